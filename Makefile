@@ -1,0 +1,68 @@
+# Everything runs in .venv, which make sets up by itself; nothing is installed system-wide.
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints/cpu.txt
+ARGS ?=
+
+BIN := .venv/bin
+# The name holds the place of this checkout, so that a moved or copied .venv is installed again.
+STAMP := .venv/installed-$(shell pwd | cksum | cut -d ' ' -f 1)
+
+# Golden arrays and real data are tested against where they are found, or where you say they are.
+ifeq ($(origin IMSEG_GOLDEN),undefined)
+ifneq ($(wildcard ../shared/golden/.),)
+export IMSEG_GOLDEN := $(abspath ../shared/golden)
+endif
+endif
+ifeq ($(origin IMSEG_DATA),undefined)
+ifneq ($(wildcard ../shared/data/.),)
+export IMSEG_DATA := $(abspath ../shared/data)
+endif
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types golden clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12   the Python to use, 3.11 or later (when .venv is made)"
+	@echo "  CONSTRAINTS=        install without constraints/cpu.txt: the torch you have, or one for your GPU"
+	@echo "  ARGS='...'          handed on: make demo ARGS=--quick, make test ARGS='-k consensus'"
+
+demo: $(STAMP) ## Train two approaches on the embedded demo data, into demo/
+	$(BIN)/imseg demo --out demo $(ARGS)
+
+test: lint types ## Run every check, then the fast tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(STAMP) ## Check style, format and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## Check the types
+	$(BIN)/python -m mypy
+
+golden: $(STAMP) ## Compare with the golden arrays in the folder IMSEG_GOLDEN
+	$(BIN)/python -m pytest tests/golden $(ARGS)
+
+clean: ## Remove .venv and all caches; results (demo/, runs/) stay
+	rm -rf .venv build dist src/*.egg-info
+	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "imseg needs Python 3.11 or later, and there is no $(PYTHON)." >&2; \
+	  echo "  Try: make demo PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "imseg needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "  Try: make demo PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up .venv (once, a few minutes)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  $(if $(strip $(CONSTRAINTS)),-c $(CONSTRAINTS)) -e '.[dev]'
+	@rm -f .venv/installed-*
+	@touch $@

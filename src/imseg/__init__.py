@@ -1,0 +1,61 @@
+"""From a handful of labeled images and a pile of unlabeled ones to a segmentation model.
+
+>>> import imseg
+>>> run = imseg.fit("my-data", approach="im", out="runs/a")  # doctest: +SKIP
+>>> run.predict("new-images/", out="masks/")  # doctest: +SKIP
+
+Names are imported on first use, so that ``imseg --help`` does not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imseg.approaches.evaluate import evaluate as evaluate
+    from imseg.approaches.experiment import Run as Run
+    from imseg.approaches.experiment import fit as fit
+    from imseg.approaches.experiment import load_run as load_run
+    from imseg.approaches.settings import Settings as Settings
+    from imseg.data.arrays import dataset_from_arrays as dataset_from_arrays
+    from imseg.data.arrays import dataset_from_torch as dataset_from_torch
+    from imseg.data.folder import read_folder as read_folder
+    from imseg.errors import ImsegError as ImsegError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ImsegError": "imseg.errors",
+    "Run": "imseg.approaches.experiment",
+    "Settings": "imseg.approaches.settings",
+    "dataset_from_arrays": "imseg.data.arrays",
+    "dataset_from_torch": "imseg.data.arrays",
+    "evaluate": "imseg.approaches.evaluate",
+    "fit": "imseg.approaches.experiment",
+    "load_run": "imseg.approaches.experiment",
+    "read_folder": "imseg.data.folder",
+}
+
+__all__ = [  # noqa: RUF022 - the order in which a reader needs them
+    "fit",
+    "load_run",
+    "Run",
+    "Settings",
+    "evaluate",
+    "read_folder",
+    "dataset_from_arrays",
+    "dataset_from_torch",
+    "ImsegError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'imseg' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

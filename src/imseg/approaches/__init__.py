@@ -1,0 +1,1 @@
+"""Approaches are values made of stages; a variant is a difference."""

@@ -1,0 +1,253 @@
+"""Train an approach into a run folder: the heart of the Python interface."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imseg.approaches.catalog import find_approach
+from imseg.approaches.generations import Generations, summarize
+from imseg.approaches.material import Material, gather
+from imseg.approaches.plan import Facts, Plan, make_plan, match_plan, planned_steps
+from imseg.approaches.record import (
+    Record,
+    check_same,
+    check_same_data,
+    plain_settings,
+    read_record,
+    write_record,
+)
+from imseg.approaches.run import Run, load_run
+from imseg.approaches.settings import Settings, settings_from
+from imseg.data.folder import read_folder
+from imseg.data.image_io import probe
+from imseg.data.splits import held_out
+from imseg.engine.executors import Executor, choose_executor
+from imseg.engine.networks import NetworkFactory
+from imseg.engine.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
+from imseg.engine.runs import RunFolder, write_json
+from imseg.errors import ImsegError
+from imseg.types import DataSet
+
+SAMPLED_FOR_SIZE = 50
+"""Labeled images whose size is looked at to choose the working size."""
+
+
+def fit(
+    data: str | Path | DataSet,
+    *,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    reuse: str | Path | None = None,
+    network: NetworkFactory | None = None,
+    progress: Progress = log_progress,
+    executor: Executor | None = None,
+    **options: Any,
+) -> Run:
+    """Train an approach and return the finished run; called again it continues where it was stopped.
+
+    >>> run = fit("my-data", approach="im", effort="quick")  # doctest: +SKIP
+
+    Args:
+        data: A folder in the documented layout, or a data set made from arrays or torch Datasets.
+        out: The run folder; ``runs/<data>-<approach>-seed<N>`` by default.
+        settings: What to do; or give its fields as keyword arguments.
+        reuse: A run, or a folder of runs, whose networks are taken over where nothing that decides
+            their result has changed.
+        network: A callable ``(channels, outputs, width) -> nn.Module`` from images (``b c h w``,
+            0..1) to logits (``b outputs h w``). Such networks are trained one after the other in
+            this process.
+        progress: Told how the work goes on.
+        executor: Trains the networks and stays open; by default one is made for this call.
+        options: Fields of ``Settings``, such as ``approach="im"`` or ``max_steps=300``.
+
+    Raises:
+        ImsegError: For everything the user can mend, before training starts.
+        TrainingFailed: If too few networks could be trained.
+    """
+    asked = _asked(settings, options)
+    _check_reuse(reuse)
+    matched = load_run(asked.match) if asked.match is not None else None
+    folder = RunFolder(Path(out if out is not None else _default_out(data, asked)))
+    record = read_record(folder)
+    if record is not None:
+        check_same(folder, record, asked)
+        if folder.summary.exists():
+            progress(Note(text=f"{folder.path} is already finished."))
+            return load_run(folder.path, network=network)
+    dataset = data if isinstance(data, DataSet) else _read(Path(data), asked, progress)
+    _check_fits(dataset, asked, matched)
+    folder.open_for_writing()
+    began = time.monotonic()
+    facts = _facts(dataset)
+    if record is None:
+        plan, seconds = make_plan(asked, facts, factory=network)
+        if matched is not None:
+            plan = _matched(plan, matched, facts)
+        progress(Note(text=_announcement(plan, facts, seconds)))
+    else:
+        plan = record.plan
+        progress(Note(text=f"{folder.path} is continued."))
+    recorder = _Recorder(folder, progress)
+    recorder(Planned(steps=planned_steps(plan, facts)))
+    material = gather(
+        dataset,
+        plan,
+        folder=folder.cache,
+        unlabeled_masks=asked.unlabeled_masks,
+        progress=recorder,
+    )
+    _identify(folder, record, asked, plan, dataset, material)
+    own = executor or choose_executor(plan.numerics, workers=plan.workers, factory=network)
+    with contextlib.nullcontext() if executor is not None else own:
+        stages = Generations(
+            plan,
+            spec=dataset.spec,
+            channels=dataset.channels,
+            material=material,
+            folder=folder,
+            executor=own,
+            progress=recorder,
+            factory=network,
+            reuse=Path(reuse) if reuse is not None else None,
+        ).run()
+    write_json(folder.summary, summarize(stages, plan, began=began))
+    folder.drop_cache()
+    return load_run(folder.path, network=network)
+
+
+def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:
+    if settings is not None and options:
+        raise ImsegError(
+            "Settings are given twice.",
+            expected="settings=... or single fields, not both.",
+            got=", ".join(options),
+        )
+    return settings or settings_from(options)
+
+
+def _check_reuse(reuse: str | Path | None) -> None:
+    if reuse is not None and not Path(reuse).is_dir():
+        raise ImsegError(
+            f"There is no run to reuse at {reuse}.",
+            expected="the folder of a run, or a folder of runs.",
+            hint="check --reuse.",
+        )
+
+
+def _default_out(data: str | Path | DataSet, asked: Settings) -> Path:
+    name = "arrays" if isinstance(data, DataSet) else Path(data).resolve().name
+    return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
+
+
+def _read(folder: Path, asked: Settings, progress: Progress) -> DataSet:
+    def read(done: int, total: int) -> None:
+        progress(Working(what="checking images", done=done, total=total))
+
+    return read_folder(folder, task=asked.task, progress=read)
+
+
+def _check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
+    """Check that the data has what the approach needs."""
+    approach = find_approach(asked.approach)
+    if approach.needs_unlabeled and not dataset.unlabeled:
+        raise ImsegError(
+            f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
+            expected="images in unlabeled/ (no masks needed).",
+            got="no unlabeled images.",
+            hint=f"copy images into {dataset.name}/unlabeled/, or --approach ldt.",
+        )
+    if matched is not None and matched.spec.values != dataset.spec.values:
+        raise ImsegError(
+            f"{matched.path} was trained on other classes than {dataset.name} has.",
+            expected=f"mask values {list(matched.spec.values)}.",
+            got=f"mask values {list(dataset.spec.values)}.",
+            hint="--match with a run on the same data.",
+        )
+
+
+def _facts(dataset: DataSet) -> Facts:
+    sizes = []
+    for pair in dataset.labeled[:SAMPLED_FOR_SIZE]:
+        pixels = pair.image.pixels
+        if isinstance(pixels, Path):
+            info = probe(pixels)
+            sizes.append((info.height, info.width))
+        else:
+            sizes.append((pixels.shape[0], pixels.shape[1]))
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    labeled = len(dataset.labeled)
+    return Facts(
+        task=dataset.spec.kind,
+        labeled=labeled if dataset.val else labeled - held_out(labeled),
+        unlabeled=len(dataset.unlabeled),
+        channels=dataset.channels,
+        outputs=dataset.spec.outputs,
+        typical_size=(height, width),
+    )
+
+
+def _matched(plan: Plan, run: Run, facts: Facts) -> Plan:
+    final = run.trained(run.summary["network"])
+    return match_plan(
+        plan,
+        matched=run.plan,
+        steps=final.steps,
+        width=final.network.width,
+        labeled=facts.labeled,
+    )
+
+
+def _announcement(plan: Plan, facts: Facts, seconds: float | None) -> str:
+    """Return one sentence about what is going to happen."""
+    stages = f"{plan.start_networks} networks"
+    if plan.generations:
+        stages += f", then {plan.generations} x {plan.networks}"
+    each = planned_steps(plan, facts) // (plan.start_networks + plan.generations * plan.networks)
+    text = (
+        f"{plan.approach}: {stages} of width {plan.width:g} at {plan.image_size[0]}x"
+        f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {plan.precision},"
+        f" {plan.workers} side by side on {plan.device}."
+    )
+    if seconds is not None:
+        minutes = max(1, round(seconds * 1.15 / 60))
+        text += f" Measured on this machine, that takes about {minutes} min."
+    return text
+
+
+def _identify(
+    folder: RunFolder,
+    record: Record | None,
+    asked: Settings,
+    plan: Plan,
+    dataset: DataSet,
+    material: Material,
+) -> None:
+    """Write down what this run is, or check that it still is."""
+    digests = material.digests
+    if record is not None:
+        check_same_data(folder, record, digests)
+        return
+    named = Record(plain_settings(asked), plan, digests, dataset.name)
+    write_record(folder, named, dataset)
+
+
+class _Recorder:
+    """Passes events on and keeps the ones worth keeping in the run's log."""
+
+    def __init__(self, folder: RunFolder, progress: Progress) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._began = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, (Stepped, Working)):
+            passed = round(time.monotonic() - self._began, 1)
+            entry = {"event": type(event).__name__, "at": passed, **asdict(event)}
+            self._folder.write_log(entry)
+        self._progress(event)

@@ -1,0 +1,122 @@
+"""The pictures of an experiment as stored arrays, split into what each step may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from imseg.approaches.plan import Plan
+from imseg.data.folder import hidden_masks
+from imseg.data.splits import split_validation, strata
+from imseg.data.store import Stored, open_array, store_split
+from imseg.engine import seeds
+from imseg.engine.device import usable_cores
+from imseg.engine.job import Part
+from imseg.engine.progress import Progress, Working
+from imseg.types import DataSet, Image, LabeledImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What an approach may learn from and choose by. Test images are not here."""
+
+    labeled: Part
+    """Images with masks to learn from."""
+    validation: Part
+    """Images with masks to choose epochs, networks and generations by."""
+    unlabeled: Stored | None
+    """Images without masks; None if the approach has no use for them."""
+    hidden: Part | None
+    """Unlabeled images with their hidden masks; None unless the approach is an upper bound."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Hashes of the content, to notice when the data has changed."""
+        found = {"labeled": self.labeled.digest, "validation": self.validation.digest}
+        if self.unlabeled is not None:
+            found["unlabeled"] = self.unlabeled.digest
+        if self.hidden is not None:
+            found["hidden"] = self.hidden.digest
+        return found
+
+
+def gather(
+    data: DataSet,
+    plan: Plan,
+    *,
+    folder: Path,
+    unlabeled_masks: Path | None,
+    progress: Progress,
+) -> Material:
+    """Return decoded, resized and encoded pictures.
+
+    Args:
+        data: What there is.
+        plan: Working size, seed and limits.
+        folder: Where the arrays go.
+        unlabeled_masks: Hidden masks, for an upper bound alone.
+        progress: Told about decoded pictures.
+    """
+    approach = plan.customized()
+
+    def stored(entries: tuple[Image | LabeledImage, ...], name: str) -> Stored:
+        return store_split(
+            entries,
+            folder,
+            name,
+            spec=data.spec,
+            channels=data.channels,
+            size=plan.image_size,
+            workers=usable_cores(),
+            progress=_counted(progress, f"reading {name} images"),
+        )
+
+    labeled = _part(stored(data.labeled, "labeled"))
+    if data.val:
+        validation = _part(stored(data.val, "val"))
+    else:
+        labeled, validation = _split(labeled, data, plan.seed)
+    unlabeled, hidden = None, None
+    if approach.labeled.hidden_too and unlabeled_masks is not None:
+        pairs = hidden_masks(replace(data, unlabeled=_limited(data, plan)), unlabeled_masks)
+        hidden = _part(stored(pairs, "hidden"))
+    elif approach.needs_unlabeled:
+        unlabeled = stored(_limited(data, plan), "unlabeled")
+    return Material(labeled=labeled, validation=validation, unlabeled=unlabeled, hidden=hidden)
+
+
+def _part(stored: Stored) -> Part:
+    if stored.targets is None:
+        raise ValueError("a training part needs targets")
+    return Part(
+        images=stored.images,
+        targets=stored.targets,
+        digest=stored.digest,
+        indices=tuple(range(len(stored.names))),
+    )
+
+
+def _split(labeled: Part, data: DataSet, seed: int) -> tuple[Part, Part]:
+    """Return the labeled part in two: to learn from, and to choose by."""
+    targets = np.array(open_array(labeled.targets))
+    train, chosen_by = split_validation(
+        strata(targets, data.spec.kind), seed=seeds.derive(seed, "validation")
+    )
+    return replace(labeled, indices=tuple(train)), replace(labeled, indices=tuple(chosen_by))
+
+
+def _limited(data: DataSet, plan: Plan) -> tuple[Image, ...]:
+    limit = plan.limit_unlabeled
+    if limit is None or limit >= len(data.unlabeled):
+        return data.unlabeled
+    order = seeds.generator(plan.seed, "limit-unlabeled")
+    chosen = torch.randperm(len(data.unlabeled), generator=order)[:limit]
+    return tuple(data.unlabeled[i] for i in sorted(chosen.tolist()))
+
+
+def _counted(progress: Progress, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(Working(what=what, done=done, total=total))

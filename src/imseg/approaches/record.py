@@ -1,0 +1,154 @@
+"""What a run writes down about itself before it starts, and how it is recognized when it continues."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from imseg import __version__
+from imseg.approaches.plan import Plan
+from imseg.approaches.settings import Settings
+from imseg.engine.device import usable_cores
+from imseg.engine.runs import RunFolder, write_json, write_whole
+from imseg.errors import ImsegError
+from imseg.types import DataSet
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The content of ``experiment.toml``."""
+
+    asked: Mapping[str, Any]
+    """The settings that were given, as plain values."""
+    plan: Plan
+    """Every number, settled."""
+    digests: Mapping[str, str]
+    """Hashes of the images and targets."""
+    data: str
+    """The data folder's name."""
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, as TOML knows them."""
+    plain: dict[str, Any] = {}
+    for entry in dataclasses.fields(Settings):
+        value = getattr(settings, entry.name)
+        if value == entry.default and entry.name not in ("approach", "effort", "seed"):
+            continue
+        if isinstance(value, Path):
+            value = str(value)
+        plain[entry.name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def read_record(folder: RunFolder) -> Record | None:
+    """Return what a run wrote down, or None if it has not begun.
+
+    Raises:
+        ImsegError: If the file is damaged.
+    """
+    try:
+        content = tomllib.loads(folder.experiment.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise _damaged(folder, str(error)) from error
+    try:
+        return Record(
+            asked=content["asked"],
+            plan=Plan.from_dict(content["plan"]),
+            digests=content["data"]["digests"],
+            data=content["data"]["name"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+
+
+def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
+    """Write ``target.json``, ``provenance.json`` and, last, ``experiment.toml``."""
+    write_json(folder.target, {**dataset.spec.as_dict(), "channels": dataset.channels})
+    write_json(folder.provenance, _provenance(dataset))
+    content = {
+        "asked": dict(record.asked),
+        "plan": record.plan.as_dict(),
+        "data": {"name": record.data, "digests": dict(record.digests)},
+    }
+    write_whole(folder.experiment, tomli_w.dumps(content).encode())
+
+
+def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
+    """Check that a run in progress is the one that is asked for now.
+
+    Raises:
+        ImsegError: If any setting differs.
+    """
+    now = plain_settings(asked)
+    names = sorted(set(now) | set(record.asked))
+    changed = [name for name in names if now.get(name) != record.asked.get(name)]
+    if changed:
+        raise ImsegError(
+            f"{folder.path} holds another experiment.",
+            expected=_in_words(record.asked, changed),
+            got=_in_words(now, changed),
+            hint="--out with another folder (and --reuse with this one, to keep what is still valid).",
+        )
+
+
+def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str]) -> None:
+    """Check that the data is the one the run began with.
+
+    Raises:
+        ImsegError: If any split has changed.
+    """
+    changed = [name for name in digests if record.digests.get(name) != digests[name]]
+    if changed:
+        raise ImsegError(
+            f"The data has changed since {folder.path} was begun.",
+            expected=f"the same images and masks as in {record.data} then.",
+            got=f"other content in: {', '.join(changed)}.",
+            hint=f"--out with another folder and --reuse {folder.path}",
+        )
+
+
+def _in_words(values: Mapping[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name} = {values.get(name, '(default)')}" for name in names)
+
+
+def _provenance(dataset: DataSet) -> dict[str, Any]:
+    packages = ("torch", "numpy", "pillow", "safetensors")
+    return {
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"imseg": __version__, **{name: metadata.version(name) for name in packages}},
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "cores": usable_cores(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "data": {
+            "name": dataset.name,
+            "labeled": [pair.name for pair in dataset.labeled],
+            "validation": [pair.name for pair in dataset.val],
+            "unlabeled": len(dataset.unlabeled),
+        },
+    }
+
+
+def _damaged(folder: RunFolder, why: str) -> ImsegError:
+    return ImsegError(
+        f"{folder.experiment} cannot be read.",
+        expected="the settings of a run, as imseg wrote them.",
+        got=why,
+        hint="--out with another folder.",
+    )

@@ -1,0 +1,274 @@
+"""A finished run: what it knows, and what can be done with its networks. The data is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from imseg.approaches.plan import Plan
+from imseg.approaches.record import read_record
+from imseg.data.encoding import decode
+from imseg.data.folder import read_folder
+from imseg.data.pictures import list_images
+from imseg.engine import evaluator
+from imseg.engine.device import Numerics, resolve_device, resolve_precision, usable_cores
+from imseg.engine.evaluator import Evaluation
+from imseg.engine.job import Trained
+from imseg.engine.networks import NetworkFactory, load_network
+from imseg.engine.runs import RunFolder, read_json
+from imseg.engine.segment import Segmented, segment
+from imseg.errors import ImsegError
+from imseg.tasks import Task, task_for
+from imseg.types import Bytes, DataSet, Image, LabeledImage, TargetSpec
+
+SPLITS = ("test", "val", "labeled")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says about one picture."""
+
+    name: str
+    """The picture's name: for files, its path below the folder that was asked for."""
+    mask: npt.NDArray[np.uint8 | np.uint16]
+    """``h w`` at the picture's own size, in the values of the user's masks."""
+    inconsistent: npt.NDArray[np.bool_]
+    """``h w``: where the best networks of the stage disagree."""
+    pixels: Bytes
+    """The decoded picture, ``h w c``."""
+    target: Bytes
+    """The mask in inside numbering, for drawing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its folder.
+        plan: What was done.
+        spec: What mask values mean.
+        channels: Image channels.
+        summary: Scores and costs, as in ``summary.json``.
+        network: The user's own network, if it was trained with one.
+    """
+
+    path: Path
+    plan: Plan
+    spec: TargetSpec
+    channels: int
+    summary: dict[str, Any]
+    network: NetworkFactory | None = field(default=None, repr=False)
+
+    @property
+    def task(self) -> Task:
+        """What a pixel is."""
+        return task_for(self.spec, paper=self.plan.paper)
+
+    def trained(self, name: str) -> Trained:
+        """Return what is known about a network, such as ``generation-1/network-0``.
+
+        Raises:
+            ImsegError: If the run has no such network.
+        """
+        path = RunFolder(self.path).weights(name).with_suffix(".json")
+        try:
+            return Trained.from_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ImsegError(
+                f"{self.path} has no readable network named {name!r}.",
+                expected=", ".join(self.network_names),
+                got=str(error),
+            ) from error
+
+    @property
+    def network_names(self) -> list[str]:
+        """The names of all networks, stage after stage, best first."""
+        return [net["name"] for stage in self.summary["stages"] for net in stage["networks"]]
+
+    def load(self, names: Sequence[str], *, device: str = "auto") -> list[nn.Module]:
+        """Return trained networks in inference mode."""
+        numerics, weights = self.numerics(device), RunFolder(self.path).weights
+        return [
+            load_network(weights(name), self.trained(name).network, numerics, factory=self.network)
+            for name in names
+        ]
+
+    def members(self, ensemble: int = 1) -> list[str]:
+        """Return the names of the best networks of the chosen stage.
+
+        Raises:
+            ImsegError: If it has fewer.
+        """
+        ranking: list[str] = self.summary["ranking"]
+        if not 1 <= ensemble <= len(ranking):
+            raise ImsegError(
+                f"An ensemble of {ensemble} networks cannot be formed.",
+                expected=f"1 to {len(ranking)}, the networks of {self.summary['stage']}.",
+                got=str(ensemble),
+            )
+        return ranking[:ensemble]
+
+    def numerics(self, device: str = "auto") -> Numerics:
+        """Return how networks predict here; the machine may be another than the one that trained."""
+        resolved = resolve_device(device)
+        return Numerics(
+            device=resolved,
+            precision="float32" if resolved == "cpu" else resolve_precision("auto", resolved),
+            threads=usable_cores(),
+            channels_last=self.plan.channels_last,
+        )
+
+    def evaluate(
+        self,
+        data: str | Path | DataSet,
+        split: str = "test",
+        *,
+        ensemble: int = 1,
+        networks: Sequence[str] | None = None,
+        device: str = "auto",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
+        """Return scores on a split of a data set.
+
+        Args:
+            data: A folder in the documented layout, or a data set.
+            split: ``test``, ``val`` or ``labeled``.
+            ensemble: Average the probabilities of so many of the best networks of the chosen stage.
+            networks: Names of other networks to evaluate instead.
+            device: Where to compute.
+            progress: Told about finished and all images.
+
+        Raises:
+            ImsegError: If the split is empty or its masks do not fit the run.
+        """
+        dataset = data if isinstance(data, DataSet) else read_folder(data, task=self.spec.kind)
+        pairs = self._split(dataset, split)
+        self._check_values(dataset)
+        return evaluator.evaluate(
+            pairs,
+            self.load(networks or self.members(ensemble), device=device),
+            task=self.task,
+            channels=self.channels,
+            size=self.plan.image_size,
+            numerics=self.numerics(device),
+            progress=progress,
+        )
+
+    def predict(
+        self,
+        images: str | Path | Sequence[Bytes],
+        *,
+        ensemble: int = 1,
+        device: str = "auto",
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each picture, at its own size and in the values of the user's masks.
+
+        Args:
+            images: A picture, a folder of pictures (with its subfolders), or arrays (``h w`` or
+                ``h w c`` of unsigned bytes).
+            ensemble: Average the probabilities of so many of the best networks of the chosen stage.
+            device: Where to compute.
+
+        Raises:
+            ImsegError: If a picture cannot be read; before that, all readable ones have been yielded.
+        """
+        entries = _entries(images)
+        for segmented in self.segment(entries, ensemble=ensemble, device=device):
+            target = segmented.predict(self.task)[0, 0].numpy()
+            yield Prediction(
+                name=segmented.image.name,
+                mask=decode(target, self.spec),
+                inconsistent=segmented.disagreement()[0, 0].numpy(),
+                pixels=segmented.pixels,
+                target=target,
+            )
+
+    def segment(
+        self, images: Sequence[Image], *, ensemble: int = 1, device: str = "auto"
+    ) -> Iterator[Segmented]:
+        """Yield probabilities and disagreement for pictures, at working size."""
+        ranking: list[str] = self.summary["ranking"]
+        voters = self.load(ranking[: max(2, self.plan.teachers)], device=device)
+        return segment(
+            images,
+            self.load(self.members(ensemble), device=device),
+            task=self.task,
+            channels=self.channels,
+            size=self.plan.image_size,
+            numerics=self.numerics(device),
+            voters=voters if len(voters) > 1 else (),
+        )
+
+    def _split(self, dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
+        if split not in SPLITS:
+            raise ImsegError(
+                f"There is no split named {split!r}.", expected=", ".join(SPLITS), got=split
+            )
+        pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
+        if not pairs:
+            raise ImsegError(
+                f"{dataset.name} has no {split} images.",
+                expected=f"{split}/images and {split}/masks.",
+                hint="--split with one of: "
+                + ", ".join(name for name in SPLITS if getattr(dataset, name)),
+            )
+        return pairs
+
+    def _check_values(self, dataset: DataSet) -> None:
+        unknown = set(dataset.spec.values) - set(self.spec.values)
+        if unknown or dataset.spec.void != self.spec.void:
+            raise ImsegError(
+                f"The masks of {dataset.name} do not mean what they meant in {self.path}.",
+                expected=f"values {list(self.spec.values)}, void {self.spec.void}.",
+                got=f"values {list(dataset.spec.values)}, void {dataset.spec.void}.",
+            )
+
+
+def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
+    """Return a finished run from its folder, or from a copy of it on another machine.
+
+    Args:
+        path: The folder.
+        network: The user's own network, if it was trained with one.
+
+    Raises:
+        ImsegError: If there is no finished run.
+    """
+    folder = RunFolder(Path(path))
+    record = read_record(folder)
+    if record is None:
+        raise ImsegError(
+            f"There is no run in {path}.",
+            expected="the folder of a run, as `imseg train --out` makes it.",
+            got="no experiment.toml." if Path(path).is_dir() else "no such folder.",
+            hint="check the folder's name.",
+        )
+    if not folder.summary.exists():
+        raise ImsegError(
+            f"The run in {path} is not finished.",
+            expected="a run whose training has ended.",
+            got="no summary.json yet.",
+            hint="repeat its train command; it continues where it was stopped.",
+        )
+    target = read_json(folder.target)
+    return Run(
+        path=folder.path,
+        plan=record.plan,
+        spec=TargetSpec.from_dict(target),
+        channels=target["channels"],
+        summary=read_json(folder.summary),
+        network=network,
+    )
+
+
+def _entries(images: str | Path | Sequence[Bytes]) -> list[Image]:
+    if isinstance(images, (str, Path)):
+        return list_images(Path(images))
+    return [Image(f"image[{number}]", array) for number, array in enumerate(images)]

@@ -1,0 +1,247 @@
+"""What a user may ask for, and how TOML and the command line are checked against it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from imseg.approaches.approach import Approach
+from imseg.approaches.catalog import find_approach
+from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.types import Kind
+
+Effort = Literal["quick", "standard", "paper"]
+Blocking = Literal["both", "input", "output", "none"]
+
+SMALLEST_SIDE = 16
+"""Pixels a side below which a network that halves four times has nothing to see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything about a training that can be asked for; None leaves the choice to ``effort``."""
+
+    approach: str = "im"
+    """A name from ``imseg approaches``."""
+    effort: Effort = "standard"
+    """The budget: a few minutes, about an hour, or the paper's schedule."""
+    seed: int = 0
+    """The root of all randomness."""
+    task: Kind | None = None
+    """Binary or multiclass; None recognizes it from the masks."""
+    generations: int | None = None
+    """How often teachers teach students."""
+    teachers: int | None = None
+    """How many networks must agree: 2, 3 or 4."""
+    networks: int | None = None
+    """Networks of every stage, the start included."""
+    epochs: int | None = None
+    """Passes over the training images."""
+    max_steps: int | None = None
+    """Most optimizer steps of any one network."""
+    image_size: tuple[int, int] | None = None
+    """Height and width in pixels at which networks work."""
+    width: float | None = None
+    """The paper's alpha: filters of every layer, as a share of 16 to 256."""
+    batch_size: int | None = None
+    """Images an optimizer step."""
+    limit_unlabeled: int | None = None
+    """Use at most so many unlabeled images, chosen by seed."""
+    erode: int | None = None
+    """Side in pixels of the square that erodes inconsistency masks: 0, 3 or 5."""
+    dilate: int | None = None
+    """Side in pixels of the square that dilates them afterwards: 0, 3 or 5."""
+    blocking: Blocking | None = None
+    """Whether inconsistent pixels are made 0 in the image, the label, both or neither."""
+    ignore: bool | None = None
+    """Whether inconsistent pixels have no weight in the loss."""
+    match: Path | None = None
+    """The run whose final network's steps and width a matched baseline gets."""
+    unlabeled_masks: Path | None = None
+    """Hidden masks of the unlabeled images; only fdt reads them."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0 ..."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of activations; float32 is the exact mode."""
+    workers: int | None = None
+    """Networks trained side by side; None: as many as there are cores."""
+
+
+def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> Settings:
+    """Return checked settings from options and, below them, a TOML file.
+
+    Args:
+        options: Names and values; None means "not given".
+        config: A TOML file with the same names.
+
+    Raises:
+        ImsegError: With every problem at once.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    merged = {**(_read_toml(config) if config else {}), **given}
+    problems: list[ImsegError] = []
+    known = {field.name for field in dataclasses.fields(Settings)}
+    for name in [name for name in merged if name not in known]:
+        guess = near_miss(name.replace("-", "_"), known)
+        problems.append(
+            ImsegError(
+                f"There is no setting named {name!r}" + (f" ({config})." if config else "."),
+                expected=", ".join(sorted(known)),
+                got=name,
+                hint=f"{guess} = ..." if guess else None,
+            )
+        )
+        del merged[name]
+    try:
+        settings = TypeAdapter(Settings).validate_python(merged)
+    except ValidationError as error:
+        for detail in error.errors():
+            name = ".".join(str(part) for part in detail["loc"])
+            merged.pop(str(detail["loc"][0]), None)
+            problems.append(
+                ImsegError(
+                    f"The setting {name.split('.')[0]} cannot have this value.",
+                    expected=detail["msg"].removeprefix("Input should be "),
+                    got=repr(detail["input"]),
+                )
+            )
+        settings = TypeAdapter(Settings).validate_python(merged)
+    problems += _problems(settings)
+    raise_all(problems)
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ImsegError(
+            f"The settings file {path} cannot be read.",
+            expected="a TOML file such as `epochs = 20`.",
+            got=str(error.strerror or error),
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ImsegError(
+            f"The settings file {path} is not TOML.",
+            expected='lines such as `epochs = 20` and `approach = "im"`.',
+            got=str(error),
+        ) from error
+
+
+def _problems(settings: Settings) -> list[ImsegError]:
+    """Return everything that types alone do not rule out."""
+    problems: list[ImsegError] = []
+
+    def refuse(option: str, expected: str, got: object, hint: str | None = None) -> None:
+        problems.append(
+            ImsegError(f"{option} cannot be {got}.", expected=expected, got=str(got), hint=hint)
+        )
+
+    for name in (
+        "generations", "networks", "epochs", "max_steps", "batch_size", "limit_unlabeled", "workers"
+    ):  # fmt: skip
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            refuse(_option(name), "1 or more.", value)
+    if settings.seed < 0:
+        refuse("--seed", "0 or more.", settings.seed)
+    if settings.teachers is not None and settings.teachers not in (2, 3, 4):
+        refuse("--teachers", "2, 3 or 4.", settings.teachers)
+    for name in ("erode", "dilate"):
+        value = getattr(settings, name)
+        if value is not None and value not in (0, 3, 5):
+            refuse(_option(name), "0, 3 or 5 pixels.", value)
+    if settings.width is not None and not 0.0625 <= settings.width <= 16:
+        refuse("--width", "a number from 0.0625 to 16; the paper uses 0.5 to 2.", settings.width)
+    if settings.image_size is not None and min(settings.image_size) < SMALLEST_SIDE:
+        refuse("--image-size", f"{SMALLEST_SIDE} pixels or more a side.", settings.image_size)
+    try:
+        approach = find_approach(settings.approach)
+    except ImsegError as error:
+        return [*problems, error]
+    return problems + _misfits(settings, approach)
+
+
+def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
+    """Return options that the approach has no use for, or lacks."""
+    problems = []
+    if approach.pseudo_label is None:
+        names = ("generations", "teachers", "erode", "dilate", "blocking", "ignore")
+        idle = [name for name in names if getattr(settings, name) is not None]
+        if idle:
+            problems.append(
+                ImsegError(
+                    f"{approach.name} has no use for {', '.join(map(_option, idle))}.",
+                    expected="options that change something.",
+                    got=f"{approach.name} trains a single stage without pseudo-labels.",
+                    hint="leave them out, or --approach im.",
+                )
+            )
+    if approach.matched and settings.match is None:
+        problems.append(
+            ImsegError(
+                f"{approach.name} does not know which run it is matched to.",
+                expected="--match RUN, the folder of a finished run.",
+                hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
+            )
+        )
+    if approach.matched:
+        taken = ("epochs", "max_steps", "width", "image_size", "batch_size")
+        idle = [name for name in taken if getattr(settings, name)]
+        if idle:
+            problems.append(
+                ImsegError(
+                    f"{approach.name} takes {', '.join(map(_option, idle))} from the run it is matched to.",
+                    expected="steps, width and sizes of --match RUN.",
+                    hint="leave these options out.",
+                )
+            )
+    if settings.match is not None and not approach.matched:
+        problems.append(
+            ImsegError(
+                f"{approach.name} is not a matched baseline, so --match changes nothing.",
+                expected="--match with ldt-matched.",
+            )
+        )
+    if approach.labeled.hidden_too and settings.unlabeled_masks is None:
+        problems.append(
+            ImsegError(
+                f"{approach.name} needs the hidden masks of the unlabeled images.",
+                expected="--unlabeled-masks FOLDER with one mask an unlabeled image.",
+                hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
+            )
+        )
+    if settings.unlabeled_masks is not None and not approach.labeled.hidden_too:
+        problems.append(
+            ImsegError(
+                f"{approach.name} may not see the hidden masks of the unlabeled images.",
+                expected="--unlabeled-masks with fdt only.",
+                hint="leave --unlabeled-masks out.",
+            )
+        )
+    if (
+        settings.teachers is not None
+        and settings.networks is not None
+        and settings.teachers > settings.networks
+    ):
+        problems.append(
+            ImsegError(
+                "There are more teachers than networks.",
+                expected="--teachers at most --networks.",
+                got=f"{settings.teachers} teachers, {settings.networks} networks.",
+            )
+        )
+    return problems
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+BLOCKING_CHOICES: tuple[str, ...] = get_args(Blocking)

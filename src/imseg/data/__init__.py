@@ -1,0 +1,1 @@
+"""Data brings images: files and arrays are found, checked, decoded and stored."""

@@ -1,0 +1,127 @@
+"""Where and how numbers are computed: device, threads, precision, memory format, allocator.
+
+All of it is resolved once at the start of a run and written down, because it changes float32 bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from imseg.errors import ImsegError
+
+Precision = Literal["float32", "bfloat16"]
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numerics:
+    """How one network is computed. Equal numerics give equal bits in float32 on one machine."""
+
+    device: str = "cpu"
+    """A torch device such as ``cpu`` or ``cuda:0``."""
+    precision: Precision = "float32"
+    """The type of activations; weights, losses and scores are always float32."""
+    threads: int = 1
+    """Intra-operation CPU threads."""
+    channels_last: bool = True
+    """Whether images are kept ``n h w c`` in memory, which convolutions prefer."""
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The torch name of the memory format."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Run a block with these threads and autocast settings, and put the threads back afterwards."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with torch.autocast(
+                torch.device(self.device).type,
+                dtype=torch.bfloat16,
+                enabled=self.precision == "bfloat16",
+            ):
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def resolve_device(name: str) -> str:
+    """Return a torch device for ``auto`` (a GPU if there is one) or a name.
+
+    Raises:
+        ImsegError: If PyTorch knows no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ImsegError(
+            f"The device {name!r} cannot be used.",
+            expected="auto, cpu, cuda or cuda:0, as far as this PyTorch supports it.",
+            got=str(error).splitlines()[0],
+            hint="--device auto",
+        ) from error
+    return str(device)
+
+
+def resolve_precision(name: str, device: str) -> Precision:
+    """Return the precision for ``auto``: bfloat16 only where the hardware multiplies in it.
+
+    Without such instructions bfloat16 is emulated and many times slower than float32.
+    """
+    if name == "float32":
+        return "float32"
+    if name == "bfloat16":
+        return "bfloat16"
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    if kind == "cpu":
+        return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+    return "float32"
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Return whether this processor has bfloat16 instructions."""
+    cpu: Any = torch.cpu
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(cpu, probe, lambda: False)()) for probe in probes)
+
+
+def usable_cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def keep_freed_memory() -> bool:
+    """Keep the C allocator from giving pages back between training steps.
+
+    Freshly mapped activations cost about as much time in page faults as the arithmetic on them. Only
+    glibc knows how; elsewhere nothing happens.
+
+    Returns:
+        Whether the allocator took the settings.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
+    return all(mallopt(option, value) == 1 for option, value in settings)

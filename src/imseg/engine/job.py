@@ -1,0 +1,204 @@
+"""What one network is trained on, as a value that can be hashed, sent to a worker and written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from imseg.engine.device import Numerics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Source: METHOD, "Training".
+    """
+
+    epochs: int = 50
+    """Passes over the training images."""
+    max_steps: int | None = None
+    """Most optimizer steps of any one network; None is no limit."""
+    batch_size: int = 32
+    """Images an optimizer step."""
+    learning_rate: float = 0.003
+    """Step size of AdamW."""
+    decay: float = 1e-4
+    """Share of every weight that is taken away at each step (not multiplied by the learning rate)."""
+    paper: bool = False
+    """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:
+            raise ValueError("epochs, batch size and learning rate must be positive")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError("max_steps must be at least 1")
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return optimizer steps in one epoch over so many images.
+
+        Ours: every image once, ceil(n / batch size) steps, a last batch of one merged into the one before.
+        """
+        if self.paper:
+            return max(1, images // self.batch_size)
+        full, rest = divmod(images, self.batch_size)
+        return max(1, full + (1 if rest > 1 or full == 0 else 0))
+
+    def steps(self, images: int) -> int:
+        """Return optimizer steps of a whole training over so many images."""
+        wanted = self.epochs * self.steps_per_epoch(images)
+        return wanted if self.max_steps is None else min(wanted, self.max_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """Which network."""
+
+    channels: int
+    """Image channels."""
+    outputs: int
+    """Planes of logits."""
+    width: float = 1.0
+    """The paper's alpha."""
+    factory: str = "imseg.models.unet:UNet"
+    """Name of the callable that makes it; a user's own callable is named but cannot be loaded by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some images and their targets: the labeled ones, or the pseudo-labeled ones."""
+
+    images: Path
+    """``n h w c`` unsigned bytes (.npy)."""
+    targets: Path
+    """``n t h w`` unsigned bytes (.npy)."""
+    digest: str
+    """Hash of the content of both, and of ``inconsistent``."""
+    indices: tuple[int, ...]
+    """Which of the n are used."""
+    inconsistent: Path | None = None
+    """``n 1 h w`` unsigned bytes, 1 where teachers disagreed (.npy); None for human labels."""
+    blocks_input: bool = True
+    """Whether inconsistent pixels are black in the image."""
+    blocks_output: bool = True
+    """Whether inconsistent pixels are 0 in the target."""
+    ignores: bool = False
+    """Whether inconsistent pixels have no weight in the loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One network to be trained."""
+
+    name: str
+    """Its place in the run: ``start/network-0``."""
+    output: Path
+    """Weights go to this file; its scores beside it, ``.json`` for ``.safetensors``."""
+    parts: tuple[Part, ...]
+    """Training images."""
+    validation: Part
+    """Images by which the best epoch is kept."""
+    target: dict[str, Any]
+    """The target's ``TargetSpec`` as plain values."""
+    network: NetworkSpec
+    """What is trained."""
+    recipe: Recipe
+    """How it is trained."""
+    numerics: Numerics
+    """How it is computed."""
+    seed: int
+    """Seed of this network's weights and order of images."""
+
+    @property
+    def images(self) -> int:
+        """Training images in all."""
+        return sum(len(part.indices) for part in self.parts)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.recipe.steps(self.images)
+
+    def digest(self) -> str:
+        """Return a hash of everything that decides the result: content, not places or names."""
+
+        def without_places(part: Part) -> dict[str, Any]:
+            plain = asdict(part)
+            for place in ("images", "targets", "inconsistent"):
+                del plain[place]
+            return plain
+
+        decisive = {
+            "parts": [without_places(part) for part in self.parts],
+            "validation": without_places(self.validation),
+            "target": {k: v for k, v in self.target.items() if k not in ("names", "colors")},
+            "network": asdict(self.network),
+            "recipe": asdict(self.recipe),
+            "numerics": asdict(self.numerics),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def as_json(self) -> str:
+        """Return the job as one line of JSON."""
+        return TypeAdapter(Job).dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Return the job that ``as_json`` wrote."""
+        return TypeAdapter(Job).validate_json(text)
+
+    def second_try(self) -> Job:
+        """Return the job with another seed and half the learning rate, for after a loss that is no number."""
+        recipe = replace(self.recipe, learning_rate=self.recipe.learning_rate / 2)
+        return replace(self, seed=self.seed ^ 0x5DEECE66D, recipe=recipe)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What is known about a trained network; stored as JSON beside its weights."""
+
+    name: str
+    """Its place in the run."""
+    job: str
+    """Digest of its job: equal digests, equal networks."""
+    seed: int
+    """Its seed."""
+    images: int
+    """Training images."""
+    steps: int
+    """Optimizer steps."""
+    epochs: int
+    """Validation passes."""
+    best_epoch: int
+    """The epoch that was kept, from 1."""
+    epoch_scores: tuple[float, ...]
+    """The score by which the epoch was chosen, after each epoch."""
+    losses: tuple[float, ...]
+    """Mean training loss of each epoch."""
+    scores: dict[str, float]
+    """Mean scores over validation images of the kept epoch; ``iou`` ranks."""
+    parameters: int
+    """Trainable numbers."""
+    flops: float
+    """Floating point operations of the whole training (forward and backward)."""
+    seconds: float
+    """Wall time."""
+    retried: bool = False
+    """Whether this is the second try after a loss that was no number."""
+    network: NetworkSpec = field(default_factory=lambda: NetworkSpec(channels=3, outputs=1))
+    """What was trained."""
+
+    def as_json(self) -> bytes:
+        """Return indented JSON."""
+        return TypeAdapter(Trained).dump_json(self, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Trained:
+        """Return what ``as_json`` wrote."""
+        return TypeAdapter(Trained).validate_json(text)

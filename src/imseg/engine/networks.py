@@ -1,0 +1,81 @@
+"""From a ``NetworkSpec`` to a network, and its weights to and from safetensors files."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from imseg.engine.device import Numerics
+from imseg.engine.job import NetworkSpec
+from imseg.engine.runs import write_whole
+from imseg.errors import ImsegError
+
+NetworkFactory = Callable[..., nn.Module]
+"""Called with ``channels``, ``outputs`` and ``width``; returns a module from images (``b c h w``, 0..1) to
+logits (``b k h w``) of the same height and width."""
+
+
+def build(
+    spec: NetworkSpec, numerics: Numerics, *, factory: NetworkFactory | None = None, seed: int = 0
+) -> nn.Module:
+    """Return a fresh network on its device.
+
+    Args:
+        spec: Which network.
+        numerics: Device and memory format.
+        factory: The user's own callable; None for the one that ``spec`` names.
+        seed: Seed of the initial weights. The global generator is left as it was.
+
+    Raises:
+        ImsegError: If the network was made by a callable that cannot be found by name.
+    """
+    make = factory or _by_name(spec.factory)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make(channels=spec.channels, outputs=spec.outputs, width=spec.width)
+    return network.to(device=numerics.device, memory_format=numerics.memory_format)
+
+
+def save_weights(network_state: dict[str, Tensor], path: Path) -> None:
+    """Write weights as one whole file."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in network_state.items()}
+    write_whole(path, save(plain))
+
+
+def load_network(
+    path: Path, spec: NetworkSpec, numerics: Numerics, *, factory: NetworkFactory | None = None
+) -> nn.Module:
+    """Return a trained network in inference mode.
+
+    Raises:
+        ImsegError: If the file is damaged or does not fit the network.
+    """
+    network = build(spec, numerics, factory=factory)
+    try:
+        network.load_state_dict(load_file(path, device=numerics.device))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ImsegError(
+            f"The weights {path} cannot be loaded.",
+            expected=f"a whole safetensors file of {spec.factory} with width {spec.width:g}.",
+            got=str(error).splitlines()[0],
+            hint="copy the run again, or repeat the train command to make it anew.",
+        ) from error
+    return network.eval()
+
+
+def _by_name(name: str) -> NetworkFactory:
+    module, _, attribute = name.partition(":")
+    if not module.startswith("imseg."):
+        raise ImsegError(
+            f"The network {name!r} is not part of imseg and cannot be made from its name.",
+            expected="the callable that made it.",
+            hint='imseg.load_run(folder, network=my_network) or imseg.fit(..., network=my_network)',
+        )
+    factory: NetworkFactory = getattr(importlib.import_module(module), attribute)
+    return factory

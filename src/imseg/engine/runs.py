@@ -1,0 +1,161 @@
+"""The run folder: what is where, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.errors import ImsegError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears complete or not at all, even if the machine stops.
+
+    Args:
+        path: Where; missing folders are made.
+        content: Everything that goes into it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON as one whole file."""
+    write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut, where the system knows how."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names of the files of a run.
+
+    ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values mean),
+    ``start/`` and ``generation-K/`` with ``network-J.safetensors``, ``network-J.json`` and, last, ``DONE``;
+    ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` while the run is under way.
+    """
+
+    path: Path
+    """The folder."""
+
+    @property
+    def experiment(self) -> Path:
+        """Resolved settings."""
+        return self.path / "experiment.toml"
+
+    @property
+    def target(self) -> Path:
+        """What mask values mean."""
+        return self.path / "target.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, machine, command and data hashes."""
+        return self.path / "provenance.json"
+
+    @property
+    def summary(self) -> Path:
+        """Scores and costs; present when the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def log(self) -> Path:
+        """One line of JSON an event."""
+        return self.path / "log.jsonl"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images and pseudo-labels; can be deleted, is made again."""
+        return self.path / "cache"
+
+    def stage(self, name: str) -> Path:
+        """Return the folder of ``start`` or ``generation-K``."""
+        return self.path / name
+
+    def weights(self, network: str) -> Path:
+        """Return the weights of ``generation-K/network-J``."""
+        return self.path / f"{network}.safetensors"
+
+    def open_for_writing(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ImsegError: If it cannot be made or written to, or holds something that is not a run.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise ImsegError(
+                f"The run cannot be written to {self.path}.",
+                expected="a folder that can be made and written to.",
+                got=str(error.strerror or error),
+                hint="--out with another folder.",
+            ) from error
+        strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
+        if strangers and not self.experiment.exists() and set(strangers) - {"log.jsonl", "cache"}:
+            raise ImsegError(
+                f"{self.path} is not empty and is not a run.",
+                expected="a new or empty folder, or the folder of the run to continue.",
+                got=", ".join(strangers[:4]),
+                hint="--out with another folder.",
+            )
+
+    def write_log(self, entry: Mapping[str, Any]) -> None:
+        """Append a line to the log; a torn last line does no harm."""
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def drop_cache(self) -> None:
+        """Delete what can be made again."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file of a run.
+
+    Raises:
+        ImsegError: If it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ImsegError(
+            f"{path} is missing.",
+            expected="the folder of a run, as `imseg train --out` makes it.",
+            hint="check the folder's name; an unfinished run is continued by its train command.",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ImsegError(
+            f"{path} cannot be read.", expected="whole JSON.", got=str(error)
+        ) from error
+    if not isinstance(content, dict):
+        raise ImsegError(f"{path} cannot be read.", expected="a JSON object.")
+    return content

@@ -1,0 +1,101 @@
+"""The one family of errors a user meets: what is wrong, what was expected, what came, what to try."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class ImsegError(Exception):
+    """Something the user can mend; the command line prints it without a traceback and exits with 2.
+
+    Args:
+        what: One sentence that says what is wrong and names the file or option.
+        expected: What would have been right.
+        got: What was found instead.
+        hint: What to try; a command where there is one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: str | None = None,
+        got: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.expected = expected
+        self.got = got
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        rows = (("Expected:", self.expected), ("Got:", self.got), ("Try:", self.hint))
+        lines = [self.what]
+        for label, text in rows:
+            if text:
+                lines.append(f"  {label:<9} " + text.replace("\n", "\n" + " " * 12))
+        return "\n".join(lines)
+
+
+class ImsegErrors(ImsegError):
+    """Several mendable problems at once, so that nobody has to find them one run at a time."""
+
+    def __init__(self, errors: Sequence[ImsegError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in errors))
+
+
+class TrainingFailed(Exception):
+    """A network could not be trained (for example its loss was not a number); not the user's fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a look at the data found."""
+
+    severity: str
+    """``error`` (training would fail or mislead) or ``warning`` (worth knowing)."""
+    what: str
+    """One sentence that says what is wrong."""
+    expected: str = ""
+    """What would have been right."""
+    got: str = ""
+    """What was found."""
+    hint: str = ""
+    """How to mend it."""
+    files: tuple[str, ...] = ()
+    """The files concerned, relative to the data folder."""
+
+    def as_error(self) -> ImsegError:
+        """Return the finding as an exception."""
+        return ImsegError(
+            self.what,
+            expected=self.expected or None,
+            got=self.got or None,
+            hint=self.hint or None,
+        )
+
+
+def raise_all(errors: Iterable[ImsegError]) -> None:
+    """Raise nothing, the one error, or all of them together."""
+    found = list(errors)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise ImsegErrors(found)
+
+
+def near_miss(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that looks most like ``word``, or None if none comes close."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def and_more(items: Sequence[str], shown: int = 3) -> str:
+    """Return the first few items in words, with a count of the rest: ``a, b (and 2 more)``."""
+    text = ", ".join(items[:shown])
+    rest = len(items) - shown
+    return f"{text} (and {rest} more)" if rest > 0 else text

@@ -1,0 +1,1 @@
+"""Networks. Anything callable that returns an ``nn.Module`` can take the U-Net's place."""

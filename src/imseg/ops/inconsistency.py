@@ -1,0 +1,121 @@
+"""Where teachers agree, where they do not, and what is done about it.
+
+Source: arXiv 2401.14387, section "Inconsistency Masks".
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from imseg.types import INCONSISTENT
+
+
+def agree_on_foreground(
+    votes: UInt8[Tensor, "v b t h w"],
+) -> tuple[UInt8[Tensor, "b t h w"], Bool[Tensor, "b t h w"]]:
+    """Return consensus and inconsistency of binary votes.
+
+    Args:
+        votes: 0 or 1 from at least one teacher.
+
+    Returns:
+        The consensus (1 where every teacher says 1, else 0) and the inconsistency mask (true where some
+        but not all say 1).
+
+    Raises:
+        ValueError: If there is no teacher.
+    """
+    if votes.shape[0] < 1:
+        raise ValueError("a consensus needs at least one teacher")
+    positive = votes.bool()
+    unanimous = positive.all(dim=0)
+    return unanimous.to(torch.uint8), positive.any(dim=0) & ~unanimous
+
+
+def agree_on_class(
+    votes: UInt8[Tensor, "v b t h w"],
+) -> tuple[UInt8[Tensor, "b t h w"], Bool[Tensor, "b t h w"]]:
+    """Return consensus and inconsistency of class votes.
+
+    Args:
+        votes: Class numbers from at least one teacher.
+
+    Returns:
+        The consensus (the class on which every teacher agrees, else ``INCONSISTENT``) and the inconsistency
+        mask (true where not all votes are equal).
+
+    Raises:
+        ValueError: If there is no teacher.
+    """
+    if votes.shape[0] < 1:
+        raise ValueError("a consensus needs at least one teacher")
+    equal = (votes == votes[:1]).all(dim=0)
+    return torch.where(equal, votes[0], torch.full_like(votes[0], INCONSISTENT)), ~equal
+
+
+def dilate(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
+    """Return the mask grown by a square of ``kernel`` pixels (odd; 0 leaves it as it is)."""
+    if kernel == 0:
+        return mask
+    _check_kernel(kernel)
+    grown: Tensor = functional.max_pool2d(mask.float(), kernel, stride=1, padding=kernel // 2)
+    return grown.bool()
+
+
+def erode(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
+    """Return the mask shrunk by a square of ``kernel`` pixels; the border of the image does not erode."""
+    return mask if kernel == 0 else ~dilate(~mask, kernel)
+
+
+def clean_up(
+    inconsistent: Bool[Tensor, "b t h w"], *, erode_by: int = 0, dilate_by: int = 0
+) -> Bool[Tensor, "b t h w"]:
+    """Return the inconsistency mask after an erosion and then a dilation.
+
+    Args:
+        inconsistent: The mask.
+        erode_by: Side of the eroding square in pixels, odd; 0 is off.
+        dilate_by: Side of the dilating square in pixels, odd; 0 is off.
+    """
+    return dilate(erode(inconsistent, erode_by), dilate_by)
+
+
+def dilate_classes(
+    labels: UInt8[Tensor, "b 1 h w"], *, classes: int, kernel: int = 3
+) -> UInt8[Tensor, "b 1 h w"]:
+    """Return labels whose classes have grown by a square, class after class, later ones on top.
+
+    The reference does this to the consensus whenever the inconsistency mask is eroded. Class 0 does not
+    grow, so thin gaps between objects close.
+
+    Args:
+        labels: Class numbers.
+        classes: How many classes there are, class 0 included.
+        kernel: Side of the square in pixels, odd.
+    """
+    grown = torch.zeros_like(labels)
+    for index in range(1, classes):
+        grown = torch.where(dilate(labels == index, kernel), index, grown).to(torch.uint8)
+    return grown
+
+
+def block_input(
+    images: Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"], inconsistent: Bool[Tensor, "b t h w"]
+) -> Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"]:
+    """Return images that are black wherever any plane is inconsistent."""
+    return images.masked_fill(inconsistent.any(dim=1, keepdim=True), 0)
+
+
+def block_output(
+    targets: UInt8[Tensor, "b t h w"], inconsistent: Bool[Tensor, "b t h w"]
+) -> UInt8[Tensor, "b t h w"]:
+    """Return targets that are 0 wherever any plane is inconsistent."""
+    return targets.masked_fill(inconsistent.any(dim=1, keepdim=True), 0)
+
+
+def _check_kernel(kernel: int) -> None:
+    if kernel < 0 or kernel % 2 == 0:
+        raise ValueError(f"a kernel is 0 or an odd number of pixels, not {kernel}")

@@ -1,0 +1,174 @@
+"""How well two masks agree: IoU, Dice, accuracy, boundaries, confusion matrices.
+
+Every function takes whole batches and gives one value an image, unless it says otherwise. ``valid`` is true
+where a pixel counts (void pixels do not).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from imseg.ops.inconsistency import erode
+
+EPSILON = 1e-7
+"""Added to unions, as in the reference, so that an empty union gives 0."""
+
+
+def iou(
+    predicted: Bool[Tensor, "b h w"],
+    truth: Bool[Tensor, "b h w"],
+    *,
+    valid: Bool[Tensor, "b h w"] | None = None,
+    empty: float = 1.0,
+) -> Float[Tensor, "b"]:
+    """Return intersection over union, 0..1.
+
+    Args:
+        predicted: Predicted foreground.
+        truth: True foreground.
+        valid: Pixels that count; all when None.
+        empty: The score when neither has a pixel. The reference says 0; agreeing on "nothing here" is
+            right, so the default is 1.
+
+    Source: METHOD, "Scores".
+    """
+    if valid is not None:
+        predicted, truth = predicted & valid, truth & valid
+    shared = (predicted & truth).sum(dim=(-2, -1)).double()
+    union = (predicted | truth).sum(dim=(-2, -1)).double()
+    score = shared / (union + EPSILON)
+    return torch.where(union == 0, torch.full_like(score, empty), score)
+
+
+def dice(
+    predicted: Bool[Tensor, "b h w"],
+    truth: Bool[Tensor, "b h w"],
+    *,
+    valid: Bool[Tensor, "b h w"] | None = None,
+    smoothing: float = 1.0,
+) -> Float[Tensor, "b"]:
+    """Return twice the intersection over the sum of areas, 0..1; ``smoothing`` is added to both."""
+    if valid is not None:
+        predicted, truth = predicted & valid, truth & valid
+    shared = (predicted & truth).sum(dim=(-2, -1)).double()
+    areas = predicted.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1))
+    return (2 * shared + smoothing) / (areas.double() + smoothing)
+
+
+def accuracy(
+    predicted: UInt8[Tensor, "b h w"],
+    truth: UInt8[Tensor, "b h w"],
+    *,
+    valid: Bool[Tensor, "b h w"] | None = None,
+) -> Float[Tensor, "b"]:
+    """Return the share of pixels that are right, 0..1 (1 where no pixel counts)."""
+    right = predicted == truth
+    if valid is None:
+        return right.double().mean(dim=(-2, -1))
+    counted = valid.sum(dim=(-2, -1)).double()
+    share = (right & valid).sum(dim=(-2, -1)).double() / counted.clamp(min=1)
+    return torch.where(counted == 0, torch.ones_like(share), share)
+
+
+def boundary_iou(
+    predicted: Bool[Tensor, "b h w"],
+    truth: Bool[Tensor, "b h w"],
+    *,
+    valid: Bool[Tensor, "b h w"] | None = None,
+    thickness: float = 0.02,
+) -> Float[Tensor, "b"]:
+    """Return the IoU of the inner rims of two masks, 0..1: how exact the outline is.
+
+    Args:
+        predicted: Predicted foreground.
+        truth: True foreground.
+        valid: Pixels that count; all when None.
+        thickness: Width of the rim as a share of the image's diagonal, at least one pixel.
+
+    Source: Cheng et al., Boundary IoU, CVPR 2021.
+    """
+    height, width = truth.shape[-2:]
+    pixels = max(1, round(thickness * math.hypot(height, width)))
+    rims = [mask & ~_erode_freely(mask, pixels) for mask in (predicted, truth)]
+    return iou(rims[0], rims[1], valid=valid)
+
+
+def confusion_matrix(
+    predicted: UInt8[Tensor, "*shape"],
+    truth: UInt8[Tensor, "*shape"],
+    *,
+    classes: int,
+    valid: Bool[Tensor, "*shape"] | None = None,
+) -> Int[Tensor, "k k"]:
+    """Return counts of pixels by true class (row) and predicted class (column).
+
+    Args:
+        predicted: Class numbers below ``classes``.
+        truth: Class numbers; below ``classes`` wherever ``valid``.
+        classes: How many classes there are.
+        valid: Pixels that count; all when None.
+    """
+    pairs = truth.long() * classes + predicted.long()
+    chosen = pairs.flatten() if valid is None else pairs[valid]
+    return torch.bincount(chosen, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusion_matrices(
+    predicted: UInt8[Tensor, "b h w"],
+    truth: UInt8[Tensor, "b h w"],
+    *,
+    classes: int,
+    valid: Bool[Tensor, "b h w"] | None = None,
+) -> Int[Tensor, "b k k"]:
+    """Return one confusion matrix an image."""
+    matrices = [
+        confusion_matrix(
+            predicted[i], truth[i], classes=classes, valid=None if valid is None else valid[i]
+        )
+        for i in range(truth.shape[0])
+    ]
+    empty = torch.zeros(0, classes, classes, dtype=torch.long)
+    return torch.stack(matrices) if matrices else empty
+
+
+def iou_by_class(matrix: Int[Tensor, "*b k k"]) -> Float[Tensor, "*b k"]:
+    """Return IoU for each class of a confusion matrix; NaN where a class is neither true nor predicted."""
+    shared = matrix.diagonal(dim1=-2, dim2=-1).double()
+    return shared / (matrix.sum(dim=-1) + matrix.sum(dim=-2) - shared)
+
+
+def dice_by_class(matrix: Int[Tensor, "*b k k"]) -> Float[Tensor, "*b k"]:
+    """Return Dice for each class of a confusion matrix; NaN where a class is neither true nor predicted."""
+    shared = matrix.diagonal(dim1=-2, dim2=-1).double()
+    return 2 * shared / (matrix.sum(dim=-1) + matrix.sum(dim=-2))
+
+
+def mean_over_present(
+    by_class: Float[Tensor, "b k"], matrix: Int[Tensor, "b k k"]
+) -> Float[Tensor, "b"]:
+    """Return the mean over the classes that occur in the truth (1 where no pixel counts at all)."""
+    present = matrix.sum(dim=-1) > 0
+    total = torch.where(present, by_class, torch.zeros_like(by_class)).sum(dim=-1)
+    return torch.where(present.any(dim=-1), total / present.sum(dim=-1).clamp(min=1), 1.0)
+
+
+def soft_overlap(
+    probabilities: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]
+) -> tuple[Float[Tensor, "k"], Float[Tensor, "k"]]:
+    """Return soft intersections and unions by class, summed over a batch.
+
+    The intersection is the sum of ``p t``, the union the sum of ``p + t - p t``.
+    """
+    shared = (probabilities * truth).sum(dim=(0, 2, 3)).double()
+    sums = probabilities.sum(dim=(0, 2, 3)).double() + truth.sum(dim=(0, 2, 3)).double()
+    return shared, sums - shared
+
+
+def _erode_freely(mask: Bool[Tensor, "b h w"], pixels: int) -> Bool[Tensor, "b h w"]:
+    """Shrink by ``pixels`` from every side, the border of the image included."""
+    padded = torch.nn.functional.pad(mask.unsqueeze(1).float(), [pixels] * 4).bool()
+    return erode(padded, 2 * pixels + 1)[:, 0, pixels:-pixels, pixels:-pixels]

@@ -1,0 +1,75 @@
+"""From teachers' votes to pseudo-labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from imseg.ops.inconsistency import clean_up
+from imseg.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What becomes of inconsistent pixels when a student is trained."""
+
+    input: bool = True
+    """They are black in the image."""
+    output: bool = True
+    """They are 0 in the target (background, or the reserved class)."""
+    ignore: bool = False
+    """They have no weight in the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What several teachers say about a batch of images."""
+
+    labels: UInt8[Tensor, "b 1 h w"]
+    """The pseudo-labels, not yet blocked."""
+    inconsistent: Bool[Tensor, "b 1 h w"]
+    """Where they disagree, after clean-up."""
+    disputed: Bool[Tensor, "b 1 h w"]
+    """Where they disagree, before clean-up: what selection looks at."""
+    consensus: UInt8[Tensor, "b 1 h w"]
+    """What they agree on, before labels are grown: what selection looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consensus:
+    """Several teachers label an image; where they disagree, the inconsistency mask begins.
+
+    Source: arXiv 2401.14387; METHOD, "Inconsistency mask".
+    """
+
+    teachers: int = 2
+    """How many of the best networks vote: 2, 3 or 4."""
+    erode: int = 0
+    """Side of the square by which the mask is eroded first, in pixels: 0 (off), 3 or 5."""
+    dilate: int = 0
+    """Side of the square by which the mask is dilated then, in pixels: 0 (off), 3 or 5."""
+    grow_labels: bool = False
+    """Dilate class labels by 3x3 too, as the reference does when it erodes the mask."""
+    block: Block = field(default_factory=Block)
+    """What becomes of inconsistent pixels."""
+
+    def __post_init__(self) -> None:
+        if self.teachers < 2:
+            raise ValueError("inconsistency needs at least two teachers")
+
+    def __call__(self, task: Task, votes: UInt8[Tensor, "v b 1 h w"]) -> Agreement:
+        """Return what the teachers agree on.
+
+        Args:
+            task: What a pixel is.
+            votes: Discrete predictions of ``teachers`` networks.
+        """
+        consensus, disputed = task.vote(votes)
+        return Agreement(
+            labels=task.grow_labels(consensus) if self.grow_labels else consensus,
+            inconsistent=clean_up(disputed, erode_by=self.erode, dilate_by=self.dilate),
+            disputed=disputed,
+            consensus=consensus,
+        )

@@ -1,0 +1,58 @@
+"""Which pseudo-labeled images are learned from at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from imseg.stages.pseudo_label import Agreement
+from imseg.tasks import Task
+
+
+class Select(Protocol):
+    """Chooses images of a batch."""
+
+    def __call__(
+        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
+    ) -> Bool[Tensor, "b"]:
+        """Return true for the images that are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Every image is used."""
+
+    def __call__(
+        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
+    ) -> Bool[Tensor, "b"]:
+        """Return true throughout."""
+        return torch.ones(votes.shape[1], dtype=torch.bool, device=votes.device)
+
+
+@dataclass(frozen=True, slots=True)
+class ForegroundExceedsInconsistency:
+    """The paper's rule: binary images need more agreed foreground than disputed pixels; others all pass."""
+
+    def __call__(
+        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
+    ) -> Bool[Tensor, "b"]:
+        """Return true where the rule of the task holds."""
+        return task.exceeds_inconsistency(agreement.consensus, agreement.disputed)
+
+
+@dataclass(frozen=True, slots=True)
+class SameClasses:
+    """Only images on which all teachers found the same set of classes."""
+
+    def __call__(
+        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
+    ) -> Bool[Tensor, "b"]:
+        """Return true where the sets are equal."""
+        teachers, images = votes.shape[:2]
+        found = torch.zeros(teachers, images, 256, dtype=torch.bool, device=votes.device)
+        found.scatter_(2, votes.reshape(teachers, images, -1).long(), True)
+        return (found == found[:1]).all(dim=(0, 2))

@@ -1,0 +1,130 @@
+"""Foreground or background: one sigmoid output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from imseg.ops import inconsistency, overlap
+from imseg.tasks.scores import from_confusion
+from imseg.types import VOID, TargetSpec
+
+THRESHOLD = 0.5
+"""A pixel is foreground where its probability is above this."""
+
+
+@dataclass(slots=True)
+class PooledIoU:
+    """Foreground IoU over all pixels of the validation set together."""
+
+    shared: float = 0.0
+    union: float = field(default=0.0)
+
+    def update(
+        self, probabilities: Float[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> None:
+        """Add a batch."""
+        valid = target != VOID
+        predicted = (probabilities > THRESHOLD) & valid
+        truth = (target == 1) & valid
+        self.shared += (predicted & truth).sum().item()
+        self.union += (predicted | truth).sum().item()
+
+    def value(self) -> float:
+        """Return the IoU so far, 0..1."""
+        return self.shared / (self.union + overlap.EPSILON)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary:
+    """The task with two kinds of pixels; 0 is background, 1 foreground inside."""
+
+    spec: TargetSpec
+    """What mask values mean."""
+    paper: bool = False
+    """Score two empty masks 0, as the reference does, instead of 1."""
+
+    def probabilities(self, logits: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+        """Return the probability of foreground."""
+        return torch.sigmoid(logits.float())
+
+    def discretize(self, probabilities: Float[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return 1 where the probability is above one half."""
+        return (probabilities > THRESHOLD).to(torch.uint8)
+
+    def loss(
+        self,
+        logits: Float[Tensor, "b 1 h w"],
+        target: UInt8[Tensor, "b 1 h w"],
+        weight: Float[Tensor, "b 1 h w"] | None,
+    ) -> Float[Tensor, ""]:
+        """Return the mean squared error between probability and target."""
+        error = (self.probabilities(logits) - (target == 1).float()).square()
+        return weighted_mean(error, target, weight, has_void=self.spec.void is not None)
+
+    def vote(
+        self, votes: UInt8[Tensor, "v b 1 h w"]
+    ) -> tuple[UInt8[Tensor, "b 1 h w"], Bool[Tensor, "b 1 h w"]]:
+        """Return unanimous foreground, and where some but not all teachers say foreground."""
+        return inconsistency.agree_on_foreground(votes)
+
+    def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the labels as they are: the reference dilates only class labels."""
+        return labels
+
+    def exceeds_inconsistency(
+        self, labels: UInt8[Tensor, "b 1 h w"], inconsistent: Bool[Tensor, "b 1 h w"]
+    ) -> Bool[Tensor, "b"]:
+        """Return where there is foreground, and more of it than inconsistent pixels."""
+        foreground = labels.sum(dim=(1, 2, 3), dtype=torch.long)
+        return (foreground > 0) & (foreground > inconsistent.sum(dim=(1, 2, 3)))
+
+    def meter(self) -> PooledIoU:
+        """Return an empty meter of the pooled foreground IoU."""
+        return PooledIoU()
+
+    def image_scores(
+        self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> dict[str, Float[Tensor, "b"]]:
+        """Return foreground IoU, Dice, boundary IoU and pixel accuracy of each image."""
+        valid = (target != VOID)[:, 0]
+        guess, truth = (predicted == 1)[:, 0], (target == 1)[:, 0]
+        return {
+            "iou": overlap.iou(guess, truth, valid=valid, empty=0.0 if self.paper else 1.0),
+            "dice": overlap.dice(guess, truth, valid=valid),
+            "boundary_iou": overlap.boundary_iou(guess, truth, valid=valid),
+            "accuracy": overlap.accuracy(predicted[:, 0], target[:, 0], valid=valid),
+        }
+
+    def confusion(
+        self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> Int[Tensor, "n n"]:
+        """Return pixel counts of background and foreground."""
+        return overlap.confusion_matrix(predicted, target, classes=2, valid=target != VOID)
+
+    def dataset_scores(self, matrix: Int[Tensor, "n n"]) -> dict[str, Any]:
+        """Return scores over all pixels; ``iou`` and ``dice`` are those of the foreground."""
+        scores = from_confusion(self.spec, matrix)
+        name = self.spec.names[1]
+        scores["dice"] = scores["dice_per_class"][name]
+        return {"iou": scores["iou_per_class"][name], **scores}
+
+
+def weighted_mean(
+    values: Float[Tensor, "b 1 h w"],
+    target: UInt8[Tensor, "b 1 h w"],
+    weight: Float[Tensor, "b 1 h w"] | None,
+    *,
+    has_void: bool,
+) -> Float[Tensor, ""]:
+    """Return the mean over pixels that count; 0 where none does."""
+    if has_void:
+        counted = (target != VOID).float()
+        weight = counted if weight is None else weight * counted
+    if weight is None:
+        return values.mean()
+    return (values * weight).sum() / weight.sum().clamp(min=1.0)

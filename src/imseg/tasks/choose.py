@@ -1,0 +1,20 @@
+"""From what the masks mean to the task that goes with it."""
+
+from __future__ import annotations
+
+from imseg.tasks.base import Task
+from imseg.tasks.binary import Binary
+from imseg.tasks.multiclass import Multiclass
+from imseg.types import TargetSpec
+
+
+def task_for(spec: TargetSpec, *, paper: bool = False) -> Task:
+    """Return the task for a target.
+
+    Args:
+        spec: What mask values mean.
+        paper: Follow the reference where it differs (see REFERENCE, "Quirks").
+    """
+    kinds = {"binary": Binary, "multiclass": Multiclass}
+    task: Task = kinds[spec.kind](spec=spec, paper=paper)
+    return task

@@ -1,0 +1,177 @@
+"""One of several classes: softmax over the classes and output 0, "inconsistent"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from imseg.ops import inconsistency, overlap
+from imseg.tasks.binary import weighted_mean
+from imseg.tasks.scores import by_name, from_confusion
+from imseg.types import INCONSISTENT, VOID, TargetSpec
+
+
+@dataclass(slots=True)
+class RunningSoftMeanIoU:
+    """The reference's soft mIoU: mean over all outputs in a batch, then mean over batches.
+
+    A class that is absent from a batch and predicted nowhere would give 0/0; the reference then has no
+    score at all, and so have we: such a batch makes the value not a number.
+    """
+
+    total: float = 0.0
+    batches: int = 0
+
+    def update(
+        self, probabilities: Float[Tensor, "b k h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> None:
+        """Add a batch."""
+        shared, union = overlap.soft_overlap(probabilities, one_hot(target, probabilities.shape[1]))
+        self.total += (shared / union).mean().item()
+        self.batches += 1
+
+    def value(self) -> float:
+        """Return the score so far, 0..1."""
+        return self.total / max(self.batches, 1)
+
+
+@dataclass(slots=True)
+class PooledSoftMeanIoU:
+    """Soft mIoU over all pixels of the validation set together, over the user's classes that occur in it."""
+
+    shared: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.double))
+    union: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.double))
+    present: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool))
+
+    def update(
+        self, probabilities: Float[Tensor, "b k h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> None:
+        """Add a batch."""
+        valid = (target != VOID).float()
+        truth = one_hot(target, probabilities.shape[1])
+        shared, union = overlap.soft_overlap(without_reserved(probabilities) * valid, truth * valid)
+        self.shared = self.shared + shared.cpu()
+        self.union = self.union + union.cpu()
+        self.present = self.present | (truth.sum(dim=(0, 2, 3)) > 0).cpu()
+
+    def value(self) -> float:
+        """Return the score so far, 0..1."""
+        chosen = self.present.clone()
+        chosen[INCONSISTENT] = False
+        if not chosen.any():
+            return 0.0
+        return (self.shared[chosen] / self.union[chosen]).mean().item()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiclass:
+    """The task with one class a pixel; ``spec.values[i]`` is class ``i + 1`` inside."""
+
+    spec: TargetSpec
+    """What mask values mean."""
+    paper: bool = False
+    """Let output 0 compete wherever a prediction is made discrete, as the reference does."""
+
+    def probabilities(self, logits: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
+        """Return the probability of each output."""
+        return torch.softmax(logits.float(), dim=1)
+
+    def discretize(self, probabilities: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the likeliest class; output 0 is left out unless ``paper``."""
+        if self.paper:
+            return probabilities.argmax(dim=1, keepdim=True).to(torch.uint8)
+        return (probabilities[:, 1:].argmax(dim=1, keepdim=True) + 1).to(torch.uint8)
+
+    def loss(
+        self,
+        logits: Float[Tensor, "b k h w"],
+        target: UInt8[Tensor, "b 1 h w"],
+        weight: Float[Tensor, "b 1 h w"] | None,
+    ) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy over all outputs, output 0 included."""
+        classes = target[:, 0].long()
+        if self.spec.void is not None:
+            classes = torch.where(classes == VOID, 0, classes)
+        error = functional.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
+        return weighted_mean(error, target, weight, has_void=self.spec.void is not None)
+
+    def vote(
+        self, votes: UInt8[Tensor, "v b 1 h w"]
+    ) -> tuple[UInt8[Tensor, "b 1 h w"], Bool[Tensor, "b 1 h w"]]:
+        """Return the class all teachers agree on, and where they do not."""
+        return inconsistency.agree_on_class(votes)
+
+    def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return labels dilated by 3x3, class after class."""
+        return inconsistency.dilate_classes(labels, classes=self.spec.outputs)
+
+    def exceeds_inconsistency(
+        self, labels: UInt8[Tensor, "b 1 h w"], inconsistent: Bool[Tensor, "b 1 h w"]
+    ) -> Bool[Tensor, "b"]:
+        """Return true for every image: the paper admits all of them."""
+        return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
+
+    def meter(self) -> RunningSoftMeanIoU | PooledSoftMeanIoU:
+        """Return an empty meter of soft mIoU."""
+        return RunningSoftMeanIoU() if self.paper else PooledSoftMeanIoU()
+
+    def image_scores(
+        self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> dict[str, Float[Tensor, "b"]]:
+        """Return IoU, Dice and boundary IoU (means over the classes in the truth) and pixel accuracy."""
+        valid = (target != VOID)[:, 0]
+        guess, truth = predicted[:, 0], target[:, 0]
+        matrices = overlap.confusion_matrices(guess, truth, classes=self.spec.outputs, valid=valid)
+        rims = torch.stack(
+            [
+                overlap.boundary_iou(guess == index, truth == index, valid=valid)
+                for index in range(self.spec.outputs)
+            ],
+            dim=1,
+        )
+        return {
+            "iou": overlap.mean_over_present(overlap.iou_by_class(matrices), matrices),
+            "dice": overlap.mean_over_present(overlap.dice_by_class(matrices), matrices),
+            "boundary_iou": overlap.mean_over_present(rims, matrices),
+            "accuracy": overlap.accuracy(guess, truth, valid=valid),
+        }
+
+    def confusion(
+        self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
+    ) -> Int[Tensor, "n n"]:
+        """Return pixel counts; output 0 has a row and a column of its own under ``paper``."""
+        matrix = overlap.confusion_matrix(
+            predicted, target, classes=self.spec.outputs, valid=target != VOID
+        )
+        return matrix if self.paper else matrix[1:, 1:]
+
+    def dataset_scores(self, matrix: Int[Tensor, "n n"]) -> dict[str, Any]:
+        """Return scores over all pixels by the user's class names."""
+        if not self.paper:
+            return from_confusion(self.spec, matrix)
+        ious, dices = overlap.iou_by_class(matrix)[1:], overlap.dice_by_class(matrix)[1:]
+        return {
+            "miou": ious.nanmean().item(),
+            "dice": dices.nanmean().item(),
+            "accuracy": (matrix.diagonal().sum() / matrix.sum().clamp(min=1)).item(),
+            "iou_per_class": by_name(self.spec, ious),
+            "dice_per_class": by_name(self.spec, dices),
+        }
+
+
+def one_hot(target: UInt8[Tensor, "b 1 h w"], outputs: int) -> Float[Tensor, "b k h w"]:
+    """Return one plane an output, 1 where the target has its number; void is in none."""
+    numbers = torch.arange(outputs, device=target.device).reshape(1, -1, 1, 1)
+    return (target == numbers).float()
+
+
+def without_reserved(probabilities: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
+    """Return probabilities among the user's classes alone; output 0 is 0."""
+    kept = probabilities.clone()
+    kept[:, INCONSISTENT] = 0
+    return kept / kept.sum(dim=1, keepdim=True).clamp(min=1e-12)

@@ -1,0 +1,191 @@
+"""From file values to the numbering inside and back."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imseg.data.config import FolderConfig
+from imseg.data.encoding import (
+    UnknownMaskValues,
+    classless_value,
+    colorize,
+    decode,
+    encode,
+    find_spec,
+    unknown_values,
+)
+from imseg.data.palette import distinct_colors
+from imseg.errors import ImsegError
+from imseg.types import INCONSISTENT, VOID, TargetSpec
+
+NOTHING_SAID = FolderConfig()
+
+
+def spec_of(*values: int, config: FolderConfig = NOTHING_SAID, **options: object) -> TargetSpec:
+    return find_spec(dict.fromkeys(values, 100), task=options.get("task"), config=config)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> TargetSpec:
+    values = draw(st.sets(st.integers(0, 65535), min_size=2, max_size=64))
+    void = draw(st.none() | st.integers(0, 65535).filter(lambda value: value not in values))
+    return spec_of(*values, config=FolderConfig(void=void))
+
+
+@given(spec=specs(), seed=st.integers(0, 99))
+def test_decoding_undoes_encoding(spec: TargetSpec, seed: int) -> None:
+    values = [*spec.values, *([spec.void] if spec.void is not None else [])]
+    mask = np.random.Generator(np.random.PCG64(seed)).choice(values, (7, 5))
+    target = encode(mask, spec)
+    assert target.dtype == np.uint8
+    assert np.array_equal(decode(target, spec), mask)
+
+
+@given(spec=specs())
+def test_classes_are_numbered_in_the_order_of_their_values(spec: TargetSpec) -> None:
+    target = encode(np.array([spec.values]), spec)
+    first = 0 if spec.kind == "binary" else 1
+    assert target[0].tolist() == list(range(first, first + len(spec.values)))
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255), (1, 2), (7, 300)])
+def test_two_values_are_background_and_foreground(values: tuple[int, int]) -> None:
+    spec = spec_of(*values)
+    assert (spec.kind, spec.values) == ("binary", values)
+    assert spec.names == ("background", "foreground")
+    assert encode(np.array([values]), spec).tolist() == [[0, 1]]
+
+
+def test_gray_codes_are_a_class_each() -> None:
+    spec = spec_of(255, 0, 128)
+    assert (spec.kind, spec.values) == ("multiclass", (0, 128, 255))
+    assert spec.names == ("class 0", "class 128", "class 255")
+    assert encode(np.array([[0, 128, 255]]), spec).tolist() == [[1, 2, 3]]
+
+
+def test_void_is_no_class() -> None:
+    spec = spec_of(0, 1, 255, config=FolderConfig(void=255))
+    assert (spec.kind, spec.values, spec.void) == ("binary", (0, 1), 255)
+    assert encode(np.array([[0, 1, 255]]), spec).tolist() == [[0, 1, VOID]]
+    low = spec_of(0, 1, 2, 3, config=FolderConfig(void=0))
+    assert encode(np.array([[0, 1, 3]]), low).tolist() == [[VOID, 1, 3]]
+
+
+def test_the_task_can_be_overridden() -> None:
+    assert spec_of(0, 255, task="multiclass").kind == "multiclass"
+    assert spec_of(0, 255, config=FolderConfig(task="multiclass")).kind == "multiclass"
+    assert spec_of(0, 9, task="binary", config=FolderConfig(task="multiclass")).kind == "binary"
+
+
+def test_listed_classes_stay_though_no_mask_has_them() -> None:
+    spec = spec_of(0, 2, config=FolderConfig(names={1: "rare", 2: "cell"}))
+    assert spec.kind == "multiclass"
+    assert spec.values == (0, 1, 2)
+    assert spec.names == ("class 0", "rare", "cell")
+
+
+def test_colors_are_the_given_ones_or_distinct() -> None:
+    first = distinct_colors(1)[0]
+    spec = spec_of(0, 1, 2, 3, config=FolderConfig(colors={2: first}))
+    assert spec.colors[2] == first
+    assert len(set(spec.colors)) == 4
+
+
+def test_a_longer_palette_begins_with_a_shorter_one() -> None:
+    assert distinct_colors(30)[:7] == distinct_colors(7)
+    assert len(set(distinct_colors(100))) == 100
+    assert len(distinct_colors(254)) == 254
+
+
+def test_pixels_of_no_class_get_void_or_a_value_in_no_use() -> None:
+    spec = spec_of(0, 128, 255)
+    assert classless_value(spec) == 254
+    pixels = np.array([[INCONSISTENT, 1, 2, 3, VOID]])
+    assert decode(pixels, spec).tolist() == [[254, 0, 128, 255, 254]]
+    assert classless_value(spec_of(0, 1, 2, config=FolderConfig(void=11))) == 11
+
+
+def test_the_type_of_decoded_masks_depends_on_the_spec_alone() -> None:
+    low = np.ones((2, 2), np.uint8)
+    assert decode(low, spec_of(0, 1, 255)).dtype == np.uint8
+    assert decode(low, spec_of(0, 1, 256)).dtype == np.uint16
+
+
+def test_numbers_beyond_the_classes_are_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="3 classes"):
+        decode(np.array([[4]]), spec_of(0, 1, 2))
+
+
+def test_colors_show_classes_void_and_inconsistent_pixels() -> None:
+    spec = spec_of(0, 1, 2)
+    painted = colorize(np.array([[0, 1, 3, VOID]], np.uint8), spec)
+    assert painted.dtype == np.uint8
+    assert painted[0].tolist() == [
+        [0, 0, 0],
+        list(spec.colors[0]),
+        list(spec.colors[2]),
+        [128, 128, 128],
+    ]
+    binary = spec_of(0, 255)
+    assert colorize(np.array([[0, 1]]), binary)[0].tolist() == [list(c) for c in binary.colors]
+
+
+@pytest.mark.parametrize("stray", [7, 254, 65535, 70000, -1])
+def test_unknown_values_are_named(stray: int) -> None:
+    spec = spec_of(0, 255)
+    with pytest.raises(UnknownMaskValues, match=re.escape(str(stray))) as caught:
+        encode(np.array([[0, 255, stray]], np.int64), spec)
+    assert caught.value.values == (stray,)
+    assert unknown_values([0, stray, 255], spec) == (stray,)
+
+
+def complaint(counts: dict[int, int], **options: object) -> str:
+    with pytest.raises(ImsegError) as caught:
+        find_spec(counts, task=options.get("task"), config=options.get("config", NOTHING_SAID))
+    return str(caught.value)
+
+
+def test_one_value_is_nothing_to_learn() -> None:
+    assert "one class only" in complaint({0: 500})
+    assert "only 0" in complaint({0: 500, 255: 3}, config=FolderConfig(void=255))
+    assert "no pixel that is not void" in complaint({9: 3}, config=FolderConfig(void=9))
+
+
+def test_smeared_masks_are_recognized() -> None:
+    counts = {0: 90_000, 255: 50_000, **dict.fromkeys(range(1, 255), 5)}
+    text = complaint(counts)
+    assert "256 different values" in text
+    assert "JPEG" in text
+    assert "threshold" in text
+
+
+def test_instance_numbers_are_recognized() -> None:
+    text = complaint({0: 9000, **dict.fromkeys(range(1, 400), 30)})
+    assert "400 different values" in text
+    assert "at most 64" in text
+    assert "instances" in text
+    assert "instances" in complaint({0: 9000, **dict.fromkeys(range(1, 90), 30)})
+
+
+def test_measurements_are_recognized() -> None:
+    assert "depth map" in complaint({value * 37: 20 for value in range(500)})
+    assert "depth map" in complaint(dict.fromkeys(range(10, 250), 20))
+
+
+def test_a_binary_task_with_three_values_is_refused() -> None:
+    text = complaint({0: 50, 128: 3, 255: 50}, task="binary")
+    assert "task is binary" in text
+    assert "0, 128, 255" in text
+    assert "void = 255" in text
+    smear = dict.fromkeys(range(1, 9), 1)
+    assert "PNG, not JPEG" in complaint({0: 500, **smear, 255: 500}, task="binary")
+
+
+def test_values_beyond_16_bits_or_below_zero_are_refused() -> None:
+    assert "0 to 65535" in complaint({0: 5, 1_000_000: 5})
+    assert "-1 to 3" in complaint({-1: 5, 3: 5})

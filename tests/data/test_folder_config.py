@@ -1,0 +1,95 @@
+"""``imseg.toml`` in a data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imseg.data.config import FolderConfig, read_config
+from imseg.errors import ImsegError, ImsegErrors
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "imseg.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(ImsegError) as caught:
+        read_config(written(folder, text))
+    assert "imseg.toml" in str(caught.value)
+    return str(caught.value)
+
+
+def test_without_a_file_nothing_is_said(tmp_path: Path) -> None:
+    assert read_config(tmp_path) == FolderConfig()
+
+
+def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
+    text = """
+    task = "multiclass"
+    void = 11
+    [classes]
+    0 = "sky"
+    128 = { name = "cell", color = "#e6A000" }
+    200 = { color = [1, 2, 3] }
+    """
+    config = read_config(written(tmp_path, text))
+    assert config == FolderConfig(
+        task="multiclass",
+        void=11,
+        names={0: "sky", 128: "cell", 200: "class 200"},
+        colors={128: (230, 160, 0), 200: (1, 2, 3)},
+    )
+    assert config.values == (0, 128, 200)
+
+
+def test_a_syntax_error_has_its_line(tmp_path: Path) -> None:
+    text = complaint(tmp_path, 'task = "binary"\n[classes]\n0 = sky\n')
+    assert "not valid TOML" in text
+    assert "line 3" in text
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "imseg.toml").write_bytes(b"\xff\xfe\x00task")
+    with pytest.raises(ImsegError, match=r"imseg\.toml cannot be read"):
+        read_config(tmp_path)
+
+
+def test_unknown_keys_are_refused_with_a_near_miss(tmp_path: Path) -> None:
+    assert 'did you mean "task"' in complaint(tmp_path, 'taks = "binary"')
+    assert 'remove "xyzzy"' in complaint(tmp_path, "xyzzy = 1")
+    text = complaint(tmp_path, '[classes]\n0 = { name = "a", colour = "#000000" }')
+    assert 'did you mean "color"' in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('task = "binery"', 'did you mean "binary"'),
+        ("task = 3", '"task" is wrong'),
+        ("task = []", '"task" is wrong'),
+        ("void = true", '"void" is wrong'),
+        ("void = -1", "0..65535"),
+        ('void = "11"', '"void" is wrong'),
+        ('classes = ["sky"]', "a table"),
+        ('[classes]\nsky = "0"', "a mask value"),
+        ("[classes]\n0 = 3", "a name"),
+        ('[classes]\n0 = ""', "not empty"),
+        ('[classes]\n0 = { name = "a", color = "red" }', "#rrggbb"),
+        ('[classes]\n0 = { name = "a", color = [1, 2, 256] }', "#rrggbb"),
+        ('[classes]\n0 = { name = "a", color = [1, 2, true] }', "#rrggbb"),
+        ('[classes]\n0 = "a"\n1 = "a"', 'two classes are called "a"'),
+        ('[classes]\n1 = "a"\n01 = "b"', "there twice"),
+        ('void = 1\n[classes]\n1 = "a"', "both void and a class"),
+    ],
+)
+def test_each_wrong_entry_says_what_is_expected(tmp_path: Path, text: str, words: str) -> None:
+    assert words in complaint(tmp_path, text)
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ImsegErrors) as caught:
+        read_config(written(tmp_path, 'taks = 1\nvoid = -3\n[classes]\na = "b"\n0 = 1\n'))
+    assert len(caught.value.errors) == 4
