@@ -56,6 +56,12 @@ def test_the_only_image_of_a_class_is_learned_from(seed: int, count: int) -> Non
     assert 2 in split_validation(labels, seed=seed)[0]
 
 
+@given(seed=st.integers(0, 999))
+def test_two_images_with_a_class_each_of_their_own_are_both_learned_from(seed: int) -> None:
+    labels = [frozenset({0, index}) if index > 2 else frozenset({0}) for index in range(1, 5)]
+    assert split_validation(labels, seed=seed)[0] == [2, 3]
+
+
 def test_a_single_image_cannot_be_split() -> None:
     with pytest.raises(ValueError, match="1 labeled image"):
         split_validation([frozenset()], seed=0)

@@ -20,12 +20,14 @@ def stored(dataset: DataSet, entries: tuple, folder: Path, **changes: object) ->
 
 
 def test_pictures_and_targets_are_stored_in_order(good, tmp_path) -> None:
+    good.save("labeled/masks/cell_02.png", good.mask((255, 0)))
     dataset = read_folder(good.root)
     result = stored(dataset, dataset.labeled, tmp_path / "store")
     images, targets = open_array(result.images), open_array(result.targets)
     assert images.shape == (4, 16, 18, 1)
     assert targets.shape == (4, 1, 16, 18)
     assert set(np.unique(targets).tolist()) == {0, 1}
+    assert targets[:, 0, 0, 0].tolist() == [0, 0, 1, 0]
     for image, pair in zip(images, dataset.labeled, strict=True):
         assert np.array_equal(image, resize_image(read_image(pair.image.pixels, 1), (16, 18)))
     assert result.names == tuple(pair.name for pair in dataset.labeled)

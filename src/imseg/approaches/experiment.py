@@ -73,7 +73,7 @@ def fit(
     asked = _asked(settings, options)
     _check_reuse(reuse)
     matched = load_run(asked.match) if asked.match is not None else None
-    folder = RunFolder(Path(out if out is not None else _default_out(data, asked)))
+    folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
     record = read_record(folder)
     if record is not None:
         check_same(folder, record, asked)
@@ -140,7 +140,8 @@ def _check_reuse(reuse: str | Path | None) -> None:
         )
 
 
-def _default_out(data: str | Path | DataSet, asked: Settings) -> Path:
+def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
+    """Return where a run goes if nothing else is said."""
     name = "arrays" if isinstance(data, DataSet) else Path(data).resolve().name
     return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
 

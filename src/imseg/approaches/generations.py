@@ -15,7 +15,7 @@ from imseg.approaches.material import Material
 from imseg.approaches.plan import Plan
 from imseg.engine import seeds
 from imseg.engine.executors import Executor
-from imseg.engine.job import Job, NetworkSpec, Part, Trained
+from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Part, Trained
 from imseg.engine.networks import NetworkFactory, load_network
 from imseg.engine.progress import NetworkFinished, Note, Planned, Progress, StageFinished, Stepped, Working
 from imseg.engine.runs import RunFolder, read_json, write_json
@@ -211,12 +211,19 @@ class Generations:
                 channels=self._channels,
                 outputs=self._spec.outputs,
                 width=self._plan.width,
-                **({"factory": _name_of(self._factory)} if self._factory else {}),
+                factory=self._factory_name(),
             ),
             recipe=self._plan.recipe,
             numerics=self._plan.numerics,
             seed=seeds.derive(self._plan.seed, approach.name, stage, "network", number),
         )
+
+    def _factory_name(self) -> str:
+        if self._factory is None:
+            return PAPER_UNET if self._plan.paper else OUR_UNET
+        module = getattr(self._factory, "__module__", "unknown")
+        name = getattr(self._factory, "__qualname__", type(self._factory).__qualname__)
+        return f"{module}:{name}"
 
     def _train(self, jobs: Sequence[Job]) -> tuple[list[Trained], list[str]]:
         trained: list[Trained] = []
@@ -351,11 +358,6 @@ def _describe(network: Trained) -> dict[str, Any]:
         "seconds": network.seconds,
         "retried": network.retried,
     }
-
-
-def _name_of(factory: NetworkFactory | None) -> str:
-    module = getattr(factory, "__module__", "unknown")
-    return f"{module}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"
 
 
 def _index_networks(folder: Path) -> dict[str, Path]:

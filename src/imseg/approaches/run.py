@@ -191,14 +191,19 @@ class Run:
             )
 
     def segment(
-        self, images: Sequence[Image], *, ensemble: int = 1, device: str = "auto"
+        self,
+        images: Sequence[Image],
+        *,
+        ensemble: int = 1,
+        networks: Sequence[str] | None = None,
+        device: str = "auto",
     ) -> Iterator[Segmented]:
         """Yield probabilities and disagreement for pictures, at working size."""
         ranking: list[str] = self.summary["ranking"]
         voters = self.load(ranking[: max(2, self.plan.teachers)], device=device)
         return segment(
             images,
-            self.load(self.members(ensemble), device=device),
+            self.load(networks or self.members(ensemble), device=device),
             task=self.task,
             channels=self.channels,
             size=self.plan.image_size,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import tempfile
+import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def read_image(path: Path, channels: int | None = None) -> Bytes:
 def read_mask(path: Path) -> npt.NDArray[Any]:
     """Return the values of a mask file as an ``h w`` array of integers, as they stand in the file.
 
-    A 1-bit file gives 0 and 1, a palette file its indices, a gray RGB file its gray value.
+    A 1-bit file gives 0 and 255, a palette file its indices, a gray RGB file its gray value.
 
     Raises:
         ImsegError: If the file cannot be read or holds colors or fractions instead of class values.
@@ -135,20 +135,16 @@ def write_png(path: Path, array: npt.NDArray[Any]) -> None:
     colored = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
     if not gray and not colored:
         raise ValueError(f"cannot write {array.dtype} of shape {array.shape} as PNG")
-    temporary = None
+    # The leading dot keeps a left-over from a crash out of folders that are read as data.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        # The leading dot keeps a left-over from a crash out of folders that are read as data.
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        with temporary.open("xb") as file:
             Pillow.fromarray(np.ascontiguousarray(array)).save(file, format="PNG")
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise ImsegError(
             f"{path} cannot be written.",
@@ -271,7 +267,10 @@ def _mask_values(path: Path, picture: Pillow.Image) -> npt.NDArray[Any]:
     if mode == "F":
         reason = "holds fractions, but a mask holds a whole number for each pixel"
         raise _unreadable(path, reason, "save the class values as 8-bit PNG.")
-    if mode in ("1", "L", "P"):
+    if mode == "1":
+        # Black and white, as any viewer shows them and as the same mask is saved with 8 bits.
+        return np.asarray(picture.convert("L"))
+    if mode in ("L", "P"):
         return np.asarray(picture).astype(np.uint8)
     if mode in ("LA", "La", "PA"):
         return np.asarray(picture, np.uint8)[..., 0]
@@ -294,10 +293,3 @@ def _too_large(path: Path) -> UnreadablePicture:
     limit = (Pillow.MAX_IMAGE_PIXELS or 0) // 1_000_000
     reason = f"claims more than {limit} million pixels"
     return _unreadable(path, reason, "cut it into tiles.")
-
-
-def _umask() -> int:
-    """Return the permissions that new files do not get (they can only be read by setting them)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

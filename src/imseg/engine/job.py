@@ -55,6 +55,10 @@ class Recipe:
         return wanted if self.max_steps is None else min(wanted, self.max_steps)
 
 
+OUR_UNET = "imseg.models.unet:unet"
+PAPER_UNET = "imseg.models.unet:UNet"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpec:
     """Which network."""
@@ -65,7 +69,7 @@ class NetworkSpec:
     """Planes of logits."""
     width: float = 1.0
     """The paper's alpha."""
-    factory: str = "imseg.models.unet:UNet"
+    factory: str = OUR_UNET
     """Name of the callable that makes it; a user's own callable is named but cannot be loaded by name."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imseg.data.prepare.isic2018 import PreparedCounts, prepare_isic2018
+from imseg.errors import ImsegError, near_miss
 
 
 class Prepare(Protocol):
@@ -31,4 +32,21 @@ class Prepare(Protocol):
 DATASETS: dict[str, Prepare] = {"isic2018": prepare_isic2018}
 """Every data set that can be prepared, by the name used on the command line."""
 
-__all__ = ["DATASETS", "Prepare", "PreparedCounts", "prepare_isic2018"]
+__all__ = ["DATASETS", "Prepare", "PreparedCounts", "find_data_set", "prepare_isic2018"]
+
+
+def find_data_set(name: str) -> Prepare:
+    """Return the preparation of a data set by its name.
+
+    Raises:
+        ImsegError: If there is none; the nearest name is suggested.
+    """
+    if name in DATASETS:
+        return DATASETS[name]
+    guess = near_miss(name.lower(), DATASETS)
+    raise ImsegError(
+        f"There is no data set {name!r} to prepare.",
+        expected=", ".join(DATASETS),
+        got=name,
+        hint=f"imseg prepare {guess} RAW --out DATA" if guess else None,
+    )

@@ -1,0 +1,58 @@
+"""``imseg evaluate``: scores of a run on labeled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imseg.cli.options import Data, Device, Ensemble, Json, RunPath
+
+
+def evaluate(
+    run: RunPath,
+    data: Data,
+    split: Annotated[str, typer.Option(help="test, val or labeled.")] = "test",
+    ensemble: Ensemble = 1,
+    network: Annotated[
+        str | None, typer.Option(help="Another network of the run, such as start/network-0.")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Draw the best, middle and worst images into this PNG."),
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> int:
+    """Show scores with their 95 % intervals: means over images, and over all pixels together."""
+    from imseg.approaches.run import load_run
+    from imseg.cli import show
+    from imseg.data.folder import read_folder
+    from imseg.report.figures import save
+    from imseg.report.gallery import gallery
+    from imseg.report.tables import evaluation_tables
+
+    opened = load_run(run)
+    names = [network] if network else opened.members(ensemble)
+    with show.Bars() as bars:
+        dataset = read_folder(
+            data,
+            task=opened.spec.kind,
+            progress=lambda d, t: bars.counted("checking images", d, t),
+        )
+        found = opened.evaluate(
+            dataset,
+            split,
+            networks=names,
+            device=device,
+            progress=lambda d, t: bars.counted("evaluating", d, t),
+        )
+    if pictures is not None:
+        save(pictures, gallery(opened, getattr(dataset, split), found, networks=names))
+    if json:
+        show.show_json({**found.as_dict(), "split": split, "networks": names})
+    else:
+        print(f"{', '.join(names)} of {run} on {split}\n")
+        print(evaluation_tables(found))
+    return 0

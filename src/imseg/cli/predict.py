@@ -1,0 +1,57 @@
+"""``imseg predict``: masks for new images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imseg.cli.options import Device, Ensemble, Json, RunPath
+
+
+def predict(
+    run: RunPath,
+    images: Annotated[
+        Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Where masks go, as PNG.", show_default=False)],
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also draw masks on pictures, in OUT/overlays.")
+    ] = False,
+    inconsistency: Annotated[
+        bool,
+        typer.Option(
+            "--inconsistency", help="Also write where networks disagree, in OUT/inconsistency."
+        ),
+    ] = False,
+    ensemble: Ensemble = 1,
+    device: Device = "auto",
+    json: Json = False,
+) -> int:
+    """Write masks at the images' own sizes, in the values of the masks the run was trained on."""
+    from imseg.approaches.run import load_run
+    from imseg.cli import show
+    from imseg.report.masks import write_predictions
+
+    opened = load_run(run)
+    with show.Bars() as bars:
+        written = write_predictions(
+            opened,
+            images,
+            out,
+            overlay=overlay,
+            inconsistency=inconsistency,
+            ensemble=ensemble,
+            device=device,
+            progress=lambda d, t: bars.counted("predicting", d, t),
+        )
+    if json:
+        show.show_json({"out": str(out), "masks": written})
+        return 0
+    meanings = ", ".join(
+        f"{value} = {name}"
+        for value, name in zip(opened.spec.values, opened.spec.names, strict=True)
+    )
+    print(f"{len(written)} masks in {out}: {meanings}")
+    return 0

@@ -1,0 +1,142 @@
+"""How the command line shows results (stdout) and progress (stderr)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from imseg.engine.progress import (
+    Event,
+    NetworkFinished,
+    Note,
+    Planned,
+    StageFinished,
+    Stepped,
+    Working,
+)
+
+LINE_EVERY = 60.0
+"""Seconds between progress lines where no bar can be drawn (a log file)."""
+
+
+def show_json(content: Mapping[str, Any]) -> None:
+    """Write one JSON object to stdout."""
+    print(json.dumps(content, indent=1))
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Bars:
+    """Draws progress on stderr: a bar with an estimate on a terminal, a line a minute in a log file."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self._console,
+            transient=True,
+        )
+        self._training: TaskID | None = None
+        self._working: TaskID | None = None
+        self._began = self._last_line = time.monotonic()
+        self._done = self._skipped = self._planned = 0
+        self._counted: dict[str, int] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case Planned():
+                self._plan(event.steps)
+            case Working():
+                self._work(event)
+            case Stepped():
+                self._step(event.network, event.steps)
+            case NetworkFinished():
+                self._finish(event)
+            case StageFinished():
+                self._line(f"{event.stage}: best is {event.best}, {_scores(event.scores)}")
+            case Note():
+                self._line(f"warning: {event.text}" if event.warning else event.text)
+
+    def counted(self, what: str, done: int, total: int) -> None:
+        """Show a countable piece of work."""
+        self._work(Working(what=what, done=done, total=total))
+
+    def _plan(self, steps: int) -> None:
+        self._planned = steps
+        if self._training is None:
+            self._training = self._progress.add_task("training steps", total=steps)
+        self._progress.update(self._training, total=steps)
+
+    def _work(self, event: Working) -> None:
+        if self._working is None:
+            self._working = self._progress.add_task(event.what)
+        self._progress.update(
+            self._working,
+            description=event.what,
+            completed=event.done,
+            total=event.total,
+            visible=event.done < event.total,
+        )
+
+    def _step(self, network: str, steps: int) -> None:
+        self._counted[network] = self._counted.get(network, 0) + steps
+        self._advance(steps)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._last_line > LINE_EVERY and self._done:
+            self._last_line = now
+            trained = self._done - self._skipped
+            left = (self._planned - self._done) * (now - self._began) / max(1, trained)
+            share = f"{self._done} of {self._planned} training steps"
+            self._line(f"{share}, about {max(1, round(left / 60))} min left")
+
+    def _finish(self, event: NetworkFinished) -> None:
+        missing = event.steps - self._counted.pop(event.network, 0)
+        if event.reused:
+            self._skipped += missing
+        self._advance(missing)
+        how = "already trained" if event.reused else f"{event.seconds:.0f} s"
+        self._line(f"{event.network}: {_scores(event.scores)}, {event.steps} steps, {how}")
+
+    def _advance(self, steps: int) -> None:
+        self._done += steps
+        if self._training is not None:
+            self._progress.update(self._training, completed=self._done)
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+
+def _scores(scores: Mapping[str, float]) -> str:
+    shown = (("IoU", "iou"), ("Dice", "dice"))
+    parts = [f"{label} {scores[name]:.3f}" for label, name in shown if name in scores]
+    return "validation " + ", ".join(parts)

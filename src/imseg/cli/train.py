@@ -1,0 +1,115 @@
+"""``imseg train``: from a data folder to a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imseg.cli.options import Data, Json
+
+
+def train(
+    data: Data,
+    approach: Annotated[
+        str | None, typer.Option(help="See `imseg approaches`.  [default: im]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder.  [default: runs/<data>-<approach>-seed<N>]"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
+    ] = None,
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            help="quick (minutes), standard (about an hour) or paper (its schedule)."
+            "  [default: standard]"
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Root of all randomness.  [default: 0]")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary or multiclass.  [default: from the masks]")
+    ] = None,
+    generations: Annotated[
+        int | None, typer.Option(help="How often teachers teach students.")
+    ] = None,
+    teachers: Annotated[int | None, typer.Option(help="Networks that must agree: 2 to 4.")] = None,
+    networks: Annotated[
+        int | None, typer.Option(help="Networks of every stage, the start included.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Most optimizer steps of any one network.")
+    ] = None,
+    image_size: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Height and width at which networks work.", metavar="H W"),
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Filters of every layer; the paper's alpha.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images an optimizer step.")] = None,
+    limit_unlabeled: Annotated[
+        int | None, typer.Option(help="Use at most so many unlabeled images.")
+    ] = None,
+    erode: Annotated[
+        int | None, typer.Option(help="Erode inconsistency masks by 0, 3 or 5 px.")
+    ] = None,
+    dilate: Annotated[
+        int | None, typer.Option(help="Dilate inconsistency masks by 0, 3 or 5 px.")
+    ] = None,
+    blocking: Annotated[
+        str | None,
+        typer.Option(help="Zero inconsistent pixels in image and label: both, input, output, none."),
+    ] = None,
+    ignore: Annotated[
+        bool | None,
+        typer.Option("--ignore/--no-ignore", help="Leave inconsistent pixels out of the loss."),
+    ] = None,
+    match: Annotated[
+        Path | None, typer.Option(help="The run that ldt-matched is matched to.")
+    ] = None,
+    unlabeled_masks: Annotated[
+        Path | None, typer.Option(help="Hidden masks of the unlabeled images, for fdt.")
+    ] = None,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(help="A run, or folder of runs, whose equal networks are taken over."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0 ...")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32 (exact) or bfloat16.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Networks trained side by side.  [default: one a core]")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Train an approach. Repeat the command to continue a run that was stopped."""
+    options: dict[str, Any] = {
+        name: value
+        for name, value in locals().items()
+        if name not in ("data", "out", "config", "reuse", "json")
+    }
+    from imseg.approaches.experiment import default_out, fit
+    from imseg.approaches.settings import settings_from
+    from imseg.cli import show
+    from imseg.report.tables import stages_table
+
+    settings = settings_from(options, config=config)
+    folder = out or default_out(data, settings)
+    with show.Bars() as bars:
+        show.say(f"The run goes to {folder}")
+        run = fit(data, out=folder, settings=settings, reuse=reuse, progress=bars)
+    if json:
+        show.show_json({"run": str(run.path), **run.summary})
+        return 0
+    final = run.summary["network"]
+    print(f"{stages_table(run)}\n")
+    print(f"Chosen by validation: {final}, IoU {run.summary['validation']['iou']:.3f}")
+    print(f"Next: imseg evaluate {run.path} {data}")
+    print(f"      imseg predict {run.path} IMAGES --out masks/")
+    return 0

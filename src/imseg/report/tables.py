@@ -1,0 +1,83 @@
+"""Results as plain text tables that read well in a terminal, a mail and Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from imseg.approaches.run import Run
+from imseg.engine.evaluator import Evaluation
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with aligned columns; the first column is left-aligned."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        first = row[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Return ``0.712 +- 0.008``: mean and sample standard deviation."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    return f"{statistics.fmean(values):.3f} +- {statistics.stdev(values):.3f}"
+
+
+def stages_table(run: Run) -> str:
+    """Return the stages of a run: validation IoU of every network, steps and minutes."""
+    rows = []
+    for stage in run.summary["stages"]:
+        networks = stage["networks"]
+        scores = " ".join(f"{network['scores']['iou']:.3f}" for network in networks)
+        minutes = sum(network["seconds"] for network in networks) / 60
+        steps = "-".join(
+            str(n) for n in sorted({network["steps"] for network in networks})
+        )
+        labels = stage.get("pseudo_labels") or {}
+        admitted = f"{labels['admitted']}/{labels['images']}" if labels else "-"
+        rows.append([stage["name"], scores, steps, admitted, f"{minutes:.1f}"])
+    return table(
+        ["stage", "validation IoU of each network", "steps", "pseudo-labels", "minutes"], rows
+    )
+
+
+def evaluation_tables(found: Evaluation) -> str:
+    """Return scores with their intervals, and scores by class."""
+    rows = [
+        [f"{name} (mean over images)", f"{value:.4f}", _interval(found.ci95["per_image"], name)]
+        for name, value in found.per_image.items()
+    ]
+    for name, value in found.dataset.items():
+        if isinstance(value, float):
+            interval = _interval(found.ci95["dataset"], name)
+            rows.append([f"{name} (all pixels together)", f"{value:.4f}", interval])
+    by_class = [
+        [name, _number(value), _number(found.dataset["dice_per_class"][name])]
+        for name, value in found.dataset["iou_per_class"].items()
+    ]
+    return "\n\n".join(
+        [
+            f"{len(found.names)} images, {found.task}",
+            table(["score", "value", "95 % interval"], rows),
+            table(["class (all pixels together)", "IoU", "Dice"], by_class),
+        ]
+    )
+
+
+def _interval(intervals: dict[str, tuple[float, float]], name: str) -> str:
+    if name not in intervals:
+        return "-"
+    low, high = intervals[name]
+    return f"{low:.4f} .. {high:.4f}"
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}"

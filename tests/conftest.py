@@ -1,0 +1,48 @@
+"""What all tests share: reproducible random examples, and tasks to try things on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+
+from imseg.tasks import Binary, Multiclass
+from imseg.types import VOID, TargetSpec
+
+settings.register_profile("imseg", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("imseg")
+
+
+@pytest.fixture(scope="session")
+def binary() -> Callable[..., Binary]:
+    """A function that returns the binary task; ``paper`` and ``void`` can be switched on."""
+
+    def make(*, paper: bool = False, void: bool = False) -> Binary:
+        spec = TargetSpec(
+            kind="binary",
+            values=(0, 1),
+            names=("background", "cell"),
+            colors=((0, 0, 0), (255, 255, 255)),
+            void=VOID if void else None,
+        )
+        return Binary(spec=spec, paper=paper)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def multiclass() -> Callable[..., Multiclass]:
+    """A function that returns the task with so many user classes (one output more)."""
+
+    def make(classes: int, *, paper: bool = False, void: bool = False) -> Multiclass:
+        spec = TargetSpec(
+            kind="multiclass",
+            values=tuple(range(classes)),
+            names=tuple(f"class {index}" for index in range(classes)),
+            colors=tuple((index, 0, 0) for index in range(classes)),
+            void=VOID if void else None,
+        )
+        return Multiclass(spec=spec, paper=paper)
+
+    return make
