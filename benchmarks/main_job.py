@@ -2,10 +2,10 @@
 
     python benchmarks/main_job.py RAW --out .bench/main-job
 
-RAW is the folder with the ISIC 2017 download. The protocol was fixed before any test score was looked at:
-96x96 px, width 0.5, 3 networks a stage, 20 epochs, at most 300 steps, 2 generations, seeds 0, 1, 2 (each
-with its own labeled tenth and its own validation and test halves). Repeating the command continues; what
-is finished is not done again. About an hour on two idle cores.
+RAW is the folder with the ISIC 2017 download. The protocol was fixed before any test score was
+looked at: 96x96 px, width 0.5, 3 networks a stage, 20 epochs, at most 300 steps, 2 generations,
+seeds 0, 1, 2 (each with its own labeled tenth and its own validation and test halves). Repeating
+the command continues; what is finished is not done again. About an hour on two idle cores.
 """
 
 from __future__ import annotations

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
-import pytest
-from hypothesis import settings
+# Tests share the cores with each other: threads that wait must not spin. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from imseg.tasks import Binary, Multiclass
-from imseg.types import VOID, TargetSpec
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
-settings.register_profile("imseg", derandomize=True, deadline=None, database=None, max_examples=50)
+from imseg.tasks import Binary, Multiclass  # noqa: E402
+from imseg.types import VOID, TargetSpec  # noqa: E402
+
+settings.register_profile("imseg", derandomize=True, deadline=None, database=None, max_examples=30)
 settings.load_profile("imseg")
 
 

@@ -13,10 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imseg.approaches.evaluate import evaluate as evaluate
-    from imseg.approaches.experiment import Run as Run
     from imseg.approaches.experiment import fit as fit
-    from imseg.approaches.experiment import load_run as load_run
+    from imseg.approaches.run import Prediction as Prediction
+    from imseg.approaches.run import Run as Run
+    from imseg.approaches.run import load_run as load_run
     from imseg.approaches.settings import Settings as Settings
     from imseg.data.arrays import dataset_from_arrays as dataset_from_arrays
     from imseg.data.arrays import dataset_from_torch as dataset_from_torch
@@ -27,13 +27,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ImsegError": "imseg.errors",
-    "Run": "imseg.approaches.experiment",
+    "Prediction": "imseg.approaches.run",
+    "Run": "imseg.approaches.run",
     "Settings": "imseg.approaches.settings",
     "dataset_from_arrays": "imseg.data.arrays",
     "dataset_from_torch": "imseg.data.arrays",
-    "evaluate": "imseg.approaches.evaluate",
     "fit": "imseg.approaches.experiment",
-    "load_run": "imseg.approaches.experiment",
+    "load_run": "imseg.approaches.run",
     "read_folder": "imseg.data.folder",
 }
 
@@ -42,7 +42,7 @@ __all__ = [  # noqa: RUF022 - the order in which a reader needs them
     "load_run",
     "Run",
     "Settings",
-    "evaluate",
+    "Prediction",
     "read_folder",
     "dataset_from_arrays",
     "dataset_from_torch",

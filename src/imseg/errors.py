@@ -1,4 +1,4 @@
-"""The one family of errors a user meets: what is wrong, what was expected, what came, what to try."""
+"""The one family of errors a user meets: what is wrong, Expected, Got, Try."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ImsegErrors(ImsegError):
 
 
 class TrainingFailed(Exception):
-    """A network could not be trained (for example its loss was not a number); not the user's fault."""
+    """A network could not be trained, for example because its loss was not a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What travels between the layers, and the legend of the axes.
 
-Axis letters, in signatures and docstrings: ``b`` batch, ``v`` teachers (votes), ``c`` image channels,
-``k`` network outputs, ``t`` target planes, ``h`` height, ``w`` width in pixels. Stored images are
-``n h w c`` unsigned bytes; targets always carry a plane axis (``t h w``).
+Axis letters, in signatures and docstrings: ``b`` batch, ``v`` teachers (votes), ``c`` image
+channels, ``k`` network outputs, ``t`` target planes, ``h`` height, ``w`` width in pixels. Stored
+images are ``n h w c`` unsigned bytes; targets always carry a plane axis (``t h w``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ VOID = 255
 """Target value of a pixel that is neither trained on nor scored."""
 
 INCONSISTENT = 0
-"""Multiclass target value reserved for pixels on which teachers disagree; real classes start at 1."""
+"""Multiclass target value reserved for pixels on which teachers disagree; real classes start at
+1."""
 
 MAX_CLASSES = 254
 """Classes a multiclass target can hold beside ``INCONSISTENT`` and ``VOID``."""
@@ -60,7 +61,8 @@ class LabeledImage:
 class TargetSpec:
     """What the values of the user's mask files mean, and how they are numbered inside.
 
-    Binary: ``values`` are (background, foreground), inside 0 and 1. Multiclass: ``values[i]`` is class
+    Binary: ``values`` are (background, foreground), inside 0 and 1. Multiclass: ``values[i]`` is
+        class
     ``i + 1`` inside, because 0 is reserved for "inconsistent".
     """
 
@@ -130,7 +132,8 @@ class DataSet:
     unlabeled: tuple[Image, ...] = ()
     """Pictures without masks."""
     val: tuple[LabeledImage, ...] = ()
-    """Pictures to choose epochs, networks and generations by; empty: a fifth of ``labeled`` is taken."""
+    """Pictures to choose epochs, networks and generations by; empty: a fifth of ``labeled`` is
+    taken."""
     test: tuple[LabeledImage, ...] = ()
     """Pictures for the final score; read by the evaluator alone."""
     extra: Mapping[str, Any] = field(default_factory=dict)

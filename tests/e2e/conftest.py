@@ -13,8 +13,8 @@ import pytest
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
 
-SMALL = ["--networks", "2", "--epochs", "40", "--max-steps", "40", "--image-size", "48", "48"]
-SMALL += ["--width", "0.25", "--batch-size", "8", "--workers", "1", "--device", "cpu"]
+SMALL = ["--networks", "2", "--epochs", "90", "--max-steps", "90", "--image-size", "48", "48"]
+SMALL += ["--width", "0.5", "--batch-size", "8", "--workers", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,9 @@ def isic_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         masks = source / f"ISIC-2017_{split}_Part1_GroundTruth"
         for folder in (images, masks):
             (raw / folder.name).mkdir()
-        for image in sorted(images.iterdir())[:: max(1, len(list(images.iterdir())) // count)][:count]:
+        for image in sorted(images.iterdir())[:: max(1, len(list(images.iterdir())) // count)][
+            :count
+        ]:
             shutil.copy(image, raw / images.name)
             shutil.copy(masks / f"{image.stem}_segmentation.png", raw / masks.name)
     return raw

@@ -59,7 +59,9 @@ def test_evaluate_reports_both_kinds_of_scores_with_intervals(cli_json, cells, i
     assert low <= found["dataset"]["miou"] <= high
 
 
-def test_evaluate_takes_other_networks_ensembles_and_draws_pictures(cli, cli_json, cells, im_run, tmp_path):
+def test_evaluate_takes_other_networks_ensembles_and_draws_pictures(
+    cli, cli_json, cells, im_run, tmp_path
+):
     one = cli_json("evaluate", im_run, cells, "--network", "start/network-0")
     two = cli_json("evaluate", im_run, cells, "--ensemble", "2", "--pictures", tmp_path / "p.png")
     assert one["networks"] == ["start/network-0"] and len(two["networks"]) == 2
@@ -161,7 +163,9 @@ def test_equal_start_networks_are_taken_over_and_others_are_not(cli, cells, im_r
     assert status == 0 and "already trained" not in err
 
 
-def test_the_matched_baseline_has_the_steps_and_width_of_the_final_network(cli_json, cells, im_run, tmp_path):
+def test_the_matched_baseline_has_the_steps_and_width_of_the_final_network(
+    cli_json, cells, im_run, tmp_path
+):
     final = json.loads((im_run / "summary.json").read_text())
     stage = next(each for each in final["stages"] if each["name"] == final["stage"])
     wanted = stage["networks"][0]
@@ -184,7 +188,14 @@ def test_the_upper_bound_sees_hidden_masks_and_nobody_else_does(cli, cli_json, c
     assert found["stages"][0]["networks"][0]["images"] == 12 + 16
     for name in ("ldt", "im"):
         status, _, err = cli(
-            "train", cells, "--approach", name, "--unlabeled-masks", hidden, "--out", tmp_path / name
+            "train",
+            cells,
+            "--approach",
+            name,
+            "--unlabeled-masks",
+            hidden,
+            "--out",
+            tmp_path / name,
         )
         assert status == 2 and "may not see the hidden masks" in err
         assert not (tmp_path / name).exists()
@@ -267,7 +278,14 @@ def test_the_quick_demo_shows_its_seed_costs_and_pictures(cli, tmp_path, monkeyp
     from imseg.report import demo
 
     small = demo.DemoSize(
-        seeds=(0, 1), networks=2, generations=1, epochs=4, max_steps=4, labeled=8, unlabeled=8, side=32
+        seeds=(0, 1),
+        networks=2,
+        generations=1,
+        epochs=4,
+        max_steps=4,
+        labeled=8,
+        unlabeled=8,
+        side=32,
     )
     monkeypatch.setattr(demo, "QUICK", small)
     status, out, _ = cli("demo", "--out", tmp_path / "demo", "--quick")

@@ -7,9 +7,9 @@ Left out on purpose:
 - mixed float16, in which the reference trains: the golden arrays are float32, as is our exact mode.
 
 The four training steps are chaotic: activations that nearly tie at a ReLU or in a max-pool, and
-gradients near 0 whose sign Adam turns into a whole step, make rounding grow about tenfold a step. Our
-own run in float64 ends ten times farther from the reference than the one in float32. So the steps
-are made with two threads, as the reference made them, and weights are compared as one vector.
+gradients near 0 whose sign Adam turns into a whole step, make rounding grow about tenfold a step.
+Our own run in float64 ends ten times farther from the reference than the one in float32. So the
+steps are made with two threads, as the reference made them, and weights are compared as one vector.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imseg.engine import seeds
@@ -111,6 +111,7 @@ def test_a_paper_epoch_is_a_piece_of_an_endless_reshuffled_stream(images, count,
     assert stream == expected[: len(stream)]
 
 
+@settings(max_examples=12)
 @given(height=st.integers(16, 50), width=st.integers(16, 50))
 def test_the_network_answers_in_the_size_of_the_question(height: int, width: int) -> None:
     network = UNet(channels=1, outputs=2, width=0.0625).eval()

@@ -15,7 +15,8 @@ class Labeled:
     """The part of a training set that people labeled."""
 
     hidden_too: bool = False
-    """Whether the hidden masks of the unlabeled images are used as well (an upper bound, not a method)."""
+    """Whether the hidden masks of the unlabeled images are used as well (an upper bound, not a
+    method)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ class Approach:
     select: Select = field(default_factory=Everything)
     """Which pseudo-labeled images are used."""
     matched: bool = False
-    """Whether each network gets the optimizer steps and the width of another run's final network."""
+    """Whether each network gets the optimizer steps and the width of another run's final
+    network."""
 
     def __post_init__(self) -> None:
         if (self.generations > 0) != (self.pseudo_label is not None):

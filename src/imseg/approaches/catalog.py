@@ -29,8 +29,8 @@ FDT = variant(
 )
 IM = Approach(
     name="im",
-    summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which they"
-    " disagree are blacked out of image and label, students learn from both kinds of images,"
+    summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which"
+    " they disagree are blacked out of image and label, students learn from both kinds of images,"
     " generation after generation.",
     start=LDT,
     generations=5,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imseg.approaches.catalog import find_approach
-from imseg.approaches.generations import Generations, summarize
+from imseg.approaches.generations import Generations
 from imseg.approaches.material import Material, gather
 from imseg.approaches.plan import Facts, Plan, make_plan, match_plan, planned_steps
 from imseg.approaches.record import (
@@ -24,6 +24,7 @@ from imseg.approaches.record import (
 )
 from imseg.approaches.run import Run, load_run
 from imseg.approaches.settings import Settings, settings_from
+from imseg.approaches.stage import summarize
 from imseg.data.folder import read_folder
 from imseg.data.image_io import probe
 from imseg.data.splits import held_out
@@ -49,7 +50,7 @@ def fit(
     executor: Executor | None = None,
     **options: Any,
 ) -> Run:
-    """Train an approach and return the finished run; called again it continues where it was stopped.
+    """Train an approach and return the finished run; called again, it continues.
 
     >>> run = fit("my-data", approach="im", effort="quick")  # doctest: +SKIP
 
@@ -94,7 +95,7 @@ def fit(
         plan = record.plan
         progress(Note(text=f"{folder.path} is continued."))
     recorder = _Recorder(folder, progress)
-    recorder(Planned(steps=planned_steps(plan, facts)))
+    recorder(Planned(steps=planned_steps(plan, facts), first=True))
     material = gather(
         dataset,
         plan,

@@ -175,7 +175,8 @@ def make_plan(
         dilate=settings.dilate or 0,
         blocking=settings.blocking or "both",
         ignore=bool(settings.ignore),
-        teachers=settings.teachers or (approach.pseudo_label.teachers if approach.pseudo_label else 0),
+        teachers=settings.teachers
+        or (approach.pseudo_label.teachers if approach.pseudo_label else 0),
         **_budget(settings, approach, facts),
     )
     timed = settings.effort == "standard" and not approach.matched
@@ -194,7 +195,9 @@ def _budget(settings: Settings, approach: Approach, facts: Facts) -> dict[str, A
     batch_size = settings.batch_size or 32
     recipe = Recipe(batch_size=batch_size, paper=paper)
     longest = 96 if quick else LONGEST_SIDE
-    epochs = settings.epochs or _enough_epochs(settings.effort, recipe.steps_per_epoch(facts.labeled))
+    epochs = settings.epochs or _enough_epochs(
+        settings.effort, recipe.steps_per_epoch(facts.labeled)
+    )
     return {
         "generations": generations if several else 0,
         "start_networks": settings.networks or max(start, least),
@@ -266,9 +269,7 @@ def planned_steps(plan: Plan, facts: Facts) -> int:
     return sum(_steps_of_networks(plan, facts, plan.max_steps or 10**9))
 
 
-def match_plan(
-    plan: Plan, *, matched: Plan, steps: int, width: float, labeled: int
-) -> Plan:
+def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: int) -> Plan:
     """Return the plan of a baseline with the steps and width of another run's final network.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a run writes down about itself before it starts, and how it is recognized when it continues."""
+"""What a run writes down about itself, and how it is recognized when it continues."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
             f"{folder.path} holds another experiment.",
             expected=_in_words(record.asked, changed),
             got=_in_words(now, changed),
-            hint="--out with another folder (and --reuse with this one, to keep what is still valid).",
+            hint="--out with another folder (--reuse with this one keeps what is still valid).",
         )
 
 

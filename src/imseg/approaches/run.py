@@ -116,7 +116,7 @@ class Run:
         return ranking[:ensemble]
 
     def numerics(self, device: str = "auto") -> Numerics:
-        """Return how networks predict here; the machine may be another than the one that trained."""
+        """Return how networks predict on this machine."""
         resolved = resolve_device(device)
         return Numerics(
             device=resolved,
@@ -168,7 +168,7 @@ class Run:
         ensemble: int = 1,
         device: str = "auto",
     ) -> Iterator[Prediction]:
-        """Yield a prediction for each picture, at its own size and in the values of the user's masks.
+        """Yield a prediction for each picture, at its own size, in the user's mask values.
 
         Args:
             images: A picture, a folder of pictures (with its subfolders), or arrays (``h w`` or
@@ -177,7 +177,8 @@ class Run:
             device: Where to compute.
 
         Raises:
-            ImsegError: If a picture cannot be read; before that, all readable ones have been yielded.
+            ImsegError: If a picture cannot be read; before that, all readable ones have been
+                yielded.
         """
         entries = _entries(images)
         for segmented in self.segment(entries, ensemble=ensemble, device=device):

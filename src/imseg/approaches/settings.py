@@ -197,7 +197,7 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
         if idle:
             problems.append(
                 ImsegError(
-                    f"{approach.name} takes {', '.join(map(_option, idle))} from the run it is matched to.",
+                    f"{approach.name} takes {', '.join(map(_option, idle))} from its matched run.",
                     expected="steps, width and sizes of --match RUN.",
                     hint="leave these options out.",
                 )

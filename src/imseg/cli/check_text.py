@@ -12,7 +12,8 @@ from imseg.report.tables import table
 def as_text(report: CheckReport, sheet: Path | None) -> str:
     """Return the whole report: what is there, then problems, then a verdict."""
     parts = [
-        f"{report.folder}: " + ", ".join(f"{count} {name}" for name, count in report.counts.items()),
+        f"{report.folder}: "
+        + ", ".join(f"{count} {name}" for name, count in report.counts.items()),
         _pictures(report),
         _classes(report),
     ]
@@ -31,9 +32,7 @@ def _pictures(report: CheckReport) -> str:
     if report.sizes.all_equal:
         return f"Images: {kinds}; all {height}x{width} px"
     (low_h, low_w), (high_h, high_w) = report.sizes.smallest, report.sizes.largest
-    return (
-        f"Images: {kinds}; from {low_h}x{low_w} to {high_h}x{high_w} px, median {height}x{width}"
-    )
+    return f"Images: {kinds}; from {low_h}x{low_w} to {high_h}x{high_w} px, median {height}x{width}"
 
 
 def _classes(report: CheckReport) -> str:

@@ -86,7 +86,12 @@ def _usage(error: Exception) -> ImsegError:
     command = context.command_path if context is not None else "imseg"
     parameter = getattr(error, "param", None)
     said = str(getattr(error, "message", "") or error)
-    what = f"{command}: {parameter.opts[-1]} is missing or wrong." if parameter else f"{command}: {said}"
+    what = (
+        f"{command}: {parameter.opts[-1]} is missing or wrong."
+        if parameter
+        else f"{command}: {said}"
+    )
+    what = what.removeprefix("imseg ")
     return ImsegError(what, got=said if parameter else None, hint=f"{command} --help")
 
 

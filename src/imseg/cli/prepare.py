@@ -12,9 +12,7 @@ from imseg.cli.options import Json
 
 def prepare(
     name: Annotated[str, typer.Argument(help="isic2018 (2017 works too).", show_default=False)],
-    raw: Annotated[
-        Path, typer.Argument(help="The unpacked download.", show_default=False)
-    ],
+    raw: Annotated[Path, typer.Argument(help="The unpacked download.", show_default=False)],
     out: Annotated[Path, typer.Option(help="A new folder for the data.", show_default=False)],
     labeled: Annotated[
         float, typer.Option(help="Share of the training images that keep their masks.")

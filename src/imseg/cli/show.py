@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 
 class Bars:
-    """Draws progress on stderr: a bar with an estimate on a terminal, a line a minute in a log file."""
+    """Draws progress on stderr: a bar with an estimate, or a line a minute in a log file."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -75,7 +75,7 @@ class Bars:
         """Show an event."""
         match event:
             case Planned():
-                self._plan(event.steps)
+                self._plan(event)
             case Working():
                 self._work(event)
             case Stepped():
@@ -91,11 +91,17 @@ class Bars:
         """Show a countable piece of work."""
         self._work(Working(what=what, done=done, total=total))
 
-    def _plan(self, steps: int) -> None:
-        self._planned = steps
+    def _plan(self, event: Planned) -> None:
+        if event.first:
+            self._done = self._skipped = 0
+            self._began = time.monotonic()
+            if self._training is not None:
+                self._progress.remove_task(self._training)
+                self._training = None
+        self._planned = event.steps
         if self._training is None:
-            self._training = self._progress.add_task("training steps", total=steps)
-        self._progress.update(self._training, total=steps)
+            self._training = self._progress.add_task("training steps", total=event.steps)
+        self._progress.update(self._training, total=event.steps)
 
     def _work(self, event: Working) -> None:
         if self._working is None:

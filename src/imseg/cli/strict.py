@@ -15,7 +15,9 @@ class StrictCommand(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Parse, but only if every option is known."""
-        known = {name for each in self.get_params(ctx) for name in (*each.opts, *each.secondary_opts)}
+        known = {
+            name for each in self.get_params(ctx) for name in (*each.opts, *each.secondary_opts)
+        }
         options = sorted(name for name in known if name.startswith("--"))
         written = args[: args.index("--")] if "--" in args else args
         unknown = [
@@ -39,9 +41,7 @@ class StrictCommand(TyperCommand):
 class StrictGroup(TyperGroup):
     """The list of commands; a misspelt one is answered with the nearest."""
 
-    def resolve_command(
-        self, ctx: typer.Context, args: list[str]
-    ) -> Any:
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
         """Return the command that is meant."""
         commands = self.list_commands(ctx)
         if args and args[0] not in commands and not args[0].startswith("-"):

@@ -63,7 +63,9 @@ def train(
     ] = None,
     blocking: Annotated[
         str | None,
-        typer.Option(help="Zero inconsistent pixels in image and label: both, input, output, none."),
+        typer.Option(
+            help="Zero inconsistent pixels in image and label: both, input, output, none."
+        ),
     ] = None,
     ignore: Annotated[
         bool | None,

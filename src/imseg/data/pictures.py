@@ -18,7 +18,7 @@ _HATCH = np.array([255, 0, 255], dtype=np.uint8)
 
 
 def list_images(place: Path) -> list[Image]:
-    """Return a picture, or the pictures of a folder and its subfolders, in the order of their names.
+    """Return a picture, or the pictures of a folder and its subfolders, sorted by name.
 
     Args:
         place: A file or a folder.

@@ -1,1 +1,1 @@
-"""The engine trains, predicts and evaluates; it is the only room that moves anything to a device."""
+"""Training, prediction, evaluation: the only room that moves anything to a device."""

@@ -100,7 +100,8 @@ def epochs(
 ) -> Iterator[list[UInt8[Tensor, "b"]]]:
     """Yield the batches of each epoch as running numbers until the recipe's steps are spent.
 
-    Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its short
+    Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
+        short
     last batch included, cut into epochs of floor(n / batch size) steps.
     """
     left = recipe.steps(images)

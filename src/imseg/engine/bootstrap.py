@@ -15,14 +15,12 @@ Interval = tuple[float, float]
 
 
 def resample_counts(images: int, *, resamples: int = RESAMPLES) -> npt.NDArray[np.int64]:
-    """Return how often each image is drawn in each resample (``resamples`` x ``images``), always the same."""
+    """Return how often each image is drawn in each resample (``resamples`` x ``images``)."""
     generator = np.random.Generator(np.random.PCG64(SEED))
     return generator.multinomial(images, np.full(images, 1 / images), size=resamples)
 
 
-def interval_of_mean(
-    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
-) -> Interval:
+def interval_of_mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> Interval:
     """Return the 95 % percentile interval of the mean over images.
 
     Args:

@@ -42,7 +42,7 @@ class Numerics:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Run a block with these threads and autocast settings, and put the threads back afterwards."""
+        """Run a block with these threads and autocast settings; put the threads back afterwards."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -111,8 +111,8 @@ def usable_cores() -> int:
 def keep_freed_memory() -> bool:
     """Keep the C allocator from giving pages back between training steps.
 
-    Freshly mapped activations cost about as much time in page faults as the arithmetic on them. Only
-    glibc knows how; elsewhere nothing happens.
+    Freshly mapped activations cost about as much time in page faults as the arithmetic on them.
+    Only glibc knows how; elsewhere nothing happens.
 
     Returns:
         Whether the allocator took the settings.

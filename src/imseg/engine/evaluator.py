@@ -77,9 +77,7 @@ def evaluate(
     each: dict[str, list[float]] = {}
     matrices = []
     images = [pair.image for pair in pairs]
-    found = segment(
-        images, networks, task=task, channels=channels, size=size, numerics=numerics
-    )
+    found = segment(images, networks, task=task, channels=channels, size=size, numerics=numerics)
     for number, (pair, segmented) in enumerate(zip(pairs, found, strict=True), 1):
         truth = load_target(pair, task.spec, size if task.paper else None)
         target = torch.from_numpy(np.ascontiguousarray(truth))[None, None]

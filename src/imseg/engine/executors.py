@@ -1,4 +1,4 @@
-"""Who trains the networks of a stage: this process one by one, or several processes side by side."""
+"""Who trains the networks of a stage: this process, or several processes side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -27,7 +28,7 @@ DoneReport = Callable[[Job, Trained | None, str], None]
 
 
 class Executor(Protocol):
-    """Trains jobs that do not depend on each other. Equal jobs give equal networks whoever runs them."""
+    """Trains independent jobs. Equal jobs give equal networks, whoever trains them."""
 
     def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
         """Train all jobs; a job that fails never loses the others."""
@@ -59,9 +60,7 @@ class Serial:
         keep_freed_memory()
         for job in jobs:
             try:
-                trained = train_and_save(
-                    job, lambda n, loss, job=job: stepped(job, n, loss), factory=self._factory
-                )
+                trained = train_and_save(job, partial(stepped, job), factory=self._factory)
             except TrainingFailed as failure:
                 done(job, None, str(failure))
             else:
@@ -135,7 +134,7 @@ class Processes:
             if worker is None or not worker.alive:
                 worker = self._workers[slot] = _Worker(self._threads)
             try:
-                return worker.train(job, lambda n, loss: stepped(job, n, loss)), ""
+                return worker.train(job, partial(stepped, job)), ""
             except TrainingFailed as failure:
                 return None, str(failure)
             except _WorkerDied as death:

@@ -1,4 +1,4 @@
-"""What one network is trained on, as a value that can be hashed, sent to a worker and written down."""
+"""What one network is trained on: a value to be hashed, sent to a worker, written down."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Recipe:
     learning_rate: float = 0.003
     """Step size of AdamW."""
     decay: float = 1e-4
-    """Share of every weight that is taken away at each step (not multiplied by the learning rate)."""
+    """Share of every weight that is taken away at each step (not multiplied by the learning
+    rate)."""
     paper: bool = False
     """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
 
@@ -42,7 +43,8 @@ class Recipe:
     def steps_per_epoch(self, images: int) -> int:
         """Return optimizer steps in one epoch over so many images.
 
-        Ours: every image once, ceil(n / batch size) steps, a last batch of one merged into the one before.
+        Ours: every image once, ceil(n / batch size) steps, a last batch of one merged into the one
+            before.
         """
         if self.paper:
             return max(1, images // self.batch_size)
@@ -70,7 +72,8 @@ class NetworkSpec:
     width: float = 1.0
     """The paper's alpha."""
     factory: str = OUR_UNET
-    """Name of the callable that makes it; a user's own callable is named but cannot be loaded by name."""
+    """Name of the callable that makes it; a user's own callable is named but cannot be loaded by
+    name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +161,7 @@ class Job:
         return TypeAdapter(Job).validate_json(text)
 
     def second_try(self) -> Job:
-        """Return the job with another seed and half the learning rate, for after a loss that is no number."""
+        """Return the job with another seed and half the learning rate."""
         recipe = replace(self.recipe, learning_rate=self.recipe.learning_rate / 2)
         return replace(self, seed=self.seed ^ 0x5DEECE66D, recipe=recipe)
 

@@ -17,8 +17,8 @@ from imseg.engine.runs import write_whole
 from imseg.errors import ImsegError
 
 NetworkFactory = Callable[..., nn.Module]
-"""Called with ``channels``, ``outputs`` and ``width``; returns a module from images (``b c h w``, 0..1) to
-logits (``b k h w``) of the same height and width."""
+"""Called with ``channels``, ``outputs`` and ``width``; returns a module from images (``b c h w``,
+0..1) to logits (``b k h w``) of the same height and width."""
 
 
 def build(
@@ -39,7 +39,9 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = make(channels=spec.channels, outputs=spec.outputs, width=spec.width)
-    return network.to(device=numerics.device, memory_format=numerics.memory_format)
+    # torch's types do not know that a module takes a memory format.
+    network.to(device=numerics.device, memory_format=numerics.memory_format)  # type: ignore[call-overload]
+    return network
 
 
 def save_weights(network_state: dict[str, Tensor], path: Path) -> None:
@@ -75,7 +77,7 @@ def _by_name(name: str) -> NetworkFactory:
         raise ImsegError(
             f"The network {name!r} is not part of imseg and cannot be made from its name.",
             expected="the callable that made it.",
-            hint='imseg.load_run(folder, network=my_network) or imseg.fit(..., network=my_network)',
+            hint="imseg.load_run(folder, network=my_network) or imseg.fit(..., network=my_network)",
         )
     factory: NetworkFactory = getattr(importlib.import_module(module), attribute)
     return factory

@@ -11,7 +11,8 @@ from imseg.engine.job import NetworkSpec
 from imseg.engine.networks import NetworkFactory, build
 
 CROWDING = 1.25
-"""How much slower a step is when every core trains a network of its own (shared memory bandwidth)."""
+"""How much slower a step is when every core trains a network of its own (shared memory
+bandwidth)."""
 
 
 def seconds_per_step(
@@ -23,7 +24,7 @@ def seconds_per_step(
     workers: int,
     factory: NetworkFactory | None = None,
 ) -> float:
-    """Return the seconds of one optimizer step of one network, with ``workers`` of them side by side.
+    """Return the seconds of an optimizer step of a network with others side by side.
 
     Args:
         spec: Which network.

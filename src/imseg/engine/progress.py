@@ -15,6 +15,8 @@ class Planned:
 
     steps: int
     """Optimizer steps of all networks together, finished ones included."""
+    first: bool = False
+    """Whether a new experiment begins with this, so that counting starts anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class Progress(Protocol):
 
 
 def log_progress(event: Event) -> None:
-    """Write the events worth keeping to the ``imseg`` logger: the default of the Python interface."""
+    """Write the events worth keeping to the ``imseg`` logger: Python's default."""
     match event:
         case NetworkFinished():
             score = event.scores.get("iou", float("nan"))

@@ -56,9 +56,10 @@ def sync_folder(folder: Path) -> None:
 class RunFolder:
     """Names of the files of a run.
 
-    ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values mean),
-    ``start/`` and ``generation-K/`` with ``network-J.safetensors``, ``network-J.json`` and, last, ``DONE``;
-    ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` while the run is under way.
+    ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values
+    mean), ``start/`` and ``generation-K/`` with ``network-J.safetensors``, ``network-J.json`` and,
+    last, ``DONE``; ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` while the run is
+    under way.
     """
 
     path: Path
@@ -97,6 +98,10 @@ class RunFolder:
     def stage(self, name: str) -> Path:
         """Return the folder of ``start`` or ``generation-K``."""
         return self.path / name
+
+    def done(self, stage: str) -> Path:
+        """Return the last file of a stage: its ranking."""
+        return self.stage(stage) / "DONE"
 
     def weights(self, network: str) -> Path:
         """Return the weights of ``generation-K/network-J``."""

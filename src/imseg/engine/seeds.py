@@ -1,7 +1,8 @@
 """One root seed, and from it a generator for every named use.
 
-A name path such as ``("im", "generation", 2, "network", 4)`` always gives the same numbers, whatever was
-drawn before, however many workers there are, and whether or not the run was interrupted.
+A name path such as ``("im", "generation", 2, "network", 4)`` always gives the same numbers,
+whatever was drawn before, however many workers there are, and whether or not the run was
+interrupted.
 """
 
 from __future__ import annotations

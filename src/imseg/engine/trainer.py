@@ -19,7 +19,7 @@ from imseg.engine.predictor import predict
 from imseg.engine.runs import write_whole
 from imseg.errors import TrainingFailed
 from imseg.tasks import Task, task_for
-from imseg.types import TargetSpec
+from imseg.types import Bytes, TargetSpec
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-7
@@ -31,7 +31,9 @@ Report = Callable[[int, float], None]
 
 
 class KerasAdamW(torch.optim.AdamW):
-    """AdamW as the reference's: decay apart from the learning rate, epsilon beside the uncorrected root.
+    """AdamW as in the reference.
+
+    Decay does not depend on the learning rate; epsilon stands beside the uncorrected root.
 
     Args:
         network: What is optimized.
@@ -52,14 +54,14 @@ class KerasAdamW(torch.optim.AdamW):
         )
         self._steps_made = 0
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Make one step."""
         self._steps_made += 1
         # torch divides the second moment by this before it takes the root, Keras after.
         correction = math.sqrt(1 - BETAS[1] ** self._steps_made)
         for group in self.param_groups:
             group["eps"] = EPSILON / correction
-        return super().step(closure)
+        super().step(closure)
 
 
 def train_and_save(job: Job, report: Report, *, factory: NetworkFactory | None = None) -> Trained:
@@ -104,9 +106,7 @@ def train(
     network = build(
         job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights")
     )
-    optimizer = KerasAdamW(
-        network, learning_rate=job.recipe.learning_rate, decay=job.recipe.decay
-    )
+    optimizer = KerasAdamW(network, learning_rate=job.recipe.learning_rate, decay=job.recipe.decay)
     source = Source(job.parts, job.numerics)
     reporter = _Reporter(report)
     epoch_scores: list[float] = []
@@ -132,7 +132,9 @@ def train(
         losses=tuple(losses),
         scores=validation_scores(network, task, job),
         parameters=sum(p.numel() for p in network.parameters()),
-        flops=_flops_of_image(network, task, job) * job.steps * _mean_batch(job.recipe, len(source)),
+        flops=_flops_of_image(network, task, job)
+        * job.steps
+        * _mean_batch(job.recipe, len(source)),
         seconds=time.monotonic() - began,
         network=job.network,
     )
@@ -195,7 +197,7 @@ def validation_scores(network: nn.Module, task: Task, job: Job) -> dict[str, flo
     return {name: torch.cat(values).mean().item() for name, values in collected.items()}
 
 
-def _validation_arrays(job: Job) -> tuple[Tensor, Tensor]:
+def _validation_arrays(job: Job) -> tuple[Bytes, Bytes]:
     rows = list(job.validation.indices)
     return open_array(job.validation.images)[rows], open_array(job.validation.targets)[rows]
 

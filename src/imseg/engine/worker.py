@@ -1,7 +1,8 @@
-"""A process that trains one network after another: jobs come in as JSON lines, events go out as JSON lines.
+"""A process that trains one network after another.
 
-It is started by ``executors.Processes`` as ``python -m imseg.engine.worker``. JSON instead of pickles: a job
-is data, nothing in it can run.
+Jobs come in as JSON lines, events go out as JSON lines. It is started by
+``executors.Processes`` as ``python -m imseg.engine.worker``. JSON instead of
+pickles: a job is data, nothing in it can run.
 """
 
 from __future__ import annotations

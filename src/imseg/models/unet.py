@@ -17,7 +17,8 @@ CUT_NORMAL_DEVIATION = 0.87962566103423978
 """Standard deviation of a standard normal that is cut at two deviations."""
 
 PAPER_MOMENTUM = 0.01
-"""Share of the newest batch in the moving statistics by which a network normalizes when it predicts."""
+"""Share of the newest batch in the moving statistics by which a network normalizes when it
+predicts."""
 MOMENTUM = 0.1
 """Ours: after 100 steps the paper's statistics still consist of their initial values by a third."""
 
@@ -30,7 +31,8 @@ def conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 def plain_conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     """Return a convolution that keeps the size; He-normal weights, zero biases."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    # Keras cuts its He-normal draws at two deviations and widens the normal so that the variance stays.
+    # Keras cuts its He-normal draws at two deviations and widens the normal so that the variance
+    # stays.
     deviation = (2 / (inputs * kernel * kernel)) ** 0.5 / CUT_NORMAL_DEVIATION
     nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
     if layer.bias is not None:

@@ -22,8 +22,8 @@ def agree_on_foreground(
         votes: 0 or 1 from at least one teacher.
 
     Returns:
-        The consensus (1 where every teacher says 1, else 0) and the inconsistency mask (true where some
-        but not all say 1).
+        The consensus (1 where every teacher says 1, else 0) and the inconsistency mask (true where
+        some but not all say 1).
 
     Raises:
         ValueError: If there is no teacher.
@@ -44,8 +44,8 @@ def agree_on_class(
         votes: Class numbers from at least one teacher.
 
     Returns:
-        The consensus (the class on which every teacher agrees, else ``INCONSISTENT``) and the inconsistency
-        mask (true where not all votes are equal).
+        The consensus (the class on which every teacher agrees, else ``INCONSISTENT``) and the
+        inconsistency mask (true where not all votes are equal).
 
     Raises:
         ValueError: If there is no teacher.
@@ -66,7 +66,7 @@ def dilate(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"
 
 
 def erode(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
-    """Return the mask shrunk by a square of ``kernel`` pixels; the border of the image does not erode."""
+    """Return the mask shrunk by a square of ``kernel`` pixels; image borders do not erode."""
     return mask if kernel == 0 else ~dilate(~mask, kernel)
 
 
@@ -88,8 +88,8 @@ def dilate_classes(
 ) -> UInt8[Tensor, "b 1 h w"]:
     """Return labels whose classes have grown by a square, class after class, later ones on top.
 
-    The reference does this to the consensus whenever the inconsistency mask is eroded. Class 0 does not
-    grow, so thin gaps between objects close.
+    The reference does this to the consensus whenever the inconsistency mask is eroded. Class 0 does
+    not grow, so thin gaps between objects close.
 
     Args:
         labels: Class numbers.
@@ -103,7 +103,8 @@ def dilate_classes(
 
 
 def block_input(
-    images: Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"], inconsistent: Bool[Tensor, "b t h w"]
+    images: Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"],
+    inconsistent: Bool[Tensor, "b t h w"],
 ) -> Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"]:
     """Return images that are black wherever any plane is inconsistent."""
     return images.masked_fill(inconsistent.any(dim=1, keepdim=True), 0)

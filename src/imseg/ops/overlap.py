@@ -1,7 +1,7 @@
 """How well two masks agree: IoU, Dice, accuracy, boundaries, confusion matrices.
 
-Every function takes whole batches and gives one value an image, unless it says otherwise. ``valid`` is true
-where a pixel counts (void pixels do not).
+Every function takes whole batches and gives one value an image, unless it says otherwise. ``valid``
+is true where a pixel counts (void pixels do not).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def iou(
         predicted: Predicted foreground.
         truth: True foreground.
         valid: Pixels that count; all when None.
-        empty: The score when neither has a pixel. The reference says 0; agreeing on "nothing here" is
-            right, so the default is 1.
+        empty: The score when neither has a pixel. The reference says 0; agreeing on "nothing here"
+            is right, so the default is 1.
 
     Source: METHOD, "Scores".
     """
@@ -136,13 +136,13 @@ def confusion_matrices(
 
 
 def iou_by_class(matrix: Int[Tensor, "*b k k"]) -> Float[Tensor, "*b k"]:
-    """Return IoU for each class of a confusion matrix; NaN where a class is neither true nor predicted."""
+    """Return IoU by class; NaN where a class is neither true nor predicted."""
     shared = matrix.diagonal(dim1=-2, dim2=-1).double()
     return shared / (matrix.sum(dim=-1) + matrix.sum(dim=-2) - shared)
 
 
 def dice_by_class(matrix: Int[Tensor, "*b k k"]) -> Float[Tensor, "*b k"]:
-    """Return Dice for each class of a confusion matrix; NaN where a class is neither true nor predicted."""
+    """Return Dice by class; NaN where a class is neither true nor predicted."""
     shared = matrix.diagonal(dim1=-2, dim2=-1).double()
     return 2 * shared / (matrix.sum(dim=-1) + matrix.sum(dim=-2))
 

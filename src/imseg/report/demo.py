@@ -1,4 +1,4 @@
-"""The demo: made-up cells, few labels, labels alone against inconsistency masks, every seed shown."""
+"""The demo: made-up cells, few labels, three ways to use them, every seed shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from imseg.approaches.experiment import fit
 from imseg.approaches.run import Run
@@ -48,7 +49,13 @@ class DemoSize:
 
 
 FULL = DemoSize(
-    seeds=(0, 1, 2, 3, 4), networks=2, generations=1, epochs=60, max_steps=120, labeled=20, unlabeled=180
+    seeds=(0, 1, 2, 3, 4),
+    networks=2,
+    generations=1,
+    epochs=60,
+    max_steps=120,
+    labeled=20,
+    unlabeled=180,
 )
 QUICK = DemoSize(
     seeds=(0,), networks=2, generations=1, epochs=60, max_steps=100, labeled=16, unlabeled=80
@@ -134,9 +141,7 @@ def _data(out: Path, size: DemoSize, seed: int) -> Path:
     folder = out / f"data-{seed}-{size.labeled}-{size.unlabeled}"
     if not (folder / "labeled").is_dir():
         scene = CellScene(size=(size.side, size.side))
-        write_demo(
-            folder, seed=seed, labeled=size.labeled, unlabeled=size.unlabeled, scene=scene
-        )
+        write_demo(folder, seed=seed, labeled=size.labeled, unlabeled=size.unlabeled, scene=scene)
     return folder
 
 
@@ -150,7 +155,7 @@ def _train(
     executor: Executor,
     progress: Progress,
 ) -> Run:
-    options = {
+    options: dict[str, Any] = {
         "approach": name,
         "seed": seed,
         "networks": size.networks,

@@ -110,7 +110,10 @@ def _fit(picture: Bytes, side: int) -> Pillow.Image:
 
 
 def _shorten(
-    text: str, width: int, pen: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
+    text: str,
+    width: int,
+    pen: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> str:
     while text and pen.textlength(text, font) > width:
         text = "…" + text[2:] if len(text) > 2 else ""

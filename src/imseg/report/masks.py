@@ -72,7 +72,7 @@ def _write(path: Path, array: np.ndarray) -> None:
 
 def _check_place(images: Path, out: Path) -> None:
     source = (images if images.is_dir() else images.parent).resolve()
-    if source == out.resolve() or source in out.resolve().parents and images.is_dir():
+    if source == out.resolve() or (images.is_dir() and source in out.resolve().parents):
         raise ImsegError(
             f"Masks would be written among the pictures of {source}.",
             expected="--out outside the folder of pictures.",

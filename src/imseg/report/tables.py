@@ -38,9 +38,7 @@ def stages_table(run: Run) -> str:
         networks = stage["networks"]
         scores = " ".join(f"{network['scores']['iou']:.3f}" for network in networks)
         minutes = sum(network["seconds"] for network in networks) / 60
-        steps = "-".join(
-            str(n) for n in sorted({network["steps"] for network in networks})
-        )
+        steps = "-".join(str(n) for n in sorted({network["steps"] for network in networks}))
         labels = stage.get("pseudo_labels") or {}
         admitted = f"{labels['admitted']}/{labels['images']}" if labels else "-"
         rows.append([stage["name"], scores, steps, admitted, f"{minutes:.1f}"])

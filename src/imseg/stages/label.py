@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -33,6 +34,14 @@ class PseudoLabels:
     """Mean share of inconsistent pixels over all images looked at, 0..1."""
     shares: tuple[float, ...]
     """The same for each image."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is kept in the run."""
+        return {
+            "images": self.images,
+            "admitted": self.admitted,
+            "inconsistent_share": self.inconsistent_share,
+        }
 
 
 def pseudo_label(

@@ -35,7 +35,7 @@ class Everything:
 
 @dataclass(frozen=True, slots=True)
 class ForegroundExceedsInconsistency:
-    """The paper's rule: binary images need more agreed foreground than disputed pixels; others all pass."""
+    """The paper's rule: a binary image needs more agreed foreground than disputed pixels."""
 
     def __call__(
         self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement

@@ -1,4 +1,4 @@
-"""What a pixel is: the only rooms that branch on the kind of target, for votes, losses and scores."""
+"""What a pixel is: the only room that branches on the kind of target."""
 
 from imseg.tasks.base import EpochMeter, Task
 from imseg.tasks.binary import Binary

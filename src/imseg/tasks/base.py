@@ -1,4 +1,4 @@
-"""What every task can do. One class a kind of target implements this; nobody else asks for the kind."""
+"""What every task can do, so that nobody else has to ask for the kind of target."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Task(Protocol):
         target: UInt8[Tensor, "b 1 h w"],
         weight: Float[Tensor, "b 1 h w"] | None,
     ) -> Float[Tensor, ""]:
-        """Return the mean training loss over pixels; ``weight`` 0 leaves a pixel out, void always is."""
+        """Return the mean loss over pixels; those of weight 0 and void are left out."""
 
     def vote(
         self, votes: UInt8[Tensor, "v b 1 h w"]
@@ -53,7 +53,7 @@ class Task(Protocol):
         """Return consensus and inconsistency of the teachers' discrete predictions."""
 
     def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
-        """Return pseudo-labels dilated class by class, as the reference does when it erodes the mask."""
+        """Return labels dilated class by class, as the reference does when it erodes the mask."""
 
     def exceeds_inconsistency(
         self, labels: UInt8[Tensor, "b 1 h w"], inconsistent: Bool[Tensor, "b 1 h w"]

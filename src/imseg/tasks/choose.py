@@ -15,6 +15,8 @@ def task_for(spec: TargetSpec, *, paper: bool = False) -> Task:
         spec: What mask values mean.
         paper: Follow the reference where it differs (see REFERENCE, "Quirks").
     """
-    kinds = {"binary": Binary, "multiclass": Multiclass}
-    task: Task = kinds[spec.kind](spec=spec, paper=paper)
-    return task
+    match spec.kind:
+        case "binary":
+            return Binary(spec=spec, paper=paper)
+        case "multiclass":
+            return Multiclass(spec=spec, paper=paper)

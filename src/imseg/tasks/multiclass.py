@@ -20,8 +20,8 @@ from imseg.types import INCONSISTENT, VOID, TargetSpec
 class RunningSoftMeanIoU:
     """The reference's soft mIoU: mean over all outputs in a batch, then mean over batches.
 
-    A class that is absent from a batch and predicted nowhere would give 0/0; the reference then has no
-    score at all, and so have we: such a batch makes the value not a number.
+    A class that is absent from a batch and predicted nowhere would give 0/0; the reference then has
+    no score at all, and so have we: such a batch makes the value not a number.
     """
 
     total: float = 0.0
@@ -42,7 +42,7 @@ class RunningSoftMeanIoU:
 
 @dataclass(slots=True)
 class PooledSoftMeanIoU:
-    """Soft mIoU over all pixels of the validation set together, over the user's classes that occur in it."""
+    """Soft mIoU over all validation pixels together, of the classes that occur in the truth."""
 
     shared: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.double))
     union: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.double))
@@ -123,7 +123,7 @@ class Multiclass:
     def image_scores(
         self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
     ) -> dict[str, Float[Tensor, "b"]]:
-        """Return IoU, Dice and boundary IoU (means over the classes in the truth) and pixel accuracy."""
+        """Return IoU, Dice, boundary IoU (means over the classes in the truth) and accuracy."""
         valid = (target != VOID)[:, 0]
         guess, truth = predicted[:, 0], target[:, 0]
         matrices = overlap.confusion_matrices(guess, truth, classes=self.spec.outputs, valid=valid)

@@ -1,0 +1,129 @@
+"""A finished stage of a run, and the summary of all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imseg.approaches.plan import Plan
+from imseg.engine.job import Trained
+from imseg.engine.runs import RunFolder, read_json, write_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A finished stage."""
+
+    name: str
+    """``start`` or ``generation-K``."""
+    ranked: tuple[Trained, ...]
+    """Its networks, best by validation first."""
+    failed: tuple[str, ...] = ()
+    """Why networks are missing."""
+    pseudo_labels: dict[str, Any] | None = None
+    """How many images were pseudo-labeled and admitted, and how much teachers disagreed."""
+
+    @property
+    def best(self) -> Trained:
+        """The network ranked first."""
+        return self.ranked[0]
+
+    def write(self, folder: RunFolder) -> None:
+        """Write ``DONE``, the last file of a stage."""
+        ranking = [network.name for network in self.ranked]
+        content = {
+            "ranking": ranking,
+            "failed": list(self.failed),
+            "pseudo_labels": self.pseudo_labels,
+        }
+        write_json(folder.done(self.name), content)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        scores = [network.scores["iou"] for network in self.ranked]
+        described: dict[str, Any] = {
+            "name": self.name,
+            "best": self.best.name,
+            "iou": self.best.scores["iou"],
+            "mean_iou": statistics.fmean(scores),
+            "spread_iou": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            "networks": [_describe(network) for network in self.ranked],
+            "failed": list(self.failed),
+        }
+        if self.pseudo_labels is not None:
+            described["pseudo_labels"] = self.pseudo_labels
+        return described
+
+
+def rank(
+    name: str,
+    trained: Sequence[Trained],
+    *,
+    failed: Sequence[str] = (),
+    pseudo_labels: dict[str, Any] | None = None,
+) -> Stage:
+    """Return a stage with its networks ranked by mean validation IoU over images, ties in order."""
+    ranked = tuple(sorted(trained, key=lambda network: -network.scores["iou"]))
+    return Stage(name=name, ranked=ranked, failed=tuple(failed), pseudo_labels=pseudo_labels)
+
+
+def read_stage(folder: RunFolder, name: str) -> Stage | None:
+    """Return a stage that was finished earlier, or None."""
+    if not folder.done(name).exists():
+        return None
+    content = read_json(folder.done(name))
+    networks = [
+        Trained.from_json(folder.weights(network).with_suffix(".json").read_bytes())
+        for network in content["ranking"]
+    ]
+    return Stage(
+        name=name,
+        ranked=tuple(networks),
+        failed=tuple(content["failed"]),
+        pseudo_labels=content["pseudo_labels"],
+    )
+
+
+def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str, Any]:
+    """Return what ``summary.json`` holds.
+
+    Args:
+        stages: All finished stages.
+        plan: What was done.
+        began: ``time.monotonic()`` at the start of this call of the command.
+    """
+    # The reference hands over its last generation; we hand over the best by validation.
+    final = stages[-1] if plan.paper else max(stages, key=lambda stage: stage.best.scores["iou"])
+    networks = [network for stage in stages for network in stage.ranked]
+    return {
+        "approach": plan.approach,
+        "task": plan.task,
+        "stage": final.name,
+        "network": final.best.name,
+        "ranking": [network.name for network in final.ranked],
+        "validation": final.best.scores,
+        "steps": sum(network.steps for network in networks),
+        "flops": sum(network.flops for network in networks),
+        "training_seconds": sum(network.seconds for network in networks),
+        "seconds": time.monotonic() - began,
+        "stages": [stage.as_dict() for stage in stages],
+    }
+
+
+def _describe(network: Trained) -> dict[str, Any]:
+    return {
+        "name": network.name,
+        "scores": network.scores,
+        "images": network.images,
+        "steps": network.steps,
+        "epochs": network.epochs,
+        "best_epoch": network.best_epoch,
+        "width": network.network.width,
+        "parameters": network.parameters,
+        "flops": network.flops,
+        "seconds": network.seconds,
+        "retried": network.retried,
+    }

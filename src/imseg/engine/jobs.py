@@ -1,0 +1,111 @@
+"""Train what is not trained yet; finished networks are recognized by their job."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from imseg.engine.executors import Executor
+from imseg.engine.job import Job, Trained
+from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
+
+RETRIED = (
+    "the loss stopped being a number; trained again with another seed and half the learning rate"
+)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    executor: Executor,
+    *,
+    elsewhere: Mapping[str, Path],
+    progress: Progress,
+) -> tuple[list[Trained], list[str]]:
+    """Return the networks of all jobs, in the order of the jobs, and why any are missing.
+
+    Args:
+        jobs: What to train.
+        executor: Who trains it.
+        elsewhere: Weights of finished networks by the digest of their job, to be taken over.
+        progress: Told how it goes on.
+    """
+    trained: dict[str, Trained] = {}
+    failures: list[str] = []
+    waiting = []
+    for job in jobs:
+        earlier = _find(job, elsewhere)
+        if earlier is None:
+            waiting.append(job)
+        else:
+            trained[job.name] = earlier
+            announce(earlier, progress, reused=True)
+
+    def stepped(job: Job, steps: int, loss: float) -> None:
+        progress(Stepped(network=job.name, steps=steps, loss=loss))
+
+    def done(job: Job, network: Trained | None, why: str) -> None:
+        if network is None:
+            failures.append(why)
+            progress(Note(text=f"{job.name} is left out: {why}", warning=True))
+            return
+        trained[job.name] = network
+        if network.retried:
+            progress(Note(text=f"{job.name}: {RETRIED}", warning=True))
+        announce(network, progress)
+
+    if waiting:
+        executor.run(waiting, stepped=stepped, done=done)
+    return [trained[job.name] for job in jobs if job.name in trained], failures
+
+
+def announce(network: Trained, progress: Progress, *, reused: bool = False) -> None:
+    """Tell that a network is finished."""
+    progress(
+        NetworkFinished(
+            network=network.name,
+            steps=network.steps,
+            scores=network.scores,
+            seconds=0.0 if reused else network.seconds,
+            reused=reused,
+        )
+    )
+
+
+def index_networks(folder: Path) -> dict[str, Path]:
+    """Return the weights of all finished networks below a folder by the digest of their job."""
+    found = {}
+    for path in sorted(folder.rglob("network-*.json")):
+        weights = path.with_suffix(".safetensors")
+        network = _read(weights)
+        if network is not None:
+            found[network.job] = weights
+    return found
+
+
+def _find(job: Job, elsewhere: Mapping[str, Path]) -> Trained | None:
+    """Return the network if it was trained before, here or in the run to reuse."""
+    digest = job.digest()
+    here = _read(job.output)
+    if here is not None and here.job == digest:
+        return here
+    weights = elsewhere.get(digest)
+    if weights is None:
+        return None
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in (".safetensors", ".json"):  # what is known comes last, as after training
+        target = job.output.with_suffix(suffix)
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.copyfile(weights.with_suffix(suffix), temporary)
+        temporary.replace(target)
+    return _read(job.output)
+
+
+def _read(weights: Path) -> Trained | None:
+    """Return what is known about a network, or None if it is not there whole."""
+    if not weights.exists():
+        return None
+    try:
+        return Trained.from_json(weights.with_suffix(".json").read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,193 @@
+"""From what was asked for to what will be done."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from imseg.approaches import plan as planning
+from imseg.approaches.plan import Facts, Plan, make_plan, match_plan, planned_steps
+from imseg.approaches.settings import Effort, Settings
+from imseg.engine.job import Recipe
+from imseg.stages.pseudo_label import Block
+
+EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
+ISIC = Facts(
+    task="binary", labeled=259, unlabeled=2335, channels=3, outputs=1, typical_size=(256, 256)
+)
+SUIM = dataclasses.replace(ISIC, task="multiclass", labeled=138, unlabeled=1234, outputs=9)
+
+
+@pytest.fixture(autouse=True)
+def probes(monkeypatch) -> list[tuple[int, int]]:
+    """The sizes at which the time of a step was asked for; nothing is measured here."""
+    asked: list[tuple[int, int]] = []
+
+    def pretended(_spec, _numerics, *, size, **_: object) -> float:
+        asked.append(size)
+        return 0.4 * size[0] * size[1] / 256**2
+
+    monkeypatch.setattr(planning, "seconds_per_step", pretended)
+    return asked
+
+
+def plan_for(facts: Facts = ISIC, **asked: object) -> Plan:
+    return make_plan(Settings(device="cpu", **asked), facts)[0]
+
+
+@pytest.mark.parametrize(("facts", "width"), [(ISIC, 0.5), (SUIM, 1.0)])
+def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float, probes) -> None:
+    plan, seconds = make_plan(Settings(effort="paper", device="cpu"), facts)
+    assert plan.paper and plan.recipe.paper
+    assert (plan.start_networks, plan.networks, plan.generations) == (10, 5, 5)
+    assert (plan.teachers, plan.epochs, plan.batch_size) == (2, 50, 32)
+    assert (plan.max_steps, plan.width, plan.image_size) == (None, width, (256, 256))
+    assert (plan.erode, plan.dilate, plan.blocking, plan.ignore) == (0, 0, "both", False)
+    assert (plan.recipe.learning_rate, plan.recipe.decay) == (0.003, 1e-4)
+    assert seconds is None and probes == []
+
+
+def test_the_published_ldt_makes_400_steps_on_isic() -> None:
+    plan = plan_for(effort="paper", approach="ldt")
+    assert (plan.start_networks, plan.generations) == (10, 0)
+    assert plan.recipe.steps(ISIC.labeled) == 400
+    assert planned_steps(plan, ISIC) == 4000
+    assert plan.customized().networks == 10
+
+
+def test_the_published_im_makes_at_most_81_steps_an_epoch_on_isic() -> None:
+    plan = plan_for(effort="paper")
+    assert plan.recipe.steps_per_epoch(ISIC.labeled + ISIC.unlabeled) == 81
+    assert planned_steps(plan, ISIC) == 10 * 400 + 25 * 50 * 81
+
+
+def test_cityscapes_keeps_its_shape_and_multiples_of_16() -> None:
+    facts = dataclasses.replace(SUIM, typical_size=(1024, 2048))
+    assert plan_for(facts, effort="paper").image_size == (128, 256)
+
+
+ASKED = {
+    "generations": 3,
+    "teachers": 3,
+    "epochs": 7,
+    "max_steps": 11,
+    "image_size": (48, 80),
+    "width": 0.25,
+    "batch_size": 5,
+    "limit_unlabeled": 9,
+    "erode": 3,
+    "dilate": 5,
+    "blocking": "input",
+    "ignore": True,
+    "seed": 4,
+    "precision": "float32",
+    "workers": 3,
+}
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_asked_for_goes_before_effort(effort: Effort, name: str) -> None:
+    plan = plan_for(effort=effort, **{name: ASKED[name]})
+    assert getattr(plan, name) == ASKED[name]
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_all_that_is_asked_for_together_goes_before_effort(effort: Effort) -> None:
+    plan = plan_for(effort=effort, **ASKED)
+    assert {name: getattr(plan, name) for name in ASKED} == ASKED
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_networks_are_those_of_every_stage(effort: Effort) -> None:
+    plan = plan_for(effort=effort, networks=4)
+    assert (plan.start_networks, plan.networks) == (4, 4)
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
+    plan = plan_for(effort=effort, teachers=4)
+    assert min(plan.start_networks, plan.networks) >= 4
+
+
+def test_quick_needs_no_probe(probes) -> None:
+    plan, seconds = make_plan(Settings(effort="quick", device="cpu"), ISIC)
+    assert (seconds, probes) == (None, [])
+    assert max(plan.image_size) <= 96
+    assert (plan.max_steps, plan.generations) == (150, 1)
+
+
+def test_standard_measures_and_fits_its_budget(probes) -> None:
+    plan, seconds = make_plan(Settings(device="cpu", workers=2), ISIC)
+    assert probes[0] == (256, 256)
+    assert seconds is not None and 0 < seconds <= planning.BUDGET_SECONDS
+    assert plan.image_size == probes[-1]
+    assert plan.max_steps is not None and plan.max_steps <= planning.MOST_STEPS
+
+
+def test_standard_shrinks_images_rather_than_training_too_short(probes, monkeypatch) -> None:
+    monkeypatch.setattr(planning, "BUDGET_SECONDS", 10 * 60)
+    plan = plan_for(workers=2)
+    assert len(probes) > 1 and plan.image_size < (256, 256)
+    assert plan.max_steps >= planning.ENOUGH_STEPS
+
+
+def test_standard_does_not_shrink_images_whose_size_was_asked_for() -> None:
+    assert plan_for(workers=1, image_size=(256, 256)).image_size == (256, 256)
+
+
+def test_asking_for_steps_spares_the_probe(probes) -> None:
+    assert plan_for(max_steps=20).max_steps == 20
+    assert probes == []
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("approach", ["im", "ldt"])
+def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach: str) -> None:
+    plan = plan_for(effort=effort, approach=approach)
+    plain = plan.as_dict()
+    assert None not in plain.values()
+    assert Plan.from_dict(plain) == plan
+
+
+def test_the_plan_decides_the_numbers_of_the_stages() -> None:
+    plan = plan_for(effort="quick", teachers=3, erode=3, dilate=5, blocking="output", ignore=True)
+    approach = plan.customized()
+    assert approach.generations == plan.generations
+    assert approach.start is not None and approach.start.networks == plan.start_networks
+    consensus = approach.pseudo_label
+    assert consensus is not None
+    assert (consensus.teachers, consensus.erode, consensus.dilate) == (3, 3, 5)
+    assert consensus.block == Block(input=False, output=True, ignore=True)
+    assert not consensus.grow_labels
+
+
+@pytest.mark.parametrize(("effort", "erode", "grows"), [("paper", 3, True), ("paper", 0, False)])
+def test_labels_grow_under_paper_when_the_mask_is_eroded(effort, erode: int, grows: bool) -> None:
+    consensus = plan_for(effort=effort, erode=erode).customized().pseudo_label
+    assert consensus is not None and consensus.grow_labels == grows
+
+
+def test_teachers_use_all_threads_that_training_uses() -> None:
+    plan = plan_for(workers=2)
+    assert plan.whole_machine.threads == plan.threads * 2
+    assert plan.whole_machine.precision == plan.numerics.precision
+
+
+@pytest.mark.parametrize(("steps", "labeled"), [(81, 20), (1000, 259), (1, 500)])
+def test_a_matched_baseline_makes_exactly_the_steps_of_its_match(steps, labeled: int) -> None:
+    im = plan_for(effort="quick")
+    own = plan_for(effort="quick", approach="ldt-matched", match="runs/a")
+    plan = match_plan(own, matched=im, steps=steps, width=0.75, labeled=labeled)
+    assert plan.recipe.steps(labeled) == steps
+    assert (plan.width, plan.image_size, plan.batch_size) == (0.75, im.image_size, im.batch_size)
+    assert plan.approach == "ldt-matched"
+
+
+def test_few_labels_get_more_epochs_but_never_fewer_than_the_paper() -> None:
+    few = dataclasses.replace(ISIC, labeled=8)
+    plan = plan_for(few, effort="quick")
+    assert plan.epochs == 150
+    assert Recipe(epochs=plan.epochs, max_steps=plan.max_steps).steps(8) == 150
+    assert plan_for(dataclasses.replace(ISIC, labeled=5000), effort="quick").epochs == 50

@@ -1,0 +1,109 @@
+"""A job is data: it survives a journey through JSON, and its digest knows what decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imseg.engine.device import Numerics
+from imseg.engine.job import Job, NetworkSpec, Recipe, Trained
+
+
+def test_a_job_comes_back_from_json_unchanged(make_job) -> None:
+    job = make_job()
+    text = job.as_json()
+    assert "\n" not in text
+    assert Job.from_json(text) == job
+    assert Job.from_json(text).digest() == job.digest()
+
+
+def test_what_is_known_about_a_network_comes_back_from_json_unchanged() -> None:
+    trained = Trained(
+        name="start/network-0",
+        job="abc",
+        seed=2**62 + 1,
+        images=6,
+        steps=4,
+        epochs=2,
+        best_epoch=1,
+        epoch_scores=(0.25, 0.1),
+        losses=(0.5, 1 / 3),
+        scores={"iou": 0.1 + 0.2},
+        parameters=10,
+        flops=1e9,
+        seconds=0.5,
+    )
+    assert Trained.from_json(trained.as_json()) == trained
+
+
+def test_places_and_names_do_not_change_the_digest(make_job, stored) -> None:
+    job = make_job()
+    elsewhere = replace(job.parts[0], images=Path("a.npy"), targets=Path("b.npy"))
+    renamed = {**job.target, "names": ["sky", "cloud"], "colors": [[1, 2, 3], [4, 5, 6]]}
+    other = replace(
+        job,
+        name="generation-9/network-9",
+        output=Path("elsewhere.safetensors"),
+        parts=(elsewhere,),
+        validation=replace(job.validation, images=Path("c.npy"), targets=Path("d.npy")),
+        target=renamed,
+    )
+    assert other.digest() == job.digest()
+
+
+def changes(job: Job) -> dict[str, Job]:
+    part = job.parts[0]
+    numerics, recipe = job.numerics, job.recipe
+    return {
+        "seed": replace(job, seed=job.seed + 1),
+        "epochs": replace(job, recipe=replace(recipe, epochs=3)),
+        "most steps": replace(job, recipe=replace(recipe, max_steps=1)),
+        "batch size": replace(job, recipe=replace(recipe, batch_size=2)),
+        "learning rate": replace(job, recipe=replace(recipe, learning_rate=0.001)),
+        "decay": replace(job, recipe=replace(recipe, decay=0.0)),
+        "paper": replace(job, recipe=replace(recipe, paper=True)),
+        "content": replace(job, parts=(replace(part, digest="other"),)),
+        "images used": replace(job, parts=(replace(part, indices=(0, 1)),)),
+        "image blocking": replace(job, parts=(replace(part, blocks_input=False),)),
+        "label blocking": replace(job, parts=(replace(part, blocks_output=False),)),
+        "ignoring": replace(job, parts=(replace(part, ignores=True),)),
+        "another part": replace(job, parts=(part, part)),
+        "validation": replace(job, validation=replace(job.validation, digest="other")),
+        "mask values": replace(job, target={**job.target, "values": [0, 1]}),
+        "void": replace(job, target={**job.target, "void": 9}),
+        "width": replace(job, network=replace(job.network, width=0.5)),
+        "threads": replace(job, numerics=replace(numerics, threads=2)),
+        "precision": replace(job, numerics=replace(numerics, precision="bfloat16")),
+        "device": replace(job, numerics=replace(numerics, device="cuda")),
+        "memory format": replace(job, numerics=replace(numerics, channels_last=False)),
+    }
+
+
+def test_everything_that_decides_the_result_changes_the_digest(make_job) -> None:
+    job = make_job()
+    digests = {name: other.digest() for name, other in changes(job).items()}
+    assert [name for name, digest in digests.items() if digest == job.digest()] == []
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_a_second_try_has_another_seed_and_half_the_learning_rate(make_job) -> None:
+    job = make_job()
+    again = job.second_try()
+    assert again.seed != job.seed
+    assert again.recipe == replace(job.recipe, learning_rate=job.recipe.learning_rate / 2)
+    assert replace(again, seed=job.seed, recipe=job.recipe) == job
+
+
+def test_a_job_counts_images_and_steps_of_all_parts(make_job) -> None:
+    part = make_job().parts[0]
+    job = make_job(
+        parts=(part, replace(part, indices=(0, 1))), recipe=Recipe(epochs=3, batch_size=4)
+    )
+    assert (job.images, job.steps) == (8, 6)
+
+
+@pytest.mark.parametrize("owner", [Job, Recipe, NetworkSpec, Numerics, Trained])
+def test_what_travels_is_frozen(owner) -> None:
+    assert owner.__dataclass_params__.frozen

@@ -1,0 +1,227 @@
+"""One network: what is kept, what is retried, what is left alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from imseg.engine import trainer
+from imseg.engine.batches import Source, open_array
+from imseg.engine.executors import Serial
+from imseg.engine.job import NetworkSpec, Recipe, Trained
+from imseg.engine.networks import build, load_network
+from imseg.engine.predictor import predict, predict_mean, vote
+from imseg.engine.trainer import train, train_and_save
+from imseg.errors import ImsegError, TrainingFailed
+
+
+def ignore(_steps: int, _loss: float) -> None:
+    pass
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """A function that makes the losses of the first so many trainings not a number.
+
+    Returns the jobs that were tried.
+    """
+    tried = []
+
+    def poison(trainings: int) -> list:
+        real = trainer._train_epoch
+
+        def epoch(network, optimizer, source, batches, task, job, reporter):
+            if job not in tried:
+                tried.append(job)
+            if len(tried) <= trainings:
+                with torch.no_grad():
+                    next(network.parameters()).fill_(math.nan)
+            return real(network, optimizer, source, batches, task, job, reporter)
+
+        monkeypatch.setattr(trainer, "_train_epoch", epoch)
+        return tried
+
+    return poison
+
+
+def test_a_loss_that_is_no_number_is_answered_once_with_another_seed(make_job, poisoned) -> None:
+    job = make_job()
+    tried = poisoned(1)
+    trained = train_and_save(job, ignore)
+    assert tried == [job, job.second_try()]
+    assert trained.retried
+    assert trained.seed == job.second_try().seed
+    assert trained.job == job.digest(), "so that a continued run finds the network"
+    assert all(math.isfinite(loss) for loss in trained.losses)
+    assert Trained.from_json(job.output.with_suffix(".json").read_bytes()) == trained
+
+
+def test_a_second_loss_that_is_no_number_is_a_failure_that_writes_nothing(
+    make_job, poisoned
+) -> None:
+    job = make_job()
+    poisoned(2)
+    with pytest.raises(TrainingFailed, match="start/network-0: the loss stopped being a number"):
+        train_and_save(job, ignore)
+    assert not job.output.exists()
+    assert not job.output.with_suffix(".json").exists()
+
+
+def test_a_network_that_fails_twice_is_left_out_and_the_next_is_trained(make_job, poisoned) -> None:
+    poisoned(2)
+    ended = {}
+    Serial().run(
+        [make_job(0), make_job(1)],
+        stepped=lambda *_: None,
+        done=lambda job, trained, why: ended.update({job.name: (trained, why)}),
+    )
+    trained, why = ended["start/network-0"]
+    assert trained is None and "stopped being a number" in why
+    assert ended["start/network-1"][0] is not None
+
+
+def test_the_weights_of_the_best_epoch_are_kept(make_job, monkeypatch) -> None:
+    scores = iter([0.1, 0.5, 0.3, 0.5, 0.2])
+    seen = []
+
+    def validate(network, _task, _job) -> float:
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(trainer, "_validate", validate)
+    trained, state = train(make_job(recipe=Recipe(epochs=5, batch_size=3)), ignore)
+    assert trained.epoch_scores == (0.1, 0.5, 0.3, 0.5, 0.2)
+    assert trained.best_epoch == 4
+    assert all(torch.equal(state[name], seen[3][name]) for name in state)
+    assert not torch.equal(state["out.weight"], seen[4]["out.weight"])
+
+
+def test_the_same_seed_trains_the_same_bits_and_another_seed_does_not(make_job) -> None:
+    (one, first), (two, second) = (train(make_job(), ignore) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (one.losses, one.scores) == (two.losses, two.scores)
+    _, other = train(make_job(1), ignore)
+    assert not torch.equal(first["out.weight"], other["out.weight"])
+
+
+def test_training_learns_something(make_job) -> None:
+    wider = NetworkSpec(channels=1, outputs=1, width=0.25)
+    trained, _ = train(make_job(network=wider, recipe=Recipe(epochs=25, batch_size=3)), ignore)
+    assert trained.losses[-1] < trained.losses[0] / 2
+    assert trained.scores["iou"] > 0.5
+
+
+def test_inconsistent_pixels_are_black_0_or_without_weight_as_asked(make_job, tmp_path) -> None:
+    part = make_job().parts[0]
+    mask = np.zeros((6, 1, 32, 32), np.uint8)
+    mask[:, :, :16] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    images, targets = open_array(part.images), open_array(part.targets)
+    assert targets[:, :, :16].any() and images[:, :16].any()
+    for blocks_input in (False, True):
+        for blocks_output in (False, True):
+            for ignores in (False, True):
+                blocked = replace(
+                    part,
+                    inconsistent=tmp_path / "mask.npy",
+                    blocks_input=blocks_input,
+                    blocks_output=blocks_output,
+                    ignores=ignores,
+                )
+                batch = Source((blocked,), make_job().numerics).take(torch.arange(6))
+                upper, lower = batch.images[:, 0, :16], batch.images[:, 0, 16:]
+                assert upper.any().item() != blocks_input
+                np.testing.assert_allclose(lower * 255, images[:, 16:, :, 0], atol=1e-4)
+                assert batch.targets[:, :, :16].any().item() != blocks_output
+                np.testing.assert_array_equal(batch.targets[:, :, 16:], targets[:, :, 16:])
+                assert (batch.weight is not None) == ignores
+                if batch.weight is not None:
+                    np.testing.assert_array_equal(batch.weight, 1 - mask)
+
+
+def test_a_batch_of_several_parts_keeps_image_and_target_together(make_job) -> None:
+    job = make_job()
+    source = Source((job.parts[0], job.validation), job.numerics)
+    assert len(source) == 9
+    batch = source.take(torch.tensor([8, 0, 3, 6]))
+    for image, target in zip(batch.images[:, 0], batch.targets[:, 0], strict=True):
+        assert image[target == 1].min() > image[target == 0].max()
+
+
+def test_building_a_network_leaves_the_global_generator_alone(make_job) -> None:
+    job = make_job()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    build(job.network, job.numerics, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_seed_alone_decides_the_initial_weights(make_job) -> None:
+    job = make_job()
+    torch.manual_seed(1)
+    one = build(job.network, job.numerics, seed=7).state_dict()
+    torch.manual_seed(2)
+    two = build(job.network, job.numerics, seed=7).state_dict()
+    three = build(job.network, job.numerics, seed=8).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["out.weight"], three["out.weight"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other width", "text"])
+def test_damaged_weights_are_the_users_to_mend(make_job, damage: str) -> None:
+    job = make_job()
+    train_and_save(job, ignore)
+    content = job.output.read_bytes()
+    if damage == "gone":
+        job.output.unlink()
+    elif damage != "other width":
+        damaged = {"cut": content[: len(content) // 2], "empty": b"", "text": b"not weights" * 9}
+        job.output.write_bytes(damaged[damage])
+    spec = replace(job.network, width=0.125) if damage == "other width" else job.network
+    with pytest.raises(ImsegError, match=r"network-0\.safetensors cannot be loaded"):
+        load_network(job.output, spec, job.numerics)
+
+
+def test_a_foreign_network_is_not_imported_by_name(make_job) -> None:
+    spec = NetworkSpec(channels=1, outputs=1, factory="os:system")
+    with pytest.raises(ImsegError, match="not part of imseg"):
+        build(spec, make_job().numerics)
+
+
+def test_saved_weights_predict_like_the_trained_network(make_job) -> None:
+    job = make_job()
+    trained = train_and_save(job, ignore)
+    network = load_network(job.output, job.network, job.numerics)
+    assert not network.training
+    task = trainer.task_for(trainer.TargetSpec.from_dict(job.target))
+    assert trainer.validation_scores(network, task, job) == trained.scores
+    assert set(load_file(job.output)) == set(network.state_dict())
+
+
+def test_predictions_do_not_depend_on_the_batch_size(make_job, binary) -> None:
+    job, task = make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)), binary()
+    network = build(job.network, job.numerics, seed=1).eval()
+    images = open_array(job.parts[0].images)
+    whole, single = (
+        torch.cat(list(predict(network, images, task, job.numerics, batch=batch)))
+        for batch in (6, 1)
+    )
+    torch.testing.assert_close(whole, single, rtol=0, atol=1e-5)
+    assert whole.std() > 1e-3
+
+
+def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> None:
+    job, task = make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)), binary()
+    networks = [build(job.network, job.numerics, seed=seed).eval() for seed in (1, 2, 3)]
+    images = open_array(job.parts[0].images)
+    each = torch.stack(
+        [torch.cat(list(predict(one, images, task, job.numerics))) for one in networks]
+    )
+    mean = predict_mean(networks, images, task, job.numerics)
+    torch.testing.assert_close(mean, each.mean(dim=0), rtol=0, atol=1e-6)
+    assert torch.equal(vote(networks, images, task, job.numerics), (each > 0.5).byte())
