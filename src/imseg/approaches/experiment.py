@@ -83,13 +83,13 @@ def fit(
             return load_run(folder.path, network=network)
     dataset = data if isinstance(data, DataSet) else _read(Path(data), asked, progress)
     _check_fits(dataset, asked, matched)
-    folder.open_for_writing()
     began = time.monotonic()
     facts = _facts(dataset)
     if record is None:
         plan, seconds = make_plan(asked, facts, factory=network)
         if matched is not None:
             plan = _matched(plan, matched, facts)
+        folder.open_for_writing()
         progress(Note(text=_announcement(plan, facts, seconds)))
     else:
         plan = record.plan

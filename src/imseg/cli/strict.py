@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
 from typer.core import TyperCommand, TyperGroup
 
 from imseg.errors import ImsegError, near_miss, raise_all
@@ -13,7 +12,7 @@ from imseg.errors import ImsegError, near_miss, raise_all
 class StrictCommand(TyperCommand):
     """A command that names every unknown option before it looks at anything else."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, but only if every option is known."""
         known = {
             name for each in self.get_params(ctx) for name in (*each.opts, *each.secondary_opts)
@@ -41,7 +40,7 @@ class StrictCommand(TyperCommand):
 class StrictGroup(TyperGroup):
     """The list of commands; a misspelt one is answered with the nearest."""
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that is meant."""
         commands = self.list_commands(ctx)
         if args and args[0] not in commands and not args[0].startswith("-"):
