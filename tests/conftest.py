@@ -8,11 +8,11 @@ from collections.abc import Callable
 # Tests share the cores with each other: threads that wait must not spin. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+from hypothesis import settings
 
-from imseg.tasks import Binary, Multiclass  # noqa: E402
-from imseg.types import VOID, TargetSpec  # noqa: E402
+from imseg.tasks import Binary, Multiclass
+from imseg.types import VOID, TargetSpec
 
 settings.register_profile("imseg", derandomize=True, deadline=None, database=None, max_examples=30)
 settings.load_profile("imseg")

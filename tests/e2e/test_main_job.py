@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
 from tests.e2e.conftest import SMALL
 
 FILES = ("network-0.safetensors", "network-1.safetensors")

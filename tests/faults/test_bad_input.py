@@ -1,4 +1,4 @@
-"""Whatever a user can get wrong: one clear error, exit status 2, before training, nothing written."""
+"""Whatever a user can get wrong: one clear error, exit status 2, nothing written."""
 
 from __future__ import annotations
 
