@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-
-# Tests share the cores with each other: threads that wait must not spin. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 from hypothesis import settings

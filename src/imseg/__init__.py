@@ -10,6 +10,7 @@ Names are imported on first use, so that ``imseg --help`` does not wait for PyTo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from imseg.data.arrays import dataset_from_torch as dataset_from_torch
     from imseg.data.folder import read_folder as read_folder
     from imseg.errors import ImsegError as ImsegError
+
+# Threads that wait for each other must sleep, not spin: on a machine that does other work as well,
+# spinning made scoring five times slower. OpenMP reads this when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

@@ -2,9 +2,9 @@
 
 Every row of settings: erosion, dilation, blocking, selection, two to four teachers.
 
-Left out: nothing. Two quirks of the reference are in the arrays and are reproduced by options that
-``paper`` switches on: an erosion also dilates class labels, and disputed pixels are counted before
-clean-up, for selection and for the mean mask size. What it does not write is all zeros there.
+Left out: nothing. Two quirks of the reference are in the arrays and are reproduced: an erosion also
+dilates class labels (an option, on under ``paper``), and the mean mask size counts disputed pixels
+before clean-up. Images that it does not write are all zeros there and are not compared.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from imseg.ops.inconsistency import (
     erode,
 )
 from imseg.stages.pseudo_label import Consensus
+from imseg.stages.select import ForegroundExceedsInconsistency, SameClasses
 
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(1, 12)
@@ -229,3 +230,29 @@ def test_a_kernel_without_a_center_is_refused(kernel: int) -> None:
 def test_a_consensus_needs_two_teachers() -> None:
     with pytest.raises(ValueError, match="two teachers"):
         Consensus(teachers=1)
+
+
+@pytest.mark.parametrize("dilation", [0, 5])
+def test_images_are_selected_by_what_was_disputed_before_clean_up(binary, dilation: int) -> None:
+    votes = torch.zeros(2, 2, 1, 12, 12, dtype=torch.uint8)
+    votes[:, 0, :, :2, :5] = 1
+    votes[0, 0, :, 6::4, 2::4] = 1  # 6 lone pixels against 10: admitted
+    votes[:, 1, :, 0, :5] = 1
+    votes[0, 1, :, 6::4, 2::4] = 1  # 6 against 5: not
+    task = binary()
+    agreement = Consensus(teachers=2, dilate=dilation)(task, votes)
+    assert agreement.disputed.sum(dim=(1, 2, 3)).tolist() == [6, 6]
+    used = ForegroundExceedsInconsistency()(task, votes, agreement)
+    assert used.tolist() == [True, False]
+
+
+@given(seed=seeds, teachers=teacher_counts)
+def test_selection_by_classes_follows_the_naive_formula(multiclass, seed, teachers: int) -> None:
+    task = multiclass(3)
+    votes = draw_votes(task, seed, teachers=teachers, height=2, width=2)
+    agreement = Consensus(teachers=teachers)(task, votes)
+    expected = [
+        len({frozenset(vote[image].flatten().tolist()) for vote in votes}) == 1 for image in (0, 1)
+    ]
+    assert SameClasses()(task, votes, agreement).tolist() == expected
+    assert ForegroundExceedsInconsistency()(task, votes, agreement).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -30,20 +30,21 @@ def interval_of_mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int
     return _middle(counts @ values / len(values))
 
 
-def interval_of(
+def intervals_of(
     matrices: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
-    score: Callable[[npt.NDArray[np.int64]], float],
-) -> Interval:
-    """Return the 95 % percentile interval of a score of the summed confusion matrix.
+    scores: Callable[[npt.NDArray[np.int64]], Mapping[str, float]],
+) -> dict[str, Interval]:
+    """Return the 95 % percentile intervals of scores of the summed confusion matrix.
 
     Args:
         matrices: One confusion matrix an image, ``n k k``.
         counts: From ``resample_counts``.
-        score: From one confusion matrix to a number.
+        scores: From one confusion matrix to named numbers, the same names every time.
     """
     sums = np.tensordot(counts, matrices, axes=1)
-    return _middle(np.array([score(matrix) for matrix in sums]))
+    found = [scores(matrix) for matrix in sums]
+    return {name: _middle(np.array([each[name] for each in found])) for name in found[0]}
 
 
 def _middle(samples: npt.NDArray[np.float64]) -> Interval:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from imseg.data.store import load_target
-from imseg.engine.bootstrap import interval_of, interval_of_mean, resample_counts
+from imseg.engine.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.engine.device import Numerics
 from imseg.engine.segment import segment
 from imseg.tasks import Task
@@ -96,12 +96,13 @@ def _summarize(
     counts = resample_counts(len(names))
     dataset = task.dataset_scores(torch.from_numpy(matrices.sum(axis=0)))
 
-    def score(name: str) -> Callable[[np.ndarray], float]:
-        def value(matrix: np.ndarray) -> float:
-            number = task.dataset_scores(torch.from_numpy(matrix))[name]
-            return float("nan") if number is None else float(number)
+    present = [name for name in WITH_INTERVAL if dataset.get(name) is not None]
 
-        return value
+    def scores(matrix: np.ndarray) -> dict[str, float]:
+        found = task.dataset_scores(torch.from_numpy(matrix))
+        return {
+            name: float("nan") if found[name] is None else float(found[name]) for name in present
+        }
 
     return Evaluation(
         task=task.spec.kind,
@@ -113,10 +114,6 @@ def _summarize(
             "per_image": {
                 name: interval_of_mean(np.array(values), counts) for name, values in each.items()
             },
-            "dataset": {
-                name: interval_of(matrices, counts, score(name))
-                for name in WITH_INTERVAL
-                if name in dataset and dataset[name] is not None
-            },
+            "dataset": intervals_of(matrices, counts, scores),
         },
     )
