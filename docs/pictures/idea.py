@@ -1,4 +1,4 @@
-"""Draw docs/pictures/idea.png from a finished demo: python docs/pictures/idea.py demo"""
+"""Draw docs/pictures/idea.png from a finished demo: python docs/pictures/idea.py demo."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.engine import device
-from imseg.engine.bootstrap import interval_of, interval_of_mean, resample_counts
+from imseg.engine.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.engine.device import Numerics, resolve_device, resolve_precision
 from imseg.errors import ImsegError
 
@@ -78,12 +78,19 @@ def test_every_resample_draws_as_many_images_as_there_are() -> None:
     np.testing.assert_array_equal(counts, resample_counts(7))
 
 
-def test_an_interval_of_summed_matrices_contains_their_score() -> None:
+def test_intervals_of_summed_matrices_contain_their_scores() -> None:
     generator = np.random.Generator(np.random.PCG64(5))
     matrices = generator.integers(1, 50, (20, 2, 2))
 
-    def accuracy(matrix) -> float:
-        return float(np.trace(matrix) / matrix.sum())
+    def scores(matrix) -> dict[str, float]:
+        right = np.diag(matrix)
+        return {
+            "accuracy": float(right.sum() / matrix.sum()),
+            "iou": float(right[1] / (matrix.sum() - right[0])),
+        }
 
-    low, high = interval_of(matrices, resample_counts(20), accuracy)
-    assert low < accuracy(matrices.sum(axis=0)) < high
+    found = intervals_of(matrices, resample_counts(20), scores)
+    assert found == intervals_of(matrices, resample_counts(20), scores)
+    assert set(found) == {"accuracy", "iou"}
+    for name, value in scores(matrices.sum(axis=0)).items():
+        assert found[name][0] < value < found[name][1]
