@@ -260,7 +260,7 @@ def test_options_are_frozen(cli):
         " --max-steps --networks --no-ignore --out --precision --reuse --seed --task --teachers"
         " --unlabeled-masks --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
-        "predict": "--device --ensemble --help --inconsistency --json --out --overlay",
+        "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay",
         "prepare": "--help --json --labeled --out --seed",
         "approaches": "--help --json",
         "explain": "--help --json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from imseg.approaches.record import (
 )
 from imseg.approaches.run import Run, load_run
 from imseg.approaches.settings import Settings, settings_from
-from imseg.approaches.stage import summarize
+from imseg.approaches.stage import Stage, summarize
 from imseg.data.folder import read_folder
 from imseg.data.image_io import probe
 from imseg.data.splits import held_out
@@ -117,7 +118,10 @@ def fit(
             factory=network,
             reuse=Path(reuse) if reuse is not None else None,
         ).run()
-    write_json(folder.summary, summarize(stages, plan, began=began))
+    summary = summarize(stages, plan, began=began)
+    if summary["start_was_better"]:
+        recorder(Note(text=_start_was_better(stages), warning=True))
+    write_json(folder.summary, summary)
     folder.drop_cache()
     return load_run(folder.path, network=network)
 
@@ -220,6 +224,15 @@ def _announcement(plan: Plan, facts: Facts, seconds: float | None) -> str:
         minutes = max(1, round(seconds * 1.15 / 60))
         text += f" Measured on this machine, that takes about {minutes} min."
     return text
+
+
+def _start_was_better(stages: Sequence[Stage]) -> str:
+    start, best = stages[0].best, max(stage.best.scores["iou"] for stage in stages[1:])
+    return (
+        f"on validation no generation is better than the start ({best:.3f} against"
+        f" {start.scores['iou']:.3f}): unlabeled images have not helped here. The network of the"
+        f" run is that of the best generation; --network {start.name} evaluates the other."
+    )
 
 
 def _identify(

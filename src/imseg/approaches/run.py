@@ -166,6 +166,7 @@ class Run:
         images: str | Path | Sequence[Bytes],
         *,
         ensemble: int = 1,
+        networks: Sequence[str] | None = None,
         device: str = "auto",
     ) -> Iterator[Prediction]:
         """Yield a prediction for each picture, at its own size, in the user's mask values.
@@ -174,6 +175,7 @@ class Run:
             images: A picture, a folder of pictures (with its subfolders), or arrays (``h w`` or
                 ``h w c`` of unsigned bytes).
             ensemble: Average the probabilities of so many of the best networks of the chosen stage.
+            networks: Names of the networks to average instead.
             device: Where to compute.
 
         Raises:
@@ -181,7 +183,8 @@ class Run:
                 yielded.
         """
         entries = _entries(images)
-        for segmented in self.segment(entries, ensemble=ensemble, device=device):
+        chosen = networks or self.members(ensemble)
+        for segmented in self.segment(entries, networks=chosen, device=device):
             target = segmented.predict(self.task)[0, 0].numpy()
             yield Prediction(
                 name=segmented.image.name,

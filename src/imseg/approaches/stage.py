@@ -87,6 +87,15 @@ def read_stage(folder: RunFolder, name: str) -> Stage | None:
     )
 
 
+def choose(stages: Sequence[Stage], *, paper: bool) -> Stage:
+    """Return the stage whose best network is that of the run: the best generation by validation.
+
+    The start is chosen only where it is all there is. Under ``paper`` it is the last generation.
+    """
+    generations = stages[1:] or stages
+    return generations[-1] if paper else max(generations, key=lambda s: s.best.scores["iou"])
+
+
 def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str, Any]:
     """Return what ``summary.json`` holds.
 
@@ -95,8 +104,7 @@ def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str,
         plan: What was done.
         began: ``time.monotonic()`` at the start of this call of the command.
     """
-    # The reference hands over its last generation; we hand over the best by validation.
-    final = stages[-1] if plan.paper else max(stages, key=lambda stage: stage.best.scores["iou"])
+    final = choose(stages, paper=plan.paper)
     networks = [network for stage in stages for network in stage.ranked]
     return {
         "approach": plan.approach,
@@ -105,6 +113,7 @@ def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str,
         "network": final.best.name,
         "ranking": [network.name for network in final.ranked],
         "validation": final.best.scores,
+        "start_was_better": stages[0].best.scores["iou"] > final.best.scores["iou"],
         "steps": sum(network.steps for network in networks),
         "flops": sum(network.flops for network in networks),
         "training_seconds": sum(network.seconds for network in networks),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.options import Data, Device, Ensemble, Json, RunPath
+from imseg.cli.options import Data, Device, Ensemble, Json, Network, RunPath
 
 
 def evaluate(
@@ -15,9 +15,7 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="test, val or labeled.")] = "test",
     ensemble: Ensemble = 1,
-    network: Annotated[
-        str | None, typer.Option(help="Another network of the run, such as start/network-0.")
-    ] = None,
+    network: Network = None,
     pictures: Annotated[
         Path | None,
         typer.Option(help="Draw the best, middle and worst images into this PNG."),

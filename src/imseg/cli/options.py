@@ -14,3 +14,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")]
 Ensemble = Annotated[
     int, typer.Option(help="Average the probabilities of so many of the run's best networks.")
 ]
+Network = Annotated[
+    str | None, typer.Option(help="Another network of the run, such as start/network-0.")
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.options import Device, Ensemble, Json, RunPath
+from imseg.cli.options import Device, Ensemble, Json, Network, RunPath
 
 
 def predict(
@@ -26,6 +26,7 @@ def predict(
         ),
     ] = False,
     ensemble: Ensemble = 1,
+    network: Network = None,
     device: Device = "auto",
     json: Json = False,
 ) -> int:
@@ -42,7 +43,7 @@ def predict(
             out,
             overlay=overlay,
             inconsistency=inconsistency,
-            ensemble=ensemble,
+            networks=[network] if network else opened.members(ensemble),
             device=device,
             progress=lambda d, t: bars.counted("predicting", d, t),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ def write_predictions(
     *,
     overlay: bool = False,
     inconsistency: bool = False,
-    ensemble: int = 1,
+    networks: Sequence[str] | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, object]]:
@@ -33,7 +33,7 @@ def write_predictions(
         overlay: Also draw masks on pictures, in ``out/overlays``.
         inconsistency: Also write where the best networks disagree (255) or not (0), in
             ``out/inconsistency``.
-        ensemble: Average so many of the best networks.
+        networks: Whose mean is predicted; None: the chosen one.
         device: Where to compute.
         progress: Told about finished and all pictures.
 
@@ -46,7 +46,7 @@ def write_predictions(
     _check_place(images, out)
     total = len(list_images(images))
     written: list[dict[str, object]] = []
-    for number, found in enumerate(run.predict(images, ensemble=ensemble, device=device), 1):
+    for number, found in enumerate(run.predict(images, networks=networks, device=device), 1):
         name = Path(found.name).with_suffix(".png")
         _write(out / name, found.mask)
         if overlay:
