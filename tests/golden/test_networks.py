@@ -6,10 +6,9 @@ Left out on purpose:
 - EvalNet's weights and shapes: the learned judge of masks is not part of this package yet;
 - mixed float16, in which the reference trains: the golden arrays are float32, as is our exact mode.
 
-The four training steps are chaotic: activations that nearly tie at a ReLU or in a max-pool, and
-gradients near 0 whose sign Adam turns into a whole step, make rounding grow about tenfold a step.
-Our own run in float64 ends ten times farther from the reference than the one in float32. So the
-steps are made with two threads, as the reference made them, and weights are compared as one vector.
+The four training steps are chaotic: an activation that nearly ties at a ReLU or in a max-pool falls
+either way with the order of a sum, and Adam turns the sign of a gradient near 0 into a whole step. So
+the same steps are made with several orders of summation; see docs/decisions/0006-training-steps.md.
 """
 
 from __future__ import annotations
@@ -29,9 +28,16 @@ from imseg.models.unet import UNet
 ONE_PASS = 1e-4
 """Absolute difference that one forward pass may have."""
 FOUR_STEPS = 1e-3
-"""Relative difference that losses, moving statistics and predictions may have while it trains."""
-ALL_WEIGHTS = 1e-2
-"""The same for all weights as one vector, after four steps; 3e-3 is measured."""
+"""Relative difference that losses, moving statistics, predictions and weights may have."""
+ANOTHER_PATH = 0.1
+"""The same where rounding decided a near-tie the other way; 3 to 6 % are measured."""
+ROUNDINGS = [
+    (threads, library, last)
+    for threads in (2, 1)
+    for library in (False, True)
+    for last in (True, False)
+]
+"""Threads, oneDNN or plain kernels, and memory format: the same formulas, other orders of summation."""
 
 OUTPUTS = {"isic": 1, "hela": 3, "suim": 9, "cityscapes": 35}
 CHANNELS = {"isic": 3, "hela": 1, "suim": 3, "cityscapes": 3}
@@ -66,37 +72,41 @@ def test_the_network_gives_the_reference_softmax_on_a_rectangle(
     )
 
 
-def test_four_training_steps_give_the_reference_losses_and_weights(
-    golden, keras_unet, keras_state, binary
-) -> None:
+def test_four_training_steps_follow_the_reference(golden, keras_unet, keras_state, binary) -> None:
     arrays = golden("train_unet")
-    network = keras_unet(arrays, prefix="w0").train()
+    furthest = [
+        largest_difference(arrays, keras_unet, keras_state, binary(), *rounding)
+        for rounding in ROUNDINGS
+    ]
+    assert min(furthest) < FOUR_STEPS, furthest
+    assert max(furthest) < ANOTHER_PATH, furthest
+
+
+def largest_difference(
+    arrays, keras_unet, keras_state, task, threads: int, library: bool, last: bool
+) -> float:
+    """Return the largest relative difference of losses, predictions, statistics and weights."""
+    numerics = Numerics(threads=threads, channels_last=last)
+    network = keras_unet(arrays, prefix="w0").to(memory_format=numerics.memory_format)
     optimizer = KerasAdamW(network, learning_rate=0.003, decay=1e-4)
-    task, numerics = binary(), Numerics(threads=2)
+    found = []
     for step in range(4):
         images = to_device(arrays["X"][step], numerics)
         target = torch.from_numpy(arrays["Y"][step]).permute(0, 3, 1, 2)
-        with numerics.applied():
+        with numerics.applied(), torch.backends.mkldnn.flags(enabled=library):
             loss = task.loss(network.train()(images), target, None)
-            assert loss.item() == pytest.approx(arrays["losses"][step], rel=FOUR_STEPS)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        if step < 3:
             predicted = first_image(network, arrays, task, numerics)
-            assert apart(predicted, torch.from_numpy(arrays["eval_after_step"][step])) < FOUR_STEPS
+        found.append(abs(loss.item() / arrays["losses"][step] - 1))
+        found.append(apart(predicted, torch.from_numpy(arrays["eval_after_step"][step])))
     reference = keras_state(arrays, network, prefix="w4")
-    state = {name: value for name, value in network.state_dict().items() if name in reference}
-    for name in (name for name in reference if "running" in name):
-        assert apart(state[name], reference[name]) < FOUR_STEPS, name
+    state = network.state_dict()
+    found += [apart(state[name], reference[name]) for name in reference if "running" in name]
     weights = [name for name in reference if "running" not in name]
-    assert (
-        apart(
-            torch.cat([state[name].flatten() for name in weights]),
-            torch.cat([reference[name].flatten() for name in weights]),
-        )
-        < ALL_WEIGHTS
-    )
+    ours, theirs = ([d[name].flatten() for name in weights] for d in (state, reference))
+    return max([*found, apart(torch.cat(ours), torch.cat(theirs))])
 
 
 def test_the_trained_network_predicts_as_the_reference(golden, keras_unet, binary) -> None:
