@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
-from imseg.approaches import plan as planning
-from imseg.approaches.plan import Facts, Plan, make_plan, match_plan, planned_steps
+from imseg.approaches import budget as planning
+from imseg.approaches.budget import Facts, make_plan, planned_steps
+from imseg.approaches.plan import Plan, match_plan
 from imseg.approaches.settings import Effort, Settings
 from imseg.engine.job import Recipe
 from imseg.stages.pseudo_label import Block

@@ -94,7 +94,7 @@ def test_a_value_that_cannot_be_is_refused(options, expected: str) -> None:
         ({"approach": "ldt-matched"}, "ldt-matched does not know which run it is matched to."),
         (
             {"approach": "ldt-matched", "match": "runs/a", "epochs": 3, "width": 1.0},
-            "ldt-matched takes --epochs, --width from ",
+            "ldt-matched has no use for --epochs, --width.",
         ),
         (
             {"approach": "ldt", "teachers": 2, "erode": 3, "ignore": False},
@@ -114,7 +114,9 @@ def test_options_that_do_not_fit_the_approach_are_refused(options, expected: str
 
 
 def test_several_misfits_are_reported_together() -> None:
-    error = complaint({"approach": "ldt", "teachers": 3, "match": "runs/a", "networks": 2})
+    error = complaint(
+        {"teachers": 3, "match": "runs/a", "networks": 2, "unlabeled_masks": "hidden"}
+    )
     assert isinstance(error, ImsegErrors)
     assert len(error.errors) == 3
 

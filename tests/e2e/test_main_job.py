@@ -257,8 +257,8 @@ def test_options_are_frozen(cli):
         "check": "--help --json --sheet --task",
         "train": "--approach --batch-size --blocking --config --device --dilate --effort --epochs"
         " --erode --generations --help --ignore --image-size --json --limit-unlabeled --match"
-        " --max-steps --networks --no-ignore --out --precision --reuse --seed --task --teachers"
-        " --unlabeled-masks --width --workers",
+        " --max-steps --networks --no-ignore --out --precision --reuse --seed --select --task"
+        " --teachers --unlabeled-masks --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay",
         "prepare": "--help --json --labeled --out --seed",

@@ -6,9 +6,10 @@ Left out on purpose:
 - EvalNet's weights and shapes: the learned judge of masks is not part of this package yet;
 - mixed float16, in which the reference trains: the golden arrays are float32, as is our exact mode.
 
-The four training steps are chaotic: an activation that nearly ties at a ReLU or in a max-pool falls
-either way with the order of a sum, and Adam turns the sign of a gradient near 0 into a whole step. So
-the same steps are made with several orders of summation; see docs/decisions/0006-training-steps.md.
+The four training steps are chaotic: an activation that nearly ties at a ReLU or in a max-pool
+falls either way with the order of a sum, and Adam turns the sign of a gradient near 0 into a
+whole step. So the same steps are made with several orders of summation; see
+docs/decisions/0006-training-steps.md.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ROUNDINGS = [
     for library in (False, True)
     for last in (True, False)
 ]
-"""Threads, oneDNN or plain kernels, and memory format: the same formulas, other orders of summation."""
+"""Threads, oneDNN or plain kernels, memory format: the same formulas, other orders of summation."""
 
 OUTPUTS = {"isic": 1, "hela": 3, "suim": 9, "cityscapes": 35}
 CHANNELS = {"isic": 3, "hela": 1, "suim": 3, "cityscapes": 3}

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from imseg.approaches.budget import Facts, make_plan, planned_steps
 from imseg.approaches.catalog import find_approach
 from imseg.approaches.generations import Generations
 from imseg.approaches.material import Material, gather
-from imseg.approaches.plan import Facts, Plan, make_plan, match_plan, planned_steps
+from imseg.approaches.plan import Plan, match_plan
 from imseg.approaches.record import (
     Record,
     check_same,
@@ -26,7 +27,8 @@ from imseg.approaches.record import (
 from imseg.approaches.run import Run, load_run
 from imseg.approaches.settings import Settings, settings_from
 from imseg.approaches.stage import Stage, summarize
-from imseg.data.folder import read_folder
+from imseg.data.check import report_of
+from imseg.data.folder import data_set_of, scan
 from imseg.data.image_io import probe
 from imseg.data.splits import held_out
 from imseg.engine.executors import Executor, choose_executor
@@ -155,7 +157,11 @@ def _read(folder: Path, asked: Settings, progress: Progress) -> DataSet:
     def read(done: int, total: int) -> None:
         progress(Working(what="checking images", done=done, total=total))
 
-    return read_folder(folder, task=asked.task, progress=read)
+    found = scan(folder, task=asked.task, progress=read)
+    dataset = data_set_of(found)
+    for warning in report_of(found).warnings:
+        progress(Note(text=str(warning.as_error()), warning=True))
+    return dataset
 
 
 def _check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:

@@ -1,4 +1,4 @@
-"""From what was asked for to what will be done: every number settled before training starts."""
+"""What will be done: every number of a run, settled before training starts."""
 
 from __future__ import annotations
 
@@ -8,27 +8,20 @@ from typing import Any
 
 from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
-from imseg.approaches.settings import Blocking, Effort, Settings
+from imseg.approaches.settings import Blocking, Effort, Selection
 from imseg.engine.device import (
     Numerics,
     Precision,
-    resolve_device,
-    resolve_precision,
-    usable_cores,
 )
-from imseg.engine.job import NetworkSpec, Recipe
-from imseg.engine.networks import NetworkFactory
-from imseg.engine.probe import seconds_per_step
+from imseg.engine.job import Recipe
 from imseg.stages.pseudo_label import Block
+from imseg.stages.select import Everything, ForegroundExceedsInconsistency, SameClasses, Select
 
-BUDGET_SECONDS = 50 * 60
-"""Training time that ``standard`` aims at; decoding, pseudo-labels and validation come on top."""
-ENOUGH_STEPS = 500
-"""Steps below which ``standard`` rather shrinks images than trains shorter."""
-MOST_STEPS = 3000
-"""Steps above which ``standard`` stops spending time it has."""
-LONGEST_SIDE = 256
-"""Pixels to which ``standard`` and ``paper`` limit the longer side of images."""
+SELECTIONS: dict[Selection, Select] = {
+    "paper": ForegroundExceedsInconsistency(),
+    "same-classes": SameClasses(),
+    "all": Everything(),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +47,7 @@ class Plan:
     dilate: int
     blocking: Blocking
     ignore: bool
+    select: Selection
     device: str
     precision: Precision
     threads: int
@@ -111,6 +105,7 @@ class Plan:
             start=start,
             generations=self.generations,
             pseudo_label=consensus,
+            select=SELECTIONS[self.select],
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -125,148 +120,6 @@ class Plan:
         empty = {"max_steps": None, "limit_unlabeled": None, "matched_steps": None}
         height, width = plain["image_size"]
         return cls(**{**empty, **plain, "image_size": (height, width)})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a plan needs to know about the data."""
-
-    task: str
-    """Binary or multiclass."""
-    labeled: int
-    """Labeled images that are trained on."""
-    unlabeled: int
-    """Unlabeled images."""
-    channels: int
-    """Image channels."""
-    outputs: int
-    """Network outputs."""
-    typical_size: tuple[int, int]
-    """Median height and width of the labeled images in pixels."""
-
-
-def make_plan(
-    settings: Settings, facts: Facts, *, factory: NetworkFactory | None = None
-) -> tuple[Plan, float | None]:
-    """Return the plan, and the training seconds it was measured to need (None: not measured).
-
-    Args:
-        settings: What was asked for.
-        facts: What the data is like.
-        factory: The user's own network.
-    """
-    approach = find_approach(settings.approach)
-    device = resolve_device(settings.device)
-    on_cpu = device == "cpu"
-    workers = settings.workers or (usable_cores() if on_cpu and factory is None else 1)
-    base = Plan(
-        approach=approach.name,
-        effort=settings.effort,
-        paper=settings.effort == "paper",
-        seed=settings.seed,
-        task=facts.task,
-        device=device,
-        precision=resolve_precision(settings.precision, device),
-        threads=max(1, usable_cores() // workers) if on_cpu else 1,
-        workers=workers,
-        channels_last=True,
-        limit_unlabeled=settings.limit_unlabeled,
-        erode=settings.erode or 0,
-        dilate=settings.dilate or 0,
-        blocking=settings.blocking or "both",
-        ignore=bool(settings.ignore),
-        teachers=settings.teachers
-        or (approach.pseudo_label.teachers if approach.pseudo_label else 0),
-        **_budget(settings, approach, facts),
-    )
-    timed = settings.effort == "standard" and not approach.matched
-    measured = timed and settings.max_steps is None
-    return _fit_to_time(base, settings, facts, factory) if measured else (base, None)
-
-
-def _budget(settings: Settings, approach: Approach, facts: Facts) -> dict[str, Any]:
-    """Return generations, networks, epochs, steps, size, width and batch size for an effort."""
-    quick, paper = settings.effort == "quick", settings.effort == "paper"
-    several = bool(approach.pseudo_label)
-    generations = settings.generations or {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
-    start = 10 if paper and not approach.matched else 5 if paper else 2 if quick else 3
-    later = 5 if paper else 2 if quick else 3
-    least = settings.teachers or 2 if several else 1
-    batch_size = settings.batch_size or 32
-    recipe = Recipe(batch_size=batch_size, paper=paper)
-    longest = 96 if quick else LONGEST_SIDE
-    epochs = settings.epochs or _enough_epochs(
-        settings.effort, recipe.steps_per_epoch(facts.labeled)
-    )
-    return {
-        "generations": generations if several else 0,
-        "start_networks": settings.networks or max(start, least),
-        "networks": settings.networks or max(later, least),
-        "epochs": epochs,
-        "max_steps": settings.max_steps or (150 if quick else None),
-        "image_size": settings.image_size or _working_size(facts.typical_size, longest),
-        "width": settings.width or (1.0 if paper and facts.task != "binary" else 0.5),
-        "batch_size": batch_size,
-    }
-
-
-def _enough_epochs(effort: Effort, steps_per_epoch: int) -> int:
-    """Return the paper's 50 epochs, or more where few labels would give too few steps."""
-    if effort == "paper":
-        return 50
-    wanted = 150 if effort == "quick" else ENOUGH_STEPS
-    return max(50, -(-wanted // steps_per_epoch))
-
-
-def _working_size(typical: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return a size of the same shape, in multiples of 16, with a limited longer side."""
-    scale = min(1.0, longest / max(typical))
-    height, width = (max(16, round(side * scale / 16) * 16) for side in typical)
-    return height, width
-
-
-def _fit_to_time(
-    base: Plan, settings: Settings, facts: Facts, factory: NetworkFactory | None
-) -> tuple[Plan, float]:
-    """Return the plan with as many steps, and images as large, as the time budget allows."""
-    plan = base
-    while True:
-        cost = seconds_per_step(
-            NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=plan.width),
-            plan.numerics,
-            size=plan.image_size,
-            batch_size=plan.batch_size,
-            workers=plan.workers,
-            factory=factory,
-        )
-        affordable = int(BUDGET_SECONDS * plan.workers / cost / max(1, _networks(plan)))
-        enough = min(ENOUGH_STEPS, max(_steps_of_networks(plan, facts, MOST_STEPS)))
-        smaller = _working_size(plan.image_size, int(max(plan.image_size) * 0.75))
-        if affordable >= enough or settings.image_size or max(smaller) < 64:
-            break
-        plan = replace(plan, image_size=smaller)
-    capped = replace(plan, max_steps=max(50, min(affordable, MOST_STEPS)))
-    steps = sum(_steps_of_networks(capped, facts, capped.max_steps or MOST_STEPS))
-    return capped, steps * cost / plan.workers
-
-
-def _networks(plan: Plan) -> int:
-    return plan.start_networks + plan.generations * plan.networks
-
-
-def _steps_of_networks(plan: Plan, facts: Facts, cap: int) -> list[int]:
-    """Return the optimizer steps of every network, if all pseudo-labels are admitted."""
-    recipe = replace(plan.recipe, max_steps=cap)
-    hidden = find_approach(plan.approach).labeled.hidden_too
-    unlabeled = min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
-    first = recipe.steps(facts.labeled + (unlabeled if hidden else 0))
-    later = recipe.steps(facts.labeled + unlabeled)
-    return [first] * plan.start_networks + [later] * (plan.generations * plan.networks)
-
-
-def planned_steps(plan: Plan, facts: Facts) -> int:
-    """Return the optimizer steps of all networks together, if all pseudo-labels are admitted."""
-    return sum(_steps_of_networks(plan, facts, plan.max_steps or 10**9))
 
 
 def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: int) -> Plan:

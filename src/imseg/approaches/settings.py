@@ -18,6 +18,7 @@ from imseg.types import Kind
 
 Effort = Literal["quick", "standard", "paper"]
 Blocking = Literal["both", "input", "output", "none"]
+Selection = Literal["paper", "same-classes", "all"]
 
 SMALLEST_SIDE = 16
 """Pixels a side below which a network that halves four times has nothing to see."""
@@ -61,6 +62,8 @@ class Settings:
     """Whether inconsistent pixels are made 0 in the image, the label, both or neither."""
     ignore: bool | None = None
     """Whether inconsistent pixels have no weight in the loss."""
+    select: Selection | None = None
+    """Which pseudo-labeled images are used: the paper's rule, same classes found, or all."""
     match: Path | None = None
     """The run whose final network's steps and width a matched baseline gets."""
     unlabeled_masks: Path | None = None
@@ -170,74 +173,75 @@ def _problems(settings: Settings) -> list[ImsegError]:
 
 def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
     """Return options that the approach has no use for, or lacks."""
-    problems = []
-    if approach.pseudo_label is None:
-        names = ("generations", "teachers", "erode", "dilate", "blocking", "ignore")
-        idle = [name for name in names if getattr(settings, name) is not None]
-        if idle:
-            problems.append(
-                ImsegError(
-                    f"{approach.name} has no use for {', '.join(map(_option, idle))}.",
-                    expected="options that change something.",
-                    got=f"{approach.name} trains a single stage without pseudo-labels.",
-                    hint="leave them out, or --approach im.",
-                )
-            )
-    if approach.matched and settings.match is None:
-        problems.append(
-            ImsegError(
-                f"{approach.name} does not know which run it is matched to.",
-                expected="--match RUN, the folder of a finished run.",
-                hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
-            )
-        )
+    rules = (_idle_options, _match_misfit, _hidden_masks_misfit, _too_many_teachers)
+    found = [rule(settings, approach) for rule in rules]
+    return [error for error in found if error is not None]
+
+
+def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
     if approach.matched:
-        taken = ("epochs", "max_steps", "width", "image_size", "batch_size")
-        idle = [name for name in taken if getattr(settings, name)]
-        if idle:
-            problems.append(
-                ImsegError(
-                    f"{approach.name} takes {', '.join(map(_option, idle))} from its matched run.",
-                    expected="steps, width and sizes of --match RUN.",
-                    hint="leave these options out.",
-                )
-            )
-    if settings.match is not None and not approach.matched:
-        problems.append(
-            ImsegError(
-                f"{approach.name} is not a matched baseline, so --match changes nothing.",
-                expected="--match with ldt-matched.",
-            )
+        names: tuple[str, ...] = ("epochs", "max_steps", "width", "image_size", "batch_size")
+        reason = "its matched run settles them."
+        hint = "leave them out."
+    elif approach.pseudo_label is None:
+        names = ("generations", "teachers", "erode", "dilate", "blocking", "ignore", "select")
+        reason = "it trains a single stage without pseudo-labels."
+        hint = "leave them out, or --approach im."
+    else:
+        return None
+    idle = [_option(name) for name in names if getattr(settings, name) is not None]
+    if not idle:
+        return None
+    return ImsegError(
+        f"{approach.name} has no use for {', '.join(idle)}.",
+        expected="options that change something.",
+        got=f"{approach.name}: {reason}",
+        hint=hint,
+    )
+
+
+def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+    if approach.matched and settings.match is None:
+        return ImsegError(
+            f"{approach.name} does not know which run it is matched to.",
+            expected="--match RUN, the folder of a finished run.",
+            hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
         )
+    if settings.match is not None and not approach.matched:
+        return ImsegError(
+            f"{approach.name} is not a matched baseline, so --match changes nothing.",
+            expected="--match with ldt-matched.",
+        )
+    return None
+
+
+def _hidden_masks_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
     if approach.labeled.hidden_too and settings.unlabeled_masks is None:
-        problems.append(
-            ImsegError(
-                f"{approach.name} needs the hidden masks of the unlabeled images.",
-                expected="--unlabeled-masks FOLDER with one mask an unlabeled image.",
-                hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
-            )
+        return ImsegError(
+            f"{approach.name} needs the hidden masks of the unlabeled images.",
+            expected="--unlabeled-masks FOLDER with one mask an unlabeled image.",
+            hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
         )
     if settings.unlabeled_masks is not None and not approach.labeled.hidden_too:
-        problems.append(
-            ImsegError(
-                f"{approach.name} may not see the hidden masks of the unlabeled images.",
-                expected="--unlabeled-masks with fdt only.",
-                hint="leave --unlabeled-masks out.",
-            )
+        return ImsegError(
+            f"{approach.name} may not see the hidden masks of the unlabeled images.",
+            expected="--unlabeled-masks with fdt only.",
+            hint="leave --unlabeled-masks out.",
         )
-    if (
-        settings.teachers is not None
-        and settings.networks is not None
-        and settings.teachers > settings.networks
-    ):
-        problems.append(
-            ImsegError(
-                "There are more teachers than networks.",
-                expected="--teachers at most --networks.",
-                got=f"{settings.teachers} teachers, {settings.networks} networks.",
-            )
-        )
-    return problems
+    return None
+
+
+def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
+    if approach.pseudo_label is None or not settings.networks or settings.networks < 1:
+        return None
+    teachers = settings.teachers or approach.pseudo_label.teachers
+    if teachers <= settings.networks:
+        return None
+    return ImsegError(
+        "There are more teachers than networks.",
+        expected="--teachers at most --networks.",
+        got=f"{teachers} teachers, {settings.networks} networks.",
+    )
 
 
 def _option(name: str) -> str:

@@ -71,6 +71,12 @@ def train(
         bool | None,
         typer.Option("--ignore/--no-ignore", help="Leave inconsistent pixels out of the loss."),
     ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="Which pseudo-labeled images are used: paper (its rule), same-classes, all."
+        ),
+    ] = None,
     match: Annotated[
         Path | None, typer.Option(help="The run that ldt-matched is matched to.")
     ] = None,

@@ -91,6 +91,7 @@ class Processes:
     def __init__(self, workers: int, *, threads: int = 1) -> None:
         self._workers: list[_Worker | None] = [None] * workers
         self._threads = threads
+        self._closing = threading.Event()
 
     def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
         """Train all jobs, next job to the next free worker."""
@@ -106,14 +107,15 @@ class Processes:
 
         def serve(slot: int) -> None:
             try:
-                while True:
+                while not self._closing.is_set():
                     try:
                         job = waiting.get_nowait()
                     except queue.Empty:
                         return
                     trained, why = self._run_one(slot, job, safely_stepped)
-                    with lock:
-                        done(job, trained, why)
+                    if not self._closing.is_set():
+                        with lock:
+                            done(job, trained, why)
             except BaseException as error:
                 errors.append(error)
 
@@ -130,6 +132,8 @@ class Processes:
     def _run_one(self, slot: int, job: Job, stepped: StepReport) -> tuple[Trained | None, str]:
         why = ""
         for _ in range(2):
+            if self._closing.is_set():
+                break
             worker = self._workers[slot]
             if worker is None or not worker.alive:
                 worker = self._workers[slot] = _Worker(self._threads)
@@ -150,6 +154,7 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         for worker in self._workers:
             if worker is not None:
                 worker.close()
