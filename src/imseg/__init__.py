@@ -2,7 +2,7 @@
 
 >>> import imseg
 >>> run = imseg.fit("my-data", approach="im", out="runs/a")  # doctest: +SKIP
->>> run.predict("new-images/", out="masks/")  # doctest: +SKIP
+>>> masks = [prediction.mask for prediction in run.predict("new-images/")]  # doctest: +SKIP
 
 Names are imported on first use, so that ``imseg --help`` does not wait for PyTorch.
 """

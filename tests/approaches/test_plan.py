@@ -15,7 +15,13 @@ from imseg.stages.pseudo_label import Block
 
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
 ISIC = Facts(
-    task="binary", labeled=259, unlabeled=2335, channels=3, outputs=1, typical_size=(256, 256)
+    task="binary",
+    labeled=259,
+    validation=100,
+    unlabeled=2335,
+    channels=3,
+    outputs=1,
+    typical_size=(256, 256),
 )
 SUIM = dataclasses.replace(ISIC, task="multiclass", labeled=138, unlabeled=1234, outputs=9)
 

@@ -127,7 +127,7 @@ def test_several_misfits_are_reported_together() -> None:
         {"teachers": 3, "networks": 3},
         {"approach": "ldt-matched", "match": "runs/a", "networks": 2},
         {"approach": "fdt", "unlabeled_masks": "hidden"},
-        {"width": 0.0625, "image_size": [16, 16], "erode": 0, "dilate": 5},
+        {"width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},
         {"ignore": True, "blocking": "none"},
     ],
 )

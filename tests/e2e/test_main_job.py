@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -70,23 +71,86 @@ def test_evaluate_takes_other_networks_ensembles_and_draws_pictures(
 
 
 def test_masks_come_at_each_images_size_in_the_users_values(cli, cells, im_run, tmp_path):
-    images = tmp_path / "new" / "plate-1"
-    images.mkdir(parents=True)
+    images = tmp_path / "new"
+    images.mkdir()
     picture = Image.open(next((cells / "test" / "images").iterdir()))
     picture.resize((70, 53)).save(images / "a.PNG")
     picture.convert("RGB").resize((31, 90)).save(images / "b.jpg")
     out = tmp_path / "masks"
-    status, shown, _ = cli(
-        "predict", im_run, tmp_path / "new", "--out", out, "--overlay", "--inconsistency"
-    )
+    status, shown, _ = cli("predict", im_run, images, "--out", out, "--overlay", "--inconsistency")
     assert status == 0 and "255 = cell" in shown
     for name, size in (("a", (70, 53)), ("b", (31, 90))):
-        mask = Image.open(out / "plate-1" / f"{name}.png")
+        mask = Image.open(out / f"{name}.png")
         assert mask.size == size and mask.mode == "L"
         assert set(np.unique(mask)) <= {0, 255}
-        assert Image.open(out / "overlays" / "plate-1" / f"{name}.png").size == size
-        disputed = Image.open(out / "inconsistency" / "plate-1" / f"{name}.png")
+        assert Image.open(out / "overlays" / f"{name}.png").size == size
+        disputed = Image.open(out / "inconsistency" / f"{name}.png")
         assert disputed.size == size and set(np.unique(disputed)) <= {0, 255}
+    listed = (out / "inconsistency.csv").read_text().splitlines()
+    assert listed[0] == "share_of_inconsistent_pixels,image" and len(listed) == 3
+    assert "worth labeling next" in shown
+
+
+def test_masks_that_are_there_are_not_overwritten_unasked(cli, cells, im_run, tmp_path):
+    out = tmp_path / "masks"
+    words = ["predict", im_run, cells / "test" / "images", "--out", out]
+    assert cli(*words)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    status, _, err = cli(*words)
+    assert status == 2 and "would be overwritten" in err and "--overwrite" in err
+    assert before == {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert cli(*words, "--overwrite")[0] == 0
+
+
+def test_a_finished_run_is_not_taken_for_one_on_other_data(cli, cells, im_run, tmp_path):
+    other = shutil.copytree(cells, tmp_path / "cells")
+    first = sorted((other / "unlabeled").iterdir())[0]
+    Image.fromarray(255 - np.array(Image.open(first))).save(first)
+    words = ["train", other, "--approach", "im", "--generations", "1", "--out", im_run, *SMALL]
+    status, _, err = cli(*words)
+    assert status == 2 and "data has changed" in err and "unlabeled" in err
+
+
+def test_a_lost_file_of_a_finished_stage_is_trained_again(cli, cells, im_run, tmp_path):
+    part = shutil.copytree(im_run, tmp_path / "part")
+    for name in ("summary.json", "start/network-0.safetensors"):
+        (part / name).unlink()
+    words = ["train", cells, "--approach", "im", "--generations", "1", "--out", part, *SMALL]
+    assert cli(*words)[0] == 0
+    whole = (im_run / "start" / "network-0.safetensors").read_bytes()
+    assert (part / "start" / "network-0.safetensors").read_bytes() == whole
+
+
+def test_two_processes_do_not_train_one_run(cli, cells, im_run):
+    from imseg.engine.lock import locked
+
+    words = ["train", cells, "--approach", "im", "--generations", "1", "--out", im_run, *SMALL]
+    with locked(im_run):
+        status, _, err = cli(*words)
+    assert status == 2 and "by another process" in err and str(os.getpid()) in err
+    assert cli(*words)[0] == 0, "afterwards it is free again"
+
+
+@pytest.mark.parametrize(
+    ("options", "keeps"),
+    [
+        (["--teachers", "2", "--erode", "3", "--dilate", "5"], "erode = 3"),
+        (["--blocking", "none", "--ignore"], "ignore = true"),
+        (["--blocking", "input"], 'blocking = "input"'),
+        (["--select", "same-classes"], 'select = "same-classes"'),
+        (["--select", "all"], 'select = "all"'),
+    ],
+)
+def test_every_way_to_treat_inconsistent_pixels_trains(
+    cli, cells, im_run, tmp_path, options, keeps
+):
+    few = ["--networks", "2", "--epochs", "90", "--max-steps", "90", "--image-size", "48", "48"]
+    few += ["--width", "0.5", "--batch-size", "8", "--workers", "1", "--device", "cpu"]
+    words = ["train", cells, "--approach", "im", "--generations", "1", *few, *options]
+    status, out, err = cli(*words, "--reuse", im_run, "--out", tmp_path / "run")
+    assert status == 0, err
+    assert err.count("already trained") == 2, "the start does not depend on these options"
+    assert keeps in (tmp_path / "run" / "experiment.toml").read_text()
 
 
 def test_a_copy_of_the_run_predicts_the_same_without_the_data(cli, cells, im_run, tmp_path):
@@ -123,7 +187,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(cli, cells, im_run, tmp_p
     words = ["train", cells, "--approach", "im", "--generations", "1", "--out", part, *SMALL]
     status, _, err = cli(*words)
     assert status == 0, err
-    assert "is continued" in err
+    assert "It is continued" in err
     for stage in ("start", "generation-1"):
         for name in FILES:
             whole = (im_run / stage / name).read_bytes()
@@ -260,7 +324,8 @@ def test_options_are_frozen(cli):
         " --max-steps --networks --no-ignore --out --precision --reuse --seed --select --task"
         " --teachers --unlabeled-masks --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
-        "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay",
+        "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
+        " --overwrite",
         "prepare": "--help --json --labeled --out --seed",
         "approaches": "--help --json",
         "explain": "--help --json",

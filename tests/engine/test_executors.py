@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from imseg.engine.executors import Processes, Serial, choose_executor
 from imseg.engine.job import Job, NetworkSpec, Recipe, Trained
 from imseg.engine.networks import load_network
+from imseg.errors import TrainingFailed
 
 
 def train_all(executor, jobs, stepped=None) -> tuple[dict[str, Trained | None], list[str]]:
@@ -98,14 +99,14 @@ def test_a_job_whose_worker_dies_twice_is_left_out_and_the_next_is_done(make_job
     assert not long.output.exists()
 
 
-def test_a_job_that_cannot_be_trained_does_not_stop_the_others(make_job, tmp_path) -> None:
+def test_a_job_that_cannot_be_done_fails_after_the_others_are_finished(make_job, tmp_path) -> None:
     gone = replace(make_job().parts[0], images=tmp_path / "gone.npy")
-    broken = make_job(0, parts=(gone,))
+    broken, fine = make_job(0, parts=(gone,)), make_job(1)
     executor = Processes(1)
-    ended, reasons = train_all(executor, [broken, make_job(1)])
-    assert ended["start/network-0"] is None
-    assert ended["start/network-1"] is not None
-    assert "gone.npy" in reasons[0]
+    with pytest.raises(TrainingFailed, match=r"network-0.*gone\.npy.*repeat the command"):
+        train_all(executor, [broken, fine])
+    assert fine.output.exists() and fine.output.with_suffix(".json").exists()
+    assert not broken.output.exists()
     assert executor._workers[0]._process.poll() is not None, "workers end with their executor"
 
 

@@ -15,8 +15,10 @@ class Labeled:
     """The part of a training set that people labeled."""
 
     hidden_too: bool = False
-    """Whether the hidden masks of the unlabeled images are used as well (an upper bound, not a
-    method)."""
+    """Whether the hidden masks of the unlabeled images are used as well: an upper bound."""
+
+    def __str__(self) -> str:
+        return "the labeled images" + (" and the hidden masks" if self.hidden_too else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
 from imseg.approaches.plan import Plan
-from imseg.approaches.settings import Effort, Settings
+from imseg.approaches.settings import SMALLEST_SIDE, Effort, Settings
 from imseg.engine.device import resolve_device, resolve_precision, usable_cores
 from imseg.engine.job import NetworkSpec, Recipe
 from imseg.engine.networks import NetworkFactory
@@ -17,11 +17,15 @@ from imseg.engine.probe import seconds_per_step
 BUDGET_SECONDS = 50 * 60
 """Training time that ``standard`` aims at; decoding, pseudo-labels and validation come on top."""
 ENOUGH_STEPS = 500
-"""Steps below which ``standard`` rather shrinks images than trains shorter."""
+"""Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
 MOST_STEPS = 3000
 """Steps above which ``standard`` stops spending time it has."""
-LONGEST_SIDE = 256
-"""Pixels to which ``standard`` and ``paper`` limit the longer side of images."""
+STEPS_ROUNDED_TO = 50
+"""Steps are rounded down to multiples of this, so that small differences of timing change
+nothing."""
+LONGEST_SIDE = {"quick": 96, "standard": 128, "paper": 256}
+"""Pixels to which the longer side of images is limited on a CPU; on a GPU it is always 256."""
+LONGEST_SIDE_ON_GPU = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,8 @@ class Facts:
     """Binary or multiclass."""
     labeled: int
     """Labeled images that are trained on."""
+    validation: int
+    """Images that are chosen by."""
     unlabeled: int
     """Unlabeled images."""
     channels: int
@@ -55,7 +61,9 @@ def make_plan(
     approach = find_approach(settings.approach)
     device = resolve_device(settings.device)
     on_cpu = device == "cpu"
-    workers = settings.workers or (usable_cores() if on_cpu and factory is None else 1)
+    budget = _budget(settings, approach, facts, device)
+    side_by_side = min(usable_cores(), max(budget["start_networks"], budget["networks"]))
+    workers = settings.workers or (side_by_side if on_cpu and factory is None else 1)
     base = Plan(
         approach=approach.name,
         effort=settings.effort,
@@ -75,14 +83,14 @@ def make_plan(
         select=settings.select or "paper",
         teachers=settings.teachers
         or (approach.pseudo_label.teachers if approach.pseudo_label else 0),
-        **_budget(settings, approach, facts),
+        **budget,
     )
     timed = settings.effort == "standard" and not approach.matched
     measured = timed and settings.max_steps is None
-    return _fit_to_time(base, settings, facts, factory) if measured else (base, None)
+    return _fit_to_time(base, facts, factory) if measured else (base, None)
 
 
-def _budget(settings: Settings, approach: Approach, facts: Facts) -> dict[str, Any]:
+def _budget(settings: Settings, approach: Approach, facts: Facts, device: str) -> dict[str, Any]:
     """Return generations, networks, epochs, steps, size, width and batch size for an effort."""
     quick, paper = settings.effort == "quick", settings.effort == "paper"
     several = bool(approach.pseudo_label)
@@ -92,7 +100,7 @@ def _budget(settings: Settings, approach: Approach, facts: Facts) -> dict[str, A
     least = settings.teachers or 2 if several else 1
     batch_size = settings.batch_size or 32
     recipe = Recipe(batch_size=batch_size, paper=paper)
-    longest = 96 if quick else LONGEST_SIDE
+    longest = LONGEST_SIDE[settings.effort] if device == "cpu" else LONGEST_SIDE_ON_GPU
     epochs = settings.epochs or _enough_epochs(
         settings.effort, recipe.steps_per_epoch(facts.labeled)
     )
@@ -119,49 +127,54 @@ def _enough_epochs(effort: Effort, steps_per_epoch: int) -> int:
 def _working_size(typical: tuple[int, int], longest: int) -> tuple[int, int]:
     """Return a size of the same shape, in multiples of 16, with a limited longer side."""
     scale = min(1.0, longest / max(typical))
-    height, width = (max(16, round(side * scale / 16) * 16) for side in typical)
+    height, width = (max(SMALLEST_SIDE, round(side * scale / 16) * 16) for side in typical)
     return height, width
 
 
-def _fit_to_time(
-    base: Plan, settings: Settings, facts: Facts, factory: NetworkFactory | None
-) -> tuple[Plan, float]:
-    """Return the plan with as many steps, and images as large, as the time budget allows."""
-    plan = base
-    while True:
-        cost = seconds_per_step(
-            NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=plan.width),
-            plan.numerics,
-            size=plan.image_size,
-            batch_size=plan.batch_size,
-            workers=plan.workers,
-            factory=factory,
-        )
-        affordable = int(BUDGET_SECONDS * plan.workers / cost / max(1, _networks(plan)))
-        enough = min(ENOUGH_STEPS, max(_steps_of_networks(plan, facts, MOST_STEPS)))
-        smaller = _working_size(plan.image_size, int(max(plan.image_size) * 0.75))
-        if affordable >= enough or settings.image_size or max(smaller) < 64:
-            break
-        plan = replace(plan, image_size=smaller)
-    capped = replace(plan, max_steps=max(50, min(affordable, MOST_STEPS)))
-    steps = sum(_steps_of_networks(capped, facts, capped.max_steps or MOST_STEPS))
-    return capped, steps * cost / plan.workers
+def _fit_to_time(plan: Plan, facts: Facts, factory: NetworkFactory | None) -> tuple[Plan, float]:
+    """Return the plan with as many steps as the time budget allows, and the seconds they take.
+
+    The size of images does not depend on the measurement: runs of one data set stay comparable.
+    """
+    cost = seconds_per_step(
+        NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=plan.width),
+        plan.numerics,
+        size=plan.image_size,
+        batch_size=plan.batch_size,
+        workers=plan.workers,
+        factory=factory,
+    )
+    caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
+    fitting = (cap for cap in caps if _seconds(plan, facts, cap, cost) <= BUDGET_SECONDS)
+    affordable = next(fitting, STEPS_ROUNDED_TO)
+    return replace(plan, max_steps=affordable), _seconds(plan, facts, affordable, cost)
 
 
-def _networks(plan: Plan) -> int:
-    return plan.start_networks + plan.generations * plan.networks
+def _seconds(plan: Plan, facts: Facts, cap: int, cost: float) -> float:
+    """Return the training time of all stages; a stage lasts as long as its fullest worker."""
+    total = 0.0
+    for networks, steps, in_epoch in _stages(plan, facts, cap):
+        # Looking at an image costs about a third of learning from it.
+        validation = steps / in_epoch * facts.validation / 3 / plan.batch_size
+        rounds = -(-networks // plan.workers)
+        total += rounds * (steps + validation) * cost
+    return total
 
 
-def _steps_of_networks(plan: Plan, facts: Facts, cap: int) -> list[int]:
-    """Return the optimizer steps of every network, if all pseudo-labels are admitted."""
+def _stages(plan: Plan, facts: Facts, cap: int) -> list[tuple[int, int, int]]:
+    """Return networks, steps of each and steps an epoch, if all pseudo-labels are admitted."""
     recipe = replace(plan.recipe, max_steps=cap)
     hidden = find_approach(plan.approach).labeled.hidden_too
     unlabeled = min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
-    first = recipe.steps(facts.labeled + (unlabeled if hidden else 0))
-    later = recipe.steps(facts.labeled + unlabeled)
-    return [first] * plan.start_networks + [later] * (plan.generations * plan.networks)
+    first = facts.labeled + (unlabeled if hidden else 0)
+    stages = [(plan.start_networks, first)]
+    stages += [(plan.networks, facts.labeled + unlabeled)] * plan.generations
+    return [
+        (networks, recipe.steps(images), recipe.steps_per_epoch(images))
+        for networks, images in stages
+    ]
 
 
 def planned_steps(plan: Plan, facts: Facts) -> int:
     """Return the optimizer steps of all networks together, if all pseudo-labels are admitted."""
-    return sum(_steps_of_networks(plan, facts, plan.max_steps or 10**9))
+    return sum(n * steps for n, steps, _ in _stages(plan, facts, plan.max_steps or 10**9))

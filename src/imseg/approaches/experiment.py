@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ from imseg.approaches.run import Run, load_run
 from imseg.approaches.settings import Settings, settings_from
 from imseg.approaches.stage import Stage, summarize
 from imseg.data.check import report_of
-from imseg.data.folder import data_set_of, scan
+from imseg.data.folder import data_set_of, hidden_masks, scan
 from imseg.data.image_io import probe
 from imseg.data.splits import held_out
 from imseg.engine.executors import Executor, choose_executor
-from imseg.engine.networks import NetworkFactory
+from imseg.engine.lock import locked
+from imseg.engine.networks import NetworkFactory, check_factory
 from imseg.engine.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.engine.runs import RunFolder, write_json
 from imseg.errors import ImsegError
@@ -47,7 +48,6 @@ def fit(
     *,
     out: str | Path | None = None,
     settings: Settings | None = None,
-    reuse: str | Path | None = None,
     network: NetworkFactory | None = None,
     progress: Progress = log_progress,
     executor: Executor | None = None,
@@ -61,8 +61,6 @@ def fit(
         data: A folder in the documented layout, or a data set made from arrays or torch Datasets.
         out: The run folder; ``runs/<data>-<approach>-seed<N>`` by default.
         settings: What to do; or give its fields as keyword arguments.
-        reuse: A run, or a folder of runs, whose networks are taken over where nothing that decides
-            their result has changed.
         network: A callable ``(channels, outputs, width) -> nn.Module`` from images (``b c h w``,
             0..1) to logits (``b outputs h w``). Such networks are trained one after the other in
             this process.
@@ -75,57 +73,89 @@ def fit(
         TrainingFailed: If too few networks could be trained.
     """
     asked = _asked(settings, options)
-    _check_reuse(reuse)
     matched = load_run(asked.match) if asked.match is not None else None
     folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
     record = read_record(folder)
     if record is not None:
         check_same(folder, record, asked)
-        if folder.summary.exists():
-            progress(Note(text=f"{folder.path} is already finished."))
-            return load_run(folder.path, network=network)
     dataset = data if isinstance(data, DataSet) else _read(Path(data), asked, progress)
     _check_fits(dataset, asked, matched)
-    began = time.monotonic()
+    hidden = None
+    if asked.unlabeled_masks is not None:
+        hidden = hidden_masks(dataset, asked.unlabeled_masks)
     facts = _facts(dataset)
-    if record is None:
-        plan, seconds = make_plan(asked, facts, factory=network)
-        if matched is not None:
-            plan = _matched(plan, matched, facts)
-        folder.open_for_writing()
-        progress(Note(text=_announcement(plan, facts, seconds)))
-    else:
-        plan = record.plan
-        progress(Note(text=f"{folder.path} is continued."))
-    recorder = _Recorder(folder, progress)
-    recorder(Planned(steps=planned_steps(plan, facts), first=True))
-    material = gather(
-        dataset,
-        plan,
-        folder=folder.cache,
-        unlabeled_masks=asked.unlabeled_masks,
-        progress=recorder,
-    )
-    _identify(folder, record, asked, plan, dataset, material)
-    own = executor or choose_executor(plan.numerics, workers=plan.workers, factory=network)
-    with contextlib.nullcontext() if executor is not None else own:
-        stages = Generations(
-            plan,
-            spec=dataset.spec,
+    plan = record.plan if record else _new_plan(asked, facts, dataset, matched, network, progress)
+    if network is not None:
+        check_factory(
+            network,
             channels=dataset.channels,
-            material=material,
-            folder=folder,
-            executor=own,
-            progress=recorder,
-            factory=network,
-            reuse=Path(reuse) if reuse is not None else None,
-        ).run()
+            outputs=dataset.spec.outputs,
+            width=plan.width,
+            size=plan.image_size,
+        )
+    folder.open_for_writing()
+    progress(Note(text=f"The run goes to {folder.path}"))
+    began = time.monotonic()
+    with locked(folder.path):
+        material = gather(
+            dataset,
+            plan,
+            folder=folder.cache,
+            hidden=hidden,
+            progress=progress,
+        )
+        _identify(folder, record, asked, plan, dataset, material)
+        if folder.summary.exists():
+            progress(Note(text=f"{folder.path} is already finished."))
+        else:
+            recorder = _Recorder(folder, progress)
+            recorder(Planned(steps=planned_steps(plan, facts), first=True))
+            if record is not None:
+                progress(Note(text=f"It is continued: {_announcement(plan, facts, None)}"))
+            own = executor or choose_executor(plan.numerics, workers=plan.workers, factory=network)
+            with contextlib.nullcontext() if executor is not None else own:
+                stages = Generations(
+                    plan,
+                    spec=dataset.spec,
+                    channels=dataset.channels,
+                    material=material,
+                    folder=folder,
+                    executor=own,
+                    progress=recorder,
+                    factory=network,
+                    reuse=asked.reuse,
+                ).run()
+            _finish(folder, stages, plan, began, recorder)
+        folder.drop_cache()
+    return load_run(folder.path, network=network)
+
+
+def _new_plan(
+    asked: Settings,
+    facts: Facts,
+    dataset: DataSet,
+    matched: Run | None,
+    network: NetworkFactory | None,
+    progress: Progress,
+) -> Plan:
+    plan, seconds = make_plan(asked, facts, factory=network)
+    if matched is not None:
+        plan = _matched(plan, matched, facts, asked)
+    spec = dataset.spec
+    values = ", ".join(f"{v} = {n}" for v, n in zip(spec.values, spec.names, strict=True))
+    void = "" if spec.void is None else f"; {spec.void} is void"
+    progress(Note(text=f"{spec.kind} masks: {values}{void}"))
+    progress(Note(text=_announcement(plan, facts, seconds)))
+    return plan
+
+
+def _finish(
+    folder: RunFolder, stages: Sequence[Stage], plan: Plan, began: float, progress: Progress
+) -> None:
     summary = summarize(stages, plan, began=began)
     if summary["start_was_better"]:
-        recorder(Note(text=_start_was_better(stages), warning=True))
+        progress(Note(text=_start_was_better(stages), warning=True))
     write_json(folder.summary, summary)
-    folder.drop_cache()
-    return load_run(folder.path, network=network)
 
 
 def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:
@@ -136,15 +166,6 @@ def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:
             got=", ".join(options),
         )
     return settings or settings_from(options)
-
-
-def _check_reuse(reuse: str | Path | None) -> None:
-    if reuse is not None and not Path(reuse).is_dir():
-        raise ImsegError(
-            f"There is no run to reuse at {reuse}.",
-            expected="the folder of a run, or a folder of runs.",
-            hint="check --reuse.",
-        )
 
 
 def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
@@ -197,6 +218,7 @@ def _facts(dataset: DataSet) -> Facts:
     return Facts(
         task=dataset.spec.kind,
         labeled=labeled if dataset.val else labeled - held_out(labeled),
+        validation=len(dataset.val) or held_out(labeled),
         unlabeled=len(dataset.unlabeled),
         channels=dataset.channels,
         outputs=dataset.spec.outputs,
@@ -204,8 +226,12 @@ def _facts(dataset: DataSet) -> Facts:
     )
 
 
-def _matched(plan: Plan, run: Run, facts: Facts) -> Plan:
+def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings) -> Plan:
     final = run.trained(run.summary["network"])
+    if asked.networks is None:
+        # The best of as many: more networks to choose from would be an advantage.
+        stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
+        plan = replace(plan, start_networks=len(stage["networks"]))
     return match_plan(
         plan,
         matched=run.plan,

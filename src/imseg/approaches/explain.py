@@ -70,4 +70,6 @@ def explain_approach(approach: Approach) -> Explanation:
 def _say(value: Any) -> str:
     if value is None:
         return "-"
-    return value.name if isinstance(value, Approach) else repr(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.name if isinstance(value, Approach) else str(value)

@@ -13,7 +13,7 @@ from imseg.engine import seeds
 from imseg.engine.executors import Executor
 from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Part, Trained
 from imseg.engine.jobs import announce, index_networks, run_jobs
-from imseg.engine.networks import NetworkFactory, load_network
+from imseg.engine.networks import NetworkFactory, load_network, name_of_factory
 from imseg.engine.progress import Note, Planned, Progress, StageFinished, Working
 from imseg.engine.runs import RunFolder
 from imseg.errors import TrainingFailed
@@ -154,7 +154,7 @@ class Generations:
         trained, failures = run_jobs(
             jobs, self._executor, elsewhere=self._elsewhere, progress=self._progress
         )
-        least = self._plan.teachers if self._plan.generations else 1
+        least = self._plan.teachers if generations_left else 1
         if len(trained) < least:
             raise TrainingFailed(
                 f"{name}: only {len(trained)} of {len(jobs)} networks could be trained"
@@ -188,9 +188,12 @@ class Generations:
     def _factory_name(self) -> str:
         if self._factory is None:
             return PAPER_UNET if self._plan.paper else OUR_UNET
-        module = getattr(self._factory, "__module__", "unknown")
-        name = getattr(self._factory, "__qualname__", type(self._factory).__qualname__)
-        return f"{module}:{name}"
+        return name_of_factory(
+            self._factory,
+            channels=self._channels,
+            outputs=self._spec.outputs,
+            width=self._plan.width,
+        )
 
     def _plan_steps(self, jobs: Sequence[Job], generations_left: int) -> None:
         """Say how many steps there are in all, now that this stage's are known exactly."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from imseg.approaches.plan import Plan
-from imseg.data.folder import hidden_masks
 from imseg.data.splits import split_validation, strata
 from imseg.data.store import Stored, open_array, store_split
 from imseg.engine import seeds
@@ -18,6 +18,8 @@ from imseg.engine.device import usable_cores
 from imseg.engine.job import Part
 from imseg.engine.progress import Progress, Working
 from imseg.types import DataSet, Image, LabeledImage
+
+Entry = TypeVar("Entry", Image, LabeledImage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def gather(
     plan: Plan,
     *,
     folder: Path,
-    unlabeled_masks: Path | None,
+    hidden: tuple[LabeledImage, ...] | None,
     progress: Progress,
 ) -> Material:
     """Return decoded, resized and encoded pictures.
@@ -58,12 +60,12 @@ def gather(
         data: What there is.
         plan: Working size, seed and limits.
         folder: Where the arrays go.
-        unlabeled_masks: Hidden masks, for an upper bound alone.
+        hidden: Unlabeled images with their masks, for an upper bound alone.
         progress: Told about decoded pictures.
     """
     approach = plan.customized()
 
-    def stored(entries: tuple[Image | LabeledImage, ...], name: str) -> Stored:
+    def stored(entries: Sequence[Image | LabeledImage], name: str) -> Stored:
         return store_split(
             entries,
             folder,
@@ -80,13 +82,13 @@ def gather(
         validation = _part(stored(data.val, "val"))
     else:
         labeled, validation = _split(labeled, data, plan.seed)
-    unlabeled, hidden = None, None
-    if approach.labeled.hidden_too and unlabeled_masks is not None:
-        pairs = hidden_masks(replace(data, unlabeled=_limited(data, plan)), unlabeled_masks)
-        hidden = _part(stored(pairs, "hidden"))
-    elif approach.needs_unlabeled:
-        unlabeled = stored(_limited(data, plan), "unlabeled")
-    return Material(labeled=labeled, validation=validation, unlabeled=unlabeled, hidden=hidden)
+    if approach.labeled.hidden_too and hidden is not None:
+        pairs = _part(stored(_limited(hidden, plan), "hidden"))
+        return Material(labeled=labeled, validation=validation, unlabeled=None, hidden=pairs)
+    unlabeled = None
+    if approach.needs_unlabeled:
+        unlabeled = stored(_limited(data.unlabeled, plan), "unlabeled")
+    return Material(labeled=labeled, validation=validation, unlabeled=unlabeled, hidden=None)
 
 
 def _part(stored: Stored) -> Part:
@@ -109,13 +111,13 @@ def _split(labeled: Part, data: DataSet, seed: int) -> tuple[Part, Part]:
     return replace(labeled, indices=tuple(train)), replace(labeled, indices=tuple(chosen_by))
 
 
-def _limited(data: DataSet, plan: Plan) -> tuple[Image, ...]:
+def _limited(entries: tuple[Entry, ...], plan: Plan) -> tuple[Entry, ...]:
     limit = plan.limit_unlabeled
-    if limit is None or limit >= len(data.unlabeled):
-        return data.unlabeled
+    if limit is None or limit >= len(entries):
+        return entries
     order = seeds.generator(plan.seed, "limit-unlabeled")
-    chosen = torch.randperm(len(data.unlabeled), generator=order)[:limit]
-    return tuple(data.unlabeled[i] for i in sorted(chosen.tolist()))
+    chosen = torch.randperm(len(entries), generator=order)[:limit]
+    return tuple(entries[i] for i in sorted(chosen.tolist()))
 
 
 def _counted(progress: Progress, what: str) -> Callable[[int, int], None]:

@@ -44,10 +44,12 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for entry in dataclasses.fields(Settings):
         value = getattr(settings, entry.name)
+        if entry.name == "reuse":
+            continue  # where networks come from does not change them
         if value == entry.default and entry.name not in ("approach", "effort", "seed"):
             continue
         if isinstance(value, Path):
-            value = str(value)
+            value = str(value.resolve())
         plain[entry.name] = list(value) if isinstance(value, tuple) else value
     return plain
 
@@ -60,7 +62,7 @@ def read_record(folder: RunFolder) -> Record | None:
     """
     try:
         content = tomllib.loads(folder.experiment.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise _damaged(folder, str(error)) from error

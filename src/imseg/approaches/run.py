@@ -13,6 +13,7 @@ from torch import nn
 
 from imseg.approaches.plan import Plan
 from imseg.approaches.record import read_record
+from imseg.data.array_items import image_from_item
 from imseg.data.encoding import decode
 from imseg.data.folder import read_folder
 from imseg.data.pictures import list_images
@@ -70,6 +71,16 @@ class Run:
     def task(self) -> Task:
         """What a pixel is."""
         return task_for(self.spec, paper=self.plan.paper)
+
+    @property
+    def start_was_better(self) -> bool:
+        """Whether no generation is better on validation than the network it started from."""
+        return bool(self.summary["start_was_better"])
+
+    @property
+    def best_of_start(self) -> str:
+        """The best network of the start."""
+        return str(self.summary["stages"][0]["best"])
 
     def trained(self, name: str) -> Trained:
         """Return what is known about a network, such as ``generation-1/network-0``.
@@ -172,15 +183,14 @@ class Run:
         """Yield a prediction for each picture, at its own size, in the user's mask values.
 
         Args:
-            images: A picture, a folder of pictures (with its subfolders), or arrays (``h w`` or
-                ``h w c`` of unsigned bytes).
+            images: A picture, a folder of pictures (without its subfolders), or a list of arrays
+                (``h w`` or ``h w c`` of unsigned bytes).
             ensemble: Average the probabilities of so many of the best networks of the chosen stage.
             networks: Names of the networks to average instead.
             device: Where to compute.
 
         Raises:
-            ImsegError: If a picture cannot be read; before that, all readable ones have been
-                yielded.
+            ImsegError: If a picture cannot be read.
         """
         entries = _entries(images)
         chosen = networks or self.members(ensemble)
@@ -280,4 +290,7 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
 def _entries(images: str | Path | Sequence[Bytes]) -> list[Image]:
     if isinstance(images, (str, Path)):
         return list_images(Path(images))
-    return [Image(f"image[{number}]", array) for number, array in enumerate(images)]
+    return [
+        Image(name, image_from_item(array, name))
+        for name, array in ((f"image[{number}]", each) for number, each in enumerate(images))
+    ]

@@ -20,8 +20,8 @@ Effort = Literal["quick", "standard", "paper"]
 Blocking = Literal["both", "input", "output", "none"]
 Selection = Literal["paper", "same-classes", "all"]
 
-SMALLEST_SIDE = 16
-"""Pixels a side below which a network that halves four times has nothing to see."""
+SMALLEST_SIDE = 32
+"""Pixels a side below which a network that halves four times has too little left to normalize."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,8 @@ class Settings:
     """The run whose final network's steps and width a matched baseline gets."""
     unlabeled_masks: Path | None = None
     """Hidden masks of the unlabeled images; only fdt reads them."""
+    reuse: Path | None = None
+    """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0 ..."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -116,6 +118,8 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
             )
         settings = TypeAdapter(Settings).validate_python(merged)
     problems += _problems(settings)
+    if settings.reuse is not None and not settings.reuse.is_dir():
+        problems.append(_no_reuse(settings.reuse))
     raise_all(problems)
     return settings
 
@@ -179,24 +183,22 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
 
 
 def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
+    names: list[str] = []
     if approach.matched:
-        names: tuple[str, ...] = ("epochs", "max_steps", "width", "image_size", "batch_size")
-        reason = "its matched run settles them."
-        hint = "leave them out."
-    elif approach.pseudo_label is None:
-        names = ("generations", "teachers", "erode", "dilate", "blocking", "ignore", "select")
-        reason = "it trains a single stage without pseudo-labels."
-        hint = "leave them out, or --approach im."
-    else:
-        return None
+        names += ["epochs", "max_steps", "width", "image_size", "batch_size"]
+    if approach.pseudo_label is None:
+        names += ["generations", "teachers", "erode", "dilate", "blocking", "ignore", "select"]
+    if not approach.needs_unlabeled:
+        names.append("limit_unlabeled")
     idle = [_option(name) for name in names if getattr(settings, name) is not None]
     if not idle:
         return None
+    matched = "; its matched run settles steps, width and sizes" if approach.matched else ""
     return ImsegError(
         f"{approach.name} has no use for {', '.join(idle)}.",
         expected="options that change something.",
-        got=f"{approach.name}: {reason}",
-        hint=hint,
+        got=f"{approach.name}{matched}.",
+        hint=f"leave them out, or see imseg explain {approach.name}.",
     )
 
 
@@ -241,6 +243,14 @@ def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | N
         "There are more teachers than networks.",
         expected="--teachers at most --networks.",
         got=f"{teachers} teachers, {settings.networks} networks.",
+    )
+
+
+def _no_reuse(folder: Path) -> ImsegError:
+    return ImsegError(
+        f"There is no run to reuse at {folder}.",
+        expected="the folder of a run, or a folder of runs.",
+        hint="check --reuse.",
     )
 
 

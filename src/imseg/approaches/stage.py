@@ -10,6 +10,7 @@ from typing import Any
 
 from imseg.approaches.plan import Plan
 from imseg.engine.job import Trained
+from imseg.engine.jobs import read_trained
 from imseg.engine.runs import RunFolder, read_json, write_json
 
 
@@ -71,17 +72,17 @@ def rank(
 
 
 def read_stage(folder: RunFolder, name: str) -> Stage | None:
-    """Return a stage that was finished earlier, or None."""
+    """Return a stage that was finished earlier, or None if it is not there whole."""
     if not folder.done(name).exists():
         return None
     content = read_json(folder.done(name))
-    networks = [
-        Trained.from_json(folder.weights(network).with_suffix(".json").read_bytes())
-        for network in content["ranking"]
-    ]
+    networks = [read_trained(folder.weights(network)) for network in content["ranking"]]
+    whole = tuple(network for network in networks if network is not None)
+    if len(whole) < len(networks):
+        return None  # a file was lost: what is missing is trained again
     return Stage(
         name=name,
-        ranked=tuple(networks),
+        ranked=whole,
         failed=tuple(content["failed"]),
         pseudo_labels=content["pseudo_labels"],
     )

@@ -30,6 +30,8 @@ def demo(
     print(results_table(outcome))
     print()
     print("ldt learns from the labels alone; ldt-matched too, with as many steps as im's network.")
+    if quick:
+        print("One seed says nothing about which is better; `imseg demo` shows five.")
     print("Pictures (image, truth, prediction, where networks disagree), from best to worst image:")
     for picture in outcome.pictures:
         print(f"  {picture}")

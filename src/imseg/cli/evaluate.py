@@ -33,6 +33,8 @@ def evaluate(
 
     opened = load_run(run)
     names = [network] if network else opened.members(ensemble)
+    if opened.start_was_better and not network:
+        show.say(f"note: --network {opened.best_of_start} was better on validation")
     with show.Bars() as bars:
         dataset = read_folder(
             data,
@@ -46,6 +48,9 @@ def evaluate(
             device=device,
             progress=lambda d, t: bars.counted("evaluating", d, t),
         )
+    if dataset.spec.names != opened.spec.names:
+        theirs, ours = ", ".join(dataset.spec.names), ", ".join(opened.spec.names)
+        show.say(f"warning: the classes here are {theirs}; the run was trained on {ours}")
     if pictures is not None:
         save(pictures, gallery(opened, getattr(dataset, split), found, networks=names))
     if json:
@@ -53,4 +58,6 @@ def evaluate(
     else:
         print(f"{', '.join(names)} of {run} on {split}\n")
         print(evaluation_tables(found))
+        if pictures is not None:
+            print(f"\nPictures, from best to worst: {pictures}")
     return 0

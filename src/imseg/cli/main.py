@@ -11,7 +11,7 @@ import typer
 
 from imseg.cli import approaches, check, demo, evaluate, predict, prepare, train
 from imseg.cli.strict import StrictCommand, StrictGroup
-from imseg.errors import ImsegError, TrainingFailed
+from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
 
 app = typer.Typer(
     cls=StrictGroup,
@@ -65,12 +65,19 @@ def run(arguments: list[str] | None = None) -> int:
     """
     try:
         status = app(args=arguments, prog_name="imseg", standalone_mode=False)
+    except ImsegErrors as several:
+        print("\n\n".join(f"imseg: {error}" for error in several.errors), file=sys.stderr)
+        return 2
     except ImsegError as error:
         print(f"imseg: {error}", file=sys.stderr)
         return 2
     except UsageError as error:
         print(f"imseg: {_usage(error)}", file=sys.stderr)
         return 2
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"imseg: {error.strerror or error}{place}", file=sys.stderr)
+        return 1
     except TrainingFailed as error:
         print(f"imseg: {error}", file=sys.stderr)
         return 1

@@ -9,6 +9,9 @@ import typer
 
 from imseg.cli.options import Device, Ensemble, Json, Network, RunPath
 
+MOST_SHOWN = 5
+"""Most inconsistent pictures that are named."""
+
 
 def predict(
     run: RunPath,
@@ -25,17 +28,24 @@ def predict(
             "--inconsistency", help="Also write where networks disagree, in OUT/inconsistency."
         ),
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace masks that are there already.")
+    ] = False,
     ensemble: Ensemble = 1,
     network: Network = None,
     device: Device = "auto",
     json: Json = False,
 ) -> int:
     """Write masks at the images' own sizes, in the values of the masks the run was trained on."""
+    import dataclasses
+
     from imseg.approaches.run import load_run
     from imseg.cli import show
     from imseg.report.masks import write_predictions
 
     opened = load_run(run)
+    if opened.start_was_better and not network:
+        show.say(f"note: --network {opened.best_of_start} was better on validation")
     with show.Bars() as bars:
         written = write_predictions(
             opened,
@@ -45,14 +55,19 @@ def predict(
             inconsistency=inconsistency,
             networks=[network] if network else opened.members(ensemble),
             device=device,
+            overwrite=overwrite,
             progress=lambda d, t: bars.counted("predicting", d, t),
         )
     if json:
-        show.show_json({"out": str(out), "masks": written})
+        show.show_json({"out": str(out), "masks": [dataclasses.asdict(each) for each in written]})
         return 0
     meanings = ", ".join(
         f"{value} = {name}"
         for value, name in zip(opened.spec.values, opened.spec.names, strict=True)
     )
-    print(f"{len(written)} masks in {out}: {meanings}")
+    print(f"{len(written)} mask{'s' * (len(written) != 1)} in {out}: {meanings}")
+    if inconsistency:
+        print("Most inconsistent, so worth labeling next:")
+        for each in written[:MOST_SHOWN]:
+            print(f"  {each.inconsistent:6.1%}  {each.image}")
     return 0

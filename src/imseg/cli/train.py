@@ -100,7 +100,7 @@ def train(
     options: dict[str, Any] = {
         name: value
         for name, value in locals().items()
-        if name not in ("data", "out", "config", "reuse", "json")
+        if name not in ("data", "out", "config", "json")
     }
     from imseg.approaches.experiment import default_out, fit
     from imseg.approaches.settings import settings_from
@@ -110,14 +110,17 @@ def train(
     settings = settings_from(options, config=config)
     folder = out or default_out(data, settings)
     with show.Bars() as bars:
-        show.say(f"The run goes to {folder}")
-        run = fit(data, out=folder, settings=settings, reuse=reuse, progress=bars)
+        run = fit(data, out=folder, settings=settings, progress=bars)
     if json:
         show.show_json({"run": str(run.path), **run.summary})
         return 0
     final = run.summary["network"]
     print(f"{stages_table(run)}\n")
-    print(f"Chosen by validation: {final}, IoU {run.summary['validation']['iou']:.3f}")
+    print(f"Network of the run: {final}, validation IoU {run.summary['validation']['iou']:.3f}")
+    if run.start_was_better:
+        print(
+            f"The start was better on validation: --network {run.best_of_start} takes it instead."
+        )
     print(f"Next: imseg evaluate {run.path} {data}")
     print(f"      imseg predict {run.path} IMAGES --out masks/")
     return 0

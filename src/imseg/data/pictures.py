@@ -18,7 +18,7 @@ _HATCH = np.array([255, 0, 255], dtype=np.uint8)
 
 
 def list_images(place: Path) -> list[Image]:
-    """Return a picture, or the pictures of a folder and its subfolders, sorted by name.
+    """Return a picture, or the pictures of a folder (not of its subfolders), sorted by name.
 
     Args:
         place: A file or a folder.
@@ -34,20 +34,21 @@ def list_images(place: Path) -> list[Image]:
             expected="a picture, or a folder of pictures.",
             hint="check the name.",
         )
+    listed = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
     found = [
-        Image(path.relative_to(place).as_posix(), path)
-        for path in sorted(place.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(place).parts)
-        and path.is_file()
+        Image(path.name, path)
+        for path in listed
+        if path.suffix.lower() in SUFFIXES and path.is_file()
     ]
+    folders = [path.name for path in listed if path.is_dir()]
     if not found:
         raise ImsegError(
             f"{place} holds no pictures.",
             expected="files that end in " + ", ".join(sorted(SUFFIXES)) + ".",
-            got="no such file.",
+            got="no such file." if not folders else f"folders: {and_more(folders)}.",
+            hint=f"name one of the folders: {place / folders[0]}" if folders else None,
         )
-    stems = Counter(str(Path(image.name).with_suffix("")) for image in found)
+    stems = Counter(Path(image.name).stem for image in found)
     doubled = [stem for stem, count in stems.items() if count > 1]
     if doubled:
         raise ImsegError(

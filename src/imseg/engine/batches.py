@@ -116,6 +116,7 @@ def epochs(
 def _endless(images: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
     while True:
         batches = list(torch.randperm(images, generator=generator).split(recipe.batch_size))
-        if not recipe.paper and len(batches) > 1 and len(batches[-1]) == 1:
+        alone = len(batches[-1]) == 1 and recipe.batch_size > 1
+        if not recipe.paper and len(batches) > 1 and alone:
             batches[-2:] = [torch.cat(batches[-2:])]
         yield from batches

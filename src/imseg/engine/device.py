@@ -24,7 +24,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numerics:
-    """How one network is computed. Equal numerics give equal bits in float32 on one machine."""
+    """How one network is computed. On one CPU, equal numerics give equal bits in float32."""
 
     device: str = "cpu"
     """A torch device such as ``cpu`` or ``cuda:0``."""
@@ -45,11 +45,12 @@ class Numerics:
         """Run a block with these threads and autocast settings; put the threads back afterwards."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
+        low = self.precision == "bfloat16"
+        kind = torch.device(self.device).type
         try:
-            with torch.autocast(
-                torch.device(self.device).type,
-                dtype=torch.bfloat16,
-                enabled=self.precision == "bfloat16",
+            with (
+                torch.autocast(kind, dtype=torch.bfloat16, enabled=low),
+                torch.backends.cudnn.flags(allow_tf32=low),
             ):
                 yield
         finally:
@@ -66,6 +67,8 @@ def resolve_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("meta computes nothing")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ImsegError(

@@ -81,7 +81,8 @@ class Serial:
 class Processes:
     """Trains as many networks side by side as there are workers, each in a process of its own.
 
-    A worker that dies is replaced and its job is tried once more.
+    A worker that dies is replaced and its job is tried once more; if that fails too, the other jobs
+    are finished before ``TrainingFailed`` is raised.
 
     Args:
         workers: Processes.
@@ -100,6 +101,7 @@ class Processes:
             waiting.put(job)
         lock = threading.Lock()
         errors: list[BaseException] = []
+        broken: list[str] = []
 
         def safely_stepped(job: Job, steps: int, loss: float) -> None:
             with lock:
@@ -112,7 +114,11 @@ class Processes:
                         job = waiting.get_nowait()
                     except queue.Empty:
                         return
-                    trained, why = self._run_one(slot, job, safely_stepped)
+                    try:
+                        trained, why = self._run_one(slot, job, safely_stepped)
+                    except _Broken as error:
+                        broken.append(f"{job.name}: {error}")
+                        continue
                     if not self._closing.is_set():
                         with lock:
                             done(job, trained, why)
@@ -128,6 +134,10 @@ class Processes:
                 thread.join(timeout=0.2)  # so that Ctrl-C is heard
         if errors:
             raise errors[0]
+        if broken:
+            raise TrainingFailed(
+                f"{'; '.join(broken)}. What is finished is kept; repeat the command to try again."
+            )
 
     def _run_one(self, slot: int, job: Job, stepped: StepReport) -> tuple[Trained | None, str]:
         why = ""
@@ -143,9 +153,10 @@ class Processes:
                 return None, str(failure)
             except _WorkerDied as death:
                 why = str(death)
-        return None, f"{why}, twice"
+        raise _Broken(f"{why}, twice")
 
     def __enter__(self) -> Self:
+        self._closing.clear()
         return self
 
     def __exit__(
@@ -161,7 +172,11 @@ class Processes:
 
 
 class _WorkerDied(Exception):
-    pass
+    """A worker is gone; its job may be tried once more."""
+
+
+class _Broken(Exception):
+    """A job could not be done for a reason that says nothing about the network."""
 
 
 class _Worker:
@@ -170,7 +185,8 @@ class _Worker:
     def __init__(self, threads: int) -> None:
         limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "imseg.engine.worker"],
+            [sys.executable, "-P", "-m", "imseg.engine.worker"],
+            start_new_session=True,  # Ctrl-C is the parent's to answer
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **limits, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
@@ -196,6 +212,8 @@ class _Worker:
                     report(message["steps"], message["loss"])
                 case "failed":
                     raise TrainingFailed(message["why"])
+                case "broken":
+                    raise _Broken(message["why"])
                 case "done":
                     return Trained.from_json(message["trained"])
         raise _WorkerDied(

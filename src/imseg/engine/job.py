@@ -49,7 +49,8 @@ class Recipe:
         if self.paper:
             return max(1, images // self.batch_size)
         full, rest = divmod(images, self.batch_size)
-        return max(1, full + (1 if rest > 1 or full == 0 else 0))
+        alone = rest == 1 and full > 0 and self.batch_size > 1
+        return full + (1 if rest and not alone else 0)
 
     def steps(self, images: int) -> int:
         """Return optimizer steps of a whole training over so many images."""
@@ -145,7 +146,14 @@ class Job:
             "validation": without_places(self.validation),
             "target": {k: v for k, v in self.target.items() if k not in ("names", "colors")},
             "network": asdict(self.network),
-            "recipe": asdict(self.recipe),
+            "recipe": {
+                "steps": self.steps,
+                "steps_per_epoch": self.recipe.steps_per_epoch(self.images),
+                "batch_size": self.recipe.batch_size,
+                "learning_rate": self.recipe.learning_rate,
+                "decay": self.recipe.decay,
+                "paper": self.recipe.paper,
+            },
             "numerics": asdict(self.numerics),
             "seed": self.seed,
         }

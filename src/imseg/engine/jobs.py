@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imseg.engine.executors import Executor
 from imseg.engine.job import Job, Trained
 from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
+from imseg.engine.runs import write_whole
 
 RETRIED = (
     "the loss stopped being a number; trained again with another seed and half the learning rate"
@@ -77,7 +77,7 @@ def index_networks(folder: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.rglob("network-*.json")):
         weights = path.with_suffix(".safetensors")
-        network = _read(weights)
+        network = read_trained(weights)
         if network is not None:
             found[network.job] = weights
     return found
@@ -86,22 +86,19 @@ def index_networks(folder: Path) -> dict[str, Path]:
 def _find(job: Job, elsewhere: Mapping[str, Path]) -> Trained | None:
     """Return the network if it was trained before, here or in the run to reuse."""
     digest = job.digest()
-    here = _read(job.output)
+    here = read_trained(job.output)
     if here is not None and here.job == digest:
         return here
     weights = elsewhere.get(digest)
     if weights is None:
         return None
-    job.output.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".safetensors", ".json"):  # what is known comes last, as after training
         target = job.output.with_suffix(suffix)
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(weights.with_suffix(suffix), temporary)
-        temporary.replace(target)
-    return _read(job.output)
+        write_whole(target, weights.with_suffix(suffix).read_bytes())
+    return read_trained(job.output)
 
 
-def _read(weights: Path) -> Trained | None:
+def read_trained(weights: Path) -> Trained | None:
     """Return what is known about a network, or None if it is not there whole."""
     if not weights.exists():
         return None

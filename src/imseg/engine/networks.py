@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,50 @@ def build(
     # torch's types do not know that a module takes a memory format.
     network.to(device=numerics.device, memory_format=numerics.memory_format)  # type: ignore[call-overload]
     return network
+
+
+def check_factory(
+    factory: NetworkFactory, *, channels: int, outputs: int, width: float, size: tuple[int, int]
+) -> None:
+    """Call a user's network once, on black images, before hours are spent on it.
+
+    Raises:
+        ImsegError: If it cannot be made or called, or gives something else than logits.
+    """
+    asked = f"network(channels={channels}, outputs={outputs}, width={width:g})"
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            made = factory(channels=channels, outputs=outputs, width=width).eval()
+            given = tuple(made(torch.zeros(2, channels, *size)).shape)
+    except Exception as error:
+        raise ImsegError(
+            "The network given as network= does not work.",
+            expected=f"a callable; {asked} returns an nn.Module for images (2, {channels}, h, w).",
+            got=f"{type(error).__name__}: {error}",
+            hint="call it yourself with these keywords and an image of zeros.",
+        ) from error
+    wanted = (2, outputs, *size)
+    if given != wanted:
+        raise ImsegError(
+            "The network given as network= gives the wrong shape.",
+            expected=f"logits of shape {wanted} for images of shape {(2, channels, *size)}.",
+            got=f"shape {given}.",
+            hint="use padding that keeps the size, and as many output channels as outputs.",
+        )
+
+
+def name_of_factory(factory: NetworkFactory, *, channels: int, outputs: int, width: float) -> str:
+    """Return a name for a user's callable that changes with the network it makes.
+
+    Functions without a name of their own (lambdas, partials) differ by the names and shapes of the
+    weights of their networks.
+    """
+    module = getattr(factory, "__module__", "unknown")
+    name = getattr(factory, "__qualname__", type(factory).__qualname__)
+    with torch.random.fork_rng(devices=[]):
+        state = factory(channels=channels, outputs=outputs, width=width).state_dict()
+    shapes = repr([(key, tuple(value.shape)) for key, value in state.items()])
+    return f"{module}:{name}#{hashlib.sha256(shapes.encode()).hexdigest()[:12]}"
 
 
 def save_weights(network_state: dict[str, Tensor], path: Path) -> None:

@@ -35,7 +35,7 @@ def seconds_per_step(
         factory: The user's own network.
     """
     keep_freed_memory()
-    small = min(batch_size, 8)
+    small = max(2, min(batch_size, 8))
     network = build(spec, numerics, factory=factory).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
     images = torch.rand(small, spec.channels, *size, device=numerics.device)

@@ -125,7 +125,8 @@ class RunFolder:
                 hint="--out with another folder.",
             ) from error
         strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
-        if strangers and not self.experiment.exists() and set(strangers) - {"log.jsonl", "cache"}:
+        own = {path.name for path in (self.log, self.cache, self.target, self.provenance)}
+        if set(strangers) - own and not self.experiment.exists():
             raise ImsegError(
                 f"{self.path} is not empty and is not a run.",
                 expected="a new or empty folder, or the folder of the run to continue.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imseg.data.image_io import resize_image
+from imseg.data.image_io import probe, resize_image
 from imseg.data.store import load_pixels
 from imseg.engine.device import Numerics, usable_cores
 from imseg.engine.predictor import BATCH, predict_mean, vote
 from imseg.tasks import Task
 from imseg.types import Bytes, Image
+
+MOST_PIXELS = 64 * 10**6
+"""Pixels of decoded pictures held at once, and as many again that are being decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ def segment(
         return pixels, resize_image(pixels, size)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        chunks = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        at_once = _images_at_once(images)
+        chunks = [images[start : start + at_once] for start in range(0, len(images), at_once)]
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
         for number, chunk in enumerate(chunks):
             loaded = [future.result() for future in coming]
@@ -98,3 +103,12 @@ def segment(
                 disputed = task.vote(vote(voters, batch, task, numerics))[1].cpu()
             for i, (image, (pixels, _)) in enumerate(zip(chunk, loaded, strict=True)):
                 yield Segmented(image, pixels, probabilities[i : i + 1], disputed[i : i + 1])
+
+
+def _images_at_once(images: Sequence[Image]) -> int:
+    """Return how many decoded pictures may be held, judged by the first one."""
+    if not images:
+        return BATCH
+    first = images[0].pixels
+    size = probe(first).size if isinstance(first, Path) else first.shape
+    return max(1, min(BATCH, MOST_PIXELS // max(1, int(size[0]) * int(size[1]))))

@@ -118,6 +118,8 @@ def train(
         epoch_scores.append(_validate(network, task, job))
         if epoch_scores[-1] >= max(epoch_scores):
             best = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    if not all(value.isfinite().all() for value in best.values()):
+        raise TrainingFailed(f"{job.name}: the weights stopped being numbers")
     network.load_state_dict(best)
     reporter.flush()
     trained = Trained(
@@ -161,7 +163,7 @@ def _train_epoch(
             loss.backward()
             optimizer.step()
         total += loss.detach()
-        reporter.step(total)
+        reporter.step(loss.detach())
     mean = (total / len(batches)).item()
     if not math.isfinite(mean):
         raise TrainingFailed(f"{job.name}: the loss stopped being a number")
@@ -208,14 +210,15 @@ def _mean_batch(recipe: Recipe, images: int) -> float:
 
 def _flops_of_image(network: nn.Module, task: Task, job: Job) -> float:
     """Return floating point operations of one image, forward and backward."""
-    pixels = open_array(job.parts[0].images)[list(job.parts[0].indices[:1])]
-    target = torch.from_numpy(open_array(job.parts[0].targets)[list(job.parts[0].indices[:1])])
+    twice = list(job.parts[0].indices[:1]) * 2  # one alone may be too few to normalize
+    pixels = open_array(job.parts[0].images)[twice]
+    target = torch.from_numpy(open_array(job.parts[0].targets)[twice])
     spare = copy.deepcopy(network).train()
     counter = FlopCounterMode(display=False)
     with counter, job.numerics.applied():
         logits = spare(to_device(pixels, job.numerics))
         task.loss(logits, target.to(job.numerics.device), None).backward()
-    return float(counter.get_total_flops())
+    return counter.get_total_flops() / len(twice)
 
 
 class _Reporter:
@@ -223,20 +226,16 @@ class _Reporter:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._steps = 0
-        self._loss = float("nan")
+        self._losses: list[Tensor] = []
         self._last = time.monotonic()
-        self._total_before = 0.0
 
-    def step(self, total: Tensor) -> None:
-        self._steps += 1
+    def step(self, loss: Tensor) -> None:
+        self._losses.append(loss)
         if time.monotonic() - self._last >= REPORT_EVERY:
-            self._loss = (total.item() - self._total_before) / self._steps
             self.flush()
-            self._total_before = total.item()
 
     def flush(self) -> None:
-        if self._steps:
-            self._report(self._steps, self._loss)
-        self._steps = 0
+        if self._losses:
+            self._report(len(self._losses), torch.stack(self._losses).mean().item())
+        self._losses = []
         self._last = time.monotonic()

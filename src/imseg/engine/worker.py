@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -27,8 +26,6 @@ def main() -> None:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
-    # Ctrl-C reaches the whole group; the parent decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     _send(events, event="ready")
     for line in sys.stdin:
@@ -45,7 +42,7 @@ def _serve(job: Job, events: TextIO) -> None:
         _send(events, event="failed", why=str(failure))
     except Exception as error:
         traceback.print_exc()
-        _send(events, event="failed", why=f"{type(error).__name__}: {error}")
+        _send(events, event="broken", why=f"{type(error).__name__}: {error}")
     else:
         _send(events, event="done", trained=trained.as_json().decode())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from imseg.types import INCONSISTENT
 
@@ -61,8 +60,7 @@ def dilate(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"
     if kernel == 0:
         return mask
     _check_kernel(kernel)
-    grown: Tensor = functional.max_pool2d(mask.float(), kernel, stride=1, padding=kernel // 2)
-    return grown.bool()
+    return _spread(_spread(mask, kernel // 2, dim=-1), kernel // 2, dim=-2)
 
 
 def erode(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
@@ -115,6 +113,20 @@ def block_output(
 ) -> UInt8[Tensor, "b t h w"]:
     """Return targets that are 0 wherever any plane is inconsistent."""
     return targets.masked_fill(inconsistent.any(dim=1, keepdim=True), 0)
+
+
+def _spread(mask: Bool[Tensor, "b t h w"], reach: int, *, dim: int) -> Bool[Tensor, "b t h w"]:
+    """Return where a pixel lies within reach along one axis; the cost does not grow with reach."""
+    size = mask.shape[dim]
+    total = mask.int().cumsum(dim=dim)
+    places = torch.arange(size, device=mask.device)
+    last = total.index_select(dim, (places + reach).clamp(max=size - 1))
+    before = total.index_select(dim, (places - reach - 1).clamp(min=0))
+    # To the left of the image there is nothing to take away.
+    shape = [1] * mask.ndim
+    shape[dim] = size
+    inside = (places - reach - 1 >= 0).reshape(shape)
+    return last > torch.where(inside, before, torch.zeros_like(before))
 
 
 def _check_kernel(kernel: int) -> None:

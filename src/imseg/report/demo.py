@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,13 @@ class DemoSize:
     difficulty: float = 0.15
     """How hard the cells are to find, 0..1. Chosen where ten times the labels (fdt) help most on
     the validation images of a seed that is not shown; im was not looked at."""
+
+    def fingerprint(self, *, data_only: bool = False) -> str:
+        """Return a short name of these numbers, so that results of others are not mixed in."""
+        data = (self.labeled, self.unlabeled, self.side, self.difficulty)
+        training = (self.networks, self.generations, self.epochs, self.max_steps, self.batch_size)
+        text = repr(data if data_only else (data, training))
+        return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 FULL = DemoSize(
@@ -141,7 +149,7 @@ def results_table(outcome: DemoOutcome) -> str:
 
 
 def _data(out: Path, size: DemoSize, seed: int) -> Path:
-    folder = out / f"data-{seed}-{size.labeled}-{size.unlabeled}"
+    folder = out / f"data-{size.fingerprint(data_only=True)}-seed-{seed}"
     if not (folder / "labeled").is_dir():
         scene = CellScene(difficulty=size.difficulty, size=(size.side, size.side))
         write_demo(folder, seed=seed, labeled=size.labeled, unlabeled=size.unlabeled, scene=scene)
@@ -177,7 +185,7 @@ def _train(
             "image_size": (size.side, size.side),
             "width": 0.5,
         }
-    runs = out / f"runs-{seed}-{size.labeled}-{size.unlabeled}"
+    runs = out / f"runs-{size.fingerprint()}-seed-{seed}"
     runs.mkdir(parents=True, exist_ok=True)
     return fit(
         dataset, out=runs / name, reuse=runs, executor=executor, progress=progress, **options

@@ -22,22 +22,29 @@ GAP = 8
 CAPTION = 18
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 Panel = tuple[str, Bytes]
 """A caption and a picture (``h w 3``)."""
 
 
-def panels(rows: Sequence[Sequence[Panel]], *, side: int = PANEL) -> Bytes:
+def panels(
+    rows: Sequence[Sequence[Panel]], *, side: int = PANEL, spec: TargetSpec | None = None
+) -> Bytes:
     """Return rows of pictures side by side, each with its caption above it.
 
     Args:
         rows: Pictures of any size; rows may differ in length.
         side: Pixels of the longer side of each panel.
+        spec: Classes whose colors are explained below the pictures.
     """
     scaled = [[(text, _fit(picture, side)) for text, picture in row] for row in rows]
     widths = [sum(picture.width + GAP for _, picture in row) + GAP for row in scaled]
     heights = [max(picture.height for _, picture in row) + CAPTION + GAP for row in scaled]
-    sheet = Pillow.new("RGB", (max(widths), sum(heights) + GAP), PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    font = ImageFont.load_default(11)
+    legend = _legend(spec, max(widths), font) if spec is not None else None
+    below = legend.height if legend is not None else 0
+    sheet = Pillow.new("RGB", (max(widths), sum(heights) + GAP + below), PAPER)
+    pen = ImageDraw.Draw(sheet)
     top = GAP
     for row, height in zip(scaled, heights, strict=True):
         left = GAP
@@ -46,6 +53,8 @@ def panels(rows: Sequence[Sequence[Panel]], *, side: int = PANEL) -> Bytes:
             sheet.paste(picture, (left, top + CAPTION))
             left += picture.width + GAP
         top += height
+    if legend is not None:
+        sheet.paste(legend, (0, top))
     return np.asarray(sheet)
 
 
@@ -85,7 +94,7 @@ def contact_sheet(
             (Path(pair.name).name, to_channels(pixels, 3)),
             (_classes_in(target, spec), draw_overlay(pixels, target, spec)),
         ]
-    return panels(rows, side=144)
+    return panels(rows, side=144, spec=spec)
 
 
 def save(path: Path, picture: Bytes) -> Path:
@@ -93,6 +102,24 @@ def save(path: Path, picture: Bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, picture)
     return path
+
+
+def _legend(spec: TargetSpec, width: int, font: Font) -> Pillow.Image:
+    """Return the names of the classes behind squares of their colors, in as many lines as needed."""
+    measure = ImageDraw.Draw(Pillow.new("RGB", (1, 1)))
+    places, left, top = [], GAP, 0
+    for name, color in zip(spec.names, spec.colors, strict=True):
+        needed = CAPTION + round(measure.textlength(name, font)) + 2 * GAP
+        if left + needed > width and left > GAP:
+            left, top = GAP, top + CAPTION
+        places.append((left, top, name, color))
+        left += needed
+    strip = Pillow.new("RGB", (width, top + CAPTION + GAP), PAPER)
+    pen = ImageDraw.Draw(strip)
+    for left, top, name, color in places:
+        pen.rectangle((left, top + 2, left + 10, top + 12), fill=color, outline=INK)
+        pen.text((left + CAPTION, top), name, INK, font)
+    return strip
 
 
 def _classes_in(target: Bytes, spec: TargetSpec) -> str:
@@ -109,12 +136,7 @@ def _fit(picture: Bytes, side: int) -> Pillow.Image:
     return image.resize(size, Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BOX)
 
 
-def _shorten(
-    text: str,
-    width: int,
-    pen: ImageDraw.ImageDraw,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> str:
+def _shorten(text: str, width: int, pen: ImageDraw.ImageDraw, font: Font) -> str:
     while text and pen.textlength(text, font) > width:
         text = "…" + text[2:] if len(text) > 2 else ""
     return text

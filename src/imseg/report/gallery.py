@@ -39,4 +39,4 @@ def gallery(
         result_row(pairs[i], segmented, run.task, iou=found.each["iou"][i])
         for i, segmented in zip(shown, run.segment(images, networks=networks), strict=True)
     ]
-    return panels(rows)
+    return panels(rows, spec=run.spec)

@@ -59,6 +59,24 @@ class Consensus:
         if self.teachers < 2:
             raise ValueError("inconsistency needs at least two teachers")
 
+    def __str__(self) -> str:
+        parts = [f"the {self.teachers} best networks vote"]
+        if self.erode or self.dilate:
+            parts.append(
+                f"their disagreement is eroded by {self.erode}, dilated by {self.dilate} px"
+            )
+        done = [
+            text
+            for switch, text in (
+                (self.block.input, "black in the image"),
+                (self.block.output, "0 in the label"),
+                (self.block.ignore, "without weight in the loss"),
+            )
+            if switch
+        ]
+        parts.append("pixels on which they disagree are " + (" and ".join(done) or "kept"))
+        return "; ".join(parts)
+
     def __call__(self, task: Task, votes: UInt8[Tensor, "v b 1 h w"]) -> Agreement:
         """Return what the teachers agree on.
 
@@ -67,9 +85,13 @@ class Consensus:
             votes: Discrete predictions of ``teachers`` networks.
         """
         consensus, disputed = task.vote(votes)
+        inconsistent = clean_up(disputed, erode_by=self.erode, dilate_by=self.dilate)
+        if self.block.ignore:
+            # What the teachers dispute has no label to learn, whatever erosion takes off the mask.
+            inconsistent = inconsistent | disputed
         return Agreement(
             labels=task.grow_labels(consensus) if self.grow_labels else consensus,
-            inconsistent=clean_up(disputed, erode_by=self.erode, dilate_by=self.dilate),
+            inconsistent=inconsistent,
             disputed=disputed,
             consensus=consensus,
         )

@@ -26,6 +26,9 @@ class Select(Protocol):
 class Everything:
     """Every image is used."""
 
+    def __str__(self) -> str:
+        return "all"
+
     def __call__(
         self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
     ) -> Bool[Tensor, "b"]:
@@ -37,6 +40,9 @@ class Everything:
 class ForegroundExceedsInconsistency:
     """The paper's rule: a binary image needs more agreed foreground than disputed pixels."""
 
+    def __str__(self) -> str:
+        return "binary: those with more agreed foreground than disputed pixels; multiclass: all"
+
     def __call__(
         self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
     ) -> Bool[Tensor, "b"]:
@@ -47,6 +53,9 @@ class ForegroundExceedsInconsistency:
 @dataclass(frozen=True, slots=True)
 class SameClasses:
     """Only images on which all teachers found the same set of classes."""
+
+    def __str__(self) -> str:
+        return "those on which all teachers found the same classes"
 
     def __call__(
         self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
