@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,12 @@ from hypothesis import settings
 
 from imseg.tasks import Binary, Multiclass
 from imseg.types import VOID, TargetSpec
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if WORKER and hasattr(os, "sched_setaffinity"):
+    # Several test processes side by side: one core each, instead of all fighting over all of them.
+    CORES = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
 
 settings.register_profile("imseg", derandomize=True, deadline=None, database=None, max_examples=30)
 settings.load_profile("imseg")

@@ -147,7 +147,7 @@ def test_every_way_to_treat_inconsistent_pixels_trains(
     few = ["--networks", "2", "--epochs", "90", "--max-steps", "90", "--image-size", "48", "48"]
     few += ["--width", "0.5", "--batch-size", "8", "--workers", "1", "--device", "cpu"]
     words = ["train", cells, "--approach", "im", "--generations", "1", *few, *options]
-    status, out, err = cli(*words, "--reuse", im_run, "--out", tmp_path / "run")
+    status, _, err = cli(*words, "--reuse", im_run, "--out", tmp_path / "run")
     assert status == 0, err
     assert err.count("already trained") == 2, "the start does not depend on these options"
     assert keeps in (tmp_path / "run" / "experiment.toml").read_text()

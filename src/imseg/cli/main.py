@@ -13,6 +13,9 @@ from imseg.cli import approaches, check, demo, evaluate, predict, prepare, train
 from imseg.cli.strict import StrictCommand, StrictGroup
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     cls=StrictGroup,
     invoke_without_command=True,
@@ -82,8 +85,9 @@ def run(arguments: list[str] | None = None) -> int:
         print(f"imseg: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        print("\nimseg: interrupted; repeat the command to continue.", file=sys.stderr)
-        return 130
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
+        print("\nimseg: interrupted. Repeat the command to continue.", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

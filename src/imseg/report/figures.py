@@ -105,7 +105,7 @@ def save(path: Path, picture: Bytes) -> Path:
 
 
 def _legend(spec: TargetSpec, width: int, font: Font) -> Pillow.Image:
-    """Return the names of the classes behind squares of their colors, in as many lines as needed."""
+    """Return the names of the classes behind squares of their colors."""
     measure = ImageDraw.Draw(Pillow.new("RGB", (1, 1)))
     places, left, top = [], GAP, 0
     for name, color in zip(spec.names, spec.colors, strict=True):
