@@ -125,22 +125,31 @@ def test_quick_needs_no_probe(probes) -> None:
     assert (plan.max_steps, plan.generations) == (150, 1)
 
 
-def test_standard_measures_and_fits_its_budget(probes) -> None:
+def test_standard_measures_once_and_fits_its_budget(probes) -> None:
     plan, seconds = make_plan(Settings(device="cpu", workers=2), ISIC)
-    assert probes[0] == (256, 256)
+    assert probes == [(128, 128)] and plan.image_size == (128, 128)
     assert seconds is not None and 0 < seconds <= planning.BUDGET_SECONDS
-    assert plan.image_size == probes[-1]
     assert plan.max_steps is not None and plan.max_steps <= planning.MOST_STEPS
+    assert plan.max_steps % planning.STEPS_ROUNDED_TO == 0
 
 
-def test_standard_shrinks_images_rather_than_training_too_short(probes, monkeypatch) -> None:
-    monkeypatch.setattr(planning, "BUDGET_SECONDS", 10 * 60)
-    plan = plan_for(workers=2)
-    assert len(probes) > 1 and plan.image_size < (256, 256)
-    assert plan.max_steps >= planning.ENOUGH_STEPS
+def test_a_slow_machine_trains_shorter_but_on_the_same_images(monkeypatch) -> None:
+    quick = plan_for(workers=2)
+    monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 1.9)
+    slow = plan_for(workers=2)
+    assert slow.image_size == quick.image_size == (128, 128)
+    assert slow.max_steps < quick.max_steps
 
 
-def test_standard_does_not_shrink_images_whose_size_was_asked_for() -> None:
+def test_a_stage_lasts_as_long_as_its_fullest_worker_and_validation_counts() -> None:
+    few = dataclasses.replace(ISIC, labeled=20, validation=100)
+    plan = dataclasses.replace(plan_for(approach="ldt", workers=2, networks=3), epochs=100)
+    without = dataclasses.replace(few, validation=0)
+    assert planning._seconds(plan, without, 100, 0.5) == 2 * 100 * 0.5
+    assert planning._seconds(plan, few, 100, 0.5) > 2 * 100 * 0.5 * 1.9
+
+
+def test_the_size_that_was_asked_for_is_taken() -> None:
     assert plan_for(workers=1, image_size=(256, 256)).image_size == (256, 256)
 
 
