@@ -17,8 +17,8 @@ from imseg.stages.pseudo_label import Consensus
 
 
 def main(demo: Path) -> None:
-    run = load_run(next(demo.glob("runs-0-*")) / "im")
-    images = list_images(next(demo.glob("data-0-*")) / "unlabeled")
+    run = load_run(next(demo.glob("runs-*-seed-0")) / "im")
+    images = list_images(next(demo.glob("data-*-seed-0")) / "unlabeled")
     start = run.summary["stages"][0]["networks"]
     teachers = [network["name"] for network in start[:2]]
     seen = [list(run.segment(images, networks=[name])) for name in teachers]
