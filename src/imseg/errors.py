@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Found = TypeVar("Found")
 
 
 class ImsegError(Exception):
@@ -92,6 +95,29 @@ def near_miss(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that looks most like ``word``, or None if none comes close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -> Found:
+    """Return what has this name.
+
+    Args:
+        name: What the user wrote.
+        known: Everything there is, by name.
+        noun: What it is, such as ``approach``.
+        command: What to try, with ``{}`` where the name goes.
+
+    Raises:
+        ImsegError: If there is nothing of this name; the nearest name is suggested.
+    """
+    if name in known:
+        return known[name]
+    guess = near_miss(name.lower(), known)
+    raise ImsegError(
+        f"There is no {noun} named {name!r}.",
+        expected=", ".join(known),
+        got=name,
+        hint=command.format(guess) if guess else None,
+    )
 
 
 def and_more(items: Sequence[str], shown: int = 3) -> str:

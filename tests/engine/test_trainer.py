@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from imseg.data.store import open_array
 from imseg.engine import trainer
-from imseg.engine.batches import Source, open_array
+from imseg.engine.batches import Source
 from imseg.engine.executors import Serial
 from imseg.engine.job import NetworkSpec, Recipe, Trained
 from imseg.engine.networks import build, load_network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imseg.approaches.approach import Approach, Labeled, variant
-from imseg.errors import ImsegError, near_miss
+from imseg.errors import look_up
 from imseg.stages.pseudo_label import Consensus
 from imseg.stages.select import ForegroundExceedsInconsistency
 
@@ -47,12 +47,4 @@ def find_approach(name: str) -> Approach:
     Raises:
         ImsegError: If there is none; the nearest name is suggested.
     """
-    if name in APPROACHES:
-        return APPROACHES[name]
-    guess = near_miss(name.lower(), APPROACHES)
-    raise ImsegError(
-        f"There is no approach named {name!r}.",
-        expected=", ".join(APPROACHES),
-        got=name,
-        hint=f"--approach {guess}" if guess else "imseg approaches",
-    )
+    return look_up(name, APPROACHES, noun="approach", command="--approach {}")

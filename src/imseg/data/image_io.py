@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from imseg.errors import ImsegError
-from imseg.types import Bytes, Image
+from imseg.types import Bytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 """Suffixes of picture files, in lower case; compare with ``path.suffix.lower()``."""
@@ -185,17 +185,11 @@ def resize_mask(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[An
     return resized
 
 
-def content_hash(image: Image) -> str:
-    """Return a digest of the decoded picture, equal for equal pictures in files of different kinds.
-
-    A gray picture saved with three equal channels has the digest of the gray picture.
-    """
-    pixels = read_image(image.pixels) if isinstance(image.pixels, Path) else image.pixels
-    return hash_pixels(pixels)
-
-
 def hash_pixels(pixels: Bytes) -> str:
-    """Return the SHA-256 of ``h w c`` pixels and their shape; see ``content_hash``."""
+    """Return the SHA-256 of ``h w c`` pixels and their shape; gray RGB counts as gray.
+
+    The same picture saved as PNG and as BMP has one hash.
+    """
     if pixels.shape[2] == 3 and is_gray(pixels):
         pixels = pixels[..., :1]
     digest = hashlib.sha256(repr(pixels.shape).encode())

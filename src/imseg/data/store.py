@@ -104,7 +104,7 @@ def store_split(
 
 def open_array(path: Path) -> Bytes:
     """Return a stored array, read-only; its parts are read from disk when they are looked at."""
-    array: Bytes = np.load(path, mmap_mode="r")
+    array: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from imseg.data.store import open_array
 from imseg.engine.device import Numerics
 from imseg.engine.job import Part, Recipe
 from imseg.ops.inconsistency import block_input, block_output
@@ -80,12 +80,6 @@ class Source:
             if weight is not None and part.ignores:
                 weight = weight.masked_fill(inconsistent, 0.0)
         return Batch(images=images, targets=targets, weight=weight)
-
-
-def open_array(path: Path) -> Bytes:
-    """Return a stored array as a read-only memory map."""
-    array: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 def to_device(pixels: Bytes, numerics: Numerics) -> Float[Tensor, "b c h w"]:

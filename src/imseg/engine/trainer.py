@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from imseg.data.store import open_array
 from imseg.engine import seeds
-from imseg.engine.batches import Source, epochs, open_array, to_device
+from imseg.engine.batches import Source, epochs, to_device
 from imseg.engine.job import Job, Recipe, Trained
 from imseg.engine.networks import NetworkFactory, build, save_weights
 from imseg.engine.predictor import predict

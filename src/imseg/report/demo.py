@@ -13,9 +13,9 @@ from imseg.approaches.experiment import fit
 from imseg.approaches.run import Run
 from imseg.data.folder import read_folder
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine.device import usable_cores
+from imseg.engine.device import Numerics, usable_cores
 from imseg.engine.evaluator import Evaluation
-from imseg.engine.executors import Executor, Processes, Serial
+from imseg.engine.executors import Executor, choose_executor
 from imseg.engine.progress import Note, Progress
 from imseg.report.figures import save
 from imseg.report.gallery import gallery
@@ -115,9 +115,7 @@ def run_demo(
         approaches: Which approaches; matched ones are matched to the last one before them.
     """
     results, pictures = [], []
-    cores = usable_cores()
-    executor: Executor = Processes(cores) if cores > 1 else Serial()
-    with executor:
+    with choose_executor(Numerics(), workers=usable_cores()) as executor:
         for seed in size.seeds:
             folder = _data(out, size, seed)
             dataset = read_folder(folder)

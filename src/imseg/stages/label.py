@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from imseg.engine.batches import open_array
+from imseg.data.store import open_array
 from imseg.engine.device import Numerics
 from imseg.engine.job import Part
 from imseg.engine.predictor import BATCH, vote

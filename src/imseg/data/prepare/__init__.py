@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imseg.data.prepare.isic2018 import PreparedCounts, prepare_isic2018
-from imseg.errors import ImsegError, near_miss
+from imseg.errors import look_up
 
 
 class Prepare(Protocol):
@@ -41,12 +41,4 @@ def find_data_set(name: str) -> Prepare:
     Raises:
         ImsegError: If there is none; the nearest name is suggested.
     """
-    if name in DATASETS:
-        return DATASETS[name]
-    guess = near_miss(name.lower(), DATASETS)
-    raise ImsegError(
-        f"There is no data set {name!r} to prepare.",
-        expected=", ".join(DATASETS),
-        got=name,
-        hint=f"imseg prepare {guess} RAW --out DATA" if guess else None,
-    )
+    return look_up(name, DATASETS, noun="data set", command="imseg prepare {} RAW --out DATA")
