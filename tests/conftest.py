@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-from imseg.tasks import Binary, Multiclass
+from imseg.tasks import Binary, Multiclass, Multilabel, Regression
 from imseg.types import VOID, TargetSpec
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -51,5 +51,44 @@ def multiclass() -> Callable[..., Multiclass]:
             void=VOID if void else None,
         )
         return Multiclass(spec=spec, paper=paper)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def multilabel() -> Callable[..., Multilabel]:
+    """A function that returns the task with planes of these names."""
+
+    def make(
+        *names: str, paper: bool = False, void: bool = False, coding: str = "planes"
+    ) -> Multilabel:
+        spec = TargetSpec(
+            kind="multilabel",
+            coding=coding,
+            names=names or ("alive", "dead", "position"),
+            colors=tuple((index, 0, 0) for index in range(len(names) or 3)),
+            void=VOID if void else None,
+        )
+        return Multilabel(spec=spec, paper=paper)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def regression() -> Callable[..., Regression]:
+    """A function that returns the task of numbers from ``low`` to ``high`` meters."""
+
+    def make(low: float = 0.0, high: float = 1.0) -> Regression:
+        spec = TargetSpec(
+            kind="regression",
+            coding="numbers",
+            names=("depth",),
+            colors=((0, 0, 0),),
+            low=low,
+            high=high,
+            stored="float32",
+            unit="m",
+        )
+        return Regression(spec=spec)
 
     return make

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imseg.approaches.experiment import fit as fit
-    from imseg.approaches.run import Prediction as Prediction
+    from imseg.approaches.prediction import Prediction as Prediction
     from imseg.approaches.run import Run as Run
     from imseg.approaches.run import load_run as load_run
     from imseg.approaches.settings import Settings as Settings
@@ -32,7 +32,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ImsegError": "imseg.errors",
-    "Prediction": "imseg.approaches.run",
+    "Prediction": "imseg.approaches.prediction",
     "Run": "imseg.approaches.run",
     "Settings": "imseg.approaches.settings",
     "dataset_from_arrays": "imseg.data.arrays",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -60,9 +62,12 @@ class Finding:
     """One thing that a look at the data found."""
 
     severity: str
-    """``error`` (training would fail or mislead) or ``warning`` (worth knowing)."""
+    """``error`` (training would fail or mislead), ``warning`` (worth mending) or ``note`` (worth
+    knowing)."""
     what: str
     """One sentence that says what is wrong."""
+    why: str = ""
+    """Why it matters, as a sentence that begins in lower case."""
     expected: str = ""
     """What would have been right."""
     got: str = ""
@@ -125,3 +130,25 @@ def and_more(items: Sequence[str], shown: int = 3) -> str:
     text = ", ".join(items[:shown])
     rest = len(items) - shown
     return f"{text} (and {rest} more)" if rest > 0 else text
+
+
+def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Return a module that only some users need.
+
+    Args:
+        module: Its name, such as ``cv2``.
+        extra: What installs it: ``pip install 'imseg[extra]'``.
+        purpose: What it is needed for, as the end of "... is needed".
+
+    Raises:
+        ImsegError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImsegError(
+            f"{module.partition('.')[0]} is needed {purpose}.",
+            expected="a library that is an extra of imseg.",
+            got=str(error),
+            hint=f"pip install 'imseg[{extra}]'",
+        ) from error

@@ -8,18 +8,35 @@ images are ``n h w c`` unsigned bytes; targets always carry a plane axis (``t h 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["binary", "multiclass"]
-"""What a pixel of a target is."""
+Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+"""What a pixel of a target is: one of two, one of several, any of several, or a number."""
+
+Coding = Literal["values", "colors", "planes", "objects", "numbers"]
+"""How a target lies in files.
+
+``values``: one file, a number a class. ``colors``: one file, a color a class. ``planes``: one
+file a label, in a folder of the label's name. ``objects``: one file, 0 is background and every
+object has a number of its own. ``numbers``: one file, measurements.
+"""
 
 Bytes = npt.NDArray[np.uint8]
-"""An array of unsigned bytes: decoded images and encoded targets."""
+"""An array of unsigned bytes: stored images and encoded targets."""
+
+Pixels = npt.NDArray[Any]
+"""A decoded picture, ``h w c``, in the file's own type: bytes, 16 bits or floats."""
+
+Target = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+"""An encoded target, ``t h w``: bytes, or floats 0..1 (regression; void is not a number)."""
+
+Color = tuple[int, int, int]
+"""Red, green, blue; 0..255 each."""
 
 VOID = 255
 """Target value of a pixel that is neither trained on nor scored."""
@@ -31,6 +48,12 @@ INCONSISTENT = 0
 MAX_CLASSES = 254
 """Classes a multiclass target can hold beside ``INCONSISTENT`` and ``VOID``."""
 
+POSITION = "position"
+"""Name of the plane that marks the middle of each cell; drawn as discs, never counted as area."""
+
+OBJECT_PLANES = ("area", "border", POSITION)
+"""The planes that a label image of objects becomes inside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -38,8 +61,8 @@ class Image:
 
     name: str
     """How the user knows the picture: a path relative to the data folder, or ``labeled[3]``."""
-    pixels: Path | Bytes
-    """A file, or a decoded ``h w c`` array of unsigned bytes."""
+    pixels: Path | Pixels
+    """A file, or a decoded ``h w c`` array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +71,9 @@ class LabeledImage:
 
     image: Image
     """The picture."""
-    mask: Path | npt.NDArray[Any]
-    """A mask file, or a decoded ``h w`` array of file values."""
+    mask: Path | Mapping[str, Path] | npt.NDArray[Any]
+    """A mask file; one file a label, by the label's name; or a decoded array of file values:
+    ``h w``, ``h w 3`` (colors) or ``t h w`` (planes)."""
 
     @property
     def name(self) -> str:
@@ -58,63 +82,165 @@ class LabeledImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How picture files become stored bytes; kept by a run and applied when it predicts."""
+
+    channels: int
+    """Image channels after loading."""
+    depth: str = "uint8"
+    """The type of the pixels in files: uint8, uint16 or float32."""
+    pages: bool = False
+    """Whether the pages of a TIFF file are the channels of one picture."""
+    low: tuple[float, ...] | None = None
+    """The value of each channel that becomes 0; None: pictures are bytes and stay as they are."""
+    high: tuple[float, ...] | None = None
+    """The value of each channel that becomes 255."""
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high need each other")
+        ends = (self.low, self.high)
+        if any(end is not None and len(end) != self.channels for end in ends):
+            raise ValueError("low and high need one number a channel")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        plain: dict[str, Any] = {
+            "channels": self.channels,
+            "depth": self.depth,
+            "pages": self.pages,
+        }
+        if self.low is not None and self.high is not None:
+            plain |= {"low": list(self.low), "high": list(self.high)}
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Reading:
+        """Return what ``as_dict`` wrote."""
+        ends = {
+            name: tuple(float(end) for end in plain[name]) if name in plain else None
+            for name in ("low", "high")
+        }
+        return cls(
+            channels=int(plain["channels"]),
+            depth=str(plain.get("depth", "uint8")),
+            pages=bool(plain.get("pages", False)),
+            **ends,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSpec:
-    """What the values of the user's mask files mean, and how they are numbered inside.
+    """What the user's masks mean, and how they are numbered inside.
 
     Binary: ``values`` are (background, foreground), inside 0 and 1. Multiclass: ``values[i]`` is
-        class
-    ``i + 1`` inside, because 0 is reserved for "inconsistent".
+    class ``i + 1`` inside, because 0 is reserved for "inconsistent". Multilabel: ``names[i]`` is
+    plane ``i``, inside 0 and 1. Regression: numbers from ``low`` to ``high`` are 0..1 inside.
     """
 
     kind: Kind
-    """Binary or multiclass."""
-    values: tuple[int, ...]
-    """The values found in mask files, ascending, without ``void``."""
+    """What a pixel is."""
+    coding: Coding = "values"
+    """How it lies in files."""
+    values: tuple[int, ...] = ()
+    """Binary and multiclass: the values found in mask files, ascending, without ``void``. Colors
+    are packed: 65536 red + 256 green + blue."""
     names: tuple[str, ...]
-    """A name for each value."""
-    colors: tuple[tuple[int, int, int], ...]
-    """A color (red, green, blue; 0..255) for each value, used in overlays."""
+    """A name for each value or plane; of the quantity (regression)."""
+    colors: tuple[Color, ...]
+    """A color for each name, used in overlays."""
     void: int | None = None
-    """The file value of pixels that are never trained on nor scored."""
+    """The file value (or packed color) of pixels that are never trained on nor scored."""
+    low: float = 0.0
+    """Regression: the number that is 0 inside, the least in the training targets."""
+    high: float = 1.0
+    """Regression: the number that is 1 inside, the greatest in the training targets."""
+    stored: str = "uint8"
+    """Regression: the type of the user's numbers, in which predictions are written."""
+    unit: str = ""
+    """Regression: the unit of the numbers."""
+    pixel_size: float | None = None
+    """Side of a pixel in micrometers, for areas."""
+    indexed: bool = False
+    """Whether the user's masks are palette files, so that predictions are too."""
 
     def __post_init__(self) -> None:
-        if not len(self.values) == len(self.names) == len(self.colors):
-            raise ValueError("values, names and colors must be of one length")
+        if len(self.names) != len(self.colors):
+            raise ValueError("names and colors must be of one length")
+        if self.kind in ("binary", "multiclass") and len(self.values) != len(self.names):
+            raise ValueError("values and names must be of one length")
         if self.kind == "binary" and len(self.values) != 2:
             raise ValueError(f"a binary target has two values, not {self.values}")
+        if self.kind == "regression" and not self.low < self.high:
+            raise ValueError("a range of numbers needs a low below its high")
+
+    @property
+    def planes(self) -> int:
+        """Planes of a target: one a label (multilabel), else 1."""
+        return len(self.names) if self.kind == "multilabel" else 1
 
     @property
     def outputs(self) -> int:
-        """Channels a network needs: 1 (binary) or one a class and one for "inconsistent"."""
-        return 1 if self.kind == "binary" else len(self.values) + 1
+        """Channels a network needs: one a plane; of classes one each and one for inconsistent."""
+        return len(self.values) + 1 if self.kind == "multiclass" else self.planes
 
     @property
     def first_index(self) -> int:
         """The number that ``values[0]`` has inside: 0 (binary) or 1 (multiclass)."""
         return 0 if self.kind == "binary" else 1
 
+    @property
+    def position(self) -> int | None:
+        """The plane of cell centers; None if there is none."""
+        if self.kind != "multilabel" or POSITION not in self.names:
+            return None
+        return self.names.index(POSITION)
+
+    @property
+    def areas(self) -> tuple[int, ...]:
+        """The planes whose area counts: all but centers and the borders of objects."""
+        left_out = {POSITION, "border"} if self.coding == "objects" else {POSITION}
+        return tuple(i for i, name in enumerate(self.names) if name not in left_out)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each pixel is one of two or more classes."""
+        return self.kind in ("binary", "multiclass")
+
+    def is_like(self, other: TargetSpec) -> bool:
+        """Return whether both are of one kind and coding, with the same planes."""
+        same_planes = self.kind != "multilabel" or self.names == other.names
+        return (self.kind, self.coding) == (other.kind, other.coding) and same_planes
+
+    @property
+    def has_void(self) -> bool:
+        """Whether there may be pixels that do not count."""
+        return self.void is not None or self.kind == "regression"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of encoded targets."""
+        return np.dtype(np.float32 if self.kind == "regression" else np.uint8)
+
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for TOML and JSON."""
-        plain: dict[str, Any] = {
-            "kind": self.kind,
-            "values": list(self.values),
-            "names": list(self.names),
-            "colors": [list(color) for color in self.colors],
-        }
-        if self.void is not None:
-            plain["void"] = self.void
+        """Return plain values for TOML and JSON; what is as by default is left out."""
+        plain: dict[str, Any] = {"kind": self.kind, "coding": self.coding}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in plain or value is None or value == entry.default:
+                continue
+            plain[entry.name] = _as_lists(value)
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TargetSpec:
         """Return the spec that ``as_dict`` wrote."""
-        return cls(
-            kind=plain["kind"],
-            values=tuple(int(value) for value in plain["values"]),
-            names=tuple(str(name) for name in plain["names"]),
-            colors=tuple((int(r), int(g), int(b)) for r, g, b in plain["colors"]),
-            void=plain.get("void"),
-        )
+        known = {entry.name for entry in fields(cls)}
+        given = {name: value for name, value in plain.items() if name in known}
+        given["values"] = tuple(int(value) for value in plain.get("values", ()))
+        given["names"] = tuple(str(name) for name in plain["names"])
+        given["colors"] = tuple((int(r), int(g), int(b)) for r, g, b in plain["colors"])
+        return cls(**given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +251,8 @@ class DataSet:
     """What to call it in messages: the folder's path, or ``arrays``."""
     spec: TargetSpec
     """What mask values mean."""
-    channels: int
-    """Image channels after loading: 1 (all pictures grey) or 3."""
+    reading: Reading
+    """How pictures become stored bytes."""
     labeled: tuple[LabeledImage, ...]
     """Pictures with masks to learn from."""
     unlabeled: tuple[Image, ...] = ()
@@ -136,5 +262,9 @@ class DataSet:
     taken."""
     test: tuple[LabeledImage, ...] = ()
     """Pictures for the final score; read by the evaluator alone."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of ``imseg.toml`` that are not about classes."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of picture and mask content by the picture's name, as far as they are known."""
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(each) for each in value] if isinstance(value, tuple) else value

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from imseg.approaches.approach import Approach, Labeled, differences, variant
-from imseg.approaches.catalog import APPROACHES, FDT, IM, LDT, LDT_MATCHED, find_approach
+from imseg.approaches.catalog import (
+    ALDT,
+    ALDT_MATCHED,
+    APPROACHES,
+    FDT,
+    IM,
+    LDT,
+    LDT_MATCHED,
+    LDT_ONLINE,
+    find_approach,
+)
 from imseg.errors import ImsegError
 from imseg.stages.pseudo_label import Block, Consensus
 from imseg.stages.select import Everything, ForegroundExceedsInconsistency
@@ -15,6 +25,13 @@ from imseg.stages.select import Everything, ForegroundExceedsInconsistency
     ("one", "other", "expected"),
     [
         (LDT_MATCHED, LDT, {"networks": (5, 10), "matched": (True, False)}),
+        (ALDT, LDT, {"labeled": (Labeled(copies=9), Labeled())}),
+        (ALDT_MATCHED, ALDT, {"networks": (5, 10), "matched": (True, False)}),
+        (
+            LDT_ONLINE,
+            LDT,
+            {"labeled": (Labeled(online=True), Labeled()), "matchable": (True, False)},
+        ),
         (FDT, LDT, {"labeled": (Labeled(hidden_too=True), Labeled())}),
         (
             IM,
@@ -34,7 +51,8 @@ def test_an_approach_is_its_parent_plus_a_difference(one, other, expected) -> No
 
 
 def test_every_approach_has_a_known_parent_or_none() -> None:
-    assert set(APPROACHES) == {"ldt", "ldt-matched", "fdt", "im"}
+    matched = {"ldt-matched", "aldt-matched", "ldt-online"}
+    assert set(APPROACHES) == {"ldt", "aldt", "fdt", "im"} | matched
     for name, approach in APPROACHES.items():
         assert approach.name == name
         assert approach.parent is None or approach.parent in APPROACHES
@@ -55,6 +73,11 @@ def test_inconsistent_pixels_are_blocked_in_image_and_label_by_default() -> None
     assert not IM.pseudo_label.grow_labels
 
 
+def test_only_approaches_that_disturb_images_know_how_strongly() -> None:
+    disturbing = {name for name, each in APPROACHES.items() if each.disturbs}
+    assert disturbing == {"aldt", "aldt-matched", "ldt-online"}
+
+
 def test_approaches_that_need_unlabeled_images_say_so() -> None:
     assert {name for name, each in APPROACHES.items() if each.needs_unlabeled} == {"fdt", "im"}
 
@@ -67,7 +90,7 @@ def test_a_misspelled_approach_is_answered_with_the_nearest(typed: str, meant: s
         find_approach(typed)
     assert str(caught.value) == (
         f"There is no approach named {typed!r}.\n"
-        "  Expected: ldt, ldt-matched, fdt, im\n"
+        "  Expected: ldt, ldt-matched, aldt, aldt-matched, ldt-online, fdt, im\n"
         f"  Got:      {typed}\n"
         f"  Try:      --approach {meant}"
     )

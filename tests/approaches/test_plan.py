@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from imseg.approaches.budget import Facts, make_plan, planned_steps
 from imseg.approaches.plan import Plan, match_plan
 from imseg.approaches.settings import Effort, Settings
 from imseg.engine.job import Recipe
+from imseg.ops.photometric import LADDERS
 from imseg.stages.pseudo_label import Block
 
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
@@ -53,6 +55,43 @@ def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float, pro
     assert (plan.erode, plan.dilate, plan.blocking, plan.ignore) == (0, 0, "both", False)
     assert (plan.recipe.learning_rate, plan.recipe.decay) == (0.003, 1e-4)
     assert seconds is None and probes == []
+
+
+def test_the_published_aldt_makes_80_steps_an_epoch_on_isic() -> None:
+    plan = plan_for(effort="paper", approach="aldt")
+    samples = ISIC.labeled * plan.customized().labeled.samples
+    assert samples == 2590
+    assert plan.recipe.steps_per_epoch(samples) == 80
+    assert planned_steps(plan, ISIC) == 10 * 50 * 80
+    assert plan.strength == LADDERS["default"][-1]
+
+
+def test_pictures_without_an_above_are_turned_and_scenes_are_not() -> None:
+    assert plan_for(approach="aldt").rotate
+    assert plan_for(dataclasses.replace(ISIC, task="multilabel"), approach="aldt").rotate
+    assert not plan_for(SUIM, approach="aldt").rotate
+    assert not plan_for(dataclasses.replace(ISIC, task="regression"), approach="aldt").rotate
+    assert plan_for(SUIM, approach="aldt", rotate=True).rotate
+
+
+def test_a_matched_aldt_counts_its_copies_into_an_epoch() -> None:
+    base = plan_for(approach="aldt-matched", match=Path("run"), effort="quick")
+    matched = match_plan(base, matched=plan_for(), steps=300, width=0.5, labeled=16)
+    assert matched.recipe.steps(160) == 300
+    assert matched.epochs == 60  # of 5 steps, not of 1
+
+
+def test_ldt_online_takes_a_match_and_works_without() -> None:
+    alone = plan_for(approach="ldt-online", effort="quick")
+    assert alone.max_steps == 150
+    matched = plan_for(approach="ldt-online", match=Path("run"))
+    assert matched.start_networks == 3
+
+
+def test_a_plan_from_before_there_were_copies_is_still_read() -> None:
+    plain = plan_for().as_dict()
+    del plain["ladder"], plain["rotate"]
+    assert Plan.from_dict(plain).ladder == "default"
 
 
 def test_the_published_ldt_makes_400_steps_on_isic() -> None:

@@ -63,7 +63,7 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
         ({"effort": "heroic"}, "The setting effort cannot have this value"),
         ({"blocking": "some"}, "The setting blocking cannot have this value"),
         ({"precision": "float16"}, "The setting precision cannot have this value"),
-        ({"task": "regression"}, "The setting task cannot have this value"),
+        ({"task": "depth"}, "The setting task cannot have this value"),
         ({"image_size": [64]}, "The setting image_size cannot have this value"),
         *(
             ({name: 0}, f"--{name.replace('_', '-')} cannot be 0")
@@ -91,6 +91,13 @@ def test_a_value_that_cannot_be_is_refused(options, expected: str) -> None:
         ({"teachers": 3, "networks": 2}, "There are more teachers than networks."),
         ({"match": "runs/a"}, "im is not a matched baseline, so --match changes nothing."),
         ({"approach": "ldt", "match": "runs/a"}, "ldt is not a matched baseline"),
+        ({"approach": "im", "ladder": "hela"}, "im has no use for --ladder."),
+        ({"approach": "ldt", "rotate": True}, "ldt has no use for --rotate."),
+        (
+            {"approach": "ldt-online", "match": "runs/a", "epochs": 3},
+            "ldt-online has no use for --epochs.",
+        ),
+        ({"approach": "aldt-matched"}, "aldt-matched does not know which run it is matched to."),
         ({"approach": "ldt-matched"}, "ldt-matched does not know which run it is matched to."),
         (
             {"approach": "ldt-matched", "match": "runs/a", "epochs": 3, "width": 1.0},

@@ -26,12 +26,12 @@ def test_an_image_has_a_name_and_pixels_and_nothing_else() -> None:
 
 def test_a_data_set_has_no_field_for_hidden_masks() -> None:
     names = [field.name for field in dataclasses.fields(DataSet)]
-    assert names == ["name", "spec", "channels", "labeled", "unlabeled", "val", "test", "extra"]
+    assert names == ["name", "spec", "reading", "labeled", "unlabeled", "val", "test", "digests"]
 
 
 def test_the_material_of_an_approach_has_no_test_images() -> None:
     names = [field.name for field in dataclasses.fields(Material)]
-    assert names == ["labeled", "validation", "unlabeled", "hidden"]
+    assert names == ["labeled", "validation", "unlabeled", "hidden", "indices"]
 
 
 def test_fdt_alone_uses_hidden_masks() -> None:
@@ -59,5 +59,6 @@ def test_test_images_are_read_by_the_evaluation_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "test":
                 readers.add(path.relative_to(ROOT).as_posix())
-    training = ("approaches/experiment", "approaches/generations", "approaches/material", "stages")
+    rooms = ("experiment", "intake", "generations", "material", "news")
+    training = ("stages", *(f"approaches/{room}" for room in rooms))
     assert {name for name in readers if name.startswith((*training, "engine/trainer"))} == set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,43 @@ class FolderMaker:
         for index in range(count):
             self.save(f"{split}/images/cell_{index:02}.png", self.picture())
             self.save(f"{split}/masks/cell_{index:02}.png", self.mask(values))
+
+    def squares(self, number: int, dtype: Any = np.uint16) -> npt.NDArray[Any]:
+        """Return a label image of so many squares of nine pixels."""
+        labels = np.zeros((44, 44), dtype)
+        for index in range(number):
+            row, column = divmod(index, 11)
+            labels[4 * row : 4 * row + 3, 4 * column : 4 * column + 3] = index + 1
+        return labels
+
+    def pairs_with(
+        self, masks: Iterable[npt.NDArray[Any]], split: str = "labeled", *, suffix: str = ".png"
+    ) -> None:
+        """Write a picture of its size for each mask."""
+        for index, mask in enumerate(masks):
+            self.save(f"{split}/images/cell_{index:02}.png", self.picture(mask.shape[:2]))
+            self.save(f"{split}/masks/cell_{index:02}{suffix}", mask)
+
+    def planes(
+        self,
+        split: str = "labeled",
+        count: int = 4,
+        *,
+        labels: tuple[str, ...] = ("alive", "dead", "position"),
+    ) -> None:
+        """Write pairs with a mask for each label; every label shows something else."""
+        for index in range(count):
+            self.save(f"{split}/images/cell_{index:02}.png", self.picture())
+            for place, label in enumerate(labels):
+                plane = np.zeros((24, 20), np.uint8)
+                plane[4 * place : 4 * place + 3, 2:9] = 255
+                self.save(f"{split}/masks/{label}/cell_{index:02}.png", plane)
+
+    def objects(
+        self, numbers: Iterable[int], split: str = "labeled", *, dtype: Any = np.uint16
+    ) -> None:
+        """Write pairs whose masks number so many squares of nine pixels."""
+        self.pairs_with([self.squares(number, dtype) for number in numbers], split)
 
     def pictures(self, count: int = 3) -> None:
         for index in range(count):

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from imseg.data.arrays import dataset_from_arrays, dataset_from_torch
 from imseg.errors import ImsegError
-from imseg.types import DataSet
+from imseg.types import DataSet, Reading
 
 
 def pictures(count: int = 4, *shape: int, seed: int = 0) -> np.ndarray:
@@ -50,7 +50,8 @@ def test_arrays_become_a_data_set() -> None:
         val=(pictures(2, seed=2), masks(2)),
         test=(pictures(2, seed=3), masks(2)),
     )
-    assert (dataset.name, dataset.channels, dataset.spec.values) == ("arrays", 1, (0, 255))
+    assert (dataset.name, dataset.spec.values) == ("arrays", (0, 255))
+    assert dataset.reading == Reading(channels=1)
     sizes = [len(s) for s in (dataset.labeled, dataset.unlabeled, dataset.val, dataset.test)]
     assert sizes == [4, 3, 2, 2]
     assert dataset.labeled[3].name == "labeled[3]"
@@ -61,7 +62,7 @@ def test_lists_of_different_sizes_colors_and_boolean_masks_are_taken() -> None:
     images = [pictures(1, 20, 24, 3)[0], pictures(1, 30, 17)[0]]
     halves = [np.indices(image.shape[:2])[0] > 9 for image in images]
     dataset = dataset_from_arrays((images, halves))
-    assert dataset.channels == 3
+    assert dataset.reading.channels == 3
     assert dataset.spec.values == (0, 1)
 
 
@@ -103,8 +104,7 @@ def test_unlabeled_copies_of_labeled_images_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (pictures().astype(np.float32) / 255, "float32, 0 to 1."),
-        (pictures(4, 20, 24, 4), "alpha"),
+        (pictures().astype(np.int32), "int32, 0 to 255."),
         (pictures(4, 3, 20, 24), "channels last"),
         (pictures(4, 20, 24, 1, 1), "shape (20, 24, 1, 1)"),
         ([[1, 2]] * 4, "list"),
@@ -148,7 +148,7 @@ def test_leaks_and_unknown_values_are_refused() -> None:
 
 
 def test_the_same_mistake_in_all_arrays_is_not_told_a_thousand_times() -> None:
-    text = complaint(dataset_from_arrays, ([np.zeros((20, 24))] * 1000, masks(1000)))
+    text = complaint(dataset_from_arrays, ([np.zeros((20, 24), int)] * 1000, masks(1000)))
     assert "labeled[4]" in text
     assert "labeled[5]" not in text
     assert "995 more" in text

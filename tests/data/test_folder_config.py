@@ -30,6 +30,9 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
     text = """
     task = "multiclass"
     void = 11
+    pixel_size = 0.65
+    pages = "channels"
+    unit = "m"
     [classes]
     0 = "sky"
     128 = { name = "cell", color = "#e6A000" }
@@ -39,10 +42,28 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
     assert config == FolderConfig(
         task="multiclass",
         void=11,
+        pixel_size=0.65,
+        pages=True,
+        unit="m",
         names={0: "sky", 128: "cell", 200: "class 200"},
         colors={128: (230, 160, 0), 200: (1, 2, 3)},
     )
-    assert config.values == (0, 128, 200)
+    assert config.listed == (0, 128, 200)
+
+
+def test_classes_may_be_colors_or_labels(tmp_path: Path) -> None:
+    text = 'void = "#FFffff"\n[classes]\n"#00FF00" = "plant"\n"#0000ff" = {color = "#010203"}'
+    config = read_config(written(tmp_path, text))
+    assert config.void == "#ffffff"
+    assert config.names == {"#00ff00": "plant", "#0000ff": "#0000ff"}
+    assert config.colors == {"#0000ff": (1, 2, 3)}
+    labels = read_config(written(tmp_path, '[classes]\nalive = {color = "#00ff00"}\ndead = "dead"'))
+    assert labels.listed == ("alive", "dead")
+
+
+@pytest.mark.parametrize("word", ["binary", "multiclass", "multilabel", "instances", "regression"])
+def test_every_task_has_a_word(tmp_path: Path, word: str) -> None:
+    assert read_config(written(tmp_path, f'task = "{word}"')).task == word
 
 
 def test_a_syntax_error_has_its_line(tmp_path: Path) -> None:
@@ -71,8 +92,21 @@ def test_unknown_keys_are_refused_with_a_near_miss(tmp_path: Path) -> None:
         ("task = 3", '"task" is wrong'),
         ("task = []", '"task" is wrong'),
         ("void = true", '"void" is wrong'),
-        ("void = -1", "0..65535"),
+        ("void = 1.5", '"void" is wrong'),
         ('void = "11"', '"void" is wrong'),
+        ('void = "white"', "#rrggbb"),
+        ('task = "instance"', 'did you mean "instances"'),
+        ('pixel_size = "1"', '"pixel_size" is wrong'),
+        ("pixel_size = 0", "above 0, such as 0.65"),
+        ("pixel_size = inf", '"pixel_size" is wrong'),
+        ("pixel_size = true", '"pixel_size" is wrong'),
+        ('pages = "chanels"', 'did you mean "channels"'),
+        ("unit = 3", "a text"),
+        ('[classes]\n1 = "a"\n"#00ff00" = "b"', "mixes mask values and colors"),
+        ('[classes]\ncell = "a"\n"#00ff00" = "b"', "mixes labels and colors"),
+        ('[classes]\n70000 = "a"', "0..65535"),
+        ('[classes]\n0 = "a\\u0007b"', '"classes.0.name" is wrong'),
+        ('void = "#ffffff"\n[classes]\n"#FFFFFF" = "a"', "both void and a class"),
         ('classes = ["sky"]', "a table"),
         ('[classes]\nsky = "0"', "a mask value"),
         ("[classes]\n0 = 3", "a name"),
@@ -91,5 +125,5 @@ def test_each_wrong_entry_says_what_is_expected(tmp_path: Path, text: str, words
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(ImsegErrors) as caught:
-        read_config(written(tmp_path, 'taks = 1\nvoid = -3\n[classes]\na = "b"\n0 = 1\n'))
+        read_config(written(tmp_path, 'taks = 1\nvoid = []\n[classes]\n"#00ff00" = ""\n0 = 1\n'))
     assert len(caught.value.errors) == 4

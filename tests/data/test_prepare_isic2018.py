@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data import prepared
+from tests.data.prepared import contents, fingerprint, pack, real_data, stems
 
-from imseg.data.prepare import DATASETS, prepare_isic2018
+from imseg.data.prepare import DATASETS
+from imseg.data.prepare.isic2018 import prepare_isic2018
 from imseg.errors import ImsegError
 
 NAMES_2017 = {
@@ -47,42 +49,21 @@ def make_tree(root: Path, names: dict[str, tuple[str, str]], **counts: int) -> P
     return root
 
 
-def stems(folder: Path) -> set[str]:
-    return {path.stem for path in folder.iterdir()}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 def check_layout(out: Path, raw: Path) -> None:
     """Check that each pair is whole, in one split only, and a copy of the official files."""
-    seen: set[str] = set()
-    for split in ("labeled", "unlabeled", "val", "test"):
-        images = out / split / "images"
+    splits = prepared.check_folder(out)
+    prepared.check_disjoint(splits)
+    for split in splits:
         masks = out / ("hidden" if split == "unlabeled" else split) / "masks"
-        assert stems(images) == stems(masks)
-        assert not seen & stems(images)
-        seen |= stems(images)
-        for path in sorted(images.iterdir())[:5]:
+        for path in sorted((out / split / "images").iterdir())[:5]:
             (image,) = raw.glob(f"*/{path.stem}.jpg")
             (mask,) = raw.glob(f"*/{path.stem}_segmentation.png")
             assert path.read_bytes() == image.read_bytes()
             assert (masks / f"{path.stem}.png").read_bytes() == mask.read_bytes()
-            assert not path.is_symlink()
-    assert not (out / "unlabeled/masks").exists()
-    assert {path.name for path in out.iterdir()} == {
-        *("labeled", "unlabeled", "val", "test", "hidden", "imseg.toml", "splits.json")
-    }
-    config = tomllib.loads((out / "imseg.toml").read_text())
-    assert config == {"task": "binary", "classes": {"0": "skin", "255": "lesion"}}
-    record = json.loads((out / "splits.json").read_text())
-    for split, names in record["splits"].items():
-        assert names == sorted(stems(out / split / "images"))
+    config = prepared.config(out)
+    assert config["task"] == "binary" and "void" not in config
+    names = {value: entry["name"] for value, entry in config["classes"].items()}
+    assert names == {"0": "skin", "255": "lesion"}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +74,7 @@ def tree_2017(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_2017_without_a_test_folder_splits_the_validation_images_one_to_two(tree_2017, tmp_path):
     counts = prepare_isic2018(tree_2017, tmp_path / "out", labeled=0.1)
     assert (counts.labeled, counts.unlabeled, counts.val, counts.test) == (2, 26, 3, 6)
-    assert counts.source == "ISIC 2017" and counts.test_from_validation
+    assert counts.source == "ISIC 2017" and "a third is for validation" in counts.notes[0]
     check_layout(tmp_path / "out", tree_2017)
     official = {path.stem for path in (tree_2017 / NAMES_2017["validation"][0]).glob("*.jpg")}
     assert stems(tmp_path / "out/val/images") | stems(tmp_path / "out/test/images") == official
@@ -106,7 +87,7 @@ def test_official_validation_and_test_folders_are_used_where_present(tmp_path, n
     raw = make_tree(tmp_path / "raw", names, training=20, validation=4, test=7)
     counts = prepare_isic2018(raw, tmp_path / "out", labeled=0.25, seed=3)
     assert (counts.labeled, counts.unlabeled, counts.val, counts.test) == (5, 15, 4, 7)
-    assert counts.source == source and not counts.test_from_validation
+    assert counts.source == source and not counts.notes
     check_layout(tmp_path / "out", raw)
     assert stems(tmp_path / "out/test/images") == {
         path.stem for path in (raw / names["test"][0]).glob("*.jpg")
@@ -141,6 +122,7 @@ def test_the_chosen_images_are_frozen(tree_2017, tmp_path):
     splits = json.loads((tmp_path / "out/splits.json").read_text())["splits"]
     assert [name[-2:] for name in splits["labeled"]] == ["02", "05", "16", "25", "26"]
     assert [name[-2:] for name in splits["val"]] == ["32", "34", "35"]
+    assert fingerprint(tmp_path / "out") == "2ed11dd95ae69cb5"
 
 
 def test_a_larger_share_contains_the_smaller_one_and_val_and_test_stay(tree_2017, tmp_path):
@@ -159,64 +141,113 @@ def test_the_share_is_taken_as_it_is_written(tmp_path):
 
 
 def test_progress_is_reported_for_each_pair(tree_2017, tmp_path):
-    seen: list[tuple[int, int]] = []
-    prepare_isic2018(tree_2017, tmp_path / "out", progress=lambda *pair: seen.append(pair))
-    assert seen == [(done, 37) for done in range(1, 38)]
+    seen: list[tuple[str, int, int]] = []
+    prepare_isic2018(tree_2017, tmp_path / "out", progress=lambda *told: seen.append(told))
+    assert seen == [("writing images", done, 37) for done in range(1, 38)]
 
 
 def test_the_data_set_is_listed():
     assert DATASETS["isic2018"] is prepare_isic2018
 
 
-def refusal(raw: Path, out: Path, **options: float) -> str:
-    """Return the text of the error, after checking that nothing was written."""
-    with pytest.raises(ImsegError) as caught:
-        prepare_isic2018(raw, out, **options)
-    assert not out.exists()
-    assert not out.parent.exists() or not list(out.parent.glob(".*.part"))
-    return str(caught.value)
+def refusal(raw: Path, out: Path, **options: Any) -> str:
+    return prepared.refusal(prepare_isic2018, raw, out, **options)
 
 
 def test_a_wrong_tree_is_shown_beside_the_expected_ones(tmp_path):
     (tmp_path / "raw/images").mkdir(parents=True)
     (tmp_path / "raw/masks").mkdir()
     text = refusal(tmp_path / "raw", tmp_path / "out")
-    assert text.startswith(f"{tmp_path / 'raw'} is not an ISIC download.")
+    assert text.startswith(f"{tmp_path / 'raw'} is no ISIC download.")
     for names in (NAMES_2017, NAMES_2018):
         for folder in names["training"]:
             assert folder in text
-    assert "Got:      images, masks." in text
+    assert "Got:      images/, masks/." in text
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):
-    assert f"There is no folder {tmp_path / 'raw'}." in refusal(tmp_path / "raw", tmp_path / "out")
+    assert f"There is no folder or archive {tmp_path / 'raw'}." in refusal(
+        tmp_path / "raw", tmp_path / "out"
+    )
     (tmp_path / "raw").mkdir()
     assert "Got:      an empty folder." in refusal(tmp_path / "raw", tmp_path / "out")
 
 
-def test_the_folder_above_the_download_leads_to_the_right_command(tmp_path):
+def test_the_folder_above_the_download_will_do(tmp_path):
+    make_tree(tmp_path / "raw/here", NAMES_2018, training=10, validation=3)
+    prepare_isic2018(tmp_path / "raw", tmp_path / "out")
+    check_layout(tmp_path / "out", tmp_path / "raw/here")
+
+
+def test_a_folder_among_others_leads_to_the_right_command(tmp_path):
     make_tree(tmp_path / "raw/here", NAMES_2018, training=3, validation=3)
+    (tmp_path / "raw/other").mkdir()
     text = refusal(tmp_path / "raw", tmp_path / "out")
     assert f"Try:      imseg prepare isic2018 {tmp_path / 'raw/here'}" in text
 
 
-def test_zip_files_are_to_be_unpacked(tmp_path):
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/ISIC2018_Task1-2_Training_Input.zip").write_bytes(b"PK")
-    assert "unpack the zip files" in refusal(tmp_path / "raw", tmp_path / "out")
+@pytest.mark.parametrize("top", [True, False])
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
+def test_the_archives_as_published_give_what_the_unpacked_folders_give(
+    tree_2017, tmp_path, ending, top
+):
+    raw = tmp_path / "zips"
+    for folder in sorted(tree_2017.iterdir()):
+        pack(folder, raw / f"{folder.name}{ending}", top=folder.name if top else "")
+    prepare_isic2018(raw, tmp_path / "zipped")
+    prepare_isic2018(tree_2017, tmp_path / "plain")
+    assert contents(tmp_path / "zipped") == contents(tmp_path / "plain")
+    assert {path.name for path in tmp_path.iterdir()} == {"zips", "zipped", "plain"}
+
+
+def test_one_archive_of_everything_will_do(tree_2017, tmp_path):
+    archive = pack(tree_2017, tmp_path / "isic.zip", top="some/folder")
+    prepare_isic2018(archive, tmp_path / "zipped")
+    prepare_isic2018(tree_2017, tmp_path / "plain")
+    assert contents(tmp_path / "zipped") == contents(tmp_path / "plain")
+
+
+def test_what_lies_unpacked_beside_its_archive_is_not_unpacked_again(tmp_path):
+    raw = make_tree(tmp_path / "raw", NAMES_2018, training=10, validation=3)
+    for folder in sorted(raw.iterdir()):
+        (raw / f"{folder.name}.zip").write_bytes(pack(folder, tmp_path / "x.zip").read_bytes())
+    told: list[str] = []
+    counts = prepare_isic2018(raw, tmp_path / "out", progress=lambda what, *_: told.append(what))
+    assert counts.labeled == 1 and set(told) == {"writing images"}
+
+
+def test_a_missing_part_among_archives_is_named(tree_2017, tmp_path):
+    raw = tmp_path / "zips"
+    folder = tree_2017 / NAMES_2017["training"][0]
+    pack(folder, raw / f"{folder.name}.zip", top=folder.name)
+    text = refusal(raw, tmp_path / "out")
+    assert "The ISIC download in" in text and "is not complete" in text
+    assert "no ISIC-2017_Training_Part1_GroundTruth" in text
+    assert f"{folder.name}.zip" in text
+
+
+def test_a_damaged_picture_in_an_archive_is_named_by_the_archive(tmp_path):
+    raw = make_tree(tmp_path / "raw", NAMES_2018, training=10, validation=3)
+    folder = raw / NAMES_2018["training"][0]
+    (folder / "ISIC_0000004.jpg").write_bytes(b"no picture")
+    archive = pack(raw, tmp_path / "isic.zip")
+    text = refusal(archive, tmp_path / "out")
+    assert f"{archive}/{folder.name}/ISIC_0000004.jpg" in text and ".part" not in text
 
 
 def test_a_missing_part_is_named(tmp_path):
     raw = make_tree(tmp_path / "raw", NAMES_2017, training=10)
     text = refusal(raw, tmp_path / "out")
-    assert "The ISIC 2017 download" in text and "is not complete" in text
+    assert "The ISIC download" in text and "is not complete" in text
     assert "no ISIC-2017_Validation_Data, no ISIC-2017_Validation_Part1_GroundTruth." in text
 
 
 def test_test_images_without_their_masks_are_not_taken_for_no_test_images(tmp_path):
     raw = make_tree(tmp_path / "raw", NAMES_2018, training=10, validation=3)
     (raw / NAMES_2018["test"][0]).mkdir()
-    assert "Got:      no ISIC2018_Task1_Test_GroundTruth." in refusal(raw, tmp_path / "out")
+    assert "Got:      no ISIC2018_Task1_Test_GroundTruth. There are:" in refusal(
+        raw, tmp_path / "out"
+    )
 
 
 def test_two_releases_in_one_folder_are_refused(tmp_path):
@@ -232,19 +263,27 @@ def test_images_without_a_mask_are_named(tmp_path):
         (masks / f"ISIC_000000{number}_segmentation.png").unlink()
     text = refusal(raw, tmp_path / "out")
     assert text.startswith(f"2 images have no mask in {masks}.")
-    assert "Expected: ISIC_0000002_segmentation.png for ISIC_0000002.jpg" in text
+    assert "such as ISIC_0000000.jpg and ISIC_0000000_segmentation.png" in text
     assert "Got:      no mask for ISIC_0000002.jpg, ISIC_0000005.jpg." in text
 
 
-def test_a_folder_unpacked_into_itself_is_refused(tmp_path):
+def test_a_folder_unpacked_into_itself_is_looked_through(tmp_path):
     raw = make_tree(tmp_path / "raw", NAMES_2017, training=10, validation=3)
     images = raw / NAMES_2017["training"][0]
     images.rename(raw / "aside")
     images.mkdir()
     (raw / "aside").rename(images / images.name)
+    assert prepare_isic2018(raw, tmp_path / "out").labeled == 1
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    raw = make_tree(tmp_path / "raw", NAMES_2017, training=10, validation=3)
+    images = raw / NAMES_2017["training"][0]
+    for path in images.glob("*.jpg"):
+        path.rename(path.with_name(f"lesion_{path.name}"))
     text = refusal(raw, tmp_path / "out")
-    assert f"{images} holds no images." in text
-    assert f"Got:      {images.name}." in text
+    assert f"{images} holds no images." in text and "named like ISIC_0000000.jpg" in text
+    assert "ISIC_0000001_superpixels.png" in text
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan")])
@@ -271,7 +310,7 @@ def test_a_folder_that_holds_something_is_left_alone(tree_2017, tmp_path):
 
 
 def test_an_interrupted_preparation_leaves_nothing_behind(tree_2017, tmp_path):
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
@@ -281,11 +320,7 @@ def test_an_interrupted_preparation_leaves_nothing_behind(tree_2017, tmp_path):
 
 
 def test_the_real_download_of_2017_is_prepared(tmp_path):
-    named = os.environ.get("IMSEG_DATA")
-    if not named:
-        pytest.skip("IMSEG_DATA is not set: it names a folder that holds isic2017/")
-    raw = Path(named) / "isic2017"
-    assert raw.is_dir(), f"IMSEG_DATA is set, but there is no {raw}"
+    raw = real_data("isic2017")
     counts = prepare_isic2018(raw, tmp_path / "out", labeled=0.1, seed=0)
     official = {
         part: len(list((raw / NAMES_2017[part][0]).glob("*.jpg")))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data.splits import split_validation, strata
+from imseg.data.splits import split_validation
 
 label_sets = st.lists(st.frozensets(st.integers(0, 5)), min_size=2, max_size=60)
 
@@ -65,18 +64,3 @@ def test_two_images_with_a_class_each_of_their_own_are_both_learned_from(seed: i
 def test_a_single_image_cannot_be_split() -> None:
     with pytest.raises(ValueError, match="1 labeled image"):
         split_validation([frozenset()], seed=0)
-
-
-def test_multiclass_images_are_labeled_by_their_classes() -> None:
-    targets = np.array([[[[1, 2]]], [[[0, 255]]], [[[3, 3]]]], np.uint8)
-    assert strata(targets, "multiclass") == [frozenset({1, 2}), frozenset(), frozenset({3})]
-
-
-def test_binary_images_are_labeled_by_the_quarter_of_their_foreground() -> None:
-    targets = np.zeros((9, 1, 4, 4), np.uint8)
-    for index in range(1, 9):
-        targets[index].reshape(-1)[:index] = 1
-    targets[0] = 255
-    labels = strata(targets, "binary")
-    assert labels[0] == frozenset()
-    assert [min(each) for each in labels[1:]] == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -1,9 +1,10 @@
 """Losses and the scores by which epochs are kept, against ``losses``.
 
 Left out on purpose:
-- Dice loss, RMSE, delta 1.25 and the losses that ignore a class: no training here uses them;
+- Dice loss and the losses that ignore a class: no training here uses them;
 - the losses of four-dimensional input that raise an error in the reference;
-- HeLa's MSE with target 3 under a sigmoid: multilabel targets are not part of this package yet;
+- HeLa's MSE as a loss: its target of 3 under a sigmoid is replaced by a plane weight of 3; a test
+  shows that the number is the one we think it is, and that ours differs;
 - a probability of exactly one half: Keras' running IoU calls it foreground, while votes and scores
   of the reference call it background; we do the latter everywhere. The golden pixels that are
   exactly one half are moved up by one float before they are compared.
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from imseg.ops.deviation import squared_error, within_delta
 from imseg.tasks.binary import PooledIoU
 from imseg.tasks.multiclass import RunningSoftMeanIoU
 
@@ -82,3 +84,30 @@ def test_a_class_that_is_neither_true_nor_predicted_leaves_no_soft_iou(golden) -
     meter.update(planes(predicted), planes(truth).argmax(dim=1, keepdim=True).byte())
     assert math.isnan(arrays["meaniou_absent"])
     assert math.isnan(meter.value())
+
+
+def test_errors_of_depth_are_those_of_the_reference(golden) -> None:
+    arrays = golden("losses")
+    predicted, truth = (torch.from_numpy(arrays[f"dep_{n}"].copy()) for n in ("pred", "true"))
+    close, positive = within_delta(predicted, truth)
+    assert (close.sum() / positive.sum()).item() == pytest.approx(float(arrays["delta125"]))
+
+
+def test_the_root_mean_squared_error_is_that_of_the_reference(golden) -> None:
+    arrays = golden("losses")
+    predicted, truth = (planes(arrays[f"bin_{name}"])[:, 0] for name in ("pred", "true"))
+    total, pixels = squared_error(predicted, truth)
+    assert (total.sum() / pixels.sum()).sqrt().item() == pytest.approx(float(arrays["rmse"]))
+
+
+def test_the_target_of_three_is_replaced_by_a_weight_of_three(golden, multilabel) -> None:
+    arrays = golden("losses")
+    truth, predicted = planes(arrays["hela_true_pos3"]).float(), planes(arrays["hela_pred"])
+    theirs = (truth - predicted).square().mean().item()
+    assert theirs == pytest.approx(float(arrays["hela_mse"]), rel=1e-6)
+    assert set(truth[:, 2].unique().tolist()) == {0.0, 3.0}
+    binary_truth = (truth > 0).byte()
+    ours = multilabel().error(predicted, binary_truth, None).item()
+    error = (binary_truth.float() - predicted).square().mean(dim=(0, 2, 3))
+    assert ours == pytest.approx(((error[0] + error[1] + 3 * error[2]) / 5).item(), rel=1e-6)
+    assert ours != pytest.approx(theirs, rel=0.05)

@@ -111,8 +111,8 @@ def test_the_confusion_matrix_counts_pixel_by_pixel(seed, height, width, classes
 @given(seed=seeds, height=sides, width=sides)
 def test_summed_confusion_scores_like_all_pixels_together(task, seed, height, width) -> None:
     predicted, target = draw_target(task, seed, height, width)
-    summed = sum(task.confusion(predicted[i : i + 1], target[i : i + 1]) for i in range(3))
-    joined = task.confusion(side_by_side(predicted), side_by_side(target))
+    summed = sum(task.tally(predicted[i : i + 1], target[i : i + 1]) for i in range(3))
+    joined = task.tally(side_by_side(predicted), side_by_side(target))
     assert task.dataset_scores(summed) == task.dataset_scores(joined)
 
 
@@ -124,7 +124,7 @@ def side_by_side(masks: Tensor) -> Tensor:
 @given(seed=seeds, height=st.integers(2, 10), width=st.integers(2, 10))
 def test_data_set_scores_follow_the_naive_formula(task, seed: int, height: int, width: int) -> None:
     predicted, target = draw_target(task, seed, height, width)
-    scores = task.dataset_scores(task.confusion(predicted, target))
+    scores = task.dataset_scores(task.tally(predicted, target))
     first, names = task.spec.first_index, task.spec.names
     found: dict[str, float] = {}
     for index, name in enumerate(names):
@@ -146,7 +146,7 @@ def test_void_pixels_change_no_score(task, kind, seed: int, height: int, width: 
     other = predicted.clone()
     lowest = task.spec.first_index
     other[void] = lowest + (other[void] + 1 - lowest) % len(task.spec.values)
-    assert torch.equal(task.confusion(predicted, target), task.confusion(other, target))
+    assert torch.equal(task.tally(predicted, target), task.tally(other, target))
     before, after = (task.image_scores(p, target) for p in (predicted, other))
     assert all(torch.equal(before[name], after[name]) for name in ("iou", "dice", "accuracy"))
 

@@ -16,9 +16,21 @@ class Labeled:
 
     hidden_too: bool = False
     """Whether the hidden masks of the unlabeled images are used as well: an upper bound."""
+    copies: int = 0
+    """Disturbed copies of each labeled image, drawn once a run, beside the image itself."""
+    online: bool = False
+    """Whether each look at a labeled image disturbs it anew."""
 
     def __str__(self) -> str:
-        return "the labeled images" + (" and the hidden masks" if self.hidden_too else "")
+        text = "the labeled images" + (" and the hidden masks" if self.hidden_too else "")
+        if self.copies:
+            text += f" and {self.copies} disturbed copies of each"
+        return text + (", disturbed anew at every look" if self.online else "")
+
+    @property
+    def samples(self) -> int:
+        """Samples that a labeled image gives in an epoch."""
+        return 1 + self.copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +58,20 @@ class Approach:
     matched: bool = False
     """Whether each network gets the optimizer steps and the width of another run's final
     network."""
+    matchable: bool = False
+    """Whether it may be given them, and else chooses its own."""
 
     def __post_init__(self) -> None:
         if (self.generations > 0) != (self.pseudo_label is not None):
             raise ValueError("generations and pseudo-labels need each other")
         if self.generations > 0 and self.start is None:
             raise ValueError("generations need a start approach that trains the first teachers")
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether any image is disturbed."""
+        first = self.start is not None and self.start.disturbs
+        return first or self.labeled.copies > 0 or self.labeled.online
 
     @property
     def needs_unlabeled(self) -> bool:

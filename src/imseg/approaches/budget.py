@@ -33,7 +33,7 @@ class Facts:
     """What a plan needs to know about the data."""
 
     task: str
-    """Binary or multiclass."""
+    """The kind of target."""
     labeled: int
     """Labeled images that are trained on."""
     validation: int
@@ -83,9 +83,11 @@ def make_plan(
         select=settings.select or "paper",
         teachers=settings.teachers
         or (approach.pseudo_label.teachers if approach.pseudo_label else 0),
+        ladder=settings.ladder or "default",
+        rotate=_rotates(facts.task) if settings.rotate is None else settings.rotate,
         **budget,
     )
-    timed = settings.effort == "standard" and not approach.matched
+    timed = settings.effort == "standard" and settings.match is None
     measured = timed and settings.max_steps is None
     return _fit_to_time(base, facts, factory) if measured else (base, None)
 
@@ -95,14 +97,14 @@ def _budget(settings: Settings, approach: Approach, facts: Facts, device: str) -
     quick, paper = settings.effort == "quick", settings.effort == "paper"
     several = bool(approach.pseudo_label)
     generations = settings.generations or {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
-    start = 10 if paper and not approach.matched else 5 if paper else 2 if quick else 3
+    start = 10 if paper and settings.match is None else 5 if paper else 2 if quick else 3
     later = 5 if paper else 2 if quick else 3
     least = settings.teachers or 2 if several else 1
     batch_size = settings.batch_size or 32
     recipe = Recipe(batch_size=batch_size, paper=paper)
     longest = LONGEST_SIDE[settings.effort] if device == "cpu" else LONGEST_SIDE_ON_GPU
     epochs = settings.epochs or _enough_epochs(
-        settings.effort, recipe.steps_per_epoch(facts.labeled)
+        settings.effort, recipe.steps_per_epoch(facts.labeled * _first(approach).labeled.samples)
     )
     return {
         "generations": generations if several else 0,
@@ -114,6 +116,16 @@ def _budget(settings: Settings, approach: Approach, facts: Facts, device: str) -
         "width": settings.width or (1.0 if paper and facts.task != "binary" else 0.5),
         "batch_size": batch_size,
     }
+
+
+def _first(approach: Approach) -> Approach:
+    """Return the approach that trains the first networks."""
+    return approach.start or approach
+
+
+def _rotates(task: str) -> bool:
+    """Return whether pictures may be turned: scenes of classes and depths have an above."""
+    return task in ("binary", "multilabel")
 
 
 def _enough_epochs(effort: Effort, steps_per_epoch: int) -> int:
@@ -164,11 +176,13 @@ def _seconds(plan: Plan, facts: Facts, cap: int, cost: float) -> float:
 def _stages(plan: Plan, facts: Facts, cap: int) -> list[tuple[int, int, int]]:
     """Return networks, steps of each and steps an epoch, if all pseudo-labels are admitted."""
     recipe = replace(plan.recipe, max_steps=cap)
-    hidden = find_approach(plan.approach).labeled.hidden_too
+    approach = find_approach(plan.approach)
     unlabeled = min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
-    first = facts.labeled + (unlabeled if hidden else 0)
+    first = facts.labeled * _first(approach).labeled.samples
+    first += unlabeled if approach.labeled.hidden_too else 0
     stages = [(plan.start_networks, first)]
-    stages += [(plan.networks, facts.labeled + unlabeled)] * plan.generations
+    later = facts.labeled * approach.labeled.samples + unlabeled
+    stages += [(plan.networks, later)] * plan.generations
     return [
         (networks, recipe.steps(images), recipe.steps_per_epoch(images))
         for networks, images in stages

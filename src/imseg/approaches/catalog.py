@@ -20,6 +20,28 @@ LDT_MATCHED = variant(
     networks=5,
     matched=True,
 )
+ALDT = variant(
+    LDT,
+    name="aldt",
+    summary="Augmented labeled data training: each labeled image and nine disturbed copies of it.",
+    labeled=Labeled(copies=9),
+)
+ALDT_MATCHED = variant(
+    ALDT,
+    name="aldt-matched",
+    summary="The fair baseline with disturbed copies: as aldt, with as many steps and as wide a"
+    " network as the final network of the run named by --match.",
+    networks=5,
+    matched=True,
+)
+LDT_ONLINE = variant(
+    LDT,
+    name="ldt-online",
+    summary="Labeled images alone, disturbed anew every time they are looked at; with --match as"
+    " many steps and as wide a network as another run's final network.",
+    labeled=Labeled(online=True),
+    matchable=True,
+)
 FDT = variant(
     LDT,
     name="fdt",
@@ -38,7 +60,9 @@ IM = Approach(
     select=ForegroundExceedsInconsistency(),
 )
 
-APPROACHES: dict[str, Approach] = {each.name: each for each in (LDT, LDT_MATCHED, FDT, IM)}
+APPROACHES: dict[str, Approach] = {
+    each.name: each for each in (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT, IM)
+}
 
 
 def find_approach(name: str) -> Approach:

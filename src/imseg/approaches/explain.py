@@ -17,6 +17,7 @@ MEANINGS = {
     "pseudo_label": "how unlabeled images get labels",
     "select": "which pseudo-labeled images are used",
     "matched": "steps and width are those of another run's final network",
+    "matchable": "steps and width can be those of another run's final network",
 }
 
 

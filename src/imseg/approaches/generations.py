@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from imseg.approaches.approach import Approach
@@ -11,7 +12,7 @@ from imseg.approaches.plan import Plan
 from imseg.approaches.stage import Stage, rank, read_stage
 from imseg.engine import seeds
 from imseg.engine.executors import Executor
-from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Part, Trained
+from imseg.engine.job import OUR_UNET, PAPER_UNET, Copies, Job, NetworkSpec, Part, Trained
 from imseg.engine.jobs import announce, index_networks, run_jobs
 from imseg.engine.networks import NetworkFactory, load_network, name_of_factory
 from imseg.engine.progress import Note, Planned, Progress, StageFinished, Working
@@ -94,7 +95,19 @@ class Generations:
 
     def _labels_of(self, approach: Approach) -> tuple[Part, ...]:
         hidden = self._material.hidden if approach.labeled.hidden_too else None
-        return (self._material.labeled, *([hidden] if hidden is not None else []))
+        labeled = replace(self._material.labeled, copies=self._copies(approach))
+        return (labeled, *([hidden] if hidden is not None else []))
+
+    def _copies(self, approach: Approach) -> Copies | None:
+        """Return how labeled images are disturbed; the same for all networks of a run."""
+        if not approach.labeled.copies and not approach.labeled.online:
+            return None
+        return Copies(
+            count=approach.labeled.copies,
+            strength=self._plan.strength,
+            rotate=self._plan.rotate,
+            seed=seeds.derive(self._plan.seed, "labeled copies"),
+        )
 
     def _taught(
         self, approach: Approach, name: str, teachers: Sequence[Trained]
@@ -143,16 +156,20 @@ class Generations:
         taught: PseudoLabels | None = None,
     ) -> Stage:
         """Return a stage, trained now or earlier."""
-        earlier = read_stage(self._folder, name)
+        earlier = read_stage(self._folder, name, metric=self._task.metric)
         if earlier is not None:
             for network in earlier.ranked:
-                announce(network, self._progress, reused=True)
+                announce(network, self._progress, metric=self._task.metric, reused=True)
             self._steps_before += sum(network.steps for network in earlier.ranked)
             return earlier
         jobs = [self._job(name, approach, parts, j) for j in range(approach.networks)]
         self._plan_steps(jobs, generations_left)
         trained, failures = run_jobs(
-            jobs, self._executor, elsewhere=self._elsewhere, progress=self._progress
+            jobs,
+            self._executor,
+            metric=self._task.metric,
+            elsewhere=self._elsewhere,
+            progress=self._progress,
         )
         least = self._plan.teachers if generations_left else 1
         if len(trained) < least:
@@ -161,9 +178,17 @@ class Generations:
                 f" ({'; '.join(failures)})."
             )
         described = taught.as_dict() if taught is not None else None
-        stage = rank(name, trained, failed=failures, pseudo_labels=described)
+        stage = rank(
+            name, trained, metric=self._task.metric, failed=failures, pseudo_labels=described
+        )
         stage.write(self._folder)
-        self._progress(StageFinished(stage=name, best=stage.best.name, scores=stage.best.scores))
+        self._progress(
+            StageFinished(
+                stage=name,
+                best=stage.best.name,
+                score=self._task.metric.text(stage.best.scores),
+            )
+        )
         return stage
 
     def _job(self, stage: str, approach: Approach, parts: tuple[Part, ...], number: int) -> Job:
@@ -199,7 +224,8 @@ class Generations:
         """Say how many steps there are in all, now that this stage's are known exactly."""
         now = sum(job.steps for job in jobs)
         store = self._material.unlabeled
-        images = len(self._material.labeled.indices) + (len(store.names) if store else 0)
+        labeled = self._plan.customized().labeled.samples * len(self._material.labeled.indices)
+        images = labeled + (len(store.names) if store else 0)
         later = self._plan.recipe.steps(images) * self._plan.networks * generations_left
         self._progress(Planned(steps=self._steps_before + now + later))
         self._steps_before += now

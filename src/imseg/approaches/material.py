@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from imseg.approaches.plan import Plan
-from imseg.data.splits import split_validation, strata
-from imseg.data.store import Stored, open_array, store_split
+from imseg.data.splits import split_validation
+from imseg.data.store import Stored, changed_sources, open_array, store_split
 from imseg.engine import seeds
 from imseg.engine.device import usable_cores
 from imseg.engine.job import Part
 from imseg.engine.progress import Progress, Working
+from imseg.tasks import task_for
 from imseg.types import DataSet, Image, LabeledImage
 
 Entry = TypeVar("Entry", Image, LabeledImage)
@@ -34,6 +35,12 @@ class Material:
     """Images without masks; None if the approach has no use for them."""
     hidden: Part | None
     """Unlabeled images with their hidden masks; None unless the approach is an upper bound."""
+    indices: tuple[Path, ...] = ()
+    """The indices of all that is stored, which know the files it was made of."""
+
+    def changed_files(self) -> list[str]:
+        """Return the pictures whose files have changed since they were stored."""
+        return [name for index in self.indices for name in changed_sources(index)]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -64,31 +71,39 @@ def gather(
         progress: Told about decoded pictures.
     """
     approach = plan.customized()
+    indices: list[Path] = []
 
     def stored(entries: Sequence[Image | LabeledImage], name: str) -> Stored:
-        return store_split(
+        made = store_split(
             entries,
             folder,
             name,
             spec=data.spec,
-            channels=data.channels,
+            reading=data.reading,
             size=plan.image_size,
             workers=usable_cores(),
             progress=_counted(progress, f"reading {name} images"),
         )
+        indices.append(made.index)
+        return made
 
     labeled = _part(stored(data.labeled, "labeled"))
     if data.val:
         validation = _part(stored(data.val, "val"))
     else:
         labeled, validation = _split(labeled, data, plan.seed)
+    unlabeled = pairs = None
     if approach.labeled.hidden_too and hidden is not None:
         pairs = _part(stored(_limited(hidden, plan), "hidden"))
-        return Material(labeled=labeled, validation=validation, unlabeled=None, hidden=pairs)
-    unlabeled = None
-    if approach.needs_unlabeled:
+    elif approach.needs_unlabeled:
         unlabeled = stored(_limited(data.unlabeled, plan), "unlabeled")
-    return Material(labeled=labeled, validation=validation, unlabeled=unlabeled, hidden=None)
+    return Material(
+        labeled=labeled,
+        validation=validation,
+        unlabeled=unlabeled,
+        hidden=pairs,
+        indices=tuple(indices),
+    )
 
 
 def _part(stored: Stored) -> Part:
@@ -104,10 +119,9 @@ def _part(stored: Stored) -> Part:
 
 def _split(labeled: Part, data: DataSet, seed: int) -> tuple[Part, Part]:
     """Return the labeled part in two: to learn from, and to choose by."""
-    targets = np.array(open_array(labeled.targets))
-    train, chosen_by = split_validation(
-        strata(targets, data.spec.kind), seed=seeds.derive(seed, "validation")
-    )
+    targets = torch.from_numpy(np.array(open_array(labeled.targets)))
+    labels = task_for(data.spec).strata(targets)
+    train, chosen_by = split_validation(labels, seed=seeds.derive(seed, "validation"))
     return replace(labeled, indices=tuple(train)), replace(labeled, indices=tuple(chosen_by))
 
 

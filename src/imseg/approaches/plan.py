@@ -14,6 +14,7 @@ from imseg.engine.device import (
     Precision,
 )
 from imseg.engine.job import Recipe
+from imseg.ops.photometric import LADDERS, Strength
 from imseg.stages.pseudo_label import Block
 from imseg.stages.select import Everything, ForegroundExceedsInconsistency, SameClasses, Select
 
@@ -48,6 +49,8 @@ class Plan:
     blocking: Blocking
     ignore: bool
     select: Selection
+    ladder: str
+    rotate: bool
     device: str
     precision: Precision
     threads: int
@@ -64,6 +67,11 @@ class Plan:
             batch_size=self.batch_size,
             paper=self.paper,
         )
+
+    @property
+    def strength(self) -> Strength:
+        """How far labeled images are pushed: the last rung of the ladder."""
+        return LADDERS[self.ladder][-1]
 
     @property
     def numerics(self) -> Numerics:
@@ -118,8 +126,9 @@ class Plan:
     def from_dict(cls, plain: dict[str, Any]) -> Plan:
         """Return the plan that ``as_dict`` wrote."""
         empty = {"max_steps": None, "limit_unlabeled": None, "matched_steps": None}
+        before = {"ladder": "default", "rotate": False}  # runs from before there were copies
         height, width = plain["image_size"]
-        return cls(**{**empty, **plain, "image_size": (height, width)})
+        return cls(**{**empty, **before, **plain, "image_size": (height, width)})
 
 
 def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: int) -> Plan:
@@ -141,5 +150,6 @@ def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: 
         matched_steps=steps,
         max_steps=steps,
     )
-    in_epoch = settled.recipe.steps_per_epoch(labeled)
+    samples = labeled * find_approach(plan.approach).labeled.samples
+    in_epoch = settled.recipe.steps_per_epoch(samples)
     return replace(settled, epochs=-(-steps // in_epoch))

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -22,7 +22,7 @@ from imseg.approaches.settings import Settings
 from imseg.engine.device import usable_cores
 from imseg.engine.runs import RunFolder, write_json, write_whole
 from imseg.errors import ImsegError
-from imseg.types import DataSet
+from imseg.types import DataSet, Image, LabeledImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,10 @@ def read_record(folder: RunFolder) -> Record | None:
 
 
 def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
-    """Write ``target.json``, ``provenance.json`` and, last, ``experiment.toml``."""
-    write_json(folder.target, {**dataset.spec.as_dict(), "channels": dataset.channels})
+    """Write ``target.json``, ``data.json``, ``provenance.json`` and, last, ``experiment.toml``."""
+    target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
+    write_json(folder.target, target)
+    write_json(folder.data, contents(dataset))
     write_json(folder.provenance, _provenance(dataset))
     content = {
         "asked": dict(record.asked),
@@ -121,6 +123,19 @@ def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str
             got=f"other content in: {', '.join(changed)}.",
             hint=f"--out with another folder and --reuse {folder.path}",
         )
+
+
+def contents(dataset: DataSet) -> dict[str, dict[str, str]]:
+    """Return the hash of each picture (and its mask) by split and name."""
+    splits: dict[str, Sequence[Image | LabeledImage]] = {
+        "labeled": dataset.labeled,
+        "unlabeled": dataset.unlabeled,
+        "val": dataset.val,
+    }
+    return {
+        split: {entry.name: dataset.digests.get(entry.name, "") for entry in entries}
+        for split, entries in splits.items()
+    }
 
 
 def _in_words(values: Mapping[str, Any], names: list[str]) -> str:

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from torch import nn
 
 from imseg.approaches.plan import Plan
+from imseg.approaches.prediction import Prediction, entries_of
 from imseg.approaches.record import read_record
-from imseg.data.array_items import image_from_item
-from imseg.data.encoding import decode
+from imseg.data.encoding import decode, describe_values
 from imseg.data.folder import read_folder
-from imseg.data.pictures import list_images
+from imseg.data.recognize import word_of
 from imseg.engine import evaluator
 from imseg.engine.device import Numerics, resolve_device, resolve_precision, usable_cores
 from imseg.engine.evaluator import Evaluation
@@ -25,26 +25,11 @@ from imseg.engine.networks import NetworkFactory, load_network
 from imseg.engine.runs import RunFolder, read_json
 from imseg.engine.segment import Segmented, segment
 from imseg.errors import ImsegError
-from imseg.tasks import Task, task_for
-from imseg.types import Bytes, DataSet, Image, LabeledImage, TargetSpec
+from imseg.tasks import Metric, Task, task_for
+from imseg.tasks.objects import find_objects, tells_apart
+from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
 
 SPLITS = ("test", "val", "labeled")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a run says about one picture."""
-
-    name: str
-    """The picture's name: for files, its path below the folder that was asked for."""
-    mask: npt.NDArray[np.uint8 | np.uint16]
-    """``h w`` at the picture's own size, in the values of the user's masks."""
-    inconsistent: npt.NDArray[np.bool_]
-    """``h w``: where the best networks of the stage disagree."""
-    pixels: Bytes
-    """The decoded picture, ``h w c``."""
-    target: Bytes
-    """The mask in inside numbering, for drawing."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +40,7 @@ class Run:
         path: Its folder.
         plan: What was done.
         spec: What mask values mean.
-        channels: Image channels.
+        reading: How pictures are read.
         summary: Scores and costs, as in ``summary.json``.
         network: The user's own network, if it was trained with one.
     """
@@ -63,7 +48,7 @@ class Run:
     path: Path
     plan: Plan
     spec: TargetSpec
-    channels: int
+    reading: Reading
     summary: dict[str, Any]
     network: NetworkFactory | None = field(default=None, repr=False)
 
@@ -71,6 +56,11 @@ class Run:
     def task(self) -> Task:
         """What a pixel is."""
         return task_for(self.spec, paper=self.plan.paper)
+
+    @property
+    def metric(self) -> Metric:
+        """What its networks are ranked by."""
+        return self.task.metric
 
     @property
     def start_was_better(self) -> bool:
@@ -159,14 +149,14 @@ class Run:
         Raises:
             ImsegError: If the split is empty or its masks do not fit the run.
         """
-        dataset = data if isinstance(data, DataSet) else read_folder(data, task=self.spec.kind)
+        dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
         pairs = self._split(dataset, split)
         self._check_values(dataset)
         return evaluator.evaluate(
             pairs,
             self.load(networks or self.members(ensemble), device=device),
             task=self.task,
-            channels=self.channels,
+            reading=self.reading,
             size=self.plan.image_size,
             numerics=self.numerics(device),
             progress=progress,
@@ -174,7 +164,7 @@ class Run:
 
     def predict(
         self,
-        images: str | Path | Sequence[Bytes],
+        images: str | Path | Sequence[Pixels],
         *,
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
@@ -192,13 +182,13 @@ class Run:
         Raises:
             ImsegError: If a picture cannot be read.
         """
-        entries = _entries(images)
+        entries = entries_of(images)
         chosen = networks or self.members(ensemble)
         for segmented in self.segment(entries, networks=chosen, device=device):
-            target = segmented.predict(self.task)[0, 0].numpy()
+            target = segmented.predict(self.task)[0].numpy()
             yield Prediction(
                 name=segmented.image.name,
-                mask=decode(target, self.spec),
+                mask=self._mask(segmented, target),
                 inconsistent=segmented.disagreement()[0, 0].numpy(),
                 pixels=segmented.pixels,
                 target=target,
@@ -219,11 +209,17 @@ class Run:
             images,
             self.load(networks or self.members(ensemble), device=device),
             task=self.task,
-            channels=self.channels,
+            reading=self.reading,
             size=self.plan.image_size,
             numerics=self.numerics(device),
             voters=voters if len(voters) > 1 else (),
         )
+
+    def _mask(self, segmented: Segmented, target: Target) -> npt.NDArray[Any]:
+        if not tells_apart(self.spec):
+            return decode(target, self.spec)
+        labels = find_objects(self.task, segmented.at_size())
+        return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
 
     def _split(self, dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
         if split not in SPLITS:
@@ -241,12 +237,13 @@ class Run:
         return pairs
 
     def _check_values(self, dataset: DataSet) -> None:
-        unknown = set(dataset.spec.values) - set(self.spec.values)
-        if unknown or dataset.spec.void != self.spec.void:
+        ours, theirs = self.spec, dataset.spec
+        alike = ours.is_like(theirs) and ours.void == theirs.void
+        if not alike or set(theirs.values) - set(ours.values):
             raise ImsegError(
                 f"The masks of {dataset.name} do not mean what they meant in {self.path}.",
-                expected=f"values {list(self.spec.values)}, void {self.spec.void}.",
-                got=f"values {list(dataset.spec.values)}, void {dataset.spec.void}.",
+                expected=f"{word_of(ours)}: {describe_values(ours)}",
+                got=f"{word_of(theirs)}: {describe_values(theirs)}",
             )
 
 
@@ -281,16 +278,7 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
         path=folder.path,
         plan=record.plan,
         spec=TargetSpec.from_dict(target),
-        channels=target["channels"],
+        reading=Reading.from_dict(target.get("reading", target)),
         summary=read_json(folder.summary),
         network=network,
     )
-
-
-def _entries(images: str | Path | Sequence[Bytes]) -> list[Image]:
-    if isinstance(images, (str, Path)):
-        return list_images(Path(images))
-    return [
-        Image(name, image_from_item(array, name))
-        for name, array in ((f"image[{number}]", each) for number, each in enumerate(images))
-    ]

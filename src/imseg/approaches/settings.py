@@ -13,12 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
+from imseg.data.config import TaskWord
 from imseg.errors import ImsegError, near_miss, raise_all
-from imseg.types import Kind
 
 Effort = Literal["quick", "standard", "paper"]
 Blocking = Literal["both", "input", "output", "none"]
 Selection = Literal["paper", "same-classes", "all"]
+Ladder = Literal["default", "hela", "cityscapes"]
 
 SMALLEST_SIDE = 32
 """Pixels a side below which a network that halves four times has too little left to normalize."""
@@ -34,8 +35,8 @@ class Settings:
     """The budget: a few minutes, about an hour, or the paper's schedule."""
     seed: int = 0
     """The root of all randomness."""
-    task: Kind | None = None
-    """Binary or multiclass; None recognizes it from the masks."""
+    task: TaskWord | None = None
+    """What masks hold; None recognizes it from them."""
     generations: int | None = None
     """How often teachers teach students."""
     teachers: int | None = None
@@ -64,6 +65,11 @@ class Settings:
     """Whether inconsistent pixels have no weight in the loss."""
     select: Selection | None = None
     """Which pseudo-labeled images are used: the paper's rule, same classes found, or all."""
+    ladder: Ladder | None = None
+    """How strongly labeled images are disturbed: the paper's strengths for its data sets."""
+    rotate: bool | None = None
+    """Whether disturbed images are also turned and flipped upside down; None: where there is no
+    above (binary, multilabel, instances)."""
     match: Path | None = None
     """The run whose final network's steps and width a matched baseline gets."""
     unlabeled_masks: Path | None = None
@@ -184,16 +190,19 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
 
 def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
     names: list[str] = []
-    if approach.matched:
+    if settings.match is not None or approach.matched:
         names += ["epochs", "max_steps", "width", "image_size", "batch_size"]
     if approach.pseudo_label is None:
         names += ["generations", "teachers", "erode", "dilate", "blocking", "ignore", "select"]
     if not approach.needs_unlabeled:
         names.append("limit_unlabeled")
+    if not approach.disturbs:
+        names += ["ladder", "rotate"]
     idle = [_option(name) for name in names if getattr(settings, name) is not None]
     if not idle:
         return None
-    matched = "; its matched run settles steps, width and sizes" if approach.matched else ""
+    settled = settings.match is not None or approach.matched
+    matched = "; its matched run settles steps, width and sizes" if settled else ""
     return ImsegError(
         f"{approach.name} has no use for {', '.join(idle)}.",
         expected="options that change something.",
@@ -209,10 +218,10 @@ def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
             expected="--match RUN, the folder of a finished run.",
             hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
         )
-    if settings.match is not None and not approach.matched:
+    if settings.match is not None and not (approach.matched or approach.matchable):
         return ImsegError(
             f"{approach.name} is not a matched baseline, so --match changes nothing.",
-            expected="--match with ldt-matched.",
+            expected="--match with ldt-matched, aldt-matched or ldt-online.",
         )
     return None
 

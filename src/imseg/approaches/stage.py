@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from imseg.approaches.plan import Plan
 from imseg.engine.job import Trained
 from imseg.engine.jobs import read_trained
 from imseg.engine.runs import RunFolder, read_json, write_json
+from imseg.tasks import Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +23,17 @@ class Stage:
     """``start`` or ``generation-K``."""
     ranked: tuple[Trained, ...]
     """Its networks, best by validation first."""
+    metric: Metric
+    """What they are ranked by."""
     failed: tuple[str, ...] = ()
     """Why networks are missing."""
     pseudo_labels: dict[str, Any] | None = None
     """How many images were pseudo-labeled and admitted, and how much teachers disagreed."""
+
+    @property
+    def merit(self) -> float:
+        """The metric of the best network on validation; higher is better."""
+        return self.metric.merit(self.best.scores)
 
     @property
     def best(self) -> Trained:
@@ -44,13 +52,13 @@ class Stage:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        scores = [network.scores["iou"] for network in self.ranked]
+        scores = [network.scores[self.metric.key] for network in self.ranked]
         described: dict[str, Any] = {
             "name": self.name,
             "best": self.best.name,
-            "iou": self.best.scores["iou"],
-            "mean_iou": statistics.fmean(scores),
-            "spread_iou": statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            "score": self.best.scores[self.metric.key],
+            "mean_score": statistics.fmean(scores),
+            "spread_score": statistics.stdev(scores) if len(scores) > 1 else 0.0,
             "networks": [_describe(network) for network in self.ranked],
             "failed": list(self.failed),
         }
@@ -63,15 +71,18 @@ def rank(
     name: str,
     trained: Sequence[Trained],
     *,
+    metric: Metric,
     failed: Sequence[str] = (),
     pseudo_labels: dict[str, Any] | None = None,
 ) -> Stage:
-    """Return a stage with its networks ranked by mean validation IoU over images, ties in order."""
-    ranked = tuple(sorted(trained, key=lambda network: -network.scores["iou"]))
-    return Stage(name=name, ranked=ranked, failed=tuple(failed), pseudo_labels=pseudo_labels)
+    """Return a stage, its networks ranked by their mean over validation images, ties in order."""
+    ranked = tuple(sorted(trained, key=lambda network: -metric.merit(network.scores)))
+    return Stage(
+        name=name, ranked=ranked, metric=metric, failed=tuple(failed), pseudo_labels=pseudo_labels
+    )
 
 
-def read_stage(folder: RunFolder, name: str) -> Stage | None:
+def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     """Return a stage that was finished earlier, or None if it is not there whole."""
     if not folder.done(name).exists():
         return None
@@ -83,6 +94,7 @@ def read_stage(folder: RunFolder, name: str) -> Stage | None:
     return Stage(
         name=name,
         ranked=whole,
+        metric=metric,
         failed=tuple(content["failed"]),
         pseudo_labels=content["pseudo_labels"],
     )
@@ -94,7 +106,7 @@ def choose(stages: Sequence[Stage], *, paper: bool) -> Stage:
     The start is chosen only where it is all there is. Under ``paper`` it is the last generation.
     """
     generations = stages[1:] or stages
-    return generations[-1] if paper else max(generations, key=lambda s: s.best.scores["iou"])
+    return generations[-1] if paper else max(generations, key=lambda s: s.merit)
 
 
 def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str, Any]:
@@ -110,11 +122,12 @@ def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str,
     return {
         "approach": plan.approach,
         "task": plan.task,
+        "metric": asdict(final.metric),
         "stage": final.name,
         "network": final.best.name,
         "ranking": [network.name for network in final.ranked],
         "validation": final.best.scores,
-        "start_was_better": stages[0].best.scores["iou"] > final.best.scores["iou"],
+        "start_was_better": stages[0].merit > final.merit,
         "steps": sum(network.steps for network in networks),
         "flops": sum(network.flops for network in networks),
         "training_seconds": sum(network.seconds for network in networks),

@@ -2,32 +2,78 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from imseg.data.check import CheckReport
+from imseg.data.repair.record import CSV
+from imseg.data.repair.repair import Repaired
 from imseg.errors import Finding
 from imseg.report.tables import table
+
+_SHOWN = 12
 
 
 def as_text(report: CheckReport, sheet: Path | None) -> str:
     """Return the whole report: what is there, then problems, then a verdict."""
-    parts = [
-        f"{report.folder}: "
-        + ", ".join(f"{count} {name}" for name, count in report.counts.items()),
-        _pictures(report),
-        _classes(report),
-    ]
+    parts = [_counts(report), _pictures(report), _targets(report)]
     if sheet is not None:
         parts.append(f"Contact sheet: {sheet}")
-    parts += [_finding(finding) for finding in report.findings]
+    parts += [finding_as_text(finding) for finding in report.findings]
     parts.append(_verdict(report))
     return "\n\n".join(part for part in parts if part)
+
+
+def repairs_as_text(fixed: Repaired) -> str:
+    """Return what was changed in a repaired copy, and what is left to mend by hand."""
+    report, repairs = fixed.report, fixed.repairs
+    counts = Counter((repair.change, repair.did, repair.why) for repair in repairs)
+    first = {(repair.change, repair.did, repair.why): repair.file for repair in reversed(repairs)}
+    rows = [
+        [f"{change}: {did}" if did else change, str(count), first[change, did, why], why]
+        for (change, did, why), count in counts.most_common()
+    ]
+    head = f"Repaired copy: {fixed.folder}, {len(repairs)} change(s) in {CSV}"
+    parts = ["\n" + (head if repairs else f"Copy: {fixed.folder}; nothing could be mended")]
+    if rows:
+        lines = [f"  {count} x {what} ({why}), such as {file}" for what, count, file, why in rows]
+        more = len(lines) - _SHOWN
+        parts.append("\n".join(lines[:_SHOWN] + [f"  and {more} more kinds"] * (more > 0)))
+    parts.append(f"Checked again: {_counts(report)}")
+    parts += [finding_as_text(finding) for finding in report.findings]
+    if report.errors:
+        parts.append("What is left cannot be mended by a program.")
+    parts.append(_verdict(report))
+    return "\n\n".join(parts)
+
+
+def finding_as_text(finding: Finding) -> str:
+    """Return a finding: what is wrong, why it matters, and what to do."""
+    rows = (
+        ("Why:", finding.why),
+        ("Expected:", finding.expected),
+        ("Got:", finding.got),
+        ("Try:", finding.hint),
+    )
+    lines = [f"{finding.severity}: {finding.what}"]
+    for label, text in rows:
+        if text:
+            lines.append(f"  {label:<9} " + text.replace("\n", "\n" + " " * 12))
+    return "\n".join(lines)
+
+
+def _counts(report: CheckReport) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
+    return f"{report.folder}: {counts}"
 
 
 def _pictures(report: CheckReport) -> str:
     if report.sizes is None:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.channels.items() if count)
+    deep = ", ".join(f"{count} {depth}" for depth, count in report.depths.items())
+    if set(report.depths) - {"uint8"}:
+        kinds += f" ({deep})"
     height, width = report.sizes.median
     if report.sizes.all_equal:
         return f"Images: {kinds}; all {height}x{width} px"
@@ -35,26 +81,49 @@ def _pictures(report: CheckReport) -> str:
     return f"Images: {kinds}; from {low_h}x{low_w} to {high_h}x{high_w} px, median {height}x{width}"
 
 
-def _classes(report: CheckReport) -> str:
-    if report.spec is None:
+def _targets(report: CheckReport) -> str:
+    """Return what the masks mean and show."""
+    spec = report.spec
+    if spec is None:
         return ""
-    rows = [
-        [each.name, str(each.value), f"{each.share:.2%}", str(each.images)]
-        for each in report.classes
-    ]
-    void = "" if report.spec.void is None else f"; value {report.spec.void} is void"
-    head = f"Task: {report.spec.kind}{void}"
-    return head + "\n\n" + table(["class", "mask value", "pixels", "images"], rows)
+    void = "" if spec.void is None else f"; {_void(report)} is void"
+    head = f"Task: {report.task}{'' if report.asked else ', recognized from the masks'}{void}"
+    if report.classes:
+        known_by = {"colors": "mask color", "planes": "label"}.get(spec.coding, "mask value")
+        rows = [
+            [each.name, each.key, f"{each.share:.2%}", str(each.images)] for each in report.classes
+        ]
+        return head + "\n\n" + table(["class", known_by, "pixels", "images"], rows)
+    if report.objects is not None:
+        found = report.objects
+        area = f"{found.area:.0f} px"
+        if found.area_um2 is not None:
+            area += f" ({found.area_um2:.1f} square micrometers)"
+        return (
+            f"{head}\nObjects: {found.total} in all, {found.fewest} to {found.most} an image "
+            f"(median {found.median:g}); median area {area}; {found.share:.2%} of the pixels"
+        )
+    if report.numbers is not None:
+        found_numbers = report.numbers
+        unit = f" {found_numbers.unit}" if found_numbers.unit else ""
+        return (
+            f"{head}\nNumbers: {found_numbers.low:g} to {found_numbers.high:g}{unit}, mean "
+            f"{found_numbers.mean:g}; {found_numbers.missing:.2%} of the pixels unknown"
+        )
+    return head
 
 
-def _finding(finding: Finding) -> str:
-    return f"{finding.severity}: {finding.as_error()}"
+def _void(report: CheckReport) -> str:
+    if report.spec is not None and report.spec.coding == "colors":
+        return f"color #{report.spec.void:06x}"
+    return f"value {report.spec.void if report.spec else None}"
 
 
 def _verdict(report: CheckReport) -> str:
-    errors, warnings = len(report.errors), len(report.warnings)
+    errors, warnings, notes = len(report.errors), len(report.warnings), len(report.notes)
+    known = f", {notes} note(s)" if notes else ""
     if errors:
-        return f"{errors} error(s), {warnings} warning(s): training would be refused."
-    if warnings:
-        return f"No errors, {warnings} warning(s): ready for imseg train {report.folder}"
+        return f"{errors} error(s), {warnings} warning(s){known}: training would be refused."
+    if warnings or notes:
+        return f"No errors, {warnings} warning(s){known}: ready for imseg train {report.folder}"
     return f"Nothing to complain about: ready for imseg train {report.folder}"

@@ -27,6 +27,7 @@ def evaluate(
     from imseg.approaches.run import load_run
     from imseg.cli import show
     from imseg.data.folder import read_folder
+    from imseg.data.recognize import word_of
     from imseg.report.figures import save
     from imseg.report.gallery import gallery
     from imseg.report.tables import evaluation_tables
@@ -38,7 +39,7 @@ def evaluate(
     with show.Bars() as bars:
         dataset = read_folder(
             data,
-            task=opened.spec.kind,
+            task=word_of(opened.spec),
             progress=lambda d, t: bars.counted("checking images", d, t),
         )
         found = opened.evaluate(

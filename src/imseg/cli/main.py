@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imseg.cli import approaches, check, demo, evaluate, predict, prepare, train
+from imseg.cli import approaches, check, demo, evaluate, polygons, predict, prepare, train
 from imseg.cli.strict import StrictCommand, StrictGroup
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
 
@@ -30,6 +30,7 @@ for name, function in (
     ("evaluate", evaluate.evaluate),
     ("predict", predict.predict),
     ("prepare", prepare.prepare),
+    ("polygons", polygons.polygons),
     ("approaches", approaches.approaches),
     ("explain", approaches.explain),
     ("demo", demo.demo),

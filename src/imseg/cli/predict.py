@@ -41,7 +41,9 @@ def predict(
 
     from imseg.approaches.run import load_run
     from imseg.cli import show
+    from imseg.data.encoding import describe_values
     from imseg.report.masks import write_predictions
+    from imseg.report.measure import FILE_NAME
 
     opened = load_run(run)
     if opened.start_was_better and not network:
@@ -61,11 +63,9 @@ def predict(
     if json:
         show.show_json({"out": str(out), "masks": [dataclasses.asdict(each) for each in written]})
         return 0
-    meanings = ", ".join(
-        f"{value} = {name}"
-        for value, name in zip(opened.spec.values, opened.spec.names, strict=True)
-    )
-    print(f"{len(written)} mask{'s' * (len(written) != 1)} in {out}: {meanings}")
+    masks = f"{len(written)} mask{'s' * (len(written) != 1)}"
+    print(f"{masks} in {out}: {describe_values(opened.spec)}")
+    print(f"Areas, counts or means of each picture: {out / FILE_NAME}")
     if inconsistency:
         print("Most inconsistent, so worth labeling next:")
         for each in written[:MOST_SHOWN]:

@@ -83,7 +83,7 @@ class Bars:
             case NetworkFinished():
                 self._finish(event)
             case StageFinished():
-                self._line(f"{event.stage}: best is {event.best}, {_scores(event.scores)}")
+                self._line(f"{event.stage}: best is {event.best}, validation {event.score}")
             case Note():
                 self._line(f"warning: {event.text}" if event.warning else event.text)
 
@@ -131,7 +131,7 @@ class Bars:
             self._skipped += missing
         self._advance(missing)
         how = "already trained" if event.reused else f"{event.seconds:.0f} s"
-        self._line(f"{event.network}: {_scores(event.scores)}, {event.steps} steps, {how}")
+        self._line(f"{event.network}: validation {event.score}, {event.steps} steps, {how}")
 
     def _advance(self, steps: int) -> None:
         self._done += steps
@@ -140,9 +140,3 @@ class Bars:
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False)
-
-
-def _scores(scores: Mapping[str, float]) -> str:
-    shown = (("IoU", "iou"), ("Dice", "dice"))
-    parts = [f"{label} {scores[name]:.3f}" for label, name in shown if name in scores]
-    return "validation " + ", ".join(parts)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imseg.cli.options import Data, Json
+from imseg.cli.options import TASK_HELP, Data, Json
 
 
 def train(
@@ -30,9 +30,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all randomness.  [default: 0]")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="binary or multiclass.  [default: from the masks]")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help=TASK_HELP)] = None,
     generations: Annotated[
         int | None, typer.Option(help="How often teachers teach students.")
     ] = None,
@@ -77,8 +75,22 @@ def train(
             help="Which pseudo-labeled images are used: paper (its rule), same-classes, all."
         ),
     ] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            help="How strongly labeled images are disturbed: default, hela, cityscapes (the"
+            " paper's strengths)."
+        ),
+    ] = None,
+    rotate: Annotated[
+        bool | None,
+        typer.Option(
+            "--rotate/--no-rotate",
+            help="Turn disturbed images too.  [default: not for multiclass and regression]",
+        ),
+    ] = None,
     match: Annotated[
-        Path | None, typer.Option(help="The run that ldt-matched is matched to.")
+        Path | None, typer.Option(help="The run that a matched baseline is matched to.")
     ] = None,
     unlabeled_masks: Annotated[
         Path | None, typer.Option(help="Hidden masks of the unlabeled images, for fdt.")
@@ -116,7 +128,7 @@ def train(
         return 0
     final = run.summary["network"]
     print(f"{stages_table(run)}\n")
-    print(f"Network of the run: {final}, validation IoU {run.summary['validation']['iou']:.3f}")
+    print(f"Network of the run: {final}, validation {run.metric.text(run.summary['validation'])}")
     if run.start_was_better:
         print(
             f"The start was better on validation: --network {run.best_of_start} takes it instead."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from imseg.data.array_items import (
@@ -14,22 +14,20 @@ from imseg.data.array_items import (
     mask_from_array,
     mask_from_item,
 )
-from imseg.data.config import FolderConfig
-from imseg.data.encoding import find_spec
-from imseg.data.facts import Facts, Survey, image_facts, mask_facts
+from imseg.data.array_survey import ClassNames, Meaning, survey_arrays
+from imseg.data.config import TaskWord
 from imseg.data.problems import as_findings, find_problems, redundant
-from imseg.errors import ImsegError, and_more, raise_all
+from imseg.data.reading import find_reading
+from imseg.data.recognize import recognize
+from imseg.errors import ImsegError, raise_all
 from imseg.types import DataSet, Image, Kind, LabeledImage
 
 Arrays = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
 """``n h w`` or ``n h w c``, or a list of ``h w`` or ``h w c`` arrays of different sizes."""
 
-ClassNames = Sequence[str] | Mapping[int, str]
-"""Names by mask value; a list names 0, 1, 2, ..., or else the values found, in ascending order."""
-
-
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 _SHOWN = 5
+_KINDS: Mapping[str | None, Kind] = {"multilabel": "multilabel", "regression": "regression"}
 
 
 class Samples(Protocol):
@@ -48,30 +46,37 @@ def dataset_from_arrays(
     *,
     val: tuple[Arrays, Arrays] | None = None,
     test: tuple[Arrays, Arrays] | None = None,
-    task: Kind | None = None,
+    task: TaskWord | None = None,
     class_names: ClassNames | None = None,
     void: int | None = None,
+    pixel_size: float | None = None,
+    unit: str = "",
 ) -> DataSet:
     """Return a data set from arrays in memory; they are not copied.
 
     Args:
-        labeled: Images and masks to learn from. Images are unsigned bytes, gray or RGB; masks hold
-            any whole numbers (or booleans), with the same meaning as in mask files.
+        labeled: Images and masks to learn from. Images are unsigned bytes, 16 bits or floats, with
+            any number of channels. Masks are ``h w``, of whole numbers (or booleans) with the same
+            meaning as in mask files; label images for task "instances"; floats for "regression",
+            not a number where nothing was measured; ``t h w`` planes of booleans for "multilabel".
         unlabeled: Images without masks.
         val: Images and masks to choose by; None takes a fifth of ``labeled``.
         test: Images and masks for the final score.
-        task: What a pixel is; None: recognized from the masks.
-        class_names: Names for mask values.
+        task: What the masks are; None: recognized from them.
+        class_names: Names for mask values; for planes in their order ("multilabel").
         void: The mask value of pixels that are never trained on nor scored.
+        pixel_size: Side of a pixel in micrometers.
+        unit: The unit of the numbers ("regression").
 
     Raises:
         ImsegError: If anything is wrong with the arrays; everything at once.
     """
+    meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
     errors: list[ImsegError] = []
     pairs = {
-        "labeled": _pairs("labeled", labeled, errors),
-        "val": _pairs("val", val, errors),
-        "test": _pairs("test", test, errors),
+        "labeled": _pairs("labeled", labeled, task, errors),
+        "val": _pairs("val", val, task, errors),
+        "test": _pairs("test", test, task, errors),
     }
     alone = []
     for index, array in enumerate(unlabeled if unlabeled is not None else ()):
@@ -79,7 +84,7 @@ def dataset_from_arrays(
         if (pixels := _collect(image_from_array, array, name, errors)) is not None:
             alone.append(Image(name, pixels))
     _raise_some(errors)
-    return _checked_set(pairs, tuple(alone), task=task, class_names=class_names, void=void)
+    return _checked_set(pairs, tuple(alone), meaning)
 
 
 def dataset_from_torch(
@@ -88,9 +93,11 @@ def dataset_from_torch(
     *,
     val: Samples | None = None,
     test: Samples | None = None,
-    task: Kind | None = None,
+    task: TaskWord | None = None,
     class_names: ClassNames | None = None,
     void: int | None = None,
+    pixel_size: float | None = None,
+    unit: str = "",
 ) -> DataSet:
     """Return a data set from torch Datasets; every item is read once and kept in memory.
 
@@ -103,18 +110,21 @@ def dataset_from_torch(
         unlabeled: Yields images; of tuples only the first part is looked at.
         val: Yields (image, mask) to choose by; None takes a fifth of ``labeled``.
         test: Yields (image, mask) for the final score.
-        task: What a pixel is; None: recognized from the masks.
-        class_names: Names for mask values.
+        task: What the masks are; None: recognized from them.
+        class_names: Names for mask values; for planes in their order ("multilabel").
         void: The mask value of pixels that are never trained on nor scored.
+        pixel_size: Side of a pixel in micrometers.
+        unit: The unit of the numbers ("regression").
 
     Raises:
         ImsegError: If anything is wrong with the items; everything at once.
     """
+    meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
     errors: list[ImsegError] = []
     pairs = {
-        "labeled": _item_pairs("labeled", labeled, errors),
-        "val": _item_pairs("val", val, errors),
-        "test": _item_pairs("test", test, errors),
+        "labeled": _item_pairs("labeled", labeled, task, errors),
+        "val": _item_pairs("val", val, task, errors),
+        "test": _item_pairs("test", test, task, errors),
     }
     alone = []
     for name, item in _items("unlabeled", unlabeled):
@@ -122,22 +132,13 @@ def dataset_from_torch(
         if (pixels := _collect(image_from_item, image, name, errors)) is not None:
             alone.append(Image(name, pixels))
     _raise_some(errors)
-    return _checked_set(pairs, tuple(alone), task=task, class_names=class_names, void=void)
+    return _checked_set(pairs, tuple(alone), meaning)
 
 
 def _checked_set(
-    pairs: Mapping[str, tuple[LabeledImage, ...]],
-    unlabeled: tuple[Image, ...],
-    *,
-    task: Kind | None,
-    class_names: ClassNames | None,
-    void: int | None,
+    pairs: Mapping[str, tuple[LabeledImage, ...]], unlabeled: tuple[Image, ...], meaning: Meaning
 ) -> DataSet:
     """Return the data set if it passes the checks that folders pass."""
-    survey = Survey(
-        unlabeled=tuple(_facts(image) for image in unlabeled),
-        **{split: tuple(_facts(pair) for pair in members) for split, members in pairs.items()},
-    )
     labeled = pairs["labeled"]
     if not labeled:
         raise ImsegError(
@@ -145,40 +146,37 @@ def _checked_set(
             expected="at least 2 images with masks.",
             hint="label some, or check what is passed as labeled.",
         )
-    counts = survey.label_counts()
+    survey, config = survey_arrays(pairs, unlabeled, meaning)
     findings = []
     spec = None
     try:
-        names = _names_by_value(class_names, [value for value in sorted(counts) if value != void])
-        spec = find_spec(counts, task=task, config=FolderConfig(void=void, names=names))
+        spec = recognize(survey, task=meaning.task, config=config)
     except ImsegError as error:
         findings += as_findings(error)
+    reading, unlike = find_reading(survey, pages=False)
+    findings += unlike
     findings += find_problems(survey, spec, labeled=len(labeled))
     raise_all(finding.as_error() for finding in findings)
-    if spec is None:
-        raise RuntimeError("arrays without errors have a spec")
+    if spec is None or reading is None:
+        raise RuntimeError("arrays without errors have a spec and a reading")
     left_out = redundant(survey)
     return DataSet(
         name="arrays",
         spec=spec,
-        channels=survey.channels,
+        reading=reading,
         labeled=labeled,
         unlabeled=tuple(image for image in unlabeled if image.name not in left_out),
         val=pairs["val"],
         test=pairs["test"],
+        digests=survey.digests(),
     )
 
 
-def _facts(entry: Image | LabeledImage) -> Facts:
-    image = entry.image if isinstance(entry, LabeledImage) else entry
-    mask = None
-    if isinstance(entry, LabeledImage):
-        mask = mask_facts(f"mask of {entry.name}", np.asarray(entry.mask))
-    return image_facts(image.name, np.asarray(image.pixels), mask)
-
-
 def _pairs(
-    split: str, arrays: tuple[Arrays, Arrays] | None, errors: list[ImsegError]
+    split: str,
+    arrays: tuple[Arrays, Arrays] | None,
+    task: TaskWord | None,
+    errors: list[ImsegError],
 ) -> tuple[LabeledImage, ...]:
     """Return the pairs of a split; what is wrong goes to ``errors``."""
     if arrays is None:
@@ -203,14 +201,14 @@ def _pairs(
     for index, (array, values) in enumerate(zip(images, masks, strict=True)):
         name = f"{split}[{index}]"
         pixels = _collect(image_from_array, array, name, errors)
-        mask = _collect(mask_from_array, values, f"mask of {name}", errors)
+        mask = _collect(_reader(mask_from_array, task), values, f"mask of {name}", errors)
         if pixels is not None and mask is not None:
             found.append(LabeledImage(Image(name, pixels), mask))
     return tuple(found)
 
 
 def _item_pairs(
-    split: str, samples: Samples | None, errors: list[ImsegError]
+    split: str, samples: Samples | None, task: TaskWord | None, errors: list[ImsegError]
 ) -> tuple[LabeledImage, ...]:
     """Return the pairs of a Dataset; what is wrong goes to ``errors``."""
     found = []
@@ -220,7 +218,7 @@ def _item_pairs(
             errors.append(ImsegError(f"{name} is no pair.", expected="(image, mask).", got=got))
             continue
         pixels = _collect(image_from_item, item[0], name, errors)
-        mask = _collect(mask_from_item, item[1], f"mask of {name}", errors)
+        mask = _collect(_reader(mask_from_item, task), item[1], f"mask of {name}", errors)
         if pixels is not None and mask is not None:
             found.append(LabeledImage(Image(name, pixels), mask))
     return tuple(found)
@@ -241,6 +239,13 @@ def _items(split: str, samples: Samples | None) -> Iterator[tuple[str, Any]]:
         yield f"{split}[{index}]", samples[index]
 
 
+def _reader(
+    convert: Callable[..., npt.NDArray[Any]], task: TaskWord | None
+) -> Callable[[Any, str], npt.NDArray[Any]]:
+    """Return what converts the masks of a task."""
+    return functools.partial(convert, kind=_KINDS.get(task))
+
+
 def _collect(
     convert: Callable[[Any, str], _Array], item: Any, name: str, errors: list[ImsegError]
 ) -> _Array | None:
@@ -257,20 +262,3 @@ def _raise_some(errors: Sequence[ImsegError]) -> None:
     rest = len(errors) - _SHOWN
     more = [ImsegError(f"{rest} more items cannot be used.")] if rest > 0 else []
     raise_all([*errors[:_SHOWN], *more])
-
-
-def _names_by_value(names: ClassNames | None, values: Sequence[int]) -> dict[int, str]:
-    """Return class names by mask value; a list counts from 0, or names the values found."""
-    if names is None:
-        return {}
-    if isinstance(names, Mapping):
-        return dict(names)
-    if not values or values[-1] < len(names):
-        return dict(enumerate(names))
-    if len(names) == len(values):
-        return dict(zip(values, names, strict=True))
-    raise ImsegError(
-        "The class names do not fit the mask values.",
-        expected=f"{len(values)} names, one for each value, or a dict from value to name.",
-        got=f"{len(names)} names; values {and_more([str(value) for value in values], shown=8)}.",
-    )

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.data.cautions import class_shares, find_cautions
-from imseg.data.facts import Facts, Progress, Survey
+from imseg.data.cautions import find_cautions
+from imseg.data.config import TaskWord
+from imseg.data.doctor.diagnose import diagnose
+from imseg.data.facts import Facts, Progress
 from imseg.data.folder import FolderScan, scan
+from imseg.data.recognize import word_of
+from imseg.data.summaries import (
+    ClassSummary,
+    NumberSummary,
+    ObjectSummary,
+    SizeSummary,
+    summarize_classes,
+    summarize_numbers,
+    summarize_objects,
+    summarize_sizes,
+)
 from imseg.errors import Finding
-from imseg.types import Kind, LabeledImage, TargetSpec
+from imseg.types import LabeledImage, Reading, TargetSpec
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeSummary:
-    """How large the pictures are, in pixels."""
-
-    smallest: tuple[int, int]
-    """Least height and least width."""
-    median: tuple[int, int]
-    """Median height and median width (the lower middle)."""
-    largest: tuple[int, int]
-    """Greatest height and greatest width."""
-    all_equal: bool
-    """Whether all pictures have one size."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassSummary:
-    """How much of a class the labeled masks show."""
-
-    value: int
-    """The value in mask files."""
-    name: str
-    """The name of the class."""
-    color: tuple[int, int, int]
-    """Red, green, blue; 0..255."""
-    share: float
-    """Share of the pixels that are not void, 0..1, over all labeled masks."""
-    images: int
-    """Labeled images on which the class occurs."""
+_SEVERITIES = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +40,27 @@ class CheckReport:
     counts: Mapping[str, int]
     """Pictures by split (pairs where the split has masks), unreadable ones included."""
     channels: Mapping[str, int]
-    """Readable pictures that are ``gray`` and ``color``."""
+    """Readable pictures that are ``gray`` and ``color``, and, say, ``5 channels``."""
+    depths: Mapping[str, int]
+    """Readable pictures by the type of their pixels: uint8, uint16, float32."""
     sizes: SizeSummary | None
     """How large the readable pictures are; None if there is none."""
+    reading: Reading | None
+    """How pictures become bytes; None if they are too different."""
     spec: TargetSpec | None
-    """What mask values mean; None if that could not be found out."""
+    """What masks mean; None if that could not be found out."""
+    task: TaskWord | None
+    """The user's word for the task; None where ``spec`` is."""
+    asked: bool
+    """Whether the user named the task; otherwise it was recognized."""
     classes: tuple[ClassSummary, ...]
-    """The classes of the labeled masks, in the order of their values."""
+    """The classes of the labeled masks, in the order of their values, or the labels."""
+    objects: ObjectSummary | None
+    """The objects in the labeled masks (task instances)."""
+    numbers: NumberSummary | None
+    """The numbers in the labeled masks (task regression)."""
     findings: tuple[Finding, ...]
-    """Errors first, then warnings."""
+    """Errors first, then warnings, then notes."""
     labeled: tuple[LabeledImage, ...] = dataclasses.field(default=(), repr=False)
     """The labeled pairs that can be read, for a contact sheet."""
 
@@ -74,8 +71,13 @@ class CheckReport:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """What is worth knowing."""
+        """What is worth mending."""
         return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """What is worth knowing."""
+        return tuple(finding for finding in self.findings if finding.severity == "note")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the pairs of the contact sheet are left out."""
@@ -84,21 +86,27 @@ class CheckReport:
             "ok": not self.errors,
             "counts": dict(self.counts),
             "channels": dict(self.channels),
-            "sizes": dataclasses.asdict(self.sizes) if self.sizes else None,
+            "depths": dict(self.depths),
+            "sizes": _plain(self.sizes),
+            "reading": self.reading.as_dict() if self.reading else None,
+            "task": self.task,
+            "asked": self.asked,
             "target": self.spec.as_dict() if self.spec else None,
-            "classes": [dataclasses.asdict(each) for each in self.classes],
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "classes": [_plain(each) for each in self.classes],
+            "objects": _plain(self.objects),
+            "numbers": _plain(self.numbers),
+            "findings": [_plain(finding) for finding in self.findings],
         }
 
 
 def check_folder(
-    path: str | Path, *, task: Kind | None = None, progress: Progress | None = None
+    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
 ) -> CheckReport:
     """Decode every file of a data folder once and report; problems are listed, never raised.
 
     Args:
         path: The data folder.
-        task: What a pixel is; None: what ``imseg.toml`` says, or recognized from the masks.
+        task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
         progress: Called with (done, total) after each picture.
     """
     return report_of(scan(path, task=task, progress=progress))
@@ -106,10 +114,11 @@ def check_folder(
 
 def report_of(found: FolderScan) -> CheckReport:
     """Return the report about a folder that was looked at."""
-    layout, survey = found.layout, found.survey
-    every = list(itertools.chain.from_iterable(survey.splits().values()))
-    gray = sum(facts.channels == 1 for facts in every)
+    layout, survey, spec = found.layout, found.survey, found.spec
+    diagnosed = [diagnosis.finding for diagnosis in diagnose(found)]
+    every = survey.every()
     readable = {facts.name for facts in survey.labeled}
+    channels = Counter(_channels_in_words(facts) for facts in every)
     return CheckReport(
         folder=str(layout.root),
         counts={
@@ -118,39 +127,28 @@ def report_of(found: FolderScan) -> CheckReport:
             "val": len(layout.val),
             "test": len(layout.test),
         },
-        channels={"gray": gray, "color": len(every) - gray},
-        sizes=_summarize_sizes(every),
-        spec=found.spec,
-        classes=_summarize_classes(survey, found.spec) if found.spec else (),
-        findings=(*found.errors, *find_cautions(found)),
+        channels={"gray": 0, "color": 0, **channels},
+        depths=dict(Counter(facts.depth for facts in every)),
+        sizes=summarize_sizes(every),
+        reading=found.reading,
+        spec=spec,
+        task=word_of(spec) if spec else None,
+        asked=found.task is not None,
+        classes=summarize_classes(survey.labeled, spec) if spec else (),
+        objects=summarize_objects(survey.labeled, spec) if spec else None,
+        numbers=summarize_numbers(survey.labeled, spec) if spec else None,
+        findings=_by_severity([*diagnosed, *found.errors, *find_cautions(found)]),
         labeled=tuple(pair for pair in layout.labeled if pair.name in readable),
     )
 
 
-def _summarize_sizes(every: list[Facts]) -> SizeSummary | None:
-    if not every:
-        return None
-    heights = sorted(facts.size[0] for facts in every)
-    widths = sorted(facts.size[1] for facts in every)
-    middle = (len(every) - 1) // 2
-    return SizeSummary(
-        smallest=(heights[0], widths[0]),
-        median=(heights[middle], widths[middle]),
-        largest=(heights[-1], widths[-1]),
-        all_equal=len({facts.size for facts in every}) == 1,
-    )
+def _by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
 
 
-def _summarize_classes(survey: Survey, spec: TargetSpec) -> tuple[ClassSummary, ...]:
-    shares = class_shares(survey.label_counts(), spec)
-    masks = [facts.mask.counts for facts in survey.labeled if facts.mask is not None]
-    return tuple(
-        ClassSummary(
-            value=value,
-            name=name,
-            color=color,
-            share=shares[value],
-            images=sum(value in counts for counts in masks),
-        )
-        for value, name, color in zip(spec.values, spec.names, spec.colors, strict=True)
-    )
+def _channels_in_words(facts: Facts) -> str:
+    return {1: "gray", 3: "color"}.get(facts.channels, f"{facts.channels} channels")
+
+
+def _plain(value: Any) -> dict[str, Any] | None:
+    return None if value is None else dataclasses.asdict(value)

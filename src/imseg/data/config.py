@@ -1,44 +1,60 @@
-"""``imseg.toml`` of a data folder: what the mask values mean, where the masks cannot say it."""
+"""``imseg.toml`` of a data folder: what the masks mean, where they cannot say it themselves."""
 
 from __future__ import annotations
 
-import re
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
+from imseg.data.keys import Key, color_of, is_color, packed_color, parse_key
 from imseg.errors import ImsegError, near_miss, raise_all
-from imseg.types import Kind
+from imseg.types import Color
 
 FILE_NAME = "imseg.toml"
 """Name of the settings file in a data folder."""
 
 MAX_VALUE = 65535
-"""Largest mask value; predictions are written with at most 16 bits."""
+"""Largest value of a class; predictions are written with at most 16 bits."""
 
-_KEYS = ("task", "void", "classes")
+TaskWord = Literal["binary", "multiclass", "multilabel", "instances", "regression"]
+"""The users' words for tasks; "instances" are objects, each with a number of its own."""
+
+TASK_WORDS: tuple[TaskWord, ...] = get_args(TaskWord)
+"""All of them."""
+
+_KEYS = ("task", "void", "pixel_size", "pages", "unit", "classes")
 _CLASS_KEYS = ("name", "color")
+_PAGES = ("channels", "refuse")
+_FARTHEST_VOID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderConfig:
-    """What a user says about the masks of a data folder; nothing needs to be said."""
+    """What a user says about a data folder; nothing needs to be said."""
 
-    task: Kind | None = None
-    """What a pixel is; None: recognized from the masks."""
-    void: int | None = None
-    """The mask value of pixels that are never trained on nor scored."""
-    names: Mapping[int, str] = field(default_factory=dict)
-    """Class names by mask value."""
-    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Colors (red, green, blue; 0..255) by mask value."""
+    task: TaskWord | None = None
+    """What the masks are; None: recognized from them."""
+    void: Key | None = None
+    """The number or color of pixels that are never trained on nor scored."""
+    names: Mapping[Key, str] = field(default_factory=dict)
+    """Class names by what masks know the class by."""
+    colors: Mapping[Key, Color] = field(default_factory=dict)
+    """Colors of overlays (red, green, blue; 0..255) by what masks know the class by."""
+    pixel_size: float | None = None
+    """Side of a pixel in micrometers."""
+    pages: bool = False
+    """Whether the pages of a TIFF file are the channels of one picture; otherwise refused."""
+    unit: str = ""
+    """Unit of the numbers that a regression learns."""
 
     @property
-    def values(self) -> tuple[int, ...]:
-        """The mask values that are listed, ascending; they are classes even if no mask has them."""
-        return tuple(sorted({*self.names, *self.colors}))
+    def listed(self) -> tuple[Key, ...]:
+        """What is listed under ``[classes]``; these are classes even if no mask has them."""
+        numbers = sorted(key for key in {*self.names, *self.colors} if isinstance(key, int))
+        return (*numbers, *dict.fromkeys(key for key in self.names if isinstance(key, str)))
 
 
 def read_config(folder: Path) -> FolderConfig:
@@ -76,48 +92,79 @@ def parse_config(plain: Mapping[str, Any], source: str) -> FolderConfig:
         ImsegError: If there are problems; all of them at once.
     """
     errors = [_unknown_key(key, _KEYS, source) for key in plain if key not in _KEYS]
-    task = plain.get("task")
-    if task is not None and task not in get_args(Kind):
-        errors.append(_wrong(source, "task", '"binary" or "multiclass"', task, get_args(Kind)))
-    void = plain.get("void")
-    if void is not None and not _is_value(void):
-        errors.append(_wrong(source, "void", f"a mask value, 0..{MAX_VALUE}", void))
+    errors += _wrong_settings(plain, source)
+    names: dict[Key, str] = {}
+    colors: dict[Key, Color] = {}
     classes = plain.get("classes", {})
-    names: dict[int, str] = {}
-    colors: dict[int, tuple[int, int, int]] = {}
     if isinstance(classes, Mapping):
-        for key, entry in classes.items():
-            errors += _read_class(key, entry, source, names=names, colors=colors)
+        for text, entry in classes.items():
+            errors += _read_class(text, entry, source, names=names, colors=colors)
+        errors += _mixed_keys(names, source)
     else:
         errors.append(_wrong(source, "classes", 'a table: [classes], then 0 = "sky"', classes))
-    if _is_value(void) and void in {*names, *colors}:
+    void = _parse_void(plain.get("void"))
+    if void is not None and void in {*names, *colors}:
         errors.append(
             ImsegError(
-                f"{source}: value {void} is both void and a class.",
+                f"{source}: {void} is both void and a class.",
                 expected="void pixels belong to no class.",
-                hint=f"remove void = {void}, or {void} from [classes].",
+                hint=f"remove the line with void, or {void} from [classes].",
             )
         )
     raise_all(errors)
-    return FolderConfig(task=task, void=void, names=names, colors=colors)
+    size = plain.get("pixel_size")
+    return FolderConfig(
+        task=plain.get("task"),
+        void=void,
+        names=names,
+        colors=colors,
+        pixel_size=None if size is None else float(size),
+        pages=plain.get("pages") == "channels",
+        unit=plain.get("unit", ""),
+    )
+
+
+def _wrong_settings(plain: Mapping[str, Any], source: str) -> list[ImsegError]:
+    """Return what is wrong with everything but the classes."""
+    errors = []
+    task = plain.get("task")
+    if task is not None and task not in TASK_WORDS:
+        expected = "one of " + ", ".join(f'"{word}"' for word in TASK_WORDS)
+        errors.append(_wrong(source, "task", expected, task, TASK_WORDS))
+    void = plain.get("void")
+    if void is not None and _parse_void(void) is None:
+        errors.append(_wrong(source, "void", 'a whole number, or a color "#rrggbb"', void))
+    size = plain.get("pixel_size")
+    if size is not None and not _is_length(size):
+        expected = "micrometers on a side of a pixel, above 0, such as 0.65"
+        errors.append(_wrong(source, "pixel_size", expected, size))
+    pages = plain.get("pages")
+    if pages is not None and pages not in _PAGES:
+        errors.append(_wrong(source, "pages", '"channels" or "refuse"', pages, _PAGES))
+    unit = plain.get("unit")
+    if unit is not None and not isinstance(unit, str):
+        errors.append(_wrong(source, "unit", 'a text, such as "m"', unit))
+    return errors
 
 
 def _read_class(
-    key: str,
+    text: str,
     entry: object,
     source: str,
     *,
-    names: dict[int, str],
-    colors: dict[int, tuple[int, int, int]],
+    names: dict[Key, str],
+    colors: dict[Key, Color],
 ) -> list[ImsegError]:
     """Add one line of ``[classes]`` to ``names`` and ``colors``; return its problems."""
-    place = f"classes.{key}"
-    if not re.fullmatch("[0-9]+", key) or int(key) > MAX_VALUE:
+    place, key = f"classes.{text}", parse_key(text)
+    if isinstance(key, int) and key > MAX_VALUE:
         expected = f'a mask value (0..{MAX_VALUE}) before the equals sign, as in  3 = "road"'
-        return [_wrong(source, place, expected, key)]
-    value = int(key)
+        return [_wrong(source, place, expected, text)]
     if isinstance(entry, str):
         entry = {"name": entry}
+        if isinstance(key, str) and isinstance(parse_key(entry["name"]), int):
+            expected = f'a mask value before the equals sign, as in  {entry["name"]} = "{text}"'
+            return [_wrong(source, place, expected, entry["name"])]
     if not isinstance(entry, Mapping):
         expected = 'a name, or { name = "...", color = "#rrggbb" }'
         return [_wrong(source, place, expected, entry)]
@@ -126,44 +173,70 @@ def _read_class(
         for inner in entry
         if inner not in _CLASS_KEYS
     ]
-    name = entry.get("name", f"class {value}")
-    if not isinstance(name, str) or not name.strip():
+    name = entry.get("name", f"class {key}" if isinstance(key, int) else key)
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
         errors.append(_wrong(source, f"{place}.name", "a text that is not empty", name))
     elif name in names.values():
         errors.append(
             ImsegError(
                 f'{source}: two classes are called "{name}".',
-                expected="a different name for each value.",
+                expected="a different name for each class.",
                 hint="give one of them another name.",
             )
         )
-    elif value in names:
-        errors.append(_wrong(source, place, f"each value once, but {value} is there twice", key))
+    elif key in names:
+        errors.append(_wrong(source, place, f"each class once, but {key} is there twice", text))
     else:
-        names[value] = name
+        names[key] = name
     if "color" in entry:
         color = _parse_color(entry["color"])
         if color is None:
             expected = '"#rrggbb" or [red, green, blue] with 0..255 each'
             errors.append(_wrong(source, f"{place}.color", expected, entry["color"]))
         else:
-            colors[value] = color
+            colors[key] = color
     return errors
 
 
-def _parse_color(entry: object) -> tuple[int, int, int] | None:
-    if isinstance(entry, str) and re.fullmatch("#[0-9a-fA-F]{6}", entry):
-        red, green, blue = bytes.fromhex(entry[1:])
-        return red, green, blue
+def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
+    """Return an error if some classes are numbers, and others colors or labels."""
+    first: dict[str, Key] = {}
+    for key in keys:
+        kind = "mask values" if isinstance(key, int) else "colors" if is_color(key) else "labels"
+        first.setdefault(kind, key)
+    if len(first) < 2:
+        return []
+    return [
+        ImsegError(
+            f"{source}: [classes] mixes {' and '.join(first)}.",
+            expected="mask values, or colors, or names of folders with one mask a label each.",
+            got=" and ".join(str(key) for key in first.values()) + ".",
+            hint="keep those that the masks have.",
+        )
+    ]
+
+
+def _parse_color(entry: object) -> Color | None:
+    if isinstance(entry, str) and is_color(entry):
+        return color_of(packed_color(entry))
     whole = isinstance(entry, list) and len(entry) == 3 and all(type(part) is int for part in entry)
     if isinstance(entry, list) and whole and all(0 <= part <= 255 for part in entry):
         return entry[0], entry[1], entry[2]
     return None
 
 
-def _is_value(entry: object) -> bool:
-    """Return whether this is a mask value (``true`` is an int in Python, but none here)."""
-    return type(entry) is int and 0 <= entry <= MAX_VALUE
+def _parse_void(entry: object) -> Key | None:
+    """Return a void value or color; None if it is neither (``true`` is an int in Python only)."""
+    if isinstance(entry, str) and is_color(entry):
+        return entry.lower()
+    if isinstance(entry, int) and type(entry) is int and abs(entry) <= _FARTHEST_VOID:
+        return entry
+    return None
+
+
+def _is_length(entry: object) -> bool:
+    number = isinstance(entry, (int, float)) and not isinstance(entry, bool)
+    return isinstance(entry, (int, float)) and number and math.isfinite(entry) and entry > 0
 
 
 def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = "") -> ImsegError:

@@ -1,23 +1,20 @@
-"""The one place that knows mask file values: what they mean and how they are numbered inside."""
+"""The one place that knows mask file values: how they are numbered inside, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.config import FILE_NAME, MAX_VALUE, FolderConfig
-from imseg.data.palette import BLACK, GRAY, Color, distinct_colors
+from imseg.data.config import FILE_NAME, MAX_VALUE
 from imseg.errors import ImsegError, and_more
-from imseg.types import INCONSISTENT, MAX_CLASSES, VOID, Bytes, Kind, TargetSpec
+from imseg.ops.objects import object_planes
+from imseg.types import INCONSISTENT, VOID, Bytes, Target, TargetSpec
 
-MAX_DISTINCT = 64
-"""More different values than this in a set of masks are taken for a mistake."""
-
-_SMEARED = 8  # with fewer values, those between 0 and 255 may well be classes
 _UNKNOWN = -1
+_SHOWN = 255
 
 
 class UnknownMaskValues(ImsegError):
@@ -33,187 +30,173 @@ class UnknownMaskValues(ImsegError):
         super().__init__(
             "A mask holds unknown values.",
             expected=describe_values(spec),
-            got=and_more([str(value) for value in self.values], shown=8) + ".",
+            got=and_more([value_text(value, spec) for value in self.values], shown=8) + ".",
             hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
         )
 
 
 def describe_values(spec: TargetSpec) -> str:
-    """Return the values that masks may hold, in words."""
-    text = and_more([f"{v} ({n})" for v, n in zip(spec.values, spec.names, strict=True)], shown=12)
-    return text + (f", {spec.void} (void)." if spec.void is not None else ".")
+    """Return what masks may hold, in words."""
+    void = "" if spec.void is None else f", {value_text(spec.void, spec)} (void)"
+    match spec.coding:
+        case "planes":
+            return f"in each of {', '.join(spec.names)}: 0, and one other value{void}."
+        case "objects":
+            return f"0 (background) and a whole number for each object{void}."
+        case "numbers":
+            return f"numbers{void}."
+        case _:
+            pairs = zip(spec.values, spec.names, strict=True)
+            texts = [
+                name if name == (text := value_text(value, spec)) else f"{text} ({name})"
+                for value, name in pairs
+            ]
+            return and_more(texts, shown=12) + f"{void}."
 
 
-def find_spec(values: Mapping[int, int], *, task: Kind | None, config: FolderConfig) -> TargetSpec:
-    """Return what the values of a set of masks mean.
-
-    Two values (void aside) are background (the lower) and foreground; more are one class each.
-    Values that ``config`` lists are classes even if no mask has them.
-
-    Args:
-        values: How many pixels have each value, over all labeled masks.
-        task: Overrides what ``config`` says and what would be recognized.
-        config: Class names, colors and the void value, where the user gives them.
-
-    Raises:
-        ImsegError: If the values do not look like classes, or do not fit the task.
-    """
-    found = {value: count for value, count in values.items() if value != config.void}
-    classes = tuple(sorted({*found, *config.values}))
-    if len(found) > MAX_DISTINCT:
-        raise _too_many_values(found)
-    if classes and not 0 <= classes[0] <= classes[-1] <= MAX_VALUE:
-        raise ImsegError(
-            "The labeled masks hold values that cannot be class values.",
-            expected=f"whole numbers from 0 to {MAX_VALUE}.",
-            got=f"{classes[0]} to {classes[-1]}.",
-            hint="save the masks as 8-bit PNG with one small number a class.",
-        )
-    if len(found) < 2:
-        only = f"only {next(iter(found))}" if found else "no pixel that is not void"
-        raise ImsegError(
-            "The labeled masks show one class only, so there is nothing to learn.",
-            expected="at least two different values, such as 0 (background) and 255 (foreground).",
-            got=f"{only}, in all labeled masks.",
-            hint="label images on which something is marked.",
-        )
-    kind = task or config.task or ("binary" if len(classes) == 2 else "multiclass")
-    if kind == "binary" and len(classes) != 2:
-        raise _not_binary(classes, found)
-    if len(classes) > MAX_CLASSES:
-        raise ImsegError(
-            f"{FILE_NAME} and the masks together name {len(classes)} classes.",
-            expected=f"at most {MAX_CLASSES}.",
-            hint="merge classes.",
-        )
-    return _build_spec(kind, classes, config)
+def value_text(value: int, spec: TargetSpec) -> str:
+    """Return a file value as the user knows it: a number, or a color such as ``#00ff00``."""
+    return f"#{value:06x}" if spec.coding == "colors" else str(value)
 
 
 def unknown_values(counts: Iterable[int], spec: TargetSpec) -> tuple[int, ...]:
     """Return the values that are neither a class nor void, ascending."""
+    if spec.coding not in ("values", "colors"):
+        return ()
     known = {*spec.values, spec.void}
     return tuple(sorted(int(value) for value in counts if value not in known))
 
 
-def encode(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
-    """Return an ``h w`` mask of file values in the numbering inside.
+def encode(mask: npt.NDArray[Any], spec: TargetSpec) -> Target:
+    """Return a mask of file values as a target, ``t h w``, in the numbering inside.
 
-    Binary: 0 and 1. Multiclass: 1 for the lowest value, 2 for the next. Void is 255 in both.
+    Binary: 0 and 1. Multiclass: 1 for the lowest value, 2 for the next. Multilabel: 0 and 1 in each
+    plane; objects become ``OBJECT_PLANES``. Void is 255 in all of them. Regression: floats, 0 at
+    ``spec.low`` and 1 at ``spec.high``; void is not a number.
+
+    Args:
+        mask: ``h w`` values, packed colors, object numbers or measurements; ``t h w`` planes.
+        spec: What they mean.
 
     Raises:
         UnknownMaskValues: If the mask holds a value that is neither a class nor void.
     """
-    codes: npt.NDArray[np.int16] = np.full(MAX_VALUE + 1, _UNKNOWN, np.int16)
-    codes[list(spec.values)] = np.arange(len(spec.values)) + spec.first_index
-    if spec.void is not None:
-        codes[spec.void] = VOID
-    outside = mask.size > 0 and (int(mask.min()) < 0 or int(mask.max()) > MAX_VALUE)
-    target: npt.NDArray[np.int16] = codes[np.clip(mask, 0, MAX_VALUE).astype(np.int64)]
-    if outside or (target == _UNKNOWN).any():
-        raise UnknownMaskValues(unknown_values(np.unique(mask).tolist(), spec), spec)
-    return target.astype(np.uint8)
+    match spec.coding:
+        case "planes":
+            planes: Bytes = (mask != 0).astype(np.uint8)
+            if spec.void is not None:
+                planes[mask == spec.void] = VOID
+            return planes
+        case "objects":
+            return object_planes(mask, void=spec.void)
+        case "numbers":
+            return _encode_numbers(mask, spec)[None]
+        case _:
+            return _encode_classes(mask, spec)[None]
 
 
-def decode(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Return an ``h w`` target in the user's own values.
+def decode(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[Any]:
+    """Return a ``t h w`` target in the user's own values.
 
-    The type depends on the spec alone: 8 bits if all values fit, else 16. Pixels of no class (void,
-    or "inconsistent" in a multiclass target) get ``classless_value``.
+    The type depends on the spec alone. Pixels of no class (void, or "inconsistent" in a multiclass
+    target) get ``classless_value``.
+
+    Returns:
+        ``h w`` of 8 or 16 bits (values), ``h w 3`` (colors), ``t h w`` of 0 and 255 (planes and
+        objects) or ``h w`` of the user's type (numbers).
 
     Raises:
         ValueError: If the target holds numbers that are no class of the spec.
     """
-    small = max((*spec.values, spec.void or 0)) <= 255
-    classless = classless_value(spec)
-    values: npt.NDArray[np.int32] = np.full(256, _UNKNOWN, np.int32)
-    values[[INCONSISTENT, VOID]] = classless
-    first = spec.first_index
-    values[first : first + len(spec.values)] = spec.values
-    decoded: npt.NDArray[np.int32] = values[target]
-    if (decoded == _UNKNOWN).any():
-        raise ValueError(f"the target holds numbers beyond its {len(spec.values)} classes")
-    return decoded.astype(np.uint8) if small else decoded.astype(np.uint16)
+    match spec.coding:
+        case "planes" | "objects":
+            shown = np.where(target == 1, np.uint8(_SHOWN), np.uint8(0))
+            return shown
+        case "numbers":
+            return _decode_numbers(target[0], spec)
+        case "colors":
+            return unpack_colors(_decode_classes(target[0], spec))
+        case _:
+            small = max((*spec.values, spec.void or 0)) <= 255
+            return _decode_classes(target[0], spec).astype(np.uint8 if small else np.uint16)
 
 
 def classless_value(spec: TargetSpec) -> int:
     """Return the file value for pixels of no class: void, else the highest value in no use."""
     if spec.void is not None:
         return spec.void
+    if spec.coding == "colors":
+        grays = {level * 0x010101 for level in range(256)}
+        return min(grays - set(spec.values))
     highest = 255 if max(spec.values) <= 255 else MAX_VALUE
     return max(set(range(highest + 1)) - set(spec.values))
 
 
-def colorize(target: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
-    """Return an ``h w`` target as ``h w 3`` colors; "inconsistent" is black, void is gray."""
-    colors = np.zeros((256, 3), np.uint8)
-    colors[INCONSISTENT] = BLACK
-    colors[VOID] = GRAY
-    colors[spec.first_index : spec.first_index + len(spec.values)] = spec.colors
-    painted: Bytes = colors[target]
-    return painted
+def pack_colors(colors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Return ``... 3`` colors as whole numbers: 65536 red + 256 green + blue."""
+    wide = colors.astype(np.int32)
+    packed: npt.NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return packed
 
 
-def _build_spec(kind: Kind, classes: tuple[int, ...], config: FolderConfig) -> TargetSpec:
-    names = {value: f"class {value}" for value in classes}
-    palette = iter(distinct_colors(len(classes) + len(config.colors)))
-    taken = set(config.colors.values())
-    free = (color for color in palette if color not in taken)
-    colors: dict[int, Color] = {}
-    if kind == "binary":
-        names = dict(zip(classes, ("background", "foreground"), strict=True))
-        # Background is left unpainted in overlays; black says so in plain colored masks too.
-        colors[classes[0]] = BLACK
-    for value in classes:
-        if value in config.colors:
-            colors[value] = config.colors[value]
-        elif value not in colors:
-            colors[value] = next(free)
-    names.update(config.names)
-    return TargetSpec(
-        kind=kind,
-        values=classes,
-        names=tuple(names[value] for value in classes),
-        colors=tuple(colors[value] for value in classes),
-        void=config.void,
-    )
+def unpack_colors(packed: npt.NDArray[Any]) -> Bytes:
+    """Return whole numbers as ``... 3`` colors."""
+    return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
 
 
-def _not_binary(classes: tuple[int, ...], found: Mapping[int, int]) -> ImsegError:
-    hint = "drop the task to learn one class a value"
-    if _is_smeared(found):
-        hint = "the masks look smeared; save them as PNG, not JPEG, and threshold them at half"
-    elif len(classes) == 3:
-        hint += f", or set void = {classes[-1]} in {FILE_NAME} if that marks undecided pixels"
-    return ImsegError(
-        "The task is binary, but the masks hold more than two values.",
-        expected="two values: background and foreground.",
-        got=and_more([str(value) for value in classes], shown=8) + ".",
-        hint=hint + ".",
-    )
+def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
+    pairs = [(value, number) for number, value in enumerate(spec.values, spec.first_index)]
+    pairs += [(spec.void, VOID)] if spec.void is not None else []
+    known = np.array([value for value, _ in sorted(pairs)], np.int64)
+    codes = np.array([number for _, number in sorted(pairs)], np.uint8)
+    if mask.dtype == np.uint8 and known[-1] <= 255:
+        return _look_up_bytes(mask, known, codes, spec)
+    places = np.minimum(np.searchsorted(known, mask), len(known) - 1)
+    if not np.array_equal(known[places], mask):
+        raise UnknownMaskValues(unknown_values(np.unique(mask).tolist(), spec), spec)
+    encoded: Bytes = codes[places]
+    return encoded
 
 
-def _too_many_values(found: Mapping[int, int]) -> ImsegError:
-    """Return an error that guesses from the values what was taken for class masks."""
-    lowest, highest = min(found), max(found)
-    background = found.get(0, 0) / sum(found.values())
-    crowded = len(found) >= 0.9 * (highest - lowest + 1)
-    guess = "this looks like a map of measurements, such as a depth map or a photograph"
-    hint = "only class masks can be learned yet; save one small number a class as 8-bit PNG"
-    if highest <= 255 and _is_smeared(found):
-        guess = "nearly all are 0 or 255, so JPEG or smooth resizing smeared the masks"
-        hint = "threshold the masks at half, save them as PNG, resize them with nearest neighbor"
-    elif 0 <= lowest <= 1 and crowded and (highest > 255 or background >= 0.3):
-        guess = "without gaps, so this looks like one number for each object (instances)"
-        hint = "set every number above 0 to the value of its class, for example 255"
-    return ImsegError(
-        f"The labeled masks hold {len(found)} different values.",
-        expected=f"at most {MAX_DISTINCT}, one for each class.",
-        got=f"values from {lowest} to {highest}; {guess}.",
-        hint=hint + ".",
-    )
+def _look_up_bytes(
+    mask: npt.NDArray[Any], known: npt.NDArray[np.int64], codes: Bytes, spec: TargetSpec
+) -> Bytes:
+    """Return the codes of a mask of bytes: by table, several times faster than by search."""
+    table: npt.NDArray[np.int16] = np.full(256, _UNKNOWN, np.int16)
+    table[known] = codes
+    found = table[mask]
+    if (found == _UNKNOWN).any():
+        raise UnknownMaskValues(unknown_values(np.unique(mask).tolist(), spec), spec)
+    encoded: Bytes = found.astype(np.uint8)
+    return encoded
 
 
-def _is_smeared(found: Mapping[int, int]) -> bool:
-    # JPEG moves flat areas by a few gray levels as well.
-    extremes = sum(count for value, count in found.items() if value <= 16 or value >= 239)
-    return len(found) > _SMEARED and extremes > 0.9 * sum(found.values())
+def _encode_numbers(mask: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.float32]:
+    numbers = mask.astype(np.float32)
+    if spec.void is not None:
+        numbers[mask == spec.void] = np.nan
+    numbers[~np.isfinite(numbers)] = np.nan
+    scaled: npt.NDArray[np.float32] = (numbers - spec.low) / (spec.high - spec.low)
+    return scaled.astype(np.float32)
+
+
+def _decode_classes(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.int32]:
+    values: npt.NDArray[np.int32] = np.full(256, _UNKNOWN, np.int32)
+    values[[INCONSISTENT, VOID]] = classless_value(spec)
+    first = spec.first_index
+    values[first : first + len(spec.values)] = spec.values
+    decoded: npt.NDArray[np.int32] = values[target]
+    if (decoded == _UNKNOWN).any():
+        raise ValueError(f"the target holds numbers beyond its {len(spec.values)} classes")
+    return decoded
+
+
+def _decode_numbers(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[Any]:
+    numbers = spec.low + target.astype(np.float64) * (spec.high - spec.low)
+    kind = np.dtype(spec.stored)
+    if kind.kind == "f":
+        return numbers.astype(np.float32)
+    ends = np.iinfo(kind)
+    empty = spec.void if spec.void is not None else 0
+    whole = np.rint(np.where(np.isfinite(numbers), numbers, empty))
+    return np.clip(whole, ends.min, ends.max).astype(kind)

@@ -1,40 +1,121 @@
-"""What pictures and masks turn out to be: each is decoded once, and only a few numbers are kept."""
+"""What pictures and masks turn out to be: a few numbers about each, never its pixels."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.image_io import UnreadablePicture, hash_pixels, read_image, read_mask
-from imseg.types import Bytes, Image, LabeledImage
+from imseg.data.keys import as_color
+from imseg.data.looks import Look
+from imseg.data.mask_io import Form
+from imseg.types import Coding, Color
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each file."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_MAX_COUNTED = 1024
+_QUEUED = 16
+
+
+class Counts(Mapping[int, int]):
+    """Pixels by value, in twelve bytes an entry: 50,000 masks of many values stay small.
+
+    Args:
+        values: Whole numbers, ascending, each once.
+        pixels: How many pixels have each.
+    """
+
+    __slots__ = ("_pixels", "_values")
+
+    def __init__(self, values: npt.NDArray[Any], pixels: npt.NDArray[Any]) -> None:
+        self._values = np.asarray(values, np.int64)
+        self._pixels = np.asarray(pixels, np.uint32)
+
+    def __getitem__(self, value: int) -> int:
+        place = int(np.searchsorted(self._values, value))
+        if place < len(self._values) and self._values[place] == value:
+            return int(self._pixels[place])
+        raise KeyError(value)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._values.tolist())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Counts({dict(self)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskFacts:
-    """What a mask turned out to be."""
+    """What a mask file turned out to be. Void pixels count in ``counts`` and nowhere else."""
 
     name: str
-    """A path relative to the data folder, or ``masks of labeled[3]``."""
+    """A path relative to the data folder, or ``mask of labeled[3]``."""
     size: tuple[int, int]
     """Height and width in pixels."""
+    form: Form
+    """What the file holds."""
+    whole: bool
+    """Whether it holds whole numbers from 0, though perhaps as floats; False for colors."""
+    dtype: str
+    """The type of the file's values."""
+    digest: str
+    """Equal for masks of equal content."""
     counts: Mapping[int, int]
-    """Pixels by value; of more than 1024 values the most frequent."""
+    """Pixels by value or packed color; empty for fractions. Of more than 512 values the most
+    frequent, unless each is one connected region."""
+    distinct: int
+    """Different values; 0 for fractions."""
+    gapless: bool
+    """Whether the values above 0 are 1, 2, ... without gaps."""
+    regions: int | None
+    """Connected regions of one value above 0; None: not counted."""
+    abrupt: float | None = None
+    """Share of the steps between unequal neighbors that lead from or to 0, or jump by more than 1;
+    None: not counted. Objects are abrupt, while measurements and layers change little by little."""
+    least: float
+    """The least number; NaN if there is none."""
+    greatest: float
+    """The greatest number; NaN if there is none."""
+    mean: float
+    """The mean of the numbers; NaN if there is none."""
+    known: int
+    """Pixels that hold a number and are not void."""
+    palette: tuple[Color, ...] | None = None
+    """The colors of the values of an indexed file."""
+
+    @property
+    def missing(self) -> float:
+        """Share of the pixels that are void or not a number, 0..1."""
+        return 1 - self.known / (self.size[0] * self.size[1])
+
+    @property
+    def objects(self) -> int:
+        """Different values above 0."""
+        return self.distinct - (self.least == 0)
+
+    @property
+    def zeros(self) -> int:
+        """Pixels that are 0 and not void."""
+        return self.counts.get(0, 0) if self.least == 0 else 0
+
+    def counted_as(self, coding: Coding) -> Mapping[int, int]:
+        """Return pixels by value as a coding knows values: among colors, gray levels are colors."""
+        if coding != "colors" or self.form == "colors":
+            return self.counts
+        return {_as_gray(value): pixels for value, pixels in self.counts.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +127,42 @@ class Facts:
     size: tuple[int, int]
     """Height and width in pixels."""
     channels: int
-    """1 (gray) or 3."""
+    """1 (gray), 3 (color), or whatever else there is."""
+    depth: str = "uint8"
+    """The type of the pixels: uint8, uint16 or float32."""
     digest: str
     """Equal for pictures of equal content."""
+    look: Look | None = None
+    """What it looks like."""
+    sample: npt.NDArray[Any] | None = None
+    """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
+    pictures."""
     mask: MaskFacts | None = None
-    """The mask, where there is one."""
+    """The mask, where there is one in one file."""
+    planes: Mapping[str, MaskFacts] = field(default_factory=dict)
+    """The masks by label, where there is a file a label."""
+
+    @property
+    def masks(self) -> tuple[MaskFacts, ...]:
+        """Every mask file."""
+        return (self.mask, *self.planes.values()) if self.mask else tuple(self.planes.values())
+
+    @property
+    def content(self) -> str:
+        """A hash of the picture and of its masks."""
+        if not self.masks:
+            return self.digest
+        digest = hashlib.sha256(self.digest.encode())
+        if self.mask is not None:
+            digest.update(self.mask.digest.encode())
+        for label, plane in self.planes.items():
+            digest.update(f"{label}\0{plane.digest}".encode())
+        return digest.hexdigest()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the picture is stored as it is: 8 bits, gray or color."""
+        return self.depth == "uint8" and self.channels in (1, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,75 +183,26 @@ class Survey:
         names = ("labeled", "unlabeled", "val", "test")
         return {name: getattr(self, name) for name in names}
 
-    @property
-    def channels(self) -> int:
-        """Channels that all pictures can be given without loss: 1 if all are gray, else 3."""
-        every = itertools.chain.from_iterable(self.splits().values())
-        return max((facts.channels for facts in every), default=3)
+    def every(self) -> list[Facts]:
+        """Return the facts about all pictures."""
+        return list(itertools.chain.from_iterable(self.splits().values()))
 
-    def label_counts(self) -> Counter[int]:
+    def digests(self) -> dict[str, str]:
+        """Return a hash of the content of each picture, and of its masks, by the picture's name."""
+        return {facts.name: facts.content for facts in self.every()}
+
+    def label_counts(self, coding: Coding = "values") -> Counter[int]:
         """Return the pixels of each mask value over all labeled masks."""
-        return total_counts(self.labeled)
+        return total_counts(self.labeled, coding)
 
 
-def total_counts(split: Iterable[Facts]) -> Counter[int]:
+def total_counts(split: Iterable[Facts], coding: Coding = "values") -> Counter[int]:
     """Return the pixels of each mask value over a split."""
     total: Counter[int] = Counter()
     for facts in split:
         if facts.mask is not None:
-            total.update(facts.mask.counts)
+            total.update(facts.mask.counted_as(coding))
     return total
-
-
-def image_facts(name: str, pixels: Bytes, mask: MaskFacts | None = None) -> Facts:
-    """Return the facts about ``h w c`` pixels."""
-    height, width, channels = pixels.shape
-    return Facts(
-        name=name, size=(height, width), channels=channels, digest=hash_pixels(pixels), mask=mask
-    )
-
-
-def mask_facts(name: str, mask: npt.NDArray[Any]) -> MaskFacts:
-    """Return the facts about an ``h w`` mask of integers."""
-    if mask.dtype == np.uint8:
-        histogram = np.bincount(mask.ravel(), minlength=256)
-        values = np.flatnonzero(histogram)
-        numbers = histogram[values]
-    else:
-        values, numbers = np.unique(mask, return_counts=True)
-    if len(values) > _MAX_COUNTED:
-        frequent = np.sort(np.argsort(-numbers, kind="stable")[:_MAX_COUNTED])
-        values, numbers = values[frequent], numbers[frequent]
-    height, width = mask.shape
-    counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
-    return MaskFacts(name=name, size=(height, width), counts=counts)
-
-
-def inspect(entry: Image | LabeledImage, root: Path) -> Facts | list[tuple[str, UnreadablePicture]]:
-    """Return the facts about one entry, or for each file that cannot be read its name and why."""
-    image = entry.image if isinstance(entry, LabeledImage) else entry
-    problems: list[tuple[str, UnreadablePicture]] = []
-    mask = facts = None
-    if isinstance(entry, LabeledImage):
-        mask_name = f"mask of {entry.name}"
-        if isinstance(entry.mask, Path):
-            mask_name = relative_name(entry.mask, root)
-        try:
-            values = read_mask(entry.mask) if isinstance(entry.mask, Path) else entry.mask
-            mask = mask_facts(mask_name, values)
-        except UnreadablePicture as error:
-            problems.append((mask_name, error))
-    try:
-        pixels = read_image(image.pixels) if isinstance(image.pixels, Path) else image.pixels
-        facts = image_facts(image.name, pixels, mask)
-    except UnreadablePicture as error:
-        problems.append((image.name, error))
-    return problems if problems or facts is None else facts
-
-
-def relative_name(path: Path, root: Path) -> str:
-    """Return a path relative to the data folder, with slashes, if it is inside it."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def map_in_threads(
@@ -148,8 +211,10 @@ def map_in_threads(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Yield the results in the order of the items; decoding pictures runs side by side.
+
+    Only a few items are under way at a time, so that memory does not grow with their number.
 
     Args:
         function: Called once for each item, in a thread.
@@ -157,13 +222,25 @@ def map_in_threads(
         workers: Threads; None takes one a core, at most 8.
         progress: Called in the calling thread, once for each result.
     """
-    threads = workers or min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(max(1, threads)) as pool:
+    threads = max(1, workers or min(8, os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+        rest = iter(items)
+        first = itertools.islice(rest, _QUEUED * threads)
+        under_way = deque(pool.submit(function, item) for item in first)
         try:
-            for done, result in enumerate(pool.map(function, items), start=1):
+            for done in range(1, len(items) + 1):
+                result = under_way.popleft().result()
+                for item in itertools.islice(rest, 1):
+                    under_way.append(pool.submit(function, item))
                 if progress is not None:
                     progress(done, len(items))
                 yield result
         finally:
             # Without this, an error or Ctrl-C would first wait for everything still queued.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_gray(value: int) -> int:
+    """Return a gray level as a packed color; what is none is left beyond all colors."""
+    color = as_color(value)
+    return color if color is not None else 1 << 24 | value

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imseg.data.config import FILE_NAME, FolderConfig, read_config
-from imseg.data.encoding import describe_values, find_spec, unknown_values
-from imseg.data.facts import Facts, Progress, Survey, inspect, map_in_threads, mask_facts
-from imseg.data.image_io import UnreadablePicture, probe, read_mask
-from imseg.data.layout import Layout, counted, find_layout, list_pictures, nearest_stem
+from imseg.data.config import FILE_NAME, FolderConfig, TaskWord, read_config
+from imseg.data.facts import Facts, Progress, Survey, map_in_threads
+from imseg.data.hidden import hidden_masks as hidden_masks
+from imseg.data.image_io import UnreadablePicture
+from imseg.data.inspection import Scope, inspect
+from imseg.data.layout import Layout, find_layout
+from imseg.data.listing import counted
 from imseg.data.problems import as_findings, find_problems, redundant, unreadable
+from imseg.data.reading import find_reading
+from imseg.data.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
-from imseg.types import DataSet, Image, Kind, LabeledImage, TargetSpec
+from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +31,14 @@ class FolderScan:
     """The files, by split."""
     config: FolderConfig
     """``imseg.toml``; the defaults if it is missing or wrong."""
+    task: TaskWord | None
+    """The task that the caller or ``imseg.toml`` asks for; None: recognized from the masks."""
     survey: Survey
     """The facts about every readable file."""
     spec: TargetSpec | None
-    """What mask values mean; None if that could not be found out."""
+    """What masks mean; None if that could not be found out."""
+    reading: Reading | None
+    """How pictures become bytes; None if they are too different."""
     errors: tuple[Finding, ...]
     """Everything that makes the folder unfit for training."""
 
@@ -41,7 +49,7 @@ class FolderScan:
 
 
 def scan(
-    path: str | Path, *, task: Kind | None = None, progress: Progress | None = None
+    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
 ) -> FolderScan:
     """Decode every file of a data folder once and return what is there and what is wrong.
 
@@ -49,44 +57,58 @@ def scan(
 
     Args:
         path: The data folder.
-        task: What a pixel is; None: what ``imseg.toml`` says, or recognized from the masks.
+        task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
         progress: Called with (done, total) after each picture.
     """
     root = Path(path)
     layout = find_layout(root)
     errors = [finding for finding in layout.findings if finding.severity == "error"]
     config = FolderConfig()
+    config_errors: list[Finding] = []
     try:
         config = read_config(root)
     except ImsegError as error:
-        errors += as_findings(error, (FILE_NAME,))
-    survey, problems = _inspect_all(layout, progress)
+        config_errors = as_findings(error, (FILE_NAME,))
+    errors += config_errors
+    asked = task or config.task
+    survey, problems = _inspect_all(layout, config, asked, progress)
     errors += unreadable(problems)
     spec = None
     if layout.labeled:
         try:
-            spec = find_spec(survey.label_counts(), task=task, config=config)
+            spec = recognize(survey, task=task, config=config)
         except ImsegError as error:
-            # What is left of the masks when some cannot be read would only mislead.
-            if len(survey.labeled) == len(layout.labeled):
+            # What is left of the masks when some cannot be read would only mislead, and so do masks
+            # without what imseg.toml says about them.
+            if len(survey.labeled) == len(layout.labeled) and not config_errors:
                 errors += as_findings(error)
-    errors += find_problems(survey, spec, labeled=len(layout.labeled))
-    return FolderScan(layout=layout, config=config, survey=survey, spec=spec, errors=tuple(errors))
+    reading, unlike = find_reading(survey, pages=config.pages)
+    errors += unlike
+    errors += find_problems(survey, spec, labeled=len(layout.labeled), listed=bool(config.listed))
+    return FolderScan(
+        layout=layout,
+        config=config,
+        task=asked,
+        survey=survey,
+        spec=spec,
+        reading=reading,
+        errors=tuple(errors),
+    )
 
 
 def read_folder(
-    path: str | Path, *, task: Kind | None = None, progress: Progress | None = None
+    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
 ) -> DataSet:
     """Return the data set in a folder.
 
-    The folder holds ``labeled/images`` and ``labeled/masks`` with equal stems, and if wanted
-    ``unlabeled``, ``val/{images,masks}``, ``test/{images,masks}`` and ``imseg.toml``. Every file is
-    decoded once, so that nothing breaks later. Unlabeled pictures that are also labeled or in val
-    are left out.
+    The folder holds ``labeled/images`` and ``labeled/masks`` with equal stems (or
+    ``labeled/masks/<label>``, one folder a label), and if wanted ``unlabeled``,
+    ``val/{images,masks}``, ``test/{images,masks}`` and ``imseg.toml``. Every file is decoded once,
+    so that nothing breaks later. Unlabeled pictures that are also labeled or in val are left out.
 
     Args:
         path: The data folder.
-        task: What a pixel is; None: what ``imseg.toml`` says, or recognized from the masks.
+        task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
         progress: Called with (done, total) after each picture.
 
     Raises:
@@ -102,8 +124,8 @@ def data_set_of(found: FolderScan) -> DataSet:
         ImsegError: If the look found errors; all of them at once.
     """
     raise_all(finding.as_error() for finding in found.errors)
-    if found.spec is None:
-        raise RuntimeError("a folder without errors has a spec")
+    if found.spec is None or found.reading is None:
+        raise RuntimeError("a folder without errors has a spec and a reading")
     left_out = found.redundant
     if left_out:
         names = and_more(sorted(left_out))
@@ -113,63 +135,17 @@ def data_set_of(found: FolderScan) -> DataSet:
     return DataSet(
         name=str(layout.root),
         spec=found.spec,
-        channels=found.survey.channels,
+        reading=found.reading,
         labeled=layout.labeled,
         unlabeled=tuple(image for image in layout.unlabeled if image.name not in left_out),
         val=layout.val,
         test=layout.test,
+        digests=found.survey.digests(),
     )
 
 
-def hidden_masks(
-    dataset: DataSet, masks: str | Path, *, progress: Progress | None = None
-) -> tuple[LabeledImage, ...]:
-    """Return the unlabeled pictures of a data set with their masks from another folder.
-
-    Args:
-        dataset: Its unlabeled pictures must come from files.
-        masks: A folder of masks with the stems of the pictures; it may hold others too.
-        progress: Called with (done, total) after each mask.
-
-    Raises:
-        ImsegError: If masks are missing, unreadable, of another size, or hold unknown values.
-    """
-    folder = Path(masks)
-    if not folder.is_dir():
-        raise ImsegError(
-            f"There is no folder {folder} with masks of the unlabeled images.",
-            expected="a folder of masks with the stems of the unlabeled images.",
-            hint="check --unlabeled-masks.",
-        )
-    stems = list_pictures(folder)[0]
-    missing = [image.name for image in dataset.unlabeled if _stem(image) not in stems]
-    wanted = [stems.get(_stem(image), []) for image in dataset.unlabeled]
-    doubled = [paths for paths in wanted if len(paths) > 1]
-    errors = []
-    if missing:
-        errors.append(_no_mask_for(missing, folder, list(stems)))
-    if doubled:
-        names = [" and ".join(path.name for path in paths) for paths in doubled]
-        errors.append(
-            ImsegError(
-                f"{counted(len(doubled), 'stem')} in {folder} with more than one mask.",
-                expected="one mask for each image.",
-                got=and_more(names) + ".",
-                hint="remove one of them.",
-            )
-        )
-    raise_all(errors)
-    pairs = tuple(LabeledImage(image, stems[_stem(image)][0]) for image in dataset.unlabeled)
-
-    def problem(pair: LabeledImage) -> ImsegError | None:
-        return _problem_of_pair(pair, dataset.spec)
-
-    raise_all(error for error in map_in_threads(problem, pairs, progress=progress) if error)
-    return pairs
-
-
 def _inspect_all(
-    layout: Layout, progress: Progress | None
+    layout: Layout, config: FolderConfig, asked: TaskWord | None, progress: Progress | None
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
     splits: dict[str, Sequence[Image | LabeledImage]] = {
@@ -179,8 +155,9 @@ def _inspect_all(
         "test": layout.test,
     }
     entries = [(split, entry) for split, members in splits.items() for entry in members]
+    scope = Scope(config=config, regions=asked in (None, "instances"), pictures=len(entries))
     results = map_in_threads(
-        lambda entry: inspect(entry[1], layout.root), entries, progress=progress
+        lambda entry: inspect(entry[1], layout.root, scope=scope), entries, progress=progress
     )
     facts: dict[str, list[Facts]] = {split: [] for split in splits}
     problems: list[tuple[str, UnreadablePicture]] = []
@@ -190,49 +167,3 @@ def _inspect_all(
         else:
             problems += result
     return Survey(**{split: tuple(members) for split, members in facts.items()}), problems
-
-
-def _problem_of_pair(pair: LabeledImage, spec: TargetSpec) -> ImsegError | None:
-    """Return what is wrong with the mask file of a pair, if anything is."""
-    path, pixels = pair.mask, pair.image.pixels
-    if not isinstance(path, Path):
-        raise TypeError("the masks of unlabeled images come from files")
-    try:
-        facts = mask_facts(str(path), read_mask(path))
-        size = probe(pixels).size if isinstance(pixels, Path) else pixels.shape[:2]
-    except ImsegError as error:
-        return error
-    if facts.size != size:
-        return ImsegError(
-            f"{path} does not fit its image.",
-            expected=f"the size of {pair.name}, {size[0]}x{size[1]}.",
-            got=f"{facts.size[0]}x{facts.size[1]}.",
-            hint="export the mask at full size.",
-        )
-    strange = unknown_values(facts.counts, spec)
-    if strange:
-        return ImsegError(
-            f"{path} holds values that no labeled mask has.",
-            expected=describe_values(spec),
-            got=and_more([str(value) for value in strange], shown=8) + ".",
-            hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
-        )
-    return None
-
-
-def _no_mask_for(missing: list[str], folder: Path, stems: list[str]) -> ImsegError:
-    shown = []
-    for name in missing[:3]:
-        guess = nearest_stem(Path(name).stem, stems)
-        shown.append(name + (f" (is it {guess}?)" if guess else ""))
-    return ImsegError(
-        f"{folder} lacks masks of {counted(len(missing), 'unlabeled image')}.",
-        expected="a mask with the stem of each unlabeled image.",
-        got="no mask for " + and_more([*shown, *missing[3:]]) + ".",
-        hint="add the masks, or check --unlabeled-masks.",
-    )
-
-
-def _stem(image: Image) -> str:
-    """Return what joins a picture with its mask."""
-    return image.pixels.stem if isinstance(image.pixels, Path) else Path(image.name).stem

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imseg.data.image_io import SUFFIXES
+from imseg.data.listing import counted, has_odd_name, leads_out, list_pictures
+from imseg.data.pairing import (
+    EXAMPLE,
+    Files,
+    find_labels,
+    note_doubled,
+    note_folders,
+    note_other_labels,
+    note_strange,
+    pair_with_masks,
+    pair_with_planes,
+)
 from imseg.errors import Finding, and_more, near_miss
 from imseg.types import Image, LabeledImage
 
-_JUNK = frozenset({"thumbs.db", "desktop.ini"})
 _SPLITS = ("labeled", "unlabeled", "val", "test")
 _KNOWN_FOLDERS = (*_SPLITS, "labelled", "unlabelled", "hidden")
-_EXAMPLE = "labeled/images/cell_07.png with labeled/masks/cell_07.png"
 
 
 @dataclass(kw_only=True)
@@ -30,8 +39,12 @@ class Layout:
     """Pairs to choose by."""
     test: tuple[LabeledImage, ...] = ()
     """Pairs for the final score."""
+    labels: tuple[str, ...] = ()
+    """Names of the folders in ``labeled/masks``, "position" last; empty: one mask an image."""
     findings: list[Finding] = field(default_factory=list)
     """Problems seen so far."""
+    refused: dict[str, list[str]] = field(default_factory=lambda: {"names": [], "links": []})
+    """Files that are not looked at: names with control characters, and links that lead out."""
 
 
 def find_layout(root: Path) -> Layout:
@@ -41,46 +54,18 @@ def find_layout(root: Path) -> Layout:
         layout.findings.append(_no_folder(root))
         return layout
     labeled = _choose_folder(layout, "labeled", "labelled")
-    if not (labeled / "images").is_dir():
-        layout.findings.append(_no_labeled(layout, labeled))
-    else:
-        layout.labeled = _pairs(layout, labeled)
+    if not _is_refused(layout, labeled / "images"):
+        if (labeled / "images").is_dir():
+            layout.labeled = _pairs(layout, labeled)
+        else:
+            layout.findings.append(_no_labeled(layout, labeled))
     unlabeled = _choose_folder(layout, "unlabeled", "unlabelled")
     layout.unlabeled = _pictures_alone(layout, unlabeled)
     layout.val = _optional_pairs(layout, root / "val")
     layout.test = _optional_pairs(layout, root / "test")
     _note_unknown_folders(layout)
+    layout.findings += _refusals(layout)
     return layout
-
-
-def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
-    """Return the picture files of a folder by stem (sorted), other files, and folders in it."""
-    pictures: dict[str, list[Path]] = {}
-    strange: list[Path] = []
-    folders: list[Path] = []
-    # By name, so that nothing depends on the order in which a file system lists its files.
-    for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
-        if path.name.startswith(".") or path.name.lower() in _JUNK:
-            continue
-        if path.is_dir():
-            folders.append(path)
-        elif path.suffix.lower() in SUFFIXES:
-            pictures.setdefault(path.stem, []).append(path)
-        else:
-            strange.append(path)
-    return pictures, strange, folders
-
-
-def nearest_stem(stem: str, known: Iterable[str]) -> str | None:
-    """Return the stem most likely meant: one that contains the other, else one that looks alike."""
-    stems = list(known)
-    around = [other for other in stems if stem in other or other in stem]
-    return min(around, key=len) if around else near_miss(stem, stems)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return a number and its noun: ``1 mask``, ``3 masks``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 def _choose_folder(layout: Layout, american: str, british: str) -> Path:
@@ -102,7 +87,7 @@ def _choose_folder(layout: Layout, american: str, british: str) -> Path:
 
 
 def _optional_pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
-    if not folder.is_dir():
+    if not folder.is_dir() or _is_refused(layout, folder / "images"):
         return ()
     if not (folder / "images").is_dir():
         layout.findings.append(
@@ -121,34 +106,56 @@ def _optional_pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
 def _pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
     """Return the images of a split with their masks; list those that have no partner."""
     images = _single_files(layout, folder / "images")
-    masks = _single_files(layout, folder / "masks") if (folder / "masks").is_dir() else {}
-    for kind, files in (("images", images), ("masks", masks)):
-        if not files:
-            layout.findings.append(
-                Finding(
-                    severity="error",
-                    what=f"{folder.name}/{kind} holds no {kind}.",
-                    expected=f"PNG, JPEG, BMP or TIFF files, such as {_EXAMPLE}.",
-                    got="no such folder." if not (folder / kind).is_dir() else "no such files.",
-                    hint=f"put the {kind} there; stems must be equal.",
-                    files=(f"{folder.name}/{kind}",),
-                )
-            )
-    if images and masks:
-        _note_partnerless(layout, images, masks, kind="image", partner="mask")
-        _note_partnerless(layout, masks, images, kind="mask", partner="image")
-    return tuple(
-        LabeledImage(Image(_relative(layout, path), path), masks[stem])
-        for stem, path in images.items()
-        if stem in masks
+    place = folder / "masks"
+    if _is_refused(layout, place):
+        return ()
+    labels = find_labels(place)
+    # Every one of them is looked at, so that all are named.
+    if [label for label in labels if _is_refused(layout, place / label)]:
+        return ()
+    masks: Files | Mapping[str, Files]
+    if labels:
+        masks = {label: _single_files(layout, place / label) for label in labels}
+    else:
+        masks = _single_files(layout, place) if place.is_dir() else Files({})
+    without_masks = isinstance(masks, Files) and not masks.by_stem
+    for kind, nothing in (("images", not images.by_stem), ("masks", without_masks)):
+        if nothing:
+            layout.findings.append(_nothing_in(folder, kind))
+    if without_masks or not images.by_stem:
+        return ()
+    if folder.name in ("labeled", "labelled"):
+        layout.labels = labels
+    elif layout.labeled and labels != layout.labels:
+        layout.findings.append(note_other_labels(folder.name, labels, layout.labels))
+        return ()
+    if isinstance(masks, Files):
+        pairs, findings = pair_with_masks(images, masks, layout.root)
+    else:
+        pairs, findings = pair_with_planes(images, masks, place, layout.root)
+    layout.findings += findings
+    return pairs
+
+
+def _nothing_in(folder: Path, kind: str) -> Finding:
+    there = (folder / kind).is_dir()
+    return Finding(
+        severity="error",
+        what=f"{folder.name}/{kind} holds no {kind}.",
+        expected=f"PNG, JPEG, BMP or TIFF files, such as {EXAMPLE}.",
+        got="no such files." if there else "no such folder.",
+        hint=f"put the {kind} there; stems must be equal.",
+        files=(f"{folder.name}/{kind}",),
     )
 
 
 def _pictures_alone(layout: Layout, folder: Path) -> tuple[Image, ...]:
-    if not folder.is_dir():
+    if not folder.is_dir() or _is_refused(layout, folder):
         return ()
     inner = folder / "images"
     if inner.is_dir():
+        if _is_refused(layout, inner):
+            return ()
         outside, _, _ = list_pictures(folder)
         names = tuple(_relative(layout, path) for paths in outside.values() for path in paths)
         if names:
@@ -163,87 +170,65 @@ def _pictures_alone(layout: Layout, folder: Path) -> tuple[Image, ...]:
                 )
             )
     files = _single_files(layout, inner if inner.is_dir() else folder)
-    return tuple(Image(_relative(layout, path), path) for path in files.values())
+    return tuple(Image(_relative(layout, path), path) for path in files.by_stem.values())
 
 
-def _single_files(layout: Layout, folder: Path) -> dict[str, Path]:
-    """Return the picture of each stem; list stems with several files, and files of other kinds."""
+def _single_files(layout: Layout, folder: Path) -> Files:
+    """Return the picture of each stem; list what else there is, and what is refused."""
+    if _is_refused(layout, folder):
+        return Files({})
     pictures, strange, folders = list_pictures(folder)
-    doubled = [paths for paths in pictures.values() if len(paths) > 1]
-    if doubled:
-        names = [" and ".join(_relative(layout, path) for path in paths) for paths in doubled]
-        layout.findings.append(
+    layout.findings += note_doubled(pictures, folder, layout.root)
+    layout.findings += note_strange(strange, folder, layout.root)
+    layout.findings += note_folders(folders, folder, layout.root)
+    files = {stem: paths[0] for stem, paths in pictures.items()}
+    refused = frozenset(stem for stem, path in files.items() if _is_refused(layout, path))
+    kept = {stem: path for stem, path in files.items() if stem not in refused}
+    return Files(kept, refused)
+
+
+def _is_refused(layout: Layout, path: Path) -> bool:
+    """Return whether a file or folder is not looked at; note why."""
+    if has_odd_name(path):
+        reason = "names"
+    elif (path.is_symlink() or path.is_dir()) and leads_out(path, layout.root):
+        reason = "links"
+    else:
+        return False
+    name = _relative(layout, path)
+    if name not in layout.refused[reason]:
+        layout.refused[reason].append(name)
+    return True
+
+
+def _refusals(layout: Layout) -> list[Finding]:
+    findings = []
+    if odd := layout.refused["names"]:
+        findings.append(
             Finding(
                 severity="error",
-                what=f"{counted(len(doubled), 'stem')} in {_relative(layout, folder)} "
-                f"{'stands' if len(doubled) == 1 else 'stand'} for more than one file.",
-                expected="one file for each stem, because stems join images and masks.",
-                got=and_more(names) + ".",
-                hint="rename or remove one of them.",
-                files=tuple(_relative(layout, path) for paths in doubled for path in paths),
+                what=f"{counted(len(odd), 'name')} {'has' if len(odd) == 1 else 'have'} "
+                "control characters.",
+                expected="names of printable characters.",
+                got=and_more([ascii(name) for name in odd]) + ".",
+                hint="rename them.",
+                files=tuple(ascii(name)[1:-1] for name in odd),
             )
         )
-    if strange:
-        layout.findings.append(_strange_files(layout, folder, strange))
-    if folders:
-        names = [_relative(layout, path) + "/" for path in folders]
-        layout.findings.append(
+    if links := layout.refused["links"]:
+        one = len(links) == 1
+        findings.append(
             Finding(
-                severity="warning",
-                what=f"{counted(len(folders), 'folder')} inside {_relative(layout, folder)} "
-                "will not be read.",
-                got=and_more(names) + ".",
-                hint="move the pictures up if they are meant to be used.",
-                files=tuple(names),
+                severity="error",
+                what=f"{counted(len(links), 'link')} {'leads' if one else 'lead'} "
+                "out of the data folder.",
+                expected="files and folders that are inside, or links to such.",
+                got=and_more(links) + ".",
+                hint="copy what is meant to where the link is.",
+                files=tuple(links),
             )
         )
-    return {stem: paths[0] for stem, paths in pictures.items()}
-
-
-def _strange_files(layout: Layout, folder: Path, strange: list[Path]) -> Finding:
-    names = tuple(_relative(layout, path) for path in strange)
-    one = len(strange) == 1
-    return Finding(
-        severity="error",
-        what=f"{counted(len(strange), 'file')} in {_relative(layout, folder)} "
-        f"{'is not a picture' if one else 'are not pictures'} that can be read.",
-        expected=", ".join(sorted(SUFFIXES)) + " (upper case too).",
-        got=and_more(names) + ".",
-        hint="convert or remove " + ("it." if one else "them."),
-        files=names,
-    )
-
-
-def _note_partnerless(
-    layout: Layout,
-    files: Mapping[str, Path],
-    others: Mapping[str, Path],
-    *,
-    kind: str,
-    partner: str,
-) -> None:
-    """List the files whose stem none of the others has, with what may be meant."""
-    alone = [stem for stem in files if stem not in others]
-    if not alone:
-        return
-    free = [stem for stem in others if stem not in files]
-    shown = []
-    for stem in alone[:3]:
-        guess = nearest_stem(stem, free)
-        near = f" (is it {_relative(layout, others[guess])}?)" if guess else ""
-        shown.append(_relative(layout, files[stem]) + near)
-    names = tuple(_relative(layout, files[stem]) for stem in alone)
-    lacks = f"{'has' if len(alone) == 1 else 'have'} no {partner}"
-    layout.findings.append(
-        Finding(
-            severity="error",
-            what=f"{counted(len(alone), kind)} in {names[0].rpartition('/')[0]} {lacks}.",
-            expected=f"equal stems, such as {_EXAMPLE}.",
-            got=and_more([*shown, *names[3:]]) + ".",
-            hint=f"rename the {partner}s so that stems are equal, or remove what has none.",
-            files=names,
-        )
-    )
+    return findings
 
 
 def _no_folder(root: Path) -> Finding:
@@ -270,7 +255,7 @@ def _no_labeled(layout: Layout, labeled: Path) -> Finding:
     return Finding(
         severity="error",
         what=f"{layout.root} has no folder labeled/images.",
-        expected=f"images and masks with equal stems, such as {_EXAMPLE}.",
+        expected=f"images and masks with equal stems, such as {EXAMPLE}.",
         got=("folders " + and_more(there, shown=6) if there else "no folders at all") + ".",
         hint=hint,
         files=("labeled/images",),
@@ -279,7 +264,7 @@ def _no_labeled(layout: Layout, labeled: Path) -> Finding:
 
 def _note_unknown_folders(layout: Layout) -> None:
     for path in sorted(layout.root.iterdir()):
-        if not path.is_dir() or path.name in _KNOWN_FOLDERS:
+        if not path.is_dir() or path.name in _KNOWN_FOLDERS or has_odd_name(path):
             continue
         guess = "val" if path.name.lower().startswith("val") else near_miss(path.name, _SPLITS)
         if guess:

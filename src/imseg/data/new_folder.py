@@ -25,12 +25,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     folder = Path(folder).absolute()
     _refuse_if_taken(folder)
-    part = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    try:
+    with scratch_beside(folder) as part:
         yield part
         _refuse_if_taken(folder)
         try:
@@ -39,8 +34,40 @@ def new_folder(folder: Path) -> Iterator[Path]:
             part.rename(folder)
         except OSError as error:
             raise _not_writable(folder, error) from error
+
+
+@contextmanager
+def scratch_beside(folder: Path) -> Iterator[Path]:
+    """Yield a hidden, empty sibling of ``folder``, which is removed when the block ends.
+
+    Args:
+        folder: Need not exist. Missing parents are made, and removed again if they stay empty.
+
+    Raises:
+        ImsegError: If nothing can be written there.
+    """
+    folder = Path(folder).absolute()
+    part = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
+    made = [parent for parent in part.parents if not parent.exists()]
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        _remove_empty(made)
+        raise _not_writable(folder, error) from error
+    try:
+        yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _refuse_if_taken(folder: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.encoding import colorize
-from imseg.data.image_io import SUFFIXES, to_channels
+from imseg.data.image_io import SUFFIXES
+from imseg.data.paint import colorize, colorize_objects, covered
 from imseg.errors import ImsegError, and_more
-from imseg.types import INCONSISTENT, Bytes, Image, TargetSpec
+from imseg.types import Bytes, Image, Target, TargetSpec
 
 _OPACITY = 0.4
 _HATCH = np.array([255, 0, 255], dtype=np.uint8)
@@ -60,32 +61,60 @@ def list_images(place: Path) -> list[Image]:
     return found
 
 
-def draw_overlay(pixels: Bytes, target: Bytes, spec: TargetSpec) -> Bytes:
+def as_color(pixels: Bytes) -> Bytes:
+    """Return stored ``h w c`` pixels as ``h w 3``: of more than three channels the first three.
+
+    Two channels become red and green.
+    """
+    channels = pixels.shape[2]
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    if channels == 2:
+        return np.concatenate([pixels, np.zeros_like(pixels[..., :1])], axis=2)
+    return pixels[..., :3]
+
+
+def draw_overlay(pixels: Bytes, target: Target, spec: TargetSpec) -> Bytes:
     """Return a picture with its mask laid over it: tinted areas with solid outlines.
+
+    Maps of numbers hide the picture; void shows it.
 
     Args:
         pixels: ``h w c``.
-        target: ``h w`` in inside numbering. The first class of a binary target is left clear.
+        target: ``t h w`` in inside numbering. What is 0 in all planes is left clear.
         spec: Colors of the classes.
     """
-    base = to_channels(pixels, 3)
+    base = as_color(pixels)
     colors = colorize(target, spec)
+    shown = covered(target, spec)
+    if spec.kind == "regression":
+        return np.where(shown[..., None], colors, base)
     tinted = (base * (1 - _OPACITY) + colors * _OPACITY).astype(np.uint8)
-    covered = target != INCONSISTENT
-    drawn = np.where(covered[..., None], tinted, base)
-    return np.where((_outline(target) & covered)[..., None], colors, drawn)
+    drawn = np.where(shown[..., None], tinted, base)
+    return np.where((_outline(colors) & shown)[..., None], colors, drawn)
+
+
+def draw_objects(pixels: Bytes, labels: npt.NDArray[Any]) -> Bytes:
+    """Return a picture with the objects of an ``h w`` label image, each in a color of its own."""
+    base, colors = as_color(pixels), colorize_objects(labels)
+    shown = labels > 0
+    tinted = (base * (1 - _OPACITY) + colors * _OPACITY).astype(np.uint8)
+    drawn = np.where(shown[..., None], tinted, base)
+    numbers = np.stack([labels & 255, (labels >> 8) & 255, (labels >> 16) & 255], axis=2)
+    return np.where((_outline(numbers.astype(np.uint8)) & shown)[..., None], colors, drawn)
 
 
 def draw_inconsistency(pixels: Bytes, inconsistent: npt.NDArray[np.bool_]) -> Bytes:
     """Return a picture, dimmed, with inconsistent pixels in magenta."""
-    dimmed = (to_channels(pixels, 3) * 0.6).astype(np.uint8)
+    dimmed = (as_color(pixels) * 0.6).astype(np.uint8)
     return np.where(inconsistent[..., None], _HATCH, dimmed)
 
 
-def _outline(target: Bytes) -> npt.NDArray[np.bool_]:
-    """Return the pixels that touch another value above, below, left or right."""
-    edge = np.zeros(target.shape, dtype=bool)
-    vertical, horizontal = target[1:] != target[:-1], target[:, 1:] != target[:, :-1]
+def _outline(colors: Bytes) -> npt.NDArray[np.bool_]:
+    """Return the pixels of ``h w 3`` that touch another color above, below, left or right."""
+    edge = np.zeros(colors.shape[:2], dtype=bool)
+    vertical = (colors[1:] != colors[:-1]).any(axis=2)
+    horizontal = (colors[:, 1:] != colors[:, :-1]).any(axis=2)
     edge[1:] |= vertical
     edge[:-1] |= vertical
     edge[:, 1:] |= horizontal

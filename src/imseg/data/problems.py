@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from imseg.data.config import FILE_NAME
-from imseg.data.encoding import describe_values, unknown_values
 from imseg.data.facts import Facts, Survey
 from imseg.data.image_io import UnreadablePicture
-from imseg.data.layout import counted
+from imseg.data.listing import counted
+from imseg.data.mask_fit import find_misfits
 from imseg.errors import Finding, ImsegError, ImsegErrors, and_more
 from imseg.types import TargetSpec
 
@@ -16,17 +15,20 @@ MIN_SIDE = 16
 """Fewest pixels a picture may have on a side."""
 
 
-def find_problems(survey: Survey, spec: TargetSpec | None, *, labeled: int) -> list[Finding]:
+def find_problems(
+    survey: Survey, spec: TargetSpec | None, *, labeled: int, listed: bool = False
+) -> list[Finding]:
     """Return every error that shows in the facts.
 
     Args:
         survey: The facts about all readable pictures.
         spec: What mask values mean; None if that could not be found out.
         labeled: Labeled pairs, unreadable ones included.
+        listed: Whether the user listed the classes.
     """
     findings = [*_too_few(labeled), *_sizes_differ(survey), *_too_small(survey), *_leaks(survey)]
     if spec is not None:
-        findings += _unknown_values(survey, spec)
+        findings += find_misfits(survey, spec, listed=listed)
     return findings
 
 
@@ -98,15 +100,12 @@ def _too_few(labeled: int) -> list[Finding]:
 
 def _sizes_differ(survey: Survey) -> list[Finding]:
     wrong = [
-        (facts, facts.mask)
-        for split in survey.splits().values()
-        for facts in split
-        if facts.mask is not None and facts.mask.size != facts.size
+        (facts, mask) for facts in survey.every() for mask in facts.masks if mask.size != facts.size
     ]
     if not wrong:
         return []
     facts, mask = wrong[0]
-    got = f"{mask.name} is {_size(mask.size)}, {facts.name} is {_size(facts.size)}"
+    got = f"{mask.name} is {size_in_words(mask.size)}, {facts.name} is {size_in_words(facts.size)}"
     one = len(wrong) == 1
     turned = all(mask.size == facts.size[::-1] for facts, mask in wrong)
     return [
@@ -124,9 +123,7 @@ def _sizes_differ(survey: Survey) -> list[Finding]:
 
 
 def _too_small(survey: Survey) -> list[Finding]:
-    small = [
-        facts for split in survey.splits().values() for facts in split if min(facts.size) < MIN_SIDE
-    ]
+    small = [facts for facts in survey.every() if min(facts.size) < MIN_SIDE]
     if not small:
         return []
     return [
@@ -134,7 +131,7 @@ def _too_small(survey: Survey) -> list[Finding]:
             severity="error",
             what=f"{counted(len(small), 'image')} {'is' if len(small) == 1 else 'are'} too small.",
             expected=f"at least {MIN_SIDE} pixels on each side.",
-            got=and_more([f"{facts.name} is {_size(facts.size)}" for facts in small]) + ".",
+            got=and_more([f"{facts.name} is {size_in_words(facts.size)}" for facts in small]) + ".",
             hint="remove them, or use larger pictures.",
             files=tuple(facts.name for facts in small),
         )
@@ -171,34 +168,6 @@ def _leaks(survey: Survey) -> list[Finding]:
     return findings
 
 
-def _unknown_values(survey: Survey, spec: TargetSpec) -> list[Finding]:
-    """Return an error for each of val and test whose masks hold values that no labeled mask has."""
-    findings = []
-    for name, split in (("val", survey.val), ("test", survey.test)):
-        masks = [facts.mask for facts in split if facts.mask is not None]
-        strange = [(mask, unknown_values(mask.counts, spec)) for mask in masks]
-        strange = [(mask, values) for mask, values in strange if values]
-        if not strange:
-            continue
-        shown = [
-            f"{mask.name} has {and_more([str(value) for value in values], shown=5)}"
-            for mask, values in strange
-        ]
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(strange), 'mask')} in {name} "
-                f"{'holds' if len(strange) == 1 else 'hold'} values that no labeled mask has.",
-                expected=describe_values(spec),
-                got=and_more(shown) + ".",
-                hint=f"list the values under [classes] in {FILE_NAME}, set void there, "
-                "or label an image that has them.",
-                files=tuple(mask.name for mask, _ in strange),
-            )
-        )
-    return findings
-
-
-def _size(size: tuple[int, int]) -> str:
+def size_in_words(size: tuple[int, int]) -> str:
     """Return height and width in words."""
     return f"{size[0]}x{size[1]}"

@@ -6,12 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
-from imseg.types import INCONSISTENT, VOID, Bytes, Kind
-
 _SHARE = 5
-_BINS = 4
 
 
 def held_out(count: int) -> int:
@@ -28,7 +23,7 @@ def split_validation(labels: Sequence[frozenset[int]], *, seed: int) -> tuple[li
     seed alone, and is the same on every machine.
 
     Args:
-        labels: What is to be seen on each image; see ``strata``.
+        labels: What is to be seen on each image; see ``Task.strata``.
         seed: Which of the equally good splits to take.
 
     Raises:
@@ -70,28 +65,6 @@ def split_validation(labels: Sequence[frozenset[int]], *, seed: int) -> tuple[li
         if index in waiting:
             place(index, None)
     return sorted(sides[0]), sorted(sides[1])
-
-
-def strata(targets: Bytes, kind: Kind) -> list[frozenset[int]]:
-    """Return labels of images to split them evenly by.
-
-    Multiclass: the classes on the image. Binary: the quarter of the images that it belongs to by
-    its share of foreground; none if it has no foreground.
-
-    Args:
-        targets: ``n t h w`` targets in the numbering inside.
-        kind: What a pixel is.
-    """
-    if kind == "multiclass":
-        present = (np.unique(target).tolist() for target in targets)
-        return [frozenset(values) - {INCONSISTENT, VOID} for values in present]
-    areas = np.array([np.count_nonzero(target == 1) for target in targets], np.int64)
-    marked = np.flatnonzero(areas)
-    ranks = marked[np.argsort(areas[marked], kind="stable")]
-    bins = {int(index): rank * _BINS // len(ranks) for rank, index in enumerate(ranks)}
-    return [
-        frozenset({bins[index]}) if index in bins else frozenset() for index in range(len(areas))
-    ]
 
 
 def _shuffle_key(seed: int, index: int) -> bytes:

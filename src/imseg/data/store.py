@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.encoding import UnknownMaskValues, encode
-from imseg.data.facts import Progress, map_in_threads
-from imseg.data.image_io import read_image, read_mask, resize_image, resize_mask, to_channels
+from imseg.data.facts import Progress
+from imseg.data.fingerprints import still_holds
+from imseg.data.image_io import resize_image
+from imseg.data.load import load_pixels
+from imseg.data.store_arrays import sweep, writing_into
+from imseg.data.store_build import Making, build
+from imseg.data.store_index import ArrayIndex, array_path, read_index
+from imseg.data.targets import load_target
 from imseg.errors import ImsegError
-from imseg.types import Bytes, Image, LabeledImage, TargetSpec
+from imseg.types import Image, LabeledImage, Reading, TargetSpec
 
-_HASHED_AT_ONCE = 1 << 26
-_OnDisk = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
+_DECODING = 1
+"""Raised when equal files become other bytes than before, so that old stores are made again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """Where the arrays of a split lie."""
 
     images: Path
     """A ``.npy`` file, ``n h w c`` unsigned bytes."""
     targets: Path | None
-    """A ``.npy`` file, ``n t h w`` unsigned bytes, numbered as inside, t = 1; None: no masks."""
+    """A ``.npy`` file, ``n t h w``, numbered as inside, of the spec's type; None: no masks."""
+    index: Path
+    """A ``.json`` file: what each picture was made of, and its checksum."""
     digest: str
-    """SHA-256 over the shapes and bytes of both arrays."""
+    """SHA-256 over the shapes and bytes of the arrays, wherever they come from."""
     names: tuple[str, ...]
     """The name of each picture."""
+    decoded: int
+    """Pictures that were read from their files just now, wholly or in part."""
+    reused: int
+    """Pictures that were in a store already."""
 
 
 def store_split(
@@ -41,137 +51,135 @@ def store_split(
     name: str,
     *,
     spec: TargetSpec,
-    channels: int,
+    reading: Reading,
     size: tuple[int, int],
     workers: int,
+    reuse: Path | Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Stored:
     """Decode, resize and encode pictures into ``<name>-images.npy`` and ``<name>-targets.npy``.
 
-    The files appear whole or not at all. An empty split has both.
+    What an earlier call stored is compared with its checksums and kept; only what is new, changed
+    or damaged is decoded. A picture is known again if its files have the same places, sizes and
+    times, or else if they hold the same bytes. The files appear whole or not at all, the index
+    ``<name>.json`` last. An empty split has all three.
 
     Args:
         entries: All with masks, or all without.
         folder: An existing folder, or one to be made.
         name: Begins the names of the files.
         spec: What mask values mean.
-        channels: 1 or 3 for every picture.
+        reading: How picture files become bytes.
         size: Height and width in pixels for every picture.
         workers: Threads to decode with.
+        reuse: Folders of other stores, from whose splits known pictures are taken.
         progress: Called with (done, total) after each picture.
 
     Raises:
-        ImsegError: If a file cannot be read or a mask holds unknown values.
+        ImsegError: If a file cannot be read, a mask holds unknown values, or the folder cannot be
+            written to.
         ValueError: If some entries have masks and some do not.
     """
-    labeled = sum(isinstance(entry, LabeledImage) for entry in entries)
-    if labeled not in (0, len(entries)):
+    labeled = [entry for entry in entries if isinstance(entry, LabeledImage)]
+    if len(labeled) not in (0, len(entries)):
         raise ValueError("a split has masks for all of its pictures or for none")
-    with_targets = labeled == len(entries)
-    _make_folder(folder)
-    suffix = f".{uuid.uuid4().hex}.tmp"
-    images_path, targets_path = folder / f"{name}-images.npy", folder / f"{name}-targets.npy"
-    finals = [images_path, targets_path] if with_targets else [images_path]
-    temporary = [path.with_name(f".{path.name}{suffix}") for path in finals]
-    try:
-        images = _new_array(temporary[0], (len(entries), *size, channels))
-        targets = _new_array(temporary[1], (len(entries), 1, *size)) if with_targets else None
-
-        def store(index: int) -> None:
-            entry = entries[index]
-            image = entry.image if isinstance(entry, LabeledImage) else entry
-            images[index] = resize_image(load_pixels(image, channels), size)
-            if targets is not None and isinstance(entry, LabeledImage):
-                targets[index, 0] = load_target(entry, spec, size)
-
-        for _ in map_in_threads(store, range(len(entries)), workers=workers, progress=progress):
-            pass
-        digest = _write_out([images] if targets is None else [images, targets])
-        for source, final in zip(temporary, finals, strict=True):
-            source.replace(final)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    finally:
-        for path in temporary:
-            path.unlink(missing_ok=True)
+    images = [entry.image if isinstance(entry, LabeledImage) else entry for entry in entries]
+    makings = {"images": _making_of_images(images, reading, size)}
+    if len(labeled) == len(entries):
+        makings["targets"] = _making_of_targets(labeled, spec, size)
+    place = folder / f"{name}.json"
+    with writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (place, *(array_path(place, held) for held in makings)):
+            sweep(path)
+    built = build(
+        place,
+        [entry.name for entry in entries],
+        makings,
+        reuse=[reuse] if isinstance(reuse, Path) else reuse,
+        workers=workers,
+        progress=progress,
+    )
     return Stored(
-        images=images_path,
-        targets=targets_path if with_targets else None,
-        digest=digest,
-        names=tuple(entry.name for entry in entries),
+        images=array_path(place, "images"),
+        targets=array_path(place, "targets") if "targets" in makings else None,
+        index=place,
+        digest=built.index.digest,
+        names=built.index.names,
+        decoded=built.decoded,
+        reused=len(entries) - built.decoded,
     )
 
 
-def open_array(path: Path) -> Bytes:
-    """Return a stored array, read-only; its parts are read from disk when they are looked at."""
-    array: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
+    """Return the names of pictures whose files, or mask files, are not what they were when stored.
 
-
-def load_pixels(image: Image, channels: int) -> Bytes:
-    """Return the pixels of a picture, ``h w c``, with that many channels.
-
-    Raises:
-        ImsegError: If the file cannot be read.
-    """
-    if isinstance(image.pixels, Path):
-        return read_image(image.pixels, channels)
-    pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[..., None]
-    return to_channels(pixels, channels)
-
-
-def load_target(pair: LabeledImage, spec: TargetSpec, size: tuple[int, int] | None = None) -> Bytes:
-    """Return the mask of a picture, ``h w``, in the numbering inside.
+    Files are only looked up, not read, unless their size or times differ. Arrays do not change.
 
     Args:
-        pair: A picture and its mask.
-        spec: What mask values mean.
-        size: Height and width to resize to; None keeps the mask's own.
+        stored: A split, or its index.
 
     Raises:
-        ImsegError: If the file cannot be read or holds unknown values.
+        ImsegError: If the index is gone or cannot be understood.
     """
-    mask: npt.NDArray[np.generic]
-    mask = read_mask(pair.mask) if isinstance(pair.mask, Path) else pair.mask
-    try:
-        return encode(resize_mask(mask, size) if size is not None else mask, spec)
-    except UnknownMaskValues as error:
-        name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
+    place = stored if isinstance(stored, Path) else stored.index
+    store = read_index(place)
+    if store is None:
         raise ImsegError(
-            f"{name} holds unknown values.",
-            expected=error.expected,
-            got=error.got,
-            hint=error.hint,
-        ) from error
+            f"{place} is not the index of stored images.",
+            expected="the file that was written beside the arrays.",
+            hint="repeat the command; what is missing is stored again.",
+        )
+    held = (zip(store.names, array.rows, strict=True) for array in store.arrays.values())
+    changed = {name for rows in held for name, row in rows if not still_holds(row.source)}
+    return tuple(name for name in store.names if name in changed)
 
 
-def _new_array(path: Path, shape: tuple[int, ...]) -> _OnDisk:
-    array: _OnDisk = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """Return a stored array, read-only; its parts are read from disk when they are looked at."""
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
-def _write_out(arrays: Sequence[_OnDisk]) -> str:
-    """Bring arrays to the disk and return their digest."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        array.flush()
-        digest.update(repr(array.shape).encode())
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, _HASHED_AT_ONCE):
-            digest.update(flat[start : start + _HASHED_AT_ONCE].data)
-    return digest.hexdigest()
+def gather(
+    array: npt.NDArray[Any], rows: npt.NDArray[np.integer[Any]], out: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
+    """Return rows of a stored array as an array in memory, in the order asked for.
+
+    Args:
+        array: ``n ...``, such as ``open_array`` returns.
+        rows: Numbers of rows, 0..n - 1.
+        out: Where to put them; of their shape and type.
+
+    Raises:
+        IndexError: If there is no such row.
+    """
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(array):
+        raise IndexError(f"rows {rows.min()}..{rows.max()} of {len(array)}")
+    # "clip" only because "raise" would fill a copy of ``out`` first; nothing is left to clip.
+    return np.take(array, rows, axis=0, out=out, mode="clip")
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> ImsegError:
-    return ImsegError(
-        f"{folder} cannot be written to.",
-        got=str(error.strerror or error) + ".",
-        hint="check the folder's permissions and the free space on its disk.",
+def _making_of_images(images: Sequence[Image], reading: Reading, size: tuple[int, int]) -> Making:
+    return Making(
+        sources=[image.pixels for image in images],
+        load=lambda number: resize_image(load_pixels(images[number], reading), size),
+        like=_like({"reading": reading.as_dict()}, np.dtype(np.uint8), (*size, reading.channels)),
     )
+
+
+def _making_of_targets(
+    pairs: Sequence[LabeledImage], spec: TargetSpec, size: tuple[int, int]
+) -> Making:
+    return Making(
+        sources=[pair.mask for pair in pairs],
+        load=lambda number: load_target(pairs[number], spec, size),
+        like=_like({"spec": spec.as_dict()}, spec.dtype, (spec.planes, *size)),
+    )
+
+
+def _like(
+    made_with: Mapping[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> ArrayIndex:
+    plain = {"decoding": _DECODING, **made_with}
+    return ArrayIndex(made_with=plain, dtype=dtype, row_shape=row_shape, rows=())

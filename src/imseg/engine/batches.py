@@ -1,4 +1,4 @@
-"""Batches of stored images: gathered from memory maps, blocked on the device, in seeded order."""
+"""Batches of stored images: gathered, disturbed and blocked on the device, in seeded order."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from imseg.data.store import open_array
+from imseg.data.store import gather, open_array
+from imseg.engine import seeds
 from imseg.engine.device import Numerics
-from imseg.engine.job import Part, Recipe
+from imseg.engine.job import Copies, Part, Recipe
+from imseg.ops.disturb import disturb
 from imseg.ops.inconsistency import block_input, block_output
+from imseg.tasks import Planes
 from imseg.types import Bytes
+
+PLAIN = -1
+"""Stands for the image as it is where copies are numbered from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +29,58 @@ class Batch:
 
     images: Float[Tensor, "b c h w"]
     """0..1."""
-    targets: UInt8[Tensor, "b t h w"]
+    targets: Planes
     """Inside numbering."""
     weight: Float[Tensor, "b 1 h w"] | None
     """0 where the loss ignores a pixel; None if nothing is ignored."""
 
 
 class Source:
-    """Training images of several parts under one running number.
+    """Training samples of several parts under one running number.
 
     Args:
-        parts: Where images and targets lie.
+        parts: Where images and targets lie, and how they are disturbed.
         numerics: Device and memory format of the batches.
+        seed: Seed of disturbances that are new at every look.
+        paper: Disturb as the reference does where it differs from us.
     """
 
-    def __init__(self, parts: tuple[Part, ...], numerics: Numerics) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], numerics: Numerics, *, seed: int = 0, paper: bool = False
+    ) -> None:
         self._numerics = numerics
         self._parts = parts
+        self._paper = paper
+        self._seed = seed
         self._images = [open_array(part.images) for part in parts]
         self._targets = [open_array(part.targets) for part in parts]
         self._masks = [
             None if part.inconsistent is None else open_array(part.inconsistent) for part in parts
         ]
-        places = [(p, i) for p, part in enumerate(parts) for i in part.indices]
-        self._places = torch.tensor(places, dtype=torch.long).reshape(-1, 2)
+        places = [
+            (number, row, copy)
+            for number, part in enumerate(parts)
+            for copy in _copy_numbers(part.copies)
+            for row in part.indices
+        ]
+        self._places = torch.tensor(places, dtype=torch.long).reshape(-1, 3)
+        self._looks = torch.zeros(len(places), dtype=torch.long)
         self._ignores = any(part.ignores for part in parts)
 
     def __len__(self) -> int:
         return int(self._places.shape[0])
 
     def take(self, numbers: Tensor) -> Batch:
-        """Return the images with these running numbers, grouped by part."""
+        """Return the samples with these running numbers, grouped by part.
+
+        What a sample looks like depends on how often it was taken before, never on its neighbors.
+        """
         places = self._places[numbers]
-        pieces = [
-            self._take_from(p, places[places[:, 0] == p, 1].numpy())
-            for p in places[:, 0].unique().tolist()
-        ]
+        pieces = []
+        for number in places[:, 0].unique().tolist():
+            chosen = places[:, 0] == number
+            pieces.append(self._take_from(number, places[chosen], self._looks[numbers[chosen]]))
+        self._looks[numbers] += 1
         weights = [piece.weight for piece in pieces if piece.weight is not None]
         return Batch(
             images=torch.cat([piece.images for piece in pieces]),
@@ -66,27 +88,90 @@ class Source:
             weight=torch.cat(weights) if weights else None,
         )
 
-    def _take_from(self, number: int, rows: np.ndarray) -> Batch:
-        part, mask = self._parts[number], self._masks[number]
-        images = to_device(self._images[number][rows], self._numerics)
-        targets = torch.from_numpy(self._targets[number][rows]).to(self._numerics.device)
-        weight = torch.ones_like(targets[:, :1], dtype=torch.float32) if self._ignores else None
+    def _take_from(self, number: int, places: Tensor, looks: Tensor) -> Batch:
+        part, mask, device = self._parts[number], self._masks[number], self._numerics.device
+        rows = places[:, 1].numpy()
+        stored = torch.from_numpy(gather(self._images[number], rows)).to(device)
+        pixels = stored.permute(0, 3, 1, 2)
+        targets = torch.from_numpy(gather(self._targets[number], rows)).to(device)
+        inconsistent = None
         if mask is not None:
-            inconsistent = torch.from_numpy(mask[rows]).to(self._numerics.device).bool()
+            inconsistent = torch.from_numpy(gather(mask, rows)).to(device).bool()
             if part.blocks_input:
-                images = block_input(images, inconsistent)
+                pixels = block_input(pixels, inconsistent)
             if part.blocks_output:
                 targets = block_output(targets, inconsistent)
-            if weight is not None and part.ignores:
+        if part.copies is not None:
+            names = self._seeds(part.copies, number, places, looks)
+            pixels, targets, inconsistent = self._disturbed(
+                part, names, pixels, targets, inconsistent
+            )
+        weight = None
+        if self._ignores:
+            weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
+            if inconsistent is not None and part.ignores:
                 weight = weight.masked_fill(inconsistent, 0.0)
-        return Batch(images=images, targets=targets, weight=weight)
+        return Batch(images=as_input(pixels, self._numerics), targets=targets, weight=weight)
+
+    def _seeds(
+        self, copies: Copies, number: int, places: Tensor, looks: Tensor
+    ) -> list[int | None]:
+        """Return a seed for each sample; None for an image as it is."""
+        if copies.online:
+            pairs = zip(places[:, 1].tolist(), looks.tolist(), strict=True)
+            return [seeds.derive(self._seed, "look", number, row, look) for row, look in pairs]
+        return [
+            None if copy == PLAIN else seeds.derive(copies.seed, "copy", row, copy)
+            for row, copy in places[:, 1:].tolist()
+        ]
+
+    def _disturbed(
+        self,
+        part: Part,
+        names: list[int | None],
+        pixels: UInt8[Tensor, "b c h w"],
+        targets: Planes,
+        inconsistent: Bool[Tensor, "b 1 h w"] | None,
+    ) -> tuple[UInt8[Tensor, "b c h w"], Planes, Bool[Tensor, "b 1 h w"] | None]:
+        """Return the samples with those disturbed that have a seed."""
+        chosen = [place for place, name in enumerate(names) if name is not None]
+        if part.copies is None or not chosen:
+            return pixels, targets, inconsistent
+        disturbed = disturb(
+            pixels[chosen],
+            targets[chosen],
+            None if inconsistent is None else inconsistent[chosen],
+            seeds=[name for name in names if name is not None],
+            strength=part.copies.strength,
+            rotate=part.copies.rotate,
+            paper=self._paper,
+            black=part.blocks_input and not self._paper,
+        )
+        if len(chosen) == len(names):
+            return disturbed
+        pixels, targets = pixels.clone(), targets.clone()
+        pixels[chosen], targets[chosen] = disturbed[0], disturbed[1]
+        if inconsistent is not None and disturbed[2] is not None:
+            inconsistent = inconsistent.clone()
+            inconsistent[chosen] = disturbed[2]
+        return pixels, targets, inconsistent
 
 
 def to_device(pixels: Bytes, numerics: Numerics) -> Float[Tensor, "b c h w"]:
     """Return ``n h w c`` unsigned bytes as images with values 0..1 on the device."""
-    bytes_there = torch.from_numpy(np.array(pixels)).to(numerics.device)
-    images = bytes_there.permute(0, 3, 1, 2).float().div_(255)
-    return images.contiguous(memory_format=numerics.memory_format)
+    there = torch.from_numpy(np.array(pixels)).to(numerics.device)
+    return as_input(there.permute(0, 3, 1, 2), numerics)
+
+
+def as_input(pixels: UInt8[Tensor, "b c h w"], numerics: Numerics) -> Float[Tensor, "b c h w"]:
+    """Return bytes as images with values 0..1 in the memory format of the network."""
+    return pixels.float().div_(255).contiguous(memory_format=numerics.memory_format)
+
+
+def _copy_numbers(copies: Copies | None) -> list[int]:
+    if copies is None or copies.online:
+        return [PLAIN]
+    return [PLAIN] * copies.plain + list(range(copies.count))
 
 
 def epochs(

@@ -31,19 +31,19 @@ def interval_of_mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int
 
 
 def intervals_of(
-    matrices: npt.NDArray[np.int64],
+    tallies: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
-    scores: Callable[[npt.NDArray[np.int64]], Mapping[str, float]],
+    scores: Callable[[npt.NDArray[np.float64]], Mapping[str, float]],
 ) -> dict[str, Interval]:
-    """Return the 95 % percentile intervals of scores of the summed confusion matrix.
+    """Return the 95 % percentile intervals of scores of summed tallies.
 
     Args:
-        matrices: One confusion matrix an image, ``n k k``.
+        tallies: One an image, ``n ...``: whatever adds up over images.
         counts: From ``resample_counts``.
-        scores: From one confusion matrix to named numbers, the same names every time.
+        scores: From one sum to named numbers, the same names every time.
     """
-    sums = np.tensordot(counts, matrices, axes=1)
-    found = [scores(matrix) for matrix in sums]
+    sums = np.tensordot(counts, tallies, axes=1)
+    found = [scores(each) for each in sums]
     return {name: _middle(np.array([each[name] for each in found])) for name in found[0]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from imseg.data.store import load_target
+from imseg.data.image_io import resize_mask
+from imseg.data.targets import load_target, load_values
 from imseg.engine.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.engine.device import Numerics
-from imseg.engine.segment import segment
+from imseg.engine.segment import Segmented, segment
 from imseg.tasks import Task
-from imseg.types import LabeledImage
-
-WITH_INTERVAL = ("iou", "miou", "dice", "accuracy")
+from imseg.tasks.objects import compare_objects, find_objects, object_scores, tells_apart
+from imseg.types import LabeledImage, Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,9 @@ class Evaluation:
     """How good predictions are on a set of images."""
 
     task: str
-    """Binary or multiclass."""
+    """The kind of target."""
+    metric: str
+    """The score by which networks are ranked."""
     names: tuple[str, ...]
     """The images."""
     each: dict[str, tuple[float, ...]]
@@ -33,7 +36,7 @@ class Evaluation:
     per_image: dict[str, float]
     """Means over images, as the paper reports them."""
     dataset: dict[str, Any]
-    """Scores of one confusion matrix over all pixels, as the field reports them."""
+    """Scores over all pixels together, as the field reports them."""
     ci95: dict[str, dict[str, tuple[float, float]]]
     """Bootstrap intervals over images for both."""
 
@@ -41,6 +44,7 @@ class Evaluation:
         """Return plain values for JSON."""
         return {
             "task": self.task,
+            "metric": self.metric,
             "images": len(self.names),
             "per_image": self.per_image,
             "dataset": self.dataset,
@@ -53,7 +57,7 @@ def evaluate(
     networks: Sequence[nn.Module],
     *,
     task: Task,
-    channels: int,
+    reading: Reading,
     size: tuple[int, int],
     numerics: Numerics,
     progress: Callable[[int, int], None] | None = None,
@@ -64,7 +68,7 @@ def evaluate(
         pairs: Pictures with masks.
         networks: Their mean probability is the prediction.
         task: What a pixel is.
-        channels: Image channels the networks were trained on.
+        reading: How pictures were read for training.
         size: Height and width at which they work.
         numerics: How they are computed.
         progress: Told about finished and all images.
@@ -75,37 +79,69 @@ def evaluate(
     if not pairs:
         raise ValueError("there is nothing to evaluate")
     each: dict[str, list[float]] = {}
-    matrices = []
+    tallies: list[np.ndarray] = []
     images = [pair.image for pair in pairs]
-    found = segment(images, networks, task=task, channels=channels, size=size, numerics=numerics)
+    found = segment(images, networks, task=task, reading=reading, size=size, numerics=numerics)
     for number, (pair, segmented) in enumerate(zip(pairs, found, strict=True), 1):
         truth = load_target(pair, task.spec, size if task.paper else None)
-        target = torch.from_numpy(np.ascontiguousarray(truth))[None, None]
-        predicted = segmented.predict(task, (truth.shape[0], truth.shape[1]))
-        for name, value in task.image_scores(predicted, target).items():
-            each.setdefault(name, []).append(value.item())
-        matrices.append(task.confusion(predicted, target).numpy())
+        target = torch.from_numpy(np.ascontiguousarray(truth))[None]
+        own = (truth.shape[1], truth.shape[2])
+        predicted = segmented.predict(task, own)
+        scores = {k: v.item() for k, v in task.image_scores(predicted, target).items()}
+        tally = task.tally(predicted, target).numpy().astype(np.float64).reshape(-1)
+        if tells_apart(task.spec):
+            matched = _match(task, segmented, pair, own)
+            scores |= object_scores(matched)
+            scores["object_count_error"] = abs(matched[1] - matched[2])
+            tally = np.concatenate([tally, matched])
+        for name, value in scores.items():
+            each.setdefault(name, []).append(value)
+        tallies.append(tally)
         if progress is not None:
             progress(number, len(pairs))
-    return _summarize(task, [pair.name for pair in pairs], each, np.stack(matrices))
+    shape = task.tally(predicted, target).shape
+    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), tuple(shape))
+
+
+def _match(
+    task: Task, segmented: Segmented, pair: LabeledImage, size: tuple[int, int]
+) -> tuple[float, float, float]:
+    """Return how many objects are right, too many and missing."""
+    truth = load_values(pair, task.spec)
+    if truth.shape != size:
+        truth = resize_mask(truth, size)
+    matches = compare_objects(
+        find_objects(task, segmented.at_size(size)), truth, void=task.spec.void
+    )
+    return float(matches.tp), float(matches.fp), float(matches.fn)
 
 
 def _summarize(
-    task: Task, names: list[str], each: dict[str, list[float]], matrices: np.ndarray
+    task: Task,
+    names: list[str],
+    each: dict[str, list[float]],
+    tallies: np.ndarray,
+    shape: tuple[int, ...],
 ) -> Evaluation:
     counts = resample_counts(len(names))
-    dataset = task.dataset_scores(torch.from_numpy(matrices.sum(axis=0)))
+    pixels = math.prod(shape)
 
-    present = [name for name in WITH_INTERVAL if dataset.get(name) is not None]
+    def scores_of(total: np.ndarray) -> dict[str, Any]:
+        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(shape))
+        return scores | (object_scores(total[pixels:]) if tells_apart(task.spec) else {})
 
-    def scores(matrix: np.ndarray) -> dict[str, float]:
-        found = task.dataset_scores(torch.from_numpy(matrix))
+    dataset = scores_of(tallies.sum(axis=0))
+    present = [name for name, value in dataset.items() if isinstance(value, float)]
+
+    def numbers_of(total: np.ndarray) -> dict[str, float]:
+        found = scores_of(total)
         return {
             name: float("nan") if found[name] is None else float(found[name]) for name in present
         }
 
     return Evaluation(
         task=task.spec.kind,
+        metric=task.metric.key,
         names=tuple(names),
         each={name: tuple(values) for name, values in each.items()},
         per_image={name: float(np.mean(values)) for name, values in each.items()},
@@ -114,6 +150,6 @@ def _summarize(
             "per_image": {
                 name: interval_of_mean(np.array(values), counts) for name, values in each.items()
             },
-            "dataset": intervals_of(matrices, counts, scores),
+            "dataset": intervals_of(tallies, counts, numbers_of),
         },
     )

@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from imseg.engine.device import Numerics
+from imseg.ops.photometric import Strength
+from imseg.types import POSITION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +80,39 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """Disturbed copies of a part's images, made when they are needed and never stored."""
+
+    count: int
+    """Copies of each image; 0: each image is disturbed anew whenever it is looked at."""
+    strength: Strength
+    """How far an image may be pushed."""
+    rotate: bool
+    """Whether images are also turned and flipped upside down, not only left to right."""
+    seed: int
+    """Equal seeds, equal copies; not used where images are disturbed anew."""
+    plain: bool = True
+    """Whether the images as they are belong to the samples too."""
+
+    @property
+    def online(self) -> bool:
+        """Whether each look at an image disturbs it anew."""
+        return self.count == 0
+
+    @property
+    def samples(self) -> int:
+        """Samples that an image gives in an epoch."""
+        return 1 if self.online else self.count + self.plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Some images and their targets: the labeled ones, or the pseudo-labeled ones."""
 
     images: Path
     """``n h w c`` unsigned bytes (.npy)."""
     targets: Path
-    """``n t h w`` unsigned bytes (.npy)."""
+    """``n t h w`` bytes or floats (.npy)."""
     digest: str
     """Hash of the content of both, and of ``inconsistent``."""
     indices: tuple[int, ...]
@@ -97,6 +125,13 @@ class Part:
     """Whether inconsistent pixels are 0 in the target."""
     ignores: bool = False
     """Whether inconsistent pixels have no weight in the loss."""
+    copies: Copies | None = None
+    """Disturbed copies of the images; None: the images as they are."""
+
+    @property
+    def samples(self) -> int:
+        """Training samples in an epoch: images and their copies."""
+        return len(self.indices) * (1 if self.copies is None else self.copies.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +159,8 @@ class Job:
 
     @property
     def images(self) -> int:
-        """Training images in all."""
-        return sum(len(part.indices) for part in self.parts)
+        """Training samples in all: images and their copies."""
+        return sum(part.samples for part in self.parts)
 
     @property
     def steps(self) -> int:
@@ -139,12 +174,14 @@ class Job:
             plain = asdict(part)
             for place in ("images", "targets", "inconsistent"):
                 del plain[place]
+            if plain["copies"] is None:
+                del plain["copies"]  # as before there were any: earlier networks stay valid
             return plain
 
         decisive = {
             "parts": [without_places(part) for part in self.parts],
             "validation": without_places(self.validation),
-            "target": {k: v for k, v in self.target.items() if k not in ("names", "colors")},
+            "target": _decisive_target(self.target),
             "network": asdict(self.network),
             "recipe": {
                 "steps": self.steps,
@@ -217,3 +254,14 @@ class Trained:
     def from_json(cls, text: str | bytes) -> Trained:
         """Return what ``as_json`` wrote."""
         return TypeAdapter(Trained).validate_json(text)
+
+
+def _decisive_target(target: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a target decides how a network is trained: not what classes are called."""
+    told = ("names", "colors", "unit", "pixel_size", "stored", "indexed")
+    kept = {name: value for name, value in target.items() if name not in told}
+    if kept.get("coding") == "values":
+        del kept["coding"]  # as before there were others: earlier networks stay valid
+    if kept["kind"] == "multilabel":
+        kept["planes"] = [name == POSITION for name in target["names"]]
+    return kept

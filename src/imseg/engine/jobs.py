@@ -9,6 +9,7 @@ from imseg.engine.executors import Executor
 from imseg.engine.job import Job, Trained
 from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.engine.runs import write_whole
+from imseg.tasks import Metric
 
 RETRIED = (
     "the loss stopped being a number; trained again with another seed and half the learning rate"
@@ -19,6 +20,7 @@ def run_jobs(
     jobs: Sequence[Job],
     executor: Executor,
     *,
+    metric: Metric,
     elsewhere: Mapping[str, Path],
     progress: Progress,
 ) -> tuple[list[Trained], list[str]]:
@@ -27,6 +29,7 @@ def run_jobs(
     Args:
         jobs: What to train.
         executor: Who trains it.
+        metric: How its score is told.
         elsewhere: Weights of finished networks by the digest of their job, to be taken over.
         progress: Told how it goes on.
     """
@@ -39,7 +42,7 @@ def run_jobs(
             waiting.append(job)
         else:
             trained[job.name] = earlier
-            announce(earlier, progress, reused=True)
+            announce(earlier, progress, metric=metric, reused=True)
 
     def stepped(job: Job, steps: int, loss: float) -> None:
         progress(Stepped(network=job.name, steps=steps, loss=loss))
@@ -52,20 +55,20 @@ def run_jobs(
         trained[job.name] = network
         if network.retried:
             progress(Note(text=f"{job.name}: {RETRIED}", warning=True))
-        announce(network, progress)
+        announce(network, progress, metric=metric)
 
     if waiting:
         executor.run(waiting, stepped=stepped, done=done)
     return [trained[job.name] for job in jobs if job.name in trained], failures
 
 
-def announce(network: Trained, progress: Progress, *, reused: bool = False) -> None:
+def announce(network: Trained, progress: Progress, *, metric: Metric, reused: bool = False) -> None:
     """Tell that a network is finished."""
     progress(
         NetworkFinished(
             network=network.name,
             steps=network.steps,
-            scores=network.scores,
+            score=metric.text(network.scores),
             seconds=0.0 if reused else network.seconds,
             reused=reused,
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from imseg.engine.batches import to_device
 from imseg.engine.device import Numerics
-from imseg.tasks import Task
+from imseg.tasks import Task, Votes
 from imseg.types import Bytes
 
 BATCH = 32
@@ -46,12 +46,10 @@ def predict_mean(
         return total / len(networks)
 
 
-def vote(
-    teachers: Sequence[nn.Module], images: Bytes, task: Task, numerics: Numerics
-) -> UInt8[Tensor, "v b 1 h w"]:
-    """Return the teachers' discrete predictions for one batch of images, on the device."""
+def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, numerics: Numerics) -> Votes:
+    """Return the teachers' ballots for one batch of images, on the device."""
     with torch.inference_mode(), numerics.applied():
         there = to_device(images, numerics)
         return torch.stack(
-            [task.discretize(task.probabilities(teacher(there))) for teacher in teachers]
+            [task.ballot(task.probabilities(teacher(there))) for teacher in teachers]
         )

@@ -51,8 +51,8 @@ class NetworkFinished:
     """Which network."""
     steps: int
     """Its optimizer steps."""
-    scores: dict[str, float]
-    """Mean scores over validation images."""
+    score: str
+    """The mean over validation images by which it is ranked, in words: ``IoU 0.712``."""
     seconds: float
     """Wall time of its training; 0 if it was reused."""
     reused: bool = False
@@ -67,8 +67,8 @@ class StageFinished:
     """``start`` or ``generation-K``."""
     best: str
     """The network ranked first."""
-    scores: dict[str, float]
-    """Its mean scores over validation images."""
+    score: str
+    """Its mean over validation images, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,7 @@ def log_progress(event: Event) -> None:
     """Write the events worth keeping to the ``imseg`` logger: Python's default."""
     match event:
         case NetworkFinished():
-            score = event.scores.get("iou", float("nan"))
-            logger.info("%s: validation IoU %.3f, %d steps", event.network, score, event.steps)
+            logger.info("%s: validation %s, %d steps", event.network, event.score, event.steps)
         case StageFinished():
             logger.info("%s finished, best network: %s", event.stage, event.best)
         case Note(warning=True):

@@ -57,9 +57,9 @@ class RunFolder:
     """Names of the files of a run.
 
     ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values
-    mean), ``start/`` and ``generation-K/`` with ``network-J.safetensors``, ``network-J.json`` and,
-    last, ``DONE``; ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` while the run is
-    under way.
+    mean), ``data.json`` (which pictures), ``start/`` and ``generation-K/`` with
+    ``network-J.safetensors``, ``network-J.json`` and, last, ``DONE``; ``summary.json`` when all is
+    done; ``log.jsonl``; ``cache/`` while the run is under way.
     """
 
     path: Path
@@ -74,6 +74,11 @@ class RunFolder:
     def target(self) -> Path:
         """What mask values mean."""
         return self.path / "target.json"
+
+    @property
+    def data(self) -> Path:
+        """Which pictures there were, by their content."""
+        return self.path / "data.json"
 
     @property
     def provenance(self) -> Path:
@@ -125,7 +130,7 @@ class RunFolder:
                 hint="--out with another folder.",
             ) from error
         strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
-        own = {path.name for path in (self.log, self.cache, self.target, self.provenance)}
+        own = {p.name for p in (self.log, self.cache, self.target, self.data, self.provenance)}
         if set(strangers) - own and not self.experiment.exists():
             raise ImsegError(
                 f"{self.path} is not empty and is not a run.",

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from imseg.data.image_io import probe, resize_image
-from imseg.data.store import load_pixels
+from imseg.data.load import load_pixels
 from imseg.engine.device import Numerics, usable_cores
 from imseg.engine.predictor import BATCH, predict_mean, vote
-from imseg.tasks import Task
-from imseg.types import Bytes, Image
+from imseg.tasks import Planes, Task
+from imseg.types import Bytes, Image, Reading
 
 MOST_PIXELS = 64 * 10**6
 """Pixels of decoded pictures held at once, and as many again that are being decoded."""
@@ -37,15 +37,18 @@ class Segmented:
     inconsistent: Bool[Tensor, "1 1 h w"]
     """Where the voters disagree, at working size; false everywhere without voters."""
 
-    def predict(self, task: Task, size: tuple[int, int] | None = None) -> UInt8[Tensor, "1 1 h w"]:
-        """Return the predicted value of each pixel, in inside numbering.
+    def at_size(self, size: tuple[int, int] | None = None) -> Float[Tensor, "1 k h w"]:
+        """Return probabilities at a height and width; None for the picture's own."""
+        return upsample(self.probabilities, size or (self.pixels.shape[0], self.pixels.shape[1]))
+
+    def predict(self, task: Task, size: tuple[int, int] | None = None) -> Planes:
+        """Return the predicted value of each pixel (``1 t h w``), in inside numbering.
 
         Args:
             task: How probabilities become values.
             size: Height and width wanted; None for the picture's own.
         """
-        own = size or (self.pixels.shape[0], self.pixels.shape[1])
-        return task.discretize(upsample(self.probabilities, own))
+        return task.discretize(self.at_size(size))
 
     def disagreement(self) -> Bool[Tensor, "1 1 h w"]:
         """Return where the voters disagree, at the picture's own size."""
@@ -67,7 +70,7 @@ def segment(
     networks: Sequence[nn.Module],
     *,
     task: Task,
-    channels: int,
+    reading: Reading,
     size: tuple[int, int],
     numerics: Numerics,
     voters: Sequence[nn.Module] = (),
@@ -78,18 +81,18 @@ def segment(
         images: Pictures of any size.
         networks: Their mean probability is the prediction.
         task: What a pixel is.
-        channels: Image channels the networks were trained on.
+        reading: How pictures were read for training.
         size: Height and width at which they work.
         numerics: How they are computed.
         voters: Networks whose disagreement is wanted.
     """
 
     def load(image: Image) -> tuple[Bytes, Bytes]:
-        pixels = load_pixels(image, channels)
+        pixels = load_pixels(image, reading)
         return pixels, resize_image(pixels, size)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        at_once = _images_at_once(images)
+        at_once = _images_at_once(images, reading)
         chunks = [images[start : start + at_once] for start in range(0, len(images), at_once)]
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
         for number, chunk in enumerate(chunks):
@@ -100,15 +103,15 @@ def segment(
             probabilities = predict_mean(networks, batch, task, numerics).cpu()
             disputed = torch.zeros_like(probabilities[:, :1], dtype=torch.bool)
             if voters:
-                disputed = task.vote(vote(voters, batch, task, numerics))[1].cpu()
+                disputed = task.vote(vote(voters, batch, task, numerics))[1].any(1, True).cpu()
             for i, (image, (pixels, _)) in enumerate(zip(chunk, loaded, strict=True)):
                 yield Segmented(image, pixels, probabilities[i : i + 1], disputed[i : i + 1])
 
 
-def _images_at_once(images: Sequence[Image]) -> int:
+def _images_at_once(images: Sequence[Image], reading: Reading) -> int:
     """Return how many decoded pictures may be held, judged by the first one."""
     if not images:
         return BATCH
     first = images[0].pixels
-    size = probe(first).size if isinstance(first, Path) else first.shape
+    size = probe(first, pages=reading.pages).size if isinstance(first, Path) else first.shape
     return max(1, min(BATCH, MOST_PIXELS // max(1, int(size[0]) * int(size[1]))))

@@ -20,12 +20,14 @@ from imseg.engine.predictor import predict
 from imseg.engine.runs import write_whole
 from imseg.errors import TrainingFailed
 from imseg.tasks import Task, task_for
-from imseg.types import Bytes, TargetSpec
+from imseg.types import Bytes, Target, TargetSpec
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-7
 REPORT_EVERY = 0.5
 """Seconds between two reports of steps."""
+NO_SCORE = -1e9
+"""Stands for a score that is no number; lower than any."""
 
 Report = Callable[[int, float], None]
 """Called with the steps since the last call and their mean loss."""
@@ -108,7 +110,7 @@ def train(
         job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights")
     )
     optimizer = KerasAdamW(network, learning_rate=job.recipe.learning_rate, decay=job.recipe.decay)
-    source = Source(job.parts, job.numerics)
+    source = Source(job.parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
     reporter = _Reporter(report)
     epoch_scores: list[float] = []
     losses: list[float] = []
@@ -182,7 +184,7 @@ def _validate(network: nn.Module, task: Task, job: Job) -> float:
         meter.update(probabilities, torch.from_numpy(targets[start:end]).to(probabilities.device))
         start = end
     value = meter.value()
-    return value if math.isfinite(value) else -1.0
+    return value if math.isfinite(value) else NO_SCORE
 
 
 def validation_scores(network: nn.Module, task: Task, job: Job) -> dict[str, float]:
@@ -200,7 +202,7 @@ def validation_scores(network: nn.Module, task: Task, job: Job) -> dict[str, flo
     return {name: torch.cat(values).mean().item() for name, values in collected.items()}
 
 
-def _validation_arrays(job: Job) -> tuple[Bytes, Bytes]:
+def _validation_arrays(job: Job) -> tuple[Bytes, Target]:
     rows = list(job.validation.indices)
     return open_array(job.validation.images)[rows], open_array(job.validation.targets)[rows]
 

@@ -55,6 +55,27 @@ def agree_on_class(
     return torch.where(equal, votes[0], torch.full_like(votes[0], INCONSISTENT)), ~equal
 
 
+def spread_out(votes: Float[Tensor, "v b t h w"], factor: float = 2.0) -> Bool[Tensor, "b t h w"]:
+    """Return where continuous predictions scatter more than ``factor`` times the image's mean.
+
+    Scatter is the population standard deviation over teachers, in the unit of the predictions. An
+    image on which all teachers agree exactly has no inconsistent pixel.
+
+    Args:
+        votes: Predictions of at least two teachers, any unit.
+        factor: How many mean scatters count as inconsistent; the authors use 2.
+
+    Raises:
+        ValueError: If there are fewer than two teachers.
+
+    Source: arXiv 2401.14387, the depth variant.
+    """
+    if votes.shape[0] < 2:
+        raise ValueError("scatter needs at least two teachers")
+    scatter = votes.std(dim=0, correction=0)
+    return scatter > factor * scatter.mean(dim=(1, 2, 3), keepdim=True)
+
+
 def dilate(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
     """Return the mask grown by a square of ``kernel`` pixels (odd; 0 leaves it as it is)."""
     if kernel == 0:

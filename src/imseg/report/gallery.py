@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from imseg.approaches.run import Run
 from imseg.engine.evaluator import Evaluation
-from imseg.report.figures import panels, result_row
+from imseg.report.figures import result_row
+from imseg.report.panels import panels
+from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, LabeledImage
 
 SHOWN = 6
@@ -30,13 +32,15 @@ def gallery(
         networks: Which of its networks; None: the chosen one.
         most: Images shown.
     """
-    order = sorted(range(len(found.names)), key=lambda i: -found.each["iou"][i])
+    metric = run.metric
+    scores = [{metric.key: value} for value in found.each[metric.key]]
+    order = sorted(range(len(scores)), key=lambda i: -metric.merit(scores[i]))
     count = min(most, len(order))
     last = len(order) - 1
     shown = [order[round(i * last / max(1, count - 1))] for i in range(count)]
     images = [pairs[i].image for i in shown]
     rows = [
-        result_row(pairs[i], segmented, run.task, iou=found.each["iou"][i])
+        result_row(pairs[i], segmented, run.task, score=metric.text(scores[i]))
         for i, segmented in zip(shown, run.segment(images, networks=networks), strict=True)
     ]
-    return panels(rows, spec=run.spec)
+    return panels(rows, spec=None if tells_apart(run.spec) else run.spec)

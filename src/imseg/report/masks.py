@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from imseg.approaches.prediction import Prediction
 from imseg.approaches.run import Run
-from imseg.data.image_io import write_png
-from imseg.data.pictures import draw_overlay, list_images
+from imseg.data.image_io import write_png, write_tiff
+from imseg.data.palette import GRAY
+from imseg.data.pictures import draw_objects, draw_overlay, list_images
 from imseg.errors import ImsegError, and_more
-from imseg.types import Image
+from imseg.report.measure import FILE_NAME, Row, as_csv, measure
+from imseg.tasks.objects import tells_apart
+from imseg.types import Bytes, Color, Image, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ def write_predictions(
     Args:
         run: A finished run.
         images: A picture or a folder of pictures.
-        out: Masks go here under the pictures' names, as PNG; subfolders are kept.
+        out: Masks go here under the pictures' names (see ``mask_files``), and
+            ``measurements.csv`` with areas, counts or means.
         overlay: Also draw masks on pictures, in ``out/overlays``.
         inconsistency: Also write where the best networks disagree (255) or not (0), in
             ``out/inconsistency``, and the share of such pixels in ``out/inconsistency.csv``.
@@ -62,37 +69,82 @@ def write_predictions(
     _check_place(images, out)
     entries = list_images(images)
     if not overwrite:
-        _check_free(entries, out)
+        _check_free(entries, out, run.spec)
     total = len(entries)
     written: list[Written] = []
+    rows: list[Row] = []
     for number, found in enumerate(run.predict(images, networks=networks, device=device), 1):
         name = Path(found.name).with_suffix(".png")
-        _write(out / name, found.mask)
+        files = write_mask(found.mask, found.name, out, spec=run.spec)
+        rows += measure(found, run.spec)
         if overlay:
-            _write(out / "overlays" / name, draw_overlay(found.pixels, found.target, run.spec))
+            _write(out / "overlays" / name, _overlay(found, run.spec))
         if inconsistency:
             _write(out / "inconsistency" / name, found.inconsistent.astype(np.uint8) * 255)
         share = float(found.inconsistent.mean())
-        written.append(Written(found.name, str(out / name), share))
+        written.append(Written(found.name, str(files[0]), share))
         if progress is not None:
             progress(number, total)
+    (out / FILE_NAME).write_text(as_csv(rows), encoding="utf-8")
     written.sort(key=lambda entry: -entry.inconsistent)
     if inconsistency:
-        rows = [f"{entry.inconsistent:.6f},{entry.image}" for entry in written]
-        text = "\n".join(["share_of_inconsistent_pixels,image", *rows]) + "\n"
+        shares = [f"{entry.inconsistent:.6f},{entry.image}" for entry in written]
+        text = "\n".join(["share_of_inconsistent_pixels,image", *shares]) + "\n"
         (out / "inconsistency.csv").write_text(text, encoding="utf-8")
     return written
 
 
-def _write(path: Path, array: np.ndarray) -> None:
+def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
+    """Return the files that hold the mask of a picture.
+
+    One PNG in the user's own values or colors; maps of fractions and label images of more than
+    65535 objects are TIFF files; planes lie in a folder a label, as they do in a data folder.
+    """
+    name = Path(image)
+    if spec.coding == "planes":
+        return [out / label / name.with_suffix(".png") for label in spec.names]
+    fractions = spec.coding == "numbers" and np.dtype(spec.stored).kind == "f"
+    return [out / name.with_suffix(".tif" if fractions else ".png")]
+
+
+def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpec) -> list[Path]:
+    """Write the mask of a picture and return its files."""
+    files = mask_files(image, out, spec)
+    if spec.coding == "planes":
+        for plane, path in zip(mask, files, strict=True):
+            _write(path, plane)
+    elif mask.dtype in (np.float32, np.uint32):
+        files = [files[0].with_suffix(".tif")]
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        write_tiff(files[0], mask)
+    else:
+        _write(files[0], mask, palette=_palette(spec))
+    return files
+
+
+def _palette(spec: TargetSpec) -> list[Color] | None:
+    """Return the color of each value, where the user's masks are palette files."""
+    if not spec.indexed or max(spec.values) > 255:
+        return None
+    known = dict(zip(spec.values, spec.colors, strict=True))
+    return [known.get(value, GRAY) for value in range(256)]
+
+
+def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
+    if tells_apart(spec):
+        return draw_objects(found.pixels, found.mask)
+    return draw_overlay(found.pixels, found.target, spec)
+
+
+def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, array)
+    write_png(path, array, palette=palette)
 
 
-def _check_free(entries: Sequence[Image], out: Path) -> None:
+def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
-    names = [Path(entry.name).with_suffix(".png") for entry in entries]
-    taken = [str(out / name) for name in names if (out / name).exists()]
+    files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
+    taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
     if taken:
         raise ImsegError(
             f"{len(taken)} files would be overwritten in {out}.",

@@ -32,18 +32,26 @@ def mean_and_spread(values: Sequence[float]) -> str:
 
 
 def stages_table(run: Run) -> str:
-    """Return the stages of a run: validation IoU of every network, steps and minutes."""
-    rows = []
+    """Return the stages of a run: the validation score of every network, steps and minutes."""
+    rows, metric = [], run.metric
     for stage in run.summary["stages"]:
         networks = stage["networks"]
-        scores = " ".join(f"{network['scores']['iou']:.3f}" for network in networks)
+        values = [network["scores"][metric.key] for network in networks]
+        scores = " ".join(metric.number(value).removesuffix(f" {metric.unit}") for value in values)
         minutes = sum(network["seconds"] for network in networks) / 60
         steps = "-".join(str(n) for n in sorted({network["steps"] for network in networks}))
         labels = stage.get("pseudo_labels") or {}
         admitted = f"{labels['admitted']}/{labels['images']}" if labels else "-"
         rows.append([stage["name"], scores, steps, admitted, f"{minutes:.1f}"])
     return table(
-        ["stage", "validation IoU of each network", "steps", "pseudo-labels", "minutes"], rows
+        [
+            "stage",
+            f"validation {metric.label} of each network",
+            "steps",
+            "pseudo-labels",
+            "minutes",
+        ],
+        rows,
     )
 
 
@@ -57,17 +65,17 @@ def evaluation_tables(found: Evaluation) -> str:
         if isinstance(value, float):
             interval = _interval(found.ci95["dataset"], name)
             rows.append([f"{name} (all pixels together)", f"{value:.4f}", interval])
-    by_class = [
-        [name, _number(value), _number(found.dataset["dice_per_class"][name])]
-        for name, value in found.dataset["iou_per_class"].items()
+    parts = [
+        f"{len(found.names)} images, {found.task}",
+        table(["score", "value", "95 % interval"], rows),
     ]
-    return "\n\n".join(
-        [
-            f"{len(found.names)} images, {found.task}",
-            table(["score", "value", "95 % interval"], rows),
-            table(["class (all pixels together)", "IoU", "Dice"], by_class),
+    if "iou_per_class" in found.dataset:
+        by_class = [
+            [name, _number(value), _number(found.dataset["dice_per_class"][name])]
+            for name, value in found.dataset["iou_per_class"].items()
         ]
-    )
+        parts.append(table(["class (all pixels together)", "IoU", "Dice"], by_class))
+    return "\n\n".join(parts)
 
 
 def _interval(intervals: dict[str, tuple[float, float]], name: str) -> str:

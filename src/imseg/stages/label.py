@@ -70,10 +70,14 @@ def pseudo_label(
         progress: Told about finished and all images.
     """
     pixels = open_array(images)
-    shape = (len(pixels), 1, *pixels.shape[1:3])
+    count, (height, width) = len(pixels), pixels.shape[1:3]
     folder.mkdir(parents=True, exist_ok=True)
-    labels = np.lib.format.open_memmap(folder / "labels.npy", "w+", np.uint8, shape)
-    masks = np.lib.format.open_memmap(folder / "inconsistent.npy", "w+", np.uint8, shape)
+    labels = np.lib.format.open_memmap(
+        folder / "labels.npy", "w+", task.spec.dtype, (count, task.spec.planes, height, width)
+    )
+    masks = np.lib.format.open_memmap(
+        folder / "inconsistent.npy", "w+", np.uint8, (count, 1, height, width)
+    )
     used: list[int] = []
     content = hashlib.sha256(digest.encode())
     for start in range(0, len(pixels), BATCH):
@@ -88,7 +92,7 @@ def pseudo_label(
         progress(end, len(pixels))
     labels.flush()
     masks.flush()
-    shares = masks.reshape(len(pixels), -1).mean(axis=1) if len(pixels) else np.zeros(0)
+    shares = masks.reshape(count, -1).mean(axis=1) if count else np.zeros(0)
     return PseudoLabels(
         part=Part(
             images=images,
@@ -97,8 +101,8 @@ def pseudo_label(
             digest=content.hexdigest(),
             indices=tuple(used),
             blocks_input=consensus.block.input,
-            blocks_output=consensus.block.output,
-            ignores=consensus.block.ignore,
+            blocks_output=consensus.block.output and task.zero_is_nothing,
+            ignores=consensus.block.ignore or (consensus.block.output and not task.zero_is_nothing),
         ),
         images=len(pixels),
         admitted=len(used),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from torch import Tensor
 
 from imseg.ops.inconsistency import clean_up
-from imseg.tasks import Task
+from imseg.tasks import Planes, Task, Votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,13 @@ class Block:
 class Agreement:
     """What several teachers say about a batch of images."""
 
-    labels: UInt8[Tensor, "b 1 h w"]
+    labels: Planes
     """The pseudo-labels, not yet blocked."""
     inconsistent: Bool[Tensor, "b 1 h w"]
-    """Where they disagree, after clean-up."""
+    """Where they disagree about any label, after clean-up."""
     disputed: Bool[Tensor, "b 1 h w"]
-    """Where they disagree, before clean-up: what selection looks at."""
-    consensus: UInt8[Tensor, "b 1 h w"]
+    """Where they disagree about any label, before clean-up: what selection looks at."""
+    consensus: Planes
     """What they agree on, before labels are grown: what selection looks at."""
 
 
@@ -77,20 +77,21 @@ class Consensus:
         parts.append("pixels on which they disagree are " + (" and ".join(done) or "kept"))
         return "; ".join(parts)
 
-    def __call__(self, task: Task, votes: UInt8[Tensor, "v b 1 h w"]) -> Agreement:
+    def __call__(self, task: Task, votes: Votes) -> Agreement:
         """Return what the teachers agree on.
 
         Args:
             task: What a pixel is.
-            votes: Discrete predictions of ``teachers`` networks.
+            votes: Ballots of ``teachers`` networks.
         """
-        consensus, disputed = task.vote(votes)
+        consensus, planes = task.vote(votes)
+        disputed = planes.any(dim=1, keepdim=True)
         inconsistent = clean_up(disputed, erode_by=self.erode, dilate_by=self.dilate)
         if self.block.ignore:
             # What the teachers dispute has no label to learn, whatever erosion takes off the mask.
             inconsistent = inconsistent | disputed
         return Agreement(
-            labels=task.grow_labels(consensus) if self.grow_labels else consensus,
+            labels=task.redraw(task.grow_labels(consensus) if self.grow_labels else consensus),
             inconsistent=inconsistent,
             disputed=disputed,
             consensus=consensus,

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from torch import Tensor
 
 from imseg.stages.pseudo_label import Agreement
-from imseg.tasks import Task
+from imseg.tasks import Task, Votes
 
 
 class Select(Protocol):
     """Chooses images of a batch."""
 
-    def __call__(
-        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
-    ) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
         """Return true for the images that are used."""
 
 
@@ -29,9 +27,7 @@ class Everything:
     def __str__(self) -> str:
         return "all"
 
-    def __call__(
-        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
-    ) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
         """Return true throughout."""
         return torch.ones(votes.shape[1], dtype=torch.bool, device=votes.device)
 
@@ -43,9 +39,7 @@ class ForegroundExceedsInconsistency:
     def __str__(self) -> str:
         return "binary: those with more agreed foreground than disputed pixels; multiclass: all"
 
-    def __call__(
-        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
-    ) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
         """Return true where the rule of the task holds."""
         return task.exceeds_inconsistency(agreement.consensus, agreement.disputed)
 
@@ -57,9 +51,7 @@ class SameClasses:
     def __str__(self) -> str:
         return "those on which all teachers found the same classes"
 
-    def __call__(
-        self, task: Task, votes: UInt8[Tensor, "v b 1 h w"], agreement: Agreement
-    ) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
         """Return true where the sets are equal."""
         teachers, images = votes.shape[:2]
         found = torch.zeros(teachers, images, 256, dtype=torch.bool, device=votes.device)

@@ -1,8 +1,21 @@
 """What a pixel is: the only room that branches on the kind of target."""
 
-from imseg.tasks.base import EpochMeter, Task
+from imseg.tasks.base import EpochMeter, Metric, Planes, Task, Votes
 from imseg.tasks.binary import Binary
 from imseg.tasks.choose import task_for
 from imseg.tasks.multiclass import Multiclass
+from imseg.tasks.multilabel import Multilabel
+from imseg.tasks.regression import Regression
 
-__all__ = ["Binary", "EpochMeter", "Multiclass", "Task", "task_for"]
+__all__ = [
+    "Binary",
+    "EpochMeter",
+    "Metric",
+    "Multiclass",
+    "Multilabel",
+    "Planes",
+    "Regression",
+    "Task",
+    "Votes",
+    "task_for",
+]

@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from imseg.ops import inconsistency, overlap
-from imseg.tasks.scores import from_confusion
+from imseg.tasks.base import Metric
+from imseg.tasks.scores import from_confusion, weighted_mean
+from imseg.tasks.strata import quarters
 from imseg.types import VOID, TargetSpec
 
 THRESHOLD = 0.5
@@ -48,6 +50,16 @@ class Binary:
     paper: bool = False
     """Score two empty masks 0, as the reference does, instead of 1."""
 
+    @property
+    def metric(self) -> Metric:
+        """Foreground IoU, the mean over images."""
+        return Metric(key="iou", label="IoU")
+
+    @property
+    def zero_is_nothing(self) -> bool:
+        """0 is background."""
+        return True
+
     def probabilities(self, logits: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Return the probability of foreground."""
         return torch.sigmoid(logits.float())
@@ -55,6 +67,10 @@ class Binary:
     def discretize(self, probabilities: Float[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return 1 where the probability is above one half."""
         return (probabilities > THRESHOLD).to(torch.uint8)
+
+    def ballot(self, probabilities: Float[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the discrete prediction."""
+        return self.discretize(probabilities)
 
     def loss(
         self,
@@ -74,6 +90,10 @@ class Binary:
 
     def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return the labels as they are: the reference dilates only class labels."""
+        return labels
+
+    def redraw(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the labels as they are."""
         return labels
 
     def exceeds_inconsistency(
@@ -100,31 +120,19 @@ class Binary:
             "accuracy": overlap.accuracy(predicted[:, 0], target[:, 0], valid=valid),
         }
 
-    def confusion(
+    def tally(
         self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
     ) -> Int[Tensor, "n n"]:
         """Return pixel counts of background and foreground."""
         return overlap.confusion_matrix(predicted, target, classes=2, valid=target != VOID)
 
-    def dataset_scores(self, matrix: Int[Tensor, "n n"]) -> dict[str, Any]:
+    def dataset_scores(self, tally: Int[Tensor, "n n"]) -> dict[str, Any]:
         """Return scores over all pixels; ``iou`` and ``dice`` are those of the foreground."""
-        scores = from_confusion(self.spec, matrix)
+        scores = from_confusion(self.spec, tally)
         name = self.spec.names[1]
         scores["dice"] = scores["dice_per_class"][name]
         return {"iou": scores["iou_per_class"][name], **scores}
 
-
-def weighted_mean(
-    values: Float[Tensor, "b 1 h w"],
-    target: UInt8[Tensor, "b 1 h w"],
-    weight: Float[Tensor, "b 1 h w"] | None,
-    *,
-    has_void: bool,
-) -> Float[Tensor, ""]:
-    """Return the mean over pixels that count; 0 where none does."""
-    if has_void:
-        counted = (target != VOID).float()
-        weight = counted if weight is None else weight * counted
-    if weight is None:
-        return values.mean()
-    return (values * weight).sum() / weight.sum().clamp(min=1.0)
+    def strata(self, targets: UInt8[Tensor, "b 1 h w"]) -> list[frozenset[int]]:
+        """Return the quarter of the images each belongs to by its share of foreground."""
+        return quarters((targets == 1).sum(dim=(1, 2, 3)).tolist())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from imseg.tasks.base import Task
 from imseg.tasks.binary import Binary
 from imseg.tasks.multiclass import Multiclass
+from imseg.tasks.multilabel import Multilabel
+from imseg.tasks.regression import Regression
 from imseg.types import TargetSpec
 
 
@@ -20,3 +22,7 @@ def task_for(spec: TargetSpec, *, paper: bool = False) -> Task:
             return Binary(spec=spec, paper=paper)
         case "multiclass":
             return Multiclass(spec=spec, paper=paper)
+        case "multilabel":
+            return Multilabel(spec=spec, paper=paper)
+        case "regression":
+            return Regression(spec=spec, paper=paper)

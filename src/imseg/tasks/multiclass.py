@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from imseg.ops import inconsistency, overlap
-from imseg.tasks.binary import weighted_mean
-from imseg.tasks.scores import by_name, from_confusion
+from imseg.tasks.base import Metric
+from imseg.tasks.scores import by_name, from_confusion, weighted_mean
 from imseg.types import INCONSISTENT, VOID, TargetSpec
 
 
@@ -77,6 +77,16 @@ class Multiclass:
     paper: bool = False
     """Let output 0 compete wherever a prediction is made discrete, as the reference does."""
 
+    @property
+    def metric(self) -> Metric:
+        """IoU: mean over the classes in the truth, then over images."""
+        return Metric(key="iou", label="IoU")
+
+    @property
+    def zero_is_nothing(self) -> bool:
+        """0 is reserved for "inconsistent"."""
+        return True
+
     def probabilities(self, logits: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
         """Return the probability of each output."""
         return torch.softmax(logits.float(), dim=1)
@@ -86,6 +96,10 @@ class Multiclass:
         if self.paper:
             return probabilities.argmax(dim=1, keepdim=True).to(torch.uint8)
         return (probabilities[:, 1:].argmax(dim=1, keepdim=True) + 1).to(torch.uint8)
+
+    def ballot(self, probabilities: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the discrete prediction."""
+        return self.discretize(probabilities)
 
     def loss(
         self,
@@ -109,6 +123,10 @@ class Multiclass:
     def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return labels dilated by 3x3, class after class."""
         return inconsistency.dilate_classes(labels, classes=self.spec.outputs)
+
+    def redraw(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the labels as they are."""
+        return labels
 
     def exceeds_inconsistency(
         self, labels: UInt8[Tensor, "b 1 h w"], inconsistent: Bool[Tensor, "b 1 h w"]
@@ -141,7 +159,7 @@ class Multiclass:
             "accuracy": overlap.accuracy(guess, truth, valid=valid),
         }
 
-    def confusion(
+    def tally(
         self, predicted: UInt8[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
     ) -> Int[Tensor, "n n"]:
         """Return pixel counts; output 0 has a row and a column of its own under ``paper``."""
@@ -150,8 +168,9 @@ class Multiclass:
         )
         return matrix if self.paper else matrix[1:, 1:]
 
-    def dataset_scores(self, matrix: Int[Tensor, "n n"]) -> dict[str, Any]:
+    def dataset_scores(self, tally: Int[Tensor, "n n"]) -> dict[str, Any]:
         """Return scores over all pixels by the user's class names."""
+        matrix = tally
         if not self.paper:
             return from_confusion(self.spec, matrix)
         ious, dices = overlap.iou_by_class(matrix)[1:], overlap.dice_by_class(matrix)[1:]
@@ -162,6 +181,11 @@ class Multiclass:
             "iou_per_class": by_name(self.spec, ious),
             "dice_per_class": by_name(self.spec, dices),
         }
+
+    def strata(self, targets: UInt8[Tensor, "b 1 h w"]) -> list[frozenset[int]]:
+        """Return the classes on each image."""
+        present = (target.unique().tolist() for target in targets)
+        return [frozenset(values) - {INCONSISTENT, VOID} for values in present]
 
 
 def one_hot(target: UInt8[Tensor, "b 1 h w"], outputs: int) -> Float[Tensor, "b k h w"]:

@@ -1,15 +1,15 @@
-"""Data-set scores that binary and multiclass targets share."""
+"""Losses and scores that several kinds of targets share."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from imseg.ops import overlap
-from imseg.types import TargetSpec
+from imseg.types import VOID, TargetSpec
 
 
 def by_name(spec: TargetSpec, values: Float[Tensor, "n"]) -> dict[str, float | None]:
@@ -34,3 +34,27 @@ def from_confusion(spec: TargetSpec, matrix: Int[Tensor, "n n"]) -> dict[str, An
         "iou_per_class": by_name(spec, ious),
         "dice_per_class": by_name(spec, dices),
     }
+
+
+def weighted_mean(
+    values: Float[Tensor, "b t h w"],
+    target: UInt8[Tensor, "b t h w"],
+    weight: Float[Tensor, "b 1 h w"] | None,
+    *,
+    has_void: bool,
+) -> Float[Tensor, ""]:
+    """Return the mean over pixels that count; 0 where none does."""
+    if has_void:
+        counted = (target != VOID).float()
+        weight = counted if weight is None else weight * counted
+    if weight is None:
+        return values.mean()
+    return mean_by(values, weight)
+
+
+def mean_by(
+    values: Float[Tensor, "b t h w"], weight: Float[Tensor, "b #t h w"]
+) -> Float[Tensor, ""]:
+    """Return the weighted mean; 0 where nothing has a weight."""
+    weight = weight.expand_as(values)
+    return (values * weight).sum() / weight.sum().clamp(min=1.0)

@@ -1,0 +1,132 @@
+"""Noisy copies a second on one core, against the naive way, and what each step costs.
+
+    python benchmarks/augment.py [--sides 96 256] [--repeats 40]
+
+Images are RGB and lie as in the store (``n h w c``), with one target plane and no mask, in batches
+of 32, at the last rung of the default ladder with free rotation. The naive way is image by image in
+floats. Times are the median of all repeats and, because other programs disturb them, the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from imseg.engine.device import keep_freed_memory
+from imseg.ops import disturb, photometric
+from imseg.ops.blur import KERNELS
+from imseg.ops.geometry import move_each
+from imseg.ops.photometric import LADDERS, Strength
+
+BATCH = 32
+STRENGTH = LADDERS["default"][-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sides", type=int, nargs="+", default=[96, 256])
+    parser.add_argument("--repeats", type=int, default=40)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    for side in arguments.sides:
+        found = measure(side, arguments.repeats)
+        none = min(found["values: nothing"])
+        print(f"\n{side}x{side}x3, one thread; share: of ours, without what 'nothing' costs")
+        print(f"{'':<28}{'best us':>9}{'median us':>11}{'images/s':>10}{'share':>8}")
+        for name, seconds in found.items():
+            extra = none if name in ("gain and offset", "blur", "noise") else 0.0
+            best = min(seconds)
+            share = (best - extra) / min(found["ours"])
+            numbers = f"{1e6 * best:>9.0f}{1e6 * statistics.median(seconds):>11.0f}"
+            print(f"{name:<28}{numbers}{1 / best:>10.0f}{share:>8.0%}")
+
+
+def measure(side: int, repeats: int) -> dict[str, list[float]]:
+    """Return seconds an image of each variant and step."""
+    generator = np.random.default_rng(0)
+    stored = generator.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+    masks = generator.integers(0, 2, (BATCH, 1, side, side), dtype=np.uint8)
+    images, targets = torch.from_numpy(stored).permute(0, 3, 1, 2), torch.from_numpy(masks)
+    inconsistent = targets.bool()
+
+    def ours(seeds: range) -> None:
+        disturb.disturb(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
+
+    def blocked(seeds: range) -> None:
+        disturb.disturb(
+            images, targets, inconsistent,
+            seeds=seeds, strength=STRENGTH, rotate=True, black=True,
+        )  # fmt: skip
+
+    def draws(seeds: range) -> disturb.Draws:
+        return disturb.draw(seeds, STRENGTH, rotate=True, square=True)
+
+    def values(strength: Strength) -> Callable[[range], object]:
+        return lambda seeds: photometric.apply(images, photometric.draw(seeds, strength))
+
+    def naive(seeds: range) -> None:
+        for row, seed in enumerate(seeds):
+            disturb_naively(stored[row], masks[row, 0], seed)
+
+    variants: dict[str, Callable[[range], object]] = {
+        "naive": naive,
+        "ours": ours,
+        "ours, with mask kept black": blocked,
+        "draws": draws,
+        "moves of images": lambda seeds: move_each(images, draws(seeds).moves),
+        "moves of targets": lambda seeds: move_each(targets, draws(seeds).moves),
+        "values: nothing": values(Strength()),
+        "gain and offset": values(Strength(gain=STRENGTH.gain, offset=STRENGTH.offset)),
+        "blur": values(Strength(blur=STRENGTH.blur)),
+        "noise": values(Strength(noise=STRENGTH.noise)),
+    }
+    return {name: timed(variant, repeats) for name, variant in variants.items()}
+
+
+def timed(variant: Callable[[range], object], repeats: int) -> list[float]:
+    """Return seconds an image, one number a batch; the first batch is not counted."""
+    seconds = []
+    for batch in range(repeats + 1):
+        seeds = range(batch * BATCH, (batch + 1) * BATCH)
+        start = time.perf_counter()
+        variant(seeds)
+        seconds.append((time.perf_counter() - start) / BATCH)
+    return seconds[1:]
+
+
+def disturb_naively(image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
+    """Return one noisy copy, as one would write it down from the description."""
+    generator = np.random.default_rng(seed)
+    turns, flips = int(generator.integers(4)), generator.integers(0, 2, 2)
+    for axis in (0, 1):
+        if flips[axis]:
+            image, mask = np.flip(image, axis), np.flip(mask, axis)
+    values = np.rot90(image, turns).astype(np.float64)
+    if generator.integers(2):
+        gain = generator.uniform(1 - STRENGTH.gain, 1 + STRENGTH.gain)
+        offset = generator.uniform(-STRENGTH.offset, STRENGTH.offset)
+        values = np.clip(np.rint(values * gain + offset), 0, 255)
+    radius = int(generator.integers(STRENGTH.blur + 1))
+    for axis in (0, 1):
+        values = smooth(values, radius, axis=axis)
+    values = np.rint(values) + generator.integers(-STRENGTH.noise, STRENGTH.noise, values.shape)
+    return np.clip(values, 0, 255).astype(np.uint8), np.ascontiguousarray(np.rot90(mask, turns))
+
+
+def smooth(values: np.ndarray, radius: int, *, axis: int) -> np.ndarray:
+    """Return values convolved with a kernel along an axis."""
+    kernel = np.array(KERNELS[radius]) / sum(KERNELS[radius])
+    width = [(radius, radius) if at == axis else (0, 0) for at in range(3)]
+    padded, size = np.pad(values, width, mode="reflect"), values.shape[axis]
+    shifted = (padded.take(range(start, start + size), axis) for start in range(len(kernel)))
+    return sum(weight * part for weight, part in zip(kernel, shifted, strict=True))
+
+
+if __name__ == "__main__":
+    main()

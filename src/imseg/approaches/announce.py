@@ -1,0 +1,38 @@
+"""What a run says about itself before and after it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imseg.approaches.budget import Facts, planned_steps
+from imseg.approaches.plan import Plan
+from imseg.approaches.stage import Stage
+
+
+def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
+    """Return one sentence about what is going to happen."""
+    stages = f"{plan.start_networks} networks"
+    if plan.generations:
+        stages += f", then {plan.generations} x {plan.networks}"
+    each = planned_steps(plan, facts) // (plan.start_networks + plan.generations * plan.networks)
+    text = (
+        f"{plan.approach}: {stages} of width {plan.width:g} at {plan.image_size[0]}x"
+        f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {plan.precision},"
+        f" {plan.workers} side by side on {plan.device}."
+    )
+    if seconds is not None:
+        minutes = max(1, round(seconds * 1.15 / 60))
+        text += f" Measured on this machine, that takes about {minutes} min."
+    return text
+
+
+def start_was_better(stages: Sequence[Stage]) -> str:
+    """Return that no generation was better than the start, and what follows."""
+    start, best = stages[0].best, max(stages[1:], key=lambda stage: stage.merit).best
+    metric = stages[0].metric
+    here, there = (metric.number(network.scores[metric.key]) for network in (best, start))
+    return (
+        f"on validation no generation is better than the start ({here} against {there}): unlabeled"
+        " images have not helped here. The network of the run is that of the best generation;"
+        f" --network {start.name} evaluates the other."
+    )

@@ -1,0 +1,103 @@
+"""What an experiment is given: read, checked against what is asked for, and counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from imseg.approaches.budget import Facts
+from imseg.approaches.catalog import find_approach
+from imseg.approaches.material import Material
+from imseg.approaches.run import Run
+from imseg.approaches.settings import Settings
+from imseg.data.check import report_of
+from imseg.data.encoding import describe_values
+from imseg.data.folder import data_set_of, scan
+from imseg.data.image_io import probe
+from imseg.data.listing import counted
+from imseg.data.recognize import word_of
+from imseg.data.splits import held_out
+from imseg.engine.progress import Note, Progress, Working
+from imseg.errors import ImsegError, and_more
+from imseg.types import DataSet
+
+SAMPLED_FOR_SIZE = 50
+"""Labeled images whose size is looked at to choose the working size."""
+
+
+def read_data(folder: Path, asked: Settings, progress: Progress) -> DataSet:
+    """Return the data set in a folder, and tell every warning about it.
+
+    Raises:
+        ImsegError: If anything is wrong with the folder; everything at once.
+    """
+
+    def read(done: int, total: int) -> None:
+        progress(Working(what="checking images", done=done, total=total))
+
+    found = scan(folder, task=asked.task, progress=read)
+    dataset = data_set_of(found)
+    for warning in report_of(found).warnings:
+        progress(Note(text=str(warning.as_error()), warning=True))
+    return dataset
+
+
+def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
+    """Check that the data has what the approach needs."""
+    approach = find_approach(asked.approach)
+    if approach.needs_unlabeled and not dataset.unlabeled:
+        raise ImsegError(
+            f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
+            expected="images in unlabeled/ (no masks needed).",
+            got="no unlabeled images.",
+            hint=f"copy images into {dataset.name}/unlabeled/, or --approach ldt.",
+        )
+    if asked.select == "same-classes" and not dataset.spec.has_classes:
+        raise ImsegError(
+            f"--select same-classes says nothing about {word_of(dataset.spec)} masks.",
+            expected="it with masks of classes only.",
+            hint="--select paper or all.",
+        )
+    if matched is not None and not (
+        matched.spec.is_like(dataset.spec) and matched.spec.values == dataset.spec.values
+    ):
+        raise ImsegError(
+            f"{matched.path} was trained on other classes than {dataset.name} has.",
+            expected=describe_values(matched.spec),
+            got=describe_values(dataset.spec),
+            hint="--match with a run on the same data.",
+        )
+
+
+def facts_of(dataset: DataSet) -> Facts:
+    """Return what a plan needs to know about a data set."""
+    sizes = []
+    for pair in dataset.labeled[:SAMPLED_FOR_SIZE]:
+        pixels = pair.image.pixels
+        if isinstance(pixels, Path):
+            info = probe(pixels, pages=dataset.reading.pages)
+            sizes.append((info.height, info.width))
+        else:
+            sizes.append((pixels.shape[0], pixels.shape[1]))
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    labeled = len(dataset.labeled)
+    return Facts(
+        task=dataset.spec.kind,
+        labeled=labeled if dataset.val else labeled - held_out(labeled),
+        validation=len(dataset.val) or held_out(labeled),
+        unlabeled=len(dataset.unlabeled),
+        channels=dataset.reading.channels,
+        outputs=dataset.spec.outputs,
+        typical_size=(height, width),
+    )
+
+
+def note_changes(material: Material, progress: Progress) -> None:
+    """Say if files changed while networks learned from what they had been."""
+    changed = material.changed_files()
+    if changed:
+        count = counted(len(changed), "image or mask", "images or masks")
+        text = f"{count} changed during training: {and_more(changed)}. The run has learned from"
+        text += " what they were before; train again to learn from what they are now."
+        progress(Note(text=text, warning=True))

@@ -1,0 +1,227 @@
+"""From an open picture to numbers, before anyone asks whether it is an image or a mask."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from imseg.errors import ImsegError
+from imseg.types import Color, Pixels
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+"""Suffixes of picture files, in lower case; compare with ``path.suffix.lower()``."""
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+"""What Pillow may open."""
+
+MAX_BYTES = 1 << 29
+"""Most bytes of one decoded picture: twice the largest 8-bit RGB picture that Pillow lets through.
+Decoding takes up to twice as much for a moment, and there is one picture a core at a time."""
+
+_GRAY_MODES = frozenset({"1", "L", "LA", "La"})
+_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_COLOR_MODES = frozenset({"RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"})
+_PALETTE_MODES = frozenset({"P", "PA"})
+_BLACK = (0, 0, 0)
+# What decoders raise for files that are broken in one way or another, beside OSError.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError)
+_BROKEN_INSIDE = (struct.error, zlib.error, ArithmeticError, RuntimeError, AttributeError)
+
+
+class UnreadablePicture(ImsegError):
+    """A picture file that cannot be used, and why.
+
+    Args:
+        path: The file.
+        reason: What is wrong, as the end of a sentence that begins with the file.
+        expected: What would have been right.
+        hint: What to try.
+    """
+
+    def __init__(self, path: Path, reason: str, *, expected: str, hint: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} {reason}.", expected=expected, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What lies in a picture file, upright."""
+
+    values: Pixels
+    """``h w c`` in the file's own type, without alpha; the indices of a palette file."""
+    alpha: npt.NDArray[Any] | None = None
+    """How opaque each pixel is, ``h w``; None: the file does not say."""
+    palette: tuple[Color, ...] | None = None
+    """The color of each index."""
+
+
+def unreadable(path: Path, reason: str, hint: str) -> UnreadablePicture:
+    """Return the error for a file; ``reason`` ends a sentence that begins with the file."""
+    expected = "a whole PNG, JPEG, BMP or TIFF file."
+    return UnreadablePicture(path, reason, expected=expected, hint=hint)
+
+
+def damaged(path: Path, what: object) -> UnreadablePicture:
+    """Return the error for a broken file."""
+    reason = f"is cut short or damaged ({what})"
+    return unreadable(path, reason, "copy it again, or remove it.")
+
+
+def check_size(path: Path, height: int, width: int, *, depth: int = 1) -> None:
+    """Refuse a picture that would need too much memory, before it is decoded.
+
+    Args:
+        path: The file, for the error.
+        height: Pixels, as the header says.
+        width: Pixels, as the header says.
+        depth: Bytes a pixel, over all channels and pages.
+
+    Raises:
+        UnreadablePicture: If it has more pixels than Pillow allows, or more bytes than MAX_BYTES.
+    """
+    hint = "cut it into tiles (of 2048 x 2048 pixels, say), or scale it down."
+    limit = Pillow.MAX_IMAGE_PIXELS
+    if limit is not None and height * width > limit:
+        size = f"{width} x {height} pixels, which is more than {limit / 1e6:.0f} million"
+        raise unreadable(path, f"claims {size}", hint)
+    if height * width * depth > MAX_BYTES:
+        size = f"{height * width * depth / 2**20:.0f} MiB of pixels"
+        reason = f"claims {size}, which is more than {MAX_BYTES // 2**20} MiB"
+        raise unreadable(path, reason, hint.replace(", or", ", keep fewer channels, or"))
+
+
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an error that names the file."""
+    try:
+        yield
+    except ImsegError:
+        raise
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as error:
+        limit = (Pillow.MAX_IMAGE_PIXELS or 0) / 1e6
+        reason = f"claims more than {limit:.0f} million pixels"
+        raise unreadable(path, reason, "cut it into tiles, or scale it down.") from error
+    except MemoryError as error:
+        raise unreadable(path, "does not fit in memory", "cut it into tiles.") from error
+    except FileNotFoundError as error:
+        raise unreadable(path, "does not exist", "check the path.") from error
+    except PermissionError as error:
+        raise unreadable(path, "may not be read", "check the file's permissions.") from error
+    except IsADirectoryError as error:
+        raise unreadable(path, "is a folder", "name a picture file.") from error
+    except UnidentifiedImageError as error:
+        if path.stat().st_size == 0:
+            raise unreadable(path, "is empty", "copy it again, or remove it.") from error
+        reason = "is not a PNG, JPEG, BMP or TIFF picture, or is damaged at its start"
+        raise unreadable(path, reason, "convert it, copy it again, or remove it.") from error
+    except _BROKEN + _BROKEN_INSIDE as error:
+        raise damaged(path, error) from error
+
+
+def channels_of(mode: str) -> tuple[int, str]:
+    """Return the channels, without alpha, and the type of the pixels of a Pillow mode."""
+    if mode in _DEEP_MODES:
+        return 1, "uint16" if mode.startswith("I;16") else "float32"
+    return (1 if mode in _GRAY_MODES else 3), "uint8"
+
+
+def decode_pillow(path: Path, picture: Pillow.Image) -> Decoded:
+    """Return what an open picture holds, as it stands.
+
+    1-bit pictures give 0 and 255, as any viewer shows them and as the same picture is saved with
+    8 bits. CMYK and YCbCr become RGB.
+
+    Args:
+        path: What to call it in errors.
+        picture: Upright.
+
+    Raises:
+        UnreadablePicture: If it has a color mode that has no RGB values, such as LAB.
+    """
+    mode = picture.mode
+    if mode in _PALETTE_MODES:
+        indices = np.asarray(picture)
+        alpha = indices[..., 1] if indices.ndim == 3 else None
+        indices = indices[..., 0] if indices.ndim == 3 else indices
+        indices = indices.astype(np.uint8)
+        return Decoded(indices[..., None], alpha, _palette(picture, indices))
+    if mode in _DEEP_MODES:
+        values = np.asarray(picture)
+        return Decoded(values.astype(values.dtype.newbyteorder("="), copy=False)[..., None])
+    if mode not in _GRAY_MODES | _COLOR_MODES:
+        raise unreadable(path, f"has the color mode {mode}", "convert it to gray or RGB.")
+    premultiplied = {"La": "LA", "RGBa": "RGBA"}
+    wanted = premultiplied.get(mode, mode)
+    if mode not in ("L", "LA", "RGB", "RGBA"):
+        wanted = premultiplied.get(mode, "L" if mode in _GRAY_MODES else "RGB")
+    values = np.asarray(picture if wanted == mode else picture.convert(wanted), np.uint8)
+    if wanted in ("LA", "RGBA"):
+        return Decoded(values[..., :-1], values[..., -1])
+    return Decoded(values if values.ndim == 3 else values[..., None])
+
+
+def upright(picture: Pillow.Image) -> Pillow.Image:
+    """Decode an open file, and turn it as its EXIF data asks for."""
+    picture.load()
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def turned(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Return ``h w`` or ``h w c`` values as they are seen, from how they are stored.
+
+    Args:
+        array: Rows and columns as stored.
+        orientation: The EXIF number: 2 mirrored, 3 upside down, 4 both, 5 to 8 on their side.
+    """
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
+def as_pixels(decoded: Decoded) -> Pixels:
+    """Return ``h w c`` pixels of one of three types, palettes expanded."""
+    if decoded.palette is not None:
+        return np.array(decoded.palette, np.uint8)[decoded.values[..., 0]]
+    return in_own_type(decoded.values)
+
+
+def in_own_type(values: npt.NDArray[Any]) -> Pixels:
+    """Return numbers as one of the three types pixels have: uint8, uint16 or float32.
+
+    Booleans become 0 and 255; whole numbers of other types, and other floats, become float32.
+
+    Raises:
+        ValueError: If they are neither booleans nor real numbers.
+    """
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype.kind not in "uif":
+        raise ValueError(f"pixels of type {values.dtype} are not supported")
+    native = values.dtype.newbyteorder("=")
+    kept = native if native in (np.uint8, np.uint16, np.float32) else np.dtype(np.float32)
+    # Beyond the largest float32 is infinity, which is clipped like any other glaring pixel.
+    with np.errstate(over="ignore"):
+        return values.astype(kept, copy=False)
+
+
+def _palette(picture: Pillow.Image, indices: npt.NDArray[np.uint8]) -> tuple[Color, ...]:
+    flat = picture.getpalette("RGB") or []
+    colors = [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3)]
+    used = int(indices.max(initial=0)) + 1
+    return tuple(colors + [_BLACK] * (used - len(colors)))

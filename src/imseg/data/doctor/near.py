@@ -1,0 +1,163 @@
+"""Pictures that show nearly the same: recompressed, resized, retouched copies, frames of a video.
+
+The perceptual hash is the thumbnail of a look, 16 x 16 gray levels, of which offset and gain are
+taken out; two pictures are as far apart as one minus the correlation of their thumbnails. On
+skin lesions, road scenes, nuclei and drawn cells this told copies from other pictures better than
+a difference hash of 64 bits, and costs no more: all pairs of 50,000 pictures take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.looks import THUMBNAIL, Look
+
+NEAR = 0.02
+"""Farthest apart that two thumbnails of one scene are.
+
+Measured: of 1,718 skin lesions the nine closest pairs up to here show the same lesion, and so does
+the tenth at 0.025; the first pair of different ones is 0.028 apart. Different pictures of drawn
+cells are 0.035 apart and more, of nuclei 0.45. Copies (JPEG of quality 50, half and quarter size,
+squeezed, 15 % darker, 10 % brighter, gamma 1.2) stay below it in 98 % (drawn cells) to 100 % (road
+scenes) of the cases.
+"""
+
+MIN_RELIEF = 1.0
+"""Thumbnails of less contrast (gray levels) show noise, and are like none."""
+
+_ALIKE = 0.1
+_ENOUGH = 10
+_SAMPLED = 2000
+_ROWS = 128
+_MOST = 16
+
+Vectors = npt.NDArray[np.float32]
+"""A row a picture, of mean 0 and length 1; of a flat picture all 0."""
+
+
+class NearPair(NamedTuple):
+    """Two pictures that show nearly the same."""
+
+    one: int
+    """Index into the first list."""
+    other: int
+    """Index into the second list; into the same one, and larger, where there is one list."""
+    distance: float
+    """How far apart they are, 0 (equal up to brightness and contrast) to ``NEAR``."""
+
+
+def vectors_of(looks: Sequence[Look]) -> Vectors:
+    """Return the thumbnails as vectors whose dot products are correlations."""
+    side = THUMBNAIL * THUMBNAIL
+    levels = np.frombuffer(b"".join(look.thumbnail for look in looks), np.uint8)
+    vectors = levels.reshape(len(looks), side).astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    seen = np.array([look.relief >= MIN_RELIEF for look in looks], bool).reshape(-1, 1)
+    return np.where(seen, vectors / np.maximum(lengths, 1e-6), np.float32(0)).astype(np.float32)
+
+
+def tolerance_for(vectors: Vectors) -> float:
+    """Return how far apart copies may be among these pictures, at most ``NEAR``.
+
+    Where all pictures look alike (one microscope's uneven light, a camera that stands still),
+    copies must be much closer to each other than any two pictures are.
+
+    Args:
+        vectors: Of every picture of a data set.
+    """
+    seen = vectors[vectors.any(axis=1)]
+    if len(seen) < _ENOUGH:
+        return NEAR
+    generator = np.random.default_rng(0)
+    one = generator.integers(0, len(seen), _SAMPLED)
+    other = (one + generator.integers(1, len(seen), _SAMPLED)) % len(seen)
+    typical = float(np.median(1 - (seen[one] * seen[other]).sum(axis=1)))
+    return min(NEAR, _ALIKE * typical)
+
+
+def near_pairs(
+    one: Vectors, other: Vectors | None = None, *, tolerance: float = NEAR
+) -> list[NearPair]:
+    """Return the pairs that are no farther apart than ``tolerance``, the closest first.
+
+    Of each picture at most its 16 nearest are listed, so that an unmoving video stays small.
+
+    Args:
+        one: Of some pictures.
+        other: Of other pictures; None looks among ``one``.
+        tolerance: See ``tolerance_for``.
+    """
+    columns = one if other is None else other
+    if not len(one) or not len(columns):
+        return []
+    rough_rows, rough_columns = _rough(one), _rough(columns, turned=True)
+    found: list[NearPair] = []
+    for start in range(0, len(one), _ROWS):
+        first = start if other is None else 0
+        closeness = rough_rows[start : start + _ROWS] @ rough_columns[:, first:]
+        rows, places = _candidates(closeness, -2 * tolerance)
+        rows, places = rows + start, places + first
+        if other is None:
+            rows, places = rows[places > rows], places[places > rows]
+        apart = 1 - np.einsum("ij,ij->i", one[rows], columns[places])
+        near = apart <= tolerance
+        triples = zip(rows[near], places[near], np.maximum(apart[near], 0), strict=True)
+        found += [NearPair(int(row), int(place), float(gap)) for row, place, gap in triples]
+    return sorted(found, key=lambda pair: (pair.distance, pair.one, pair.other))
+
+
+def groups_of(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return what hangs together through pairs, each group ascending, the largest first."""
+    leader: dict[int, int] = {}
+
+    def find(index: int) -> int:
+        leader.setdefault(index, index)
+        while leader[index] != index:
+            leader[index] = leader[leader[index]]
+            index = leader[index]
+        return index
+
+    for one, other in pairs:
+        low, high = sorted((find(one), find(other)))
+        leader[high] = low
+    groups: dict[int, list[int]] = {}
+    for index in sorted(leader):
+        groups.setdefault(find(index), []).append(index)
+    return sorted(groups.values(), key=lambda group: (-len(group), group[0]))
+
+
+def _rough(vectors: Vectors, *, turned: bool = False) -> Vectors:
+    """Return few numbers a picture whose products are minus the square of a distance.
+
+    The distance of thumbnails at half their size is never more than that of the thumbnails
+    themselves, so what it rules out need not be looked at: a fourth of the work is left.
+    """
+    half = THUMBNAIL // 2
+    cells = vectors.reshape(-1, half, 2, half, 2).sum(axis=(2, 4)).reshape(-1, half * half) / 2
+    squares = (cells**2).sum(axis=1, keepdims=True)
+    # Flat pictures are put far away from everything, from each other too.
+    squares[~vectors.any(axis=1)] = 1e6
+    ones = np.ones_like(squares)
+    if turned:
+        return np.ascontiguousarray(np.hstack([2 * cells, -ones, -squares]).T, np.float32)
+    return np.hstack([cells, squares, ones]).astype(np.float32)
+
+
+def _candidates(
+    closeness: Vectors, least: float
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return row and column of what is close enough, at most so many a row."""
+    # Rounding must not lose a pair; the exact distance is computed afterwards.
+    close = closeness >= least - 1e-5
+    if np.count_nonzero(close) > _MOST:
+        for row in np.flatnonzero(np.count_nonzero(close, axis=1) > _MOST):
+            farthest = np.argpartition(closeness[row], -_MOST)[:-_MOST]
+            close[row, farthest] = False
+    # Several times faster than asking for rows and columns at once.
+    rows, columns = np.divmod(np.flatnonzero(close), close.shape[1])
+    return rows, columns

@@ -1,0 +1,20 @@
+"""Annotations of drawing tools: from outlines and pictures to a data folder with masks.
+
+One file a format (:mod:`coco`, :mod:`labelme`, :mod:`cvat`) returns what was drawn as
+:class:`Annotations`; everything after that is the same for all of them. A new format is a file with
+such a reader, and a line in :mod:`recognize`.
+"""
+
+from imseg.data.polygons.annotations import Annotations
+from imseg.data.polygons.convert import Conversion, convert_polygons
+from imseg.data.polygons.masks import MODES, Mode
+from imseg.data.polygons.recognize import read_annotations
+
+__all__ = [
+    "MODES",
+    "Annotations",
+    "Conversion",
+    "Mode",
+    "convert_polygons",
+    "read_annotations",
+]

@@ -1,0 +1,292 @@
+"""From annotations and pictures to a data folder that can be trained on."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from imseg.data.config import FILE_NAME
+from imseg.data.facts import map_in_threads
+from imseg.data.image_io import write_png
+from imseg.data.listing import counted
+from imseg.data.new_folder import new_folder, scratch_beside
+from imseg.data.polygons.annotations import Annotations, Picture, Tally
+from imseg.data.polygons.labelme import embedded_picture
+from imseg.data.polygons.locate import Located, choose_stems, find_images_folder, locate, unlisted
+from imseg.data.polygons.masks import Mask, Mode, compose, draw
+from imseg.data.polygons.plan import Plan, choose_plan, settings_text
+from imseg.data.polygons.raster import CannotDraw
+from imseg.data.polygons.recognize import read_annotations
+from imseg.data.polygons.sizes import Size, read_sizes
+from imseg.data.polygons.source import opened
+from imseg.errors import ImsegError, and_more, raise_all
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
+"""What is noted for pictures that are not taken for unlabeled ones."""
+
+_STARTS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
+_STARTS |= {b"II*\x00": ".tif", b"MM\x00*": ".tif"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What was made of annotations."""
+
+    format: str
+    """``COCO``, ``LabelMe`` or ``CVAT``."""
+    images: str
+    """The folder in which the pictures were found."""
+    mode: Mode
+    """How masks were written."""
+    reason: str
+    """Why so."""
+    labeled: int
+    """Pictures with a mask."""
+    unlabeled: int
+    """Pictures without one."""
+    listed_empty: int
+    """Pictures among these that the annotations list, without a region that can be drawn."""
+    unlisted: int
+    """Pictures among these that the annotations do not list."""
+    objects: Mapping[str, int]
+    """Objects in the masks, by label."""
+    unused: tuple[str, ...]
+    """Labels that are declared and drawn nowhere."""
+    overlap_pixels: int
+    """Pixels that belong to two classes, or to two objects (instances)."""
+    overlap_pictures: int
+    """Pictures with such pixels."""
+    void_pixels: int
+    """Pixels that are neither trained on nor scored."""
+    noted: Mapping[str, Sequence[str]]
+    """What was left out or changed, and where."""
+    renamed: Mapping[str, str]
+    """New stems, by the paths of pictures that shared theirs with others."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One picture to copy, and the mask that goes with it."""
+
+    path: Path
+    stem: str
+    picture: Picture | None = None
+    size: Size = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sorted:
+    """Every picture that is copied."""
+
+    jobs: Sequence[_Job]
+    unlisted: int
+    renamed: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What became of one picture."""
+
+    mask: Mask | None = None
+    tally: Tally
+    errors: Sequence[str] = ()
+
+
+def convert_polygons(
+    source: Path,
+    out: Path,
+    *,
+    images: Path | None = None,
+    mode: Mode | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Write a data folder with masks for annotated pictures.
+
+    Pictures with regions go to ``labeled``; those that are listed without regions, or lie in the
+    folders of listed ones, to ``unlabeled``. Picture files are copied byte for byte.
+
+    Args:
+        source: A COCO file, a LabelMe file or a folder of them, a CVAT for images file, or a zip
+            file that holds one of these.
+        out: Must not exist yet, or be empty. It appears when everything is in it.
+        images: The folder of the pictures; None: looked for near ``source``.
+        mode: How masks are written; None: chosen by what was drawn.
+        progress: Called after each picture.
+
+    Raises:
+        ImsegError: If the annotations cannot be read, pictures are missing or of another size, or
+            ``out`` holds something or cannot be written.
+    """
+    source, out = Path(source), Path(out)
+    # Pictures beside an archive are looked for where the archive is, not where it was unpacked.
+    beside = source.absolute().parent
+    with (
+        new_folder(out) as part,
+        scratch_beside(out) as spare,
+        opened(source, spare / "archive") as inner,
+    ):
+        annotations = read_annotations(inner)
+        plan = choose_plan(annotations, mode)
+        folder = Path(images) if images else find_images_folder(annotations, beside)
+        found = _sort(annotations, folder, spare)
+        done = _write_all(found.jobs, part, plan, progress=progress)
+        inside = folder.is_relative_to(spare)
+    return _sum_up(annotations, done, plan, found=found, images=str(source if inside else folder))
+
+
+def _sort(annotations: Annotations, folder: Path, spare: Path) -> _Sorted:
+    """Return what to do with each picture, or raise everything that is wrong with them."""
+    located, errors = locate(annotations, folder)
+    located, more = _unpack(located, spare)
+    sizes, wrong = read_sizes(located)
+    raise_all([*errors, *more, *wrong])
+    alone, alike = unlisted(located, folder)
+    for path in alike:
+        annotations.tally.add(ALIKE, path.name)
+    names = [os.path.relpath(path, folder).replace(os.sep, "/") for path in alone]
+    stems = choose_stems([*(each.name for each in located), *names])
+    jobs = [
+        _Job(path=each.path, stem=stems[each.name], picture=each.picture, size=size)
+        for each, size in zip(located, sizes, strict=True)
+        if each.path is not None
+    ]
+    jobs += [_Job(path=path, stem=stems[name]) for path, name in zip(alone, names, strict=True)]
+    renamed = {name: stem for name, stem in stems.items() if stem != PurePosixPath(name).stem}
+    return _Sorted(jobs=jobs, unlisted=len(alone), renamed=renamed)
+
+
+def _unpack(located: Sequence[Located], spare: Path) -> tuple[list[Located], list[ImsegError]]:
+    """Write pictures that stand in annotation files to a folder."""
+    found: list[Located] = []
+    errors: list[ImsegError] = []
+    for index, each in enumerate(located):
+        if each.path is not None:
+            found.append(each)
+            continue
+        try:
+            content = embedded_picture(each.picture.file)
+        except ImsegError as error:
+            errors.append(error)
+            continue
+        # What is none of these is found out, and said, by whoever opens it.
+        fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
+        path = spare / f"{index}{(fitting or ['.png'])[0]}"
+        path.write_bytes(content)
+        found.append(replace(each, path=path))
+    return found, errors
+
+
+def _write_all(
+    jobs: Sequence[_Job], folder: Path, plan: Plan, *, progress: Progress | None
+) -> list[_Done]:
+    """Write all pictures, masks and settings."""
+    for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
+        (folder / name).mkdir(parents=True)
+    if plan.mode == "labels":
+        for name in plan.folders.values():
+            (folder / "labeled/masks" / name).mkdir()
+    write = functools.partial(_write, folder=folder, plan=plan)
+    done = list(map_in_threads(write, jobs, progress=progress))
+    errors = [error for each in done for error in each.errors]
+    if errors:
+        raise ImsegError(
+            f"{counted(len(errors), 'region')} cannot be drawn.",
+            expected="regions that were made for these pictures.",
+            got=f"{and_more(errors)}.",
+            hint="export the annotations again, or remove these regions.",
+        )
+    if not any(each.mask for each in done):
+        noted = [what for each in done for what in each.tally.places]
+        raise ImsegError(
+            "No region covers a pixel of its picture.",
+            expected="outlines in pixels, 0, 0 in the upper left corner.",
+            got="; ".join(dict.fromkeys(noted)) + ".",
+            hint="some tools write shares of 0 to 1, or percent; export in pixels.",
+        )
+    void = any(each.mask.void for each in done if each.mask)
+    (folder / FILE_NAME).write_text(settings_text(plan, void=void), encoding="utf-8")
+    if not any((folder / "unlabeled/images").iterdir()):
+        shutil.rmtree(folder / "unlabeled")
+    return done
+
+
+def _write(job: _Job, *, folder: Path, plan: Plan) -> _Done:
+    """Copy one picture, and write its mask if something is drawn on it."""
+    target = f"{job.stem}{job.path.suffix}"
+    tally, mask = Tally(), None
+    if job.picture is not None and job.picture.regions:
+        drawn = draw(job.picture, job.size)
+        tally = drawn.tally
+        if drawn.errors:
+            return _Done(tally=tally, errors=drawn.errors)
+        try:
+            mask = compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
+        except CannotDraw as error:
+            return _Done(tally=tally, errors=[f"{job.picture.name} {error}"])
+    if mask is not None:
+        for label, pixels in mask.pixels.items():
+            inner = folder / "labeled/masks" / (plan.folders[label] if label else "")
+            write_png(inner / f"{job.stem}.png", pixels, palette=plan.palette)
+    split = "unlabeled" if mask is None else "labeled"
+    _copy(job.path, folder / split / "images" / target)
+    # The pixels are written; keeping them would fill the memory.
+    return _Done(mask=None if mask is None else replace(mask, pixels={}), tally=tally)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise ImsegError(
+            f"{source} could not be copied.",
+            expected="a readable file, and room for its copy.",
+            got=f"{error.strerror or error}.",
+            hint="free some disk space, or mend the permissions.",
+        ) from error
+
+
+def _sum_up(
+    annotations: Annotations,
+    done: Sequence[_Done],
+    plan: Plan,
+    *,
+    found: _Sorted,
+    images: str,
+) -> Conversion:
+    """Return what was made."""
+    for each in done:
+        annotations.tally.add_all(each.tally)
+    masks = [each.mask for each in done if each.mask is not None]
+    objects: Counter[str] = Counter()
+    for mask in masks:
+        objects.update(mask.objects)
+    return Conversion(
+        format=annotations.format,
+        images=images,
+        mode=plan.mode,
+        reason=plan.reason,
+        labeled=len(masks),
+        unlabeled=len(done) - len(masks),
+        listed_empty=len(done) - len(masks) - found.unlisted,
+        unlisted=found.unlisted,
+        objects={label: objects[label] for label in plan.numbers},
+        unused=tuple(label for label in annotations.objects if label not in plan.numbers),
+        overlap_pixels=sum(mask.overlap for mask in masks),
+        overlap_pictures=sum(mask.overlap > 0 for mask in masks),
+        void_pixels=sum(mask.void for mask in masks),
+        noted=annotations.tally.as_dict(),
+        renamed=dict(found.renamed),
+    )

@@ -1,0 +1,190 @@
+"""The index of a stored split: which row was made of what, how, and with which bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.fingerprints import Fingerprint, Stamp
+from imseg.data.store_arrays import checksum_of, map_rows
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture, or its target."""
+
+    source: Fingerprint
+    """What it was made of."""
+    checksum: str
+    """SHA-256 of its bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayIndex:
+    """What is known about one array."""
+
+    made_with: Mapping[str, Any]
+    """Everything beside the sources that its bytes depend on, as plain JSON values."""
+    dtype: np.dtype[Any]
+    """The type of its numbers."""
+    row_shape: tuple[int, ...]
+    """The shape of a row."""
+    rows: tuple[Row, ...]
+    """In the order of the array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return (len(self.rows), *self.row_shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreIndex:
+    """What is known about a stored split."""
+
+    names: tuple[str, ...]
+    """The name of each picture."""
+    arrays: Mapping[str, ArrayIndex]
+    """By what they hold: ``images``, and ``targets`` where there are any."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over shapes, types and bytes; where the bytes come from does not matter."""
+        digest = hashlib.sha256()
+        for held in sorted(self.arrays):
+            array = self.arrays[held]
+            digest.update(f"{held} {array.dtype.str} {array.shape}".encode())
+            for row in array.rows:
+                digest.update(bytes.fromhex(row.checksum))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A stored row that can be taken over."""
+
+    source: Fingerprint
+    """What it was made of."""
+    values: npt.NDArray[Any]
+    """Read-only; read from disk when they are looked at."""
+    checksum: str
+    """What it must have."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the bytes are those that were written."""
+        return checksum_of(self.values) == self.checksum
+
+
+class Known:
+    """The rows that earlier stores hold of one kind, found by what they were made of.
+
+    Args:
+        stores: Indexes and where they lie; where several know a source, the first is taken.
+        held: Which array.
+        like: How its rows must have been made; its own rows do not matter.
+    """
+
+    def __init__(
+        self, stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex
+    ) -> None:
+        self._by_stamps: dict[tuple[Stamp, ...], Origin] = {}
+        self._by_content: dict[str, Origin] = {}
+        for path, store in stores:
+            for origin in rows_of(path, store, held, like=like):
+                self._by_stamps.setdefault(origin.source.stamps, origin)
+                self._by_content.setdefault(origin.source.content, origin)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_content)
+
+    def of_stamps(self, stamps: tuple[Stamp, ...]) -> Origin | None:
+        """Return the row made of files with these stamps; without any, None."""
+        return self._by_stamps.get(stamps) if stamps else None
+
+    def of_content(self, content: str) -> Origin | None:
+        """Return the row made of a source with this content; None if that is not known."""
+        return self._by_content.get(content) if content else None
+
+
+def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> list[Origin]:
+    """Return the rows that are left of a stored array, in its order; none if it is unlike another.
+
+    Args:
+        path: Where the index lies.
+        store: The index.
+        held: Which array.
+        like: How its rows must have been made; its own rows do not matter.
+    """
+    index = store.arrays.get(held)
+    if index is None or (index.made_with, index.dtype, index.row_shape) != (
+        like.made_with,
+        like.dtype,
+        like.row_shape,
+    ):
+        return []
+    values = map_rows(array_path(path, held), index.dtype, index.shape)
+    pairs = zip(index.rows, values, strict=False)
+    return [Origin(row.source, each, row.checksum) for row, each in pairs]
+
+
+def array_path(index: Path, held: str) -> Path:
+    """Return where an array lies that an index describes."""
+    return index.with_name(f"{index.stem}-{held}.npy")
+
+
+def index_text(index: StoreIndex) -> bytes:
+    """Return an index as JSON."""
+    arrays = {
+        held: {
+            "made_with": array.made_with,
+            "dtype": array.dtype.str,
+            "row_shape": array.row_shape,
+            "rows": [[row.checksum, row.source.content, *row.source.stamps] for row in array.rows],
+        }
+        for held, array in index.arrays.items()
+    }
+    plain = {"format": _FORMAT, "names": index.names, "arrays": arrays}
+    return json.dumps(plain).encode("ascii")
+
+
+def read_index(path: Path) -> StoreIndex | None:
+    """Return an index; None if there is none, or one that cannot be understood."""
+    try:
+        plain = json.loads(path.read_bytes())
+        if plain["format"] != _FORMAT:
+            return None
+        names = tuple(str(name) for name in plain["names"])
+        arrays = {str(held): _array_index(given) for held, given in plain["arrays"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    if "images" not in arrays or any(len(array.rows) != len(names) for array in arrays.values()):
+        return None
+    return StoreIndex(names=names, arrays=arrays)
+
+
+def _array_index(plain: Mapping[str, Any]) -> ArrayIndex:
+    return ArrayIndex(
+        made_with=dict(plain["made_with"]),
+        dtype=np.dtype(str(plain["dtype"])),
+        row_shape=tuple(int(side) for side in plain["row_shape"]),
+        rows=tuple(
+            Row(Fingerprint(tuple(_stamp(stamp) for stamp in stamps), str(content)), str(checksum))
+            for checksum, content, *stamps in plain["rows"]
+        ),
+    )
+
+
+def _stamp(plain: Any) -> Stamp:
+    label, path, *numbers = plain
+    size, modified, changed = (int(number) for number in numbers)
+    return Stamp(str(label), str(path), size, modified, changed)

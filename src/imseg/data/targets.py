@@ -1,0 +1,87 @@
+"""From a labeled picture to its encoded target, from files and from arrays alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.encoding import UnknownMaskValues, encode, pack_colors
+from imseg.data.image_io import MaskFile, as_packed_colors, read_mask, resize_mask
+from imseg.errors import ImsegError
+from imseg.types import LabeledImage, Target, TargetSpec
+
+
+def load_target(
+    pair: LabeledImage, spec: TargetSpec, size: tuple[int, int] | None = None
+) -> Target:
+    """Return the target of a picture, ``t h w``, in the numbering inside.
+
+    Args:
+        pair: A picture and its mask.
+        spec: What mask values mean.
+        size: Height and width to resize to, by nearest neighbor; None keeps the mask's own.
+
+    Raises:
+        ImsegError: If a file cannot be read or holds unknown values.
+    """
+    values = load_values(pair, spec)
+    if size is not None:
+        values = _resized(values, size)
+    try:
+        return encode(values, spec)
+    except UnknownMaskValues as error:
+        name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
+        raise ImsegError(
+            f"{name} holds unknown values.",
+            expected=error.expected,
+            got=error.got,
+            hint=error.hint,
+        ) from error
+
+
+def load_values(pair: LabeledImage, spec: TargetSpec) -> npt.NDArray[Any]:
+    """Return the file values of a mask: ``h w``, or ``t h w`` planes in the order of the spec.
+
+    Raises:
+        ImsegError: If a file cannot be read, or is of another kind than the spec's.
+    """
+    mask = pair.mask
+    if isinstance(mask, Path):
+        return _of_file(read_mask(mask), mask, spec)
+    if isinstance(mask, Mapping):
+        return np.stack([_of_file(read_mask(mask[name]), mask[name], spec) for name in spec.names])
+    if spec.coding == "colors" and mask.ndim == 3:
+        return pack_colors(mask)
+    return mask
+
+
+def _of_file(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
+    if spec.coding == "colors" and found.form == "values":
+        return as_packed_colors(found.values)
+    form = {"colors": "colors", "numbers": "numbers"}.get(spec.coding, "values")
+    if found.form == form or (form == "numbers" and found.form == "values"):
+        return found.values
+    if form == "values" and found.form == "numbers" and _is_whole(found.values):
+        return found.values.astype(np.int32)
+    holds = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
+    raise ImsegError(
+        f"{path} is not a mask of the kind that the others are.",
+        expected=f"{holds[form]}.",
+        got=f"{holds[found.form]}.",
+        hint="save all masks in the same way.",
+    )
+
+
+def _is_whole(values: npt.NDArray[Any]) -> bool:
+    """Return whether fractions are whole numbers, as some programs save label images."""
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
+
+
+def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    if values.ndim == 3:
+        return np.stack([resize_mask(plane, size) for plane in values])
+    return resize_mask(values, size)

@@ -1,0 +1,216 @@
+"""What the header of a TIFF file says about its pages."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from imseg.data.decoding import damaged, unreadable
+
+_MOST_PAGES = 1024
+_MOST_NUMBERS = 4096
+_VERSIONS = {b"*\0": False, b"\0*": False, b"+\0": True, b"\0+": True}
+"""What follows the byte order, and whether it announces BigTIFF."""
+_TYPES = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q"}
+"""Types of whole numbers, as coded in TIFF and for ``struct``."""
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _NUMBERS = 274, 277, 284, 338, 339
+_GRAY, _RGB, PALETTE, _CMYK, _YCBCR = frozenset({0, 1}), 2, 3, 5, 6
+NO_RGB = {8: "LAB", 9: "LAB", 10: "LAB", 32844: "LogLuv", 32845: "LogLuv"}
+"""Meanings of the numbers that cannot be shown as they stand, as coded in TIFF."""
+_NOT_A_PICTURE = 1 | 4
+"""Bits of the subfile type: a smaller copy of another page, or its transparency."""
+_WANTED = frozenset({
+    _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR,
+    _EXTRA, _NUMBERS,
+})  # fmt: skip
+_PER_SAMPLE = {1: "uint", 2: "int", 3: "float", 4: "uint"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the header of a page says."""
+
+    index: int
+    """Its place in the file, from 0."""
+    height: int
+    """Pixels, as stored."""
+    width: int
+    """Pixels, as stored."""
+    samples: int
+    """Numbers a pixel, alpha included."""
+    bits: int
+    """Bits a number."""
+    numbers: str
+    """``uint``, ``int``, ``float`` or ``other`` (complex)."""
+    photometric: int
+    """What the first numbers mean, as coded in TIFF."""
+    alpha: tuple[int, ...] = ()
+    """Which of the numbers say how opaque the pixel is."""
+    planar: bool = False
+    """Whether each channel is stored by itself."""
+    compression: int = 1
+    """As coded in TIFF; 1 is none."""
+    little: bool = True
+    """Whether the low byte comes first."""
+    big: bool = False
+    """Whether offsets have 64 bits (BigTIFF)."""
+    orientation: int = 1
+    """The EXIF number."""
+    subfile: int = 0
+    """Bits that say whether it is a picture of its own."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the picture, palettes expanded, CMYK as RGB."""
+        if self.photometric == PALETTE or (self.photometric == _CMYK and self.suits_pillow):
+            return 3
+        return self.samples - len(self.alpha)
+
+    @property
+    def depth(self) -> str:
+        """The type of its pixels: uint8, uint16 or float32."""
+        if self.numbers == "uint" and self.bits <= 16:
+            return "uint8" if self.bits <= 8 else "uint16"
+        return "float32"
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What all pages must have in common to be channels of one picture."""
+        return self.height, self.width, self.channels, self.depth, self.orientation
+
+    @property
+    def bytes_a_pixel(self) -> int:
+        """Memory a pixel takes, in the type of the file and where that differs also as float32."""
+        stored = -(-self.bits // 8)
+        kept = self.depth != "float32" or (self.numbers, self.bits) == ("float", 32)
+        return self.samples * (stored if kept else stored + 4)
+
+    @property
+    def suits_pillow(self) -> bool:
+        """Whether Pillow returns exactly these numbers.
+
+        It is wrong without a word about deep colors (8 of 16 bits are left), signed bytes, numbers
+        with the high byte first in compressed files, gray planes, and channels beyond RGB. It does
+        not open BigTIFF with the high byte first.
+        """
+        if self.big and not self.little:
+            return False
+        if self.numbers == "uint" and self.bits <= 8:
+            known = self.photometric in {*_GRAY, _RGB, PALETTE, _CMYK, _YCBCR}
+            base = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(self.photometric, 1)
+            alone = self.samples == base or (self.samples == base + 1 and len(self.alpha) == 1)
+            # Planes of color are fine; planes with alpha are not.
+            return known and alone and not (self.planar and self.alpha)
+        if self.samples > 1 or self.photometric not in _GRAY:
+            return False
+        if self.numbers == "uint" and self.bits <= 16:
+            return True
+        plain = self.little or self.compression == 1
+        if self.numbers == "uint":
+            return self.bits == 32 and self.little
+        return plain and (self.numbers, self.bits) in {("int", 16), ("int", 32), ("float", 32)}
+
+
+def is_tiff(head: bytes) -> bool:
+    """Return whether a file that begins so is a TIFF file."""
+    return head[:2] in (b"II", b"MM") and head[2:4] in _VERSIONS
+
+
+def read_pages(path: Path, file: BinaryIO) -> list[Page]:
+    """Return what the headers say about the pages that are pictures of their own.
+
+    Smaller copies of a page, as in pyramids, and transparency masks are left out.
+
+    Args:
+        path: What to call the file in errors.
+        file: The open file; it is a TIFF file.
+
+    Raises:
+        UnreadablePicture: If there is no such page, or more than can be told.
+        SyntaxError: If the headers are broken.
+        struct.error: If they are cut short.
+    """
+    file.seek(0)
+    head = file.read(4)
+    little, big = head[:2] == b"II", _VERSIONS[head[2:4]]
+    pages: list[Page] = []
+    for tags in _directories(file, "<" if little else ">", big=big):
+        if len(pages) == _MOST_PAGES:
+            hint = "save the pages that belong to one picture as a file of their own."
+            raise unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
+        pages.append(_page(len(pages), tags, little=little, big=big))
+    pictures = [page for page in pages if not page.subfile & _NOT_A_PICTURE] or pages[:1]
+    if not pictures:
+        raise damaged(path, "no page found")
+    return pictures
+
+
+def _directories(
+    file: BinaryIO, order: str, *, big: bool
+) -> Iterator[Mapping[int, tuple[int, ...]]]:
+    """Yield the numbers of each page by tag; Pillow tells them only of pages it can decode.
+
+    Args:
+        file: After the version.
+        order: ``<`` or ``>``.
+        big: Whether offsets have 64 bits.
+    """
+
+    def numbers(kind: str) -> tuple[int, ...]:
+        return struct.unpack(order + kind, file.read(struct.calcsize(order + kind)))
+
+    count, offset, entry = ("Q", "Q", "HHQ") if big else ("H", "L", "HHL")
+    inline = 8 if big else 4
+    place = numbers("HHQ")[-1] if big else numbers("L")[0]
+    seen: set[int] = set()
+    while place and place not in seen:
+        seen.add(place)
+        file.seek(place)
+        tags: dict[int, tuple[int, ...]] = {}
+        for _ in range(numbers(count)[0]):
+            tag, kind, length = numbers(entry)
+            after = file.tell() + inline
+            if tag in _WANTED and kind in _TYPES and 0 < length <= _MOST_NUMBERS:
+                wanted = f"{length}{_TYPES[kind]}"
+                if struct.calcsize(order + wanted) > inline:
+                    file.seek(numbers(offset)[0])
+                tags[tag] = numbers(wanted)
+            file.seek(after)
+        yield tags
+        (place,) = numbers(offset)
+
+
+def _page(index: int, tags: Mapping[int, tuple[int, ...]], *, little: bool, big: bool) -> Page:
+    def one_of(tag: int, default: int) -> int:
+        return tags.get(tag, (default,))[0]
+
+    height, width, bits = one_of(_HEIGHT, 0), one_of(_WIDTH, 0), tags.get(_BITS, (1,))
+    samples, photometric = one_of(_SAMPLES, 1), one_of(_PHOTOMETRIC, 0)
+    if min(height, width, samples, *bits) < 1 or len(set(bits)) > 1:
+        raise SyntaxError(f"{width} x {height} pixels, {samples} samples of {bits} bits")
+    base = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(photometric, 1)
+    extra = samples - base
+    # Without a word about it, one number beyond red, green and blue is alpha in all programs.
+    silent = 2 if extra == 1 and photometric == _RGB else 0
+    kinds = tags.get(_EXTRA, (silent,))[: max(extra, 0)]
+    alpha = tuple(base + place for place, kind in enumerate(kinds) if kind != 0)
+    return Page(
+        index=index,
+        height=height,
+        width=width,
+        samples=samples,
+        bits=bits[0],
+        numbers=_PER_SAMPLE.get(one_of(_NUMBERS, 1), "other"),
+        photometric=photometric,
+        alpha=alpha,
+        planar=one_of(_PLANAR, 1) == 2,
+        compression=one_of(_COMPRESSION, 1),
+        little=little,
+        big=big,
+        orientation=one_of(_ORIENTATION, 1),
+        subfile=one_of(_SUBFILE, 0),
+    )

@@ -1,0 +1,247 @@
+"""What a noisy copy does to the values of an image: gain and offset, blur, noise.
+
+``draw`` says what will be done, ``apply`` does it. What an image gets depends on its own seed
+alone: not on the batch it is in, the memory format, the device or the number of threads.
+
+Source: METHOD, "Disturbances".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int16, Int32, Int64, UInt8
+from torch import Tensor
+
+from imseg.errors import ImsegError
+from imseg.ops.blur import MAX_RADIUS, blur_along
+from imseg.ops.groups import change_in_groups, take
+from imseg.ops.hashing import as_words, draw_below, draw_uniform
+from imseg.ops.layout import Layout, layout_of
+from imseg.ops.noise import MAX_NOISE, add_noise, draw_keys, make_noise
+
+Order = Literal["copy", "view"]
+"""``copy``: gain and offset, blur, noise (noisy copies). ``view``: blur, noise, gain and offset
+(the views of Input Ensemble and Consistency Loss)."""
+
+VALUES_AT_ONCE = 2**18
+"""How many values go through all steps together: on a CPU they should stay in its cache."""
+VALUES_AT_ONCE_ELSEWHERE = 2**26
+"""The same for other devices, where it only limits the memory."""
+
+# What the bits of an image's seed are for; the geometry has 0 to 15. Numbers are never reused.
+COIN, GAIN, OFFSET, RADIUS, NOISE = range(16, 21)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strength:
+    """How far an image may be pushed; 0 everywhere changes nothing."""
+
+    blur: int = 0
+    """The largest radius in pixels, 0 to 3; each radius up to it is equally likely."""
+    noise: int = 0
+    """Each value is moved by a whole number drawn from [-noise, noise), in gray levels 0..255."""
+    gain: float = 0.0
+    """Values are multiplied by a number drawn from [1 - gain, 1 + gain]; 0..1."""
+    offset: int = 0
+    """A number drawn from [-offset, offset] is added to all values, in gray levels 0..255."""
+
+    def __post_init__(self) -> None:
+        largest = {"blur": MAX_RADIUS, "noise": MAX_NOISE, "gain": 1, "offset": 255}
+        for field in fields(self):
+            value, most = getattr(self, field.name), largest[field.name]
+            whole = field.name != "gain"
+            if not 0 <= value <= most or (whole and value != int(value)):
+                raise ImsegError(
+                    f"The {field.name} of a disturbance is out of range.",
+                    expected=f"a {'whole ' if whole else ''}number from 0 to {most}.",
+                    got=f"{field.name} = {value!r}",
+                )
+
+
+def _ladder(
+    blurs: Sequence[int], noises: Sequence[int], gains: Sequence[float], offsets: Sequence[int]
+) -> tuple[Strength, ...]:
+    """Return one strength a generation."""
+    rungs = zip(blurs, noises, gains, offsets, strict=True)
+    return tuple(Strength(blur=b, noise=n, gain=g, offset=o) for b, n, g, o in rungs)
+
+
+LADDERS: Mapping[str, tuple[Strength, ...]] = {
+    "default": _ladder(
+        (0, 1, 1, 2, 3), (5, 10, 15, 20, 25), (0.1, 0.2, 0.3, 0.4, 0.5), (5, 10, 15, 20, 25)
+    ),
+    "hela": _ladder(
+        (0, 1, 1, 2, 3), (5, 10, 15, 20, 25), (0.1, 0.1, 0.2, 0.2, 0.3), (3, 6, 9, 12, 15)
+    ),
+    "cityscapes": _ladder(
+        (0, 0, 0, 0, 1), (3, 6, 9, 12, 15), (0.05, 0.1, 0.2, 0.3, 0.4), (3, 6, 9, 12, 15)
+    ),
+}
+"""Strengths of generations 1 to 5; the last is also that of the copies of labeled images. The
+default is that of ISIC and SUIM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """What happens to the values of each image: one row an image, on the CPU."""
+
+    scaled: Bool[Tensor, "b"]
+    """Whether gain and offset are applied: one coin for both."""
+    gain: Float32[Tensor, "b"]
+    """Values are multiplied by this."""
+    offset: Float32[Tensor, "b"]
+    """Then this is added, in gray levels."""
+    radius: Int64[Tensor, "b"]
+    """Of the blur, in pixels; 0 is none."""
+    reach: Int32[Tensor, "b"]
+    """Noise lies in [-reach, reach), in gray levels; 0 is none."""
+    noise_keys: Int32[Tensor, "b 2"]
+    """What the image's noise is made from."""
+    noise: Int16[Tensor, "b c h w"] | None = None
+    """The noise itself, in gray levels, where it is given; ``reach`` and ``noise_keys`` then mean
+    nothing."""
+
+    def __len__(self) -> int:
+        return int(self.scaled.shape[0])
+
+    def take(self, rows: Sequence[int]) -> Draws:
+        """Return the draws of some of the images."""
+        index = torch.tensor(rows, dtype=torch.long)
+        names = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        rows_of: dict[str, Any] = {name: getattr(self, name)[index] for name in names}
+        return Draws(**rows_of)
+
+
+def draw(seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength) -> Draws:
+    """Return what happens to the values of each image.
+
+    Args:
+        seeds: One an image, whole numbers of up to 63 bits; the same number, the same draws.
+        strength: How far the images may be pushed.
+    """
+    words = as_words(seeds)
+    images = len(words)
+    coin = draw_below(words, COIN, count=2).bool()
+    gain = 1 + strength.gain * (2 * draw_uniform(words, GAIN) - 1)
+    offset = strength.offset * (2 * draw_uniform(words, OFFSET) - 1)
+    return Draws(
+        scaled=coin & bool(strength.gain or strength.offset),
+        gain=torch.from_numpy(gain.astype(np.float32)),
+        offset=torch.from_numpy(offset.astype(np.float32)),
+        radius=draw_below(words, RADIUS, count=int(strength.blur) + 1),
+        reach=torch.full((images,), int(strength.noise), dtype=torch.int32),
+        noise_keys=draw_keys(words, NOISE),
+    )
+
+
+def apply(
+    images: UInt8[Tensor, "b c h w"],
+    draws: Draws,
+    *,
+    order: Order = "copy",
+    paper: bool = False,
+    blocked: Bool[Tensor, "b 1 h w"] | None = None,
+) -> UInt8[Tensor, "b c h w"]:
+    """Return disturbed images, rounded to gray levels after every step.
+
+    Args:
+        images: On any device and in any memory format; the result is on the same and in the same
+            (plain or channels-last).
+        draws: From ``draw``, one row an image.
+        order: Of the three steps.
+        paper: Gain and offset take the absolute value, as in the reference, so that black pixels
+            turn gray; else values below 0 become 0.
+        blocked: Pixels that are 0 in the end: black ones that would not stay black otherwise.
+
+    Raises:
+        ValueError: If there is no such order, there is not one row of draws an image, or given
+            noise has another shape.
+    """
+    if order not in get_args(Order):
+        raise ValueError(f"the order is one of {get_args(Order)}, not {order!r}")
+    if len(draws) != len(images):
+        raise ValueError(f"{len(draws)} rows of draws do not fit {len(images)} images")
+    if draws.noise is not None and draws.noise.shape != images.shape:
+        raise ValueError(
+            f"noise of {tuple(draws.noise.shape)} does not fit {tuple(images.shape)} images"
+        )
+    layout = layout_of(images)
+    device = images.device
+    treatments = list(zip(draws.scaled.tolist(), draws.radius.tolist(), strict=True))
+
+    def change(some: Tensor, rows: list[int]) -> Tensor:
+        scaled, radius = treatments[rows[0]]
+        mine = draws.take(rows)
+        steps: list[Callable[[Tensor], Tensor]] = [
+            lambda part: blur_along(part, radius, axes=(layout.height, layout.width)),
+            lambda part: _add_noise(part, mine, layout),
+        ]
+        if scaled:
+            gain, offset = mine.gain.to(device), mine.offset.to(device)
+            scale = functools.partial(scale_values, gain=gain, offset=offset, absolute=paper)
+            steps.insert(0 if order == "copy" else len(steps), scale)
+        for step in steps:
+            some = step(some)
+        return some if blocked is None else _blacken(some, take(blocked, rows), layout)
+
+    packed = layout.pack(images)
+    most = VALUES_AT_ONCE if device.type == "cpu" else VALUES_AT_ONCE_ELSEWHERE
+    at_once = max(1, most // max(1, packed[:1].numel()))
+    return layout.unpack(change_in_groups(packed, treatments, change, at_once=at_once))
+
+
+def scale_values(
+    images: UInt8[Tensor, "b _ _ _"],
+    *,
+    gain: Float32[Tensor, "b"],
+    offset: Float32[Tensor, "b"],
+    absolute: bool = False,
+) -> UInt8[Tensor, "b _ _ _"]:
+    """Return images times a gain plus an offset: rounded, halves to even, and cut at 255.
+
+    Args:
+        images: Any axes after the first.
+        gain: One an image.
+        offset: One an image, in gray levels.
+        absolute: What falls below 0 is mirrored, as in the reference, and not cut.
+    """
+    shape = (-1, *[1] * (images.ndim - 1))
+    # Two steps, so that the sum is rounded to 32 bits after the product, as in the reference.
+    values = images.float().mul_(gain.reshape(shape)).add_(offset.reshape(shape))
+    if absolute:
+        values.abs_()
+    # Through 16 bits: the direct way from floats to bytes is several times slower.
+    return values.clamp_(0, 255).round_().to(torch.int16).to(torch.uint8)
+
+
+def _add_noise(packed: Tensor, draws: Draws, layout: Layout) -> Tensor:
+    """Return a packed batch with the noise that is given, or else made from the keys."""
+    if draws.noise is not None:
+        # More than 255 does no more, and would not fit the sum.
+        given = draws.noise.to(packed.device).clamp(-255, 255)
+        return add_noise(packed, layout.pack(given))
+    if not draws.reach.any():
+        return packed
+    noise = make_noise(
+        draws.noise_keys.to(packed.device),
+        draws.reach.to(packed.device),
+        channels=packed.shape[layout.channel],
+        height=packed.shape[layout.height],
+        width=packed.shape[layout.width],
+        layout=layout,
+    )
+    return add_noise(packed, noise)
+
+
+def _blacken(packed: Tensor, blocked: Tensor, layout: Layout) -> Tensor:
+    """Return a packed batch that is 0 wherever the mask is true."""
+    channels = packed.shape[layout.channel]
+    # Repeated and multiplied: filling through a mask of other strides is many times slower.
+    kept = [layout.pack(~blocked).to(torch.uint8)] * channels
+    return packed * torch.cat(kept, dim=layout.channel)

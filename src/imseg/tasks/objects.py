@@ -1,0 +1,59 @@
+"""Objects told apart: from the planes of a multilabel target to a label image and its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+from torch import Tensor
+
+from imseg.ops.objects import Matches, match_objects, separate
+from imseg.tasks.base import Task
+from imseg.tasks.binary import THRESHOLD
+from imseg.types import POSITION, TargetSpec
+
+MATCHED = 0.5
+"""Two objects are the same above this IoU."""
+
+
+def tells_apart(spec: TargetSpec) -> bool:
+    """Return whether predictions are label images of objects."""
+    return spec.coding == "objects"
+
+
+def find_objects(task: Task, probabilities: Float[Tensor, "1 t h w"]) -> npt.NDArray[np.int32]:
+    """Return a label image (``h w``; 0 is background, objects are 1..k) from probabilities.
+
+    Centers are taken as they are predicted: discs that were spaced anew lose crowded objects.
+    """
+    planes = dict(zip(task.spec.names, probabilities[0].cpu().numpy(), strict=True))
+    centers = (planes[POSITION] > THRESHOLD).astype(np.uint8)
+    return separate(planes["area"], planes["border"], centers)
+
+
+def compare_objects(
+    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], *, void: int | None
+) -> Matches:
+    """Return how many objects of two label images are the same."""
+    outside = None if void is None else truth == void
+    known = truth if outside is None else np.where(outside, 0, truth)
+    return match_objects(predicted, known, threshold=MATCHED, void_mask=outside)
+
+
+def object_scores(counts: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return scores of (true positive, false positive, false negative) objects.
+
+    Returns:
+        ``object_f1`` (2 tp / (2 tp + fp + fn)) and ``object_ap`` (tp / (tp + fp + fn), the average
+        precision at one threshold of the Data Science Bowl), both at IoU .5; 1 where there is no
+        object on either side.
+    """
+    right, extra, missed = counts
+    everything = right + extra + missed
+    return {
+        "object_f1": 2 * right / (everything + right) if everything else 1.0,
+        "object_ap": right / everything if everything else 1.0,
+    }

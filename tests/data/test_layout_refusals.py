@@ -1,0 +1,126 @@
+"""Links that lead out, names that garble terminals, and folders that may not be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imseg.data.folder import read_folder, scan
+
+Complaint = Callable[[], str]
+
+
+def moved_out(path: Path, outside: Path) -> None:
+    """Replace a file or folder by a link to where it is now."""
+    outside.mkdir(exist_ok=True)
+    shutil.move(path, outside / path.name)
+    path.symlink_to(outside / path.name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "labeled/images/cell_01.png",
+        "labeled/masks/cell_01.png",
+        "unlabeled/cell_u0.png",
+        "val/masks/cell_01.png",
+        "labeled/images",
+        "labeled/masks",
+        "labeled",
+        "unlabeled",
+        "test",
+    ],
+)
+def test_links_that_lead_out_are_refused_and_nobody_else_is_blamed(
+    good, tmp_path, name: str
+) -> None:
+    moved_out(good.root / name, tmp_path / "outside")
+    errors = scan(good.root).errors
+    assert [error.what for error in errors] == ["1 link leads out of the data folder."]
+    assert errors[0].files[0].startswith(name)
+    assert "copy what is meant to where the link is" in errors[0].hint
+
+
+def test_links_to_labels_are_refused(maker, tmp_path, complaint: Complaint) -> None:
+    maker.planes()
+    moved_out(maker.root / "labeled/masks/dead", tmp_path / "outside")
+    moved_out(maker.root / "labeled/masks/alive/cell_00.png", tmp_path / "outside")
+    text = complaint()
+    assert text.startswith("1 link leads out of the data folder.")
+    assert "labeled/masks/dead" in text
+
+
+def test_nothing_is_opened_through_a_link_that_leads_out(good, tmp_path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for you")
+    (good.root / "unlabeled/cell_u9.png").symlink_to(secret)
+    report = str([error.as_error() for error in scan(good.root).errors])
+    assert "leads out" in report
+    assert "picture" not in report
+
+
+def test_links_inside_the_data_folder_are_fine(good) -> None:
+    (good.root / "unlabeled/again.png").symlink_to(good.root / "unlabeled/cell_u0.png")
+    moved_out(good.root / "val/images", good.root / "hidden")
+    assert len(read_folder(good.root).unlabeled) == 4
+
+
+def test_the_data_folder_may_itself_be_a_link(good, tmp_path) -> None:
+    (tmp_path / "link").symlink_to(good.root)
+    assert len(read_folder(tmp_path / "link").labeled) == 4
+
+
+def test_links_in_a_circle_are_unreadable_files(good, complaint: Complaint) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        (good.root / f"unlabeled/{one}.png").symlink_to(good.root / f"unlabeled/{other}.png")
+    assert "2 files cannot be read" in complaint()
+
+
+@pytest.mark.parametrize("odd", ["\x1b[31m", "\n", "\u202e", "\x7f", "\udcff"])
+def test_names_with_control_characters_are_refused(good, complaint, odd: str) -> None:
+    for kind in ("images", "masks"):
+        place = good.root / "labeled" / kind
+        (place / "cell_01.png").rename(place / f"cell{odd}.png")
+    text = complaint()
+    assert text.startswith("2 names have control characters.")
+    assert "has no" not in text
+    assert text.isprintable() or "\n" in text
+    assert odd not in text.replace("\n", " ") if odd != "\n" else "\\n" in text
+    assert repr(odd)[1:-1] in text
+    text.encode()
+
+
+def test_a_label_with_control_characters_is_refused(maker, complaint: Complaint) -> None:
+    maker.planes(labels=("alive", "de\x07ad"))
+    text = complaint()
+    assert text.startswith("1 name has control characters.")
+    assert "\\x07" in text
+    assert "\x07" not in text
+
+
+@pytest.mark.parametrize("name", ["Zellkern äöü.png", "细胞 07.png", "a.b.c (copy).png"])
+def test_all_other_names_are_fine(good, name: str) -> None:
+    for kind in ("images", "masks"):
+        place = good.root / "labeled" / kind
+        (place / "cell_01.png").rename(place / name)
+    assert len(read_folder(good.root).labeled) == 4
+
+
+def test_a_folder_that_may_not_be_written_is_read(good) -> None:
+    def writable(root: Path, mode: int) -> None:
+        for folder, _, files in os.walk(root):
+            for file in files:
+                (Path(folder) / file).chmod(mode & 0o666)
+            Path(folder).chmod(mode)
+
+    before = sorted(path for path in good.root.rglob("*"))
+    writable(good.root, 0o555)
+    try:
+        assert len(read_folder(good.root).labeled) == 4
+    finally:
+        writable(good.root, 0o755)
+    assert sorted(path for path in good.root.rglob("*")) == before

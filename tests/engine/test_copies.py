@@ -1,0 +1,137 @@
+"""Disturbed copies: drawn once or at every look, whoever asks for them and in whatever order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from imseg.engine.batches import Source
+from imseg.engine.device import Numerics
+from imseg.engine.job import Copies
+from imseg.ops.photometric import LADDERS, Strength
+
+NUMERICS = Numerics(threads=1)
+STRONG = LADDERS["default"][-1]
+
+
+def copies(**changes: object) -> Copies:
+    return Copies(**{"count": 3, "strength": STRONG, "rotate": True, "seed": 5, **changes})
+
+
+def everything(source: Source) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = source.take(torch.arange(len(source)))
+    return batch.images, batch.targets
+
+
+def test_an_epoch_holds_every_image_and_its_copies(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies())
+    source = Source((part,), NUMERICS)
+    assert len(source) == part.samples == 16
+    images, _ = everything(source)
+    plain, _ = everything(Source((replace(part, copies=None),), NUMERICS))
+    assert torch.equal(images[:4], plain)
+    assert all((images[4:] != picture).flatten(1).any(dim=1).all() for picture in plain)
+
+
+def test_copies_are_the_same_for_every_network_and_look(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies())
+    first, second = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=2)
+    again = everything(first)[0]
+    assert torch.equal(again, everything(second)[0])
+    assert torch.equal(again, everything(first)[0])
+
+
+def test_a_copy_does_not_depend_on_the_batch_it_is_in(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies())
+    source = Source((part,), NUMERICS)
+    together, _ = everything(source)
+    for number in (3, 7, 15):
+        alone = source.take(torch.tensor([number]))
+        assert torch.equal(alone.images[0], together[number])
+
+
+def test_another_seed_draws_other_copies(stored) -> None:
+    part = stored("labeled", 4)
+    one, _ = everything(Source((replace(part, copies=copies()),), NUMERICS))
+    other, _ = everything(Source((replace(part, copies=copies(seed=6)),), NUMERICS))
+    assert torch.equal(one[:4], other[:4])
+    assert (one[4:] != other[4:]).flatten(1).any(dim=1).all()
+
+
+def test_without_plain_images_only_copies_are_left(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies(plain=False))
+    source = Source((part,), NUMERICS)
+    assert len(source) == 12
+    with_plain, _ = everything(Source((replace(part, copies=copies()),), NUMERICS))
+    assert torch.equal(everything(source)[0], with_plain[4:])
+
+
+def test_online_every_look_is_new_and_every_network_sees_its_own(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies(count=0))
+    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    assert len(source) == 4
+    first, second = everything(source)[0], everything(source)[0]
+    assert (first != second).flatten(1).any(dim=1).all()
+    assert torch.equal(everything(twin)[0], first)
+    other, _ = everything(Source((part,), NUMERICS, seed=2))
+    assert (first != other).flatten(1).any(dim=1).all()
+
+
+def test_online_a_look_depends_on_how_often_it_was_looked_at_alone(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies(count=0))
+    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    source.take(torch.tensor([0]))
+    later = source.take(torch.tensor([0, 1]))
+    twin.take(torch.tensor([3, 0, 2]))
+    alone = twin.take(torch.tensor([0]))
+    assert torch.equal(alone.images[0], later.images[0])
+
+
+def test_targets_move_with_their_images(stored) -> None:
+    """Disks are the bright pixels, wherever they are moved to."""
+    part = replace(stored("labeled", 6), copies=copies(strength=Strength(), count=9))
+    batch = Source((part,), NUMERICS).take(torch.arange(60))
+    assert torch.equal(batch.images > 0.5, batch.targets == 1)
+    moved = [not torch.equal(batch.targets[i], batch.targets[i % 6]) for i in range(6, 60)]
+    assert sum(moved) > 30
+
+
+def test_blocked_pixels_stay_black_and_without_weight_in_copies(stored, tmp_path) -> None:
+    part = stored("labeled", 4)
+    masks = np.zeros((4, 1, 32, 32), np.uint8)
+    masks[:, :, :5, :9] = 1
+    np.save(tmp_path / "masks.npy", masks)
+    blocked = replace(
+        part, inconsistent=tmp_path / "masks.npy", ignores=True, copies=copies(count=5)
+    )
+    batch = Source((blocked,), NUMERICS).take(torch.arange(24))
+    assert batch.weight is not None
+    hidden = batch.weight == 0
+    assert (hidden.sum(dim=(1, 2, 3)) == 45).all(), "the mask is moved, never lost"
+    assert (batch.images[hidden] == 0).all()
+    assert (batch.targets[hidden] == 0).all()
+
+
+@pytest.mark.parametrize("change", [{"count": 2}, {"seed": 6}, {"rotate": False}])
+def test_copies_decide_what_a_job_is(make_job, stored, change) -> None:
+    part = replace(stored("labeled", 6), copies=copies())
+    digest = make_job(parts=(part,)).digest()
+    assert digest != make_job().digest()
+    other = replace(part, copies=copies(**change))
+    assert make_job(parts=(other,)).digest() != digest
+    assert make_job(parts=(part,)).images == 24
+
+
+def test_an_odd_number_of_sides_is_never_turned_by_a_quarter(stored, tmp_path) -> None:
+    part = stored("labeled", 4)
+    wide = np.load(part.images)[:, :20]
+    np.save(tmp_path / "wide.npy", wide)
+    np.save(tmp_path / "targets.npy", np.load(part.targets)[:, :, :20])
+    part = replace(
+        part, images=tmp_path / "wide.npy", targets=tmp_path / "targets.npy", copies=copies()
+    )
+    images, targets = everything(Source((part,), NUMERICS))
+    assert images.shape[2:] == targets.shape[2:] == (20, 32)
