@@ -92,6 +92,13 @@ def test_listed_classes_stay_though_no_mask_has_them() -> None:
     assert spec.names == ("class 0", "rare", "cell")
 
 
+def test_listed_classes_may_be_more_than_would_be_believed() -> None:
+    names = {value: f"thing {value}" for value in range(90)}
+    assert len(spec_of(*range(91), config=FolderConfig(names=names)).values) == 91
+    with pytest.raises(ImsegError, match="90 different values"):
+        spec_of(*range(90))
+
+
 def test_colors_are_the_given_ones_or_distinct() -> None:
     first = distinct_colors(1)[0]
     spec = spec_of(0, 1, 2, 3, config=FolderConfig(colors={2: first}))

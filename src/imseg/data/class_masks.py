@@ -12,7 +12,8 @@ from imseg.errors import ImsegError, and_more
 from imseg.types import MAX_CLASSES, Coding, Color, Kind, TargetSpec
 
 MAX_DISTINCT = 64
-"""More different values than this in a set of masks are taken for a mistake."""
+"""More different values than this in a set of masks, beside those that ``imseg.toml`` lists, are
+taken for a mistake."""
 
 _SMEARED = 8  # with fewer values, those between 0 and 255 may well be classes
 _MAIN = 0.01
@@ -46,7 +47,7 @@ def find_spec(
     """
     listed = listed_values(config, "values")
     found = {value: count for value, count in values.items() if value != listed.void}
-    if len(found) > MAX_DISTINCT:
+    if len(found.keys() - listed.names.keys() - listed.colors.keys()) > MAX_DISTINCT:
         raise _too_many_values(found, distinct)
     classes = tuple(sorted({*found, *listed.names, *listed.colors}))
     if classes and not 0 <= classes[0] <= classes[-1] <= MAX_VALUE:
@@ -102,7 +103,7 @@ def find_color_spec(
             got=f"{max(beyond) - (1 << 24)} is the greatest value.",
             hint="save all masks in the same way.",
         )
-    if len(found) > MAX_DISTINCT:
+    if len(found.keys() - listed.names.keys() - listed.colors.keys()) > MAX_DISTINCT:
         raise _too_many_colors(found, distinct)
     classes = tuple(sorted({*found, *listed.names, *listed.colors}))
     kind = _kind_of(classes, found, task or config.task, coding="colors")
