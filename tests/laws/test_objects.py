@@ -165,8 +165,25 @@ def test_the_center_of_a_bent_object_is_inside() -> None:
     ring = (distance > 14) & (distance < 21) & (columns < 40)
     area, _, position = object_planes(ring.astype(int))
     assert not area[25, 25]
-    assert position[ring].any()
     assert not position[~ring].any()
+    assert position.sum() > 9  # and not at its edge, where there is no room for a disc
+
+
+def test_the_center_of_a_long_object_is_in_its_middle() -> None:
+    labels = np.zeros((11, 41), int)
+    labels[3:8, 4:35] = 1
+    rows, columns = np.nonzero(object_planes(labels)[2])
+    assert (rows.mean(), columns.mean()) == (5, 19)
+
+
+def test_discs_in_wide_objects_are_spaced_like_those_of_cells() -> None:
+    labels = np.zeros((60, 120), int)
+    labels[:, :60] = 1
+    lone = object_planes(labels)[2]
+    assert np.ptp(np.nonzero(lone)[1]) == 2 * 8
+    labels[:, :20], labels[:, 20:40], labels[:, 40:] = 1, 2, 3
+    close = object_planes(labels)[2]
+    assert np.ptp(np.nonzero(close[:, :20])[1]) == 2 * 5  # centers 20 apart
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 2), (9, 2)])
@@ -204,11 +221,24 @@ def test_specks_are_no_objects_but_small_objects_with_a_disc_are() -> None:
     area[30, 3:6] = 1  # 3 pixels against 100
     area[30, 20:32] = 1  # 12 pixels
     area[30, 40:43] = position[30, 41] = 1
+    area[35, 3:6] = border[35, 3:6] = 1  # the same without a core
+    area[35, 20:32] = border[35, 20:32] = 1
     separated = separate(area.astype(float), border.astype(float), position)
-    assert not separated[30, 4]
-    assert separated[30, 25]
+    assert not separated[[30, 35], 4].any()
+    assert separated[[30, 35], 25].all()
     assert separated[30, 41]
-    assert separated.max() == 5
+    assert separated.max() == 6
+    alone = separate(area.astype(float), border.astype(float), np.zeros_like(position))
+    assert not alone[[30, 35], 4].any()
+    assert partition(alone * (labels > 0)) == partition(labels)
+
+
+def test_an_object_whose_core_hangs_together_by_corners_is_one() -> None:
+    rows, columns = np.mgrid[:40, :40]
+    band = (abs(rows - columns) <= 2).astype(int)
+    area, border, position = object_planes(band)
+    separated = separate(area.astype(float), border.astype(float), position)
+    assert partition(separated) == partition(band)
 
 
 def test_a_disc_beside_the_area_is_no_object() -> None:
@@ -300,6 +330,21 @@ def test_two_halves_of_an_object_are_not_both_a_match() -> None:
     predicted = np.repeat([[1, 1, 2, 2]], 4, axis=0)
     assert match_objects(predicted, truth) == Matches(1, 1, 0, 0.5)
     assert match_objects(truth, predicted) == Matches(1, 0, 1, 0.5)
+
+
+def test_two_fair_matches_are_better_than_one_good_one() -> None:
+    predicted, truth = np.ones((1, 20), int), np.ones((1, 20), int)
+    predicted[0, 17:] = truth[0, :3] = 2  # IoUs 14/20 for the large ones, 3/17 for either small one
+    assert match_objects(predicted, truth) == Matches(1, 1, 1, 14 / 20)
+    matches = match_objects(predicted, truth, threshold=0.1)
+    assert (matches.tp, matches.fp, matches.fn) == (2, 0, 0)
+
+
+def test_thousands_of_objects_are_matched() -> None:
+    labels = np.arange(64 * 64).reshape(64, 64)
+    renamed = np.random.default_rng(0).permutation(np.arange(1, 64 * 64))
+    matches = match_objects(np.append(0, renamed)[labels], labels)
+    assert matches == Matches(64 * 64 - 1, 0, 0, 64 * 64 - 1)
 
 
 def test_nothing_on_both_sides_is_right_and_on_one_side_wrong() -> None:

@@ -6,6 +6,7 @@ from imseg.tasks.base import Task
 from imseg.tasks.binary import Binary
 from imseg.tasks.multiclass import Multiclass
 from imseg.tasks.multilabel import Multilabel
+from imseg.tasks.objects import Objects, tells_apart
 from imseg.tasks.regression import Regression
 from imseg.types import TargetSpec
 
@@ -22,6 +23,8 @@ def task_for(spec: TargetSpec, *, paper: bool = False) -> Task:
             return Binary(spec=spec, paper=paper)
         case "multiclass":
             return Multiclass(spec=spec, paper=paper)
+        case "multilabel" if tells_apart(spec):
+            return Objects(spec=spec, paper=paper)
         case "multilabel":
             return Multilabel(spec=spec, paper=paper)
         case "regression":
