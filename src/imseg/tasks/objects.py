@@ -19,7 +19,7 @@ from imseg.tasks.multilabel import Multilabel
 from imseg.types import OBJECT_PLANES, POSITION, TargetSpec
 
 MATCHED = 0.5
-"""Two objects are the same above this IoU."""
+"""Two objects are the same from this IoU on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
