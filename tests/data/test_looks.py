@@ -109,6 +109,12 @@ def test_a_blurred_picture_is_less_sharp() -> None:
     assert soft.sharpness < sharp.sharpness / 2
 
 
+def test_sharpness_is_that_of_green() -> None:
+    pixels = blobs(10, channels=3)
+    pixels[..., 0] = np.random.default_rng(0).integers(0, 256, pixels.shape[:2])
+    assert look_at(pixels).sharpness == look_at(blobs(10)).sharpness
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 200, 3), (200, 2, 1), (17, 16, 5)])
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
 def test_pictures_of_every_shape_have_a_look(shape, kind) -> None:

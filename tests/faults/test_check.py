@@ -586,6 +586,17 @@ def test_several_faults_of_one_mask_are_all_mended(data, tmp_path):
     assert "turned" in fixed.repairs[0].did and "0 or 255" in fixed.repairs[0].did
 
 
+def test_what_shows_only_after_a_first_repair_is_mended_too(data, tmp_path):
+    (data / "imseg.toml").unlink()
+    change_masks(data / "labeled", smooth)
+    change_masks(data / "val", lambda mask: mask // 255)
+    change_masks(data / "test", lambda mask: mask // 255)
+    fixed = repair_folder(data, tmp_path / "fixed")
+    assert fixed.report.findings == ()
+    assert len(fixed.repairs) == 17
+    assert "1 became 255" in fixed.repairs[-1].did
+
+
 def test_the_text_shows_why_and_what_was_repaired_and_what_is_left(data, tmp_path, capsys):
     plant_near_test(data)
     plant_mixed_splits(data)

@@ -152,7 +152,7 @@ class Multilabel:
             "boundary_iou": torch.stack(rims).mean(dim=0),
             "miou": torch.stack(ious).mean(dim=0),
         }
-        if self.spec.position is not None:
+        if self.spec.position is not None and self.spec.coding != "objects":
             scores["cell_count_error"] = self._count_error(predicted, target)
         return scores | {f"iou_{name}": ious[t] for t, name in enumerate(self.spec.names)}
 

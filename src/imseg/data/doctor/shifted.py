@@ -67,7 +67,7 @@ def _against_names(known: _Known, named: set[int]) -> list[Diagnosis]:
 def _against_labeled(others: _Known, usual: frozenset[int], split: str) -> list[Diagnosis]:
     """Return a diagnosis if the masks of a split are off by one from the labeled ones."""
     every = frozenset[int]().union(*(values for _, values in others))
-    if len(others) < _FEWEST or len(every) < 2:
+    if len(others) < _FEWEST or len(every) < 2 or not usual:
         return []
     step = _step_to(every, usual) if usual == set(range(min(usual), max(usual) + 1)) else 0
     if not step:
