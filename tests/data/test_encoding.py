@@ -263,6 +263,12 @@ def test_numbers_are_scaled_to_0_and_1_and_back(seed: int) -> None:
     np.testing.assert_allclose(decode(target, number_spec()), numbers, rtol=1e-6)
 
 
+def test_large_numbers_keep_their_differences() -> None:
+    numbers = np.arange(10, dtype=np.int64)[None] + 2**26
+    spec = number_spec(low=2.0**26, high=2.0**26 + 9)
+    assert len(np.unique(encode(numbers, spec))) == 10
+
+
 def test_unknown_numbers_are_void_in_every_form() -> None:
     numbers = np.array([[np.nan, np.inf, -1.0, 20.0]], np.float32)
     target = encode(numbers, number_spec(void=-1))

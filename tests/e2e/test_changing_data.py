@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -91,6 +92,33 @@ def test_a_file_that_changes_during_training_is_noticed(train, copied, monkeypat
     _, said = train(copied, "run", "--approach", "ldt")
     assert "1 image or mask changed during training" in said
     assert mask.stem in said
+
+
+def test_a_lost_file_of_a_generation_is_trained_again_with_its_pseudo_labels(
+    cli, cells, im_run, tmp_path
+):
+    run = shutil.copytree(im_run, tmp_path / "run")
+    weights = run / "generation-1" / "network-0.safetensors"
+    kept, summary = weights.read_bytes(), json.loads((run / "summary.json").read_text())
+    weights.unlink()
+    (run / "summary.json").unlink()
+    words = ["train", cells, "--approach", "im", "--generations", "1", "--out", run, *SMALL]
+    status, _, err = cli(*words)
+    assert status == 0, err
+    assert weights.read_bytes() == kept
+    again = json.loads((run / "summary.json").read_text())
+    assert again["stages"][1]["pseudo_labels"] == summary["stages"][1]["pseudo_labels"]
+    assert again["stages"][1]["pseudo_labels"]["admitted"] > 0
+
+
+def test_classes_that_change_under_a_run_are_noticed_when_it_continues(cli, train, copied):
+    run, _ = train(copied, "run", "--approach", "ldt")
+    (run / "summary.json").unlink()
+    toml = copied / "imseg.toml"
+    toml.write_text(toml.read_text().replace('task = "binary"', "") + '254 = "debris"\n')
+    status, _, err = cli("train", copied, "--out", run, *FEW, "--approach", "ldt")
+    assert status == 2
+    assert "What the data means has changed" in err and "254 (debris)" in err
 
 
 def test_data_that_nobody_may_write_to_is_read(train, copied):

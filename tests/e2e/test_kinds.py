@@ -158,7 +158,9 @@ def test_planes_of_labels_go_in_and_come_out(cli, trained, tmp_path):
         mask = np.asarray(Image.open(out / name / "test0.png"))
         assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 255}
     bright = np.asarray(Image.open(out / "bright" / "test0.png"))
-    assert int(rows_of(out)[0]["bright area [px]"]) == np.count_nonzero(bright)
+    row = rows_of(out)[0]
+    assert int(row["bright area [px]"]) == np.count_nonzero(bright)
+    assert {"bright cells", "dim cells"} < set(row) and "position area [px]" not in row
 
 
 def test_maps_of_numbers_go_in_and_come_out_in_their_unit(cli, trained, tmp_path):

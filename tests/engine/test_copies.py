@@ -115,7 +115,16 @@ def test_blocked_pixels_stay_black_and_without_weight_in_copies(stored, tmp_path
     assert (batch.targets[hidden] == 0).all()
 
 
-@pytest.mark.parametrize("change", [{"count": 2}, {"seed": 6}, {"rotate": False}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": 2},
+        {"seed": 6},
+        {"rotate": False},
+        {"plain": False},
+        {"strength": Strength(noise=3)},
+    ],
+)
 def test_copies_decide_what_a_job_is(make_job, stored, change) -> None:
     part = replace(stored("labeled", 6), copies=copies())
     digest = make_job(parts=(part,)).digest()

@@ -89,6 +89,14 @@ def test_a_perfect_prediction_scores_one_and_counts_every_cell(multilabel) -> No
     assert scores["cell_count_error"] == 0
 
 
+def test_cells_where_nothing_is_known_are_not_counted(multilabel) -> None:
+    task = multilabel(void=True)
+    truth = cells((12, 12))
+    guess = cells((12, 12), (34, 30))
+    truth[:, :, 22:, 18:] = VOID
+    assert task.image_scores(guess, truth)["cell_count_error"].item() == 0
+
+
 def test_a_cell_of_the_wrong_kind_counts_twice(multilabel) -> None:
     task = multilabel()
     centers = [(12, 12), (34, 30), (14, 36)]

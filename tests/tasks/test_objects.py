@@ -65,6 +65,22 @@ def test_teachers_that_agree_give_the_planes_of_their_objects(task) -> None:
     assert torch.equal(agreement.labels, votes[0])
 
 
+def test_centers_that_lie_side_by_side_do_not_cut_an_object_in_two(task) -> None:
+    votes = planes_of(squares(), squares())
+    votes[:, :, 2] = 0
+    votes[0, 0, 2, 28, 12] = votes[1, 0, 2, 28, 17] = 1
+    votes[:, 0, 2, 9, 9] = votes[:, 0, 2, 9, 21] = 1
+    labels = Consensus(teachers=2)(task, votes).labels
+    assert find_objects(task, labels.float()).max() == 3
+
+
+def test_a_perfect_prediction_has_perfect_planes(task) -> None:
+    planes = planes_of(squares())[0]
+    scores = task.image_scores(task.discretize(planes.float()), planes)
+    assert scores["iou_position"].item() == pytest.approx(1)
+    assert scores["miou"].item() == pytest.approx(1)
+
+
 def test_an_empty_image_has_no_objects(task) -> None:
     votes = torch.zeros(2, 1, 3, 16, 16, dtype=torch.uint8)
     assert not Consensus(teachers=2)(task, votes).labels.any()

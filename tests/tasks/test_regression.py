@@ -32,6 +32,12 @@ def test_data_set_scores_pool_all_known_pixels(regression) -> None:
     assert found["mae"] == pytest.approx(error.double().abs().mean().item(), rel=1e-6)
 
 
+def test_an_image_without_a_known_pixel_has_no_score(regression) -> None:
+    truth = torch.full((1, 1, 2, 2), float("nan"))
+    scores = regression().image_scores(torch.rand(1, 1, 2, 2), truth)
+    assert all(value.isnan().all() for value in scores.values())
+
+
 def test_unknown_pixels_neither_teach_nor_spoil_the_loss(regression) -> None:
     task = regression()
     logits = torch.randn(2, 1, 4, 4, requires_grad=True)

@@ -42,6 +42,14 @@ def test_maps_are_labeled_by_the_quarter_of_their_mean(regression) -> None:
     assert [min(each) for each in labels] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_maps_without_a_known_pixel_belong_to_no_quarter(regression) -> None:
+    targets = torch.rand(5, 1, 4, 4)
+    targets[2] = float("nan")
+    labels = regression().strata(targets)
+    assert labels[2] == frozenset()
+    assert sorted(min(each) for i, each in enumerate(labels) if i != 2) == [0, 1, 2, 3]
+
+
 def test_what_shows_nothing_belongs_to_no_quarter() -> None:
     assert quarters([0, 0]) == [frozenset(), frozenset()]
     assert quarters([]) == []

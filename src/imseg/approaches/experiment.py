@@ -13,13 +13,14 @@ from imseg.approaches.announce import announce_plan, start_was_better
 from imseg.approaches.budget import Facts, make_plan, planned_steps
 from imseg.approaches.generations import Generations
 from imseg.approaches.intake import check_fits, facts_of, note_changes, read_data
-from imseg.approaches.material import Material, gather
-from imseg.approaches.news import news_since
+from imseg.approaches.material import Material, gather, stores_in
+from imseg.approaches.news import tell_news
 from imseg.approaches.plan import Plan, match_plan
 from imseg.approaches.record import (
     Record,
     check_same,
     check_same_data,
+    check_same_target,
     plain_settings,
     read_record,
     write_record,
@@ -80,9 +81,7 @@ def fit(
     if asked.unlabeled_masks is not None:
         hidden = hidden_masks(dataset, asked.unlabeled_masks)
     if record is None and asked.reuse is not None:
-        news = news_since(asked.reuse, dataset)
-        if news is not None:
-            progress(Note(text=str(news)))
+        tell_news(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
     plan = record.plan if record else _new_plan(asked, facts, dataset, matched, network, progress)
     if network is not None:
@@ -97,7 +96,10 @@ def fit(
     progress(Note(text=f"The run goes to {folder.path}"))
     began = time.monotonic()
     with locked(folder.path):
-        material = gather(dataset, plan, folder=folder.cache, hidden=hidden, progress=progress)
+        stores = stores_in(asked.reuse)
+        material = gather(
+            dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
+        )
         _identify(folder, record, asked, plan, dataset, material)
         if folder.summary.exists():
             progress(Note(text=f"{folder.path} is already finished."))
@@ -193,6 +195,7 @@ def _identify(
     """Write down what this run is, or check that it still is."""
     digests = material.digests
     if record is not None:
+        check_same_target(folder, dataset)
         check_same_data(folder, record, digests)
         return
     named = Record(plain_settings(asked), plan, digests, dataset.name)

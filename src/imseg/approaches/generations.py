@@ -113,7 +113,7 @@ class Generations:
         self, approach: Approach, name: str, teachers: Sequence[Trained]
     ) -> PseudoLabels | None:
         """Return pseudo-labels by these teachers; None if the stage is finished and needs none."""
-        if self._folder.done(name).exists():
+        if read_stage(self._folder, name, metric=self._task.metric) is not None:
             return None
         store, consensus = self._material.unlabeled, approach.pseudo_label
         if store is None or consensus is None:

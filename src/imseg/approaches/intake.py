@@ -19,7 +19,7 @@ from imseg.data.listing import counted
 from imseg.data.recognize import word_of
 from imseg.data.splits import held_out
 from imseg.engine.progress import Note, Progress, Working
-from imseg.errors import ImsegError, and_more
+from imseg.errors import ImsegError, and_more, import_extra, raise_all
 from imseg.types import DataSet
 
 SAMPLED_FOR_SIZE = 50
@@ -37,14 +37,19 @@ def read_data(folder: Path, asked: Settings, progress: Progress) -> DataSet:
         progress(Working(what="checking images", done=done, total=total))
 
     found = scan(folder, task=asked.task, progress=read)
+    report = report_of(found)
+    raise_all(finding.as_error() for finding in report.errors)
     dataset = data_set_of(found)
-    for warning in report_of(found).warnings:
+    for warning in report.warnings:
         progress(Note(text=str(warning.as_error()), warning=True))
     return dataset
 
 
 def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
-    """Check that the data has what the approach needs."""
+    """Check that the data has what the approach needs, and the machine what the data needs."""
+    if dataset.spec.position is not None:
+        for module in ("cv2", "skimage"):
+            import_extra(module, extra="cells", purpose="for cell centers and objects")
     approach = find_approach(asked.approach)
     if approach.needs_unlabeled and not dataset.unlabeled:
         raise ImsegError(

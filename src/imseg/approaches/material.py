@@ -60,6 +60,7 @@ def gather(
     folder: Path,
     hidden: tuple[LabeledImage, ...] | None,
     progress: Progress,
+    reuse: Sequence[Path] = (),
 ) -> Material:
     """Return decoded, resized and encoded pictures.
 
@@ -69,6 +70,7 @@ def gather(
         folder: Where the arrays go.
         hidden: Unlabeled images with their masks, for an upper bound alone.
         progress: Told about decoded pictures.
+        reuse: Other folders of stored arrays, from which known pictures are taken.
     """
     approach = plan.customized()
     indices: list[Path] = []
@@ -82,6 +84,7 @@ def gather(
             reading=data.reading,
             size=plan.image_size,
             workers=usable_cores(),
+            reuse=reuse,
             progress=_counted(progress, f"reading {name} images"),
         )
         indices.append(made.index)
@@ -104,6 +107,11 @@ def gather(
         hidden=pairs,
         indices=tuple(indices),
     )
+
+
+def stores_in(reuse: Path | None) -> list[Path]:
+    """Return where unfinished runs keep their stored arrays: a run, or the runs of a folder."""
+    return [] if reuse is None else [reuse / "cache", *sorted(reuse.glob("*/cache"))]
 
 
 def _part(stored: Stored) -> Part:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from imseg.approaches.record import contents
-from imseg.engine.runs import read_json
+from imseg.approaches.record import check_same_target, contents
+from imseg.engine.progress import Note, Progress
+from imseg.engine.runs import RunFolder, read_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet
 
@@ -25,6 +26,8 @@ class News:
     """Pictures that a split did not have then."""
     removed: Mapping[str, int]
     """Pictures that a split no longer has."""
+    same_meaning: bool
+    """Whether masks mean, and pictures are scaled, as they were then."""
 
     def __str__(self) -> str:
         parts = []
@@ -36,13 +39,16 @@ class News:
             ]
             if changes:
                 parts.append(f"{split}: {' and '.join(changes)}")
+        if not self.same_meaning:
+            parts.append("the classes, or the scale of the pictures")
         if not parts:
-            return f"The data is that of {self.run}; every network that is there is taken over."
+            return f"The data is that of {self.run}; networks of equal settings are taken over."
         changed = {split for split in self.added if self.added[split] or self.removed[split]}
         redone = (
             "all networks learn from it or are chosen by it, so all are trained anew"
-            if changed & {"labeled", "val"}
-            else "networks that learn from labels alone are taken over, students are trained anew"
+            if changed & {"labeled", "val"} or not self.same_meaning
+            else "networks of equal settings that learn from labels alone are taken over, students"
+            " are trained anew"
         )
         return f"Since {self.run} the data has changed ({'; '.join(parts)}): {redone}."
 
@@ -50,6 +56,13 @@ class News:
     def changes(self) -> int:
         """Pictures that are new or gone."""
         return sum(self.added.values()) + sum(self.removed.values())
+
+
+def tell_news(reuse: Path, dataset: DataSet, progress: Progress) -> None:
+    """Say what has changed since the run that is most like this one, if there is one."""
+    news = news_since(reuse, dataset)
+    if news is not None:
+        progress(Note(text=str(news)))
 
 
 def news_since(reuse: Path, dataset: DataSet) -> News | None:
@@ -67,15 +80,25 @@ def news_since(reuse: Path, dataset: DataSet) -> News | None:
         except ImsegError:
             continue  # a run that was never begun properly has nothing to be taken over
         if set(then.get("labeled", {}).values()) & set(now["labeled"].values()):
-            found.append(_compare(path.parent, then, now))
+            found.append(_compare(path.parent, then, now, same_meaning=_means(path, dataset)))
     return min(found, key=lambda news: news.changes, default=None)
 
 
-def _compare(run: Path, then: Contents, now: Contents) -> News:
+def _means(data: Path, dataset: DataSet) -> bool:
+    """Return whether the run beside ``data.json`` understood masks and pictures as we do."""
+    try:
+        check_same_target(RunFolder(data.parent), dataset)
+    except ImsegError:
+        return False
+    return True
+
+
+def _compare(run: Path, then: Contents, now: Contents, *, same_meaning: bool) -> News:
     before = {split: set(pictures.values()) for split, pictures in then.items()}
     here = {split: set(pictures.values()) for split, pictures in now.items()}
     return News(
         run=run,
+        same_meaning=same_meaning,
         added={split: len(here[split] - before.get(split, set())) for split in here},
         removed={split: len(before.get(split, set()) - here[split]) for split in here},
     )

@@ -19,10 +19,12 @@ import torch
 from imseg import __version__
 from imseg.approaches.plan import Plan
 from imseg.approaches.settings import Settings
+from imseg.data.encoding import describe_values
 from imseg.engine.device import usable_cores
-from imseg.engine.runs import RunFolder, write_json, write_whole
+from imseg.engine.job import decisive_target
+from imseg.engine.runs import RunFolder, read_json, write_json, write_whole
 from imseg.errors import ImsegError
-from imseg.types import DataSet, Image, LabeledImage
+from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,25 @@ def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str
             expected=f"the same images and masks as in {record.data} then.",
             got=f"other content in: {', '.join(changed)}.",
             hint=f"--out with another folder and --reuse {folder.path}",
+        )
+
+
+def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
+    """Check that masks and pictures mean what they meant when the run began.
+
+    Raises:
+        ImsegError: If classes, planes, void or the scale of the pictures have changed.
+    """
+    then = read_json(folder.target)
+    spec, reading = TargetSpec.from_dict(then), Reading.from_dict(then.get("reading", then))
+    here = decisive_target(dataset.spec.as_dict())
+    if decisive_target(spec.as_dict()) != here or reading != dataset.reading:
+        raise ImsegError(
+            f"What the data means has changed since {folder.path} was begun.",
+            expected=f"{spec.kind}: {describe_values(spec)}",
+            got=f"{dataset.spec.kind}: {describe_values(dataset.spec)}",
+            hint="undo the change in imseg.toml, or --out with another folder and"
+            f" --reuse {folder.path}",
         )
 
 

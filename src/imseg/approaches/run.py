@@ -174,7 +174,7 @@ class Run:
 
         Args:
             images: A picture, a folder of pictures (without its subfolders), or a list of arrays
-                (``h w`` or ``h w c`` of unsigned bytes).
+                (``h w`` or ``h w c``, of the type of the training pictures).
             ensemble: Average the probabilities of so many of the best networks of the chosen stage.
             networks: Names of the networks to average instead.
             device: Where to compute.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from imseg.ops.markers import count_cells
 from imseg.types import VOID, Target, TargetSpec
 
 
@@ -16,9 +17,18 @@ def areas_of(target: Target, spec: TargetSpec) -> dict[str, int]:
         return {}
     if spec.kind == "multilabel":
         planes = (target == 1).sum(axis=(1, 2)).tolist()
-        return dict(zip(spec.names, planes, strict=True))
+        return {name: planes[i] for i, name in enumerate(spec.names) if i != spec.position}
     counts = np.bincount(target[target != VOID].reshape(-1), minlength=256).tolist()
     return {name: counts[index + spec.first_index] for index, name in enumerate(spec.names)}
+
+
+def counts_of(target: Target, spec: TargetSpec) -> dict[str, int]:
+    """Return the cells of each label of a ``t h w`` target, where a plane marks their centers."""
+    if spec.position is None:
+        return {}
+    shown = (target == 1).astype(np.uint8)
+    counts = count_cells(shown[list(spec.areas)], shown[spec.position])
+    return {spec.names[i]: int(n) for i, n in zip(spec.areas, counts, strict=True)}
 
 
 def numbers_of(target: Target, spec: TargetSpec) -> dict[str, float]:

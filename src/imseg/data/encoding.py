@@ -172,11 +172,11 @@ def _look_up_bytes(
 
 
 def _encode_numbers(mask: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.float32]:
-    numbers = mask.astype(np.float32)
+    numbers = mask.astype(np.float64)
     if spec.void is not None:
         numbers[mask == spec.void] = np.nan
     numbers[~np.isfinite(numbers)] = np.nan
-    scaled: npt.NDArray[np.float32] = (numbers - spec.low) / (spec.high - spec.low)
+    scaled: npt.NDArray[np.float64] = (numbers - spec.low) / (spec.high - spec.low)
     return scaled.astype(np.float32)
 
 

@@ -198,7 +198,7 @@ def _spec_of_numbers(
         void=void_value(config.void, "numbers"),
         low=low,
         high=high,
-        stored=_stored_type(masks, high),
+        stored=_stored_type(masks, low, high),
         unit=config.unit,
         pixel_size=config.pixel_size,
     )
@@ -242,9 +242,9 @@ def _name_by_default(key: Key) -> str:
     return f"class {key}" if isinstance(key, int) else key
 
 
-def _stored_type(masks: Sequence[MaskFacts], high: float) -> str:
+def _stored_type(masks: Sequence[MaskFacts], low: float, high: float) -> str:
     """Return the smallest type that holds the numbers of all files."""
-    if any(mask.form == "numbers" for mask in masks) or high > _DEEPEST:
+    if any(mask.form == "numbers" for mask in masks) or low < 0 or high > _DEEPEST:
         return "float32"
     return "uint8" if all(mask.dtype == "uint8" for mask in masks) else "uint16"
 

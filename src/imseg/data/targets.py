@@ -12,7 +12,8 @@ import numpy.typing as npt
 from imseg.data.encoding import UnknownMaskValues, encode, pack_colors
 from imseg.data.image_io import MaskFile, as_packed_colors, read_mask, resize_mask
 from imseg.errors import ImsegError
-from imseg.types import LabeledImage, Target, TargetSpec
+from imseg.ops.markers import disc_radii, draw_discs, find_centers
+from imseg.types import VOID, LabeledImage, Target, TargetSpec
 
 
 def load_target(
@@ -29,10 +30,11 @@ def load_target(
         ImsegError: If a file cannot be read or holds unknown values.
     """
     values = load_values(pair, spec)
+    own = values.shape[-2:]
     if size is not None:
         values = _resized(values, size)
     try:
-        return encode(values, spec)
+        target = encode(values, spec)
     except UnknownMaskValues as error:
         name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
         raise ImsegError(
@@ -41,6 +43,21 @@ def load_target(
             got=error.got,
             hint=error.hint,
         ) from error
+    if spec.coding == "planes" and spec.position is not None and size not in (None, own):
+        marked = load_values(pair, spec)[spec.position]
+        _place_discs(target[spec.position], marked, spec)
+    return target
+
+
+def _place_discs(plane: npt.NDArray[Any], marked: npt.NDArray[Any], spec: TargetSpec) -> None:
+    """Draw the discs of a plane anew at another size: shrunk with the picture they would vanish."""
+    known = (marked != 0) if spec.void is None else (marked != 0) & (marked != spec.void)
+    # Erosion parts discs that touch, but loses points and very small ones.
+    centers = max((find_centers(known, eroded=eroded) for eroded in (True, False)), key=len)
+    scale = np.array(plane.shape) / np.array(marked.shape)
+    places = np.floor((centers + 0.5) * scale).astype(np.int64)
+    discs = draw_discs(places, disc_radii(places), plane.shape)
+    plane[plane != VOID] = discs[plane != VOID]
 
 
 def load_values(pair: LabeledImage, spec: TargetSpec) -> npt.NDArray[Any]:

@@ -24,10 +24,12 @@ def interval_of_mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int
     """Return the 95 % percentile interval of the mean over images.
 
     Args:
-        values: One score an image.
+        values: One score an image; what is not a number is left out.
         counts: From ``resample_counts``.
     """
-    return _middle(counts @ values / len(values))
+    known = np.isfinite(values)
+    drawn = counts[:, known].sum(axis=1)
+    return _middle(counts[:, known] @ values[known] / np.where(drawn == 0, np.nan, drawn))
 
 
 def intervals_of(

@@ -29,6 +29,8 @@ class Evaluation:
     """The kind of target."""
     metric: str
     """The score by which networks are ranked."""
+    unit: str
+    """What errors are measured in; empty for scores without a unit."""
     names: tuple[str, ...]
     """The images."""
     each: dict[str, tuple[float, ...]]
@@ -45,6 +47,7 @@ class Evaluation:
         return {
             "task": self.task,
             "metric": self.metric,
+            "unit": self.unit,
             "images": len(self.names),
             "per_image": self.per_image,
             "dataset": self.dataset,
@@ -142,9 +145,10 @@ def _summarize(
     return Evaluation(
         task=task.spec.kind,
         metric=task.metric.key,
+        unit=task.metric.unit,
         names=tuple(names),
         each={name: tuple(values) for name, values in each.items()},
-        per_image={name: float(np.mean(values)) for name, values in each.items()},
+        per_image={name: float(np.nanmean(values)) for name, values in each.items()},
         dataset=dataset,
         ci95={
             "per_image": {

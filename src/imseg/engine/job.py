@@ -181,7 +181,7 @@ class Job:
         decisive = {
             "parts": [without_places(part) for part in self.parts],
             "validation": without_places(self.validation),
-            "target": _decisive_target(self.target),
+            "target": decisive_target(self.target),
             "network": asdict(self.network),
             "recipe": {
                 "steps": self.steps,
@@ -256,7 +256,7 @@ class Trained:
         return TypeAdapter(Trained).validate_json(text)
 
 
-def _decisive_target(target: dict[str, Any]) -> dict[str, Any]:
+def decisive_target(target: dict[str, Any]) -> dict[str, Any]:
     """Return what of a target decides how a network is trained: not what classes are called."""
     told = ("names", "colors", "unit", "pixel_size", "stored", "indexed")
     kept = {name: value for name, value in target.items() if name not in told}

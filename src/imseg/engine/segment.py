@@ -20,8 +20,8 @@ from imseg.engine.predictor import BATCH, predict_mean, vote
 from imseg.tasks import Planes, Task
 from imseg.types import Bytes, Image, Reading
 
-MOST_PIXELS = 64 * 10**6
-"""Pixels of decoded pictures held at once, and as many again that are being decoded."""
+MOST_VALUES = 192 * 10**6
+"""Pixels times channels of decoded pictures held at once, and as many again being decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,7 @@ def segment(
         return pixels, resize_image(pixels, size)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        at_once = _images_at_once(images, reading)
-        chunks = [images[start : start + at_once] for start in range(0, len(images), at_once)]
+        chunks = _chunks(images, reading)
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
         for number, chunk in enumerate(chunks):
             loaded = [future.result() for future in coming]
@@ -108,10 +107,17 @@ def segment(
                 yield Segmented(image, pixels, probabilities[i : i + 1], disputed[i : i + 1])
 
 
-def _images_at_once(images: Sequence[Image], reading: Reading) -> int:
-    """Return how many decoded pictures may be held, judged by the first one."""
-    if not images:
-        return BATCH
-    first = images[0].pixels
-    size = probe(first, pages=reading.pages).size if isinstance(first, Path) else first.shape
-    return max(1, min(BATCH, MOST_PIXELS // max(1, int(size[0]) * int(size[1]))))
+def _chunks(images: Sequence[Image], reading: Reading) -> list[list[Image]]:
+    """Return pictures in order, so many together that decoded they fit into memory."""
+    chunks: list[list[Image]] = []
+    room = 0
+    for image in images:
+        pixels = image.pixels
+        size = probe(pixels, pages=reading.pages).size if isinstance(pixels, Path) else pixels.shape
+        needed = int(size[0]) * int(size[1]) * reading.channels
+        if not chunks or len(chunks[-1]) == BATCH or needed > room:
+            chunks.append([])
+            room = MOST_VALUES
+        chunks[-1].append(image)
+        room -= needed
+    return chunks

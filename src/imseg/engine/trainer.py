@@ -199,7 +199,7 @@ def validation_scores(network: nn.Module, task: Task, job: Job) -> dict[str, flo
         for name, values in task.image_scores(task.discretize(probabilities), truth).items():
             collected.setdefault(name, []).append(values.cpu())
         start = end
-    return {name: torch.cat(values).mean().item() for name, values in collected.items()}
+    return {name: torch.cat(values).nanmean().item() for name, values in collected.items()}
 
 
 def _validation_arrays(job: Job) -> tuple[Bytes, Target]:

@@ -124,7 +124,7 @@ def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpe
 
 def _palette(spec: TargetSpec) -> list[Color] | None:
     """Return the color of each value, where the user's masks are palette files."""
-    if not spec.indexed or max(spec.values) > 255:
+    if not spec.indexed or max(*spec.values, spec.void or 0) > 255:
         return None
     known = dict(zip(spec.values, spec.colors, strict=True))
     return [known.get(value, GRAY) for value in range(256)]
@@ -144,6 +144,8 @@ def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None =
 def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
     files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
+    if tells_apart(spec):
+        files += [path.with_suffix(".tif") for path in files]
     taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
     if taken:
         raise ImsegError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from imseg.approaches.prediction import Prediction
-from imseg.data.amounts import areas_of, numbers_of
+from imseg.data.amounts import areas_of, counts_of, numbers_of
 from imseg.tasks.objects import tells_apart
 from imseg.types import TargetSpec
 
@@ -32,6 +32,7 @@ def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
     row: Row = {"image": prediction.name}
     for name, pixels in areas_of(prediction.target, spec).items():
         row |= _area(f"{name} ", pixels, spec)
+    row |= {f"{name} cells": n for name, n in counts_of(prediction.target, spec).items()}
     unit = f" [{spec.unit}]" if spec.unit else ""
     for name, number in numbers_of(prediction.target, spec).items():
         row[f"{name}{unit}"] = float(f"{number:.6g}")

@@ -58,15 +58,16 @@ def stages_table(run: Run) -> str:
 def evaluation_tables(found: Evaluation) -> str:
     """Return scores with their intervals, and scores by class."""
     rows = [
-        [f"{name} (mean over images)", f"{value:.4f}", _interval(found.ci95["per_image"], name)]
+        [f"{name} (mean over images)", _number(value), _interval(found.ci95["per_image"], name)]
         for name, value in found.per_image.items()
     ]
     for name, value in found.dataset.items():
         if isinstance(value, float):
             interval = _interval(found.ci95["dataset"], name)
-            rows.append([f"{name} (all pixels together)", f"{value:.4f}", interval])
+            rows.append([f"{name} (all pixels together)", _number(value), interval])
     parts = [
-        f"{len(found.names)} images, {found.task}",
+        f"{len(found.names)} images, {found.task}"
+        + (f", errors in {found.unit}" if found.unit else ""),
         table(["score", "value", "95 % interval"], rows),
     ]
     if "iou_per_class" in found.dataset:
@@ -82,8 +83,11 @@ def _interval(intervals: dict[str, tuple[float, float]], name: str) -> str:
     if name not in intervals:
         return "-"
     low, high = intervals[name]
-    return f"{low:.4f} .. {high:.4f}"
+    return f"{_number(low)} .. {_number(high)}"
 
 
 def _number(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    if value is None:
+        return "-"
+    # Errors can have any unit; shares have four digits.
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.4g}"

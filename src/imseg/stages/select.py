@@ -37,7 +37,7 @@ class ForegroundExceedsInconsistency:
     """The paper's rule: a binary image needs more agreed foreground than disputed pixels."""
 
     def __str__(self) -> str:
-        return "binary: those with more agreed foreground than disputed pixels; multiclass: all"
+        return "binary: those with more agreed foreground than disputed pixels; other kinds: all"
 
     def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
         """Return true where the rule of the task holds."""

@@ -31,7 +31,8 @@ class RunningSoftMeanIoU:
         self, probabilities: Float[Tensor, "b k h w"], target: UInt8[Tensor, "b 1 h w"]
     ) -> None:
         """Add a batch."""
-        shared, union = overlap.soft_overlap(probabilities, one_hot(target, probabilities.shape[1]))
+        truth = one_hot(target, probabilities.shape[1])
+        shared, union = overlap.soft_overlap(probabilities * (target != VOID), truth)
         self.total += (shared / union).mean().item()
         self.batches += 1
 

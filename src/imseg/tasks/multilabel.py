@@ -216,7 +216,7 @@ class Multilabel:
         """Return how many cells too many or too few are seen, summed over the area planes."""
         counted = [
             [self._count(planes) for planes in (batch == 1).byte().cpu().numpy()]
-            for batch in (predicted, target)
+            for batch in (predicted.masked_fill(target == VOID, 0), target)
         ]
         errors = [float(abs(here - there).sum()) for here, there in zip(*counted, strict=True)]
         return torch.tensor(errors, dtype=torch.double)

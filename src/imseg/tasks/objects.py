@@ -34,14 +34,22 @@ class Objects(Multilabel):
     def vote(
         self, votes: UInt8[Tensor, "v b 3 h w"]
     ) -> tuple[UInt8[Tensor, "b 3 h w"], Bool[Tensor, "b 3 h w"]]:
-        """Return area that all teachers see, borders and centers that any sees; disputed area."""
+        """Return area that all teachers see, borders that any sees, the best one's centers.
+
+        The centers of several teachers would lie side by side, and cut objects in two.
+        """
         unanimous, disputed = Multilabel.vote(self, votes)
-        area = OBJECT_PLANES.index("area")
-        consensus = votes.amax(dim=0)
-        consensus[:, area] = unanimous[:, area]
+        area, border, position = (OBJECT_PLANES.index(n) for n in ("area", "border", POSITION))
+        consensus = unanimous.clone()
+        consensus[:, border] = votes[:, :, border].amax(dim=0)
+        consensus[:, position] = votes[0, :, position]
         inconsistent = torch.zeros_like(disputed)
         inconsistent[:, area] = disputed[:, area]
         return consensus, inconsistent
+
+    def discretize(self, probabilities: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
+        """Return 1 where a probability is above one half, centers as they are predicted."""
+        return (probabilities > THRESHOLD).to(torch.uint8)
 
     def redraw(self, labels: UInt8[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
         """Return the planes of the objects that labels show."""

@@ -112,17 +112,16 @@ class Regression:
     ) -> dict[str, Float[Tensor, "b"]]:
         """Return RMSE and mean absolute error in the user's unit, and the share within delta.
 
-        An image without a known pixel has no error; ``delta_1.25`` is 1 where no truth is positive.
+        They are not numbers for an image without a pixel that counts, and left out of means.
         """
         guess, truth = self._in_units(predicted), self._in_units(target)
         squares, known = deviation.squared_error(guess, truth)
         errors, _ = deviation.absolute_error(guess, truth)
         close, positive = deviation.within_delta(guess, truth)
-        share = close / positive.clamp(min=1)
         return {
-            "rmse": (squares / known.clamp(min=1)).sqrt(),
-            "mae": errors / known.clamp(min=1),
-            "delta_1.25": torch.where(positive == 0, torch.ones_like(share), share),
+            "rmse": (squares / known).sqrt(),
+            "mae": errors / known,
+            "delta_1.25": close / positive,
         }
 
     def tally(
