@@ -20,6 +20,7 @@ from imseg.data.recognize import word_of
 from imseg.data.splits import held_out
 from imseg.engine.progress import Note, Progress, Working
 from imseg.errors import ImsegError, and_more, import_extra, raise_all
+from imseg.tasks import task_for
 from imseg.types import DataSet
 
 SAMPLED_FOR_SIZE = 50
@@ -63,6 +64,13 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
             f"--select same-classes says nothing about {word_of(dataset.spec)} masks.",
             expected="it with masks of classes only.",
             hint="--select paper or all.",
+        )
+    blocks = asked.blocking in (None, "both", "output")
+    if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
+        raise ImsegError(
+            f"--ignore changes nothing about {word_of(dataset.spec)} masks.",
+            expected="inconsistent pixels have no weight there, because 0 is a number like any.",
+            hint="leave it out, or --blocking input --ignore.",
         )
     if matched is not None and not (
         matched.spec.is_like(dataset.spec) and matched.spec.values == dataset.spec.values
