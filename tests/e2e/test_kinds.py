@@ -144,6 +144,14 @@ def test_label_images_go_in_and_come_out(cli, trained, tmp_path):
     rows = [row for row in rows_of(out) if row["image"] == "test0.tif"]
     assert [int(row["area [px]"]) for row in rows] == np.bincount(mask.ravel())[1:].tolist()
     assert float(rows[0]["area [um2]"]) == int(rows[0]["area [px]"]) / 4
+    Image.fromarray(np.full((SIDE, SIDE), 500, np.uint16)).save(tmp_path / "empty.tif")
+    none = tmp_path / "none"
+    words = ("--out", none, "--pixel-size", "2")
+    assert cli("predict", run, tmp_path / "empty.tif", *words)[0] == 0
+    with (none / "counts.csv").open() as file:
+        counted = list(csv.DictReader(file))
+    assert counted[0]["image"] == "empty.tif", "a picture without cells is a result too"
+    assert float(counted[0]["area [um2]"]) == 4 * int(counted[0]["area [px]"])
 
 
 def test_planes_of_labels_go_in_and_come_out(cli, trained, tmp_path):

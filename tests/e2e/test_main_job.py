@@ -329,7 +329,7 @@ def test_options_are_frozen(cli):
         " --seed --select --task --teachers --unlabeled-masks --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
-        " --overwrite",
+        " --overwrite --pixel-size",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --help --images --json --out",
         "approaches": "--help --json",

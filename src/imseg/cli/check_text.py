@@ -122,8 +122,11 @@ def _void(report: CheckReport) -> str:
 def _verdict(report: CheckReport) -> str:
     errors, warnings, notes = len(report.errors), len(report.warnings), len(report.notes)
     known = f", {notes} note(s)" if notes else ""
+    ready = f"ready for imseg train {report.folder}"
+    if not report.counts.get("unlabeled"):
+        ready += " --approach ldt"
     if errors:
         return f"{errors} error(s), {warnings} warning(s){known}: training would be refused."
     if warnings or notes:
-        return f"No errors, {warnings} warning(s){known}: ready for imseg train {report.folder}"
-    return f"Nothing to complain about: ready for imseg train {report.folder}"
+        return f"No errors, {warnings} warning(s){known}: {ready}"
+    return f"Nothing to complain about: {ready}"

@@ -36,6 +36,7 @@ def evaluate(
     names = [network] if network else opened.members(ensemble)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
+    show.say(f"{run} was trained for {word_of(opened.spec)} masks")
     with show.Bars() as bars:
         dataset = read_folder(
             data,

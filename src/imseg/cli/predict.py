@@ -31,6 +31,10 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace masks that are there already.")
     ] = False,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(help="Micrometers a pixel, for areas.  [default: as in the training data]"),
+    ] = None,
     ensemble: Ensemble = 1,
     network: Network = None,
     device: Device = "auto",
@@ -38,13 +42,19 @@ def predict(
 ) -> int:
     """Write masks at the images' own sizes, in the values of the masks the run was trained on."""
     import dataclasses
+    import math
 
     from imseg.approaches.run import load_run
     from imseg.cli import show
     from imseg.data.encoding import describe_values
+    from imseg.errors import ImsegError
     from imseg.report.masks import write_predictions
-    from imseg.report.measure import FILE_NAME
+    from imseg.report.measure import COUNTS_NAME, FILE_NAME
 
+    if pixel_size is not None and not 0 < pixel_size < math.inf:
+        raise ImsegError(
+            "--pixel-size is out of range.", expected="micrometers above 0.", got=f"{pixel_size}."
+        )
     opened = load_run(run)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
@@ -58,6 +68,7 @@ def predict(
             networks=[network] if network else opened.members(ensemble),
             device=device,
             overwrite=overwrite,
+            pixel_size=pixel_size,
             progress=lambda d, t: bars.counted("predicting", d, t),
         )
     if json:
@@ -65,7 +76,9 @@ def predict(
         return 0
     masks = f"{len(written)} mask{'s' * (len(written) != 1)}"
     print(f"{masks} in {out}: {describe_values(opened.spec)}")
-    print(f"Areas, counts or means of each picture: {out / FILE_NAME}")
+    tables = [out / name for name in (FILE_NAME, COUNTS_NAME) if (out / name).exists()]
+    if tables:
+        print(f"Areas, counts or means: {', '.join(str(path) for path in tables)}")
     if inconsistency:
         print("Most inconsistent, so worth labeling next:")
         for each in written[:MOST_SHOWN]:

@@ -134,5 +134,6 @@ def train(
             f"The start was better on validation: --network {run.best_of_start} takes it instead."
         )
     print(f"Next: imseg evaluate {run.path} {data}")
-    print(f"      imseg predict {run.path} IMAGES --out masks/")
+    better = f" --network {run.best_of_start}" if run.start_was_better else ""
+    print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
     return 0

@@ -266,8 +266,10 @@ def _at_least(found: Mapping[int, int], distinct: int) -> str:
 
 def _is_smeared(found: Mapping[int, int]) -> bool:
     # JPEG moves flat areas by a few gray levels as well.
-    extremes = sum(count for value, count in found.items() if value <= 16 or value >= 239)
-    return len(found) > _SMEARED and extremes > 0.9 * sum(found.values())
+    dark = sum(count for value, count in found.items() if value <= 16)
+    bright = sum(count for value, count in found.items() if value >= 239)
+    both = min(dark, bright) > 0.001 * sum(found.values())
+    return len(found) > _SMEARED and both and dark + bright > 0.9 * sum(found.values())
 
 
 def _text(value: int, coding: Coding) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from imseg.data.image_io import resize_mask
+from imseg.data.recognize import word_of
 from imseg.data.targets import load_target, load_values
 from imseg.engine.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.engine.device import Numerics
@@ -26,7 +27,7 @@ class Evaluation:
     """How good predictions are on a set of images."""
 
     task: str
-    """The kind of target."""
+    """What masks hold, in the user's word."""
     metric: str
     """The score by which networks are ranked."""
     unit: str
@@ -94,8 +95,8 @@ def evaluate(
         tally = task.tally(predicted, target).numpy().astype(np.float64).reshape(-1)
         if tells_apart(task.spec):
             matched = _match(task, segmented, pair, own)
-            scores |= object_scores(matched)
-            scores["object_count_error"] = abs(matched[1] - matched[2])
+            errors = {"object_count_error": abs(matched[1] - matched[2])}
+            scores = {**object_scores(matched), **errors, **scores}
             tally = np.concatenate([tally, matched])
         for name, value in scores.items():
             each.setdefault(name, []).append(value)
@@ -131,7 +132,7 @@ def _summarize(
 
     def scores_of(total: np.ndarray) -> dict[str, Any]:
         scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(shape))
-        return scores | (object_scores(total[pixels:]) if tells_apart(task.spec) else {})
+        return {**(object_scores(total[pixels:]) if tells_apart(task.spec) else {}), **scores}
 
     dataset = scores_of(tallies.sum(axis=0))
     present = [name for name, value in dataset.items() if isinstance(value, float)]
@@ -143,7 +144,7 @@ def _summarize(
         }
 
     return Evaluation(
-        task=task.spec.kind,
+        task=word_of(task.spec),
         metric=task.metric.key,
         unit=task.metric.unit,
         names=tuple(names),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -217,7 +218,7 @@ class _Worker:
                 case "done":
                     return Trained.from_json(message["trained"])
         raise _WorkerDied(
-            f"a training process ended unexpectedly (exit status {self._process.wait()})"
+            f"a training process ended unexpectedly ({_in_words(self._process.wait())})"
         )
 
     def close(self) -> None:
@@ -231,6 +232,16 @@ class _Worker:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def _in_words(status: int) -> str:
+    """Return how a process ended; the system kills those that take too much memory."""
+    if status == -signal.SIGKILL:
+        return (
+            "killed, which is how systems answer a lack of memory: a smaller --image-size or"
+            " --batch-size, or --workers 1, needs less"
+        )
+    return f"exit status {status}"
 
 
 def choose_executor(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from imseg.data.image_io import write_png, write_tiff
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
 from imseg.errors import ImsegError, and_more
-from imseg.report.measure import FILE_NAME, Row, as_csv, measure
+from imseg.report.measure import COUNTS_NAME, FILE_NAME, Row, as_csv, count_objects, measure
 from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
 
@@ -43,6 +43,7 @@ def write_predictions(
     networks: Sequence[str] | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    pixel_size: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Written]:
     """Write a mask for each picture and return what was written.
@@ -58,6 +59,7 @@ def write_predictions(
         networks: Whose mean is predicted; None: the chosen one.
         device: Where to compute.
         overwrite: Replace files that are there already.
+        pixel_size: Side of a pixel in micrometers; None: what the training data said.
         progress: Told about finished and all pictures.
 
     Returns:
@@ -71,12 +73,15 @@ def write_predictions(
     if not overwrite:
         _check_free(entries, out, run.spec)
     total = len(entries)
+    spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
     rows: list[Row] = []
+    counts: list[Row] = []
     for number, found in enumerate(run.predict(images, networks=networks, device=device), 1):
         name = Path(found.name).with_suffix(".png")
         files = write_mask(found.mask, found.name, out, spec=run.spec)
-        rows += measure(found, run.spec)
+        rows += measure(found, spec)
+        counts += count_objects(found, spec)
         if overlay:
             _write(out / "overlays" / name, _overlay(found, run.spec))
         if inconsistency:
@@ -85,7 +90,9 @@ def write_predictions(
         written.append(Written(found.name, str(files[0]), share))
         if progress is not None:
             progress(number, total)
-    (out / FILE_NAME).write_text(as_csv(rows), encoding="utf-8")
+    for name_of_table, table in ((FILE_NAME, rows), (COUNTS_NAME, counts)):
+        if table:
+            (out / name_of_table).write_text(as_csv(table), encoding="utf-8")
     written.sort(key=lambda entry: -entry.inconsistent)
     if inconsistency:
         shares = [f"{entry.inconsistent:.6f},{entry.image}" for entry in written]
@@ -145,7 +152,7 @@ def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
     files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
     if tells_apart(spec):
-        files += [path.with_suffix(".tif") for path in files]
+        files += [*(path.with_suffix(".tif") for path in files), out / COUNTS_NAME]
     taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
     if taken:
         raise ImsegError(

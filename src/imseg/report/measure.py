@@ -16,6 +16,9 @@ from imseg.types import TargetSpec
 FILE_NAME = "measurements.csv"
 """Name of the table beside predicted masks."""
 
+COUNTS_NAME = "counts.csv"
+"""Name of the table of how many objects each picture has; only where objects are told apart."""
+
 Row = dict[str, str | int | float]
 
 
@@ -37,6 +40,14 @@ def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
     for name, number in numbers_of(prediction.target, spec).items():
         row[f"{name}{unit}"] = float(f"{number:.6g}")
     yield row
+
+
+def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+    """Yield how many objects a picture has and how large they are together, none included."""
+    if tells_apart(spec):
+        covered = int((prediction.mask > 0).sum())
+        found: Row = {"image": prediction.name, "objects": int(prediction.mask.max(initial=0))}
+        yield found | _area("", covered, spec)
 
 
 def as_csv(rows: Sequence[Row]) -> str:

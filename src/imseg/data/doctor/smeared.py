@@ -72,7 +72,8 @@ def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int
     middle = (min(counts) + max(counts)) / 2
     low = _most_frequent({value: n for value, n in counts.items() if value < middle})
     high = _most_frequent({value: n for value, n in counts.items() if value >= middle})
-    if high - low < _APART:
+    # Smearing mixes two values and hardly leaves them behind; classes go on.
+    if high - low < _APART or max(counts) > high + 2 * _AROUND or min(counts) < low - 2 * _AROUND:
         return None
     between = {v: n for v, n in counts.items() if low + _AROUND < v < high - _AROUND}
     if sum(between.values()) > _MOST_BETWEEN * sum(counts.values()):
