@@ -23,7 +23,6 @@ from imseg.data.encoding import (
 )
 from imseg.data.paint import colorize, covered, scale_bar
 from imseg.data.palette import distinct_colors
-from imseg.errors import ImsegError
 from imseg.types import INCONSISTENT, VOID, TargetSpec
 
 NOTHING_SAID = FolderConfig()
@@ -79,33 +78,6 @@ def test_void_is_no_class() -> None:
     assert encode(np.array([[0, 1, 3]]), low).tolist() == [[[VOID, 1, 3]]]
 
 
-def test_the_task_can_be_overridden() -> None:
-    assert spec_of(0, 255, task="multiclass").kind == "multiclass"
-    assert spec_of(0, 255, config=FolderConfig(task="multiclass")).kind == "multiclass"
-    assert spec_of(0, 9, task="binary", config=FolderConfig(task="multiclass")).kind == "binary"
-
-
-def test_listed_classes_stay_though_no_mask_has_them() -> None:
-    spec = spec_of(0, 2, config=FolderConfig(names={1: "rare", 2: "cell"}))
-    assert spec.kind == "multiclass"
-    assert spec.values == (0, 1, 2)
-    assert spec.names == ("class 0", "rare", "cell")
-
-
-def test_listed_classes_may_be_more_than_would_be_believed() -> None:
-    names = {value: f"thing {value}" for value in range(90)}
-    assert len(spec_of(*range(91), config=FolderConfig(names=names)).values) == 91
-    with pytest.raises(ImsegError, match="90 different values"):
-        spec_of(*range(90))
-
-
-def test_colors_are_the_given_ones_or_distinct() -> None:
-    first = distinct_colors(1)[0]
-    spec = spec_of(0, 1, 2, 3, config=FolderConfig(colors={2: first}))
-    assert spec.colors[2] == first
-    assert len(set(spec.colors)) == 4
-
-
 def test_a_longer_palette_begins_with_a_shorter_one() -> None:
     assert distinct_colors(30)[:7] == distinct_colors(7)
     assert len(set(distinct_colors(100))) == 100
@@ -152,53 +124,6 @@ def test_unknown_values_are_named(stray: int) -> None:
         encode(np.array([[0, 255, stray]], np.int64), spec)
     assert caught.value.values == (stray,)
     assert unknown_values([0, stray, 255], spec) == (stray,)
-
-
-def complaint(counts: dict[int, int], **options: object) -> str:
-    with pytest.raises(ImsegError) as caught:
-        find_spec(counts, task=options.get("task"), config=options.get("config", NOTHING_SAID))
-    return str(caught.value)
-
-
-def test_one_value_is_nothing_to_learn() -> None:
-    assert "one class only" in complaint({0: 500})
-    assert "only 0" in complaint({0: 500, 255: 3}, config=FolderConfig(void=255))
-    assert "no pixel that is not void" in complaint({9: 3}, config=FolderConfig(void=9))
-
-
-def test_smeared_masks_are_recognized() -> None:
-    counts = {0: 90_000, 255: 50_000, **dict.fromkeys(range(1, 255), 5)}
-    text = complaint(counts)
-    assert "256 different values" in text
-    assert "JPEG" in text
-    assert "threshold" in text
-
-
-def test_instance_numbers_are_recognized() -> None:
-    text = complaint({0: 9000, **dict.fromkeys(range(1, 400), 30)})
-    assert "400 different values" in text
-    assert "at most 64" in text
-    assert "instances" in text
-    assert "instances" in complaint({0: 9000, **dict.fromkeys(range(1, 90), 30)})
-
-
-def test_measurements_are_recognized() -> None:
-    assert "regression" in complaint({value * 37: 20 for value in range(500)})
-    assert "regression" in complaint(dict.fromkeys(range(10, 250), 20))
-
-
-def test_a_binary_task_with_three_values_is_refused() -> None:
-    text = complaint({0: 50, 128: 3, 255: 50}, task="binary")
-    assert "task is binary" in text
-    assert "0, 128, 255" in text
-    assert "void = 255" in text
-    smear = dict.fromkeys(range(1, 9), 1)
-    assert "PNG, not JPEG" in complaint({0: 500, **smear, 255: 500}, task="binary")
-
-
-def test_values_beyond_16_bits_or_below_zero_are_refused() -> None:
-    assert "0 to 65535" in complaint({0: 5, 1_000_000: 5})
-    assert "-1 to 3" in complaint({-1: 5, 3: 5})
 
 
 def color_spec(**changes: object) -> TargetSpec:

@@ -224,3 +224,16 @@ def test_shades_of_a_palette_next_to_each_other_are_not_drawn_with() -> None:
     assert spec.indexed
     assert len({max(color) for color in spec.colors} | set(spec.colors)) > 3
     assert np.ptp(spec.colors) > 200
+
+
+def test_listed_classes_may_be_more_than_would_be_believed() -> None:
+    names = {value: f"thing {value}" for value in range(90)}
+    assert len(spec_of(*range(91), config=FolderConfig(names=names)).values) == 91
+    with pytest.raises(ImsegError, match="90 different values"):
+        spec_of(*range(90))
+
+
+def test_label_images_are_not_taken_for_smeared_masks() -> None:
+    text = complaint({0: 90_000, **dict.fromkeys(range(1, 79), 100)})
+    assert "instances" in text
+    assert "smeared" not in text and "255" not in text

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.ops.hashing import STEP, as_words, draw_below, draw_bits, draw_uniform, mix
-from imseg.ops.layout import Layout
+from imseg.ops.memory_format import Layout
 from imseg.ops.noise import add_noise, draw_keys, make_noise
 
 SEEDS = range(128)

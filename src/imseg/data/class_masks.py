@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from imseg.data.class_keys import color_of
 from imseg.data.config import FILE_NAME, MAX_VALUE, FolderConfig, TaskWord
-from imseg.data.keys import color_of
-from imseg.data.listed import Listed, listed_values
+from imseg.data.listed_classes import Listed, listed_values
 from imseg.data.palette import BLACK, distinct_colors
 from imseg.errors import ImsegError, and_more
 from imseg.types import MAX_CLASSES, Coding, Color, Kind, TargetSpec

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from imseg.data.keys import Key, color_of, is_color, packed_color, parse_key
+from imseg.data.class_keys import Key, color_of, is_color, packed_color, parse_key
 from imseg.errors import ImsegError, near_miss, raise_all
 from imseg.types import Color
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.keys import as_color
+from imseg.data.class_keys import as_color
 from imseg.data.looks import Look
 from imseg.data.mask_io import Form
 from imseg.types import Coding, Color

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from imseg.data.class_keys import Key
 from imseg.data.config import FolderConfig
 from imseg.data.facts import Progress, map_in_threads
 from imseg.data.image_io import probe, read_mask
 from imseg.data.inspection import Scope, mask_facts
-from imseg.data.keys import Key
 from imseg.data.listing import counted, list_pictures, nearest_stem
 from imseg.data.mask_fit import mask_problem
 from imseg.data.problems import size_in_words

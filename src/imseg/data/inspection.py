@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.class_keys import as_color, as_number
 from imseg.data.config import FolderConfig
 from imseg.data.facts import Counts, Facts, MaskFacts
 from imseg.data.image_io import (
@@ -22,7 +23,6 @@ from imseg.data.image_io import (
     read_image,
     read_mask,
 )
-from imseg.data.keys import as_color, as_number
 from imseg.data.looks import look_at
 from imseg.data.mask_io import Form
 from imseg.data.ranges import SAMPLES, sample_pixels

@@ -9,7 +9,7 @@ from imseg.data.class_masks import MAX_DISTINCT
 from imseg.data.config import FILE_NAME
 from imseg.data.facts import Facts, Survey
 from imseg.data.folder import FolderScan
-from imseg.data.listed import listed_values
+from imseg.data.listed_classes import listed_values
 from imseg.data.listing import counted
 from imseg.data.object_numbers import weigh_objects
 from imseg.data.recognize import word_of

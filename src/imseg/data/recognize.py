@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from imseg.data.class_keys import Key, parse_key
 from imseg.data.class_masks import find_color_spec
 from imseg.data.class_masks import find_spec as find_spec
 from imseg.data.config import FILE_NAME, FolderConfig, TaskWord
 from imseg.data.facts import Facts, MaskFacts, Survey
-from imseg.data.keys import Key, parse_key
-from imseg.data.listed import void_value
+from imseg.data.listed_classes import void_value
 from imseg.data.object_numbers import weigh_objects
 from imseg.data.palette import distinct_colors
 from imseg.errors import ImsegError, and_more, near_miss

@@ -29,10 +29,9 @@ def load_target(
     Raises:
         ImsegError: If a file cannot be read or holds unknown values.
     """
-    values = load_values(pair, spec)
-    own = values.shape[-2:]
+    values = drawn = load_values(pair, spec)
     if size is not None:
-        values = _resized(values, size)
+        values = _resized(drawn, size)
     try:
         target = encode(values, spec)
     except UnknownMaskValues as error:
@@ -43,9 +42,8 @@ def load_target(
             got=error.got,
             hint=error.hint,
         ) from error
-    if spec.coding == "planes" and spec.position is not None and size not in (None, own):
-        marked = load_values(pair, spec)[spec.position]
-        _place_discs(target[spec.position], marked, spec)
+    if spec.coding == "planes" and spec.position is not None and values.shape != drawn.shape:
+        _place_discs(target[spec.position], drawn[spec.position], spec)
     return target
 
 

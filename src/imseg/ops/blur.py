@@ -6,7 +6,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from imseg.ops.layout import layout_of
+from imseg.ops.memory_format import layout_of
 
 KERNELS: tuple[tuple[int, ...], ...] = (
     (1,),

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from imseg.ops.groups import change_in_groups
-from imseg.ops.layout import layout_of
+from imseg.ops.memory_format import layout_of
 
 
 @dataclass(frozen=True, slots=True)

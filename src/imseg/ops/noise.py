@@ -18,7 +18,7 @@ from jaxtyping import Int32, UInt8
 from torch import Tensor
 
 from imseg.ops.hashing import Words, draw_bits, mix
-from imseg.ops.layout import Layout
+from imseg.ops.memory_format import Layout
 
 MAX_NOISE = 255
 """Gray levels; more would not fit what the values are computed in."""

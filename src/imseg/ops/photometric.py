@@ -22,7 +22,7 @@ from imseg.errors import ImsegError
 from imseg.ops.blur import MAX_RADIUS, blur_along
 from imseg.ops.groups import change_in_groups, take
 from imseg.ops.hashing import as_words, draw_below, draw_uniform
-from imseg.ops.layout import Layout, layout_of
+from imseg.ops.memory_format import Layout, layout_of
 from imseg.ops.noise import MAX_NOISE, add_noise, draw_keys, make_noise
 
 Order = Literal["copy", "view"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imseg.data.class_keys import as_color, as_number
 from imseg.data.doctor.diagnosis import Diagnosis, masks_of
 from imseg.data.doctor.duplicates import find_near_duplicates
 from imseg.data.doctor.impure import find_impure
@@ -10,7 +11,6 @@ from imseg.data.doctor.oddities import find_odd_pictures
 from imseg.data.doctor.shifted import find_shifted
 from imseg.data.doctor.smeared import find_smeared
 from imseg.data.folder import FolderScan
-from imseg.data.keys import as_color, as_number
 
 
 def diagnose(found: FolderScan) -> list[Diagnosis]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from imseg.data.class_keys import Key, as_color, as_number
 from imseg.data.config import FILE_NAME, MAX_VALUE, FolderConfig
-from imseg.data.keys import Key, as_color, as_number
 from imseg.errors import ImsegError, and_more
 from imseg.types import Coding, Color
 
