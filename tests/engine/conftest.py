@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from imseg.engine.device import Numerics
-from imseg.engine.job import Job, NetworkSpec, Part, Recipe
+from imseg.engine.job import Job, NetworkSpec, Recipe
+from imseg.engine.part import Part
 from imseg.types import TargetSpec
 
 SIDE = 32

@@ -10,7 +10,7 @@ import torch
 
 from imseg.engine.batches import Source
 from imseg.engine.device import Numerics
-from imseg.engine.job import Copies
+from imseg.engine.part import Copies
 from imseg.ops.photometric import LADDERS, Strength
 
 NUMERICS = Numerics(threads=1)

@@ -12,9 +12,10 @@ from imseg.approaches.plan import Plan
 from imseg.approaches.stage import Stage, rank, read_stage
 from imseg.engine import seeds
 from imseg.engine.executors import Executor
-from imseg.engine.job import OUR_UNET, PAPER_UNET, Copies, Job, NetworkSpec, Part, Trained
+from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Trained
 from imseg.engine.jobs import announce, index_networks, run_jobs
 from imseg.engine.networks import NetworkFactory, load_network, name_of_factory
+from imseg.engine.part import Copies, Part
 from imseg.engine.progress import Note, Planned, Progress, StageFinished, Working
 from imseg.engine.runs import RunFolder
 from imseg.errors import TrainingFailed

@@ -15,7 +15,7 @@ from imseg.data.splits import split_validation
 from imseg.data.store import Stored, changed_sources, open_array, store_split
 from imseg.engine import seeds
 from imseg.engine.device import usable_cores
-from imseg.engine.job import Part
+from imseg.engine.part import Part
 from imseg.engine.progress import Progress, Working
 from imseg.tasks import task_for
 from imseg.types import DataSet, Image, LabeledImage

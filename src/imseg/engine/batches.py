@@ -13,7 +13,8 @@ from torch import Tensor
 from imseg.data.store import gather, open_array
 from imseg.engine import seeds
 from imseg.engine.device import Numerics
-from imseg.engine.job import Copies, Part, Recipe
+from imseg.engine.job import Recipe
+from imseg.engine.part import Copies, Part
 from imseg.ops.disturb import disturb
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.tasks import Planes

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from imseg.engine.device import Numerics
-from imseg.ops.photometric import Strength
+from imseg.engine.part import Beginning, Part, TwoViews, content_of
 from imseg.types import POSITION
 
 
@@ -35,12 +35,14 @@ class Recipe:
     rate)."""
     paper: bool = False
     """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
+    least_steps: int = 1
+    """Steps that an epoch has at least, however few images there are; the stream goes round."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:
             raise ValueError("epochs, batch size and learning rate must be positive")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError("max_steps must be at least 1")
+        if self.least_steps < 1 or (self.max_steps is not None and self.max_steps < 1):
+            raise ValueError("max_steps and least_steps must be at least 1")
 
     def steps_per_epoch(self, images: int) -> int:
         """Return optimizer steps in one epoch over so many images.
@@ -49,7 +51,7 @@ class Recipe:
             before.
         """
         if self.paper:
-            return max(1, images // self.batch_size)
+            return max(self.least_steps, images // self.batch_size)
         full, rest = divmod(images, self.batch_size)
         alone = rest == 1 and full > 0 and self.batch_size > 1
         return full + (1 if rest and not alone else 0)
@@ -80,61 +82,6 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Copies:
-    """Disturbed copies of a part's images, made when they are needed and never stored."""
-
-    count: int
-    """Copies of each image; 0: each image is disturbed anew whenever it is looked at."""
-    strength: Strength
-    """How far an image may be pushed."""
-    rotate: bool
-    """Whether images are also turned and flipped upside down, not only left to right."""
-    seed: int
-    """Equal seeds, equal copies; not used where images are disturbed anew."""
-    plain: bool = True
-    """Whether the images as they are belong to the samples too."""
-
-    @property
-    def online(self) -> bool:
-        """Whether each look at an image disturbs it anew."""
-        return self.count == 0
-
-    @property
-    def samples(self) -> int:
-        """Samples that an image gives in an epoch."""
-        return 1 if self.online else self.count + self.plain
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Some images and their targets: the labeled ones, or the pseudo-labeled ones."""
-
-    images: Path
-    """``n h w c`` unsigned bytes (.npy)."""
-    targets: Path
-    """``n t h w`` bytes or floats (.npy)."""
-    digest: str
-    """Hash of the content of both, and of ``inconsistent``."""
-    indices: tuple[int, ...]
-    """Which of the n are used."""
-    inconsistent: Path | None = None
-    """``n 1 h w`` unsigned bytes, 1 where teachers disagreed (.npy); None for human labels."""
-    blocks_input: bool = True
-    """Whether inconsistent pixels are black in the image."""
-    blocks_output: bool = True
-    """Whether inconsistent pixels are 0 in the target."""
-    ignores: bool = False
-    """Whether inconsistent pixels have no weight in the loss."""
-    copies: Copies | None = None
-    """Disturbed copies of the images; None: the images as they are."""
-
-    @property
-    def samples(self) -> int:
-        """Training samples in an epoch: images and their copies."""
-        return len(self.indices) * (1 if self.copies is None else self.copies.samples)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One network to be trained."""
 
@@ -156,6 +103,10 @@ class Job:
     """How it is computed."""
     seed: int
     """Seed of this network's weights and order of images."""
+    two_views: TwoViews | None = None
+    """Unlabeled images that a second pass of each epoch learns from; None for no such pass."""
+    beginning: Beginning | None = None
+    """Weights to begin with; None for fresh ones."""
 
     @property
     def images(self) -> int:
@@ -165,22 +116,19 @@ class Job:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self.recipe.steps(self.images)
+        if self.two_views is None:
+            return self.recipe.steps(self.images)
+        passes = (self.images, len(self.two_views.indices))
+        wanted = self.recipe.epochs * sum(self.recipe.steps_per_epoch(n) for n in passes)
+        most = self.recipe.max_steps
+        return wanted if most is None else min(wanted, most)
 
     def digest(self) -> str:
         """Return a hash of everything that decides the result: content, not places or names."""
-
-        def without_places(part: Part) -> dict[str, Any]:
-            plain = asdict(part)
-            for place in ("images", "targets", "inconsistent"):
-                del plain[place]
-            if plain["copies"] is None:
-                del plain["copies"]  # as before there were any: earlier networks stay valid
-            return plain
-
+        further = {"two_views": self.two_views, "beginning": self.beginning}
         decisive = {
-            "parts": [without_places(part) for part in self.parts],
-            "validation": without_places(self.validation),
+            "parts": [content_of(part) for part in self.parts],
+            "validation": content_of(self.validation),
             "target": decisive_target(self.target),
             "network": asdict(self.network),
             "recipe": {
@@ -193,6 +141,8 @@ class Job:
             },
             "numerics": asdict(self.numerics),
             "seed": self.seed,
+            # What is not there leaves no trace, so networks from before there was any stay valid.
+            **{name: content_of(each) for name, each in further.items() if each is not None},
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

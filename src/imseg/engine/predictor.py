@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from imseg.engine.batches import to_device
+from imseg.engine.batches import as_input, to_device
 from imseg.engine.device import Numerics
 from imseg.tasks import Task, Votes
 from imseg.types import Bytes
@@ -44,6 +44,14 @@ def predict_mean(
         for network in networks[1:]:
             total = total + task.probabilities(network(there))
         return total / len(networks)
+
+
+def probabilities_of(
+    network: nn.Module, pixels: UInt8[Tensor, "b c h w"], task: Task, numerics: Numerics
+) -> Float[Tensor, "b k h w"]:
+    """Return probabilities for one batch of images that are on the device."""
+    with torch.inference_mode(), numerics.applied():
+        return task.probabilities(network(as_input(pixels, numerics)))
 
 
 def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, numerics: Numerics) -> Votes:

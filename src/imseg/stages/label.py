@@ -13,7 +13,7 @@ from torch import nn
 
 from imseg.data.store import open_array
 from imseg.engine.device import Numerics
-from imseg.engine.job import Part
+from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH, vote
 from imseg.stages.pseudo_label import Consensus
 from imseg.stages.select import Select

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jaxtyping import Bool
-from torch import Tensor
-
 from imseg.ops.inconsistency import clean_up
-from imseg.tasks import Planes, Task, Votes
+from imseg.stages.panel import Agreement, Panel
+from imseg.tasks import Task, Votes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,20 +19,6 @@ class Block:
     """They are 0 in the target (background, or the reserved class)."""
     ignore: bool = False
     """They have no weight in the loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """What several teachers say about a batch of images."""
-
-    labels: Planes
-    """The pseudo-labels, not yet blocked."""
-    inconsistent: Bool[Tensor, "b 1 h w"]
-    """Where they disagree about any label, after clean-up."""
-    disputed: Bool[Tensor, "b 1 h w"]
-    """Where they disagree about any label, before clean-up: what selection looks at."""
-    consensus: Planes
-    """What they agree on, before labels are grown: what selection looks at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,4 +79,9 @@ class Consensus:
             inconsistent=inconsistent,
             disputed=disputed,
             consensus=consensus,
+            first=votes[0],
         )
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return what the teachers of a panel agree on."""
+        return self(panel.task, panel.ballots)

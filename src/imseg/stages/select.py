@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from imseg.stages.pseudo_label import Agreement
+from imseg.stages.panel import Agreement
 from imseg.tasks import Task, Votes
 
 

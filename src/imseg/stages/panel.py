@@ -1,0 +1,84 @@
+"""Teachers in front of a batch of images: all that a labeler may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from imseg.engine.device import Numerics
+from imseg.engine.predictor import probabilities_of
+from imseg.ops.photometric import Strength
+from imseg.tasks import Planes, Task, Votes
+from imseg.types import Bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What teachers say about a batch of images, and what becomes of it."""
+
+    labels: Planes
+    """The pseudo-labels, not yet blocked."""
+    inconsistent: Bool[Tensor, "b 1 h w"]
+    """Where they disagree about any label, after clean-up: the pixels to be blocked. False
+    everywhere where nothing is."""
+    disputed: Bool[Tensor, "b 1 h w"]
+    """Where they disagree about any label, before clean-up: what selection looks at."""
+    consensus: Planes
+    """What they agree on, before labels are grown: what selection looks at."""
+    first: Planes
+    """What the best teacher alone says."""
+    admitted: Bool[Tensor, "b"] | None = None
+    """Images that the labeler itself has a label for; None: all."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Teachers in front of a batch of images."""
+
+    task: Task
+    """What a pixel is."""
+    teachers: Sequence[nn.Module]
+    """Networks in inference mode, best first."""
+    images: Bytes
+    """``n h w c``."""
+    numerics: Numerics
+    """How they are computed."""
+    seeds: tuple[int, ...]
+    """One an image, for views that are drawn anew in each generation."""
+    strength: Strength
+    """How far a view may be pushed."""
+    rotate: bool
+    """Whether views may also be turned and flipped upside down."""
+
+    @cached_property
+    def pixels(self) -> UInt8[Tensor, "b c h w"]:
+        """The images on the device of the teachers."""
+        there = torch.from_numpy(self.images.copy()).to(self.numerics.device)
+        return there.permute(0, 3, 1, 2)
+
+    @cached_property
+    def probabilities(self) -> Float[Tensor, "v b k h w"]:
+        """What each teacher says about the images as they are."""
+        return torch.stack([self.ask(teacher, self.pixels) for teacher in self.teachers])
+
+    @cached_property
+    def ballots(self) -> Votes:
+        """The same made discrete."""
+        return torch.stack([self.task.ballot(each) for each in self.probabilities])
+
+    def ask(self, teacher: nn.Module, pixels: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Return what a teacher says about other images, such as views of these."""
+        return probabilities_of(teacher, pixels, self.task, self.numerics)
+
+
+class Labeler(Protocol):
+    """Gives unlabeled images labels. Settings and code in one: a frozen dataclass."""
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return labels for the images that the teachers see."""
