@@ -8,12 +8,18 @@ from pathlib import Path
 import pytest
 
 from imseg.approaches import budget as planning
-from imseg.approaches.budget import Facts, make_plan, planned_steps
+from imseg.approaches.budget import make_plan
+from imseg.approaches.catalog import APPROACHES
+from imseg.approaches.paper import PAPER, PaperSettings
 from imseg.approaches.plan import Plan, match_plan
+from imseg.approaches.schedule import Facts, planned_steps, seconds_of
 from imseg.approaches.settings import Effort, Settings
 from imseg.engine.job import Recipe
 from imseg.ops.photometric import LADDERS
-from imseg.stages.pseudo_label import Block
+from imseg.stages.consistency import Consistency
+from imseg.stages.panel import Block
+from imseg.stages.votes import Views, Vote
+from imseg.types import Kind
 
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
 ISIC = Facts(
@@ -139,6 +145,138 @@ def test_what_is_asked_for_goes_before_effort(effort: Effort, name: str) -> None
     assert getattr(plan, name) == ASKED[name]
 
 
+ASKED_OF = {
+    "patience": ("im", 4),
+    "grow_labels": ("im", True),
+    "vote": ("model-ensemble", "majority"),
+    "views": ("input-ensemble", 5),
+    "plain_view": ("input-ensemble", False),
+    "judges": ("evalnet", 1),
+    "thresholds": ("im++", (0.1, 0.9)),
+    "consistency_weight": ("consistency", 0.5),
+    "consistency_ramp": ("consistency", 7),
+    "consistency_level": ("consistency", "high"),
+    "ladder": ("im+", "hela"),
+    "rotate": ("im+", False),
+}
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("name", ASKED_OF)
+def test_what_is_asked_of_a_stage_goes_before_effort(effort: Effort, name: str) -> None:
+    approach, value = ASKED_OF[name]
+    plan = plan_for(effort=effort, approach=approach, **{name: value})
+    assert getattr(plan, name) == value
+    assert Plan.from_dict(plan.as_dict()) == plan
+
+
+def test_what_is_asked_of_a_stage_gets_there() -> None:
+    def stage(approach: str, place: str = "pseudo_label", **asked: object):
+        return getattr(plan_for(approach=approach, effort="quick", **asked).customized(), place)
+
+    assert stage("model-ensemble", teachers=4, vote="mean") == Vote(teachers=4, vote="mean")
+    views = stage("input-ensemble", views=7, vote="majority", plain_view=False)
+    assert views == Views(views=7, vote="majority", plain=False)
+    assert stage("input-ensemble") == Views(views=3, vote="paper", plain=True)
+    assert stage("evalnet", judges=1).judges == 1
+    assert stage("evalnet").accepts == "high"
+    assert stage("noisy-student") == Vote(teachers=1)
+    learned = stage(
+        "consistency",
+        "objective",
+        consistency_weight=0.25,
+        consistency_ramp=3,
+        consistency_level="low",
+    )
+    assert learned == Consistency(weight=0.25, ramp=3, level="low")
+
+
+@pytest.mark.parametrize(("approach", "teachers"), [("evalnet", 0), ("consistency", 0), ("ldt", 0)])
+def test_where_all_networks_or_none_vote_there_is_no_number_of_teachers(approach, teachers) -> None:
+    assert plan_for(approach=approach, effort="quick").teachers == teachers
+
+
+@pytest.mark.parametrize(
+    ("approach", "effort", "generations"),
+    [
+        ("ldt", "paper", 0),
+        ("consistency", "quick", 1),
+        ("consistency", "paper", 1),
+        ("evalnet", "quick", 1),
+        ("evalnet", "standard", 2),
+        ("evalnet", "paper", 5),
+    ],
+)
+def test_an_approach_of_one_stage_or_one_generation_is_what_it_is(
+    approach: str, effort: Effort, generations: int
+) -> None:
+    plan = plan_for(approach=approach, effort=effort)
+    assert plan.generations == plan.customized().generations == generations
+
+
+@pytest.mark.parametrize(
+    ("approach", "effort", "patience"),
+    [
+        ("im", "quick", 2),
+        ("im", "standard", 2),
+        ("im", "paper", 0),
+        ("evalnet", "standard", 2),
+        ("ldt", "standard", 0),
+        ("consistency", "standard", 0),
+    ],
+)
+def test_the_controller_is_on_by_default_and_off_under_paper(
+    approach: str, effort: Effort, patience: int
+) -> None:
+    assert plan_for(approach=approach, effort=effort).patience == patience
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_the_plain_view_votes_except_under_paper(effort: Effort) -> None:
+    plan = plan_for(approach="input-ensemble", effort=effort)
+    assert plan.plain_view == (effort != "paper")
+    assert plan_for(approach="im", effort=effort).plain_view is None
+
+
+def test_thresholds_come_from_the_data_unless_they_are_published_or_asked_for() -> None:
+    assert plan_for(approach="im++", effort="quick").thresholds is None
+    assert plan_for(approach="im++", effort="paper").thresholds is None
+    assert plan_for(approach="im++", effort="quick", thresholds=(0.2, 0.3)).thresholds == (0.2, 0.3)
+
+
+def test_strengths_of_a_users_own_data_are_those_of_the_most_alike_of_the_papers() -> None:
+    def strengths(task: Kind, ladder: str | None) -> PaperSettings:
+        facts = dataclasses.replace(ISIC, task=task)
+        return plan_for(facts, approach="im+", effort="quick", ladder=ladder).strengths
+
+    for task in ("binary", "multiclass", "multilabel", "regression"):
+        assert strengths(task, None) is PAPER["isic2018" if task == "binary" else "suim"]
+        assert strengths(task, "hela") is PAPER["hela"]
+        assert strengths(task, "cityscapes") is PAPER["cityscapes"]
+
+
+def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
+    plan = plan_for(approach="im+", effort="quick", width=0.5, generations=3)
+    assert [plan.width_in(number, growing=True) for number in (1, 2, 3)] == [0.5, 0.75, 1.0]
+    assert [plan.width_in(number, growing=False) for number in (1, 2, 3)] == [0.5] * 3
+    assert plan.judge_width == 1.0
+
+
+def test_a_ladder_goes_on_with_its_last_rung() -> None:
+    plan = plan_for(approach="im+", effort="quick")
+    assert [plan.rung(number) for number in (1, 5, 6, 9)] == [
+        LADDERS["default"][0],
+        *[LADDERS["default"][4]] * 3,
+    ]
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("judges", [1, 2, 4])
+def test_there_are_never_fewer_networks_than_judges_that_are_asked(effort, judges: int) -> None:
+    plan = plan_for(approach="evalnet", effort=effort, judges=judges)
+    assert plan.networks >= plan.customized().pseudo_label.judges
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_all_that_is_asked_for_together_goes_before_effort(effort: Effort) -> None:
     plan = plan_for(effort=effort, **ASKED)
@@ -184,8 +322,8 @@ def test_a_stage_lasts_as_long_as_its_fullest_worker_and_validation_counts() -> 
     few = dataclasses.replace(ISIC, labeled=20, validation=100)
     plan = dataclasses.replace(plan_for(approach="ldt", workers=2, networks=3), epochs=100)
     without = dataclasses.replace(few, validation=0)
-    assert planning._seconds(plan, without, 100, 0.5) == 2 * 100 * 0.5
-    assert planning._seconds(plan, few, 100, 0.5) > 2 * 100 * 0.5 * 1.9
+    assert seconds_of(plan, without, 100, 0.5) == 2 * 100 * 0.5
+    assert seconds_of(plan, few, 100, 0.5) > 2 * 100 * 0.5 * 1.9
 
 
 def test_the_size_that_was_asked_for_is_taken() -> None:
@@ -198,7 +336,7 @@ def test_asking_for_steps_spares_the_probe(probes) -> None:
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-@pytest.mark.parametrize("approach", ["im", "ldt"])
+@pytest.mark.parametrize("approach", APPROACHES)
 def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach: str) -> None:
     plan = plan_for(effort=effort, approach=approach)
     plain = plan.as_dict()

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from imseg.approaches.catalog import APPROACHES
 from imseg.approaches.settings import Settings, settings_from
 from imseg.errors import ImsegError, ImsegErrors
+
+MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
+TEACHING = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
+DISTURBING = ["aldt", "aldt-matched", "ldt-online", "consistency", *TEACHING[1:]]
+DISTURBING.remove("im")
 
 
 def complaint(options, **more) -> ImsegError:
@@ -110,7 +116,7 @@ def test_a_value_that_cannot_be_is_refused(options, expected: str) -> None:
         ({"approach": "ldt", "generations": 1}, "ldt has no use for --generations."),
         ({"approach": "ldt", "blocking": "none"}, "ldt has no use for --blocking."),
         ({"approach": "fdt"}, "fdt needs the hidden masks of the unlabeled images."),
-        ({"unlabeled_masks": "hidden"}, "im may not see the hidden masks"),
+        ({"approach": "gt-im++"}, "gt-im++ needs the hidden masks of the unlabeled images."),
     ],
 )
 def test_options_that_do_not_fit_the_approach_are_refused(options, expected: str) -> None:
@@ -121,11 +127,201 @@ def test_options_that_do_not_fit_the_approach_are_refused(options, expected: str
 
 
 def test_several_misfits_are_reported_together() -> None:
-    error = complaint(
-        {"teachers": 3, "match": "runs/a", "networks": 2, "unlabeled_masks": "hidden"}
-    )
+    """Hidden masks are no misfit of ``im`` anymore (issue 4): its pseudo-labels are audited."""
+    error = complaint({"teachers": 3, "match": "runs/a", "networks": 2, "views": 3})
     assert isinstance(error, ImsegErrors)
     assert len(error.errors) == 3
+    several = {"approach": "ldt", "teachers": 3, "match": "runs/a", "unlabeled_masks": "hidden"}
+    error = complaint(several)
+    assert isinstance(error, ImsegErrors)
+    assert len(error.errors) == 3
+
+
+REFUSALS = [
+    (
+        {"teachers": 3, "networks": 2},
+        """There are more teachers than networks.
+  Expected: --teachers at most --networks.
+  Got:      3 teachers, 2 networks.
+  Try:      --networks 3, or fewer teachers.""",
+    ),
+    (
+        {"networks": 1},
+        """There are more teachers than networks.
+  Expected: --teachers at most --networks.
+  Got:      2 teachers, 1 network.
+  Try:      --networks 2, or fewer teachers.""",
+    ),
+    (
+        {"approach": "evalnet", "judges": 4, "networks": 3},
+        """There are more judges than networks.
+  Expected: --judges at most --networks.
+  Got:      4 judges, 3 networks.
+  Try:      --networks 4, or fewer judges.""",
+    ),
+    (
+        {"approach": "evalnet", "networks": 1},
+        """There are more judges than networks.
+  Expected: --judges at most --networks.
+  Got:      2 judges, 1 network.
+  Try:      --networks 2, or fewer judges.""",
+    ),
+    (
+        {"approach": "input-ensemble", "views": 4},
+        """--views cannot be 4.
+  Expected: 3, 5 or 7.
+  Got:      4""",
+    ),
+    (
+        {"approach": "evalnet", "judges": 5},
+        """--judges cannot be 5.
+  Expected: 1, 2, 3 or 4.
+  Got:      5""",
+    ),
+    (
+        {"patience": -1},
+        """--patience cannot be -1.
+  Expected: 0 (never stop early) or more.
+  Got:      -1""",
+    ),
+    (
+        {"approach": "im++", "thresholds": (0.8, 0.7)},
+        """--thresholds cannot be (0.8, 0.7).
+  Expected: two rising scores from 0 to 1, such as 0.72 0.75.
+  Got:      (0.8, 0.7)""",
+    ),
+    (
+        {"approach": "consistency", "consistency_weight": -1},
+        """--consistency-weight cannot be -1.0.
+  Expected: a number that is not negative.
+  Got:      -1.0""",
+    ),
+    (
+        {"approach": "consistency", "consistency_ramp": -1},
+        """--consistency-ramp cannot be -1.
+  Expected: 0 epochs or more.
+  Got:      -1""",
+    ),
+    (
+        {"paper": "suim", "effort": "quick"},
+        """--paper cannot be joined with --effort quick.
+  Expected: it alone, or with --effort paper.
+  Got:      joined with --effort quick""",
+    ),
+    (
+        {"paper": "suim", "approach": "im+", "ladder": "hela"},
+        """im+ has no use for --ladder.
+  Expected: options that change something.
+  Got:      im+; --paper settles the strengths.
+  Try:      leave them out, or see imseg explain im+.""",
+    ),
+    (
+        {"approach": "im", "views": 3, "plain_view": True, "vote": "mean"},
+        """im has no use for --vote, --views, --plain-view.
+  Expected: options that change something.
+  Got:      im.
+  Try:      leave them out, or see imseg explain im.""",
+    ),
+    (
+        {"approach": "consistency", "unlabeled_masks": "hidden"},
+        """consistency may not see the hidden masks of the unlabeled images.
+  Expected: --unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach whose \
+pseudo-labels can be compared with them.
+  Got:      consistency, which makes no pseudo-labels.
+  Try:      leave --unlabeled-masks out.""",
+    ),
+    (
+        {"approach": "gt-im++"},
+        """gt-im++ needs the hidden masks of the unlabeled images.
+  Expected: --unlabeled-masks FOLDER with one mask an unlabeled image.
+  Try:      --unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.""",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "text"), REFUSALS)
+def test_a_refusal_says_what_was_expected_and_what_to_try(options, text: str) -> None:
+    error = complaint(options)
+    assert not isinstance(error, ImsegErrors)
+    assert str(error) == text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"approach": "im++", "thresholds": (0.7, 0.7)},
+        {"approach": "im++", "thresholds": (-0.1, 0.7)},
+        {"approach": "im++", "thresholds": (0.7, 1.1)},
+        {"approach": "im++", "thresholds": (float("nan"), 0.7)},
+        {"approach": "im++", "thresholds": (0.2, float("nan"))},
+        {"approach": "consistency", "consistency_weight": float("nan")},
+        {"approach": "consistency", "consistency_weight": float("inf")},
+        {"approach": "evalnet", "judges": 0},
+        {"approach": "input-ensemble", "views": 1},
+        {"approach": "input-ensemble", "vote": "loudest"},
+        {"approach": "consistency", "consistency_level": "wild"},
+        {"paper": "camvid"},
+    ],
+)
+def test_new_values_out_of_range_are_refused(options) -> None:
+    assert not isinstance(complaint(options), ImsegErrors)
+
+
+WITH = {
+    "teachers": (3, ["model-ensemble", "noisy-student", *MASKING]),
+    "erode": (3, MASKING),
+    "dilate": (3, MASKING),
+    "grow_labels": (True, MASKING),
+    "blocking": ("input", MASKING),
+    "ignore": (True, MASKING),
+    "vote": ("mean", ["model-ensemble", "noisy-student", "input-ensemble"]),
+    "views": (5, ["input-ensemble"]),
+    "plain_view": (False, ["input-ensemble"]),
+    "judges": (1, ["evalnet"]),
+    "thresholds": ((0.2, 0.4), ["evalnet", "im++", "aim++", "gt-im++"]),
+    "consistency_weight": (2.0, ["consistency"]),
+    "consistency_ramp": (3, ["consistency"]),
+    "consistency_level": ("low", ["consistency"]),
+    "generations": (3, TEACHING),
+    "patience": (1, TEACHING),
+    "select": ("all", TEACHING),
+    "limit_unlabeled": (9, ["fdt", "consistency", *TEACHING]),
+    "ladder": ("hela", DISTURBING),
+    "rotate": (True, DISTURBING),
+}
+"""Options, a value, and the approaches that have a use for them: those with the stage."""
+
+
+@pytest.mark.parametrize("approach", APPROACHES)
+@pytest.mark.parametrize("name", WITH)
+def test_an_option_is_taken_by_approaches_with_its_stage_and_refused_by_others(
+    name: str, approach: str
+) -> None:
+    value, users = WITH[name]
+    options = {"approach": approach, name: value}
+    if APPROACHES[approach].matched:
+        options["match"] = "runs/a"
+    if APPROACHES[approach].sees_truth:
+        options["unlabeled_masks"] = "hidden"
+    if approach in users:
+        assert getattr(settings_from(options), name) == value
+        return
+    error = complaint(options)
+    assert not isinstance(error, ImsegErrors)
+    option = f"--{name.replace('_', '-')}"
+    assert error.what == f"{approach} has no use for {option}."
+    assert error.hint == f"leave them out, or see imseg explain {approach}."
+
+
+def test_the_paper_brings_its_schedule_unless_it_is_named_anyway() -> None:
+    assert settings_from({"paper": "isic2018"}).effort == "paper"
+    assert settings_from({"paper": "isic2018", "effort": "paper"}).paper == "isic2018"
+    assert settings_from({"effort": "paper"}).paper is None
+
+
+def test_the_number_of_judges_alone_needs_no_more_than_the_published_networks() -> None:
+    assert settings_from({"approach": "evalnet", "judges": 4}).judges == 4
+    assert settings_from({"approach": "evalnet", "judges": 1, "networks": 1}).networks == 1
 
 
 @pytest.mark.parametrize(
@@ -134,6 +330,13 @@ def test_several_misfits_are_reported_together() -> None:
         {"teachers": 3, "networks": 3},
         {"approach": "ldt-matched", "match": "runs/a", "networks": 2},
         {"approach": "fdt", "unlabeled_masks": "hidden"},
+        {"approach": "gt-im++", "unlabeled_masks": "hidden"},
+        {"approach": "im", "unlabeled_masks": "hidden"},
+        {"approach": "evalnet", "thresholds": [0.0, 1.0]},
+        {"approach": "consistency", "consistency_weight": 0.0, "consistency_ramp": 0},
+        {"patience": 0},
+        {"networks": 1, "approach": "noisy-student"},
+        {"paper": "hela", "effort": "paper", "approach": "aim++"},
         {"width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},
         {"ignore": True, "blocking": "none"},
     ],

@@ -9,6 +9,8 @@ import pytest
 
 from imseg.engine.device import Numerics
 from imseg.engine.job import Job, NetworkSpec, Recipe, Trained
+from imseg.engine.part import Beginning, Copies, TwoViews
+from imseg.ops.photometric import Strength
 
 
 def test_a_job_comes_back_from_json_unchanged(make_job) -> None:
@@ -17,6 +19,73 @@ def test_a_job_comes_back_from_json_unchanged(make_job) -> None:
     assert "\n" not in text
     assert Job.from_json(text) == job
     assert Job.from_json(text).digest() == job.digest()
+
+
+def every_field(job: Job) -> Job:
+    """Return a job with everything that only some approaches have."""
+    strength = Strength(blur=1, noise=5, gain=0.15, offset=5)
+    copies = Copies(
+        count=3, strength=strength, rotate=True, seed=2**62 + 3, counts=(0, 3, 1, 1, 2, 0)
+    )
+    part = replace(
+        job.parts[0], copies=copies, shows=(0, 0, 1, 1, 2, 2), qualities=Path("qualities.npy")
+    )
+    unlabeled = TwoViews(
+        images=Path("unlabeled.npy"),
+        digest="u",
+        indices=(3, 1),
+        strength=strength,
+        moves=True,
+        rotate=False,
+        weight=0.3,
+        ramp=4,
+    )
+    beginning = Beginning(weights=Path("w.safetensors"), digest="w")
+    return replace(job, parts=(part,), two_views=unlabeled, beginning=beginning)
+
+
+def test_what_only_some_jobs_have_survives_the_journey_to_a_worker(make_job) -> None:
+    job = every_field(make_job())
+    again = Job.from_json(job.as_json())
+    assert again == job
+    assert again.digest() == job.digest()
+    assert again.parts[0].copies.counts == (0, 3, 1, 1, 2, 0)
+    assert type(again.two_views) is TwoViews and type(again.beginning) is Beginning
+
+
+def test_what_only_some_jobs_have_decides_the_digest_but_its_place_does_not(make_job) -> None:
+    job = every_field(make_job())
+    part, copies = job.parts[0], job.parts[0].copies
+    views, beginning = job.two_views, job.beginning
+    others = [
+        make_job(),
+        replace(job, two_views=None),
+        replace(job, beginning=None),
+        replace(job, beginning=replace(beginning, digest="other")),
+        *(
+            replace(job, two_views=replace(views, **change))
+            for change in (
+                {"digest": "other"},
+                {"indices": (1, 3)},
+                {"moves": False},
+                {"rotate": True},
+                {"weight": 0.4},
+                {"ramp": 5},
+                {"strength": Strength()},
+            )
+        ),
+        replace(job, parts=(replace(part, shows=(0, 0, 1, 1, 2, 1)),)),
+        replace(job, parts=(replace(part, copies=replace(copies, counts=(0, 3, 1, 1, 0, 2))),)),
+    ]
+    digests = [job.digest(), *(other.digest() for other in others)]
+    assert len(set(digests)) == len(digests)
+    moved = replace(
+        job,
+        parts=(replace(part, qualities=Path("elsewhere.npy")),),
+        two_views=replace(views, images=Path("elsewhere.npy")),
+        beginning=replace(beginning, weights=Path("elsewhere.safetensors")),
+    )
+    assert moved.digest() == job.digest()
 
 
 def test_what_is_known_about_a_network_comes_back_from_json_unchanged() -> None:

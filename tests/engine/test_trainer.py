@@ -15,7 +15,10 @@ from imseg.engine import trainer
 from imseg.engine.batches import Source
 from imseg.engine.executors import Serial
 from imseg.engine.job import NetworkSpec, Recipe, Trained
+from imseg.engine.lessons import lesson_for
+from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.networks import build, load_network
+from imseg.engine.part import Beginning
 from imseg.engine.predictor import predict, predict_mean, vote
 from imseg.engine.trainer import train, train_and_save
 from imseg.errors import ImsegError, TrainingFailed
@@ -34,17 +37,17 @@ def poisoned(monkeypatch):
     tried = []
 
     def poison(trainings: int) -> list:
-        real = trainer._train_epoch
+        real = trainer._learn
 
-        def epoch(network, optimizer, source, batches, task, job, reporter):
+        def learn(network, optimizer, steps, *, job, reporter):
             if job not in tried:
                 tried.append(job)
             if len(tried) <= trainings:
                 with torch.no_grad():
                     next(network.parameters()).fill_(math.nan)
-            return real(network, optimizer, source, batches, task, job, reporter)
+            return real(network, optimizer, steps, job=job, reporter=reporter)
 
-        monkeypatch.setattr(trainer, "_train_epoch", epoch)
+        monkeypatch.setattr(trainer, "_learn", learn)
         return tried
 
     return poison
@@ -90,11 +93,11 @@ def test_the_weights_of_the_best_epoch_are_kept(make_job, monkeypatch) -> None:
     scores = iter([0.1, 0.5, 0.3, 0.5, 0.2])
     seen = []
 
-    def validate(network, _task, _job) -> float:
+    def validate(_lesson, network) -> float:
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr(trainer, "_validate", validate)
+    monkeypatch.setattr(Segmentation, "score", validate)
     trained, state = train(make_job(recipe=Recipe(epochs=5, batch_size=3)), ignore)
     assert trained.epoch_scores == (0.1, 0.5, 0.3, 0.5, 0.2)
     assert trained.best_epoch == 4
@@ -199,8 +202,7 @@ def test_saved_weights_predict_like_the_trained_network(make_job) -> None:
     trained = train_and_save(job, ignore)
     network = load_network(job.output, job.network, job.numerics)
     assert not network.training
-    task = trainer.task_for(trainer.TargetSpec.from_dict(job.target))
-    assert trainer.validation_scores(network, task, job) == trained.scores
+    assert lesson_for(job).scores(network) == trained.scores
     assert set(load_file(job.output)) == set(network.state_dict())
 
 
@@ -226,3 +228,31 @@ def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> 
     mean = predict_mean(networks, images, task, job.numerics)
     torch.testing.assert_close(mean, each.mean(dim=0), rtol=0, atol=1e-6)
     assert torch.equal(vote(networks, images, task, job.numerics), (each > 0.5).byte())
+
+
+def test_a_score_that_is_no_number_is_lower_than_any(make_job, monkeypatch) -> None:
+    scores = iter([0.1, math.nan, -5.0])
+    monkeypatch.setattr(Segmentation, "score", lambda _lesson, _network: next(scores))
+    trained, _ = train(make_job(recipe=Recipe(epochs=3, batch_size=3)), ignore)
+    assert trained.best_epoch == 1
+    assert trained.epoch_scores[1] < trained.epoch_scores[2]
+
+
+def test_training_goes_on_from_the_weights_it_is_given(make_job) -> None:
+    first = make_job()
+    train_and_save(first, ignore)
+    beginning = Beginning(weights=first.output, digest=first.digest())
+    still = Recipe(epochs=1, batch_size=6, learning_rate=1e-12, decay=0.0)
+    _, state = train(make_job(1, recipe=still, beginning=beginning), ignore)
+    given = load_file(first.output)
+    for name in (name for name in given if name.endswith(("weight", "bias"))):
+        torch.testing.assert_close(state[name], given[name], rtol=0, atol=1e-9)
+
+
+def test_weights_of_another_network_are_refused_as_a_beginning(make_job) -> None:
+    first = make_job()
+    train_and_save(first, ignore)
+    beginning = Beginning(weights=first.output, digest=first.digest())
+    wider = NetworkSpec(channels=1, outputs=1, width=0.125)
+    with pytest.raises(ImsegError, match="cannot be loaded"):
+        train(make_job(1, network=wider, beginning=beginning), ignore)

@@ -22,6 +22,8 @@ from imseg.models.unet import UNet
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 STEM = 16
 """Filters of the stem at width 1."""
+OUT = {"out": "out"}
+"""Layers of the U-Net that Keras knows by a name instead of a number."""
 
 
 @pytest.fixture(scope="session")
@@ -50,34 +52,38 @@ def golden(golden_folder: Path) -> Callable[[str], Arrays]:
 
 @pytest.fixture(scope="session")
 def keras_state() -> Callable[..., dict[str, Tensor]]:
-    """A function from Keras weights by layer name to a ``state_dict`` of the same U-Net.
+    """A function from Keras weights by layer name to a ``state_dict`` of the same network.
 
-    Convolutions and normalizations come in the same order in both, so the n-th belongs to the n-th.
+    Convolutions and normalizations come in the same order in both, so the n-th belongs to the n-th;
+    ``named`` says what layers with a name of their own are called there.
     """
 
-    def convert(arrays: Arrays, network: UNet, *, prefix: str = "w") -> dict[str, Tensor]:
+    def convert(
+        arrays: Arrays, network: nn.Module, *, prefix: str = "w", named: Mapping[str, str] = OUT
+    ) -> dict[str, Tensor]:
         modules = {
             nn.Conv2d: ("conv2d", ("kernel", "bias")),
             nn.BatchNorm2d: (
                 "batch_normalization",
                 ("gamma", "beta", "moving_mean", "moving_variance"),
             ),
+            nn.Linear: ("dense", ("kernel", "bias")),
         }
         here = {
             nn.Conv2d: ("weight", "bias"),
             nn.BatchNorm2d: ("weight", "bias", "running_mean", "running_var"),
+            nn.Linear: ("weight", "bias"),
         }
         state: dict[str, Tensor] = {}
         for kind, (layer, theirs) in modules.items():
             ours = [name for name, module in network.named_modules() if isinstance(module, kind)]
             for index, name in enumerate(ours):
-                known_as = f"{layer}_{index}" if index else layer
-                if name == "out":
-                    known_as = "out"
+                known_as = named.get(name, f"{layer}_{index}" if index else layer)
                 for mine, its in zip(here[kind], theirs, strict=True):
                     array = torch.from_numpy(arrays[f"{prefix}.{known_as}.{its}"].copy())
-                    kernel = array.ndim == 4
-                    state[f"{name}.{mine}"] = array.permute(3, 2, 0, 1) if kernel else array
+                    # Keras: height, width, inputs, outputs; dense: inputs, outputs.
+                    order = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[array.ndim]
+                    state[f"{name}.{mine}"] = array.permute(order)
         expected = {name for name in arrays if name.startswith(f"{prefix}.")}
         assert len(state) == len(expected), "every golden weight must have found its place"
         return state

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.stages.pseudo_label import Block, Consensus
+from imseg.stages.panel import Block
+from imseg.stages.pseudo_label import Consensus
 
 ROWS = range(18)
 PLANES = ("alive", "dead", "mod_position")

@@ -1,10 +1,9 @@
-"""The U-Net's output, training steps, layers and parameter counts, against the reference's.
+"""The U-Net's output and training steps, and all networks' layers and parameter counts.
 
 Files: ``model_unet``, ``model_unet_softmax``, ``train_unet``, ``model_shapes.json``.
 
-Left out on purpose:
-- EvalNet's weights and shapes: the learned judge of masks is not part of this package yet;
-- mixed float16, in which the reference trains: the golden arrays are float32, as is our exact mode.
+Left out on purpose: mixed float16, in which the reference trains: the golden arrays are float32, as
+is our exact mode. EvalNet's output is compared in ``test_evalnet``.
 
 The four training steps are chaotic: an activation that nearly ties at a ReLU or in a max-pool
 falls either way with the order of a sum, and Adam turns the sign of a gradient near 0 into a
@@ -24,6 +23,7 @@ from torch import nn
 from imseg.engine.batches import to_device
 from imseg.engine.device import Numerics
 from imseg.engine.trainer import KerasAdamW
+from imseg.models.evalnet import EvalNet, OneHead, TwoHeads
 from imseg.models.unet import UNet
 
 ONE_PASS = 1e-4
@@ -44,6 +44,7 @@ OUTPUTS = {"isic": 1, "hela": 3, "suim": 9, "cityscapes": 35}
 CHANNELS = {"isic": 3, "hela": 1, "suim": 3, "cityscapes": 3}
 WITH_LAYERS = ("0.5", "1", "1.5", "2")
 """Widths of which the file holds single layers; of the others it holds counts."""
+EVALNET_ALPHAS = ("1", "2")
 ALPHAS = ("0.5", "0.75", "1", "1.25", "1.5", "1.75", "2")
 
 
@@ -138,25 +139,41 @@ def test_a_network_has_the_parameters_and_layers_of_the_reference(
     expected = described[f"unet_{data}_alpha{alpha}"]
     channels = CHANNELS[data]
     network = UNet(channels=channels, outputs=OUTPUTS[data], width=float(alpha))
+    assert parameters(network) == (expected["trainable"], expected["non_trainable"])
+    if alpha not in WITH_LAYERS:
+        return
+    compare_layers(network, expected["layers"], (channels,))
+
+
+def parameters(network: nn.Module) -> tuple[int, int]:
+    """Return how many numbers are trained and how many follow the batches."""
     trainable = sum(p.numel() for p in network.parameters())
     moving = sum(
         b.numel() for name, b in network.named_buffers() if not name.endswith("batches_tracked")
     )
-    assert (trainable, moving) == (expected["trainable"], expected["non_trainable"])
-    if alpha not in WITH_LAYERS:
-        return
-    _, height, width, _ = expected["layers"][0][2][0]
-    layers = [entry for entry in expected["layers"] if entry[1] == "Conv2D"]
+    return trainable, moving
+
+
+def compare_layers(network: nn.Module, described, inputs: tuple[int, ...]) -> None:
+    """Compare size of output and parameters of each convolution, in the order of their numbers."""
+    _, height, width, _ = described[0][2][0]
+    layers = sorted((entry for entry in described if entry[1] == "Conv2D"), key=number_of)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert [sum(p.numel() for p in m.parameters()) for m in convolutions] == [
         count for *_, count in layers
     ]
-    assert seen_shapes(network, channels, height, width) == [
+    assert seen_shapes(network, inputs, height, width) == [
         tuple(shape[1:]) for _, _, shape, _ in layers
     ]
 
 
-def seen_shapes(network: nn.Module, channels: int, height: int, width: int):
+def number_of(entry) -> int:
+    """Return the running number in a layer's name; the last layer has none."""
+    name = entry[0]
+    return 1000 if name == "out" else int(name.removeprefix("conv2d").removeprefix("_") or 0)
+
+
+def seen_shapes(network: nn.Module, inputs: tuple[int, ...], height: int, width: int):
     """Return height, width and filters of every convolution's output."""
     seen: list[tuple[int, ...]] = []
 
@@ -167,7 +184,9 @@ def seen_shapes(network: nn.Module, channels: int, height: int, width: int):
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(note)
     with torch.inference_mode():
-        network.to("meta").eval()(torch.empty(1, channels, height, width, device="meta"))
+        network.to("meta").eval()(
+            *(torch.empty(1, channels, height, width, device="meta") for channels in inputs)
+        )
     return seen
 
 
@@ -177,3 +196,31 @@ def test_every_reference_unet_is_compared(golden_folder) -> None:
     detailed = {name for name in compared if "layers" in described[name]}
     assert detailed == {f"unet_{data}_alpha{alpha}" for data in OUTPUTS for alpha in WITH_LAYERS}
     assert {name for name in described if name.startswith("unet_")} == compared
+
+
+@pytest.mark.parametrize("alpha", EVALNET_ALPHAS)
+@pytest.mark.parametrize("data", OUTPUTS)
+def test_a_judge_has_the_parameters_and_layers_of_the_reference(golden_folder, data, alpha) -> None:
+    described = json.loads((golden_folder / "model_shapes.json").read_text(encoding="utf-8"))
+    expected = described[evalnet_name(data, alpha)]
+    channels, outputs = CHANNELS[data], OUTPUTS[data]
+    network: EvalNet = (OneHead if data == "isic" else TwoHeads)(
+        channels=channels, outputs=outputs, width=float(alpha)
+    )
+    assert parameters(network) == (expected["trainable"], expected["non_trainable"])
+    dense = [entry for entry in expected["layers"] if entry[1] == "Dense"]
+    ours = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    assert [(m.out_features, sum(p.numel() for p in m.parameters())) for m in ours] == [
+        (shape[1], count) for _, _, shape, count in dense
+    ]
+    compare_layers(network, expected["layers"], (channels, outputs))
+
+
+def evalnet_name(data: str, alpha: str) -> str:
+    return f"evalnet_{'' if data == 'isic' else 'miou_'}{data}_alpha{alpha}"
+
+
+def test_every_reference_judge_is_compared(golden_folder) -> None:
+    described = json.loads((golden_folder / "model_shapes.json").read_text(encoding="utf-8"))
+    compared = {evalnet_name(data, alpha) for data in OUTPUTS for alpha in EVALNET_ALPHAS}
+    assert {name for name in described if not name.startswith("unet_")} == compared

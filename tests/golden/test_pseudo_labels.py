@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.stages.panel import Agreement
-from imseg.stages.pseudo_label import Block, Consensus
+from imseg.stages.panel import Agreement, Block
+from imseg.stages.pseudo_label import Consensus
 from imseg.stages.select import Everything, ForegroundExceedsInconsistency, SameClasses
 
 ROWS = range(24)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.stages.pseudo_label import Block, Consensus
+from imseg.stages.panel import Block
+from imseg.stages.pseudo_label import Consensus
 
 
 def test_scores_are_in_the_users_unit(regression) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imseg.approaches.budget import Facts, planned_steps
 from imseg.approaches.plan import Plan
+from imseg.approaches.schedule import Facts, planned_stages, planned_steps
 from imseg.approaches.stage import Stage
 
 
@@ -14,7 +14,9 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     stages = f"{plan.start_networks} networks"
     if plan.generations:
         stages += f", then {plan.generations} x {plan.networks}"
-    each = planned_steps(plan, facts) // (plan.start_networks + plan.generations * plan.networks)
+    # Judges and those that they learn from too, which are trained aside.
+    networks = sum(stage.networks for stage in planned_stages(plan, facts))
+    each = planned_steps(plan, facts) // networks
     text = (
         f"{plan.approach}: {stages} of width {plan.width:g} at {plan.image_size[0]}x"
         f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {plan.precision},"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imseg.stages.pseudo_label import Consensus
+from imseg.stages.augment import Augment
+from imseg.stages.consistency import Consistency
+from imseg.stages.panel import Labeler
+from imseg.stages.quality import Judge
 from imseg.stages.select import Everything, Select
 
 
@@ -51,10 +55,20 @@ class Approach:
     """How often teachers teach students."""
     labeled: Labeled = field(default_factory=Labeled)
     """Which labels are used."""
-    pseudo_label: Consensus | None = None
-    """How unlabeled images get labels; None: they are not used."""
+    pseudo_label: Labeler | None = None
+    """How unlabeled images get labels; None: they get none."""
     select: Select = field(default_factory=Everything)
     """Which pseudo-labeled images are used."""
+    augment: Augment | None = None
+    """How many disturbed copies of them are used; None: the images as they are."""
+    growing: bool = False
+    """Whether networks are wider in each generation."""
+    objective: Consistency | None = None
+    """What networks learn from unlabeled images that have no label."""
+    carry: bool = False
+    """Whether the label an image was given stays until there is a better one."""
+    judge_start: Approach | None = None
+    """What trains further networks whose predictions judges learn from."""
     matched: bool = False
     """Whether each network gets the optimizer steps and the width of another run's final
     network."""
@@ -62,21 +76,68 @@ class Approach:
     """Whether it may be given them, and else chooses its own."""
 
     def __post_init__(self) -> None:
-        if (self.generations > 0) != (self.pseudo_label is not None):
-            raise ValueError("generations and pseudo-labels need each other")
+        learns = self.pseudo_label is not None or self.objective is not None
+        if (self.generations > 0) != learns:
+            raise ValueError("generations need pseudo-labels or an objective, and they need those")
         if self.generations > 0 and self.start is None:
             raise ValueError("generations need a start approach that trains the first teachers")
+        if self.augment is not None and self.pseudo_label is None:
+            raise ValueError("copies of pseudo-labeled images need pseudo-labels")
+
+    @property
+    def stages(self) -> tuple[Any, ...]:
+        """What it is made of, without what is not there."""
+        parts = (self.labeled, self.pseudo_label, self.select, self.augment, self.objective)
+        return tuple(part for part in parts if part is not None)
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of the options that its stages have a use for."""
+        return frozenset(name for stage in self.stages for name in options_of(stage))
+
+    @property
+    def judge(self) -> Judge | None:
+        """How judges of masks are trained; None: there are none."""
+        judges = (getattr(stage, "judge", None) for stage in self.stages)
+        return next((judge for judge in judges if judge is not None), None)
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether it asks if a mask is good."""
+        return self.judge is not None or (self.augment is not None and self.augment.needs_truth)
 
     @property
     def disturbs(self) -> bool:
         """Whether any image is disturbed."""
         first = self.start is not None and self.start.disturbs
-        return first or self.labeled.copies > 0 or self.labeled.online
+        views = self.objective is not None or "views" in self.options
+        copies = self.labeled.copies > 0 or self.labeled.online or self.augment is not None
+        return first or copies or views or self.judge is not None
+
+    @property
+    def sees_truth(self) -> bool:
+        """Whether it uses hidden masks: an upper bound, not a method."""
+        return self.labeled.hidden_too or (self.augment is not None and self.augment.needs_truth)
 
     @property
     def needs_unlabeled(self) -> bool:
         """Whether it cannot work without unlabeled images."""
-        return self.pseudo_label is not None or self.labeled.hidden_too
+        return self.generations > 0 or self.labeled.hidden_too
+
+
+def options_of(stage: Any) -> dict[str, str]:
+    """Return the options of a stage, and the fields that they set."""
+    return {
+        entry.metadata["option"]: entry.name
+        for entry in dataclasses.fields(stage)
+        if "option" in entry.metadata
+    }
+
+
+def with_options(stage: Any, given: Mapping[str, Any]) -> Any:
+    """Return a stage with the given options in its fields; those it has no use for are ignored."""
+    fields = {name: given[option] for option, name in options_of(stage).items() if option in given}
+    return dataclasses.replace(stage, **fields) if fields else stage
 
 
 def variant(parent: Approach, **changes: Any) -> Approach:

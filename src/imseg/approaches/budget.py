@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
+from imseg.approaches.paper import PAPER
 from imseg.approaches.plan import Plan
+from imseg.approaches.schedule import Facts, first_of, seconds_of
 from imseg.approaches.settings import SMALLEST_SIDE, Effort, Settings
 from imseg.engine.device import resolve_device, resolve_precision, usable_cores
 from imseg.engine.job import NetworkSpec, Recipe
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.probe import seconds_per_step
+from imseg.types import Kind
 
 BUDGET_SECONDS = 50 * 60
 """Training time that ``standard`` aims at; decoding, pseudo-labels and validation come on top."""
@@ -23,29 +26,11 @@ MOST_STEPS = 3000
 STEPS_ROUNDED_TO = 50
 """Steps are rounded down to multiples of this, so that small differences of timing change
 nothing."""
+PATIENCE = 2
+"""Generations without a rise on validation after which a run ends, if nothing else is asked for."""
 LONGEST_SIDE = {"quick": 96, "standard": 128, "paper": 256}
 """Pixels to which the longer side of images is limited on a CPU; on a GPU it is always 256."""
 LONGEST_SIDE_ON_GPU = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a plan needs to know about the data."""
-
-    task: str
-    """The kind of target."""
-    labeled: int
-    """Labeled images that are trained on."""
-    validation: int
-    """Images that are chosen by."""
-    unlabeled: int
-    """Unlabeled images."""
-    channels: int
-    """Image channels."""
-    outputs: int
-    """Network outputs."""
-    typical_size: tuple[int, int]
-    """Median height and width of the labeled images in pixels."""
 
 
 def make_plan(
@@ -59,6 +44,7 @@ def make_plan(
         factory: The user's own network.
     """
     approach = find_approach(settings.approach)
+    published = PAPER[settings.paper] if settings.paper else None
     device = resolve_device(settings.device)
     on_cpu = device == "cpu"
     budget = _budget(settings, approach, facts, device)
@@ -68,6 +54,7 @@ def make_plan(
         approach=approach.name,
         effort=settings.effort,
         paper=settings.effort == "paper",
+        published=settings.paper,
         seed=settings.seed,
         task=facts.task,
         device=device,
@@ -78,13 +65,22 @@ def make_plan(
         limit_unlabeled=settings.limit_unlabeled,
         erode=settings.erode or 0,
         dilate=settings.dilate or 0,
+        grow_labels=_grow_labels(settings),
         blocking=settings.blocking or "both",
         ignore=bool(settings.ignore),
         select=settings.select or "paper",
-        teachers=settings.teachers
-        or (approach.pseudo_label.teachers if approach.pseudo_label else 0),
+        teachers=_teachers(settings, approach),
+        patience=_patience(settings, approach),
+        vote=settings.vote,
+        views=settings.views,
+        plain_view=_plain_view(settings, approach),
+        judges=settings.judges,
+        consistency_weight=settings.consistency_weight,
+        consistency_ramp=settings.consistency_ramp,
+        consistency_level=settings.consistency_level,
+        thresholds=settings.thresholds or (published.thresholds if published else None),
         ladder=settings.ladder or "default",
-        rotate=_rotates(facts.task) if settings.rotate is None else settings.rotate,
+        rotate=_rotates(settings, facts.task),
         **budget,
     )
     timed = settings.effort == "standard" and settings.match is None
@@ -95,37 +91,71 @@ def make_plan(
 def _budget(settings: Settings, approach: Approach, facts: Facts, device: str) -> dict[str, Any]:
     """Return generations, networks, epochs, steps, size, width and batch size for an effort."""
     quick, paper = settings.effort == "quick", settings.effort == "paper"
-    several = bool(approach.pseudo_label)
-    generations = settings.generations or {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
+    published = PAPER[settings.paper] if settings.paper else None
+    wanted = settings.generations or {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
+    # An approach of one stage, or of one generation, is what it is.
+    generations = wanted if approach.generations > 1 else approach.generations
     start = 10 if paper and settings.match is None else 5 if paper else 2 if quick else 3
     later = 5 if paper else 2 if quick else 3
-    least = settings.teachers or 2 if several else 1
+    least = max(settings.judges or 0, settings.teachers or 2) if approach.pseudo_label else 1
     batch_size = settings.batch_size or 32
     recipe = Recipe(batch_size=batch_size, paper=paper)
     longest = LONGEST_SIDE[settings.effort] if device == "cpu" else LONGEST_SIDE_ON_GPU
     epochs = settings.epochs or _enough_epochs(
-        settings.effort, recipe.steps_per_epoch(facts.labeled * _first(approach).labeled.samples)
+        settings.effort, recipe.steps_per_epoch(facts.labeled * first_of(approach).labeled.samples)
     )
     return {
-        "generations": generations if several else 0,
+        "generations": generations,
         "start_networks": settings.networks or max(start, least),
         "networks": settings.networks or max(later, least),
         "epochs": epochs,
         "max_steps": settings.max_steps or (150 if quick else None),
-        "image_size": settings.image_size or _working_size(facts.typical_size, longest),
-        "width": settings.width or (1.0 if paper and facts.task != "binary" else 0.5),
+        "image_size": settings.image_size
+        or (published.image_size if published else _working_size(facts.typical_size, longest)),
+        "width": settings.width or _width(settings, facts),
         "batch_size": batch_size,
     }
 
 
-def _first(approach: Approach) -> Approach:
-    """Return the approach that trains the first networks."""
-    return approach.start or approach
-
-
-def _rotates(task: str) -> bool:
+def _rotates(settings: Settings, task: Kind) -> bool:
     """Return whether pictures may be turned: scenes of classes and depths have an above."""
-    return task in ("binary", "multilabel")
+    if settings.rotate is not None:
+        return settings.rotate
+    return PAPER[settings.paper].rotate if settings.paper else task in ("binary", "multilabel")
+
+
+def _width(settings: Settings, facts: Facts) -> float:
+    """Return the paper's alpha of networks that do not grow."""
+    if settings.paper:
+        return PAPER[settings.paper].widths[0]
+    return 1.0 if settings.effort == "paper" and facts.task != "binary" else 0.5
+
+
+def _teachers(settings: Settings, approach: Approach) -> int:
+    """Return how many networks vote; 0 where all do, or none does."""
+    labeler = approach.pseudo_label
+    return settings.teachers or (labeler.teachers or 0 if labeler else 0)
+
+
+def _patience(settings: Settings, approach: Approach) -> int:
+    """Return generations without a rise after which a run ends; 0: never."""
+    if settings.patience is not None:
+        return settings.patience
+    return 0 if settings.effort == "paper" or approach.generations < 2 else PATIENCE
+
+
+def _grow_labels(settings: Settings) -> bool:
+    """Return whether labels are dilated: as the reference does whenever it erodes the mask."""
+    if settings.grow_labels is not None:
+        return settings.grow_labels
+    return settings.effort == "paper" and bool(settings.erode)
+
+
+def _plain_view(settings: Settings, approach: Approach) -> bool | None:
+    """Return whether the image as it is votes; in the reference it does not."""
+    if settings.plain_view is not None or "plain_view" not in approach.options:
+        return settings.plain_view
+    return settings.effort != "paper"
 
 
 def _enough_epochs(effort: Effort, steps_per_epoch: int) -> int:
@@ -157,38 +187,6 @@ def _fit_to_time(plan: Plan, facts: Facts, factory: NetworkFactory | None) -> tu
         factory=factory,
     )
     caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
-    fitting = (cap for cap in caps if _seconds(plan, facts, cap, cost) <= BUDGET_SECONDS)
+    fitting = (cap for cap in caps if seconds_of(plan, facts, cap, cost) <= BUDGET_SECONDS)
     affordable = next(fitting, STEPS_ROUNDED_TO)
-    return replace(plan, max_steps=affordable), _seconds(plan, facts, affordable, cost)
-
-
-def _seconds(plan: Plan, facts: Facts, cap: int, cost: float) -> float:
-    """Return the training time of all stages; a stage lasts as long as its fullest worker."""
-    total = 0.0
-    for networks, steps, in_epoch in _stages(plan, facts, cap):
-        # Looking at an image costs about a third of learning from it.
-        validation = steps / in_epoch * facts.validation / 3 / plan.batch_size
-        rounds = -(-networks // plan.workers)
-        total += rounds * (steps + validation) * cost
-    return total
-
-
-def _stages(plan: Plan, facts: Facts, cap: int) -> list[tuple[int, int, int]]:
-    """Return networks, steps of each and steps an epoch, if all pseudo-labels are admitted."""
-    recipe = replace(plan.recipe, max_steps=cap)
-    approach = find_approach(plan.approach)
-    unlabeled = min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
-    first = facts.labeled * _first(approach).labeled.samples
-    first += unlabeled if approach.labeled.hidden_too else 0
-    stages = [(plan.start_networks, first)]
-    later = facts.labeled * approach.labeled.samples + unlabeled
-    stages += [(plan.networks, later)] * plan.generations
-    return [
-        (networks, recipe.steps(images), recipe.steps_per_epoch(images))
-        for networks, images in stages
-    ]
-
-
-def planned_steps(plan: Plan, facts: Facts) -> int:
-    """Return the optimizer steps of all networks together, if all pseudo-labels are admitted."""
-    return sum(n * steps for n, steps, _ in _stages(plan, facts, plan.max_steps or 10**9))
+    return replace(plan, max_steps=affordable), seconds_of(plan, facts, affordable, cost)

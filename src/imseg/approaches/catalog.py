@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from imseg.approaches.approach import Approach, Labeled, variant
 from imseg.errors import look_up
+from imseg.stages.augment import CopiesByQuality, CopiesByTruth, NoisyCopies
+from imseg.stages.consistency import Consistency
+from imseg.stages.propose import BestProposal
 from imseg.stages.pseudo_label import Consensus
-from imseg.stages.select import ForegroundExceedsInconsistency
+from imseg.stages.quality import Judge
+from imseg.stages.select import ForegroundExceedsInconsistency, SurvivesErosion
+from imseg.stages.votes import Views, Vote
 
 LDT = Approach(
     name="ldt",
@@ -49,20 +54,100 @@ FDT = variant(
     " bound to compare with, not a method.",
     labeled=Labeled(hidden_too=True),
 )
-IM = Approach(
+MODEL_ENSEMBLE = Approach(
+    name="model-ensemble",
+    summary="The best networks label the unlabeled images together: binary masks unanimously,"
+    " others by their mean probability; nothing is masked out.",
+    start=LDT,
+    generations=5,
+    pseudo_label=Vote(teachers=2),
+)
+INPUT_ENSEMBLE = variant(
+    MODEL_ENSEMBLE,
+    name="input-ensemble",
+    summary="The best network labels several disturbed views of each unlabeled image, and they"
+    " vote.",
+    pseudo_label=Views(views=3),
+    select=SurvivesErosion(),
+)
+NOISY_STUDENT = variant(
+    MODEL_ENSEMBLE,
+    name="noisy-student",
+    summary="The best network labels the unlabeled images; wider students learn from disturbed"
+    " copies of them.",
+    pseudo_label=Vote(teachers=1),
+    augment=NoisyCopies(count=1),
+    growing=True,
+)
+CONSISTENCY = Approach(
+    name="consistency",
+    summary="The best start network learns on, from the labels and from giving the same output"
+    " for two disturbed views of an unlabeled image.",
+    start=LDT,
+    generations=1,
+    objective=Consistency(),
+)
+EVALNET = variant(
+    MODEL_ENSEMBLE,
+    name="evalnet",
+    summary="Every network proposes a mask for each unlabeled image; judges that have learned what"
+    " good masks look like (EvalNet) take the best one, if it is good enough.",
+    pseudo_label=BestProposal(judge=Judge(learns_from="predictions")),
+    carry=True,
+    judge_start=ALDT,
+)
+IM = variant(
+    MODEL_ENSEMBLE,
     name="im",
     summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which"
     " they disagree are blacked out of image and label, students learn from both kinds of images,"
     " generation after generation.",
-    start=LDT,
-    generations=5,
     pseudo_label=Consensus(teachers=2),
     select=ForegroundExceedsInconsistency(),
 )
+IM_PLUS = variant(
+    IM,
+    name="im+",
+    summary="im, and students that grow wider learn from a disturbed copy of each pseudo-labeled"
+    " image, more strongly disturbed in each generation.",
+    augment=NoisyCopies(count=1),
+    growing=True,
+)
+IM_PLUS_PLUS = variant(
+    IM_PLUS,
+    name="im++",
+    summary="im+, with one to five copies of an image: the more, the better its pseudo-label is"
+    " judged to be.",
+    augment=CopiesByQuality(),
+)
+AIM_PLUS = variant(
+    IM_PLUS,
+    name="aim+",
+    summary="im+ with disturbed copies of the labeled images as well, from the start on; plain"
+    " pseudo-labeled images are kept.",
+    start=ALDT,
+    labeled=Labeled(copies=9),
+    augment=NoisyCopies(count=1, keep_plain=True),
+)
+AIM_PLUS_PLUS = variant(
+    AIM_PLUS,
+    name="aim++",
+    summary="aim+, with one to five copies of an image: the more, the better its pseudo-label is"
+    " judged to be.",
+    augment=CopiesByQuality(keep_plain=True),
+)
+GT_IM_PLUS_PLUS = variant(
+    IM_PLUS_PLUS,
+    name="gt-im++",
+    summary="im++ with a judge that knows the hidden truth: an upper bound to compare with, not a"
+    " method.",
+    augment=CopiesByTruth(),
+)
 
-APPROACHES: dict[str, Approach] = {
-    each.name: each for each in (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT, IM)
-}
+BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
+TEACHING = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
+MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
+APPROACHES: dict[str, Approach] = {each.name: each for each in (*BASELINES, *TEACHING, *MASKING)}
 
 
 def find_approach(name: str) -> Approach:

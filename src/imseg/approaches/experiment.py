@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.announce import announce_plan, start_was_better
-from imseg.approaches.budget import Facts, make_plan, planned_steps
-from imseg.approaches.generations import Generations
-from imseg.approaches.intake import check_fits, facts_of, note_changes, read_data
+from imseg.approaches.auditing import audited
+from imseg.approaches.budget import make_plan
+from imseg.approaches.generations import Generations, Stages
+from imseg.approaches.intake import check_facts, check_fits, facts_of, note_changes, read_data
 from imseg.approaches.material import Material, gather, stores_in
 from imseg.approaches.news import tell_news
 from imseg.approaches.plan import Plan, match_plan
@@ -26,17 +26,21 @@ from imseg.approaches.record import (
     write_record,
 )
 from imseg.approaches.run import Run, load_run
+from imseg.approaches.schedule import Facts, planned_steps
 from imseg.approaches.settings import Settings, settings_from
-from imseg.approaches.stage import Stage, summarize
+from imseg.approaches.stage import summarize
+from imseg.approaches.workshop import Workshop
 from imseg.data.encoding import describe_values
 from imseg.data.folder import hidden_masks
 from imseg.data.recognize import word_of
 from imseg.engine.executors import Executor, choose_executor
+from imseg.engine.jobs import index_networks
 from imseg.engine.lock import locked
 from imseg.engine.networks import NetworkFactory, check_factory
 from imseg.engine.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.engine.runs import RunFolder, write_json
 from imseg.errors import ImsegError
+from imseg.tasks import task_for
 from imseg.types import DataSet
 
 
@@ -83,6 +87,7 @@ def fit(
     if record is None and asked.reuse is not None:
         tell_news(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
+    check_facts(asked, facts, dataset)
     plan = record.plan if record else _new_plan(asked, facts, dataset, matched, network, progress)
     if network is not None:
         check_factory(
@@ -101,6 +106,7 @@ def fit(
             dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
         )
         _identify(folder, record, asked, plan, dataset, material)
+        watch = audited(dataset, plan, hidden, folder=folder, progress=progress, reuse=stores)
         if folder.summary.exists():
             progress(Note(text=f"{folder.path} is already finished."))
         else:
@@ -110,17 +116,19 @@ def fit(
                 progress(Note(text=f"It is continued: {announce_plan(plan, facts, None)}"))
             own = executor or choose_executor(plan.numerics, workers=plan.workers, factory=network)
             with contextlib.nullcontext() if executor is not None else own:
-                stages = Generations(
-                    plan,
-                    spec=dataset.spec,
-                    channels=dataset.reading.channels,
+                workshop = Workshop(
+                    plan=plan,
+                    approach=plan.customized(),
+                    task=task_for(dataset.spec, paper=plan.paper),
+                    facts=facts,
                     material=material,
                     folder=folder,
                     executor=own,
                     progress=recorder,
                     factory=network,
-                    reuse=asked.reuse,
-                ).run()
+                    elsewhere=index_networks(asked.reuse) if asked.reuse else {},
+                )
+                stages = Generations(workshop, watch=watch).run()
             note_changes(material, recorder)
             _finish(folder, stages, plan, began, recorder)
         folder.drop_cache()
@@ -145,11 +153,11 @@ def _new_plan(
 
 
 def _finish(
-    folder: RunFolder, stages: Sequence[Stage], plan: Plan, began: float, progress: Progress
+    folder: RunFolder, stages: Stages, plan: Plan, began: float, progress: Progress
 ) -> None:
-    summary = summarize(stages, plan, began=began)
+    summary = summarize(stages.candidates, plan, began=began, aside=stages.aside)
     if summary["start_was_better"]:
-        progress(Note(text=start_was_better(stages), warning=True))
+        progress(Note(text=start_was_better(stages.candidates), warning=True))
     write_json(folder.summary, summary)
 
 

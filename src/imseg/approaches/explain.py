@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.approach import Approach, differences
-from imseg.approaches.catalog import find_approach
+from imseg.approaches.catalog import LDT, find_approach
+from imseg.approaches.cost import COST_OF, Cost, relative_cost
 
 MEANINGS = {
     "start": "which approach trains the first teachers",
@@ -16,6 +17,11 @@ MEANINGS = {
     "labeled": "which labels are used",
     "pseudo_label": "how unlabeled images get labels",
     "select": "which pseudo-labeled images are used",
+    "augment": "how many disturbed copies of pseudo-labeled images students see",
+    "growing": "whether networks are wider in each generation",
+    "objective": "what is learned from unlabeled images that have no label",
+    "carry": "whether the label an image was given stays until there is a better one",
+    "judge_start": "which approach trains further networks whose masks judges learn from",
     "matched": "steps and width are those of another run's final network",
     "matchable": "steps and width can be those of another run's final network",
 }
@@ -34,6 +40,9 @@ class Explanation:
     chain: tuple[tuple[str, dict[str, tuple[str, str]]], ...]
     """From the approach to its first ancestor: (parent, field -> (value here, value there))."""
 
+    cost: Cost | None
+    """What it costs; None where another run decides that."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return dataclasses.asdict(self)
@@ -42,12 +51,14 @@ class Explanation:
         """Return the explanation for a terminal."""
         lines = [self.name, f"  {self.summary}", ""]
         for name, value in self.settings.items():
-            lines.append(f"  {name:<13} {value}")
-            lines.append(f"  {'':<13}   ({MEANINGS[name]})")
+            if value not in ("-", "no"):
+                lines += [f"  {name:<13} {value}", f"  {'':<13} ({MEANINGS[name]})"]
+        lines += ["", f"  cost          {_cost_in_words(self.name, self.cost)}"]
         for parent, changed in self.chain:
             lines += ["", f"  differs from {parent} in:"]
             for name, (here, there) in changed.items():
-                lines.append(f"    {name}: {here}  (there: {there})")
+                lines.append(f"    {name}, {MEANINGS[name]}:")
+                lines += [f"      here   {here}", f"      there  {there}"]
         return "\n".join(lines)
 
 
@@ -65,7 +76,23 @@ def explain_approach(approach: Approach) -> Explanation:
         summary=approach.summary,
         settings={name: _say(getattr(approach, name)) for name in MEANINGS},
         chain=tuple(chain),
+        cost=relative_cost(approach),
     )
+
+
+def _cost_in_words(name: str, cost: Cost | None) -> str:
+    if cost is None:
+        return "what another run decides (--match), or not known"
+    if name == LDT.name:
+        return "the least; the others are measured by it"
+    return (
+        f"{_times(cost.steps)} the optimizer steps of ldt and {_times(cost.operations)} its"
+        f" operations\n{'':<16}({COST_OF})"
+    )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.0f} times" if factor >= 10 else f"{factor:.1f} times"
 
 
 def _say(value: Any) -> str:

@@ -2,231 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from imseg.approaches.approach import Approach
-from imseg.approaches.material import Material
-from imseg.approaches.plan import Plan
-from imseg.approaches.stage import Stage, rank, read_stage
-from imseg.engine import seeds
-from imseg.engine.executors import Executor
-from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Trained
-from imseg.engine.jobs import announce, index_networks, run_jobs
-from imseg.engine.networks import NetworkFactory, load_network, name_of_factory
-from imseg.engine.part import Copies, Part
-from imseg.engine.progress import Note, Planned, Progress, StageFinished, Working
-from imseg.engine.runs import RunFolder
-from imseg.errors import TrainingFailed
-from imseg.stages.label import PseudoLabels, pseudo_label
-from imseg.tasks import task_for
-from imseg.types import TargetSpec
+from imseg.approaches.controller import Controller, handed_on, spent
+from imseg.approaches.judging import Judging
+from imseg.approaches.stage import Stage
+from imseg.approaches.teaching import Teaching, Watch
+from imseg.approaches.workshop import Workshop
+from imseg.engine.job import Job
+from imseg.engine.part import Beginning, TwoViews
+from imseg.stages.label import PseudoLabels
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Everything that was trained."""
+
+    candidates: tuple[Stage, ...]
+    """The start and the generations: one of their networks is that of the run."""
+    aside: tuple[Stage, ...] = ()
+    """Stages that helped: judges of masks and those whose predictions they learned from."""
 
 
 class Generations:
     """Runs an approach inside a run folder, continuing after whatever is already there.
 
     Args:
-        plan: What to do.
-        spec: What mask values mean.
-        channels: Image channels.
-        material: What may be seen.
-        folder: The run.
-        executor: Who trains networks.
-        progress: Told how it goes on.
-        factory: The user's own network.
-        reuse: A run or a folder of runs whose finished networks are taken over where jobs are
-            equal.
+        workshop: What everything is made with.
+        watch: Looks at pseudo-labels and changes nothing.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        *,
-        spec: TargetSpec,
-        channels: int,
-        material: Material,
-        folder: RunFolder,
-        executor: Executor,
-        progress: Progress,
-        factory: NetworkFactory | None = None,
-        reuse: Path | None = None,
-    ) -> None:
-        self._plan = plan
-        self._spec = spec
-        self._channels = channels
-        self._material = material
-        self._folder = folder
-        self._executor = executor
-        self._progress = progress
-        self._factory = factory
-        self._elsewhere = index_networks(reuse) if reuse else {}
-        self._task = task_for(spec, paper=plan.paper)
-        self._steps_before = 0
+    def __init__(self, workshop: Workshop, *, watch: Watch | None = None) -> None:
+        self._shop = workshop
+        self._judging = Judging(workshop)
+        self._controller = Controller(workshop.plan.patience)
+        self._teaching = Teaching(workshop, self._judging, self._controller, watch)
 
-    def run(self) -> list[Stage]:
-        """Return all stages, the start first.
+    def run(self) -> Stages:
+        """Return all stages.
 
         Raises:
             TrainingFailed: If too few networks of a stage could be trained.
         """
-        approach = self._plan.customized()
-        first = approach.start or approach
-        left = approach.generations
-        stages = [self._stage("start", first, self._labels_of(first), generations_left=left)]
+        approach = self._shop.approach
+        stages = [self._start(approach.start or approach)]
+        self._judging.begin(stages[0])
         for number in range(1, approach.generations + 1):
-            name = f"generation-{number}"
-            teachers = stages[-1].ranked[: self._plan.teachers]
-            taught = self._taught(approach, name, teachers)
-            if taught is not None and taught.admitted == 0:
-                self._progress(
-                    Note(
-                        text=f"{name}: no unlabeled image was admitted, because the teachers agree"
-                        " on too little. The run ends with the stage before; more labels would"
-                        " help most.",
-                        warning=True,
-                    )
-                )
+            if self._controller.is_spent(stages):
+                patience, total = self._shop.plan.patience, approach.generations
+                self._shop.note(spent(stages, patience, total))
                 break
-            parts = self._labels_of(approach) + ((taught.part,) if taught else ())
-            left = approach.generations - number
-            stages.append(self._stage(name, approach, parts, generations_left=left, taught=taught))
-        return stages
+            stage = self._generation(number, stages)
+            if stage is None:
+                break
+            stages.append(stage)
+        return Stages(tuple(stages), tuple(self._judging.trained))
 
-    def _labels_of(self, approach: Approach) -> tuple[Part, ...]:
-        hidden = self._material.hidden if approach.labeled.hidden_too else None
-        labeled = replace(self._material.labeled, copies=self._copies(approach))
-        return (labeled, *([hidden] if hidden is not None else []))
-
-    def _copies(self, approach: Approach) -> Copies | None:
-        """Return how labeled images are disturbed; the same for all networks of a run."""
-        if not approach.labeled.copies and not approach.labeled.online:
-            return None
-        return Copies(
-            count=approach.labeled.copies,
-            strength=self._plan.strength,
-            rotate=self._plan.rotate,
-            seed=seeds.derive(self._plan.seed, "labeled copies"),
-        )
-
-    def _taught(
-        self, approach: Approach, name: str, teachers: Sequence[Trained]
-    ) -> PseudoLabels | None:
-        """Return pseudo-labels by these teachers; None if the stage is finished and needs none."""
-        if read_stage(self._folder, name, metric=self._task.metric) is not None:
-            return None
-        store, consensus = self._material.unlabeled, approach.pseudo_label
-        if store is None or consensus is None:
-            raise ValueError(f"{approach.name} has no unlabeled images to learn from")
-        numerics = self._plan.whole_machine
-        networks = [
-            load_network(
-                self._folder.weights(teacher.name), teacher.network, numerics, factory=self._factory
-            )
-            for teacher in teachers
-        ]
-        labels = pseudo_label(
-            store.images,
-            store.digest,
-            networks,
-            consensus=consensus,
-            select=approach.select,
-            task=self._task,
-            numerics=numerics,
-            folder=self._folder.cache / name,
-            progress=lambda done, total: self._progress(
-                Working(what=f"{name}: pseudo-labels", done=done, total=total)
-            ),
-        )
-        self._progress(
-            Note(
-                text=f"{name}: {labels.admitted} of {labels.images} unlabeled images admitted,"
-                f" {labels.inconsistent_share:.1%} of their pixels inconsistent"
-            )
-        )
-        return labels
-
-    def _stage(
-        self,
-        name: str,
-        approach: Approach,
-        parts: tuple[Part, ...],
-        *,
-        generations_left: int,
-        taught: PseudoLabels | None = None,
-    ) -> Stage:
-        """Return a stage, trained now or earlier."""
-        earlier = read_stage(self._folder, name, metric=self._task.metric)
+    def _start(self, first: Approach) -> Stage:
+        """Return the start, trained now or earlier."""
+        shop = self._shop
+        metric = shop.task.metric
+        earlier = shop.finished("start", metric)
         if earlier is not None:
-            for network in earlier.ranked:
-                announce(network, self._progress, metric=self._task.metric, reused=True)
-            self._steps_before += sum(network.steps for network in earlier.ranked)
             return earlier
-        jobs = [self._job(name, approach, parts, j) for j in range(approach.networks)]
-        self._plan_steps(jobs, generations_left)
-        trained, failures = run_jobs(
-            jobs,
-            self._executor,
-            metric=self._task.metric,
-            elsewhere=self._elsewhere,
-            progress=self._progress,
+        jobs = shop.jobs(
+            "start",
+            first,
+            shop.labels_of(first),
+            width=shop.plan.width,
+            recipe=shop.plan.recipe,
         )
-        least = self._plan.teachers if generations_left else 1
-        if len(trained) < least:
-            raise TrainingFailed(
-                f"{name}: only {len(trained)} of {len(jobs)} networks could be trained"
-                f" ({'; '.join(failures)})."
-            )
-        described = taught.as_dict() if taught is not None else None
-        stage = rank(
-            name, trained, metric=self._task.metric, failed=failures, pseudo_labels=described
-        )
-        stage.write(self._folder)
-        self._progress(
-            StageFinished(
-                stage=name,
-                best=stage.best.name,
-                score=self._task.metric.text(stage.best.scores),
-            )
-        )
-        return stage
+        least = max(1, shop.plan.teachers)
+        return shop.finish(shop.train("start", jobs, metric=metric, least=least, before=0))
 
-    def _job(self, stage: str, approach: Approach, parts: tuple[Part, ...], number: int) -> Job:
-        name = f"{stage}/network-{number}"
-        return Job(
-            name=name,
-            output=self._folder.weights(name),
-            parts=parts,
-            validation=self._material.validation,
-            target=self._spec.as_dict(),
-            network=NetworkSpec(
-                channels=self._channels,
-                outputs=self._spec.outputs,
-                width=self._plan.width,
-                factory=self._factory_name(),
+    def _generation(self, number: int, stages: list[Stage]) -> Stage | None:
+        """Return a generation, trained now or earlier; None if there is nothing to learn from."""
+        shop, approach, name = self._shop, self._shop.approach, f"generation-{number}"
+        metric = shop.task.metric
+        earlier = shop.finished(name, metric)
+        if earlier is not None:
+            return earlier
+        teachers = approach.pseudo_label.teachers if approach.pseudo_label else 1
+        teaching = self._controller.teaching(stages, teachers)
+        if teaching is not stages[-1]:
+            shop.note(handed_on(teaching, stages[-1], teachers))
+        taught = None
+        if approach.pseudo_label is not None:
+            taught = self._teaching.labels(number, stages)
+            if taught.admitted == 0:
+                shop.note(
+                    f"{name}: no unlabeled image was admitted, because the teachers agree on too"
+                    " little or no mask is good enough. The run ends with the stage before; more"
+                    " labels would help most.",
+                    warning=True,
+                )
+                return None
+        left = approach.generations - number
+        stage = shop.train(
+            name,
+            self._jobs(number, taught, teaching),
+            metric=metric,
+            least=max(1, shop.plan.teachers) if left else 1,
+            before=sum(s.steps for s in (*stages, *self._judging.trained)),
+            described=taught.as_dict() if taught is not None else None,
+        )
+        return shop.finish(stage)
+
+    def _jobs(self, number: int, taught: PseudoLabels | None, teaching: Stage) -> list[Job]:
+        shop, approach, plan = self._shop, self._shop.approach, self._shop.plan
+        recipe, objective = plan.recipe, approach.objective
+        parts = shop.labels_of(approach) + ((taught.part,) if taught else ())
+        width = plan.width_in(number, growing=approach.growing)
+        share = plan.strengths.least_share.get(approach.name, 0.0) if plan.paper else 0.0
+        full = shop.facts.labeled + shop.facts.unlabeled
+        recipe = replace(recipe, least_steps=max(1, int(share * (full // recipe.batch_size))))
+        if objective is None:
+            return shop.jobs(f"generation-{number}", approach, parts, width=width, recipe=recipe)
+        store = shop.material.unlabeled
+        if store is None:
+            raise ValueError(f"{approach.name} has no unlabeled images to learn from")
+        return shop.jobs(
+            f"generation-{number}",
+            approach,
+            parts,
+            width=width,
+            recipe=replace(recipe, epochs=recipe.epochs * objective.epochs_times),
+            two_views=TwoViews(
+                images=store.images,
+                digest=store.digest,
+                indices=tuple(range(len(store.names))),
+                strength=plan.strengths.consistency[objective.level],
+                moves=plan.moves_pairs,
+                rotate=plan.rotate,
+                weight=objective.weight,
+                ramp=objective.ramp,
             ),
-            recipe=self._plan.recipe,
-            numerics=self._plan.numerics,
-            seed=seeds.derive(self._plan.seed, approach.name, stage, "network", number),
+            beginning=Beginning(
+                weights=shop.folder.weights(teaching.best.name), digest=teaching.best.job
+            ),
         )
-
-    def _factory_name(self) -> str:
-        if self._factory is None:
-            return PAPER_UNET if self._plan.paper else OUR_UNET
-        return name_of_factory(
-            self._factory,
-            channels=self._channels,
-            outputs=self._spec.outputs,
-            width=self._plan.width,
-        )
-
-    def _plan_steps(self, jobs: Sequence[Job], generations_left: int) -> None:
-        """Say how many steps there are in all, now that this stage's are known exactly."""
-        now = sum(job.steps for job in jobs)
-        store = self._material.unlabeled
-        labeled = self._plan.customized().labeled.samples * len(self._material.labeled.indices)
-        images = labeled + (len(store.names) if store else 0)
-        later = self._plan.recipe.steps(images) * self._plan.networks * generations_left
-        self._progress(Planned(steps=self._steps_before + now + later))
-        self._steps_before += now

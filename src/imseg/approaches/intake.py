@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from imseg.approaches.budget import Facts
 from imseg.approaches.catalog import find_approach
+from imseg.approaches.judging import LEAST_LABELED, LEAST_VALIDATION
 from imseg.approaches.material import Material
+from imseg.approaches.paper import PAPER
 from imseg.approaches.run import Run
+from imseg.approaches.schedule import Facts
 from imseg.approaches.settings import Settings
 from imseg.data.check import report_of
 from imseg.data.encoding import describe_values
@@ -20,7 +22,8 @@ from imseg.data.recognize import word_of
 from imseg.data.splits import held_out
 from imseg.engine.progress import Note, Progress, Working
 from imseg.errors import ImsegError, and_more, import_extra, raise_all
-from imseg.tasks import task_for
+from imseg.tasks import check_pool, task_for
+from imseg.tasks.quality import quality_for
 from imseg.types import DataSet
 
 SAMPLED_FOR_SIZE = 50
@@ -65,6 +68,10 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
             expected="it with masks of classes only.",
             hint="--select paper or all.",
         )
+    if approach.has_thresholds:
+        check_judged(approach.name, dataset)
+    if asked.vote is not None:
+        check_pool(dataset.spec, asked.vote)
     blocks = asked.blocking in (None, "both", "output")
     if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
         raise ImsegError(
@@ -80,6 +87,49 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
             expected=describe_values(matched.spec),
             got=describe_values(dataset.spec),
             hint="--match with a run on the same data.",
+        )
+
+
+def check_judged(name: str, dataset: DataSet) -> None:
+    """Check that masks have a quality that an approach can go by.
+
+    Raises:
+        ImsegError: If they hold numbers, of which there is no IoU.
+    """
+    try:
+        quality_for(task_for(dataset.spec))
+    except ImsegError as error:
+        raise ImsegError(
+            f"{name} does not fit {word_of(dataset.spec)} masks.",
+            expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
+            got=f"{word_of(dataset.spec)} masks in {dataset.name}.",
+            hint="--approach im+ or aim+, which disturb every image equally often.",
+        ) from error
+
+
+def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
+    """Check that what was counted is what the approach and the paper's settings need.
+
+    Raises:
+        ImsegError: If the paper's settings are for other masks, or if judges of masks choose
+            pseudo-labels and cannot be trained.
+    """
+    if asked.paper is not None and PAPER[asked.paper].kind != facts.task:
+        raise ImsegError(
+            f"--paper {asked.paper} is for {PAPER[asked.paper].kind} masks.",
+            expected=f"masks of that kind, as `imseg prepare {asked.paper}` makes them.",
+            got=f"{word_of(dataset.spec)} masks in {dataset.name}.",
+            hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
+        )
+    approach = find_approach(asked.approach)
+    enough = facts.labeled >= LEAST_LABELED and facts.validation >= LEAST_VALIDATION
+    if approach.carry and not enough:
+        raise ImsegError(
+            f"{approach.name} has too few labels to learn what a good mask looks like.",
+            expected=f"at least {LEAST_LABELED} labeled images to learn from and"
+            f" {LEAST_VALIDATION} validation images.",
+            got=f"{facts.labeled} and {facts.validation}.",
+            hint="label more images, or --approach im+, which needs no judges.",
         )
 
 

@@ -90,16 +90,16 @@ def gather(
         indices.append(made.index)
         return made
 
-    labeled = _part(stored(data.labeled, "labeled"))
+    labeled = part_of(stored(data.labeled, "labeled"))
     if data.val:
-        validation = _part(stored(data.val, "val"))
+        validation = part_of(stored(data.val, "val"))
     else:
         labeled, validation = _split(labeled, data, plan.seed)
     unlabeled = pairs = None
-    if approach.labeled.hidden_too and hidden is not None:
-        pairs = _part(stored(_limited(hidden, plan), "hidden"))
-    elif approach.needs_unlabeled:
-        unlabeled = stored(_limited(data.unlabeled, plan), "unlabeled")
+    if approach.sees_truth and hidden is not None:
+        pairs = part_of(stored(limited(hidden, plan), "hidden"))
+    if approach.needs_unlabeled and not approach.labeled.hidden_too:
+        unlabeled = stored(limited(data.unlabeled, plan), "unlabeled")
     return Material(
         labeled=labeled,
         validation=validation,
@@ -114,7 +114,8 @@ def stores_in(reuse: Path | None) -> list[Path]:
     return [] if reuse is None else [reuse / "cache", *sorted(reuse.glob("*/cache"))]
 
 
-def _part(stored: Stored) -> Part:
+def part_of(stored: Stored) -> Part:
+    """Return all pictures of a split that has masks."""
     if stored.targets is None:
         raise ValueError("a training part needs targets")
     return Part(
@@ -133,7 +134,8 @@ def _split(labeled: Part, data: DataSet, seed: int) -> tuple[Part, Part]:
     return replace(labeled, indices=tuple(train)), replace(labeled, indices=tuple(chosen_by))
 
 
-def _limited(entries: tuple[Entry, ...], plan: Plan) -> tuple[Entry, ...]:
+def limited(entries: tuple[Entry, ...], plan: Plan) -> tuple[Entry, ...]:
+    """Return the unlabeled pictures that are used: all, or so many, chosen by seed."""
     limit = plan.limit_unlabeled
     if limit is None or limit >= len(entries):
         return entries

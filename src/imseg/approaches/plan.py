@@ -6,23 +6,27 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imseg.approaches.approach import Approach
+from imseg.approaches.approach import Approach, with_options
 from imseg.approaches.catalog import find_approach
+from imseg.approaches.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.settings import Blocking, Effort, Selection
 from imseg.engine.device import (
     Numerics,
     Precision,
 )
 from imseg.engine.job import Recipe
-from imseg.ops.photometric import LADDERS, Strength
-from imseg.stages.pseudo_label import Block
-from imseg.stages.select import Everything, ForegroundExceedsInconsistency, SameClasses, Select
+from imseg.ops.photometric import Strength
+from imseg.stages.consistency import Level
+from imseg.stages.panel import Block
+from imseg.stages.select import Everything, SameClasses, Select
+from imseg.tasks.base import Pool
+from imseg.types import Kind
 
-SELECTIONS: dict[Selection, Select] = {
-    "paper": ForegroundExceedsInconsistency(),
-    "same-classes": SameClasses(),
-    "all": Everything(),
-}
+SELECTIONS: dict[Selection, Select] = {"same-classes": SameClasses(), "all": Everything()}
+"""What goes before an approach's own rule; ``paper`` is that rule."""
+
+WIDTH_STEP = 0.25
+"""How much wider networks are in each generation where they grow; the paper's alpha."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Plan:
     effort: Effort
     paper: bool
     seed: int
-    task: str
+    task: Kind
     generations: int
     teachers: int
     start_networks: int
@@ -57,6 +61,17 @@ class Plan:
     workers: int
     channels_last: bool
     matched_steps: int | None = None
+    published: Published | None = None
+    patience: int = 0
+    grow_labels: bool = False
+    vote: Pool | None = None
+    views: int | None = None
+    plain_view: bool | None = None
+    judges: int | None = None
+    thresholds: tuple[float, float] | None = None
+    consistency_weight: float | None = None
+    consistency_ramp: int | None = None
+    consistency_level: Level | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -69,9 +84,36 @@ class Plan:
         )
 
     @property
+    def strengths(self) -> PaperSettings:
+        """The published settings from which strengths are taken."""
+        return PAPER[self.published or nearest_published(self.ladder, self.task)]
+
+    @property
     def strength(self) -> Strength:
         """How far labeled images are pushed: the last rung of the ladder."""
-        return LADDERS[self.ladder][-1]
+        return self.strengths.labeled_copies
+
+    @property
+    def moves_pairs(self) -> bool:
+        """Whether the two views of Consistency Loss are flipped or turned, both alike.
+
+        METHOD: binary and multilabel; others only where turning was asked for.
+        """
+        return self.rotate or self.task in ("binary", "multilabel")
+
+    def rung(self, generation: int) -> Strength:
+        """Return how far copies of pseudo-labeled images are pushed in a generation, from 1."""
+        ladder = self.strengths.ladder
+        return ladder[min(generation, len(ladder)) - 1]
+
+    def width_in(self, generation: int, *, growing: bool) -> float:
+        """Return how wide networks are in a generation, from 1."""
+        return self.width + WIDTH_STEP * (generation - 1) * growing
+
+    @property
+    def judge_width(self) -> float:
+        """How wide judges of masks are: twice the base, as in the paper."""
+        return 2 * self.width
 
     @property
     def numerics(self) -> Numerics:
@@ -91,44 +133,68 @@ class Plan:
     def customized(self) -> Approach:
         """Return the approach with this plan's numbers in its stages."""
         approach = find_approach(self.approach)
-        start = approach.start and replace(approach.start, networks=self.start_networks)
+        first = {
+            name: replace(one, networks=self.start_networks)
+            for name in ("start", "judge_start")
+            if (one := getattr(approach, name)) is not None
+        }
         networks = self.networks if approach.start else self.start_networks
-        if approach.pseudo_label is None:
-            return replace(approach, networks=networks)
-        consensus = replace(
-            approach.pseudo_label,
-            teachers=self.teachers,
-            erode=self.erode,
-            dilate=self.dilate,
-            grow_labels=self.paper and self.erode > 0,
-            block=Block(
-                input=self.blocking in ("both", "input"),
-                output=self.blocking in ("both", "output"),
-                ignore=self.ignore,
-            ),
-        )
+        stages = {
+            name: with_options(stage, self.stage_options)
+            for name in ("pseudo_label", "objective")
+            if (stage := getattr(approach, name)) is not None
+        }
         return replace(
             approach,
             networks=networks,
-            start=start,
             generations=self.generations,
-            pseudo_label=consensus,
-            select=SELECTIONS[self.select],
+            select=SELECTIONS.get(self.select, approach.select),
+            **first,
+            **stages,
         )
+
+    @property
+    def stage_options(self) -> dict[str, Any]:
+        """The options of stages; those that are not given keep a stage's own value."""
+        block = Block(
+            input=self.blocking in ("both", "input"),
+            output=self.blocking in ("both", "output"),
+            ignore=self.ignore,
+        )
+        given = {
+            "teachers": self.teachers or None,
+            "erode": self.erode,
+            "dilate": self.dilate,
+            "grow_labels": self.grow_labels,
+            "block": block,
+            "vote": self.vote,
+            "views": self.views,
+            "plain_view": self.plain_view,
+            "judges": self.judges,
+            "accepts": self.strengths.accepts if self.paper else None,
+            "consistency_weight": self.consistency_weight,
+            "consistency_ramp": self.consistency_ramp,
+            "consistency_level": self.consistency_level,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values without the empty ones, for TOML."""
         plain = dataclasses.asdict(self)
-        plain["image_size"] = list(self.image_size)
+        for name in ("image_size", "thresholds"):
+            plain[name] = list(plain[name]) if plain[name] is not None else None
         return {name: value for name, value in plain.items() if value is not None}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Plan:
         """Return the plan that ``as_dict`` wrote."""
-        empty = {"max_steps": None, "limit_unlabeled": None, "matched_steps": None}
-        before = {"ladder": "default", "rotate": False}  # runs from before there were copies
-        height, width = plain["image_size"]
-        return cls(**{**empty, **before, **plain, "image_size": (height, width)})
+        values: dict[str, Any] = {"max_steps": None, "limit_unlabeled": None}
+        values |= {"ladder": "default", "rotate": False}  # in runs from before there were copies
+        values |= plain
+        for name in ("image_size", "thresholds"):
+            if values.get(name) is not None:
+                values[name] = tuple(values[name])
+        return cls(**values)
 
 
 def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: int) -> Plan:
@@ -147,6 +213,8 @@ def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: 
         image_size=matched.image_size,
         batch_size=matched.batch_size,
         paper=matched.paper,
+        published=plan.published or matched.published,
+        ladder=matched.ladder if plan.ladder == "default" else plan.ladder,
         matched_steps=steps,
         max_steps=steps,
     )

@@ -72,6 +72,22 @@ class Run:
         """The best network of the start."""
         return str(self.summary["stages"][0]["best"])
 
+    @property
+    def audits(self) -> dict[str, dict[str, Any]]:
+        """What a comparison of pseudo-labels with hidden masks found, by generation.
+
+        Empty where no hidden masks were named.
+        """
+        folder = RunFolder(self.path)
+        paths = {stage["name"]: folder.audit(stage["name"]) for stage in self.summary["stages"]}
+        return {name: read_json(path) for name, path in paths.items() if path.exists()}
+
+    @property
+    def judgment(self) -> dict[str, Any] | None:
+        """How far the judges of masks can be trusted; None where there are none."""
+        path = RunFolder(self.path).judgment
+        return read_json(path) if path.exists() else None
+
     def trained(self, name: str) -> Trained:
         """Return what is known about a network, such as ``generation-1/network-0``.
 

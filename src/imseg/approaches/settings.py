@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from imseg.approaches.approach import Approach
-from imseg.approaches.catalog import find_approach
+from imseg.approaches.paper import Published
 from imseg.data.config import TaskWord
 from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.stages.consistency import Level
+from imseg.tasks.base import Pool
 
 Effort = Literal["quick", "standard", "paper"]
 Blocking = Literal["both", "input", "output", "none"]
@@ -33,12 +34,16 @@ class Settings:
     """A name from ``imseg approaches``."""
     effort: Effort = "standard"
     """The budget: a few minutes, about an hour, or the paper's schedule."""
+    paper: Published | None = None
+    """The published settings for one of the paper's data sets, with the paper's schedule."""
     seed: int = 0
     """The root of all randomness."""
     task: TaskWord | None = None
     """What masks hold; None recognizes it from them."""
     generations: int | None = None
     """How often teachers teach students."""
+    patience: int | None = None
+    """Generations without a rise on validation after which a run ends; 0: never."""
     teachers: int | None = None
     """How many networks must agree: 2, 3 or 4."""
     networks: int | None = None
@@ -59,21 +64,41 @@ class Settings:
     """Side in pixels of the square that erodes inconsistency masks: 0, 3 or 5."""
     dilate: int | None = None
     """Side in pixels of the square that dilates them afterwards: 0, 3 or 5."""
+    grow_labels: bool | None = None
+    """Whether class labels are dilated by 3x3 too; None: under the paper's schedule, where masks
+    are eroded."""
     blocking: Blocking | None = None
     """Whether inconsistent pixels are made 0 in the image, the label, both or neither."""
     ignore: bool | None = None
     """Whether inconsistent pixels have no weight in the loss."""
     select: Selection | None = None
     """Which pseudo-labeled images are used: the paper's rule, same classes found, or all."""
+    vote: Pool | None = None
+    """How the votes of teachers or views become a label."""
+    views: int | None = None
+    """Disturbed views that the best teacher labels: 3, 5 or 7."""
+    plain_view: bool | None = None
+    """Whether the image as it is is among the views."""
+    judges: int | None = None
+    """How many of the best judges say together which proposal is best: 1 to 4."""
+    thresholds: tuple[float, float] | None = None
+    """The scores from which on a mask is good, and very good; None: from validation images."""
+    consistency_weight: float | None = None
+    """How much the difference of two views counts, beside 1 for labeled images."""
+    consistency_ramp: int | None = None
+    """Epochs in which that weight rises to what it is."""
+    consistency_level: Level | None = None
+    """How strongly the two views are disturbed: low, mid or high."""
     ladder: Ladder | None = None
-    """How strongly labeled images are disturbed: the paper's strengths for its data sets."""
+    """How strongly images are disturbed: the paper's strengths for its data sets."""
     rotate: bool | None = None
     """Whether disturbed images are also turned and flipped upside down; None: where there is no
     above (binary, multilabel, instances)."""
     match: Path | None = None
     """The run whose final network's steps and width a matched baseline gets."""
     unlabeled_masks: Path | None = None
-    """Hidden masks of the unlabeled images; only fdt reads them."""
+    """Hidden masks of the unlabeled images: fdt and gt-im++ learn from them, for all others
+    pseudo-labels are compared with them (the audit)."""
     reuse: Path | None = None
     """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
     device: str = "auto"
@@ -82,6 +107,11 @@ class Settings:
     """Type of activations; float32 is the exact mode."""
     workers: int | None = None
     """Networks trained side by side; None: as many as there are cores."""
+
+    def __post_init__(self) -> None:
+        if self.paper is not None and self.effort == "standard":
+            # The published settings come with the published schedule.
+            object.__setattr__(self, "effort", "paper")
 
 
 def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> Settings:
@@ -96,6 +126,8 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
     """
     given = {name: value for name, value in options.items() if value is not None}
     merged = {**(_read_toml(config) if config else {}), **given}
+    from imseg.approaches.misfits import problems_of  # it looks at Settings
+
     problems: list[ImsegError] = []
     known = {field.name for field in dataclasses.fields(Settings)}
     for name in [name for name in merged if name not in known]:
@@ -123,7 +155,7 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
                 )
             )
         settings = TypeAdapter(Settings).validate_python(merged)
-    problems += _problems(settings)
+    problems += problems_of(settings)
     if settings.reuse is not None and not settings.reuse.is_dir():
         problems.append(_no_reuse(settings.reuse))
     raise_all(problems)
@@ -147,124 +179,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _problems(settings: Settings) -> list[ImsegError]:
-    """Return everything that types alone do not rule out."""
-    problems: list[ImsegError] = []
-
-    def refuse(option: str, expected: str, got: object, hint: str | None = None) -> None:
-        problems.append(
-            ImsegError(f"{option} cannot be {got}.", expected=expected, got=str(got), hint=hint)
-        )
-
-    for name in (
-        "generations", "networks", "epochs", "max_steps", "batch_size", "limit_unlabeled", "workers"
-    ):  # fmt: skip
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            refuse(_option(name), "1 or more.", value)
-    if settings.seed < 0:
-        refuse("--seed", "0 or more.", settings.seed)
-    if settings.teachers is not None and settings.teachers not in (2, 3, 4):
-        refuse("--teachers", "2, 3 or 4.", settings.teachers)
-    for name in ("erode", "dilate"):
-        value = getattr(settings, name)
-        if value is not None and value not in (0, 3, 5):
-            refuse(_option(name), "0, 3 or 5 pixels.", value)
-    if settings.width is not None and not 0.0625 <= settings.width <= 16:
-        refuse("--width", "a number from 0.0625 to 16; the paper uses 0.5 to 2.", settings.width)
-    if settings.image_size is not None and min(settings.image_size) < SMALLEST_SIDE:
-        refuse("--image-size", f"{SMALLEST_SIDE} pixels or more a side.", settings.image_size)
-    try:
-        approach = find_approach(settings.approach)
-    except ImsegError as error:
-        return [*problems, error]
-    return problems + _misfits(settings, approach)
-
-
-def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
-    """Return options that the approach has no use for, or lacks."""
-    rules = (_idle_options, _match_misfit, _hidden_masks_misfit, _too_many_teachers)
-    found = [rule(settings, approach) for rule in rules]
-    return [error for error in found if error is not None]
-
-
-def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
-    names: list[str] = []
-    if settings.match is not None or approach.matched:
-        names += ["epochs", "max_steps", "width", "image_size", "batch_size"]
-    if approach.pseudo_label is None:
-        names += ["generations", "teachers", "erode", "dilate", "blocking", "ignore", "select"]
-    if not approach.needs_unlabeled:
-        names.append("limit_unlabeled")
-    if not approach.disturbs:
-        names += ["ladder", "rotate"]
-    idle = [_option(name) for name in names if getattr(settings, name) is not None]
-    if not idle:
-        return None
-    settled = settings.match is not None or approach.matched
-    matched = "; its matched run settles steps, width and sizes" if settled else ""
-    return ImsegError(
-        f"{approach.name} has no use for {', '.join(idle)}.",
-        expected="options that change something.",
-        got=f"{approach.name}{matched}.",
-        hint=f"leave them out, or see imseg explain {approach.name}.",
-    )
-
-
-def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
-    if approach.matched and settings.match is None:
-        return ImsegError(
-            f"{approach.name} does not know which run it is matched to.",
-            expected="--match RUN, the folder of a finished run.",
-            hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
-        )
-    if settings.match is not None and not (approach.matched or approach.matchable):
-        return ImsegError(
-            f"{approach.name} is not a matched baseline, so --match changes nothing.",
-            expected="--match with ldt-matched, aldt-matched or ldt-online.",
-        )
-    return None
-
-
-def _hidden_masks_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
-    if approach.labeled.hidden_too and settings.unlabeled_masks is None:
-        return ImsegError(
-            f"{approach.name} needs the hidden masks of the unlabeled images.",
-            expected="--unlabeled-masks FOLDER with one mask an unlabeled image.",
-            hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
-        )
-    if settings.unlabeled_masks is not None and not approach.labeled.hidden_too:
-        return ImsegError(
-            f"{approach.name} may not see the hidden masks of the unlabeled images.",
-            expected="--unlabeled-masks with fdt only.",
-            hint="leave --unlabeled-masks out.",
-        )
-    return None
-
-
-def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
-    if approach.pseudo_label is None or not settings.networks or settings.networks < 1:
-        return None
-    teachers = settings.teachers or approach.pseudo_label.teachers
-    if teachers <= settings.networks:
-        return None
-    return ImsegError(
-        "There are more teachers than networks.",
-        expected="--teachers at most --networks.",
-        got=f"{teachers} teachers, {settings.networks} networks.",
-    )
-
-
 def _no_reuse(folder: Path) -> ImsegError:
     return ImsegError(
         f"There is no run to reuse at {folder}.",
         expected="the folder of a run, or a folder of runs.",
         hint="check --reuse.",
     )
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 BLOCKING_CHOICES: tuple[str, ...] = get_args(Blocking)

@@ -35,6 +35,16 @@ class Stage:
         """The metric of the best network on validation; higher is better."""
         return self.metric.merit(self.best.scores)
 
+    def mean_merit(self, networks: int | None) -> float:
+        """Return the mean merit of so many of its best networks; None for all."""
+        chosen = self.ranked[:networks]
+        return statistics.fmean(self.metric.merit(network.scores) for network in chosen)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all its networks together."""
+        return sum(network.steps for network in self.ranked)
+
     @property
     def best(self) -> Trained:
         """The network ranked first."""
@@ -109,16 +119,19 @@ def choose(stages: Sequence[Stage], *, paper: bool) -> Stage:
     return generations[-1] if paper else max(generations, key=lambda s: s.merit)
 
 
-def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str, Any]:
+def summarize(
+    stages: Sequence[Stage], plan: Plan, *, began: float, aside: Sequence[Stage] = ()
+) -> dict[str, Any]:
     """Return what ``summary.json`` holds.
 
     Args:
         stages: All finished stages.
         plan: What was done.
         began: ``time.monotonic()`` at the start of this call of the command.
+        aside: Stages that helped and whose networks are no candidates, such as judges of masks.
     """
     final = choose(stages, paper=plan.paper)
-    networks = [network for stage in stages for network in stage.ranked]
+    networks = [network for stage in (*stages, *aside) for network in stage.ranked]
     return {
         "approach": plan.approach,
         "task": plan.task,
@@ -133,6 +146,7 @@ def summarize(stages: Sequence[Stage], plan: Plan, *, began: float) -> dict[str,
         "training_seconds": sum(network.seconds for network in networks),
         "seconds": time.monotonic() - began,
         "stages": [stage.as_dict() for stage in stages],
+        "aside": [stage.as_dict() for stage in aside],
     }
 
 

@@ -18,7 +18,7 @@ def approaches(json: Json = False) -> int:
         show.show_json({name: each.summary for name, each in APPROACHES.items()})
         return 0
     for name, each in APPROACHES.items():
-        print(f"{name:<12} {each.summary}")
+        print(f"{name:<15} {each.summary}")
     return 0
 
 

@@ -30,7 +30,7 @@ def evaluate(
     from imseg.data.recognize import word_of
     from imseg.report.figures import save
     from imseg.report.gallery import gallery
-    from imseg.report.tables import evaluation_tables
+    from imseg.report.tables import audit_table, evaluation_tables, judgment_text
 
     opened = load_run(run)
     names = [network] if network else opened.members(ensemble)
@@ -56,10 +56,14 @@ def evaluate(
     if pictures is not None:
         save(pictures, gallery(opened, getattr(dataset, split), found, networks=names))
     if json:
-        show.show_json({**found.as_dict(), "split": split, "networks": names})
+        further = {"audits": opened.audits, "judgment": opened.judgment}
+        show.show_json({**found.as_dict(), "split": split, "networks": names, **further})
     else:
         print(f"{', '.join(names)} of {run} on {split}\n")
         print(evaluation_tables(found))
+        for text in (audit_table(opened), judgment_text(opened)):
+            if text:
+                print(f"\n{text}")
         if pictures is not None:
             print(f"\nPictures, from best to worst: {pictures}")
     return 0

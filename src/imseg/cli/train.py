@@ -29,10 +29,23 @@ def train(
             "  [default: standard]"
         ),
     ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            help="The published settings: isic2018, hela, suim or cityscapes.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Root of all randomness.  [default: 0]")] = None,
     task: Annotated[str | None, typer.Option(help=TASK_HELP)] = None,
     generations: Annotated[
         int | None, typer.Option(help="How often teachers teach students.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="End after so many generations without a rise on validation; 0: never."
+            "  [default: 2]"
+        ),
     ] = None,
     teachers: Annotated[int | None, typer.Option(help="Networks that must agree: 2 to 4.")] = None,
     networks: Annotated[
@@ -59,6 +72,10 @@ def train(
     dilate: Annotated[
         int | None, typer.Option(help="Dilate inconsistency masks by 0, 3 or 5 px.")
     ] = None,
+    grow_labels: Annotated[
+        bool | None,
+        typer.Option("--grow-labels/--no-grow-labels", help="Dilate class labels by 3 px too."),
+    ] = None,
     blocking: Annotated[
         str | None,
         typer.Option(
@@ -75,10 +92,41 @@ def train(
             help="Which pseudo-labeled images are used: paper (its rule), same-classes, all."
         ),
     ] = None,
+    vote: Annotated[
+        str | None,
+        typer.Option(help="How votes become a label: paper (its rule), mean, majority, unanimous."),
+    ] = None,
+    views: Annotated[int | None, typer.Option(help="Disturbed views that vote: 3, 5 or 7.")] = None,
+    plain_view: Annotated[
+        bool | None,
+        typer.Option("--plain-view/--no-plain-view", help="Let the plain image vote too."),
+    ] = None,
+    judges: Annotated[
+        int | None, typer.Option(help="Judges of masks that are asked together: 1 to 4.")
+    ] = None,
+    thresholds: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Scores from which on a mask is good, and very good."
+            "  [default: from validation images]",
+            metavar="LOW HIGH",
+        ),
+    ] = None,
+    consistency_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of the difference between two views.  [default: 1]"),
+    ] = None,
+    consistency_ramp: Annotated[
+        int | None, typer.Option(help="Epochs in which that weight rises.  [default: 0]")
+    ] = None,
+    consistency_level: Annotated[
+        str | None,
+        typer.Option(help="How strongly views are disturbed: low, mid, high.  [default: mid]"),
+    ] = None,
     ladder: Annotated[
         str | None,
         typer.Option(
-            help="How strongly labeled images are disturbed: default, hela, cityscapes (the"
+            help="How strongly images are disturbed: default, hela, cityscapes (the"
             " paper's strengths)."
         ),
     ] = None,
@@ -93,7 +141,11 @@ def train(
         Path | None, typer.Option(help="The run that a matched baseline is matched to.")
     ] = None,
     unlabeled_masks: Annotated[
-        Path | None, typer.Option(help="Hidden masks of the unlabeled images, for fdt.")
+        Path | None,
+        typer.Option(
+            help="Hidden masks of the unlabeled images: for the upper bounds fdt and gt-im++, and"
+            " to compare the pseudo-labels of others with them."
+        ),
     ] = None,
     reuse: Annotated[
         Path | None,

@@ -34,6 +34,8 @@ class Batch:
     """Inside numbering."""
     weight: Float[Tensor, "b 1 h w"] | None
     """0 where the loss ignores a pixel; None if nothing is ignored."""
+    qualities: Float[Tensor, "b r k"] | None = None
+    """What a judge is to say about the targets; None where no judge is trained."""
 
 
 class Source:
@@ -44,6 +46,9 @@ class Source:
         numerics: Device and memory format of the batches.
         seed: Seed of disturbances that are new at every look.
         paper: Disturb as the reference does where it differs from us.
+
+    Raises:
+        ValueError: If only some parts have qualities, or there is not one count of copies an image.
     """
 
     def __init__(
@@ -55,14 +60,19 @@ class Source:
         self._seed = seed
         self._images = [open_array(part.images) for part in parts]
         self._targets = [open_array(part.targets) for part in parts]
+        self._shown = [None if part.shows is None else np.array(part.shows) for part in parts]
         self._masks = [
             None if part.inconsistent is None else open_array(part.inconsistent) for part in parts
         ]
+        self._qualities = [
+            None if part.qualities is None else open_array(part.qualities) for part in parts
+        ]
+        if len({qualities is None for qualities in self._qualities}) > 1:
+            raise ValueError("either all parts have qualities or none")
         places = [
             (number, row, copy)
             for number, part in enumerate(parts)
-            for copy in _copy_numbers(part.copies)
-            for row in part.indices
+            for row, copy in _rows_and_copies(part)
         ]
         self._places = torch.tensor(places, dtype=torch.long).reshape(-1, 3)
         self._looks = torch.zeros(len(places), dtype=torch.long)
@@ -83,16 +93,19 @@ class Source:
             pieces.append(self._take_from(number, places[chosen], self._looks[numbers[chosen]]))
         self._looks[numbers] += 1
         weights = [piece.weight for piece in pieces if piece.weight is not None]
+        qualities = [piece.qualities for piece in pieces if piece.qualities is not None]
         return Batch(
             images=torch.cat([piece.images for piece in pieces]),
             targets=torch.cat([piece.targets for piece in pieces]),
             weight=torch.cat(weights) if weights else None,
+            qualities=torch.cat(qualities) if qualities else None,
         )
 
     def _take_from(self, number: int, places: Tensor, looks: Tensor) -> Batch:
         part, mask, device = self._parts[number], self._masks[number], self._numerics.device
-        rows = places[:, 1].numpy()
-        stored = torch.from_numpy(gather(self._images[number], rows)).to(device)
+        rows, shown = places[:, 1].numpy(), self._shown[number]
+        image_rows = rows if shown is None else shown[rows]
+        stored = torch.from_numpy(gather(self._images[number], image_rows)).to(device)
         pixels = stored.permute(0, 3, 1, 2)
         targets = torch.from_numpy(gather(self._targets[number], rows)).to(device)
         inconsistent = None
@@ -112,7 +125,19 @@ class Source:
             weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
             if inconsistent is not None and part.ignores:
                 weight = weight.masked_fill(inconsistent, 0.0)
-        return Batch(images=as_input(pixels, self._numerics), targets=targets, weight=weight)
+        return Batch(
+            images=as_input(pixels, self._numerics),
+            targets=targets,
+            weight=weight,
+            qualities=self._qualities_of(number, places),
+        )
+
+    def _qualities_of(self, number: int, places: Tensor) -> Float[Tensor, "b r k"] | None:
+        stored = self._qualities[number]
+        if stored is None:
+            return None
+        rows = torch.from_numpy(gather(stored, places[:, 1].numpy()))
+        return rows.to(self._numerics.device, torch.float32)
 
     def _seeds(
         self, copies: Copies, number: int, places: Tensor, looks: Tensor
@@ -169,10 +194,20 @@ def as_input(pixels: UInt8[Tensor, "b c h w"], numerics: Numerics) -> Float[Tens
     return pixels.float().div_(255).contiguous(memory_format=numerics.memory_format)
 
 
-def _copy_numbers(copies: Copies | None) -> list[int]:
+def _rows_and_copies(part: Part) -> list[tuple[int, int]]:
+    """Return the samples of a part: all plain images, then all first copies, all second ones."""
+    copies = part.copies
     if copies is None or copies.online:
-        return [PLAIN]
-    return [PLAIN] * copies.plain + list(range(copies.count))
+        return [(row, PLAIN) for row in part.indices]
+    counts = copies.counts or (copies.count,) * len(part.indices)
+    wanted = list(zip(part.indices, counts, strict=True))
+    plain = [(row, PLAIN) for row in part.indices if copies.plain]
+    return plain + [
+        (row, copy)
+        for copy in range(max(counts, default=0))
+        for row, count in wanted
+        if copy < count
+    ]
 
 
 def epochs(
@@ -181,8 +216,7 @@ def epochs(
     """Yield the batches of each epoch as running numbers until the recipe's steps are spent.
 
     Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
-        short
-    last batch included, cut into epochs of floor(n / batch size) steps.
+    short last batch included, cut into epochs of floor(n / batch size) steps.
     """
     left = recipe.steps(images)
     in_epoch = recipe.steps_per_epoch(images)

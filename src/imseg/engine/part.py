@@ -27,6 +27,10 @@ class Copies:
     """Copies of each of the part's images in the order of its indices, where they differ; ``count``
     is then the largest of them."""
 
+    def __post_init__(self) -> None:
+        if self.counts is not None and (self.count < 1 or max(self.counts, default=0) > self.count):
+            raise ValueError("count is the largest of the counts, and at least 1")
+
     @property
     def online(self) -> bool:
         """Whether each look at an image disturbs it anew."""

@@ -57,9 +57,10 @@ class RunFolder:
     """Names of the files of a run.
 
     ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values
-    mean), ``data.json`` (which pictures), ``start/`` and ``generation-K/`` with
-    ``network-J.safetensors``, ``network-J.json`` and, last, ``DONE``; ``summary.json`` when all is
-    done; ``log.jsonl``; ``cache/`` while the run is under way.
+    mean), ``data.json`` (which pictures); ``start/`` and ``generation-K/`` with
+    ``network-J.safetensors``, ``network-J.json``, ``audit.json`` where hidden masks are named, and
+    last ``DONE``; ``judge-start/`` and ``judges/`` (with ``judgment.json``) of approaches with
+    judges of masks; ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` meanwhile.
     """
 
     path: Path
@@ -99,6 +100,15 @@ class RunFolder:
     def cache(self) -> Path:
         """Decoded images and pseudo-labels; can be deleted, is made again."""
         return self.path / "cache"
+
+    @property
+    def judgment(self) -> Path:
+        """How far judges of masks can be trusted, and when they are content."""
+        return self.path / "judges" / "judgment.json"
+
+    def audit(self, stage: str) -> Path:
+        """Return what a comparison of a generation's pseudo-labels with hidden masks found."""
+        return self.stage(stage) / "audit.json"
 
     def stage(self, name: str) -> Path:
         """Return the folder of ``start`` or ``generation-K``."""

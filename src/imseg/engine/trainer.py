@@ -1,26 +1,20 @@
-"""The one training loop."""
+"""The one training loop, whatever the lesson."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from imseg.data.store import open_array
 from imseg.engine import seeds
-from imseg.engine.batches import Source, epochs, to_device
-from imseg.engine.job import Job, Recipe, Trained
-from imseg.engine.networks import NetworkFactory, build, save_weights
-from imseg.engine.predictor import predict
+from imseg.engine.job import Job, Trained
+from imseg.engine.lessons import Step, lesson_for
+from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
 from imseg.engine.runs import write_whole
 from imseg.errors import TrainingFailed
-from imseg.tasks import Task, task_for
-from imseg.types import Bytes, Target, TargetSpec
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-7
@@ -105,20 +99,17 @@ def train(
         TrainingFailed: If the loss stops being a number.
     """
     began = time.monotonic()
-    task = task_for(TargetSpec.from_dict(job.target), paper=job.recipe.paper)
-    network = build(
-        job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights")
-    )
+    lesson = lesson_for(job)
+    network = _first_network(job, factory)
     optimizer = KerasAdamW(network, learning_rate=job.recipe.learning_rate, decay=job.recipe.decay)
-    source = Source(job.parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
     reporter = _Reporter(report)
     epoch_scores: list[float] = []
     losses: list[float] = []
     best: dict[str, Tensor] = {}
-    order = seeds.generator(job.seed, "order")
-    for batches in epochs(len(source), job.recipe, order):
-        losses.append(_train_epoch(network, optimizer, source, batches, task, job, reporter))
-        epoch_scores.append(_validate(network, task, job))
+    for steps in lesson.passes():
+        losses.append(_learn(network, optimizer, steps, job=job, reporter=reporter))
+        score = lesson.score(network)
+        epoch_scores.append(score if math.isfinite(score) else NO_SCORE)
         if epoch_scores[-1] >= max(epoch_scores):
             best = {name: value.detach().clone() for name, value in network.state_dict().items()}
     if not all(value.isfinite().all() for value in best.values()):
@@ -129,99 +120,55 @@ def train(
         name=job.name,
         job=job.digest(),
         seed=job.seed,
-        images=len(source),
+        images=job.images,
         steps=job.steps,
         epochs=len(epoch_scores),
         best_epoch=max(i for i, s in enumerate(epoch_scores, 1) if s == max(epoch_scores)),
         epoch_scores=tuple(epoch_scores),
         losses=tuple(losses),
-        scores=validation_scores(network, task, job),
+        scores=lesson.scores(network),
         parameters=sum(p.numel() for p in network.parameters()),
-        flops=_flops_of_image(network, task, job)
-        * job.steps
-        * _mean_batch(job.recipe, len(source)),
+        flops=lesson.flops(network),
         seconds=time.monotonic() - began,
         network=job.network,
     )
     return trained, best
 
 
-def _train_epoch(
+def _first_network(job: Job, factory: NetworkFactory | None) -> nn.Module:
+    """Return the network that training begins with; the user's own never judges masks."""
+    if job.parts[0].qualities is not None:
+        factory = None
+    if job.beginning is not None:
+        return load_network(job.beginning.weights, job.network, job.numerics, factory=factory)
+    return build(job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights"))
+
+
+def _learn(
     network: nn.Module,
     optimizer: KerasAdamW,
-    source: Source,
-    batches: list[Tensor],
-    task: Task,
+    steps: Iterator[Step],
+    *,
     job: Job,
     reporter: _Reporter,
 ) -> float:
+    """Make the steps of one pass and return their mean loss."""
     network.train()
     total = torch.zeros((), device=job.numerics.device)
-    for numbers in batches:
-        batch = source.take(numbers)
+    made = 0
+    for step in steps:
         with job.numerics.applied():
-            logits = network(batch.images)
-            loss = task.loss(logits, batch.targets, batch.weight)
+            loss = step(network)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         total += loss.detach()
         reporter.step(loss.detach())
-    mean = (total / len(batches)).item()
+        made += 1
+    mean = (total / made).item()
     if not math.isfinite(mean):
         raise TrainingFailed(f"{job.name}: the loss stopped being a number")
     return mean
-
-
-def _validate(network: nn.Module, task: Task, job: Job) -> float:
-    """Return the score by which the best epoch is kept."""
-    network.eval()
-    images, targets = _validation_arrays(job)
-    meter = task.meter()
-    start = 0
-    for probabilities in predict(network, images, task, job.numerics):
-        end = start + len(probabilities)
-        meter.update(probabilities, torch.from_numpy(targets[start:end]).to(probabilities.device))
-        start = end
-    value = meter.value()
-    return value if math.isfinite(value) else NO_SCORE
-
-
-def validation_scores(network: nn.Module, task: Task, job: Job) -> dict[str, float]:
-    """Return mean scores over the validation images, at working size."""
-    network.eval()
-    images, targets = _validation_arrays(job)
-    collected: dict[str, list[Tensor]] = {}
-    start = 0
-    for probabilities in predict(network, images, task, job.numerics):
-        end = start + len(probabilities)
-        truth = torch.from_numpy(targets[start:end]).to(probabilities.device)
-        for name, values in task.image_scores(task.discretize(probabilities), truth).items():
-            collected.setdefault(name, []).append(values.cpu())
-        start = end
-    return {name: torch.cat(values).nanmean().item() for name, values in collected.items()}
-
-
-def _validation_arrays(job: Job) -> tuple[Bytes, Target]:
-    rows = list(job.validation.indices)
-    return open_array(job.validation.images)[rows], open_array(job.validation.targets)[rows]
-
-
-def _mean_batch(recipe: Recipe, images: int) -> float:
-    return min(recipe.batch_size, images / recipe.steps_per_epoch(images))
-
-
-def _flops_of_image(network: nn.Module, task: Task, job: Job) -> float:
-    """Return floating point operations of one image, forward and backward."""
-    twice = list(job.parts[0].indices[:1]) * 2  # one alone may be too few to normalize
-    pixels = open_array(job.parts[0].images)[twice]
-    target = torch.from_numpy(open_array(job.parts[0].targets)[twice])
-    spare = copy.deepcopy(network).train()
-    counter = FlopCounterMode(display=False)
-    with counter, job.numerics.applied():
-        logits = spare(to_device(pixels, job.numerics))
-        task.loss(logits, target.to(job.numerics.device), None).backward()
-    return counter.get_total_flops() / len(twice)
 
 
 class _Reporter:

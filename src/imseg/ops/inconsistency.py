@@ -11,6 +11,9 @@ from torch import Tensor
 
 from imseg.types import INCONSISTENT
 
+FEW_SHIFTS = 8
+"""Pixels of reach up to which it is faster to shift masks than to sum them up."""
+
 
 def agree_on_foreground(
     votes: UInt8[Tensor, "v b t h w"],
@@ -137,8 +140,16 @@ def block_output(
 
 
 def _spread(mask: Bool[Tensor, "b t h w"], reach: int, *, dim: int) -> Bool[Tensor, "b t h w"]:
-    """Return where a pixel lies within reach along one axis; the cost does not grow with reach."""
+    """Return where a pixel lies within reach along one axis."""
     size = mask.shape[dim]
+    if reach <= FEW_SHIFTS:
+        grown = mask.clone()
+        for shift in range(1, min(reach, size - 1) + 1):
+            here, there = mask.narrow(dim, 0, size - shift), mask.narrow(dim, shift, size - shift)
+            grown.narrow(dim, shift, size - shift).logical_or_(here)
+            grown.narrow(dim, 0, size - shift).logical_or_(there)
+        return grown
+    # Differences of running sums: the cost does not grow with reach.
     total = mask.int().cumsum(dim=dim)
     places = torch.arange(size, device=mask.device)
     last = total.index_select(dim, (places + reach).clamp(max=size - 1))

@@ -34,7 +34,9 @@ def mean_and_spread(values: Sequence[float]) -> str:
 def stages_table(run: Run) -> str:
     """Return the stages of a run: the validation score of every network, steps and minutes."""
     rows, metric = [], run.metric
-    for stage in run.summary["stages"]:
+    begin, *generations = run.summary["stages"]
+    aside = [stage for stage in run.summary.get("aside", ()) if stage["name"] != "judges"]
+    for stage in (begin, *aside, *generations):
         networks = stage["networks"]
         values = [network["scores"][metric.key] for network in networks]
         scores = " ".join(metric.number(value).removesuffix(f" {metric.unit}") for value in values)
@@ -52,6 +54,47 @@ def stages_table(run: Run) -> str:
             "minutes",
         ],
         rows,
+    )
+
+
+def audit_table(run: Run) -> str:
+    """Return how good pseudo-labels were, by generation; empty without hidden masks."""
+    audits, metric = run.audits, run.metric
+    if not audits:
+        return ""
+    rows = []
+    for name, found in audits.items():
+        outside, inside = found["outside"], found["inside"]
+        rows.append(
+            [
+                name,
+                f"{found['admitted']}/{found['images']}",
+                _number(found["coverage"]),
+                _number(outside["precision"]),
+                _number(outside["score"]),
+                _number(inside["score"]),
+                _number(found["everywhere"]["score"]),
+                _number(found["not_admitted"]["score"]),
+            ]
+        )
+    header = [
+        "pseudo-labels against hidden masks", "admitted", "agreed pixels", "precision there",
+        f"{metric.label} there", f"{metric.label} elsewhere*", f"{metric.label} everywhere*",
+        f"{metric.label} not admitted*",
+    ]  # fmt: skip
+    return f"{table(header, rows)}\n* of the best teacher alone"
+
+
+def judgment_text(run: Run) -> str:
+    """Return how far the judges of a run can be trusted; empty where there are none."""
+    found = run.judgment
+    if found is None:
+        return ""
+    low, high = found["thresholds"]
+    return (
+        f"Judges of masks, on {found['samples']} validation samples: off by {found['mae']:.3f} on"
+        f" average, rank correlation with the truth {found['rank_correlation']:.2f}; a mask is good"
+        f" from {low:.3f}, very good from {high:.3f}."
     )
 
 

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor
 
 from imseg.data.store import open_array
-from imseg.engine.device import Numerics
 from imseg.engine.part import Part
-from imseg.engine.predictor import BATCH, vote
-from imseg.stages.pseudo_label import Consensus
+from imseg.engine.predictor import BATCH
+from imseg.engine.runs import write_json
+from imseg.stages.panel import Agreement, Labeler, Panel
 from imseg.stages.select import Select
 from imseg.tasks import Task
+from imseg.types import Bytes
+
+PanelFor = Callable[[int, Bytes], Panel]
+"""Seats the teachers in front of the images (``n h w c``) from a row on."""
+
+
+class Observer(Protocol):
+    """Looks at pseudo-labels while they are made, and changes nothing."""
+
+    def __call__(self, start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+        """Look at the labels of the images from row ``start`` on, and which of them are used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,50 +41,55 @@ class PseudoLabels:
     """Images, labels, masks and which images are used."""
     images: int
     """Images looked at."""
-    admitted: int
-    """Images used."""
     inconsistent_share: float
     """Mean share of inconsistent pixels over all images looked at, 0..1."""
-    shares: tuple[float, ...]
-    """The same for each image."""
+
+    @property
+    def admitted(self) -> int:
+        """Images used."""
+        return len(self.part.indices)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is kept in the run."""
-        return {
+        described: dict[str, Any] = {
             "images": self.images,
             "admitted": self.admitted,
             "inconsistent_share": self.inconsistent_share,
         }
+        if self.part.copies is not None:
+            described["samples"] = self.part.samples
+        return described
 
 
 def pseudo_label(
     images: Path,
     digest: str,
-    teachers: Sequence[nn.Module],
     *,
-    consensus: Consensus,
+    panel_for: PanelFor,
+    labeler: Labeler,
     select: Select,
     task: Task,
-    numerics: Numerics,
     folder: Path,
     progress: Callable[[int, int], None],
+    observe: Observer | None = None,
 ) -> PseudoLabels:
     """Return pseudo-labels for stored images.
 
     Args:
         images: ``n h w c`` unsigned bytes (.npy).
         digest: Hash of their content.
-        teachers: Networks in inference mode.
-        consensus: How votes become labels.
+        panel_for: Who is asked.
+        labeler: How what they say becomes labels.
         select: Which images are used.
         task: What a pixel is.
-        numerics: How the teachers are computed.
         folder: Where labels and masks go.
         progress: Told about finished and all images.
+        observe: Looks on.
     """
     pixels = open_array(images)
     count, (height, width) = len(pixels), pixels.shape[1:3]
     folder.mkdir(parents=True, exist_ok=True)
+    _place_of_words(folder).unlink(missing_ok=True)
     labels = np.lib.format.open_memmap(
         folder / "labels.npy", "w+", task.spec.dtype, (count, task.spec.planes, height, width)
     )
@@ -81,31 +99,58 @@ def pseudo_label(
     used: list[int] = []
     content = hashlib.sha256(digest.encode())
     for start in range(0, len(pixels), BATCH):
-        votes = vote(teachers, pixels[start : start + BATCH], task, numerics)
-        agreement = consensus(task, votes)
-        end = start + votes.shape[1]
+        panel = panel_for(start, pixels[start : start + BATCH])
+        agreement = labeler.label(panel)
+        end = start + len(panel.images)
         labels[start:end] = agreement.labels.cpu().numpy()
         masks[start:end] = agreement.inconsistent.cpu().numpy()
         content.update(labels[start:end].tobytes() + masks[start:end].tobytes())
-        chosen = select(task, votes, agreement).cpu().nonzero().flatten().tolist()
-        used.extend(start + index for index in chosen)
+        chosen = select(task, panel.ballots, agreement).cpu()
+        if agreement.admitted is not None:
+            chosen = chosen & agreement.admitted.cpu()
+        used.extend(start + index for index in chosen.nonzero().flatten().tolist())
+        if observe is not None:
+            observe(start, agreement, chosen)
         progress(end, len(pixels))
     labels.flush()
     masks.flush()
-    shares = masks.reshape(count, -1).mean(axis=1) if count else np.zeros(0)
-    return PseudoLabels(
-        part=Part(
-            images=images,
-            targets=folder / "labels.npy",
-            inconsistent=folder / "inconsistent.npy",
-            digest=content.hexdigest(),
-            indices=tuple(used),
-            blocks_input=consensus.block.input,
-            blocks_output=consensus.block.output and task.zero_is_nothing,
-            ignores=consensus.block.ignore or (consensus.block.output and not task.zero_is_nothing),
-        ),
-        images=len(pixels),
-        admitted=len(used),
-        inconsistent_share=float(shares.mean()) if len(shares) else 0.0,
-        shares=tuple(float(share) for share in shares),
+    share = float(masks.reshape(count, -1).mean(axis=1).mean()) if count else 0.0
+    part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
+    made = PseudoLabels(part=part, images=count, inconsistent_share=share)
+    write_json(_place_of_words(folder), {"digest": part.digest, "used": used, **made.as_dict()})
+    return made
+
+
+def used_before(folder: Path) -> tuple[Path, list[int]] | None:
+    """Return the labels that were made in a folder, and which images have one.
+
+    None if the folder does not hold them whole.
+    """
+    try:
+        words = json.loads(_place_of_words(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return folder / "labels.npy", list(words["used"])
+
+
+def _place_of_words(folder: Path) -> Path:
+    return folder / "labels.json"
+
+
+def _part(
+    images: Path, folder: Path, labeler: Labeler, task: Task, digest: str, used: tuple[int, ...]
+) -> Part:
+    targets = folder / "labels.npy"
+    block = labeler.block
+    if block is None:
+        return Part(images=images, targets=targets, digest=digest, indices=used)
+    return Part(
+        images=images,
+        targets=targets,
+        inconsistent=folder / "inconsistent.npy",
+        digest=digest,
+        indices=used,
+        blocks_input=block.input,
+        blocks_output=block.output and task.zero_is_nothing,
+        ignores=block.ignore or (block.output and not task.zero_is_nothing),
     )

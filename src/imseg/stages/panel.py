@@ -15,7 +15,20 @@ from imseg.engine.device import Numerics
 from imseg.engine.predictor import probabilities_of
 from imseg.ops.photometric import Strength
 from imseg.tasks import Planes, Task, Votes
+from imseg.tasks.quality import Quality
 from imseg.types import Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What becomes of inconsistent pixels when a student is trained."""
+
+    input: bool = True
+    """They are black in the image."""
+    output: bool = True
+    """They are 0 in the target (background, or the reserved class)."""
+    ignore: bool = False
+    """They have no weight in the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,18 @@ class Agreement:
     """Images that the labeler itself has a label for; None: all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Judges of masks, and when they are content."""
+
+    judges: Sequence[nn.Module]
+    """Networks in inference mode, best first."""
+    quality: Quality
+    """What they say about a mask."""
+    thresholds: tuple[float, float]
+    """The scores from which on a mask is good, and very good; 0..1."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """Teachers in front of a batch of images."""
@@ -55,6 +80,10 @@ class Panel:
     """How far a view may be pushed."""
     rotate: bool
     """Whether views may also be turned and flipped upside down."""
+    bench: Bench | None = None
+    """Judges of masks, if there are any."""
+    kept: tuple[Planes, Bool[Tensor, "b"]] | None = None
+    """Labels from the generation before, and which images have one; None if there was none."""
 
     @cached_property
     def pixels(self) -> UInt8[Tensor, "b c h w"]:
@@ -79,6 +108,14 @@ class Panel:
 
 class Labeler(Protocol):
     """Gives unlabeled images labels. Settings and code in one: a frozen dataclass."""
+
+    @property
+    def teachers(self) -> int | None:
+        """How many of the best networks are asked; None for all."""
+
+    @property
+    def block(self) -> Block | None:
+        """What becomes of inconsistent pixels; None if none are known."""
 
     def label(self, panel: Panel) -> Agreement:
         """Return labels for the images that the teachers see."""

@@ -5,20 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from imseg.ops.inconsistency import clean_up
-from imseg.stages.panel import Agreement, Panel
+from imseg.stages.panel import Agreement, Block, Panel
 from imseg.tasks import Task, Votes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """What becomes of inconsistent pixels when a student is trained."""
-
-    input: bool = True
-    """They are black in the image."""
-    output: bool = True
-    """They are 0 in the target (background, or the reserved class)."""
-    ignore: bool = False
-    """They have no weight in the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +16,15 @@ class Consensus:
     Source: arXiv 2401.14387; METHOD, "Inconsistency mask".
     """
 
-    teachers: int = 2
+    teachers: int = field(default=2, metadata={"option": "teachers"})
     """How many of the best networks vote: 2, 3 or 4."""
-    erode: int = 0
+    erode: int = field(default=0, metadata={"option": "erode"})
     """Side of the square by which the mask is eroded first, in pixels: 0 (off), 3 or 5."""
-    dilate: int = 0
+    dilate: int = field(default=0, metadata={"option": "dilate"})
     """Side of the square by which the mask is dilated then, in pixels: 0 (off), 3 or 5."""
-    grow_labels: bool = False
+    grow_labels: bool = field(default=False, metadata={"option": "grow_labels"})
     """Dilate class labels by 3x3 too, as the reference does when it erodes the mask."""
-    block: Block = field(default_factory=Block)
+    block: Block = field(default_factory=Block, metadata={"option": "block"})
     """What becomes of inconsistent pixels."""
 
     def __post_init__(self) -> None:

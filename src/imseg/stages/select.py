@@ -57,3 +57,25 @@ class SameClasses:
         found = torch.zeros(teachers, images, 256, dtype=torch.bool, device=votes.device)
         found.scatter_(2, votes.reshape(teachers, images, -1).long(), True)
         return (found == found[:1]).all(dim=(0, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class SurvivesErosion:
+    """A binary image needs foreground thicker than a square: the rule of Input Ensemble."""
+
+    kernel: int = 5
+    """Side of the eroding square in pixels, odd."""
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ValueError(f"the eroding square has an odd side, not {self.kernel}")
+
+    def __str__(self) -> str:
+        return (
+            f"binary: those whose foreground does not vanish under a {self.kernel}x{self.kernel}"
+            " erosion; other kinds: all"
+        )
+
+    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
+        """Return true where the label is still there after the erosion."""
+        return task.survives(agreement.consensus, self.kernel)

@@ -1,10 +1,11 @@
 """What a pixel is: the only room that branches on the kind of target."""
 
-from imseg.tasks.base import EpochMeter, Metric, Planes, Task, Votes
+from imseg.tasks.base import EpochMeter, Metric, Origin, Planes, Pool, Task, Votes
 from imseg.tasks.binary import Binary
 from imseg.tasks.choose import task_for
 from imseg.tasks.multiclass import Multiclass
 from imseg.tasks.multilabel import Multilabel
+from imseg.tasks.pooling import check_pool
 from imseg.tasks.regression import Regression
 
 __all__ = [
@@ -13,9 +14,12 @@ __all__ = [
     "Metric",
     "Multiclass",
     "Multilabel",
+    "Origin",
     "Planes",
+    "Pool",
     "Regression",
     "Task",
     "Votes",
+    "check_pool",
     "task_for",
 ]

@@ -10,13 +10,11 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from imseg.ops import inconsistency, overlap
-from imseg.tasks.base import Metric
+from imseg.tasks.base import Metric, Origin, Pool
+from imseg.tasks.pooling import THRESHOLD, pool_foreground
 from imseg.tasks.scores import from_confusion, weighted_mean
 from imseg.tasks.strata import quarters
 from imseg.types import VOID, TargetSpec
-
-THRESHOLD = 0.5
-"""A pixel is foreground where its probability is above this."""
 
 
 @dataclass(slots=True)
@@ -60,6 +58,11 @@ class Binary:
         """0 is background."""
         return True
 
+    @property
+    def moves_views(self) -> bool:
+        """Views are flipped and turned."""
+        return True
+
     def probabilities(self, logits: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Return the probability of foreground."""
         return torch.sigmoid(logits.float())
@@ -88,6 +91,13 @@ class Binary:
         """Return unanimous foreground, and where some but not all teachers say foreground."""
         return inconsistency.agree_on_foreground(votes)
 
+    def pool(
+        self, probabilities: Float[Tensor, "v b 1 h w"], *, how: Pool, of: Origin
+    ) -> UInt8[Tensor, "b 1 h w"]:
+        """Return foreground; under ``paper`` where all say so. One half is enough for a view."""
+        rule: Pool = "unanimous" if how == "paper" else how
+        return pool_foreground(probabilities, how=rule, at_threshold=of == "views")
+
     def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return the labels as they are: the reference dilates only class labels."""
         return labels
@@ -102,6 +112,10 @@ class Binary:
         """Return where there is foreground, and more of it than inconsistent pixels."""
         foreground = labels.sum(dim=(1, 2, 3), dtype=torch.long)
         return (foreground > 0) & (foreground > inconsistent.sum(dim=(1, 2, 3)))
+
+    def survives(self, labels: UInt8[Tensor, "b 1 h w"], kernel: int) -> Bool[Tensor, "b"]:
+        """Return where foreground is left after an erosion."""
+        return inconsistency.erode(labels == 1, kernel).any(dim=3).any(dim=2)[:, 0]
 
     def meter(self) -> PooledIoU:
         """Return an empty meter of the pooled foreground IoU."""
@@ -132,6 +146,21 @@ class Binary:
         name = self.spec.names[1]
         scores["dice"] = scores["dice_per_class"][name]
         return {"iou": scores["iou_per_class"][name], **scores}
+
+    def precision(self, tally: Int[Tensor, "n n"]) -> float | None:
+        """Return the share of predicted foreground that is foreground."""
+        predicted = tally[:, 1].sum().item()
+        return tally[1, 1].item() / predicted if predicted else None
+
+    def known(self, truth: UInt8[Tensor, "b 1 h w"]) -> Bool[Tensor, "b 1 h w"]:
+        """Return where the truth is not void."""
+        return (truth != VOID).any(dim=1, keepdim=True)
+
+    def blank(
+        self, truth: UInt8[Tensor, "b 1 h w"], where: Bool[Tensor, "b 1 h w"]
+    ) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the truth, void in some places too."""
+        return truth.masked_fill(where, VOID)
 
     def strata(self, targets: UInt8[Tensor, "b 1 h w"]) -> list[frozenset[int]]:
         """Return the quarter of the images each belongs to by its share of foreground."""

@@ -11,12 +11,13 @@ from imseg.tasks.regression import Regression
 from imseg.types import TargetSpec
 
 
-def task_for(spec: TargetSpec, *, paper: bool = False) -> Task:
+def task_for(spec: TargetSpec, *, paper: bool = False, even: bool = False) -> Task:
     """Return the task for a target.
 
     Args:
         spec: What mask values mean.
         paper: Follow the reference where it differs (see REFERENCE, "Quirks").
+        even: Let all planes of a multilabel target weigh the same in the loss.
     """
     match spec.kind:
         case "binary":
@@ -24,8 +25,8 @@ def task_for(spec: TargetSpec, *, paper: bool = False) -> Task:
         case "multiclass":
             return Multiclass(spec=spec, paper=paper)
         case "multilabel" if tells_apart(spec):
-            return Objects(spec=spec, paper=paper)
+            return Objects(spec=spec, paper=paper, unweighted=even)
         case "multilabel":
-            return Multilabel(spec=spec, paper=paper)
+            return Multilabel(spec=spec, paper=paper, unweighted=even)
         case "regression":
             return Regression(spec=spec, paper=paper)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from imseg.ops import inconsistency, overlap
-from imseg.tasks.base import Metric
+from imseg.tasks.base import Metric, Origin, Pool
+from imseg.tasks.pooling import check_pool, pool_classes
 from imseg.tasks.scores import by_name, from_confusion, weighted_mean
 from imseg.types import INCONSISTENT, VOID, TargetSpec
 
@@ -81,12 +82,17 @@ class Multiclass:
     @property
     def metric(self) -> Metric:
         """IoU: mean over the classes in the truth, then over images."""
-        return Metric(key="iou", label="IoU")
+        return Metric(key="iou", label="IoU", pooled_key="miou")
 
     @property
     def zero_is_nothing(self) -> bool:
         """0 is reserved for "inconsistent"."""
         return True
+
+    @property
+    def moves_views(self) -> bool:
+        """Views differ in their values alone."""
+        return False
 
     def probabilities(self, logits: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
         """Return the probability of each output."""
@@ -121,6 +127,18 @@ class Multiclass:
         """Return the class all teachers agree on, and where they do not."""
         return inconsistency.agree_on_class(votes)
 
+    def pool(
+        self, probabilities: Float[Tensor, "v b k h w"], *, how: Pool, of: Origin
+    ) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the class of the greatest mean probability, or the one that most say.
+
+        Raises:
+            ImsegError: If the vote is to be unanimous.
+        """
+        check_pool(self.spec, how)
+        rule: Pool = "mean" if how == "paper" else how
+        return pool_classes(probabilities, how=rule, reserved_too=self.paper)
+
     def grow_labels(self, labels: UInt8[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return labels dilated by 3x3, class after class."""
         return inconsistency.dilate_classes(labels, classes=self.spec.outputs)
@@ -133,6 +151,10 @@ class Multiclass:
         self, labels: UInt8[Tensor, "b 1 h w"], inconsistent: Bool[Tensor, "b 1 h w"]
     ) -> Bool[Tensor, "b"]:
         """Return true for every image: the paper admits all of them."""
+        return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
+
+    def survives(self, labels: UInt8[Tensor, "b 1 h w"], kernel: int) -> Bool[Tensor, "b"]:
+        """Return true for every image: the paper drops none of them."""
         return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
 
     def meter(self) -> RunningSoftMeanIoU | PooledSoftMeanIoU:
@@ -182,6 +204,22 @@ class Multiclass:
             "iou_per_class": by_name(self.spec, ious),
             "dice_per_class": by_name(self.spec, dices),
         }
+
+    def precision(self, tally: Int[Tensor, "n n"]) -> float | None:
+        """Return the share of pixels whose class is right, of those that are given one."""
+        first = INCONSISTENT + 1 if self.paper else 0
+        given = tally[:, first:].sum().item()
+        return tally.diagonal()[first:].sum().item() / given if given else None
+
+    def known(self, truth: UInt8[Tensor, "b 1 h w"]) -> Bool[Tensor, "b 1 h w"]:
+        """Return where the truth is not void."""
+        return (truth != VOID).any(dim=1, keepdim=True)
+
+    def blank(
+        self, truth: UInt8[Tensor, "b 1 h w"], where: Bool[Tensor, "b 1 h w"]
+    ) -> UInt8[Tensor, "b 1 h w"]:
+        """Return the truth, void in some places too."""
+        return truth.masked_fill(where, VOID)
 
     def strata(self, targets: UInt8[Tensor, "b 1 h w"]) -> list[frozenset[int]]:
         """Return the classes on each image."""

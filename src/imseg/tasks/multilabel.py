@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from imseg.ops import inconsistency, markers, overlap
-from imseg.tasks.base import Metric
-from imseg.tasks.binary import THRESHOLD
+from imseg.tasks.base import Metric, Origin, Pool
+from imseg.tasks.pooling import THRESHOLD, pool_foreground
 from imseg.tasks.scores import by_name, mean_by
 from imseg.tasks.strata import quarters
 from imseg.types import VOID, Bytes, TargetSpec
@@ -55,6 +55,8 @@ class Multilabel:
     """Names and colors of the planes."""
     paper: bool = False
     """Draw discs and score empty planes as the reference does."""
+    unweighted: bool = False
+    """All planes weigh the same in the loss; else that of cell centers weighs more."""
 
     @property
     def metric(self) -> Metric:
@@ -65,6 +67,11 @@ class Multilabel:
     def zero_is_nothing(self) -> bool:
         """0 is background."""
         return True
+
+    @property
+    def moves_views(self) -> bool:
+        """Views differ in their values alone."""
+        return False
 
     def probabilities(self, logits: Float[Tensor, "b t h w"]) -> Float[Tensor, "b t h w"]:
         """Return the probability of each label."""
@@ -106,6 +113,17 @@ class Multilabel:
         """Return for each label what all teachers say, and where some but not all say it."""
         return inconsistency.agree_on_foreground(votes)
 
+    def pool(
+        self, probabilities: Float[Tensor, "v b t h w"], *, how: Pool, of: Origin
+    ) -> UInt8[Tensor, "b t h w"]:
+        """Return labels; under ``paper`` teachers' mean, views where all say so.
+
+        One half is enough for a teacher that is alone.
+        """
+        as_published: Pool = "unanimous" if of == "views" else "mean"
+        rule = as_published if how == "paper" else how
+        return pool_foreground(probabilities, how=rule, at_threshold=of == "one")
+
     def grow_labels(self, labels: UInt8[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
         """Return labels whose areas are dilated by 3x3, each plane by itself."""
         grown = labels.clone()
@@ -122,6 +140,10 @@ class Multilabel:
         self, labels: UInt8[Tensor, "b t h w"], inconsistent: Bool[Tensor, "b t h w"]
     ) -> Bool[Tensor, "b"]:
         """Return true for every image: the paper admits all of them."""
+        return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
+
+    def survives(self, labels: UInt8[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b"]:
+        """Return true for every image: the paper drops none of them."""
         return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
 
     def meter(self) -> MeanLoss:
@@ -182,6 +204,22 @@ class Multilabel:
             "dice_per_class": by_name(self.spec, dices),
         }
 
+    def precision(self, tally: Int[Tensor, "t 2 2"]) -> float | None:
+        """Return the share of what the area planes predict that is there."""
+        areas = tally[list(self.spec.areas)]
+        predicted = areas[:, :, 1].sum().item()
+        return areas[:, 1, 1].sum().item() / predicted if predicted else None
+
+    def known(self, truth: UInt8[Tensor, "b t h w"]) -> Bool[Tensor, "b 1 h w"]:
+        """Return where the truth is not void."""
+        return (truth != VOID).any(dim=1, keepdim=True)
+
+    def blank(
+        self, truth: UInt8[Tensor, "b t h w"], where: Bool[Tensor, "b 1 h w"]
+    ) -> UInt8[Tensor, "b t h w"]:
+        """Return the truth, void in some places too."""
+        return truth.masked_fill(where, VOID)
+
     def strata(self, targets: UInt8[Tensor, "b t h w"]) -> list[frozenset[int]]:
         """Return for each image and label the quarter of the images by how much it shows of it."""
         found: list[frozenset[int]] = [frozenset()] * len(targets)
@@ -206,7 +244,7 @@ class Multilabel:
 
     def _plane_weights(self, like: Float[Tensor, "b t h w"]) -> Float[Tensor, "1 t 1 1"]:
         weights = torch.ones(1, self.spec.planes, 1, 1, device=like.device)
-        if self.spec.position is not None:
+        if self.spec.position is not None and not self.unweighted:
             weights[0, self.spec.position] = POSITION_WEIGHT
         return weights
 

@@ -13,13 +13,16 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from imseg.ops.objects import Matches, match_objects, object_planes, separate
-from imseg.tasks.base import Task
-from imseg.tasks.binary import THRESHOLD
+from imseg.tasks.base import Origin, Pool, Task
 from imseg.tasks.multilabel import Multilabel
+from imseg.tasks.pooling import THRESHOLD
 from imseg.types import OBJECT_PLANES, POSITION, TargetSpec
 
 MATCHED = 0.5
 """Two objects are the same from this IoU on."""
+
+
+AREA, BORDER, CENTERS = (OBJECT_PLANES.index(name) for name in ("area", "border", POSITION))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +42,19 @@ class Objects(Multilabel):
         The centers of several teachers would lie side by side, and cut objects in two.
         """
         unanimous, disputed = Multilabel.vote(self, votes)
-        area, border, position = (OBJECT_PLANES.index(n) for n in ("area", "border", POSITION))
-        consensus = unanimous.clone()
-        consensus[:, border] = votes[:, :, border].amax(dim=0)
-        consensus[:, position] = votes[0, :, position]
         inconsistent = torch.zeros_like(disputed)
-        inconsistent[:, area] = disputed[:, area]
-        return consensus, inconsistent
+        inconsistent[:, AREA] = disputed[:, AREA]
+        return _with_marks(unanimous, votes), inconsistent
+
+    def pool(
+        self, probabilities: Float[Tensor, "v b 3 h w"], *, how: Pool, of: Origin
+    ) -> UInt8[Tensor, "b 3 h w"]:
+        """Return the area that the opinions give together, any borders, the first one's centers.
+
+        Rims of a pixel or two hardly ever meet: a mean or a majority would lose them.
+        """
+        pooled = Multilabel.pool(self, probabilities, how=how, of=of)
+        return _with_marks(pooled, self.ballot(probabilities))
 
     def discretize(self, probabilities: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
         """Return 1 where a probability is above one half, centers as they are predicted."""
@@ -58,6 +67,15 @@ class Objects(Multilabel):
             drawn.append(object_planes(separate(area, border, position)))
         stacked = np.stack(drawn) if drawn else np.zeros(tuple(labels.shape), np.uint8)
         return torch.from_numpy(stacked).to(labels.device)
+
+
+def _with_marks(
+    labels: UInt8[Tensor, "b 3 h w"], votes: UInt8[Tensor, "v b 3 h w"]
+) -> UInt8[Tensor, "b 3 h w"]:
+    marked = labels.clone()
+    marked[:, BORDER] = votes[:, :, BORDER].amax(dim=0)
+    marked[:, CENTERS] = votes[0, :, CENTERS]
+    return marked
 
 
 def tells_apart(spec: TargetSpec) -> bool:

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from imseg.ops import deviation, inconsistency
-from imseg.tasks.base import Metric
+from imseg.tasks.base import Metric, Origin, Pool
+from imseg.tasks.pooling import check_pool
 from imseg.tasks.scores import mean_by
 from imseg.tasks.strata import quarters
 from imseg.types import TargetSpec
@@ -60,6 +61,11 @@ class Regression:
         """0 is the least number: a value like any other."""
         return False
 
+    @property
+    def moves_views(self) -> bool:
+        """Views differ in their values alone."""
+        return False
+
     def probabilities(self, logits: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Return numbers scaled to 0..1."""
         return torch.sigmoid(logits.float())
@@ -89,6 +95,17 @@ class Regression:
         """Return the teachers' mean, and where they scatter more than twice as much as usual."""
         return votes.mean(dim=0), inconsistency.spread_out(votes)
 
+    def pool(
+        self, probabilities: Float[Tensor, "v b 1 h w"], *, how: Pool, of: Origin
+    ) -> Float[Tensor, "b 1 h w"]:
+        """Return the mean.
+
+        Raises:
+            ImsegError: If anything else is asked for.
+        """
+        check_pool(self.spec, how)
+        return probabilities.mean(dim=0)
+
     def grow_labels(self, labels: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Return the numbers as they are."""
         return labels
@@ -101,6 +118,10 @@ class Regression:
         self, labels: Float[Tensor, "b 1 h w"], inconsistent: Bool[Tensor, "b 1 h w"]
     ) -> Bool[Tensor, "b"]:
         """Return true for every image."""
+        return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
+
+    def survives(self, labels: Float[Tensor, "b 1 h w"], kernel: int) -> Bool[Tensor, "b"]:
+        """Return true for every image: the paper drops none of them."""
         return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
 
     def meter(self) -> PooledError:
@@ -142,6 +163,20 @@ class Regression:
             "mae": errors / known if known else None,
             "delta_1.25": close / positive if positive else None,
         }
+
+    def precision(self, tally: Float[Tensor, "5"]) -> float | None:
+        """Return None: a number is neither right nor wrong."""
+        return None
+
+    def known(self, truth: Float[Tensor, "b 1 h w"]) -> Bool[Tensor, "b 1 h w"]:
+        """Return where the truth is a number."""
+        return truth.isfinite()
+
+    def blank(
+        self, truth: Float[Tensor, "b 1 h w"], where: Bool[Tensor, "b 1 h w"]
+    ) -> Float[Tensor, "b 1 h w"]:
+        """Return the truth, not a number in some places too."""
+        return truth.masked_fill(where, math.nan)
 
     def strata(self, targets: Float[Tensor, "b 1 h w"]) -> list[frozenset[int]]:
         """Return the quarter of the images each belongs to by its mean number."""

@@ -1,0 +1,184 @@
+"""What types alone do not rule out: options out of range, or of no use to the approach."""
+
+from __future__ import annotations
+
+import math
+
+from imseg.approaches.approach import Approach
+from imseg.approaches.catalog import find_approach
+from imseg.approaches.settings import SMALLEST_SIDE, Settings
+from imseg.data.listing import counted
+from imseg.errors import ImsegError
+
+STAGE_OPTIONS = {
+    "teachers": "teachers",
+    "erode": "erode",
+    "dilate": "dilate",
+    "grow_labels": "grow_labels",
+    "blocking": "block",
+    "ignore": "block",
+    "vote": "vote",
+    "views": "views",
+    "plain_view": "plain_view",
+    "judges": "judges",
+    "consistency_weight": "consistency_weight",
+    "consistency_ramp": "consistency_ramp",
+    "consistency_level": "consistency_level",
+}
+"""Settings that a stage has a use for, and the option of the stage that they set."""
+
+
+def problems_of(settings: Settings) -> list[ImsegError]:
+    """Return everything that types alone do not rule out."""
+    problems: list[ImsegError] = []
+
+    def refuse(option: str, expected: str, got: object, hint: str | None = None) -> None:
+        problems.append(
+            ImsegError(f"{option} cannot be {got}.", expected=expected, got=str(got), hint=hint)
+        )
+
+    for name in (
+        "generations", "networks", "epochs", "max_steps", "batch_size", "limit_unlabeled", "workers"
+    ):  # fmt: skip
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            refuse(_option(name), "1 or more.", value)
+    if settings.seed < 0:
+        refuse("--seed", "0 or more.", settings.seed)
+    if settings.teachers is not None and settings.teachers not in (2, 3, 4):
+        refuse("--teachers", "2, 3 or 4.", settings.teachers)
+    for name in ("erode", "dilate"):
+        value = getattr(settings, name)
+        if value is not None and value not in (0, 3, 5):
+            refuse(_option(name), "0, 3 or 5 pixels.", value)
+    if settings.width is not None and not 0.0625 <= settings.width <= 16:
+        refuse("--width", "a number from 0.0625 to 16; the paper uses 0.5 to 2.", settings.width)
+    if settings.image_size is not None and min(settings.image_size) < SMALLEST_SIDE:
+        refuse("--image-size", f"{SMALLEST_SIDE} pixels or more a side.", settings.image_size)
+    if settings.views is not None and settings.views not in (3, 5, 7):
+        refuse("--views", "3, 5 or 7.", settings.views)
+    if settings.judges is not None and settings.judges not in (1, 2, 3, 4):
+        refuse("--judges", "1, 2, 3 or 4.", settings.judges)
+    if settings.patience is not None and settings.patience < 0:
+        refuse("--patience", "0 (never stop early) or more.", settings.patience)
+    if settings.consistency_ramp is not None and settings.consistency_ramp < 0:
+        refuse("--consistency-ramp", "0 epochs or more.", settings.consistency_ramp)
+    weight = settings.consistency_weight
+    if weight is not None and not (0 <= weight < math.inf):
+        refuse("--consistency-weight", "a number that is not negative.", weight)
+    if settings.thresholds is not None and not _rising(settings.thresholds):
+        refuse(
+            "--thresholds", "two rising scores from 0 to 1, such as 0.72 0.75.", settings.thresholds
+        )
+    if settings.paper is not None and settings.effort != "paper":
+        refuse(
+            "--paper",
+            "it alone, or with --effort paper.",
+            f"joined with --effort {settings.effort}",
+        )
+    try:
+        approach = find_approach(settings.approach)
+    except ImsegError as error:
+        return [*problems, error]
+    return problems + _misfits(settings, approach)
+
+
+def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
+    """Return options that the approach has no use for, or lacks."""
+    rules = (_idle_options, _match_misfit, _hidden_masks_misfit, _too_many_teachers)
+    found = [rule(settings, approach) for rule in rules]
+    return [error for error in found if error is not None]
+
+
+def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
+    names: list[str] = []
+    if settings.match is not None or approach.matched:
+        names += ["epochs", "max_steps", "width", "image_size", "batch_size"]
+    if approach.generations < 2:
+        names += ["generations", "patience"]
+    names += [name for name, option in STAGE_OPTIONS.items() if option not in approach.options]
+    if approach.pseudo_label is None:
+        names.append("select")
+    if not approach.has_thresholds:
+        names.append("thresholds")
+    if not approach.needs_unlabeled:
+        names.append("limit_unlabeled")
+    if not approach.disturbs:
+        names += ["ladder", "rotate"]
+    elif settings.paper is not None:
+        names += ["ladder"]
+    idle = [_option(name) for name in names if getattr(settings, name) is not None]
+    if not idle:
+        return None
+    settled = settings.match is not None or approach.matched
+    matched = "; its matched run settles steps, width and sizes" if settled else ""
+    published = "; --paper settles the strengths" if settings.paper and approach.disturbs else ""
+    return ImsegError(
+        f"{approach.name} has no use for {', '.join(idle)}.",
+        expected="options that change something.",
+        got=f"{approach.name}{matched or published}.",
+        hint=f"leave them out, or see imseg explain {approach.name}.",
+    )
+
+
+def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+    if approach.matched and settings.match is None:
+        return ImsegError(
+            f"{approach.name} does not know which run it is matched to.",
+            expected="--match RUN, the folder of a finished run.",
+            hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
+        )
+    if settings.match is not None and not (approach.matched or approach.matchable):
+        return ImsegError(
+            f"{approach.name} is not a matched baseline, so --match changes nothing.",
+            expected="--match with ldt-matched, aldt-matched or ldt-online.",
+        )
+    return None
+
+
+def _hidden_masks_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+    if approach.sees_truth and settings.unlabeled_masks is None:
+        return ImsegError(
+            f"{approach.name} needs the hidden masks of the unlabeled images.",
+            expected="--unlabeled-masks FOLDER with one mask an unlabeled image.",
+            hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
+        )
+    audited = approach.pseudo_label is not None
+    if settings.unlabeled_masks is not None and not (approach.sees_truth or audited):
+        return ImsegError(
+            f"{approach.name} may not see the hidden masks of the unlabeled images.",
+            expected="--unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach"
+            " whose pseudo-labels can be compared with them.",
+            got=f"{approach.name}, which makes no pseudo-labels.",
+            hint="leave --unlabeled-masks out.",
+        )
+    return None
+
+
+def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
+    if not settings.networks or settings.networks < 1:
+        return None
+    labeler = approach.pseudo_label
+    wanted = {
+        "teachers": settings.teachers or (labeler.teachers if labeler else None),
+        "judges": settings.judges or getattr(labeler, "judges", None),
+    }
+    found = [(name, count) for name, count in wanted.items() if count and count > settings.networks]
+    if not found:
+        return None
+    name, count = found[0]
+    return ImsegError(
+        f"There are more {name} than networks.",
+        expected=f"--{name} at most --networks.",
+        got=f"{count} {name}, {counted(settings.networks, 'network')}.",
+        hint=f"--networks {count}, or fewer {name}.",
+    )
+
+
+def _rising(pair: tuple[float, float]) -> bool:
+    low, high = pair
+    return 0 <= low < high <= 1
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,127 @@
+"""The lesson of EvalNet: images with masks, and how good the masks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imseg.engine import seeds
+from imseg.engine.batches import Batch, Source, epochs
+from imseg.engine.correlation import rank_correlation
+from imseg.engine.job import Job
+from imseg.engine.judge import judged_logits
+from imseg.engine.lessons.base import Step, flops_of, mean_batch
+from imseg.engine.part import Part
+from imseg.engine.predictor import BATCH
+from imseg.tasks.quality import Quality
+from imseg.tasks.quality_kinds import IOU
+
+
+class Judging:
+    """Learn to say how good a mask is.
+
+    The best epoch is that of the least mean absolute error of the IoU; of the least loss where the
+    judge also says which classes are present.
+
+    Args:
+        job: Parts with qualities (validation too), recipe and seed.
+        quality: What a judge judges.
+
+    Raises:
+        ValueError: If the validation part has no qualities.
+
+    Source: METHOD, "EvalNet".
+    """
+
+    def __init__(self, job: Job, quality: Quality) -> None:
+        if job.validation.qualities is None:
+            raise ValueError("a judge is validated by masks of known quality")
+        self._job = job
+        self._quality = quality
+        self._source = self._open(job.parts)
+
+    def passes(self) -> Iterator[Iterator[Step]]:
+        """Yield the steps of each epoch."""
+        order = seeds.generator(self._job.seed, "order")
+        for batches in epochs(len(self._source), self._job.recipe, order):
+            yield self._steps(batches)
+
+    def score(self, network: nn.Module) -> float:
+        """Return minus the error or the loss by which the best epoch is kept."""
+        logits, wanted = self._judged(network)
+        return -(
+            self._iou_error(logits, wanted)
+            if logits.shape[1] == 1
+            else self._mean_loss(logits, wanted)
+        )
+
+    def scores(self, network: nn.Module) -> dict[str, float]:
+        """Return how far what the judge says is from the truth, over the validation samples.
+
+        Returns:
+            ``iou_error``: mean absolute error of the IoU over samples and outputs; ``loss``;
+            ``score_error`` and ``rank_correlation`` (Spearman) of the score that decides how many
+            copies are made of an image; ``samples``.
+        """
+        logits, wanted = self._judged(network)
+        said = self._quality.probabilities(logits)
+        scores, truth = (
+            self._quality.score(each[None], amplification=True) for each in (said, wanted)
+        )
+        return {
+            "iou_error": self._iou_error(logits, wanted),
+            "loss": self._mean_loss(logits, wanted),
+            "score_error": (scores - truth).abs().mean().item(),
+            "rank_correlation": rank_correlation(scores.numpy(), truth.numpy()),
+            "samples": float(len(logits)),
+        }
+
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of the whole training."""
+        step = next(self._steps([torch.tensor([0, 0])]))
+        seen = self._job.steps * mean_batch(self._job.recipe, len(self._source))
+        return flops_of(step, network, self._job.numerics) / 2 * seen
+
+    def _open(self, parts: tuple[Part, ...]) -> Source:
+        job = self._job
+        return Source(parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+
+    def _steps(self, batches: list[Tensor]) -> Iterator[Step]:
+        return (partial(self._loss, batch=self._source.take(numbers)) for numbers in batches)
+
+    def _loss(self, network: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        assert batch.qualities is not None
+        return self._quality.loss(self._logits(network, batch), batch.qualities)
+
+    def _logits(self, network: nn.Module, batch: Batch) -> Float[Tensor, "b r k"]:
+        return judged_logits(
+            network,
+            batch.images,
+            batch.targets,
+            quality=self._quality,
+            numerics=self._job.numerics,
+        )
+
+    def _judged(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
+        """Return what the network says about the validation samples and what it should, on CPU."""
+        network.eval()
+        source = self._open((self._job.validation,))  # anew, so that every look is the first
+        logits, wanted = [], []
+        for numbers in torch.arange(len(source)).split(BATCH):
+            batch = source.take(numbers)
+            assert batch.qualities is not None
+            wanted.append(batch.qualities.cpu())
+            with torch.inference_mode(), self._job.numerics.applied():
+                logits.append(self._logits(network, batch).cpu())
+        return torch.cat(logits), torch.cat(wanted)
+
+    def _iou_error(self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]) -> float:
+        said = self._quality.probabilities(logits)
+        return (said - wanted)[:, IOU].abs().mean().item()
+
+    def _mean_loss(self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]) -> float:
+        return self._quality.loss(logits, wanted).item()

@@ -1,0 +1,91 @@
+"""The lesson of most networks: images and their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imseg.data.store import open_array
+from imseg.engine import seeds
+from imseg.engine.batches import Batch, Source, epochs
+from imseg.engine.job import Job
+from imseg.engine.lessons.base import Step, flops_of, mean_batch
+from imseg.engine.part import Part
+from imseg.engine.predictor import predict
+from imseg.tasks import Planes, Task
+from imseg.types import Bytes, Target
+
+
+class Segmentation:
+    """Learn to give each image its target; the best epoch is kept by the meter of the task.
+
+    Args:
+        job: Parts, recipe and seed.
+        task: What a pixel is.
+    """
+
+    def __init__(self, job: Job, task: Task) -> None:
+        self._job = job
+        self._task = task
+        self._source = Source(job.parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+
+    def passes(self) -> Iterator[Iterator[Step]]:
+        """Yield the steps of each epoch."""
+        order = seeds.generator(self._job.seed, "order")
+        for batches in epochs(len(self._source), self._job.recipe, order):
+            yield self.steps(batches)
+
+    def steps(self, batches: list[Tensor]) -> Iterator[Step]:
+        """Yield a step for each list of running numbers."""
+        return (partial(self._loss, batch=self._source.take(numbers)) for numbers in batches)
+
+    def score(self, network: nn.Module) -> float:
+        """Return the score that the task chooses epochs by."""
+        meter = self._task.meter()
+        for probabilities, truth in self._predictions(network):
+            meter.update(probabilities, truth)
+        return meter.value()
+
+    def scores(self, network: nn.Module) -> dict[str, float]:
+        """Return mean scores over the validation images, at working size."""
+        collected: dict[str, list[Tensor]] = {}
+        for probabilities, truth in self._predictions(network):
+            predicted = self._task.discretize(probabilities)
+            for name, values in self._task.image_scores(predicted, truth).items():
+                collected.setdefault(name, []).append(values.cpu())
+        return {name: torch.cat(values).nanmean().item() for name, values in collected.items()}
+
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of the whole training."""
+        seen = mean_batch(self._job.recipe, len(self._source))
+        return self.flops_of_sample(network) * self._job.steps * seen
+
+    def flops_of_sample(self, network: nn.Module) -> float:
+        """Return floating point operations of one image, forward and backward."""
+        # Twice the same: one alone may be too few to normalize.
+        step = next(self.steps([torch.tensor([0, 0])]))
+        return flops_of(step, network, self._job.numerics) / 2
+
+    def _loss(self, network: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+        return self._task.loss(network(batch.images), batch.targets, batch.weight)
+
+    def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
+        """Yield probabilities of the validation images and the truth, batch after batch."""
+        network.eval()
+        images, targets = stored_pairs(self._job.validation)
+        start = 0
+        for probabilities in predict(network, images, self._task, self._job.numerics):
+            end = start + len(probabilities)
+            yield probabilities, torch.from_numpy(targets[start:end]).to(probabilities.device)
+            start = end
+
+
+def stored_pairs(part: Part) -> tuple[Bytes, Target]:
+    """Return the images and targets of a part as they are stored."""
+    rows = list(part.indices)
+    images = open_array(part.images)[[part.image_row(row) for row in rows]]
+    return images, open_array(part.targets)[rows]

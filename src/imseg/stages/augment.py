@@ -1,0 +1,125 @@
+"""How many disturbed copies of a pseudo-labeled image a student sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from imseg.stages.amplify import copies_for
+from imseg.stages.quality import Appraisal, Judge
+
+MOST_COPIES = 5
+"""Copies of an image of very good quality."""
+
+
+class Augment(Protocol):
+    """Settings and code in one: a frozen dataclass."""
+
+    @property
+    def keep_plain(self) -> bool:
+        """Whether the images as they are belong to the samples too."""
+
+    @property
+    def typical(self) -> float:
+        """About how many copies an image gets: for estimates of time."""
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether hidden masks are looked at: an upper bound, not a method."""
+
+    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
+        """Return the number of copies of each image.
+
+        Args:
+            images: How many there are.
+            appraisal: How good their labels are; None where nobody can say.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoisyCopies:
+    """As many disturbed copies of every image."""
+
+    count: int = 1
+    """How many."""
+    keep_plain: bool = False
+    """Whether the image as it is stays among the samples."""
+
+    needs_truth = False
+
+    def __str__(self) -> str:
+        copies = "1 noisy copy" if self.count == 1 else f"{self.count} noisy copies"
+        return f"{copies} of each, {_plain(self.keep_plain)}"
+
+    @property
+    def typical(self) -> float:
+        """As many as there are."""
+        return self.count
+
+    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
+        """Return the same number for every image."""
+        return (self.count,) * images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesByQuality:
+    """One copy of a doubtful mask, up to five of one that judges find very good."""
+
+    keep_plain: bool = False
+    """Whether the image as it is stays among the samples."""
+    judge: Judge = field(default_factory=Judge)
+    """Who says how good a mask is."""
+
+    needs_truth = False
+
+    def __str__(self) -> str:
+        copies = f"1 to {MOST_COPIES} noisy copies of each, {_plain(self.keep_plain)}"
+        return f"{copies}: the more, the better {self.judge} find its pseudo-label"
+
+    @property
+    def typical(self) -> float:
+        """The middle."""
+        return (1 + MOST_COPIES) / 2
+
+    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
+        """Return more copies for better masks; one each where there is no judge."""
+        if appraisal is None:
+            return (1,) * images
+        return _by_score(appraisal.judged(), appraisal.thresholds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesByTruth:
+    """The same by the true quality: what a perfect judge would be worth."""
+
+    keep_plain: bool = False
+    """Whether the image as it is stays among the samples."""
+
+    needs_truth = True
+
+    def __str__(self) -> str:
+        copies = f"1 to {MOST_COPIES} noisy copies of each, {_plain(self.keep_plain)}"
+        return f"{copies}: the more, the better its pseudo-label is by the hidden truth"
+
+    @property
+    def typical(self) -> float:
+        """The middle."""
+        return (1 + MOST_COPIES) / 2
+
+    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
+        """Return more copies for masks that are truly better."""
+        if appraisal is None:
+            return (1,) * images
+        return _by_score(appraisal.true(), appraisal.thresholds)
+
+
+def _by_score(scores: Float[Tensor, "b"], thresholds: tuple[float, float]) -> tuple[int, ...]:
+    low, high = thresholds
+    return tuple(copies_for(scores, low=low, high=high, most=MOST_COPIES))
+
+
+def _plain(kept: bool) -> str:
+    return "the images as they are kept too" if kept else "in place of the images as they are"

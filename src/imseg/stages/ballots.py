@@ -1,0 +1,50 @@
+"""What each of several networks says about stored images, kept to be looked at more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from imseg.data.store import open_array
+from imseg.engine.device import Numerics
+from imseg.engine.predictor import BATCH, vote
+from imseg.tasks import Task
+
+
+def store_ballots(
+    networks: Sequence[nn.Module],
+    images: Path,
+    rows: Sequence[int],
+    *,
+    task: Task,
+    numerics: Numerics,
+    path: Path,
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Write the ballots of networks (``v n t h w``, .npy) and return where they are.
+
+    Args:
+        networks: In inference mode.
+        images: ``n h w c`` unsigned bytes (.npy).
+        rows: Images that are looked at; the ballots of all others are 0.
+        task: What a pixel is.
+        numerics: How the networks are computed.
+        path: Where the ballots go.
+        progress: Told about finished and all images.
+    """
+    pixels = open_array(images)
+    count, (height, width) = len(pixels), pixels.shape[1:3]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(networks), count, task.spec.planes, height, width)
+    ballots = np.lib.format.open_memmap(path, "w+", task.spec.dtype, shape)
+    for start in range(0, len(rows), BATCH):
+        chosen = list(rows[start : start + BATCH])
+        with torch.inference_mode():
+            ballots[:, chosen] = vote(networks, pixels[chosen], task, numerics).cpu().numpy()
+        progress(min(start + BATCH, len(rows)), len(rows))
+    ballots.flush()
+    return path

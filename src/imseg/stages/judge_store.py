@@ -1,0 +1,87 @@
+"""Masks of known quality in files, as parts that a judge of masks is trained with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from imseg.engine.part import Copies, Part
+from imseg.tasks import Planes
+
+
+class Samples(NamedTuple):
+    """A batch of masks of known quality."""
+
+    shows: list[int]
+    """The stored image that each belongs to."""
+    augmented: list[bool]
+    """Which are disturbed."""
+    labels: Planes
+    """Not blocked."""
+    inconsistent: Bool[Tensor, "b 1 h w"] | None
+    """Where teachers disagree; None for the predictions of single networks."""
+    qualities: Float[Tensor, "b r k"]
+    """What a judge is to say about them."""
+
+
+def store_samples(
+    batches: Iterator[Samples], images: Part, *, folder: Path, samples: int, copies: Copies
+) -> tuple[Part, ...]:
+    """Write samples to files; return the plain and the disturbed ones as parts.
+
+    Args:
+        batches: All samples.
+        images: The images they belong to.
+        folder: Where ``labels.npy``, ``inconsistent.npy`` and ``qualities.npy`` go.
+        samples: How many there are.
+        copies: Of the disturbed ones.
+
+    Returns:
+        Parts that share the files; one without samples is left out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, Any] = {}
+    content = hashlib.sha256(images.digest.encode())
+    shows: list[int] = []
+    augmented: list[bool] = []
+    for batch in batches:
+        for name in ("labels", "inconsistent", "qualities"):
+            values = getattr(batch, name)
+            if values is None:
+                continue
+            values = values.to(torch.uint8) if values.dtype == torch.bool else values
+            array = values.cpu().numpy()
+            if name not in files:
+                files[name] = np.lib.format.open_memmap(
+                    folder / f"{name}.npy", "w+", array.dtype, (samples, *array.shape[1:])
+                )
+            files[name][len(shows) : len(shows) + len(array)] = array
+            content.update(array.tobytes())
+        shows += batch.shows
+        augmented += batch.augmented
+    for file in files.values():
+        file.flush()
+    parts = []
+    for disturbed in (False, True):
+        chosen = tuple(i for i, each in enumerate(augmented) if each is disturbed)
+        if chosen:
+            parts.append(
+                Part(
+                    images=images.images,
+                    targets=folder / "labels.npy",
+                    digest=content.hexdigest(),
+                    indices=chosen,
+                    inconsistent=folder / "inconsistent.npy" if "inconsistent" in files else None,
+                    copies=copies if disturbed else None,
+                    shows=tuple(shows),
+                    qualities=folder / "qualities.npy",
+                )
+            )
+    return tuple(parts)

@@ -1,0 +1,79 @@
+"""The learned judge of masks as a module: any size, any start, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from imseg.models.evalnet import SMALLEST, OneHead, TwoHeads, one_head, two_heads
+from imseg.models.unet import MOMENTUM, PAPER_MOMENTUM
+
+WIDTH = 0.125
+
+
+def an_image(height: int, width: int, *, planes: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    images = torch.rand(2, 3, height, width, generator=generator)
+    return images, (torch.rand(2, planes, height, width, generator=generator) > 0.5).float()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (32, 90), (63, 64), (100, 65)])
+def test_images_of_any_size_are_judged(height, width) -> None:
+    images, masks = an_image(height, width, planes=4)
+    network = two_heads(channels=3, outputs=4, width=WIDTH).eval()
+    with torch.inference_mode():
+        judged = network(images, masks)
+    assert judged.shape == (2, 2, 4)
+    assert judged.isfinite().all()
+
+
+def test_small_images_are_judged_as_if_their_edges_went_on() -> None:
+    images, masks = an_image(40, 50)
+    network = one_head(channels=3, width=WIDTH).eval()
+    wider = [
+        nn.functional.pad(planes, (0, SMALLEST - 50, 0, SMALLEST - 40), mode="replicate")
+        for planes in (images, masks)
+    ]
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images, masks), network(*wider))
+
+
+def test_both_the_image_and_the_mask_are_looked_at() -> None:
+    images, masks = an_image(64, 64)
+    torch.manual_seed(3)
+    network = one_head(channels=3).eval()
+    with torch.inference_mode():
+        judged = network(images, masks)
+        assert not torch.equal(judged, network(images, 1 - masks))
+        assert not torch.equal(judged, network(1 - images, masks))
+
+
+def test_only_the_momentum_tells_ours_from_the_paper() -> None:
+    for ours, paper in ((one_head, OneHead), (two_heads, TwoHeads)):
+        torch.manual_seed(3)
+        here = ours(channels=1, outputs=1, width=WIDTH)
+        torch.manual_seed(3)
+        there = paper(channels=1, outputs=1, width=WIDTH)
+        for name, value in here.state_dict().items():
+            assert torch.equal(value, there.state_dict()[name])
+        momenta = [
+            {m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
+            for network in (here, there)
+        ]
+        assert momenta == [{MOMENTUM}, {PAPER_MOMENTUM}]
+
+
+def test_a_fresh_judge_has_no_opinion_in_advance() -> None:
+    network = two_heads(channels=3, outputs=4)
+    for head in network.heads:
+        bound = (6 / (256 + 4)) ** 0.5
+        assert head.bias.abs().max() == 0
+        assert 0.8 * bound < head.weight.abs().max() <= bound
+
+
+def test_a_width_or_number_of_outputs_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at least 0\.0625"):
+        one_head(channels=3, width=0.05)
+    with pytest.raises(ValueError, match="one output, not 2"):
+        one_head(channels=3, outputs=2)
