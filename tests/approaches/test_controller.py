@@ -110,9 +110,9 @@ def test_a_generation_as_good_as_the_best_is_no_rise() -> None:
 @given(history=histories)
 def test_the_network_of_a_run_is_that_of_the_best_generation_or_of_the_last(history) -> None:
     stages = stages_of(history)
-    chosen = choose(stages, paper=False)
+    chosen = choose(stages, last=False)
     assert chosen.merit == max(stage.merit for stage in stages[1:] or stages)
-    assert choose(stages, paper=True) is stages[-1]
+    assert choose(stages, last=True) is stages[-1]
     assert len(stages) == 1 or chosen is not stages[0]
 
 

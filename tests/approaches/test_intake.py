@@ -79,12 +79,13 @@ def test_published_settings_for_such_masks_are_taken() -> None:
 @pytest.mark.parametrize(("labeled", "validation"), [(7, 100), (100, 3), (2, 2)])
 def test_evalnet_with_too_few_labels_is_refused(labeled: int, validation: int) -> None:
     facts = replace(ISIC, labeled=labeled, validation=validation)
+    more = "label more images" if labeled < 8 else "put more images into val/"
     assert refusal(check_facts, asked_for("evalnet"), facts, data_of(facts)) == (
         """evalnet has too few labels to learn what a good mask looks like.
   Expected: at least 8 labeled images to learn from and 4 validation images.
 """
         f"  Got:      {labeled} and {validation}.\n"
-        "  Try:      label more images, or --approach im+, which needs no judges."
+        f"  Try:      {more}, or --approach im+, which needs no judges."
     )
 
 

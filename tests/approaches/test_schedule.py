@@ -123,10 +123,21 @@ def test_costs_rise_with_width(approach: str) -> None:
     assert grown[4].operations == 4 and 2 < grown[4].seconds < 4
 
 
-@pytest.mark.parametrize("approach", ["ldt", "im", "model-ensemble", "consistency", "evalnet"])
+@pytest.mark.parametrize("approach", ["ldt", "im", "model-ensemble", "evalnet"])
 def test_a_step_of_networks_that_do_not_grow_costs_the_same_in_all_generations(approach) -> None:
     stages = planned_stages(plan_for(approach), SMALL)
     assert {(s.seconds, s.operations) for s in stages if not s.judges} == {(1, 1)}
+
+
+def test_a_step_with_two_views_of_an_image_costs_two_looks() -> None:
+    start, students = planned_stages(plan_for("consistency"), SMALL)
+    recipe = plan_for("consistency").recipe
+    labeled, unlabeled = (
+        recipe.steps_per_epoch(images) for images in (SMALL.labeled, SMALL.unlabeled)
+    )
+    mean = (labeled + 2 * unlabeled) / (labeled + unlabeled)
+    assert start.operations == 1
+    assert students.operations == students.seconds == pytest.approx(mean)
 
 
 def test_a_growing_approach_takes_longer_than_its_parent() -> None:

@@ -150,7 +150,7 @@ REFUSALS = [
         """There are more teachers than networks.
   Expected: --teachers at most --networks.
   Got:      2 teachers, 1 network.
-  Try:      --networks 2, or fewer teachers.""",
+  Try:      --networks 2 or more.""",
     ),
     (
         {"approach": "evalnet", "judges": 4, "networks": 3},
@@ -274,7 +274,7 @@ WITH = {
     "grow_labels": (True, MASKING),
     "blocking": ("input", MASKING),
     "ignore": (True, MASKING),
-    "vote": ("mean", ["model-ensemble", "noisy-student", "input-ensemble"]),
+    "vote": ("mean", ["model-ensemble", "input-ensemble"]),
     "views": (5, ["input-ensemble"]),
     "plain_view": (False, ["input-ensemble"]),
     "judges": (1, ["evalnet"]),

@@ -250,7 +250,7 @@ def test_the_upper_bound_sees_hidden_masks_and_nobody_else_does(cli, cli_json, c
         "--out", tmp_path / "fdt",
     )  # fmt: skip
     assert found["stages"][0]["networks"][0]["images"] == 12 + 16
-    for name in ("ldt", "im"):
+    for name in ("ldt", "consistency"):  # of the others pseudo-labels are compared with them
         status, _, err = cli(
             "train",
             cells,
@@ -312,7 +312,9 @@ def test_a_limit_on_unlabeled_images_is_kept(cli_json, cells, tmp_path):
 def test_every_approach_is_listed_and_explained(cli, cli_json):
     names = cli_json("approaches")
     assert list(names) == [
-        *("ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online", "fdt", "im")
+        *("ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online", "fdt"),
+        *("model-ensemble", "input-ensemble", "noisy-student", "consistency", "evalnet"),
+        *("im", "im+", "im++", "aim+", "aim++", "gt-im++"),
     ]
     for name in names:
         status, out, _ = cli("explain", name)
@@ -323,10 +325,13 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --help --json --sheet --task",
-        "train": "--approach --batch-size --blocking --config --device --dilate --effort --epochs"
-        " --erode --generations --help --ignore --image-size --json --ladder --limit-unlabeled"
-        " --match --max-steps --networks --no-ignore --no-rotate --out --precision --reuse --rotate"
-        " --seed --select --task --teachers --unlabeled-masks --width --workers",
+        "train": "--approach --batch-size --blocking --config --consistency-level"
+        " --consistency-ramp --consistency-weight --device --dilate --effort --epochs --erode"
+        " --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
+        " --limit-unlabeled --match --max-steps --networks --no-grow-labels --no-ignore"
+        " --no-plain-view --no-rotate --out --paper --patience --plain-view --precision --reuse"
+        " --rotate --seed --select --task --teachers --thresholds --unlabeled-masks --views --vote"
+        " --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",

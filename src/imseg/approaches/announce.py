@@ -28,13 +28,18 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     return text
 
 
-def start_was_better(stages: Sequence[Stage]) -> str:
-    """Return that no generation was better than the start, and what follows."""
-    start, best = stages[0].best, max(stages[1:], key=lambda stage: stage.merit).best
+def start_was_better(stages: Sequence[Stage], final: Stage) -> str:
+    """Return that the start was better than the stage the network of the run is from.
+
+    Args:
+        stages: All stages, the start first.
+        final: The stage that was chosen.
+    """
+    start, best = stages[0].best, final.best
     metric = stages[0].metric
     here, there = (metric.number(network.scores[metric.key]) for network in (best, start))
     return (
-        f"on validation no generation is better than the start ({here} against {there}): unlabeled"
-        " images have not helped here. The network of the run is that of the best generation;"
+        f"on validation {final.name} is not better than the start ({here} against {there}):"
+        f" unlabeled images have not helped here. The network of the run is that of {final.name};"
         f" --network {start.name} evaluates the other."
     )

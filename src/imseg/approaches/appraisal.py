@@ -44,7 +44,8 @@ class JudgedQuality:
         shop, bench = self.workshop, self.bench
         judged = judge_masks(
             bench.judges,
-            self.part,
+            # As judges have learned: blocked in image and mask, whatever students see.
+            replace(self.part, blocks_input=True, blocks_output=True),
             bench.quality,
             shop.plan.whole_machine,
             progress=lambda done, total: shop.working("judging masks", done, total),

@@ -28,7 +28,7 @@ from imseg.approaches.record import (
 from imseg.approaches.run import Run, load_run
 from imseg.approaches.schedule import Facts, planned_steps
 from imseg.approaches.settings import Settings, settings_from
-from imseg.approaches.stage import summarize
+from imseg.approaches.stage import choose, summarize
 from imseg.approaches.workshop import Workshop
 from imseg.data.encoding import describe_values
 from imseg.data.folder import hidden_masks
@@ -155,9 +155,10 @@ def _new_plan(
 def _finish(
     folder: RunFolder, stages: Stages, plan: Plan, began: float, progress: Progress
 ) -> None:
+    final = choose(stages.candidates, last=plan.takes_last)
     summary = summarize(stages.candidates, plan, began=began, aside=stages.aside)
     if summary["start_was_better"]:
-        progress(Note(text=start_was_better(stages.candidates), warning=True))
+        progress(Note(text=start_was_better(stages.candidates, final), warning=True))
     write_json(folder.summary, summary)
 
 
@@ -183,6 +184,8 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings) -> Plan:
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
         plan = replace(plan, start_networks=len(stage["networks"]))
+    if asked.rotate is None:
+        plan = replace(plan, rotate=run.plan.rotate)
     return match_plan(
         plan,
         matched=run.plan,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from imseg.approaches.approach import Approach
 from imseg.approaches.controller import Controller, handed_on, spent
 from imseg.approaches.judging import Judging
+from imseg.approaches.schedule import generation_recipe
 from imseg.approaches.stage import Stage
 from imseg.approaches.teaching import Teaching, Watch
 from imseg.approaches.workshop import Workshop
 from imseg.engine.job import Job
 from imseg.engine.part import Beginning, TwoViews
 from imseg.stages.label import PseudoLabels
+from imseg.stages.select import Everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,8 @@ class Generations:
             taught = self._teaching.labels(number, stages)
             if taught.admitted == 0:
                 shop.note(
-                    f"{name}: no unlabeled image was admitted, because the teachers agree on too"
-                    " little or no mask is good enough. The run ends with the stage before; more"
-                    " labels would help most.",
+                    f"{name}: no unlabeled image was admitted ({approach.select}). The run ends"
+                    f" with the stage before. {_instead(approach)}",
                     warning=True,
                 )
                 return None
@@ -111,12 +112,10 @@ class Generations:
 
     def _jobs(self, number: int, taught: PseudoLabels | None, teaching: Stage) -> list[Job]:
         shop, approach, plan = self._shop, self._shop.approach, self._shop.plan
-        recipe, objective = plan.recipe, approach.objective
+        objective = approach.objective
         parts = shop.labels_of(approach) + ((taught.part,) if taught else ())
         width = plan.width_in(number, growing=approach.growing)
-        share = plan.strengths.least_share.get(approach.name, 0.0) if plan.paper else 0.0
-        full = shop.facts.labeled + shop.facts.unlabeled
-        recipe = replace(recipe, least_steps=max(1, int(share * (full // recipe.batch_size))))
+        recipe = generation_recipe(plan, shop.facts)
         if objective is None:
             return shop.jobs(f"generation-{number}", approach, parts, width=width, recipe=recipe)
         store = shop.material.unlabeled
@@ -127,7 +126,7 @@ class Generations:
             approach,
             parts,
             width=width,
-            recipe=replace(recipe, epochs=recipe.epochs * objective.epochs_times),
+            recipe=recipe,
             two_views=TwoViews(
                 images=store.images,
                 digest=store.digest,
@@ -142,3 +141,12 @@ class Generations:
                 weights=shop.folder.weights(teaching.best.name), digest=teaching.best.job
             ),
         )
+
+
+def _instead(approach: Approach) -> str:
+    """Return what to try where no image was admitted."""
+    if approach.carry:
+        return "--thresholds with lower scores takes more masks; more labels make better ones."
+    if approach.select == Everything():
+        return "More labels would help most."
+    return "--select all takes them as they are; more labels would help most."

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from imseg.approaches.catalog import find_approach
-from imseg.approaches.judging import LEAST_LABELED, LEAST_VALIDATION
 from imseg.approaches.material import Material
 from imseg.approaches.paper import PAPER
 from imseg.approaches.run import Run
@@ -22,6 +21,7 @@ from imseg.data.recognize import word_of
 from imseg.data.splits import held_out
 from imseg.engine.progress import Note, Progress, Working
 from imseg.errors import ImsegError, and_more, import_extra, raise_all
+from imseg.stages.quality import LEAST_LABELED, LEAST_VALIDATION, enough_for_judges
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import DataSet
@@ -72,6 +72,12 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         check_judged(approach.name, dataset)
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
+    if asked.grow_labels and not task_for(dataset.spec).grows_labels:
+        raise ImsegError(
+            f"--grow-labels changes nothing about {word_of(dataset.spec)} masks.",
+            expected="it with masks of several classes or labels, as in the paper.",
+            hint="leave it out.",
+        )
     blocks = asked.blocking in (None, "both", "output")
     if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
         raise ImsegError(
@@ -122,14 +128,15 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
             hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
         )
     approach = find_approach(asked.approach)
-    enough = facts.labeled >= LEAST_LABELED and facts.validation >= LEAST_VALIDATION
-    if approach.carry and not enough:
+    if approach.carry and not enough_for_judges(facts.labeled, facts.validation):
+        short = facts.labeled >= LEAST_LABELED
         raise ImsegError(
             f"{approach.name} has too few labels to learn what a good mask looks like.",
             expected=f"at least {LEAST_LABELED} labeled images to learn from and"
             f" {LEAST_VALIDATION} validation images.",
             got=f"{facts.labeled} and {facts.validation}.",
-            hint="label more images, or --approach im+, which needs no judges.",
+            hint=f"{'put more images into val/' if short else 'label more images'}, or --approach"
+            " im+, which needs no judges.",
         )
 
 

@@ -31,14 +31,16 @@ from imseg.stages.ballots import store_ballots
 from imseg.stages.judge_samples import consensus_samples, prediction_samples
 from imseg.stages.panel import Bench
 from imseg.stages.propose import BestProposal
-from imseg.stages.quality import Appraisal, Judge, thresholds_from
+from imseg.stages.quality import (
+    LEAST_LABELED,
+    LEAST_VALIDATION,
+    Appraisal,
+    Judge,
+    enough_for_judges,
+    thresholds_from,
+)
 from imseg.tasks import Metric
 from imseg.tasks.quality import Quality, quality_for
-
-LEAST_LABELED = 8
-"""Labeled images below which judges are not trained."""
-LEAST_VALIDATION = 4
-"""Validation images below which nobody could say whether they are any good."""
 
 BY_ERROR = Metric(key="iou_error", label="IoU error", higher_is_better=False)
 """What judges are ranked by."""
@@ -84,7 +86,7 @@ class Judging:
     def possible(self) -> bool:
         """Whether there are enough labels to train judges; says so where there are not."""
         facts, name = self._shop.facts, self._shop.approach.name
-        if facts.labeled >= LEAST_LABELED and facts.validation >= LEAST_VALIDATION:
+        if enough_for_judges(facts.labeled, facts.validation):
             return True
         self._shop.note(
             f"{name}: {facts.labeled} labeled and {facts.validation} validation images are too few"
@@ -134,7 +136,7 @@ class Judging:
 
     def _metric(self) -> Metric:
         plan = self._shop.plan
-        ranked_by = plan.strengths.judges_ranked_by if plan.paper else {}
+        ranked_by = plan.paper_settings.judges_ranked_by if plan.paper_settings else {}
         return BY_LOSS if ranked_by.get(plan.approach) == "loss" else BY_ERROR
 
     def _train_further(self, further: Approach, start: Stage) -> Stage:
@@ -184,6 +186,10 @@ class Judging:
         ]
         before = start.steps + (self._further.steps if self._further else 0)
         stage = shop.train("judges", jobs, metric=by, least=self._asked, before=before)
+        if shop.approach.carry:
+            # What is judged are predictions; the last samples of validation are the truth itself.
+            predictions = validation.indices[: -len(shop.material.validation.indices)]
+            validation = replace(validation, indices=predictions)
         words = self._calibration(stage, validation, quality)
         words["thresholds"] = list(self._thresholds(stage, validation, start, quality))
         write_json(shop.folder.judgment, words)
@@ -276,11 +282,6 @@ class Judging:
         if shop.plan.thresholds is not None:
             return shop.plan.thresholds
         judges = shop.load(stage.ranked[: self._asked])
-        if shop.approach.carry:
-            # What is judged are predictions; the last samples of validation are the truth itself.
-            predictions = validation.indices[: -len(shop.material.validation.indices)]
-            part = replace(validation, indices=predictions)
-        else:
-            part = consensus_on_validation(shop, start)
+        part = validation if shop.approach.carry else consensus_on_validation(shop, start)
         judged = judge_masks(judges, part, quality, shop.plan.whole_machine)
         return thresholds_from(quality.score(judged, amplification=not shop.approach.carry))

@@ -93,12 +93,16 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
 def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
     names: list[str] = []
     if settings.match is not None or approach.matched:
-        names += ["epochs", "max_steps", "width", "image_size", "batch_size"]
+        names += ["epochs", "max_steps", "width", "image_size", "batch_size", "paper"]
     if approach.generations < 2:
         names += ["generations", "patience"]
     names += [name for name, option in STAGE_OPTIONS.items() if option not in approach.options]
     if approach.pseudo_label is None:
         names.append("select")
+    elif approach.pseudo_label.teachers == 1 and (settings.teachers or 1) == 1:
+        # One alone is always of one opinion with itself.
+        names += [] if "views" in approach.options else ["vote"]
+        names += ["select"] if settings.select == "same-classes" else []
     if not approach.has_thresholds:
         names.append("thresholds")
     if not approach.needs_unlabeled:
@@ -107,7 +111,7 @@ def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
         names += ["ladder", "rotate"]
     elif settings.paper is not None:
         names += ["ladder"]
-    idle = [_option(name) for name in names if getattr(settings, name) is not None]
+    idle = [_option(name) for name in dict.fromkeys(names) if getattr(settings, name) is not None]
     if not idle:
         return None
     settled = settings.match is not None or approach.matched
@@ -167,11 +171,13 @@ def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | N
     if not found:
         return None
     name, count = found[0]
+    fewest = {"teachers": 2, "judges": 1}
+    instead = f", or fewer {name}." if count > fewest[name] else " or more."
     return ImsegError(
         f"There are more {name} than networks.",
         expected=f"--{name} at most --networks.",
         got=f"{count} {name}, {counted(settings.networks, 'network')}.",
-        hint=f"--networks {count}, or fewer {name}.",
+        hint=f"--networks {count}{instead}",
     )
 
 

@@ -89,9 +89,28 @@ class Plan:
         return PAPER[self.published or nearest_published(self.ladder, self.task)]
 
     @property
+    def paper_settings(self) -> PaperSettings | None:
+        """The published settings that were asked for; None where there are none."""
+        return PAPER[self.published] if self.published else None
+
+    @property
     def strength(self) -> Strength:
         """How far labeled images are pushed: the last rung of the ladder."""
         return self.strengths.labeled_copies
+
+    @property
+    def takes_last(self) -> bool:
+        """Whether the network of the run is that of the last generation, as in the paper."""
+        return self.paper and not self.patience
+
+    @property
+    def least_share(self) -> float:
+        """Share of the full training set's steps that an epoch of a generation has at least."""
+        if not self.paper:
+            return 0.0
+        settings = self.paper_settings
+        shares = settings.least_share if settings else {"gt-im++": 1.0}
+        return shares.get(self.approach, 0.0)
 
     @property
     def moves_pairs(self) -> bool:
@@ -108,11 +127,19 @@ class Plan:
 
     def width_in(self, generation: int, *, growing: bool) -> float:
         """Return how wide networks are in a generation, from 1."""
-        return self.width + WIDTH_STEP * (generation - 1) * growing
+        if not growing:
+            return self.width
+        settings = self.paper_settings
+        if settings is not None and self.width == settings.widths[0]:
+            return settings.widths[min(generation, len(settings.widths)) - 1]
+        return self.width + WIDTH_STEP * (generation - 1)
 
     @property
     def judge_width(self) -> float:
         """How wide judges of masks are: twice the base, as in the paper."""
+        settings = self.paper_settings
+        if settings is not None and self.width == settings.widths[0]:
+            return settings.judge_width
         return 2 * self.width
 
     @property
@@ -171,7 +198,7 @@ class Plan:
             "views": self.views,
             "plain_view": self.plain_view,
             "judges": self.judges,
-            "accepts": self.strengths.accepts if self.paper else None,
+            "accepts": self.paper_settings.accepts if self.paper_settings else None,
             "consistency_weight": self.consistency_weight,
             "consistency_ramp": self.consistency_ramp,
             "consistency_level": self.consistency_level,

@@ -78,9 +78,9 @@ class Run:
 
         Empty where no hidden masks were named.
         """
-        folder = RunFolder(self.path)
-        paths = {stage["name"]: folder.audit(stage["name"]) for stage in self.summary["stages"]}
-        return {name: read_json(path) for name, path in paths.items() if path.exists()}
+        found = self.path.glob("generation-*/audit.json")
+        ordered = sorted(found, key=lambda path: int(path.parent.name.removeprefix("generation-")))
+        return {path.parent.name: read_json(path) for path in ordered}
 
     @property
     def judgment(self) -> dict[str, Any] | None:

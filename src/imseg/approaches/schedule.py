@@ -8,6 +8,7 @@ from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
 from imseg.approaches.plan import Plan
 from imseg.engine.job import Recipe
+from imseg.stages.quality import enough_for_judges
 from imseg.types import Kind
 
 JUDGE_SECONDS, JUDGE_OPERATIONS = 1.2, 1.64
@@ -51,16 +52,18 @@ class PlannedStage:
     """How wide its networks are, as a multiple of the base width."""
     judges: bool = False
     """Whether they are judges of masks."""
+    looks: float = 1.0
+    """Passes of an image through the network in a step, on average; two views are two."""
 
     @property
     def seconds(self) -> float:
         """Seconds of a step, as a multiple of a step of a network of the base width."""
-        return JUDGE_SECONDS if self.judges else float(self.wider**1.5)
+        return JUDGE_SECONDS if self.judges else self.looks * float(self.wider**1.5)
 
     @property
     def operations(self) -> float:
         """Operations of a step, as a multiple of a step of a network of the base width."""
-        return JUDGE_OPERATIONS if self.judges else self.wider**2
+        return JUDGE_OPERATIONS if self.judges else self.looks * self.wider**2
 
 
 def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[PlannedStage]:
@@ -71,17 +74,16 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
         facts: What the data is like.
         cap: Most steps of any network; None for the plan's own.
     """
-    recipe = plan.recipe if cap is None else replace(plan.recipe, max_steps=cap)
-    approach = find_approach(plan.approach)
-    unlabeled = min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
+    plan = plan if cap is None else replace(plan, max_steps=cap)
+    recipe, approach = plan.recipe, find_approach(plan.approach)
     first = first_of(approach)
     samples = facts.labeled * first.labeled.samples
-    samples += unlabeled if approach.labeled.hidden_too else 0
+    samples += _unlabeled(plan, facts) if approach.labeled.hidden_too else 0
     stages = [_stage("start", plan.start_networks, recipe, samples)]
     if approach.judge_start is not None:
         further = facts.labeled * approach.judge_start.labeled.samples
         stages.append(_stage("judge-start", plan.start_networks, recipe, further))
-    if approach.judge is not None:
+    if approach.judge is not None and enough_for_judges(facts.labeled, facts.validation):
         judged = replace(recipe, epochs=min(plan.epochs, approach.judge.epochs))
         predictions = 2 * plan.start_networks + 1  # by both starts, and the truth
         rounds = predictions if approach.judge_start is not None else approach.judge.rounds
@@ -90,27 +92,44 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
     for generation in range(1, plan.generations + 1):
         wider = plan.width_in(generation, growing=approach.growing) / plan.width
         name = f"generation-{generation}"
-        stages.append(_generation(name, plan, approach, facts, wider=wider, recipe=recipe))
+        stages.append(_generation(name, plan, approach, facts, wider=wider))
     return stages
 
 
 def _generation(
-    name: str, plan: Plan, approach: Approach, facts: Facts, *, recipe: Recipe, wider: float
+    name: str, plan: Plan, approach: Approach, facts: Facts, *, wider: float
 ) -> PlannedStage:
-    unlabeled = min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
+    recipe, unlabeled = generation_recipe(plan, facts), _unlabeled(plan, facts)
     labeled = facts.labeled * approach.labeled.samples
     if approach.objective is not None:
-        longer = replace(recipe, epochs=recipe.epochs * approach.objective.epochs_times)
-        both = longer.steps_per_epoch(labeled) + longer.steps_per_epoch(unlabeled)
-        steps = min(longer.epochs * both, longer.max_steps or longer.epochs * both)
-        epoch = both // 2 or 1  # it looks at the validation images after either pass
+        pairs = recipe.steps_per_epoch(unlabeled)
+        both = recipe.steps_per_epoch(labeled) + pairs
         return PlannedStage(
-            name=name, networks=plan.networks, steps=steps, epoch=epoch, wider=wider
+            name=name,
+            networks=plan.networks,
+            steps=min(recipe.epochs * both, recipe.max_steps or recipe.epochs * both),
+            epoch=both // 2 or 1,  # it looks at the validation images after either pass
+            wider=wider,
+            looks=1 + pairs / both,
         )
     each = 1.0
     if approach.augment is not None:
         each = approach.augment.typical + approach.augment.keep_plain
     return _stage(name, plan.networks, recipe, labeled + round(unlabeled * each), wider=wider)
+
+
+def generation_recipe(plan: Plan, facts: Facts) -> Recipe:
+    """Return how the networks of a generation are trained."""
+    approach = find_approach(plan.approach)
+    times = 1 if approach.objective is None else approach.objective.epochs_times
+    full = facts.labeled + facts.unlabeled
+    least = int(plan.least_share * (full // plan.batch_size))
+    return replace(plan.recipe, epochs=plan.epochs * times, least_steps=max(1, least))
+
+
+def _unlabeled(plan: Plan, facts: Facts) -> int:
+    """Return how many unlabeled images are used."""
+    return min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
 
 
 def _stage(

@@ -98,7 +98,8 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
         return None
     content = read_json(folder.done(name))
     networks = [read_trained(folder.weights(network)) for network in content["ranking"]]
-    whole = tuple(network for network in networks if network is not None)
+    named = zip(content["ranking"], networks, strict=True)
+    whole = tuple(network for name, network in named if network and network.name == name)
     if len(whole) < len(networks):
         return None  # a file was lost: what is missing is trained again
     return Stage(
@@ -110,13 +111,17 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     )
 
 
-def choose(stages: Sequence[Stage], *, paper: bool) -> Stage:
+def choose(stages: Sequence[Stage], *, last: bool) -> Stage:
     """Return the stage whose best network is that of the run: the best generation by validation.
 
-    The start is chosen only where it is all there is. Under ``paper`` it is the last generation.
+    The start is chosen only where it is all there is.
+
+    Args:
+        stages: All finished ones, the start first.
+        last: Take the last generation instead, whatever validation says.
     """
     generations = stages[1:] or stages
-    return generations[-1] if paper else max(generations, key=lambda s: s.merit)
+    return generations[-1] if last else max(generations, key=lambda s: s.merit)
 
 
 def summarize(
@@ -130,7 +135,7 @@ def summarize(
         began: ``time.monotonic()`` at the start of this call of the command.
         aside: Stages that helped and whose networks are no candidates, such as judges of masks.
     """
-    final = choose(stages, paper=plan.paper)
+    final = choose(stages, last=plan.takes_last)
     networks = [network for stage in (*stages, *aside) for network in stage.ranked]
     return {
         "approach": plan.approach,

@@ -1,4 +1,4 @@
-"""Masks of unlabeled pictures: for the upper bound, which is allowed to see them."""
+"""Masks of unlabeled pictures: for upper bounds, which may see them, and for audits."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Recipe:
     paper: bool = False
     """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
     least_steps: int = 1
-    """Steps that an epoch has at least, however few images there are; the stream goes round."""
+    """Steps that an epoch has at least under ``paper``, where the stream of images is endless."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:

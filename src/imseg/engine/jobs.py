@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from imseg.engine.executors import Executor
@@ -95,9 +96,12 @@ def _find(job: Job, elsewhere: Mapping[str, Path]) -> Trained | None:
     weights = elsewhere.get(digest)
     if weights is None:
         return None
-    for suffix in (".safetensors", ".json"):  # what is known comes last, as after training
-        target = job.output.with_suffix(suffix)
-        write_whole(target, weights.with_suffix(suffix).read_bytes())
+    known = read_trained(weights)
+    if known is None:
+        return None
+    write_whole(job.output, weights.read_bytes())
+    # What is known comes last, as after training; here the network has another place.
+    write_whole(job.output.with_suffix(".json"), replace(known, name=job.name).as_json())
     return read_trained(job.output)
 
 

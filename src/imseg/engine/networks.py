@@ -30,13 +30,14 @@ def build(
     Args:
         spec: Which network.
         numerics: Device and memory format.
-        factory: The user's own callable; None for the one that ``spec`` names.
+        factory: The user's own callable; left aside where ``spec`` names one of ours, such as a
+            judge of masks. None for the one that ``spec`` names.
         seed: Seed of the initial weights. The global generator is left as it was.
 
     Raises:
         ImsegError: If the network was made by a callable that cannot be found by name.
     """
-    make = factory or _by_name(spec.factory)
+    make = _by_name(spec.factory) if factory is None or is_ours(spec.factory) else factory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = make(channels=spec.channels, outputs=spec.outputs, width=spec.width)
@@ -116,9 +117,14 @@ def load_network(
     return network.eval()
 
 
+def is_ours(name: str) -> bool:
+    """Return whether a callable is part of imseg; names of users' callables end in a hash."""
+    return name.startswith("imseg.") and "#" not in name
+
+
 def _by_name(name: str) -> NetworkFactory:
     module, _, attribute = name.partition(":")
-    if not module.startswith("imseg."):
+    if not is_ours(name):
         raise ImsegError(
             f"The network {name!r} is not part of imseg and cannot be made from its name.",
             expected="the callable that made it.",

@@ -136,9 +136,7 @@ def train(
 
 
 def _first_network(job: Job, factory: NetworkFactory | None) -> nn.Module:
-    """Return the network that training begins with; the user's own never judges masks."""
-    if job.parts[0].qualities is not None:
-        factory = None
+    """Return the network that training begins with."""
     if job.beginning is not None:
         return load_network(job.beginning.weights, job.network, job.numerics, factory=factory)
     return build(job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights"))

@@ -83,8 +83,7 @@ LADDERS: Mapping[str, tuple[Strength, ...]] = {
         (0, 0, 0, 0, 1), (3, 6, 9, 12, 15), (0.05, 0.1, 0.2, 0.3, 0.4), (3, 6, 9, 12, 15)
     ),
 }
-"""Strengths of generations 1 to 5; the last is also that of the copies of labeled images. The
-default is that of ISIC and SUIM."""
+"""Strengths of the noisy copies of generations 1 to 5. The default is that of ISIC and SUIM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

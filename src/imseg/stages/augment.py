@@ -8,11 +8,8 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor
 
-from imseg.stages.amplify import copies_for
+from imseg.stages.amplify import MOST, copies_for
 from imseg.stages.quality import Appraisal, Judge
-
-MOST_COPIES = 5
-"""Copies of an image of very good quality."""
 
 
 class Augment(Protocol):
@@ -76,13 +73,13 @@ class CopiesByQuality:
     needs_truth = False
 
     def __str__(self) -> str:
-        copies = f"1 to {MOST_COPIES} noisy copies of each, {_plain(self.keep_plain)}"
+        copies = f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}"
         return f"{copies}: the more, the better {self.judge} find its pseudo-label"
 
     @property
     def typical(self) -> float:
         """The middle."""
-        return (1 + MOST_COPIES) / 2
+        return (1 + MOST) / 2
 
     def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
         """Return more copies for better masks; one each where there is no judge."""
@@ -101,13 +98,13 @@ class CopiesByTruth:
     needs_truth = True
 
     def __str__(self) -> str:
-        copies = f"1 to {MOST_COPIES} noisy copies of each, {_plain(self.keep_plain)}"
+        copies = f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}"
         return f"{copies}: the more, the better its pseudo-label is by the hidden truth"
 
     @property
     def typical(self) -> float:
         """The middle."""
-        return (1 + MOST_COPIES) / 2
+        return (1 + MOST) / 2
 
     def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
         """Return more copies for masks that are truly better."""
@@ -118,7 +115,7 @@ class CopiesByTruth:
 
 def _by_score(scores: Float[Tensor, "b"], thresholds: tuple[float, float]) -> tuple[int, ...]:
     low, high = thresholds
-    return tuple(copies_for(scores, low=low, high=high, most=MOST_COPIES))
+    return tuple(copies_for(scores, low=low, high=high))
 
 
 def _plain(kept: bool) -> str:

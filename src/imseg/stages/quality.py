@@ -9,6 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+LEAST_LABELED = 8
+"""Labeled images below which judges are not trained."""
+LEAST_VALIDATION = 4
+"""Validation images below which nobody could say whether they are any good."""
+
 LearnsFrom = Literal["consensus", "predictions"]
 
 
@@ -21,8 +26,6 @@ class Judge:
 
     learns_from: LearnsFrom = "consensus"
     """Blocked consensus of random start networks, or single unblocked predictions and the truth."""
-    networks: int = 5
-    """Judges trained, of which the best are asked."""
     rounds: int = 10
     """How often each labeled image is used, if judges learn from consensus."""
     rounds_validation: int = 3
@@ -38,9 +41,12 @@ class Judge:
             "consensus": "what random start networks agree on",
             "predictions": "what single networks predict, and from the truth",
         }
-        return (
-            f"{self.networks} judges of masks (EvalNet) that learn from {sources[self.learns_from]}"
-        )
+        return f"judges of masks (EvalNet) that learn from {sources[self.learns_from]}"
+
+
+def enough_for_judges(labeled: int, validation: int) -> bool:
+    """Return whether there are enough images to train judges and to choose them by."""
+    return labeled >= LEAST_LABELED and validation >= LEAST_VALIDATION
 
 
 class Appraisal(Protocol):

@@ -94,6 +94,10 @@ class Task(Protocol):
         """
 
     @property
+    def grows_labels(self) -> bool:
+        """Whether ``grow_labels`` changes anything."""
+
+    @property
     def moves_views(self) -> bool:
         """Whether views of an image that vote on its label are also flipped and turned."""
 

@@ -59,6 +59,11 @@ class Binary:
         return True
 
     @property
+    def grows_labels(self) -> bool:
+        """The reference dilates only class labels."""
+        return False
+
+    @property
     def moves_views(self) -> bool:
         """Views are flipped and turned."""
         return True

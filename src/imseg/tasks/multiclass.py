@@ -90,6 +90,11 @@ class Multiclass:
         return True
 
     @property
+    def grows_labels(self) -> bool:
+        """Each class in its turn."""
+        return True
+
+    @property
     def moves_views(self) -> bool:
         """Views differ in their values alone."""
         return False

@@ -69,6 +69,11 @@ class Multilabel:
         return True
 
     @property
+    def grows_labels(self) -> bool:
+        """Each area by itself."""
+        return True
+
+    @property
     def moves_views(self) -> bool:
         """Views differ in their values alone."""
         return False

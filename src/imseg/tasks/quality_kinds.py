@@ -196,19 +196,24 @@ class MultilabelQuality(_TwoHeads):
         truth: UInt8[Tensor, "b t h w"],
     ) -> Float[Tensor, "b 2 t"]:
         """Return IoU of what remains of the consensus with the whole truth, and presence in it."""
-        return self.of_prediction(block_output(labels, inconsistent), truth)
+        ious = plane_ious(block_output(labels, inconsistent), truth, empty=0.0)
+        return torch.stack([ious, self._present(truth).double()], dim=1).float()
 
     def of_prediction(
         self, labels: UInt8[Tensor, "b t h w"], truth: UInt8[Tensor, "b t h w"]
     ) -> Float[Tensor, "b 2 t"]:
-        """Return IoU, and which planes cover 1 % of the truth; of marks and borders 0.1 %."""
-        ious = plane_ious(labels, truth, empty=0.0)
+        """Return IoU, 0 for planes that are absent, and which planes are present."""
+        present = self._present(truth).double()
+        ious = plane_ious(labels, truth, empty=0.0) * present
+        return torch.stack([ious, present], dim=1).float()
+
+    def _present(self, truth: UInt8[Tensor, "b t h w"]) -> Bool[Tensor, "b t"]:
+        """Return which planes cover 1 % of the truth; of marks and borders 0.1 %."""
         covered = (truth == 1).sum(dim=(2, 3))
         pixels = (truth != VOID).sum(dim=(2, 3))
         parts = [100 if plane in self.spec.areas else 1000 for plane in range(self.outputs)]
         enough = torch.tensor(parts, device=truth.device) * covered >= pixels
-        present = (covered > 0) & enough
-        return torch.stack([ious, present.double()], dim=1).float()
+        return (covered > 0) & enough
 
     def score(self, judged: Float[Tensor, "n b 2 t"], *, amplification: bool) -> Float[Tensor, "b"]:
         """Return the mean IoU of the planes present."""

@@ -62,6 +62,11 @@ class Regression:
         return False
 
     @property
+    def grows_labels(self) -> bool:
+        """Numbers do not grow."""
+        return False
+
+    @property
     def moves_views(self) -> bool:
         """Views differ in their values alone."""
         return False

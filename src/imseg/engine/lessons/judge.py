@@ -64,8 +64,8 @@ class Judging:
 
         Returns:
             ``iou_error``: mean absolute error of the IoU over samples and outputs; ``loss``;
-            ``score_error`` and ``rank_correlation`` (Spearman) of the score that decides how many
-            copies are made of an image; ``samples``.
+            ``score_error`` and ``rank_correlation`` (Spearman) of the score by which copies are
+            counted, whatever the judge is for; ``samples``.
         """
         logits, wanted = self._judged(network)
         said = self._quality.probabilities(logits)

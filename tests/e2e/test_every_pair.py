@@ -1,0 +1,285 @@
+"""Every approach with every kind of masks, from arrays to masks for new pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.e2e.small_sets import (
+    KINDS,
+    LABELED,
+    SETTINGS,
+    SIDE,
+    UNLABELED,
+    VALIDATION,
+    Told,
+    Watched,
+    scenes,
+    small_set,
+    train,
+    weights_of,
+    write_hidden,
+)
+
+from imseg.approaches.catalog import APPROACHES
+from imseg.approaches.run import Run
+from imseg.errors import ImsegError
+from imseg.types import DataSet
+
+GENERATIONS = 2
+SETTLED_BY_MATCH = ("epochs", "max_steps", "width", "image_size", "batch_size")
+NO_IOU = ("im++", "aim++", "evalnet", "gt-im++")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run of an approach must look like."""
+
+    labeled: int = LABELED
+    """Labeled samples of its own networks."""
+    start: str | None = None
+    """The single-stage approach whose networks it starts from."""
+    stages: int = 0
+    """Generations."""
+    grows: bool = False
+    """Whether the second generation is wider."""
+    blocks: bool = False
+    """Whether pixels are found inconsistent."""
+    fewest: int = 1
+    """Samples that each admitted image gives at least."""
+    most: int = 1
+    """The same at most."""
+    aside: tuple[str, ...] = ()
+    """Stages that help."""
+
+
+COPIED = 10 * LABELED  # every image and nine copies of it
+WANTED = {
+    "ldt": Wanted(),
+    "aldt": Wanted(labeled=COPIED),
+    "ldt-online": Wanted(),
+    "fdt": Wanted(labeled=LABELED + UNLABELED),
+    "model-ensemble": Wanted(start="ldt", stages=2),
+    "input-ensemble": Wanted(start="ldt", stages=2),
+    "noisy-student": Wanted(start="ldt", stages=2, grows=True),
+    "consistency": Wanted(start="ldt", stages=1),
+    "evalnet": Wanted(start="ldt", stages=2, aside=("judge-start", "judges")),
+    "im": Wanted(start="ldt", stages=2, blocks=True),
+    "im+": Wanted(start="ldt", stages=2, grows=True, blocks=True),
+    "im++": Wanted(start="ldt", stages=2, grows=True, blocks=True, most=5, aside=("judges",)),
+    "aim+": Wanted(
+        labeled=COPIED, start="aldt", stages=2, grows=True, blocks=True, fewest=2, most=2
+    ),
+    "aim++": Wanted(
+        labeled=COPIED, start="aldt", stages=2, grows=True, blocks=True, fewest=2, most=6,
+        aside=("judges",),
+    ),
+    "gt-im++": Wanted(start="ldt", stages=2, grows=True, blocks=True, most=5),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a kind share."""
+
+    data: DataSet
+    hidden: Path
+    runs: Path
+
+    def train(self, approach: str, **watching: Any) -> Run:
+        """Train an approach; networks that another run has are taken over."""
+        made, options = APPROACHES[approach], {}
+        if made.generations > 1:
+            options["generations"] = GENERATIONS
+        if made.pseudo_label is not None:
+            options["select"] = "all"  # three steps do not teach two networks to agree
+        if made.carry:
+            options["thresholds"] = (0.05, 0.1)
+        if made.sees_truth:
+            options["unlabeled_masks"] = self.hidden
+        return train(
+            self.data,
+            approach,
+            self.runs / approach,
+            reuse=self.runs,
+            **watching,
+            **options,
+        )
+
+
+@pytest.fixture(scope="session")
+def bench_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bench]:
+    """A function that returns the bench of a kind, with both starts trained."""
+    made: dict[str, Bench] = {}
+
+    def bench(kind: str) -> Bench:
+        if kind not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            hidden = write_hidden(folder / "hidden", kind)
+            (folder / "runs").mkdir()
+            made[kind] = Bench(small_set(kind), hidden, folder / "runs")
+            for start in ("ldt", "aldt"):
+                made[kind].train(start)
+        return made[kind]
+
+    return bench
+
+
+def steps_for(samples: int) -> int:
+    """Return the steps of a training in batches of 8; a last batch of one joins the one before."""
+    epoch = samples // 8 + (samples % 8 > 1)
+    return min(SETTINGS["max_steps"], SETTINGS["epochs"] * epoch)
+
+
+def check_networks(
+    run: Run, stage: dict[str, Any], *, width: float, images: int, steps: int | None = None
+) -> None:
+    """Check what the networks of a stage have learned from, for how long, and their order."""
+    steps = steps_for(images) if steps is None else steps
+    assert stage["failed"] == []
+    assert len(stage["networks"]) == 2
+    for network in stage["networks"]:
+        assert network["width"] == width
+        assert network["images"] == images
+        assert network["steps"] == steps
+        assert all(np.isfinite(value) for value in network["scores"].values())
+    scores = [network["scores"][run.metric.key] for network in stage["networks"]]
+    assert scores == sorted(scores, reverse=run.metric.higher_is_better)
+    assert (stage["best"], stage["score"]) == (stage["networks"][0]["name"], scores[0])
+
+
+def check_generation(run: Run, stage: dict[str, Any], number: int, wanted: Wanted) -> None:
+    """Check a generation and what it was taught."""
+    width = 0.25 + (0.25 * (number - 1) if wanted.grows else 0)
+    taught = stage["pseudo_labels"]
+    assert taught["images"] == UNLABELED
+    assert 1 <= taught["admitted"] <= UNLABELED
+    samples = taught.get("samples", taught["admitted"])
+    assert wanted.fewest * taught["admitted"] <= samples <= wanted.most * taught["admitted"]
+    assert (taught["inconsistent_share"] > 0) == wanted.blocks
+    check_networks(run, stage, width=width, images=wanted.labeled + samples)
+
+
+def check_judges(run: Run) -> None:
+    """Check what judges of masks learned from, and what is known about them."""
+    further, judges = [None, *run.summary["aside"]][-2:]
+    judged = json.loads((run.path / "judges" / "judgment.json").read_text())
+    # Ten rounds and three, or the predictions of two networks of each start and the truth itself.
+    rounds, rounds_validation = (10, 3) if further is None else (5, 5)
+    assert judged["samples"] == VALIDATION * rounds_validation
+    for network in judges["networks"]:
+        assert (network["images"], network["width"]) == (LABELED * rounds, 0.5)
+    if further is not None:
+        check_networks(run, further, width=0.25, images=COPIED)
+    low, high = judged["thresholds"]
+    assert 0 <= low <= high <= 1
+
+
+def check_prediction(run: Run, kind: str) -> None:
+    """Check the mask of a picture of another size than the run's."""
+    picture = np.kron(scenes(9, 1)[0][0], np.ones((2, 1), np.uint8))[: SIDE + 5]
+    (found,) = run.predict([picture])
+    mask = found.mask
+    assert mask.shape[-2:] == picture.shape and found.inconsistent.shape == picture.shape
+    values = set(np.unique(mask).tolist())
+    match kind:
+        case "multilabel":
+            assert len(mask) == 3 and values <= {0, 255}
+        case "regression":
+            assert mask.dtype == np.float32 and mask.min() >= 1 and mask.max() <= 5
+        case "instances":
+            assert mask.dtype == np.uint16 and values == set(range(len(values)))
+        case _:
+            assert values <= ({0, 1} if kind == "binary" else {0, 1, 2, 3})
+
+
+def best_of(stages: list[dict[str, Any]], run: Run) -> float:
+    """Return the best score of any generation."""
+    scores = [stage["score"] for stage in stages]
+    return max(scores) if run.metric.higher_is_better else min(scores)
+
+
+def test_the_table_knows_every_approach():
+    assert set(WANTED) == {name for name, each in APPROACHES.items() if not each.matched}
+
+
+PAIRS = [(kind, name) for kind in KINDS for name in WANTED]
+
+
+@pytest.mark.parametrize(
+    ("kind", "approach"),
+    [pair for pair in PAIRS if not (pair[0] == "regression" and pair[1] in NO_IOU)],
+)
+def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approach):
+    bench, wanted = bench_for(kind), WANTED[approach]
+    told, executor = Told(), Watched()
+    run = bench.train(approach, told=told, executor=executor)
+    summary = run.summary
+    start, *generations = summary["stages"]
+    names = [f"generation-{number}" for number in range(1, wanted.stages + 1)]
+    assert [stage["name"] for stage in generations] == names, told.warnings
+    assert [stage["name"] for stage in summary["aside"]] == list(wanted.aside)
+    trained = [*summary["stages"], *summary["aside"]]
+    assert summary["steps"] == sum(net["steps"] for each in trained for net in each["networks"])
+    chosen = next(stage for stage in summary["stages"] if stage["name"] == summary["stage"])
+    assert chosen in (generations or [start]) and summary["network"] == chosen["best"]
+    assert not generations or chosen["score"] == best_of(generations, run)
+
+    if wanted.start is None:
+        check_networks(run, start, width=0.25, images=wanted.labeled)
+    else:
+        check_networks(run, start, width=0.25, images=WANTED[wanted.start].labeled)
+        theirs, ours = weights_of(bench.runs / wanted.start), weights_of(run.path)
+        assert theirs and theirs.items() <= ours.items(), "the start is that of its approach"
+        assert "start" not in executor.jobs, "and not trained again"
+    if approach == "consistency":
+        # Twice the epochs, each with a step on labeled and a step on unlabeled images.
+        check_networks(run, generations[0], width=0.25, images=LABELED, steps=min(3, 4 * 2))
+        assert "pseudo_labels" not in generations[0]
+        for job in executor.jobs["generation-1"]:
+            assert job.beginning.weights == run.path / f"{start['best']}.safetensors"
+            assert len(job.two_views.indices) == UNLABELED
+    else:
+        for number, stage in enumerate(generations, 1):
+            check_generation(run, stage, number, wanted)
+    assert (run.path / "judges").exists() == ("judges" in wanted.aside)
+    if "judges" in wanted.aside:
+        check_judges(run)
+    check_prediction(run, kind)
+    assert not (run.path / "cache").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_matched_baselines_get_the_steps_and_width_of_another_run(bench_for, kind):
+    bench = bench_for(kind)
+    other = train(
+        bench.data, "im", bench.runs / "other", generations=1, select="all", width=0.375, epochs=9
+    )
+    final = other.trained(other.summary["network"])
+    assert (final.steps, final.network.width) == (3, 0.375), "ldt has 2 steps and a width of 0.25"
+    for approach, images in (("ldt-matched", LABELED), ("aldt-matched", COPIED)):
+        run = train(
+            bench.data,
+            approach,
+            bench.runs / approach,
+            match=other.path,
+            reuse=bench.runs,
+            leave_out=SETTLED_BY_MATCH,
+        )
+        (stage,) = run.summary["stages"]
+        check_networks(run, stage, width=0.375, images=images, steps=3)
+        check_prediction(run, kind)
+
+
+@pytest.mark.parametrize("approach", NO_IOU)
+def test_approaches_that_go_by_the_iou_are_refused_numbers(bench_for, approach):
+    bench = bench_for("regression")
+    with pytest.raises(ImsegError, match="does not fit regression masks") as refused:
+        bench.train(approach)
+    assert str(refused.value).startswith(approach)
+    assert not (bench.runs / approach).exists()

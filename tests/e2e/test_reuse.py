@@ -1,0 +1,82 @@
+"""Networks that are taken over have the place, and so the meaning, that they have in this run."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from tests.e2e.small_sets import Told, small_set, train, weights_of
+from torch import Tensor, nn
+
+from imseg.engine.executors import Serial
+from imseg.engine.jobs import read_trained
+
+
+class Tiny(nn.Module):
+    """A user's own network: one convolution."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, outputs, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        found: Tensor = self.layer(images)
+        return found
+
+
+def tiny(*, channels: int, outputs: int, width: float) -> nn.Module:
+    return Tiny(channels, outputs)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "taken"),
+    [("aldt", "evalnet", "judge-start"), ("evalnet", "aim+", "start"), ("im++", "im+", "start")],
+)
+def test_a_run_with_networks_taken_over_is_the_run_without(tmp_path, first, then, taken) -> None:
+    data = small_set("binary")
+    options = {"select": "all", "thresholds": (1e-6, 2e-6)}
+    mine = {
+        name: {
+            key: value
+            for key, value in {**options, "generations": 1}.items()
+            if name != "aldt" and not (key == "thresholds" and name in ("im+", "aim+"))
+        }
+        for name in (first, then)
+    }
+    train(data, first, tmp_path / "runs" / first, **mine[first])
+    alone = train(data, then, tmp_path / "alone", **mine[then])
+    told = Told()
+    helped = train(
+        data, then, tmp_path / "helped", told=told, reuse=tmp_path / "runs", **mine[then]
+    )
+    assert [name for name in told.reused if name.startswith(taken)]
+    assert weights_of(helped.path) == weights_of(alone.path)
+    for path in helped.path.rglob("*.safetensors"):
+        known = read_trained(path)
+        assert known is not None
+        assert known.name == path.relative_to(helped.path).with_suffix("").as_posix()
+
+
+def test_a_ranking_of_foreign_names_is_not_believed(tmp_path) -> None:
+    run = train(small_set("binary"), "ldt", tmp_path / "run")
+    before = weights_of(run.path)
+    one, other = (run.path / "start" / f"network-{number}.json" for number in (0, 1))
+    shutil.copy(other, one)
+    (run.path / "summary.json").unlink()
+    again = train(small_set("binary"), "ldt", tmp_path / "run")
+    assert weights_of(again.path) == before
+    assert again.trained("start/network-0").name == "start/network-0"
+
+
+@pytest.mark.parametrize("approach", ["im++", "evalnet"])
+def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
+    options = {"select": "all", "thresholds": (1e-6, 2e-6), "generations": 1}
+    out, own = tmp_path / "run", Serial(tiny)
+    run = train(small_set("binary"), approach, out, network=tiny, executor=own, **options)
+    assert run.judgment is not None
+    named = {network["name"]: network for network in run.summary["aside"][-1]["networks"]}
+    assert all(name.startswith("judges/") for name in named)
+    stages = [stage["name"] for stage in run.summary["stages"]]
+    assert stages == ["start", "generation-1"]
+    assert run.trained("generation-1/network-0").network.factory.split("#")[0].endswith(":tiny")
