@@ -138,10 +138,10 @@ def test_what_a_generation_learns_depends_on_the_labels_that_evalnet_kept(
     whole, tmp_path, monkeypatch
 ):
     """Else the tests above would not notice that these are lost."""
+    out, undisturbed = tmp_path / "run", whole("evalnet")
     monkeypatch.setattr(Teaching, "_kept", lambda *_: None)
-    out = tmp_path / "run"
-    trained("evalnet", out, reuse=whole("evalnet"))
-    ours, theirs = weights_of(out), weights_of(whole("evalnet"))
+    trained("evalnet", out, reuse=undisturbed)
+    ours, theirs = weights_of(out), weights_of(undisturbed)
     changed = {name for name in ours if ours[name] != theirs[name]}
     assert changed == {f"generation-2/network-{number}.safetensors" for number in (0, 1)}
 

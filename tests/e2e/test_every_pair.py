@@ -169,8 +169,9 @@ def check_judges(run: Run) -> None:
     """Check what judges of masks learned from, and what is known about them."""
     further, judges = [None, *run.summary["aside"]][-2:]
     judged = json.loads((run.path / "judges" / "judgment.json").read_text())
-    # Ten rounds and three, or the predictions of two networks of each start and the truth itself.
-    rounds, rounds_validation = (10, 3) if further is None else (5, 5)
+    # Ten rounds and three, or what two networks of each start say; of the latter judges also learn
+    # from the truth itself, but nobody asks them about it.
+    rounds, rounds_validation = (10, 3) if further is None else (5, 4)
     assert judged["samples"] == VALIDATION * rounds_validation
     for network in judges["networks"]:
         assert (network["images"], network["width"]) == (LABELED * rounds, 0.5)
