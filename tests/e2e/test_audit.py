@@ -29,6 +29,7 @@ from tests.e2e.small_sets import (
 import imseg
 from imseg.approaches.run import Run
 from imseg.engine.part import Part
+from imseg.report.tables import audit_table, judgment_text
 from imseg.types import DataSet
 
 VOID = 9
@@ -58,6 +59,13 @@ def test_hidden_masks_change_no_bit_of_any_network(tmp_path, hidden, approach):
     places = sorted(path.parent.name for path in audited.path.rglob("audit.json"))
     assert places == ["generation-1", "generation-2"]
     assert not list(blind.path.rglob("audit.json"))
+    # What ``imseg evaluate`` shows: a row a generation, and how far judges can be trusted.
+    assert audit_table(blind) == "" and list(audited.audits) == places
+    shown = audit_table(audited).splitlines()
+    assert [line.split()[1] for line in shown[2:4]] == places
+    assert f"{audited.audits['generation-1']['coverage']:.4f}" in shown[2]
+    judged = judgment_text(audited)
+    assert ("rank correlation" in judged) == (approach != "input-ensemble")
 
 
 def with_void(folder: Path) -> tuple[DataSet, npt.NDArray[np.uint8]]:

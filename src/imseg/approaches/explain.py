@@ -51,7 +51,7 @@ class Explanation:
         """Return the explanation for a terminal."""
         lines = [self.name, f"  {self.summary}", ""]
         for name, value in self.settings.items():
-            if value not in ("-", "no"):
+            if value not in ("-", "no", "0"):
                 lines += [f"  {name:<13} {value}", f"  {'':<13} ({MEANINGS[name]})"]
         lines += ["", f"  cost          {_cost_in_words(self.name, self.cost)}"]
         for parent, changed in self.chain:
@@ -74,7 +74,11 @@ def explain_approach(approach: Approach) -> Explanation:
     return Explanation(
         name=approach.name,
         summary=approach.summary,
-        settings={name: _say(getattr(approach, name)) for name in MEANINGS},
+        settings={
+            name: _say(getattr(approach, name))
+            for name in MEANINGS
+            if name != "select" or approach.pseudo_label is not None
+        },
         chain=tuple(chain),
         cost=relative_cost(approach),
     )
