@@ -62,8 +62,8 @@ def test_hidden_masks_change_no_bit_of_any_network(tmp_path, hidden, approach):
     # What ``imseg evaluate`` shows: a row a generation, and how far judges can be trusted.
     assert audit_table(blind) == "" and list(audited.audits) == places
     shown = audit_table(audited).splitlines()
-    assert [line.split()[1] for line in shown[2:4]] == places
-    assert f"{audited.audits['generation-1']['coverage']:.4f}" in shown[2]
+    assert [line.split()[1] for line in shown[4:6]] == places
+    assert f"{audited.audits['generation-1']['coverage']:.4f}" in shown[4]
     judged = judgment_text(audited)
     assert ("rank correlation" in judged) == (approach != "input-ensemble")
 

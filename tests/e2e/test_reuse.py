@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from imseg.engine.executors import Serial
 from imseg.engine.jobs import read_trained
+from imseg.errors import ImsegError
 
 
 class Tiny(nn.Module):
@@ -80,3 +81,6 @@ def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
     stages = [stage["name"] for stage in run.summary["stages"]]
     assert stages == ["start", "generation-1"]
     assert run.trained("generation-1/network-0").network.factory.split("#")[0].endswith(":tiny")
+    with pytest.raises(ImsegError, match="judges/network-0 judges masks, it makes none") as caught:
+        run.load(["judges/network-0"])
+    assert "start/network-0" in str(caught.value) and "Expected" in str(caught.value)

@@ -145,7 +145,7 @@ def _new_plan(
 ) -> Plan:
     plan, seconds = make_plan(asked, facts, factory=network)
     if matched is not None:
-        plan = _matched(plan, matched, facts, asked)
+        plan = _matched(plan, matched, facts, asked, progress=progress)
     word = word_of(dataset.spec)
     progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
     progress(Note(text=announce_plan(plan, facts, seconds)))
@@ -178,8 +178,11 @@ def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
     return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
 
 
-def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings) -> Plan:
+def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress) -> Plan:
     final = run.trained(run.summary["network"])
+    if run.plan.generations and run.summary["stage"] == "start":
+        text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
+        progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
     if asked.networks is None:
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])

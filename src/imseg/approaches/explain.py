@@ -54,11 +54,17 @@ class Explanation:
             if value not in ("-", "no", "0"):
                 lines += [f"  {name:<13} {value}", f"  {'':<13} ({MEANINGS[name]})"]
         lines += ["", f"  cost          {_cost_in_words(self.name, self.cost)}"]
+        child = self.name
         for parent, changed in self.chain:
-            lines += ["", f"  differs from {parent} in:"]
+            lines += ["", f"  {child} differs from {parent} in:"]
+            longest = max(len(child), len(parent))
             for name, (here, there) in changed.items():
                 lines.append(f"    {name}, {MEANINGS[name]}:")
-                lines += [f"      here   {here}", f"      there  {there}"]
+                lines += [
+                    f"      {child:<{longest}}  {here}",
+                    f"      {parent:<{longest}}  {there}",
+                ]
+            child = parent
         return "\n".join(lines)
 
 

@@ -94,7 +94,7 @@ class Generations:
             taught = self._teaching.labels(number, stages)
             if taught.admitted == 0:
                 shop.note(
-                    f"{name}: no unlabeled image was admitted ({approach.select}). The run ends"
+                    f"{name}: no unlabeled image was admitted. The run ends"
                     f" with the stage before. {_instead(approach)}",
                     warning=True,
                 )
@@ -148,5 +148,8 @@ def _instead(approach: Approach) -> str:
     if approach.carry:
         return "--thresholds with lower scores takes more masks; more labels make better ones."
     if approach.select == Everything():
-        return "More labels would help most."
-    return "--select all takes them as they are; more labels would help most."
+        return "Teachers that train longer (--max-steps, --effort standard) agree more."
+    return (
+        "Teachers that train longer (--max-steps, --effort standard) agree more; --select all"
+        " takes the images as they are."
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from imseg.approaches.announce import LITTLE, calibration_in_words
 from imseg.approaches.appraisal import (
     JudgedQuality,
     TrueQuality,
@@ -46,9 +47,6 @@ BY_ERROR = Metric(key="iou_error", label="IoU error", higher_is_better=False)
 """What judges are ranked by."""
 BY_LOSS = Metric(key="loss", label="loss", higher_is_better=False)
 """The same where the paper does it so."""
-
-LITTLE = 0.2
-"""Rank correlation on validation images below which judges are not worth much."""
 
 
 class Judging:
@@ -198,16 +196,7 @@ class Judging:
 
     def _tell(self, words: dict[str, Any]) -> None:
         """Say how far judges can be trusted."""
-        low, high = words["thresholds"]
-        found = words["rank_correlation"]
-        text = (
-            f"judges of masks: on {words['samples']} validation samples their score is off by"
-            f" {words['mae']:.3f} on average, rank correlation with the true one {found:.2f};"
-            f" good from {low:.3f}, very good from {high:.3f}"
-        )
-        if found < LITTLE:
-            text += ". They hardly know good masks from bad ones; more labels would help"
-        self._shop.note(text, warning=found < LITTLE)
+        self._shop.note(calibration_in_words(words), warning=words["rank_correlation"] < LITTLE)
 
     def _samples(self, judge: Judge, start: Stage) -> tuple[tuple[Part, ...], Part]:
         """Return what judges learn from, and what they are chosen by."""

@@ -92,7 +92,8 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
 
 def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
     names: list[str] = []
-    if settings.match is not None or approach.matched:
+    fits = approach.matched or approach.matchable
+    if approach.matched or (settings.match is not None and fits):
         names += ["epochs", "max_steps", "width", "image_size", "batch_size", "paper"]
     if approach.generations < 2:
         names += ["generations", "patience"]
@@ -114,7 +115,7 @@ def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
     idle = [_option(name) for name in dict.fromkeys(names) if getattr(settings, name) is not None]
     if not idle:
         return None
-    settled = settings.match is not None or approach.matched
+    settled = approach.matched or (settings.match is not None and fits)
     matched = "; its matched run settles steps, width and sizes" if settled else ""
     published = "; --paper settles the strengths" if settings.paper and approach.disturbs else ""
     return ImsegError(

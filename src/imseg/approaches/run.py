@@ -14,7 +14,8 @@ from torch import nn
 from imseg.approaches.plan import Plan
 from imseg.approaches.prediction import Prediction, entries_of
 from imseg.approaches.record import read_record
-from imseg.data.encoding import decode, describe_values
+from imseg.approaches.scored import check_meaning, pairs_of
+from imseg.data.encoding import decode
 from imseg.data.folder import read_folder
 from imseg.data.recognize import word_of
 from imseg.engine import evaluator
@@ -27,9 +28,7 @@ from imseg.engine.segment import Segmented, segment
 from imseg.errors import ImsegError
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.objects import find_objects, tells_apart
-from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
-
-SPLITS = ("test", "val", "labeled")
+from imseg.types import DataSet, Image, Pixels, Reading, Target, TargetSpec
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,13 @@ class Run:
             ImsegError: If the run has no such network.
         """
         path = RunFolder(self.path).weights(name).with_suffix(".json")
+        if name.startswith("judges/"):
+            raise ImsegError(
+                f"{name} judges masks, it makes none.",
+                expected=", ".join(self.network_names),
+                got=name,
+                hint="--network with one of these.",
+            )
         try:
             return Trained.from_json(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -106,8 +112,10 @@ class Run:
 
     @property
     def network_names(self) -> list[str]:
-        """The names of all networks, stage after stage, best first."""
-        return [net["name"] for stage in self.summary["stages"] for net in stage["networks"]]
+        """The names of all networks that make masks, stage after stage, best first."""
+        stages = (*self.summary["stages"], *self.summary.get("aside", ()))
+        names = [net["name"] for stage in stages for net in stage["networks"]]
+        return [name for name in names if not name.startswith("judges/")]
 
     def load(self, names: Sequence[str], *, device: str = "auto") -> list[nn.Module]:
         """Return trained networks in inference mode."""
@@ -166,8 +174,8 @@ class Run:
             ImsegError: If the split is empty or its masks do not fit the run.
         """
         dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
-        pairs = self._split(dataset, split)
-        self._check_values(dataset)
+        pairs = pairs_of(dataset, split)
+        check_meaning(dataset, self.spec, trained_in=self.path)
         return evaluator.evaluate(
             pairs,
             self.load(networks or self.members(ensemble), device=device),
@@ -236,31 +244,6 @@ class Run:
             return decode(target, self.spec)
         labels = find_objects(self.task, segmented.at_size())
         return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
-
-    def _split(self, dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
-        if split not in SPLITS:
-            raise ImsegError(
-                f"There is no split named {split!r}.", expected=", ".join(SPLITS), got=split
-            )
-        pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
-        if not pairs:
-            raise ImsegError(
-                f"{dataset.name} has no {split} images.",
-                expected=f"{split}/images and {split}/masks.",
-                hint="--split with one of: "
-                + ", ".join(name for name in SPLITS if getattr(dataset, name)),
-            )
-        return pairs
-
-    def _check_values(self, dataset: DataSet) -> None:
-        ours, theirs = self.spec, dataset.spec
-        alike = ours.is_like(theirs) and ours.void == theirs.void
-        if not alike or set(theirs.values) - set(ours.values):
-            raise ImsegError(
-                f"The masks of {dataset.name} do not mean what they meant in {self.path}.",
-                expected=f"{word_of(ours)}: {describe_values(ours)}",
-                got=f"{word_of(theirs)}: {describe_values(theirs)}",
-            )
 
 
 def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:

@@ -185,7 +185,7 @@ def train(
         print(
             f"The start was better on validation: --network {run.best_of_start} takes it instead."
         )
-    print(f"Next: imseg evaluate {run.path} {data}")
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
+    print(f"Next: imseg evaluate {run.path} {data}{better}")
     print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
     return 0

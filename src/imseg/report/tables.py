@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from imseg.approaches.announce import calibration_in_words
 from imseg.approaches.run import Run
 from imseg.engine.evaluator import Evaluation
 
@@ -59,43 +60,37 @@ def stages_table(run: Run) -> str:
 
 def audit_table(run: Run) -> str:
     """Return how good pseudo-labels were, by generation; empty without hidden masks."""
-    audits, metric = run.audits, run.metric
+    audits, label = run.audits, run.metric.label
     if not audits:
         return ""
-    rows = []
-    for name, found in audits.items():
-        outside, inside = found["outside"], found["inside"]
-        rows.append(
-            [
-                name,
-                f"{found['admitted']}/{found['images']}",
-                _number(found["coverage"]),
-                _number(outside["precision"]),
-                _number(outside["score"]),
-                _number(inside["score"]),
-                _number(found["everywhere"]["score"]),
-                _number(found["not_admitted"]["score"]),
-            ]
-        )
-    header = [
-        "pseudo-labels against hidden masks", "admitted", "agreed pixels", "precision there",
-        f"{metric.label} there", f"{metric.label} elsewhere*", f"{metric.label} everywhere*",
-        f"{metric.label} not admitted*",
-    ]  # fmt: skip
-    return f"{table(header, rows)}\n* of the best teacher alone"
+    rows = [
+        [
+            name,
+            f"{found['admitted']}/{found['images']}",
+            _number(found["coverage"]),
+            _number(found["outside"]["precision"]),
+            *[
+                _number(found[region]["score"])
+                for region in ("outside", "inside", "everywhere", "not_admitted")
+            ],
+        ]
+        for name, found in audits.items()
+    ]
+    header = ["", "used", "agreed", "precision", label, "disputed*", "all*", "unused*"]
+    return (
+        "Pseudo-labels against hidden masks:\n\n"
+        f"{table(header, rows)}\n\n"
+        "used: images learned from. agreed: share of their pixels on which the teachers agree;"
+        f" precision and {label}\nof the labels there. *: {label} of the best teacher alone where"
+        " teachers disagree, on all pixels of used images,\nand on images that were not used. All"
+        " pixels together, not means over images."
+    )
 
 
 def judgment_text(run: Run) -> str:
     """Return how far the judges of a run can be trusted; empty where there are none."""
     found = run.judgment
-    if found is None:
-        return ""
-    low, high = found["thresholds"]
-    return (
-        f"Judges of masks, on {found['samples']} validation samples: off by {found['mae']:.3f} on"
-        f" average, rank correlation with the truth {found['rank_correlation']:.2f}; a mask is good"
-        f" from {low:.3f}, very good from {high:.3f}."
-    )
+    return "" if found is None else calibration_in_words(found).capitalize() + "."
 
 
 def evaluation_tables(found: Evaluation) -> str:

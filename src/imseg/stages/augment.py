@@ -74,7 +74,7 @@ class CopiesByQuality:
 
     def __str__(self) -> str:
         copies = f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}"
-        return f"{copies}: the more, the better {self.judge} find its pseudo-label"
+        return f"{copies}: more for masks that judges (EvalNet) find better"
 
     @property
     def typical(self) -> float:
@@ -99,7 +99,7 @@ class CopiesByTruth:
 
     def __str__(self) -> str:
         copies = f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}"
-        return f"{copies}: the more, the better its pseudo-label is by the hidden truth"
+        return f"{copies}: more for masks that are better by the hidden truth"
 
     @property
     def typical(self) -> float:

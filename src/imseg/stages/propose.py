@@ -35,8 +35,8 @@ class BestProposal:
 
     def __str__(self) -> str:
         return (
-            f"every network proposes a mask; {self.judge} score them, and the one that the"
-            f" {self.judges} best judges like most is taken if it is good enough"
+            f"every network proposes a mask; {self.judges} judges (EvalNet) take the one they like"
+            " most, if it is good enough"
         )
 
     def label(self, panel: Panel) -> Agreement:
