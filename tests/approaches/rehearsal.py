@@ -89,10 +89,8 @@ class MadeUp:
     score: float
     thresholds: tuple[float, float] = (0.2, 0.7)
 
-    def judged(self) -> Tensor:
+    def scores(self) -> Tensor:
         return torch.full((self.images,), self.score, dtype=torch.double)
-
-    true = judged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,36 +19,31 @@ KINDS = [NoisyCopies, CopiesByQuality, CopiesByTruth]
 
 @dataclass(frozen=True)
 class MadeUp:
-    """What judges say, and what is true: not the same."""
+    """How good labels are, whoever says so."""
 
     said: list[float]
-    truth: list[float]
     thresholds: tuple[float, float] = (0.25, 0.875)
 
-    def judged(self) -> Tensor:
+    def scores(self) -> Tensor:
         return torch.tensor(self.said, dtype=torch.double)
-
-    def true(self) -> Tensor:
-        return torch.tensor(self.truth, dtype=torch.double)
 
 
 # Five steps of 1/8 from 0.25 to 0.875: exact in floats.
 LADDER = [0.1, 0.25, 0.3, 0.375, 0.5, 0.625, 0.75, 0.875, 0.9]
 COPIES = (1, 1, 1, 2, 3, 4, 5, 5, 5)
-BACKWARDS = MadeUp(said=LADDER, truth=LADDER[::-1])
+STEPS = MadeUp(LADDER)
 
 
-def test_judges_decide_how_many_copies_there_are() -> None:
-    assert CopiesByQuality().copies(len(LADDER), BACKWARDS) == COPIES
-
-
-def test_the_oracle_goes_by_the_truth_and_asks_nobody() -> None:
-    assert CopiesByTruth().copies(len(LADDER), BACKWARDS) == COPIES[::-1]
+@pytest.mark.parametrize("kind", [CopiesByQuality, CopiesByTruth])
+def test_quality_decides_how_many_copies_there_are(kind) -> None:
+    """Whose word counts is decided where the appraisal is made: tests/e2e/test_audit.py."""
+    assert kind().copies(len(LADDER), STEPS) == COPIES
+    assert kind().copies(len(LADDER), MadeUp(LADDER[::-1])) == COPIES[::-1]
 
 
 def test_noisy_copies_are_as_many_of_every_image_whatever_it_is_worth() -> None:
     assert NoisyCopies(count=1).copies(4, None) == (1, 1, 1, 1)
-    assert NoisyCopies(count=3).copies(len(LADDER), BACKWARDS) == (3,) * len(LADDER)
+    assert NoisyCopies(count=3).copies(len(LADDER), STEPS) == (3,) * len(LADDER)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +58,7 @@ def test_where_nobody_can_say_there_is_one_copy_each(kind) -> None:
     width=st.floats(0.125, 1),
 )
 def test_counts_lie_between_one_and_five_and_follow_the_scores(said, low, width) -> None:
-    appraisal = MadeUp(said, said, thresholds=(low, low + width))
+    appraisal = MadeUp(said, thresholds=(low, low + width))
     counts = CopiesByQuality().copies(len(said), appraisal)
     assert counts == CopiesByTruth().copies(len(said), appraisal)
     assert set(counts) <= {1, 2, 3, 4, 5}
@@ -119,5 +114,5 @@ def test_thresholds_are_what_they_are_by_hand() -> None:
 def test_scores_that_are_all_alike_still_give_copies() -> None:
     """One score for all is no rising pair; it is not refused, and nothing exceeds it."""
     low, high = thresholds_from(torch.full((6,), 0.5))
-    appraisal = MadeUp([0.4, 0.5, 0.6], [0.0] * 3, thresholds=(low, high))
+    appraisal = MadeUp([0.4, 0.5, 0.6], thresholds=(low, high))
     assert CopiesByQuality().copies(3, appraisal) == (1, 1, 5)

@@ -39,7 +39,7 @@ class JudgedQuality:
         """The scores above which a mask is good, and very good."""
         return self.bench.thresholds
 
-    def judged(self) -> Float[Tensor, "b"]:
+    def scores(self) -> Float[Tensor, "b"]:
         """Return the mean IoU that the judges expect."""
         shop, bench = self.workshop, self.bench
         judged = judge_masks(
@@ -51,10 +51,6 @@ class JudgedQuality:
             progress=lambda done, total: shop.working("judging masks", done, total),
         )
         return bench.quality.score(judged, amplification=True)
-
-    def true(self) -> Float[Tensor, "b"]:
-        """Judges do not know the truth."""
-        raise ValueError("judges do not know the truth")
 
 
 @dataclass(frozen=True)
@@ -68,11 +64,7 @@ class TrueQuality:
     thresholds: tuple[float, float]
     """The scores above which a mask is good, and very good."""
 
-    def judged(self) -> Float[Tensor, "b"]:
-        """The oracle asks no judges."""
-        raise ValueError("the oracle asks no judges")
-
-    def true(self) -> Float[Tensor, "b"]:
+    def scores(self) -> Float[Tensor, "b"]:
         """Return the true mean IoU.
 
         Raises:

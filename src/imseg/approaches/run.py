@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from imseg.approaches.evaluation_data import check_meaning, pairs_of
 from imseg.approaches.plan import Plan
 from imseg.approaches.prediction import Prediction, entries_of
 from imseg.approaches.record import read_record
-from imseg.approaches.scored import check_meaning, pairs_of
 from imseg.data.encoding import decode
 from imseg.data.folder import read_folder
 from imseg.data.recognize import word_of

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from jaxtyping import Float
-from torch import Tensor
-
 from imseg.stages.amplify import MOST, copies_for
 from imseg.stages.quality import Appraisal, Judge
 
@@ -62,60 +59,49 @@ class NoisyCopies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopiesByQuality:
-    """One copy of a doubtful mask, up to five of one that judges find very good."""
+class _CopiesByScore:
+    """One copy of a doubtful mask, up to five of a very good one."""
 
     keep_plain: bool = False
     """Whether the image as it is stays among the samples."""
+
+    @property
+    def typical(self) -> float:
+        """The middle."""
+        return (1 + MOST) / 2
+
+    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
+        """Return more copies for better masks; one each where nobody knows."""
+        if appraisal is None:
+            return (1,) * images
+        low, high = appraisal.thresholds
+        return tuple(copies_for(appraisal.scores(), low=low, high=high))
+
+    def _in_words(self) -> str:
+        return f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}: more for masks that"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesByQuality(_CopiesByScore):
+    """One copy of a doubtful mask, up to five of one that judges find very good."""
+
     judge: Judge = field(default_factory=Judge)
     """Who says how good a mask is."""
 
     needs_truth = False
 
     def __str__(self) -> str:
-        copies = f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}"
-        return f"{copies}: more for masks that judges (EvalNet) find better"
-
-    @property
-    def typical(self) -> float:
-        """The middle."""
-        return (1 + MOST) / 2
-
-    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
-        """Return more copies for better masks; one each where there is no judge."""
-        if appraisal is None:
-            return (1,) * images
-        return _by_score(appraisal.judged(), appraisal.thresholds)
+        return f"{self._in_words()} judges (EvalNet) find better"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopiesByTruth:
+class CopiesByTruth(_CopiesByScore):
     """The same by the true quality: what a perfect judge would be worth."""
-
-    keep_plain: bool = False
-    """Whether the image as it is stays among the samples."""
 
     needs_truth = True
 
     def __str__(self) -> str:
-        copies = f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}"
-        return f"{copies}: more for masks that are better by the hidden truth"
-
-    @property
-    def typical(self) -> float:
-        """The middle."""
-        return (1 + MOST) / 2
-
-    def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
-        """Return more copies for masks that are truly better."""
-        if appraisal is None:
-            return (1,) * images
-        return _by_score(appraisal.true(), appraisal.thresholds)
-
-
-def _by_score(scores: Float[Tensor, "b"], thresholds: tuple[float, float]) -> tuple[int, ...]:
-    low, high = thresholds
-    return tuple(copies_for(scores, low=low, high=high))
+        return f"{self._in_words()} are better by the hidden truth"
 
 
 def _plain(kept: bool) -> str:

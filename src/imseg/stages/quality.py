@@ -50,21 +50,14 @@ def enough_for_judges(labeled: int, validation: int) -> bool:
 
 
 class Appraisal(Protocol):
-    """How good the pseudo-labels of the admitted images are, for who asks."""
+    """How good the pseudo-labels of the admitted images are, by judges or by the truth."""
 
     @property
     def thresholds(self) -> tuple[float, float]:
         """The scores from which on a mask is good, and very good; 0..1."""
 
-    def judged(self) -> Float[Tensor, "b"]:
-        """Return what the judges say: the mean IoU, 0..1."""
-
-    def true(self) -> Float[Tensor, "b"]:
-        """Return the true mean IoU, 0..1; for the oracle alone.
-
-        Raises:
-            ValueError: If hidden masks were not given.
-        """
+    def scores(self) -> Float[Tensor, "b"]:
+        """Return the mean IoU of each label: what judges expect, or what it is; 0..1."""
 
 
 LOW, HIGH = 0.5, 0.9

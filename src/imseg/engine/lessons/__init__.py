@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imseg.engine.job import Job
 from imseg.engine.lessons.base import Lesson, Step
-from imseg.engine.lessons.judge import Judging
+from imseg.engine.lessons.judge import MaskQuality
 from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.lessons.two_views import LabelsAndViews
 from imseg.tasks import task_for
@@ -18,7 +18,7 @@ def lesson_for(job: Job) -> Lesson:
     """Return the lesson that a job asks for by what it has: qualities, two views, or neither."""
     spec, paper = TargetSpec.from_dict(job.target), job.recipe.paper
     if job.parts[0].qualities is not None:
-        return Judging(job, quality_for(task_for(spec, paper=paper)))
+        return MaskQuality(job, quality_for(task_for(spec, paper=paper)))
     if job.two_views is not None:
         # Here the reference lets all planes weigh the same.
         return LabelsAndViews(job, task_for(spec, paper=paper, even=paper), job.two_views)

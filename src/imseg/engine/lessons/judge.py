@@ -21,7 +21,7 @@ from imseg.tasks.quality import Quality
 from imseg.tasks.quality_kinds import IOU
 
 
-class Judging:
+class MaskQuality:
     """Learn to say how good a mask is.
 
     The best epoch is that of the least mean absolute error of the IoU; of the least loss where the
