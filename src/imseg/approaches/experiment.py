@@ -29,10 +29,12 @@ from imseg.approaches.run import Run, load_run
 from imseg.approaches.schedule import Facts, planned_steps
 from imseg.approaches.settings import Settings, settings_from
 from imseg.approaches.stage import choose, summarize
+from imseg.approaches.timing import FILES
 from imseg.approaches.workshop import Workshop
 from imseg.data.encoding import describe_values
 from imseg.data.folder import hidden_masks
 from imseg.data.recognize import word_of
+from imseg.engine.clock import Clock
 from imseg.engine.executors import Executor, choose_executor
 from imseg.engine.jobs import index_networks
 from imseg.engine.lock import locked
@@ -99,14 +101,16 @@ def fit(
         )
     folder.open_for_writing()
     progress(Note(text=f"The run goes to {folder.path}"))
-    began = time.monotonic()
+    clock = Clock()
     with locked(folder.path):
         stores = stores_in(asked.reuse)
-        material = gather(
-            dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
-        )
+        with clock.on(FILES):
+            material = gather(
+                dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
+            )
         _identify(folder, record, asked, plan, dataset, material)
-        watch = audited(dataset, plan, hidden, folder=folder, progress=progress, reuse=stores)
+        with clock.on(FILES):
+            watch = audited(dataset, plan, hidden, folder=folder, progress=progress, reuse=stores)
         if folder.summary.exists():
             progress(Note(text=f"{folder.path} is already finished."))
         else:
@@ -127,10 +131,12 @@ def fit(
                     progress=recorder,
                     factory=network,
                     elsewhere=index_networks(asked.reuse) if asked.reuse else {},
+                    clock=clock,
                 )
                 stages = Generations(workshop, watch=watch).run()
-            note_changes(material, recorder)
-            _finish(folder, stages, plan, began, recorder)
+            with clock.on(FILES):
+                note_changes(material, recorder)
+            _finish(folder, stages, plan, clock, recorder)
         folder.drop_cache()
     return load_run(folder.path, network=network)
 
@@ -153,10 +159,10 @@ def _new_plan(
 
 
 def _finish(
-    folder: RunFolder, stages: Stages, plan: Plan, began: float, progress: Progress
+    folder: RunFolder, stages: Stages, plan: Plan, clock: Clock, progress: Progress
 ) -> None:
     final = choose(stages.candidates, last=plan.takes_last)
-    summary = summarize(stages.candidates, plan, began=began, aside=stages.aside)
+    summary = summarize(stages.candidates, plan, clock=clock, aside=stages.aside)
     if summary["start_was_better"]:
         progress(Note(text=start_was_better(stages.candidates, final), warning=True))
     write_json(folder.summary, summary)

@@ -20,6 +20,7 @@ from imseg.approaches.appraisal import (
 )
 from imseg.approaches.approach import Approach
 from imseg.approaches.stage import Stage
+from imseg.approaches.timing import JUDGES
 from imseg.approaches.workshop import Workshop
 from imseg.data.store import gather, open_array
 from imseg.engine import seeds
@@ -159,7 +160,8 @@ class Judging:
     def _train(self, judge: Judge, start: Stage, by: Metric) -> Stage:
         """Return the judges, trained now."""
         shop, plan = self._shop, self._shop.plan
-        samples, validation = self._samples(judge, start)
+        with shop.clock.on(JUDGES):
+            samples, validation = self._samples(judge, start)
         quality = quality_for(shop.task)
         network = NetworkSpec(
             channels=shop.facts.channels,
@@ -188,8 +190,9 @@ class Judging:
             # What is judged are predictions; the last samples of validation are the truth itself.
             predictions = validation.indices[: -len(shop.material.validation.indices)]
             validation = replace(validation, indices=predictions)
-        words = self._calibration(stage, validation, quality)
-        words["thresholds"] = list(self._thresholds(stage, validation, start, quality))
+        with shop.clock.on(JUDGES):
+            words = self._calibration(stage, validation, quality)
+            words["thresholds"] = list(self._thresholds(stage, validation, start, quality))
         write_json(shop.folder.judgment, words)
         self._tell(words)
         return shop.finish(stage)

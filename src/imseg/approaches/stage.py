@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from imseg.approaches.plan import Plan
+from imseg.approaches.timing import as_summary
+from imseg.engine.clock import Clock
 from imseg.engine.job import Trained
 from imseg.engine.jobs import read_trained
 from imseg.engine.runs import RunFolder, read_json, write_json
@@ -125,14 +126,14 @@ def choose(stages: Sequence[Stage], *, last: bool) -> Stage:
 
 
 def summarize(
-    stages: Sequence[Stage], plan: Plan, *, began: float, aside: Sequence[Stage] = ()
+    stages: Sequence[Stage], plan: Plan, *, clock: Clock, aside: Sequence[Stage] = ()
 ) -> dict[str, Any]:
     """Return what ``summary.json`` holds.
 
     Args:
         stages: All finished stages.
         plan: What was done.
-        began: ``time.monotonic()`` at the start of this call of the command.
+        clock: Where the time of this call of the command went.
         aside: Stages that helped and whose networks are no candidates, such as judges of masks.
     """
     final = choose(stages, last=plan.takes_last)
@@ -149,7 +150,8 @@ def summarize(
         "steps": sum(network.steps for network in networks),
         "flops": sum(network.flops for network in networks),
         "training_seconds": sum(network.seconds for network in networks),
-        "seconds": time.monotonic() - began,
+        "seconds": clock.passed,
+        "time": as_summary(clock),
         "stages": [stage.as_dict() for stage in stages],
         "aside": [stage.as_dict() for stage in aside],
     }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imseg.approaches.controller import Controller
 from imseg.approaches.judging import Judging
 from imseg.approaches.stage import Stage
+from imseg.approaches.timing import JUDGES, PSEUDO_LABELS
 from imseg.approaches.workshop import Workshop
 from imseg.data.store import open_array
 from imseg.engine import seeds
@@ -49,8 +50,11 @@ class Teaching:
             stages: All stages before it, the start first.
         """
         name = f"generation-{number}"
-        made = self._plain(number, stages, self.watch(name) if self.watch is not None else None)
-        made = replace(made, part=self._with_copies(number, made.part))
+        observe = self.watch(name) if self.watch is not None else None
+        with self.workshop.clock.on(PSEUDO_LABELS):
+            made = self._plain(number, stages, observe)
+        with self.workshop.clock.on(JUDGES):
+            made = replace(made, part=self._with_copies(number, made.part))
         self.workshop.note(_in_words(name, made))
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from imseg.approaches.material import Material
 from imseg.approaches.plan import Plan
 from imseg.approaches.schedule import Facts, planned_stages
 from imseg.approaches.stage import Stage, rank, read_stage
+from imseg.approaches.timing import JUDGES, add_stage
 from imseg.engine import seeds
+from imseg.engine.clock import Clock
 from imseg.engine.executors import Executor
 from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Recipe, Trained
 from imseg.engine.jobs import announce, run_jobs
@@ -51,6 +54,8 @@ class Workshop:
     """The user's own network."""
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
     """Weights of finished networks by the digest of their job, to be taken over."""
+    clock: Clock = field(default_factory=Clock)
+    """Where the time goes."""
 
     @property
     def spec(self) -> TargetSpec:
@@ -185,9 +190,13 @@ class Workshop:
         place = [stage.name for stage in planned].index(name)
         later = sum(stage.networks * stage.steps for stage in planned[place + 1 :])
         self.progress(Planned(steps=before + sum(job.steps for job in jobs) + later))
+        began = time.monotonic()
         trained, failures = run_jobs(
             jobs, self.executor, metric=metric, elsewhere=self.elsewhere, progress=self.progress
         )
+        judges = any(job.parts[0].qualities is not None for job in jobs)
+        whole = JUDGES if judges else None
+        add_stage(self.clock, time.monotonic() - began, trained, whole=whole)
         if len(trained) < least:
             raise TrainingFailed(
                 f"{name}: only {len(trained)} of {len(jobs)} networks could be trained"

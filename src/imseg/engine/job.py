@@ -191,6 +191,8 @@ class Trained:
     """Floating point operations of the whole training (forward and backward)."""
     seconds: float
     """Wall time."""
+    clock: dict[str, float] = field(default_factory=dict)
+    """The same by activity: ``batches``, ``steps``, ``validation``, ``other``."""
     retried: bool = False
     """Whether this is the second try after a loss that was no number."""
     network: NetworkSpec = field(default_factory=lambda: NetworkSpec(channels=3, outputs=1))

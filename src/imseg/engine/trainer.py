@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imseg.engine import seeds
+from imseg.engine.clock import BATCHES, STEPS, VALIDATION, Clock, with_rest
 from imseg.engine.job import Job, Trained
 from imseg.engine.lessons import Step, lesson_for
 from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
@@ -98,7 +99,7 @@ def train(
     Raises:
         TrainingFailed: If the loss stops being a number.
     """
-    began = time.monotonic()
+    clock = Clock()
     lesson = lesson_for(job)
     network = _first_network(job, factory)
     optimizer = KerasAdamW(network, learning_rate=job.recipe.learning_rate, decay=job.recipe.decay)
@@ -107,8 +108,9 @@ def train(
     losses: list[float] = []
     best: dict[str, Tensor] = {}
     for steps in lesson.passes():
-        losses.append(_learn(network, optimizer, steps, job=job, reporter=reporter))
-        score = lesson.score(network)
+        losses.append(_learn(network, optimizer, steps, job=job, reporter=reporter, clock=clock))
+        with clock.on(VALIDATION):
+            score = lesson.score(network)
         epoch_scores.append(score if math.isfinite(score) else NO_SCORE)
         if epoch_scores[-1] >= max(epoch_scores):
             best = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -116,6 +118,8 @@ def train(
         raise TrainingFailed(f"{job.name}: the weights stopped being numbers")
     network.load_state_dict(best)
     reporter.flush()
+    with clock.on(VALIDATION):
+        scores = lesson.scores(network)
     trained = Trained(
         name=job.name,
         job=job.digest(),
@@ -126,10 +130,11 @@ def train(
         best_epoch=max(i for i, s in enumerate(epoch_scores, 1) if s == max(epoch_scores)),
         epoch_scores=tuple(epoch_scores),
         losses=tuple(losses),
-        scores=lesson.scores(network),
+        scores=scores,
         parameters=sum(p.numel() for p in network.parameters()),
         flops=lesson.flops(network),
-        seconds=time.monotonic() - began,
+        seconds=clock.passed,
+        clock=with_rest(clock.seconds, clock.passed),
         network=job.network,
     )
     return trained, best
@@ -149,13 +154,14 @@ def _learn(
     *,
     job: Job,
     reporter: _Reporter,
+    clock: Clock,
 ) -> float:
     """Make the steps of one pass and return their mean loss."""
     network.train()
     total = torch.zeros((), device=job.numerics.device)
     made = 0
-    for step in steps:
-        with job.numerics.applied():
+    for step in clock.each(steps, BATCHES):
+        with clock.on(STEPS), job.numerics.applied():
             loss = step(network)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
