@@ -11,10 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from imseg.engine.cores import cpu_quota
 from imseg.errors import ImsegError
 
 Precision = Literal["float32", "bfloat16"]
@@ -43,16 +45,22 @@ class Numerics:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Run a block with these threads and autocast settings; put the threads back afterwards."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
         low = self.precision == "bfloat16"
         kind = torch.device(self.device).type
+        with (
+            self.threaded(),
+            torch.autocast(kind, dtype=torch.bfloat16, enabled=low),
+            torch.backends.cudnn.flags(allow_tf32=low),
+        ):
+            yield
+
+    @contextmanager
+    def threaded(self) -> Iterator[None]:
+        """Run a block with these threads; put them back afterwards."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
         try:
-            with (
-                torch.autocast(kind, dtype=torch.bfloat16, enabled=low),
-                torch.backends.cudnn.flags(allow_tf32=low),
-            ):
-                yield
+            yield
         finally:
             torch.set_num_threads(before)
 
@@ -104,11 +112,21 @@ def cpu_multiplies_bfloat16() -> bool:
     return any(bool(getattr(cpu, probe, lambda: False)()) for probe in probes)
 
 
-def usable_cores() -> int:
-    """Return how many processors this process may use."""
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return how many processors this process may use, at least 1.
+
+    Those it may run on, and no more than the time that control groups leave to it: of 2.5
+    processors' worth of time 2 are used.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = cpu_quota(root)
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def keep_freed_memory() -> bool:
