@@ -295,6 +295,21 @@ def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
     assert min(plan.start_networks, plan.networks) >= 4
 
 
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("cores", [1, 2, 3, 4, 7, 8, 64])
+def test_networks_side_by_side_have_no_more_threads_than_there_are_cores(
+    effort: Effort, cores: int, monkeypatch
+) -> None:
+    monkeypatch.setattr(planning, "usable_cores", lambda: cores)
+    for networks in (None, 1, 2, 5, 100):
+        plan = plan_for(effort=effort, networks=networks)
+        assert plan.workers >= 1 and plan.threads >= 1
+        assert cores / 2 < plan.workers * plan.threads <= cores
+        assert plan.numerics.threads == plan.threads
+    alone = plan_for(effort=effort, workers=1)
+    assert (alone.workers, alone.threads) == (1, cores)
+
+
 def test_quick_needs_no_probe(probes) -> None:
     plan, seconds = make_plan(Settings(effort="quick", device="cpu"), ISIC)
     assert (seconds, probes) == (None, [])

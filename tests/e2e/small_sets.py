@@ -13,7 +13,7 @@ from PIL import Image
 
 import imseg
 from imseg.approaches.run import Run
-from imseg.engine.executors import DoneReport, Executor, Serial, StepReport
+from imseg.engine.executors import DoneReport, Executor, NoteReport, Serial, StepReport
 from imseg.engine.job import Job, Trained
 from imseg.engine.progress import Event, NetworkFinished, Note
 from imseg.types import DataSet
@@ -129,10 +129,12 @@ class Watched(Serial):
         super().__init__()
         self.jobs: dict[str, list[Job]] = {}
 
-    def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
         """Train all jobs in order."""
         self.remember(jobs)
-        super().run(jobs, stepped=stepped, done=done)
+        super().run(jobs, stepped=stepped, noted=noted, done=done)
 
     def remember(self, jobs: Sequence[Job]) -> None:
         """Keep jobs of one stage."""
@@ -150,7 +152,9 @@ class Scored(Watched):
         super().__init__()
         self._scores = scores
 
-    def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
         """Train all jobs in order."""
 
         def scored(job: Job, trained: Trained | None, why: str) -> None:
@@ -160,7 +164,7 @@ class Scored(Watched):
                 job.output.with_suffix(".json").write_bytes(trained.as_json())
             done(job, trained, why)
 
-        super().run(jobs, stepped=stepped, done=scored)
+        super().run(jobs, stepped=stepped, noted=noted, done=scored)
 
 
 class Killed(BaseException):
@@ -178,14 +182,16 @@ class Mortal(Watched):
         super().__init__()
         self._left = networks
 
-    def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
         """Train jobs in order until the end.
 
         Raises:
             Killed: At the end.
         """
         self.remember(jobs)
-        Serial.run(self, jobs[: self._left], stepped=stepped, done=done)
+        Serial.run(self, jobs[: self._left], stepped=stepped, noted=noted, done=done)
         self._left -= len(jobs)
         if self._left < 0:
             raise Killed

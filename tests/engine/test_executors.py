@@ -1,113 +1,102 @@
-"""Equal jobs give equal networks, whoever trains them, and a lost worker loses no job."""
+"""Equal jobs give equal networks, whoever trains them, and a job that fails loses no other."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.engine.outcomes import Outcome, train_all
 
+from imseg.engine.device import Numerics
 from imseg.engine.executors import Processes, Serial, choose_executor
-from imseg.engine.job import Job, NetworkSpec, Recipe, Trained
-from imseg.engine.networks import load_network
+from imseg.engine.job import Job, NetworkSpec, Trained
+from imseg.engine.jobs import run_jobs
+from imseg.engine.part import Copies
+from imseg.engine.progress import Note
+from imseg.engine.report import Listener
+from imseg.engine.trainer import train
 from imseg.errors import TrainingFailed
-
-
-def train_all(executor, jobs, stepped=None) -> tuple[dict[str, Trained | None], list[str]]:
-    """Return what became of each job, and the reasons of those that failed."""
-    ended: dict[str, Trained | None] = {}
-    reasons: list[str] = []
-
-    def done(job: Job, trained: Trained | None, why: str) -> None:
-        assert job.name not in ended, "a job ends once"
-        ended[job.name] = trained
-        if trained is None:
-            reasons.append(why)
-
-    with executor:
-        executor.run(jobs, stepped=stepped or (lambda *_: None), done=done)
-    return ended, reasons
+from imseg.ops.photometric import LADDERS
+from imseg.tasks import Metric
 
 
 def comparable(trained: Trained) -> dict[str, object]:
-    return {**json.loads(trained.as_json()), "seconds": 0}
+    return {**json.loads(trained.as_json()), "seconds": 0, "clock": {}}
 
 
-def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threads: int) -> None:
+    """Plain images, copies that are drawn once, and copies that are new at every look."""
+    plain = make_job().parts[0]
+    strong = {"strength": LADDERS["default"][-1], "rotate": True, "seed": 5}
+    parts = [
+        plain,
+        replace(plain, copies=Copies(count=1, **strong)),
+        replace(plain, copies=Copies(count=0, **strong)),
+    ]
     found = {}
-    for name, executor in (("serial", Serial()), ("processes", Processes(2))):
+    # The threads a process happens to have, and those of an executor, are not those of a job.
+    for name, executor in (("serial", Serial()), ("processes", Processes(2, threads=1))):
         jobs = [
-            make_job(number, output=tmp_path / name / f"network-{number}.safetensors")
-            for number in (0, 1)
+            make_job(
+                number,
+                parts=(part,),
+                numerics=Numerics(threads=threads),
+                output=tmp_path / name / f"network-{number}.safetensors",
+            )
+            for number, part in enumerate(parts)
         ]
-        ended, reasons = train_all(executor, jobs)
-        assert reasons == []
-        found[name] = [(load_file(job.output), comparable(ended[job.name])) for job in jobs]
+        outcome = train_all(executor, jobs)
+        assert outcome.reasons == outcome.notes == []
+        found[name] = [(load_file(job.output), comparable(outcome.ended[job.name])) for job in jobs]
     for (ours, facts), (theirs, same_facts) in zip(*found.values(), strict=True):
         assert facts == same_facts
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    first, second = (weights for weights, _ in found["serial"])
+    first, second, third = (weights for weights, _ in found["serial"])
     assert any(not torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(second[key], third[key]) for key in first)
 
 
 def test_all_steps_are_reported(make_job) -> None:
     job = make_job()
     steps = []
-    train_all(Serial(), [job], lambda _job, count, _loss: steps.append(count))
+    train_all(Serial(), [job], stepped=lambda _job, count, _loss: steps.append(count))
     assert sum(steps) == job.steps == 4
 
 
-def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
-    job = make_job(recipe=Recipe(epochs=200, batch_size=3, max_steps=400))
-    executor = Processes(1)
-    killed: list[int] = []
-
-    def kill_once(_job: Job, _steps: int, _loss: float) -> None:
-        if not killed:
-            killed.append(executor._workers[0]._process.pid)
-            os.kill(killed[0], signal.SIGKILL)
-
-    ended, reasons = train_all(executor, [job], kill_once)
-    assert len(killed) == 1
-    assert reasons == []
-    trained = ended[job.name]
-    assert trained is not None and trained.steps == 400
-    assert not trained.retried
-    assert load_network(job.output, job.network, job.numerics)
-
-
-@pytest.mark.slow
-def test_a_job_whose_worker_dies_twice_is_left_out_and_the_next_is_done(make_job) -> None:
-    long = make_job(0, recipe=Recipe(epochs=300, batch_size=3, max_steps=600))
-    executor = Processes(1)
-
-    def kill(job: Job, _steps: int, _loss: float) -> None:
-        if job.name == long.name:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(executor._workers[0]._process.pid, signal.SIGKILL)
-
-    ended, reasons = train_all(executor, [long, make_job(1)], kill)
-    assert ended["start/network-0"] is None
-    assert ended["start/network-1"] is not None
-    assert len(reasons) == 1 and "twice" in reasons[0]
-    assert not long.output.exists()
-
-
-def test_a_job_that_cannot_be_done_fails_after_the_others_are_finished(make_job, tmp_path) -> None:
+@pytest.mark.parametrize("make_executor", [Serial, lambda: Processes(1)], ids=["serial", "one"])
+def test_a_job_that_cannot_be_done_fails_after_the_others_are_finished(
+    make_executor, make_job, tmp_path
+) -> None:
     gone = replace(make_job().parts[0], images=tmp_path / "gone.npy")
     broken, fine = make_job(0, parts=(gone,)), make_job(1)
-    executor = Processes(1)
+    executor, outcome = make_executor(), Outcome()
     with pytest.raises(TrainingFailed, match=r"network-0.*gone\.npy.*repeat the command"):
-        train_all(executor, [broken, fine])
+        train_all(executor, [broken, fine], outcome=outcome)
+    assert list(outcome.ended) == [fine.name]
     assert fine.output.exists() and fine.output.with_suffix(".json").exists()
     assert not broken.output.exists()
-    assert executor._workers[0]._process.poll() is not None, "workers end with their executor"
+    if isinstance(executor, Processes):
+        assert not executor._workers[0].alive, "workers end with their executor"
+
+
+def test_an_error_in_a_users_network_is_kept_as_the_cause(make_job) -> None:
+    class Mistaken(torch.nn.Module):
+        def __init__(self, **_: object) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise ZeroDivisionError("no such layer")
+
+    job = make_job(network=NetworkSpec(channels=1, outputs=1, factory="mine:network"))
+    with pytest.raises(TrainingFailed, match="ZeroDivisionError: no such layer") as caught:
+        train_all(Serial(Mistaken), [job])
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_users_own_network_is_trained_in_this_process(make_job) -> None:
@@ -120,5 +109,50 @@ def test_a_users_own_network_is_trained_in_this_process(make_job) -> None:
     assert isinstance(choose_executor(numerics, workers=1), Serial)
     assert isinstance(choose_executor(numerics, workers=4), Processes)
     job = make_job(network=NetworkSpec(channels=1, outputs=1, factory="mine:network"))
-    ended, _ = train_all(Serial(network), [job])
-    assert ended[job.name].parameters == 2
+    outcome = train_all(Serial(network), [job])
+    assert outcome.ended[job.name].parameters == 2
+
+
+def test_a_training_has_the_threads_of_its_job_and_puts_them_back(make_job, monkeypatch) -> None:
+    seen = []
+
+    def look(job: Job, listener, **_: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise TrainingFailed("enough")
+
+    monkeypatch.setattr("imseg.engine.executors.train_and_save", look)
+    before = torch.get_num_threads()
+    train_all(
+        Serial(), [make_job(threads, numerics=Numerics(threads=threads)) for threads in (1, 3)]
+    )
+    assert seen == [1, 3] and torch.get_num_threads() == before
+
+
+def test_what_a_training_says_is_told_to_the_user(make_job, monkeypatch) -> None:
+    def speak(job: Job, listener, **_: object) -> None:
+        listener.alive()
+        listener.note("batches are halved", warning=True)
+        listener.note("all is well")
+        raise TrainingFailed("enough")
+
+    monkeypatch.setattr("imseg.engine.executors.train_and_save", speak)
+    told = []
+    metric = Metric(key="iou", label="IoU")
+    run_jobs([make_job()], Serial(), metric=metric, elsewhere={}, progress=told.append)
+    assert told[:2] == [
+        Note(text="start/network-0: batches are halved", warning=True),
+        Note(text="start/network-0: all is well"),
+    ]
+
+
+def test_forward_passes_of_training_and_validation_are_signs_of_life(make_job) -> None:
+    """Two epochs of two batches; validation after each, and once more at the end."""
+    signs: list[str] = []
+    listener = Listener()
+    listener.alive = lambda: signs.append("alive")
+    listener.stepped = lambda steps, _loss: signs.append("stepped")
+    job = make_job()
+    train(job, listener)
+    passes = job.steps + 2 + 1
+    assert signs.index("stepped") == passes - 1, "the last validation comes after the last steps"
+    assert signs.count("alive") >= passes

@@ -20,6 +20,7 @@ from imseg.engine.judge import judge_candidates, judge_masks
 from imseg.engine.lessons import lesson_for
 from imseg.engine.networks import load_network
 from imseg.engine.part import Copies, Part
+from imseg.engine.report import Listener
 from imseg.engine.trainer import train
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import Metric, task_for
@@ -34,9 +35,7 @@ MULTICLASS = TargetSpec(
     kind="multiclass", values=(0, 1), names=("floor", "disk"), colors=((0, 0, 0), (255, 0, 0))
 )
 
-
-def ignore(_steps: int, _loss: float) -> None:
-    pass
+ignore = Listener()
 
 
 @pytest.fixture

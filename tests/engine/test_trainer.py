@@ -20,12 +20,11 @@ from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.networks import build, load_network
 from imseg.engine.part import Beginning
 from imseg.engine.predictor import predict, predict_mean, vote
+from imseg.engine.report import Listener
 from imseg.engine.trainer import train, train_and_save
 from imseg.errors import ImsegError, TrainingFailed
 
-
-def ignore(_steps: int, _loss: float) -> None:
-    pass
+ignore = Listener()
 
 
 @pytest.fixture
@@ -39,13 +38,13 @@ def poisoned(monkeypatch):
     def poison(trainings: int) -> list:
         real = trainer._learn
 
-        def learn(network, optimizer, steps, *, job, reporter):
+        def learn(network, optimizer, steps, *, job, **rest):
             if job not in tried:
                 tried.append(job)
             if len(tried) <= trainings:
                 with torch.no_grad():
                     next(network.parameters()).fill_(math.nan)
-            return real(network, optimizer, steps, job=job, reporter=reporter)
+            return real(network, optimizer, steps, job=job, **rest)
 
         monkeypatch.setattr(trainer, "_learn", learn)
         return tried
@@ -82,6 +81,7 @@ def test_a_network_that_fails_twice_is_left_out_and_the_next_is_trained(make_job
     Serial().run(
         [make_job(0), make_job(1)],
         stepped=lambda *_: None,
+        noted=lambda *_: None,
         done=lambda job, trained, why: ended.update({job.name: (trained, why)}),
     )
     trained, why = ended["start/network-0"]

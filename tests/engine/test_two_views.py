@@ -21,6 +21,7 @@ from imseg.engine.lessons import lesson_for
 from imseg.engine.lessons.two_views import Pairs
 from imseg.engine.networks import build
 from imseg.engine.part import Beginning, TwoViews
+from imseg.engine.report import Listener
 from imseg.engine.trainer import train, train_and_save
 from imseg.ops.geometry import MOVES, move
 from imseg.ops.photometric import LADDERS, Strength
@@ -31,9 +32,7 @@ NUMERICS = Numerics(threads=1)
 STRONG = LADDERS["default"][-1]
 STILL = Strength()
 
-
-def ignore(_steps: int, _loss: float) -> None:
-    pass
+ignore = Listener()
 
 
 @pytest.fixture
@@ -283,7 +282,9 @@ def test_the_score_is_minus_the_mean_squared_error_of_validation(make_two) -> No
 def test_no_more_steps_are_made_than_allowed(make_two, most: int) -> None:
     job = make_two(recipe=Recipe(epochs=3, batch_size=2, max_steps=most))
     reported = []
-    trained, _ = train(job, lambda steps, _loss: reported.append(steps))
+    listener = Listener()
+    listener.stepped = lambda steps, _loss: reported.append(steps)
+    trained, _ = train(job, listener)
     assert sum(reported) == trained.steps == job.steps == min(most, 15)
     assert trained.epochs == {1: 1, 3: 1, 5: 2, 6: 3, 11: 5, 100: 6}[most]
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import queue
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
 from imseg.engine.device import Numerics, keep_freed_memory
 from imseg.engine.job import Job, Trained
 from imseg.engine.networks import NetworkFactory
+from imseg.engine.report import Listener
 from imseg.engine.trainer import train_and_save
+from imseg.engine.worker_process import Allowance, JobBroken, Silence, WorkerLost, WorkerProcess
 from imseg.errors import TrainingFailed
 
 StepReport = Callable[[Job, int, float], None]
 """Called with a job, the steps since the last call and their mean loss."""
+
+NoteReport = Callable[[Job, str, bool], None]
+"""Called with a job, what the user should know about it, and whether it deserves attention."""
 
 DoneReport = Callable[[Job, Trained | None, str], None]
 """Called when a job ends: with what was trained, or None and the reason."""
@@ -31,8 +29,21 @@ DoneReport = Callable[[Job, Trained | None, str], None]
 class Executor(Protocol):
     """Trains independent jobs. Equal jobs give equal networks, whoever trains them."""
 
-    def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
-        """Train all jobs; a job that fails never loses the others."""
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
+        """Train all jobs; a job that fails never loses the others.
+
+        Args:
+            jobs: What to train, with different outputs.
+            stepped: Told about steps. None of the three is called while another one is.
+            noted: Told what else there is to know, such as that a job was started again.
+            done: Told once about each job that came to an end.
+
+        Raises:
+            TrainingFailed: After all other jobs, if a job could not be done for a reason that says
+                nothing about its network.
+        """
 
     def __enter__(self) -> Self:
         """Make ready."""
@@ -46,6 +57,26 @@ class Executor(Protocol):
         """Clean up."""
 
 
+class _About(Listener):
+    """Passes on what is said about one job; one call at a time."""
+
+    def __init__(
+        self, job: Job, *, stepped: StepReport, noted: NoteReport, lock: threading.Lock
+    ) -> None:
+        self._job = job
+        self._stepped = stepped
+        self._noted = noted
+        self._lock = lock
+
+    def stepped(self, steps: int, loss: float) -> None:
+        with self._lock:
+            self._stepped(self._job, steps, loss)
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        with self._lock:
+            self._noted(self._job, text, warning)
+
+
 class Serial:
     """Trains one network after the other in this process.
 
@@ -56,16 +87,27 @@ class Serial:
     def __init__(self, factory: NetworkFactory | None = None) -> None:
         self._factory = factory
 
-    def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
         """Train all jobs in order."""
         keep_freed_memory()
+        lock = threading.Lock()
+        broken: list[str] = []
+        cause: Exception | None = None
         for job in jobs:
+            listener = _About(job, stepped=stepped, noted=noted, lock=lock)
             try:
-                trained = train_and_save(job, partial(stepped, job), factory=self._factory)
+                with job.numerics.threaded():
+                    trained = train_and_save(job, listener, factory=self._factory)
             except TrainingFailed as failure:
                 done(job, None, str(failure))
+            except Exception as error:
+                cause = cause or error
+                broken.append(f"{job.name}: {type(error).__name__}: {error}")
             else:
                 done(job, trained, "")
+        _check_all_done(broken, cause)
 
     def __enter__(self) -> Self:
         return self
@@ -82,20 +124,25 @@ class Serial:
 class Processes:
     """Trains as many networks side by side as there are workers, each in a process of its own.
 
-    A worker that dies is replaced and its job is tried once more; if that fails too, the other jobs
-    are finished before ``TrainingFailed`` is raised.
+    A worker that dies, or is silent for too long, is replaced and its job is tried once more; if
+    that fails too, the other jobs are finished before ``TrainingFailed`` is raised.
 
     Args:
         workers: Processes.
         threads: Threads of each; more than one of them would only fight over the cores.
+        silence: How long a worker may say nothing.
     """
 
-    def __init__(self, workers: int, *, threads: int = 1) -> None:
-        self._workers: list[_Worker | None] = [None] * workers
+    def __init__(self, workers: int, *, threads: int = 1, silence: Silence | None = None) -> None:
+        self._workers: list[WorkerProcess | None] = [None] * workers
         self._threads = threads
+        self._allowance = Allowance(silence or Silence())
         self._closing = threading.Event()
+        self._starting = threading.Lock()
 
-    def run(self, jobs: Sequence[Job], *, stepped: StepReport, done: DoneReport) -> None:
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
         """Train all jobs, next job to the next free worker."""
         waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         for job in jobs:
@@ -104,10 +151,6 @@ class Processes:
         errors: list[BaseException] = []
         broken: list[str] = []
 
-        def safely_stepped(job: Job, steps: int, loss: float) -> None:
-            with lock:
-                stepped(job, steps, loss)
-
         def serve(slot: int) -> None:
             try:
                 while not self._closing.is_set():
@@ -115,13 +158,14 @@ class Processes:
                         job = waiting.get_nowait()
                     except queue.Empty:
                         return
+                    listener = _About(job, stepped=stepped, noted=noted, lock=lock)
                     try:
-                        trained, why = self._run_one(slot, job, safely_stepped)
-                    except _Broken as error:
+                        trained, why = self._run_one(slot, job, listener)
+                    except JobBroken as error:
                         broken.append(f"{job.name}: {error}")
                         continue
-                    if not self._closing.is_set():
-                        with lock:
+                    with lock:
+                        if not self._closing.is_set():
                             done(job, trained, why)
             except BaseException as error:
                 errors.append(error)
@@ -135,26 +179,34 @@ class Processes:
                 thread.join(timeout=0.2)  # so that Ctrl-C is heard
         if errors:
             raise errors[0]
-        if broken:
-            raise TrainingFailed(
-                f"{'; '.join(broken)}. What is finished is kept; repeat the command to try again."
-            )
+        _check_all_done(broken)
 
-    def _run_one(self, slot: int, job: Job, stepped: StepReport) -> tuple[Trained | None, str]:
-        why = ""
-        for _ in range(2):
-            if self._closing.is_set():
-                break
-            worker = self._workers[slot]
-            if worker is None or not worker.alive:
-                worker = self._workers[slot] = _Worker(self._threads)
+    def _run_one(self, slot: int, job: Job, listener: Listener) -> tuple[Trained | None, str]:
+        first = ""
+        while True:
+            worker = self._worker(slot)
             try:
-                return worker.train(job, partial(stepped, job)), ""
+                return worker.train(job, listener), ""
             except TrainingFailed as failure:
                 return None, str(failure)
-            except _WorkerDied as death:
-                why = str(death)
-        raise _Broken(f"{why}, twice")
+            except WorkerLost as loss:
+                if first:
+                    raise JobBroken(f"its process {first}; started again, it {loss}") from loss
+                first = str(loss)
+            if not self._closing.is_set():
+                listener.note(f"its process {first} and was started again", warning=True)
+
+    def _worker(self, slot: int) -> WorkerProcess:
+        """Return the worker of a slot, a new one where there is none."""
+        with self._starting:
+            if self._closing.is_set():
+                raise JobBroken("it was stopped")
+            worker = self._workers[slot]
+            if worker is None or not worker.alive:
+                if worker is not None:
+                    worker.close()
+                worker = self._workers[slot] = WorkerProcess(self._threads, self._allowance)
+            return worker
 
     def __enter__(self) -> Self:
         self._closing.clear()
@@ -166,82 +218,19 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.set()
+        with self._starting:
+            self._closing.set()
         for worker in self._workers:
             if worker is not None:
                 worker.close()
 
 
-class _WorkerDied(Exception):
-    """A worker is gone; its job may be tried once more."""
-
-
-class _Broken(Exception):
-    """A job could not be done for a reason that says nothing about the network."""
-
-
-class _Worker:
-    """One ``imseg.engine.worker`` process and the two pipes to it."""
-
-    def __init__(self, threads: int) -> None:
-        limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "imseg.engine.worker"],
-            start_new_session=True,  # Ctrl-C is the parent's to answer
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **limits, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            text=True,
-            encoding="utf-8",
-        )
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def train(self, job: Job, report: Callable[[int, float], None]) -> Trained:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(job.as_json() + "\n")
-            self._process.stdin.flush()
-        except OSError as error:
-            raise _WorkerDied("a training process ended unexpectedly") from error
-        for line in self._process.stdout:
-            message = json.loads(line)
-            match message["event"]:
-                case "stepped":
-                    report(message["steps"], message["loss"])
-                case "failed":
-                    raise TrainingFailed(message["why"])
-                case "broken":
-                    raise _Broken(message["why"])
-                case "done":
-                    return Trained.from_json(message["trained"])
-        raise _WorkerDied(
-            f"a training process ended unexpectedly ({_in_words(self._process.wait())})"
-        )
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        try:
-            self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-
-def _in_words(status: int) -> str:
-    """Return how a process ended; the system kills those that take too much memory."""
-    if status == -signal.SIGKILL:
-        return (
-            "killed, which is how systems answer a lack of memory: a smaller --image-size or"
-            " --batch-size, or --workers 1, needs less"
-        )
-    return f"exit status {status}"
+def _check_all_done(broken: Sequence[str], cause: Exception | None = None) -> None:
+    """Raise what there is to say if a job could not be done."""
+    if broken:
+        raise TrainingFailed(
+            f"{'; '.join(broken)}. What is finished is kept; repeat the command to try again."
+        ) from cause
 
 
 def choose_executor(

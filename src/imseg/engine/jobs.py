@@ -48,6 +48,9 @@ def run_jobs(
     def stepped(job: Job, steps: int, loss: float) -> None:
         progress(Stepped(network=job.name, steps=steps, loss=loss))
 
+    def noted(job: Job, text: str, warning: bool) -> None:
+        progress(Note(text=f"{job.name}: {text}", warning=warning))
+
     def done(job: Job, network: Trained | None, why: str) -> None:
         if network is None:
             failures.append(why)
@@ -59,7 +62,7 @@ def run_jobs(
         announce(network, progress, metric=metric)
 
     if waiting:
-        executor.run(waiting, stepped=stepped, done=done)
+        executor.run(waiting, stepped=stepped, noted=noted, done=done)
     return [trained[job.name] for job in jobs if job.name in trained], failures
 
 

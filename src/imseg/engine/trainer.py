@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from imseg.engine.clock import BATCHES, STEPS, VALIDATION, Clock, with_rest
 from imseg.engine.job import Job, Trained
 from imseg.engine.lessons import Step, lesson_for
 from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
+from imseg.engine.report import Listener, hear
 from imseg.engine.runs import write_whole
 from imseg.errors import TrainingFailed
 
@@ -23,9 +24,6 @@ REPORT_EVERY = 0.5
 """Seconds between two reports of steps."""
 NO_SCORE = -1e9
 """Stands for a score that is no number; lower than any."""
-
-Report = Callable[[int, float], None]
-"""Called with the steps since the last call and their mean loss."""
 
 
 class KerasAdamW(torch.optim.AdamW):
@@ -62,23 +60,25 @@ class KerasAdamW(torch.optim.AdamW):
         super().step(closure)
 
 
-def train_and_save(job: Job, report: Report, *, factory: NetworkFactory | None = None) -> Trained:
+def train_and_save(
+    job: Job, listener: Listener, *, factory: NetworkFactory | None = None
+) -> Trained:
     """Train a network and write its weights and then, last, what is known about it.
 
     A loss that is no number is answered once, with another seed and half the learning rate.
 
     Args:
         job: What to train and where it goes.
-        report: Told about steps.
+        listener: Told how it goes on.
         factory: The user's own network; None for the one the job names.
 
     Raises:
         TrainingFailed: If the second try fails as well.
     """
     try:
-        trained, state = train(job, report, factory=factory)
+        trained, state = train(job, listener, factory=factory)
     except TrainingFailed:
-        trained, state = train(job.second_try(), report, factory=factory)
+        trained, state = train(job.second_try(), listener, factory=factory)
         fields = {name: getattr(trained, name) for name in Trained.__dataclass_fields__}
         trained = Trained(**{**fields, "job": job.digest(), "retried": True})
     save_weights(state, job.output)
@@ -87,13 +87,13 @@ def train_and_save(job: Job, report: Report, *, factory: NetworkFactory | None =
 
 
 def train(
-    job: Job, report: Report, *, factory: NetworkFactory | None = None
+    job: Job, listener: Listener, *, factory: NetworkFactory | None = None
 ) -> tuple[Trained, dict[str, Tensor]]:
     """Train one network and return what is known about it and the weights of its best epoch.
 
     Args:
         job: What to train.
-        report: Told about steps.
+        listener: Told how it goes on.
         factory: The user's own network; None for the one the job names.
 
     Raises:
@@ -102,8 +102,9 @@ def train(
     clock = Clock()
     lesson = lesson_for(job)
     network = _first_network(job, factory)
+    hear(network, listener)
     optimizer = KerasAdamW(network, learning_rate=job.recipe.learning_rate, decay=job.recipe.decay)
-    reporter = _Reporter(report)
+    reporter = _Reporter(listener)
     epoch_scores: list[float] = []
     losses: list[float] = []
     best: dict[str, Tensor] = {}
@@ -178,8 +179,8 @@ def _learn(
 class _Reporter:
     """Passes steps on, but not more often than anybody can read."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self._losses: list[Tensor] = []
         self._last = time.monotonic()
 
@@ -190,6 +191,6 @@ class _Reporter:
 
     def flush(self) -> None:
         if self._losses:
-            self._report(len(self._losses), torch.stack(self._losses).mean().item())
+            self._listener.stepped(len(self._losses), torch.stack(self._losses).mean().item())
         self._losses = []
         self._last = time.monotonic()

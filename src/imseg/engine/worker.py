@@ -15,10 +15,16 @@ import time
 import traceback
 from typing import Any, TextIO
 
+import torch
+
 from imseg.engine.device import keep_freed_memory
 from imseg.engine.job import Job
+from imseg.engine.report import Listener
 from imseg.engine.trainer import train_and_save
 from imseg.errors import TrainingFailed
+
+ALIVE_EVERY = 1.0
+"""Seconds between two signs of life, if nothing else is said; the silence allowed is far longer."""
 
 
 def main() -> None:
@@ -27,17 +33,38 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
     keep_freed_memory()
+    torch.set_num_interop_threads(1)  # beside the threads of a job there is no core left
     _send(events, event="ready")
     for line in sys.stdin:
         _serve(Job.from_json(line), events)
 
 
-def _serve(job: Job, events: TextIO) -> None:
-    def report(steps: int, loss: float) -> None:
-        _send(events, event="stepped", steps=steps, loss=loss)
+class _ToParent(Listener):
+    """Sends what a training says to the parent process."""
 
+    def __init__(self, events: TextIO) -> None:
+        self._events = events
+        self._last = time.monotonic()
+
+    def stepped(self, steps: int, loss: float) -> None:
+        self._say(event="stepped", steps=steps, loss=loss)
+
+    def alive(self) -> None:
+        if time.monotonic() - self._last >= ALIVE_EVERY:
+            self._say(event="alive")
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self._say(event="note", text=text, warning=warning)
+
+    def _say(self, **content: Any) -> None:
+        _send(self._events, **content)
+        self._last = time.monotonic()
+
+
+def _serve(job: Job, events: TextIO) -> None:
     try:
-        trained = train_and_save(job, report)
+        with job.numerics.threaded():
+            trained = train_and_save(job, _ToParent(events))
     except TrainingFailed as failure:
         _send(events, event="failed", why=str(failure))
     except Exception as error:
