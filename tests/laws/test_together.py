@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imseg.ops import disturb, photometric, together
 from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.treatment import Extent, extent_of, no_treatment, treatment_of
 
 seeds = st.integers(0, 2**62)
 sides = st.integers(1, 9)
@@ -71,8 +72,8 @@ def test_together_is_in_groups(seed, strength, height, width, shape, order, flag
     grouped = disturb.apply(images, draws, black=black, **how)
     found = together.apply(
         images,
-        together.treatment_of(draws),
-        extent=together.extent_of(strength, rotate=rotate, square=square),
+        treatment_of(draws),
+        extent=extent_of(strength, rotate=rotate, square=square),
         black=torch.full((images_count,), black) if black else None,
         **how,
     )
@@ -85,14 +86,14 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
     seed, weak, strong, order
 ) -> None:
     images, mask = draw_bytes(seed % 2**32, 9, 3, 6, 6), draw_bytes(seed % 2**31, 9, 1, 6, 6) > 99
-    treatment, expected = together.no_treatment(9), images.clone()
-    extent, black = together.Extent(), torch.zeros(9, dtype=torch.bool)
+    treatment, expected = no_treatment(9), images.clone()
+    extent, black = Extent(), torch.zeros(9, dtype=torch.bool)
     for number, strength in enumerate((weak, strong)):
         rows = torch.tensor([1, 4, 7]) + number
         rotate, names = bool(number), [seed + int(row) for row in rows]
         draws = disturb.draw(names, strength, rotate=rotate, square=True)
-        treatment.put(rows, together.treatment_of(draws))
-        extent |= together.extent_of(strength, rotate=rotate, square=True)
+        treatment.put(rows, treatment_of(draws))
+        extent |= extent_of(strength, rotate=rotate, square=True)
         how = {"order": order, "black": not number}
         expected[rows] = disturb.apply(images[rows], draws, mask=mask[rows], **how).images
         black[rows] = not number
@@ -104,8 +105,8 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
 def test_batches_beyond_what_is_worked_on_at_once_are_the_same(monkeypatch) -> None:
     images, draws = draw_bytes(1, 7, 3, 8, 8), photometric.draw(range(7), STRONG)
     still = disturb.draw(range(7), STRONG, rotate=False, square=True)
-    treatment = together.treatment_of(replace(still, values=draws))
-    extent = together.extent_of(STRONG, rotate=False, square=True, moves=False)
+    treatment = treatment_of(replace(still, values=draws))
+    extent = extent_of(STRONG, rotate=False, square=True, moves=False)
     monkeypatch.setattr(together, "VALUES_AT_ONCE_ELSEWHERE", 2 * images[0].numel())
     found = together.change_values(images, treatment, extent=extent)
     assert torch.equal(found, photometric.apply(images, draws))
@@ -114,21 +115,21 @@ def test_batches_beyond_what_is_worked_on_at_once_are_the_same(monkeypatch) -> N
 def test_what_comes_in_is_never_written_to() -> None:
     images = draw_bytes(2, 6, 3, 8, 8)
     before, draws = images.clone(), disturb.draw(range(6), STRONG, rotate=True, square=True)
-    extent = together.extent_of(STRONG, rotate=True, square=True)
-    together.apply(images, together.treatment_of(draws), extent=extent).images.fill_(7)
+    extent = extent_of(STRONG, rotate=True, square=True)
+    together.apply(images, treatment_of(draws), extent=extent).images.fill_(7)
     assert torch.equal(images, before)
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    images, treatment = draw_bytes(0, 3, 1, 4, 4), together.no_treatment(2)
+    images, treatment = draw_bytes(0, 3, 1, 4, 4), no_treatment(2)
     with pytest.raises(ValueError, match="2 rows do not fit 3 images"):
-        together.apply(images, treatment, extent=together.Extent())
+        together.apply(images, treatment, extent=Extent())
     with pytest.raises(ValueError, match="there is no mask"):
         black = torch.ones(2, dtype=torch.bool)
-        together.apply(images[:2], treatment, extent=together.Extent(), black=black)
+        together.apply(images[:2], treatment, extent=Extent(), black=black)
     with pytest.raises(ValueError, match=r"one of \('copy', 'view'\), not 'views'"):
-        together.change_values(images[:2], treatment, extent=together.Extent(), order="views")
+        together.change_values(images[:2], treatment, extent=Extent(), order="views")
     draws = disturb.draw([1, 2, 3], STRONG, rotate=True, square=True)
     noise = torch.zeros(3, 1, 4, 4, dtype=torch.int16)
     with pytest.raises(ValueError, match="added in groups"):
-        together.treatment_of(replace(draws, values=replace(draws.values, noise=noise)))
+        treatment_of(replace(draws, values=replace(draws.values, noise=noise)))
