@@ -1,41 +1,25 @@
-"""Batches of stored images: gathered, disturbed and blocked on the device, in seeded order."""
+"""Batches of stored images: gathered, disturbed and blocked, in seeded order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from imseg.data.store import gather, open_array
-from imseg.engine import seeds
+from imseg.engine.batch import Batch, as_input
 from imseg.engine.device import Numerics
+from imseg.engine.grouped import Grouped
 from imseg.engine.job import Recipe
-from imseg.engine.part import Copies, Part
-from imseg.ops.disturb import disturb
-from imseg.ops.inconsistency import block_input, block_output
-from imseg.tasks import Planes
+from imseg.engine.on_device import OnDevice
+from imseg.engine.part import Part
+from imseg.engine.placement import Placement, placement_for
+from imseg.engine.samples import Samples
 from imseg.types import Bytes
 
-PLAIN = -1
-"""Stands for the image as it is where copies are numbered from 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Images and targets on the device."""
-
-    images: Float[Tensor, "b c h w"]
-    """0..1."""
-    targets: Planes
-    """Inside numbering."""
-    weight: Float[Tensor, "b 1 h w"] | None
-    """0 where the loss ignores a pixel; None if nothing is ignored."""
-    qualities: Float[Tensor, "b r k"] | None = None
-    """What a judge is to say about the targets; None where no judge is trained."""
+__all__ = ["Batch", "Source", "as_input", "epochs", "to_device"]
 
 
 class Source:
@@ -46,168 +30,67 @@ class Source:
         numerics: Device and memory format of the batches.
         seed: Seed of disturbances that are new at every look.
         paper: Disturb as the reference does where it differs from us.
+        placement: How batches are made, which changes no number; by the device when None.
 
     Raises:
         ValueError: If only some parts have qualities, or there is not one count of copies an image.
     """
 
     def __init__(
-        self, parts: tuple[Part, ...], numerics: Numerics, *, seed: int = 0, paper: bool = False
+        self,
+        parts: tuple[Part, ...],
+        numerics: Numerics,
+        *,
+        seed: int = 0,
+        paper: bool = False,
+        placement: Placement | None = None,
     ) -> None:
-        self._numerics = numerics
-        self._parts = parts
-        self._paper = paper
-        self._seed = seed
-        self._images = [open_array(part.images) for part in parts]
-        self._targets = [open_array(part.targets) for part in parts]
-        self._shown = [None if part.shows is None else np.array(part.shows) for part in parts]
-        self._masks = [
-            None if part.inconsistent is None else open_array(part.inconsistent) for part in parts
-        ]
-        self._qualities = [
-            None if part.qualities is None else open_array(part.qualities) for part in parts
-        ]
-        if len({qualities is None for qualities in self._qualities}) > 1:
+        if len({part.qualities is None for part in parts}) > 1:
             raise ValueError("either all parts have qualities or none")
-        places = [
-            (number, row, copy)
-            for number, part in enumerate(parts)
-            for row, copy in _rows_and_copies(part)
-        ]
-        self._places = torch.tensor(places, dtype=torch.long).reshape(-1, 3)
-        self._looks = torch.zeros(len(places), dtype=torch.long)
-        self._ignores = any(part.ignores for part in parts)
+        self._samples = Samples(parts, seed=seed)
+        placement = placement_for(numerics.device) if placement is None else placement
+        self._maker: Grouped | OnDevice
+        if placement.together and len(self._samples):
+            self._maker = OnDevice(parts, self._samples, numerics, placement=placement, paper=paper)
+        else:
+            self._maker = Grouped(parts, self._samples, numerics, paper=paper)
 
     def __len__(self) -> int:
-        return int(self._places.shape[0])
+        return len(self._samples)
 
-    def take(self, numbers: Tensor) -> Batch:
-        """Return the samples with these running numbers, grouped by part.
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are made on the device."""
+        return isinstance(self._maker, OnDevice)
+
+    def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Batch]:
+        """Yield the samples with these running numbers, batch after batch, each part by part.
 
         What a sample looks like depends on how often it was taken before, never on its neighbors.
+        On a device other than the CPU all that the host knows about all batches is sent ahead.
+
+        Args:
+            batches: Running numbers on the CPU, of a whole pass if possible.
         """
-        places = self._places[numbers]
-        pieces = []
-        for number in places[:, 0].unique().tolist():
-            chosen = places[:, 0] == number
-            pieces.append(self._take_from(number, places[chosen], self._looks[numbers[chosen]]))
-        self._looks[numbers] += 1
-        weights = [piece.weight for piece in pieces if piece.weight is not None]
-        qualities = [piece.qualities for piece in pieces if piece.qualities is not None]
-        return Batch(
-            images=torch.cat([piece.images for piece in pieces]),
-            targets=torch.cat([piece.targets for piece in pieces]),
-            weight=torch.cat(weights) if weights else None,
-            qualities=torch.cat(qualities) if qualities else None,
-        )
+        calls = (self._samples.call(numbers) for numbers in batches)
+        if isinstance(self._maker, OnDevice):
+            yield from self._maker.feed(list(calls))
+        else:
+            yield from map(self._maker.make, calls)
 
-    def _take_from(self, number: int, places: Tensor, looks: Tensor) -> Batch:
-        part, mask, device = self._parts[number], self._masks[number], self._numerics.device
-        rows, shown = places[:, 1].numpy(), self._shown[number]
-        image_rows = rows if shown is None else shown[rows]
-        stored = torch.from_numpy(gather(self._images[number], image_rows)).to(device)
-        pixels = stored.permute(0, 3, 1, 2)
-        targets = torch.from_numpy(gather(self._targets[number], rows)).to(device)
-        inconsistent = None
-        if mask is not None:
-            inconsistent = torch.from_numpy(gather(mask, rows)).to(device).bool()
-            if part.blocks_input:
-                pixels = block_input(pixels, inconsistent)
-            if part.blocks_output:
-                targets = block_output(targets, inconsistent)
-        if part.copies is not None:
-            names = self._seeds(part.copies, number, places, looks)
-            pixels, targets, inconsistent = self._disturbed(
-                part, names, pixels, targets, inconsistent
-            )
-        weight = None
-        if self._ignores:
-            weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
-            if inconsistent is not None and part.ignores:
-                weight = weight.masked_fill(inconsistent, 0.0)
-        return Batch(
-            images=as_input(pixels, self._numerics),
-            targets=targets,
-            weight=weight,
-            qualities=self._qualities_of(number, places),
-        )
+    def take(self, numbers: Int64[Tensor, "b"]) -> Batch:
+        """Return the samples with these running numbers: ``feed`` of one batch."""
+        return next(self.feed([numbers]))
 
-    def _qualities_of(self, number: int, places: Tensor) -> Float[Tensor, "b r k"] | None:
-        stored = self._qualities[number]
-        if stored is None:
-            return None
-        rows = torch.from_numpy(gather(stored, places[:, 1].numpy()))
-        return rows.to(self._numerics.device, torch.float32)
-
-    def _seeds(
-        self, copies: Copies, number: int, places: Tensor, looks: Tensor
-    ) -> list[int | None]:
-        """Return a seed for each sample; None for an image as it is."""
-        if copies.online:
-            pairs = zip(places[:, 1].tolist(), looks.tolist(), strict=True)
-            return [seeds.derive(self._seed, "look", number, row, look) for row, look in pairs]
-        return [
-            None if copy == PLAIN else seeds.derive(copies.seed, "copy", row, copy)
-            for row, copy in places[:, 1:].tolist()
-        ]
-
-    def _disturbed(
-        self,
-        part: Part,
-        names: list[int | None],
-        pixels: UInt8[Tensor, "b c h w"],
-        targets: Planes,
-        inconsistent: Bool[Tensor, "b 1 h w"] | None,
-    ) -> tuple[UInt8[Tensor, "b c h w"], Planes, Bool[Tensor, "b 1 h w"] | None]:
-        """Return the samples with those disturbed that have a seed."""
-        chosen = [place for place, name in enumerate(names) if name is not None]
-        if part.copies is None or not chosen:
-            return pixels, targets, inconsistent
-        disturbed = disturb(
-            pixels[chosen],
-            targets[chosen],
-            None if inconsistent is None else inconsistent[chosen],
-            seeds=[name for name in names if name is not None],
-            strength=part.copies.strength,
-            rotate=part.copies.rotate,
-            paper=self._paper,
-            black=part.blocks_input and not self._paper,
-        )
-        if len(chosen) == len(names):
-            return disturbed
-        pixels, targets = pixels.clone(), targets.clone()
-        pixels[chosen], targets[chosen] = disturbed[0], disturbed[1]
-        if inconsistent is not None and disturbed[2] is not None:
-            inconsistent = inconsistent.clone()
-            inconsistent[chosen] = disturbed[2]
-        return pixels, targets, inconsistent
+    def forget_looks(self) -> None:
+        """Make the next look at each sample its first."""
+        self._samples.forget_looks()
 
 
 def to_device(pixels: Bytes, numerics: Numerics) -> Float[Tensor, "b c h w"]:
     """Return ``n h w c`` unsigned bytes as images with values 0..1 on the device."""
     there = torch.from_numpy(np.array(pixels)).to(numerics.device)
     return as_input(there.permute(0, 3, 1, 2), numerics)
-
-
-def as_input(pixels: UInt8[Tensor, "b c h w"], numerics: Numerics) -> Float[Tensor, "b c h w"]:
-    """Return bytes as images with values 0..1 in the memory format of the network."""
-    return pixels.float().div_(255).contiguous(memory_format=numerics.memory_format)
-
-
-def _rows_and_copies(part: Part) -> list[tuple[int, int]]:
-    """Return the samples of a part: all plain images, then all first copies, all second ones."""
-    copies = part.copies
-    if copies is None or copies.online:
-        return [(row, PLAIN) for row in part.indices]
-    counts = copies.counts or (copies.count,) * len(part.indices)
-    wanted = list(zip(part.indices, counts, strict=True))
-    plain = [(row, PLAIN) for row in part.indices if copies.plain]
-    return plain + [
-        (row, copy)
-        for copy in range(max(counts, default=0))
-        for row, count in wanted
-        if copy < count
-    ]
 
 
 def epochs(

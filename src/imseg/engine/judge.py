@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imseg.engine.batches import Source, to_device
 from imseg.engine.device import Numerics
 from imseg.engine.part import Part
+from imseg.engine.placement import placement_for
 from imseg.engine.predictor import BATCH
 from imseg.tasks import Planes
 from imseg.tasks.quality import Quality
@@ -40,15 +41,18 @@ def judge_masks(
     Raises:
         ValueError: If the part is empty.
     """
-    source = Source((replace(part, copies=None, qualities=None),), numerics)
+    # Each mask is looked at once, so there is nothing to keep on the device.
+    passing = replace(placement_for(numerics.device), budget=0)
+    plain = replace(part, copies=None, qualities=None)
+    source = Source((plain,), numerics, placement=passing)
     if not len(source):
         raise ValueError("there is nothing to judge")
-    said = []
-    for numbers in torch.arange(len(source)).split(BATCH):
-        batch = source.take(numbers)
+    said, done = [], 0
+    for batch in source.feed(torch.arange(len(source)).split(BATCH)):
         said.append(_ask(judges, batch.images, batch.targets, quality=quality, numerics=numerics))
+        done += len(batch)
         if progress is not None:
-            progress(int(numbers[-1]) + 1, len(source))
+            progress(done, len(source))
     return torch.cat(said, dim=1)
 
 

@@ -112,9 +112,8 @@ def confusion_matrix(
         classes: How many classes there are.
         valid: Pixels that count; all when None.
     """
-    pairs = truth.long() * classes + predicted.long()
-    chosen = pairs.flatten() if valid is None else pairs[valid]
-    return torch.bincount(chosen, minlength=classes * classes).reshape(classes, classes)
+    counted = None if valid is None else valid.reshape(1, -1)
+    return _counts(predicted.reshape(1, -1), truth.reshape(1, -1), classes, counted)[0]
 
 
 def confusion_matrices(
@@ -125,14 +124,24 @@ def confusion_matrices(
     valid: Bool[Tensor, "b h w"] | None = None,
 ) -> Int[Tensor, "b k k"]:
     """Return one confusion matrix an image."""
-    matrices = [
-        confusion_matrix(
-            predicted[i], truth[i], classes=classes, valid=None if valid is None else valid[i]
-        )
-        for i in range(truth.shape[0])
-    ]
-    empty = torch.zeros(0, classes, classes, dtype=torch.long)
-    return torch.stack(matrices) if matrices else empty
+    counted = None if valid is None else valid.flatten(1)
+    return _counts(predicted.flatten(1), truth.flatten(1), classes, counted)
+
+
+def _counts(
+    predicted: UInt8[Tensor, "b n"],
+    truth: UInt8[Tensor, "b n"],
+    classes: int,
+    valid: Bool[Tensor, "b n"] | None,
+) -> Int[Tensor, "b k k"]:
+    cells = classes * classes
+    pairs = truth.long() * classes + predicted.long()
+    if valid is not None:
+        # Counted in a cell of their own: to pick pixels out makes a GPU wait.
+        pairs = pairs.masked_fill(~valid, cells)
+    counts = torch.zeros(len(pairs), cells + 1, dtype=torch.long, device=pairs.device)
+    counts.scatter_add_(1, pairs, torch.ones_like(pairs))
+    return counts[:, :cells].reshape(-1, classes, classes)
 
 
 def iou_by_class(matrix: Int[Tensor, "*b k k"]) -> Float[Tensor, "*b k"]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor
 
 from imseg.ops import inconsistency, overlap
@@ -21,8 +21,9 @@ from imseg.types import VOID, TargetSpec
 class PooledIoU:
     """Foreground IoU over all pixels of the validation set together."""
 
-    shared: float = 0.0
-    union: float = field(default=0.0)
+    # Counts stay where the batches are until somebody asks: reading them makes a GPU wait.
+    shared: Int64[Tensor, ""] | int = 0
+    union: Int64[Tensor, ""] | int = field(default=0)
 
     def update(
         self, probabilities: Float[Tensor, "b 1 h w"], target: UInt8[Tensor, "b 1 h w"]
@@ -31,12 +32,12 @@ class PooledIoU:
         valid = target != VOID
         predicted = (probabilities > THRESHOLD) & valid
         truth = (target == 1) & valid
-        self.shared += (predicted & truth).sum().item()
-        self.union += (predicted | truth).sum().item()
+        self.shared = self.shared + (predicted & truth).sum()
+        self.union = self.union + (predicted | truth).sum()
 
     def value(self) -> float:
         """Return the IoU so far, 0..1."""
-        return self.shared / (self.union + overlap.EPSILON)
+        return int(self.shared) / (int(self.union) + overlap.EPSILON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ class RunningSoftMeanIoU:
     no score at all, and so have we: such a batch makes the value not a number.
     """
 
-    total: float = 0.0
+    # Sums stay where the batches are until somebody asks: reading them makes a GPU wait.
+    total: Float[Tensor, ""] | float = 0.0
     batches: int = 0
 
     def update(
@@ -34,21 +35,22 @@ class RunningSoftMeanIoU:
         """Add a batch."""
         truth = one_hot(target, probabilities.shape[1])
         shared, union = overlap.soft_overlap(probabilities * (target != VOID), truth)
-        self.total += (shared / union).mean().item()
+        self.total = self.total + (shared / union).mean()
         self.batches += 1
 
     def value(self) -> float:
         """Return the score so far, 0..1."""
-        return self.total / max(self.batches, 1)
+        return float(self.total) / max(self.batches, 1)
 
 
 @dataclass(slots=True)
 class PooledSoftMeanIoU:
     """Soft mIoU over all validation pixels together, of the classes that occur in the truth."""
 
-    shared: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.double))
-    union: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.double))
-    present: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool))
+    # Sums stay where the batches are until somebody asks: reading them makes a GPU wait.
+    shared: Float[Tensor, "k"] | float = 0.0
+    union: Float[Tensor, "k"] | float = field(default=0.0)
+    true: Float[Tensor, "k"] | float = field(default=0.0)
 
     def update(
         self, probabilities: Float[Tensor, "b k h w"], target: UInt8[Tensor, "b 1 h w"]
@@ -57,17 +59,19 @@ class PooledSoftMeanIoU:
         valid = (target != VOID).float()
         truth = one_hot(target, probabilities.shape[1])
         shared, union = overlap.soft_overlap(without_reserved(probabilities) * valid, truth * valid)
-        self.shared = self.shared + shared.cpu()
-        self.union = self.union + union.cpu()
-        self.present = self.present | (truth.sum(dim=(0, 2, 3)) > 0).cpu()
+        self.shared, self.union = self.shared + shared, self.union + union
+        self.true = self.true + truth.sum(dim=(0, 2, 3))
 
     def value(self) -> float:
         """Return the score so far, 0..1."""
-        chosen = self.present.clone()
+        shared, union, true = (
+            torch.as_tensor(each).cpu() for each in (self.shared, self.union, self.true)
+        )
+        chosen = true.reshape(-1) > 0
         chosen[INCONSISTENT] = False
         if not chosen.any():
             return 0.0
-        return (self.shared[chosen] / self.union[chosen]).mean().item()
+        return (shared[chosen] / union[chosen]).mean().item()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

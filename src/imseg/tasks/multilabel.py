@@ -31,7 +31,8 @@ class MeanLoss:
     """The loss over all validation pixels, negated: the epoch with the least is kept."""
 
     task: Multilabel
-    total: float = 0.0
+    # The sum stays where the batches are until somebody asks: reading it makes a GPU wait.
+    total: Float[Tensor, ""] | float = 0.0
     images: int = field(default=0)
 
     def update(
@@ -39,12 +40,12 @@ class MeanLoss:
     ) -> None:
         """Add a batch."""
         count = len(target)
-        self.total += self.task.error(probabilities, target, None).item() * count
+        self.total = self.total + self.task.error(probabilities, target, None).double() * count
         self.images += count
 
     def value(self) -> float:
         """Return minus the mean loss so far."""
-        return -self.total / max(self.images, 1)
+        return -float(self.total) / max(self.images, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

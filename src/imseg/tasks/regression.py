@@ -26,20 +26,21 @@ from imseg.types import TargetSpec
 class PooledError:
     """Root of the mean squared error over all validation pixels together, negated."""
 
-    total: float = 0.0
-    pixels: float = 0.0
+    # Sums stay where the batches are until somebody asks: reading them makes a GPU wait.
+    total: Float[Tensor, ""] | float = 0.0
+    pixels: Float[Tensor, ""] | float = 0.0
 
     def update(
         self, probabilities: Float[Tensor, "b 1 h w"], target: Float[Tensor, "b 1 h w"]
     ) -> None:
         """Add a batch."""
         total, pixels = deviation.squared_error(probabilities[:, 0], target[:, 0])
-        self.total += total.sum().item()
-        self.pixels += pixels.sum().item()
+        self.total = self.total + total.sum()
+        self.pixels = self.pixels + pixels.sum()
 
     def value(self) -> float:
         """Return minus the error so far."""
-        return -math.sqrt(self.total / max(self.pixels, 1.0))
+        return -math.sqrt(float(self.total) / max(float(self.pixels), 1.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

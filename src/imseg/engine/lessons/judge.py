@@ -43,6 +43,7 @@ class MaskQuality:
         self._job = job
         self._quality = quality
         self._source = self._open(job.parts)
+        self._validation = self._open((job.validation,))
 
     def passes(self) -> Iterator[Iterator[Step]]:
         """Yield the steps of each epoch."""
@@ -91,7 +92,7 @@ class MaskQuality:
         return Source(parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
 
     def _steps(self, batches: list[Tensor]) -> Iterator[Step]:
-        return (partial(self._loss, batch=self._source.take(numbers)) for numbers in batches)
+        return (partial(self._loss, batch=batch) for batch in self._source.feed(batches))
 
     def _loss(self, network: nn.Module, batch: Batch) -> Float[Tensor, ""]:
         assert batch.qualities is not None
@@ -109,15 +110,15 @@ class MaskQuality:
     def _judged(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
         """Return what the network says about the validation samples and what it should, on CPU."""
         network.eval()
-        source = self._open((self._job.validation,))  # anew, so that every look is the first
+        self._validation.forget_looks()  # so that every epoch sees the same copies
         logits, wanted = [], []
-        for numbers in torch.arange(len(source)).split(BATCH):
-            batch = source.take(numbers)
+        numbers = torch.arange(len(self._validation))
+        for batch in self._validation.feed(numbers.split(BATCH)):
             assert batch.qualities is not None
-            wanted.append(batch.qualities.cpu())
+            wanted.append(batch.qualities)
             with torch.inference_mode(), self._job.numerics.applied():
-                logits.append(self._logits(network, batch).cpu())
-        return torch.cat(logits), torch.cat(wanted)
+                logits.append(self._logits(network, batch))
+        return torch.cat(logits).cpu(), torch.cat(wanted).cpu()
 
     def _iou_error(self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]) -> float:
         said = self._quality.probabilities(logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.job import Job
 from imseg.engine.lessons.base import Step, flops_of, mean_batch
 from imseg.engine.part import Part
-from imseg.engine.predictor import predict
+from imseg.engine.predictor import BATCH, predict
 from imseg.tasks import Planes, Task
 from imseg.types import Bytes, Target
 
@@ -32,6 +33,11 @@ class Segmentation:
         self._job = job
         self._task = task
         self._source = Source(job.parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+        validation = replace(
+            job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
+        )
+        # Kept for all epochs, and with it, where there is room, its pictures on the device.
+        self._validation = Source((validation,), job.numerics)
 
     def passes(self) -> Iterator[Iterator[Step]]:
         """Yield the steps of each epoch."""
@@ -41,7 +47,11 @@ class Segmentation:
 
     def steps(self, batches: list[Tensor]) -> Iterator[Step]:
         """Yield a step for each list of running numbers."""
-        return (partial(self._loss, batch=self._source.take(numbers)) for numbers in batches)
+        return (partial(self._loss, batch=batch) for batch in self._source.feed(batches))
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Return the validation images as they are, with their targets, in their order."""
+        return self._validation.feed(torch.arange(len(self._validation)).split(BATCH))
 
     def score(self, network: nn.Module) -> float:
         """Return the score that the task chooses epochs by."""
@@ -56,8 +66,9 @@ class Segmentation:
         for probabilities, truth in self._predictions(network):
             predicted = self._task.discretize(probabilities)
             for name, values in self._task.image_scores(predicted, truth).items():
-                collected.setdefault(name, []).append(values.cpu())
-        return {name: torch.cat(values).nanmean().item() for name, values in collected.items()}
+                collected.setdefault(name, []).append(values)
+        # Read when all is known, not batch by batch.
+        return {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
@@ -76,11 +87,17 @@ class Segmentation:
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
         """Yield probabilities of the validation images and the truth, batch after batch."""
         network.eval()
+        if self._validation.on_device:
+            for batch in self.validation_batches():
+                with torch.inference_mode(), self._job.numerics.applied():
+                    probabilities = self._task.probabilities(network(batch.images))
+                yield probabilities, batch.targets
+            return
         images, targets = stored_pairs(self._job.validation)
         start = 0
         for probabilities in predict(network, images, self._task, self._job.numerics):
             end = start + len(probabilities)
-            yield probabilities, torch.from_numpy(targets[start:end]).to(probabilities.device)
+            yield probabilities, torch.from_numpy(targets[start:end])
             start = end
 
 

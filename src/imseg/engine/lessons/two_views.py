@@ -7,81 +7,20 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imseg.data.store import gather, open_array
 from imseg.engine import seeds
-from imseg.engine.batches import as_input, epochs, to_device
-from imseg.engine.device import Numerics
+from imseg.engine.batches import epochs
 from imseg.engine.job import Job
 from imseg.engine.lessons.base import Step, flops_of, mean_batch
-from imseg.engine.lessons.segmentation import Segmentation, stored_pairs
+from imseg.engine.lessons.segmentation import Segmentation
+from imseg.engine.pairs import Pairs, Views
 from imseg.engine.part import TwoViews
-from imseg.engine.predictor import BATCH
-from imseg.ops import disturb, photometric
 from imseg.tasks import Task
 
-Views = tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]
-"""Two disturbed views of the same images, moved alike."""
-
-
-class Pairs:
-    """Unlabeled images under running numbers, each disturbed twice at every look.
-
-    Args:
-        unlabeled: Where they lie and how far they are pushed.
-        numerics: Device and memory format of the views.
-        seed: Of the disturbances.
-        paper: Disturb as the reference does where it differs from us.
-    """
-
-    def __init__(
-        self, unlabeled: TwoViews, numerics: Numerics, *, seed: int, paper: bool = False
-    ) -> None:
-        self._unlabeled = unlabeled
-        self._numerics = numerics
-        self._seed = seed
-        self._paper = paper
-        self._images = open_array(unlabeled.images)
-        self._rows = torch.tensor(unlabeled.indices, dtype=torch.long)
-        self._looks = torch.zeros(len(unlabeled.indices), dtype=torch.long)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def take(self, numbers: Tensor) -> Views:
-        """Return two views of the images with these running numbers.
-
-        They depend on the image and on how often it was taken before, never on its neighbors.
-        """
-        rows, looks = self._rows[numbers], self._looks[numbers]
-        self._looks[numbers] += 1
-        stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._numerics.device)
-        pixels = stored.permute(0, 3, 1, 2)
-        names = list(zip(rows.tolist(), looks.tolist(), strict=True))
-        first, second = (
-            [seeds.derive(self._seed, "view", row, look, view) for row, look in names]
-            for view in (0, 1)
-        )
-        draws = self._draw(first, square=pixels.shape[-1] == pixels.shape[-2])
-        others = replace(draws, values=photometric.draw(second, self._unlabeled.strength))
-        return self._view(pixels, draws), self._view(pixels, others)
-
-    def _draw(self, names: list[int], *, square: bool) -> disturb.Draws:
-        drawn = disturb.draw(
-            names, self._unlabeled.strength, rotate=self._unlabeled.rotate, square=square
-        )
-        if self._unlabeled.moves:
-            return drawn
-        return replace(drawn, flip=drawn.flip & False, turns=drawn.turns * 0)
-
-    def _view(
-        self, pixels: UInt8[Tensor, "b c h w"], draws: disturb.Draws
-    ) -> Float[Tensor, "b c h w"]:
-        disturbed = disturb.apply(pixels, draws, order="view", paper=self._paper)
-        return as_input(disturbed.images, self._numerics)
+__all__ = ["LabelsAndViews", "Pairs"]
 
 
 class LabelsAndViews:
@@ -135,14 +74,14 @@ class LabelsAndViews:
     def score(self, network: nn.Module) -> float:
         """Return minus the mean loss of the validation images."""
         network.eval()
-        images, targets = stored_pairs(self._job.validation)
-        numerics, total = self._job.numerics, 0.0
-        with torch.inference_mode(), numerics.applied():
-            for start in range(0, len(images), BATCH):
-                logits = network(to_device(images[start : start + BATCH], numerics))
-                truth = torch.from_numpy(targets[start : start + BATCH]).to(logits.device)
-                total += self._task.loss(logits, truth, None).item() * len(truth)
-        return -total / len(images)
+        total: Float[Tensor, ""] | float = 0.0
+        samples = 0
+        for batch in self._labels.validation_batches():
+            with torch.inference_mode(), self._job.numerics.applied():
+                loss = self._task.loss(network(batch.images), batch.targets, None)
+                total = total + loss.double() * len(batch)
+            samples += len(batch)
+        return -float(total) / samples
 
     def scores(self, network: nn.Module) -> dict[str, float]:
         """Return mean scores over the validation images, at working size."""
@@ -159,8 +98,8 @@ class LabelsAndViews:
 
     def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[Step]:
         return (
-            partial(self._difference, views=self._pairs.take(numbers), weight=weight)
-            for numbers in batches
+            partial(self._difference, views=views, weight=weight)
+            for views in self._pairs.feed(batches)
         )
 
     def _difference(self, network: nn.Module, *, views: Views, weight: float) -> Float[Tensor, ""]:

@@ -1,0 +1,117 @@
+"""Which picture each running number stands for, and how often it was looked at: known on the host.
+
+Nothing here touches a pixel. What a sample looks like depends on its part, its row, its copy and
+how often it was taken before, never on its neighbors or on where it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from imseg.engine import seeds
+from imseg.engine.part import Part
+
+PLAIN = -1
+"""Stands for the image as it is where copies are numbered from 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """Samples that are asked for, one row a sample."""
+
+    part: Int64[Tensor, "b"]
+    """Which part it is of."""
+    row: Int64[Tensor, "b"]
+    """Its row among the targets of the part."""
+    copy: Int64[Tensor, "b"]
+    """Which copy it is, or ``PLAIN``."""
+    look: Int64[Tensor, "b"]
+    """How often it was taken before."""
+
+    def __len__(self) -> int:
+        return int(self.part.shape[0])
+
+    def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> Called:
+        """Return some of the samples."""
+        return Called(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def joined(calls: Sequence[Called]) -> Called:
+    """Return the samples of at least one call one after another."""
+    return Called(
+        **{
+            field.name: torch.cat([getattr(called, field.name) for called in calls])
+            for field in fields(Called)
+        }
+    )
+
+
+class Samples:
+    """The samples of several parts under one running number.
+
+    Args:
+        parts: What samples are made of.
+        seed: Seed of disturbances that are new at every look.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], *, seed: int) -> None:
+        self._parts = parts
+        self._seed = seed
+        places = [
+            (number, row, copy)
+            for number, part in enumerate(parts)
+            for row, copy in _rows_and_copies(part)
+        ]
+        self._places = torch.tensor(places, dtype=torch.long).reshape(-1, 3)
+        self._looks = torch.zeros(len(places), dtype=torch.long)
+
+    def __len__(self) -> int:
+        return int(self._places.shape[0])
+
+    def call(self, numbers: Int64[Tensor, "b"]) -> Called:
+        """Return what running numbers stand for, part after part, and count the look."""
+        places = self._places[numbers]
+        order = places[:, 0].argsort(stable=True)
+        part, row, copy = places[order].unbind(dim=1)
+        called = Called(part=part, row=row, copy=copy, look=self._looks[numbers][order])
+        self._looks[numbers] += 1
+        return called
+
+    def forget_looks(self) -> None:
+        """Make the next look at each sample its first."""
+        self._looks.zero_()
+
+    def seeds_of(self, number: int, called: Called) -> list[int | None]:
+        """Return a seed for each sample of a part; None for an image as it is."""
+        copies = self._parts[number].copies
+        if copies is None:
+            return [None] * len(called)
+        if copies.online:
+            pairs = zip(called.row.tolist(), called.look.tolist(), strict=True)
+            return [seeds.derive(self._seed, "look", number, row, look) for row, look in pairs]
+        places = zip(called.row.tolist(), called.copy.tolist(), strict=True)
+        return [
+            None if copy == PLAIN else seeds.derive(copies.seed, "copy", row, copy)
+            for row, copy in places
+        ]
+
+
+def _rows_and_copies(part: Part) -> list[tuple[int, int]]:
+    """Return the samples of a part: all plain images, then all first copies, all second ones."""
+    copies = part.copies
+    if copies is None or copies.online:
+        return [(row, PLAIN) for row in part.indices]
+    counts = copies.counts or (copies.count,) * len(part.indices)
+    wanted = list(zip(part.indices, counts, strict=True))
+    plain = [(row, PLAIN) for row in part.indices if copies.plain]
+    return plain + [
+        (row, copy)
+        for copy in range(max(counts, default=0))
+        for row, count in wanted
+        if copy < count
+    ]

@@ -1,0 +1,189 @@
+"""A batch disturbed together, each image in its own way, without a decision on the host.
+
+``disturb`` and ``photometric`` sort images into groups of equal treatment, which is fastest on a
+CPU. A GPU would wait for every group; here each step is the same arithmetic for all images, by the
+numbers of each (``treatment``). The bits are those of the grouped way.
+
+Source: METHOD, "Disturbances".
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import get_args
+
+import torch
+from jaxtyping import Bool, Int64, Shaped, UInt8
+from torch import Tensor
+
+from imseg.ops import disturb
+from imseg.ops.memory_format import Layout, layout_of
+from imseg.ops.noise import add_noise, make_noise
+from imseg.ops.photometric import VALUES_AT_ONCE_ELSEWHERE, Order, scale_values
+from imseg.ops.treatment import Extent, Treatment
+
+
+def apply(
+    images: UInt8[Tensor, "b c h w"],
+    treatment: Treatment,
+    *,
+    extent: Extent,
+    targets: Shaped[Tensor, "b t h w"] | None = None,
+    mask: Bool[Tensor, "b 1 h w"] | None = None,
+    black: Bool[Tensor, "b"] | None = None,
+    order: Order = "copy",
+    paper: bool = False,
+) -> disturb.Disturbed:
+    """Return what ``disturb.apply`` returns for the same draws.
+
+    Args:
+        images: In any memory format; the result is in the same (plain or channels-last). What
+            nothing can happen to is returned itself, not a copy.
+        treatment: One row an image, on the device of the images.
+        extent: Everything that the treatment can do.
+        targets: Belonging to the images; only moved.
+        mask: Of inconsistent pixels; only moved.
+        black: For which images pixels under the mask are 0 in the end; None: for none.
+        order: Of gain and offset, blur and noise.
+        paper: Gain and offset take the absolute value, as in the reference.
+
+    Raises:
+        ValueError: If black is to be kept without a mask, or rows do not fit.
+    """
+    if black is not None and mask is None:
+        raise ValueError("to keep pixels black, say which: there is no mask")
+    moved_mask = None if mask is None else move_together(mask, treatment, extent)
+    moved = move_together(images, treatment, extent)
+    changed = change_values(moved, treatment, extent=extent, order=order, paper=paper)
+    if black is not None and moved_mask is not None:
+        layout = layout_of(images)
+        hidden = layout.pack(moved_mask & as_column(black))
+        changed = layout.unpack(layout.pack(changed).masked_fill(hidden, 0))
+    moved_targets = None if targets is None else move_together(targets, treatment, extent)
+    return disturb.Disturbed(images=changed, targets=moved_targets, mask=moved_mask)
+
+
+def move_together(
+    planes: Shaped[Tensor, "b c h w"], treatment: Treatment, extent: Extent
+) -> Shaped[Tensor, "b c h w"]:
+    """Return planes of any type moved, in the same memory format (plain or channels-last)."""
+    _check_rows(planes, treatment)
+    layout = layout_of(planes)
+    packed = layout.pack(planes)
+    if extent.swaps:
+        across = packed.transpose(layout.height, layout.width)
+        packed = _choose(treatment.swapped, across, packed)
+    if extent.turns:
+        packed = _choose(treatment.upside_down, packed.flip(layout.height), packed)
+    if extent.mirrors:
+        packed = _choose(treatment.mirrored, packed.flip(layout.width), packed)
+    return layout.unpack(packed)
+
+
+def change_values(
+    images: UInt8[Tensor, "b c h w"],
+    treatment: Treatment,
+    *,
+    extent: Extent,
+    order: Order = "copy",
+    paper: bool = False,
+) -> UInt8[Tensor, "b c h w"]:
+    """Return what ``photometric.apply`` returns for the same draws; see ``apply``."""
+    if order not in get_args(Order):
+        raise ValueError(f"the order is one of {get_args(Order)}, not {order!r}")
+    _check_rows(images, treatment)
+    layout = layout_of(images)
+    packed = layout.pack(images)
+    # Only to limit the memory of what lies between the steps.
+    at_once = max(1, VALUES_AT_ONCE_ELSEWHERE // max(1, packed[:1].numel()))
+    parts = [
+        _change(
+            packed[first : first + at_once],
+            treatment.rows(first, first + at_once),
+            steps=_steps(extent, order, paper, layout),
+        )
+        for first in range(0, len(packed), at_once)
+    ]
+    return layout.unpack(torch.cat(parts) if len(parts) > 1 else parts[0] if parts else packed)
+
+
+def as_column(values: Shaped[Tensor, "b"]) -> Shaped[Tensor, "b 1 1 1"]:
+    """Return one value an image so that it meets all pixels of the image."""
+    return values.reshape(-1, 1, 1, 1)
+
+
+_Step = Callable[[Tensor, Treatment], Tensor]
+
+
+def _steps(extent: Extent, order: Order, paper: bool, layout: Layout) -> list[_Step]:
+    def scale(packed: Tensor, rows: Treatment) -> Tensor:
+        return scale_values(packed, gain=rows.gain, offset=rows.offset, absolute=paper)
+
+    def blur(packed: Tensor, rows: Treatment) -> Tensor:
+        return _blur(packed, rows, reach=extent.blur, axes=(layout.height, layout.width))
+
+    steps: list[_Step] = []
+    if extent.blur:
+        steps.append(blur)
+    if extent.noise:
+        steps.append(functools.partial(_add_noise, layout=layout))
+    if extent.scales:
+        steps.insert(0 if order == "copy" else len(steps), scale)
+    return steps
+
+
+def _change(packed: Tensor, rows: Treatment, *, steps: Iterable[_Step]) -> Tensor:
+    for step in steps:
+        packed = step(packed, rows)
+    return packed
+
+
+def _choose(flags: Bool[Tensor, "b"], changed: Tensor, unchanged: Tensor) -> Tensor:
+    return torch.where(as_column(flags), changed, unchanged).contiguous()
+
+
+def _add_noise(packed: Tensor, rows: Treatment, *, layout: Layout) -> Tensor:
+    noise = make_noise(
+        rows.noise_keys,
+        rows.reach,
+        channels=packed.shape[layout.channel],
+        height=packed.shape[layout.height],
+        width=packed.shape[layout.width],
+        layout=layout,
+    )
+    return add_noise(packed, noise)
+
+
+def _blur(packed: Tensor, rows: Treatment, *, reach: int, axes: tuple[int, int]) -> Tensor:
+    # 16 bits hold every sum along one axis.
+    sums = _weigh(packed, rows.taps, reach=reach, axis=axes[0], dtype=torch.int16)
+    sums = _weigh(sums, rows.taps, reach=reach, axis=axes[1], dtype=torch.int32)
+    rounded = sums.add_(as_column(rows.half)).bitwise_right_shift_(as_column(rows.shift))
+    return rounded.to(torch.uint8)
+
+
+def _weigh(planes: Tensor, taps: Tensor, *, reach: int, axis: int, dtype: torch.dtype) -> Tensor:
+    """Return sums of neighbors along an axis, weighted for each image."""
+    size = planes.shape[axis]
+    places = _mirrored_places(size, reach, device=planes.device)
+    padded = planes.index_select(axis, places).to(dtype)
+    weights = taps.to(dtype)
+    sums = padded.narrow(axis, reach, size) * as_column(weights[:, 0])
+    for step in range(1, reach + 1):
+        before, after = (padded.narrow(axis, at, size) for at in (reach - step, reach + step))
+        sums.addcmul_(before + after, as_column(weights[:, step]))
+    return sums
+
+
+@functools.lru_cache(maxsize=16)
+def _mirrored_places(size: int, reach: int, *, device: torch.device) -> Int64[Tensor, "_"]:
+    """Return which pixel each place of a mirrored axis shows; made where it is needed, and kept."""
+    period = max(2 * (size - 1), 1)
+    places = torch.arange(-reach, size + reach, device=device).remainder(period)
+    return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
+
+
+def _check_rows(planes: Tensor, treatment: Treatment) -> None:
+    if len(treatment) != len(planes):
+        raise ValueError(f"{len(treatment)} rows do not fit {len(planes)} images")
