@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from naive import disturb as naive_copy
 
 from imseg.engine.device import keep_freed_memory
 from imseg.ops import disturb, photometric
-from imseg.ops.blur import KERNELS
 from imseg.ops.geometry import move_each
 from imseg.ops.photometric import LADDERS, Strength
 
@@ -72,7 +72,7 @@ def measure(side: int, repeats: int) -> dict[str, list[float]]:
 
     def naive(seeds: range) -> None:
         for row, seed in enumerate(seeds):
-            disturb_naively(stored[row], masks[row, 0], seed)
+            naive_copy(stored[row], masks[row, 0], seed, STRENGTH)
 
     variants: dict[str, Callable[[range], object]] = {
         "naive": naive,
@@ -98,34 +98,6 @@ def timed(variant: Callable[[range], object], repeats: int) -> list[float]:
         variant(seeds)
         seconds.append((time.perf_counter() - start) / BATCH)
     return seconds[1:]
-
-
-def disturb_naively(image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
-    """Return one noisy copy, as one would write it down from the description."""
-    generator = np.random.default_rng(seed)
-    turns, flips = int(generator.integers(4)), generator.integers(0, 2, 2)
-    for axis in (0, 1):
-        if flips[axis]:
-            image, mask = np.flip(image, axis), np.flip(mask, axis)
-    values = np.rot90(image, turns).astype(np.float64)
-    if generator.integers(2):
-        gain = generator.uniform(1 - STRENGTH.gain, 1 + STRENGTH.gain)
-        offset = generator.uniform(-STRENGTH.offset, STRENGTH.offset)
-        values = np.clip(np.rint(values * gain + offset), 0, 255)
-    radius = int(generator.integers(STRENGTH.blur + 1))
-    for axis in (0, 1):
-        values = smooth(values, radius, axis=axis)
-    values = np.rint(values) + generator.integers(-STRENGTH.noise, STRENGTH.noise, values.shape)
-    return np.clip(values, 0, 255).astype(np.uint8), np.ascontiguousarray(np.rot90(mask, turns))
-
-
-def smooth(values: np.ndarray, radius: int, *, axis: int) -> np.ndarray:
-    """Return values convolved with a kernel along an axis."""
-    kernel = np.array(KERNELS[radius]) / sum(KERNELS[radius])
-    width = [(radius, radius) if at == axis else (0, 0) for at in range(3)]
-    padded, size = np.pad(values, width, mode="reflect"), values.shape[axis]
-    shifted = (padded.take(range(start, start + size), axis) for start in range(len(kernel)))
-    return sum(weight * part for weight, part in zip(kernel, shifted, strict=True))
 
 
 if __name__ == "__main__":

@@ -338,7 +338,21 @@ def test_a_stage_lasts_as_long_as_its_fullest_worker_and_validation_counts() -> 
     plan = dataclasses.replace(plan_for(approach="ldt", workers=2, networks=3), epochs=100)
     without = dataclasses.replace(few, validation=0)
     assert seconds_of(plan, without, 100, 0.5) == 2 * 100 * 0.5
-    assert seconds_of(plan, few, 100, 0.5) > 2 * 100 * 0.5 * 1.9
+    always = dataclasses.replace(plan, validate_every=1)
+    assert seconds_of(always, few, 100, 0.5) > 2 * 100 * 0.5 * 1.9
+    assert 1.05 < seconds_of(plan, few, 100, 0.5) / (2 * 100 * 0.5) < 1.1
+
+
+def test_looks_at_validation_images_cost_at_most_a_tenth_of_learning() -> None:
+    plan, recipe = plan_for(approach="ldt"), Recipe(epochs=50, batch_size=32)
+    for samples in (1, 20, 156, 1500, 40_000):
+        for validation in (1, 20, 50, 1000):
+            every = plan.looked_at(recipe, samples=samples, validation=validation).validate_every
+            assert validation / 3 <= 0.1 * every * samples + 1e-9
+            assert every == 1 or validation / 3 > 0.1 * (every - 1) * samples
+    asked = dataclasses.replace(plan, validate_every=3)
+    assert asked.looked_at(recipe, samples=1, validation=1000).validate_every == 3
+    assert plan_for(approach="im", effort="paper").validate_every == 1
 
 
 def test_the_size_that_was_asked_for_is_taken() -> None:

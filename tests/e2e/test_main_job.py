@@ -325,13 +325,13 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --help --json --sheet --task",
-        "train": "--approach --batch-size --blocking --config --consistency-level"
+        "train": "--approach --batch-size --blocking --compile --config --consistency-level"
         " --consistency-ramp --consistency-weight --device --dilate --effort --epochs --erode"
         " --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
         " --limit-unlabeled --match --max-steps --networks --no-grow-labels --no-ignore"
         " --no-plain-view --no-rotate --out --paper --patience --plain-view --precision --reuse"
-        " --rotate --seed --select --task --teachers --thresholds --unlabeled-masks --views --vote"
-        " --width --workers",
+        " --rotate --seed --select --task --teachers --thresholds --unlabeled-masks --validate-every"
+        " --views --vote --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",

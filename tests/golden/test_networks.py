@@ -22,7 +22,7 @@ from torch import nn
 
 from imseg.engine.batches import to_device
 from imseg.engine.device import Numerics
-from imseg.engine.trainer import KerasAdamW
+from imseg.engine.optimizer import KerasAdamW
 from imseg.models.evalnet import EvalNet, OneHead, TwoHeads
 from imseg.models.unet import UNet
 

@@ -19,7 +19,7 @@ from imseg.data.config import FolderConfig
 from imseg.data.encoding import encode
 from imseg.engine.batches import to_device
 from imseg.engine.device import Numerics
-from imseg.engine.trainer import KerasAdamW
+from imseg.engine.optimizer import KerasAdamW
 from imseg.tasks.multiclass import one_hot
 
 

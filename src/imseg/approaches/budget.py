@@ -74,6 +74,7 @@ def make_plan(
         vote=settings.vote,
         views=settings.views,
         plain_view=_plain_view(settings, approach),
+        validate_every=settings.validate_every or (1 if settings.effort == "paper" else 0),
         judges=settings.judges,
         consistency_weight=settings.consistency_weight,
         consistency_ramp=settings.consistency_ramp,

@@ -108,8 +108,7 @@ def fit(
             material = gather(
                 dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
             )
-        _identify(folder, record, asked, plan, dataset, material)
-        with clock.on(FILES):
+            _identify(folder, record, asked, plan, dataset, material)
             watch = audited(dataset, plan, hidden, folder=folder, progress=progress, reuse=stores)
         if folder.summary.exists():
             progress(Note(text=f"{folder.path} is already finished."))
@@ -134,9 +133,7 @@ def fit(
                     clock=clock,
                 )
                 stages = Generations(workshop, watch=watch).run()
-            with clock.on(FILES):
-                note_changes(material, recorder)
-            _finish(folder, stages, plan, clock, recorder)
+            _finish(workshop, stages)
         folder.drop_cache()
     return load_run(folder.path, network=network)
 
@@ -158,14 +155,14 @@ def _new_plan(
     return plan
 
 
-def _finish(
-    folder: RunFolder, stages: Stages, plan: Plan, clock: Clock, progress: Progress
-) -> None:
-    final = choose(stages.candidates, last=plan.takes_last)
-    summary = summarize(stages.candidates, plan, clock=clock, aside=stages.aside)
+def _finish(shop: Workshop, stages: Stages) -> None:
+    with shop.clock.on(FILES):
+        note_changes(shop.material, shop.progress)
+    final = choose(stages.candidates, last=shop.plan.takes_last)
+    summary = summarize(stages.candidates, shop.plan, clock=shop.clock, aside=stages.aside)
     if summary["start_was_better"]:
-        progress(Note(text=start_was_better(stages.candidates, final), warning=True))
-    write_json(folder.summary, summary)
+        shop.note(start_was_better(stages.candidates, final), warning=True)
+    write_json(shop.folder.summary, summary)
 
 
 def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:

@@ -169,6 +169,7 @@ class Judging:
             width=plan.judge_width,
             factory=quality.factory(plan.paper),
         )
+        recipe = replace(plan.recipe, epochs=min(plan.epochs, judge.epochs))
         names = [f"judges/network-{number}" for number in range(plan.networks)]
         jobs = [
             Job(
@@ -178,7 +179,7 @@ class Judging:
                 validation=validation,
                 target=shop.spec.as_dict(),
                 network=network,
-                recipe=replace(plan.recipe, epochs=min(plan.epochs, judge.epochs)),
+                recipe=shop.looked_at(recipe, samples, validation),
                 numerics=plan.numerics,
                 seed=seeds.derive(plan.seed, "judges", number),
             )

@@ -38,7 +38,8 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         )
 
     for name in (
-        "generations", "networks", "epochs", "max_steps", "batch_size", "limit_unlabeled", "workers"
+        "generations", "networks", "epochs", "max_steps", "batch_size", "limit_unlabeled",
+        "validate_every", "workers",
     ):  # fmt: skip
         value = getattr(settings, name)
         if value is not None and value < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,11 @@ from imseg.types import Kind
 
 SELECTIONS: dict[Selection, Select] = {"same-classes": SameClasses(), "all": Everything()}
 """What goes before an approach's own rule; ``paper`` is that rule."""
+
+LOOK_COST = 1 / 3
+"""What looking at an image costs, as a share of what learning from it does: a pass forward."""
+LOOK_SHARE = 0.1
+"""The most that looks at validation images may cost, as a share of what learning does."""
 
 WIDTH_STEP = 0.25
 """How much wider networks are in each generation where they grow; the paper's alpha."""
@@ -72,6 +78,8 @@ class Plan:
     consistency_weight: float | None = None
     consistency_ramp: int | None = None
     consistency_level: Level | None = None
+    compile: bool = False
+    validate_every: int = 1  # 0: as few looks as let them take a tenth of the time
 
     @property
     def recipe(self) -> Recipe:
@@ -82,6 +90,20 @@ class Plan:
             batch_size=self.batch_size,
             paper=self.paper,
         )
+
+    def looked_at(self, recipe: Recipe, *, samples: int, validation: int) -> Recipe:
+        """Return a recipe with as many looks at the validation images as the plan wants.
+
+        Args:
+            recipe: Any.
+            samples: Training samples in an epoch.
+            validation: Images or masks that are looked at.
+        """
+        every = self.validate_every
+        if not every:
+            look = validation * LOOK_COST
+            every = max(1, math.ceil(look / (LOOK_SHARE * samples))) if samples else 1
+        return replace(recipe, validate_every=every)
 
     @property
     def strengths(self) -> PaperSettings:
@@ -150,6 +172,7 @@ class Plan:
             precision=self.precision,
             threads=self.threads,
             channels_last=self.channels_last,
+            compile=self.compile,
         )
 
     @property

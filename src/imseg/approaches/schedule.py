@@ -79,15 +79,22 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
     first = first_of(approach)
     samples = facts.labeled * first.labeled.samples
     samples += _unlabeled(plan, facts) if approach.labeled.hidden_too else 0
-    stages = [_stage("start", plan.start_networks, recipe, samples)]
+    seen = facts.validation
+
+    def looked_at(recipe: Recipe, samples: int, validation: int = seen) -> Recipe:
+        return plan.looked_at(recipe, samples=samples, validation=validation)
+
+    stages = [_stage("start", plan.start_networks, looked_at(recipe, samples), samples)]
     if approach.judge_start is not None:
         further = facts.labeled * approach.judge_start.labeled.samples
-        stages.append(_stage("judge-start", plan.start_networks, recipe, further))
+        further_recipe = looked_at(recipe, further)
+        stages.append(_stage("judge-start", plan.start_networks, further_recipe, further))
     if approach.judge is not None and enough_for_judges(facts.labeled, facts.validation):
         judged = replace(recipe, epochs=min(plan.epochs, approach.judge.epochs))
         predictions = 2 * plan.start_networks + 1  # by both starts, and the truth
         rounds = predictions if approach.judge_start is not None else approach.judge.rounds
         count = facts.labeled * rounds
+        judged = looked_at(judged, count, seen * approach.judge.rounds_validation)
         stages.append(_stage("judges", plan.networks, judged, count, judges=True))
     for generation in range(1, plan.generations + 1):
         wider = plan.width_in(generation, growing=approach.growing) / plan.width
@@ -115,7 +122,9 @@ def _generation(
     each = 1.0
     if approach.augment is not None:
         each = approach.augment.typical + approach.augment.keep_plain
-    return _stage(name, plan.networks, recipe, labeled + round(unlabeled * each), wider=wider)
+    samples = labeled + round(unlabeled * each)
+    recipe = plan.looked_at(recipe, samples=samples, validation=facts.validation)
+    return _stage(name, plan.networks, recipe, samples, wider=wider)
 
 
 def generation_recipe(plan: Plan, facts: Facts) -> Recipe:
@@ -145,7 +154,7 @@ def _stage(
         name=name,
         networks=networks,
         steps=recipe.steps(samples),
-        epoch=recipe.steps_per_epoch(samples),
+        epoch=recipe.steps_per_epoch(samples) * recipe.validate_every,
         wider=wider,
         judges=judges,
     )

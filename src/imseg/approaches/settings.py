@@ -105,6 +105,11 @@ class Settings:
     """auto, cpu, cuda, cuda:0 ..."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of activations; float32 is the exact mode."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether training steps are compiled: auto measures whether it pays for itself in the run."""
+    validate_every: int | None = None
+    """Epochs between two looks at the validation images; None: as few as let them take a tenth of
+    the time."""
     workers: int | None = None
     """Networks trained side by side; None: as many as there are cores."""
 

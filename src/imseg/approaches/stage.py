@@ -151,7 +151,7 @@ def summarize(
         "flops": sum(network.flops for network in networks),
         "training_seconds": sum(network.seconds for network in networks),
         "seconds": clock.passed,
-        "time": as_summary(clock),
+        "seconds_by_activity": as_summary(clock),
         "stages": [stage.as_dict() for stage in stages],
         "aside": [stage.as_dict() for stage in aside],
     }

@@ -129,6 +129,8 @@ class Workshop:
             width=width,
             factory=self._factory_name(width),
         )
+        if two_views is None:  # else there is a look after either pass
+            recipe = self.looked_at(recipe, parts, self.material.validation)
         seeded = stage if seeded_as is None else seeded_as
         names = [f"{stage}/network-{number}" for number in range(approach.networks)]
         return [
@@ -147,6 +149,11 @@ class Workshop:
             )
             for number, name in enumerate(names)
         ]
+
+    def looked_at(self, recipe: Recipe, parts: Sequence[Part], validation: Part) -> Recipe:
+        """Return a recipe with as many looks at the validation part as the plan wants."""
+        samples = sum(part.samples for part in parts)
+        return self.plan.looked_at(recipe, samples=samples, validation=len(validation.indices))
 
     def _factory_name(self, width: float) -> str:
         if self.factory is None:

@@ -155,6 +155,20 @@ def train(
     precision: Annotated[
         str | None, typer.Option(help="auto, float32 (exact) or bfloat16.")
     ] = None,
+    compile: Annotated[
+        str | None,
+        typer.Option(
+            help="Compile training steps: on, off, or auto, where it pays for itself in the run."
+            "  [default: auto]"
+        ),
+    ] = None,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs between two looks at the validation images.  [default: so that they take"
+            " at most a tenth of the time]"
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Networks trained side by side.  [default: one a core]")
     ] = None,

@@ -96,13 +96,15 @@ def to_device(pixels: Bytes, numerics: Numerics) -> Float[Tensor, "b c h w"]:
 def epochs(
     images: int, recipe: Recipe, generator: torch.Generator
 ) -> Iterator[list[UInt8[Tensor, "b"]]]:
-    """Yield the batches of each epoch as running numbers until the recipe's steps are spent.
+    """Yield the batches up to each look at the validation images until the steps are spent.
+
+    Batches hold running numbers. There is a look every ``validate_every`` epochs.
 
     Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
     short last batch included, cut into epochs of floor(n / batch size) steps.
     """
     left = recipe.steps(images)
-    in_epoch = recipe.steps_per_epoch(images)
+    in_epoch = recipe.steps_per_epoch(images) * recipe.validate_every
     stream = _endless(images, recipe, generator)
     while left > 0:
         count = min(left, in_epoch)

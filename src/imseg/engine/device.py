@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,23 @@ class Numerics:
     """Intra-operation CPU threads."""
     channels_last: bool = True
     """Whether images are kept ``n h w c`` in memory, which convolutions prefer."""
+    compile: bool = False
+    """Whether training steps are compiled; see ``engine/compiling.py``."""
 
     @property
     def memory_format(self) -> torch.memory_format:
         """The torch name of the memory format."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def decisive(self) -> dict[str, Any]:
+        """Return what decides bits, as plain values.
+
+        What is off leaves no trace, so networks from before there was any of it stay valid.
+        """
+        plain = asdict(self)
+        if not self.compile:
+            del plain["compile"]
+        return plain
 
     @contextmanager
     def applied(self) -> Iterator[None]:

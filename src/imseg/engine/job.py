@@ -37,12 +37,16 @@ class Recipe:
     """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
     least_steps: int = 1
     """Steps that an epoch has at least under ``paper``, where the stream of images is endless."""
+    validate_every: int = 1
+    """Epochs between two looks at the validation images; the last epoch is always looked at."""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:
             raise ValueError("epochs, batch size and learning rate must be positive")
-        if self.least_steps < 1 or (self.max_steps is not None and self.max_steps < 1):
-            raise ValueError("max_steps and least_steps must be at least 1")
+        if min(self.least_steps, self.validate_every) < 1:
+            raise ValueError("least_steps and validate_every must be at least 1")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError("max_steps must be at least 1")
 
     def steps_per_epoch(self, images: int) -> int:
         """Return optimizer steps in one epoch over so many images.
@@ -126,6 +130,7 @@ class Job:
     def digest(self) -> str:
         """Return a hash of everything that decides the result: content, not places or names."""
         further = {"two_views": self.two_views, "beginning": self.beginning}
+        every = self.recipe.validate_every
         decisive = {
             "parts": [content_of(part) for part in self.parts],
             "validation": content_of(self.validation),
@@ -138,8 +143,9 @@ class Job:
                 "learning_rate": self.recipe.learning_rate,
                 "decay": self.recipe.decay,
                 "paper": self.recipe.paper,
+                **({"validate_every": every} if every > 1 else {}),
             },
-            "numerics": asdict(self.numerics),
+            "numerics": self.numerics.decisive(),
             "seed": self.seed,
             # What is not there leaves no trace, so networks from before there was any stay valid.
             **{name: content_of(each) for name, each in further.items() if each is not None},
@@ -176,13 +182,13 @@ class Trained:
     steps: int
     """Optimizer steps."""
     epochs: int
-    """Validation passes."""
+    """Looks at the validation images: one every ``validate_every`` epochs of the recipe."""
     best_epoch: int
-    """The epoch that was kept, from 1."""
+    """The look whose weights were kept, from 1."""
     epoch_scores: tuple[float, ...]
-    """The score by which the epoch was chosen, after each epoch."""
+    """The score by which weights are kept, at each look."""
     losses: tuple[float, ...]
-    """Mean training loss of each epoch."""
+    """Mean training loss before each look, since the one before."""
     scores: dict[str, float]
     """Mean scores over validation images of the kept epoch; ``iou`` ranks."""
     parameters: int
@@ -195,6 +201,9 @@ class Trained:
     """The same by activity: ``batches``, ``steps``, ``validation``, ``other``."""
     retried: bool = False
     """Whether this is the second try after a loss that was no number."""
+    at_once: int | None = None
+    """Images whose gradients were computed at once, where memory was too short for whole batches;
+    None: whole batches."""
     network: NetworkSpec = field(default_factory=lambda: NetworkSpec(channels=3, outputs=1))
     """What was trained."""
 

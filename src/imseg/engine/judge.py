@@ -77,7 +77,7 @@ def judge_candidates(
 
 
 def judged_logits(
-    judge: nn.Module,
+    judge: Callable[..., Tensor],
     images: Float[Tensor, "b c h w"],
     targets: Planes,
     *,

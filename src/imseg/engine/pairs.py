@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,8 +21,26 @@ from imseg.engine.shelf import Rows, shelve
 from imseg.ops import disturb, photometric, together
 from imseg.ops.treatment import Treatment, extent_of, treatment_of
 
-Views = tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]
-"""Two disturbed views of the same images, moved alike."""
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Two disturbed views of the same images, moved alike, on the device."""
+
+    one: Float[Tensor, "b c h w"]
+    """0..1."""
+    other: Float[Tensor, "b c h w"]
+    """0..1."""
+
+    def __len__(self) -> int:
+        return int(self.one.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.one, self.other))
+
+    def split(self, most: int) -> list[Views]:
+        """Return the samples in their order, at most so many together: the same memory."""
+        both = zip(self.one.split(most), self.other.split(most), strict=True)
+        return [Views(one, other) for one, other in both]
 
 
 class Pairs:
@@ -110,7 +128,7 @@ class Pairs:
         stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._numerics.device)
         pixels = stored.permute(0, 3, 1, 2)
         one, other = self._draw(rows, looks)
-        return self._view(pixels, one), self._view(pixels, other)
+        return Views(self._view(pixels, one), self._view(pixels, other))
 
     def _view(
         self, pixels: UInt8[Tensor, "b c h w"], draws: disturb.Draws
@@ -141,7 +159,7 @@ class Pairs:
             moved = together.move_together(
                 pixels.permute(0, 3, 1, 2), one.rows(first, end), self._extent
             )
-            yield (
+            yield Views(
                 self._changed(moved, one.rows(first, end)),
                 self._changed(moved, other.rows(first, end)),
             )

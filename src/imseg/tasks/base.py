@@ -118,6 +118,12 @@ class Task(Protocol):
     ) -> Float[Tensor, ""]:
         """Return the mean loss over pixels; those of weight 0 and void are left out."""
 
+    def mass(self, target: Planes, weight: Float[Tensor, "b 1 h w"] | None) -> Float[Tensor, ""]:
+        """Return how much that mean is of.
+
+        Losses of the pieces of a batch, weighted by their shares of its mass, add up to its loss.
+        """
+
     def vote(self, votes: Votes) -> tuple[Planes, Bool[Tensor, "b t h w"]]:
         """Return consensus and inconsistency, plane by plane, of the teachers' ballots."""
 

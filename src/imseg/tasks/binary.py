@@ -12,7 +12,7 @@ from torch import Tensor
 from imseg.ops import inconsistency, overlap
 from imseg.tasks.base import Metric, Origin, Pool
 from imseg.tasks.pooling import THRESHOLD, pool_foreground
-from imseg.tasks.scores import from_confusion, weighted_mean
+from imseg.tasks.scores import from_confusion, mass_of, weighted_mean
 from imseg.tasks.strata import quarters
 from imseg.types import VOID, TargetSpec
 
@@ -90,6 +90,12 @@ class Binary:
         """Return the mean squared error between probability and target."""
         error = (self.probabilities(logits) - (target == 1).float()).square()
         return weighted_mean(error, target, weight, has_void=self.spec.void is not None)
+
+    def mass(
+        self, target: UInt8[Tensor, "b 1 h w"], weight: Float[Tensor, "b 1 h w"] | None
+    ) -> Float[Tensor, ""]:
+        """Return the pixels that count in the loss."""
+        return mass_of(target, weight, has_void=self.spec.void is not None)
 
     def vote(
         self, votes: UInt8[Tensor, "v b 1 h w"]

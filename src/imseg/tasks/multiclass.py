@@ -13,7 +13,7 @@ from torch.nn import functional
 from imseg.ops import inconsistency, overlap
 from imseg.tasks.base import Metric, Origin, Pool
 from imseg.tasks.pooling import check_pool, pool_classes
-from imseg.tasks.scores import by_name, from_confusion, weighted_mean
+from imseg.tasks.scores import by_name, from_confusion, mass_of, weighted_mean
 from imseg.types import INCONSISTENT, VOID, TargetSpec
 
 
@@ -129,6 +129,12 @@ class Multiclass:
             classes = torch.where(classes == VOID, 0, classes)
         error = functional.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
         return weighted_mean(error, target, weight, has_void=self.spec.void is not None)
+
+    def mass(
+        self, target: UInt8[Tensor, "b 1 h w"], weight: Float[Tensor, "b 1 h w"] | None
+    ) -> Float[Tensor, ""]:
+        """Return the pixels that count in the loss."""
+        return mass_of(target, weight, has_void=self.spec.void is not None)
 
     def vote(
         self, votes: UInt8[Tensor, "v b 1 h w"]

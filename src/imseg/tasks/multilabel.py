@@ -108,10 +108,26 @@ class Multilabel:
     ) -> Float[Tensor, ""]:
         """Return the loss of probabilities."""
         error = (probabilities - (target == 1).float()).square()
-        by_plane = self._plane_weights(error)
+        return mean_by(error, self._weights(error, target, weight))
+
+    def mass(
+        self, target: UInt8[Tensor, "b t h w"], weight: Float[Tensor, "b 1 h w"] | None
+    ) -> Float[Tensor, ""]:
+        """Return the pixels that count in the loss, by plane weight."""
+        like = target.float()
+        return self._weights(like, target, weight).expand_as(like).sum()
+
+    def _weights(
+        self,
+        like: Float[Tensor, "b t h w"],
+        target: UInt8[Tensor, "b t h w"],
+        weight: Float[Tensor, "b 1 h w"] | None,
+    ) -> Float[Tensor, "#b t #h #w"]:
+        """Return how much each pixel of each plane counts."""
+        by_plane = self._plane_weights(like)
         if self.spec.void is not None:
             by_plane = by_plane * (target != VOID).float()
-        return mean_by(error, by_plane if weight is None else by_plane * weight)
+        return by_plane if weight is None else by_plane * weight
 
     def vote(
         self, votes: UInt8[Tensor, "v b t h w"]

@@ -95,6 +95,13 @@ class Regression:
         error = (self.probabilities(logits) - torch.where(known, target, 0.0)).square()
         return mean_by(error, known.float() if weight is None else weight * known.float())
 
+    def mass(
+        self, target: Float[Tensor, "b 1 h w"], weight: Float[Tensor, "b 1 h w"] | None
+    ) -> Float[Tensor, ""]:
+        """Return the pixels that count in the loss."""
+        known = target.isfinite().float()
+        return (known if weight is None else weight * known).sum()
+
     def vote(
         self, votes: Float[Tensor, "v b 1 h w"]
     ) -> tuple[Float[Tensor, "b 1 h w"], Bool[Tensor, "b 1 h w"]]:

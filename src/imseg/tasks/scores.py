@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -50,6 +51,21 @@ def weighted_mean(
     if weight is None:
         return values.mean()
     return mean_by(values, weight)
+
+
+def mass_of(
+    target: UInt8[Tensor, "b t h w"],
+    weight: Float[Tensor, "b 1 h w"] | None,
+    *,
+    has_void: bool,
+) -> Float[Tensor, ""]:
+    """Return the sum of weights that ``weighted_mean`` divides by: the pixels that count."""
+    if has_void:
+        counted = (target != VOID).float()
+        weight = counted if weight is None else weight * counted
+    if weight is None:
+        return torch.full((), float(target.numel()), device=target.device)
+    return weight.expand_as(target).sum()
 
 
 def mean_by(

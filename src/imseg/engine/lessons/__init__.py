@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imseg.engine.job import Job
-from imseg.engine.lessons.base import Lesson, Step
+from imseg.engine.lessons.base import AnyStep, Forward, Lesson
 from imseg.engine.lessons.judge import MaskQuality
 from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.lessons.two_views import LabelsAndViews
@@ -11,7 +11,7 @@ from imseg.tasks import task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
 
-__all__ = ["Lesson", "Step", "lesson_for"]
+__all__ = ["AnyStep", "Forward", "Lesson", "lesson_for"]
 
 
 def lesson_for(job: Job) -> Lesson:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,14 +15,66 @@ from torch.utils.flop_counter import FlopCounterMode
 from imseg.engine.device import Numerics
 from imseg.engine.job import Recipe
 
-Step = Callable[[nn.Module], Float[Tensor, ""]]
-"""A batch that lies on the device: called with a network it returns the loss."""
+Forward = Callable[..., Tensor]
+"""A network, compiled or not, as it is called in a training step."""
+
+
+class Seen(Protocol):
+    """What a step looks at; it lies on the device."""
+
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+
+    def split(self, most: int) -> Sequence[Self]:
+        """Return the same samples in pieces of at most so many."""
+
+
+What = TypeVar("What", bound=Seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[What]):
+    """A batch that lies on the device, and what is learned from it."""
+
+    batch: What
+    """What the network looks at."""
+    loss: Callable[[Forward, What], Float[Tensor, ""]]
+    """The mean loss of a network over a batch."""
+    weigh: Callable[[What], Float[Tensor, ""]]
+    """How much that mean is of: see ``mass``."""
+
+    @property
+    def samples(self) -> int:
+        """Samples in the batch."""
+        return len(self.batch)
+
+    def __call__(self, network: Forward) -> Float[Tensor, ""]:
+        """Return the loss."""
+        return self.loss(network, self.batch)
+
+    def mass(self) -> Float[Tensor, ""]:
+        """Return by what the losses of pieces are weighted so that they add up to the whole's."""
+        return self.weigh(self.batch)
+
+    def split(self, most: int) -> list[Step[What]]:
+        """Return the same in pieces of about equal size, at most so many samples each."""
+        count = -(-self.samples // most)
+        pieces = self.batch.split(-(-self.samples // count))
+        return [Step(piece, self.loss, self.weigh) for piece in pieces]
+
+
+AnyStep = Step[Any]
+
+
+def by_number(batch: Seen) -> Float[Tensor, ""]:
+    """Return the mass of a batch whose loss is the mean over its samples."""
+    return torch.tensor(float(len(batch)))
 
 
 class Lesson(Protocol):
     """What one network learns from, and what its epochs are chosen by."""
 
-    def passes(self) -> Iterator[Iterator[Step]]:
+    def passes(self) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each pass; after each pass the network is validated."""
 
     def score(self, network: nn.Module) -> float:
@@ -33,7 +87,7 @@ class Lesson(Protocol):
         """Return floating point operations of all passes so far, forward and backward."""
 
 
-def flops_of(step: Step, network: nn.Module, numerics: Numerics) -> int:
+def flops_of(step: AnyStep, network: nn.Module, numerics: Numerics) -> int:
     """Return floating point operations of one step, forward and backward; nothing is changed."""
     spare = copy.deepcopy(network).train()
     counter = FlopCounterMode(display=False)

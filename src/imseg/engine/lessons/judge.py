@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.correlation import rank_correlation
 from imseg.engine.job import Job
 from imseg.engine.judge import judged_logits
-from imseg.engine.lessons.base import Step, flops_of, mean_batch
+from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_of, mean_batch
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH
 from imseg.tasks.quality import Quality
@@ -45,7 +44,7 @@ class MaskQuality:
         self._source = self._open(job.parts)
         self._validation = self._open((job.validation,))
 
-    def passes(self) -> Iterator[Iterator[Step]]:
+    def passes(self) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch."""
         order = seeds.generator(self._job.seed, "order")
         for batches in epochs(len(self._source), self._job.recipe, order):
@@ -91,14 +90,14 @@ class MaskQuality:
         job = self._job
         return Source(parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
 
-    def _steps(self, batches: list[Tensor]) -> Iterator[Step]:
-        return (partial(self._loss, batch=batch) for batch in self._source.feed(batches))
+    def _steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
+        return (Step(batch, self._loss, by_number) for batch in self._source.feed(batches))
 
-    def _loss(self, network: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
         assert batch.qualities is not None
         return self._quality.loss(self._logits(network, batch), batch.qualities)
 
-    def _logits(self, network: nn.Module, batch: Batch) -> Float[Tensor, "b r k"]:
+    def _logits(self, network: Forward, batch: Batch) -> Float[Tensor, "b r k"]:
         return judged_logits(
             network,
             batch.images,

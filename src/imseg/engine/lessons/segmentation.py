@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from imseg.data.store import open_array
 from imseg.engine import seeds
 from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.job import Job
-from imseg.engine.lessons.base import Step, flops_of, mean_batch
+from imseg.engine.lessons.base import AnyStep, Forward, Step, flops_of, mean_batch
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH, predict
 from imseg.tasks import Planes, Task
@@ -39,15 +38,15 @@ class Segmentation:
         # Kept for all epochs, and with it, where there is room, its pictures on the device.
         self._validation = Source((validation,), job.numerics)
 
-    def passes(self) -> Iterator[Iterator[Step]]:
+    def passes(self) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch."""
         order = seeds.generator(self._job.seed, "order")
         for batches in epochs(len(self._source), self._job.recipe, order):
             yield self.steps(batches)
 
-    def steps(self, batches: list[Tensor]) -> Iterator[Step]:
+    def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         """Yield a step for each list of running numbers."""
-        return (partial(self._loss, batch=batch) for batch in self._source.feed(batches))
+        return (self._step(batch) for batch in self._source.feed(batches))
 
     def validation_batches(self) -> Iterator[Batch]:
         """Return the validation images as they are, with their targets, in their order."""
@@ -81,7 +80,10 @@ class Segmentation:
         step = next(self.steps([torch.tensor([0, 0])]))
         return flops_of(step, network, self._job.numerics) / 2
 
-    def _loss(self, network: nn.Module, batch: Batch) -> Float[Tensor, ""]:
+    def _step(self, batch: Batch) -> AnyStep:
+        return Step(batch, self._loss, lambda piece: self._task.mass(piece.targets, piece.weight))
+
+    def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
         return self._task.loss(network(batch.images), batch.targets, batch.weight)
 
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from imseg.engine import seeds
 from imseg.engine.batches import epochs
 from imseg.engine.job import Job
-from imseg.engine.lessons.base import Step, flops_of, mean_batch
+from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_of, mean_batch
 from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.pairs import Pairs, Views
 from imseg.engine.part import TwoViews
@@ -45,7 +45,7 @@ class LabelsAndViews:
         self._pairs = Pairs(unlabeled, job.numerics, seed=job.seed, paper=job.recipe.paper)
         self._labeled_steps = self._paired_steps = 0
 
-    def passes(self) -> Iterator[Iterator[Step]]:
+    def passes(self) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of the passes, labeled and unlabeled in turn, until all are made."""
         left = self._job.steps
         recipe = replace(self._job.recipe, max_steps=None)
@@ -96,13 +96,13 @@ class LabelsAndViews:
         of_pair = flops_of(step, network, self._job.numerics) / 2
         return self._labels.flops_of_sample(network) * labeled + of_pair * paired
 
-    def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[Step]:
+    def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[AnyStep]:
         return (
-            partial(self._difference, views=views, weight=weight)
+            Step(views, partial(self._difference, weight=weight), by_number)
             for views in self._pairs.feed(batches)
         )
 
-    def _difference(self, network: nn.Module, *, views: Views, weight: float) -> Float[Tensor, ""]:
+    def _difference(self, network: Forward, views: Views, *, weight: float) -> Float[Tensor, ""]:
         """Return the weighted mean squared difference of the outputs; both views are taught."""
         one, other = (self._task.probabilities(network(view)) for view in views)
         return functional.mse_loss(one, other) * weight

@@ -1,0 +1,213 @@
+"""The work that ``bench.py`` measures: ours, through the real engine, and the naive way."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import naive
+import numpy as np
+import torch
+
+from imseg.engine.clock import Clock
+from imseg.engine.device import Numerics, keep_freed_memory, resolve_precision, usable_cores
+from imseg.engine.job import Job, NetworkSpec, Recipe
+from imseg.engine.learner import Learner
+from imseg.engine.lessons import lesson_for
+from imseg.engine.networks import build
+from imseg.engine.part import Copies, Part
+from imseg.engine.report import Listener
+from imseg.ops.disturb import disturb
+from imseg.ops.photometric import LADDERS
+from imseg.stages.label import pseudo_label
+from imseg.stages.panel import Panel
+from imseg.stages.pseudo_label import Consensus
+from imseg.stages.select import Everything
+from imseg.tasks import task_for
+from imseg.tasks.quality import quality_for
+from imseg.types import TargetSpec
+
+BATCH, IMAGES, TEACHERS = 32, 64, 4
+STRENGTH = LADDERS["default"][-1]
+SPEC = TargetSpec(
+    kind="binary", values=(0, 255), names=("background", "cell"), colors=((0, 0, 0), (255, 0, 0))
+)
+Work = tuple[Callable[[], object], int]
+"""What is done in a round, and how many units of work that is."""
+
+
+def environment(variant: str) -> dict[str, str]:
+    """Return the environment of a variant: the naive one as it is, ours as the executor sets it."""
+    if variant.startswith("naive"):
+        return dict(os.environ)
+    threads = str(_threads(variant))
+    return {
+        **os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }  # fmt: skip
+
+
+def make_data(folder: Path, side: int) -> None:
+    """Write pictures with bright disks, their masks, and qualities of the masks."""
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[:side, :side]
+    centers = generator.integers(side // 4, side - side // 4, (IMAGES, 2, 1, 1))
+    masks = (rows - centers[:, 0]) ** 2 + (columns - centers[:, 1]) ** 2 < (side // 5) ** 2
+    images = generator.integers(0, 130, (IMAGES, side, side, 3)) + 100 * masks[..., None]
+    np.save(folder / "images.npy", images.astype(np.uint8))
+    np.save(folder / "masks.npy", masks.astype(np.uint8)[:, None])
+    np.save(folder / "qualities.npy", generator.random((IMAGES, 1, 1), dtype=np.float32))
+
+
+def most_memory() -> int:
+    """Return the most memory this process had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def precision_here(precision: str) -> str:
+    """Return the precision that a run would resolve here."""
+    return resolve_precision(precision, "cpu")
+
+
+def training(side: int, data: Path, *, precision: str = "auto", width: float = 0.5) -> Work:
+    network = NetworkSpec(channels=3, outputs=1, width=width)
+    return _lesson(data, precision=precision, network=network)
+
+
+def judge(side: int, data: Path) -> Work:
+    network = NetworkSpec(
+        channels=3, outputs=1, width=1.0, factory=quality_for(task_for(SPEC)).factory(False)
+    )
+    return _lesson(data, precision="auto", network=network, qualities=data / "qualities.npy")
+
+
+def pseudo_labels(side: int, data: Path) -> Work:
+    """Label stored images, then take them blocked, as a training would."""
+    numerics = _numerics("auto", threads=usable_cores())
+    torch.set_num_threads(numerics.threads)
+    keep_freed_memory()
+    teachers = [_teacher(data, number, numerics) for number in range(TEACHERS)]
+    task = task_for(SPEC)
+
+    def seat(_start: int, images: np.ndarray) -> Panel:
+        return Panel(
+            task=task, teachers=teachers, images=images, numerics=numerics,
+            seeds=(0,) * len(images), strength=STRENGTH, rotate=True,
+        )  # fmt: skip
+
+    def work() -> None:
+        from imseg.engine.batches import Source
+
+        made = pseudo_label(
+            data / "images.npy", "bench", panel_for=seat, labeler=Consensus(teachers=TEACHERS),
+            select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
+            progress=lambda *_: None,
+        )  # fmt: skip
+        source = Source((made.part,), numerics)
+        for numbers in torch.arange(IMAGES).split(BATCH):
+            source.take(numbers)
+
+    return work, IMAGES
+
+
+def copies(side: int, data: Path) -> Work:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    images = torch.from_numpy(np.load(data / "images.npy")[:BATCH]).permute(0, 3, 1, 2)
+    masks = torch.from_numpy(np.load(data / "masks.npy")[:BATCH])
+    begin = iter(range(0, 10**9, BATCH))
+
+    def work() -> None:
+        first = next(begin)
+        disturb(
+            images, masks, None, seeds=range(first, first + BATCH), strength=STRENGTH, rotate=True
+        )
+
+    return work, BATCH
+
+
+def naive_training(side: int, data: Path) -> Work:
+    spec = NetworkSpec(channels=3, outputs=1, width=0.5)
+    images, masks = np.load(data / "images.npy")[:BATCH], np.load(data / "masks.npy")[:BATCH]
+    return naive.training_step(spec, images, masks), 1
+
+
+def naive_judge(side: int, data: Path) -> Work:
+    spec = NetworkSpec(
+        channels=3, outputs=1, width=1.0, factory=quality_for(task_for(SPEC)).factory(False)
+    )
+    images, masks = np.load(data / "images.npy")[:BATCH], np.load(data / "masks.npy")[:BATCH]
+    qualities = np.load(data / "qualities.npy")[:BATCH]
+    return naive.judge_step(spec, images, masks, qualities), 1
+
+
+def naive_pseudo_labels(side: int, data: Path) -> Work:
+    images = np.load(data / "images.npy")[:16]
+    teachers = [_teacher(data, number, naive.numerics()) for number in range(TEACHERS)]
+
+    def work() -> None:
+        for image in images:
+            blocked, _ = naive.pseudo_label(teachers, image)
+            naive.as_tensor(blocked)
+
+    return work, len(images)
+
+
+def naive_copies(side: int, data: Path) -> Work:
+    torch.set_num_threads(1)
+    images, masks = np.load(data / "images.npy")[:8], np.load(data / "masks.npy")[:8]
+
+    def work() -> None:
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            naive.disturb(image, mask[0], number, STRENGTH)
+
+    return work, len(images)
+
+
+VARIANTS: dict[str, Callable[[int, Path], Work]] = {
+    "training": training,
+    "training float32": lambda side, data: training(side, data, precision="float32"),
+    "naive training": naive_training,
+    "pseudo-labels": pseudo_labels,
+    "naive pseudo-labels": naive_pseudo_labels,
+    "copies": copies,
+    "naive copies": naive_copies,
+    "judge": judge,
+    "naive judge": naive_judge,
+}
+
+
+def _lesson(
+    data: Path, *, precision: str, network: NetworkSpec, qualities: Path | None = None
+) -> Work:
+    """Return what makes one step as a worker does, batch included."""
+    numerics = _numerics(precision, threads=1)
+    keep_freed_memory()
+    part = Part(
+        images=data / "images.npy", targets=data / "masks.npy", digest="bench",
+        indices=tuple(range(IMAGES)), qualities=qualities,
+        copies=Copies(count=0, strength=STRENGTH, rotate=True, seed=0),
+    )  # fmt: skip
+    job = Job(
+        name="bench", output=data / "none.safetensors", parts=(part,), validation=part,
+        target=SPEC.as_dict(), network=network, recipe=Recipe(epochs=10**6, batch_size=BATCH),
+        numerics=numerics, seed=0,
+    )  # fmt: skip
+    learner = Learner(build(network, numerics), job, listener=Listener(), clock=Clock())
+    steps = (step for one_pass in lesson_for(job).passes() for step in one_pass)
+    return lambda: learner.learn(iter([next(steps)])), 1
+
+
+def _teacher(data: Path, number: int, numerics: Numerics) -> torch.nn.Module:
+    spec = NetworkSpec(channels=3, outputs=1, width=0.5)
+    return build(spec, numerics, seed=number).eval()
+
+
+def _numerics(precision: str, *, threads: int) -> Numerics:
+    return Numerics(precision=resolve_precision(precision, "cpu"), threads=threads)
+
+
+def _threads(variant: str) -> int:
+    return usable_cores() if variant == "pseudo-labels" else 1

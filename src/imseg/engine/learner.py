@@ -1,0 +1,140 @@
+"""Optimizer steps: of whole batches, or of pieces where memory is short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imseg.engine.clock import BATCHES, STEPS, Clock
+from imseg.engine.compiling import Compiled
+from imseg.engine.job import Job
+from imseg.engine.lessons import AnyStep
+from imseg.engine.memory import free_unused, is_exhausted
+from imseg.engine.optimizer import KerasAdamW
+from imseg.engine.report import Listener
+from imseg.engine.reporter import Reporter
+from imseg.errors import TrainingFailed
+
+FEWEST = 2
+"""Samples of a piece at least: one alone may be too few to normalize."""
+
+
+class Learner:
+    """Makes the optimizer steps of one training.
+
+    Args:
+        network: What learns; its weights are changed.
+        job: How.
+        listener: Told about steps, pieces and failed compilations.
+        clock: Where the time of batches and steps is counted.
+    """
+
+    def __init__(self, network: nn.Module, job: Job, *, listener: Listener, clock: Clock) -> None:
+        recipe = job.recipe
+        self._network = network
+        self._job = job
+        self._listener = listener
+        self._clock = clock
+        self._reporter = Reporter(listener)
+        self._optimizer = KerasAdamW(
+            network, learning_rate=recipe.learning_rate, decay=recipe.decay
+        )
+        self._compiled = Compiled(network, job.numerics, batch_size=recipe.batch_size)
+        self.most: int | None = None
+        """Samples of a piece at most, once memory was too short for a whole batch."""
+
+    def learn(self, steps: Iterator[AnyStep]) -> float:
+        """Make the steps of a pass and return their mean loss.
+
+        Raises:
+            TrainingFailed: If the loss stops being a number, or memory is too short for a few
+                samples.
+        """
+        self._network.train()
+        total = torch.zeros((), device=self._job.numerics.device)
+        made = 0
+        for step in self._clock.each(steps, BATCHES):
+            with self._clock.on(STEPS), self._job.numerics.applied():
+                loss = self._gradients(step)
+                self._optimizer.step()
+            total += loss
+            self._reporter.step(loss)
+            made += 1
+        mean = (total / made).item()
+        if not math.isfinite(mean):
+            raise TrainingFailed(f"{self._job.name}: the loss stopped being a number")
+        return mean
+
+    def flush(self) -> None:
+        """Tell about the last steps."""
+        self._reporter.flush()
+
+    def _gradients(self, step: AnyStep) -> Float[Tensor, ""]:
+        """Leave the gradients of a step in the weights and return its loss."""
+        while True:
+            before = None
+            if self._compiled.on_trial(step.samples):
+                before = {key: value.clone() for key, value in self._network.state_dict().items()}
+            try:
+                loss = self._try(step)
+            except Exception as error:
+                exhausted, why = is_exhausted(error), f"{type(error).__name__}: {error}"
+                if not exhausted and before is None:
+                    raise
+            else:
+                if before is not None:
+                    self._compiled.proven()
+                return loss
+            # Only now, when the error no longer keeps the tensors of the failed step alive.
+            if exhausted:
+                self._halve(step)
+            elif before is not None:
+                self._network.load_state_dict(before)
+                self._compiled.give_up()
+                text = "training steps could not be compiled and are computed as they are"
+                self._listener.note(f"{text} ({_first_line(why)})", warning=True)
+
+    def _try(self, step: AnyStep) -> Float[Tensor, ""]:
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.most is None or step.samples <= self.most:
+            loss = step(self._compiled.forward(step.samples))
+            loss.backward()
+            return loss.detach()
+        pieces = step.split(self.most)
+        masses = torch.stack([piece.mass() for piece in pieces]).to(self._job.numerics.device)
+        shares = masses / masses.sum().clamp(min=1.0)
+        total = torch.zeros_like(shares[0])
+        for piece, share in zip(pieces, shares, strict=True):
+            loss = piece(self._network) * share
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _halve(self, step: AnyStep) -> None:
+        """Allow half as many samples at once.
+
+        Raises:
+            TrainingFailed: If so few are not possible.
+        """
+        free_unused()
+        now = min(step.samples, self.most or step.samples)
+        if now <= FEWEST:
+            raise TrainingFailed(
+                f"{self._job.name}: memory is too short for {now} images at once; a smaller"
+                " --image-size or --width, or fewer --workers, needs less"
+            )
+        self.most = max(FEWEST, math.ceil(now / 2))
+        self._listener.note(
+            f"memory is too short for {now} images at once: gradients of {self.most} at a time are"
+            " added up to the same step (each piece is normalized by itself)",
+            warning=True,
+        )
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0][:200] if lines else text
