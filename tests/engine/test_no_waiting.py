@@ -17,7 +17,7 @@ from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.lessons import lesson_for
 from imseg.engine.networks import build
 from imseg.engine.part import Copies, Part, TwoViews
-from imseg.engine.placement import Placement
+from imseg.engine.placement import Placement, placement_for
 from imseg.engine.trainer import KerasAdamW
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import task_for
@@ -141,6 +141,35 @@ def test_whole_steps_read_no_value(make_kind, monkeypatch, kind) -> None:
                 loss.backward()
                 optimizer.step()
         assert watch.seen > 100
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_gpu_is_not_waited_for(make_kind, monkeypatch, kind, fits) -> None:
+    """CUDA itself says so; the first pass is left to what is chosen and kept once."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+    for module in (batches, pairs):
+        placement = replace(placement_for("cuda"), **({} if fits else {"budget": 0}))
+        monkeypatch.setattr(module, "placement_for", lambda _device, found=placement: found)
+    job = replace(make_kind(kind), numerics=Numerics(device="cuda"))
+    network = build(job.network, job.numerics).train()
+    optimizer = KerasAdamW(network, learning_rate=0.01, decay=1e-4)
+    lesson = lesson_for(job)
+    for number, steps in enumerate(lesson.passes()):
+        torch.cuda.set_sync_debug_mode("error" if number else "default")
+        try:
+            with job.numerics.applied():
+                for step in steps:
+                    loss = step(network)
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    optimizer.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert loss.isfinite()
+        assert lesson.scores(network)
 
 
 @pytest.mark.parametrize("kind", list(SPECS))

@@ -328,3 +328,53 @@ def test_validation_of_more_than_one_batch_is_the_same(make_job, stored, on_devi
     on_device()
     after, _ = train(job, lambda _steps, _loss: None)
     assert (after.epoch_scores, after.scores) == (before.epoch_scores, before.scores)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("paper", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gpu_makes_the_batches_of_the_cpu(store, fits, paper, channels) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+    first = replace(
+        store("a", height=65, width=65, channels=channels),
+        ignores=True,
+        copies=Copies(count=3, strength=STRONG, rotate=True, seed=1),
+    )
+    second = replace(first, inconsistent=None, ignores=False)
+    second = replace(second, copies=Copies(count=0, strength=STRONG, rotate=False, seed=2))
+    on_gpu = placement_for("cuda")
+    assert on_gpu.together and on_gpu.pinned and on_gpu.budget > 0
+    placement = on_gpu if fits else replace(on_gpu, budget=0)
+    host = Source((first, second), Numerics(), seed=4, paper=paper)
+    device = Source(
+        (first, second), Numerics(device="cuda"), seed=4, paper=paper, placement=placement
+    )
+    for _ in range(2):
+        numbers = torch.randperm(len(host)).split(7)
+        for found, each in zip(device.feed(numbers), numbers, strict=True):
+            expected = host.take(each)
+            assert found.images.is_cuda
+            # Bytes are the same; a GPU may divide them by multiplying with 1 / 255.
+            bytes_of = [(batch.images.cpu() * 255).round() for batch in (found, expected)]
+            assert torch.equal(*bytes_of)
+            torch.testing.assert_close(found.images.cpu(), expected.images, rtol=2e-7, atol=0)
+            assert torch.equal(found.targets.cpu(), expected.targets)
+            assert torch.equal(found.weight.cpu(), expected.weight)
+            assert torch.equal(found.qualities.cpu(), expected.qualities)
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_the_views_of_the_cpu(store) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+    unlabeled = TwoViews(
+        images=store("a").images, digest="", indices=(5, 0, 2, 3),
+        strength=STRONG, moves=True, rotate=True,
+    )  # fmt: skip
+    host, device = (Pairs(unlabeled, Numerics(device=device), seed=3) for device in ("cpu", "cuda"))
+    asked = [torch.tensor([3, 1, 0]), torch.tensor([1, 1])]
+    for found, numbers in zip(device.feed(asked), asked, strict=True):
+        for one, other in zip(found, host.take(numbers), strict=True):
+            assert torch.equal((one.cpu() * 255).round(), (other * 255).round())
