@@ -1,10 +1,12 @@
 """Noisy copies a second on one core, against the naive way, and what each step costs.
 
-    python benchmarks/augment.py [--sides 96 256] [--repeats 40]
+    python benchmarks/augment.py [--sides 96 256] [--repeats 40] [--device cpu]
 
 Images are RGB and lie as in the store (``n h w c``), with one target plane and no mask, in batches
 of 32, at the last rung of the default ladder with free rotation. The naive way is image by image in
-floats. Times are the median of all repeats and, because other programs disturb them, the best.
+floats on the CPU; "together" is the way of devices other than the CPU, and sends them what is known
+about a batch. Times are the median of all repeats and, because other programs disturb them, the
+best.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ import torch
 from naive import disturb as naive_copy
 
 from imseg.engine.device import keep_freed_memory
-from imseg.ops import disturb, photometric
+from imseg.engine.placement import send_together
+from imseg.ops import disturb, photometric, together
 from imseg.ops.geometry import move_each
 from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.treatment import Treatment, extent_of, treatment_of
 
 BATCH = 32
 STRENGTH = LADDERS["default"][-1]
@@ -31,11 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sides", type=int, nargs="+", default=[96, 256])
     parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
     for side in arguments.sides:
-        found = measure(side, arguments.repeats)
+        found = measure(side, arguments.repeats, arguments.device)
         none = min(found["values: nothing"])
         print(f"\n{side}x{side}x3, one thread; share: of ours, without what 'nothing' costs")
         print(f"{'':<28}{'best us':>9}{'median us':>11}{'images/s':>10}{'share':>8}")
@@ -47,13 +52,15 @@ def main() -> None:
             print(f"{name:<28}{numbers}{1 / best:>10.0f}{share:>8.0%}")
 
 
-def measure(side: int, repeats: int) -> dict[str, list[float]]:
+def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
     """Return seconds an image of each variant and step."""
     generator = np.random.default_rng(0)
     stored = generator.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
     masks = generator.integers(0, 2, (BATCH, 1, side, side), dtype=np.uint8)
-    images, targets = torch.from_numpy(stored).permute(0, 3, 1, 2), torch.from_numpy(masks)
+    images = torch.from_numpy(stored).to(device).permute(0, 3, 1, 2)
+    targets = torch.from_numpy(masks).to(device)
     inconsistent = targets.bool()
+    extent = extent_of(STRENGTH, rotate=True, square=True)
 
     def ours(seeds: range) -> None:
         disturb.disturb(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
@@ -63,6 +70,12 @@ def measure(side: int, repeats: int) -> dict[str, list[float]]:
             images, targets, inconsistent,
             seeds=seeds, strength=STRENGTH, rotate=True, black=True,
         )  # fmt: skip
+
+    def all_together(seeds: range) -> None:
+        columns = treatment_of(draws(seeds)).tensors()
+        pinned = torch.device(device).type == "cuda"
+        treatment = Treatment(**send_together(columns, device, pinned=pinned))
+        together.apply(images, treatment, extent=extent, targets=targets)
 
     def draws(seeds: range) -> disturb.Draws:
         return disturb.draw(seeds, STRENGTH, rotate=True, square=True)
@@ -77,6 +90,7 @@ def measure(side: int, repeats: int) -> dict[str, list[float]]:
     variants: dict[str, Callable[[range], object]] = {
         "naive": naive,
         "ours": ours,
+        "together": all_together,
         "ours, with mask kept black": blocked,
         "draws": draws,
         "moves of images": lambda seeds: move_each(images, draws(seeds).moves),
@@ -86,16 +100,18 @@ def measure(side: int, repeats: int) -> dict[str, list[float]]:
         "blur": values(Strength(blur=STRENGTH.blur)),
         "noise": values(Strength(noise=STRENGTH.noise)),
     }
-    return {name: timed(variant, repeats) for name, variant in variants.items()}
+    return {name: timed(variant, repeats, device) for name, variant in variants.items()}
 
 
-def timed(variant: Callable[[range], object], repeats: int) -> list[float]:
+def timed(variant: Callable[[range], object], repeats: int, device: str) -> list[float]:
     """Return seconds an image, one number a batch; the first batch is not counted."""
     seconds = []
     for batch in range(repeats + 1):
         seeds = range(batch * BATCH, (batch + 1) * BATCH)
         start = time.perf_counter()
         variant(seeds)
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
         seconds.append((time.perf_counter() - start) / BATCH)
     return seconds[1:]
 

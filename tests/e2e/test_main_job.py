@@ -330,8 +330,8 @@ def test_options_are_frozen(cli):
         " --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
         " --limit-unlabeled --match --max-steps --networks --no-grow-labels --no-ignore"
         " --no-plain-view --no-rotate --out --paper --patience --plain-view --precision --reuse"
-        " --rotate --seed --select --task --teachers --thresholds --unlabeled-masks --validate-every"
-        " --views --vote --width --workers",
+        " --rotate --seed --select --task --teachers --thresholds --unlabeled-masks"
+        " --validate-every --views --vote --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",

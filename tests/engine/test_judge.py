@@ -18,7 +18,7 @@ from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.jobs import run_jobs
 from imseg.engine.judge import judge_candidates, judge_masks
 from imseg.engine.lessons import lesson_for
-from imseg.engine.networks import load_network
+from imseg.engine.networks import build, load_network
 from imseg.engine.part import Copies, Part
 from imseg.engine.report import Listener
 from imseg.engine.trainer import train
@@ -121,6 +121,15 @@ def test_a_judge_tells_perfect_masks_from_empty_ones(make_judge) -> None:
     assert trained.scores["rank_correlation"] > 0.8
     assert trained.scores["samples"] == 6
     assert trained.losses[-1] < trained.losses[0] / 3
+
+
+def test_every_epoch_is_validated_by_the_same_copies(make_judge) -> None:
+    job = make_judge()
+    online = Copies(count=0, strength=LADDERS["default"][-1], rotate=True, seed=0)
+    lesson = lesson_for(replace(job, validation=replace(job.validation, copies=online)))
+    network = build(job.network, job.numerics)
+    assert lesson.score(network) == lesson.score(network)
+    assert lesson.scores(network) == lesson.scores(network)
 
 
 def test_a_judge_of_several_labels_learns_both_heads(make_judge_of_two) -> None:
