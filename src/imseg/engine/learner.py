@@ -13,7 +13,7 @@ from imseg.engine.clock import BATCHES, STEPS, Clock
 from imseg.engine.compiling import Compiled
 from imseg.engine.job import Job
 from imseg.engine.lessons import AnyStep
-from imseg.engine.memory import free_unused, is_exhausted
+from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.optimizer import KerasAdamW
 from imseg.engine.report import Listener
 from imseg.engine.reporter import Reporter
