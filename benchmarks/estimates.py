@@ -79,8 +79,8 @@ def compared(name: str, asked: dict[str, Any], dataset: DataSet, run: Path) -> d
     pairs = {f"seconds: {key}": (guess.time[key], actual[key]) for key in ACTIVITIES}
     pairs["seconds in all"] = (guess.seconds, trained.summary["seconds"])
     pairs["steps"] = (sum(s.networks * s.steps for s in guess.stages), trained.summary["steps"])
-    pairs["bytes of memory, a process"] = (guess.memory.process or 0, watch.memory)
-    pairs["bytes of memory, by formula"] = (formula.memory.process or 0, watch.memory)
+    pairs["bytes of memory, a process"] = (guess.memory.one or 0, watch.memory)
+    pairs["bytes of memory, by formula"] = (formula.memory.one or 0, watch.memory)
     pairs["bytes of memory, together"] = (guess.memory.together or 0, watch.together)
     pairs["bytes of disk, cache"] = (guess.disk.cache, watch.disk)
     pairs["bytes of disk, finished"] = (guess.disk.finished, size_of(run))

@@ -128,7 +128,8 @@ def _around_judges(
     stages: list[PlannedStage], plan: Plan, facts: Facts, measured: Measured
 ) -> float:
     """Return the seconds of making what judges learn from, and of finding out how good they are."""
-    asked = plan.judges or 2
+    labeler = plan.customized().pseudo_label
+    asked = labeler.judges if isinstance(labeler, BestProposal) else plan.teachers
     judge = measured.judge.prediction if measured.judge is not None else 0.0
     (stage,) = (stage for stage in stages if stage.judges)
     base = measured.of_width(plan.width).prediction

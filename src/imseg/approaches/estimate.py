@@ -16,7 +16,7 @@ from imseg.approaches.footprint import Disk, disk_of
 from imseg.approaches.material import limited
 from imseg.approaches.measured import Measured, measure, needed_bytes, side_by_side
 from imseg.approaches.plan import Plan
-from imseg.approaches.preparation import Prepared, prepare
+from imseg.approaches.preparation import MEASURING, Prepared, prepare
 from imseg.approaches.record import check_same_target
 from imseg.approaches.schedule import PlannedStage, planned_stages
 from imseg.approaches.settings import Settings
@@ -42,11 +42,14 @@ class Memory:
     """Bytes of memory at the same time, and what is free."""
 
     process: int | None
-    """The peak of one training process; None for a user's own network that was not measured."""
+    """The peak of one training process without stored images; None for a user's own network that
+    was not measured."""
     processes: int
     """How many of them train at once."""
-    rest: int
-    """What is needed once: the command itself where others train, and the stored images."""
+    images: int
+    """Stored images and masks, which all processes share."""
+    command: int
+    """The command itself where others train; else 0."""
     free: int | None
     """What programs here can still get; None if the system does not say."""
     device: int | None
@@ -55,9 +58,16 @@ class Memory:
     """What is free there."""
 
     @property
+    def one(self) -> int | None:
+        """The peak of one training process with what it shares, as systems show it."""
+        return None if self.process is None else self.process + self.images
+
+    @property
     def together(self) -> int | None:
         """The peak of all at the same time."""
-        return None if self.process is None else self.processes * self.process + self.rest
+        if self.process is None:
+            return None
+        return self.processes * self.process + self.images + self.command
 
     @property
     def fits(self) -> bool:
@@ -117,7 +127,12 @@ class Estimate:
             "steps_depend_on_time": self.steps_depend_on_time,
             "time": None if self.time is None else {k: round(v, 2) for k, v in self.time.items()},
             "seconds": None if self.seconds is None else round(self.seconds, 2),
-            "memory": {**asdict(memory), "together": memory.together, "fits": memory.fits},
+            "memory": {
+                **asdict(memory),
+                "one": memory.one,
+                "together": memory.together,
+                "fits": memory.fits,
+            },
             "disk": {
                 **asdict(disk),
                 "cache": disk.cache,
@@ -178,9 +193,13 @@ def estimate(
     if probe:
         # Before the networks are measured: their processes would be beside it.
         files = decoding_seconds(ready)
-        measured = measured or measure(plan, facts, ready.dataset.spec, network)
+        if measured is None:
+            progress(Note(text=MEASURING))
+            measured = measure(plan, facts, ready.dataset.spec, network)
         spent = durations(plan, facts, measured) | {FILES: files}
-    disk = disk_of(plan, facts, ready.dataset, hidden=ready.hidden is not None, factory=network)
+    disk = disk_of(
+        plan, facts, ready.dataset, hidden=ready.hidden_pairs is not None, factory=network
+    )
     return Estimate(
         run=ready.folder.path,
         plan=plan,
@@ -200,8 +219,10 @@ def decoding_seconds(ready: Prepared) -> float:
     groups: list[Sequence[Image | LabeledImage]] = [(*dataset.labeled, *dataset.val)]
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
         groups.append(limited(dataset.unlabeled, plan))
-    if ready.hidden is not None and (approach.sees_truth or approach.pseudo_label is not None):
-        groups.append(limited(ready.hidden, plan))
+    if ready.hidden_pairs is not None and (
+        approach.sees_truth or approach.pseudo_label is not None
+    ):
+        groups.append(limited(ready.hidden_pairs, plan))
     return sum(_decoding(dataset, plan, group) for group in groups if group)
 
 
@@ -243,8 +264,9 @@ def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
     return Memory(
         process=process,
         processes=side_by_side(plan, planned_stages(plan, facts)),
-        # Stored images lie in memory as long as there is room; programs share them.
-        rest=disk.pictures + (0 if here else memory_now()),
+        # They are read from files, but stay in memory as long as there is room.
+        images=disk.pictures,
+        command=0 if here else memory_now(),
         free=available_memory(),
         device=device,
         device_free=free_on_device,

@@ -72,7 +72,7 @@ def fit(
         data, out=out, settings=settings, options=options, network=network, progress=progress
     )
     asked, folder, record, plan = ready.asked, ready.folder, ready.record, ready.plan
-    dataset, hidden, facts = ready.dataset, ready.hidden, ready.facts
+    dataset, hidden, facts = ready.dataset, ready.hidden_pairs, ready.facts
     folder.open_for_writing()
     progress(Note(text=f"The run goes to {folder.path}"))
     clock = Clock()

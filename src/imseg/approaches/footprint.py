@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from imseg.approaches.measured import judge_of, network_of
 from imseg.approaches.plan import Plan
@@ -12,7 +13,7 @@ from imseg.engine.memory import weight_bytes
 from imseg.engine.networks import NetworkFactory
 from imseg.types import DataSet
 
-INDEX = 330
+INDEX, INDEX_OF_ARRAY = 330, 200
 """Bytes that an index says about a stored image or target: its files, times and checksums."""
 ABOUT_NETWORK = 1500
 """Bytes of a network's scores and description, and of the log's lines about it."""
@@ -78,11 +79,13 @@ def disk_of(
     target = height * width * data.spec.planes * data.spec.dtype.itemsize
     mask = height * width
     labeled, unlabeled = facts.labeled + facts.validation, unlabeled_used(plan, facts)
-    pictures = labeled * (image + target + 2 * INDEX)
+    in_files = isinstance(data.labeled[0].image.pixels, Path)
+    row = INDEX if in_files else INDEX_OF_ARRAY
+    pictures = labeled * (image + target + 2 * row)
     if hidden and (approach.sees_truth or approach.pseudo_label is not None):
-        pictures += unlabeled * (image + target + 2 * INDEX)
+        pictures += unlabeled * (image + target + 2 * row)
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
-        pictures += unlabeled * (image + INDEX)
+        pictures += unlabeled * (image + row)
     labels = 0
     if approach.pseudo_label is not None:
         labels = plan.generations * unlabeled * (target + mask)
@@ -121,7 +124,7 @@ def _judges(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int) 
 def _weights(plan: Plan, facts: Facts, data: DataSet, factory: NetworkFactory | None) -> int:
     total = 0
     for stage in planned_stages(plan, facts):
-        network = network_of(plan, facts, plan.width * stage.wider)
+        network = network_of(plan, facts, plan.width * stage.wider, factory)
         own = factory
         if stage.judges:
             network, own = judge_of(plan, facts, data.spec), None

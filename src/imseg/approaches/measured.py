@@ -12,8 +12,9 @@ from imseg.approaches.schedule import Facts, PlannedStage, planned_stages
 from imseg.engine.job import OUR_UNET, PAPER_UNET, NetworkSpec
 from imseg.engine.measure import Answer, Question
 from imseg.engine.memory import how_many_fit, memory_now, training_bytes
-from imseg.engine.networks import NetworkFactory
+from imseg.engine.networks import NetworkFactory, name_of_factory
 from imseg.engine.probe import prober
+from imseg.ops.photometric import Strength
 from imseg.tasks import task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
@@ -102,7 +103,10 @@ def measure(
     """
     stages = planned_stages(plan, facts)
     widths = sorted({plan.width * stage.wider for stage in stages if not stage.judges})
-    questions = {width: _question(plan, facts, spec, width) for width in {widths[0], widths[-1]}}
+    questions = {
+        width: _question(plan, spec, network_of(plan, facts, width, factory))
+        for width in {widths[0], widths[-1]}
+    }
     widest = questions[widths[-1]]
     needed = memory_now() + (needed_bytes(plan, facts, spec, factory) or 0)
     busy = how_many_fit(needed, side_by_side(plan, stages))
@@ -115,12 +119,13 @@ def measure(
         trained = [found[widths[-1]]]
         judge = None
         if any(stage.judges for stage in stages):
-            asked = _judge_question(plan, facts, spec)
+            asked = replace(_question(plan, spec, judge_of(plan, facts, spec)), judge=True)
             trained.append(machine.ask(asked, together=True))
             judge = _pace(asked, trained[-1], machine.ask(_whole(asked, plan), together=False))
         copies = Answer()
         if find_approach(plan.approach).disturbs:
-            copies = machine.ask(replace(widest, what="copies"), together=True)
+            asked = replace(widest, what="copies", strength=_strength(plan))
+            copies = machine.ask(asked, together=True)
         narrow = questions[widths[0]]
         alone = machine.ask(narrow, together=False) if busy > 1 else found[widths[0]]
         voted = {w: machine.ask(_whole(q, plan), together=False) for w, q in questions.items()}
@@ -136,7 +141,7 @@ def measure(
             decision=voted[widths[0]].decision,
             first=trained[0].first,
             aside=found[widths[0]].aside,
-            start_up=machine.start_up,
+            start_up=machine.start_up + trained[0].opening,
             memory=max(each.memory for each in (*trained, copies)),
             device_memory=max(each.device_memory for each in trained),
         )
@@ -157,7 +162,7 @@ def needed_bytes(
     stages = planned_stages(plan, facts)
     shape = (plan.batch_size, facts.channels, *plan.image_size)
     widest = max(plan.width * stage.wider for stage in stages if not stage.judges)
-    network = network_of(plan, facts, widest)
+    network = network_of(plan, facts, widest, factory)
     try:
         needed = training_bytes(network, plan.numerics, (shape,), factory=factory)
     except Exception:
@@ -172,9 +177,13 @@ def needed_bytes(
     return needed
 
 
-def network_of(plan: Plan, facts: Facts, width: float) -> NetworkSpec:
-    """Return the network of a width that a plan trains, if it is one of ours."""
+def network_of(
+    plan: Plan, facts: Facts, width: float, factory: NetworkFactory | None = None
+) -> NetworkSpec:
+    """Return the network of a width that a plan trains: one of ours, or the user's own."""
     name = PAPER_UNET if plan.paper else OUR_UNET
+    if factory is not None:
+        name = name_of_factory(factory, channels=facts.channels, outputs=facts.outputs, width=width)
     return NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=width, factory=name)
 
 
@@ -189,22 +198,21 @@ def judge_of(plan: Plan, facts: Facts, spec: TargetSpec) -> NetworkSpec:
     )
 
 
-def _question(plan: Plan, facts: Facts, spec: TargetSpec, width: float) -> Question:
+def _question(plan: Plan, spec: TargetSpec, network: NetworkSpec) -> Question:
     return Question(
         what="training",
-        network=network_of(plan, facts, width),
+        network=network,
         numerics=plan.numerics,
         target=spec.as_dict(),
         size=plan.image_size,
         batch_size=plan.batch_size,
         paper=plan.paper,
-        strength=plan.rung(1),
     )
 
 
-def _judge_question(plan: Plan, facts: Facts, spec: TargetSpec) -> Question:
-    question = _question(plan, facts, spec, plan.judge_width)
-    return replace(question, network=judge_of(plan, facts, spec), judge=True)
+def _strength(plan: Plan) -> Strength:
+    """Return how far copies are pushed, at most."""
+    return plan.strength if plan.customized().labeled.copies else plan.rung(plan.generations or 1)
 
 
 def _whole(question: Question, plan: Plan) -> Question:

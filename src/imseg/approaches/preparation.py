@@ -26,6 +26,9 @@ from imseg.engine.runs import RunFolder
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
 
+MEASURING = "measuring what a few steps cost on this machine ..."
+"""Said before some seconds in which nothing else is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -39,7 +42,7 @@ class Prepared:
     """What an earlier call of the same command wrote down; None if the run is new."""
     dataset: DataSet
     """What there is to learn from."""
-    hidden: tuple[LabeledImage, ...] | None
+    hidden_pairs: tuple[LabeledImage, ...] | None
     """Unlabeled images with their hidden masks, if those are named."""
     facts: Facts
     """The same, counted."""
@@ -110,7 +113,7 @@ def prepare(
         folder=folder,
         record=record,
         dataset=dataset,
-        hidden=hidden,
+        hidden_pairs=hidden,
         facts=facts,
         plan=plan,
         measured=measured,
@@ -144,12 +147,12 @@ def _new_plan(
     progress: Progress,
     probe: bool,
 ) -> tuple[Plan, Measured | None]:
-    plan, measured = make_plan(
-        asked,
-        facts,
-        factory=network,
-        measure=(lambda plan: measure(plan, facts, dataset.spec, network)) if probe else None,
-    )
+
+    def costs(plan: Plan) -> Measured:
+        progress(Note(text=MEASURING))
+        return measure(plan, facts, dataset.spec, network)
+
+    plan, measured = make_plan(asked, facts, factory=network, measure=costs if probe else None)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)
     word = word_of(dataset.spec)

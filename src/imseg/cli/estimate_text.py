@@ -61,10 +61,10 @@ def _memory(found: Estimate) -> str:
     if memory.process is None:
         return "Memory: not known of a network of your own before it is measured."
     how = "measured" if found.time is not None else "by formula, to within about 10 %"
-    side = f"{memory.processes} side by side" if memory.processes > 1 else "in all"
+    side = f"{memory.processes} side by side" if memory.processes > 1 else "one at a time"
     text = (
-        f"Memory: {_size(memory.process)} for one training process ({how}),"
-        f" {_size(memory.together)} {side} with the stored images; {_size(memory.free)} free here."
+        f"Memory: {_size(memory.one)} for one training process ({how}),"
+        f" {_size(memory.together)} for all of it, {side}; {_size(memory.free)} free here."
     )
     if memory.device is not None:
         text += f"\n        On the GPU {_size(memory.device)}; {_size(memory.device_free)} free."

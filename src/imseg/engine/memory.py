@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +30,10 @@ def peak_memory() -> int:
     with suppress(OSError):
         # What getrusage calls the peak includes that of whoever started the process.
         return _kilobytes(_PROCESS, "VmHWM") or 0
+    try:
+        import resource
+    except ImportError:  # Windows has nothing like it
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
