@@ -6,13 +6,16 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from tests.approaches.made_up_costs import costs
 
 from imseg.approaches import budget as planning
 from imseg.approaches.budget import make_plan
 from imseg.approaches.catalog import APPROACHES
+from imseg.approaches.duration import seconds_of
+from imseg.approaches.measured import Measured
 from imseg.approaches.paper import PAPER, PaperSettings
 from imseg.approaches.plan import Plan, match_plan
-from imseg.approaches.schedule import Facts, planned_steps, seconds_of
+from imseg.approaches.schedule import Facts, planned_steps
 from imseg.approaches.settings import Effort, Settings
 from imseg.engine.job import Recipe
 from imseg.ops.photometric import LADDERS
@@ -34,33 +37,37 @@ ISIC = Facts(
 SUIM = dataclasses.replace(ISIC, task="multiclass", labeled=138, unlabeled=1234, outputs=9)
 
 
-@pytest.fixture(autouse=True)
-def probes(monkeypatch) -> list[tuple[int, int]]:
-    """The sizes at which the time of a step was asked for; nothing is measured here."""
-    asked: list[tuple[int, int]] = []
+class Pretended:
+    """Pretends to measure."""
 
-    def pretended(_spec, _numerics, *, size, **_: object) -> float:
-        asked.append(size)
-        return 0.4 * size[0] * size[1] / 256**2
+    def __init__(self, of_256: float = 0.4) -> None:
+        self.of_256 = of_256
+        self.sizes: list[tuple[int, int]] = []
 
-    monkeypatch.setattr(planning, "seconds_per_step", pretended)
-    return asked
+    def __call__(self, plan: Plan) -> Measured:
+        self.sizes.append(plan.image_size)
+        return costs(self.of_256 * plan.image_size[0] * plan.image_size[1] / 256**2)
 
 
-def plan_for(facts: Facts = ISIC, **asked: object) -> Plan:
-    return make_plan(Settings(device="cpu", **asked), facts)[0]
+@pytest.fixture
+def probe() -> Pretended:
+    return Pretended()
+
+
+def plan_for(facts: Facts = ISIC, *, measure: Pretended | None = None, **asked: object) -> Plan:
+    return make_plan(Settings(device="cpu", **asked), facts, measure=measure or Pretended())[0]
 
 
 @pytest.mark.parametrize(("facts", "width"), [(ISIC, 0.5), (SUIM, 1.0)])
-def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float, probes) -> None:
-    plan, seconds = make_plan(Settings(effort="paper", device="cpu"), facts)
+def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float, probe) -> None:
+    plan, measured = make_plan(Settings(effort="paper", device="cpu"), facts, measure=probe)
     assert plan.paper and plan.recipe.paper
     assert (plan.start_networks, plan.networks, plan.generations) == (10, 5, 5)
     assert (plan.teachers, plan.epochs, plan.batch_size) == (2, 50, 32)
     assert (plan.max_steps, plan.width, plan.image_size) == (None, width, (256, 256))
     assert (plan.erode, plan.dilate, plan.blocking, plan.ignore) == (0, 0, "both", False)
     assert (plan.recipe.learning_rate, plan.recipe.decay) == (0.003, 1e-4)
-    assert seconds is None and probes == []
+    assert measured is None and probe.sizes == []
 
 
 def test_the_published_aldt_makes_80_steps_an_epoch_on_isic() -> None:
@@ -310,37 +317,34 @@ def test_networks_side_by_side_have_no_more_threads_than_there_are_cores(
     assert (alone.workers, alone.threads) == (1, cores)
 
 
-def test_quick_needs_no_probe(probes) -> None:
-    plan, seconds = make_plan(Settings(effort="quick", device="cpu"), ISIC)
-    assert (seconds, probes) == (None, [])
+def test_quick_needs_no_probe(probe) -> None:
+    plan, measured = make_plan(Settings(effort="quick", device="cpu"), ISIC, measure=probe)
+    assert (measured, probe.sizes) == (None, [])
     assert max(plan.image_size) <= 96
     assert (plan.max_steps, plan.generations) == (150, 1)
 
 
-def test_standard_measures_once_and_fits_its_budget(probes) -> None:
-    plan, seconds = make_plan(Settings(device="cpu", workers=2), ISIC)
-    assert probes == [(128, 128)] and plan.image_size == (128, 128)
-    assert seconds is not None and 0 < seconds <= planning.BUDGET_SECONDS
+def test_standard_measures_once_and_fits_its_budget() -> None:
+    probe = Pretended(4.0)
+    plan, measured = make_plan(Settings(device="cpu", workers=2), ISIC, measure=probe)
+    assert probe.sizes == [(128, 128)] and plan.image_size == (128, 128)
+    assert measured is not None
+    assert 0 < seconds_of(plan, ISIC, measured) <= planning.BUDGET_SECONDS
     assert plan.max_steps is not None and plan.max_steps <= planning.MOST_STEPS
     assert plan.max_steps % planning.STEPS_ROUNDED_TO == 0
+    more = plan.max_steps + planning.STEPS_ROUNDED_TO
+    assert seconds_of(plan, ISIC, measured, cap=more) > planning.BUDGET_SECONDS
 
 
-def test_a_slow_machine_trains_shorter_but_on_the_same_images(monkeypatch) -> None:
-    quick = plan_for(workers=2)
-    monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 1.9)
-    slow = plan_for(workers=2)
+def test_where_nothing_may_be_measured_steps_are_the_most_that_there_can_be() -> None:
+    plan, measured = make_plan(Settings(device="cpu"), ISIC)
+    assert (plan.max_steps, measured) == (planning.MOST_STEPS, None)
+
+
+def test_a_slow_machine_trains_shorter_but_on_the_same_images() -> None:
+    quick, slow = plan_for(workers=2), plan_for(workers=2, measure=Pretended(7.6))
     assert slow.image_size == quick.image_size == (128, 128)
     assert slow.max_steps < quick.max_steps
-
-
-def test_a_stage_lasts_as_long_as_its_fullest_worker_and_validation_counts() -> None:
-    few = dataclasses.replace(ISIC, labeled=20, validation=100)
-    plan = dataclasses.replace(plan_for(approach="ldt", workers=2, networks=3), epochs=100)
-    without = dataclasses.replace(few, validation=0)
-    assert seconds_of(plan, without, 100, 0.5) == 2 * 100 * 0.5
-    always = dataclasses.replace(plan, validate_every=1)
-    assert seconds_of(always, few, 100, 0.5) > 2 * 100 * 0.5 * 1.9
-    assert 1.05 < seconds_of(plan, few, 100, 0.5) / (2 * 100 * 0.5) < 1.1
 
 
 def test_looks_at_validation_images_cost_at_most_a_tenth_of_learning() -> None:
@@ -359,9 +363,9 @@ def test_the_size_that_was_asked_for_is_taken() -> None:
     assert plan_for(workers=1, image_size=(256, 256)).image_size == (256, 256)
 
 
-def test_asking_for_steps_spares_the_probe(probes) -> None:
-    assert plan_for(max_steps=20).max_steps == 20
-    assert probes == []
+def test_asking_for_steps_spares_the_probe(probe) -> None:
+    assert plan_for(max_steps=20, measure=probe).max_steps == 20
+    assert probe.sizes == []
 
 
 @pytest.mark.parametrize("effort", EFFORTS)

@@ -183,6 +183,10 @@ def test_hidden_material_is_read_by_the_two_upper_bounds_alone() -> None:
     assert "self.material.hidden if approach.labeled.hidden_too else None" in text
 
 
+def test_what_is_prepared_hands_hidden_material_to_the_material_and_to_estimates_alone() -> None:
+    assert set(readers("hidden_pairs")) == {"approaches/experiment.py", "approaches/estimate.py"}
+
+
 def test_nothing_that_trains_knows_the_audit() -> None:
     """The way there is one: the experiment starts it, and it compares; nobody else has its name."""
     assert importers("imseg.approaches.auditing") == {"approaches/experiment.py"}

@@ -326,12 +326,12 @@ def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --help --json --sheet --task",
         "train": "--approach --batch-size --blocking --compile --config --consistency-level"
-        " --consistency-ramp --consistency-weight --device --dilate --effort --epochs --erode"
-        " --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
+        " --consistency-ramp --consistency-weight --device --dilate --dry-run --effort --epochs"
+        " --erode --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
         " --limit-unlabeled --match --max-steps --networks --no-grow-labels --no-ignore"
-        " --no-plain-view --no-rotate --out --paper --patience --plain-view --precision --reuse"
-        " --rotate --seed --select --task --teachers --thresholds --unlabeled-masks"
-        " --validate-every --views --vote --width --workers",
+        " --no-plain-view --no-probe --no-rotate --out --paper --patience --plain-view --precision"
+        " --probe --reuse --rotate --seed --select --task --teachers --thresholds"
+        " --unlabeled-masks --validate-every --views --vote --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",

@@ -34,7 +34,7 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         f" {plan.workers} side by side on {plan.device}."
     )
     if seconds is not None:
-        minutes = max(1, round(seconds * 1.15 / 60))
+        minutes = max(1, round(seconds / 60))
         text += f" Measured on this machine, that takes about {minutes} min."
     return text
 

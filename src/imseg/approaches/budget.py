@@ -7,18 +7,19 @@ from typing import Any
 
 from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
+from imseg.approaches.duration import seconds_of
+from imseg.approaches.measured import Measure, Measured
 from imseg.approaches.paper import PAPER
 from imseg.approaches.plan import Plan
-from imseg.approaches.schedule import Facts, first_of, seconds_of
+from imseg.approaches.schedule import Facts, first_of
 from imseg.approaches.settings import SMALLEST_SIDE, Effort, Settings
 from imseg.engine.device import resolve_device, resolve_precision, usable_cores
-from imseg.engine.job import NetworkSpec, Recipe
+from imseg.engine.job import Recipe
 from imseg.engine.networks import NetworkFactory
-from imseg.engine.probe import seconds_per_step
 from imseg.types import Kind
 
 BUDGET_SECONDS = 50 * 60
-"""Training time that ``standard`` aims at; decoding, pseudo-labels and validation come on top."""
+"""Time that ``standard`` aims at; decoding comes on top."""
 ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
 MOST_STEPS = 3000
@@ -34,14 +35,20 @@ LONGEST_SIDE_ON_GPU = 256
 
 
 def make_plan(
-    settings: Settings, facts: Facts, *, factory: NetworkFactory | None = None
-) -> tuple[Plan, float | None]:
-    """Return the plan, and the training seconds it was measured to need (None: not measured).
+    settings: Settings,
+    facts: Facts,
+    *,
+    factory: NetworkFactory | None = None,
+    measure: Measure | None = None,
+) -> tuple[Plan, Measured | None]:
+    """Return the plan, and what was measured to fit it to a budget of time (None: nothing).
 
     Args:
         settings: What was asked for.
         facts: What the data is like.
         factory: The user's own network.
+        measure: Finds out what networks cost on this machine; None: nothing is measured, and where
+            steps depend on it, they are the most that there can be.
     """
     approach = find_approach(settings.approach)
     published = PAPER[settings.paper] if settings.paper else None
@@ -84,9 +91,15 @@ def make_plan(
         rotate=_rotates(settings, facts.task),
         **budget,
     )
+    if not fits_time(settings):
+        return base, None
+    return _fit_to_time(base, facts, measure)
+
+
+def fits_time(settings: Settings) -> bool:
+    """Return whether the number of steps is chosen by what they cost on this machine."""
     timed = settings.effort == "standard" and settings.match is None
-    measured = timed and settings.max_steps is None
-    return _fit_to_time(base, facts, factory) if measured else (base, None)
+    return timed and settings.max_steps is None
 
 
 def _budget(settings: Settings, approach: Approach, facts: Facts, device: str) -> dict[str, Any]:
@@ -174,20 +187,14 @@ def _working_size(typical: tuple[int, int], longest: int) -> tuple[int, int]:
     return height, width
 
 
-def _fit_to_time(plan: Plan, facts: Facts, factory: NetworkFactory | None) -> tuple[Plan, float]:
-    """Return the plan with as many steps as the time budget allows, and the seconds they take.
+def _fit_to_time(plan: Plan, facts: Facts, measure: Measure | None) -> tuple[Plan, Measured | None]:
+    """Return the plan with as many steps as the time budget allows, and what was measured.
 
     The size of images does not depend on the measurement: runs of one data set stay comparable.
     """
-    cost = seconds_per_step(
-        NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=plan.width),
-        plan.numerics,
-        size=plan.image_size,
-        batch_size=plan.batch_size,
-        workers=plan.workers,
-        factory=factory,
-    )
+    if measure is None:
+        return replace(plan, max_steps=MOST_STEPS), None
+    measured = measure(plan)
     caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
-    fitting = (cap for cap in caps if seconds_of(plan, facts, cap, cost) <= BUDGET_SECONDS)
-    affordable = next(fitting, STEPS_ROUNDED_TO)
-    return replace(plan, max_steps=affordable), seconds_of(plan, facts, affordable, cost)
+    fitting = (cap for cap in caps if seconds_of(plan, facts, measured, cap=cap) <= BUDGET_SECONDS)
+    return replace(plan, max_steps=next(fitting, STEPS_ROUNDED_TO)), measured

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.announce import announce_plan, start_was_better
 from imseg.approaches.auditing import audited
-from imseg.approaches.budget import make_plan
 from imseg.approaches.generations import Generations, Stages
-from imseg.approaches.intake import check_facts, check_fits, facts_of, note_changes, read_data
+from imseg.approaches.intake import note_changes
 from imseg.approaches.material import Material, gather, stores_in
-from imseg.approaches.news import tell_news
-from imseg.approaches.plan import Plan, match_plan
+from imseg.approaches.plan import Plan
+from imseg.approaches.preparation import prepare
 from imseg.approaches.record import (
     Record,
-    check_same,
     check_same_data,
     check_same_target,
     plain_settings,
-    read_record,
     write_record,
 )
 from imseg.approaches.run import Run, load_run
-from imseg.approaches.schedule import Facts, planned_steps
-from imseg.approaches.settings import Settings, settings_from
+from imseg.approaches.schedule import planned_steps
+from imseg.approaches.settings import Settings
 from imseg.approaches.stage import choose, summarize
 from imseg.approaches.timing import FILES
 from imseg.approaches.workshop import Workshop
-from imseg.data.encoding import describe_values
-from imseg.data.folder import hidden_masks
-from imseg.data.recognize import word_of
 from imseg.engine.clock import Clock
 from imseg.engine.executors import Executor, choose_executor
 from imseg.engine.jobs import index_networks
 from imseg.engine.lock import locked
-from imseg.engine.networks import NetworkFactory, check_factory
+from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.engine.runs import RunFolder, write_json
-from imseg.errors import ImsegError
 from imseg.tasks import task_for
 from imseg.types import DataSet
 
@@ -75,30 +68,11 @@ def fit(
         ImsegError: For everything the user can mend, before training starts.
         TrainingFailed: If too few networks could be trained.
     """
-    asked = _asked(settings, options)
-    matched = load_run(asked.match) if asked.match is not None else None
-    folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
-    record = read_record(folder)
-    if record is not None:
-        check_same(folder, record, asked)
-    dataset = data if isinstance(data, DataSet) else read_data(Path(data), asked, progress)
-    check_fits(dataset, asked, matched)
-    hidden = None
-    if asked.unlabeled_masks is not None:
-        hidden = hidden_masks(dataset, asked.unlabeled_masks)
-    if record is None and asked.reuse is not None:
-        tell_news(asked.reuse, dataset, progress)
-    facts = facts_of(dataset)
-    check_facts(asked, facts, dataset)
-    plan = record.plan if record else _new_plan(asked, facts, dataset, matched, network, progress)
-    if network is not None:
-        check_factory(
-            network,
-            channels=dataset.reading.channels,
-            outputs=dataset.spec.outputs,
-            width=plan.width,
-            size=plan.image_size,
-        )
+    ready = prepare(
+        data, out=out, settings=settings, options=options, network=network, progress=progress
+    )
+    asked, folder, record, plan = ready.asked, ready.folder, ready.record, ready.plan
+    dataset, hidden, facts = ready.dataset, ready.hidden_pairs, ready.facts
     folder.open_for_writing()
     progress(Note(text=f"The run goes to {folder.path}"))
     clock = Clock()
@@ -138,23 +112,6 @@ def fit(
     return load_run(folder.path, network=network)
 
 
-def _new_plan(
-    asked: Settings,
-    facts: Facts,
-    dataset: DataSet,
-    matched: Run | None,
-    network: NetworkFactory | None,
-    progress: Progress,
-) -> Plan:
-    plan, seconds = make_plan(asked, facts, factory=network)
-    if matched is not None:
-        plan = _matched(plan, matched, facts, asked, progress=progress)
-    word = word_of(dataset.spec)
-    progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
-    progress(Note(text=announce_plan(plan, facts, seconds)))
-    return plan
-
-
 def _finish(shop: Workshop, stages: Stages) -> None:
     with shop.clock.on(FILES):
         note_changes(shop.material, shop.progress)
@@ -163,42 +120,6 @@ def _finish(shop: Workshop, stages: Stages) -> None:
     if summary["start_was_better"]:
         shop.note(start_was_better(stages.candidates, final), warning=True)
     write_json(shop.folder.summary, summary)
-
-
-def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:
-    if settings is not None and options:
-        raise ImsegError(
-            "Settings are given twice.",
-            expected="settings=... or single fields, not both.",
-            got=", ".join(options),
-        )
-    return settings or settings_from(options)
-
-
-def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
-    """Return where a run goes if nothing else is said."""
-    name = "arrays" if isinstance(data, DataSet) else Path(data).resolve().name
-    return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
-
-
-def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress) -> Plan:
-    final = run.trained(run.summary["network"])
-    if run.plan.generations and run.summary["stage"] == "start":
-        text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
-        progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
-    if asked.networks is None:
-        # The best of as many: more networks to choose from would be an advantage.
-        stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
-        plan = replace(plan, start_networks=len(stage["networks"]))
-    if asked.rotate is None:
-        plan = replace(plan, rotate=run.plan.rotate)
-    return match_plan(
-        plan,
-        matched=run.plan,
-        steps=final.steps,
-        width=final.network.width,
-        labeled=facts.labeled,
-    )
 
 
 def _identify(

@@ -18,6 +18,7 @@ from imseg.approaches.stage import Stage, rank, read_stage
 from imseg.approaches.timing import JUDGES, add_stage
 from imseg.engine import seeds
 from imseg.engine.clock import Clock
+from imseg.engine.device import keep_freed_memory
 from imseg.engine.executors import Executor
 from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Recipe, Trained
 from imseg.engine.jobs import announce, run_jobs
@@ -72,6 +73,7 @@ class Workshop:
 
     def load(self, networks: Sequence[Trained]) -> list[nn.Module]:
         """Return trained networks in inference mode, to predict with the whole machine."""
+        keep_freed_memory()  # where others train, this process has not been asked to yet
         return [
             load_network(
                 self.folder.weights(network.name),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imseg.cli.options import TASK_HELP, Data, Json
+from imseg.errors import ImsegError
+
+if TYPE_CHECKING:
+    from imseg.approaches.settings import Settings
 
 
 def train(
@@ -172,23 +177,43 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Networks trained side by side.  [default: one a core]")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Train and write nothing: say what it would take in time, memory and disk.",
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe/--no-probe", help="With --dry-run: measure a few steps here, or do without."
+        ),
+    ] = True,
     json: Json = False,
 ) -> int:
     """Train an approach. Repeat the command to continue a run that was stopped."""
     options: dict[str, Any] = {
         name: value
         for name, value in locals().items()
-        if name not in ("data", "out", "config", "json")
+        if name not in ("data", "out", "config", "dry_run", "probe", "json")
     }
-    from imseg.approaches.experiment import default_out, fit
+    from imseg.approaches.experiment import fit
     from imseg.approaches.settings import settings_from
     from imseg.cli import show
     from imseg.report.tables import stages_table
 
+    if not probe and not dry_run:
+        raise ImsegError(
+            "--no-probe says nothing without --dry-run.",
+            expected="it with --dry-run, which else measures a few steps.",
+            hint="leave it out; --max-steps spares a training its measurement.",
+        )
     settings = settings_from(options, config=config)
-    folder = out or default_out(data, settings)
+    if dry_run:
+        return _only_estimate(data, out, settings, probe=probe, json=json)
     with show.Bars() as bars:
-        run = fit(data, out=folder, settings=settings, progress=bars)
+        run = fit(data, out=out, settings=settings, progress=bars)
     if json:
         show.show_json({"run": str(run.path), **run.summary})
         return 0
@@ -202,4 +227,21 @@ def train(
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
     print(f"Next: imseg evaluate {run.path} {data}{better}")
     print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
+    return 0
+
+
+def _only_estimate(
+    data: Path, out: Path | None, settings: Settings, *, probe: bool, json: bool
+) -> int:
+    """Show what a training would take."""
+    from imseg.approaches.estimate import estimate
+    from imseg.cli import show
+    from imseg.cli.estimate_text import estimate_text
+
+    with show.Bars() as bars:
+        found = estimate(data, out=out, settings=settings, progress=bars, probe=probe)
+    if json:
+        show.show_json(found.as_dict())
+    else:
+        print(estimate_text(found, datetime.now()))
     return 0

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from imseg.engine.clock import BATCHES, STEPS, Clock
 from imseg.engine.compiling import Compiled
+from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.job import Job
 from imseg.engine.lessons import AnyStep
-from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.optimizer import KerasAdamW
 from imseg.engine.report import Listener
 from imseg.engine.reporter import Reporter

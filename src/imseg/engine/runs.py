@@ -139,6 +139,27 @@ class RunFolder:
                 got=str(error.strerror or error),
                 hint="--out with another folder.",
             ) from error
+        self._refuse_strangers()
+
+    def check_place(self) -> None:
+        """Check what ``open_for_writing`` checks, as far as that goes without writing.
+
+        Raises:
+            ImsegError: See there.
+        """
+        there = next(each for each in (self.path, *self.path.absolute().parents) if each.exists())
+        reason = "File exists" if there == self.path else "Not a directory"
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise ImsegError(
+                f"The run cannot be written to {self.path}.",
+                expected="a folder that can be made and written to.",
+                got="Permission denied" if there.is_dir() else reason,
+                hint="--out with another folder.",
+            )
+        if self.path.exists():
+            self._refuse_strangers()
+
+    def _refuse_strangers(self) -> None:
         strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
         own = {p.name for p in (self.log, self.cache, self.target, self.data, self.provenance)}
         if set(strangers) - own and not self.experiment.exists():

@@ -87,7 +87,9 @@ class Lesson(Protocol):
         """Return floating point operations of all passes so far, forward and backward."""
 
 
-def flops_of(step: AnyStep, network: nn.Module, numerics: Numerics) -> int:
+def flops_of(
+    step: Callable[[nn.Module], Float[Tensor, ""]], network: nn.Module, numerics: Numerics
+) -> int:
     """Return floating point operations of one step, forward and backward; nothing is changed."""
     spare = copy.deepcopy(network).train()
     counter = FlopCounterMode(display=False)
