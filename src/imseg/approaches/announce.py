@@ -28,9 +28,10 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     each = planned_steps(plan, facts) // sum(stage.networks for stage in planned)
     widest = max(stage.wider for stage in planned) * plan.width
     growing = f" growing to {widest:g}" if widest > plan.width else ""
+    precision = f"{plan.precision}, compiled" if plan.compile else plan.precision
     text = (
         f"{plan.approach}: {stages} of width {plan.width:g}{growing} at {plan.image_size[0]}x"
-        f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {plan.precision},"
+        f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {precision},"
         f" {plan.workers} side by side on {plan.device}."
     )
     if seconds is not None:

@@ -13,6 +13,7 @@ from imseg.approaches.paper import PAPER
 from imseg.approaches.plan import Plan
 from imseg.approaches.schedule import Facts, first_of
 from imseg.approaches.settings import SMALLEST_SIDE, Effort, Settings
+from imseg.approaches.workers import workers_for
 from imseg.engine.device import resolve_device, resolve_precision, usable_cores
 from imseg.engine.job import Recipe
 from imseg.engine.networks import NetworkFactory
@@ -55,8 +56,7 @@ def make_plan(
     device = resolve_device(settings.device)
     on_cpu = device == "cpu"
     budget = _budget(settings, approach, facts, device)
-    side_by_side = min(usable_cores(), max(budget["start_networks"], budget["networks"]))
-    workers = settings.workers or (side_by_side if on_cpu and factory is None else 1)
+    workers = workers_for(settings, facts, budget, device, factory)
     base = Plan(
         approach=approach.name,
         effort=settings.effort,
@@ -69,6 +69,7 @@ def make_plan(
         threads=max(1, usable_cores() // workers) if on_cpu else 1,
         workers=workers,
         channels_last=True,
+        compile=settings.compile == "on",
         limit_unlabeled=settings.limit_unlabeled,
         erode=settings.erode or 0,
         dilate=settings.dilate or 0,

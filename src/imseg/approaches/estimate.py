@@ -21,6 +21,7 @@ from imseg.approaches.record import check_same_target
 from imseg.approaches.schedule import PlannedStage, planned_stages
 from imseg.approaches.settings import Settings
 from imseg.approaches.timing import FILES
+from imseg.approaches.workers import CONTEXT
 from imseg.data.fingerprints import content_of
 from imseg.data.image_io import resize_image
 from imseg.data.load import load_pixels
@@ -53,7 +54,7 @@ class Memory:
     free: int | None
     """What programs here can still get; None if the system does not say."""
     device: int | None
-    """The peak on a GPU; None where there is none, or it was not measured."""
+    """The peak of all of them on a GPU; None where there is none, or it was not measured."""
     device_free: int | None
     """What is free there."""
 
@@ -260,10 +261,13 @@ def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
     if measured is not None:
         process = measured.memory
         device = measured.device_memory or device
+    processes = side_by_side(plan, planned_stages(plan, facts))
+    if device is not None:
+        device = processes * (device + (CONTEXT if processes > 1 else 0))
     free_on_device = free_device_memory(plan.device)
     return Memory(
         process=process,
-        processes=side_by_side(plan, planned_stages(plan, facts)),
+        processes=processes,
         # They are read from files, but stay in memory as long as there is room.
         images=disk.pictures,
         command=0 if here else memory_now(),

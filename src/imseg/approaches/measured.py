@@ -10,10 +10,10 @@ from imseg.approaches.catalog import find_approach
 from imseg.approaches.plan import Plan
 from imseg.approaches.schedule import Facts, PlannedStage, planned_stages
 from imseg.engine.job import OUR_UNET, PAPER_UNET, NetworkSpec
-from imseg.engine.measure import Answer, Question
 from imseg.engine.memory import how_many_fit, memory_now, training_bytes
 from imseg.engine.networks import NetworkFactory, name_of_factory
 from imseg.engine.probe import prober
+from imseg.engine.question import Answer, Question
 from imseg.ops.photometric import Strength
 from imseg.tasks import task_for
 from imseg.tasks.quality import quality_for
@@ -104,12 +104,14 @@ def measure(
     stages = planned_stages(plan, facts)
     widths = sorted({plan.width * stage.wider for stage in stages if not stage.judges})
     questions = {
-        width: _question(plan, spec, network_of(plan, facts, width, factory))
+        width: question_about(plan, spec, network_of(plan, facts, width, factory))
         for width in {widths[0], widths[-1]}
     }
     widest = questions[widths[-1]]
-    needed = memory_now() + (needed_bytes(plan, facts, spec, factory) or 0)
-    busy = how_many_fit(needed, side_by_side(plan, stages))
+    busy = side_by_side(plan, stages)
+    if plan.device == "cpu":
+        needed = memory_now() + (needed_bytes(plan, facts, spec, factory) or 0)
+        busy = how_many_fit(needed, busy)
     with prober(
         device=plan.device, processes=busy, threads=plan.threads, factory=factory
     ) as machine:
@@ -119,7 +121,7 @@ def measure(
         trained = [found[widths[-1]]]
         judge = None
         if any(stage.judges for stage in stages):
-            asked = replace(_question(plan, spec, judge_of(plan, facts, spec)), judge=True)
+            asked = replace(question_about(plan, spec, judge_of(plan, facts, spec)), judge=True)
             trained.append(machine.ask(asked, together=True))
             judge = _pace(asked, trained[-1], machine.ask(_whole(asked, plan), together=False))
         copies = Answer()
@@ -198,7 +200,8 @@ def judge_of(plan: Plan, facts: Facts, spec: TargetSpec) -> NetworkSpec:
     )
 
 
-def _question(plan: Plan, spec: TargetSpec, network: NetworkSpec) -> Question:
+def question_about(plan: Plan, spec: TargetSpec, network: NetworkSpec) -> Question:
+    """Return the question what training a network of a plan costs."""
     return Question(
         what="training",
         network=network,

@@ -8,6 +8,7 @@ from typing import Any
 
 from imseg.approaches.announce import announce_plan
 from imseg.approaches.budget import make_plan
+from imseg.approaches.compiling import may_pay, pays
 from imseg.approaches.duration import seconds_of
 from imseg.approaches.intake import check_facts, check_fits, facts_of, read_data
 from imseg.approaches.measured import Measured, measure
@@ -26,6 +27,8 @@ from imseg.engine.runs import RunFolder
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
 
+COMPILING = "finding out whether compiling pays for itself, a minute at most ..."
+"""Said before some more."""
 MEASURING = "measuring what a few steps cost on this machine ..."
 """Said before some seconds in which nothing else is."""
 
@@ -155,6 +158,9 @@ def _new_plan(
     plan, measured = make_plan(asked, facts, factory=network, measure=costs if probe else None)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)
+    if asked.compile == "auto" and probe and may_pay(plan, facts):
+        progress(Note(text=COMPILING))
+        plan = replace(plan, compile=pays(plan, facts, dataset.spec, network))
     word = word_of(dataset.spec)
     progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
     seconds = None if measured is None else seconds_of(plan, facts, measured)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+import torch
+
 from imseg.engine.device import Numerics, keep_freed_memory
 from imseg.engine.job import Job, Trained
 from imseg.engine.networks import NetworkFactory
@@ -236,10 +238,10 @@ def _check_all_done(broken: Sequence[str], cause: Exception | None = None) -> No
 def choose_executor(
     numerics: Numerics, *, workers: int, factory: NetworkFactory | None = None
 ) -> Executor:
-    """Return processes for several networks side by side on the CPU, else this process.
+    """Return processes for several networks side by side, on the CPU or one GPU; else this process.
 
     A user's own network cannot be sent by name, so it is trained in this process.
     """
-    if factory is None and workers > 1 and numerics.device == "cpu":
+    if factory is None and workers > 1 and torch.device(numerics.device).type in ("cpu", "cuda"):
         return Processes(workers, threads=numerics.threads)
     return Serial(factory)

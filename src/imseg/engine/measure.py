@@ -11,8 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,77 +20,19 @@ from torch import Tensor, nn
 
 from imseg.engine import seeds
 from imseg.engine.batches import as_input
-from imseg.engine.device import Numerics, keep_freed_memory
-from imseg.engine.job import NetworkSpec
+from imseg.engine.compiling import Compiled
+from imseg.engine.device import keep_freed_memory
 from imseg.engine.judge import judged_logits
-from imseg.engine.lessons.base import flops_of
+from imseg.engine.lessons.base import Forward, flops_of
 from imseg.engine.memory import leave_first, peak_memory
 from imseg.engine.networks import NetworkFactory, build
 from imseg.engine.optimizer import KerasAdamW
 from imseg.engine.predictor import BATCH, predict, vote
+from imseg.engine.question import Answer, Question
 from imseg.ops.disturb import disturb
-from imseg.ops.photometric import Strength
 from imseg.tasks import Task, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
-
-What = Literal["training", "predicting", "copies"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is measured: a network at work, or images being disturbed."""
-
-    what: What
-    """Training (steps and looks at validation images), prediction alone, or disturbed copies."""
-    network: NetworkSpec
-    """Which network."""
-    numerics: Numerics
-    """How it is computed."""
-    target: dict[str, Any]
-    """The target's ``TargetSpec`` as plain values."""
-    size: tuple[int, int]
-    """Height and width of the images."""
-    batch_size: int
-    """Images a step."""
-    paper: bool = False
-    """Whether the reference is followed where it differs from us."""
-    judge: bool = False
-    """Whether the network judges masks."""
-    strength: Strength = field(default_factory=Strength)
-    """How far copies are pushed."""
-    seconds: float = 0.8
-    """How long each thing is repeated, at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Seconds and bytes; 0 is what was not asked for."""
-
-    step: float = 0.0
-    """Seconds of an optimizer step with a full batch."""
-    small_step: float = 0.0
-    """The same with a quarter of a batch."""
-    first: float = 0.0
-    """Seconds that the very first step takes beyond that: memory is handed out by the system."""
-    validation: float = 0.0
-    """Seconds of a look at one validation image."""
-    opening: float = 0.0
-    """Seconds for making the optimizer, for the first of which much is loaded."""
-    aside: float = 0.0
-    """Seconds for making the network and counting its operations."""
-    gather: float = 0.0
-    """Seconds for bringing one image of a batch to the device."""
-    prediction: float = 0.0
-    """Seconds of a prediction for one image."""
-    decision: float = 0.0
-    """Seconds of a vote about one image."""
-    copy: float = 0.0
-    """Seconds for disturbing one image."""
-    memory: int = 0
-    """Peak bytes of the process so far."""
-    device_memory: int = 0
-    """Peak bytes taken on a GPU so far."""
 
 
 def answer(question: Question, *, factory: NetworkFactory | None = None) -> Answer:
@@ -134,7 +75,7 @@ class _Bench:
         self._targets = self._task.discretize(probabilities).to(self._numerics.device)
         self._pixels = torch.from_numpy(self._stored).to(self._numerics.device).permute(0, 3, 1, 2)
 
-    def training(self) -> dict[str, float]:
+    def training(self) -> dict[str, Any]:
         """Return what the training of a network costs."""
         began = time.monotonic()
         network = build(self._asked.network, self._numerics, factory=self._factory)
@@ -146,15 +87,25 @@ class _Bench:
         images = as_input(self._pixels, self._numerics)
         loss_of = self._judges_loss if self._asked.judge else self._loss
 
+        compiled = Compiled(network, self._numerics, batch_size=batch)
+
         def step(count: int) -> None:
             with self._numerics.applied():
-                loss = loss_of(network, images[:count], self._targets[:count])
+                loss = loss_of(compiled.forward(count), images[:count], self._targets[:count])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
 
         network.train()
-        first = self._once(lambda: step(batch))
+        works = self._numerics.compile
+        try:
+            first = self._once(lambda: step(batch))
+        except Exception:
+            if not works:
+                raise
+            works = False  # there may be no compiler here
+            compiled.give_up()
+            first = self._once(lambda: step(batch))
         full = self._repeated(lambda: step(batch))
         few = max(2, batch // 4)
         small = full
@@ -178,6 +129,7 @@ class _Bench:
             "opening": opening,
             "aside": made + counting,
             "gather": gathering,
+            "compiled": works,
         }
 
     def predicting(self) -> dict[str, float]:
@@ -229,10 +181,10 @@ class _Bench:
         batch()
         return {"copy": self._repeated(batch) / BATCH}
 
-    def _loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, network: Forward, images: Tensor, targets: Tensor) -> Tensor:
         return self._task.loss(network(images), targets, None)
 
-    def _judges_loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    def _judges_loss(self, network: Forward, images: Tensor, targets: Tensor) -> Tensor:
         quality = quality_for(self._task)
         logits = judged_logits(network, images, targets, quality=quality, numerics=self._numerics)
         return quality.loss(logits, torch.full_like(logits, 0.5))

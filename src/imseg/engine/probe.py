@@ -17,8 +17,9 @@ import torch
 from pydantic import TypeAdapter
 
 from imseg.engine.device import keep_freed_memory
-from imseg.engine.measure import Answer, Question, answer
+from imseg.engine.measure import answer
 from imseg.engine.networks import NetworkFactory
+from imseg.engine.question import Answer, Question
 from imseg.errors import ImsegError
 
 
@@ -123,9 +124,11 @@ def prober(
         threads: CPU threads of each.
         factory: The user's own network, which other processes could not make by its name.
     """
-    if factory is not None or torch.device(device).type != "cpu":
+    kind = torch.device(device).type
+    alone = kind == "cuda" and processes == 1
+    if factory is not None or alone or kind not in ("cpu", "cuda"):
         yield Inside(factory)
-        if torch.device(device).type == "cuda":
+        if kind == "cuda":
             torch.cuda.empty_cache()
         return
     found = SideBySide(processes, threads=threads)
@@ -140,7 +143,10 @@ def mean_answer(answers: Sequence[Answer]) -> Answer:
     values = {}
     for entry in fields(Answer):
         each = [getattr(one, entry.name) for one in answers]
-        values[entry.name] = max(each) if "memory" in entry.name else sum(each) / len(each)
+        if entry.name == "compiled":
+            values[entry.name] = all(each)
+        else:
+            values[entry.name] = max(each) if "memory" in entry.name else sum(each) / len(each)
     return Answer(**values)
 
 
