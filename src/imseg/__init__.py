@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imseg.approaches.estimate import estimate as estimate
     from imseg.approaches.experiment import fit as fit
     from imseg.approaches.prediction import Prediction as Prediction
     from imseg.approaches.run import Run as Run
@@ -37,6 +38,7 @@ _HOMES = {
     "Settings": "imseg.approaches.settings",
     "dataset_from_arrays": "imseg.data.arrays",
     "dataset_from_torch": "imseg.data.arrays",
+    "estimate": "imseg.approaches.estimate",
     "fit": "imseg.approaches.experiment",
     "load_run": "imseg.approaches.run",
     "read_folder": "imseg.data.folder",
@@ -44,6 +46,7 @@ _HOMES = {
 
 __all__ = [  # noqa: RUF022 - the order in which a reader needs them
     "fit",
+    "estimate",
     "load_run",
     "Run",
     "Settings",

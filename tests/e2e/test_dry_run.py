@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.approaches.made_up_costs import costs
 from tests.e2e.small_sets import small_set, write_hidden
+from torch import nn
 
 import imseg
 from imseg.approaches import estimate as estimating
@@ -235,7 +236,7 @@ def test_a_network_of_ones_own_is_measured_here(tmp_path):
 
     asked: dict[str, Any] = {"approach": "ldt", "max_steps": 2, "image_size": (48, 48)}
     asked |= {"networks": 1, "batch_size": 4, "device": "cpu"}
-    found = estimate(small_set("binary"), out=tmp_path / "run", network=mine, **asked)
+    found = imseg.estimate(small_set("binary"), out=tmp_path / "run", network=mine, **asked)
     assert found.seconds is not None and found.seconds > 0
     assert found.memory.processes == 1 and found.memory.command == 0
     assert (
@@ -252,6 +253,15 @@ def test_what_is_kept_for_the_way_back_grows_with_pixels_and_images():
     assert bytes_kept(spec, ((1, 3, 128, 128),)) == pytest.approx(4 * one, rel=0.01)
     wide = bytes_kept(replace(spec, width=1.0), ((1, 3, 64, 64),))
     assert wide == pytest.approx(2 * one, rel=0.1)
+
+
+def test_what_is_kept_is_what_the_way_back_needs_and_no_weights():
+    def one_layer(channels: int, outputs: int, width: float) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1), nn.Conv2d(4, outputs, 3))
+
+    spec = NetworkSpec(channels=3, outputs=1, factory="mine")
+    kept = bytes_kept(spec, ((2, 3, 16, 16),), factory=one_layer)
+    assert kept == 2 * (3 + 4) * 16 * 16 * 4  # the input of each layer, in float32
 
 
 def test_a_measurement_that_the_system_ends_is_told_as_a_lack_of_memory(monkeypatch):

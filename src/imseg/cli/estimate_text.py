@@ -60,7 +60,7 @@ def _memory(found: Estimate) -> str:
     memory = found.memory
     if memory.process is None:
         return "Memory: not known of a network of your own before it is measured."
-    how = "measured" if found.time is not None else "by formula, to within about 10 %"
+    how = "measured" if found.time is not None else "by formula, to within about 15 %"
     side = f"{memory.processes} side by side" if memory.processes > 1 else "one at a time"
     text = (
         f"Memory: {_size(memory.one)} for one training process ({how}),"
