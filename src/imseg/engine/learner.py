@@ -96,7 +96,7 @@ class Learner:
                 self._network.load_state_dict(before)
                 self._compiled.give_up()
                 text = "training steps could not be compiled and are computed as they are"
-                self._listener.note(f"{text} ({_first_line(why)})", warning=True)
+                self._listener.note(f"{text} ({_in_short(why)})", warning=True)
 
     def _try(self, step: AnyStep) -> Float[Tensor, ""]:
         self._optimizer.zero_grad(set_to_none=True)
@@ -135,6 +135,7 @@ class Learner:
         )
 
 
-def _first_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0][:200] if lines else text
+def _in_short(text: str) -> str:
+    """Return the first two lines of an error as one: compilers say what is wrong in the second."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:2])[:250]

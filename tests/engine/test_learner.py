@@ -1,0 +1,223 @@
+"""Steps where memory is short, and steps that are compiled: the same optimization either way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from imseg.engine import compiling
+from imseg.engine.clock import Clock
+from imseg.engine.device import Numerics
+from imseg.engine.exhaustion import is_exhausted
+from imseg.engine.job import Job, NetworkSpec, Recipe
+from imseg.engine.learner import Learner
+from imseg.engine.lessons import lesson_for
+from imseg.engine.networks import build
+from imseg.engine.report import Listener
+from imseg.engine.trainer import train
+from imseg.errors import TrainingFailed
+
+
+class Heard(Listener):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps = 0
+
+    def stepped(self, steps: int, loss: float) -> None:
+        self.steps += steps
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        assert warning
+        self.notes.append(text)
+
+
+class Small(torch.nn.Module):
+    """A network without normalization that can look at so many images at once."""
+
+    def __init__(self, channels: int, outputs: int, room: int, seen: list[int]) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(channels, outputs, 3, padding=1)
+        self.room, self.seen = room, seen
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen.append(len(images))
+            if len(images) > self.room:
+                raise torch.OutOfMemoryError("no room on this device")
+        return self.layer(images)
+
+
+def small_job(make_job, **changes) -> Job:
+    spec = NetworkSpec(channels=1, outputs=1, factory="mine:network")
+    return make_job(network=spec, recipe=Recipe(epochs=3, batch_size=6), **changes)
+
+
+def trained_with(job: Job, room: int):
+    seen: list[int] = []
+    heard = Heard()
+
+    def factory(*, channels: int, outputs: int, width: float) -> torch.nn.Module:
+        return Small(channels, outputs, room, seen)
+
+    trained, state = train(job, heard, factory=factory)
+    return trained, state, seen, heard
+
+
+def test_pieces_of_a_batch_are_the_same_step(make_job) -> None:
+    job = small_job(make_job)
+    whole, wanted, _, quiet = trained_with(job, 6)
+    assert (whole.at_once, quiet.notes) == (None, [])
+    for room, sizes in ((5, [3, 3]), (3, [3, 3]), (2, [2, 2, 2])):
+        pieces, found, seen, heard = trained_with(job, room)
+        assert pieces.at_once == sizes[0]
+        assert seen[-len(sizes) :] == sizes
+        for name, value in wanted.items():
+            assert torch.allclose(found[name], value, atol=1e-5)
+        assert pieces.losses == pytest.approx(whole.losses, rel=1e-4)
+        assert heard.steps == job.steps == pieces.steps == 3
+        said = heard.notes[-1]
+        assert f"gradients of {sizes[0]} at a time" in said and "normalized by itself" in said
+
+
+def test_pieces_stay_small_for_the_rest_of_the_training(make_job) -> None:
+    _, _, seen, heard = trained_with(small_job(make_job), 2)
+    # 6 and 3 were tried once each: whole, halved, halved again.
+    assert [size for size in seen if size > 2] == [6, 3]
+    assert len(heard.notes) == 2
+
+
+def test_pieces_are_even(make_job) -> None:
+    job = small_job(make_job)
+    step = next(next(lesson_for(job).passes()))
+    assert [piece.samples for piece in step.split(4)] == [3, 3]
+    assert [piece.samples for piece in step.split(5)] == [3, 3]
+    assert [piece.samples for piece in step.split(6)] == [6]
+    assert [piece.samples for piece in step.split(1)] == [1] * 6
+
+
+def test_memory_that_is_too_short_for_anything_is_a_failure_that_says_what_to_try(
+    make_job,
+) -> None:
+    with pytest.raises(TrainingFailed, match=r"too short for 2 images at once.*--image-size"):
+        trained_with(small_job(make_job), 1)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(make_job) -> None:
+    def factory(**_: object) -> torch.nn.Module:
+        return torch.nn.Conv2d(3, 1, 1)  # the images have one channel
+
+    with pytest.raises(RuntimeError, match="channels"):
+        train(small_job(make_job), Heard(), factory=factory)
+    assert not is_exhausted(ValueError("out of memory"))
+    assert is_exhausted(MemoryError())
+    assert is_exhausted(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_a_cpu_that_runs_out_of_memory_goes_on_with_pieces(tmp_path) -> None:
+    """A real lack of it: a process that may have little more than the bare program."""
+    program = """
+import resource, sys, torch
+from imseg.engine.exhaustion import is_exhausted
+torch.set_num_threads(1)
+torch.ones(1) + 1
+now = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (now + 2**28, now + 2**28))
+try:
+    torch.ones(2**30)
+except Exception as error:
+    print(type(error).__name__, is_exhausted(error))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert found.stdout.split() == ["RuntimeError", "True"], found.stderr
+
+
+def compiled_numerics() -> Numerics:
+    return Numerics(threads=1, compile=True)
+
+
+def learn_steps(job: Job, heard: Heard) -> tuple[list[torch.Tensor], torch.nn.Module, Learner]:
+    """Return the weights after each pass, the network, and who taught it."""
+    network = build(job.network, job.numerics, seed=1)
+    learner = Learner(network, job, listener=heard, clock=Clock())
+    after = []
+    for steps in lesson_for(job).passes():
+        learner.learn(steps)
+        after.append(
+            torch.cat([value.flatten().float() for value in network.state_dict().values()])
+        )
+    return after, network, learner
+
+
+def test_a_compilation_that_fails_is_said_and_does_no_harm(make_job, tmp_path) -> None:
+    """In a process of its own, where C++ is translated by a program that does not exist."""
+    program = """
+import sys
+from imseg.engine.job import Job
+from imseg.engine.report import Listener
+from imseg.engine.trainer import train_and_save
+
+class Printing(Listener):
+    def note(self, text, *, warning=False):
+        print(text)
+
+train_and_save(Job.from_json(sys.stdin.read()), Printing())
+"""
+    plain = make_job(recipe=Recipe(epochs=2, batch_size=3))
+    job = replace(plain, numerics=compiled_numerics(), output=tmp_path / "failed.safetensors")
+    nowhere = {
+        **os.environ, "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }  # fmt: skip
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        input=job.as_json(), env=nowhere, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    (said,) = found.stdout.splitlines()
+    assert "could not be compiled" in said and "C++ compiler" in said and len(said) < 400
+    _, wanted = train(plain, Listener())
+    state = load_file(job.output)
+    assert all(torch.equal(state[name], value) for name, value in wanted.items()), (
+        "the failed step left nothing behind, moving statistics included"
+    )
+
+
+@pytest.mark.slow
+def test_compiled_steps_learn_the_same(make_job) -> None:
+    plain = make_job(recipe=Recipe(epochs=2, batch_size=4))  # batches of 4 and of 2
+    wanted, _, _ = learn_steps(plain, Heard())
+    found, network, _ = learn_steps(replace(plain, numerics=compiled_numerics()), heard := Heard())
+    assert heard.notes == []
+    assert torch.allclose(found[0], wanted[0], atol=1e-3)
+    assert set(network.state_dict()) == set(build(plain.network, plain.numerics).state_dict())
+
+
+def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
+    network = build(make_job().network, make_job().numerics)
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda module, **_: calls.append(module) or "compiled")
+    one = compiling.Compiled(network, compiled_numerics(), batch_size=4)
+    assert calls == [network]
+    assert one.forward(4) == "compiled" and one.on_trial(4)
+    assert one.forward(3) is network and not one.on_trial(3)
+    one.proven()
+    assert not one.on_trial(4)
+    one.give_up()
+    assert one.forward(4) is network
+    assert compiling.Compiled(network, Numerics(), batch_size=4).forward(4) is network
+
+
+def test_compiling_leaves_no_trace_where_it_is_off() -> None:
+    assert "compile" not in Numerics().decisive()
+    assert compiled_numerics().decisive()["compile"] is True
