@@ -22,7 +22,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types golden clean
+.PHONY: help demo test lint types golden bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ types: $(STAMP) ## Check the types
 
 golden: $(STAMP) ## Compare with the golden arrays in the folder IMSEG_GOLDEN
 	$(BIN)/python -m pytest tests/golden $(ARGS)
+
+bench: $(STAMP) ## Measure speed and memory against the naive way, in a few minutes
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 clean: ## Remove .venv and all caches; results (demo/, runs/) stay
 	rm -rf .venv build dist src/*.egg-info

@@ -149,7 +149,7 @@ def measure(row: Row, rounds: int, side: int, data: Path) -> dict[str, Any]:
 
 def against_authors(found: list[dict[str, Any]]) -> list[str]:
     """Return the comparisons with the authors' code, by way of the naive one."""
-    by = {one["work"].split(",")[0]: one for one in found}
+    by = {one["work"].split(",")[0]: one for one in reversed(found)}  # bfloat16 where possible
     naive_step = by["training"]["naive"]
     judge = AUTHORS_JUDGE * naive_step * AUTHORS["training"] / by["judge"]["ours"]
     labels = AUTHORS["pseudo-labels"] * by["pseudo-labels"]["ratio"]
