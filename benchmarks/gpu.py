@@ -7,7 +7,7 @@ with five side by side (each in a process of its own, as they are trained), plai
 the time of a complete `aim++` of five generations under the published settings of ISIC 2018, for as
 many images as ISIC 2017 has (156 labeled, 1,412 unlabeled, 50 for validation), from what `imseg
 train --dry-run` measures. No data is needed. Results are written after every line, so that nothing
-is lost when time runs out. It also runs on a CPU: `--device cpu --side 64 --widths 0.5 --members 1`.
+is lost when time runs out. On a CPU: `--device cpu --side 64 --widths 0.5 --members 1`.
 """
 
 from __future__ import annotations

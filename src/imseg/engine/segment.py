@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from imseg.data.image_io import probe, resize_image
 from imseg.data.load import load_pixels
-from imseg.engine.device import Numerics, usable_cores
+from imseg.engine.device import Numerics, keep_freed_memory, usable_cores
 from imseg.engine.predictor import BATCH, predict_mean, vote
 from imseg.tasks import Planes, Task
 from imseg.types import Bytes, Image, Reading
@@ -91,6 +91,7 @@ def segment(
         pixels = load_pixels(image, reading)
         return pixels, resize_image(pixels, size)
 
+    keep_freed_memory()
     with ThreadPoolExecutor(usable_cores()) as pool:
         chunks = _chunks(images, reading)
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
