@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,16 @@ def test_intervals_of_summed_matrices_contain_their_scores() -> None:
     assert set(found) == {"accuracy", "iou"}
     for name, value in scores(matrices.sum(axis=0)).items():
         assert found[name][0] < value < found[name][1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_keeps_its_convolution_library(precision) -> None:
+    """torch's own context manager switches cuDNN off unless it is told not to."""
+    assert torch.backends.cudnn.enabled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there may be no CUDA to cast on
+        with Numerics(device="cuda", precision=precision).applied():
+            assert torch.backends.cudnn.enabled
+            assert torch.backends.cudnn.allow_tf32 == (precision == "bfloat16")
+            assert torch.backends.cudnn.benchmark == (precision == "bfloat16")
+    assert torch.backends.cudnn.enabled

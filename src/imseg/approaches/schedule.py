@@ -64,7 +64,7 @@ class PlannedStage:
 
     @property
     def validations(self) -> int:
-        """How often a network looks at the validation images: after each epoch, and in the end."""
+        """How often a network looks at the validation images: every so many epochs, and at last."""
         return -(-self.steps // self.epoch) + 1
 
     @property

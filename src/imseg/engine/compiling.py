@@ -38,7 +38,8 @@ class Compiled:
         self._proven = False
         if numerics.compile:
             _make_room(network, numerics, batch_size)
-            self._compiled = torch.compile(network, dynamic=False)
+            # Not the module: its hooks, which say that the work goes on, are not to be compiled.
+            self._compiled = torch.compile(network.forward, dynamic=False)
 
     def forward(self, samples: int) -> Forward:
         """Return what is called with a batch of so many samples."""

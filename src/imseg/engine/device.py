@@ -5,6 +5,7 @@ All of it is resolved once at the start of a run and written down, because it ch
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -62,7 +63,7 @@ class Numerics:
         with (
             self.threaded(),
             torch.autocast(kind, dtype=torch.bfloat16, enabled=low),
-            torch.backends.cudnn.flags(allow_tf32=low),
+            _fast_convolutions(low) if kind == "cuda" else contextlib.nullcontext(),
         ):
             yield
 
@@ -75,6 +76,17 @@ class Numerics:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def _fast_convolutions(low: bool) -> contextlib.AbstractContextManager[None]:
+    """Return what lets cuDNN choose its fastest convolutions, shortened products only if low.
+
+    ``enabled`` is said because torch would switch cuDNN off where only the rest is given.
+    """
+    flags: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=low, allow_tf32=low
+    )
+    return flags
 
 
 def resolve_device(name: str) -> str:

@@ -62,6 +62,7 @@ class Learner:
                 loss = self._gradients(step)
                 self._optimizer.step()
             total += loss
+            self._listener.alive()
             self._reporter.step(loss)
             made += 1
         mean = (total / made).item()
