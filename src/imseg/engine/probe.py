@@ -20,6 +20,7 @@ from imseg.engine.device import keep_freed_memory
 from imseg.engine.measure import answer
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.question import Answer, Question
+from imseg.engine.worker_process import THREADS
 from imseg.errors import ImsegError
 
 
@@ -61,7 +62,7 @@ class SideBySide:
     """
 
     def __init__(self, processes: int, *, threads: int) -> None:
-        limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        limits = {name: str(threads) for name in THREADS}
         paths = os.pathsep.join(path for path in sys.path if path)
         began = time.monotonic()
         self._processes = [
