@@ -62,7 +62,8 @@ class Learner:
                 loss = self._gradients(step)
                 self._optimizer.step()
             total += loss
-            self._listener.alive()
+            if self._job.numerics.compile:  # else the network says so itself
+                self._listener.alive()
             self._reporter.step(loss)
             made += 1
         mean = (total / made).item()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from imseg.models.norm import Norm
 from imseg.ops.padding import pad_to_multiple
 
 STRIDE = 16
@@ -40,9 +41,9 @@ def plain_conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     return layer
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
+def norm(channels: int) -> Norm:
     """Return a batch normalization with the reference's constants."""
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=PAPER_MOMENTUM)
+    return Norm(channels, eps=1e-3, momentum=PAPER_MOMENTUM)
 
 
 class Encoder(nn.Module):
