@@ -57,6 +57,10 @@ class TrainingFailed(Exception):
     """A network could not be trained, for example because its loss was not a number."""
 
 
+class MemoryTooShort(TrainingFailed):
+    """A network could not be trained because not even a few images fit into memory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that a look at the data found."""

@@ -9,19 +9,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from imseg.engine import compiling
+from imseg.engine.batch import Batch
 from imseg.engine.clock import Clock
 from imseg.engine.device import Numerics
 from imseg.engine.exhaustion import is_exhausted
 from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.learner import Learner
 from imseg.engine.lessons import lesson_for
+from imseg.engine.lessons.base import Step, by_number
 from imseg.engine.networks import build
+from imseg.engine.predictor import in_halves
 from imseg.engine.report import Listener
-from imseg.engine.trainer import train
-from imseg.errors import TrainingFailed
+from imseg.engine.trainer import train, train_and_save
+from imseg.errors import MemoryTooShort, TrainingFailed
 
 
 class Heard(Listener):
@@ -94,13 +99,16 @@ def test_pieces_stay_small_for_the_rest_of_the_training(make_job) -> None:
     assert len(heard.notes) == 2
 
 
-def test_pieces_are_even(make_job) -> None:
-    job = small_job(make_job)
-    step = next(next(lesson_for(job).passes()))
-    assert [piece.samples for piece in step.split(4)] == [3, 3]
-    assert [piece.samples for piece in step.split(5)] == [3, 3]
-    assert [piece.samples for piece in step.split(6)] == [6]
-    assert [piece.samples for piece in step.split(1)] == [1] * 6
+@given(samples=st.integers(1, 70), most=st.integers(1, 70))
+def test_pieces_are_few_and_even_and_leave_nothing_out(samples: int, most: int) -> None:
+    numbers = torch.arange(samples, dtype=torch.float32).reshape(-1, 1, 1, 1)
+    whole = Step(Batch(numbers, numbers, None), lambda *_: numbers.sum(), by_number)
+    pieces = whole.split(most)
+    sizes = [piece.samples for piece in pieces]
+    assert max(sizes) <= most and len(sizes) == -(-samples // most)
+    assert max(sizes) - min(sizes) <= 1
+    assert torch.equal(torch.cat([piece.batch.images for piece in pieces]), numbers)
+    assert sum(piece.mass() for piece in pieces) == whole.mass() == samples
 
 
 def test_memory_that_is_too_short_for_anything_is_a_failure_that_says_what_to_try(
@@ -108,6 +116,57 @@ def test_memory_that_is_too_short_for_anything_is_a_failure_that_says_what_to_tr
 ) -> None:
     with pytest.raises(TrainingFailed, match=r"too short for 2 images at once.*--image-size"):
         trained_with(small_job(make_job), 1)
+
+
+def test_a_lack_of_memory_is_no_reason_to_try_another_seed(make_job) -> None:
+    seen: list[int] = []
+    seeds: list[int] = []
+
+    def factory(*, channels: int, outputs: int, width: float) -> torch.nn.Module:
+        seeds.append(torch.initial_seed())
+        return Small(channels, outputs, 1, seen)
+
+    with pytest.raises(MemoryTooShort):
+        train_and_save(small_job(make_job), Heard(), factory=factory)
+    assert len(seeds) == 1
+
+
+def test_looks_and_votes_are_made_in_halves_where_memory_is_short() -> None:
+    asked: list[int] = []
+
+    def ask(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return images * 2
+
+    images = torch.arange(10.0).reshape(10, 1, 1, 1)
+    assert torch.equal(in_halves(ask, images), images * 2)
+    assert [size for size in asked if size <= 3] == [2, 3, 2, 3]
+    with pytest.raises(torch.OutOfMemoryError):
+        in_halves(lambda _: ask(torch.zeros(4)), images)
+    with pytest.raises(ValueError, match="else"):
+        in_halves(lambda _: (_ for _ in ()).throw(ValueError("something else")), images)
+
+
+def test_a_compiled_first_step_that_runs_out_of_memory_is_tried_plain(
+    make_job, monkeypatch
+) -> None:
+    def no_room(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room for compiled steps")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: no_room)
+    monkeypatch.setattr(compiling, "_failed", set())
+    plain = make_job(recipe=Recipe(epochs=2, batch_size=3))
+    wanted, _, _ = learn_steps(plain, Heard())
+    found, network, learner = learn_steps(
+        replace(plain, numerics=compiled_numerics()), heard := Heard()
+    )
+    assert learner.most is None, "whole batches fit"
+    assert len(heard.notes) == 1 and "could not be compiled" in heard.notes[0]
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    again = compiling.Compiled(network, compiled_numerics(), batch_size=3)
+    assert not again.works, "once is enough in a process"
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(make_job) -> None:
@@ -122,8 +181,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(make_job) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
-def test_a_cpu_that_runs_out_of_memory_goes_on_with_pieces(tmp_path) -> None:
-    """A real lack of it: a process that may have little more than the bare program."""
+def test_a_real_lack_of_memory_is_recognized(tmp_path) -> None:
+    """In a process that may have little more than the bare program."""
     program = """
 import resource, sys, torch
 from imseg.engine.exhaustion import is_exhausted
@@ -197,8 +256,11 @@ train_and_save(Job.from_json(sys.stdin.read()), Printing())
 def test_compiled_steps_learn_the_same(make_job) -> None:
     plain = make_job(recipe=Recipe(epochs=2, batch_size=4))  # batches of 4 and of 2
     wanted, _, _ = learn_steps(plain, Heard())
-    found, network, _ = learn_steps(replace(plain, numerics=compiled_numerics()), heard := Heard())
+    found, network, learner = learn_steps(
+        replace(plain, numerics=compiled_numerics()), heard := Heard()
+    )
     assert heard.notes == []
+    assert learner._compiled.works and not learner._compiled.on_trial(4), "a compiled step worked"
     assert torch.allclose(found[0], wanted[0], atol=1e-3)
     assert set(network.state_dict()) == set(build(plain.network, plain.numerics).state_dict())
 

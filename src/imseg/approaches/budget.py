@@ -56,7 +56,6 @@ def make_plan(
     device = resolve_device(settings.device)
     on_cpu = device == "cpu"
     budget = _budget(settings, approach, facts, device)
-    workers = workers_for(settings, facts, budget, device, factory)
     base = Plan(
         approach=approach.name,
         effort=settings.effort,
@@ -66,8 +65,8 @@ def make_plan(
         task=facts.task,
         device=device,
         precision=resolve_precision(settings.precision, device),
-        threads=max(1, usable_cores() // workers) if on_cpu else 1,
-        workers=workers,
+        threads=1,
+        workers=1,
         channels_last=True,
         compile=settings.compile == "on",
         limit_unlabeled=settings.limit_unlabeled,
@@ -92,6 +91,9 @@ def make_plan(
         rotate=_rotates(settings, facts.task),
         **budget,
     )
+    workers = workers_for(settings.workers, base, facts, factory)
+    threads = max(1, usable_cores() // workers) if on_cpu else 1
+    base = replace(base, workers=workers, threads=threads)
     if not fits_time(settings):
         return base, None
     return _fit_to_time(base, facts, measure)

@@ -61,11 +61,11 @@ def pays(
             return pays(plan, facts, spec, factory, machine=found)
     asked = question_about(plan, spec, network_of(plan, facts, plan.width, factory))
     compiled = replace(asked, numerics=replace(asked.numerics, compile=True))
-    plain = machine.ask(asked, together=True)
     steps, shapes = _each_worker(plan, facts)
-    if HOPED_FOR * plain.step * steps < MARGIN * SHORTEST * shapes:
-        return False
     try:
+        plain = machine.ask(asked, together=True)
+        if HOPED_FOR * plain.step * steps < MARGIN * SHORTEST * shapes:
+            return False
         return is_worth(plain, machine.ask(compiled, together=True), steps=steps, shapes=shapes)
     except ImsegError:
         return False  # the measurement was ended, as for a lack of memory

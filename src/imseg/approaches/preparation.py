@@ -27,6 +27,10 @@ from imseg.engine.runs import RunFolder
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
 
+ALONE = (
+    "changes nothing here: networks of your own, and networks on this device, are trained one after"
+    " the other."
+)
 COMPILING = "finding out whether compiling pays for itself, a minute at most ..."
 """Said before some more."""
 MEASURING = "measuring what a few steps cost on this machine ..."
@@ -158,9 +162,11 @@ def _new_plan(
     plan, measured = make_plan(asked, facts, factory=network, measure=costs if probe else None)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)
-    if asked.compile == "auto" and probe and may_pay(plan, facts):
+    if asked.compile == "auto" and probe and matched is None and may_pay(plan, facts):
         progress(Note(text=COMPILING))
         plan = replace(plan, compile=pays(plan, facts, dataset.spec, network))
+    if asked.workers is not None and asked.workers > plan.workers:
+        progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
     word = word_of(dataset.spec)
     progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
     seconds = None if measured is None else seconds_of(plan, facts, measured)
@@ -179,6 +185,10 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
         plan = replace(plan, start_networks=len(stage["networks"]))
     if asked.rotate is None:
         plan = replace(plan, rotate=run.plan.rotate)
+    if asked.validate_every is None:
+        plan = replace(plan, validate_every=run.plan.validate_every)
+    if asked.compile == "auto":
+        plan = replace(plan, compile=run.plan.compile)
     return match_plan(
         plan,
         matched=run.plan,

@@ -170,4 +170,5 @@ def _describe(network: Trained) -> dict[str, Any]:
         "flops": network.flops,
         "seconds": network.seconds,
         "retried": network.retried,
+        "at_once": network.at_once,
     }

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from imseg.approaches.schedule import Facts
-from imseg.approaches.settings import Settings
-from imseg.engine.device import Numerics, resolve_precision, usable_cores
+from imseg.approaches.plan import Plan
+from imseg.approaches.schedule import Facts, planned_stages
+from imseg.engine.device import usable_cores
 from imseg.engine.job import NetworkSpec
 from imseg.engine.memory import free_device_memory, training_bytes
 from imseg.engine.networks import NetworkFactory
@@ -23,31 +21,26 @@ SHARE = 0.8
 
 
 def workers_for(
-    settings: Settings,
-    facts: Facts,
-    budget: dict[str, Any],
-    device: str,
-    factory: NetworkFactory | None = None,
+    asked: int | None, plan: Plan, facts: Facts, factory: NetworkFactory | None = None
 ) -> int:
     """Return how many networks are trained side by side: what was asked for, or what pays.
 
     Args:
-        settings: What was asked for.
+        asked: What was asked for.
+        plan: What will be done, whoever does it.
         facts: What the data is like.
-        budget: Networks, image size, width and batch size of the plan.
-        device: Where they are trained.
         factory: The user's own network, which other processes could not make by its name.
     """
-    if settings.workers:
-        return settings.workers
-    kind = torch.device(device).type
+    kind = torch.device(plan.device).type
     if factory is not None or kind not in ("cpu", "cuda"):
         return 1
-    wanted: int = min(usable_cores(), max(budget["start_networks"], budget["networks"]))
+    if asked:
+        return asked
+    wanted = min(usable_cores(), max(plan.start_networks, plan.networks))
     if kind == "cpu":
         return wanted
-    free = free_device_memory(device) or 0
-    return on_gpu(wanted, free=free, each=_bytes_of(settings, facts, budget, device))
+    free = free_device_memory(plan.device) or 0
+    return on_gpu(wanted, free=free, each=_bytes_of(plan, facts))
 
 
 def on_gpu(wanted: int, *, free: int, each: int) -> int:
@@ -62,8 +55,12 @@ def on_gpu(wanted: int, *, free: int, each: int) -> int:
     return max(1, min(wanted, MOST_ON_GPU, fitting))
 
 
-def _bytes_of(settings: Settings, facts: Facts, budget: dict[str, Any], device: str) -> int:
-    precision = resolve_precision(settings.precision, device)
-    spec = NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=budget["width"])
-    shape = (budget["batch_size"], facts.channels, *budget["image_size"])
-    return training_bytes(spec, Numerics(precision=precision), (shape,))
+def _bytes_of(plan: Plan, facts: Facts) -> int:
+    """Return the bytes of the widest network; a judge takes less than a network of its width."""
+    widths = [
+        plan.judge_width if stage.judges else plan.width * stage.wider
+        for stage in planned_stages(plan, facts)
+    ]
+    spec = NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=max(widths))
+    shape = (plan.batch_size, facts.channels, *plan.image_size)
+    return training_bytes(spec, plan.numerics, (shape,))

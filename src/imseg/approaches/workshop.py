@@ -24,7 +24,15 @@ from imseg.engine.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Recipe, Tra
 from imseg.engine.jobs import announce, run_jobs
 from imseg.engine.networks import NetworkFactory, load_network, name_of_factory
 from imseg.engine.part import Beginning, Copies, Part, TwoViews
-from imseg.engine.progress import Note, Planned, Progress, StageFinished, Working
+from imseg.engine.progress import (
+    Event,
+    NetworkFinished,
+    Note,
+    Planned,
+    Progress,
+    StageFinished,
+    Working,
+)
 from imseg.engine.runs import RunFolder
 from imseg.errors import TrainingFailed
 from imseg.tasks import Metric, Task
@@ -200,12 +208,20 @@ class Workshop:
         later = sum(stage.networks * stage.steps for stage in planned[place + 1 :])
         self.progress(Planned(steps=before + sum(job.steps for job in jobs) + later))
         began = time.monotonic()
+        taken_over: set[str] = set()
+
+        def passed_on(event: Event) -> None:
+            if isinstance(event, NetworkFinished) and event.reused:
+                taken_over.add(event.network)
+            self.progress(event)
+
         trained, failures = run_jobs(
-            jobs, self.executor, metric=metric, elsewhere=self.elsewhere, progress=self.progress
+            jobs, self.executor, metric=metric, elsewhere=self.elsewhere, progress=passed_on
         )
         judges = any(job.parts[0].qualities is not None for job in jobs)
         whole = JUDGES if judges else None
-        add_stage(self.clock, time.monotonic() - began, trained, whole=whole)
+        fresh = [network for network in trained if network.name not in taken_over]
+        add_stage(self.clock, time.monotonic() - began, fresh, whole=whole)
         if len(trained) < least:
             raise TrainingFailed(
                 f"{name}: only {len(trained)} of {len(jobs)} networks could be trained"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, UInt8
@@ -27,24 +28,13 @@ class Batch:
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
-    def split(self, most: int) -> list[Batch]:
-        """Return the samples in their order, in batches of at most so many: the same memory.
-
-        Raises:
-            ValueError: If most is less than 1.
-        """
-        if most < 1:
-            raise ValueError(f"a batch holds at least one sample, not {most}")
-        firsts = range(0, len(self), most)
-        return [
-            Batch(
-                images=self.images[first : first + most],
-                targets=self.targets[first : first + most],
-                weight=None if self.weight is None else self.weight[first : first + most],
-                qualities=None if self.qualities is None else self.qualities[first : first + most],
-            )
-            for first in firsts
+    def split(self, sizes: Sequence[int]) -> list[Batch]:
+        """Return the samples in their order, in batches of these sizes: the same memory."""
+        parts = [
+            [None] * len(sizes) if each is None else each.split(list(sizes))
+            for each in (self.images, self.targets, self.weight, self.qualities)
         ]
+        return [Batch(*pieces) for pieces in zip(*parts, strict=True)]
 
 
 def as_input(pixels: UInt8[Tensor, "b c h w"], numerics: Numerics) -> Float[Tensor, "b c h w"]:

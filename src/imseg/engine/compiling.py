@@ -17,6 +17,8 @@ from imseg.engine.lessons import Forward
 _compiled_before: set[tuple[Any, ...]] = set()
 """Shapes that were compiled in this process. torch stops compiling after a few of them."""
 MOST_SHAPES = 4
+_failed: set[type[nn.Module]] = set()
+"""Networks that could not be compiled in this process."""
 
 
 class Compiled:
@@ -36,7 +38,7 @@ class Compiled:
         self._batch_size = batch_size
         self._compiled: Forward | None = None
         self._proven = False
-        if numerics.compile:
+        if numerics.compile and type(network) not in _failed:
             _make_room(network, numerics, batch_size)
             # Not the module: its hooks, which say that the work goes on, are not to be compiled.
             self._compiled = torch.compile(network.forward, dynamic=False)
@@ -52,13 +54,19 @@ class Compiled:
         whole = samples == self._batch_size
         return self._compiled is not None and whole and not self._proven
 
+    @property
+    def works(self) -> bool:
+        """Whether steps are compiled, as far as is known."""
+        return self._compiled is not None
+
     def proven(self) -> None:
         """Take note that a compiled step worked."""
         self._proven = True
 
     def give_up(self) -> None:
-        """Go on with the plain network."""
+        """Go on with the plain network, and do not try again in this process."""
         self._compiled = None
+        _failed.add(type(self._plain))
 
 
 def _make_room(network: nn.Module, numerics: Numerics, batch_size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,6 +12,7 @@ from typing import Protocol, Self
 import torch
 
 from imseg.engine.device import Numerics, keep_freed_memory
+from imseg.engine.exhaustion import free_unused
 from imseg.engine.job import Job, Trained
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.report import Listener
@@ -105,6 +107,9 @@ class Serial:
             except TrainingFailed as failure:
                 done(job, None, str(failure))
             except Exception as error:
+                if error.__traceback__ is not None:
+                    # It may be kept to the end; the network of its frames is not to be.
+                    traceback.clear_frames(error.__traceback__)
                 cause = cause or error
                 broken.append(f"{job.name}: {type(error).__name__}: {error}")
             else:
@@ -146,6 +151,8 @@ class Processes:
         self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs, next job to the next free worker."""
+        if torch.cuda.is_initialized():
+            free_unused()  # what this process has predicted with is theirs now
         waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
@@ -207,7 +214,9 @@ class Processes:
             if worker is None or not worker.alive:
                 if worker is not None:
                     worker.close()
-                worker = self._workers[slot] = WorkerProcess(self._threads, self._allowance)
+                worker = self._workers[slot] = WorkerProcess(
+                    self._threads, self._allowance, beside=len(self._workers)
+                )
             return worker
 
     def __enter__(self) -> Self:

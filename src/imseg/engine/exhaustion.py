@@ -6,8 +6,15 @@ import gc
 
 import torch
 
-_SIGNS = ("can't allocate memory", "cannot allocate memory", "out of memory", "std::bad_alloc")
-"""What CPU allocators say; they raise plain errors."""
+_SIGNS = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "std::bad_alloc",
+    "alloc_failed",
+    "unable to find a valid cudnn algorithm",
+)
+"""What is said by allocators of a CPU and by CUDA's libraries, which raise plain errors."""
 
 
 def is_exhausted(error: BaseException) -> bool:

@@ -17,10 +17,10 @@ from imseg.engine.lessons import AnyStep
 from imseg.engine.optimizer import KerasAdamW
 from imseg.engine.report import Listener
 from imseg.engine.reporter import Reporter
-from imseg.errors import TrainingFailed
+from imseg.errors import MemoryTooShort, TrainingFailed
 
 FEWEST = 2
-"""Samples of a piece at least: one alone may be too few to normalize."""
+"""Samples that are tried at once at least: one alone says little about how to normalize."""
 
 
 class Learner:
@@ -66,7 +66,8 @@ class Learner:
                 self._listener.alive()
             self._reporter.step(loss)
             made += 1
-        mean = (total / made).item()
+        with self._clock.on(STEPS):  # a GPU may still be at work
+            mean = (total / made).item()
         if not math.isfinite(mean):
             raise TrainingFailed(f"{self._job.name}: the loss stopped being a number")
         return mean
@@ -84,21 +85,22 @@ class Learner:
             try:
                 loss = self._try(step)
             except Exception as error:
-                exhausted, why = is_exhausted(error), f"{type(error).__name__}: {error}"
-                if not exhausted and before is None:
+                why = f"{type(error).__name__}: {error}"
+                if before is None and not is_exhausted(error):
                     raise
             else:
                 if before is not None:
                     self._compiled.proven()
                 return loss
             # Only now, when the error no longer keeps the tensors of the failed step alive.
-            if exhausted:
+            if before is None:
                 self._halve(step)
-            elif before is not None:
-                self._network.load_state_dict(before)
-                self._compiled.give_up()
-                text = "training steps could not be compiled and are computed as they are"
-                self._listener.note(f"{text} ({_in_short(why)})", warning=True)
+                continue
+            # Whatever it was, a compiler's lack of memory too: the plain step has its own chance.
+            self._network.load_state_dict(before)
+            self._compiled.give_up()
+            text = "training steps could not be compiled and are computed as they are"
+            self._listener.note(f"{text} ({_in_short(why)})", warning=True)
 
     def _try(self, step: AnyStep) -> Float[Tensor, ""]:
         self._optimizer.zero_grad(set_to_none=True)
@@ -120,12 +122,12 @@ class Learner:
         """Allow half as many samples at once.
 
         Raises:
-            TrainingFailed: If so few are not possible.
+            MemoryTooShort: If so few are not possible.
         """
         free_unused()
         now = min(step.samples, self.most or step.samples)
         if now <= FEWEST:
-            raise TrainingFailed(
+            raise MemoryTooShort(
                 f"{self._job.name}: memory is too short for {now} images at once; a smaller"
                 " --image-size or --width, or fewer --workers, needs less"
             )

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from imseg.engine import seeds
 from imseg.engine.batches import as_input
 from imseg.engine.compiling import Compiled
+from imseg.engine.copying import disturb_as_trained
 from imseg.engine.device import keep_freed_memory
+from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.judge import judged_logits
 from imseg.engine.lessons.base import Forward, flops_of
 from imseg.engine.memory import leave_first, peak_memory
@@ -29,36 +31,51 @@ from imseg.engine.networks import NetworkFactory, build
 from imseg.engine.optimizer import KerasAdamW
 from imseg.engine.predictor import BATCH, predict, vote
 from imseg.engine.question import Answer, Question
-from imseg.ops.disturb import disturb
 from imseg.tasks import Task, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
 
+IN_A_ROW = 8
+"""Steps after which a GPU is waited for."""
 
-def answer(question: Question, *, factory: NetworkFactory | None = None) -> Answer:
+
+def answer(
+    question: Question,
+    *,
+    factory: NetworkFactory | None = None,
+    meet: Callable[[], object] = lambda: None,
+) -> Answer:
     """Return what was measured in this process.
 
     Args:
         question: What is wanted.
         factory: The user's own network.
+        meet: Waits until others that measure at the same time are ready too.
     """
-    bench = _Bench(question, factory)
+    device = torch.device(question.numerics.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    bench = _Bench(question, factory, meet)
     measures = {
         "training": bench.training,
         "predicting": bench.predicting,
         "copies": bench.copies,
     }
     found = measures[question.what]()
-    on_gpu = torch.device(question.numerics.device).type == "cuda"
-    device_memory = torch.cuda.max_memory_allocated() if on_gpu else 0
+    device_memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
     return Answer(**found, memory=peak_memory(), device_memory=device_memory)
 
 
 class _Bench:
     """A network and made-up images, both on the device."""
 
-    def __init__(self, question: Question, factory: NetworkFactory | None) -> None:
+    def __init__(
+        self, question: Question, factory: NetworkFactory | None, meet: Callable[[], object]
+    ) -> None:
         self._asked = question
+        self._meet = meet
+        self._most = question.batch_size
+        self._on_gpu = torch.device(question.numerics.device).type == "cuda"
         self._numerics = question.numerics
         self._factory = factory
         spec = TargetSpec.from_dict(question.target)
@@ -97,16 +114,10 @@ class _Bench:
                 optimizer.step()
 
         network.train()
-        works = self._numerics.compile
-        try:
-            first = self._once(lambda: step(batch))
-        except Exception:
-            if not works:
-                raise
-            works = False  # there may be no compiler here
-            compiled.give_up()
-            first = self._once(lambda: step(batch))
-        full = self._repeated(lambda: step(batch))
+        first = self._first(step, compiled)
+        works, batch = compiled.works, self._most
+        self._meet()
+        full = self._repeated(lambda: step(batch)) * self._asked.batch_size / batch
         few = max(2, batch // 4)
         small = full
         if few < batch:
@@ -130,11 +141,27 @@ class _Bench:
             "aside": made + counting,
             "gather": gathering,
             "compiled": works,
+            "at_once": batch,
         }
+
+    def _first(self, step: Callable[[int], None], compiled: Compiled) -> float:
+        """Make the first step, as a training would if it cannot be compiled or does not fit."""
+        while True:
+            try:
+                return self._once(lambda: step(self._most))
+            except Exception as error:
+                if not compiled.works and not (self._most > 2 and is_exhausted(error)):
+                    raise
+            if compiled.works:
+                compiled.give_up()
+            else:
+                free_unused()
+                self._most = max(2, self._most // 2)
 
     def predicting(self) -> dict[str, float]:
         """Return what predictions cost."""
         network = build(self._asked.network, self._numerics, factory=self._factory).eval()
+        self._meet()
         if self._asked.judge:
             self._judge_once(network)
             seconds = self._repeated(lambda: self._judge_once(network), share=0.5)
@@ -162,16 +189,7 @@ class _Bench:
         def part(rows: list[int]) -> None:
             pixels, targets = self._pixels[rows].clone(), self._targets[rows].clone()
             names = [seeds.derive(0, "copy", next(number)) for _ in rows]
-            disturb(
-                pixels,
-                targets,
-                mask[rows],
-                seeds=names,
-                strength=self._asked.strength,
-                rotate=True,
-                paper=self._asked.paper,
-                black=not self._asked.paper,
-            )
+            disturb_as_trained(pixels, targets, mask[rows], names, asked=self._asked)
 
         def batch() -> None:
             with self._numerics.applied():
@@ -179,6 +197,7 @@ class _Bench:
                 part(list(range(BATCH // 4, BATCH)))
 
         batch()
+        self._meet()
         return {"copy": self._repeated(batch) / BATCH}
 
     def _loss(self, network: Forward, images: Tensor, targets: Tensor) -> Tensor:
@@ -212,16 +231,18 @@ class _Bench:
         """Return the seconds of a piece of work, that of a GPU included."""
         began = time.monotonic()
         work()
-        if torch.device(self._numerics.device).type == "cuda":
-            torch.cuda.synchronize()
+        if self._on_gpu:
+            torch.cuda.synchronize(self._numerics.device)
         return time.monotonic() - began
 
     def _repeated(self, work: Callable[[], object], *, share: float = 1.0) -> float:
         """Return the mean seconds of work that is repeated as long as the question allows."""
         end = time.monotonic() + self._asked.seconds * share
-        seconds = [self._once(work)]
-        while time.monotonic() < end:
-            seconds.append(self._once(work))
+        # A GPU is waited for only now and then, as in a training.
+        times = IN_A_ROW if self._on_gpu else 1
+        seconds: list[float] = []
+        while not seconds or time.monotonic() < end:
+            seconds.append(self._once(lambda: [work() for _ in range(times)]) / times)
         return sum(seconds) / len(seconds)
 
 
@@ -234,8 +255,14 @@ def main() -> None:
     torch.zeros(1)
     answers.write(json.dumps({"ready": peak_memory()}) + "\n")
     answers.flush()
-    for line in sys.stdin:
-        found = answer(TypeAdapter(Question).validate_json(line))
+
+    def meet() -> None:
+        answers.write(json.dumps({"warm": True}) + "\n")
+        answers.flush()
+        sys.stdin.readline()
+
+    for line in iter(sys.stdin.readline, ""):
+        found = answer(TypeAdapter(Question).validate_json(line), meet=meet)
         answers.write(TypeAdapter(Answer).dump_json(found).decode() + "\n")
         answers.flush()
 

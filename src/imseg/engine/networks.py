@@ -37,6 +37,8 @@ def build(
     Raises:
         ImsegError: If the network was made by a callable that cannot be found by name.
     """
+    if torch.device(numerics.device).type == "cuda":
+        torch.cuda.set_device(numerics.device)  # events and clocks ask the current one
     make = _by_name(spec.factory) if factory is None or is_ours(spec.factory) else factory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -37,9 +37,9 @@ class Views:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.one, self.other))
 
-    def split(self, most: int) -> list[Views]:
-        """Return the samples in their order, at most so many together: the same memory."""
-        both = zip(self.one.split(most), self.other.split(most), strict=True)
+    def split(self, sizes: Sequence[int]) -> list[Views]:
+        """Return the samples in their order, in batches of these sizes: the same memory."""
+        both = zip(self.one.split(list(sizes)), self.other.split(list(sizes)), strict=True)
         return [Views(one, other) for one, other in both]
 
 

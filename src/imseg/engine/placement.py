@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 SHARE = 0.25
 """Of the free memory of a GPU, for the pictures of one source; the rest is for the network."""
+SHARED_BY = "IMSEG_SIDE_BY_SIDE"
+"""Environment variable of a worker: how many of them share the GPU."""
 UNKNOWN_BUDGET = 2**30
 """Bytes for pictures on devices that do not tell what is free."""
 ALIGNMENT = 16
@@ -39,7 +42,8 @@ def placement_for(device: str) -> Placement:
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds but nothing uses is free too: left there by the network before.
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return Placement(together=True, budget=int(SHARE * (free + held)), pinned=True)
+    sharing = max(1, int(os.environ.get(SHARED_BY, "1")))
+    return Placement(together=True, budget=int(SHARE * (free + held) / sharing), pinned=True)
 
 
 def send_together(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from imseg.engine.batches import as_input, to_device
 from imseg.engine.device import Numerics
+from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.tasks import Task, Votes
 from imseg.types import Bytes
 
@@ -31,7 +32,8 @@ def predict(
     """
     with torch.inference_mode(), numerics.applied():
         for start in range(0, len(images), batch):
-            yield task.probabilities(network(to_device(images[start : start + batch], numerics)))
+            there = to_device(images[start : start + batch], numerics)
+            yield in_halves(lambda some: task.probabilities(network(some)), there)
 
 
 def predict_mean(
@@ -40,10 +42,14 @@ def predict_mean(
     """Return the mean of several networks' probabilities for one batch of images."""
     with torch.inference_mode(), numerics.applied():
         there = to_device(images, numerics)
-        total = task.probabilities(networks[0](there))
-        for network in networks[1:]:
-            total = total + task.probabilities(network(there))
-        return total / len(networks)
+
+        def mean(some: Tensor) -> Tensor:
+            total = task.probabilities(networks[0](some))
+            for network in networks[1:]:
+                total = total + task.probabilities(network(some))
+            return total / len(networks)
+
+        return in_halves(mean, there)
 
 
 def probabilities_of(
@@ -51,13 +57,33 @@ def probabilities_of(
 ) -> Float[Tensor, "b k h w"]:
     """Return probabilities for one batch of images that are on the device."""
     with torch.inference_mode(), numerics.applied():
-        return task.probabilities(network(as_input(pixels, numerics)))
+        there = as_input(pixels, numerics)
+        return in_halves(lambda some: task.probabilities(network(some)), there)
 
 
 def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, numerics: Numerics) -> Votes:
     """Return the teachers' ballots for one batch of images, on the device."""
     with torch.inference_mode(), numerics.applied():
         there = to_device(images, numerics)
-        return torch.stack(
-            [task.ballot(task.probabilities(teacher(there))) for teacher in teachers]
-        )
+
+        def ballots(teacher: nn.Module) -> Tensor:
+            return in_halves(lambda some: task.ballot(task.probabilities(teacher(some))), there)
+
+        return torch.stack([ballots(teacher) for teacher in teachers])
+
+
+def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return what is said about images: all at once, or in halves where memory is too short.
+
+    Args:
+        ask: Says something about each image, whatever others there are.
+        images: Any, along the first axis.
+    """
+    try:
+        return ask(images)
+    except Exception as error:
+        if len(images) < 2 or not is_exhausted(error):
+            raise
+    free_unused()
+    half = len(images) // 2
+    return torch.cat([in_halves(ask, images[:half]), in_halves(ask, images[half:])])

@@ -99,6 +99,12 @@ class SideBySide:
                     process.stdin.write(text)
                     process.stdin.flush()
         with ThreadPoolExecutor(len(asked)) as pool:
+            list(pool.map(_line_of, asked))  # all are warm
+            for process in asked:
+                if process.stdin is not None:
+                    with contextlib.suppress(OSError):
+                        process.stdin.write("go\n")
+                        process.stdin.flush()
             lines = list(pool.map(_line_of, asked))
         return mean_answer([TypeAdapter(Answer).validate_json(line) for line in lines])
 

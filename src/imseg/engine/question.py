@@ -66,5 +66,8 @@ class Answer:
     """Peak bytes of the process so far."""
     device_memory: int = 0
     """Peak bytes taken on a GPU so far."""
+    at_once: int = 0
+    """Images of a step whose gradients are computed at once; fewer than a batch if memory is short.
+    """
     compiled: bool = False
     """Whether steps were compiled, and that worked."""

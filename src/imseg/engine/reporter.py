@@ -52,7 +52,7 @@ class Reporter:
         if mean.is_cuda:
             there = torch.empty((), pin_memory=True).copy_(mean, non_blocking=True)
             arrived = torch.Event(mean.device)
-            arrived.record()
+            arrived.record(torch.cuda.current_stream(mean.device))
             mean = there
         self._coming = (len(self._losses), mean, arrived)
         self._losses = []

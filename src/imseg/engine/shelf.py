@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from imseg.data.store import gather, open_array
+from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.placement import Placement
 
 Numbers = npt.NDArray[np.int64]
@@ -150,7 +151,7 @@ class Streamed:
         self._rows = rows
         self._device = device
         self._pinned = pinned
-        self._mark = mark or (_cuda_event if pinned else _nothing)
+        self._mark = mark or ((lambda: _cuda_event(device)) if pinned else _nothing)
         kind = torch.from_numpy(np.empty(0, rows.dtype)).dtype
         self._buffers = [torch.empty((0, *rows.shape), dtype=kind)] * BUFFERS
         self._waits: list[Wait] = [lambda: None] * BUFFERS
@@ -191,15 +192,20 @@ def shelve(
         assert rows is not None
         if size <= left:
             left -= size
-            shelves[number] = Resident(rows, device)
-        else:
-            shelves[number] = Streamed(rows, device, pinned=placement.pinned)
+            try:
+                shelves[number] = Resident(rows, device)
+                continue
+            except Exception as error:
+                if not is_exhausted(error):
+                    raise
+            free_unused()  # another process was faster
+        shelves[number] = Streamed(rows, device, pinned=placement.pinned)
     return [shelves.get(number) for number in range(len(wanted))]
 
 
-def _cuda_event() -> Wait:
+def _cuda_event(device: str) -> Wait:
     event = torch.cuda.Event()
-    event.record()
+    event.record(torch.cuda.current_stream(device))
     wait: Wait = event.synchronize
     return wait
 

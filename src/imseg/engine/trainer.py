@@ -15,7 +15,7 @@ from imseg.engine.lessons import lesson_for
 from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
 from imseg.engine.report import Listener, hear
 from imseg.engine.runs import write_whole
-from imseg.errors import TrainingFailed
+from imseg.errors import MemoryTooShort, TrainingFailed
 
 NO_SCORE = -1e9
 """Stands for a score that is no number; lower than any."""
@@ -34,13 +34,20 @@ def train_and_save(
         factory: The user's own network; None for the one the job names.
 
     Raises:
-        TrainingFailed: If the second try fails as well.
+        TrainingFailed: If the second try fails as well, or memory is too short.
     """
+    first = None
     try:
-        trained, state = train(job, listener, factory=factory)
+        first = train(job, listener, factory=factory)
+    except MemoryTooShort:
+        raise  # another seed needs as much
     except TrainingFailed:
+        pass  # and only then the second try: the error keeps the tensors of the first alive
+    if first is None:
         trained, state = train(job.second_try(), listener, factory=factory)
         trained = replace(trained, job=job.digest(), retried=True)
+    else:
+        trained, state = first
     save_weights(state, job.output)
     write_whole(job.output.with_suffix(".json"), trained.as_json())
     return trained

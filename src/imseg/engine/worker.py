@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import torch
 
 from imseg.engine.device import keep_freed_memory
+from imseg.engine.exhaustion import free_unused
 from imseg.engine.job import Job
 from imseg.engine.report import Listener
 from imseg.engine.trainer import train_and_save
@@ -72,6 +73,8 @@ def _serve(job: Job, events: TextIO) -> None:
         _send(events, event="broken", why=f"{type(error).__name__}: {error}")
     else:
         _send(events, event="done", trained=trained.as_json().decode())
+    if torch.cuda.is_initialized():
+        free_unused()  # others share the GPU
 
 
 def _send(events: TextIO, **content: Any) -> None:

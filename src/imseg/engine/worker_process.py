@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.engine.job import Job, Trained
+from imseg.engine.placement import SHARED_BY
 from imseg.engine.report import Listener
 from imseg.errors import TrainingFailed
 
@@ -88,9 +89,10 @@ class WorkerProcess:
     Args:
         threads: What its libraries may start.
         allowance: How long it may be silent.
+        beside: How many workers there are, it among them.
     """
 
-    def __init__(self, threads: int, allowance: Allowance) -> None:
+    def __init__(self, threads: int, allowance: Allowance, *, beside: int = 1) -> None:
         self._allowance = allowance
         self._process = subprocess.Popen(
             COMMAND,
@@ -100,6 +102,7 @@ class WorkerProcess:
             env={
                 **os.environ,
                 **{name: str(threads) for name in THREADS},
+                SHARED_BY: str(beside),
                 "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
             },
             text=True,

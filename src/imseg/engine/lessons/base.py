@@ -25,8 +25,8 @@ class Seen(Protocol):
     def __len__(self) -> int:
         """Return how many samples there are."""
 
-    def split(self, most: int) -> Sequence[Self]:
-        """Return the same samples in pieces of at most so many."""
+    def split(self, sizes: Sequence[int]) -> Sequence[Self]:
+        """Return the same samples in their order, in pieces of these sizes."""
 
 
 What = TypeVar("What", bound=Seen)
@@ -57,10 +57,11 @@ class Step(Generic[What]):
         return self.weigh(self.batch)
 
     def split(self, most: int) -> list[Step[What]]:
-        """Return the same in pieces of about equal size, at most so many samples each."""
+        """Return the same in as few pieces as possible, even ones, of at most so many samples."""
         count = -(-self.samples // most)
-        pieces = self.batch.split(-(-self.samples // count))
-        return [Step(piece, self.loss, self.weigh) for piece in pieces]
+        least, larger = divmod(self.samples, count)
+        sizes = [least + 1] * larger + [least] * (count - larger)
+        return [Step(piece, self.loss, self.weigh) for piece in self.batch.split(sizes)]
 
 
 AnyStep = Step[Any]

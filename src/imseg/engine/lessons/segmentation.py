@@ -15,7 +15,7 @@ from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.job import Job
 from imseg.engine.lessons.base import AnyStep, Forward, Step, flops_of, mean_batch
 from imseg.engine.part import Part
-from imseg.engine.predictor import BATCH, predict
+from imseg.engine.predictor import BATCH, in_halves, predict
 from imseg.tasks import Planes, Task
 from imseg.types import Bytes, Target
 
@@ -92,7 +92,9 @@ class Segmentation:
         if self._validation.on_device:
             for batch in self.validation_batches():
                 with torch.inference_mode(), self._job.numerics.applied():
-                    probabilities = self._task.probabilities(network(batch.images))
+                    probabilities = in_halves(
+                        lambda some: self._task.probabilities(network(some)), batch.images
+                    )
                 yield probabilities, batch.targets
             return
         images, targets = stored_pairs(self._job.validation)

@@ -18,6 +18,7 @@ from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_o
 from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.pairs import Pairs, Views
 from imseg.engine.part import TwoViews
+from imseg.engine.predictor import in_halves
 from imseg.tasks import Task
 
 __all__ = ["LabelsAndViews", "Pairs"]
@@ -78,7 +79,7 @@ class LabelsAndViews:
         samples = 0
         for batch in self._labels.validation_batches():
             with torch.inference_mode(), self._job.numerics.applied():
-                loss = self._task.loss(network(batch.images), batch.targets, None)
+                loss = self._task.loss(in_halves(network, batch.images), batch.targets, None)
                 total = total + loss.double() * len(batch)
             samples += len(batch)
         return -float(total) / samples
