@@ -201,7 +201,7 @@ def train(
     from imseg.approaches.experiment import fit
     from imseg.approaches.settings import settings_from
     from imseg.cli import show
-    from imseg.report.tables import stages_table
+    from imseg.report.tables import stages_table, time_in_words
 
     if not probe and not dry_run:
         raise ImsegError(
@@ -224,6 +224,8 @@ def train(
         print(
             f"The start was better on validation: --network {run.best_of_start} takes it instead."
         )
+    if spent := time_in_words(run.summary):
+        print(f"Time: {spent}")
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
     print(f"Next: imseg evaluate {run.path} {data}{better}")
     print(f"      imseg predict {run.path} IMAGES --out masks/{better}")

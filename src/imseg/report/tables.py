@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imseg.approaches.announce import calibration_in_words
@@ -56,6 +56,26 @@ def stages_table(run: Run) -> str:
         ],
         rows,
     )
+
+
+LEAST_SHARE = 0.01
+"""Of the time; what took less is not worth a word."""
+
+
+def time_in_words(summary: Mapping[str, Any]) -> str | None:
+    """Return where the time of a run went, most first; None if the run does not know.
+
+    Args:
+        summary: As in ``summary.json``.
+    """
+    spent = summary.get("seconds_by_activity") or {}
+    whole = sum(spent.values())
+    if whole <= 0:
+        return None
+    shares = {name: seconds / whole for name, seconds in spent.items()}
+    ranked = sorted(shares, key=lambda name: -shares[name])
+    told = [f"{name} {shares[name]:.0%}" for name in ranked if shares[name] >= LEAST_SHARE]
+    return f"{whole / 60:.1f} min: {', '.join(told)}"
 
 
 def audit_table(run: Run) -> str:
