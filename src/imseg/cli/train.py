@@ -170,8 +170,8 @@ def train(
     validate_every: Annotated[
         int | None,
         typer.Option(
-            help="Epochs between two looks at the validation images.  [default: so that they take"
-            " at most a tenth of the time]"
+            help="Epochs between two looks at the validation images; students of consistency are"
+            " looked at after every pass.  [default: so that they take at most a tenth of the time]"
         ),
     ] = None,
     workers: Annotated[

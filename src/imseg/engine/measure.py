@@ -6,6 +6,7 @@ asks several such processes at once, because networks side by side share the mem
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -117,26 +118,28 @@ class _Bench:
         first = self._first(step, compiled)
         works, batch = compiled.works, self._most
         self._meet()
-        full = self._repeated(lambda: step(batch)) * self._asked.batch_size / batch
-        few = max(2, batch // 4)
-        small = full
-        if few < batch:
-            self._once(lambda: step(few))
-            small = self._repeated(lambda: step(few), share=0.2)
+        validated = self._judge_once if self._asked.judge else self._validate
+
+        def look() -> None:
+            validated(network.eval())
+            network.train()
+
+        # As in an epoch: what comes between steps costs the next one something too.
+        full, small, looking = self._in_turn(
+            (lambda: step(batch), 4), (lambda: step(max(2, batch // 4)), 1), (look, 1)
+        )
+        full *= self._asked.batch_size / batch
         counting = self._once(
             lambda: flops_of(
                 lambda spare: loss_of(spare, images[:2], self._targets[:2]), network, self._numerics
             )
         )
         gathering = self._repeated(self._gather, share=0.1) / BATCH
-        network.eval()
-        optimizer.zero_grad(set_to_none=True)
-        validated = self._judge_once if self._asked.judge else self._validate
         return {
             "step": full,
             "small_step": min(small, full),
             "first": max(0.0, first - full),
-            "validation": self._repeated(lambda: validated(network), share=0.4) / BATCH,
+            "validation": looking / BATCH,
             "opening": opening,
             "aside": made + counting,
             "gather": gathering,
@@ -235,6 +238,22 @@ class _Bench:
             torch.cuda.synchronize(self._numerics.device)
         return time.monotonic() - began
 
+    def _in_turn(self, *works: tuple[Callable[[], object], int]) -> list[float]:
+        """Return the mean seconds of each piece of work, done so many times in each of some turns.
+
+        The first turn does not count, unless there is no time for another.
+        """
+        took: list[list[float]] = [[] for _ in works]
+        end, turns = time.monotonic() + 2 * self._asked.seconds, 0
+        while not turns or time.monotonic() < end:
+            if turns == 1:
+                took = [[] for _ in works]
+            for seconds, (work, times) in zip(took, works, strict=True):
+                some = functools.partial(_repeat, work, times)
+                seconds.append(self._once(some) / times)
+            turns += 1
+        return [sum(seconds) / len(seconds) for seconds in took]
+
     def _repeated(self, work: Callable[[], object], *, share: float = 1.0) -> float:
         """Return the mean seconds of work that is repeated as long as the question allows."""
         end = time.monotonic() + self._asked.seconds * share
@@ -242,8 +261,13 @@ class _Bench:
         times = IN_A_ROW if self._on_gpu else 1
         seconds: list[float] = []
         while not seconds or time.monotonic() < end:
-            seconds.append(self._once(lambda: [work() for _ in range(times)]) / times)
+            seconds.append(self._once(functools.partial(_repeat, work, times)) / times)
         return sum(seconds) / len(seconds)
+
+
+def _repeat(work: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        work()
 
 
 def main() -> None:
