@@ -45,12 +45,8 @@ def weighted_mean(
     has_void: bool,
 ) -> Float[Tensor, ""]:
     """Return the mean over pixels that count; 0 where none does."""
-    if has_void:
-        counted = (target != VOID).float()
-        weight = counted if weight is None else weight * counted
-    if weight is None:
-        return values.mean()
-    return mean_by(values, weight)
+    weight = _without_void(weight, target, has_void=has_void)
+    return values.mean() if weight is None else mean_by(values, weight)
 
 
 def mass_of(
@@ -60,12 +56,20 @@ def mass_of(
     has_void: bool,
 ) -> Float[Tensor, ""]:
     """Return the sum of weights that ``weighted_mean`` divides by: the pixels that count."""
-    if has_void:
-        counted = (target != VOID).float()
-        weight = counted if weight is None else weight * counted
+    weight = _without_void(weight, target, has_void=has_void)
     if weight is None:
         return torch.full((), float(target.numel()), device=target.device)
     return weight.expand_as(target).sum()
+
+
+def _without_void(
+    weight: Float[Tensor, "b 1 h w"] | None, target: UInt8[Tensor, "b t h w"], *, has_void: bool
+) -> Float[Tensor, "b #t h w"] | None:
+    """Return weights that are 0 where the target is void; None if all pixels count."""
+    if not has_void:
+        return weight
+    counted = (target != VOID).float()
+    return counted if weight is None else weight * counted
 
 
 def mean_by(
