@@ -7,8 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-EVERY = 0.1
+EVERY = 0.25
 """Seconds between two looks."""
+SELDOM = 8
+"""Looks after which the memory of all together is added up: that holds the processes up."""
 
 
 class Watch:
@@ -37,10 +39,14 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
+        looks = 0
         while not self._over.wait(EVERY):
+            looks += 1
             workers = [pid for pid in children() if b"imseg.engine.worker" in command(pid)]
             for pid in workers or ["self"]:
                 self.memory = max(self.memory, number("status", pid, "VmHWM"))
+            if looks % SELDOM:
+                continue
             everyone = sum(number("smaps_rollup", pid, "Pss") for pid in ["self", *workers])
             self.together = max(self.together, everyone)
             self.disk = max(self.disk, size_of(self._folder))
