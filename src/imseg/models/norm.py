@@ -26,8 +26,8 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return normalized features."""
-        together = pixels_together(input)
-        if together == 1 or torch.compiler.is_compiling():
+        together = 1 if torch.compiler.is_compiling() else pixels_together(input)
+        if together == 1:
             return super().forward(input)
         weight, bias = self.weight, self.bias
         mean, variance = self.running_mean, self.running_var
