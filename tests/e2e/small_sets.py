@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 8,
     "workers": 2,  # a thread each, though Serial trains one after the other: tiny layers gain none
     "device": "cpu",
+    "precision": "float32",  # in which tests compute by hand, whatever the processor multiplies in
 }
 
 
