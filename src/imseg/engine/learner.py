@@ -140,6 +140,8 @@ class Learner:
 
 
 def _in_short(text: str) -> str:
-    """Return the first two lines of an error as one: compilers say what is wrong in the second."""
+    """Return the line of an error that says what is wrong; compilers put it below another one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:2])[:250]
+    if len(lines) > 1 and lines[0].endswith("raised:"):
+        lines = lines[1:]
+    return lines[0][:150] if lines else text
