@@ -32,7 +32,7 @@ from imseg.data.prepare import prepare_isic2018
 from imseg.engine.executors import Executor
 from imseg.engine.job import Job
 from imseg.engine.jobs import read_trained
-from imseg.engine.report import Listener
+from imseg.engine.listener import Listener
 from imseg.engine.trainer import train_and_save
 from imseg.report.tables import table
 

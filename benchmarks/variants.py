@@ -16,9 +16,9 @@ from imseg.engine.device import Numerics, keep_freed_memory, resolve_precision, 
 from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.learner import Learner
 from imseg.engine.lessons import lesson_for
+from imseg.engine.listener import Listener
 from imseg.engine.networks import build
 from imseg.engine.part import Copies, Part
-from imseg.engine.report import Listener
 from imseg.ops.disturb import disturb
 from imseg.ops.photometric import LADDERS
 from imseg.stages.label import pseudo_label

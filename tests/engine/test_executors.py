@@ -14,9 +14,9 @@ from imseg.engine.device import Numerics
 from imseg.engine.executors import Processes, Serial, choose_executor
 from imseg.engine.job import Job, NetworkSpec, Trained
 from imseg.engine.jobs import run_jobs
+from imseg.engine.listener import Listener
 from imseg.engine.part import Copies
 from imseg.engine.progress import Note
-from imseg.engine.report import Listener
 from imseg.engine.trainer import train
 from imseg.errors import TrainingFailed
 from imseg.ops.photometric import LADDERS

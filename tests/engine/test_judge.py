@@ -18,9 +18,9 @@ from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.jobs import run_jobs
 from imseg.engine.judge import judge_candidates, judge_masks
 from imseg.engine.lessons import lesson_for
+from imseg.engine.listener import Listener
 from imseg.engine.networks import build, load_network
 from imseg.engine.part import Copies, Part
-from imseg.engine.report import Listener
 from imseg.engine.trainer import train
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import Metric, task_for

@@ -22,9 +22,9 @@ from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.learner import Learner
 from imseg.engine.lessons import lesson_for
 from imseg.engine.lessons.base import Step, by_number
+from imseg.engine.listener import Listener
 from imseg.engine.networks import build
 from imseg.engine.predictor import in_halves
-from imseg.engine.report import Listener
 from imseg.engine.trainer import train, train_and_save
 from imseg.errors import MemoryTooShort, TrainingFailed
 
@@ -180,7 +180,10 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(make_job) -> None:
     assert is_exhausted(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="missing: Linux, which limits the memory of a process",
+)
 def test_a_real_lack_of_memory_is_recognized(tmp_path) -> None:
     """In a process that may have little more than the bare program."""
     program = """
@@ -223,7 +226,7 @@ def test_a_compilation_that_fails_is_said_and_does_no_harm(make_job, tmp_path) -
     program = """
 import sys
 from imseg.engine.job import Job
-from imseg.engine.report import Listener
+from imseg.engine.listener import Listener
 from imseg.engine.trainer import train_and_save
 
 class Printing(Listener):

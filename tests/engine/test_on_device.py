@@ -16,11 +16,11 @@ from imseg.engine import batches, judge, pairs
 from imseg.engine.batches import Batch, Source
 from imseg.engine.device import Numerics
 from imseg.engine.job import Job, NetworkSpec, Recipe
+from imseg.engine.listener import Listener
 from imseg.engine.pairs import Pairs
 from imseg.engine.part import Copies, Part, TwoViews
 from imseg.engine.placement import Placement, placement_for, send_together
 from imseg.engine.predictor import BATCH
-from imseg.engine.report import Listener
 from imseg.engine.shelf import BUFFERS, Resident, Rows, Streamed, shelve
 from imseg.engine.trainer import train
 from imseg.ops.photometric import LADDERS, Strength

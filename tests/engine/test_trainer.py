@@ -17,10 +17,10 @@ from imseg.engine.executors import Serial
 from imseg.engine.job import NetworkSpec, Recipe, Trained
 from imseg.engine.lessons import lesson_for
 from imseg.engine.lessons.segmentation import Segmentation
+from imseg.engine.listener import Listener
 from imseg.engine.networks import build, load_network
 from imseg.engine.part import Beginning
 from imseg.engine.predictor import predict, predict_mean, vote
-from imseg.engine.report import Listener
 from imseg.engine.trainer import train, train_and_save
 from imseg.errors import ImsegError, TrainingFailed
 

@@ -19,9 +19,9 @@ from imseg.engine.device import Numerics
 from imseg.engine.job import Job, NetworkSpec, Recipe
 from imseg.engine.lessons import lesson_for
 from imseg.engine.lessons.two_views import Pairs
+from imseg.engine.listener import Listener
 from imseg.engine.networks import build
 from imseg.engine.part import Beginning, TwoViews
-from imseg.engine.report import Listener
 from imseg.engine.trainer import train, train_and_save
 from imseg.ops.geometry import MOVES, move
 from imseg.ops.photometric import LADDERS, Strength

@@ -14,8 +14,8 @@ import torch
 from imseg.engine.device import Numerics, keep_freed_memory
 from imseg.engine.exhaustion import free_unused
 from imseg.engine.job import Job, Trained
+from imseg.engine.listener import Listener
 from imseg.engine.networks import NetworkFactory
-from imseg.engine.report import Listener
 from imseg.engine.trainer import train_and_save
 from imseg.engine.worker_process import Allowance, JobBroken, Silence, WorkerLost, WorkerProcess
 from imseg.errors import TrainingFailed

@@ -14,8 +14,8 @@ from imseg.engine.compiling import Compiled
 from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.job import Job
 from imseg.engine.lessons import AnyStep
+from imseg.engine.listener import Listener
 from imseg.engine.optimizer import KerasAdamW
-from imseg.engine.report import Listener
 from imseg.engine.reporter import Reporter
 from imseg.errors import MemoryTooShort, TrainingFailed
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from imseg.engine import seeds
 from imseg.engine.batches import as_input
 from imseg.engine.compiling import Compiled
-from imseg.engine.copying import disturb_as_trained
 from imseg.engine.device import keep_freed_memory
+from imseg.engine.disturbing import disturb_as_trained
 from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.judge import judged_logits
 from imseg.engine.lessons.base import Forward, flops_of

@@ -7,7 +7,7 @@ import time
 import torch
 from torch import Tensor
 
-from imseg.engine.report import Listener
+from imseg.engine.listener import Listener
 
 REPORT_EVERY = 0.5
 """Seconds between two reports of steps."""

@@ -12,8 +12,8 @@ from imseg.engine.clock import VALIDATION, Clock, with_rest
 from imseg.engine.job import Job, Trained
 from imseg.engine.learner import Learner
 from imseg.engine.lessons import lesson_for
+from imseg.engine.listener import Listener, hear
 from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
-from imseg.engine.report import Listener, hear
 from imseg.engine.runs import write_whole
 from imseg.errors import MemoryTooShort, TrainingFailed
 

@@ -20,7 +20,7 @@ import torch
 from imseg.engine.device import keep_freed_memory
 from imseg.engine.exhaustion import free_unused
 from imseg.engine.job import Job
-from imseg.engine.report import Listener
+from imseg.engine.listener import Listener
 from imseg.engine.trainer import train_and_save
 from imseg.errors import TrainingFailed
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.engine.job import Job, Trained
+from imseg.engine.listener import Listener
 from imseg.engine.placement import SHARED_BY
-from imseg.engine.report import Listener
 from imseg.errors import TrainingFailed
 
 COMMAND = (sys.executable, "-P", "-m", "imseg.engine.worker")
