@@ -91,10 +91,10 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
     return [error for error in found if error is not None]
 
 
-def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
+def idle_settings(settings: Settings, approach: Approach) -> list[str]:
+    """Return the names of settings that are given and change nothing about an approach."""
     names: list[str] = []
-    fits = approach.matched or approach.matchable
-    if approach.matched or (settings.match is not None and fits):
+    if _is_settled(settings, approach):
         names += ["epochs", "max_steps", "width", "image_size", "batch_size", "paper"]
     if approach.generations < 2:
         names += ["generations", "patience"]
@@ -113,10 +113,19 @@ def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
         names += ["ladder", "rotate"]
     elif settings.paper is not None:
         names += ["ladder"]
-    idle = [_option(name) for name in dict.fromkeys(names) if getattr(settings, name) is not None]
+    return [name for name in dict.fromkeys(names) if getattr(settings, name) is not None]
+
+
+def _is_settled(settings: Settings, approach: Approach) -> bool:
+    """Return whether another run settles steps, width and sizes."""
+    return approach.matched or (settings.match is not None and approach.matchable)
+
+
+def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
+    idle = [_option(name) for name in idle_settings(settings, approach)]
     if not idle:
         return None
-    settled = approach.matched or (settings.match is not None and fits)
+    settled = _is_settled(settings, approach)
     matched = "; its matched run settles steps, width and sizes" if settled else ""
     published = "; --paper settles the strengths" if settings.paper and approach.disturbs else ""
     return ImsegError(
