@@ -129,10 +129,39 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
     Raises:
         ImsegError: With every problem at once.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    merged = {**(_read_toml(config) if config else {}), **given}
     from imseg.approaches.misfits import problems_of  # it looks at Settings
 
+    settings, _, problems = _typed(options, config)
+    problems += problems_of(settings)
+    if settings.reuse is not None and not settings.reuse.is_dir():
+        problems.append(_no_reuse(settings.reuse))
+    raise_all(problems)
+    return settings
+
+
+def values_from(options: Mapping[str, Any], *, config: Path | None = None) -> dict[str, Any]:
+    """Return the settings that are given, by name: known ones, each of its type.
+
+    Whether they fit an approach, and lie in range, is not looked at.
+
+    Args:
+        options: As in ``settings_from``.
+        config: As in ``settings_from``.
+
+    Raises:
+        ImsegError: With every problem at once.
+    """
+    settings, given, problems = _typed(options, config)
+    raise_all(problems)
+    return {name: getattr(settings, name) for name in given}
+
+
+def _typed(
+    options: Mapping[str, Any], config: Path | None
+) -> tuple[Settings, list[str], list[ImsegError]]:
+    """Return settings, the names of those given, and what is wrong with names and types."""
+    given = {name: value for name, value in options.items() if value is not None}
+    merged = {**(_read_toml(config) if config else {}), **given}
     problems: list[ImsegError] = []
     known = {field.name for field in dataclasses.fields(Settings)}
     for name in [name for name in merged if name not in known]:
@@ -160,11 +189,7 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
                 )
             )
         settings = TypeAdapter(Settings).validate_python(merged)
-    problems += problems_of(settings)
-    if settings.reuse is not None and not settings.reuse.is_dir():
-        problems.append(_no_reuse(settings.reuse))
-    raise_all(problems)
-    return settings
+    return settings, list(merged), problems
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

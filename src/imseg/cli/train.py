@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from imseg.approaches.settings import Settings
 
 
+NOT_SETTINGS = ("data", "out", "config", "dry_run", "probe", "json")
+"""Arguments and options that are no settings of a training."""
+
+
 def train(
     data: Data,
     approach: Annotated[
@@ -194,9 +198,7 @@ def train(
 ) -> int:
     """Train an approach. Repeat the command to continue a run that was stopped."""
     options: dict[str, Any] = {
-        name: value
-        for name, value in locals().items()
-        if name not in ("data", "out", "config", "dry_run", "probe", "json")
+        name: value for name, value in locals().items() if name not in NOT_SETTINGS
     }
     from imseg.approaches.experiment import fit
     from imseg.approaches.settings import settings_from
