@@ -150,11 +150,12 @@ def _verdict(row: Row, found: Comparison) -> str:
         word = "is better than" if ahead else "is worse than"
     baseline = found.row(str(row.baseline))
     alone = len(seeds) == 1
-    count = "" if alone else f" in {ahead} of {len(seeds)} seeds and"
+    images = f"on {gained.images_better:.0%} of the images"
+    where = images if alone else f"in {ahead} of {len(seeds)} seeds and {images}"
     return (
         f"{row.name} {word} labeled images alone trained as long ({baseline.approach})"
         f"{', with this one seed' if alone else ''}: {metric.label}"
-        f" {_difference(gained, metric)}, better{count} on {gained.images_better:.0%} of the images."
+        f" {_difference(gained, metric)}, better {where}."
     )
 
 

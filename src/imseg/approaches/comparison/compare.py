@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,9 @@ class _Worker:
         record = read_record(folder)
         if record is None:
             return None
+        if settings.match is not None and "match" in record.asked:
+            # The whole comparison may have been moved.
+            settings = replace(settings, match=Path(str(record.asked["match"])))
         check_same(folder, record, settings)
         return load_run(path)
 

@@ -56,9 +56,15 @@ def entrants_of(names: Sequence[str]) -> tuple[Entrant, ...]:
         names: Approaches as they were asked for.
 
     Raises:
-        ImsegError: If there is no such approach, or a matched baseline has nothing to be matched
-            to.
+        ImsegError: If there is no such approach, none at all, or a matched baseline has nothing to
+            be matched to.
     """
+    if not names:
+        raise ImsegError(
+            "Nothing is compared.",
+            expected="names from `imseg approaches`, such as --approaches ldt,im.",
+            got="none.",
+        )
     asked = [find_approach(name) for name in dict.fromkeys(names)]
     methods = [each for each in asked if role_of(each) == "method"]
     fitting = [each for each in asked if each.matched or (each.matchable and methods)]
