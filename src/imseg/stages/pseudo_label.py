@@ -11,7 +11,7 @@ from imseg.tasks import Task, Votes
 
 COLORS_IN_WORDS: dict[BlockColor, str] = {
     "black": "black in the image",
-    "mean": "of the image's mean color in the image",
+    "mean": "of the image's mean color",
     "noise": "noise in the image",
 }
 
