@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from imseg.approaches.paper import Published
 from imseg.data.config import TaskWord
 from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.ops.block_color import BlockColor
 from imseg.stages.consistency import Level
 from imseg.tasks.base import Pool
 
@@ -71,6 +72,11 @@ class Settings:
     """Whether inconsistent pixels are made 0 in the image, the label, both or neither."""
     ignore: bool | None = None
     """Whether inconsistent pixels have no weight in the loss."""
+    block_color: BlockColor | None = None
+    """What blocked pixels of the image become: black, the image's mean, or noise of its own."""
+    reblock: bool | None = None
+    """Whether blocked pixels get that color again after a copy was disturbed; None: except in the
+    paper's schedule."""
     select: Selection | None = None
     """Which pseudo-labeled images are used: the paper's rule, same classes found, or all."""
     vote: Pool | None = None
@@ -91,6 +97,11 @@ class Settings:
     """How strongly the two views are disturbed: low, mid or high."""
     ladder: Ladder | None = None
     """How strongly images are disturbed: the paper's strengths for its data sets."""
+    rung: int | None = None
+    """The ladder's rung, 1 to 5, of copies of pseudo-labeled images in every generation; None: one
+    higher in each."""
+    fresh_copies: bool | None = None
+    """Whether copies are drawn anew at every look instead of once a run."""
     rotate: bool | None = None
     """Whether disturbed images are also turned and flipped upside down; None: where there is no
     above (binary, multilabel, instances)."""

@@ -64,7 +64,7 @@ def compare(
         )
         if dry_run:
             expected = estimate_comparison(planned, bars)
-            return _show_estimate(planned, expected, json=json)
+            return show_estimate(planned, expected, json=json)
         found = carry_out(planned, bars)
         table, sheet = write_tables(found, planned.out)
     if json:
@@ -77,7 +77,8 @@ def compare(
     return FAILED if found.missing else 0
 
 
-def _show_estimate(planned: Planned, expected: ComparisonEstimate, *, json: bool) -> int:
+def show_estimate(planned: Planned, expected: ComparisonEstimate, *, json: bool) -> int:
+    """Show what a comparison would take."""
     from imseg.cli import show
     from imseg.report.comparison_tables import estimate_text
 

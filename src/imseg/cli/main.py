@@ -18,6 +18,7 @@ from imseg.cli import (
     polygons,
     predict,
     prepare,
+    reproduce,
     train,
 )
 from imseg.cli.strict import StrictCommand, StrictGroup
@@ -40,6 +41,7 @@ for name, function in (
     ("evaluate", evaluate.evaluate),
     ("predict", predict.predict),
     ("compare", compare.compare),
+    ("reproduce", reproduce.reproduce),
     ("prepare", prepare.prepare),
     ("polygons", polygons.polygons),
     ("approaches", approaches.approaches),

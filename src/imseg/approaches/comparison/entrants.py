@@ -45,7 +45,7 @@ class Entrant:
     """Whether somebody asked for it, or fairness did."""
 
 
-def entrants_of(names: Sequence[str]) -> tuple[Entrant, ...]:
+def entrants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Entrant, ...]:
     """Return the rows of a comparison in the order in which they are trained.
 
     What a method starts from comes before it: its networks are taken over, so it costs nothing.
@@ -54,6 +54,7 @@ def entrants_of(names: Sequence[str]) -> tuple[Entrant, ...]:
 
     Args:
         names: Approaches as they were asked for.
+        matched: Whether each method gets a baseline that trains as long, asked for or not.
 
     Raises:
         ImsegError: If there is no such approach, none at all, or a matched baseline has nothing to
@@ -84,7 +85,7 @@ def entrants_of(names: Sequence[str]) -> tuple[Entrant, ...]:
             name=each.name,
             approach=each.name,
             role="method",
-            baseline=_matched_name(_own_baseline(each), each),
+            baseline=_matched_name(_own_baseline(each), each) if matched else None,
         )
         for each in methods
     ]
@@ -98,7 +99,7 @@ def entrants_of(names: Sequence[str]) -> tuple[Entrant, ...]:
                 matched_to=each.name,
                 asked=kind in wanted,
             )
-            for kind in dict.fromkeys([own, *(one.name for one in fitting)])
+            for kind in dict.fromkeys([*([own] * matched), *(one.name for one in fitting)])
         ]
     return tuple(rows)
 

@@ -88,6 +88,7 @@ def make_plan(
     options: Mapping[str, Any],
     progress: Progress,
     probe: bool = True,
+    matched: bool = True,
 ) -> Planned:
     """Return a comparison that could begin now; nothing is written.
 
@@ -99,11 +100,12 @@ def make_plan(
         options: Fields of ``Settings``; None means "not given".
         progress: Told what is found.
         probe: Whether costs are measured where steps depend on them.
+        matched: Whether each method gets a baseline that trains as long.
 
     Raises:
         ImsegError: For everything the user can mend.
     """
-    entrants = entrants_of(approaches)
+    entrants = entrants_of(approaches, matched=matched)
     _check_seeds(seeds)
     given = values_from(options)
     check_options(entrants, given)
