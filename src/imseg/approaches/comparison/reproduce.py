@@ -168,12 +168,12 @@ def plan_reproduction(
         raise ImsegError("There is nothing to do.", expected="--runs 1 or more.", got=str(runs))
     place = Path(out) if out is not None else Path("runs") / f"reproduce-{chosen}"
     wanted = list(approaches or default_approaches(chosen))
-    for each in wanted:
-        find_approach(each)
+    found = [find_approach(each) for each in wanted]
+    looks = any(each.sees_truth or each.pseudo_label is not None for each in found)
     plans = []
     for folder, seeds, where in _splits(chosen, Path(data), place, runs, progress):
         given = {**options, "paper": chosen}
-        if (folder / HIDDEN).is_dir():
+        if looks and (folder / HIDDEN).is_dir():
             given["unlabeled_masks"] = folder / HIDDEN
         plans.append(
             make_plan(
