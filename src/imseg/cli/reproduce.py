@@ -27,9 +27,11 @@ Raw = Annotated[
 ]
 
 
-@takes_settings(
-    without=("approach", "seed", "match", "reuse", "paper", "effort", "ladder", "unlabeled_masks")
-)
+FIXED = ("paper", "effort", "ladder", "rung", "unlabeled_masks")
+"""Settings that the published experiment has."""
+
+
+@takes_settings(without=("approach", "seed", "match", "reuse", *FIXED))
 def reproduce(
     name: Name,
     data: Raw,
