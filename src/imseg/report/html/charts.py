@@ -1,0 +1,129 @@
+"""Figures drawn with matplotlib, for the page and for files. Nothing else imports matplotlib."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from imseg.report.html.blocks import Chart
+from imseg.report.html.colors import ON_PAGE, ON_PAPER, VARIABLES, Ink
+
+WIDE, NARROW = 7.0, 3.4
+"""Inches; a page shows them at 96 pixels an inch, so that letters have one size everywhere."""
+PAGE_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+DOTS_PER_INCH = 160
+
+_STYLE: Mapping[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "imseg",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.7,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+}
+
+
+def for_page(chart: Chart, *, narrow: bool) -> str:
+    """Return a figure as SVG that takes its colors and letters from the page around it.
+
+    Args:
+        chart: What is drawn.
+        narrow: As wide as a phone instead of a column of text.
+    """
+    text = _as_svg(_drawn(chart, ON_PAGE, narrow=narrow), transparent=True)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(color, variable)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    text = re.sub(r"font: ([^\"';]*?)'[^\";]*", r"font: \1inherit", text)
+    # Several figures share a page: names of their parts must differ.
+    prefix = f"{chart.name}-{'narrow' if narrow else 'wide'}-"
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = text.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
+    text = re.sub(r"\s*\n\s*", " ", text)
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
+    assert size is not None  # noqa: S101 - written by matplotlib in the line above
+    width, height = (round(float(part) / 72 * 96) for part in size.groups())
+    return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)
+
+
+def as_files(chart: Chart) -> dict[str, bytes]:
+    """Return a figure as the content of an SVG and a PNG file, by their endings."""
+    figure = _drawn(chart, ON_PAPER, narrow=False)
+    svg = _as_svg(figure, transparent=False)
+    stream = io.BytesIO()
+    with matplotlib.rc_context(dict(_STYLE)):
+        FigureCanvasAgg(figure)
+        figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return {"svg": svg.encode(), "png": stream.getvalue()}
+
+
+def dress(axes: Axes, ink: Ink) -> None:
+    """Give axes the colors of a page."""
+    axes.set_facecolor("none")
+    for spine in axes.spines.values():
+        spine.set_color(ink.faint)
+    axes.tick_params(colors=ink.text, which="both", length=3)
+    axes.grid(color=ink.rule)
+    for each in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        each.set_color(ink.text)
+
+
+def legend(figure: Figure, axes: Axes, ink: Ink, *, columns: int = 3) -> None:
+    """Put a legend above a figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = columns if is_wide(figure) else min(columns, 2)
+    found = figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderpad=0)
+    for text in found.get_texts():
+        text.set_color(ink.text)
+
+
+def is_wide(figure: Figure) -> bool:
+    """Return whether a figure has the width of a column of text."""
+    return bool(figure.get_figwidth() > (WIDE + NARROW) / 2)
+
+
+def _drawn(chart: Chart, ink: Ink, *, narrow: bool) -> Figure:
+    with matplotlib.rc_context(dict(_STYLE)):
+        size = (NARROW, chart.narrow_height) if narrow else (WIDE, chart.height)
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.set_facecolor(ink.paper)
+        chart.draw(figure, ink)
+    return figure
+
+
+def _as_svg(figure: Figure, *, transparent: bool) -> str:
+    stream = io.BytesIO()
+    nobody = {"Date": None, "Creator": None}
+    with matplotlib.rc_context(dict(_STYLE)):
+        figure.savefig(stream, format="svg", transparent=transparent, metadata=nobody)
+    return stream.getvalue().decode()
