@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
-from imseg.engine.progress import Progress, log_progress
+from imseg.approaches.run import load_run
+from imseg.data.folder import read_folder
+from imseg.data.recognize import word_of
+from imseg.engine.networks import NetworkFactory
+from imseg.engine.progress import Progress, Working, log_progress
+from imseg.engine.runs import write_whole
+from imseg.errors import ImsegError
+from imseg.report.html.blocks import Chart, Csv, Page
+from imseg.report.html.facts import RunFacts
 from imseg.types import DataSet
+
+PAGE = "report.html"
+COMPARISON = "comparison.json"
 
 
 def make_report(
@@ -16,6 +29,7 @@ def make_report(
     test: bool = True,
     quick: bool = False,
     device: str = "auto",
+    network: NetworkFactory | None = None,
     progress: Progress = log_progress,
 ) -> Path:
     """Write the report of a finished run, or of a comparison, and return the page.
@@ -29,9 +43,86 @@ def make_report(
         test: Evaluate the test images of the data, if there are any; else validation images.
         quick: Look at few images, so that it takes a few seconds however large they are.
         device: Where networks are computed.
+        network: The user's own network, if the run was trained with one.
         progress: Told how it goes on.
 
     Raises:
-        ImsegError: If there is no finished run or comparison, or the data does not fit it.
+        ImsegError: If there is no finished run or comparison, the data does not fit it, or the page
+            cannot be written.
     """
-    raise NotImplementedError
+    from imseg.report.html.run_report import run_page
+
+    place = Path(folder)
+    target = _target(place, out)
+    facts = RunFacts(load_run(place, network=network))
+    dataset = _read(data, facts, progress)
+    page = run_page(
+        facts, dataset, test=test, quick=quick, device=device, progress=progress
+    )
+    return write_page(page, target)
+
+
+def write_page(page: Page, target: Path) -> Path:
+    """Write a page, and its figures and tables beside it, as whole files.
+
+    Args:
+        page: What it says.
+        target: The HTML file.
+
+    Raises:
+        ImsegError: If a file cannot be written.
+    """
+    from imseg.report.html.charts import as_files
+    from imseg.report.html.page import render
+
+    beside = target.with_suffix("")
+    try:
+        for section in page.sections:
+            for table in section.tables:
+                write_whole(beside / "tables" / f"{table.name}.csv", as_csv(table))
+            for block in section.blocks:
+                if isinstance(block, Chart):
+                    for ending, content in as_files(block).items():
+                        write_whole(beside / "figures" / f"{block.name}.{ending}", content)
+        write_whole(target, render(page, beside=beside.name).encode())
+    except OSError as error:
+        raise ImsegError(
+            f"The report cannot be written to {target}.",
+            expected="a place that can be written to.",
+            got=str(error.strerror or error),
+            hint="--out with another file.",
+        ) from error
+    return target
+
+
+def as_csv(table: Csv) -> bytes:
+    """Return numbers as CSV, in full precision."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(table.rows)
+    return stream.getvalue().encode()
+
+
+def _target(folder: Path, out: str | Path | None) -> Path:
+    target = folder / PAGE if out is None else Path(out)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ImsegError(
+            f"{target} is no name for a page.",
+            expected="a file that ends in .html.",
+            got=target.suffix or "no ending.",
+            hint=f"--out {target / PAGE if target.is_dir() else target.with_suffix('.html')}",
+        )
+    return target
+
+
+def _read(
+    data: str | Path | DataSet | None, facts: RunFacts, progress: Progress
+) -> DataSet | None:
+    if data is None or isinstance(data, DataSet):
+        return data
+
+    def told(done: int, total: int) -> None:
+        progress(Working(what="checking images", done=done, total=total))
+
+    return read_folder(data, task=word_of(facts.run.spec), progress=told)
