@@ -329,12 +329,13 @@ def test_options_are_frozen(cli):
         " --consistency-ramp --consistency-weight --device --dilate --dry-run --effort --epochs"
         " --erode --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
         " --limit-unlabeled --match --max-steps --networks --no-grow-labels --no-ignore"
-        " --no-plain-view --no-probe --no-rotate --out --paper --patience --plain-view --precision"
-        " --probe --reuse --rotate --seed --select --task --teachers --thresholds"
-        " --unlabeled-masks --validate-every --views --vote --width --workers",
+        " --no-plain-view --no-probe --no-report --no-rotate --out --paper --patience --plain-view"
+        " --precision --probe --report --reuse --rotate --seed --select --task --teachers"
+        " --thresholds --unlabeled-masks --validate-every --views --vote --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",
+        "report": "--device --help --json --out",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --help --images --json --out",
         "approaches": "--help --json",

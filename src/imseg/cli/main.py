@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from imseg.cli import approaches, check, demo, evaluate, polygons, predict, prepare, train
+from imseg.cli import approaches, check, demo, evaluate, polygons, predict, prepare, report, train
 from imseg.cli.strict import StrictCommand, StrictGroup
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
 
@@ -29,6 +29,7 @@ for name, function in (
     ("train", train.train),
     ("evaluate", evaluate.evaluate),
     ("predict", predict.predict),
+    ("report", report.report),
     ("prepare", prepare.prepare),
     ("polygons", polygons.polygons),
     ("approaches", approaches.approaches),

@@ -12,7 +12,9 @@ from imseg.cli.options import TASK_HELP, Data, Json
 from imseg.errors import ImsegError
 
 if TYPE_CHECKING:
+    from imseg.approaches.run import Run
     from imseg.approaches.settings import Settings
+    from imseg.cli.show import Bars
 
 
 def train(
@@ -190,13 +192,20 @@ def train(
             "--probe/--no-probe", help="With --dry-run: measure a few steps here, or do without."
         ),
     ] = True,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html into the run at its end, from the validation images.",
+        ),
+    ] = True,
     json: Json = False,
 ) -> int:
     """Train an approach. Repeat the command to continue a run that was stopped."""
     options: dict[str, Any] = {
         name: value
         for name, value in locals().items()
-        if name not in ("data", "out", "config", "dry_run", "probe", "json")
+        if name not in ("data", "out", "config", "dry_run", "probe", "report", "json")
     }
     from imseg.approaches.experiment import fit
     from imseg.approaches.settings import settings_from
@@ -214,8 +223,10 @@ def train(
         return _only_estimate(data, out, settings, probe=probe, json=json)
     with show.Bars() as bars:
         run = fit(data, out=out, settings=settings, progress=bars)
+        page = _report_of(run, data, bars) if report else None
     if json:
-        show.show_json({"run": str(run.path), **run.summary})
+        further = {"report": None if page is None else str(page)}
+        show.show_json({"run": str(run.path), **further, **run.summary})
         return 0
     final = run.summary["network"]
     print(f"{stages_table(run)}\n")
@@ -227,9 +238,24 @@ def train(
     if spent := time_in_words(run.summary):
         print(f"Time: {spent}")
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
+    if page is not None:
+        print(f"Report, of validation images: {page}")
     print(f"Next: imseg evaluate {run.path} {data}{better}")
     print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
     return 0
+
+
+def _report_of(run: Run, data: Path, bars: Bars) -> Path | None:
+    """Write the report of a run; a failure is told and loses nothing else."""
+    from imseg.cli import show
+    from imseg.report.html.make import make_report
+
+    try:
+        return make_report(run.path, data, test=False, quick=True, progress=bars)
+    except Exception as error:  # whatever goes wrong here, the run is finished and stays
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        show.say(f"warning: no report could be made ({reason}); imseg report {run.path} {data}")
+        return None
 
 
 def _only_estimate(

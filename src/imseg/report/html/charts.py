@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -20,8 +19,10 @@ WIDE, NARROW = 7.0, 3.4
 """Inches; a page shows them at 96 pixels an inch, so that letters have one size everywhere."""
 PAGE_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 DOTS_PER_INCH = 160
+MOST_LETTERS = 16
+"""Letters up to which two entries of a legend stand side by side on a phone."""
 
-_STYLE: Mapping[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "imseg",
     "font.family": "DejaVu Sans",
@@ -70,7 +71,8 @@ def for_page(chart: Chart, *, narrow: bool) -> str:
     text = text.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
     text = re.sub(r"\s*\n\s*", " ", text)
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
-    assert size is not None  # noqa: S101 - written by matplotlib in the line above
+    if size is None:
+        raise ValueError("matplotlib writes the size of a figure in points")
     width, height = (round(float(part) / 72 * 96) for part in size.groups())
     return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)
 
@@ -80,19 +82,20 @@ def as_files(chart: Chart) -> dict[str, bytes]:
     figure = _drawn(chart, ON_PAPER, narrow=False)
     svg = _as_svg(figure, transparent=False)
     stream = io.BytesIO()
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(_STYLE):
         FigureCanvasAgg(figure)
         figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return {"svg": svg.encode(), "png": stream.getvalue()}
 
 
-def dress(axes: Axes, ink: Ink) -> None:
-    """Give axes the colors of a page."""
+def dress(axes: Axes, ink: Ink, *, grid: Literal["x", "y", "both"] = "y") -> None:
+    """Give axes the colors of a page, and lines to read values by."""
     axes.set_facecolor("none")
     for spine in axes.spines.values():
         spine.set_color(ink.faint)
     axes.tick_params(colors=ink.text, which="both", length=3)
-    axes.grid(color=ink.rule)
+    axes.grid(visible=False)
+    axes.grid(visible=True, axis=grid, color=ink.rule)
     for each in (axes.xaxis.label, axes.yaxis.label, axes.title):
         each.set_color(ink.text)
 
@@ -100,7 +103,8 @@ def dress(axes: Axes, ink: Ink) -> None:
 def legend(figure: Figure, axes: Axes, ink: Ink, *, columns: int = 3) -> None:
     """Put a legend above a figure."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = columns if is_wide(figure) else min(columns, 2)
+    if not is_wide(figure):
+        columns = 1 if max(map(len, labels)) > MOST_LETTERS else min(columns, 2)
     found = figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderpad=0)
     for text in found.get_texts():
         text.set_color(ink.text)
@@ -112,7 +116,7 @@ def is_wide(figure: Figure) -> bool:
 
 
 def _drawn(chart: Chart, ink: Ink, *, narrow: bool) -> Figure:
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(_STYLE):
         size = (NARROW, chart.narrow_height) if narrow else (WIDE, chart.height)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
@@ -124,6 +128,6 @@ def _drawn(chart: Chart, ink: Ink, *, narrow: bool) -> Figure:
 def _as_svg(figure: Figure, *, transparent: bool) -> str:
     stream = io.BytesIO()
     nobody = {"Date": None, "Creator": None}
-    with matplotlib.rc_context(dict(_STYLE)):
+    with matplotlib.rc_context(_STYLE):
         figure.savefig(stream, format="svg", transparent=transparent, metadata=nobody)
     return stream.getvalue().decode()

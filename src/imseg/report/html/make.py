@@ -14,11 +14,12 @@ from imseg.engine.progress import Progress, Working, log_progress
 from imseg.engine.runs import write_whole
 from imseg.errors import ImsegError
 from imseg.report.html.blocks import Chart, Csv, Page
+from imseg.report.html.comparison_data import FILE_NAME, read_comparison
 from imseg.report.html.facts import RunFacts
+from imseg.report.html.words import quoted
 from imseg.types import DataSet
 
 PAGE = "report.html"
-COMPARISON = "comparison.json"
 
 
 def make_report(
@@ -50,15 +51,17 @@ def make_report(
         ImsegError: If there is no finished run or comparison, the data does not fit it, or the page
             cannot be written.
     """
+    from imseg.report.html.comparison_report import comparison_page
     from imseg.report.html.run_report import run_page
 
     place = Path(folder)
-    target = _target(place, out)
+    target = place_of(place, out)
+    if (place / FILE_NAME).exists():
+        name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
+        return write_page(comparison_page(read_comparison(place), data=name), target)
     facts = RunFacts(load_run(place, network=network))
     dataset = _read(data, facts, progress)
-    page = run_page(
-        facts, dataset, test=test, quick=quick, device=device, progress=progress
-    )
+    page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
     return write_page(page, target)
 
 
@@ -75,7 +78,7 @@ def write_page(page: Page, target: Path) -> Path:
     from imseg.report.html.charts import as_files
     from imseg.report.html.page import render
 
-    beside = target.with_suffix("")
+    beside = figures_beside(target)
     try:
         for section in page.sections:
             for table in section.tables:
@@ -95,6 +98,11 @@ def write_page(page: Page, target: Path) -> Path:
     return target
 
 
+def figures_beside(page: Path) -> Path:
+    """Return the folder with the figures and tables of a page."""
+    return page.with_suffix("")
+
+
 def as_csv(table: Csv) -> bytes:
     """Return numbers as CSV, in full precision."""
     stream = io.StringIO()
@@ -104,7 +112,16 @@ def as_csv(table: Csv) -> bytes:
     return stream.getvalue().encode()
 
 
-def _target(folder: Path, out: str | Path | None) -> Path:
+def place_of(folder: Path, out: str | Path | None) -> Path:
+    """Return where a page goes.
+
+    Args:
+        folder: The run or the comparison.
+        out: The page that was asked for; None: the default.
+
+    Raises:
+        ImsegError: If that is no name of a page.
+    """
     target = folder / PAGE if out is None else Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
         raise ImsegError(
@@ -116,9 +133,7 @@ def _target(folder: Path, out: str | Path | None) -> Path:
     return target
 
 
-def _read(
-    data: str | Path | DataSet | None, facts: RunFacts, progress: Progress
-) -> DataSet | None:
+def _read(data: str | Path | DataSet | None, facts: RunFacts, progress: Progress) -> DataSet | None:
     if data is None or isinstance(data, DataSet):
         return data
 

@@ -57,10 +57,12 @@ def count(number: int, noun: str) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Return ``48 s``, ``12 min`` or ``3.2 h``."""
+    """Return ``48 s``, ``1.5 min``, ``12 min`` or ``3.2 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min" if seconds < 570 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def operations(flops: float) -> str:

@@ -173,8 +173,9 @@ def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
         admitted = [_share_of(stage) for stage in stages]
         disputed = [(stage.labels or {}).get("inconsistent_share") for stage in stages]
         first.plot(places, admitted, marker="o", color=ink.line(2), label="images admitted")
-        drawn = [np.nan if each is None else each for each in disputed]
-        first.plot(places, drawn, marker="s", color=ink.line(1), label="pixels inconsistent")
+        if any(disputed):
+            drawn = [np.nan if each is None else each for each in disputed]
+            first.plot(places, drawn, marker="s", color=ink.line(1), label="pixels inconsistent")
         first.set_ylabel("share")
         first.set_ylim(-0.03, 1.05)
         if both:
@@ -246,9 +247,10 @@ def calibration_chart(judgment: dict[str, Any]) -> Chart:
         draw=draw,
         alt=f"What judges say against the truth for {len(said)} masks: rank correlation"
         f" {judgment['rank_correlation']:.2f}, off by {judgment['mae']:.3f} on average.",
-        caption="Each dot is a mask of a validation image. On the dashed line judges are right. Rank"
-        " correlation says how well they put masks in order: 0 is guessing, 1 is perfect. Upright"
-        " lines: from the left one on a mask counts as good, from the right one as very good.",
+        caption="Each dot is a mask of a validation image. On the dashed line judges are right."
+        " Rank correlation says how well they put masks in order: 0 is guessing, 1 is perfect."
+        " Upright lines: from the left one on a mask counts as good, from the right one as very"
+        " good.",
         height=3.8,
         narrow_height=3.4,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from imseg.data.paint import ends_of_scale
 from imseg.data.pictures import as_color, draw_inconsistency
 from imseg.engine.progress import Progress
 from imseg.report.figures import draw_prediction, result_row
-from imseg.report.html.blocks import Csv, Picture, Pictures, Points, Prose, Section
+from imseg.report.html.blocks import Csv, Picture, Pictures, Prose, Section
 from imseg.report.html.facts import RunFacts
 from imseg.report.html.looks import Looked, most_disputed
 from imseg.report.html.numbers import count, percent, score
@@ -102,7 +103,7 @@ def next_images_section(
         pixels = segmented.pixels
         disputed = segmented.disagreement()[0, 0].numpy()
         drawn = draw_inconsistency(pixels, disputed) if disputed.any() else as_color(pixels)
-        text = f"{percent(each.share)} · {each.image.name}"
+        text = f"{percent(each.share)} · {PurePath(each.image.name).name}"
         alt = f"{each.image.name}: networks disagree on {percent(each.share)} of it"
         pictures.append(thumbnail(drawn, alt=alt, text=text, side=NEXT_SIDE, name=True))
     every = "all" if of == len(dataset.unlabeled) else f"{of} evenly chosen ones of"
@@ -147,7 +148,6 @@ def _text(text: str, name: str) -> str:
 def _legend(spec: TargetSpec) -> tuple[tuple[str, Color], ...]:
     if tells_apart(spec) or ends_of_scale(spec) is not None:
         return ()
-    return tuple(zip(spec.names, spec.colors, strict=True))
-
-
-_ = Points
+    named = tuple(zip(spec.names, spec.colors, strict=True))
+    # Background is left clear where it is 0 inside.
+    return named[1:] if spec.has_classes and spec.first_index == 0 else named

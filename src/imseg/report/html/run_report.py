@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from imseg import __version__
 from imseg.engine.progress import Progress
 from imseg.report.html.blocks import Page, Section
@@ -64,7 +66,7 @@ def run_page(
     plan = facts.run.plan
     from_what = learned_from(facts.labeled, facts.unlabeled, facts.hidden)
     return Page(
-        title=f"{plan.approach} on {facts.provenance['data']['name']}",
+        title=f"{plan.approach} on {PurePath(str(facts.provenance['data']['name'])).name}",
         subtitle=f"{from_what}, seed {plan.seed}, {str(facts.provenance['started'])[:10]}",
         answer=answer_of(facts, looked, data=data),
         sections=tuple(section for section in sections if section is not None),

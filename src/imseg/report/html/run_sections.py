@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from imseg.approaches.announce import calibration_in_words
-from imseg.engine.evaluator import Evaluation
 from imseg.report.html.blocks import Commands, Csv, Fold, Points, Prose, Section, Table
-from imseg.report.html.facts import RunFacts, StageFacts
+from imseg.report.html.facts import RunFacts
 from imseg.report.html.looks import Looked
-from imseg.report.html.numbers import count, minutes, operations, percent, score, share, short
+from imseg.report.html.numbers import count, minutes, operations, percent, share, short
 from imseg.report.html.run_charts import (
     calibration_chart,
     labels_chart,
     learning_chart,
     scores_chart,
 )
+from imseg.report.html.run_tables import (
+    all_scores,
+    images_csv,
+    labels_csv,
+    networks_csv,
+    stages_csv,
+)
 from imseg.report.html.words import quoted
 from imseg.types import Color, TargetSpec
-
-_KNOWN = {
-    "iou": "IoU",
-    "miou": "mean IoU",
-    "dice": "Dice",
-    "boundary_iou": "IoU of outlines",
-    "accuracy": "right pixels",
-    "rmse": "RMSE",
-    "mae": "mean absolute error",
-    "delta_1.25": "pixels within 25 %",
-    "cell_count_error": "cells miscounted",
-    "object_count_error": "objects miscounted",
-    "f1": "F1 of objects",
-    "precision": "precision of objects",
-    "recall": "recall of objects",
-}
 
 
 def scores_section(facts: RunFacts, looked: Looked | None) -> Section:
@@ -63,7 +53,7 @@ def scores_section(facts: RunFacts, looked: Looked | None) -> Section:
         key="scores",
         title=title,
         blocks=(scores_chart(facts, looked), table),
-        tables=(networks_csv(facts), *_stages_csv(looked)),
+        tables=(networks_csv(facts), *stages_csv(looked)),
     )
 
 
@@ -107,8 +97,8 @@ def classes_section(looked: Looked, spec: TargetSpec) -> Section:
         )
         rows = [(name, value, dices[name]) for name, value in classes.items()]
         tables.append(Csv(name="classes", header=("class", "iou", "dice"), rows=rows))
-    blocks.append(_all_scores(found, spec))
-    tables.append(_images_csv(looked))
+    blocks.append(all_scores(found, spec))
+    tables.append(images_csv(looked))
     title = "Scores by class" if classes else "Errors"
     return Section(key="classes", title=title, blocks=tuple(blocks), tables=tuple(tables))
 
@@ -118,33 +108,33 @@ def labels_section(facts: RunFacts) -> Section | None:
     stages = [stage for stage in facts.stages if stage.labels is not None]
     if not stages:
         return None
+    audited = any(stage.audit for stage in stages)
+    masked = any((stage.labels or {}).get("inconsistent_share") for stage in stages)
     rows = []
     for stage in stages:
         labels, audit = stage.labels or {}, stage.audit or {}
-        row = [
-            stage.title,
-            f"{labels['admitted']:,} of {labels['images']:,}",
-            percent(labels.get("inconsistent_share")),
-        ]
-        if any(each.audit for each in stages):
+        row = [stage.title, f"{labels['admitted']:,} of {labels['images']:,}"]
+        if masked:
+            row.append(percent(labels.get("inconsistent_share")))
+        if audited:
             regions = ("outside", "inside", "everywhere")
             row += [share(audit.get(region, {}).get("score")) for region in regions]
         rows.append(tuple(row))
-    header = ("", "images used", "pixels inconsistent")
-    if any(each.audit for each in stages):
+    header = ("", "images used", *(("pixels inconsistent",) if masked else ()))
+    if audited:
         header += ("where teachers agree", "where they disagree", "best teacher, all pixels")
     table = Table(
         header=header,
         rows=tuple(rows),
         caption="What students learned from the unlabeled images"
-        + (f"; {facts.metric.label} against hidden masks." if len(header) > 3 else "."),
+        + (f"; {facts.metric.label} against hidden masks." if audited else "."),
     )
     blocks = (labels_chart(stages, facts.metric.label), table)
     return Section(
         key="labels",
         title="What was learned from unlabeled images",
-        blocks=blocks if len(stages) > 1 or len(header) > 3 else (table,),
-        tables=(_labels_csv(stages),),
+        blocks=blocks if len(stages) > 1 else (table,),
+        tables=(labels_csv(stages),),
     )
 
 
@@ -242,88 +232,3 @@ def next_section(facts: RunFacts, *, data: str) -> Section:
         title="How to go on, and how to repeat it",
         blocks=(Commands(tuple(commands)), origin, Fold("All settings", settings)),
     )
-
-
-def networks_csv(facts: RunFacts) -> Csv:
-    """Return every network with all its validation scores and costs."""
-    keys = list(facts.final.networks[0].scores)
-    rows = [
-        (
-            stage.name, network.name, rank, *[network.scores.get(key) for key in keys],
-            network.images, network.steps, network.best_epoch, network.epochs,
-            network.network.width, network.parameters, network.flops, network.seconds,
-        )
-        for stage in facts.stages
-        for rank, network in enumerate(stage.networks, 1)
-    ]  # fmt: skip
-    header = ("stage", "network", "rank", *[f"validation_{key}" for key in keys], "images", "steps")
-    more = ("best_look", "looks", "width", "parameters", "flops", "seconds")
-    return Csv(name="networks", header=(*header, *more), rows=rows)
-
-
-def _stages_csv(looked: Looked | None) -> tuple[Csv, ...]:
-    if looked is None:
-        return ()
-    rows = [
-        (name, key, value, *found.ci95["per_image"][key], len(found.names), looked.split)
-        for name, found in looked.by_stage.items()
-        for key, value in found.per_image.items()
-    ]
-    header = ("stage", "score", "value", "low", "high", "images", "split")
-    return (Csv(name=f"{looked.split}-scores", header=header, rows=rows),)
-
-
-def _all_scores(found: Evaluation, spec: TargetSpec) -> Table:
-    """Return all scores, per image and over all pixels."""
-    plain = {name: value for name, value in found.dataset.items() if isinstance(value, float)}
-    names = [n for n in dict.fromkeys((*found.per_image, *plain)) if n not in _of_planes(spec)]
-    rows = []
-    for name in names:
-        one, many = found.per_image.get(name), plain.get(name)
-        low, high = found.ci95["per_image"].get(name, (float("nan"), float("nan")))
-        inside = "\N{EN DASH}" if one is None else f"{_any(low)} to {_any(high)}"
-        rows.append((_KNOWN.get(name, name), _any(one), inside, _any(many)))
-    unit = f" Errors are in {found.unit}." if found.unit else ""
-    return Table(
-        header=("", "mean over images", "95 % interval", "all pixels together"),
-        rows=tuple(rows),
-        caption="All scores. Means over images are what the paper reports; all pixels together is"
-        f" what the field reports.{unit}",
-    )
-
-
-def _of_planes(spec: TargetSpec) -> set[str]:
-    return {f"iou_{name}" for name in spec.names}
-
-
-def _any(value: float | None) -> str:
-    if value is None or value != value:
-        return "\N{EN DASH}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
-
-
-def _images_csv(looked: Looked) -> Csv:
-    found = looked.found
-    keys = list(found.each)
-    rows = [
-        (name, *[found.each[key][i] for key in keys]) for i, name in enumerate(found.names)
-    ]
-    return Csv(name="images", header=("image", *keys), rows=rows)
-
-
-def _labels_csv(stages: list[StageFacts]) -> Csv:
-    rows = []
-    for stage in stages:
-        labels, audit = stage.labels or {}, stage.audit or {}
-        values = [labels["images"], labels["admitted"], labels.get("inconsistent_share")]
-        values += [audit.get("coverage")]
-        for region in ("outside", "inside", "everywhere", "not_admitted"):
-            values += [audit.get(region, {}).get(each) for each in ("score", "precision")]
-        rows.append((stage.name, *values))
-    header = ["stage", "images", "admitted", "inconsistent_share", "coverage"]
-    for region in ("agree", "disagree", "all", "not_admitted"):
-        header += [f"{region}_score", f"{region}_precision"]
-    return Csv(name="pseudo-labels", header=header, rows=rows)
-
-
-_ = score

@@ -78,21 +78,23 @@ def learned_from(labeled: int, unlabeled: int, hidden: int = 0) -> str:
 
 def how_good(metric: Metric, value: float, interval: tuple[float, float] | None, on: str) -> str:
     """Return ``reaches an IoU of 0.70 on 50 test images (95 % interval 0.68 to 0.72)``."""
-    verb = "reaches" if metric.higher_is_better else "is off by"
+    verb = "reaches" if metric.higher_is_better else "has"
     article = "an" if metric.label[:1].lower() in "aeiou" or metric.label == "RMSE" else "a"
     told = f"{verb} {article} **{metric.label} of {score(value, metric)}** on {on}"
-    if interval is None:
-        return told
-    return f"{told} (95\N{NO-BREAK SPACE}% interval {between(interval, metric)})"
+    return told if interval is None else f"{told} ({in_95(interval, metric)})"
 
 
-def did_unlabeled_help(gain: Gain | None, metric: Metric, *, match: str) -> str:
+def in_95(interval: tuple[float, float], metric: Metric, *, sign: bool = False) -> str:
+    """Return ``95 % interval 0.68 to 0.72``."""
+    return f"95\N{NO-BREAK SPACE}% interval {between(interval, metric, sign=sign)}"
+
+
+def did_unlabeled_help(gain: Gain | None, metric: Metric) -> str:
     """Return what a single run can say about its unlabeled images.
 
     Args:
         gain: Of the network of the run over the best of the start; None without generations.
         metric: The score.
-        match: The command that trains a fair comparison.
     """
     if gain is None:
         return (
@@ -100,8 +102,8 @@ def did_unlabeled_help(gain: Gain | None, metric: Metric, *, match: str) -> str:
             " are good for."
         )
     amount = signed(gain.value, metric)
-    inside = "" if gain.interval is None else f", {between(gain.interval, metric, sign=True)}"
-    better = "" if metric.higher_is_better else "; + means a smaller error"
+    inside = "" if gain.interval is None else f"; {in_95(gain.interval, metric, sign=True)}"
+    better = "" if metric.higher_is_better else "; plus means a smaller error"
     said = {
         "better": f"its network is better than the best of the start ({amount}{inside}{better})",
         "worse": f"its network is worse than the best of the start ({amount}{inside}{better}):"
@@ -112,9 +114,10 @@ def did_unlabeled_help(gain: Gain | None, metric: Metric, *, match: str) -> str:
         else f"its network differs from the best of the start by {amount}{better}",
     }[gain.verdict]
     return (
-        f"**Did the unlabeled images help?** On {gain.images} {said}. That alone proves nothing:"
-        " later networks were trained with more steps in all, and one run has one seed. Labels"
-        f" alone with just as many steps are the fair comparison: `{match}`, then evaluate both."
+        f"**Did the unlabeled images help?** On {gain.images} {said}. One run cannot prove more:"
+        " its later networks had more training behind them, and it has one seed. The fair"
+        " comparison is with labels alone for just as many steps (`--approach ldt-matched`); the"
+        " command stands under [How to go on](#next)."
     )
 
 
@@ -135,24 +138,18 @@ def answer_of(facts: RunFacts, looked: Looked | None, *, data: str) -> Answer:
         interval = looked.found.ci95["per_image"][metric.key]
     else:
         value, on, interval = facts.validation_score, f"{facts.validation} validation images", None
-    unseen = " that it never saw" if tested else ""
-    lead = f"Trained from {from_what}, the network {how_good(metric, value, interval, on)}{unseen}."
-    if not metric.higher_is_better:
-        lead = lead.replace("is off by an RMSE of", "has an RMSE of")
+    on += " that it never saw" if tested else ""
+    lead = f"Trained from {from_what}, the network {how_good(metric, value, interval, on)}."
     word = str(facts.summary["task"]) if looked is None else looked.found.task
     explained = [f"{metric.label} is {meaning(metric, word)}."]
     if not tested:
         explained.append(
             "Epochs, networks and generations were **chosen by these validation images**, so the"
-            f" score is optimistic. `imseg report {quoted(facts.run.path)} {data}` adds test"
-            " images, which nothing was chosen by."
+            " score is optimistic. Test images, which nothing was chosen by, tell the truth:"
+            f" `imseg report {quoted(facts.run.path)} {data}`."
         )
-    match = (
-        f"imseg train {data} --approach ldt-matched --match {quoted(facts.run.path)}"
-        f" --out {quoted(facts.run.path.with_name(facts.run.path.name + '-matched'))}"
-    )
     if not facts.hidden:
-        explained.append(did_unlabeled_help(_gain(facts, looked), metric, match=match))
+        explained.append(did_unlabeled_help(_gain(facts, looked), metric))
     return Answer(lead=lead, explained=tuple(explained), doubts=doubts_of(facts, looked))
 
 
