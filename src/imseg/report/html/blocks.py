@@ -101,6 +101,8 @@ class Pictures:
     """What is seen."""
     legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
     """What colors mean."""
+    columns: int = 4
+    """Pictures side by side where there is room, 3 to 6."""
     kind: str = "pictures"
     """How the template knows it."""
 

@@ -38,13 +38,7 @@ def generations_chart(found: Comparison) -> Chart | None:
                 elinewidth=1, capsize=2, label=row.name,
             )  # fmt: skip
         axes.set_xlim(-0.3, most - 1 + (0.55 if is_wide(figure) else 0.75))
-        for level in levels:
-            axes.axhline(level.mean, color=ink.faint, linewidth=1.1, linestyle=(0, (5, 3)))
-            axes.annotate(
-                level.name, (1, level.mean), xycoords=("axes fraction", "data"),
-                xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
-                color=ink.faint, fontsize=9,
-            )  # fmt: skip
+        _draw_levels(axes, levels, ink)
         axes.set_xticks(range(most), ["start", *[str(n) for n in range(1, most)]])
         axes.set_xlabel("generation")
         axes.set_ylabel(_axis(found))
@@ -68,6 +62,22 @@ def generations_chart(found: Comparison) -> Chart | None:
     )
 
 
+def _draw_levels(axes: Axes, levels: list[Row], ink: Ink) -> None:
+    """Draw dashed lines and their names, beside each other where they are too near."""
+    for level in levels:
+        axes.axhline(level.mean, color=ink.faint, linewidth=1.1, linestyle=(0, (5, 3)))
+    low, high = axes.get_ylim()
+    place, before = 1.0, -np.inf
+    for level in sorted(levels, key=lambda row: row.mean):
+        place = place - 0.16 if level.mean - before < 0.06 * (high - low) else 1.0
+        axes.annotate(
+            level.name, (place, level.mean), xycoords=("axes fraction", "data"),
+            xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
+            color=ink.faint, fontsize=9,
+        )  # fmt: skip
+        before = level.mean
+
+
 def differences_chart(found: Comparison) -> Chart | None:
     """Return differences from baselines with intervals; None where there are none."""
     rows = [row for row in found.rows if row.difference is not None]
@@ -85,7 +95,8 @@ def differences_chart(found: Comparison) -> Chart | None:
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.xaxis.set_major_locator(MaxNLocator(7 if is_wide(figure) else 4))
         unit = f" ({metric.unit})" if metric.unit else ""
-        axes.set_xlabel(f"difference in {metric.label}{unit} from the baseline")
+        further = " from the baseline" if is_wide(figure) else ""
+        axes.set_xlabel(f"difference in {metric.label}{unit}{further}")
         dress(axes, ink, grid="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)

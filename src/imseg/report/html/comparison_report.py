@@ -9,14 +9,22 @@ from imseg.report.html.blocks import Block, Commands, Csv, Fold, Page, Section, 
 from imseg.report.html.comparison_charts import differences_chart, generations_chart
 from imseg.report.html.comparison_data import Comparison, Row
 from imseg.report.html.comparison_words import comparison_answer
-from imseg.report.html.numbers import between, count, minutes, operations, short, signed
+from imseg.report.html.numbers import (
+    between,
+    count,
+    minutes,
+    operations,
+    short,
+    signed,
+    whole_percent,
+)
 from imseg.report.html.words import quoted
 
 KINDS = {
-    "labels": "labels alone",
-    "matched": "labels alone, matched",
-    "method": "with unlabeled images",
-    "bound": "upper bound",
+    "labels": "labels",
+    "matched": "labels, matched",
+    "method": "unlabeled images too",
+    "bound": "hidden labels",
 }
 """How kinds of rows are called."""
 DASH = "\N{EN DASH}"
@@ -51,23 +59,30 @@ def _scores(found: Comparison) -> Section:
     rows = tuple(
         (
             row.name,
-            KINDS.get(row.kind, row.kind),
             short(row.mean, metric),
             between(row.interval, metric),
             *((short(row.spread, metric),) if several else ()),
             f"{row.network_steps:,.0f}",
+            KINDS.get(row.kind, row.kind),
         )
         for row in found.rows
     )
     spread = ("spread over seeds",) if several else ()
     unit = f" in {metric.unit}" if metric.unit else ""
     table = Table(
-        header=("", "", f"test {metric.label}{unit}", "95 % interval", *spread, "network's steps"),
+        header=(
+            "",
+            f"test {metric.label}{unit}",
+            "95 % interval",
+            *spread,
+            "network's steps",
+            "learns from",
+        ),
         rows=rows,
         caption="The network of each run, chosen by validation images alone. Intervals are over"
         " test images. Compare like with like: an approach with its matched baseline, which took"
         " as many steps.",
-        words=(1,),
+        words=(5 if several else 4,),
     )
     chart = generations_chart(found)
     blocks: tuple[Block, ...] = (table,) if chart is None else (chart, table)
@@ -88,7 +103,7 @@ def _differences(found: Comparison) -> Section | None:
             signed(row.difference.mean, metric),
             between(row.difference.interval, metric, sign=True),
             ", ".join(signed(value, metric) for value in row.difference.of_seeds) or DASH,
-            _percent(row.difference.images_better),
+            whole_percent(row.difference.images_better),
         )
         for row in found.rows
         if row.difference is not None
@@ -154,10 +169,6 @@ def _run_to_go_on_with(found: Comparison) -> str:
     allowed = [row for row in found.rows if row.kind != "bound"] or list(found.rows)
     best = max(allowed, key=lambda row: sign * row.mean)
     return best.runs[0].path
-
-
-def _percent(value: float | None) -> str:
-    return DASH if value is None else f"{value:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
 def _rows_csv(found: Comparison) -> Csv:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imseg.report.html.blocks import Answer
 from imseg.report.html.comparison_data import Comparison, Difference, Row
-from imseg.report.html.numbers import count, score, signed
+from imseg.report.html.numbers import count, score, signed, whole_percent
 from imseg.report.html.words import FEW_TEST, FEW_VALIDATION, in_95, meaning
 
 FEW_SEEDS = 3
@@ -25,10 +25,7 @@ def comparison_answer(found: Comparison) -> Answer:
     """Return what people read first."""
     metric = found.metric
     explained = [f"{metric.label} is {meaning(metric, found.data.task)}."]
-    explained += [_against(row, found) for row in found.rows if row.difference is not None]
-    gap = _gap(found)
-    if gap:
-        explained.append(gap)
+    explained += [text for text in (_verdicts(found), _gap(found)) if text]
     return Answer(lead=_lead(found), explained=tuple(explained), doubts=_doubts(found))
 
 
@@ -71,37 +68,40 @@ def _lead(found: Comparison) -> str:
     )
 
 
-def _against(row: Row, found: Comparison) -> str:
-    difference, metric = row.difference, found.metric
-    if difference is None:
+def _verdicts(found: Comparison) -> str:
+    """Return which approaches are better, open and worse, each with its difference."""
+    metric = found.metric
+    groups: dict[str, list[str]] = {"better": [], "open": [], "worse": []}
+    for row in found.rows:
+        if row.difference is not None:
+            verdict = verdict_of(row.difference, higher_is_better=metric.higher_is_better)
+            groups[verdict].append(f"{row.name} ({signed(row.difference.mean, metric)})")
+    told = {
+        "better": "Better than its baseline",
+        "open": "Not to be told apart from it",
+        "worse": "Worse than it",
+    }
+    parts = [f"**{told[name]}**: {_list(rows)}." for name, rows in groups.items() if rows]
+    if not parts:
         return ""
-    verdict = verdict_of(difference, higher_is_better=metric.higher_is_better)
-    said = {
-        "better": "is better than",
-        "worse": "is worse than",
-        "open": "cannot be told apart from",
-    }[verdict]
-    inside = in_95(difference.interval, metric, sign=True)
-    text = (
-        f"**{row.name}** {said} {row.baseline}: {signed(difference.mean, metric)} {metric.unit}"
-    ).rstrip()
-    text += f" ({inside})"
-    if difference.images_better is not None:
-        text += f", better on {difference.images_better:.0%} of the images".replace("%", " %")
-    return f"{text}."
+    return (
+        "A baseline has the same labels, as many steps and as wide a network, and no unlabeled"
+        f" image. {' '.join(parts)}"
+    )
 
 
 def _gap(found: Comparison) -> str:
-    closed = [row for row in found.methods if row.gap_closed is not None]
-    if not closed:
+    parts = [
+        f"{row.name} {whole_percent(row.gap_closed.mean)}"
+        for row in found.methods
+        if row.gap_closed is not None
+    ]
+    if not parts:
         return ""
-    parts = []
-    for row in closed:
-        if row.gap_closed is not None:
-            low, high = row.gap_closed.interval
-            parts.append(f"{row.name} {row.gap_closed.mean:.0%} ({low:.0%} to {high:.0%})")
-    text = ", ".join(parts).replace("%", " %")
-    return f"Of the way from labels alone (ldt) to all labels (fdt) the approaches made: {text}."
+    return (
+        "Of the way from labels alone (ldt) to all labels (fdt) the approaches made:"
+        f" {', '.join(parts)}."
+    )
 
 
 def _doubts(found: Comparison) -> tuple[str, ...]:

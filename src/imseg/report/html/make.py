@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imseg.approaches.run import load_run
 from imseg.data.folder import read_folder
+from imseg.data.layout import find_layout
 from imseg.data.recognize import word_of
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Progress, Working, log_progress
@@ -42,7 +43,8 @@ def make_report(
         data: The data, for pictures and scores of images; None: what the folder alone knows.
         out: The page; ``report.html`` in the folder by default.
         test: Evaluate the test images of the data, if there are any; else validation images.
-        quick: Look at few images, so that it takes a few seconds however large they are.
+        quick: Look at few images, so that it takes a few seconds however large they are; without
+            ``test`` files are not checked again either.
         device: Where networks are computed.
         network: The user's own network, if the run was trained with one.
         progress: Told how it goes on.
@@ -60,7 +62,7 @@ def make_report(
         name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
         return write_page(comparison_page(read_comparison(place), data=name), target)
     facts = RunFacts(load_run(place, network=network))
-    dataset = _read(data, facts, progress)
+    dataset = _read(data, facts, test=test, quick=quick, progress=progress)
     page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
     return write_page(page, target)
 
@@ -133,11 +135,33 @@ def place_of(folder: Path, out: str | Path | None) -> Path:
     return target
 
 
-def _read(data: str | Path | DataSet | None, facts: RunFacts, progress: Progress) -> DataSet | None:
+def _read(
+    data: str | Path | DataSet | None,
+    facts: RunFacts,
+    *,
+    test: bool,
+    quick: bool,
+    progress: Progress,
+) -> DataSet | None:
     if data is None or isinstance(data, DataSet):
         return data
+    if quick and not test:
+        return _as_trained(Path(data), facts)
 
     def told(done: int, total: int) -> None:
         progress(Working(what="checking images", done=done, total=total))
 
     return read_folder(data, task=word_of(facts.run.spec), progress=told)
+
+
+def _as_trained(folder: Path, facts: RunFacts) -> DataSet:
+    """Return the data that a run was just trained from; no file is checked again."""
+    layout = find_layout(folder)
+    return DataSet(
+        name=str(folder),
+        spec=facts.run.spec,
+        reading=facts.run.reading,
+        labeled=layout.labeled,
+        unlabeled=layout.unlabeled,
+        val=layout.val,
+    )

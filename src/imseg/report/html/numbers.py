@@ -39,6 +39,13 @@ def score(value: float, metric: Metric) -> str:
     return f"{short(value, metric)} {metric.unit}".rstrip()
 
 
+def whole_percent(value: float | None) -> str:
+    """Return ``7 %``."""
+    if value is None or not math.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:.0%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
+
+
 def signed(value: float, metric: Metric) -> str:
     """Return a difference with its sign."""
     sign = MINUS if value < 0 else "+"
@@ -58,6 +65,8 @@ def count(number: int, noun: str) -> str:
 
 def minutes(seconds: float) -> str:
     """Return ``48 s``, ``1.5 min``, ``12 min`` or ``3.2 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -74,4 +83,7 @@ def operations(flops: float) -> str:
 
 
 def _digits(value: float, metric: Metric) -> str:
-    return f"{value:.3f}" if metric.higher_is_better and not metric.unit else f"{value:.3g}"
+    if metric.higher_is_better and not metric.unit:
+        return f"{value:.3f}"
+    # Errors can have any unit: three digits, not more and not fewer.
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")

@@ -154,7 +154,8 @@ def learning_chart(facts: RunFacts) -> Chart:
         f" the run was kept at look {best.best_epoch} of {best.epochs}.",
         caption="Thick: the best network of each stage; the dot is the moment at which its weights"
         " were kept. Thin: the others. A score that still rises at the end asks for more steps; a"
-        " loss that falls while the score falls too is learning by heart.",
+        " loss that falls while the score falls too is learning by heart. A score below 0 is a"
+        " loss on validation images with a minus before it.",
         height=2.9,
         narrow_height=4.9,
     )
@@ -185,7 +186,9 @@ def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
             axes.set_xticks(places)
             axes.margins(x=0.15)
             dress(axes, ink)
-            shown = axes.legend(loc="best")
+            shown = axes.legend(
+                loc="best", frameon=True, facecolor=ink.paper, edgecolor="none", framealpha=0.9
+            )
             for text in shown.get_texts():
                 text.set_color(ink.text)
 
@@ -239,7 +242,8 @@ def calibration_chart(judgment: dict[str, Any]) -> Chart:
             axes.axvline(threshold, color=ink.line(1), linewidth=1)
         axes.set_xlabel("score that the judges give")
         axes.set_ylabel("true score")
-        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlim(low - 0.03, 1.03)
+        axes.set_ylim(low - 0.03, 1.03)
         dress(axes, ink)
 
     return Chart(

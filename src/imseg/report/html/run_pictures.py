@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from imseg.data.paint import ends_of_scale
-from imseg.data.pictures import as_color, draw_inconsistency
+from imseg.data.pictures import as_color
 from imseg.engine.progress import Progress
 from imseg.report.figures import draw_prediction, result_row
 from imseg.report.html.blocks import Csv, Picture, Pictures, Prose, Section
 from imseg.report.html.facts import RunFacts
 from imseg.report.html.looks import Looked, most_disputed
 from imseg.report.html.numbers import count, percent, score
-from imseg.report.html.thumbs import thumbnail
+from imseg.report.html.thumbs import thumbnail, tinted
 from imseg.tasks.objects import tells_apart
 from imseg.types import Color, DataSet, Image, TargetSpec
 
@@ -82,7 +82,8 @@ def followed_section(facts: RunFacts, looked: Looked | None) -> Section | None:
         f"Predictions of the best network of each stage, with their {metric.label}. A mistake that"
         " appears once and stays was taught on; one that goes away was mended by the others."
     )
-    block = Pictures(rows=rows, caption=caption)
+    across = max(3, min(6, len(facts.stages)))
+    block = Pictures(rows=rows, caption=caption, columns=across)
     return Section(key="generations", title="The same images, stage by stage", blocks=(block,))
 
 
@@ -102,7 +103,7 @@ def next_images_section(
     for each, segmented in zip(found, facts.run.segment(images, device=device), strict=True):
         pixels = segmented.pixels
         disputed = segmented.disagreement()[0, 0].numpy()
-        drawn = draw_inconsistency(pixels, disputed) if disputed.any() else as_color(pixels)
+        drawn = tinted(as_color(pixels), disputed)
         text = f"{percent(each.share)} · {PurePath(each.image.name).name}"
         alt = f"{each.image.name}: networks disagree on {percent(each.share)} of it"
         pictures.append(thumbnail(drawn, alt=alt, text=text, side=NEXT_SIDE, name=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from imseg import __version__
 from imseg.engine.progress import Progress
@@ -46,7 +46,8 @@ def run_page(
     Raises:
         ImsegError: If the masks do not mean what they meant in the run.
     """
-    data = "DATA" if dataset is None else quoted(dataset.name)
+    named = dataset is not None and Path(dataset.name).is_dir()
+    data = quoted(dataset.name) if dataset is not None and named else "DATA"
     looked = None
     if dataset is not None:
         looked = look(facts, dataset, test=test, quick=quick, device=device, progress=progress)

@@ -27,6 +27,7 @@ from imseg.types import Color, TargetSpec
 def scores_section(facts: RunFacts, looked: Looked | None) -> Section:
     """Return the scores of all stages."""
     metric, key = facts.metric, facts.metric.key
+    tested = looked if looked is not None and looked.split == "test" else None
     rows = []
     for stage in facts.stages:
         values = [network.scores[key] for network in stage.networks]
@@ -37,13 +38,13 @@ def scores_section(facts: RunFacts, looked: Looked | None) -> Section:
             short(values[0], metric),
             f"{short(mean, metric)} ({short(low, metric)} to {short(high, metric)})",
         ]
-        if looked is not None:
-            found = looked.by_stage.get(stage.name)
+        if tested is not None:
+            found = tested.by_stage.get(stage.name)
             row.append("\N{EN DASH}" if found is None else short(found.per_image[key], metric))
         rows.append(tuple(row))
     header = ("", "best network", "validation", "mean of all (least to most)")
     table = Table(
-        header=(*header, looked.words) if looked is not None else header,
+        header=(*header, tested.words) if tested is not None else header,
         rows=tuple(rows),
         caption=f"{metric.label}{f' in {metric.unit}' if metric.unit else ''}, means over images.",
         words=(1,),
@@ -171,7 +172,7 @@ def cost_section(facts: RunFacts, *, data: str) -> Section:
     rows = [
         (name, minutes(value), percent(value / whole))
         for name, value in sorted(spent.items(), key=lambda item: -item[1])
-        if value / whole >= 0.005
+        if value / whole >= 0.01
     ]
     networks = sum(len(stage.networks) for stage in facts.stages)
     final = facts.run.trained(facts.network)

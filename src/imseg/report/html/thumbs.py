@@ -6,6 +6,7 @@ import base64
 import io
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.report.html.blocks import Picture
@@ -14,6 +15,13 @@ from imseg.types import Bytes
 SIDE = 232
 """Pixels of the longer side of a picture in a row of four."""
 QUALITY = 82
+MAGENTA = np.array([255, 0, 255], dtype=np.float32)
+
+
+def tinted(picture: Bytes, where: npt.NDArray[np.bool_]) -> Bytes:
+    """Return a picture (``h w 3``) in magenta in some places, so that it is still seen there."""
+    mixed = (picture * 0.5 + MAGENTA * 0.5).astype(np.uint8)
+    return np.where(where[..., None], mixed, picture)
 
 
 def thumbnail(
