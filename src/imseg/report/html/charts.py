@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib
@@ -13,11 +14,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from imseg.report.html.blocks import Chart
-from imseg.report.html.colors import ON_PAGE, ON_PAPER, VARIABLES, Ink
+from imseg.report.html.colors import INK, VARIABLES, Ink
 
 WIDE, NARROW = 7.0, 3.4
 """Inches; a page shows them at 96 pixels an inch, so that letters have one size everywhere."""
-PAGE_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 DOTS_PER_INCH = 160
 MOST_LETTERS = 16
 """Letters up to which two entries of a legend stand side by side on a phone."""
@@ -49,43 +49,35 @@ _STYLE: Any = {
 }
 
 
-def for_page(chart: Chart, *, narrow: bool) -> str:
-    """Return a figure as SVG that takes its colors and letters from the page around it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A figure as it goes into a page and into files."""
 
-    Args:
-        chart: What is drawn.
-        narrow: As wide as a phone instead of a column of text.
-    """
-    text = _as_svg(_drawn(chart, ON_PAGE, narrow=narrow), transparent=True)
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    for color, variable in VARIABLES.items():
-        text = text.replace(color, variable)
-    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
-    text = re.sub(r"font: ([^\"';]*?)'[^\";]*", r"font: \1inherit", text)
-    # Several figures share a page: names of their parts must differ.
-    prefix = f"{chart.name}-{'narrow' if narrow else 'wide'}-"
-    text = re.sub(r'\bid="', f'id="{prefix}', text)
-    text = text.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
-    text = re.sub(r"\s*\n\s*", " ", text)
-    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
-    if size is None:
-        raise ValueError("matplotlib writes the size of a figure in points")
-    width, height = (round(float(part) / 72 * 96) for part in size.groups())
-    return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)
+    wide: str
+    """SVG for a page with room, in the page's colors and letters."""
+    narrow: str
+    """The same for a phone."""
+    svg: bytes
+    """A file."""
+    png: bytes
+    """A file."""
 
 
-def as_files(chart: Chart) -> dict[str, bytes]:
-    """Return a figure as the content of an SVG and a PNG file, by their endings."""
-    figure = _drawn(chart, ON_PAPER, narrow=False)
-    svg = _as_svg(figure, transparent=False)
-    stream = io.BytesIO()
+def drawing_of(chart: Chart) -> Drawing:
+    """Return a figure in all its forms."""
     with matplotlib.rc_context(_STYLE):
-        FigureCanvasAgg(figure)
-        figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return {"svg": svg.encode(), "png": stream.getvalue()}
+        wide = _drawn(chart, (WIDE, chart.height))
+        svg = _as_svg(wide)
+        stream = io.BytesIO()
+        FigureCanvasAgg(wide)
+        wide.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        narrow = _as_svg(_drawn(chart, (NARROW, chart.narrow_height)))
+    return Drawing(
+        wide=_for_page(svg, prefix=f"{chart.name}-wide-"),
+        narrow=_for_page(narrow, prefix=f"{chart.name}-narrow-"),
+        svg=svg.encode(),
+        png=stream.getvalue(),
+    )
 
 
 def dress(axes: Axes, ink: Ink, *, grid: Literal["x", "y", "both"] = "y") -> None:
@@ -115,19 +107,42 @@ def is_wide(figure: Figure) -> bool:
     return bool(figure.get_figwidth() > (WIDE + NARROW) / 2)
 
 
-def _drawn(chart: Chart, ink: Ink, *, narrow: bool) -> Figure:
-    with matplotlib.rc_context(_STYLE):
-        size = (NARROW, chart.narrow_height) if narrow else (WIDE, chart.height)
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        figure.set_facecolor(ink.paper)
-        chart.draw(figure, ink)
+def _drawn(chart: Chart, size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.set_facecolor(INK.paper)
+    chart.draw(figure, INK)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # everything has its place now, in every form
     return figure
 
 
-def _as_svg(figure: Figure, *, transparent: bool) -> str:
+def _as_svg(figure: Figure) -> str:
     stream = io.BytesIO()
-    nobody = {"Date": None, "Creator": None}
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(stream, format="svg", transparent=transparent, metadata=nobody)
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue().decode()
+
+
+def _for_page(text: str, *, prefix: str) -> str:
+    """Return SVG that takes its colors and letters from the page around it.
+
+    Args:
+        text: As matplotlib writes it.
+        prefix: Begins the names of its parts, which must differ from those of other figures.
+    """
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(f": {color}", f": {variable}")
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    text = re.sub(r"font: ([^\"';]*?)'[^\";]*", r"font: \1inherit", text)
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = text.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
+    text = re.sub(r"\s*\n\s*", " ", text)
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
+    if size is None:
+        raise ValueError("matplotlib writes the size of a figure in points")
+    width, height = (round(float(part) / 72 * 96) for part in size.groups())
+    return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)

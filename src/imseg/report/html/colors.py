@@ -10,7 +10,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#6f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ink:
-    """What a figure is drawn with."""
+    """What a figure is drawn with; no two of its colors are equal."""
 
     text: str
     """Axes, ticks and words."""
@@ -28,23 +28,14 @@ class Ink:
         return self.series[number % len(self.series)]
 
 
-ON_PAPER = Ink(text="#1d2329", faint="#5c666f", rule="#d9dee3", paper="#ffffff", series=SERIES)
-"""Figures as files."""
-
-ON_PAGE = Ink(
-    text="#010203",
-    faint="#010204",
-    rule="#010205",
-    paper="#010206",
-    series=tuple(f"#0103{number:02x}" for number in range(len(SERIES))),
-)
-"""Figures in a page: no colors, but names of colors."""
+INK = Ink(text="#1d2329", faint="#5c666f", rule="#d9dee3", paper="#ffffff", series=SERIES)
+"""The colors of files; in a page each one gives way to a name."""
 
 VARIABLES = {
-    ON_PAGE.text: "currentColor",
-    ON_PAGE.faint: "var(--faint)",
-    ON_PAGE.rule: "var(--rule)",
-    ON_PAGE.paper: "var(--paper)",
-    **{color: f"var(--line-{number})" for number, color in enumerate(ON_PAGE.series)},
+    INK.text: "currentColor",
+    INK.faint: "var(--faint)",
+    INK.rule: "var(--rule)",
+    INK.paper: "var(--paper)",
+    **{color: f"var(--line-{number})" for number, color in enumerate(INK.series)},
 }
 """What the page's style sheet calls them."""

@@ -102,14 +102,14 @@ def _differences(found: Comparison) -> Section | None:
             row.baseline or DASH,
             signed(row.difference.mean, metric),
             between(row.difference.interval, metric, sign=True),
-            ", ".join(signed(value, metric) for value in row.difference.of_seeds) or DASH,
             whole_percent(row.difference.images_better),
+            ", ".join(signed(value, metric) for value in row.difference.of_seeds) or DASH,
         )
         for row in found.rows
         if row.difference is not None
     )
     table = Table(
-        header=("", "baseline", "difference", "95 % interval", "seed by seed", "images better"),
+        header=("", "baseline", "difference", "95 % interval", "images better", "seed by seed"),
         rows=rows,
         caption=f"Differences in {metric.label}, image by image, means over seeds.",
         words=(1,),

@@ -77,19 +77,26 @@ def write_page(page: Page, target: Path) -> Path:
     Raises:
         ImsegError: If a file cannot be written.
     """
-    from imseg.report.html.charts import as_files
+    from imseg.report.html.charts import drawing_of
     from imseg.report.html.page import render
 
     beside = figures_beside(target)
+    charts = [
+        each for section in page.sections for each in section.blocks if isinstance(each, Chart)
+    ]
+    drawings = {chart.name: drawing_of(chart) for chart in charts}
+    files = {
+        f"tables/{table.name}.csv": as_csv(table)
+        for section in page.sections
+        for table in section.tables
+    }
+    for name, drawing in drawings.items():
+        files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
+    html = render(page, drawings, beside=beside.name)
     try:
-        for section in page.sections:
-            for table in section.tables:
-                write_whole(beside / "tables" / f"{table.name}.csv", as_csv(table))
-            for block in section.blocks:
-                if isinstance(block, Chart):
-                    for ending, content in as_files(block).items():
-                        write_whole(beside / "figures" / f"{block.name}.{ending}", content)
-        write_whole(target, render(page, beside=beside.name).encode())
+        for name, content in files.items():
+            write_whole(beside / name, content)
+        write_whole(target, html.encode())
     except OSError as error:
         raise ImsegError(
             f"The report cannot be written to {target}.",

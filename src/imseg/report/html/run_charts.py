@@ -201,9 +201,9 @@ def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
         caption="Images admitted: the share of unlabeled images that students learned from. Pixels"
         " inconsistent: the share on which teachers disagreed."
         + (
-            f" Right: {label} of the labels over all pixels together, against hidden masks that"
-            " no training saw: where teachers agree, and of the best teacher alone where they do"
-            " not. The wider the gap, the better the mask finds mistakes."
+            f" The second panel: {label} of the labels over all pixels together, against hidden"
+            " masks that no training saw: where teachers agree, and of the best teacher alone where"
+            " they do not. The wider the gap, the better the mask finds mistakes."
             if audited
             else ""
         ),
