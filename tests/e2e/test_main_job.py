@@ -342,13 +342,14 @@ def test_options_are_frozen(cli):
         " --dry-run --effort --epochs --erode --fresh-copies --generations --grow-labels"
         " --help --ignore --image-size --json --judges --ladder --limit-unlabeled --match"
         " --max-steps --networks --no-fresh-copies --no-grow-labels --no-ignore"
-        " --no-plain-view --no-probe --no-reblock --no-rotate --out --paper --patience"
-        " --plain-view --precision --probe --reblock --reuse --rotate --rung --seed --select"
-        " --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
+        " --no-plain-view --no-probe --no-reblock --no-report --no-rotate --out --paper --patience"
+        " --plain-view --precision --probe --reblock --report --reuse --rotate --rung --seed"
+        " --select --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
         " --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",
+        "report": "--device --help --json --out",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --help --images --json --out",
         "approaches": "--help --json",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imseg.cli.options import Data, Json
-from imseg.cli.shared_settings import takes_settings
+from imseg.cli.setting_options import takes_settings
 from imseg.errors import ImsegError
 
 if TYPE_CHECKING:

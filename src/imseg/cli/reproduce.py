@@ -9,7 +9,7 @@ import typer
 
 from imseg.cli.compare import FAILED, show_estimate, words
 from imseg.cli.options import Json
-from imseg.cli.shared_settings import takes_settings
+from imseg.cli.setting_options import takes_settings
 
 if TYPE_CHECKING:
     from imseg.approaches.comparison.planning import Planned
