@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imseg.cli.options import Json
+from imseg.cli.page import page_of
 
 
 def demo(
@@ -32,9 +33,11 @@ def demo(
         outcome = run_demo(out, QUICK if quick else FULL, progress=bars)
         found = outcome.comparison
         write_tables(found, outcome.folder)
+        page = page_of(outcome.folder, outcome.data, bars)
     if json:
         pictures = [str(path) for path in outcome.pictures]
-        show.show_json({"comparison": found.as_dict(), "pictures": pictures})
+        further = {"report": None if page is None else str(page), "pictures": pictures}
+        show.show_json({"comparison": found.as_dict(), **further})
         return 0
     print(seeds_table(found))
     print()
@@ -47,4 +50,6 @@ def demo(
     print("Pictures (image, truth, prediction, where networks disagree), from best to worst image:")
     for picture in outcome.pictures:
         print(f"  {picture}")
+    if page is not None:
+        print(f"Report: {page}")
     return 0

@@ -9,6 +9,7 @@ import typer
 
 from imseg.cli.compare import FAILED, show_estimate, words
 from imseg.cli.options import Json
+from imseg.cli.page import page_of
 from imseg.cli.setting_options import takes_settings
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def reproduce(
         found, comparisons = carry_out_all(name, plans, options=options, progress=bars)
         for each, planned in zip(comparisons, plans, strict=True):
             write_tables(each, planned.out)
+            page_of(planned.out, planned.dataset, bars)
         table, sheet = write_reproduction(found, plans[0].out.parent)
     if json:
         show.show_json(found.as_dict())
@@ -101,7 +103,7 @@ def reproduce(
         print(reproduction_table(found))
         print(f"\n{NOTES}\n\n{departures_text(found)}")
         print(f"\nTables: {table} {sheet}")
-        print(f"All runs, scores and tables of each split: {plans[0].out.parent}")
+        print(f"All runs, scores, tables and the report of each split: {plans[0].out.parent}")
     return FAILED if any(each.missing for each in comparisons) else 0
 
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imseg.cli.options import Data, Json
+from imseg.cli.page import page_of
 from imseg.cli.setting_options import takes_settings
 from imseg.errors import ImsegError
 
 if TYPE_CHECKING:
-    from imseg.approaches.run import Run
     from imseg.approaches.settings import Settings
-    from imseg.cli.show import Bars
 
 
 @takes_settings()
@@ -68,7 +67,7 @@ def train(
         return _only_estimate(data, out, asked, probe=probe, json=json)
     with show.Bars() as bars:
         run = fit(data, out=out, settings=asked, progress=bars)
-        page = _report_of(run, data, bars) if report else None
+        page = page_of(run.path, data, bars, test=False, quick=True) if report else None
     if json:
         further = {"report": None if page is None else str(page)}
         show.show_json({"run": str(run.path), **further, **run.summary})
@@ -88,19 +87,6 @@ def train(
     print(f"Next: imseg evaluate {run.path} {data}{better}")
     print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
     return 0
-
-
-def _report_of(run: Run, data: Path, bars: Bars) -> Path | None:
-    """Write the report of a run; a failure is told and loses nothing else."""
-    from imseg.cli import show
-    from imseg.report.html.make import make_report
-
-    try:
-        return make_report(run.path, data, test=False, quick=True, progress=bars)
-    except Exception as error:  # whatever goes wrong here, the run is finished and stays
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        show.say(f"warning: no report could be made ({reason}); imseg report {run.path} {data}")
-        return None
 
 
 def _only_estimate(
