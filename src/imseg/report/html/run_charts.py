@@ -187,7 +187,7 @@ def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
             axes.margins(x=0.15)
             dress(axes, ink)
             above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.02)}
-            shown = axes.legend(ncols=2, borderaxespad=0, **above)
+            shown = axes.legend(borderaxespad=0, **above)
             for text in shown.get_texts():
                 text.set_color(ink.text)
 
