@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.e2e.small_sets import Killed, small_set
+from PIL import Image
+from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
 from imseg.approaches.comparison import compare as comparing
@@ -115,6 +117,7 @@ def test_tables_for_people_and_spreadsheets_say_the_same(compared):
     rows = {row["name"]: row for row in read(compared)["rows"]}
     assert f"{rows['im']['mean']:.3f} +- {rows['im']['spread']:.3f}" in text
     assert "| ldt-matched to im " in text and "Two seeds say little" in text
+    assert "8 test images are too few to say that anything is better" in text
     lines = list(csv.DictReader((compared / "comparison.csv").open()))
     assert len(lines) == 6
     mine = [float(line["score"]) for line in lines if line["approach"] == "im"]
@@ -151,17 +154,31 @@ def test_a_finished_comparison_trains_nothing_and_says_the_same(compared, cells,
     assert untimed(read(out)) == untimed(read(compared))
 
 
-def test_seeds_and_approaches_can_be_added(compared, cells, cli_json, tmp_path):
+def test_approaches_are_added_and_earlier_ones_stay_even_in_a_moved_folder(
+    compared, cells, cli_json, tmp_path
+):
     out = shutil.copytree(compared, tmp_path / "copy")
-    asked = words(cells, out)
-    asked[asked.index("ldt,im")] = "ldt,im,noisy-student"
+    hidden = hidden_masks_of(cells, tmp_path / "hidden")
+    asked = words(cells, out, "--unlabeled-masks", hidden)
+    asked[asked.index("ldt,im")] = "fdt"
+    asked[asked.index("0,1")] = "0"
     found = cli_json(*asked)
-    assert [row["name"] for row in found["rows"] if row["kind"] == "method"] == [
-        "im",
-        "noisy-student",
-    ]
+    rows = {row["name"]: row for row in found["rows"]}
+    assert set(rows) == {"ldt", "im", "ldt-matched-to-im", "fdt"}
+    assert found["seeds"] == [0, 1], "what was asked for earlier is not taken away"
     then = {row["name"]: row["mean"] for row in read(compared)["rows"]}
-    assert {row["name"]: row["mean"] for row in found["rows"] if row["name"] in then} == then
+    assert {name: rows[name]["mean"] for name in then} == then
+
+
+def hidden_masks_of(cells: Path, folder: Path) -> Path:
+    """Return masks for the unlabeled images: anything of their size will do here."""
+    folder.mkdir()
+    for image in (cells / "unlabeled").iterdir():
+        array = np.asarray(Image.open(image).convert("L"))
+        Image.fromarray(((array > array.mean()) * 255).astype(np.uint8)).save(
+            folder / f"{image.stem}.png"
+        )
+    return folder
 
 
 def test_other_settings_data_or_folders_are_refused_before_training(compared, cells, cli, tmp_path):
@@ -177,6 +194,7 @@ def test_other_settings_data_or_folders_are_refused_before_training(compared, ce
     assert status == 2 and "is a run, not a comparison" in said
     (tmp_path / "stuff").mkdir()
     (tmp_path / "stuff" / "notes.txt").write_text("mine")
+    (tmp_path / "stuff" / ".hidden").write_text("mine too")
     status, _, said = cli(*words(cells, tmp_path / "stuff"))
     assert status == 2 and "is not empty and is not a comparison" in said
 
@@ -221,6 +239,34 @@ def test_a_run_that_fails_is_left_out_and_told(cells, cli, tmp_path, monkeypatch
     assert "Left out: ldt-matched-to-im, seed 0: im, which it is matched to, is missing" in shown
 
 
+def test_a_method_whose_baseline_fails_is_shown_without_a_difference(
+    cells, cli_json, cli, tmp_path, monkeypatch
+):
+    real = comparing.fit
+
+    def failing(*arguments, **options):
+        if options["out"].name.startswith("ldt-matched"):
+            raise TrainingFailed("its process was killed")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(comparing, "fit", failing)
+    asked = words(cells, tmp_path / "out")
+    asked[asked.index("0,1")] = "0"
+    status, shown, said = cli(*asked)
+    assert status == 1 and "| im " in shown, said
+    (im,) = (row for row in read(tmp_path / "out")["rows"] if row["name"] == "im")
+    assert im["baseline"] is None and im["difference"] is None
+    assert "Left out: ldt-matched-to-im, seed 0: its process was killed" in shown
+
+
+def test_what_masks_mean_is_part_of_the_data(compared, cells, cli, tmp_path):
+    changed = shutil.copytree(cells, tmp_path / "cells")
+    settings = changed / "imseg.toml"
+    settings.write_text("void = 7\n" + settings.read_text())
+    status, _, said = cli(*words(changed, compared))
+    assert status == 2 and "The data has changed" in said and "imseg.toml" in said
+
+
 def test_a_dry_run_says_how_long_and_writes_nothing(cells, cli, cli_json, tmp_path):
     asked = words(cells, tmp_path / "out", "--dry-run")
     found = cli_json(*asked)
@@ -231,8 +277,19 @@ def test_a_dry_run_says_how_long_and_writes_nothing(cells, cli, cli_json, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_arrays_are_compared_too(tmp_path):
-    data = small_set("binary")
-    if not data.test:
-        with pytest.raises(ImsegError, match="no test images"):
-            imseg.compare(data, approaches=["ldt"], seeds=[0], out=tmp_path / "out")
+def test_arrays_without_test_images_are_refused_too(tmp_path):
+    with pytest.raises(ImsegError, match="no test images"):
+        imseg.compare(small_set("binary"), approaches=["ldt"], seeds=[0], out=tmp_path / "out")
+
+
+def test_errors_are_compared_by_less(tmp_path):
+    """Arrays, numbers for masks, and a metric of which less is better."""
+    data = small_set("regression")
+    data = dataclasses.replace(data, test=data.val, val=())
+    found = imseg.compare(
+        data, approaches=["im"], seeds=[0, 1], out=tmp_path / "out", **SETTINGS, generations=1
+    )
+    im, baseline = found.row("im"), found.row("ldt-matched-to-im")
+    assert not found.metric.higher_is_better and im.difference is not None
+    assert im.difference.mean == pytest.approx(im.level.mean - baseline.level.mean)
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text())["metric"]["key"] == "rmse"

@@ -10,13 +10,18 @@ METRIC = {"key": "iou", "label": "IoU", "higher_is_better": True, "unit": "", "p
 ERROR = {"key": "rmse", "label": "RMSE", "higher_is_better": False, "unit": "m", "pooled_key": ""}
 
 
-def difference(mean: float, half: float, *seeds: float) -> dict[str, Any]:
-    """Return a difference with an interval of this half width."""
+def difference(
+    mean: float, half: float, *seeds: float, higher_is_better: bool = True
+) -> dict[str, Any]:
+    """Return a difference with an interval, and a margin, of this half width."""
+    good = (mean > 0) == higher_is_better
     return {
         "mean": mean,
         "interval": [mean - half, mean + half],
         "of_seeds": list(seeds) or [mean],
         "images_better": 0.5 + mean,
+        "margin": half,
+        "verdict": ("better" if good else "worse") if abs(mean) > half else "open",
     }
 
 

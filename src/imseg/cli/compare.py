@@ -48,14 +48,14 @@ def compare(
     """Compare approaches on the test images, each method with a baseline that trains as long."""
     from imseg.approaches.comparison.compare import carry_out
     from imseg.approaches.comparison.estimate import estimate_comparison
-    from imseg.approaches.comparison.planning import make_plan
+    from imseg.approaches.comparison.planning import plan_comparison
     from imseg.approaches.settings import values_from
     from imseg.cli import show
     from imseg.report.comparison_tables import NOTES, comparison_table, verdicts, write_tables
 
     options = values_from(settings, config=config)
     with show.Bars() as bars:
-        planned = make_plan(
+        planned = plan_comparison(
             data,
             approaches=words(approaches),
             seeds=numbers(seeds),

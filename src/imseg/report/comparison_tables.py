@@ -10,7 +10,8 @@ from typing import Any
 from imseg.approaches.comparison.estimate import ComparisonEstimate
 from imseg.approaches.comparison.planning import Planned
 from imseg.approaches.comparison.result import Comparison, Row
-from imseg.approaches.comparison.statistics import Difference, Gap, Level
+from imseg.approaches.comparison.statistics import LEAST_IMAGES, Difference, Gap, Level
+from imseg.approaches.duration import in_time
 from imseg.engine.bootstrap import Interval
 from imseg.engine.runs import write_whole
 from imseg.report.tables import table
@@ -19,12 +20,13 @@ from imseg.tasks import Metric
 TABLE_FILE, SHEET_FILE = "comparison.md", "comparison.csv"
 
 NOTES = """\
-mean +- spread over seeds, of the network that validation chose. Intervals: 95 % over test images,
-drawn anew 2,000 times; they say how much the choice of test images matters, the spread over seeds
-how much chance in training does. against its baseline: the same images, paired; the baseline
-learns from labeled images alone, for as many steps and with as wide a network. gap closed: share
-of the way from ldt to fdt, which has all labels. steps: of the final network, and of everything
-trained, the start included; minutes likewise, one network after another."""
+mean +- spread over seeds, of the network of each run: that of the generation that is best on
+validation (under the paper's schedule: of the last one). Intervals: 95 % over test images, drawn
+anew 2,000 times and taken to be independent, which tiles of one picture are not. against its
+baseline: the same images, paired; the baseline learns from labeled images alone, for as many
+steps and with as wide a network. gap closed: share of the way from ldt to fdt, which has all
+labels. steps: of the final network, and of everything trained, the start included; training
+minutes likewise, summed over networks, as many side by side as the machine has room for."""
 
 
 def write_tables(found: Comparison, out: Path) -> tuple[Path, Path]:
@@ -51,16 +53,16 @@ def comparison_table(found: Comparison) -> str:
         "steps",
         "steps in all",
         "TFLOP",
-        "minutes",
+        "training minutes",
     ]
     rows = []
     for row in ordered(found):
         generations = row.role == "method"
         cells = [
-            called(row, found),
-            _level(row.level, metric, several),
+            called(row, found) + _part(row, found),
+            _level(row.level, metric, several=several),
             _interval(row.level.interval, metric),
-            _level(row.last, metric, several) if generations else "-",
+            _level(row.last, metric, several=several) if generations else "-",
             _difference(row.difference, metric),
             *([_gap(row.gap_closed)] if closed else []),
             f"{row.mean('network_steps'):.0f}",
@@ -102,17 +104,61 @@ def verdicts(found: Comparison) -> list[str]:
     lines = []
     for row in found.rows:
         if row.difference is not None and row.baseline is not None:
-            lines.append(_verdict(row, found))
-    told = [row for row in found.rows if row.difference is not None]
-    if len(told) > 1:
-        lines.append(
-            f"{len(told)} methods were compared: one in twenty intervals misses by chance alone."
-        )
-    if len(found.seeds) < 3:
-        count = "One seed says" if len(found.seeds) == 1 else "Two seeds say"
-        lines.append(f"{count} little about chance in training; three and more say more.")
+            lines.append(_verdict(row, row.difference, row.baseline, found=found))
+        lines += [
+            _verdict(row, each, name, found=found)
+            for name, each in row.against.items()
+            if found.row(name).same_as is None
+        ]
+    lines += _doubts(found)
+    for row in found.rows:
+        if row.ended_with_start:
+            seeds = ", ".join(map(str, row.ended_with_start))
+            lines.append(f"{row.name}, seed {seeds}: ended with its start, nothing unlabeled used.")
     lines += [f"Left out: {each.name}, seed {each.seed}: {each.why}" for each in found.missing]
     return lines
+
+
+def _doubts(found: Comparison) -> list[str]:
+    """Return why no more can be said."""
+    lines = []
+    if len(found.seeds) == 1:
+        lines.append(
+            "One seed cannot tell an approach from chance in training; take three or more."
+        )
+    elif len(found.seeds) == 2:
+        lines.append("Two seeds say little about chance in training; three and more say more.")
+    if found.images < LEAST_IMAGES:
+        lines.append(f"{found.images} test images are too few to say that anything is better.")
+    return lines
+
+
+def _verdict(row: Row, gained: Difference, name: str, *, found: Comparison) -> str:
+    metric, baseline = found.metric, found.row(name)
+    words = {
+        "better": "is better than",
+        "worse": "is worse than",
+        "open": "cannot be told apart from",
+    }
+    sign = 1 if metric.higher_is_better else -1
+    seeds = gained.of_seeds
+    ahead = sum(sign * each > 0 for each in seeds)
+    images = f"on {gained.images_better:.0%} of the images"
+    where = images if len(seeds) == 1 else f"in {ahead} of {len(seeds)} seeds and {images}"
+    margin = ""
+    if gained.margin is not None:
+        margin = f"; with chance in training +-{metric.number(gained.margin)}"
+    return (
+        f"{row.name} {words[gained.verdict]} labeled images alone trained as long"
+        f" ({baseline.approach}): {metric.label} {_difference(gained, metric)}{margin}; better"
+        f" {where}."
+    )
+
+
+def _part(row: Row, found: Comparison) -> str:
+    """Return how many seeds a row has, where some are missing."""
+    done, planned = len(row.runs), len(found.seeds)
+    return "" if done == planned else f" ({done} of {planned} seeds)"
 
 
 def estimate_text(planned: Planned, expected: ComparisonEstimate) -> str:
@@ -135,37 +181,8 @@ def estimate_text(planned: Planned, expected: ComparisonEstimate) -> str:
         f"All of it, {count}, one after the other on this machine: about"
         f" {in_time(expected.seconds)}.\n"
         "Starts that another row trains too are counted once. It may be less: all pseudo-labels"
-        " are taken\nto be used and no generation to be left out. Nothing was trained or written;"
+        " are taken\nto be used and no generation to be left out. Nothing was trained;"
         f" it would go to {planned.out}"
-    )
-
-
-def in_time(seconds: float) -> str:
-    """Return a duration in the unit that fits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _verdict(row: Row, found: Comparison) -> str:
-    gained, metric = row.difference, found.metric
-    assert gained is not None
-    low, high = gained.interval
-    sign = 1 if metric.higher_is_better else -1
-    seeds = gained.of_seeds
-    ahead = sum(sign * each > 0 for each in seeds)
-    if low <= 0 <= high or 0 < ahead < len(seeds):
-        word = "cannot be told apart from"
-    else:
-        word = "is better than" if ahead else "is worse than"
-    baseline = found.row(str(row.baseline))
-    alone = len(seeds) == 1
-    images = f"on {gained.images_better:.0%} of the images"
-    where = images if alone else f"in {ahead} of {len(seeds)} seeds and {images}"
-    return (
-        f"{row.name} {word} labeled images alone trained as long ({baseline.approach})"
-        f"{', with this one seed' if alone else ''}: {metric.label}"
-        f" {_difference(gained, metric)}, better {where}."
     )
 
 
@@ -181,7 +198,8 @@ def comparison_sheet(found: Comparison) -> str:
 
 
 def _lines(row: Row, found: Comparison) -> list[dict[str, Any]]:
-    baseline = {run.seed: run.score for run in found.row(row.baseline).runs} if row.baseline else {}
+    matched = found.row(row.baseline).runs if row.baseline else ()
+    baseline = {run.seed: run.score for run in matched}
     return [
         {
             "approach": row.name,
@@ -207,7 +225,7 @@ def _lines(row: Row, found: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _level(level: Level, metric: Metric, several: bool) -> str:
+def _level(level: Level, metric: Metric, *, several: bool) -> str:
     spread = f" +- {metric.number(level.spread)}" if several else ""
     return metric.number(level.mean) + spread
 

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from imseg.approaches.comparison.reproduce import Line, Reproduction
+from imseg.approaches.comparison.held_against import Line, Reproduction
 from imseg.engine.runs import write_whole
 from imseg.report.tables import mean_and_spread, table
 

@@ -84,7 +84,7 @@ def test_where_all_labels_do_not_help_there_is_no_gap_to_close():
 def test_the_gap_of_errors_is_closed_from_above():
     many = scores(10, mean=5.0)
     few = many - 2.0
-    found = gap_closed(many - 1.0, labels=many, bound=few)
+    found = gap_closed(many - 1.0, labels=many, bound=few, higher_is_better=False)
     assert found is not None and found.mean == pytest.approx(0.5)
 
 
@@ -94,6 +94,42 @@ def test_an_image_without_a_score_does_not_count():
     kept = np.delete(one, 5, axis=1), np.delete(other, 5, axis=1)
     assert difference(one, other).images_better == difference(*kept).images_better
     assert np.isfinite(difference(one, other).interval).all()
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_of_equal_approaches_hardly_one_in_twenty_is_called_better_or_worse(seeds):
+    """Chance in training, chance in images, and no difference: what a careless rule falls for."""
+    generator = np.random.default_rng(seeds)
+    called, repeats, images = 0, 300, 60
+    for _ in range(repeats):
+        training = generator.normal(0, 0.02, (2, seeds, 1))
+        noise = generator.normal(0, 0.05, (2, seeds, images))
+        one, other = 0.6 + training + noise
+        called += difference(one, other).verdict != "open"
+    assert called / repeats <= 0.07
+
+
+def test_a_clear_difference_is_called_by_its_name():
+    one = scores(20, seeds=3)
+    other = one - 0.05 + np.random.default_rng(21).normal(0, 0.01, one.shape)
+    assert difference(one, other).verdict == "better"
+    assert difference(other, one).verdict == "worse"
+    assert difference(one, other, higher_is_better=False).verdict == "worse"
+
+
+def test_one_seed_or_a_handful_of_images_decide_nothing():
+    one = scores(22, seeds=3)
+    for few in (one[:1], one[:, :9]):
+        found = difference(few + 0.3, few)
+        assert found.verdict == "open" and found.margin is None
+    assert difference(one[:, :10] + 0.3, one[:, :10]).verdict == "better"
+
+
+def test_a_bound_that_is_worse_than_the_labels_leaves_no_gap():
+    low = scores(23)
+    worse = low - 0.1 + np.random.default_rng(24).normal(0, 0.01, low.shape)
+    assert gap_closed(low - 0.08, labels=low, bound=worse) is None
+    assert gap_closed(low - 0.08, labels=low, bound=worse, higher_is_better=False) is not None
 
 
 def test_other_images_cannot_be_paired():

@@ -12,10 +12,10 @@ from imseg.approaches.announce import announce_plan
 from imseg.approaches.comparison.entrants import Entrant, settings_for
 from imseg.approaches.comparison.gathering import Done, rows_of
 from imseg.approaches.comparison.notes import RESULT_FILE, digests_of, plain, write_settings
-from imseg.approaches.comparison.planning import Planned, make_plan
+from imseg.approaches.comparison.planning import Planned, plan_comparison
 from imseg.approaches.comparison.result import Comparison, Missing
-from imseg.approaches.comparison.scoring import score
-from imseg.approaches.duration import in_minutes
+from imseg.approaches.comparison.scoring import SPLIT, images_to_score, score
+from imseg.approaches.duration import in_time
 from imseg.approaches.experiment import fit
 from imseg.approaches.record import check_same, read_record
 from imseg.approaches.run import Run, load_run
@@ -64,14 +64,14 @@ def compare(
         ImsegError: For everything the user can mend, before training starts.
         TrainingFailed: If no run at all could be finished.
     """
-    planned = make_plan(
+    planned = plan_comparison(
         data, approaches=approaches, seeds=seeds, out=out, options=options, progress=progress
     )
     return carry_out(planned, progress)
 
 
 def carry_out(planned: Planned, progress: Progress) -> Comparison:
-    """Return what a planned comparison finds; ``comparison.json`` is written at the end.
+    """Return what a planned comparison finds; ``comparison.json`` is written after each seed.
 
     A run that fails is left out and told; the others go on.
 
@@ -95,9 +95,7 @@ def carry_out(planned: Planned, progress: Progress) -> Comparison:
             asked=planned.given,
             settled=planned.common,
         )
-        found = _Worker(planned, progress).run()
-        write_json(planned.out / RESULT_FILE, found.as_dict())
-    return found
+        return _Worker(planned, progress).run()
 
 
 def _budget(entrant: Entrant, planned: Planned) -> str:
@@ -120,7 +118,8 @@ class _Worker:
         self._done: list[Done] = []
         self._missing: list[Missing] = []
         self._spent = self._worked = 0.0
-        self._test = digests_of(planned.dataset)["test"]
+        self._test = digests_of(planned.dataset)[SPLIT]
+        self._images = len(images_to_score(planned.dataset))
 
     def run(self) -> Comparison:
         planned = self._planned
@@ -137,9 +136,17 @@ class _Worker:
                     self._done.append(self._one(seed, entrant, executor=own))
                 except TrainingFailed as failure:
                     self._fail(entrant, seed, str(failure))
+                if self._done and entrant is planned.entrants[-1]:
+                    write_json(planned.out / RESULT_FILE, self._result().as_dict())
         if not self._done:
             raise TrainingFailed(f"No run could be finished: {self._missing[0].why}")
         return self._result()
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        """Return the seeds that were begun."""
+        begun = {each.seed for each in self._done} | {each.seed for each in self._missing}
+        return tuple(seed for seed in self._planned.seeds if seed in begun)
 
     def _one(self, seed: int, entrant: Entrant, *, executor: Any) -> Done:
         planned, folder = self._planned, self._planned.folder(seed)
@@ -165,7 +172,7 @@ class _Worker:
         scored = score(
             run,
             planned.dataset,
-            planned.out / "scores" / folder.name / f"{entrant.name}.json",
+            path=planned.out / "scores" / folder.name / f"{entrant.name}.json",
             digest=self._test,
             progress=lambda done, total: self._progress(Working(what=what, done=done, total=total)),
         )
@@ -182,10 +189,13 @@ class _Worker:
         record = read_record(folder)
         if record is None:
             return None
-        if settings.match is not None and "match" in record.asked:
-            # The whole comparison may have been moved.
-            settings = replace(settings, match=Path(str(record.asked["match"])))
-        check_same(folder, record, settings)
+        # The whole comparison, or its data, may have been moved; and who only compares
+        # pseudo-labels with hidden masks is not changed by them.
+        match, hidden = (
+            Path(str(record.asked[name])) if name in record.asked else None
+            for name in ("match", "unlabeled_masks")
+        )
+        check_same(folder, record, replace(settings, match=match, unlabeled_masks=hidden))
         return load_run(path)
 
     def _announce(self, number: int, todo: Sequence[tuple[int, Entrant]]) -> None:
@@ -193,8 +203,7 @@ class _Worker:
         text = f"run {number} of {len(todo)}: {entrant.name}, seed {seed}"
         if self._worked:
             left = sum(self._left(each) for each in todo[number - 1 :])
-            minutes = in_minutes(left * self._spent / self._worked)
-            text += f"; about {minutes} min left for all"
+            text += f"; about {in_time(left * self._spent / self._worked)} left for all"
         self._progress(Note(text=text))
 
     def _left(self, run: tuple[int, Entrant]) -> float:
@@ -215,13 +224,13 @@ class _Worker:
                 "name": Path(dataset.name).name,
                 "task": word_of(dataset.spec),
                 **{
-                    split: len(getattr(dataset, split))
-                    for split in ("labeled", "unlabeled", "val", "test")
+                    split: len(getattr(dataset, split)) for split in ("labeled", "unlabeled", "val")
                 },
+                SPLIT: self._images,
             },
             metric=self._done[0].run.metric,
-            images=len(dataset.test),
-            seeds=planned.seeds,
+            images=self._images,
+            seeds=self._seeds,
             settings=plain(planned.common),
             rows=rows_of(planned.entrants, self._done, out=planned.out),
             missing=tuple(self._missing),

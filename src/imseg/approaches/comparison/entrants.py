@@ -23,7 +23,10 @@ method's final network."""
 SETTLED = ("approach", "seed", "match", "reuse")
 """Settings that a comparison chooses for each run by itself."""
 
-TAKEN_OVER = ("rotate", "ladder", "networks", "device", "precision", "compile", "workers")
+TAKEN_OVER = (
+    "rotate", "ladder", "fresh_copies", "networks", "device", "precision", "compile", "workers",
+    "validate_every", "task",
+)  # fmt: skip
 """Settings that a matched baseline is given too; its matched run settles the others."""
 
 
@@ -162,11 +165,12 @@ def check_options(entrants: Sequence[Entrant], common: Mapping[str, Any]) -> Non
         )
     shared = {name: value for name, value in common.items() if name not in SETTLED}
     for entrant in entrants:
-        if entrant.role == "matched":
-            used |= set(TAKEN_OVER)
-            continue
         approach = find_approach(entrant.approach)
         given = shared | {"approach": approach.name}
+        if entrant.role == "matched":
+            given = {name: given[name] for name in given if name in (*TAKEN_OVER, "approach")}
+            used |= set(given) - set(_idle(given, approach))
+            continue
         idle = _idle(given, approach)
         used |= set(given) - set(idle)
         settings = _of({name: value for name, value in given.items() if name not in idle})

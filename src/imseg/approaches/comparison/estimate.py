@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imseg.approaches.catalog import find_approach
 from imseg.approaches.comparison.entrants import Entrant
-from imseg.approaches.comparison.planning import Planned
+from imseg.approaches.comparison.planning import Planned, planned_stages_of
+from imseg.approaches.comparison.scoring import images_to_score
 from imseg.approaches.duration import durations
 from imseg.approaches.estimate import decoding_of, decoding_seconds
 from imseg.approaches.measured import Measured, measure
 from imseg.approaches.plan import Plan, match_plan
 from imseg.approaches.preparation import Prepared
-from imseg.approaches.schedule import planned_stages
 from imseg.engine.progress import Note, Progress
 
 
@@ -81,10 +80,10 @@ def estimate_comparison(planned: Planned, progress: Progress) -> ComparisonEstim
             progress(Note(text=f"measuring what a few steps of {entrant.name} cost ..."))
             ready = planned.ready[entrant.name]
             costs[entrant.name] = measure(ready.plan, ready.facts, ready.dataset.spec)
-            seconds = _own_seconds(entrant, planned, ready, costs[entrant.name])
+            seconds = _own_seconds(ready, costs[entrant.name], planned=planned)
         else:
             ready = planned.ready[entrant.matched_to]
-            seconds = _matched_seconds(entrant, planned, costs[entrant.matched_to])
+            seconds = _matched_seconds(entrant, costs[entrant.matched_to], planned=planned)
         stages = planned.stages(entrant)
         scored = ready.plan.generations + ready.plan.networks
         seconds += scored * _scoring_seconds(ready, costs[entrant.matched_to or entrant.name])
@@ -100,43 +99,43 @@ def estimate_comparison(planned: Planned, progress: Progress) -> ComparisonEstim
     return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
 
 
-def _own_seconds(entrant: Entrant, planned: Planned, ready: Prepared, measured: Measured) -> float:
+def _own_seconds(ready: Prepared, measured: Measured, *, planned: Planned) -> float:
     """Return the seconds of a row without those of a start that is taken over."""
-    spent = _training_seconds(ready.plan, ready, measured)
+    spent = _training_seconds(ready.plan, measured, ready=ready)
     start = ready.plan.customized().start
     if start is not None and start.name in planned.ready:
-        begun = _training_seconds(planned.ready[start.name].plan, ready, measured)
+        begun = _training_seconds(planned.ready[start.name].plan, measured, ready=ready)
         spent = max(0.0, spent - begun) + measured.start_up
     return spent + decoding_seconds(ready)
 
 
-def _matched_seconds(entrant: Entrant, planned: Planned, measured: Measured) -> float:
+def _matched_seconds(entrant: Entrant, measured: Measured, *, planned: Planned) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
     ready = planned.ready[str(entrant.matched_to)]
-    last = planned_stages(ready.plan, ready.facts)[-1]
-    approach = find_approach(entrant.approach)
-    like = next(
-        each
-        for name, each in planned.ready.items()
-        if find_approach(name).labeled.copies == approach.labeled.copies
-        and find_approach(name).start is None
+    last = planned_stages_of(ready)[-1]
+    alone = replace(
+        ready.plan,
+        approach=entrant.approach,
+        generations=0,
+        teachers=0,
+        start_networks=last.networks,
     )
     plan = match_plan(
-        replace(like.plan, start_networks=last.networks),
+        alone,
         matched=ready.plan,
         steps=last.steps,
         width=ready.plan.width * last.wider,
         labeled=ready.facts.labeled,
     )
-    return _training_seconds(plan, ready, measured) + decoding_seconds(like)
+    return _training_seconds(plan, measured, ready=ready) + decoding_seconds(ready)
 
 
-def _training_seconds(plan: Plan, ready: Prepared, measured: Measured) -> float:
+def _training_seconds(plan: Plan, measured: Measured, *, ready: Prepared) -> float:
     return sum(durations(plan, ready.facts, measured).values())
 
 
 def _scoring_seconds(ready: Prepared, measured: Measured) -> float:
     """Return the seconds of one network's look at all test images."""
-    images = ready.dataset.test
+    images = images_to_score(ready.dataset)
     looked_at = len(images) * measured.wide.prediction
     return looked_at + decoding_of(ready.dataset, ready.plan, images)

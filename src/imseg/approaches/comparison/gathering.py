@@ -77,10 +77,10 @@ def rows_of(entrants: Sequence[Entrant], done: Sequence[Done], *, out: Path) -> 
     rows: list[Row] = []
     for entrant in finished:
         mine = by_name[entrant.name]
-        twin = next(
-            (row.name for row in rows if _same(by_name[row.name], mine) and row.same_as is None),
-            None,
-        )
+        twins = [row.name for row in rows if row.role == "matched" and row.same_as is None]
+        twin = None
+        if entrant.role == "matched":
+            twin = next((name for name in twins if _same(by_name[name], mine)), None)
         matched = [each.name for each in entrants if each.matched_to == entrant.name]
         rows.append(_row(entrant, by_name, matched=matched, same_as=twin, out=out))
     return tuple(rows)

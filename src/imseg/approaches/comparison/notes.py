@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import Any
 
 import tomli_w
 
+from imseg.data.fingerprints import content_of
 from imseg.engine.runs import RunFolder, write_whole
 from imseg.errors import ImsegError
-from imseg.types import DataSet
+from imseg.types import DataSet, Image, LabeledImage
 
 SETTINGS_FILE = "comparison.toml"
 """What was asked for, and what was settled."""
@@ -72,7 +75,8 @@ def check_place(place: Path) -> None:
             hint="--out with another folder.",
         )
     found = [each.name for each in place.iterdir()] if place.is_dir() else []
-    ours = [name for name in found if name == SETTINGS_FILE or name.startswith((".", "seed-"))]
+    found = [name for name in found if name != ".lock"]
+    ours = [name for name in found if name == SETTINGS_FILE or re.fullmatch(r"seed-\d+", name)]
     if found and not ours:
         raise ImsegError(
             f"{place} is not empty and is not a comparison.",
@@ -85,14 +89,17 @@ def check_place(place: Path) -> None:
 
 
 def read_settings(place: Path) -> dict[str, Any] | None:
-    """Return what a comparison wrote down: ``asked``, ``settled`` and ``data``; None if nothing.
+    """Return what a comparison wrote down, as ``write_settings`` did; None if nothing.
 
     Raises:
         ImsegError: If the file is damaged.
     """
     try:
         content = tomllib.loads((place / SETTINGS_FILE).read_text(encoding="utf-8"))
-        return {name: dict(content[name]) for name in ("asked", "settled", "data")}
+        return {
+            **{name: dict(content[name]) for name in ("asked", "settled", "data")},
+            **{name: list(content[name]) for name in ("approaches", "seeds")},
+        }
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
@@ -104,7 +111,7 @@ def read_settings(place: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def check_same(place: Path, earlier: Mapping[str, Any] | None, given: Mapping[str, Any]) -> None:
+def check_same(place: Path, earlier: Mapping[str, Any] | None, *, given: Mapping[str, Any]) -> None:
     """Check that a comparison in progress is the one that is asked for now.
 
     Raises:
@@ -113,7 +120,10 @@ def check_same(place: Path, earlier: Mapping[str, Any] | None, given: Mapping[st
     if earlier is None:
         return
     then, now = earlier["asked"], plain(given)
-    changed = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
+    # Hidden masks change no network but those of upper bounds, whose runs know them; they may have
+    # been moved, or come with the first upper bound.
+    names = sorted({*then, *now} - {"unlabeled_masks"})
+    changed = [name for name in names if then.get(name) != now.get(name)]
     if changed:
         raise ImsegError(
             f"{place} holds a comparison under other settings.",
@@ -123,7 +133,7 @@ def check_same(place: Path, earlier: Mapping[str, Any] | None, given: Mapping[st
         )
 
 
-def check_same_data(place: Path, earlier: Mapping[str, Any], dataset: DataSet) -> None:
+def check_same_data(place: Path, earlier: Mapping[str, Any], *, dataset: DataSet) -> None:
     """Check that images and masks are those that a comparison began with.
 
     Raises:
@@ -135,16 +145,29 @@ def check_same_data(place: Path, earlier: Mapping[str, Any], dataset: DataSet) -
         raise ImsegError(
             f"The data has changed since {place} was begun.",
             expected="the same images and masks as then.",
-            got=f"other content in: {', '.join(changed)}.",
+            got=f"other content in: {', '.join(changed)}.".replace("meaning", "imseg.toml"),
             hint="--out with another folder.",
         )
 
 
 def digests_of(dataset: DataSet) -> dict[str, str]:
-    """Return a hash of the images and masks of each split, by name and content."""
-    found = {}
+    """Return a hash of the images and masks of each split, and of what they mean."""
+    meaning = {"target": dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
+    found = {"meaning": _hash(json.dumps(meaning, sort_keys=True))}
     for split in ("labeled", "unlabeled", "val", "test"):
-        names = [entry.name for entry in getattr(dataset, split)]
-        lines = [f"{name} {dataset.digests.get(name, '')}" for name in names]
-        found[split] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        lines = [f"{entry.name} {_content(entry, dataset)}" for entry in getattr(dataset, split)]
+        found[split] = _hash("\n".join(lines))
     return found
+
+
+def _content(entry: Image | LabeledImage, dataset: DataSet) -> str:
+    known = dataset.digests.get(entry.name)
+    if known is not None:
+        return known
+    if isinstance(entry, LabeledImage):
+        return content_of(entry.image.pixels) + content_of(entry.mask)
+    return content_of(entry.pixels)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -20,15 +20,21 @@ from imseg.approaches.comparison.notes import (
     check_same_data,
     read_settings,
 )
+from imseg.approaches.comparison.scoring import images_to_score
 from imseg.approaches.intake import read_data
 from imseg.approaches.preparation import Prepared, prepare
 from imseg.approaches.schedule import PlannedStage, planned_stages
 from imseg.approaches.settings import values_from
-from imseg.engine.progress import Event, Progress
+from imseg.engine.progress import Event, Note, Progress
 from imseg.errors import ImsegError
 from imseg.types import DataSet
 
-_Ready = dict[str, Prepared]
+NOWHERE = Path("no-such-folder") / "nor-such-run"
+"""Where runs are planned that have no folder yet: earlier ones are looked at when their turn comes.
+"""
+
+FEW_IMAGES = 20
+"""Test images below which a comparison begins with a warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +69,23 @@ class Planned:
         """
         if entrant.matched_to is not None:
             ready = self.ready[entrant.matched_to]
-            return planned_stages(ready.plan, ready.facts)[-1:]
+            return planned_stages_of(ready)[-1:]
         ready = self.ready[entrant.name]
         names = {each.approach for each in self.entrants}
         start = ready.plan.customized().start
         taken_over = start is not None and start.name in names
         return [
             stage
-            for stage in planned_stages(ready.plan, ready.facts)
+            for stage in planned_stages_of(ready)
             if not (taken_over and stage.name == "start")
         ]
 
     def work(self, entrant: Entrant) -> float:
         """Return about how much is computed for a row, in steps of a network of the base width."""
-        return sum(each.networks * each.steps * each.operations for each in self.stages(entrant))
+        return work_of(self.stages(entrant))
 
 
-def make_plan(
+def plan_comparison(
     data: str | Path | DataSet,
     *,
     approaches: Sequence[str],
@@ -87,10 +93,11 @@ def make_plan(
     out: str | Path | None,
     options: Mapping[str, Any],
     progress: Progress,
-    probe: bool = True,
     matched: bool = True,
 ) -> Planned:
     """Return a comparison that could begin now; nothing is written.
+
+    Approaches and seeds of an earlier call stay: they can be added to, not taken away.
 
     Args:
         data: A folder, or a data set made otherwise.
@@ -99,68 +106,77 @@ def make_plan(
         out: The folder; None for the default.
         options: Fields of ``Settings``; None means "not given".
         progress: Told what is found.
-        probe: Whether costs are measured where steps depend on them.
         matched: Whether each method gets a baseline that trains as long.
 
     Raises:
         ImsegError: For everything the user can mend.
     """
-    entrants = entrants_of(approaches, matched=matched)
     _check_seeds(seeds)
-    given = values_from(options)
-    check_options(entrants, given)
     place = Path(out if out is not None else default_out(data))
     check_place(place)
     earlier = read_settings(place)
-    check_same(place, earlier, given)
+    if earlier is not None:
+        approaches = [*earlier["approaches"], *approaches]
+        seeds = [*earlier["seeds"], *seeds]
+    entrants = entrants_of(approaches, matched=matched)
+    given = values_from(options)
+    check_options(entrants, given)
+    check_same(place, earlier, given=given)
     first = settings_for(entrants[0], given, seed=seeds[0], runs=None)
     dataset = data if isinstance(data, DataSet) else read_data(Path(data), first, progress)
-    if not dataset.test:
-        raise ImsegError(
-            f"{dataset.name} has no test images to compare approaches on.",
-            expected="test/images and test/masks, which are used for nothing else.",
-            got="none.",
-            hint="move some labeled images (20 or more) and their masks there.",
-        )
+    images = len(images_to_score(dataset))
+    if images < FEW_IMAGES:
+        text = f"{images} test images are few to compare approaches on; 20 and more tell more."
+        progress(Note(text=text, warning=True))
     if earlier is not None:
-        check_same_data(place, earlier, dataset)
-
-    alone = [entrant for entrant in entrants if entrant.role != "matched"]
-
-    def ready(common: Mapping[str, Any], some: Sequence[Entrant], probe: bool) -> _Ready:
-        return {
-            entrant.name: prepare(
-                dataset,
-                out=place / f"seed-{seeds[0]}" / entrant.name,
-                settings=settings_for(entrant, common, seed=seeds[0], runs=None),
-                options={},
-                network=None,
-                progress=progress if probe else _quiet,
-                probe=probe,
-            )
-            for entrant in some
-        }
-
+        check_same_data(place, earlier, dataset=dataset)
     common = dict(given)
     if earlier is not None and "max_steps" in earlier["settled"]:
         common["max_steps"] = earlier["settled"]["max_steps"]
-    plans = ready(common, alone, False)
-    if any(fits_time(each.asked) for each in plans.values()):
-        # One number of steps for all: the one that the longest run has time for.
-        longest = max(alone, key=lambda entrant: _work(plans[entrant.name]))
-        (settled,) = ready(common, [longest], probe).values()
-        common["max_steps"] = settled.plan.max_steps
-        plans = ready(common, alone, False)
+    seeds = tuple(dict.fromkeys(seeds))
+    settled, ready = _settle(entrants, common, dataset=dataset, seed=seeds[0], progress=progress)
     return Planned(
         out=place,
         dataset=dataset,
         entrants=entrants,
-        seeds=tuple(dict.fromkeys(seeds)),
+        seeds=seeds,
         given=given,
-        common=common,
-        ready=plans,
+        common=settled,
+        ready=ready,
         continues=earlier is not None,
     )
+
+
+def _settle(
+    entrants: Sequence[Entrant],
+    common: Mapping[str, Any],
+    *,
+    dataset: DataSet,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Prepared]]:
+    """Return the shared settings with one number of steps for all, and the plan of each row."""
+    alone = {each.name: each for each in entrants if each.role != "matched"}
+
+    def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
+        return prepare(
+            dataset,
+            out=NOWHERE,
+            settings=settings_for(alone[name], shared, seed=seed, runs=None),
+            options={},
+            network=None,
+            progress=progress if probe else _quiet,
+            probe=probe,
+        )
+
+    settled = dict(common)
+    ready = {name: prepared(name, settled, probe=False) for name in alone}
+    if any(fits_time(each.asked) for each in ready.values()):
+        # The one that the longest run has time for.
+        longest = max(ready, key=lambda name: work_of(planned_stages_of(ready[name])))
+        settled["max_steps"] = prepared(longest, settled, probe=True).plan.max_steps
+        ready = {name: prepared(name, settled, probe=False) for name in alone}
+    return settled, ready
 
 
 def default_out(data: str | Path | DataSet) -> Path:
@@ -178,8 +194,13 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
-def _work(ready: Prepared) -> float:
-    stages = planned_stages(ready.plan, ready.facts)
+def planned_stages_of(ready: Prepared) -> list[PlannedStage]:
+    """Return all stages of a row's plan."""
+    return planned_stages(ready.plan, ready.facts)
+
+
+def work_of(stages: Sequence[PlannedStage]) -> float:
+    """Return about how much stages compute, in steps of a network of the base width."""
     return sum(each.networks * each.steps * each.operations for each in stages)
 
 

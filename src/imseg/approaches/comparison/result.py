@@ -82,7 +82,7 @@ class Row:
     baseline: str | None
     """The row that it is compared with; None where there is none, or it came to nothing."""
     same_as: str | None
-    """An earlier row whose networks are the same ones, bit by bit."""
+    """An earlier baseline whose networks are the same ones, bit by bit."""
     level: Level
     """Its run's network: the best generation by validation."""
     last: Level

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imseg.approaches.evaluation_data import pairs_of
 from imseg.approaches.run import Run
 from imseg.engine.runs import read_json, write_json
 from imseg.errors import ImsegError
-from imseg.types import DataSet
+from imseg.types import DataSet, LabeledImage
 
 SPLIT = "test"
 
@@ -32,6 +33,23 @@ class Scored:
     """Bootstrap intervals over images for both."""
 
 
+def images_to_score(dataset: DataSet) -> tuple[LabeledImage, ...]:
+    """Return the test images; nobody but a comparison and an evaluation looks at them.
+
+    Raises:
+        ImsegError: If there are none.
+    """
+    try:
+        return pairs_of(dataset, SPLIT)
+    except ImsegError as error:
+        raise ImsegError(
+            f"{dataset.name} has no test images to compare approaches on.",
+            expected="test/images and test/masks, which are used for nothing else.",
+            got="none.",
+            hint="move some labeled images (20 or more) and their masks there.",
+        ) from error
+
+
 def networks_to_score(run: Run) -> list[str]:
     """Return the networks of a run that a comparison looks at.
 
@@ -46,8 +64,8 @@ def networks_to_score(run: Run) -> list[str]:
 def score(
     run: Run,
     dataset: DataSet,
-    path: Path,
     *,
+    path: Path,
     digest: str,
     progress: Callable[[int, int], None],
 ) -> dict[str, Scored]:

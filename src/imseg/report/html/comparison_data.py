@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,6 +37,8 @@ class Difference(_Plain):
     interval: tuple[float, float]
     of_seeds: tuple[float, ...] = ()
     images_better: float | None = None
+    margin: float | None = None
+    verdict: Literal["better", "worse", "open"] = "open"
 
 
 class Closed(_Plain):

@@ -13,14 +13,6 @@ MANY = 3
 """Approaches above which the best one is partly the luckiest."""
 
 
-def verdict_of(difference: Difference, *, higher_is_better: bool) -> str:
-    """Return ``better``, ``worse`` or ``open``: whether an interval leaves out no difference."""
-    low, high = difference.interval
-    if low <= 0 <= high:
-        return "open"
-    return "better" if (low > 0) == higher_is_better else "worse"
-
-
 def comparison_answer(found: Comparison) -> Answer:
     """Return what people read first."""
     metric = found.metric
@@ -40,11 +32,7 @@ def _lead(found: Comparison) -> str:
             f" ({where}). No approach has a matched baseline here, so nobody can say what the"
             " unlabeled images were good for."
         )
-    verdicts = {
-        row.name: verdict_of(row.difference, higher_is_better=metric.higher_is_better)
-        for row in judged
-        if row.difference is not None
-    }
+    verdicts = {row.name: row.difference.verdict for row in judged if row.difference is not None}
     won = [row for row in judged if verdicts[row.name] == "better"]
     if won:
         best = max(won, key=lambda row: _advantage(row, found))
@@ -74,8 +62,9 @@ def _verdicts(found: Comparison) -> str:
     groups: dict[str, list[str]] = {"better": [], "open": [], "worse": []}
     for row in found.rows:
         if row.difference is not None:
-            verdict = verdict_of(row.difference, higher_is_better=metric.higher_is_better)
-            groups[verdict].append(f"{row.name} ({signed(row.difference.mean, metric)})")
+            groups[row.difference.verdict].append(
+                f"{row.name} ({signed(row.difference.mean, metric)})"
+            )
     told = {
         "better": "Better than its baseline",
         "open": "Not to be told apart from it",
