@@ -153,9 +153,13 @@ def _meaning(option: Any) -> tuple[str, str]:
 
 def _text(text: str | None) -> str:
     """Return a help text that Markdown takes for nothing else."""
-    plain = " ".join((text or "").split())
-    parts = plain.split("`")  # what stands between backquotes stays as it is
+    plain = " ".join((text or "").split()).replace("|", "&#124;")
+    parts = plain.split("`")  # what stands between backquotes is code already
     return "`".join(
-        part if number % 2 else re.sub(r"([*_<>|\[\]])", r"\\\1", part)
+        part if number % 2 else re.sub(r"(?<!\w)(--[a-z-]+)", r"`\1`", _escaped(part))
         for number, part in enumerate(parts)
     )
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([*_\[\]])", r"\\\1", text.replace("<", "&lt;").replace(">", "&gt;"))
