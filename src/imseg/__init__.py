@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imseg.approaches.comparison.compare import compare as compare
     from imseg.approaches.estimate import estimate as estimate
     from imseg.approaches.experiment import fit as fit
     from imseg.approaches.prediction import Prediction as Prediction
@@ -36,6 +37,7 @@ _HOMES = {
     "Prediction": "imseg.approaches.prediction",
     "Run": "imseg.approaches.run",
     "Settings": "imseg.approaches.settings",
+    "compare": "imseg.approaches.comparison.compare",
     "dataset_from_arrays": "imseg.data.arrays",
     "dataset_from_torch": "imseg.data.arrays",
     "estimate": "imseg.approaches.estimate",
@@ -47,6 +49,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - the order in which a reader needs them
     "fit",
     "estimate",
+    "compare",
     "load_run",
     "Run",
     "Settings",

@@ -416,14 +416,16 @@ def test_the_approaches_with_judges_are_those_that_ask_how_good_a_mask_is() -> N
 
 def test_the_options_of_an_approach_are_those_of_its_stages() -> None:
     masking = {"teachers", "erode", "dilate", "grow_labels", "block"}
+    copies = {"reblock", "fresh_copies", "rung"}
     consistency = {"consistency_weight", "consistency_ramp", "consistency_level"}
     expected = {
         "model-ensemble": {"teachers", "vote"},
-        "noisy-student": {"teachers", "vote"},
+        "noisy-student": {"teachers", "vote"} | copies,
         "input-ensemble": {"views", "vote", "plain_view"},
         "evalnet": {"judges", "accepts"},
         "consistency": consistency,
-        **dict.fromkeys(("im", "im+", "im++", "aim+", "aim++", "gt-im++"), masking),
+        "im": masking,
+        **dict.fromkeys(("im+", "im++", "aim+", "aim++", "gt-im++"), masking | copies),
     }
     for name, approach in APPROACHES.items():
         assert approach.options == expected.get(name, set()), name

@@ -9,6 +9,7 @@ import pytest
 from tests.approaches.made_up_costs import costs
 
 from imseg.approaches import budget as planning
+from imseg.approaches import workers
 from imseg.approaches.budget import make_plan
 from imseg.approaches.catalog import APPROACHES
 from imseg.approaches.duration import seconds_of
@@ -19,6 +20,7 @@ from imseg.approaches.schedule import Facts, planned_steps
 from imseg.approaches.settings import Effort, Settings
 from imseg.engine.job import Recipe
 from imseg.ops.photometric import LADDERS
+from imseg.stages.augment import NoisyCopies
 from imseg.stages.consistency import Consistency
 from imseg.stages.panel import Block
 from imseg.stages.votes import Views, Vote
@@ -163,6 +165,10 @@ ASKED_OF = {
     "consistency_weight": ("consistency", 0.5),
     "consistency_ramp": ("consistency", 7),
     "consistency_level": ("consistency", "high"),
+    "block_color": ("im", "mean"),
+    "reblock": ("im+", False),
+    "fresh_copies": ("aldt", True),
+    "rung": ("im+", 5),
     "ladder": ("im+", "hela"),
     "rotate": ("im+", False),
 }
@@ -271,10 +277,37 @@ def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
 
 def test_a_ladder_goes_on_with_its_last_rung() -> None:
     plan = plan_for(approach="im+", effort="quick")
-    assert [plan.rung(number) for number in (1, 5, 6, 9)] == [
+    assert [plan.strength_in(number) for number in (1, 5, 6, 9)] == [
         LADDERS["default"][0],
         *[LADDERS["default"][4]] * 3,
     ]
+
+
+def test_a_rung_that_is_asked_for_is_that_of_every_generation() -> None:
+    plan = plan_for(approach="im+", effort="quick", rung=4)
+    assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [LADDERS["default"][3]] * 4
+    assert plan.strength == LADDERS["default"][4], "labeled images are no pseudo-labeled ones"
+    assert plan.customized().augment == NoisyCopies(rung=4)
+
+
+def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_asked_for() -> None:
+    for effort in EFFORTS:
+        for reblock in (None, True, False):
+            plan = plan_for(approach="im+", effort=effort, reblock=reblock)
+            by_itself = reblock in (None, effort != "paper")
+            assert plan.customized().augment.reblock == (None if by_itself else reblock)
+
+
+def test_fresh_copies_are_those_of_labeled_images_too_where_there_are_any() -> None:
+    def fresh(approach: str) -> tuple[bool, ...]:
+        one = plan_for(approach=approach, effort="quick", fresh_copies=True).customized()
+        start = one.start.labeled.fresh if one.start else False
+        return start, one.labeled.fresh, one.augment is not None and one.augment.fresh
+
+    assert fresh("aim+") == (True, True, True)
+    assert fresh("im+") == fresh("noisy-student") == (False, False, True)
+    assert fresh("aldt") == (False, True, False)
+    assert not plan_for(approach="aim+", effort="quick").customized().augment.fresh
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -307,7 +340,8 @@ def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
 def test_networks_side_by_side_have_no_more_threads_than_there_are_cores(
     effort: Effort, cores: int, monkeypatch
 ) -> None:
-    monkeypatch.setattr(planning, "usable_cores", lambda: cores)
+    for asking in (planning, workers):
+        monkeypatch.setattr(asking, "usable_cores", lambda: cores)
     for networks in (None, 1, 2, 5, 100):
         plan = plan_for(effort=effort, networks=networks)
         assert plan.workers >= 1 and plan.threads >= 1
@@ -379,6 +413,7 @@ def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach:
 
 def test_the_plan_decides_the_numbers_of_the_stages() -> None:
     plan = plan_for(effort="quick", teachers=3, erode=3, dilate=5, blocking="output", ignore=True)
+    assert plan_for(block_color="mean").customized().pseudo_label.block == Block(color="mean")
     approach = plan.customized()
     assert approach.generations == plan.generations
     assert approach.start is not None and approach.start.networks == plan.start_networks

@@ -70,6 +70,9 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
         ({"blocking": "some"}, "The setting blocking cannot have this value"),
         ({"precision": "float16"}, "The setting precision cannot have this value"),
         ({"task": "depth"}, "The setting task cannot have this value"),
+        ({"block_color": "gray"}, "The setting block_color cannot have this value"),
+        ({"approach": "im+", "rung": 0}, "--rung cannot be 0"),
+        ({"approach": "im+", "rung": 6}, "--rung cannot be 6"),
         ({"image_size": [64]}, "The setting image_size cannot have this value"),
         *(
             ({name: 0}, f"--{name.replace('_', '-')} cannot be 0")
@@ -216,6 +219,27 @@ REFUSALS = [
   Try:      leave them out, or see imseg explain im+.""",
     ),
     (
+        {"paper": "suim", "approach": "im+", "rung": 3},
+        """im+ has no use for --rung.
+  Expected: options that change something.
+  Got:      im+; --paper settles the strengths.
+  Try:      leave them out, or see imseg explain im+.""",
+    ),
+    (
+        {"approach": "im+", "blocking": "output", "block_color": "black", "reblock": True},
+        """im+ has no use for --block-color, --reblock.
+  Expected: options that change something.
+  Got:      im+; --blocking output leaves images as they are.
+  Try:      leave them out, or see imseg explain im+.""",
+    ),
+    (
+        {"blocking": "none", "block_color": "noise"},
+        """im has no use for --block-color.
+  Expected: options that change something.
+  Got:      im; --blocking none leaves images as they are.
+  Try:      leave them out, or see imseg explain im.""",
+    ),
+    (
         {"approach": "im", "views": 3, "plain_view": True, "vote": "mean"},
         """im has no use for --vote, --views, --plain-view.
   Expected: options that change something.
@@ -286,6 +310,10 @@ WITH = {
     "patience": (1, TEACHING),
     "select": ("all", TEACHING),
     "limit_unlabeled": (9, ["fdt", "consistency", *TEACHING]),
+    "block_color": ("mean", MASKING),
+    "reblock": (False, MASKING[1:]),
+    "rung": (3, ["noisy-student", *MASKING[1:]]),
+    "fresh_copies": (True, ["aldt", "aldt-matched", "noisy-student", *MASKING[1:]]),
     "ladder": ("hela", DISTURBING),
     "rotate": (True, DISTURBING),
 }
@@ -339,6 +367,9 @@ def test_the_number_of_judges_alone_needs_no_more_than_the_published_networks() 
         {"paper": "hela", "effort": "paper", "approach": "aim++"},
         {"width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},
         {"ignore": True, "blocking": "none"},
+        {"blocking": "input", "block_color": "noise"},
+        {"approach": "im+", "effort": "paper", "rung": 1, "reblock": True},
+        {"approach": "aldt", "fresh_copies": False},
     ],
 )
 def test_what_fits_is_taken(options) -> None:

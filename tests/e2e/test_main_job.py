@@ -139,6 +139,7 @@ def test_two_processes_do_not_train_one_run(cli, cells, im_run):
         (["--teachers", "2", "--erode", "3", "--dilate", "5"], "erode = 3"),
         (["--blocking", "none", "--ignore"], "ignore = true"),
         (["--blocking", "input"], 'blocking = "input"'),
+        (["--block-color", "noise"], 'block_color = "noise"'),
         (["--select", "same-classes"], 'select = "same-classes"'),
         (["--select", "all"], 'select = "all"'),
     ],
@@ -325,13 +326,15 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --help --json --sheet --task",
-        "train": "--approach --batch-size --blocking --compile --config --consistency-level"
-        " --consistency-ramp --consistency-weight --device --dilate --dry-run --effort --epochs"
-        " --erode --generations --grow-labels --help --ignore --image-size --json --judges --ladder"
-        " --limit-unlabeled --match --max-steps --networks --no-grow-labels --no-ignore"
-        " --no-plain-view --no-probe --no-rotate --out --paper --patience --plain-view --precision"
-        " --probe --reuse --rotate --seed --select --task --teachers --thresholds"
-        " --unlabeled-masks --validate-every --views --vote --width --workers",
+        "train": "--approach --batch-size --block-color --blocking --compile --config"
+        " --consistency-level --consistency-ramp --consistency-weight --device --dilate"
+        " --dry-run --effort --epochs --erode --fresh-copies --generations --grow-labels"
+        " --help --ignore --image-size --json --judges --ladder --limit-unlabeled --match"
+        " --max-steps --networks --no-fresh-copies --no-grow-labels --no-ignore"
+        " --no-plain-view --no-probe --no-reblock --no-rotate --out --paper --patience"
+        " --plain-view --precision --probe --reblock --reuse --rotate --rung --seed --select"
+        " --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
+        " --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",

@@ -115,6 +115,40 @@ def test_blocked_pixels_stay_black_and_without_weight_in_copies(stored, tmp_path
     assert (batch.targets[hidden] == 0).all()
 
 
+def test_fresh_copies_are_new_at_every_look_and_equal_seeds_repeat_them(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies(fresh=True))
+    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    assert len(source) == part.samples == 16
+    first, second = everything(source)[0], everything(source)[0]
+    assert torch.equal(first[:4], second[:4]), "plain images stay as they are"
+    assert (first[4:] != second[4:]).flatten(1).any(dim=1).all()
+    assert torch.equal(everything(twin)[0], first)
+    assert torch.equal(everything(twin)[0], second)
+    other = everything(Source((part,), NUMERICS, seed=2))[0]
+    assert (first[4:] != other[4:]).flatten(1).any(dim=1).all(), "another network sees its own"
+    again = replace(part, copies=copies(fresh=True, seed=6))
+    assert (everything(Source((again,), NUMERICS, seed=1))[0][4:] != first[4:]).any()
+    source.forget_looks()
+    assert torch.equal(everything(source)[0], first)
+
+
+def test_a_fresh_copy_depends_on_how_often_it_was_looked_at_alone(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies(fresh=True))
+    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    source.take(torch.tensor([9]))
+    later = source.take(torch.tensor([9, 5]))
+    twin.take(torch.tensor([15, 9, 4]))
+    assert torch.equal(twin.take(torch.tensor([9])).images[0], later.images[0])
+
+
+def test_images_with_counts_of_their_own_have_as_many_fresh_copies(stored) -> None:
+    part = replace(stored("labeled", 4), copies=copies(counts=(3, 0, 1, 2), fresh=True))
+    source = Source((part,), NUMERICS)
+    assert len(source) == part.samples == 10
+    looks = torch.cat([everything(source)[0][4:] for _ in range(3)])
+    assert len({look.numpy().tobytes() for look in looks}) == 18
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -122,6 +156,8 @@ def test_blocked_pixels_stay_black_and_without_weight_in_copies(stored, tmp_path
         {"seed": 6},
         {"rotate": False},
         {"plain": False},
+        {"fresh": True},
+        {"reblock": False},
         {"strength": Strength(noise=3)},
     ],
 )

@@ -25,10 +25,20 @@ def every_field(job: Job) -> Job:
     """Return a job with everything that only some approaches have."""
     strength = Strength(blur=1, noise=5, gain=0.15, offset=5)
     copies = Copies(
-        count=3, strength=strength, rotate=True, seed=2**62 + 3, counts=(0, 3, 1, 1, 2, 0)
+        count=3,
+        strength=strength,
+        rotate=True,
+        seed=2**62 + 3,
+        counts=(0, 3, 1, 1, 2, 0),
+        fresh=True,
+        reblock=False,
     )
     part = replace(
-        job.parts[0], copies=copies, shows=(0, 0, 1, 1, 2, 2), qualities=Path("qualities.npy")
+        job.parts[0],
+        copies=copies,
+        shows=(0, 0, 1, 1, 2, 2),
+        qualities=Path("qualities.npy"),
+        block_color="noise",
     )
     unlabeled = TwoViews(
         images=Path("unlabeled.npy"),
@@ -137,6 +147,7 @@ def changes(job: Job) -> dict[str, Job]:
         "images used": replace(job, parts=(replace(part, indices=(0, 1)),)),
         "image blocking": replace(job, parts=(replace(part, blocks_input=False),)),
         "label blocking": replace(job, parts=(replace(part, blocks_output=False),)),
+        "block color": replace(job, parts=(replace(part, block_color="mean"),)),
         "ignoring": replace(job, parts=(replace(part, ignores=True),)),
         "another part": replace(job, parts=(part, part)),
         "validation": replace(job, validation=replace(job.validation, digest="other")),

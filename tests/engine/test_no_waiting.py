@@ -19,6 +19,8 @@ from imseg.engine.networks import build
 from imseg.engine.optimizer import KerasAdamW
 from imseg.engine.part import Copies, Part, TwoViews
 from imseg.engine.placement import Placement, placement_for
+from imseg.ops.block_color import COLORS as BLOCK_COLORS
+from imseg.ops.block_color import BlockColor
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import task_for
 from imseg.types import VOID, TargetSpec
@@ -46,7 +48,8 @@ def make_kind(make_job, stored, tmp_path) -> Callable[[str], Job]:
     def make(kind: str) -> Job:
         spec = SPECS.get(kind, SPECS["binary"])
         spec = replace(spec, void=VOID) if kind == "binary with void" else spec
-        part = _part(stored("labeled", 6), spec, tmp_path)
+        color = BLOCK_COLORS[JOBS.index(kind) % len(BLOCK_COLORS)]
+        part = _part(stored("labeled", 6), spec, tmp_path, color=color)
         plain = replace(part, inconsistent=None, ignores=False, copies=None)
         fields = {
             "parts": (part, plain),
@@ -73,7 +76,7 @@ def make_kind(make_job, stored, tmp_path) -> Callable[[str], Job]:
     return make
 
 
-def _part(part: Part, spec: TargetSpec, folder: Path) -> Part:
+def _part(part: Part, spec: TargetSpec, folder: Path, *, color: BlockColor) -> Part:
     """Return the part with targets of a kind, a mask, copies and pixels without weight."""
     random = np.random.Generator(np.random.PCG64(0))
     targets = random.integers(0, 2, (6, spec.planes, 32, 32)).astype(spec.dtype)
@@ -84,7 +87,8 @@ def _part(part: Part, spec: TargetSpec, folder: Path) -> Part:
         targets=folder / "targets.npy",
         inconsistent=folder / "masks.npy",
         ignores=True,
-        copies=Copies(count=1, strength=STRONG, rotate=True, seed=1),
+        copies=Copies(count=1, strength=STRONG, rotate=True, seed=1, fresh=True),
+        block_color=color,
     )
 
 

@@ -23,6 +23,7 @@ from imseg.engine.placement import Placement, placement_for, send_together
 from imseg.engine.predictor import BATCH
 from imseg.engine.shelf import BUFFERS, Resident, Rows, Streamed, shelve
 from imseg.engine.trainer import train
+from imseg.ops.block_color import COLORS
 from imseg.ops.photometric import LADDERS, Strength
 
 STRONG = LADDERS["default"][-1]
@@ -88,6 +89,8 @@ copies = st.builds(
     rotate=st.booleans(),
     seed=st.integers(0, 99),
     plain=st.booleans(),
+    fresh=st.booleans(),
+    reblock=st.sampled_from([None, True, False]),
 )
 treatments = st.fixed_dictionaries(
     {
@@ -95,6 +98,7 @@ treatments = st.fixed_dictionaries(
         "blocks_output": st.booleans(),
         "ignores": st.booleans(),
         "copies": st.one_of(st.none(), copies),
+        "block_color": st.sampled_from(COLORS),
     }
 )
 
@@ -197,6 +201,8 @@ def lessons(make_job: Callable[..., Job], stored, tmp_path: Path) -> Iterator[Jo
     plain = stored("validation", 3)
     job = make_job(parts=(part, plain), recipe=Recipe(epochs=2, batch_size=4))
     yield job
+    fresh = replace(part, copies=replace(copied, fresh=True), block_color="noise")
+    yield replace(job, parts=(fresh, plain))
     unlabeled = TwoViews(
         images=stored("unlabeled", 7).images, digest="u", indices=(6, 0, 3, 5),
         strength=STRONG, moves=True, rotate=True,

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from imseg.ops.block_color import COLORS
 from imseg.ops.geometry import MOVES, move, move_back
 from imseg.ops.inconsistency import (
     block_input,
@@ -18,6 +19,7 @@ from imseg.ops.inconsistency import (
     dilate_classes,
     erode,
 )
+from imseg.stages.panel import Block
 from imseg.stages.pseudo_label import Consensus
 from imseg.stages.select import ForegroundExceedsInconsistency, SameClasses
 
@@ -236,6 +238,17 @@ def test_a_kernel_without_a_center_is_refused(kernel: int) -> None:
 def test_a_consensus_needs_two_teachers() -> None:
     with pytest.raises(ValueError, match="two teachers"):
         Consensus(teachers=1)
+
+
+def test_a_consensus_says_what_blocked_pixels_become() -> None:
+    said = {
+        color: str(Consensus(block=Block(color=color))).split("disagree ")[1] for color in COLORS
+    }
+    assert said == {
+        "black": "are black in the image and 0 in the label",
+        "mean": "are of the image's mean color and 0 in the label",
+        "noise": "are noise in the image and 0 in the label",
+    }
 
 
 @pytest.mark.parametrize("dilation", [0, 5])

@@ -241,6 +241,11 @@ def test_blocked_pixels_are_black_and_no_others_change(image_seed, order, paper)
     for given_images in (images, channels_last(images)):
         found = photometric.apply(given_images, draws, order=order, paper=paper, blocked=blocked)
         assert torch.equal(found, free.masked_fill(blocked, 0))
+        for fill in (draw_images(image_seed + 2), draw_images(image_seed + 3)[..., :1, :1]):
+            how = {"order": order, "paper": paper, "blocked": blocked, "fill": fill}
+            found = photometric.apply(given_images, draws, **how)
+            assert torch.equal(found, torch.where(blocked, fill, free))
+            assert found.stride() == given_images.stride()
 
 
 @pytest.mark.parametrize("strength", [Strength(), STRONG, Strength(blur=3), Strength(noise=9)])

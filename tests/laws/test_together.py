@@ -55,8 +55,9 @@ def same(one: Tensor, other: Tensor) -> bool:
     shape=st.tuples(st.integers(0, 5), st.integers(1, 4)),
     order=st.sampled_from(["copy", "view"]),
     flags=st.tuples(*[st.booleans()] * 5),
+    filled=st.sampled_from([None, "one color", "every place"]),
 )
-def test_together_is_in_groups(seed, strength, height, width, shape, order, flags) -> None:
+def test_together_is_in_groups(seed, strength, height, width, shape, order, flags, filled) -> None:
     (images_count, channels), (rotate, paper, black, floats, last) = shape, flags
     width = width or height
     images = draw_bytes(seed % 2**32, images_count, channels, height, width)
@@ -69,6 +70,9 @@ def test_together_is_in_groups(seed, strength, height, width, shape, order, flag
     names = [seed + 3 * row for row in range(images_count)]
     draws = disturb.draw(names, strength, rotate=rotate, square=square)
     how = {"targets": targets, "mask": mask, "order": order, "paper": paper}
+    if filled:
+        places = (height, width) if filled == "every place" else (1, 1)
+        how["fill"] = draw_bytes(seed % 2**29, images_count, channels, *places)
     grouped = disturb.apply(images, draws, black=black, **how)
     found = together.apply(
         images,

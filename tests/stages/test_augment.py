@@ -93,6 +93,17 @@ def test_what_is_typical_lies_in_the_middle() -> None:
 def test_copies_are_told_in_words() -> None:
     assert str(NoisyCopies()).startswith("1 noisy copy of each")
     assert str(NoisyCopies(count=2)).startswith("2 noisy copies of each")
+
+
+def test_copies_say_how_they_are_made_where_it_is_not_the_default() -> None:
+    assert str(NoisyCopies(fresh=True, reblock=False, rung=3)) == (
+        "1 noisy copy of each, in place of the images as they are, drawn anew at every look,"
+        " blocked pixels are disturbed like all others, disturbed by rung 3 of the ladder in every"
+        " generation"
+    )
+    for kind in KINDS:
+        plain, fresh = str(kind()), str(kind(fresh=True))
+        assert fresh.replace(", drawn anew at every look", "") == plain != fresh
     assert "1 to 5 noisy copies" in str(CopiesByQuality())
     assert "EvalNet" in str(CopiesByQuality()) and "truth" in str(CopiesByTruth())
 

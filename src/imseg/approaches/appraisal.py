@@ -44,8 +44,8 @@ class JudgedQuality:
         shop, bench = self.workshop, self.bench
         judged = judge_masks(
             bench.judges,
-            # As judges have learned: blocked in image and mask, whatever students see.
-            replace(self.part, blocks_input=True, blocks_output=True),
+            # As judges have learned: black in image and 0 in mask, whatever students see.
+            replace(self.part, blocks_input=True, blocks_output=True, block_color="black"),
             bench.quality,
             shop.plan.whole_machine,
             progress=lambda done, total: shop.working("judging masks", done, total),

@@ -21,14 +21,17 @@ class Labeled:
     hidden_too: bool = False
     """Whether the hidden masks of the unlabeled images are used as well: an upper bound."""
     copies: int = 0
-    """Disturbed copies of each labeled image, drawn once a run, beside the image itself."""
+    """Disturbed copies of each labeled image, beside the image itself."""
     online: bool = False
     """Whether each look at a labeled image disturbs it anew."""
+    fresh: bool = False
+    """Whether each look at a copy draws it anew, instead of once a run."""
 
     def __str__(self) -> str:
         text = "the labeled images" + (" and the hidden masks" if self.hidden_too else "")
         if self.copies:
             text += f" and {self.copies} disturbed copies of each"
+            text += ", drawn anew at every look" if self.fresh else ""
         return text + (", disturbed anew at every look" if self.online else "")
 
     @property
@@ -113,6 +116,12 @@ class Approach:
         views = self.objective is not None or "views" in self.options
         copies = self.labeled.copies > 0 or self.labeled.online or self.augment is not None
         return first or copies or views or self.judge is not None
+
+    @property
+    def has_copies(self) -> bool:
+        """Whether any images that networks learn from have disturbed copies."""
+        first = self.start is not None and self.start.has_copies
+        return first or self.labeled.copies > 0 or self.augment is not None
 
     @property
     def sees_truth(self) -> bool:

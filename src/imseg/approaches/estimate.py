@@ -224,10 +224,12 @@ def decoding_seconds(ready: Prepared) -> float:
         approach.sees_truth or approach.pseudo_label is not None
     ):
         groups.append(limited(ready.hidden_pairs, plan))
-    return sum(_decoding(dataset, plan, group) for group in groups if group)
+    return sum(decoding_of(dataset, plan, group) for group in groups if group)
 
 
-def _decoding(dataset: DataSet, plan: Plan, entries: Sequence[Image | LabeledImage]) -> float:
+def decoding_of(dataset: DataSet, plan: Plan, entries: Sequence[Image | LabeledImage]) -> float:
+    """Return how long decoding some pictures takes, from a few of them."""
+
     def decode(entry: Image | LabeledImage) -> None:
         image = entry.image if isinstance(entry, LabeledImage) else entry
         resize_image(load_pixels(image, dataset.reading), plan.image_size)

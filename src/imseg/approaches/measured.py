@@ -215,7 +215,9 @@ def question_about(plan: Plan, spec: TargetSpec, network: NetworkSpec) -> Questi
 
 def _strength(plan: Plan) -> Strength:
     """Return how far copies are pushed, at most."""
-    return plan.strength if plan.customized().labeled.copies else plan.rung(plan.generations or 1)
+    if plan.customized().labeled.copies:
+        return plan.strength
+    return plan.strength_in(plan.generations or 1)
 
 
 def _whole(question: Question, plan: Plan) -> Question:

@@ -60,6 +60,8 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         refuse("--views", "3, 5 or 7.", settings.views)
     if settings.judges is not None and settings.judges not in (1, 2, 3, 4):
         refuse("--judges", "1, 2, 3 or 4.", settings.judges)
+    if settings.rung is not None and settings.rung not in range(1, 6):
+        refuse("--rung", "1 to 5.", settings.rung)
     if settings.patience is not None and settings.patience < 0:
         refuse("--patience", "0 (never stop early) or more.", settings.patience)
     if settings.consistency_ramp is not None and settings.consistency_ramp < 0:
@@ -91,10 +93,10 @@ def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
     return [error for error in found if error is not None]
 
 
-def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
+def idle_settings(settings: Settings, approach: Approach) -> list[str]:
+    """Return the names of settings that are given and change nothing about an approach."""
     names: list[str] = []
-    fits = approach.matched or approach.matchable
-    if approach.matched or (settings.match is not None and fits):
+    if _is_settled(settings, approach):
         names += ["epochs", "max_steps", "width", "image_size", "batch_size", "paper"]
     if approach.generations < 2:
         names += ["generations", "patience"]
@@ -113,18 +115,45 @@ def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
         names += ["ladder", "rotate"]
     elif settings.paper is not None:
         names += ["ladder"]
-    idle = [_option(name) for name in dict.fromkeys(names) if getattr(settings, name) is not None]
+    names += _idle_for_copies(settings, approach)
+    return [name for name in dict.fromkeys(names) if getattr(settings, name) is not None]
+
+
+def _is_settled(settings: Settings, approach: Approach) -> bool:
+    """Return whether another run settles steps, width and sizes."""
+    return approach.matched or (settings.match is not None and approach.matchable)
+
+
+def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
+    idle = [_option(name) for name in idle_settings(settings, approach)]
     if not idle:
         return None
-    settled = approach.matched or (settings.match is not None and fits)
-    matched = "; its matched run settles steps, width and sizes" if settled else ""
-    published = "; --paper settles the strengths" if settings.paper and approach.disturbs else ""
+    unblocked = "block" in approach.options and settings.blocking in ("output", "none")
+    if _is_settled(settings, approach):
+        why = "; its matched run settles steps, width and sizes"
+    elif unblocked and {"--block-color", "--reblock"} & {*idle}:
+        why = f"; --blocking {settings.blocking} leaves images as they are"
+    else:
+        why = "; --paper settles the strengths" if settings.paper and approach.disturbs else ""
     return ImsegError(
         f"{approach.name} has no use for {', '.join(idle)}.",
         expected="options that change something.",
-        got=f"{approach.name}{matched or published}.",
+        got=f"{approach.name}{why}.",
         hint=f"leave them out, or see imseg explain {approach.name}.",
     )
+
+
+def _idle_for_copies(settings: Settings, approach: Approach) -> list[str]:
+    """Return options of copies, and of what blocked pixels become in them, that change nothing."""
+    blocks = "block" in approach.options and settings.blocking not in ("output", "none")
+    copied = approach.augment is not None
+    uses = {
+        "block_color": blocks,
+        "reblock": blocks and copied,
+        "rung": copied and settings.paper is None,
+        "fresh_copies": approach.has_copies,
+    }
+    return [name for name, used in uses.items() if not used]
 
 
 def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imseg.approaches.approach import Approach, with_options
+from imseg.approaches.approach import Approach, Labeled, with_options
 from imseg.approaches.catalog import find_approach
 from imseg.approaches.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.settings import Blocking, Effort, Selection
@@ -16,6 +16,7 @@ from imseg.engine.device import (
     Precision,
 )
 from imseg.engine.job import Recipe
+from imseg.ops.block_color import BlockColor
 from imseg.ops.photometric import Strength
 from imseg.stages.consistency import Level
 from imseg.stages.panel import Block
@@ -79,6 +80,10 @@ class Plan:
     consistency_ramp: int | None = None
     consistency_level: Level | None = None
     compile: bool = False
+    block_color: BlockColor = "black"
+    reblock: bool | None = None
+    fresh_copies: bool = False
+    rung: int | None = None
     validate_every: int = 1  # 0: as few looks as let them take a tenth of the time
 
     @property
@@ -142,10 +147,10 @@ class Plan:
         """
         return self.rotate or self.task in ("binary", "multilabel")
 
-    def rung(self, generation: int) -> Strength:
+    def strength_in(self, generation: int) -> Strength:
         """Return how far copies of pseudo-labeled images are pushed in a generation, from 1."""
         ladder = self.strengths.ladder
-        return ladder[min(generation, len(ladder)) - 1]
+        return ladder[min(self.rung or generation, len(ladder)) - 1]
 
     def width_in(self, generation: int, *, growing: bool) -> float:
         """Return how wide networks are in a generation, from 1."""
@@ -184,24 +189,30 @@ class Plan:
         """Return the approach with this plan's numbers in its stages."""
         approach = find_approach(self.approach)
         first = {
-            name: replace(one, networks=self.start_networks)
+            name: replace(one, networks=self.start_networks, labeled=self._labeled(one))
             for name in ("start", "judge_start")
             if (one := getattr(approach, name)) is not None
         }
         networks = self.networks if approach.start else self.start_networks
         stages = {
             name: with_options(stage, self.stage_options)
-            for name in ("pseudo_label", "objective")
+            for name in ("pseudo_label", "augment", "objective")
             if (stage := getattr(approach, name)) is not None
         }
         return replace(
             approach,
             networks=networks,
+            labeled=self._labeled(approach),
             generations=self.generations,
             select=SELECTIONS.get(self.select, approach.select),
             **first,
             **stages,
         )
+
+    def _labeled(self, approach: Approach) -> Labeled:
+        """Return how an approach uses labeled images."""
+        fresh = self.fresh_copies and approach.labeled.copies > 0
+        return replace(approach.labeled, fresh=fresh)
 
     @property
     def stage_options(self) -> dict[str, Any]:
@@ -210,6 +221,7 @@ class Plan:
             input=self.blocking in ("both", "input"),
             output=self.blocking in ("both", "output"),
             ignore=self.ignore,
+            color=self.block_color,
         )
         given = {
             "teachers": self.teachers or None,
@@ -217,6 +229,10 @@ class Plan:
             "dilate": self.dilate,
             "grow_labels": self.grow_labels,
             "block": block,
+            # What a schedule does by itself leaves no trace in jobs.
+            "reblock": None if self.reblock == (not self.paper) else self.reblock,
+            "fresh_copies": self.fresh_copies,
+            "rung": self.rung,
             "vote": self.vote,
             "views": self.views,
             "plain_view": self.plain_view,

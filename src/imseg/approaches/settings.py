@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from imseg.approaches.paper import Published
 from imseg.data.config import TaskWord
 from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.ops.block_color import BlockColor
 from imseg.stages.consistency import Level
 from imseg.tasks.base import Pool
 
@@ -71,6 +72,11 @@ class Settings:
     """Whether inconsistent pixels are made 0 in the image, the label, both or neither."""
     ignore: bool | None = None
     """Whether inconsistent pixels have no weight in the loss."""
+    block_color: BlockColor | None = None
+    """What blocked pixels of the image become: black, the image's mean, or noise of its own."""
+    reblock: bool | None = None
+    """Whether blocked pixels get that color again after a copy was disturbed; None: except in the
+    paper's schedule."""
     select: Selection | None = None
     """Which pseudo-labeled images are used: the paper's rule, same classes found, or all."""
     vote: Pool | None = None
@@ -91,6 +97,11 @@ class Settings:
     """How strongly the two views are disturbed: low, mid or high."""
     ladder: Ladder | None = None
     """How strongly images are disturbed: the paper's strengths for its data sets."""
+    rung: int | None = None
+    """The ladder's rung, 1 to 5, of copies of pseudo-labeled images in every generation; None: one
+    higher in each."""
+    fresh_copies: bool | None = None
+    """Whether copies are drawn anew at every look instead of once a run."""
     rotate: bool | None = None
     """Whether disturbed images are also turned and flipped upside down; None: where there is no
     above (binary, multilabel, instances)."""
@@ -129,10 +140,39 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
     Raises:
         ImsegError: With every problem at once.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    merged = {**(_read_toml(config) if config else {}), **given}
     from imseg.approaches.misfits import problems_of  # it looks at Settings
 
+    settings, _, problems = _typed(options, config)
+    problems += problems_of(settings)
+    if settings.reuse is not None and not settings.reuse.is_dir():
+        problems.append(_no_reuse(settings.reuse))
+    raise_all(problems)
+    return settings
+
+
+def values_from(options: Mapping[str, Any], *, config: Path | None = None) -> dict[str, Any]:
+    """Return the settings that are given, by name: known ones, each of its type.
+
+    Whether they fit an approach, and lie in range, is not looked at.
+
+    Args:
+        options: As in ``settings_from``.
+        config: As in ``settings_from``.
+
+    Raises:
+        ImsegError: With every problem at once.
+    """
+    settings, given, problems = _typed(options, config)
+    raise_all(problems)
+    return {name: getattr(settings, name) for name in given}
+
+
+def _typed(
+    options: Mapping[str, Any], config: Path | None
+) -> tuple[Settings, list[str], list[ImsegError]]:
+    """Return settings, the names of those given, and what is wrong with names and types."""
+    given = {name: value for name, value in options.items() if value is not None}
+    merged = {**(_read_toml(config) if config else {}), **given}
     problems: list[ImsegError] = []
     known = {field.name for field in dataclasses.fields(Settings)}
     for name in [name for name in merged if name not in known]:
@@ -160,11 +200,7 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
                 )
             )
         settings = TypeAdapter(Settings).validate_python(merged)
-    problems += problems_of(settings)
-    if settings.reuse is not None and not settings.reuse.is_dir():
-        problems.append(_no_reuse(settings.reuse))
-    raise_all(problems)
-    return settings
+    return settings, list(merged), problems
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -139,10 +139,12 @@ class Teaching:
         copies = Copies(
             count=largest,
             counts=None if min(counts) == largest else counts,
-            strength=plan.rung(number),
+            strength=plan.strength_in(number),
             rotate=plan.rotate,
             seed=seeds.derive(plan.seed, "copies", number),
             plain=augment.keep_plain,
+            fresh=augment.fresh,
+            reblock=augment.reblock,
         )
         return replace(part, copies=copies)
 

@@ -107,6 +107,7 @@ class Workshop:
             strength=self.plan.strength,
             rotate=self.plan.rotate,
             seed=seeds.derive(self.plan.seed, "labeled copies"),
+            fresh=approach.labeled.fresh,
         )
 
     def jobs(

@@ -9,7 +9,18 @@ import sys
 
 import typer
 
-from imseg.cli import approaches, check, demo, evaluate, polygons, predict, prepare, train
+from imseg.cli import (
+    approaches,
+    check,
+    compare,
+    demo,
+    evaluate,
+    polygons,
+    predict,
+    prepare,
+    reproduce,
+    train,
+)
 from imseg.cli.strict import StrictCommand, StrictGroup
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
 
@@ -29,6 +40,8 @@ for name, function in (
     ("train", train.train),
     ("evaluate", evaluate.evaluate),
     ("predict", predict.predict),
+    ("compare", compare.compare),
+    ("reproduce", reproduce.reproduce),
     ("prepare", prepare.prepare),
     ("polygons", polygons.polygons),
     ("approaches", approaches.approaches),

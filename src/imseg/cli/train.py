@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from imseg.approaches.settings import Settings
 
 
+NOT_SETTINGS = ("data", "out", "config", "dry_run", "probe", "json")
+"""Arguments and options that are no settings of a training."""
+
+
 def train(
     data: Data,
     approach: Annotated[
@@ -91,6 +95,21 @@ def train(
         bool | None,
         typer.Option("--ignore/--no-ignore", help="Leave inconsistent pixels out of the loss."),
     ] = None,
+    block_color: Annotated[
+        str | None,
+        typer.Option(
+            help="What blocked pixels of the image become: black, mean (the image's own) or noise"
+            " (always the same for an image).  [default: black]"
+        ),
+    ] = None,
+    reblock: Annotated[
+        bool | None,
+        typer.Option(
+            "--reblock/--no-reblock",
+            help="Give them that color again when a copy was disturbed.  [default: not in the"
+            " paper's schedule]",
+        ),
+    ] = None,
     select: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +152,20 @@ def train(
         typer.Option(
             help="How strongly images are disturbed: default, hela, cityscapes (the"
             " paper's strengths)."
+        ),
+    ] = None,
+    rung: Annotated[
+        int | None,
+        typer.Option(
+            help="The ladder's rung, 1 to 5, of copies in every generation.  [default: one higher"
+            " in each]"
+        ),
+    ] = None,
+    fresh_copies: Annotated[
+        bool | None,
+        typer.Option(
+            "--fresh-copies/--no-fresh-copies",
+            help="Draw disturbed copies anew at every look, not once a run.",
         ),
     ] = None,
     rotate: Annotated[
@@ -194,9 +227,7 @@ def train(
 ) -> int:
     """Train an approach. Repeat the command to continue a run that was stopped."""
     options: dict[str, Any] = {
-        name: value
-        for name, value in locals().items()
-        if name not in ("data", "out", "config", "dry_run", "probe", "json")
+        name: value for name, value in locals().items() if name not in NOT_SETTINGS
     }
     from imseg.approaches.experiment import fit
     from imseg.approaches.settings import settings_from

@@ -27,9 +27,24 @@ def interval_of_mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int
         values: One score an image; what is not a number is left out.
         counts: From ``resample_counts``.
     """
+    return middle(resampled_means(values, counts))
+
+
+def resampled_means(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the mean over images in each resample; not a number where none of them counts.
+
+    Args:
+        values: One score an image; what is not a number is left out.
+        counts: From ``resample_counts``.
+    """
     known = np.isfinite(values)
     drawn = counts[:, known].sum(axis=1)
-    return _middle(counts[:, known] @ values[known] / np.where(drawn == 0, np.nan, drawn))
+    means: npt.NDArray[np.float64] = (
+        counts[:, known] @ values[known] / np.where(drawn == 0, np.nan, drawn)
+    )
+    return means
 
 
 def intervals_of(
@@ -46,9 +61,10 @@ def intervals_of(
     """
     sums = np.tensordot(counts, tallies, axes=1)
     found = [scores(each) for each in sums]
-    return {name: _middle(np.array([each[name] for each in found])) for name in found[0]}
+    return {name: middle(np.array([each[name] for each in found])) for name in found[0]}
 
 
-def _middle(samples: npt.NDArray[np.float64]) -> Interval:
+def middle(samples: npt.NDArray[np.float64]) -> Interval:
+    """Return the middle 95 % of samples; what is not a number is left out."""
     low, high = np.nanpercentile(samples, [2.5, 97.5])
     return float(low), float(high)

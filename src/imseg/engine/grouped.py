@@ -6,6 +6,7 @@ The way for the CPU, where small groups stay in its cache.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
@@ -15,6 +16,7 @@ from imseg.engine.batch import Batch, as_input
 from imseg.engine.device import Numerics
 from imseg.engine.part import Part
 from imseg.engine.samples import Called, Samples
+from imseg.ops.block_color import COLORS, draw_color_keys, make_fill
 from imseg.ops.disturb import disturb
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.tasks import Planes
@@ -70,17 +72,18 @@ class Grouped:
         stored = torch.from_numpy(gather(self._images[number], image_rows)).to(device)
         pixels = stored.permute(0, 3, 1, 2)
         targets = torch.from_numpy(gather(self._targets[number], rows)).to(device)
-        inconsistent = None
+        inconsistent = fill = None
         if mask is not None:
             inconsistent = torch.from_numpy(gather(mask, rows)).to(device).bool()
             if part.blocks_input:
-                pixels = block_input(pixels, inconsistent)
+                fill = _fill_of(part, pixels, image_rows)
+                pixels = block_input(pixels, inconsistent, fill)
             if part.blocks_output:
                 targets = block_output(targets, inconsistent)
         if part.copies is not None:
             names = self._samples.seeds_of(number, called)
             pixels, targets, inconsistent = self._disturbed(
-                part, names, pixels, targets, inconsistent
+                part, names, pixels, targets, inconsistent, fill=fill
             )
         weight = None
         if self._ignores:
@@ -108,6 +111,8 @@ class Grouped:
         pixels: UInt8[Tensor, "b c h w"],
         targets: Planes,
         inconsistent: Bool[Tensor, "b 1 h w"] | None,
+        *,
+        fill: UInt8[Tensor, "b c _ _"] | None,
     ) -> tuple[UInt8[Tensor, "b c h w"], Planes, Bool[Tensor, "b 1 h w"] | None]:
         """Return the samples with those disturbed that have a seed."""
         chosen = [place for place, name in enumerate(names) if name is not None]
@@ -121,7 +126,8 @@ class Grouped:
             strength=part.copies.strength,
             rotate=part.copies.rotate,
             paper=self._paper,
-            black=part.blocks_input and not self._paper,
+            black=part.reblocks(paper=self._paper),
+            fill=None if fill is None else fill[chosen],
         )
         if len(chosen) == len(names):
             return disturbed
@@ -131,3 +137,14 @@ class Grouped:
             inconsistent = inconsistent.clone()
             inconsistent[chosen] = disturbed[2]
         return pixels, targets, inconsistent
+
+
+def _fill_of(
+    part: Part, pixels: UInt8[Tensor, "b c h w"], image_rows: npt.NDArray[np.int64]
+) -> UInt8[Tensor, "b c _ _"] | None:
+    """Return what blocked pixels of stored images become; None: black."""
+    if part.block_color == "black":
+        return None
+    numbers = torch.full((len(pixels),), COLORS.index(part.block_color), device=pixels.device)
+    keys = draw_color_keys(image_rows).to(pixels.device)
+    return make_fill(pixels, numbers, keys, among={part.block_color})

@@ -20,6 +20,7 @@ from imseg.engine.placement import Placement, send_together
 from imseg.engine.samples import Called, Samples, joined
 from imseg.engine.shelf import Numbers, Rows, shelve
 from imseg.ops import disturb, together
+from imseg.ops.block_color import COLORS, draw_color_keys, make_fill
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.ops.treatment import Extent, Treatment, extent_of, no_treatment, treatment_of
 
@@ -53,6 +54,8 @@ class OnDevice:
         masked = [part for part in parts if part.inconsistent is not None]
         self._blocks_input = any(part.blocks_input for part in masked)
         self._blocks_output = any(part.blocks_output for part in masked)
+        self._reblocks = any(part.reblocks(paper=paper) for part in masked)
+        self._colors = {part.block_color for part in masked if part.blocks_input}
         images = Rows((part.images, _image_rows(part, part.indices)) for part in parts)
         self._rows = {
             "images": images,
@@ -74,6 +77,8 @@ class OnDevice:
         self._extent = reduce(lambda one, other: one | other, copied) if copied else None
         if self._extent is not None:
             warm_up(self._extent, images.shape, numerics.device)
+        if self._colors - {"black"}:
+            self._warm_up_colors(images.shape)
 
     def feed(self, calls: Sequence[Called]) -> Iterator[Batch]:
         """Yield a batch for each call."""
@@ -82,7 +87,7 @@ class OnDevice:
         called = joined(calls)
         here = self._numbers(called)
         columns = {name: torch.from_numpy(numbers) for name, numbers in here.items()}
-        columns |= self._switches(called)
+        columns |= self._switches(called) | self._color_columns(called)
         if self._extent is not None:
             columns |= self._treatment(called).tensors()
         there = send_together(columns, self._numerics.device, pinned=self._placement.pinned)
@@ -103,10 +108,12 @@ class OnDevice:
         }
         pixels, targets = fetched["images"].permute(0, 3, 1, 2), fetched["targets"]
         mask = fetched["masks"].bool() if "masks" in fetched else None
-        black = None
+        fill = None
         if mask is not None and self._blocks_input:
-            black = there["blocks_input"]
-            pixels = block_input(pixels, mask & together.as_column(black))
+            if "color" in there:
+                keys = there["color_keys"]
+                fill = make_fill(pixels, there["color"], keys, among=self._colors)
+            pixels = block_input(pixels, mask & together.as_column(there["blocks_input"]), fill)
         if mask is not None and self._blocks_output:
             targets = block_output(targets, mask & together.as_column(there["blocks_output"]))
         if self._extent is not None:
@@ -117,7 +124,8 @@ class OnDevice:
                 extent=self._extent,
                 targets=targets,
                 mask=mask,
-                black=None if self._paper else black,
+                black=there["reblocks"] if self._reblocks else None,
+                fill=fill,
                 paper=self._paper,
             )
             assert disturbed.targets is not None
@@ -159,11 +167,34 @@ class OnDevice:
 
     def _switches(self, called: Called) -> dict[str, Tensor]:
         """Return what is done to the inconsistent pixels of each sample."""
-        names = ("blocks_input", "blocks_output", "ignores")
-        return {
-            name: torch.tensor([getattr(part, name) for part in self._parts])[called.part]
-            for name in names
+        of_parts = {
+            name: [getattr(part, name) for part in self._parts]
+            for name in ("blocks_input", "blocks_output", "ignores")
         }
+        of_parts["reblocks"] = [part.reblocks(paper=self._paper) for part in self._parts]
+        return {name: torch.tensor(each)[called.part] for name, each in of_parts.items()}
+
+    def _color_columns(self, called: Called) -> dict[str, Tensor]:
+        """Return what blocked pixels of each sample become; nothing where all are black."""
+        if not self._colors - {"black"}:
+            return {}
+        numbers = torch.tensor([COLORS.index(part.block_color) for part in self._parts])
+        rows = np.zeros(len(called), dtype=np.int64)
+        if "noise" in self._colors:
+            parts, of_targets = called.part.numpy(), called.row.numpy()
+            for number, part in enumerate(self._parts):
+                mine = parts == number
+                rows[mine] = _image_rows(part, of_targets[mine])
+        return {"color": numbers[called.part], "color_keys": draw_color_keys(rows)}
+
+    def _warm_up_colors(self, shape: tuple[int, ...]) -> None:
+        """Make what colors of images (``h w c``) need and keep on the device."""
+        one = torch.zeros(1, dtype=torch.int64)
+        columns = {"color": one, "color_keys": draw_color_keys([0])}
+        there = send_together(columns, self._numerics.device, pinned=False)
+        black = torch.zeros((1, *shape), dtype=torch.uint8, device=self._numerics.device)
+        pixels = black.permute(0, 3, 1, 2)
+        make_fill(pixels, there["color"], there["color_keys"], among=self._colors)
 
     def _treatment(self, called: Called) -> Treatment:
         """Return how each sample is disturbed."""

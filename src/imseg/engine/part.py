@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from imseg.ops.block_color import BlockColor
 from imseg.ops.photometric import Strength
 
 
@@ -26,6 +27,12 @@ class Copies:
     counts: tuple[int, ...] | None = None
     """Copies of each of the part's images in the order of its indices, where they differ; ``count``
     is then the largest of them."""
+    fresh: bool = False
+    """Whether each look at a copy draws it anew, for each network in its own way; there are as many
+    samples as without."""
+    reblock: bool | None = None
+    """Whether blocked pixels get their color again after a copy was disturbed; None: unless the
+    disturbances are those of the reference."""
 
     def __post_init__(self) -> None:
         if self.counts is not None and (self.count < 1 or max(self.counts, default=0) > self.count):
@@ -52,7 +59,7 @@ class Part:
     inconsistent: Path | None = None
     """``n 1 h w`` unsigned bytes, 1 where teachers disagreed (.npy); None for human labels."""
     blocks_input: bool = True
-    """Whether inconsistent pixels are black in the image."""
+    """Whether inconsistent pixels are blocked in the image."""
     blocks_output: bool = True
     """Whether inconsistent pixels are 0 in the target."""
     ignores: bool = False
@@ -65,6 +72,8 @@ class Part:
     qualities: Path | None = None
     """``n r k`` floats 0..1 that a judge of masks is to say about each target (.npy); None where no
     judge is trained."""
+    block_color: BlockColor = "black"
+    """What blocked pixels of the image become."""
 
     @property
     def samples(self) -> int:
@@ -75,6 +84,17 @@ class Part:
         counts = self.copies.counts
         copies = images * self.copies.count if counts is None else sum(counts)
         return copies + images * self.copies.plain
+
+    def reblocks(self, *, paper: bool) -> bool:
+        """Return whether blocked pixels of disturbed copies get their color again.
+
+        Args:
+            paper: Whether the disturbances are those of the reference.
+        """
+        if self.copies is None or not self.blocks_input:
+            return False
+        asked = self.copies.reblock
+        return not paper if asked is None else asked
 
     def image_row(self, index: int) -> int:
         """Return the row of the stored image that a target belongs to."""
@@ -127,6 +147,10 @@ def content_of(part: Part | TwoViews | Beginning) -> dict[str, Any]:
     for name in ("copies", "shows"):
         if name in plain and plain[name] is None:
             del plain[name]
-    if plain.get("copies") and plain["copies"]["counts"] is None:
-        del plain["copies"]["counts"]
+    if plain.get("block_color") == "black":
+        del plain["block_color"]
+    copies = plain.get("copies") or {}
+    for name, idle in (("counts", None), ("fresh", False), ("reblock", None)):
+        if name in copies and copies[name] is idle:
+            del copies[name]
     return plain

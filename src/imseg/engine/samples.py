@@ -94,10 +94,13 @@ class Samples:
         if copies.online:
             pairs = zip(called.row.tolist(), called.look.tolist(), strict=True)
             return [seeds.derive(self._seed, "look", number, row, look) for row, look in pairs]
-        places = zip(called.row.tolist(), called.copy.tolist(), strict=True)
+        seed, places = copies.seed, zip(called.row.tolist(), called.copy.tolist(), strict=True)
+        anew = [(self._seed, look) for look in called.look.tolist()] if copies.fresh else None
         return [
-            None if copy == PLAIN else seeds.derive(copies.seed, "copy", row, copy)
-            for row, copy in places
+            None
+            if copy == PLAIN
+            else seeds.derive(seed, "copy", row, copy, *(anew[place] if anew else ()))
+            for place, (row, copy) in enumerate(places)
         ]
 
 

@@ -92,6 +92,7 @@ def apply(
     targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"] | None = None,
     mask: Bool[Tensor, "b 1 h w"] | None = None,
     black: bool = False,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
     order: Order = "copy",
     paper: bool = False,
 ) -> Disturbed:
@@ -106,6 +107,7 @@ def apply(
             moved.
         black: Image pixels under the mask are 0 in the end. For images whose inconsistent
             pixels were blocked; the reference lets offset, blur and noise brighten them.
+        fill: What these pixels are instead of 0, see ``block_color``; it is not moved.
         order: Of gain and offset, blur and noise; the geometry is always first.
         paper: Gain and offset take the absolute value, as in the reference.
 
@@ -123,6 +125,7 @@ def apply(
         order=order,
         paper=paper,
         blocked=moved_mask if black else None,
+        fill=fill,
     )
     moved_targets = None if targets is None else move_each(targets, moves)
     return Disturbed(images=disturbed, targets=moved_targets, mask=moved_mask)
@@ -139,6 +142,7 @@ def disturb(
     order: Order = "copy",
     paper: bool = False,
     black: bool = False,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
 ) -> tuple[
     UInt8[Tensor, "b c h w"],
     UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"],
@@ -156,10 +160,17 @@ def disturb(
         order: Of the steps, see ``apply``.
         paper: As the reference does it, see ``apply``.
         black: Image pixels under the mask are 0 in the end; without a mask nothing happens.
+        fill: What they are instead of 0, see ``apply``.
     """
     height, width = images.shape[-2:]
     draws = draw(seeds, strength, rotate=rotate, square=height == width)
     disturbed = apply(
-        images, draws, mask=mask, black=black and mask is not None, order=order, paper=paper
+        images,
+        draws,
+        mask=mask,
+        black=black and mask is not None,
+        fill=fill,
+        order=order,
+        paper=paper,
     )
     return disturbed.images, move_each(targets, draws.moves), disturbed.mask

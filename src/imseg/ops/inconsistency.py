@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from imseg.ops.block_color import paint
 from imseg.types import INCONSISTENT
 
 FEW_SHIFTS = 8
@@ -127,9 +128,17 @@ def dilate_classes(
 def block_input(
     images: Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"],
     inconsistent: Bool[Tensor, "b t h w"],
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
 ) -> Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"]:
-    """Return images that are black wherever any plane is inconsistent."""
-    return images.masked_fill(inconsistent.any(dim=1, keepdim=True), 0)
+    """Return images that are black, or the fill, wherever any plane is inconsistent.
+
+    Args:
+        images: To be blocked.
+        inconsistent: Where.
+        fill: From ``block_color.make_fill``; None: black.
+    """
+    hidden = inconsistent.any(dim=1, keepdim=True)
+    return images.masked_fill(hidden, 0) if fill is None else paint(images, hidden, fill)
 
 
 def block_output(

@@ -146,6 +146,7 @@ def apply(
     order: Order = "copy",
     paper: bool = False,
     blocked: Bool[Tensor, "b 1 h w"] | None = None,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
 ) -> UInt8[Tensor, "b c h w"]:
     """Return disturbed images, rounded to gray levels after every step.
 
@@ -157,6 +158,7 @@ def apply(
         paper: Gain and offset take the absolute value, as in the reference, so that black pixels
             turn gray; else values below 0 become 0.
         blocked: Pixels that are 0 in the end: black ones that would not stay black otherwise.
+        fill: What they are instead of 0, for every place or one for all, see ``block_color``.
 
     Raises:
         ValueError: If there is no such order, there is not one row of draws an image, or given
@@ -187,7 +189,12 @@ def apply(
             steps.insert(0 if order == "copy" else len(steps), scale)
         for step in steps:
             some = step(some)
-        return some if blocked is None else _blacken(some, take(blocked, rows), layout)
+        if blocked is None:
+            return some
+        if fill is None:
+            return _blacken(some, take(blocked, rows), layout)
+        hidden, theirs = layout.pack(take(blocked, rows)), layout.pack(take(fill, rows))
+        return torch.where(hidden, theirs, some)
 
     packed = layout.pack(images)
     most = VALUES_AT_ONCE if device.type == "cpu" else VALUES_AT_ONCE_ELSEWHERE

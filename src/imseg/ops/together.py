@@ -32,6 +32,7 @@ def apply(
     targets: Shaped[Tensor, "b t h w"] | None = None,
     mask: Bool[Tensor, "b 1 h w"] | None = None,
     black: Bool[Tensor, "b"] | None = None,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
     order: Order = "copy",
     paper: bool = False,
 ) -> disturb.Disturbed:
@@ -45,6 +46,7 @@ def apply(
         targets: Belonging to the images; only moved.
         mask: Of inconsistent pixels; only moved.
         black: For which images pixels under the mask are 0 in the end; None: for none.
+        fill: What these pixels are instead of 0, see ``block_color``; it is not moved.
         order: Of gain and offset, blur and noise.
         paper: Gain and offset take the absolute value, as in the reference.
 
@@ -59,7 +61,12 @@ def apply(
     if black is not None and moved_mask is not None:
         layout = layout_of(images)
         hidden = layout.pack(moved_mask & as_column(black))
-        changed = layout.unpack(layout.pack(changed).masked_fill(hidden, 0))
+        packed = layout.pack(changed)
+        if fill is None:
+            packed = packed.masked_fill(hidden, 0)
+        else:
+            packed = torch.where(hidden, layout.pack(fill), packed)
+        changed = layout.unpack(packed)
     moved_targets = None if targets is None else move_together(targets, treatment, extent)
     return disturb.Disturbed(images=changed, targets=moved_targets, mask=moved_mask)
 

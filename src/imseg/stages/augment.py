@@ -17,6 +17,14 @@ class Augment(Protocol):
         """Whether the images as they are belong to the samples too."""
 
     @property
+    def fresh(self) -> bool:
+        """Whether copies are drawn anew at every look instead of once a run."""
+
+    @property
+    def reblock(self) -> bool | None:
+        """Whether blocked pixels get their color again; None: except in the paper's schedule."""
+
+    @property
     def typical(self) -> float:
         """About how many copies an image gets: for estimates of time."""
 
@@ -34,19 +42,45 @@ class Augment(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoisyCopies:
+class _Copies:
+    """How copies are made, however many there are."""
+
+    keep_plain: bool = False
+    """Whether the image as it is stays among the samples."""
+    fresh: bool = field(default=False, metadata={"option": "fresh_copies"})
+    """Whether they are drawn anew at every look instead of once a run."""
+    reblock: bool | None = field(default=None, metadata={"option": "reblock"})
+    """Whether blocked pixels get their color again after the disturbance; None: except in the
+    paper's schedule."""
+    rung: int | None = field(default=None, metadata={"option": "rung"})
+    """The rung of the ladder, from 1, by which copies of all generations are disturbed; None: it
+    rises with the generation."""
+
+    def _how(self) -> str:
+        kept = "the images as they are kept too"
+        words = [kept if self.keep_plain else "in place of the images as they are"]
+        if self.fresh:
+            words.append("drawn anew at every look")
+        if self.reblock is not None:
+            again = "get their color again" if self.reblock else "are disturbed like all others"
+            words.append(f"blocked pixels {again}")
+        if self.rung is not None:
+            words.append(f"disturbed by rung {self.rung} of the ladder in every generation")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoisyCopies(_Copies):
     """As many disturbed copies of every image."""
 
     count: int = 1
     """How many."""
-    keep_plain: bool = False
-    """Whether the image as it is stays among the samples."""
 
     needs_truth = False
 
     def __str__(self) -> str:
         copies = "1 noisy copy" if self.count == 1 else f"{self.count} noisy copies"
-        return f"{copies} of each, {_plain(self.keep_plain)}"
+        return f"{copies} of each, {self._how()}"
 
     @property
     def typical(self) -> float:
@@ -59,11 +93,8 @@ class NoisyCopies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _CopiesByScore:
+class _CopiesByScore(_Copies):
     """One copy of a doubtful mask, up to five of a very good one."""
-
-    keep_plain: bool = False
-    """Whether the image as it is stays among the samples."""
 
     @property
     def typical(self) -> float:
@@ -78,7 +109,7 @@ class _CopiesByScore:
         return tuple(copies_for(appraisal.scores(), low=low, high=high))
 
     def _in_words(self) -> str:
-        return f"1 to {MOST} noisy copies of each, {_plain(self.keep_plain)}: more for masks that"
+        return f"1 to {MOST} noisy copies of each, {self._how()}: more for masks that"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +133,3 @@ class CopiesByTruth(_CopiesByScore):
 
     def __str__(self) -> str:
         return f"{self._in_words()} are better by the hidden truth"
-
-
-def _plain(kept: bool) -> str:
-    return "the images as they are kept too" if kept else "in place of the images as they are"

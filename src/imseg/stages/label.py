@@ -153,4 +153,5 @@ def _part(
         blocks_input=block.input,
         blocks_output=block.output and task.zero_is_nothing,
         ignores=block.ignore or (block.output and not task.zero_is_nothing),
+        block_color=block.color,
     )

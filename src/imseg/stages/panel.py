@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from imseg.engine.device import Numerics
 from imseg.engine.predictor import probabilities_of
+from imseg.ops.block_color import BlockColor
 from imseg.ops.photometric import Strength
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
@@ -24,11 +25,14 @@ class Block:
     """What becomes of inconsistent pixels when a student is trained."""
 
     input: bool = True
-    """They are black in the image."""
+    """They are blocked in the image."""
     output: bool = True
     """They are 0 in the target (background, or the reserved class)."""
     ignore: bool = False
     """They have no weight in the loss."""
+    color: BlockColor = "black"
+    """What blocked pixels of the image become: black, the image's own mean, or noise that is always
+    the same for an image."""
 
 
 @dataclass(frozen=True, slots=True)

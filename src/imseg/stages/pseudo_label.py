@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imseg.ops.block_color import BlockColor
 from imseg.ops.inconsistency import clean_up
 from imseg.stages.panel import Agreement, Block, Panel
 from imseg.tasks import Task, Votes
+
+COLORS_IN_WORDS: dict[BlockColor, str] = {
+    "black": "black in the image",
+    "mean": "of the image's mean color",
+    "noise": "noise in the image",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +47,7 @@ class Consensus:
         done = [
             text
             for switch, text in (
-                (self.block.input, "black in the image"),
+                (self.block.input, COLORS_IN_WORDS[self.block.color]),
                 (self.block.output, "0 in the label"),
                 (self.block.ignore, "without weight in the loss"),
             )

@@ -1,0 +1,164 @@
+"""From finished runs and their test scores to the rows of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.comparison.entrants import Entrant
+from imseg.approaches.comparison.result import OneRun, Row, StageScore
+from imseg.approaches.comparison.scoring import Scored
+from imseg.approaches.comparison.statistics import (
+    Scores,
+    difference,
+    gap_closed,
+    level_of,
+    shared,
+)
+from imseg.approaches.run import Run
+from imseg.tasks import Metric
+
+LABELS, BOUND = "ldt", "fdt"
+"""The two ends of the gap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished run with its test scores."""
+
+    entrant: Entrant
+    """Whose."""
+    seed: int
+    """Its seed."""
+    run: Run
+    """The run."""
+    scored: Mapping[str, Scored]
+    """Its networks on the test images."""
+
+    @property
+    def chosen(self) -> Scored:
+        """The network of the run."""
+        return self.scored[self.run.summary["network"]]
+
+    @property
+    def last(self) -> Scored:
+        """The best network of the last stage."""
+        return self.scored[self.run.summary["stages"][-1]["best"]]
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """What was trained: equal jobs, equal networks."""
+        return tuple(self.run.trained(name).job for name in self.run.network_names)
+
+
+def rows_of(entrants: Sequence[Entrant], done: Sequence[Done], *, out: Path) -> tuple[Row, ...]:
+    """Return a row for each entrant with at least one finished run.
+
+    Args:
+        entrants: All of them, in order.
+        done: Finished runs.
+        out: The folder of the comparison.
+    """
+    by_name = {
+        entrant.name: {each.seed: each for each in done if each.entrant.name == entrant.name}
+        for entrant in entrants
+    }
+    finished = [entrant for entrant in entrants if by_name[entrant.name]]
+    rows: list[Row] = []
+    for entrant in finished:
+        mine = by_name[entrant.name]
+        twin = next(
+            (row.name for row in rows if _same(by_name[row.name], mine) and row.same_as is None),
+            None,
+        )
+        rows.append(_row(entrant, by_name, same_as=twin, out=out))
+    return tuple(rows)
+
+
+def _row(
+    entrant: Entrant,
+    by_name: Mapping[str, Mapping[int, Done]],
+    *,
+    same_as: str | None,
+    out: Path,
+) -> Row:
+    mine = by_name[entrant.name]
+    metric = next(iter(mine.values())).run.metric
+    compared = gap = None
+    others = by_name.get(entrant.baseline or "", {})
+    seeds = [seed for seed in mine if seed in others]
+    if seeds:
+        compared = difference(
+            _scores(mine, seeds, metric),
+            _scores(others, seeds, metric),
+            higher_is_better=metric.higher_is_better,
+        )
+    ends = [by_name.get(name, {}) for name in (LABELS, BOUND)]
+    seeds = [seed for seed in mine if all(seed in end for end in ends)]
+    if seeds and entrant.approach not in (LABELS, BOUND):
+        gap = gap_closed(
+            _scores(mine, seeds, metric),
+            labels=_scores(ends[0], seeds, metric),
+            bound=_scores(ends[1], seeds, metric),
+        )
+    return Row(
+        name=entrant.name,
+        approach=entrant.approach,
+        role=entrant.role,
+        asked=entrant.asked,
+        matched_to=entrant.matched_to,
+        baseline=entrant.baseline,
+        same_as=same_as,
+        level=level_of(_scores(mine, list(mine), metric)),
+        last=level_of(shared([each.last.each[metric.key] for each in mine.values()])),
+        difference=compared,
+        gap_closed=gap,
+        runs=tuple(_one_run(each, out) for each in mine.values()),
+    )
+
+
+def _scores(runs: Mapping[int, Done], seeds: Sequence[int], metric: Metric) -> Scores:
+    """Return the scores of the network of each run."""
+    return shared([runs[seed].chosen.each[metric.key] for seed in seeds])
+
+
+def _one_run(done: Done, out: Path) -> OneRun:
+    run, key = done.run, done.run.metric.key
+    final = run.trained(run.summary["network"])
+    totals = done.chosen.dataset
+    return OneRun(
+        seed=done.seed,
+        path=run.path.relative_to(out).as_posix(),
+        stage=run.summary["stage"],
+        network=run.summary["network"],
+        width=final.network.width,
+        network_steps=final.steps,
+        score=done.chosen.per_image[key],
+        last_score=done.last.per_image[key],
+        steps=run.summary["steps"],
+        flops=run.summary["flops"],
+        seconds=run.summary["training_seconds"],
+        stages=tuple(_stage_score(stage, done, key) for stage in run.summary["stages"]),
+        dataset={name: value for name, value in totals.items() if isinstance(value, float)},
+        per_image=dict(done.chosen.per_image),
+    )
+
+
+def _stage_score(stage: Mapping[str, Any], done: Done, key: str) -> StageScore:
+    best = done.scored[str(stage["best"])]
+    names = [str(network["name"]) for network in stage["networks"]]
+    return StageScore(
+        name=str(stage["name"]),
+        network=best.network,
+        score=best.per_image[key],
+        interval=best.ci95["per_image"][key],
+        networks=tuple(done.scored[name].per_image[key] for name in names if name in done.scored),
+        validation=float(stage["score"]),
+    )
+
+
+def _same(one: Mapping[int, Done], other: Mapping[int, Done]) -> bool:
+    """Return whether all networks of two rows are the same ones."""
+    return one.keys() == other.keys() and all(one[s].jobs == other[s].jobs for s in one)

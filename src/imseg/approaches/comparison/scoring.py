@@ -1,0 +1,110 @@
+"""Test scores of finished runs, image by image, kept so that no image is scored twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.run import Run
+from imseg.engine.runs import read_json, write_json
+from imseg.errors import ImsegError
+from imseg.types import DataSet
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """A network's scores on the test images."""
+
+    network: str
+    """Its name in its run."""
+    each: dict[str, tuple[float, ...]]
+    """Scores of each image."""
+    per_image: dict[str, float]
+    """Means over images."""
+    dataset: dict[str, Any]
+    """Scores over all pixels together."""
+    ci95: dict[str, dict[str, tuple[float, float]]]
+    """Bootstrap intervals over images for both."""
+
+
+def networks_to_score(run: Run) -> list[str]:
+    """Return the networks of a run that a comparison looks at.
+
+    The best of each stage, for scores by generation, and all of the stage that the network of the
+    run is from: how much single networks differ.
+    """
+    stages = run.summary["stages"]
+    best = [str(stage["best"]) for stage in stages]
+    return list(dict.fromkeys([*best, *map(str, run.summary["ranking"])]))
+
+
+def score(
+    run: Run,
+    dataset: DataSet,
+    path: Path,
+    *,
+    digest: str,
+    progress: Callable[[int, int], None],
+) -> dict[str, Scored]:
+    """Return the test scores of a run's networks, from the file they are kept in where they are.
+
+    Args:
+        run: A finished run.
+        dataset: With the test images.
+        path: The file.
+        digest: A hash of the test images; scores on others do not count.
+        progress: Told about scored and all networks.
+    """
+    kept = _read(path)
+    names = networks_to_score(run)
+    for number, name in enumerate(names):
+        job = run.trained(name).job
+        known = kept.get(name, {})
+        if known.get("job") != job or known.get("data") != digest:
+            progress(number, len(names))
+            found = run.evaluate(dataset, SPLIT, networks=[name])
+            kept[name] = {
+                "job": job,
+                "data": digest,
+                **found.as_dict(),
+                "names": found.names,
+                "each": {key: _plain(values) for key, values in found.each.items()},
+            }
+            write_json(path, kept)
+    progress(len(names), len(names))
+    return {name: _scored(name, kept[name]) for name in names}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what is kept in a file; what cannot be read is scored again."""
+    try:
+        return read_json(path)
+    except ImsegError:
+        return {}
+
+
+def _scored(name: str, kept: dict[str, Any]) -> Scored:
+    intervals = {
+        kind: {score: (float(low), float(high)) for score, (low, high) in found.items()}
+        for kind, found in kept["ci95"].items()
+    }
+    return Scored(
+        network=name,
+        each={
+            score: tuple(math.nan if value is None else float(value) for value in values)
+            for score, values in kept["each"].items()
+        },
+        per_image=dict(kept["per_image"]),
+        dataset=dict(kept["dataset"]),
+        ci95=intervals,
+    )
+
+
+def _plain(values: Sequence[float]) -> list[float | None]:
+    """Return numbers as JSON knows them, which has no word for "not a number"."""
+    return [value if math.isfinite(value) else None for value in values]

@@ -1,0 +1,225 @@
+"""What a comparison found as tables: for a terminal, Markdown and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.comparison.estimate import ComparisonEstimate
+from imseg.approaches.comparison.planning import Planned
+from imseg.approaches.comparison.result import Comparison, Row
+from imseg.approaches.comparison.statistics import Difference, Gap, Level
+from imseg.engine.bootstrap import Interval
+from imseg.engine.runs import write_whole
+from imseg.report.tables import table
+from imseg.tasks import Metric
+
+TABLE_FILE, SHEET_FILE = "comparison.md", "comparison.csv"
+
+NOTES = """\
+mean +- spread over seeds, of the network that validation chose. Intervals: 95 % over test images,
+drawn anew 2,000 times; they say how much the choice of test images matters, the spread over seeds
+how much chance in training does. against its baseline: the same images, paired; the baseline
+learns from labeled images alone, for as many steps and with as wide a network. gap closed: share
+of the way from ldt to fdt, which has all labels. steps: of the final network, and of everything
+trained, the start included; minutes likewise, one network after another."""
+
+
+def write_tables(found: Comparison, out: Path) -> tuple[Path, Path]:
+    """Write ``comparison.md`` and ``comparison.csv`` and return where they are."""
+    text = f"{comparison_table(found)}\n\n{NOTES}\n\n" + "\n".join(
+        f"* {line}" for line in verdicts(found)
+    )
+    for name, content in ((TABLE_FILE, text + "\n"), (SHEET_FILE, comparison_sheet(found))):
+        write_whole(out / name, content.encode())
+    return out / TABLE_FILE, out / SHEET_FILE
+
+
+def comparison_table(found: Comparison) -> str:
+    """Return one line an approach; baselines that turned out to be the same share one."""
+    metric, several = found.metric, len(found.seeds) > 1
+    closed = any(row.gap_closed for row in found.rows)
+    header = [
+        "approach",
+        f"test {metric.label}",
+        "95 % interval",
+        "last generation",
+        "against its baseline",
+        *(["gap closed"] if closed else []),
+        "steps",
+        "steps in all",
+        "TFLOP",
+        "minutes",
+    ]
+    rows = []
+    for row in ordered(found):
+        generations = row.role == "method"
+        cells = [
+            called(row, found),
+            _level(row.level, metric, several),
+            _interval(row.level.interval, metric),
+            _level(row.last, metric, several) if generations else "-",
+            _difference(row.difference, metric),
+            *([_gap(row.gap_closed)] if closed else []),
+            f"{row.mean('network_steps'):.0f}",
+            f"{row.mean('steps'):.0f}",
+            f"{row.mean('flops') / 1e12:.3g}",
+            f"{row.mean('seconds') / 60:.1f}",
+        ]
+        rows.append(cells)
+    return table(header, rows)
+
+
+def ordered(found: Comparison) -> list[Row]:
+    """Return the rows that are shown: labels alone, methods, their baselines, upper bounds."""
+    roles = ("labels", "method", "matched", "bound")
+    shown = [row for row in found.rows if row.same_as is None]
+    return sorted(shown, key=lambda row: roles.index(row.role))
+
+
+def called(row: Row, found: Comparison) -> str:
+    """Return what a row is called: a matched baseline with everything it is matched to."""
+    if row.matched_to is None:
+        return row.name
+    same = [each for each in found.rows if row.name in (each.name, each.same_as)]
+    return f"{row.approach} to {', '.join(str(each.matched_to) for each in same)}"
+
+
+def verdicts(found: Comparison) -> list[str]:
+    """Return what can be said about each method in a sentence, and what cannot."""
+    lines = []
+    for row in found.rows:
+        if row.difference is not None and row.baseline is not None:
+            lines.append(_verdict(row, found))
+    told = [row for row in found.rows if row.difference is not None]
+    if len(told) > 1:
+        lines.append(
+            f"{len(told)} methods were compared: one in twenty intervals misses by chance alone."
+        )
+    if len(found.seeds) < 3:
+        count = "One seed says" if len(found.seeds) == 1 else "Two seeds say"
+        lines.append(f"{count} little about chance in training; --seeds 0,1,2 or more says more.")
+    lines += [f"Left out: {each.name}, seed {each.seed}: {each.why}" for each in found.missing]
+    return lines
+
+
+def estimate_text(planned: Planned, expected: ComparisonEstimate) -> str:
+    """Return what a comparison would train and how long it would take here."""
+    lines = [
+        [
+            row.name,
+            str(row.networks),
+            str(row.network_steps),
+            f"{row.width:g}",
+            in_time(row.seconds),
+            in_time(row.seconds * expected.seeds),
+        ]
+        for row in expected.rows
+    ]
+    header = ["approach", "networks", "steps each, at most", "width", "one seed", "all seeds"]
+    count = f"{expected.seeds} seed" + ("s" if expected.seeds != 1 else "")
+    return (
+        f"{table(header, lines)}\n\n"
+        f"All of it, {count}, one after the other on this machine: about"
+        f" {in_time(expected.seconds)}.\n"
+        "Starts that another row trains too are counted once. It may be less: all pseudo-labels"
+        " are taken\nto be used and no generation to be left out. Nothing was trained or written;"
+        f" it would go to {planned.out}"
+    )
+
+
+def in_time(seconds: float) -> str:
+    """Return a duration in the unit that fits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _verdict(row: Row, found: Comparison) -> str:
+    gained, metric = row.difference, found.metric
+    assert gained is not None
+    low, high = gained.interval
+    sign = 1 if metric.higher_is_better else -1
+    seeds = gained.of_seeds
+    ahead = sum(sign * each > 0 for each in seeds)
+    if low <= 0 <= high or 0 < ahead < len(seeds):
+        word = "cannot be told apart from"
+    else:
+        word = "is better than" if ahead else "is worse than"
+    baseline = found.row(str(row.baseline))
+    alone = len(seeds) == 1
+    images = f"on {gained.images_better:.0%} of the images"
+    where = images if alone else f"in {ahead} of {len(seeds)} seeds and {images}"
+    return (
+        f"{row.name} {word} labeled images alone trained as long ({baseline.approach})"
+        f"{', with this one seed' if alone else ''}: {metric.label}"
+        f" {_difference(gained, metric)}, better {where}."
+    )
+
+
+def comparison_sheet(found: Comparison) -> str:
+    """Return one line a run and seed, with every number, for a spreadsheet."""
+    lines = [entry for row in found.rows for entry in _lines(row, found)]
+    stream = io.StringIO()
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(stream, fieldnames=columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
+
+
+def _lines(row: Row, found: Comparison) -> list[dict[str, Any]]:
+    baseline = {run.seed: run.score for run in found.row(row.baseline).runs} if row.baseline else {}
+    return [
+        {
+            "approach": row.name,
+            "kind": row.role,
+            "matched_to": row.matched_to or "",
+            "same_as": row.same_as or "",
+            "seed": run.seed,
+            "stage": run.stage,
+            "network": run.network,
+            "width": run.width,
+            "score": run.score,
+            "last_score": run.last_score,
+            "baseline": row.baseline or "",
+            "difference": run.score - baseline[run.seed] if run.seed in baseline else "",
+            "network_steps": run.network_steps,
+            "steps": run.steps,
+            "flops": run.flops,
+            "seconds": run.seconds,
+            **{f"image_{name}": value for name, value in run.per_image.items()},
+            **{f"pixels_{name}": value for name, value in run.dataset.items()},
+        }
+        for run in row.runs
+    ]
+
+
+def _level(level: Level, metric: Metric, several: bool) -> str:
+    spread = f" +- {metric.number(level.spread)}" if several else ""
+    return metric.number(level.mean) + spread
+
+
+def _interval(interval: Interval, metric: Metric) -> str:
+    low, high = interval
+    return f"{metric.number(low)} to {metric.number(high)}"
+
+
+def _difference(gained: Difference | None, metric: Metric) -> str:
+    if gained is None:
+        return "-"
+    low, high = gained.interval
+    return f"{_signed(gained.mean, metric)} ({_signed(low, metric)} to {_signed(high, metric)})"
+
+
+def _signed(value: float, metric: Metric) -> str:
+    return f"{'+' if value >= 0 else '-'}{metric.number(abs(value))}"
+
+
+def _gap(gap: Gap | None) -> str:
+    if gap is None:
+        return "-"
+    low, high = gap.interval
+    return f"{gap.mean:.0%} ({low:.0%} to {high:.0%})"

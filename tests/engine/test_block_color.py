@@ -1,0 +1,126 @@
+"""Blocked pixels of samples: in the color that was asked for, in both ways of making batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from imseg.data.store import open_array
+from imseg.engine.batches import Source
+from imseg.engine.device import Numerics
+from imseg.engine.part import Copies, Part, content_of
+from imseg.engine.placement import Placement
+from imseg.ops.block_color import COLORS, draw_color_keys, make_fill
+from imseg.ops.photometric import LADDERS
+
+STRONG = LADDERS["default"][-1]
+WAYS = {"in groups": None, "on the device": Placement(together=True, budget=2**40)}
+
+
+@pytest.fixture(params=WAYS)
+def look(request) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """A function that returns all samples of a part, 0..255, and which pixels are blocked."""
+
+    def take(part: Part, *, paper: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        placement, numerics = WAYS[request.param], Numerics(threads=1)
+        source = Source((part,), numerics, paper=paper, placement=placement)
+        batch = source.take(torch.arange(len(source)))
+        assert batch.weight is not None
+        return (batch.images * 255).round().to(torch.uint8), batch.weight == 0
+
+    return take
+
+
+@pytest.fixture
+def blocked(stored, tmp_path) -> Part:
+    """Four images with a blocked corner; targets belong to images in another order."""
+    masks = np.zeros((4, 1, 32, 32), np.uint8)
+    masks[:, :, :5, :9] = 1
+    np.save(tmp_path / "masks.npy", masks)
+    return replace(
+        stored("labeled", 4),
+        inconsistent=tmp_path / "masks.npy",
+        ignores=True,
+        indices=(2, 0, 3),
+        shows=(1, 3, 0, 2),
+    )
+
+
+SHOWN = [0, 1, 2]
+"""The images that its targets belong to."""
+
+
+def fills(part: Part) -> torch.Tensor:
+    """Return the color of each shown image at every place."""
+    pixels = torch.from_numpy(np.array(open_array(part.images))[SHOWN]).permute(0, 3, 1, 2)
+    numbers = torch.full((len(SHOWN),), COLORS.index(part.block_color))
+    fill = make_fill(pixels, numbers, draw_color_keys(SHOWN), among=COLORS)
+    return fill.expand(pixels.shape)
+
+
+def with_copies(part: Part, **changes: object) -> Part:
+    how = {"count": 2, "strength": STRONG, "rotate": True, "seed": 5, "plain": True, **changes}
+    return replace(part, copies=Copies(**how))
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_blocked_pixels_have_the_color_that_was_asked_for_in_images_and_copies(
+    look, blocked, color
+) -> None:
+    part = replace(blocked, block_color=color)
+    images, hidden = look(part)
+    assert hidden.sum() == 3 * 45
+    assert torch.equal(images[hidden], fills(part)[hidden])
+    stored = torch.from_numpy(np.array(open_array(part.images))[SHOWN]).permute(0, 3, 1, 2)
+    assert torch.equal(images[~hidden], stored[~hidden]), "all others are left as they are"
+    images, hidden = look(with_copies(part))
+    assert hidden.sum() == 9 * 45
+    assert torch.equal(images[hidden], fills(part).repeat(3, 1, 1, 1)[hidden])
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_where_the_image_is_not_blocked_its_color_means_nothing(look, blocked, color) -> None:
+    plain = with_copies(replace(blocked, blocks_input=False))
+    assert torch.equal(look(replace(plain, block_color=color))[0], look(plain)[0])
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_copies_that_are_not_reblocked_have_other_colors_there_and_only_there(
+    look, blocked, color
+) -> None:
+    part = replace(blocked, block_color=color)
+    images, hidden = look(with_copies(part, reblock=False))
+    kept, _ = look(with_copies(part, reblock=True))
+    fill = fills(part).repeat(3, 1, 1, 1)
+    assert torch.equal(images[:3], kept[:3]), "plain images are not disturbed"
+    copied = hidden.clone()
+    copied[:3] = False
+    assert (images[copied] != fill[copied]).float().mean() > 0.3
+    assert torch.equal(images[~hidden], kept[~hidden])
+    assert torch.equal(kept[hidden], fill[hidden])
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_blocked_pixels_get_their_color_again_except_in_the_reference(look, blocked, paper) -> None:
+    by_itself, _ = look(with_copies(blocked), paper=paper)
+    asked = {
+        each: look(with_copies(blocked, reblock=each), paper=paper)[0] for each in (True, False)
+    }
+    assert torch.equal(by_itself, asked[not paper])
+    assert not torch.equal(by_itself, asked[paper])
+
+
+def test_defaults_leave_no_trace_in_what_a_network_learned_from(blocked) -> None:
+    assert set(content_of(with_copies(blocked))) == {
+        *("digest", "indices", "blocks_input", "blocks_output", "ignores", "copies", "shows"),
+    }
+    assert set(content_of(with_copies(blocked))["copies"]) == {
+        *("count", "strength", "rotate", "seed", "plain"),
+    }
+    changed = replace(with_copies(blocked, fresh=True, reblock=True), block_color="noise")
+    assert content_of(changed)["block_color"] == "noise"
+    assert {"fresh", "reblock"} <= set(content_of(changed)["copies"])
