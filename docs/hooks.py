@@ -9,8 +9,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 from mkdocs.structure.files import File
 
@@ -102,7 +103,10 @@ def _expanded(entry: Any) -> Any:
 def _command(name: str, command: Any, function: Any) -> Iterator[str]:
     # Nothing of click is imported: some versions of typer bring their own copy of it, and types are
     # called otherwise there. So types come from the function itself.
-    types = get_type_hints(function)
+    types = {
+        each.name: each.annotation
+        for each in signature(function, eval_str=True).parameters.values()
+    }
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option"]
     words = " ".join(_placeholder(each) for each in arguments)
@@ -129,7 +133,8 @@ def _spelled(option: Any, kind: Any) -> str:
 
 def _placeholder_of(kind: Any) -> str:
     """Return what stands for a value of a type, or of a type or nothing."""
-    plain = next((each for each in get_args(kind) if each is not type(None)), kind)
+    plain = kind.__origin__ if get_origin(kind) is Annotated else kind
+    plain = next((each for each in get_args(plain) if each is not type(None)), plain)
     return {int: "N", float: "X", Path: "PATH"}.get(plain, "TEXT")
 
 

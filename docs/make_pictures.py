@@ -80,7 +80,9 @@ class Scene:
 
     def votes(self, images: Sequence[Image]) -> tuple[list[Bytes], torch.Tensor]:
         """Return pixels, and what the two best start networks say (``v b 1 h w``)."""
-        seen = [list(self.run.segment(images, networks=[name])) for name in self.stages["start"][:2]]
+        seen = [
+            list(self.run.segment(images, networks=[name])) for name in self.stages["start"][:2]
+        ]
         votes = [torch.cat([each.predict(self.run.task) for each in one]) for one in seen]
         return [each.pixels for each in seen[0]], torch.stack(votes)
 

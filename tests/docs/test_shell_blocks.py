@@ -2,7 +2,8 @@
 
 Each page has a temporary folder of its own, in which ``LAID_OUT`` puts what the page takes for
 granted: nothing else is hidden. Blocks that cannot be run have another tag (``text``, or
-``{.text .not-run}``); ``MOST_NOT_RUN`` keeps them few. ``warm_imseg.py`` says how trainings are made tiny.
+``{.text .not-run}``); ``MOST_NOT_RUN`` keeps them few. ``warm_imseg.py`` says how trainings are
+made tiny.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```(.*)$", re.MULTILINE)
 MOST_NOT_RUN = 4
 """Blocks of commands that would need a download or a GPU."""
-AWAITED = {"report", "compare", "reproduce"}
+AWAITED = {"report"}
 """Commands that the pages tell about and that are still being written: a page that uses one must
 fail until there is such a command, and must pass from then on."""
 SCENE = CellScene(difficulty=0.0, size=(32, 32))
@@ -137,9 +138,9 @@ def test_the_commands_of_a_page_do_what_the_page_says(
 
 def test_pages_have_commands_to_run() -> None:
     assert sum(len(blocks(page)) for page in PAGES) > 20
-    assert set(LAID_OUT) <= {
-        page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page)
-    }, "what is laid out is used"
+    assert set(LAID_OUT) <= {page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page)}, (
+        "what is laid out is used"
+    )
 
 
 def test_every_block_says_what_it_is() -> None:

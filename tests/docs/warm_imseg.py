@@ -73,11 +73,10 @@ def serve(address: str) -> None:
     """Run commands until the process is ended."""
     import dataclasses
 
-    import imseg.approaches.experiment
-    import imseg.cli.main
-    import imseg.data.check
-    import imseg.report.gallery
-    from imseg.report import demo, masks  # noqa: F401 - loaded before there is anything to do
+    # Loaded before they are needed, so that each command is ready at once.
+    from imseg.approaches import experiment  # noqa: F401
+    from imseg.cli import main  # noqa: F401
+    from imseg.report import demo, gallery, masks  # noqa: F401
 
     fewer = {"labeled": 8, "unlabeled": 6, "max_steps": 4, "epochs": 4, "side": 32}
     demo.QUICK = dataclasses.replace(demo.QUICK, **fewer)

@@ -1,0 +1,210 @@
+"""The page of outputs against real outputs: what is written is described, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.test_kinds import INSTANCES, colors, depths, indexed, instances, planes, write_set
+from typer.main import get_command
+
+from imseg.cli.main import app, run
+from imseg.data.synthetic import CellScene, write_demo
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/outputs.md").read_text(encoding="utf-8")
+TINY = ["--networks", "2", "--max-steps", "2", "--epochs", "2", "--image-size", "32", "32"]
+TINY += ["--width", "0.25", "--batch-size", "8", "--workers", "1", "--device", "cpu"]
+PLACEHOLDERS = {
+    "J": r"\d+", "K": r"\d+", "S": r"\d+", "ID": r"\w+",
+    "NAME": r"[^/]+", "LABEL": r"[^/]+", "APPROACH": r"[^/]+", "...": r".+",
+}  # fmt: skip
+WITHOUT_MEANING = {"void", "low", "high", "stored", "unit", "pixel_size", "indexed", "values"}
+"""Keys of target.json that only some kinds of masks have."""
+
+
+def first_cells(text: str) -> Iterator[str]:
+    """Yield the first cell of each row of the tables in a part of the page."""
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            yield line.split("|")[1]
+
+
+def described(section: str) -> dict[str, re.Pattern[str]]:
+    """Return the names of files in a marked part of the page, as patterns."""
+    part = PAGE.partition(f"<!-- files: {section} -->")[2].partition("<!-- end -->")[0]
+    names = [name for cell in first_cells(part) for name in re.findall(r"`([^`]+)`", cell)]
+    assert names, section
+    return {name: as_pattern(name) for name in names}
+
+
+def as_pattern(name: str) -> re.Pattern[str]:
+    parts = re.split(r"(\.\.\.|\b(?:NAME|LABEL|APPROACH|ID|J|K|S)\b)", name)
+    return re.compile("".join(PLACEHOLDERS.get(part) or re.escape(part) for part in parts))
+
+
+def keys_of(title: str) -> set[str]:
+    """Return the keys that a part of the page lists for a file."""
+    part = PAGE.partition(f"### `{title}`\n")[2]
+    part = re.split(r"^#", part, maxsplit=1, flags=re.MULTILINE)[0]
+    found = {name for cell in first_cells(part) for name in re.findall(r"`([^`]+)`", cell)}
+    assert found, title
+    return found
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def compare_files(section: str, *folders: Path) -> None:
+    """Check that a part of the page describes the files of some folders, and no others."""
+    known, found = described(section), set().union(*map(files_in, folders))
+    unknown = {each for each in found if not any(p.fullmatch(each) for p in known.values())}
+    assert unknown == set(), f"written, but not on the page ({section})"
+    unseen = {name for name, p in known.items() if not any(map(p.fullmatch, found))}
+    assert unseen == set(), f"on the page ({section}), but not written"
+
+
+def done(*words: object) -> None:
+    assert run([str(word) for word in words]) == 0
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    scene = CellScene(difficulty=0.0, size=(32, 32))
+    folder = tmp_path_factory.mktemp("outputs") / "cells"
+    return write_demo(folder, seed=1, labeled=8, unlabeled=6, val=4, test=4, scene=scene)
+
+
+@pytest.fixture(scope="module")
+def runs(cells: Path) -> list[Path]:
+    """Runs that together write every file a run can have."""
+    # However bad the masks of two steps are, some are taken.
+    lenient: dict[str, list[object]] = {
+        "im++": ["--select", "all"],
+        "evalnet": ["--thresholds", "0", "0.01"],
+    }
+    for name, words in lenient.items():
+        words += ["--unlabeled-masks", cells / "hidden/masks", "--generations", "1", *TINY]
+        done("train", cells, "--approach", name, "--out", cells.parent / name, *words)
+    return [cells.parent / name for name in lenient]
+
+
+@pytest.fixture(scope="module")
+def predicted(cells: Path, runs: list[Path]) -> dict[str, Path]:
+    """Predictions of every kind of masks; runs lie beside them."""
+    kinds = {
+        "instances": (instances, INSTANCES + "pixel_size = 0.5\n"),
+        "multilabel": (planes, ""),
+        "regression": (depths, 'unit = "mm"\n'),
+        "multiclass": (colors, 'void = "#ffffff"\n'),
+        "indexed": (indexed, ""),
+    }
+    done("predict", runs[0], cells / "unlabeled", "--out", cells.parent / "binary/masks")
+    found = {"binary": cells.parent / "binary/masks"}
+    for kind, (write, toml) in kinds.items():
+        place = cells.parent / kind
+        data = write_set(place / "data", write, toml=toml)
+        done("train", data, "--approach", "ldt", "--out", place / "run", *TINY)
+        words = ["--overlay", "--inconsistency"]
+        done("predict", place / "run", data / "test/images", "--out", place / "masks", *words)
+        found[kind] = place / "masks"
+    return found
+
+
+def test_every_file_of_a_run_is_described(runs: list[Path]) -> None:
+    known = {**described("run"), **described("report")}
+    for folder in runs:
+        unknown = {e for e in files_in(folder) if not any(p.fullmatch(e) for p in known.values())}
+        assert unknown == set(), folder
+    found = set().union(*map(files_in, runs))
+    for name, pattern in described("run").items():
+        assert any(map(pattern.fullmatch, found)), f"{name} is on the page, but not written"
+
+
+@pytest.mark.xfail(
+    "report" not in get_command(app).commands,
+    strict=True,
+    reason="imseg report is still being written",
+)
+def test_every_file_of_a_report_is_described(runs: list[Path]) -> None:
+    found = set().union(*map(files_in, runs))
+    for name, pattern in described("report").items():
+        assert any(map(pattern.fullmatch, found)), f"{name} is on the page, but not written"
+
+
+def test_every_file_of_predictions_is_described(predicted: dict[str, Path]) -> None:
+    compare_files("predict", *predicted.values())
+
+
+def test_every_file_of_a_comparison_is_described(cells: Path) -> None:
+    out = cells.parent / "comparison"
+    done("compare", cells, "--approaches", "ldt,im", "--seeds", "0", "--out", out, *TINY)
+    assert (out / "seed-0/ldt-matched-to-im/summary.json").exists()
+    written = files_in(out) - {each for each in files_in(out) if each.startswith("report")}
+    known = described("comparison")
+    assert {e for e in written if not any(p.fullmatch(e) for p in known.values())} == set()
+    for name, pattern in known.items():
+        assert any(map(pattern.fullmatch, written)), f"{name} is on the page, but not written"
+
+
+@pytest.mark.parametrize(
+    ("title", "file"),
+    [
+        ("provenance.json", "provenance.json"),
+        ("network-J.json", "generation-1/network-0.json"),
+        ("network-J.json", "judges/network-0.json"),
+        ("DONE", "generation-1/DONE"),
+        ("audit.json", "generation-1/audit.json"),
+        ("judgment.json", "judges/judgment.json"),
+        ("summary.json", "summary.json"),
+    ],
+)
+def test_every_key_is_described(title: str, file: str, runs: list[Path]) -> None:
+    for folder in runs:
+        assert set(json.loads((folder / file).read_text())) == keys_of(title), folder
+
+
+def test_every_part_of_the_settings_is_described(runs: list[Path]) -> None:
+    found = tomllib.loads((runs[0] / "experiment.toml").read_text())
+    assert set(found) == keys_of("experiment.toml")
+
+
+def test_every_key_of_a_target_is_described(runs: list[Path], predicted: dict[str, Path]) -> None:
+    places = [runs[0], *(each.with_name("run") for each in predicted.values())]
+    found = [json.loads((p / "target.json").read_text()) for p in places if p.is_dir()]
+    assert set().union(*found) == keys_of("target.json")
+    assert keys_of("target.json") - set.intersection(*map(set, found)) <= WITHOUT_MEANING
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("binary", ["image", "CLASS area [px]", "CLASS area [px]"]),
+        ("multilabel", ["image", *["LABEL area [px]"] * 2, *["LABEL cells"] * 2]),
+        ("instances", ["image", "object", "area [px]", "area [um2]", "row", "column"]),
+        ("regression", ["image", "mean [UNIT]", "least [UNIT]", "greatest [UNIT]"]),
+    ],
+)
+def test_every_column_is_described(
+    kind: str, columns: list[str], predicted: dict[str, Path]
+) -> None:
+    header = next(csv.reader((predicted[kind] / "measurements.csv").read_text().splitlines()))
+    assert len(header) == len(columns)
+    for name, told in zip(header, columns, strict=True):
+        assert as_pattern(told.replace("CLASS", "NAME").replace("UNIT", "NAME")).fullmatch(name)
+        assert f"`{told}`" in PAGE
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression", "instances"])
+def test_every_score_is_described(kind: str, predicted: dict[str, Path], runs: list[Path]) -> None:
+    part = PAGE.partition("## Scores")[2].partition("\n## ")[0]
+    told = {re.sub(r"LABEL", r"\\w+", name) for name in re.findall(r"`([^`]+)`", part)}
+    place = runs[0] if kind == "binary" else predicted[kind].with_name("run")
+    scores = json.loads((place / "summary.json").read_text())["validation"]
+    for name in scores:
+        assert any(re.fullmatch(each, name) for each in told), name
