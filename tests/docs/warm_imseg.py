@@ -42,8 +42,10 @@ def tiny(words: list[str]) -> list[str]:
     """Return the words of a command, with options that make a training tiny."""
     if not words or words[0] not in TRAINING or "--help" in words:
         return words
-    # A matched baseline takes steps and sizes from its run.
-    return [*words, *ALONE] if "--match" in words else [*words, *TINY, *ALONE]
+    few = ["--generations", "1"] if words[0] != "train" else []
+    # A dry run of a training would measure steps; a matched baseline takes its from another run.
+    unmeasured = ["--no-probe"] if words[0] == "train" and "--dry-run" in words else []
+    return [*words, *([] if "--match" in words else TINY), *few, *unmeasured, *ALONE]
 
 
 @contextlib.contextmanager
