@@ -49,7 +49,7 @@ golden: $(STAMP) ## Compare with the golden arrays in the folder IMSEG_GOLDEN
 	$(BIN)/python -m pytest tests/golden $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 bench: $(STAMP) ## Measure speed and memory against the naive way, in a few minutes
 	$(BIN)/python benchmarks/bench.py $(ARGS)
