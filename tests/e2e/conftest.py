@@ -14,7 +14,7 @@ from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
 
 SMALL = ["--networks", "2", "--epochs", "90", "--max-steps", "90", "--image-size", "48", "48"]
-SMALL += ["--width", "0.5", "--batch-size", "8", "--workers", "1", "--device", "cpu"]
+SMALL += ["--width", "0.5", "--batch-size", "8", "--workers", "1", "--device", "cpu", "--no-report"]
 
 
 @pytest.fixture(scope="session")

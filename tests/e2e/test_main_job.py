@@ -323,6 +323,17 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
     assert "differs from ldt" in cli("explain", "fdt")[1]
 
 
+SHARED = (
+    "--batch-size --block-color --blocking --compile --consistency-level --consistency-ramp"
+    " --consistency-weight --device --dilate --epochs --erode --fresh-copies --generations"
+    " --grow-labels --ignore --image-size --judges --limit-unlabeled --max-steps --networks"
+    " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
+    " --patience --plain-view --precision --reblock --rotate --select --task --teachers"
+    " --thresholds --validate-every --views --vote --width --workers"
+)
+"""Settings that several runs can share."""
+
+
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --help --json --sheet --task",
@@ -331,23 +342,28 @@ def test_options_are_frozen(cli):
         " --dry-run --effort --epochs --erode --fresh-copies --generations --grow-labels"
         " --help --ignore --image-size --json --judges --ladder --limit-unlabeled --match"
         " --max-steps --networks --no-fresh-copies --no-grow-labels --no-ignore"
-        " --no-plain-view --no-probe --no-reblock --no-rotate --out --paper --patience"
-        " --plain-view --precision --probe --reblock --reuse --rotate --rung --seed --select"
-        " --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
+        " --no-plain-view --no-probe --no-reblock --no-report --no-rotate --out --paper --patience"
+        " --plain-view --precision --probe --reblock --report --reuse --rotate --rung --seed"
+        " --select --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
         " --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",
+        "report": "--device --help --json --out",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --help --images --json --out",
         "approaches": "--help --json",
         "explain": "--help --json",
         "demo": "--help --json --out --quick",
+        "compare": f"--approaches --config --dry-run --help --json --out --seeds {SHARED}"
+        " --effort --unlabeled-masks --ladder --rung",
+        "reproduce": f"--approaches --config --dry-run --help --json --out --runs {SHARED}"
+        " --matched --no-matched",
     }
     for command, options in wanted.items():
         status, _, err = cli(command, "--no-such-option")
         assert status == 2
-        assert f"Expected: {', '.join(options.split())}\n" in err
+        assert f"Expected: {', '.join(sorted(options.split()))}\n" in err
 
 
 def test_the_quick_demo_shows_its_seed_costs_and_pictures(cli, tmp_path, monkeypatch):
@@ -366,7 +382,7 @@ def test_the_quick_demo_shows_its_seed_costs_and_pictures(cli, tmp_path, monkeyp
     monkeypatch.setattr(demo, "QUICK", small)
     status, out, _ = cli("demo", "--out", tmp_path / "demo", "--quick")
     assert status == 0
-    assert "seed 0" in out and "seed 1" in out and "ldt-matched" in out
+    assert "seed 0" in out and "seed 1" in out and "ldt-matched to im" in out
     for seed in (0, 1):
         assert f"overlay-seed-{seed}.png" in out
         assert (tmp_path / "demo" / f"overlay-seed-{seed}.png").exists()

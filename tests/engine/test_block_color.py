@@ -14,6 +14,7 @@ from imseg.engine.batches import Source
 from imseg.engine.device import Numerics
 from imseg.engine.part import Copies, Part, content_of
 from imseg.engine.placement import Placement
+from imseg.ops import noise
 from imseg.ops.block_color import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import LADDERS
 
@@ -124,3 +125,26 @@ def test_defaults_leave_no_trace_in_what_a_network_learned_from(blocked) -> None
     changed = replace(with_copies(blocked, fresh=True, reblock=True), block_color="noise")
     assert content_of(changed)["block_color"] == "noise"
     assert {"fresh", "reblock"} <= set(content_of(changed)["copies"])
+
+
+def test_parts_of_one_batch_are_reblocked_each_as_it_asks(blocked) -> None:
+    parts = tuple(
+        with_copies(replace(blocked, block_color=color), reblock=reblock, plain=False)
+        for color, reblock in (("noise", False), ("mean", True), ("black", False))
+    )
+    numerics, numbers = Numerics(threads=1), torch.arange(18)
+    one, other = (Source(parts, numerics, placement=way).take(numbers) for way in WAYS.values())
+    assert torch.equal(one.images, other.images)
+    images, hidden = (other.images * 255).round().to(torch.uint8), other.weight == 0
+    expected = torch.cat([fills(part).repeat(2, 1, 1, 1) for part in parts])
+    again = [torch.equal(images[n][hidden[n]], expected[n][hidden[n]]) for n in range(18)]
+    assert all(again[6:12]) and not all(again[:6]) and not all(again[12:])
+
+
+def test_what_noise_is_made_from_is_on_the_device_before_the_first_batch(blocked) -> None:
+    noise._words.cache_clear()
+    placement = WAYS["on the device"]
+    source = Source((replace(blocked, block_color="noise"),), Numerics(), placement=placement)
+    made = noise._words.cache_info().misses
+    source.take(torch.arange(3))
+    assert noise._words.cache_info().misses == made == 1

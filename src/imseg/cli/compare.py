@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imseg.cli.options import Data, Json
-from imseg.cli.shared_settings import takes_settings
+from imseg.cli.page import page_of
+from imseg.cli.setting_options import takes_settings
 from imseg.errors import ImsegError
 
 if TYPE_CHECKING:
@@ -67,13 +68,17 @@ def compare(
             return show_estimate(planned, expected, json=json)
         found = carry_out(planned, bars)
         table, sheet = write_tables(found, planned.out)
+        page = page_of(planned.out, planned.dataset, bars)
     if json:
-        show.show_json({"comparison": str(planned.out), **found.as_dict()})
+        further = {"report": None if page is None else str(page)}
+        show.show_json({"comparison": str(planned.out), **further, **found.as_dict()})
     else:
         print(comparison_table(found))
         print(f"\n{NOTES}\n")
         print("\n".join(f"* {line}" for line in verdicts(found)))
         print(f"\nTables: {table} {sheet}")
+        if page is not None:
+            print(f"Report: {page}")
     return FAILED if found.missing else 0
 
 

@@ -18,6 +18,7 @@ from imseg.cli import (
     polygons,
     predict,
     prepare,
+    report,
     reproduce,
     train,
 )
@@ -42,6 +43,7 @@ for name, function in (
     ("predict", predict.predict),
     ("compare", compare.compare),
     ("reproduce", reproduce.reproduce),
+    ("report", report.report),
     ("prepare", prepare.prepare),
     ("polygons", polygons.polygons),
     ("approaches", approaches.approaches),

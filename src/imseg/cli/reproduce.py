@@ -9,7 +9,8 @@ import typer
 
 from imseg.cli.compare import FAILED, show_estimate, words
 from imseg.cli.options import Json
-from imseg.cli.shared_settings import takes_settings
+from imseg.cli.page import page_of
+from imseg.cli.setting_options import takes_settings
 
 if TYPE_CHECKING:
     from imseg.approaches.comparison.planning import Planned
@@ -27,9 +28,11 @@ Raw = Annotated[
 ]
 
 
-@takes_settings(
-    without=("approach", "seed", "match", "reuse", "paper", "effort", "ladder", "unlabeled_masks")
-)
+FIXED = ("paper", "effort", "ladder", "rung", "unlabeled_masks")
+"""Settings that the published experiment has."""
+
+
+@takes_settings(without=("approach", "seed", "match", "reuse", *FIXED))
 def reproduce(
     name: Name,
     data: Raw,
@@ -92,6 +95,7 @@ def reproduce(
         found, comparisons = carry_out_all(name, plans, options=options, progress=bars)
         for each, planned in zip(comparisons, plans, strict=True):
             write_tables(each, planned.out)
+            page_of(planned.out, planned.dataset, bars)
         table, sheet = write_reproduction(found, plans[0].out.parent)
     if json:
         show.show_json(found.as_dict())
@@ -99,7 +103,7 @@ def reproduce(
         print(reproduction_table(found))
         print(f"\n{NOTES}\n\n{departures_text(found)}")
         print(f"\nTables: {table} {sheet}")
-        print(f"All runs, scores and tables of each split: {plans[0].out.parent}")
+        print(f"All runs, scores, tables and the report of each split: {plans[0].out.parent}")
     return FAILED if any(each.missing for each in comparisons) else 0
 
 

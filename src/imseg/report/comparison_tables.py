@@ -72,6 +72,16 @@ def comparison_table(found: Comparison) -> str:
     return table(header, rows)
 
 
+def seeds_table(found: Comparison) -> str:
+    """Return the test score of every run, a column a seed."""
+    header = [f"test {found.metric.label}", *(f"seed {seed}" for seed in found.seeds)]
+    rows = []
+    for row in ordered(found):
+        scores = {run.seed: found.metric.number(run.score) for run in row.runs}
+        rows.append([called(row, found), *(scores.get(seed, "-") for seed in found.seeds)])
+    return table(header, rows)
+
+
 def ordered(found: Comparison) -> list[Row]:
     """Return the rows that are shown: labels alone, methods, their baselines, upper bounds."""
     roles = ("labels", "method", "matched", "bound")
@@ -100,7 +110,7 @@ def verdicts(found: Comparison) -> list[str]:
         )
     if len(found.seeds) < 3:
         count = "One seed says" if len(found.seeds) == 1 else "Two seeds say"
-        lines.append(f"{count} little about chance in training; --seeds 0,1,2 or more says more.")
+        lines.append(f"{count} little about chance in training; three and more say more.")
     lines += [f"Left out: {each.name}, seed {each.seed}: {each.why}" for each in found.missing]
     return lines
 

@@ -33,18 +33,30 @@ def result_row(pair: LabeledImage, segmented: Segmented, task: Task, *, score: s
     disputed = segmented.disagreement()[0, 0].numpy()
     if tells_apart(spec):
         labels = load_values(pair, spec)
-        guess = find_objects(task, segmented.at_size())
         truth = draw_objects(pixels, resize_mask(np.where(labels == spec.void, 0, labels), size))
-        found, count = draw_objects(pixels, guess), f", {guess.max(initial=0)} objects"
     else:
         truth = draw_overlay(pixels, load_target(pair, spec, size), spec)
-        found, count = draw_overlay(pixels, segmented.predict(task)[0].numpy(), spec), ""
+    found, count = draw_prediction(segmented, task)
     return [
         (pair.name, as_color(pixels)),
         ("truth", truth),
         (f"prediction, {score}{count}", found),
         (f"inconsistent, {disputed.mean():.1%}", draw_inconsistency(pixels, disputed)),
     ]
+
+
+def draw_prediction(segmented: Segmented, task: Task) -> tuple[Bytes, str]:
+    """Return a picture with what networks say drawn on it, and how many objects that are.
+
+    Args:
+        segmented: What the networks say.
+        task: What a pixel is.
+    """
+    pixels, spec = segmented.pixels, task.spec
+    if tells_apart(spec):
+        guess = find_objects(task, segmented.at_size())
+        return draw_objects(pixels, guess), f", {guess.max(initial=0)} objects"
+    return draw_overlay(pixels, segmented.predict(task)[0].numpy(), spec), ""
 
 
 def contact_sheet(

@@ -16,7 +16,7 @@ from imseg.approaches.comparison.published import (
     PaperScores,
     default_approaches,
 )
-from imseg.approaches.comparison.result import Comparison, OneRun
+from imseg.approaches.comparison.result import Comparison, OneRun, Row
 from imseg.approaches.paper import Published
 from imseg.data.prepare import prepare_data_set
 from imseg.engine.progress import Note, Progress, Working, log_progress
@@ -168,12 +168,12 @@ def plan_reproduction(
         raise ImsegError("There is nothing to do.", expected="--runs 1 or more.", got=str(runs))
     place = Path(out) if out is not None else Path("runs") / f"reproduce-{chosen}"
     wanted = list(approaches or default_approaches(chosen))
-    for each in wanted:
-        find_approach(each)
+    found = [find_approach(each) for each in wanted]
+    looks = any(each.sees_truth or each.pseudo_label is not None for each in found)
     plans = []
     for folder, seeds, where in _splits(chosen, Path(data), place, runs, progress):
         given = {**options, "paper": chosen}
-        if (folder / HIDDEN).is_dir():
+        if looks and (folder / HIDDEN).is_dir():
             given["unlabeled_masks"] = folder / HIDDEN
         plans.append(
             make_plan(
@@ -235,7 +235,8 @@ def hold_against(
         for row in comparison.rows:
             runs.setdefault(row.name, []).extend(row.runs)
     key = found[0].metric.key
-    lines = [line for row, mine in runs.items() for line in _lines(row, mine, paper)]
+    rows = {row.name: row for comparison in found for row in comparison.rows}
+    lines = [line for row in rows.values() for line in _lines(row, runs[row.name], paper)]
     headline = None
     best = paper.headline
     if best is not None and best.approach in runs:
@@ -257,22 +258,21 @@ def hold_against(
     )
 
 
-def _lines(row: str, runs: Sequence[OneRun], paper: PaperScores) -> list[Line]:
+def _lines(row: Row, runs: Sequence[OneRun], paper: PaperScores) -> list[Line]:
     """Return a line for each stage that all runs of an approach have."""
-    published = paper.of(row)
+    published = paper.of(row.approach) if row.role != "matched" else ()
     stages = min(len(run.stages) for run in runs)
-    alone = stages == 1
+    first = 1 if find_approach(row.approach).generations else 0
     lines = []
-    for place in range(0 if alone else 1, stages):
-        generation = None if alone else place
-        at = 0 if alone else place - 1
+    for place in range(first, stages):
+        at = place - first
         lines.append(
             Line(
-                approach=row,
-                generation=generation,
+                approach=row.name,
+                generation=place if first else None,
                 label=paper.label,
                 published=published[at] if at < len(published) else None,
-                below=paper.below.get(row),
+                below=paper.below.get(row.approach),
                 ours=tuple(run.stages[place].score for run in runs),
             )
         )
@@ -287,6 +287,16 @@ def _departures(found: Sequence[Comparison], options: Mapping[str, Any]) -> list
     runs = sum(len(comparison.seeds) for comparison in found)
     if runs < 3:
         told.append(f"{runs} of the paper's 3 runs")
+    ended = {
+        f"{row.name}, seed {run.seed}, ended after {run.stages[-1].name}"
+        for comparison in found
+        for row in comparison.rows
+        for run in row.runs
+        if row.role in ("method", "bound")
+        and len(run.stages) == 1
+        and find_approach(row.approach).generations
+    }
+    told += sorted(ended)
     missing = [each for comparison in found for each in comparison.missing]
     told += [f"{each.name}, seed {each.seed}, came to nothing: {each.why}" for each in missing]
     return told

@@ -1,0 +1,148 @@
+"""Figures drawn with matplotlib, for the page and for files. Nothing else imports matplotlib."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from imseg.report.html.blocks import Chart
+from imseg.report.html.colors import INK, VARIABLES, Ink
+
+WIDE, NARROW = 7.0, 3.4
+"""Inches; a page shows them at 96 pixels an inch, so that letters have one size everywhere."""
+DOTS_PER_INCH = 160
+MOST_LETTERS = 16
+"""Letters up to which two entries of a legend stand side by side on a phone."""
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "imseg",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.7,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A figure as it goes into a page and into files."""
+
+    wide: str
+    """SVG for a page with room, in the page's colors and letters."""
+    narrow: str
+    """The same for a phone."""
+    svg: bytes
+    """A file."""
+    png: bytes
+    """A file."""
+
+
+def drawing_of(chart: Chart) -> Drawing:
+    """Return a figure in all its forms."""
+    with matplotlib.rc_context(_STYLE):
+        wide = _drawn(chart, (WIDE, chart.height))
+        svg = _as_svg(wide)
+        stream = io.BytesIO()
+        FigureCanvasAgg(wide)
+        wide.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        narrow = _as_svg(_drawn(chart, (NARROW, chart.narrow_height)))
+    return Drawing(
+        wide=_for_page(svg, prefix=f"{chart.name}-wide-"),
+        narrow=_for_page(narrow, prefix=f"{chart.name}-narrow-"),
+        svg=svg.encode(),
+        png=stream.getvalue(),
+    )
+
+
+def dress(axes: Axes, ink: Ink, *, grid: Literal["x", "y", "both"] = "y") -> None:
+    """Give axes the colors of a page, and lines to read values by."""
+    axes.set_facecolor("none")
+    for spine in axes.spines.values():
+        spine.set_color(ink.faint)
+    axes.tick_params(colors=ink.text, which="both", length=3)
+    axes.grid(visible=False)
+    axes.grid(visible=True, axis=grid, color=ink.rule)
+    for each in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        each.set_color(ink.text)
+
+
+def legend(figure: Figure, axes: Axes, ink: Ink, *, columns: int = 3) -> None:
+    """Put a legend above a figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not is_wide(figure):
+        columns = 1 if max(map(len, labels)) > MOST_LETTERS else min(columns, 2)
+    found = figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderpad=0)
+    for text in found.get_texts():
+        text.set_color(ink.text)
+
+
+def is_wide(figure: Figure) -> bool:
+    """Return whether a figure has the width of a column of text."""
+    return bool(figure.get_figwidth() > (WIDE + NARROW) / 2)
+
+
+def _drawn(chart: Chart, size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasSVG(figure)
+    figure.set_facecolor(INK.paper)
+    chart.draw(figure, INK)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # everything has its place now, in every form
+    return figure
+
+
+def _as_svg(figure: Figure) -> str:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue().decode()
+
+
+def _for_page(text: str, *, prefix: str) -> str:
+    """Return SVG that takes its colors and letters from the page around it.
+
+    Args:
+        text: As matplotlib writes it.
+        prefix: Begins the names of its parts, which must differ from those of other figures.
+    """
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
+    for color, variable in VARIABLES.items():
+        text = text.replace(f": {color}", f": {variable}")
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    text = re.sub(r"font: ([^\"';]*?)'[^\";]*", r"font: \1inherit", text)
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = text.replace('xlink:href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
+    text = re.sub(r"\s*\n\s*", " ", text)
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text)
+    if size is None:
+        raise ValueError("matplotlib writes the size of a figure in points")
+    width, height = (round(float(part) / 72 * 96) for part in size.groups())
+    return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)

@@ -1,0 +1,154 @@
+"""Figures of a comparison of approaches."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from imseg.report.html.blocks import Chart
+from imseg.report.html.charts import dress, is_wide, legend
+from imseg.report.html.colors import Ink
+from imseg.report.html.comparison_data import Comparison, Row
+from imseg.report.html.numbers import between, short, signed
+
+LEVELS = ("ldt", "aldt", "fdt")
+"""Approaches without generations whose scores are lines to compare with."""
+_MARKS = "os^Dv<>P"
+
+
+def generations_chart(found: Comparison) -> Chart | None:
+    """Return scores by generation, a line an approach; None where nobody has generations."""
+    methods = [row for row in found.rows if len(_stages_of(row)) > 1]
+    if not methods:
+        return None
+    levels = [row for row in found.rows if row.approach in LEVELS and row not in methods]
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.add_subplot()
+        most = max(len(_stages_of(row)) for row in methods)
+        for number, row in enumerate(methods):
+            stages = _stages_of(row)
+            places = np.arange(len(stages)) + (number - (len(methods) - 1) / 2) * 0.035
+            means = [mean for mean, _ in stages]
+            axes.errorbar(
+                places, means, yerr=np.array([spread for _, spread in stages]),
+                color=ink.line(number), marker=_MARKS[number % len(_MARKS)], markersize=5,
+                elinewidth=1, capsize=2, label=row.name,
+            )  # fmt: skip
+        axes.set_xlim(-0.3, most - 1 + (0.55 if is_wide(figure) else 0.75))
+        _draw_levels(axes, levels, ink)
+        axes.set_xticks(range(most), ["start", *[str(n) for n in range(1, most)]])
+        axes.set_xlabel("generation")
+        axes.set_ylabel(_axis(found))
+        dress(axes, ink)
+        legend(figure, axes, ink, columns=5)
+
+    best = max(methods, key=lambda row: found.metric.merit({found.metric.key: row.mean}))
+    averaged = f", mean over {len(found.seeds)} seeds; bars are the spread over seeds"
+    averaged = averaged if len(found.seeds) > 1 else ""
+    return Chart(
+        name="scores-by-generation",
+        draw=draw,
+        alt=f"{found.metric.label} on test images by generation for"
+        f" {', '.join(row.name for row in methods)}; the best run networks are those of"
+        f" {best.name}, {short(best.mean, found.metric)}.",
+        caption=f"The best network of each stage (by validation) on the {found.images} test images"
+        f"{averaged}. Dashed: labels alone (ldt), with disturbed copies (aldt), and all labels"
+        " (fdt), as far as they were trained.",
+        height=4.0,
+        narrow_height=4.2,
+    )
+
+
+def _draw_levels(axes: Axes, levels: list[Row], ink: Ink) -> None:
+    """Draw dashed lines and their names, beside each other where they are too near."""
+    for level in levels:
+        axes.axhline(level.mean, color=ink.faint, linewidth=1.1, linestyle=(0, (5, 3)))
+    low, high = axes.get_ylim()
+    place, before = 1.0, -np.inf
+    for level in sorted(levels, key=lambda row: row.mean):
+        place = place - 0.16 if level.mean - before < 0.06 * (high - low) else 1.0
+        axes.annotate(
+            level.name, (place, level.mean), xycoords=("axes fraction", "data"),
+            xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
+            color=ink.faint, fontsize=9,
+        )  # fmt: skip
+        before = level.mean
+
+
+def differences_chart(found: Comparison) -> Chart | None:
+    """Return differences from baselines with intervals; None where there are none."""
+    rows = [row for row in found.rows if row.difference is not None]
+    if not rows:
+        return None
+    metric = found.metric
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.add_subplot()
+        for place, row in enumerate(reversed(rows)):
+            _forest_line(axes, row, place, ink)
+        axes.axvline(0, color=ink.text, linewidth=1)
+        names = [f"{row.name}\nvs {row.baseline}" for row in reversed(rows)]
+        axes.set_yticks(range(len(rows)), names)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.xaxis.set_major_locator(MaxNLocator(7 if is_wide(figure) else 4))
+        unit = f" ({metric.unit})" if metric.unit else ""
+        further = " from the baseline" if is_wide(figure) else ""
+        axes.set_xlabel(f"difference in {metric.label}{unit}{further}")
+        dress(axes, ink, grid="x")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+
+    told = [_told(row, found) for row in rows]
+    better = "right" if metric.higher_is_better else "left"
+    return Chart(
+        name="differences",
+        draw=draw,
+        alt="Differences from matched baselines: " + "; ".join(told) + ".",
+        caption=f"To the {better} of the line an approach is better than its baseline: labels"
+        " alone with as many steps and as wide a network. Bars: 95\u00a0% intervals over images,"
+        " which say nothing about other seeds; small dots: the seeds one by one. Where a bar"
+        " crosses the line the two cannot be told apart.",
+        height=0.9 + 0.52 * len(rows),
+        narrow_height=0.9 + 0.55 * len(rows),
+    )
+
+
+def _forest_line(axes: Axes, row: Row, place: int, ink: Ink) -> None:
+    difference = row.difference
+    if difference is None:
+        return
+    low, high = difference.interval
+    clear = low > 0 or high < 0
+    color = ink.line(0) if clear else ink.faint
+    axes.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
+    axes.plot(difference.mean, place, "o", color=color, markersize=7)
+    seeds = np.array(difference.of_seeds)
+    if len(seeds) > 1:
+        axes.plot(seeds, np.full(len(seeds), place - 0.24), ".", color=ink.faint, markersize=5)
+
+
+def _told(row: Row, found: Comparison) -> str:
+    difference = row.difference
+    if difference is None:
+        return row.name
+    inside = between(difference.interval, found.metric, sign=True)
+    return f"{row.name} {signed(difference.mean, found.metric)} ({inside})"
+
+
+def _stages_of(row: Row) -> list[tuple[float, float]]:
+    """Return mean and spread over seeds of each stage that all seeds have."""
+    stages = min((len(run.stages) for run in row.runs), default=0)
+    found = []
+    for place in range(stages):
+        scores = [run.stages[place].score for run in row.runs]
+        spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+        found.append((float(np.mean(scores)), spread))
+    return found
+
+
+def _axis(found: Comparison) -> str:
+    unit = f" ({found.metric.unit})" if found.metric.unit else ""
+    return f"test {found.metric.label}{unit}"

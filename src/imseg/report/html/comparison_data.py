@@ -1,0 +1,168 @@
+"""What ``comparison.json`` holds, as values with types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from imseg.engine.runs import read_json
+from imseg.errors import ImsegError
+from imseg.tasks import Metric
+
+FILE_NAME = "comparison.json"
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Material(_Plain):
+    """The data of a comparison."""
+
+    name: str
+    task: str
+    labeled: int
+    unlabeled: int
+    val: int
+    test: int
+
+
+class Difference(_Plain):
+    """How far a row is from its baseline, on the same images."""
+
+    mean: float
+    interval: tuple[float, float]
+    of_seeds: tuple[float, ...] = ()
+    images_better: float | None = None
+
+
+class Closed(_Plain):
+    """How much of the way from few labels to all labels was made."""
+
+    mean: float
+    interval: tuple[float, float]
+
+
+class StageScore(_Plain):
+    """A stage of a run on test images."""
+
+    name: str
+    network: str
+    score: float
+    interval: tuple[float, float] | None = None
+    mean: float | None = None
+    spread: float | None = None
+    validation: float | None = None
+
+
+class OneRun(_Plain):
+    """An approach with one seed."""
+
+    seed: int
+    path: str
+    stage: str
+    network: str
+    width: float
+    score: float
+    network_steps: int
+    steps: int
+    flops: float
+    seconds: float
+    stages: tuple[StageScore, ...] = ()
+
+
+class Row(_Plain):
+    """An approach over all seeds; scores are of test images, in the metric's own direction."""
+
+    name: str
+    approach: str
+    kind: str
+    matched_to: str | None = None
+    baseline: str | None = None
+    mean: float
+    spread: float
+    interval: tuple[float, float]
+    difference: Difference | None = None
+    gap_closed: Closed | None = None
+    network_steps: float
+    steps: float
+    tflops: float
+    minutes: float
+    width: float
+    runs: tuple[OneRun, ...]
+
+
+class _Measured(_Plain):
+    key: str
+    label: str
+    higher_is_better: bool
+    unit: str = ""
+    pooled_key: str = ""
+
+
+class _File(_Plain):
+    data: Material
+    metric: _Measured
+    images: int
+    seeds: tuple[int, ...]
+    settings: dict[str, Any] = {}
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A finished comparison."""
+
+    path: Path
+    """Its folder."""
+    data: Material
+    """What it was made with."""
+    metric: Metric
+    """What is compared."""
+    images: int
+    """Test images."""
+    seeds: tuple[int, ...]
+    """Repetitions."""
+    settings: dict[str, Any]
+    """What was asked for."""
+    rows: tuple[Row, ...]
+    """The approaches."""
+
+    def row(self, name: str | None) -> Row | None:
+        """Return the row of a name; None if there is none."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def methods(self) -> list[Row]:
+        """Approaches that use unlabeled images, as they stand."""
+        return [row for row in self.rows if row.kind == "method"]
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Return a finished comparison from its folder.
+
+    Raises:
+        ImsegError: If there is none, or it is damaged.
+    """
+    try:
+        found = _File.model_validate(read_json(folder / FILE_NAME))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ImsegError(
+            f"{folder / FILE_NAME} cannot be read.",
+            expected="the file that a comparison writes.",
+            got=f"{place}: {first['msg']}",
+        ) from error
+    return Comparison(
+        path=folder,
+        data=found.data,
+        metric=Metric(**found.metric.model_dump()),
+        images=found.images,
+        seeds=found.seeds,
+        settings=found.settings,
+        rows=found.rows,
+    )

@@ -1,0 +1,174 @@
+"""Make the report of a run or a comparison: the one function that others call."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from imseg.approaches.run import load_run
+from imseg.data.folder import read_folder
+from imseg.data.layout import find_layout
+from imseg.data.recognize import word_of
+from imseg.engine.networks import NetworkFactory
+from imseg.engine.progress import Progress, Working, log_progress
+from imseg.engine.runs import write_whole
+from imseg.errors import ImsegError
+from imseg.report.html.blocks import Chart, Csv, Page
+from imseg.report.html.comparison_data import FILE_NAME, read_comparison
+from imseg.report.html.facts import RunFacts
+from imseg.report.html.words import quoted
+from imseg.types import DataSet
+
+PAGE = "report.html"
+
+
+def make_report(
+    folder: str | Path,
+    data: str | Path | DataSet | None = None,
+    *,
+    out: str | Path | None = None,
+    test: bool = True,
+    quick: bool = False,
+    device: str = "auto",
+    network: NetworkFactory | None = None,
+    progress: Progress = log_progress,
+) -> Path:
+    """Write the report of a finished run, or of a comparison, and return the page.
+
+    Figures (SVG, PNG) and numbers (CSV) go into a folder beside the page that is called like it.
+
+    Args:
+        folder: A run, or the folder of a comparison (with ``comparison.json``).
+        data: The data, for pictures and scores of images; None: what the folder alone knows.
+        out: The page; ``report.html`` in the folder by default.
+        test: Evaluate the test images of the data, if there are any; else validation images.
+        quick: Look at few images, so that it takes a few seconds however large they are; without
+            ``test`` files are not checked again either.
+        device: Where networks are computed.
+        network: The user's own network, if the run was trained with one.
+        progress: Told how it goes on.
+
+    Raises:
+        ImsegError: If there is no finished run or comparison, the data does not fit it, or the page
+            cannot be written.
+    """
+    from imseg.report.html.comparison_report import comparison_page
+    from imseg.report.html.run_report import run_page
+
+    place = Path(folder)
+    target = place_of(place, out)
+    if (place / FILE_NAME).exists():
+        name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
+        return write_page(comparison_page(read_comparison(place), data=name), target)
+    facts = RunFacts(load_run(place, network=network))
+    dataset = _read(data, facts, test=test, quick=quick, progress=progress)
+    page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
+    return write_page(page, target)
+
+
+def write_page(page: Page, target: Path) -> Path:
+    """Write a page, and its figures and tables beside it, as whole files.
+
+    Args:
+        page: What it says.
+        target: The HTML file.
+
+    Raises:
+        ImsegError: If a file cannot be written.
+    """
+    from imseg.report.html.charts import drawing_of
+    from imseg.report.html.page import render
+
+    beside = figures_beside(target)
+    charts = [
+        each for section in page.sections for each in section.blocks if isinstance(each, Chart)
+    ]
+    drawings = {chart.name: drawing_of(chart) for chart in charts}
+    files = {
+        f"tables/{table.name}.csv": as_csv(table)
+        for section in page.sections
+        for table in section.tables
+    }
+    for name, drawing in drawings.items():
+        files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
+    html = render(page, drawings, beside=beside.name)
+    try:
+        for name, content in files.items():
+            write_whole(beside / name, content)
+        write_whole(target, html.encode())
+    except OSError as error:
+        raise ImsegError(
+            f"The report cannot be written to {target}.",
+            expected="a place that can be written to.",
+            got=str(error.strerror or error),
+            hint="--out with another file.",
+        ) from error
+    return target
+
+
+def figures_beside(page: Path) -> Path:
+    """Return the folder with the figures and tables of a page."""
+    return page.with_suffix("")
+
+
+def as_csv(table: Csv) -> bytes:
+    """Return numbers as CSV, in full precision."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(table.rows)
+    return stream.getvalue().encode()
+
+
+def place_of(folder: Path, out: str | Path | None) -> Path:
+    """Return where a page goes.
+
+    Args:
+        folder: The run or the comparison.
+        out: The page that was asked for; None: the default.
+
+    Raises:
+        ImsegError: If that is no name of a page.
+    """
+    target = folder / PAGE if out is None else Path(out)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ImsegError(
+            f"{target} is no name for a page.",
+            expected="a file that ends in .html.",
+            got=target.suffix or "no ending.",
+            hint=f"--out {target / PAGE if target.is_dir() else target.with_suffix('.html')}",
+        )
+    return target
+
+
+def _read(
+    data: str | Path | DataSet | None,
+    facts: RunFacts,
+    *,
+    test: bool,
+    quick: bool,
+    progress: Progress,
+) -> DataSet | None:
+    if data is None or isinstance(data, DataSet):
+        return data
+    if quick and not test:
+        return _as_trained(Path(data), facts)
+
+    def told(done: int, total: int) -> None:
+        progress(Working(what="checking images", done=done, total=total))
+
+    return read_folder(data, task=word_of(facts.run.spec), progress=told)
+
+
+def _as_trained(folder: Path, facts: RunFacts) -> DataSet:
+    """Return the data that a run was just trained from; no file is checked again."""
+    layout = find_layout(folder)
+    return DataSet(
+        name=str(folder),
+        spec=facts.run.spec,
+        reading=facts.run.reading,
+        labeled=layout.labeled,
+        unlabeled=layout.unlabeled,
+        val=layout.val,
+    )

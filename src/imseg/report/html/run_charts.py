@@ -1,0 +1,260 @@
+"""Figures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from imseg.report.html.blocks import Chart
+from imseg.report.html.charts import dress, is_wide, legend
+from imseg.report.html.colors import Ink
+from imseg.report.html.facts import RunFacts, StageFacts
+from imseg.report.html.looks import Looked
+from imseg.report.html.numbers import between, score
+
+MOST_LINES = 60
+"""Networks whose learning curves are drawn."""
+
+
+def scores_chart(facts: RunFacts, looked: Looked | None) -> Chart:
+    """Return the scores of all networks, stage by stage."""
+    metric, stages = facts.metric, facts.stages
+    key = metric.key
+    tested = looked if looked is not None and looked.whole else None
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.add_subplot()
+        places = np.arange(len(stages))
+        for place, stage in zip(places, stages, strict=True):
+            values = [network.scores[key] for network in stage.networks]
+            beside = place - 0.09 + np.linspace(-0.05, 0.05, len(values)) * (len(values) > 1)
+            axes.scatter(
+                beside, values, s=26, color=ink.faint, alpha=0.55, linewidths=0,
+                label="each network, validation" if place == 0 else None,
+            )  # fmt: skip
+        means = [np.mean([n.scores[key] for n in stage.networks]) for stage in stages]
+        axes.plot(
+            places - 0.09, means, color=ink.faint, linewidth=1.2, marker="_", markersize=14,
+            label="their mean",
+        )  # fmt: skip
+        if tested is not None:
+            _with_intervals(axes, facts, tested, ink)
+        else:
+            best = [stage.networks[0].scores[key] for stage in stages]
+            axes.plot(
+                places - 0.09, best, color=ink.line(0), marker="o", markersize=6,
+                label="best network, validation",
+            )  # fmt: skip
+        axes.set_xticks(places, [s.title if is_wide(figure) else s.short for s in stages])
+        axes.set_xlim(-0.5, len(stages) - 0.5)
+        axes.set_ylabel(f"{metric.label} {f'({metric.unit})' if metric.unit else ''}".strip())
+        if not is_wide(figure) and len(stages) > 1:
+            axes.set_xlabel("generation")
+        dress(axes, ink)
+        legend(figure, axes, ink)
+
+    return Chart(
+        name="scores-by-generation",
+        draw=draw,
+        alt=_scores_alt(facts, tested),
+        caption=_scores_caption(facts, tested),
+        height=3.5,
+        narrow_height=3.6,
+    )
+
+
+def _with_intervals(axes: Axes, facts: RunFacts, looked: Looked, ink: Ink) -> None:
+    """Draw the scores of the best networks of stages on images, with intervals."""
+    key = facts.metric.key
+    names = [stage.name for stage in facts.stages]
+    shown = [name for name in names if name in looked.by_stage]
+    places = np.array([names.index(name) for name in shown]) + 0.09
+    values = np.array([looked.by_stage[name].per_image[key] for name in shown])
+    ends = np.array([looked.by_stage[name].ci95["per_image"][key] for name in shown])
+    errors = np.abs(ends.T - values)
+    axes.errorbar(
+        places, values, yerr=errors, color=ink.line(0), marker="o", markersize=6, capsize=3,
+        elinewidth=1.4, label=f"best network, {looked.of} {looked.words}",
+    )  # fmt: skip
+
+
+def _scores_alt(facts: RunFacts, looked: Looked | None) -> str:
+    metric, told = facts.metric, []
+    for stage in facts.stages:
+        if looked is not None and stage.name in looked.by_stage:
+            value = looked.by_stage[stage.name].per_image[metric.key]
+        else:
+            value = stage.networks[0].scores[metric.key]
+        told.append(f"{stage.title} {score(value, metric)}")
+    on = looked.words if looked is not None else "validation images"
+    return f"{metric.label} of the best network of every stage on {on}: {', '.join(told)}."
+
+
+def _scores_caption(facts: RunFacts, looked: Looked | None) -> str:
+    direction = "Higher" if facts.metric.higher_is_better else "Lower"
+    text = (
+        f"{direction} is better. Gray: every network on the {facts.validation} validation images,"
+        " by which the best one of each stage is chosen."
+    )
+    if looked is None:
+        return f"{text} In color: that best one."
+    interval = between(looked.found.ci95["per_image"][facts.metric.key], facts.metric)
+    what = "chosen by validation, " if looked.split == "test" else ""
+    return (
+        f"{text} In color: the best one, {what}on the {looked.of} {looked.words}, with 95\u00a0%"
+        f" intervals over images. The network of the run ({facts.network}): {interval}."
+    )
+
+
+def learning_chart(facts: RunFacts) -> Chart:
+    """Return how the score by which epochs are kept, and the loss, went on in training."""
+    stages = facts.stages
+    thin = sum(len(stage.networks) for stage in stages) > 12
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        above, below = figure.subplots(1, 2) if is_wide(figure) else figure.subplots(2, 1)
+        left = MOST_LINES
+        for number, stage in enumerate(stages):
+            for place, network in enumerate(stage.networks[: max(0, left)]):
+                color = ink.line(number)
+                steps = np.linspace(0, network.steps, len(network.epoch_scores) + 1)[1:]
+                width = 2.0 if place == 0 else 0.9
+                look: dict[str, Any] = {
+                    "color": color,
+                    "linewidth": width,
+                    "alpha": 1.0 if place == 0 else 0.3 if thin else 0.5,
+                }
+                label = stage.title if place == 0 else None
+                above.plot(steps, network.epoch_scores, label=label, **look)
+                losses = np.array(network.losses)
+                below.plot(np.linspace(0, network.steps, len(losses) + 1)[1:], losses, **look)
+                if place == 0 and 1 <= network.best_epoch <= len(steps):
+                    at = network.best_epoch - 1
+                    above.plot(steps[at], network.epoch_scores[at], "o", color=color, markersize=6)
+            left -= len(stage.networks)
+        above.set_ylabel("score that keeps an epoch")
+        below.set_ylabel("training loss")
+        for axes in (above, below):
+            axes.set_xlabel("optimizer steps")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.set_xlim(left=0)
+            dress(axes, ink)
+        legend(figure, above, ink, columns=6)
+
+    best = facts.final.networks[0]
+    return Chart(
+        name="learning-curves",
+        draw=draw,
+        alt=f"Learning curves of {sum(len(s.networks) for s in stages)} networks. The network of"
+        f" the run was kept at look {best.best_epoch} of {best.epochs}.",
+        caption="Thick: the best network of each stage; the dot is the moment at which its weights"
+        " were kept. Thin: the others. A score that still rises at the end asks for more steps; a"
+        " loss that falls while the score falls too is learning by heart. A score below 0 is a"
+        " loss on validation images with a minus before it.",
+        height=2.9,
+        narrow_height=4.9,
+    )
+
+
+def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
+    """Return how much was learned from unlabeled images, and how right that was."""
+    audited = [stage for stage in stages if stage.audit is not None]
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        both = bool(audited)
+        grid = (1, 2) if is_wide(figure) else (2, 1)
+        found = figure.subplots(*grid) if both else [figure.add_subplot()]
+        first = found[0]
+        places = [stage.number for stage in stages]
+        admitted = [_share_of(stage) for stage in stages]
+        disputed = [(stage.labels or {}).get("inconsistent_share") for stage in stages]
+        first.plot(places, admitted, marker="o", color=ink.line(2), label="images admitted")
+        if any(disputed):
+            drawn = [np.nan if each is None else each for each in disputed]
+            first.plot(places, drawn, marker="s", color=ink.line(1), label="pixels inconsistent")
+        first.set_ylabel("share")
+        first.set_ylim(-0.03, 1.05)
+        if both:
+            _draw_audit(found[1], audited, label, ink)
+        for axes in found:
+            axes.set_xlabel("generation")
+            axes.set_xticks(places)
+            axes.margins(x=0.15)
+            dress(axes, ink)
+            shown = axes.legend(
+                loc="best", frameon=True, facecolor=ink.paper, edgecolor="none", framealpha=0.9
+            )
+            for text in shown.get_texts():
+                text.set_color(ink.text)
+
+    last = stages[-1]
+    return Chart(
+        name="pseudo-labels",
+        draw=draw,
+        alt=f"Pseudo-labels over {len(stages)} generations; in the last one"
+        f" {_share_of(last):.0%} of the images were admitted.",
+        caption="Images admitted: the share of unlabeled images that students learned from. Pixels"
+        " inconsistent: the share on which teachers disagreed."
+        + (
+            f" The second panel: {label} of the labels over all pixels together, against hidden"
+            " masks that no training saw: where teachers agree, and of the best teacher alone where"
+            " they do not. The wider the gap, the better the mask finds mistakes."
+            if audited
+            else ""
+        ),
+        height=2.8,
+        narrow_height=4.9 if audited else 2.8,
+    )
+
+
+def _draw_audit(axes: Axes, stages: Sequence[StageFacts], label: str, ink: Ink) -> None:
+    places = [stage.number for stage in stages]
+    for number, marker, region, words in (
+        (0, "o", "outside", "where teachers agree"),
+        (1, "s", "inside", "where they disagree"),
+    ):
+        values = [(stage.audit or {}).get(region, {}).get("score") for stage in stages]
+        drawn = [np.nan if value is None else value for value in values]
+        axes.plot(places, drawn, marker=marker, color=ink.line(number), label=words)
+    axes.set_ylabel(f"{label} of labels")
+
+
+def _share_of(stage: StageFacts) -> float:
+    labels = stage.labels or {}
+    return float(labels["admitted"]) / max(1, int(labels["images"]))
+
+
+def calibration_chart(judgment: dict[str, Any]) -> Chart:
+    """Return what judges said about masks against how good these were."""
+    said, true = np.array(judgment["said"]), np.array(judgment["true"])
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.add_subplot()
+        low = float(min(said.min(), true.min(), 0.9))
+        axes.plot([low, 1], [low, 1], color=ink.faint, linewidth=1, linestyle=(0, (4, 3)))
+        axes.scatter(said, true, s=14, color=ink.line(0), alpha=0.4, linewidths=0)
+        for threshold in judgment["thresholds"]:
+            axes.axvline(threshold, color=ink.line(1), linewidth=1)
+        axes.set_xlabel("score that the judges give")
+        axes.set_ylabel("true score")
+        axes.set_xlim(low - 0.03, 1.03)
+        axes.set_ylim(low - 0.03, 1.03)
+        dress(axes, ink)
+
+    return Chart(
+        name="judges",
+        draw=draw,
+        alt=f"What judges say against the truth for {len(said)} masks: rank correlation"
+        f" {judgment['rank_correlation']:.2f}, off by {judgment['mae']:.3f} on average.",
+        caption="Each dot is a mask of a validation image. On the dashed line judges are right."
+        " Rank correlation says how well they put masks in order: 0 is guessing, 1 is perfect."
+        " Upright lines: from the left one on a mask counts as good, from the right one as very"
+        " good.",
+        height=3.8,
+        narrow_height=3.4,
+    )

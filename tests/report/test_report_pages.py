@@ -1,0 +1,222 @@
+"""Pages of real tiny runs of every kind, and of a comparison."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.small_sets import KINDS
+from tests.report.pages import Page
+
+from imseg.approaches.run import load_run
+from imseg.errors import ImsegError
+from imseg.report.html import make
+from imseg.report.html.make import make_report
+from imseg.report.html.page import inline
+from imseg.types import Image, LabeledImage
+
+MOST_BYTES = 3_000_000
+
+
+def quiet(event: object) -> None:
+    """Say nothing."""
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def table(page: Path, name: str) -> list[dict[str, str]]:
+    file = page.with_suffix("") / "tables" / f"{name}.csv"
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_of_every_kind_is_whole_and_stands_alone(tiny, tmp_path, kind):
+    run, data = tiny(kind)
+    path = make_report(run.path, data, out=tmp_path / "page.html", progress=quiet)
+    page = read(path)
+    assert page.foreign == [], "nothing is fetched"
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert len(page.ids) == len(set(page.ids)), "every place has one name"
+    links = [found["href"] for tag, found in page.elements if tag == "a"]
+    assert links and {link.removeprefix("#") for link in links} <= set(page.ids)
+    assert page.headings.count("h1") == 1
+    pictures = [found for tag, found in page.elements if tag == "img"]
+    assert len(pictures) >= 5 * 4 and all(found["alt"] for found in pictures)
+    drawn = [found for _, found in page.elements if found.get("role") == "img"]
+    assert len(drawn) >= 2 and all(found["aria-label"] for found in drawn)
+    assert path.stat().st_size < MOST_BYTES
+    assert "5 test images" in page.text
+    assert "chosen by these validation images" not in page.text
+
+
+def test_without_data_a_page_says_how_to_get_images(tiny, tmp_path):
+    run, _ = tiny("binary")
+    page = read(make_report(run.path, out=tmp_path / "page.html", progress=quiet))
+    assert "img" not in {tag for tag, _ in page.elements}
+    assert "was made without the data" in page.text and "imseg report" in page.text
+
+
+def test_validation_scores_are_called_optimistic_and_test_images_stay_untouched(
+    tiny, tmp_path, monkeypatch
+):
+    run, data = tiny("binary")
+    pairs = [
+        LabeledImage(Image(pair.name, Path("missing.png")), Path("missing.png"))
+        for pair in data.test
+    ]
+    hidden = dataclasses.replace(data, test=tuple(pairs))
+    path = make_report(run.path, hidden, out=tmp_path / "page.html", test=False, progress=quiet)
+    page = read(path)
+    assert "4 validation images" in page.text and "score is optimistic" in page.text
+    assert "test images (95" not in page.text
+    assert {entry["split"] for entry in table(path, "val-scores")} == {"val"}
+
+
+def test_numbers_in_tables_are_those_of_the_run(tiny, tmp_path):
+    run, data = tiny("multiclass")
+    path = make_report(run.path, data, out=tmp_path / "page.html", progress=quiet)
+    summary = json.loads((run.path / "summary.json").read_text())
+    wanted = [
+        (net["name"], net["scores"]["iou"], net["steps"], net["flops"])
+        for stage in summary["stages"]
+        for net in stage["networks"]
+    ]
+    found = [
+        (each["network"], float(each["validation_iou"]), int(each["steps"]), float(each["flops"]))
+        for each in table(path, "networks")
+    ]
+    assert found == wanted
+    evaluation = run.evaluate(data)
+    values = {
+        each["score"]: float(each["value"])
+        for each in table(path, "test-scores")
+        if each["stage"] == summary["stage"]
+    }
+    assert values == pytest.approx(evaluation.per_image, abs=1e-12)
+    assert [each["image"] for each in table(path, "images")] == list(evaluation.names)
+    audits = run.audits["generation-1"]
+    assert float(table(path, "pseudo-labels")[0]["agree_score"]) == audits["outside"]["score"]
+
+
+def test_every_figure_is_beside_the_page_as_svg_and_png(tiny, tmp_path):
+    run, data = tiny("binary")
+    make_report(run.path, data, out=tmp_path / "some.html", progress=quiet)
+    figures = tmp_path / "some" / "figures"
+    names = {file.stem for file in figures.iterdir()}
+    assert {"scores-by-generation", "learning-curves"} <= names
+    for name in names:
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        text = (figures / f"{name}.svg").read_text()
+        assert "<svg" in text and "var(--" not in text
+    left = [file for file in tmp_path.rglob("*") if file.name.endswith(".tmp")]
+    assert left == [], "files are written whole"
+
+
+EVIL = "<script>alert('x')</script>\"&**b**`c`"
+
+
+def test_names_of_users_are_never_markup(tiny, tmp_path):
+    run, data = tiny("multiclass")
+    spec = run.spec
+    names = (EVIL, *spec.names[1:])
+    renamed = dataclasses.replace(
+        data,
+        spec=dataclasses.replace(spec, names=names),
+        test=tuple(
+            LabeledImage(Image(f"{EVIL}{i}", pair.image.pixels), pair.mask)
+            for i, pair in enumerate(data.test)
+        ),
+    )
+    target = json.loads((run.path / "target.json").read_text())
+    kept = (run.path / "target.json").read_text()
+    (run.path / "target.json").write_text(json.dumps({**target, "names": list(names)}))
+    try:
+        path = make_report(run.path, renamed, out=tmp_path / "page.html", progress=quiet)
+    finally:
+        (run.path / "target.json").write_text(kept)
+    page = read(path)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert "alert('x')" in page.text, "it is shown as text"
+
+
+def test_text_is_escaped_before_it_is_set_off():
+    assert str(inline("**<b>**")) == "<strong>&lt;b&gt;</strong>"
+    assert str(inline("`a <b>`")) == "<code><span>a</span> <span>&lt;b&gt;</span></code>"
+    assert 'href="#next"' in inline("[on](#next)")
+    assert "href" not in inline("[on](javascript:alert)")
+
+
+def test_a_report_changes_nothing_in_the_run_but_adds_its_own_files(tiny):
+    run, data = tiny("regression")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    page = make_report(run.path, data, progress=quiet)
+    assert page == run.path / "report.html"
+    after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert before.items() <= after.items()
+    new = {path.relative_to(run.path).parts[0] for path in after.keys() - before.keys()}
+    assert new == {"report.html", "report"}
+    assert load_run(run.path).summary == run.summary
+
+
+def test_two_reports_of_one_run_are_equal(tiny, tmp_path):
+    run, data = tiny("binary")
+    one = make_report(run.path, data, out=tmp_path / "a" / "page.html", progress=quiet)
+    other = make_report(run.path, data, out=tmp_path / "b" / "page.html", progress=quiet)
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_comparison_has_its_page_and_its_numbers(comparison):
+    path = make_report(comparison, progress=quiet)
+    page = read(path)
+    assert page.foreign == [] and len(page.ids) == len(set(page.ids))
+    assert "8 approaches on isic" in page.text
+    assert [each["name"] for each in table(path, "approaches")][-1] == "fdt"
+    found = {each["name"]: float(each["difference"]) for each in table(path, "differences")}
+    assert found == {"im": 0.011, "im++": 0.025, "noisy-student": -0.019}
+    assert len(table(path, "stages")) == 2 * (5 + 3 * 4)
+
+
+def test_a_damaged_comparison_is_named(comparison):
+    content = json.loads((comparison / "comparison.json").read_text())
+    del content["rows"][0]["mean"]
+    (comparison / "comparison.json").write_text(json.dumps(content))
+    with pytest.raises(ImsegError, match=r"comparison.json cannot be read") as error:
+        make_report(comparison, progress=quiet)
+    assert "rows.0.mean" in str(error.value)
+
+
+def test_a_page_needs_a_name_that_ends_in_html(tiny, tmp_path):
+    run, _ = tiny("binary")
+    with pytest.raises(ImsegError, match="is no name for a page"):
+        make_report(run.path, out=tmp_path / "page.pdf", progress=quiet)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tiny, tmp_path):
+    run, _ = tiny("binary")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImsegError, match="cannot be written"):
+        make_report(run.path, out=tmp_path / "file" / "page.html", progress=quiet)
+
+
+def test_there_is_no_report_of_nothing(tmp_path):
+    with pytest.raises(ImsegError, match="There is no run"):
+        make_report(tmp_path, progress=quiet)
+
+
+def test_a_quick_report_looks_at_few_images_and_says_so(tiny, tmp_path, monkeypatch):
+    from imseg.report.html import looks
+
+    monkeypatch.setattr(looks, "QUICK_PIXELS", 3 * 32 * 32)
+    run, data = tiny("binary")
+    path = make_report(
+        run.path, data, out=tmp_path / "page.html", test=False, quick=True, progress=quiet
+    )
+    page = read(path)
+    assert "3 of them were looked at" in page.text
+    assert "95\xa0% interval" not in page.text, "a part of the images has no interval of the whole"
+    assert make.figures_beside(path) == tmp_path / "page"
