@@ -7,6 +7,8 @@ takes about ten minutes on two idle cores.
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +32,7 @@ from imseg.ops.inconsistency import block_input, block_output
 from imseg.ops.photometric import LADDERS
 from imseg.report.demo import QUICK, run_demo
 from imseg.report.figures import contact_sheet
+from imseg.report.html.make import make_report
 from imseg.stages.pseudo_label import Consensus
 from imseg.tasks.quality import quality_for
 from imseg.types import Bytes, Image, LabeledImage
@@ -229,15 +232,29 @@ def tour(work: Path) -> None:
     """The pictures of the tour, as its commands make them."""
     outcome = run_demo(work / "demo", QUICK, progress=lambda event: None)
     save("tour-demo.png", Pillow.open(outcome.pictures[0]))
-    data = read_folder(next((work / "demo").glob("data-*-seed-0")))
+    data = read_folder(outcome.data)
     save("tour-check.png", contact_sheet(data.labeled, data.spec, reading=data.reading, most=6))
-    run = imseg.load_run(next((work / "demo").glob("runs-*-seed-0")) / "im")
+    run = imseg.fit(data, approach="im", effort="quick", out=work / "tour")
     chosen = [pair.image for pair in data.test[:5]]
     row = [
         (seen.image.name, draw_overlay(seen.pixels, seen.predict(run.task)[0].numpy(), run.spec))
         for seen in run.segment(chosen)
     ]
     save("tour-overlays.png", sheet([row], scale=3))
+    screenshot(make_report(run.path, data), work / "report.png")
+
+
+def screenshot(page: Path, picture: Path) -> None:
+    """Take a picture of the top of a report, where there is a browser."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        print("tour-report.png stays as it is: there is no chromium")
+        return
+    words = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,1250"]
+    subprocess.run(
+        [browser, *words, f"--screenshot={picture}", page.resolve().as_uri()], check=True
+    )
+    save("tour-report.png", Pillow.open(picture))
 
 
 def sheet(rows: Sequence[Sequence[Panel]], *, scale: int = 3) -> Pillow.Image:

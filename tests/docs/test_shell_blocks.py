@@ -30,9 +30,6 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```(.*)$", re.MULTILINE)
 MOST_NOT_RUN = 4
 """Blocks of commands that would need a download or a GPU."""
-AWAITED = {"report"}
-"""Commands that the pages tell about and that are still being written: a page that uses one must
-fail until there is such a command, and must pass from then on."""
 SCENE = CellScene(difficulty=0.0, size=(32, 32))
 
 
@@ -109,15 +106,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         yield found
 
 
-def as_parameter(page: Path) -> object:
-    name = page.relative_to(ROOT).as_posix()
-    missing = (commands(page) & AWAITED) - set(get_command(app).commands)
-    why = f"imseg {', '.join(sorted(missing))} is still being written"
-    marks = [pytest.mark.xfail(strict=True, reason=why)] if missing else []
-    return pytest.param(name, id=name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [as_parameter(page) for page in PAGES if blocks(page)])
+@pytest.mark.parametrize(
+    "name", [page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page)]
+)
 def test_the_commands_of_a_page_do_what_the_page_says(
     name: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -159,7 +150,7 @@ def test_few_commands_are_not_run() -> None:
 def test_commands_of_pages_exist() -> None:
     known = set(get_command(app).commands)
     for page in PAGES:
-        assert commands(page) <= known | AWAITED, page
+        assert commands(page) <= known, page
 
 
 def test_only_trainings_are_made_tiny() -> None:

@@ -77,12 +77,16 @@ def serve(address: str) -> None:
 
     # Loaded before they are needed, so that each command is ready at once.
     from imseg.approaches import experiment  # noqa: F401
+    from imseg.approaches.comparison import reproduce  # noqa: F401
     from imseg.cli import main  # noqa: F401
     from imseg.report import demo, gallery, masks  # noqa: F401
+    from imseg.report.html import comparison_report, run_report  # noqa: F401
 
     fewer = {"labeled": 8, "unlabeled": 6, "max_steps": 4, "epochs": 4, "side": 32}
     demo.QUICK = dataclasses.replace(demo.QUICK, **fewer)
-    demo.usable_cores = lambda: 1
+    if hasattr(os, "sched_setaffinity"):
+        # The demo then trains in this process, as ALONE has it for others.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.soon")
     listener.listen()
