@@ -237,7 +237,10 @@ def tour(work: Path) -> None:
     run = imseg.fit(data, approach="im", effort="quick", out=work / "tour")
     chosen = [pair.image for pair in data.test[:5]]
     row = [
-        (seen.image.name, draw_overlay(seen.pixels, seen.predict(run.task)[0].numpy(), run.spec))
+        (
+            Path(seen.image.name).name,
+            draw_overlay(seen.pixels, seen.predict(run.task)[0].numpy(), run.spec),
+        )
         for seen in run.segment(chosen)
     ]
     save("tour-overlays.png", sheet([row], scale=3))

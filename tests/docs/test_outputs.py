@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,23 @@ PLACEHOLDERS = {
     "J": r"\d+", "K": r"\d+", "S": r"\d+", "ID": r"\w+",
     "NAME": r"[^/]+", "LABEL": r"[^/]+", "APPROACH": r"[^/]+", "...": r".+",
 }  # fmt: skip
+KEYS = [
+    ("provenance.json", "provenance.json"),
+    ("network-J.json", "generation-1/network-0.json"),
+    ("network-J.json", "judges/network-0.json"),
+    ("DONE", "generation-1/DONE"),
+    ("audit.json", "generation-1/audit.json"),
+    ("judgment.json", "judges/judgment.json"),
+    ("summary.json", "summary.json"),
+]
+"""Parts of the page, and a file whose keys stand there."""
+COLUMNS = {
+    "binary": ["image", "CLASS area [px]", "CLASS area [px]"],
+    "multilabel": ["image", *["LABEL area [px]"] * 2, *["LABEL cells"] * 2],
+    "instances": ["image", "object", "area [px]", "area [um2]", "row", "column"],
+    "regression": ["image", "mean [UNIT]", "least [UNIT]", "greatest [UNIT]"],
+}
+"""Columns of ``measurements.csv``, as the page has them."""
 WITHOUT_MEANING = {"void", "low", "high", "stored", "unit", "pixel_size", "indexed", "values"}
 """Keys of target.json that only some kinds of masks have."""
 
@@ -59,6 +76,10 @@ def files_in(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+def files_of(folders: Iterable[Path]) -> set[str]:
+    return set().union(*map(files_in, folders))
+
+
 def check_both_ways(known: dict[str, re.Pattern[str]], found: set[str]) -> None:
     """Check that the page describes these files, and no others."""
     unknown = {each for each in found if not any(p.fullmatch(each) for p in known.values())}
@@ -93,7 +114,7 @@ def runs(cells: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def predicted(cells: Path, runs: list[Path]) -> dict[str, Path]:
+def predicted(cells: Path) -> dict[str, Path]:
     """Predictions of every kind of masks; runs lie beside them."""
     kinds = {
         "instances": (instances, INSTANCES + "pixel_size = 0.5\n"),
@@ -102,8 +123,10 @@ def predicted(cells: Path, runs: list[Path]) -> dict[str, Path]:
         "multiclass": (colors, 'void = "#ffffff"\n'),
         "indexed": (indexed, ""),
     }
-    done("predict", runs[0], cells / "unlabeled", "--out", cells.parent / "binary/masks")
-    found = {"binary": cells.parent / "binary/masks"}
+    place = cells.parent / "binary"
+    done("train", cells, "--approach", "ldt", "--out", place / "run", "--no-report", *TINY)
+    done("predict", place / "run", cells / "unlabeled", "--out", place / "masks")
+    found = {"binary": place / "masks"}
     for kind, (write, toml) in kinds.items():
         place = cells.parent / kind
         data = write_set(place / "data", write, toml=toml)
@@ -114,15 +137,39 @@ def predicted(cells: Path, runs: list[Path]) -> dict[str, Path]:
     return found
 
 
-def test_every_file_of_a_run_is_described(cells: Path, runs: list[Path]) -> None:
+# Few tests, so that several test processes do not make the same runs twice.
+
+
+def test_every_file_and_key_of_a_run_is_described(cells: Path, runs: list[Path]) -> None:
     done("report", runs[0], cells)  # with test scores too
-    known = {**described("run"), **described("report")}
-    found = set().union(*map(files_in, runs))
-    check_both_ways(known, found)
+    check_both_ways({**described("run"), **described("report")}, files_of(runs))
+    for title, file in KEYS:
+        for folder in runs:
+            found = json.loads((folder / file).read_text())
+            assert set(found) == keys_of(title), folder / file
+    settings = tomllib.loads((runs[0] / "experiment.toml").read_text())
+    assert set(settings) == keys_of("experiment.toml")
 
 
-def test_every_file_of_predictions_is_described(predicted: dict[str, Path]) -> None:
-    check_both_ways(described("predict"), set().union(*map(files_in, predicted.values())))
+def test_every_file_key_column_and_score_of_predictions_is_described(
+    predicted: dict[str, Path],
+) -> None:
+    check_both_ways(described("predict"), files_of(predicted.values()))
+    runs = {kind: folder.with_name("run") for kind, folder in predicted.items()}
+    targets = [json.loads((folder / "target.json").read_text()) for folder in runs.values()]
+    assert set().union(*targets) == keys_of("target.json")
+    assert keys_of("target.json") - set.intersection(*map(set, targets)) <= WITHOUT_MEANING
+    for kind, columns in COLUMNS.items():
+        header = next(csv.reader((predicted[kind] / "measurements.csv").open()))
+        assert len(header) == len(columns), kind
+        for name, told in zip(header, columns, strict=True):
+            pattern = as_pattern(told.replace("CLASS", "NAME").replace("UNIT", "NAME"))
+            assert pattern.fullmatch(name) and f"`{told}`" in PAGE, f"{kind}: {name}"
+    part = PAGE.partition("## Scores")[2].partition("\n## ")[0]
+    scores = {name.replace("LABEL", r"\w+") for name in re.findall(r"`([^`]+)`", part)}
+    for kind, folder in runs.items():
+        for name in json.loads((folder / "summary.json").read_text())["validation"]:
+            assert any(re.fullmatch(each, name) for each in scores), f"{kind}: {name}"
 
 
 def test_every_file_of_a_comparison_is_described(cells: Path) -> None:
@@ -131,61 +178,3 @@ def test_every_file_of_a_comparison_is_described(cells: Path) -> None:
     done("compare", cells, "--approaches", "ldt,im", "--seeds", "0", "--out", out, *words)
     assert (out / "seed-0/ldt-matched-to-im/summary.json").exists()
     check_both_ways(described("comparison"), files_in(out))
-
-
-@pytest.mark.parametrize(
-    ("title", "file"),
-    [
-        ("provenance.json", "provenance.json"),
-        ("network-J.json", "generation-1/network-0.json"),
-        ("network-J.json", "judges/network-0.json"),
-        ("DONE", "generation-1/DONE"),
-        ("audit.json", "generation-1/audit.json"),
-        ("judgment.json", "judges/judgment.json"),
-        ("summary.json", "summary.json"),
-    ],
-)
-def test_every_key_is_described(title: str, file: str, runs: list[Path]) -> None:
-    for folder in runs:
-        assert set(json.loads((folder / file).read_text())) == keys_of(title), folder
-
-
-def test_every_part_of_the_settings_is_described(runs: list[Path]) -> None:
-    found = tomllib.loads((runs[0] / "experiment.toml").read_text())
-    assert set(found) == keys_of("experiment.toml")
-
-
-def test_every_key_of_a_target_is_described(runs: list[Path], predicted: dict[str, Path]) -> None:
-    places = [runs[0], *(each.with_name("run") for each in predicted.values())]
-    found = [json.loads((p / "target.json").read_text()) for p in places if p.is_dir()]
-    assert set().union(*found) == keys_of("target.json")
-    assert keys_of("target.json") - set.intersection(*map(set, found)) <= WITHOUT_MEANING
-
-
-@pytest.mark.parametrize(
-    ("kind", "columns"),
-    [
-        ("binary", ["image", "CLASS area [px]", "CLASS area [px]"]),
-        ("multilabel", ["image", *["LABEL area [px]"] * 2, *["LABEL cells"] * 2]),
-        ("instances", ["image", "object", "area [px]", "area [um2]", "row", "column"]),
-        ("regression", ["image", "mean [UNIT]", "least [UNIT]", "greatest [UNIT]"]),
-    ],
-)
-def test_every_column_is_described(
-    kind: str, columns: list[str], predicted: dict[str, Path]
-) -> None:
-    header = next(csv.reader((predicted[kind] / "measurements.csv").read_text().splitlines()))
-    assert len(header) == len(columns)
-    for name, told in zip(header, columns, strict=True):
-        assert as_pattern(told.replace("CLASS", "NAME").replace("UNIT", "NAME")).fullmatch(name)
-        assert f"`{told}`" in PAGE
-
-
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression", "instances"])
-def test_every_score_is_described(kind: str, predicted: dict[str, Path], runs: list[Path]) -> None:
-    part = PAGE.partition("## Scores")[2].partition("\n## ")[0]
-    told = {re.sub(r"LABEL", r"\\w+", name) for name in re.findall(r"`([^`]+)`", part)}
-    place = runs[0] if kind == "binary" else predicted[kind].with_name("run")
-    scores = json.loads((place / "summary.json").read_text())["validation"]
-    for name in scores:
-        assert any(re.fullmatch(each, name) for each in told), name
