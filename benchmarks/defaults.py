@@ -14,6 +14,7 @@ study that is interrupted has whole seeds. All scores are in `benchmarks/results
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from imseg.approaches.experiment import fit
 from imseg.approaches.run import Run
 from imseg.cli.show import Bars
 from imseg.data.folder import read_folder
+from imseg.engine.device import Numerics, usable_cores
+from imseg.engine.executors import Executor, choose_executor
 from imseg.engine.runs import write_json
 from imseg.report.tables import table
 from imseg.types import DataSet
@@ -109,15 +112,17 @@ def main() -> None:
     data_sets = {path.resolve().name: read_folder(path) for path in arguments.data}
     if len(data_sets) < len(arguments.data):
         parser.error("two data folders have the same name")
-    for seed in arguments.seeds:
-        for name, dataset in data_sets.items():
-            for variant in VARIANTS:
-                if variant.title not in arguments.only or not variant.fits(dataset.spec.kind):
-                    continue
-                runs = arguments.out / f"{name}-seed{seed}"
-                asked = variant.settings(seed=seed, max_steps=arguments.max_steps)
-                do(variant, dataset, runs, asked=asked, named={"data": name, "seed": seed})
-                write_json(arguments.results, {"runs": known_in(arguments.out)})
+    with choose_executor(Numerics(), workers=usable_cores()) as executor:
+        for seed, (name, dataset), variant in itertools.product(
+            arguments.seeds, data_sets.items(), VARIANTS
+        ):
+            if variant.title not in arguments.only or not variant.fits(dataset.spec.kind):
+                continue
+            runs = arguments.out / f"{name}-seed{seed}"
+            asked = variant.settings(seed=seed, max_steps=arguments.max_steps)
+            named = {"data": name, "seed": seed}
+            do(variant, dataset, runs, asked=asked, named=named, executor=executor)
+            write_json(arguments.results, {"runs": known_in(arguments.out)})
     print(in_words(known_in(arguments.out), list(data_sets)))
 
 
@@ -128,6 +133,7 @@ def do(
     *,
     asked: dict[str, Any],
     named: dict[str, Any],
+    executor: Executor,
 ) -> None:
     """Train a variant and score its students, unless that was done before.
 
@@ -137,6 +143,7 @@ def do(
         runs: The folder of all runs of this data set and seed, whose equal networks are shared.
         asked: The settings.
         named: What else is kept with the scores.
+        executor: Trains; its processes serve run after run.
     """
     folder = variant.title.replace("/", "-")
     place = runs / "scores" / f"{folder}.json"
@@ -145,7 +152,7 @@ def do(
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     with Bars() as bars:
-        run = fit(dataset, out=runs / folder, reuse=runs, progress=bars, **asked)
+        run = fit(dataset, out=runs / folder, reuse=runs, progress=bars, executor=executor, **asked)
     said = {**named, "base": variant.base, "variant": variant.name, "asked": plain}
     write_json(place, {**said, **described(run, dataset)})
 

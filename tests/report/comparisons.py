@@ -74,8 +74,7 @@ def _run(name: str, mean: float, stages: int, seed: int) -> dict[str, Any]:
                 "network": f"{stage}/network-1",
                 "score": score,
                 "interval": [score - 0.02, score + 0.02],
-                "mean": score - 0.01,
-                "spread": 0.01,
+                "networks": [score, score - 0.01],
                 "validation": score + 0.015,
             }
             for stage, score in zip(names, scores, strict=True)

@@ -220,3 +220,36 @@ def test_a_quick_report_looks_at_few_images_and_says_so(tiny, tmp_path, monkeypa
     assert "3 of them were looked at" in page.text
     assert "95\xa0% interval" not in page.text, "a part of the images has no interval of the whole"
     assert make.figures_beside(path) == tmp_path / "page"
+
+
+def test_a_comparison_names_runs_that_came_to_nothing_and_networks_that_are_others(tmp_path):
+    from tests.report.comparisons import row, write
+
+    twin = {**row("ldt-matched", "matched", 0.6), "same_as": "ldt"}
+    lost = [{"name": "im", "seed": 1, "why": "<b>no</b> memory"}]
+    rows = [row("ldt", "labels", 0.6), twin]
+    page = read(make_report(write(tmp_path / "found", rows=rows, missing=lost), progress=quiet))
+    assert "The networks of ldt-matched are those of ldt, bit by bit." in page.text
+    assert "im, seed 1, came to nothing: <b>no</b> memory" in page.text
+
+
+def test_a_comparison_with_data_shows_the_same_images_through_all_approaches(tiny, tmp_path):
+    from tests.report.comparisons import row, write
+
+    run, data = tiny("binary")
+    evaluation = run.evaluate(data)
+    network = run.summary["network"]
+    rows = [row(name, "labels", 0.5, seeds=(0,)) for name in ("ldt", "im")]
+    folder = write(tmp_path / "found", rows=rows, images=5)
+    for each in rows:
+        each["runs"][0] |= {"path": str(run.path), "network": network}
+        scores = folder / "scores" / "seed-0" / f"{each['name']}.json"
+        scores.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"names": evaluation.names, "each": evaluation.each}
+        scores.write_text(json.dumps({network: kept}))
+    page = read(make_report(write(folder, rows=rows, images=5), data, progress=quiet))
+    shown = [found["alt"] for tag, found in page.elements if tag == "img"]
+    assert len(shown) == 4 * (2 + 2), "image, truth and two predictions of four images"
+    assert any(alt.startswith("prediction of im for") for alt in shown)
+    worst = min(evaluation.each["iou"])
+    assert f"im, {worst:.3f}" in page.text, "the hardest image is there"

@@ -28,21 +28,30 @@ def result_row(pair: LabeledImage, segmented: Segmented, task: Task, *, score: s
         task: What a pixel is.
         score: How good that is, in words.
     """
-    pixels, spec = segmented.pixels, task.spec
-    size = (pixels.shape[0], pixels.shape[1])
+    pixels = segmented.pixels
     disputed = segmented.disagreement()[0, 0].numpy()
-    if tells_apart(spec):
-        labels = load_values(pair, spec)
-        truth = draw_objects(pixels, resize_mask(np.where(labels == spec.void, 0, labels), size))
-    else:
-        truth = draw_overlay(pixels, load_target(pair, spec, size), spec)
     found, count = draw_prediction(segmented, task)
     return [
         (pair.name, as_color(pixels)),
-        ("truth", truth),
+        ("truth", draw_truth(pair, pixels, task.spec)),
         (f"prediction, {score}{count}", found),
         (f"inconsistent, {disputed.mean():.1%}", draw_inconsistency(pixels, disputed)),
     ]
+
+
+def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Bytes:
+    """Return a picture with what people drew on it.
+
+    Args:
+        pair: The picture and its mask.
+        pixels: The picture, decoded.
+        spec: What mask values mean.
+    """
+    size = (pixels.shape[0], pixels.shape[1])
+    if tells_apart(spec):
+        labels = load_values(pair, spec)
+        return draw_objects(pixels, resize_mask(np.where(labels == spec.void, 0, labels), size))
+    return draw_overlay(pixels, load_target(pair, spec, size), spec)
 
 
 def draw_prediction(segmented: Segmented, task: Task) -> tuple[Bytes, str]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imseg.approaches.catalog import find_approach
 from imseg.approaches.comparison.entrants import Entrant
 from imseg.approaches.comparison.result import OneRun, Row, StageScore
 from imseg.approaches.comparison.scoring import Scored
 from imseg.approaches.comparison.statistics import (
+    Difference,
     Scores,
     difference,
     gap_closed,
@@ -48,6 +50,12 @@ class Done:
         return self.scored[self.run.summary["stages"][-1]["best"]]
 
     @property
+    def ended_with_start(self) -> bool:
+        """Whether no generation was trained, though there should have been one."""
+        planned = find_approach(self.entrant.approach).generations
+        return planned > 0 and len(self.run.summary["stages"]) == 1
+
+    @property
     def jobs(self) -> tuple[str, ...]:
         """What was trained: equal jobs, equal networks."""
         return tuple(self.run.trained(name).job for name in self.run.network_names)
@@ -73,7 +81,8 @@ def rows_of(entrants: Sequence[Entrant], done: Sequence[Done], *, out: Path) -> 
             (row.name for row in rows if _same(by_name[row.name], mine) and row.same_as is None),
             None,
         )
-        rows.append(_row(entrant, by_name, same_as=twin, out=out))
+        matched = [each.name for each in entrants if each.matched_to == entrant.name]
+        rows.append(_row(entrant, by_name, matched=matched, same_as=twin, out=out))
     return tuple(rows)
 
 
@@ -81,20 +90,18 @@ def _row(
     entrant: Entrant,
     by_name: Mapping[str, Mapping[int, Done]],
     *,
+    matched: Sequence[str],
     same_as: str | None,
     out: Path,
 ) -> Row:
     mine = by_name[entrant.name]
     metric = next(iter(mine.values())).run.metric
-    compared = gap = None
-    others = by_name.get(entrant.baseline or "", {})
-    seeds = [seed for seed in mine if seed in others]
-    if seeds:
-        compared = difference(
-            _scores(mine, seeds, metric),
-            _scores(others, seeds, metric),
-            higher_is_better=metric.higher_is_better,
-        )
+    against = {
+        name: found
+        for name in matched
+        if (found := _against(mine, by_name.get(name, {}), metric=metric)) is not None
+    }
+    gap = None
     ends = [by_name.get(name, {}) for name in (LABELS, BOUND)]
     seeds = [seed for seed in mine if all(seed in end for end in ends)]
     if seeds and entrant.approach not in (LABELS, BOUND):
@@ -102,20 +109,41 @@ def _row(
             _scores(mine, seeds, metric),
             labels=_scores(ends[0], seeds, metric),
             bound=_scores(ends[1], seeds, metric),
+            higher_is_better=metric.higher_is_better,
         )
+    baseline = entrant.baseline if entrant.baseline in against else None
     return Row(
         name=entrant.name,
         approach=entrant.approach,
         role=entrant.role,
         asked=entrant.asked,
         matched_to=entrant.matched_to,
-        baseline=entrant.baseline,
+        baseline=baseline,
         same_as=same_as,
         level=level_of(_scores(mine, list(mine), metric)),
         last=level_of(shared([each.last.each[metric.key] for each in mine.values()])),
-        difference=compared,
+        difference=against.get(baseline or ""),
+        against={name: each for name, each in against.items() if name != baseline},
+        ended_with_start=tuple(seed for seed, each in mine.items() if each.ended_with_start),
         gap_closed=gap,
         runs=tuple(_one_run(each, out) for each in mine.values()),
+    )
+
+
+def _against(
+    mine: Mapping[int, Done], others: Mapping[int, Done], *, metric: Metric
+) -> Difference | None:
+    """Return a method against a baseline; None where no seed has both.
+
+    A run that ended with its start has not learned from unlabeled images, so it says nothing.
+    """
+    seeds = [seed for seed in mine if seed in others and not mine[seed].ended_with_start]
+    if not seeds:
+        return None
+    return difference(
+        _scores(mine, seeds, metric),
+        _scores(others, seeds, metric),
+        higher_is_better=metric.higher_is_better,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from imseg.approaches.comparison.entrants import Role
 from imseg.approaches.comparison.statistics import Difference, Gap, Level
 from imseg.engine.bootstrap import Interval
+from imseg.errors import look_up
 from imseg.tasks import Metric
 
 
@@ -79,7 +80,7 @@ class Row:
     matched_to: str | None
     """The row whose steps and width it got."""
     baseline: str | None
-    """The row that it is compared with."""
+    """The row that it is compared with; None where there is none, or it came to nothing."""
     same_as: str | None
     """An earlier row whose networks are the same ones, bit by bit."""
     level: Level
@@ -88,6 +89,10 @@ class Row:
     """The best network of the last generation."""
     difference: Difference | None
     """Its score minus its baseline's; None where it has none."""
+    against: Mapping[str, Difference]
+    """The same for other rows that are matched to it."""
+    ended_with_start: tuple[int, ...]
+    """Seeds whose runs learned from no unlabeled image: they are left out of differences."""
     gap_closed: Gap | None
     """Share of the way from ldt to fdt; None where there is none."""
     runs: tuple[OneRun, ...]
@@ -110,6 +115,8 @@ class Row:
             **asdict(self.level),
             "last": asdict(self.last),
             "difference": None if self.difference is None else asdict(self.difference),
+            "against": {name: asdict(each) for name, each in self.against.items()},
+            "ended_with_start": list(self.ended_with_start),
             "gap_closed": None if self.gap_closed is None else asdict(self.gap_closed),
             "network_steps": self.mean("network_steps"),
             "steps": self.mean("steps"),
@@ -152,8 +159,17 @@ class Comparison:
     """Runs that came to nothing."""
 
     def row(self, name: str) -> Row:
-        """Return the row of this name."""
-        return next(row for row in self.rows if row.name == name)
+        """Return the row of this name.
+
+        Raises:
+            ImsegError: If there is none: it was not asked for, or all its runs came to nothing.
+        """
+        return look_up(
+            name,
+            {row.name: row for row in self.rows},
+            noun="row",
+            command="one of those that are there: {}",
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

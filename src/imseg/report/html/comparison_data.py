@@ -53,8 +53,7 @@ class StageScore(_Plain):
     network: str
     score: float
     interval: tuple[float, float] | None = None
-    mean: float | None = None
-    spread: float | None = None
+    networks: tuple[float, ...] = ()
     validation: float | None = None
 
 
@@ -82,6 +81,7 @@ class Row(_Plain):
     kind: str
     matched_to: str | None = None
     baseline: str | None = None
+    same_as: str | None = None
     mean: float
     spread: float
     interval: tuple[float, float]
@@ -93,6 +93,14 @@ class Row(_Plain):
     minutes: float
     width: float
     runs: tuple[OneRun, ...]
+
+
+class Missing(_Plain):
+    """A run that came to nothing."""
+
+    name: str
+    seed: int
+    why: str
 
 
 class _Measured(_Plain):
@@ -110,6 +118,7 @@ class _File(_Plain):
     seeds: tuple[int, ...]
     settings: dict[str, Any] = {}
     rows: tuple[Row, ...]
+    missing: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +139,8 @@ class Comparison:
     """What was asked for."""
     rows: tuple[Row, ...]
     """The approaches."""
+    missing: tuple[Missing, ...] = ()
+    """Runs that came to nothing."""
 
     def row(self, name: str | None) -> Row | None:
         """Return the row of a name; None if there is none."""
@@ -165,4 +176,5 @@ def read_comparison(folder: Path) -> Comparison:
         seeds=found.seeds,
         settings=found.settings,
         rows=found.rows,
+        missing=found.missing,
     )

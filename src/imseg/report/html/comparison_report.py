@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import PurePath
 
 from imseg import __version__
-from imseg.report.html.blocks import Block, Commands, Csv, Fold, Page, Section, Table
+from imseg.report.html.blocks import Block, Commands, Csv, Fold, Page, Points, Section, Table
 from imseg.report.html.comparison_charts import differences_chart, generations_chart
 from imseg.report.html.comparison_data import Comparison, Row
 from imseg.report.html.comparison_words import comparison_answer
@@ -39,7 +40,8 @@ def comparison_page(found: Comparison, *, data: str, images: tuple[Section, ...]
         images: Sections that show images, if the data is there.
     """
     sections = (
-        _scores(found), _differences(found), *images, _cost(found), _next(found, data=data),
+        _scores(found), _differences(found), *images, _warnings(found), _cost(found),
+        _next(found, data=data),
     )  # fmt: skip
     material = found.data
     name = PurePath(material.name).name
@@ -122,6 +124,18 @@ def _differences(found: Comparison) -> Section | None:
     )
 
 
+def _warnings(found: Comparison) -> Section | None:
+    same = [
+        f"The networks of {row.name} are those of {row.same_as}, bit by bit."
+        for row in found.rows
+        if row.same_as is not None
+    ]
+    lost = [f"{each.name}, seed {each.seed}, came to nothing: {each.why}" for each in found.missing]
+    if not same and not lost:
+        return None
+    return Section(key="warnings", title="What to know", blocks=(Points((*lost, *same)),))
+
+
 def _cost(found: Comparison) -> Section:
     rows = tuple(
         (
@@ -188,7 +202,7 @@ def _stages_csv(found: Comparison) -> Csv:
     rows = [
         (
             row.name, run.seed, stage.name, stage.network, stage.score,
-            *(stage.interval or (None, None)), stage.mean, stage.spread, stage.validation,
+            *(stage.interval or (None, None)), *_mean_and_spread(stage.networks), stage.validation,
         )
         for row in found.rows
         for run in row.runs
@@ -196,6 +210,12 @@ def _stages_csv(found: Comparison) -> Csv:
     ]  # fmt: skip
     header = ("name", "seed", "stage", "network", "score", "low", "high", "mean", "spread")
     return Csv(name="stages", header=(*header, "validation"), rows=rows)
+
+
+def _mean_and_spread(values: tuple[float, ...]) -> tuple[float | None, float | None]:
+    if not values:
+        return None, None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _differences_csv(found: Comparison) -> Csv:

@@ -121,7 +121,7 @@ class RunFacts:
         return len(self._pictures.get("unlabeled") or ()) if len(self.stages) > 1 else 0
 
     @property
-    def hidden(self) -> int:
+    def upper_bound_images(self) -> int:
         """Unlabeled images whose hidden masks were learned from, for upper bounds."""
         sees = self.run.plan.customized().labeled.hidden_too
         return len(self._pictures.get("unlabeled") or ()) if sees else 0

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from imseg.approaches.run import load_run
+from imseg.approaches.run import Run, load_run
 from imseg.data.folder import read_folder
 from imseg.data.layout import find_layout
 from imseg.data.recognize import word_of
@@ -14,8 +14,8 @@ from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Progress, Working, log_progress
 from imseg.engine.runs import write_whole
 from imseg.errors import ImsegError
-from imseg.report.html.blocks import Chart, Csv, Page
-from imseg.report.html.comparison_data import FILE_NAME, read_comparison
+from imseg.report.html.blocks import Chart, Csv, Page, Section
+from imseg.report.html.comparison_data import FILE_NAME, Comparison, read_comparison
 from imseg.report.html.facts import RunFacts
 from imseg.report.html.words import quoted
 from imseg.types import DataSet
@@ -53,16 +53,15 @@ def make_report(
         ImsegError: If there is no finished run or comparison, the data does not fit it, or the page
             cannot be written.
     """
-    from imseg.report.html.comparison_report import comparison_page
     from imseg.report.html.run_report import run_page
 
     place = Path(folder)
     target = place_of(place, out)
     if (place / FILE_NAME).exists():
-        name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
-        return write_page(comparison_page(read_comparison(place), data=name), target)
+        page = _of_comparison(read_comparison(place), data, device=device, progress=progress)
+        return write_page(page, target)
     facts = RunFacts(load_run(place, network=network))
-    dataset = _read(data, facts, test=test, quick=quick, progress=progress)
+    dataset = _read(data, facts.run, test=test, quick=quick, progress=progress)
     page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
     return write_page(page, target)
 
@@ -142,9 +141,32 @@ def place_of(folder: Path, out: str | Path | None) -> Path:
     return target
 
 
+def _of_comparison(
+    found: Comparison,
+    data: str | Path | DataSet | None,
+    *,
+    device: str,
+    progress: Progress,
+) -> Page:
+    """Return the page of a comparison; with images where data and runs are there."""
+    from imseg.report.html.comparison_pictures import kept_runs, pictures_section
+    from imseg.report.html.comparison_report import comparison_page
+
+    name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
+    runs = kept_runs(found)
+    images: list[Section | None] = []
+    if data is not None and runs:
+        first = next(iter(runs.values()))
+        dataset = _read(data, first, test=True, quick=False, progress=progress)
+        if dataset is not None:
+            images.append(pictures_section(found, runs, dataset, device=device, progress=progress))
+    shown = tuple(section for section in images if section is not None)
+    return comparison_page(found, data=name, images=shown)
+
+
 def _read(
     data: str | Path | DataSet | None,
-    facts: RunFacts,
+    run: Run,
     *,
     test: bool,
     quick: bool,
@@ -153,21 +175,21 @@ def _read(
     if data is None or isinstance(data, DataSet):
         return data
     if quick and not test:
-        return _as_trained(Path(data), facts)
+        return _as_trained(Path(data), run)
 
     def told(done: int, total: int) -> None:
         progress(Working(what="checking images", done=done, total=total))
 
-    return read_folder(data, task=word_of(facts.run.spec), progress=told)
+    return read_folder(data, task=word_of(run.spec), progress=told)
 
 
-def _as_trained(folder: Path, facts: RunFacts) -> DataSet:
+def _as_trained(folder: Path, run: Run) -> DataSet:
     """Return the data that a run was just trained from; no file is checked again."""
     layout = find_layout(folder)
     return DataSet(
         name=str(folder),
-        spec=facts.run.spec,
-        reading=facts.run.reading,
+        spec=run.spec,
+        reading=run.reading,
         labeled=layout.labeled,
         unlabeled=layout.unlabeled,
         val=layout.val,

@@ -186,9 +186,8 @@ def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
             axes.set_xticks(places)
             axes.margins(x=0.15)
             dress(axes, ink)
-            shown = axes.legend(
-                loc="best", frameon=True, facecolor=ink.paper, edgecolor="none", framealpha=0.9
-            )
+            above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.02)}
+            shown = axes.legend(borderaxespad=0, **above)
             for text in shown.get_texts():
                 text.set_color(ink.text)
 

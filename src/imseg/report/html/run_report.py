@@ -65,7 +65,7 @@ def run_page(
         next_section(facts, data=data),
     ]
     plan = facts.run.plan
-    from_what = learned_from(facts.labeled, facts.unlabeled, facts.hidden)
+    from_what = learned_from(facts.labeled, facts.unlabeled, facts.upper_bound_images)
     return Page(
         title=f"{plan.approach} on {PurePath(str(facts.provenance['data']['name'])).name}",
         subtitle=f"{from_what}, seed {plan.seed}, {str(facts.provenance['started'])[:10]}",

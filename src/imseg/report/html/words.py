@@ -130,7 +130,7 @@ def answer_of(facts: RunFacts, looked: Looked | None, *, data: str) -> Answer:
         data: How commands name the data.
     """
     metric = facts.metric
-    from_what = learned_from(facts.labeled, facts.unlabeled, facts.hidden)
+    from_what = learned_from(facts.labeled, facts.unlabeled, facts.upper_bound_images)
     whole = looked is not None and looked.whole
     tested = looked is not None and looked.split == "test" and whole
     if looked is not None and whole:
@@ -148,7 +148,7 @@ def answer_of(facts: RunFacts, looked: Looked | None, *, data: str) -> Answer:
             " score is optimistic. Test images, which nothing was chosen by, tell the truth:"
             f" `imseg report {quoted(facts.run.path)} {data}`."
         )
-    if not facts.hidden:
+    if not facts.upper_bound_images:
         explained.append(did_unlabeled_help(_gain(facts, looked), metric))
     return Answer(lead=lead, explained=tuple(explained), doubts=doubts_of(facts, looked))
 
