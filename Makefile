@@ -22,7 +22,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types golden bench clean
+.PHONY: help demo test lint types golden docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +48,14 @@ types: $(STAMP) ## Check the types
 golden: $(STAMP) ## Compare with the golden arrays in the folder IMSEG_GOLDEN
 	$(BIN)/python -m pytest tests/golden $(ARGS)
 
+docs: $(STAMP) ## Build the documentation into site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 bench: $(STAMP) ## Measure speed and memory against the naive way, in a few minutes
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 clean: ## Remove .venv and all caches; results (demo/, runs/) stay
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist site src/*.egg-info
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -51,7 +51,8 @@ def fit(
 ) -> Run:
     """Train an approach and return the finished run; called again, it continues.
 
-    >>> run = fit("my-data", approach="im", effort="quick")  # doctest: +SKIP
+    Examples:
+        >>> run = fit("my-data", approach="im", effort="quick")  # doctest: +SKIP
 
     Args:
         data: A folder in the documented layout, or a data set made from arrays or torch Datasets.

@@ -49,8 +49,9 @@ def compare(
     labeled images alone, with the steps and the width of the method's final network. Approaches and
     seeds can be added to a finished comparison.
 
-    >>> found = compare("my-data", approaches=["im", "aim++"], seeds=[0, 1])  # doctest: +SKIP
-    >>> found.row("im").difference.interval  # doctest: +SKIP
+    Examples:
+        >>> found = compare("my-data", approaches=["im", "aim++"], seeds=[0, 1])  # doctest: +SKIP
+        >>> found.row("im").difference.interval  # doctest: +SKIP
 
     Args:
         data: A folder with test images in the documented layout, or such a data set.
