@@ -118,7 +118,6 @@ def test_without_baselines_nobody_can_say(tmp_path):
 
 
 def test_of_errors_a_smaller_one_is_better(tmp_path):
-    lower = difference(-0.3, 0.1, higher_is_better=False)
     rows = [
         row("ldt-matched", "matched", 1.5),
         row(
