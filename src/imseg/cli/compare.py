@@ -49,6 +49,7 @@ def compare(
     from imseg.approaches.comparison.compare import carry_out
     from imseg.approaches.comparison.estimate import estimate_comparison
     from imseg.approaches.comparison.planning import plan_comparison
+    from imseg.approaches.duration import in_time
     from imseg.approaches.settings import values_from
     from imseg.cli import show
     from imseg.report.comparison_tables import NOTES, comparison_table, verdicts, write_tables
@@ -66,6 +67,14 @@ def compare(
         if dry_run:
             expected = estimate_comparison(planned, bars)
             return show_estimate(planned, expected, json=json)
+        if planned.is_long:
+            expected = estimate_comparison(planned, bars)
+            show.say(
+                f"{len(planned.entrants) * len(planned.seeds)} runs, about"
+                f" {in_time(expected.seconds)} in all on this machine if nothing is done yet."
+                " --effort quick takes minutes a run. Stop it whenever you like: the same command"
+                " continues."
+            )
         found = carry_out(planned, bars)
         table, sheet = write_tables(found, planned.out)
         page = page_of(planned.out, planned.dataset, bars)

@@ -21,7 +21,7 @@ def every_setting(
     effort: Annotated[
         str | None,
         typer.Option(
-            help="quick (minutes), standard (about an hour) or paper (its schedule)."
+            help="Of each run: quick (minutes), standard (about an hour), paper (its schedule)."
             "  [default: standard]"
         ),
     ] = None,

@@ -33,6 +33,10 @@ NOWHERE = Path("no-such-folder") / "nor-such-run"
 """Where runs are planned that have no folder yet: earlier ones are looked at when their turn comes.
 """
 
+LONG = 20_000 * 64 * 64
+"""Steps of a network of the base width, times pixels, from which on a comparison takes about a
+quarter of an hour."""
+
 FEW_IMAGES = 20
 """Test images below which a comparison begins with a warning."""
 
@@ -57,6 +61,13 @@ class Planned:
     """The plan of each row that is not matched to another, for the first seed."""
     continues: bool
     """Whether it was begun before, with the same data."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is worth some seconds to say beforehand how long it takes."""
+        height, width = next(iter(self.ready.values())).plan.image_size
+        work = sum(self.work(entrant) for entrant in self.entrants) * len(self.seeds)
+        return work * height * width >= LONG
 
     def folder(self, seed: int) -> Path:
         """Return the folder with the runs of a seed."""
