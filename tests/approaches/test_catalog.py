@@ -67,6 +67,7 @@ NAMES = [
     "gt-im++",
 ]
 NINE_COPIES = Labeled(copies=9)
+IGNORED = Block(input=False, output=False, ignore=True)
 # The rows of METHOD, "The approaches, as differences": (start, pseudo-labels from, select, augment,
 # labeled part, grows). "-" in the column "augment" is None.
 METHOD = {
@@ -75,7 +76,7 @@ METHOD = {
     NOISY_STUDENT: (LDT, Vote(teachers=1), Everything(), NoisyCopies(count=1), Labeled(), True),
     IM: (
         LDT,
-        Consensus(teachers=2),
+        Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
         None,
         Labeled(),
@@ -83,7 +84,7 @@ METHOD = {
     ),
     IM_PLUS: (
         LDT,
-        Consensus(teachers=2),
+        Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
         NoisyCopies(count=1, keep_plain=False),
         Labeled(),
@@ -91,7 +92,7 @@ METHOD = {
     ),
     IM_PLUS_PLUS: (
         LDT,
-        Consensus(teachers=2),
+        Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
         CopiesByQuality(keep_plain=False, judge=Judge(learns_from="consensus")),
         Labeled(),
@@ -99,7 +100,7 @@ METHOD = {
     ),
     AIM_PLUS: (
         ALDT,
-        Consensus(teachers=2),
+        Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
         NoisyCopies(count=1, keep_plain=True),
         NINE_COPIES,
@@ -107,7 +108,7 @@ METHOD = {
     ),
     AIM_PLUS_PLUS: (
         ALDT,
-        Consensus(teachers=2),
+        Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
         CopiesByQuality(keep_plain=True, judge=Judge(learns_from="consensus")),
         NINE_COPIES,
@@ -115,7 +116,7 @@ METHOD = {
     ),
     GT_IM_PLUS_PLUS: (
         LDT,
-        Consensus(teachers=2),
+        Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
         CopiesByTruth(keep_plain=False),
         Labeled(),
@@ -200,7 +201,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
             IM,
             MODEL_ENSEMBLE,
             {
-                "pseudo_label": (Consensus(teachers=2), Vote(teachers=2)),
+                "pseudo_label": (Consensus(teachers=2, block=IGNORED), Vote(teachers=2)),
                 "select": (ForegroundExceedsInconsistency(), Everything()),
             },
         ),
@@ -382,11 +383,11 @@ def test_the_catalog_is_one_page_without_a_number_of_any_data_set() -> None:
         assert word not in source.lower(), word
 
 
-def test_inconsistent_pixels_are_blocked_in_image_and_label_by_default() -> None:
+def test_inconsistent_pixels_have_no_weight_by_default() -> None:
     for approach in (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS):
         labeler = approach.pseudo_label
         assert isinstance(labeler, Consensus)
-        assert labeler.block == Block(input=True, output=True, ignore=False)
+        assert labeler.block == IGNORED
         assert (labeler.erode, labeler.dilate) == (0, 0)
         assert not labeler.grow_labels
     for approach in (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, EVALNET):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.approaches.made_up_costs import costs
@@ -70,6 +71,34 @@ def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float, pro
     assert (plan.erode, plan.dilate, plan.blocking, plan.ignore) == (0, 0, "both", False)
     assert (plan.recipe.learning_rate, plan.recipe.decay) == (0.003, 1e-4)
     assert measured is None and probe.sizes == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "blocking", "ignore"),
+    [
+        ({}, "none", True),
+        ({"effort": "quick"}, "none", True),
+        ({"effort": "paper"}, "both", False),
+        ({"blocking": "both"}, "both", False),
+        ({"blocking": "output"}, "output", False),
+        ({"blocking": "none"}, "none", False),
+        ({"ignore": False}, "none", False),
+        ({"ignore": True}, "none", True),
+        ({"blocking": "input", "ignore": True}, "input", True),
+        ({"block_color": "mean"}, "both", False),
+        ({"erode": 3}, "both", False),
+        ({"erode": 0}, "none", True),
+        ({"approach": "im+", "reblock": True}, "both", False),
+    ],
+)
+def test_inconsistent_pixels_are_ignored_unless_something_else_is_asked_for(
+    asked: dict[str, Any], blocking: str, ignore: bool
+) -> None:
+    plan = plan_for(**asked)
+    assert (plan.blocking, plan.ignore) == (blocking, ignore)
+    block = plan.customized().pseudo_label.block
+    wanted = (blocking in ("both", "input"), blocking in ("both", "output"), ignore)
+    assert (block.input, block.output, block.ignore) == wanted
 
 
 def test_the_published_aldt_makes_80_steps_an_epoch_on_isic() -> None:

@@ -12,7 +12,7 @@ from imseg.approaches.measured import Measure, Measured
 from imseg.approaches.paper import PAPER
 from imseg.approaches.plan import Plan
 from imseg.approaches.schedule import Facts, first_of
-from imseg.approaches.settings import SMALLEST_SIDE, Effort, Settings
+from imseg.approaches.settings import SMALLEST_SIDE, Blocking, Effort, Settings
 from imseg.approaches.workers import workers_for
 from imseg.engine.device import resolve_device, resolve_precision, usable_cores
 from imseg.engine.job import Recipe
@@ -73,8 +73,8 @@ def make_plan(
         erode=settings.erode or 0,
         dilate=settings.dilate or 0,
         grow_labels=_grow_labels(settings),
-        blocking=settings.blocking or "both",
-        ignore=bool(settings.ignore),
+        blocking=_blocking(settings),
+        ignore=_ignores(settings),
         block_color=settings.block_color or "black",
         reblock=settings.reblock,
         fresh_copies=bool(settings.fresh_copies),
@@ -150,6 +150,26 @@ def _width(settings: Settings, facts: Facts) -> float:
     if settings.paper:
         return PAPER[settings.paper].widths[0]
     return 1.0 if settings.effort == "paper" and facts.task != "binary" else 0.5
+
+
+def _blocking(settings: Settings) -> Blocking:
+    """Return where inconsistent pixels are made 0; see docs/decisions/0028-defaults.md.
+
+    In the paper in image and label. Who names a color wants the image blocked, and who erodes the
+    mask wants something left of what it took off.
+    """
+    if settings.blocking is not None:
+        return settings.blocking
+    asked = (settings.block_color, settings.reblock, settings.erode or None)
+    wanted = any(each is not None for each in asked)
+    return "both" if settings.effort == "paper" or wanted else "none"
+
+
+def _ignores(settings: Settings) -> bool:
+    """Return whether inconsistent pixels have no weight: by default where they are not blocked."""
+    if settings.ignore is not None:
+        return settings.ignore
+    return settings.blocking is None and _blocking(settings) == "none"
 
 
 def _teachers(settings: Settings, approach: Approach) -> int:

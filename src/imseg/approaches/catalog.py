@@ -6,6 +6,7 @@ from imseg.approaches.approach import Approach, Labeled, variant
 from imseg.errors import look_up
 from imseg.stages.augment import CopiesByQuality, CopiesByTruth, NoisyCopies
 from imseg.stages.consistency import Consistency
+from imseg.stages.panel import Block
 from imseg.stages.propose import BestProposal
 from imseg.stages.pseudo_label import Consensus
 from imseg.stages.quality import Judge
@@ -100,9 +101,9 @@ IM = variant(
     MODEL_ENSEMBLE,
     name="im",
     summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which"
-    " they disagree are blacked out of image and label, students learn from both kinds of images,"
-    " generation after generation.",
-    pseudo_label=Consensus(teachers=2),
+    " they disagree do not count (in the paper they are blacked out), students learn from both"
+    " kinds of images, generation after generation.",
+    pseudo_label=Consensus(teachers=2, block=Block(input=False, output=False, ignore=True)),
     select=ForegroundExceedsInconsistency(),
 )
 IM_PLUS = variant(

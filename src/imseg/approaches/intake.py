@@ -78,7 +78,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
             expected="it with masks of several classes or labels, as in the paper.",
             hint="leave it out.",
         )
-    blocks = asked.blocking in (None, "both", "output")
+    blocks = asked.blocking in ("both", "output")
     if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
         raise ImsegError(
             f"--ignore changes nothing about {word_of(dataset.spec)} masks.",

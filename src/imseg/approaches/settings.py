@@ -69,9 +69,11 @@ class Settings:
     """Whether class labels are dilated by 3x3 too; None: under the paper's schedule, where masks
     are eroded."""
     blocking: Blocking | None = None
-    """Whether inconsistent pixels are made 0 in the image, the label, both or neither."""
+    """Whether inconsistent pixels are made 0 in the image, the label, both or neither; None:
+    neither, but both in the paper's schedule and where a color or an erosion is asked for."""
     ignore: bool | None = None
-    """Whether inconsistent pixels have no weight in the loss."""
+    """Whether inconsistent pixels have no weight in the loss; None: where they are not blocked,
+    unless that was asked for."""
     block_color: BlockColor | None = None
     """What blocked pixels of the image become: black, the image's mean, or noise of its own."""
     reblock: bool | None = None

@@ -75,12 +75,17 @@ def every_setting(
     blocking: Annotated[
         str | None,
         typer.Option(
-            help="Zero inconsistent pixels in image and label: both, input, output, none."
+            help="Zero inconsistent pixels in image and label: both (as in the paper), input,"
+            " output, none.  [default: none, or both with --erode, --block-color, --reblock]"
         ),
     ] = None,
     ignore: Annotated[
         bool | None,
-        typer.Option("--ignore/--no-ignore", help="Leave inconsistent pixels out of the loss."),
+        typer.Option(
+            "--ignore/--no-ignore",
+            help="Leave inconsistent pixels out of the loss.  [default: where --blocking is not"
+            " given and not implied]",
+        ),
     ] = None,
     block_color: Annotated[
         str | None,
