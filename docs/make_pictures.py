@@ -56,6 +56,7 @@ class Scene:
         self.run: Run = imseg.fit(
             folder,
             approach="im++",
+            blocking="both",  # as in the paper, which the pictures explain
             out=work / "run",
             networks=3,
             generations=3,
