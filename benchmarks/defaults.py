@@ -1,4 +1,4 @@
-"""Which defaults are best: one factor at a time from the default, on several data sets and seeds.
+"""Which defaults are best: one factor at a time from the paper's, on several data sets and seeds.
 
     python benchmarks/defaults.py DATA [DATA ...] --out .bench/defaults
 
@@ -37,7 +37,9 @@ RESULTS = Path(__file__).parent / "results" / "defaults.json"
 START: dict[str, Any] = {
     "image_size": (64, 64), "width": 0.5, "networks": 4, "precision": "auto", "compile": "off",
 }  # fmt: skip
-PROTOCOL: dict[str, Any] = {**START, "generations": 1, "limit_unlabeled": 400}
+PROTOCOL: dict[str, Any] = {
+    **START, "generations": 1, "limit_unlabeled": 400, "blocking": "both",
+}  # fmt: skip
 MAX_STEPS = 150
 DEFAULT = "default"
 
@@ -94,9 +96,9 @@ VARIANTS = (
     Variant("im", "erode-3-dilate-3", {"erode": 3, "dilate": 3}),
     Variant("im", "dilate-5", {"dilate": 5}),
 )
-"""The most interesting ones first. What is not named is the default: blocking in image and label,
-in black and again in copies, two teachers, no clean-up, the approach's own selection, copies that
-are drawn once, by rung 1 in the only generation."""
+"""The most interesting ones first. What is not named is as in the paper: blocking in image and
+label, in black (but again in copies), two teachers, no clean-up, the approach's own selection,
+copies that are drawn once, by rung 1 in the only generation."""
 
 
 def main() -> None:
@@ -107,7 +109,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     titles = [variant.title for variant in VARIANTS]
     parser.add_argument("--only", nargs="+", choices=titles, default=titles, metavar="VARIANT")
-    parser.add_argument("--max-steps", type=int, default=MAX_STEPS)
+    parser.add_argument("--max-steps", type=int, default=MAX_STEPS, help="with another --out")
     arguments = parser.parse_args()
     data_sets = {path.resolve().name: read_folder(path) for path in arguments.data}
     if len(data_sets) < len(arguments.data):

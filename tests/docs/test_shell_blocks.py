@@ -89,6 +89,7 @@ def outlines(folder: Path) -> None:
 
 LAID_OUT: dict[str, Callable[[Path], None]] = {
     "README.md": my_data,
+    "docs/explanation/does-unlabeled-data-pay.md": my_data,
     "docs/explanation/matched-baselines.md": my_data,
     "docs/how-to/few-images.md": my_data,
     "docs/how-to/read-the-report.md": my_data,
