@@ -8,7 +8,7 @@ unlabeled images. Variants of a data set and seed share their start. What is dec
 the validation scores of the four students; their test scores are shown beside and decide nothing.
 
 Repeating the command continues; what is finished is not done again. Seeds come outermost, so that a
-study that is interrupted has whole seeds. All scores are in `benchmarks/results/defaults.json`.
+study that is interrupted has whole seeds. All scores are in `scores.json` in the folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from imseg.engine.runs import write_json
 from imseg.report.tables import table
 from imseg.types import DataSet
 
-RESULTS = Path(__file__).parent / "results" / "defaults.json"
 # Compiled steps have other bits, and whether they pay is measured: networks could not be shared.
 START: dict[str, Any] = {
     "image_size": (64, 64), "width": 0.5, "networks": 4, "precision": "auto", "compile": "off",
@@ -105,7 +104,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path(".bench/defaults"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     titles = [variant.title for variant in VARIANTS]
     parser.add_argument("--only", nargs="+", choices=titles, default=titles, metavar="VARIANT")
@@ -124,7 +122,7 @@ def main() -> None:
             asked = variant.settings(seed=seed, max_steps=arguments.max_steps)
             named = {"data": name, "seed": seed}
             do(variant, dataset, runs, asked=asked, named=named, executor=executor)
-            write_json(arguments.results, {"runs": known_in(arguments.out)})
+            write_json(arguments.out / "scores.json", {"runs": known_in(arguments.out)})
     print(in_words(known_in(arguments.out), list(data_sets)))
 
 
