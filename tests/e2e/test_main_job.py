@@ -137,7 +137,8 @@ def test_two_processes_do_not_train_one_run(cli, cells, im_run):
     ("options", "keeps"),
     [
         (["--teachers", "2", "--erode", "3", "--dilate", "5"], "erode = 3"),
-        (["--blocking", "none", "--ignore"], "ignore = true"),
+        (["--blocking", "both", "--ignore"], "ignore = true"),
+        (["--blocking", "output"], 'blocking = "output"'),
         (["--blocking", "input"], 'blocking = "input"'),
         (["--block-color", "noise"], 'block_color = "noise"'),
         (["--select", "same-classes"], 'select = "same-classes"'),
