@@ -16,7 +16,7 @@ def test_training_ends_with_a_report_of_validation_images(cli, cells, tmp_path):
     words = ["train", cells, "--approach", "im", "--generations", "1", *FEW]
     status, out, _ = cli(*words, "--out", tmp_path / "run")
     assert status == 0
-    assert f"Report, of validation images: {tmp_path / 'run' / 'report.html'}" in out
+    assert f"Report: {tmp_path / 'run' / 'report.html'}" in out
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "6 validation images" in page and "score is optimistic" in page
     assert not (tmp_path / "run" / "report" / "tables" / "test-scores.csv").exists()

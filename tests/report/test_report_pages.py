@@ -58,7 +58,7 @@ def test_without_data_a_page_says_how_to_get_images(tiny, tmp_path):
     run, _ = tiny("binary")
     page = read(make_report(run.path, out=tmp_path / "page.html", progress=quiet))
     assert "img" not in {tag for tag, _ in page.elements}
-    assert "was made without the data" in page.text and "imseg report" in page.text
+    assert "There are none here: without the data" in page.text and "imseg report" in page.text
 
 
 def test_validation_scores_are_called_optimistic_and_test_images_stay_untouched(

@@ -258,6 +258,14 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
     """
     folder = RunFolder(Path(path))
     record = read_record(folder)
+    if record is None and (folder.path / "comparison.toml").exists():
+        finished = sorted(folder.path.glob("seed-*/*/summary.json"))
+        raise ImsegError(
+            f"{path} is a comparison, not a run.",
+            expected="one of its runs, such as "
+            + (str(finished[0].parent) if finished else f"{path}/seed-0/ldt, once it is finished."),
+            hint="imseg report shows the comparison; repeat its command if it is not finished.",
+        )
     if record is None:
         raise ImsegError(
             f"There is no run in {path}.",

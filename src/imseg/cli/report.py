@@ -36,7 +36,7 @@ def report(
     from imseg.cli import show
     from imseg.report.html.make import figures_beside, make_report, place_of
 
-    show.say(f"The report goes to {place_of(folder, out)}")
+    place_of(folder, out)  # a name that cannot be is told before anything is looked at
     with show.Bars() as bars:
         page = make_report(folder, data, out=out, device=device, progress=bars)
     if json:
@@ -45,5 +45,5 @@ def report(
         print(f"Report: {page}")
         print(f"Figures and tables: {figures_beside(page)}")
         if data is None:
-            print(f"With images and test scores: imseg report {folder} DATA")
+            print(f"With images: imseg report {folder} DATA")
     return 0

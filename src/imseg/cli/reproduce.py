@@ -60,7 +60,8 @@ def reproduce(
         bool,
         typer.Option(
             "--dry-run",
-            help="Train nothing: say how many hours it would take here. A download is prepared.",
+            help="Train nothing: say how many hours it would take here. Of a download one split is"
+            " prepared for that, which is used later.",
         ),
     ] = False,
     json: Json = False,
@@ -84,14 +85,14 @@ def reproduce(
             name,
             data,
             approaches=None if approaches is None else words(approaches),
-            runs=runs,
+            runs=1 if dry_run else runs,
             out=out,
             matched=matched,
             options=options,
             progress=bars,
         )
         if dry_run:
-            return _only_estimate(plans, bars, json=json)
+            return _only_estimate(plans, bars, runs=runs, json=json)
         found, comparisons = carry_out_all(name, plans, options=options, progress=bars)
         for each, planned in zip(comparisons, plans, strict=True):
             write_tables(each, planned.out)
@@ -107,12 +108,11 @@ def reproduce(
     return FAILED if any(each.missing for each in comparisons) else 0
 
 
-def _only_estimate(plans: list[Planned], progress: Progress, *, json: bool) -> int:
-    """Show what the first split would take, times the number of splits."""
+def _only_estimate(plans: list[Planned], progress: Progress, *, runs: int, json: bool) -> int:
+    """Show what one split would take, times the number of runs."""
     from dataclasses import replace
 
     from imseg.approaches.comparison.estimate import estimate_comparison
 
     expected = estimate_comparison(plans[0], progress)
-    seeds = sum(len(planned.seeds) for planned in plans)
-    return show_estimate(plans[0], replace(expected, seeds=seeds), json=json)
+    return show_estimate(plans[0], replace(expected, seeds=runs), json=json)

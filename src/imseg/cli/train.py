@@ -15,6 +15,7 @@ from imseg.errors import ImsegError
 
 if TYPE_CHECKING:
     from imseg.approaches.settings import Settings
+    from imseg.cli.show import Bars
 
 
 @takes_settings()
@@ -67,7 +68,7 @@ def train(
         return _only_estimate(data, out, asked, probe=probe, json=json)
     with show.Bars() as bars:
         run = fit(data, out=out, settings=asked, progress=bars)
-        page = page_of(run.path, data, bars, test=False, quick=True) if report else None
+        page = _page(run.path, data, bars) if report else None
     if json:
         further = {"report": None if page is None else str(page)}
         show.show_json({"run": str(run.path), **further, **run.summary})
@@ -83,10 +84,16 @@ def train(
         print(f"Time: {spent}")
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
     if page is not None:
-        print(f"Report, of validation images: {page}")
+        print(f"Report: {page}")
     print(f"Next: imseg evaluate {run.path} {data}{better}")
     print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
     return 0
+
+
+def _page(run: Path, data: Path, bars: Bars) -> Path | None:
+    """Return the report of a run, made now of the validation images; one that is there stays."""
+    there = run / "report.html"
+    return there if there.exists() else page_of(run, data, bars, test=False, quick=True)
 
 
 def _only_estimate(

@@ -147,7 +147,8 @@ def _verdict(row: Row, gained: Difference, name: str, *, found: Comparison) -> s
     where = images if len(seeds) == 1 else f"in {ahead} of {len(seeds)} seeds and {images}"
     margin = ""
     if gained.margin is not None:
-        margin = f"; with chance in training +-{metric.number(gained.margin)}"
+        chance = f"chance in training, judged from {len(seeds)} seeds"
+        margin = f"; with {chance}, +-{metric.number(gained.margin)}"
     return (
         f"{row.name} {words[gained.verdict]} labeled images alone trained as long"
         f" ({baseline.approach}): {metric.label} {_difference(gained, metric)}{margin}; better"

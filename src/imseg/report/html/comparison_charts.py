@@ -31,9 +31,10 @@ def generations_chart(found: Comparison) -> Chart | None:
         for number, row in enumerate(methods):
             stages = _stages_of(row)
             places = np.arange(len(stages)) + (number - (len(methods) - 1) / 2) * 0.035
-            means = [mean for mean, _ in stages]
+            means = [mean for mean, _, _ in stages]
+            bars = np.array([[mean - low, high - mean] for mean, low, high in stages]).T
             axes.errorbar(
-                places, means, yerr=np.array([spread for _, spread in stages]),
+                places, means, yerr=np.maximum(bars, 0),
                 color=ink.line(number), marker=_MARKS[number % len(_MARKS)], markersize=5,
                 elinewidth=1, capsize=2, label=row.name,
             )  # fmt: skip
@@ -47,7 +48,7 @@ def generations_chart(found: Comparison) -> Chart | None:
 
     best = max(methods, key=lambda row: found.metric.merit({found.metric.key: row.mean}))
     averaged = f", mean over {len(found.seeds)} seeds; bars are the spread over seeds"
-    averaged = averaged if len(found.seeds) > 1 else ""
+    averaged = averaged if len(found.seeds) > 1 else "; bars are 95\u00a0% intervals over images"
     return Chart(
         name="scores-by-generation",
         draw=draw,
@@ -108,9 +109,10 @@ def differences_chart(found: Comparison) -> Chart | None:
         draw=draw,
         alt="Differences from matched baselines: " + "; ".join(told) + ".",
         caption=f"To the {better} of the line an approach is better than its baseline: labels"
-        " alone with as many steps and as wide a network. Bars: 95\u00a0% intervals over images,"
-        " which say nothing about other seeds; small dots: the seeds one by one. Where a bar"
-        " crosses the line the two cannot be told apart.",
+        " alone with as many steps and as wide a network. Thick bars: 95\u00a0% intervals over"
+        " images, which say nothing about other seeds. Thin lines: with chance in training too,"
+        " which needs two seeds at the least and is wide with few. Small dots: the seeds one by"
+        " one. Colored: can be told apart from the baseline.",
         height=0.9 + 0.52 * len(rows),
         narrow_height=0.9 + 0.55 * len(rows),
     )
@@ -121,8 +123,10 @@ def _forest_line(axes: Axes, row: Row, place: int, ink: Ink) -> None:
     if difference is None:
         return
     low, high = difference.interval
-    clear = low > 0 or high < 0
-    color = ink.line(0) if clear else ink.faint
+    color = ink.faint if difference.verdict == "open" else ink.line(0)
+    if difference.margin is not None:
+        ends = [difference.mean - difference.margin, difference.mean + difference.margin]
+        axes.plot(ends, [place, place], color=color, linewidth=0.8)
     axes.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="butt")
     axes.plot(difference.mean, place, "o", color=color, markersize=7)
     seeds = np.array(difference.of_seeds)
@@ -138,14 +142,18 @@ def _told(row: Row, found: Comparison) -> str:
     return f"{row.name} {signed(difference.mean, found.metric)} ({inside})"
 
 
-def _stages_of(row: Row) -> list[tuple[float, float]]:
-    """Return mean and spread over seeds of each stage that all seeds have."""
+def _stages_of(row: Row) -> list[tuple[float, float, float]]:
+    """Return the mean over seeds of each stage that all seeds have, and the ends of its bar."""
     stages = min((len(run.stages) for run in row.runs), default=0)
     found = []
     for place in range(stages):
         scores = [run.stages[place].score for run in row.runs]
-        spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-        found.append((float(np.mean(scores)), spread))
+        mean = float(np.mean(scores))
+        ends = row.runs[0].stages[place].interval or (mean, mean)
+        if len(scores) > 1:
+            spread = float(np.std(scores, ddof=1))
+            ends = (mean - spread, mean + spread)
+        found.append((mean, *ends))
     return found
 
 

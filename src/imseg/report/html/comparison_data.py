@@ -84,6 +84,7 @@ class Row(_Plain):
     matched_to: str | None = None
     baseline: str | None = None
     same_as: str | None = None
+    asked: bool = True
     mean: float
     spread: float
     interval: tuple[float, float]

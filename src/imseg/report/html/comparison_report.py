@@ -165,7 +165,8 @@ def _next(found: Comparison, *, data: str) -> Section:
         (
             ("The page of one run, with images", f"imseg report {run} {data}"),
             ("Masks for new images", f"imseg predict {run} NEW_IMAGES --out masks/ --overlay"),
-            ("This page again", f"imseg report {folder}"),
+            ("This page again", f"imseg report {folder} {data}"),
+            ("Continue it, or add approaches and seeds", command_of(found, data=data)),
         )
     )
     settings = "\n".join(f"{name} = {value}" for name, value in found.settings.items())
@@ -175,6 +176,22 @@ def _next(found: Comparison, *, data: str) -> Section:
         title="How to go on, and how to repeat it",
         blocks=blocks if settings else (commands,),
     )
+
+
+def command_of(found: Comparison, *, data: str) -> str:
+    """Return the command that made a comparison; repeated, it continues."""
+    names = ",".join(dict.fromkeys(row.approach for row in found.rows if row.asked))
+    seeds = ",".join(map(str, found.seeds))
+    words = [f"imseg compare {data} --approaches {names} --seeds {seeds} --out"]
+    words.append(quoted(found.path))
+    for name, value in found.settings.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            words.append(f"--{option} {' '.join(quoted(str(each)) for each in values)}")
+    return " ".join(words)
 
 
 def _run_to_go_on_with(found: Comparison) -> str:

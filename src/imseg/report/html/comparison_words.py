@@ -49,9 +49,14 @@ def _lead(found: Comparison) -> str:
             f" than {_list([row.name for row in judged])} ({where})."
         )
     best = max(judged, key=lambda row: _advantage(row, found))
+    why = (
+        "one seed cannot tell a method from chance in training"
+        if len(found.seeds) == 1
+        else "no method is ahead of labels alone, trained just as long, by more than chance in"
+        " images and in training explains"
+    )
     return (
-        "It is **not clear that the unlabeled images helped**: no approach can be told apart from"
-        f" labels alone trained just as long, in its favor. The nearest to it is {best.name},"
+        f"It is **not clear that the unlabeled images helped**: {why}. The best is {best.name},"
         f" {_how_much(best, found)} ({where})."
     )
 

@@ -11,7 +11,7 @@ from imseg.data.folder import read_folder
 from imseg.data.layout import find_layout
 from imseg.data.recognize import word_of
 from imseg.engine.networks import NetworkFactory
-from imseg.engine.progress import Progress, Working, log_progress
+from imseg.engine.progress import Note, Progress, Working, log_progress
 from imseg.engine.runs import write_whole
 from imseg.errors import ImsegError
 from imseg.report.html.blocks import Chart, Csv, Page, Section
@@ -60,7 +60,15 @@ def make_report(
     if (place / FILE_NAME).exists():
         page = _of_comparison(read_comparison(place), data, device=device, progress=progress)
         return write_page(page, target)
+    if (place / "comparison.toml").exists():
+        raise ImsegError(
+            f"The comparison in {place} is not finished.",
+            expected="comparison.json, which is written after each seed.",
+            hint="repeat its imseg compare command; it continues where it was stopped.",
+        )
     facts = RunFacts(load_run(place, network=network))
+    if not quick:
+        progress(Note(text=f"The report goes to {target}"))
     dataset = _read(data, facts.run, test=test, quick=quick, progress=progress)
     page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
     return write_page(page, target)

@@ -14,6 +14,7 @@ from imseg.report.html.facts import RunFacts
 from imseg.report.html.looks import Looked, most_disputed
 from imseg.report.html.numbers import count, percent, score
 from imseg.report.html.thumbs import thumbnail, tinted
+from imseg.report.html.words import quoted
 from imseg.tasks.objects import tells_apart
 from imseg.types import Color, DataSet, Image, TargetSpec
 
@@ -30,7 +31,11 @@ def pictures_section(facts: RunFacts, looked: Looked | None, *, data: str) -> Se
     """Return images from best to worst; without data, how to get them."""
     title = "Images, from best to worst"
     if looked is None:
-        told = f"This page was made without the data. `imseg report RUN {data}` shows images."
+        folder = quoted(facts.run.path)
+        told = (
+            "There are none here: without the data, or without images in `val/` at the end of a"
+            f" training. `imseg report {folder} {data}` shows test images."
+        )
         return Section(key="images", title=title, blocks=(Prose((told,)),))
     run, metric = facts.run, facts.metric
     shown = _spread(looked, SHOWN)

@@ -201,9 +201,11 @@ def cost_section(facts: RunFacts, *, data: str) -> Section:
 def next_section(facts: RunFacts, *, data: str) -> Section:
     """Return how to go on, and every setting."""
     run = quoted(facts.run.path)
+    better = f" --network {facts.run.best_of_start}" if facts.run.start_was_better else ""
+    new = "NEW_IMAGES --out masks/ --overlay"
     commands = [
-        ("Score it on the test images", f"imseg evaluate {run} {data}"),
-        ("Make masks for new images", f"imseg predict {run} NEW_IMAGES --out masks/ --overlay"),
+        ("Score it on the test images", f"imseg evaluate {run} {data}{better}"),
+        ("Make masks for new images", f"imseg predict {run} {new}{better}"),
         ("Report with the test images", f"imseg report {run} {data}"),
     ]
     if len(facts.stages) > 1:
