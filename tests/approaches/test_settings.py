@@ -62,6 +62,7 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
         ({"teachers": 1}, "--teachers cannot be 1"),
         ({"erode": 2}, "--erode cannot be 2"),
         ({"dilate": 7}, "--dilate cannot be 7"),
+        ({"erode": 3, "ignore": True}, "--erode cannot be joined with --ignore"),
         ({"width": 0.01}, "--width cannot be 0.01"),
         ({"width": float("nan")}, "--width cannot be nan"),
         ({"image_size": [8, 64]}, "--image-size cannot be (8, 64)"),

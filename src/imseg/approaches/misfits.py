@@ -73,6 +73,14 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         refuse(
             "--thresholds", "two rising scores from 0 to 1, such as 0.72 0.75.", settings.thresholds
         )
+    if settings.ignore and settings.erode and not settings.dilate:
+        refuse(
+            "--erode",
+            "it where inconsistent pixels are blocked: without weight, what erosion takes off the"
+            " mask stays without.",
+            f"joined with --ignore (erode = {settings.erode})",
+            "leave one of them out.",
+        )
     if settings.paper is not None and settings.effort != "paper":
         refuse(
             "--paper",
