@@ -73,25 +73,35 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         refuse(
             "--thresholds", "two rising scores from 0 to 1, such as 0.72 0.75.", settings.thresholds
         )
-    if settings.ignore and settings.erode and not settings.dilate:
-        refuse(
-            "--erode",
-            "it where inconsistent pixels are blocked: without weight, what erosion takes off the"
-            " mask stays without.",
-            f"joined with --ignore (erode = {settings.erode})",
-            "leave one of them out.",
-        )
-    if settings.paper is not None and settings.effort != "paper":
-        refuse(
-            "--paper",
-            "it alone, or with --effort paper.",
-            f"joined with --effort {settings.effort}",
-        )
+    problems += _contradictions(settings)
     try:
         approach = find_approach(settings.approach)
     except ImsegError as error:
         return [*problems, error]
     return problems + _misfits(settings, approach)
+
+
+def _contradictions(settings: Settings) -> list[ImsegError]:
+    """Return options that make no sense together."""
+    found: list[ImsegError] = []
+    if settings.ignore and settings.erode and not settings.dilate:
+        found.append(
+            ImsegError(
+                f"--erode cannot be joined with --ignore (erode = {settings.erode}).",
+                expected="it where inconsistent pixels are blocked: what erosion takes off the mask"
+                " has no weight either.",
+                hint="leave one of them out.",
+            )
+        )
+    if settings.paper is not None and settings.effort != "paper":
+        found.append(
+            ImsegError(
+                f"--paper cannot be joined with --effort {settings.effort}.",
+                expected="it alone, or with --effort paper.",
+                got=f"joined with --effort {settings.effort}",
+            )
+        )
+    return found
 
 
 def _misfits(settings: Settings, approach: Approach) -> list[ImsegError]:
