@@ -202,9 +202,8 @@ def every_setting(
     workers: Annotated[
         int | None, typer.Option(help="Networks trained side by side.  [default: one a core]")
     ] = None,
-) -> int:
-    """Take nothing but a place for the options to stand: see ``takes_settings``."""
-    raise NotImplementedError
+) -> None:
+    """Hold the options of all settings; its signature is read by ``takes_settings``, no more."""
 
 
 def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., int]], Any]:
@@ -244,5 +243,5 @@ def takes_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., 
     return add
 
 
-def _hints(command: Callable[..., int]) -> dict[str, Any]:
+def _hints(command: Callable[..., object]) -> dict[str, Any]:
     return typing.get_type_hints(command, include_extras=True)
