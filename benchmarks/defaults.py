@@ -28,7 +28,7 @@ from imseg.cli.show import Bars
 from imseg.data.folder import read_folder
 from imseg.engine.device import Numerics, usable_cores
 from imseg.engine.executors import Executor, choose_executor
-from imseg.engine.runs import write_json
+from imseg.engine.sealed import write_json
 from imseg.report.tables import table
 from imseg.types import DataSet
 

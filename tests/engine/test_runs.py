@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imseg.engine.runs import RunFolder, read_json, write_json, write_whole
+from imseg.data.whole_files import write_whole
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError
 
 
@@ -30,8 +32,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
     monkeypatch.setattr(os, "fsync", full)
     for name in ("a.bin", "b.bin"):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ImsegError, match="No space left") as refused:
             write_whole(tmp_path / name, b"new")
+        assert "make room" in str(refused.value)
     assert names(tmp_path) == ["a.bin"]
     assert (tmp_path / "a.bin").read_bytes() == b"old"
 

@@ -20,7 +20,8 @@ from imseg.approaches.teaching import Watch
 from imseg.data.store import Stored, gather, open_array, store_split
 from imseg.engine.device import usable_cores
 from imseg.engine.progress import Progress, Working
-from imseg.engine.runs import RunFolder, write_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import write_json
 from imseg.stages.audit import Audit
 from imseg.stages.label import Observer
 from imseg.stages.panel import Agreement

@@ -34,7 +34,8 @@ from imseg.engine.jobs import index_networks
 from imseg.engine.lock import locked
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
-from imseg.engine.runs import RunFolder, write_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import write_json
 from imseg.tasks import task_for
 from imseg.types import DataSet
 

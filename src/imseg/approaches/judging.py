@@ -28,7 +28,7 @@ from imseg.engine.correlation import rank_correlation
 from imseg.engine.job import Job, NetworkSpec, Trained
 from imseg.engine.judge import judge_masks
 from imseg.engine.part import Copies, Part
-from imseg.engine.runs import read_json, write_json
+from imseg.engine.sealed import read_json, write_json
 from imseg.stages.ballots import store_ballots
 from imseg.stages.judge_samples import consensus_samples, prediction_samples
 from imseg.stages.panel import Bench

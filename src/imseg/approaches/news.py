@@ -8,7 +8,8 @@ from pathlib import Path
 
 from imseg.approaches.record import check_same_target, contents
 from imseg.engine.progress import Note, Progress
-from imseg.engine.runs import RunFolder, read_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet
 

@@ -20,9 +20,11 @@ from imseg import __version__
 from imseg.approaches.plan import Plan
 from imseg.approaches.settings import Settings
 from imseg.data.encoding import describe_values
+from imseg.data.whole_files import write_whole
 from imseg.engine.device import usable_cores
 from imseg.engine.job import decisive_target
-from imseg.engine.runs import RunFolder, read_json, write_json, write_whole
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
 

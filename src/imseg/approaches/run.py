@@ -23,7 +23,8 @@ from imseg.engine.device import Numerics, resolve_device, resolve_precision, usa
 from imseg.engine.evaluator import Evaluation
 from imseg.engine.job import Trained
 from imseg.engine.networks import NetworkFactory, load_network
-from imseg.engine.runs import RunFolder, read_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_json
 from imseg.engine.segment import Segmented, segment
 from imseg.errors import ImsegError
 from imseg.tasks import Metric, Task, task_for

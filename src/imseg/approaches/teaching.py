@@ -110,9 +110,11 @@ class Teaching:
         if number == 1:
             return None
         folder = self.workshop.folder.cache / f"generation-{number - 1}"
-        if used_before(folder) is None:
+        store = self.workshop.material.unlabeled
+        digest = store.digest if store is not None else ""
+        if used_before(folder, digest) is None:
             self._plain(number - 1, stages[: number - 1])
-        found = used_before(folder)
+        found = used_before(folder, digest)
         if found is None:
             raise ValueError(f"{folder} lost its labels")
         path, rows = found

@@ -14,10 +14,10 @@ from imseg.data.facts import Progress
 from imseg.data.fingerprints import still_holds
 from imseg.data.image_io import resize_image
 from imseg.data.load import load_pixels
-from imseg.data.store_arrays import sweep, writing_into
 from imseg.data.store_build import Making, build
 from imseg.data.store_index import ArrayIndex, array_path, read_index
 from imseg.data.targets import load_target
+from imseg.data.whole_files import sweep, writing_into
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
 

@@ -2,67 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import os
-import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.errors import ImsegError
-
-_TEMPORARY = ".tmp"
-
-
-class NewFile:
-    """A file under a temporary name, which gets its own when it is whole and on the disk.
-
-    Args:
-        path: The name it gets in the end.
-
-    Raises:
-        ImsegError: If it cannot be made; from all methods, if they cannot do what they are for.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        # The leading dot keeps a left-over from a crash out of folders that are read as data.
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-        self._lock = threading.Lock()
-        with writing_into(path.parent):
-            self._file: BinaryIO = self._temporary.open("xb")
-
-    def write_at(self, start: int, content: bytes | memoryview) -> None:
-        """Write bytes at a place; threads may do so at once."""
-        with writing_into(self._path.parent), self._lock:
-            self._file.seek(start)
-            self._file.write(content)
-
-    def seal(self) -> None:
-        """Bring the content to the disk."""
-        with writing_into(self._path.parent):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-
-    def publish(self) -> None:
-        """Give a sealed file its name."""
-        with writing_into(self._path.parent):
-            self._temporary.replace(self._path)
-
-    def discard(self) -> None:
-        """Remove the file if it has not been published."""
-        with suppress(OSError):
-            self._file.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+from imseg.data.whole_files import NewFile, bring_names_to_disk
 
 
 class NewArray(NewFile):
@@ -73,47 +23,75 @@ class NewArray(NewFile):
     Args:
         path: The name it gets in the end.
         dtype: The type of its numbers.
-        shape: Of the whole array; the first axis counts rows.
+        shape: Of the whole array; the first axes count rows.
+        counting: How many axes count rows.
 
     Raises:
         ImsegError: If the file cannot be made.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, counting: int = 1
+    ) -> None:
         super().__init__(path)
-        self._dtype, self._row_shape = dtype, shape[1:]
-        self._header, self._row_bytes = header_of(dtype, shape), row_bytes(dtype, shape)
+        self._dtype, self._row_shape = dtype, shape[counting:]
+        self._header = header_of(dtype, shape)
+        self._row_bytes = int(np.prod(self._row_shape, dtype=np.int64)) * dtype.itemsize
+        self._rows = int(np.prod(shape[:counting], dtype=np.int64))
 
     def put(self, row: int, values: npt.NDArray[Any]) -> str:
-        """Write a row and return its checksum.
+        """Write a row and return its checksum; rows that are never written hold zeros.
+
+        Args:
+            row: Its number, counted through all axes that count.
+            values: What it holds.
 
         Raises:
             ImsegError: If it cannot be written.
             ValueError: If the row has another shape or type than the array.
         """
-        if values.shape != self._row_shape or values.dtype != self._dtype:
-            got = f"{values.dtype} {values.shape}"
+        return checksum_of(self.put_all(row, values[None])[0])
+
+    def put_all(self, first: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Write rows from a number on and return them as they lie in the file.
+
+        Raises:
+            ImsegError: If they cannot be written.
+            ValueError: If they have another shape or type than those of the array.
+        """
+        if values.shape[1:] != self._row_shape or values.dtype != self._dtype:
+            got = f"{values.dtype} {values.shape[1:]}"
             raise ValueError(f"{got} is not a row of {self._dtype} {self._row_shape}")
         solid = np.ascontiguousarray(values)
-        self.write_at(len(self._header) + row * self._row_bytes, solid.data)
-        return checksum_of(solid)
+        if solid.size:
+            plain = solid.reshape(-1).view(np.uint8)
+            self.write_at(len(self._header) + first * self._row_bytes, plain.data)
+        return solid
 
     def seal(self) -> None:
         """Complete the content and bring it to the disk."""
         self.write_at(0, self._header)
+        self.lengthen(len(self._header) + self._rows * self._row_bytes)
         super().seal()
 
 
-def sweep(path: Path) -> None:
-    """Remove what a process that was killed left of a file that it was writing."""
-    if not path.parent.is_dir():
-        return
-    start = f".{path.name}."
-    for left in path.parent.iterdir():
-        if left.name.startswith(start) and left.name.endswith(_TEMPORARY):
-            # It does no harm, and the folder may be one that can only be read.
-            with suppress(OSError):
-                left.unlink()
+@contextmanager
+def new_array(
+    path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...], *, counting: int = 1
+) -> Iterator[NewArray]:
+    """Give an array to be filled; its file appears when the block ends without an error.
+
+    Raises:
+        ImsegError: If it cannot be written.
+    """
+    array = NewArray(path, np.dtype(dtype), shape, counting=counting)
+    try:
+        yield array
+        array.seal()
+        array.publish()
+    finally:
+        array.discard()
+    bring_names_to_disk(path.parent)
 
 
 def map_rows(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -165,30 +143,3 @@ def row_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 def checksum_of(row: npt.NDArray[Any]) -> str:
     """Return the SHA-256 of the bytes of a contiguous row."""
     return hashlib.sha256(row.reshape(-1).view(np.uint8).data).hexdigest()
-
-
-@contextmanager
-def writing_into(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a folder is written to into an error that names it."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise ImsegError(
-            f"{folder} cannot be written to.",
-            got=str(error.strerror or error) + ".",
-            hint="make room on its disk, or choose another one."
-            if full
-            else "check the folder's permissions and the free space on its disk.",
-        ) from error
-
-
-def bring_names_to_disk(folder: Path) -> None:
-    """Make sure that published files keep their names when the power fails now."""
-    # Not every system lets folders be opened; there the names reach the disk when they do.
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from imseg.data.facts import Progress, map_in_threads
 from imseg.data.fingerprints import Fingerprint, Source, content_of, fingerprint, stamps_of
-from imseg.data.store_arrays import NewArray, NewFile, bring_names_to_disk, is_whole
+from imseg.data.store_arrays import NewArray, is_whole
 from imseg.data.store_index import (
     ArrayIndex,
     Known,
@@ -25,6 +25,7 @@ from imseg.data.store_index import (
     read_index,
     rows_of,
 )
+from imseg.data.whole_files import NewFile, bring_names_to_disk
 
 # Checking a row takes no longer than handing it to a thread.
 _AT_ONCE = 64

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imseg.data.whole_files import write_whole
 from imseg.engine.executors import Executor
 from imseg.engine.job import Job, Trained
 from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
-from imseg.engine.runs import write_whole
 from imseg.tasks import Metric
 
 RETRIED = (

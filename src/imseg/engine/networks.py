@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from imseg.data.whole_files import write_whole
 from imseg.engine.device import Numerics
 from imseg.engine.job import NetworkSpec
-from imseg.engine.runs import write_whole
 from imseg.errors import ImsegError
 
 NetworkFactory = Callable[..., nn.Module]

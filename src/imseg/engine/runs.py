@@ -14,44 +14,6 @@ from typing import Any
 from imseg.errors import ImsegError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears complete or not at all, even if the machine stops.
-
-    Args:
-        path: Where; missing folders are made.
-        content: Everything that goes into it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write indented JSON as one whole file."""
-    write_whole(path, json.dumps(content, indent=1).encode() + b"\n")
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder survive a power cut, where the system knows how."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Names of the files of a run.
@@ -178,26 +140,3 @@ class RunFolder:
     def drop_cache(self) -> None:
         """Delete what can be made again."""
         shutil.rmtree(self.cache, ignore_errors=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file of a run.
-
-    Raises:
-        ImsegError: If it is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ImsegError(
-            f"{path} is missing.",
-            expected="the folder of a run, as `imseg train --out` makes it.",
-            hint="check the folder's name; an unfinished run is continued by its train command.",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ImsegError(
-            f"{path} cannot be read.", expected="whole JSON.", got=str(error)
-        ) from error
-    if not isinstance(content, dict):
-        raise ImsegError(f"{path} cannot be read.", expected="a JSON object.")
-    return content

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from imseg.data.whole_files import write_whole
 from imseg.engine import seeds
 from imseg.engine.clock import VALIDATION, Clock, with_rest
 from imseg.engine.job import Job, Trained
@@ -14,7 +15,6 @@ from imseg.engine.learner import Learner
 from imseg.engine.lessons import lesson_for
 from imseg.engine.listener import Listener, hear
 from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
-from imseg.engine.runs import write_whole
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 NO_SCORE = -1e9

@@ -12,8 +12,8 @@ from imseg.approaches.comparison.planning import Planned
 from imseg.approaches.comparison.result import Comparison, Row
 from imseg.approaches.comparison.statistics import LEAST_IMAGES, Difference, Gap, Level
 from imseg.approaches.duration import in_time
+from imseg.data.whole_files import write_whole
 from imseg.engine.bootstrap import Interval
-from imseg.engine.runs import write_whole
 from imseg.report.tables import table
 from imseg.tasks import Metric
 

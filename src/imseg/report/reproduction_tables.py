@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from imseg.approaches.comparison.held_against import Line, Reproduction
-from imseg.engine.runs import write_whole
+from imseg.data.whole_files import write_whole
 from imseg.report.tables import mean_and_spread, table
 
 TABLE_FILE, SHEET_FILE = "reproduction.md", "reproduction.csv"

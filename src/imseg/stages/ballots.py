@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from imseg.data.store import open_array
+from imseg.data.store_arrays import new_array
 from imseg.engine.device import Numerics
 from imseg.engine.predictor import BATCH, vote
 from imseg.tasks import Task
@@ -40,11 +40,14 @@ def store_ballots(
     count, (height, width) = len(pixels), pixels.shape[1:3]
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(networks), count, task.spec.planes, height, width)
-    ballots = np.lib.format.open_memmap(path, "w+", task.spec.dtype, shape)
-    for start in range(0, len(rows), BATCH):
-        chosen = list(rows[start : start + BATCH])
-        with torch.inference_mode():
-            ballots[:, chosen] = vote(networks, pixels[chosen], task, numerics).cpu().numpy()
-        progress(min(start + BATCH, len(rows)), len(rows))
-    ballots.flush()
+    with new_array(path, task.spec.dtype, shape, counting=2) as ballots:
+        for start in range(0, len(rows), BATCH):
+            chosen = list(rows[start : start + BATCH])
+            with torch.inference_mode():
+                votes = vote(networks, pixels[chosen], task, numerics).cpu().numpy()
+            votes = votes.astype(task.spec.dtype, copy=False)
+            for voter, cast in enumerate(votes):
+                for row, ballot in zip(chosen, cast, strict=True):
+                    ballots.put(voter * count + row, ballot)
+            progress(min(start + BATCH, len(rows)), len(rows))
     return path

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from imseg.data.store_arrays import NewArray, new_array
 from imseg.engine.part import Copies, Part
 from imseg.tasks import Planes
 
@@ -47,27 +48,25 @@ def store_samples(
         Parts that share the files; one without samples is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, Any] = {}
+    files: dict[str, NewArray] = {}
     content = hashlib.sha256(images.digest.encode())
     shows: list[int] = []
     augmented: list[bool] = []
-    for batch in batches:
-        for name in ("labels", "inconsistent", "qualities"):
-            values = getattr(batch, name)
-            if values is None:
-                continue
-            values = values.to(torch.uint8) if values.dtype == torch.bool else values
-            array = values.cpu().numpy()
-            if name not in files:
-                files[name] = np.lib.format.open_memmap(
-                    folder / f"{name}.npy", "w+", array.dtype, (samples, *array.shape[1:])
-                )
-            files[name][len(shows) : len(shows) + len(array)] = array
-            content.update(array.tobytes())
-        shows += batch.shows
-        augmented += batch.augmented
-    for file in files.values():
-        file.flush()
+    with ExitStack() as whole:
+        for batch in batches:
+            for name in ("labels", "inconsistent", "qualities"):
+                values = getattr(batch, name)
+                if values is None:
+                    continue
+                values = values.to(torch.uint8) if values.dtype == torch.bool else values
+                array = values.cpu().numpy()
+                if name not in files:
+                    shape = (samples, *array.shape[1:])
+                    new = new_array(folder / f"{name}.npy", array.dtype, shape)
+                    files[name] = whole.enter_context(new)
+                content.update(files[name].put_all(len(shows), array).data)
+            shows += batch.shows
+            augmented += batch.augmented
     parts = []
     for disturbed in (False, True):
         chosen = tuple(i for i, each in enumerate(augmented) if each is disturbed)

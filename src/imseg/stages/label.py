@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Bool
 from torch import Tensor
 
 from imseg.data.store import open_array
+from imseg.data.store_arrays import new_array
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH
-from imseg.engine.runs import write_json
+from imseg.engine.sealed import read_json, write_json
+from imseg.errors import ImsegError
 from imseg.stages.panel import Agreement, Labeler, Panel
 from imseg.stages.select import Select
 from imseg.tasks import Task
@@ -90,47 +92,57 @@ def pseudo_label(
     count, (height, width) = len(pixels), pixels.shape[1:3]
     folder.mkdir(parents=True, exist_ok=True)
     _place_of_words(folder).unlink(missing_ok=True)
-    labels = np.lib.format.open_memmap(
-        folder / "labels.npy", "w+", task.spec.dtype, (count, task.spec.planes, height, width)
-    )
-    masks = np.lib.format.open_memmap(
-        folder / "inconsistent.npy", "w+", np.uint8, (count, 1, height, width)
-    )
     used: list[int] = []
+    shares: list[npt.NDArray[np.float64]] = []
     content = hashlib.sha256(digest.encode())
-    for start in range(0, len(pixels), BATCH):
-        panel = panel_for(start, pixels[start : start + BATCH])
-        agreement = labeler.label(panel)
-        end = start + len(panel.images)
-        labels[start:end] = agreement.labels.cpu().numpy()
-        masks[start:end] = agreement.inconsistent.cpu().numpy()
-        content.update(labels[start:end].tobytes() + masks[start:end].tobytes())
-        chosen = select(task, panel.ballots, agreement).cpu()
-        if agreement.admitted is not None:
-            chosen = chosen & agreement.admitted.cpu()
-        used.extend(start + index for index in chosen.nonzero().flatten().tolist())
-        if observe is not None:
-            observe(start, agreement, chosen)
-        progress(end, len(pixels))
-    labels.flush()
-    masks.flush()
-    share = float(masks.reshape(count, -1).mean(axis=1).mean()) if count else 0.0
+    planes = (count, task.spec.planes, height, width)
+    with (
+        new_array(folder / "labels.npy", task.spec.dtype, planes) as labels,
+        new_array(folder / "inconsistent.npy", np.uint8, (count, 1, height, width)) as masks,
+    ):
+        for start in range(0, count, BATCH):
+            panel = panel_for(start, pixels[start : start + BATCH])
+            agreement = labeler.label(panel)
+            made = agreement.labels.cpu().numpy().astype(task.spec.dtype, copy=False)
+            mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
+            for array, rows in ((labels, made), (masks, mask)):
+                content.update(array.put_all(start, rows).data)
+            shares.append(mask.reshape(len(mask), -1).mean(axis=1))
+            chosen = select(task, panel.ballots, agreement).cpu()
+            if agreement.admitted is not None:
+                chosen = chosen & agreement.admitted.cpu()
+            used.extend(start + index for index in chosen.nonzero().flatten().tolist())
+            if observe is not None:
+                observe(start, agreement, chosen)
+            progress(start + len(made), count)
     part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
-    made = PseudoLabels(part=part, images=count, inconsistent_share=share)
-    write_json(_place_of_words(folder), {"digest": part.digest, "used": used, **made.as_dict()})
-    return made
+    share = float(np.concatenate(shares).mean()) if shares else 0.0
+    labeled = PseudoLabels(part=part, images=count, inconsistent_share=share)
+    write_json(_place_of_words(folder), {"digest": part.digest, "used": used, **labeled.as_dict()})
+    return labeled
 
 
-def used_before(folder: Path) -> tuple[Path, list[int]] | None:
+def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
     """Return the labels that were made in a folder, and which images have one.
 
-    None if the folder does not hold them whole.
+    None if the folder does not hold them whole, which is looked at byte by byte.
+
+    Args:
+        folder: Where labels and masks are.
+        digest: Hash of the content of the images.
     """
+    content = hashlib.sha256(digest.encode())
     try:
-        words = json.loads(_place_of_words(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        words = read_json(_place_of_words(folder))
+        labels, masks = (open_array(folder / f"{name}.npy") for name in ("labels", "inconsistent"))
+        for start in range(0, len(labels), BATCH):
+            for array in (labels, masks):
+                content.update(array[start : start + BATCH].tobytes())
+        if words["digest"] != content.hexdigest():
+            return None
+        return folder / "labels.npy", [int(row) for row in words["used"]]
+    except (ImsegError, OSError, ValueError, KeyError):
         return None
-    return folder / "labels.npy", list(words["used"])
 
 
 def _place_of_words(folder: Path) -> Path:

@@ -26,7 +26,8 @@ from imseg.engine.executors import choose_executor
 from imseg.engine.lock import locked
 from imseg.engine.progress import Event, Note, Progress, Working, log_progress
 from imseg.engine.progress import Planned as Began
-from imseg.engine.runs import RunFolder, write_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import write_json
 from imseg.errors import TrainingFailed
 from imseg.types import DataSet
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
 from imseg.data.fingerprints import content_of
-from imseg.engine.runs import RunFolder, write_whole
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_toml, write_toml
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage
 
@@ -49,7 +47,7 @@ def write_settings(
         "settled": plain(settled),
         "data": digests_of(dataset),
     }
-    write_whole(place / SETTINGS_FILE, tomli_w.dumps(content).encode())
+    write_toml(place / SETTINGS_FILE, content)
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,15 +92,15 @@ def read_settings(place: Path) -> dict[str, Any] | None:
     Raises:
         ImsegError: If the file is damaged.
     """
+    if not (place / SETTINGS_FILE).exists():
+        return None
+    content = read_toml(place / SETTINGS_FILE)
     try:
-        content = tomllib.loads((place / SETTINGS_FILE).read_text(encoding="utf-8"))
         return {
             **{name: dict(content[name]) for name in ("asked", "settled", "data")},
             **{name: list(content[name]) for name in ("approaches", "seeds")},
         }
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ImsegError(
             f"{place / SETTINGS_FILE} cannot be read.",
             expected="the settings of a comparison, as imseg wrote them.",

@@ -15,7 +15,7 @@ from imseg.approaches.comparison.result import Comparison
 from imseg.approaches.paper import Published
 from imseg.data.prepare import prepare_data_set
 from imseg.engine.progress import Note, Progress, Working, log_progress
-from imseg.engine.runs import write_json
+from imseg.engine.sealed import write_json
 from imseg.errors import ImsegError, look_up
 
 RESULT_FILE = "reproduction.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 from imseg.approaches.evaluation_data import pairs_of
 from imseg.approaches.run import Run
-from imseg.engine.runs import read_json, write_json
+from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from imseg.engine.runs import read_json
+from imseg.engine.sealed import read_json
 from imseg.errors import ImsegError
 from imseg.tasks import Metric
 

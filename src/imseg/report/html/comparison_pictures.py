@@ -8,7 +8,8 @@ from imseg.approaches.evaluation_data import check_meaning
 from imseg.approaches.run import Run, load_run
 from imseg.data.pictures import as_color
 from imseg.engine.progress import Progress, Working
-from imseg.engine.runs import RunFolder, read_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_json
 from imseg.report.figures import draw_prediction, draw_truth
 from imseg.report.html.blocks import Picture, Pictures, Section
 from imseg.report.html.comparison_data import Comparison, Row

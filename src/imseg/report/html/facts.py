@@ -10,7 +10,8 @@ from typing import Any
 from imseg.approaches.run import Run
 from imseg.data.splits import held_out
 from imseg.engine.job import Trained
-from imseg.engine.runs import RunFolder, read_json
+from imseg.engine.runs import RunFolder
+from imseg.engine.sealed import read_json
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from imseg.approaches.run import Run, load_run
 from imseg.data.folder import read_folder
 from imseg.data.layout import find_layout
 from imseg.data.recognize import word_of
+from imseg.data.whole_files import write_whole
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Note, Progress, Working, log_progress
-from imseg.engine.runs import write_whole
 from imseg.errors import ImsegError
 from imseg.report.html.blocks import Chart, Csv, Page, Section
 from imseg.report.html.comparison_data import FILE_NAME, Comparison, read_comparison

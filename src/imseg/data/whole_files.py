@@ -1,0 +1,133 @@
+"""Files that appear whole or not at all, whatever happens meanwhile: every file of ours is one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from imseg.errors import ImsegError
+
+_TEMPORARY = ".tmp"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears complete or not at all, even if the machine stops.
+
+    Args:
+        path: Where; missing folders are made, an existing file is replaced.
+        content: Everything that goes into it.
+
+    Raises:
+        ImsegError: If it cannot be written, such as on a full disk; what was there before is left.
+    """
+    with writing_into(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    file = NewFile(path)
+    try:
+        file.write_at(0, content)
+        file.seal()
+        file.publish()
+    finally:
+        file.discard()
+    bring_names_to_disk(path.parent)
+
+
+class NewFile:
+    """A file under a temporary name, which gets its own when it is whole and on the disk.
+
+    Args:
+        path: The name it gets in the end.
+
+    Raises:
+        ImsegError: If it cannot be made; from all methods, if they cannot do what they are for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # The leading dot keeps a left-over from a crash out of folders that are read as data.
+        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+        self._lock = threading.Lock()
+        with writing_into(path.parent):
+            self._file: BinaryIO = self._temporary.open("xb")
+
+    def write_at(self, start: int, content: bytes | memoryview) -> None:
+        """Write bytes at a place; threads may do so at once."""
+        with writing_into(self._path.parent), self._lock:
+            self._file.seek(start)
+            self._file.write(content)
+
+    def lengthen(self, length: int) -> None:
+        """Let the file be so many bytes long; what was not written is zero."""
+        with writing_into(self._path.parent), self._lock:
+            self._file.truncate(max(length, self._file.seek(0, os.SEEK_END)))
+
+    def seal(self) -> None:
+        """Bring the content to the disk."""
+        with writing_into(self._path.parent):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def publish(self) -> None:
+        """Give a sealed file its name."""
+        with writing_into(self._path.parent):
+            self._temporary.replace(self._path)
+
+    def discard(self) -> None:
+        """Remove the file if it has not been published."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what a process that was killed left of a file that it was writing."""
+    if path.parent.is_dir():
+        _remove(left for left in path.parent.iterdir() if left.name.startswith(f".{path.name}."))
+
+
+def sweep_all(folder: Path) -> None:
+    """Remove what processes that were killed left of any file in a folder and those below it."""
+    _remove(folder.rglob(f".*{_TEMPORARY}"))
+
+
+def _remove(left_over: Iterable[Path]) -> None:
+    for path in left_over:
+        if path.name.endswith(_TEMPORARY):
+            # It does no harm, and the folder may be one that can only be read.
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a folder is written to into an error that names it."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise ImsegError(
+            f"{folder} cannot be written to.",
+            got=str(error.strerror or error) + ".",
+            hint="make room on its disk, or choose another one."
+            if full
+            else "check the folder's permissions and the free space on its disk.",
+        ) from error
+
+
+def bring_names_to_disk(folder: Path) -> None:
+    """Make sure that published files keep their names when the power fails now."""
+    # Not every system lets folders be opened; there the names reach the disk when they do.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

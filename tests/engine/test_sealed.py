@@ -1,0 +1,64 @@
+"""Sealed files: what was written comes back, and no flipped byte passes for it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from imseg.engine.sealed import read_json, read_toml, write_json, write_toml
+from imseg.errors import ImsegError
+
+CONTENT = {
+    "name": "größer",
+    "scores": {"iou": 0.1 + 0.2, "dice": 1e-17, "whole": 2.0, "count": 3},
+    "ranking": ["generation-1/network-0", "start/network-1"],
+    "yes": True,
+}
+
+
+@pytest.mark.parametrize(("write", "read"), [(write_json, read_json), (write_toml, read_toml)])
+def test_no_flipped_byte_passes_for_what_was_written(tmp_path, write, read) -> None:
+    path = tmp_path / "file"
+    write(path, CONTENT)
+    whole = path.read_bytes()
+    found = 0
+    for place in range(len(whole)):
+        for bit in (0, 4, 7):
+            path.write_bytes(
+                whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+            )
+            try:
+                content = read(path)
+            except ImsegError as refused:
+                assert str(path) in str(refused)
+                found += 1
+            else:  # a blank that became another blank, a digit that rounding takes away
+                assert content == CONTENT
+    assert found > 2.8 * len(whole)
+
+
+@pytest.mark.parametrize("removed", ["written_by", "sha256"])
+def test_a_seal_cannot_be_half_removed(tmp_path, removed) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, CONTENT)
+    content = json.loads(path.read_text())
+    del content[removed]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ImsegError, match="damaged"):
+        read_json(path)
+
+
+def test_files_without_a_seal_are_read_as_they_are(tmp_path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(json.dumps(CONTENT))
+    assert read_json(path) == CONTENT
+
+
+def test_what_json_changes_is_sealed_as_it_is_read(tmp_path) -> None:
+    write_json(tmp_path / "file.json", {"pair": (1, 2), "by": {1: "one"}, "no": math.nan})
+    content = read_json(tmp_path / "file.json")
+    assert content["pair"] == [1, 2]
+    assert content["by"] == {"1": "one"}
+    assert math.isnan(content["no"])
