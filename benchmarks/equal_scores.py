@@ -31,8 +31,8 @@ from imseg.data.folder import hidden_masks, read_folder
 from imseg.data.prepare import prepare_isic2018
 from imseg.engine.executors import Executor
 from imseg.engine.job import Job
-from imseg.engine.jobs import read_trained
 from imseg.engine.listener import Listener
+from imseg.engine.trained_files import read_trained
 from imseg.engine.trainer import train_and_save
 from imseg.report.tables import table
 

@@ -9,7 +9,7 @@ from tests.e2e.small_sets import Told, small_set, train, weights_of
 from torch import Tensor, nn
 
 from imseg.engine.executors import Serial
-from imseg.engine.jobs import read_trained
+from imseg.engine.trained_files import read_trained
 from imseg.errors import ImsegError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 
 from imseg.engine.device import Numerics
 from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.part import Part
+from imseg.engine.listener import Listener
+from imseg.engine.part import Beginning, Part, TwoViews
+from imseg.engine.trainer import train_and_save
+from imseg.ops.photometric import LADDERS
 from imseg.types import TargetSpec
 
 SIDE = 32
@@ -63,5 +67,75 @@ def make_job(stored: Callable[..., Part], tmp_path: Path) -> Callable[..., Job]:
             "seed": 100 + number,
         }
         return Job(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def masks(stored, tmp_path) -> Callable[..., Part]:
+    """A function that stores disks with two masks each: the perfect one and an empty one."""
+
+    def make(name: str, count: int) -> Part:
+        part = stored(name, count)
+        truth = np.load(part.targets)
+        targets = np.concatenate([truth, np.zeros_like(truth)])
+        qualities = np.repeat([1.0, 0.0], count).astype(np.float32).reshape(-1, 1, 1)
+        np.save(tmp_path / f"{name}-masks.npy", targets)
+        np.save(tmp_path / f"{name}-qualities.npy", qualities)
+        return replace(
+            part,
+            targets=tmp_path / f"{name}-masks.npy",
+            qualities=tmp_path / f"{name}-qualities.npy",
+            shows=tuple(range(count)) * 2,
+            indices=tuple(range(2 * count)),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_judge(make_job, masks) -> Callable[..., Job]:
+    """A function that returns the job of a small judge."""
+    parts, validation = (masks("to learn", 8),), masks("to validate", 3)
+
+    def make(number: int = 0, **changes: object) -> Job:
+        fields = {
+            "parts": parts,
+            "validation": validation,
+            "network": NetworkSpec(
+                channels=1, outputs=1, width=0.25, factory="imseg.models.evalnet:one_head"
+            ),
+            "recipe": Recipe(epochs=2, batch_size=5),
+        }
+        return make_job(number, **{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def unlabeled(stored) -> TwoViews:
+    """Four of seven unlabeled images, strongly disturbed."""
+    part = stored("unlabeled", 7)
+    return TwoViews(
+        images=part.images,
+        digest="u",
+        indices=(6, 0, 3, 5),
+        strength=LADDERS["default"][-1],
+        moves=True,
+        rotate=True,
+    )
+
+
+@pytest.fixture
+def make_two(make_job, unlabeled) -> Callable[..., Job]:
+    """A function that returns a job with two views that goes on from a trained network."""
+    wide = NetworkSpec(channels=1, outputs=1, width=0.25)
+    first = make_job(network=wide)
+    train_and_save(first, Listener())
+    beginning = Beginning(weights=first.output, digest=first.digest())
+
+    def make(**changes: object) -> Job:
+        fields = {"two_views": unlabeled, "beginning": beginning, "network": wide, **changes}
+        return make_job(1, **fields)
 
     return make

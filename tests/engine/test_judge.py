@@ -14,7 +14,7 @@ from torch import nn
 from imseg.data.store import open_array
 from imseg.engine.batches import Source
 from imseg.engine.executors import Processes, Serial
-from imseg.engine.job import Job, NetworkSpec, Recipe
+from imseg.engine.job import Job, Recipe
 from imseg.engine.jobs import run_jobs
 from imseg.engine.judge import judge_candidates, judge_masks
 from imseg.engine.lessons import lesson_for
@@ -36,47 +36,6 @@ MULTICLASS = TargetSpec(
 )
 
 ignore = Listener()
-
-
-@pytest.fixture
-def masks(stored, tmp_path) -> Callable[..., Part]:
-    """A function that stores disks with two masks each: the perfect one and an empty one."""
-
-    def make(name: str, count: int) -> Part:
-        part = stored(name, count)
-        truth = np.load(part.targets)
-        targets = np.concatenate([truth, np.zeros_like(truth)])
-        qualities = np.repeat([1.0, 0.0], count).astype(np.float32).reshape(-1, 1, 1)
-        np.save(tmp_path / f"{name}-masks.npy", targets)
-        np.save(tmp_path / f"{name}-qualities.npy", qualities)
-        return replace(
-            part,
-            targets=tmp_path / f"{name}-masks.npy",
-            qualities=tmp_path / f"{name}-qualities.npy",
-            shows=tuple(range(count)) * 2,
-            indices=tuple(range(2 * count)),
-        )
-
-    return make
-
-
-@pytest.fixture
-def make_judge(make_job, masks) -> Callable[..., Job]:
-    """A function that returns the job of a small judge."""
-    parts, validation = (masks("to learn", 8),), masks("to validate", 3)
-
-    def make(number: int = 0, **changes: object) -> Job:
-        fields = {
-            "parts": parts,
-            "validation": validation,
-            "network": NetworkSpec(
-                channels=1, outputs=1, width=0.25, factory="imseg.models.evalnet:one_head"
-            ),
-            "recipe": Recipe(epochs=2, batch_size=5),
-        }
-        return make_job(number, **{**fields, **changes})
-
-    return make
 
 
 @pytest.fixture

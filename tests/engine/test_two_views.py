@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from imseg.engine.lessons import lesson_for
 from imseg.engine.lessons.two_views import Pairs
 from imseg.engine.listener import Listener
 from imseg.engine.networks import build
-from imseg.engine.part import Beginning, TwoViews
-from imseg.engine.trainer import train, train_and_save
+from imseg.engine.part import TwoViews
+from imseg.engine.trainer import train
 from imseg.ops.geometry import MOVES, move
 from imseg.ops.photometric import LADDERS, Strength
 from imseg.tasks import Multilabel
@@ -33,34 +32,6 @@ STRONG = LADDERS["default"][-1]
 STILL = Strength()
 
 ignore = Listener()
-
-
-@pytest.fixture
-def unlabeled(stored) -> TwoViews:
-    part = stored("unlabeled", 7)
-    return TwoViews(
-        images=part.images,
-        digest="u",
-        indices=(6, 0, 3, 5),
-        strength=STRONG,
-        moves=True,
-        rotate=True,
-    )
-
-
-@pytest.fixture
-def make_two(make_job, unlabeled) -> Callable[..., Job]:
-    """A function that returns a job with two views that goes on from a trained network."""
-    wide = NetworkSpec(channels=1, outputs=1, width=0.25)
-    first = make_job(network=wide)
-    train_and_save(first, ignore)
-    beginning = Beginning(weights=first.output, digest=first.digest())
-
-    def make(**changes: object) -> Job:
-        fields = {"two_views": unlabeled, "beginning": beginning, "network": wide, **changes}
-        return make_job(1, **fields)
-
-    return make
 
 
 def pictures(unlabeled: TwoViews) -> torch.Tensor:

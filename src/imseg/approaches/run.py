@@ -26,6 +26,7 @@ from imseg.engine.networks import NetworkFactory, load_network
 from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import read_json
 from imseg.engine.segment import Segmented, segment
+from imseg.engine.trained_files import read_known
 from imseg.errors import ImsegError
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.objects import find_objects, tells_apart
@@ -94,7 +95,6 @@ class Run:
         Raises:
             ImsegError: If the run has no such network.
         """
-        path = RunFolder(self.path).weights(name).with_suffix(".json")
         if name.startswith("judges/"):
             raise ImsegError(
                 f"{name} judges masks, it makes none.",
@@ -102,14 +102,18 @@ class Run:
                 got=name,
                 hint="--network with one of these.",
             )
-        try:
-            return Trained.from_json(path.read_bytes())
-        except (OSError, ValueError) as error:
+        wrong: list[str] = []
+        known = read_known(RunFolder(self.path).weights(name), tell=wrong.append)
+        if known is None:
             raise ImsegError(
                 f"{self.path} has no readable network named {name!r}.",
                 expected=", ".join(self.network_names),
-                got=str(error),
-            ) from error
+                got=wrong[0] if wrong else "no such network.",
+                hint="repeat the train command; only what is damaged is trained again."
+                if wrong
+                else "check its name.",
+            )
+        return known
 
     @property
     def network_names(self) -> list[str]:
@@ -122,8 +126,14 @@ class Run:
         """Return trained networks in inference mode."""
         numerics, weights = self.numerics(device), RunFolder(self.path).weights
         return [
-            load_network(weights(name), self.trained(name).network, numerics, factory=self.network)
-            for name in names
+            load_network(
+                weights(known.name),
+                known.network,
+                numerics,
+                factory=self.network,
+                sha256=known.sha256,
+            )
+            for known in map(self.trained, names)
         ]
 
     def members(self, ensemble: int = 1) -> list[str]:

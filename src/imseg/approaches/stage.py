@@ -11,9 +11,9 @@ from imseg.approaches.plan import Plan
 from imseg.approaches.timing import as_summary
 from imseg.engine.clock import Clock
 from imseg.engine.job import Trained
-from imseg.engine.jobs import read_trained
 from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import read_json, write_json
+from imseg.engine.trained_files import read_trained
 from imseg.tasks import Metric
 
 

@@ -88,6 +88,7 @@ class Workshop:
                 network.network,
                 self.plan.whole_machine,
                 factory=self.factory,
+                sha256=network.sha256,
             )
             for network in networks
         ]

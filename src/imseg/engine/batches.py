@@ -78,6 +78,11 @@ class Source:
         else:
             yield from map(self._maker.make, calls)
 
+    def skip(self, batches: Sequence[Int64[Tensor, "b"]]) -> None:
+        """Count the looks of ``feed`` without making anything."""
+        for numbers in batches:
+            self._samples.call(numbers)
+
     def take(self, numbers: Int64[Tensor, "b"]) -> Batch:
         """Return the samples with these running numbers: ``feed`` of one batch."""
         return next(self.feed([numbers]))

@@ -24,6 +24,11 @@ class Clock:
         self._began = time.monotonic()
         self._seconds: dict[str, float] = {}
 
+    def resume(self, passed: float, seconds: Mapping[str, float]) -> None:
+        """Go on from what another clock had counted."""
+        self._began = time.monotonic() - passed
+        self._seconds = dict(seconds)
+
     @contextmanager
     def on(self, activity: str) -> Iterator[None]:
         """Count the time of a block as an activity's."""

@@ -206,6 +206,8 @@ class Trained:
     None: whole batches."""
     network: NetworkSpec = field(default_factory=lambda: NetworkSpec(channels=3, outputs=1))
     """What was trained."""
+    sha256: str = ""
+    """Hash of the file of its weights; empty: from before there were any."""
 
     def as_json(self) -> bytes:
         """Return indented JSON."""

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from imseg.data.whole_files import write_whole
+from imseg.engine.checkpoint import forget
 from imseg.engine.executors import Executor
 from imseg.engine.job import Job, Trained
 from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
+from imseg.engine.trained_files import Tell, read_known, read_trained, write_trained
 from imseg.tasks import Metric
 
 RETRIED = (
@@ -37,8 +39,12 @@ def run_jobs(
     trained: dict[str, Trained] = {}
     failures: list[str] = []
     waiting = []
+
+    def tell(wrong: str) -> None:
+        progress(Note(text=f"{wrong} The network is trained again.", warning=True))
+
     for job in jobs:
-        earlier = _find(job, elsewhere)
+        earlier = _find(job, elsewhere, tell)
         if earlier is None:
             waiting.append(job)
         else:
@@ -84,35 +90,26 @@ def index_networks(folder: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(folder.rglob("network-*.json")):
         weights = path.with_suffix(".safetensors")
-        network = read_trained(weights)
+        network = read_known(weights)  # its weights are looked at when they are taken
         if network is not None:
             found[network.job] = weights
     return found
 
 
-def _find(job: Job, elsewhere: Mapping[str, Path]) -> Trained | None:
+def _find(job: Job, elsewhere: Mapping[str, Path], tell: Tell) -> Trained | None:
     """Return the network if it was trained before, here or in the run to reuse."""
     digest = job.digest()
-    here = read_trained(job.output)
+    here = read_trained(job.output, tell=tell)
     if here is not None and here.job == digest:
+        forget(job.output)  # it may have been killed just before it did so itself
         return here
     weights = elsewhere.get(digest)
     if weights is None:
         return None
-    known = read_trained(weights)
+    known = read_trained(weights, tell=tell)
     if known is None:
         return None
     write_whole(job.output, weights.read_bytes())
     # What is known comes last, as after training; here the network has another place.
-    write_whole(job.output.with_suffix(".json"), replace(known, name=job.name).as_json())
-    return read_trained(job.output)
-
-
-def read_trained(weights: Path) -> Trained | None:
-    """Return what is known about a network, or None if it is not there whole."""
-    if not weights.exists():
-        return None
-    try:
-        return Trained.from_json(weights.with_suffix(".json").read_bytes())
-    except (OSError, ValueError):
-        return None
+    write_trained(job.output, replace(known, name=job.name))
+    return read_trained(job.output, tell=tell)

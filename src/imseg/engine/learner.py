@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -71,6 +71,20 @@ class Learner:
         if not math.isfinite(mean):
             raise TrainingFailed(f"{self._job.name}: the loss stopped being a number")
         return mean
+
+    @property
+    def steps_made(self) -> int:
+        """Optimizer steps so far, of an earlier part of the training too."""
+        return self._optimizer.steps_made
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what steps depend on beside the weights."""
+        return self._optimizer.tensors()
+
+    def restore(self, state: Mapping[str, Tensor], *, steps: int, most: int | None) -> None:
+        """Go on after so many steps with what ``state`` returned then."""
+        self._optimizer.restore(state, steps=steps)
+        self.most = most
 
     def flush(self) -> None:
         """Tell about the last steps."""

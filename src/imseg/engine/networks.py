@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from imseg.data.whole_files import write_whole
@@ -92,23 +92,40 @@ def name_of_factory(factory: NetworkFactory, *, channels: int, outputs: int, wid
     return f"{module}:{name}#{hashlib.sha256(shapes.encode()).hexdigest()[:12]}"
 
 
-def save_weights(network_state: dict[str, Tensor], path: Path) -> None:
-    """Write weights as one whole file."""
+def save_weights(network_state: dict[str, Tensor], path: Path) -> str:
+    """Write weights as one whole file; return its SHA-256."""
     plain = {name: value.detach().cpu().contiguous() for name, value in network_state.items()}
-    write_whole(path, save(plain))
+    content = save(plain)
+    write_whole(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_network(
-    path: Path, spec: NetworkSpec, numerics: Numerics, *, factory: NetworkFactory | None = None
+    path: Path,
+    spec: NetworkSpec,
+    numerics: Numerics,
+    *,
+    factory: NetworkFactory | None = None,
+    sha256: str = "",
 ) -> nn.Module:
     """Return a trained network in inference mode.
+
+    Args:
+        path: Its weights.
+        spec: Which network.
+        numerics: Device and memory format.
+        factory: The user's own callable; None for the one that ``spec`` names.
+        sha256: The hash that the file has to have; empty: any.
 
     Raises:
         ImsegError: If the file is damaged or does not fit the network.
     """
     network = build(spec, numerics, factory=factory)
     try:
-        network.load_state_dict(load_file(path, device=numerics.device))
+        content = path.read_bytes()
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise SafetensorError("it does not have the checksum it was written with")
+        network.load_state_dict(load(content))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ImsegError(
             f"The weights {path} cannot be loaded.",

@@ -101,6 +101,11 @@ class Pairs:
         else:
             yield from (self._grouped(rows, looks) for rows, looks in calls)
 
+    def skip(self, batches: Sequence[Int64[Tensor, "b"]]) -> None:
+        """Count the looks of ``feed`` without making anything."""
+        for numbers in batches:
+            self._call(numbers)
+
     def take(self, numbers: Int64[Tensor, "b"]) -> Views:
         """Return two views of the images with these running numbers: ``feed`` of one batch."""
         return next(self.feed([numbers]))

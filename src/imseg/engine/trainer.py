@@ -7,14 +7,15 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from imseg.data.whole_files import write_whole
 from imseg.engine import seeds
+from imseg.engine.checkpoint import Checkpoints, forget, path_of, read_saved
 from imseg.engine.clock import VALIDATION, Clock, with_rest
 from imseg.engine.job import Job, Trained
 from imseg.engine.learner import Learner
 from imseg.engine.lessons import lesson_for
 from imseg.engine.listener import Listener, hear
 from imseg.engine.networks import NetworkFactory, build, load_network, save_weights
+from imseg.engine.trained_files import write_trained
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 NO_SCORE = -1e9
@@ -26,7 +27,8 @@ def train_and_save(
 ) -> Trained:
     """Train a network and write its weights and then, last, what is known about it.
 
-    A loss that is no number is answered once, with another seed and half the learning rate.
+    A loss that is no number is answered once, with another seed and half the learning rate. What
+    was killed before continues after its last checkpoint, to the same bits.
 
     Args:
         job: What to train and where it goes.
@@ -36,20 +38,23 @@ def train_and_save(
     Raises:
         TrainingFailed: If the second try fails as well, or memory is too short.
     """
-    first = None
-    try:
-        first = train(job, listener, factory=factory)
-    except MemoryTooShort:
-        raise  # another seed needs as much
-    except TrainingFailed:
-        pass  # and only then the second try: the error keeps the tensors of the first alive
+    first, second = None, job.second_try()
+    saved = read_saved(path_of(job.output))
+    if saved is None or saved.job != second.digest():
+        try:
+            first = train(job, listener, factory=factory)
+        except MemoryTooShort:
+            raise  # another seed needs as much
+        except TrainingFailed:
+            pass  # and only then the second try: the error keeps the tensors of the first alive
     if first is None:
-        trained, state = train(job.second_try(), listener, factory=factory)
+        trained, state = train(second, listener, factory=factory)
         trained = replace(trained, job=job.digest(), retried=True)
     else:
         trained, state = first
-    save_weights(state, job.output)
-    write_whole(job.output.with_suffix(".json"), trained.as_json())
+    trained = replace(trained, sha256=save_weights(state, job.output))
+    write_trained(job.output, trained)
+    forget(job.output)
     return trained
 
 
@@ -71,16 +76,18 @@ def train(
     network = _first_network(job, factory)
     hear(network, listener)
     learner = Learner(network, job, listener=listener, clock=clock)
-    epoch_scores: list[float] = []
-    losses: list[float] = []
-    best: dict[str, Tensor] = {}
-    for steps in lesson.passes():
-        losses.append(learner.learn(steps))
+    checkpoints = Checkpoints(job, clock)
+    course = checkpoints.restore(network, learner)
+    if course.losses:
+        listener.note(f"continues after step {learner.steps_made} of {job.steps}")
+        listener.stepped(learner.steps_made, course.losses[-1])
+    for steps in lesson.passes(skipped=len(course.losses)):
+        loss = learner.learn(steps)
         with clock.on(VALIDATION):
             score = lesson.score(network)
-        epoch_scores.append(score if math.isfinite(score) else NO_SCORE)
-        if epoch_scores[-1] >= max(epoch_scores):
-            best = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        course.add(loss, score if math.isfinite(score) else NO_SCORE, network)
+        checkpoints.keep(course, network, learner)
+    best, epoch_scores = course.best, course.epoch_scores
     if not all(value.isfinite().all() for value in best.values()):
         raise TrainingFailed(f"{job.name}: the weights stopped being numbers")
     network.load_state_dict(best)
@@ -96,7 +103,7 @@ def train(
         epochs=len(epoch_scores),
         best_epoch=max(i for i, s in enumerate(epoch_scores, 1) if s == max(epoch_scores)),
         epoch_scores=tuple(epoch_scores),
-        losses=tuple(losses),
+        losses=tuple(course.losses),
         scores=scores,
         parameters=sum(p.numel() for p in network.parameters()),
         flops=lesson.flops(network),

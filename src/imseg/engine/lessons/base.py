@@ -75,8 +75,12 @@ def by_number(batch: Seen) -> Float[Tensor, ""]:
 class Lesson(Protocol):
     """What one network learns from, and what its epochs are chosen by."""
 
-    def passes(self) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each pass; after each pass the network is validated."""
+    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of each pass; after each pass the network is validated.
+
+        Args:
+            skipped: Passes that were made before; those that follow are the same as ever.
+        """
 
     def score(self, network: nn.Module) -> float:
         """Return the score by which the best pass is kept, higher is better; may be no number."""

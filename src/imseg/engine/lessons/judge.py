@@ -44,11 +44,14 @@ class MaskQuality:
         self._source = self._open(job.parts)
         self._validation = self._open((job.validation,))
 
-    def passes(self) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each epoch."""
+    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of each epoch after those that are skipped."""
         order = seeds.generator(self._job.seed, "order")
-        for batches in epochs(len(self._source), self._job.recipe, order):
-            yield self._steps(batches)
+        for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
+            if number < skipped:
+                self._source.skip(batches)
+            else:
+                yield self._steps(batches)
 
     def score(self, network: nn.Module) -> float:
         """Return minus the error or the loss by which the best epoch is kept."""

@@ -38,15 +38,22 @@ class Segmentation:
         # Kept for all epochs, and with it, where there is room, its pictures on the device.
         self._validation = Source((validation,), job.numerics)
 
-    def passes(self) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each epoch."""
+    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of each epoch after those that are skipped."""
         order = seeds.generator(self._job.seed, "order")
-        for batches in epochs(len(self._source), self._job.recipe, order):
-            yield self.steps(batches)
+        for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
+            if number < skipped:
+                self._source.skip(batches)
+            else:
+                yield self.steps(batches)
 
     def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         """Yield a step for each list of running numbers."""
         return (self._step(batch) for batch in self._source.feed(batches))
+
+    def skip(self, batches: list[Tensor]) -> None:
+        """Go on as if the steps of ``steps`` had been made."""
+        self._source.skip(batches)
 
     def validation_batches(self) -> Iterator[Batch]:
         """Return the validation images as they are, with their targets, in their order."""

@@ -46,8 +46,11 @@ class LabelsAndViews:
         self._pairs = Pairs(unlabeled, job.numerics, seed=job.seed, paper=job.recipe.paper)
         self._labeled_steps = self._paired_steps = 0
 
-    def passes(self) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of the passes, labeled and unlabeled in turn, until all are made."""
+    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of the passes after those that are skipped.
+
+        Labeled and unlabeled ones in turn, until all steps are made.
+        """
         left = self._job.steps
         recipe = replace(self._job.recipe, max_steps=None)
         order = seeds.generator(self._job.seed, "order")
@@ -62,9 +65,15 @@ class LabelsAndViews:
             left -= len(unlabeled)
             self._labeled_steps += len(labeled)
             self._paired_steps += len(unlabeled)
-            if labeled:
+            if labeled and skipped:
+                self._labels.skip(labeled)
+                skipped -= 1
+            elif labeled:
                 yield self._labels.steps(labeled)
-            if unlabeled:
+            if unlabeled and skipped:
+                self._pairs.skip(unlabeled)
+                skipped -= 1
+            elif unlabeled:
                 yield self._paired(unlabeled, weight=self.weight_in(epoch))
 
     def weight_in(self, epoch: int) -> float:

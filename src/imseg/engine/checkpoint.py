@@ -1,0 +1,190 @@
+"""The state of a training after a pass, so that one that is killed continues from there.
+
+Beside the weights of a network there is ``network-J.checkpoint`` while it is trained: a safetensors
+file with its weights, those of its best pass and the moments of the optimizer. What it says about
+itself (whose it is, scores, losses, a checksum) stands in the header. It is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from imseg.data.whole_files import write_whole
+from imseg.engine.clock import Clock
+from imseg.engine.job import Job
+from imseg.engine.learner import Learner
+
+SHARE = 0.02
+"""How much of the time of a training may go into writing its state, about."""
+FIRST_COST = 0.02
+"""Seconds that a checkpoint is taken to cost before one was written."""
+_NOW, _BEST, _OPTIMIZER = "now", "best", "optimizer"
+
+
+@dataclass(kw_only=True)
+class Course:
+    """What a training has brought so far."""
+
+    epoch_scores: list[float] = field(default_factory=list)
+    """The score after each pass."""
+    losses: list[float] = field(default_factory=list)
+    """The mean loss of each pass."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The weights after the best pass, the last of equals."""
+
+    def add(self, loss: float, score: float, network: nn.Module) -> None:
+        """Take note of a pass."""
+        self.losses.append(loss)
+        self.epoch_scores.append(score)
+        if self.best_is_last:
+            self.best = {key: value.detach().clone() for key, value in network.state_dict().items()}
+
+    @property
+    def best_is_last(self) -> bool:
+        """Whether no pass was better than the last one."""
+        return self.epoch_scores[-1] >= max(self.epoch_scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a checkpoint says about itself."""
+
+    job: str
+    """The digest of the job it is of."""
+    passes: int
+    """Passes that were made."""
+    steps: int
+    """Optimizer steps that were made."""
+    of: int
+    """Optimizer steps of the whole training."""
+    said: Mapping[str, Any]
+    """Everything, as plain values."""
+
+
+class Checkpoints:
+    """Keeps the state of one training on the disk.
+
+    Args:
+        job: What is trained.
+        clock: Whose time is kept with it.
+    """
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self._job = job
+        self._digest = job.digest()
+        self._path = path_of(job.output)
+        self._clock = clock
+        self._cost = FIRST_COST
+        self._last = time.monotonic()
+
+    def restore(self, network: nn.Module, learner: Learner) -> Course:
+        """Bring a training to where it was; return what it had brought, nothing if it is new."""
+        saved = read_saved(self._path)
+        if saved is None or saved.job != self._digest:
+            return Course()
+        tensors = _tensors(self._path, saved)
+        if tensors is None:
+            return Course()
+        now = _part(tensors, _NOW)
+        network.load_state_dict(now)
+        learner.restore(_part(tensors, _OPTIMIZER), steps=saved.steps, most=saved.said["most"])
+        self._clock.resume(saved.said["passed"], saved.said["clock"])
+        best = _part(tensors, _BEST) or {key: value.clone() for key, value in now.items()}
+        there = self._job.numerics.device
+        return Course(
+            epoch_scores=list(saved.said["epoch_scores"]),
+            losses=list(saved.said["losses"]),
+            best={key: value.to(there) for key, value in best.items()},
+        )
+
+    def keep(self, course: Course, network: nn.Module, learner: Learner) -> None:
+        """Write the state after a pass, unless the last one was written only just before.
+
+        Raises:
+            ImsegError: If it cannot be written.
+        """
+        began = time.monotonic()
+        if began - self._last < self._cost / SHARE:
+            return
+        tensors = {f"{_OPTIMIZER}/{key}": value for key, value in learner.state().items()}
+        tensors |= {f"{_NOW}/{key}": value for key, value in network.state_dict().items()}
+        if not course.best_is_last:
+            tensors |= {f"{_BEST}/{key}": value for key, value in course.best.items()}
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        said = {
+            "job": self._digest,
+            "steps": learner.steps_made,
+            "of": self._job.steps,
+            "most": learner.most,
+            "epoch_scores": course.epoch_scores,
+            "losses": course.losses,
+            "passed": self._clock.passed,
+            "clock": self._clock.seconds,
+        }
+        text = json.dumps(said)
+        header = {"state": text, "sha256": _checksum(text, plain)}
+        write_whole(self._path, save(plain, metadata=header))
+        self._last = time.monotonic()
+        self._cost = self._last - began
+
+
+def path_of(weights: Path) -> Path:
+    """Return where the state of a training lies whose weights will be in a file."""
+    return weights.with_suffix(".checkpoint")
+
+
+def forget(weights: Path) -> None:
+    """Remove the state of a training that is over."""
+    path_of(weights).unlink(missing_ok=True)
+
+
+def read_saved(path: Path) -> Saved | None:
+    """Return what a checkpoint says about itself; None if it is not there or cannot be read.
+
+    Args:
+        path: The checkpoint; its tensors are not looked at.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = json.loads((file.metadata() or {})["state"])
+        passes = len(said["epoch_scores"])
+        return Saved(str(said["job"]), passes, int(said["steps"]), int(said["of"]), said)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _tensors(path: Path, saved: Saved) -> dict[str, Tensor] | None:
+    """Return the tensors of a checkpoint, or None if they are not those that were written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    same = header.get("sha256") == _checksum(header.get("state", ""), tensors)
+    return tensors if same and json.loads(header["state"]) == saved.said else None
+
+
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    start = f"{name}/"
+    return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for key in sorted(tensors):
+        value = tensors[key]
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,229 @@
+"""A training that is killed continues from its last checkpoint to the same bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from imseg.engine import checkpoint, trainer
+from imseg.engine.checkpoint import path_of, read_saved
+from imseg.engine.job import Job, Recipe, Trained
+from imseg.engine.lessons import lesson_for
+from imseg.engine.listener import Listener
+from imseg.engine.part import Copies
+from imseg.engine.trainer import train_and_save
+from imseg.errors import ImsegError
+from imseg.ops.photometric import LADDERS
+
+RECIPE = Recipe(epochs=5, batch_size=3)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Told(Listener):
+    """Remembers what a training says."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.notes: list[str] = []
+
+    def stepped(self, steps: int, loss: float) -> None:
+        assert math.isfinite(loss)
+        self.steps += steps
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """Every pass is worth a checkpoint."""
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+
+
+@pytest.fixture
+def kill(monkeypatch):
+    """A function that lets trainings end after so many validations."""
+    counted = []
+
+    def after(validations: int) -> None:
+        def lesson(job: Job):
+            made = lesson_for(job)
+            real = made.score
+
+            def score(network):
+                if len(counted) >= validations:
+                    raise Killed
+                counted.append(job)
+                return real(network)
+
+            made.score = score
+            return made
+
+        counted.clear()
+        monkeypatch.setattr(trainer, "lesson_for", lesson)
+
+    return after
+
+
+@pytest.fixture
+def jobs(make_job, make_two, make_judge):
+    """A job for each lesson, and for each way in which copies are drawn."""
+    part = make_job().parts[0]
+    copies = Copies(count=2, strength=LADDERS["default"][1], rotate=True, seed=3)
+    return {
+        "labels": make_job(recipe=RECIPE),
+        "copies": make_job(recipe=RECIPE, parts=(replace(part, copies=copies),)),
+        "fresh copies": make_job(
+            recipe=RECIPE, parts=(replace(part, copies=replace(copies, fresh=True)),)
+        ),
+        "paper": make_job(recipe=replace(RECIPE, paper=True)),
+        "few looks": make_job(recipe=replace(RECIPE, epochs=9, validate_every=2)),
+        "two views": make_two(recipe=RECIPE),
+        "judge": make_judge(recipe=replace(RECIPE, epochs=4)),
+    }
+
+
+def untimed(trained: Trained) -> Trained:
+    return replace(trained, seconds=0.0, clock={})
+
+
+KINDS = ("labels", "copies", "fresh copies", "paper", "few looks", "two views", "judge")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_a_killed_training_continues_to_the_same_bits(jobs, kill, monkeypatch, kind, passes):
+    job = jobs[kind]
+    whole = train_and_save(job, Listener())
+    weights = job.output.read_bytes()
+    for path in (job.output, job.output.with_suffix(".json")):
+        path.unlink()
+    kill(passes)
+    with pytest.raises(Killed):
+        train_and_save(job, Listener())
+    saved = read_saved(path_of(job.output))
+    assert saved is not None
+    assert saved.passes == passes
+    monkeypatch.undo()
+    told = Told()
+    again = train_and_save(job, told)
+    assert untimed(again) == untimed(whole)
+    assert job.output.read_bytes() == weights
+    assert told.steps == whole.steps, "progress shows what was made before as well"
+    assert told.notes == [f"continues after step {saved.steps} of {whole.steps}"]
+    assert not path_of(job.output).exists()
+
+
+def test_only_the_rest_is_trained(make_job, kill, monkeypatch) -> None:
+    job = make_job(recipe=RECIPE)
+    kill(3)
+    with pytest.raises(Killed):
+        train_and_save(job, Listener())
+    with pytest.raises(Killed):  # the fourth look is the first one now
+        kill(0)
+        train_and_save(job, Listener())
+    kill(2)
+    assert train_and_save(job, Listener()).epochs == 5
+
+
+def test_a_second_try_is_not_tried_a_third_time(make_job, kill, monkeypatch) -> None:
+    job = make_job(recipe=RECIPE)
+    real, tried = trainer._first_network, []
+
+    def first_network(tried_now, factory):
+        tried.append(tried_now.seed)
+        network = real(tried_now, factory)
+        if tried_now.seed == job.seed:
+            with torch.no_grad():
+                next(network.parameters()).fill_(math.nan)
+        return network
+
+    monkeypatch.setattr(trainer, "_first_network", first_network)
+    whole = train_and_save(job, Listener())
+    weights = job.output.read_bytes()
+    for path in (job.output, job.output.with_suffix(".json")):
+        path.unlink()
+    kill(2)
+    with pytest.raises(Killed):
+        train_and_save(job, Listener())
+    kill(100)
+    tried.clear()
+    again = train_and_save(job, Listener())
+    assert tried == [job.second_try().seed]
+    assert again.retried and untimed(again) == untimed(whole)
+    assert job.output.read_bytes() == weights
+
+
+def test_a_damaged_checkpoint_is_passed_over(make_job, kill, monkeypatch) -> None:
+    job = make_job(recipe=RECIPE)
+    train_and_save(job, Listener())
+    weights = job.output.read_bytes()
+    kill(2)
+    with pytest.raises(Killed):
+        train_and_save(replace(job, output=job.output.with_name("network-9.safetensors")), Told())
+    place = path_of(job.output)
+    whole = path_of(job.output.with_name("network-9.safetensors")).read_bytes()
+    monkeypatch.undo()
+    for where in range(0, len(whole), len(whole) // 25):
+        place.write_bytes(whole[:where] + bytes([whole[where] ^ 8]) + whole[where + 1 :])
+        told = Told()
+        train_and_save(job, told)
+        assert told.notes == [], "it begins anew"
+        assert job.output.read_bytes() == weights
+    place.write_bytes(whole[: len(whole) // 2])
+    train_and_save(job, Listener())
+    assert job.output.read_bytes() == weights
+    place.write_bytes(whole)
+    told = Told()
+    train_and_save(job, told)
+    assert told.notes, "the whole one would have been used"
+
+
+def test_the_state_of_another_job_is_passed_over(make_job, kill, monkeypatch) -> None:
+    kill(2)
+    with pytest.raises(Killed):
+        train_and_save(make_job(recipe=RECIPE), Listener())
+    monkeypatch.undo()
+    other, told = make_job(recipe=replace(RECIPE, learning_rate=0.001)), Told()
+    train_and_save(other, told)
+    assert told.notes == []
+
+
+def test_checkpoints_take_a_small_share_of_the_time(make_job, monkeypatch) -> None:
+    monkeypatch.undo()
+    written = []
+    real = checkpoint.write_whole
+
+    def write(path, content):
+        written.append(path)
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    monkeypatch.setattr(checkpoint, "FIRST_COST", 1e6)
+    train_and_save(make_job(recipe=RECIPE), Listener())
+    assert written == [], "each would cost far more than the training"
+    monkeypatch.setattr(checkpoint, "FIRST_COST", 0.0)
+    train_and_save(make_job(1, recipe=RECIPE), Listener())
+    assert 1 <= len(written) < 5
+
+
+def test_a_full_disk_stops_the_training_and_leaves_the_last_state(make_job, monkeypatch) -> None:
+    job, real, written = make_job(recipe=RECIPE), checkpoint.write_whole, []
+
+    def write(path, content):
+        if len(written) == 2:
+            raise ImsegError(f"{path.parent} cannot be written to.", got="No space left on device.")
+        written.append(path)
+        real(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_whole", write)
+    with pytest.raises(ImsegError, match="No space left"):
+        train_and_save(job, Listener())
+    saved = read_saved(path_of(job.output))
+    assert saved is not None and saved.passes == 2
