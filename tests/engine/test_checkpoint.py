@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_is_passed_over(make_job, kill, monkeypatch) -> Non
         place.write_bytes(whole[:where] + bytes([whole[where] ^ 8]) + whole[where + 1 :])
         told = Told()
         train_and_save(job, told)
-        assert told.notes == [], "it begins anew"
+        assert told.notes == [f"{place} is damaged; the training begins anew"]
         assert job.output.read_bytes() == weights
     place.write_bytes(whole[: len(whole) // 2])
     train_and_save(job, Listener())

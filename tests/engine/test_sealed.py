@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -23,23 +24,18 @@ def test_no_flipped_byte_passes_for_what_was_written(tmp_path, write, read) -> N
     path = tmp_path / "file"
     write(path, CONTENT)
     whole = path.read_bytes()
-    found = 0
     for place in range(len(whole)):
         for bit in (0, 4, 7):
             path.write_bytes(
                 whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
             )
-            try:
-                content = read(path)
-            except ImsegError as refused:
-                assert str(path) in str(refused)
-                found += 1
-            else:  # a blank that became another blank, a digit that rounding takes away
-                assert content == CONTENT
-    assert found > 2.8 * len(whole)
+            with pytest.raises(ImsegError, match=re.escape(str(path))):
+                read(path)
+    path.write_bytes(whole)
+    assert read(path) == CONTENT
 
 
-@pytest.mark.parametrize("removed", ["written_by", "sha256"])
+@pytest.mark.parametrize("removed", ["written_by", "checksum"])
 def test_a_seal_cannot_be_half_removed(tmp_path, removed) -> None:
     path = tmp_path / "file.json"
     write_json(path, CONTENT)

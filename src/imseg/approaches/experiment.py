@@ -12,6 +12,7 @@ from imseg.approaches.announce import announce_plan, start_was_better
 from imseg.approaches.auditing import audited
 from imseg.approaches.generations import Generations, Stages
 from imseg.approaches.intake import note_changes
+from imseg.approaches.integrity import mend
 from imseg.approaches.material import Material, gather, stores_in
 from imseg.approaches.plan import Plan
 from imseg.approaches.preparation import prepare
@@ -28,6 +29,7 @@ from imseg.approaches.settings import Settings
 from imseg.approaches.stage import choose, summarize
 from imseg.approaches.timing import FILES
 from imseg.approaches.workshop import Workshop
+from imseg.data.whole_files import sweep_all
 from imseg.engine.clock import Clock
 from imseg.engine.executors import Executor, choose_executor
 from imseg.engine.jobs import index_networks
@@ -79,6 +81,9 @@ def fit(
     progress(Note(text=f"The run goes to {folder.path}"))
     clock = Clock()
     with locked(folder.path):
+        sweep_all(folder.path)
+        if record is not None:
+            mend(folder, lambda wrong: progress(Note(text=wrong, warning=True)))
         stores = stores_in(asked.reuse)
         with clock.on(FILES):
             material = gather(
@@ -135,10 +140,10 @@ def _identify(
     """Write down what this run is, or check that it still is."""
     digests = material.digests
     if record is not None:
-        check_same_target(folder, dataset)
+        if folder.target.exists():  # else it was damaged
+            check_same_target(folder, dataset)
         check_same_data(folder, record, digests)
-        return
-    named = Record(plain_settings(asked), plan, digests, dataset.name)
+    named = record or Record(plain_settings(asked), plan, digests, dataset.name)
     write_record(folder, named, dataset)
 
 

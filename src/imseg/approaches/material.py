@@ -16,7 +16,7 @@ from imseg.data.store import Stored, changed_sources, open_array, store_split
 from imseg.engine import seeds
 from imseg.engine.device import usable_cores
 from imseg.engine.part import Part
-from imseg.engine.progress import Progress, Working
+from imseg.engine.progress import Note, Progress, Working
 from imseg.tasks import task_for
 from imseg.types import DataSet, Image, LabeledImage
 
@@ -88,6 +88,10 @@ def gather(
             progress=_counted(progress, f"reading {name} images"),
         )
         indices.append(made.index)
+        if made.damaged:
+            shown = ", ".join(made.damaged[:4]) + (" ..." if len(made.damaged) > 4 else "")
+            text = f"{made.index}: what was stored of {shown} is damaged and was read again."
+            progress(Note(text=text, warning=True))
         return made
 
     labeled = part_of(stored(data.labeled, "labeled"))

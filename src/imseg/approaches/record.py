@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
-import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-import torch
-
-from imseg import __version__
 from imseg.approaches.plan import Plan
+from imseg.approaches.provenance import provenance_of
 from imseg.approaches.settings import Settings
 from imseg.data.encoding import describe_values
-from imseg.data.whole_files import write_whole
-from imseg.engine.device import usable_cores
 from imseg.engine.job import decisive_target
 from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json, write_json
+from imseg.engine.sealed import read_json, read_toml, write_json, write_toml
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
 
@@ -64,35 +54,55 @@ def read_record(folder: RunFolder) -> Record | None:
     Raises:
         ImsegError: If the file is damaged.
     """
-    try:
-        content = tomllib.loads(folder.experiment.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not folder.experiment.exists():
         return None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise _damaged(folder, str(error)) from error
     try:
-        return Record(
-            asked=content["asked"],
-            plan=Plan.from_dict(content["plan"]),
-            digests=content["data"]["digests"],
-            data=content["data"]["name"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return _record(read_toml(folder.experiment))
+    except (ImsegError, KeyError, TypeError, ValueError) as error:
+        copy = _second_copy(folder)
+        if copy is not None:
+            return copy
+        if isinstance(error, ImsegError):
+            raise
         raise _damaged(folder, f"{type(error).__name__}: {error}") from error
 
 
+def _record(content: Mapping[str, Any]) -> Record:
+    return Record(
+        asked=content["asked"],
+        plan=Plan.from_dict(content["plan"]),
+        digests=content["data"]["digests"],
+        data=content["data"]["name"],
+    )
+
+
+def _second_copy(folder: RunFolder) -> Record | None:
+    """Return what ``provenance.json`` knows of the settings, if it is whole."""
+    try:
+        return _record(read_json(folder.provenance)["experiment"])
+    except (ImsegError, KeyError, TypeError, ValueError):
+        return None
+
+
 def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
-    """Write ``target.json``, ``data.json``, ``provenance.json`` and, last, ``experiment.toml``."""
-    target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
-    write_json(folder.target, target)
-    write_json(folder.data, contents(dataset))
-    write_json(folder.provenance, _provenance(dataset))
-    content = {
+    """Write ``target.json``, ``data.json``, ``provenance.json`` and, last, ``experiment.toml``.
+
+    Those that are there stay as they are.
+    """
+    experiment = {
         "asked": dict(record.asked),
         "plan": record.plan.as_dict(),
         "data": {"name": record.data, "digests": dict(record.digests)},
     }
-    write_whole(folder.experiment, tomli_w.dumps(content).encode())
+    target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
+    if not folder.target.exists():
+        write_json(folder.target, target)
+    if not folder.data.exists():
+        write_json(folder.data, contents(dataset))
+    if not folder.provenance.exists():
+        write_json(folder.provenance, provenance_of(dataset, experiment))
+    if not folder.experiment.exists():
+        write_toml(folder.experiment, experiment)
 
 
 def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
@@ -163,26 +173,6 @@ def contents(dataset: DataSet) -> dict[str, dict[str, str]]:
 
 def _in_words(values: Mapping[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name} = {values.get(name, '(default)')}" for name in names)
-
-
-def _provenance(dataset: DataSet) -> dict[str, Any]:
-    packages = ("torch", "numpy", "pillow", "safetensors")
-    return {
-        "command": sys.argv,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"imseg": __version__, **{name: metadata.version(name) for name in packages}},
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "cores": usable_cores(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "data": {
-            "name": dataset.name,
-            "labeled": [pair.name for pair in dataset.labeled],
-            "validation": [pair.name for pair in dataset.val],
-            "unlabeled": len(dataset.unlabeled),
-        },
-    }
 
 
 def _damaged(folder: RunFolder, why: str) -> ImsegError:

@@ -15,7 +15,7 @@ from imseg.data.fingerprints import still_holds
 from imseg.data.image_io import resize_image
 from imseg.data.load import load_pixels
 from imseg.data.store_build import Making, build
-from imseg.data.store_index import ArrayIndex, array_path, read_index
+from imseg.data.store_index import ArrayIndex, array_path, read_index, rows_of
 from imseg.data.targets import load_target
 from imseg.data.whole_files import sweep, writing_into
 from imseg.errors import ImsegError
@@ -43,6 +43,8 @@ class Stored:
     """Pictures that were read from their files just now, wholly or in part."""
     reused: int
     """Pictures that were in a store already."""
+    damaged: tuple[str, ...] = ()
+    """Pictures that were in a store and damaged there, so that they were read again."""
 
 
 def store_split(
@@ -108,6 +110,7 @@ def store_split(
         names=built.index.names,
         decoded=built.decoded,
         reused=len(entries) - built.decoded,
+        damaged=tuple(entries[number].name for number in built.damaged),
     )
 
 
@@ -133,6 +136,23 @@ def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
     held = (zip(store.names, array.rows, strict=True) for array in store.arrays.values())
     changed = {name for rows in held for name, row in rows if not still_holds(row.source)}
     return tuple(name for name in store.names if name in changed)
+
+
+def damaged_pictures(index: Path) -> tuple[str, ...]:
+    """Return the names of stored pictures whose bytes are not those that were written.
+
+    Args:
+        index: Of a split; one that cannot be understood knows no pictures.
+    """
+    store = read_index(index)
+    if store is None:
+        return ()
+    damaged: set[str] = set()
+    for held, array in store.arrays.items():
+        rows = rows_of(index, store, held, like=array)
+        damaged.update(store.names[len(rows) :])
+        damaged.update(name for name, row in zip(store.names, rows, strict=False) if not row.sound)
+    return tuple(name for name in store.names if name in damaged)
 
 
 def open_array(path: Path) -> npt.NDArray[Any]:

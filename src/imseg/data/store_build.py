@@ -51,12 +51,15 @@ class Built:
     """What its arrays hold."""
     decoded: int
     """Entries that were decoded, wholly or in part."""
+    damaged: tuple[int, ...]
+    """Entries whose stored bytes were not those that had been written."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     source: Fingerprint
     origin: Origin | None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,9 @@ def build(
             for file in written:
                 file.publish()
             bring_names_to_disk(place.parent)
-    return Built(index, decoded)
+    marks = zip(*([each.damaged for each in rows] for rows in found.values()), strict=True)
+    damaged = tuple(number for number, row in enumerate(marks) if any(row))
+    return Built(index, decoded, damaged)
 
 
 def _stores_in(folders: Sequence[Path]) -> list[tuple[Path, StoreIndex]]:
@@ -157,7 +162,7 @@ def _recognize_all(
             if origin is not None and same_place is not None:
                 origin = same_place if same_place.source.content == content else origin
         if origin is None or not origin.sound:
-            return _Found(Fingerprint(stamps, content), None)
+            return _Found(Fingerprint(stamps, content), None, damaged=origin is not None)
         return _Found(fingerprint(stamps, origin.source.content), origin)
 
     if not known:

@@ -24,6 +24,7 @@ from imseg.data.whole_files import write_whole
 from imseg.engine.clock import Clock
 from imseg.engine.job import Job
 from imseg.engine.learner import Learner
+from imseg.engine.trained_files import Tell
 
 SHARE = 0.02
 """How much of the time of a training may go into writing its state, about."""
@@ -88,13 +89,21 @@ class Checkpoints:
         self._cost = FIRST_COST
         self._last = time.monotonic()
 
-    def restore(self, network: nn.Module, learner: Learner) -> Course:
-        """Bring a training to where it was; return what it had brought, nothing if it is new."""
+    def restore(self, network: nn.Module, learner: Learner, tell: Tell) -> Course:
+        """Bring a training to where it was; return what it had brought, nothing if it is new.
+
+        Args:
+            network: Gets the weights.
+            learner: Gets the state of its optimizer.
+            tell: Called where there is a checkpoint and it is damaged.
+        """
         saved = read_saved(self._path)
-        if saved is None or saved.job != self._digest:
+        if saved is not None and saved.job != self._digest:
             return Course()
-        tensors = _tensors(self._path, saved)
-        if tensors is None:
+        tensors = None if saved is None else _tensors(self._path, saved)
+        if saved is None or tensors is None:
+            if self._path.exists():
+                tell(f"{self._path} is damaged; the training begins anew")
             return Course()
         now = _part(tensors, _NOW)
         network.load_state_dict(now)
@@ -162,6 +171,12 @@ def read_saved(path: Path) -> Saved | None:
         return Saved(str(said["job"]), passes, int(said["steps"]), int(said["of"]), said)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a checkpoint has the content it was written with."""
+    saved = read_saved(path)
+    return saved is not None and _tensors(path, saved) is not None
 
 
 def _tensors(path: Path, saved: Saved) -> dict[str, Tensor] | None:

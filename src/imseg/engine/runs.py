@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imseg.data.whole_files import writing_into
 from imseg.errors import ImsegError
 
 
@@ -133,9 +134,16 @@ class RunFolder:
             )
 
     def write_log(self, entry: Mapping[str, Any]) -> None:
-        """Append a line to the log; a torn last line does no harm."""
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        """Append a line to the log; a torn last line does no harm.
+
+        Raises:
+            ImsegError: If it cannot be written.
+        """
+        with writing_into(self.path), self.log.open("a+b") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, end - 1))
+            torn = stream.read(1) not in (b"", b"\n")  # a process was killed while it wrote
+            stream.write(b"\n" * torn + json.dumps(entry).encode() + b"\n")
 
     def drop_cache(self) -> None:
         """Delete what can be made again."""

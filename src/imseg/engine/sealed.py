@@ -1,13 +1,15 @@
-"""Sealed files: JSON and TOML with a checksum of their own content, checked when they are read.
+"""Sealed files: JSON and TOML with a checksum of all their bytes, checked when they are read.
 
-A sealed file has two more entries, ``written_by`` and ``sha256``. Files with neither are from
-before there were seals and are read as they are; no flipped byte makes a file look like that.
+A sealed file begins with two entries of its own, ``written_by`` and ``checksum``. Files with
+neither are from before there were seals and are read as they are; no flipped byte makes a file look
+like that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +23,10 @@ from imseg.errors import ImsegError
 FORMAT = "imseg, format 1"
 """Raised when the same content is written in another way."""
 WRITER = "written_by"
-CHECKSUM = "sha256"
-_UNFINISHED = "check the folder's name; an unfinished run is continued by its train command."
+CHECKSUM = "checksum"
+_BLANK = "0" * 64
+# The first one in a file: nothing of the content can stand before it.
+_SEAL = re.compile(rb'"?checksum"?(?:: | = )"([0-9a-f]{64})"')
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -31,8 +35,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ImsegError: If it cannot be written.
     """
-    plain = json.loads(json.dumps(content))
-    write_whole(path, json.dumps(_sealed(plain), indent=1).encode() + b"\n")
+    text = json.dumps({WRITER: FORMAT, CHECKSUM: _BLANK, **content}, indent=1)
+    write_whole(path, _sealed(text.encode() + b"\n"))
 
 
 def write_toml(path: Path, content: Mapping[str, Any]) -> None:
@@ -41,8 +45,8 @@ def write_toml(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ImsegError: If it cannot be written.
     """
-    plain = tomllib.loads(tomli_w.dumps(content))
-    write_whole(path, tomli_w.dumps(_sealed(plain)).encode())
+    text = tomli_w.dumps({WRITER: FORMAT, CHECKSUM: _BLANK, **content})
+    write_whole(path, _sealed(text.encode()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -63,36 +67,53 @@ def read_toml(path: Path) -> dict[str, Any]:
     return _read(path, tomllib.loads, "whole TOML, as imseg wrote it.")
 
 
+def is_sealed(path: Path) -> bool:
+    """Return whether a file has a checksum; early versions wrote none."""
+    return _SEAL.search(path.read_bytes()) is not None
+
+
 def _read(path: Path, parse: Callable[[str], Any], expected: str) -> dict[str, Any]:
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImsegError(
             f"{path} is missing.",
             expected="the folder of a run, as `imseg train --out` makes it.",
-            hint=_UNFINISHED,
+            hint="check the folder's name; an unfinished run is continued by its train command.",
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ImsegError(f"{path} cannot be read.", expected=expected, got=str(error)) from error
+    except OSError as error:
+        raise _unreadable(path, expected, str(error.strerror or error)) from error
+    seal = _SEAL.search(raw)
+    if seal is not None and _sealed(raw) != raw:
+        raise _damaged(path, expected)
+    try:
+        content = parse(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, expected, str(error)) from error
     if not isinstance(content, dict):
-        raise ImsegError(f"{path} cannot be read.", expected=expected, got="no table of values.")
-    writer, checksum = WRITER in content, content.pop(CHECKSUM, None)
-    if (writer or checksum is not None) and checksum != _checksum(content):
-        raise ImsegError(
-            f"{path} is damaged: its content does not have the checksum it was written with.",
-            expected=expected,
-            hint="repeat the command that made it; only what is damaged is made again.",
-        )
-    content.pop(WRITER, None)
-    return content
+        raise _unreadable(path, expected, "no table of values.")
+    if seal is None and (WRITER in content or CHECKSUM in content):
+        raise _damaged(path, expected)
+    return {name: value for name, value in content.items() if name not in (WRITER, CHECKSUM)}
 
 
-def _sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values with their seal; the checksum is of all else that a reader will parse."""
-    named = {WRITER: FORMAT, **content}
-    return {CHECKSUM: _checksum(named), **named}
+def _sealed(raw: bytes) -> bytes:
+    """Return the bytes of a file with the checksum that they have while it is blank."""
+    seal = _SEAL.search(raw)
+    if seal is None:
+        raise ValueError("there is no place for a checksum")
+    before, after = raw[: seal.start(1)], raw[seal.end(1) :]
+    checksum = hashlib.sha256(before + _BLANK.encode() + after).hexdigest()
+    return before + checksum.encode() + after
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def _unreadable(path: Path, expected: str, why: str) -> ImsegError:
+    return ImsegError(f"{path} cannot be read.", expected=expected, got=why)
+
+
+def _damaged(path: Path, expected: str) -> ImsegError:
+    return ImsegError(
+        f"{path} is damaged: it does not have the checksum it was written with.",
+        expected=expected,
+        hint="repeat the command that made it; only what is damaged is made again.",
+    )

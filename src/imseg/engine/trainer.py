@@ -77,7 +77,9 @@ def train(
     hear(network, listener)
     learner = Learner(network, job, listener=listener, clock=clock)
     checkpoints = Checkpoints(job, clock)
-    course = checkpoints.restore(network, learner)
+    course = checkpoints.restore(
+        network, learner, tell=lambda wrong: listener.note(wrong, warning=True)
+    )
     if course.losses:
         listener.note(f"continues after step {learner.steps_made} of {job.steps}")
         listener.stepped(learner.steps_made, course.losses[-1])
