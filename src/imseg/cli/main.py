@@ -1,10 +1,11 @@
 """The ``imseg`` command: its list of commands, and what exit statuses mean.
 
-0 done, 1 failed, 2 the user can mend it, 130 interrupted.
+0 done, 1 failed, 2 the user can mend it, 130 interrupted, 143 asked to end.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -22,6 +23,7 @@ from imseg.cli import (
     reproduce,
     train,
 )
+from imseg.cli.stopping import stoppable
 from imseg.cli.strict import StrictCommand, StrictGroup
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
 
@@ -82,29 +84,41 @@ def run(arguments: list[str] | None = None) -> int:
     Args:
         arguments: What stands after ``imseg``; None: what was typed.
     """
-    try:
-        status = app(args=arguments, prog_name="imseg", standalone_mode=False)
-    except ImsegErrors as several:
-        print("\n\n".join(f"imseg: {error}" for error in several.errors), file=sys.stderr)
+    typed = sys.argv[1:] if arguments is None else arguments
+    with stoppable(typed) as stop:
+        try:
+            status = app(args=arguments, prog_name="imseg", standalone_mode=False)
+        except (KeyboardInterrupt, typer.Abort):
+            status = INTERRUPTED
+        except Exception as error:
+            if stop.signal is None:  # else something came apart because it was stopped
+                return _failed(error)
+            status = INTERRUPTED
+        if status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
+            print(f"\n{stop.words}", file=sys.stderr)
+            return stop.status
+    return status if isinstance(status, int) else 0
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong and return the exit status; raise what is none of the user's business."""
+    if isinstance(error, ImsegErrors):
+        print("\n\n".join(f"imseg: {each}" for each in error.errors), file=sys.stderr)
         return 2
-    except ImsegError as error:
+    if isinstance(error, ImsegError):
         print(f"imseg: {error}", file=sys.stderr)
         return 2
-    except UsageError as error:
+    if isinstance(error, UsageError):
         print(f"imseg: {_usage(error)}", file=sys.stderr)
         return 2
-    except OSError as error:
+    if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
         print(f"imseg: {error.strerror or error}{place}", file=sys.stderr)
         return 1
-    except TrainingFailed as error:
+    if isinstance(error, TrainingFailed):
         print(f"imseg: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
-    if status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
-        print("\nimseg: interrupted. Repeat the command to continue.", file=sys.stderr)
-    return status if isinstance(status, int) else 0
+    raise error
 
 
 def _usage(error: Exception) -> ImsegError:
@@ -124,7 +138,12 @@ def _usage(error: Exception) -> ImsegError:
 
 def main() -> None:
     """Run the command that was typed."""
-    sys.exit(run())
+    status = run()
+    if status >= 128:  # it was stopped: no thread of a library is waited for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -231,9 +231,11 @@ class Processes:
     ) -> None:
         with self._starting:
             self._closing.set()
-        for worker in self._workers:
-            if worker is not None:
-                worker.close()
+        there = [worker for worker in self._workers if worker is not None]
+        for worker in there:  # all at once, and only then one after the other
+            worker.dismiss()
+        for worker in there:
+            worker.close()
 
 
 def _check_all_done(broken: Sequence[str], cause: Exception | None = None) -> None:

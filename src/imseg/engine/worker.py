@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
 import threading
 import time
@@ -29,15 +30,16 @@ ALIVE_EVERY = 1.0
 
 
 def main() -> None:
-    """Serve jobs until the input ends or the parent process is gone."""
+    """Serve jobs until the input ends, as it does when the parent process is gone."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to stderr
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     keep_freed_memory()
     torch.set_num_interop_threads(1)  # beside the threads of a job there is no core left
     _send(events, event="ready")
-    for line in sys.stdin:
-        _serve(Job.from_json(line), events)
+    while True:
+        _serve(Job.from_json(jobs.get()), events)
 
 
 class _ToParent(Listener):
@@ -82,10 +84,11 @@ def _send(events: TextIO, **content: Any) -> None:
     events.flush()
 
 
-def _leave_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _read(jobs: queue.SimpleQueue[str]) -> None:
+    """Pass jobs on; when the input ends, the parent has no more of them or is gone: leave."""
+    for line in sys.stdin:
+        jobs.put(line)
+    os._exit(0)
 
 
 if __name__ == "__main__":

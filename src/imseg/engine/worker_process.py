@@ -157,10 +157,19 @@ class WorkerProcess:
                 case "done":
                     return Trained.from_json(message["trained"])
 
+    def dismiss(self) -> None:
+        """Let the process end by itself, which takes a moment; ``close`` waits for it."""
+        if not self._is_writing:  # else nobody reads at the other end, and it cannot be closed
+            self._end_input()
+
+    @property
+    def _is_writing(self) -> bool:
+        return self._writer is not None and self._writer.is_alive()
+
     def close(self) -> None:
         """End the process, whatever it does."""
-        writing = self._writer is not None and self._writer.is_alive()
-        if not writing:  # else nobody reads at the other end, and the pipe cannot be closed
+        writing = self._is_writing
+        if not writing:
             self._end_input()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=0.5)

@@ -17,6 +17,7 @@ from imseg.approaches.comparison.result import Comparison, Missing
 from imseg.approaches.comparison.scoring import SPLIT, images_to_score, score
 from imseg.approaches.duration import in_time
 from imseg.approaches.experiment import fit
+from imseg.approaches.integrity import survey
 from imseg.approaches.record import check_same, read_record
 from imseg.approaches.run import Run, load_run
 from imseg.approaches.settings import Settings
@@ -198,6 +199,8 @@ class _Worker:
             for name in ("match", "unlabeled_masks")
         )
         check_same(folder, record, replace(settings, match=match, unlabeled_masks=hidden))
+        if any(each.wrong for each in survey(path)):
+            return None  # what is damaged is made again
         return load_run(path)
 
     def _announce(self, number: int, todo: Sequence[tuple[int, Entrant]]) -> None:
