@@ -22,7 +22,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types golden docs bench clean
+.PHONY: help demo test lint types golden faults docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ types: $(STAMP) ## Check the types
 
 golden: $(STAMP) ## Compare with the golden arrays in the folder IMSEG_GOLDEN
 	$(BIN)/python -m pytest tests/golden $(ARGS)
+
+faults: $(STAMP) ## Kill a run at every write and at random moments, fill its disk, flip bytes: an hour
+	$(BIN)/python -m tests.faults.campaign $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)

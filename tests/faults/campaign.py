@@ -26,6 +26,7 @@ from pathlib import Path
 from tests.e2e.same_runs import check_same, files_of
 from tests.faults.injection import CRASHED, KILLED, REFUSED, in_child
 from tests.faults.random_kills import Command, killed_at_random
+from tests.faults.small_disk import enlarge, may_mount, mounted, size_of
 from tests.faults.small_run import fresh, small_run
 
 NO_ROOM = "No space left on device"
@@ -37,6 +38,7 @@ class Tally:
 
     kills_at_writes: int = 0
     full_disks: int = 0
+    real_full_disks: int = 0
     bytes_flipped: int = 0
     random_kills: int = 0
     lost: list[str] = field(default_factory=list)
@@ -93,6 +95,9 @@ class Campaign:
         for at in self._chosen(writes, "disk full at a write"):
             self._case(f"disk full at write {at}", lambda at=at: self._fault(at, "full"))
             self._tally.full_disks += 1
+        for share in self._chosen(self._shares(), "a disk that is really full"):
+            self._case(f"a disk with {share:.0%} of the room", lambda s=share: self._small_disk(s))
+            self._tally.real_full_disks += 1
         for name in self._chosen(self._files(), "a byte flipped"):
             self._case(f"a byte flipped in {name}", lambda name=name: self._flip(name))
             self._tally.bytes_flipped += 1
@@ -100,6 +105,29 @@ class Campaign:
             command = Command.prepared(self._place / "command")
             self._case("killed at random", lambda: self._random_kills(command, kills))
         return self._tally
+
+    def _shares(self) -> list[float]:
+        """Return how much of the room that a run needs is there, case by case."""
+        if not may_mount():
+            print("real full disks: left out, only root can mount them", file=sys.stderr)
+            return []
+        return [number / 12 for number in range(1, 12)]
+
+    def _small_disk(self, share: float) -> None:
+        disk = self._place / "disk"
+        disk.mkdir(exist_ok=True)
+        run, room = disk / "run", int(share * size_of(self._whole))
+        with mounted(disk, room):
+            ended = in_child(lambda: small_run(self._place, run), run, notes=self._place)
+            if ended.how != REFUSED or NO_ROOM not in ended.said:
+                raise AssertionError(
+                    f"a full disk is one clear error; it {ended.how}: {ended.said}"
+                )
+            enlarge(disk, 20 * room)
+            ended = in_child(lambda: small_run(self._place, run), run, notes=self._place)
+            if ended.how != "done":
+                raise AssertionError(f"continued, it {ended.how}: {ended.said}")
+            check_same(run, self._whole)
 
     def _files(self) -> list[str]:
         told = ("log.jsonl", "report.html")

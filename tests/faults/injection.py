@@ -95,7 +95,12 @@ class Writes:
 
 
 def in_child(
-    work: Callable[[], object], folder: Path, *, at: int = 0, fault: str = "kill"
+    work: Callable[[], object],
+    folder: Path,
+    *,
+    at: int = 0,
+    fault: str = "kill",
+    notes: Path | None = None,
 ) -> Ending:
     """Do some work in a forked process, with a fault at one of its writes.
 
@@ -104,8 +109,9 @@ def in_child(
         folder: Where writes count.
         at: The number of the write, from 1; 0: none.
         fault: ``kill`` or ``full``.
+        notes: Where the child says how it ended; beside the folder when None.
     """
-    said, tell = (folder.with_name(f"{folder.name}.{name}") for name in ("said", "writes"))
+    said, tell = ((notes or folder.parent) / f"{folder.name}.{name}" for name in ("said", "writes"))
     said.write_text("")
     tell.write_text("")
     child = os.fork()
