@@ -168,4 +168,4 @@ def test_storing_keeps_what_the_index_says_only_and_closes_every_file(tmp_path):
     few_again, many_again = store(few_images), store(many_images)
     for one, other in ((few, many), (few_again, many_again)):
         assert one.handles == other.handles == 0
-    assert bytes_per_image(one, other, many_images - few_images) < STORING
+        assert bytes_per_image(one, other, many_images - few_images) < STORING
