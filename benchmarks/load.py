@@ -165,14 +165,17 @@ def handles_and_threads(looks: Sequence[Look]) -> dict[str, int]:
     }
 
 
-def growth(few: dict[str, Any], many: dict[str, Any]) -> dict[str, float]:
-    """Return by how many bytes an image more raises the peak of memory that is a process's own."""
+def growth(few: dict[str, Any], many: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return by how many bytes an image more raises each phase's peak, of each kind of process."""
     images = many["unlabeled"] - few["unlabeled"]
-    return {
-        f"{who}_bytes_per_image": round((many[who]["own_mib"] - few[who]["own_mib"]) * MIB / images)
-        for who in ("command", "worker")
-        if many[who] and few[who]
-    }
+    found: dict[str, dict[str, int]] = {}
+    for phase in PHASES:
+        less, more = (one["phases"].get(phase, {}) for one in (few, many))
+        for who in ("command", "worker"):
+            if who in less and who in more:
+                bytes_more = (more[who]["own_mib"] - less[who]["own_mib"]) * MIB
+                found.setdefault(who, {})[phase] = round(bytes_more / images)
+    return found
 
 
 def at_share(looks: Sequence[Look], done: float) -> Look:
@@ -252,7 +255,7 @@ def as_text(found: dict[str, Any]) -> str:
         text.append(table([*header, "its own"], rows))
         text.append(f"handles: {one['command']}\n         {one['worker']}")
     if "train_growth" in found:
-        text.append(str(found["train_growth"]))
+        text.append(f"bytes of its own for each image more: {found['train_growth']}")
     return "\n\n".join(text)
 
 

@@ -104,8 +104,9 @@ def near_pairs(
     found: list[NearPair] = []
     for start in range(0, len(one), _ROWS):
         first = start if other is None else 0
-        closeness = _rough(one[start : start + _ROWS]) @ rough_columns[:, first:]
-        rows, places = _candidates(closeness, -2 * tolerance)
+        rough_rows = _rough(one[start : start + _ROWS])
+        # Without a name the products are gone before the next ones are made.
+        rows, places = _candidates(rough_rows @ rough_columns[:, first:], -2 * tolerance)
         rows, places = rows + start, places + first
         if other is None:
             rows, places = rows[places > rows], places[places > rows]
