@@ -9,9 +9,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 EVERY = 1.0
 """Seconds between two looks."""
@@ -54,9 +53,6 @@ class Watched:
     def of(self, *, worker: bool) -> list[Look]:
         """Return what was seen of the command itself, or of the processes it has started."""
         return [look for look in self.looks if look.worker == worker]
-
-    def as_dict(self) -> list[dict[str, Any]]:
-        return [asdict(look) for look in self.looks]
 
 
 def watched(command: Sequence[str], log: Path, progress: Callable[[], tuple[str, int]]) -> Watched:
