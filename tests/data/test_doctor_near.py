@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -255,3 +256,22 @@ def test_real_nuclei_are_all_different() -> None:
     paths = sorted((real_data("nuclei") / "images").glob("*.png"))
     vectors = vectors_of([look_at(read_image(path)) for path in paths])
     assert near_pairs(vectors, tolerance=tolerance_for(vectors)) == []
+
+
+def test_comparing_many_pictures_takes_two_kilobytes_a_picture():
+    generator = np.random.default_rng(0)
+    count = 4096
+    noise = generator.integers(0, 256, (count, 64, 64, 1), dtype=np.uint8)
+    looks = [look_at(pixels) for pixels in noise]
+
+    def peak_of(work: Callable[[], object]) -> float:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1] / count
+        finally:
+            tracemalloc.stop()
+
+    vectors = vectors_of(looks)
+    assert peak_of(lambda: vectors_of(looks)) < 2000, "1,024 of them are the vector itself"
+    assert peak_of(lambda: near_pairs(vectors)) < 1200

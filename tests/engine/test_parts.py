@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from imseg.engine.batches import Source
 from imseg.engine.device import Numerics
 from imseg.engine.lessons.segmentation import stored_pairs
 from imseg.engine.part import Copies, Part
+from imseg.engine.samples import Samples
 from imseg.ops.photometric import LADDERS
 
 NUMERICS = Numerics(threads=1)
@@ -71,8 +73,19 @@ def test_an_epoch_weighs_images_by_their_copies(disks, make_job) -> None:
 
 
 def test_counts_that_do_not_fit_the_images_are_refused(disks) -> None:
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 counts of copies for 5 images"):
         Source((replace(disks, copies=copies((1, 2), count=2)),), NUMERICS)
+
+
+def test_numbering_many_copies_takes_little_more_memory_than_their_numbers(disks) -> None:
+    part = replace(disks, indices=tuple(range(20_000)), copies=copies(None, count=9))
+    tracemalloc.start()
+    try:
+        assert len(Samples((part,), seed=0)) == 200_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000, "as tuples they take 40 MB on the way; tensors are not counted here"
 
 
 @pytest.fixture

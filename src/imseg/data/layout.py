@@ -43,7 +43,7 @@ class Layout:
     """Names of the folders in ``labeled/masks``, "position" last; empty: one mask an image."""
     findings: list[Finding] = field(default_factory=list)
     """Problems seen so far."""
-    refused: dict[str, list[str]] = field(default_factory=lambda: {"names": [], "links": []})
+    refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})
     """Files that are not looked at: names with control characters, and links that lead out."""
 
 
@@ -195,15 +195,13 @@ def _is_refused(layout: Layout, path: Path) -> bool:
         reason = "links"
     else:
         return False
-    name = _relative(layout, path)
-    if name not in layout.refused[reason]:
-        layout.refused[reason].append(name)
+    layout.refused[reason][_relative(layout, path)] = None
     return True
 
 
 def _refusals(layout: Layout) -> list[Finding]:
     findings = []
-    if odd := layout.refused["names"]:
+    if odd := list(layout.refused["names"]):
         findings.append(
             Finding(
                 severity="error",
@@ -215,7 +213,7 @@ def _refusals(layout: Layout) -> list[Finding]:
                 files=tuple(ascii(name)[1:-1] for name in odd),
             )
         )
-    if links := layout.refused["links"]:
+    if links := list(layout.refused["links"]):
         one = len(links) == 1
         findings.append(
             Finding(

@@ -62,13 +62,9 @@ class Samples:
     def __init__(self, parts: tuple[Part, ...], *, seed: int) -> None:
         self._parts = parts
         self._seed = seed
-        places = [
-            (number, row, copy)
-            for number, part in enumerate(parts)
-            for row, copy in _rows_and_copies(part)
-        ]
-        self._places = torch.tensor(places, dtype=torch.long).reshape(-1, 3)
-        self._looks = torch.zeros(len(places), dtype=torch.long)
+        places = [_places_of(number, part) for number, part in enumerate(parts)]
+        self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
+        self._looks = torch.zeros(len(self._places), dtype=torch.long)
 
     def __len__(self) -> int:
         return int(self._places.shape[0])
@@ -104,17 +100,22 @@ class Samples:
         ]
 
 
-def _rows_and_copies(part: Part) -> list[tuple[int, int]]:
-    """Return the samples of a part: all plain images, then all first copies, all second ones."""
-    copies = part.copies
+def _places_of(number: int, part: Part) -> Int64[Tensor, "n 3"]:
+    """Return part, row and copy of its samples: all plain images, then all first copies, and so on.
+
+    Tensors all along: tuples would take a hundred bytes a sample for a moment.
+    """
+    rows, copies = torch.tensor(part.indices, dtype=torch.long), part.copies
     if copies is None or copies.online:
-        return [(row, PLAIN) for row in part.indices]
-    counts = copies.counts or (copies.count,) * len(part.indices)
-    wanted = list(zip(part.indices, counts, strict=True))
-    plain = [(row, PLAIN) for row in part.indices if copies.plain]
-    return plain + [
-        (row, copy)
-        for copy in range(max(counts, default=0))
-        for row, count in wanted
-        if copy < count
-    ]
+        return _columns(number, rows, PLAIN)
+    counts = torch.tensor(copies.counts or (copies.count,) * len(rows), dtype=torch.long)
+    if len(counts) != len(rows):
+        raise ValueError(f"{len(counts)} counts of copies for {len(rows)} images")
+    most = int(counts.max()) if len(counts) else 0
+    plain = [_columns(number, rows, PLAIN)] if copies.plain else []
+    disturbed = [_columns(number, rows[counts > copy], copy) for copy in range(most)]
+    return torch.cat([torch.empty((0, 3), dtype=torch.long), *plain, *disturbed])
+
+
+def _columns(number: int, rows: Int64[Tensor, "n"], copy: int) -> Int64[Tensor, "n 3"]:
+    return torch.stack([torch.full_like(rows, number), rows, torch.full_like(rows, copy)], dim=1)

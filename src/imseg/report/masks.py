@@ -16,7 +16,7 @@ from imseg.data.image_io import write_png, write_tiff
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
 from imseg.errors import ImsegError, and_more
-from imseg.report.measure import COUNTS_NAME, FILE_NAME, Row, as_csv, count_objects, measure
+from imseg.report.measure import COUNTS_NAME, FILE_NAME, Table, count_objects, measure
 from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
 
@@ -75,24 +75,21 @@ def write_predictions(
     total = len(entries)
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
-    rows: list[Row] = []
-    counts: list[Row] = []
-    for number, found in enumerate(run.predict(images, networks=networks, device=device), 1):
-        name = Path(found.name).with_suffix(".png")
-        files = write_mask(found.mask, found.name, out, spec=run.spec)
-        rows += measure(found, spec)
-        counts += count_objects(found, spec)
-        if overlay:
-            _write(out / "overlays" / name, _overlay(found, run.spec))
-        if inconsistency:
-            _write(out / "inconsistency" / name, found.inconsistent.astype(np.uint8) * 255)
-        share = float(found.inconsistent.mean())
-        written.append(Written(found.name, str(files[0]), share))
-        if progress is not None:
-            progress(number, total)
-    for name_of_table, table in ((FILE_NAME, rows), (COUNTS_NAME, counts)):
-        if table:
-            (out / name_of_table).write_text(as_csv(table), encoding="utf-8")
+    found_in = run.predict(images, networks=networks, device=device)
+    with Table(out / FILE_NAME) as measurements, Table(out / COUNTS_NAME) as counts:
+        for number, found in enumerate(found_in, 1):
+            name = Path(found.name).with_suffix(".png")
+            files = write_mask(found.mask, found.name, out, spec=run.spec)
+            measurements.add(measure(found, spec))
+            counts.add(count_objects(found, spec))
+            if overlay:
+                _write(out / "overlays" / name, _overlay(found, run.spec))
+            if inconsistency:
+                _write(out / "inconsistency" / name, found.inconsistent.astype(np.uint8) * 255)
+            share = float(found.inconsistent.mean())
+            written.append(Written(found.name, str(files[0]), share))
+            if progress is not None:
+                progress(number, total)
     written.sort(key=lambda entry: -entry.inconsistent)
     if inconsistency:
         shares = [f"{entry.inconsistent:.6f},{entry.image}" for entry in written]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
 from imseg.approaches.prediction import Prediction
 from imseg.data.amounts import areas_of, counts_of, numbers_of
+from imseg.data.store_arrays import NewFile, sweep
 from imseg.tasks.objects import tells_apart
 from imseg.types import TargetSpec
 
@@ -20,6 +24,62 @@ COUNTS_NAME = "counts.csv"
 """Name of the table of how many objects each picture has; only where objects are told apart."""
 
 Row = dict[str, str | int | float]
+
+
+class Table:
+    """A CSV file to which rows of equal columns are written as they come; none stays in memory.
+
+    The file appears whole when its block ends, and not at all if that ends with an error or no row
+    has come.
+
+    Args:
+        path: Where the file goes.
+
+    Raises:
+        ImsegError: From all methods, if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: NewFile | None = None
+        self._text = io.StringIO()
+        self._writer: csv.DictWriter[str] = csv.DictWriter(self._text, [], lineterminator="\n")
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is None:
+            return
+        try:
+            if kind is None:
+                self._file.seal()
+                self._file.publish()
+        finally:
+            self._file.discard()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Write rows; the keys of the first one become the header."""
+        for row in rows:
+            if self._file is None:
+                sweep(self._path)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = NewFile(self._path)
+                self._writer.fieldnames = list(row)
+                self._writer.writeheader()
+            self._writer.writerow(row)
+        content = self._text.getvalue().encode("utf-8")
+        if self._file is not None and content:
+            self._file.write_at(self._end, content)
+            self._end += len(content)
+            self._text.seek(0)
+            self._text.truncate()
 
 
 def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
@@ -48,16 +108,6 @@ def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
         covered = int((prediction.mask > 0).sum())
         found: Row = {"image": prediction.name, "objects": int(prediction.mask.max(initial=0))}
         yield found | _area("", covered, spec)
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return rows of equal columns as CSV with a header."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
 
 
 def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:

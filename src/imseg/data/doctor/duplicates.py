@@ -49,11 +49,11 @@ def find_near_duplicates(survey: Survey) -> list[Diagnosis]:
         name: [facts for facts in members if facts.look is not None]
         for name, members in survey.splits().items()
     }
-    vectors = {
-        name: vectors_of([facts.look for facts in members if facts.look is not None])
-        for name, members in splits.items()
-    }
-    tolerance = tolerance_for(np.concatenate(list(vectors.values())))
+    looks = [facts.look for members in splits.values() for facts in members]
+    every = vectors_of([look for look in looks if look is not None])
+    ends = np.cumsum([len(members) for members in splits.values()])
+    vectors = dict(zip(splits, np.split(every, ends[:-1]), strict=True))
+    tolerance = tolerance_for(every)
     diagnoses = []
     for one, other, severity in _ACROSS:
         pairs = near_pairs(vectors[other], vectors[one], tolerance=tolerance)

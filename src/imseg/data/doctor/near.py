@@ -33,6 +33,7 @@ _ALIKE = 0.1
 _ENOUGH = 10
 _SAMPLED = 2000
 _ROWS = 128
+_AT_ONCE = 1024
 _MOST = 16
 
 Vectors = npt.NDArray[np.float32]
@@ -52,13 +53,17 @@ class NearPair(NamedTuple):
 
 def vectors_of(looks: Sequence[Look]) -> Vectors:
     """Return the thumbnails as vectors whose dot products are correlations."""
-    side = THUMBNAIL * THUMBNAIL
-    levels = np.frombuffer(b"".join(look.thumbnail for look in looks), np.uint8)
-    vectors = levels.reshape(len(looks), side).astype(np.float32)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    seen = np.array([look.relief >= MIN_RELIEF for look in looks], bool).reshape(-1, 1)
-    return np.where(seen, vectors / np.maximum(lengths, 1e-6), np.float32(0)).astype(np.float32)
+    vectors = np.empty((len(looks), THUMBNAIL * THUMBNAIL), np.float32)
+    # Some at a time: what is computed on the way takes several times the memory of the result.
+    for start in range(0, len(looks), _AT_ONCE):
+        some = looks[start : start + _AT_ONCE]
+        levels = np.frombuffer(b"".join(look.thumbnail for look in some), np.uint8)
+        rows = levels.reshape(len(some), -1).astype(np.float32)
+        rows -= rows.mean(axis=1, keepdims=True)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+        rows[[look.relief < MIN_RELIEF for look in some]] = 0
+        vectors[start : start + _AT_ONCE] = rows
+    return vectors
 
 
 def tolerance_for(vectors: Vectors) -> float:
@@ -70,13 +75,13 @@ def tolerance_for(vectors: Vectors) -> float:
     Args:
         vectors: Of every picture of a data set.
     """
-    seen = vectors[vectors.any(axis=1)]
+    seen = np.flatnonzero(vectors.any(axis=1))
     if len(seen) < _ENOUGH:
         return NEAR
     generator = np.random.default_rng(0)
     one = generator.integers(0, len(seen), _SAMPLED)
     other = (one + generator.integers(1, len(seen), _SAMPLED)) % len(seen)
-    typical = float(np.median(1 - (seen[one] * seen[other]).sum(axis=1)))
+    typical = float(np.median(1 - (vectors[seen[one]] * vectors[seen[other]]).sum(axis=1)))
     return min(NEAR, _ALIKE * typical)
 
 
@@ -95,12 +100,13 @@ def near_pairs(
     columns = one if other is None else other
     if not len(one) or not len(columns):
         return []
-    rough_rows, rough_columns = _rough(one), _rough(columns, turned=True)
+    rough_columns = _rough(columns, turned=True)
     found: list[NearPair] = []
     for start in range(0, len(one), _ROWS):
         first = start if other is None else 0
-        closeness = rough_rows[start : start + _ROWS] @ rough_columns[:, first:]
-        rows, places = _candidates(closeness, -2 * tolerance)
+        rough_rows = _rough(one[start : start + _ROWS])
+        # Without a name the products are gone before the next ones are made.
+        rows, places = _candidates(rough_rows @ rough_columns[:, first:], -2 * tolerance)
         rows, places = rows + start, places + first
         if other is None:
             rows, places = rows[places > rows], places[places > rows]

@@ -26,7 +26,7 @@ _MOST_EXAMPLES = 4096
 _SPARSE = 5.0
 _GRAY = 1.5
 _JUMP = 4.0
-_ROWS = 1024
+_ROWS = 256
 _NORMAL = 1.349
 
 Table = npt.NDArray[np.float64]
