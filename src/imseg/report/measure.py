@@ -13,7 +13,7 @@ import numpy as np
 
 from imseg.approaches.prediction import Prediction
 from imseg.data.amounts import areas_of, counts_of, numbers_of
-from imseg.data.store_arrays import NewFile, sweep
+from imseg.data.whole_files import NewFile, sweep
 from imseg.tasks.objects import tells_apart
 from imseg.types import TargetSpec
 
