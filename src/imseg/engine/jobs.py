@@ -54,7 +54,9 @@ def run_jobs(
     def done(job: Job, network: Trained | None, why: str) -> None:
         if network is None:
             failures.append(why)
-            progress(Note(text=f"{job.name} is left out: {why}", warning=True))
+            left = f"{len(jobs) - len(failures)} of {len(jobs)} networks are left"
+            reason = why.removeprefix(f"{job.name}: ")
+            progress(Note(text=f"{job.name} is left out, {left}: {reason}", warning=True))
             return
         trained[job.name] = network
         if network.retried:

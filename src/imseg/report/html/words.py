@@ -162,7 +162,7 @@ def doubts_of(facts: RunFacts, looked: Looked | None) -> tuple[str, ...]:
             f" generation. The network of the run is {facts.network};"
             f" `--network {facts.run.best_of_start}` takes the other."
         )
-    missing = sum(len(stage.failed) for stage in facts.stages)
+    missing = sum(len(stage.failed) for stage in (*facts.stages, *facts.aside))
     if missing:
         found.append(f"{count(missing, 'network')} could not be trained.")
     if facts.validation < FEW_VALIDATION:
