@@ -12,10 +12,6 @@ from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.engine.runs import write_whole
 from imseg.tasks import Metric
 
-RETRIED = (
-    "the loss stopped being a number; trained again with another seed and half the learning rate"
-)
-
 
 def run_jobs(
     jobs: Sequence[Job],
@@ -59,8 +55,6 @@ def run_jobs(
             progress(Note(text=f"{job.name} is left out, {left}: {reason}", warning=True))
             return
         trained[job.name] = network
-        if network.retried:
-            progress(Note(text=f"{job.name}: {RETRIED}", warning=True))
         announce(network, progress, metric=metric)
 
     if waiting:
