@@ -165,6 +165,11 @@ def doubts_of(facts: RunFacts, looked: Looked | None) -> tuple[str, ...]:
     missing = sum(len(stage.failed) for stage in (*facts.stages, *facts.aside))
     if missing:
         found.append(f"{count(missing, 'network')} could not be trained.")
+    found += [
+        f"The pseudo-labels of {stage.title.lower()} had collapsed: {stage.labels['collapsed']}."
+        for stage in facts.stages
+        if stage.labels is not None and "collapsed" in stage.labels
+    ]
     if facts.validation < FEW_VALIDATION:
         taken = ", taken from the labeled ones" if facts.chosen_by_labels else ""
         found.append(
