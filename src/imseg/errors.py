@@ -53,6 +53,13 @@ class ImsegErrors(ImsegError):
         super().__init__("\n".join(str(error) for error in errors))
 
 
+def parts_of(error: ImsegError) -> list[dict[str, str | None]]:
+    """Return the arguments of an error, or of each of several, to be raised in another process."""
+    each = error.errors if isinstance(error, ImsegErrors) else (error,)
+    names = ("what", "expected", "got", "hint")
+    return [{name: getattr(one, name) for name in names} for one in each]
+
+
 class TrainingFailed(Exception):
     """A network could not be trained, for example because its loss was not a number."""
 

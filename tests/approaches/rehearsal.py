@@ -19,7 +19,7 @@ from imseg.approaches.material import Material
 from imseg.approaches.plan import Plan
 from imseg.approaches.schedule import Facts
 from imseg.approaches.stage import Stage, rank
-from imseg.approaches.teaching import Teaching
+from imseg.approaches.teaching import Taught, Teaching
 from imseg.approaches.workshop import Workshop
 from imseg.data.store import Stored
 from imseg.engine.executors import Serial
@@ -107,6 +107,8 @@ class Rehearsal(Workshop):
     """What samples of judges were made with: what they learn from, which networks said it, how."""
     notes: list[str] = field(default_factory=list)
     """What the user was told."""
+    lost: Mapping[tuple[int, str], str] = field(default_factory=dict)
+    """What is wrong with the labels that a stage makes for a generation."""
     merits: Mapping[str, float] = field(default_factory=dict)
     """The score of every network of a stage."""
     score: float = 1.0
@@ -179,13 +181,13 @@ class RehearsedJudging(Judging):
 class RehearsedTeaching(Teaching):
     """Admits as many images as the rehearsal wants."""
 
-    def _plain(self, number, stages, observe=None):
+    def _by(self, teaching, number, stages, *, watched):
         shop = self.workshop
-        labeler = shop.approach.pseudo_label
-        shop.taught_by[number] = self.controller.teaching(stages, labeler.teachers).name
+        shop.taught_by[number] = teaching.name
         images = shop.facts.unlabeled
         part = part_of("pseudo", images if shop.admits is None else shop.admits)
-        return PseudoLabels(part=part, images=images, inconsistent_share=0.0)
+        made = PseudoLabels(part=part, images=images, inconsistent_share=0.0)
+        return Taught(labels=made, lost=shop.lost.get((number, teaching.name), ""))
 
 
 def workshop_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehearsal:
@@ -225,7 +227,7 @@ def rehearse(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehear
         plan: What to do.
         facts: What the data is like.
         folder: Where a few small files go.
-        wanted: ``merits``, ``score`` and ``admits`` of the rehearsal.
+        wanted: ``merits``, ``score``, ``lost`` and ``admits`` of the rehearsal.
     """
     shop = workshop_of(plan, facts, folder=folder, **wanted)
     generations = Generations(shop)

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.approaches.rehearsal import ISIC, rehearse, trained
+from tests.approaches.rehearsal import (
+    ISIC,
+    RehearsedJudging,
+    RehearsedTeaching,
+    rehearse,
+    trained,
+)
 
 from imseg.approaches.budget import make_plan
 from imseg.approaches.controller import Controller, handed_on, spent
@@ -23,6 +29,7 @@ RMSE = Metric(key="rmse", label="RMSE", higher_is_better=False, unit="m")
 scores = st.lists(st.integers(0, 40), min_size=4, max_size=6)
 histories = st.lists(scores, min_size=1, max_size=7)
 teachers = st.sampled_from([1, 2, 3, 4, None])
+Lost = dict[tuple[int, str], str]
 
 
 def stages_of(history: Sequence[Sequence[float]], metric: Metric = IOU) -> list[Stage]:
@@ -153,10 +160,10 @@ def test_why_a_run_ends_early() -> None:
     )
 
 
-def played(folder, merits: dict[str, float], **asked: object):
+def played(folder, merits: dict[str, float], *, lost: Lost | None = None, **asked: object):
     wanted = {"approach": "im", "effort": "quick", "generations": 5, "device": "cpu", **asked}
     plan, _ = make_plan(settings_from(wanted), ISIC)
-    return rehearse(plan, ISIC, folder=folder, merits=merits)
+    return rehearse(plan, ISIC, folder=folder, merits=merits, lost=lost or {})
 
 
 UP_AND_DOWN = {
@@ -210,3 +217,70 @@ def test_a_start_that_is_best_goes_on_teaching(tmp_path) -> None:
     shop = played(tmp_path, falling)
     assert shop.taught_by == {1: "start", 2: "start"}
     assert list(shop.jobs_of) == ["start", "generation-1", "generation-2"]
+
+
+@given(history=histories, patience=st.integers(0, 4), count=teachers)
+def test_instead_of_who_teaches_comes_the_best_of_the_others(history, patience, count):
+    stages = stages_of(history)
+    controller = Controller(patience)
+    teaching = controller.teaching(stages, count)
+    other = controller.instead(teaching, stages, count)
+    if not patience or len(stages) == 1:
+        assert other is None
+        return
+    rest = [stage for stage in stages if stage.name != teaching.name]
+    assert other in rest
+    assert other.mean_merit(count) == max(stage.mean_merit(count) for stage in rest)
+
+
+RISING = {f"generation-{number}": 0.5 + number / 100 for number in range(1, 6)}
+
+
+def test_labels_that_collapse_are_made_again_by_the_next_best(tmp_path) -> None:
+    lost = {(3, "generation-2"): "all are background"}
+    shop = played(tmp_path, {"start": 0.5, **RISING}, lost=lost)
+    assert len(shop.jobs_of) == 6
+    assert [shop.taught_by[number] for number in (2, 3, 4)] == [
+        "generation-1", "generation-1", "generation-3"
+    ]  # fmt: skip
+    assert (
+        "generation-3: the pseudo-labels of generation-2 are of no use (all are background), so"
+        " those of generation-1 are made and learned from."
+    ) in shop.notes
+
+
+def test_labels_that_collapse_twice_end_a_run_with_the_stage_before(tmp_path) -> None:
+    lost = {(2, "generation-1"): "all are background", (2, "start"): "all are disks"}
+    shop = played(tmp_path, {"start": 0.5, **RISING}, lost=lost)
+    assert list(shop.jobs_of) == ["start", "generation-1"]
+    assert shop.notes[-1].startswith(
+        "generation-2: the pseudo-labels have collapsed: all are disks. The run ends with the stage"
+    )
+    assert "--max-steps" in shop.notes[-1] and "--patience 0" in shop.notes[-1]
+
+
+def test_the_first_labels_that_collapse_end_a_run_as_nobody_else_can_make_them(tmp_path) -> None:
+    shop = played(tmp_path, {"start": 0.5}, lost={(1, "start"): "all are background"})
+    assert list(shop.jobs_of) == ["start"]
+    assert not any("made and learned from" in note for note in shop.notes)
+
+
+def test_without_patience_labels_that_collapse_are_learned_from_and_it_is_said(tmp_path) -> None:
+    lost = {(2, "generation-1"): "all are background"}
+    shop = played(tmp_path, {"start": 0.5, **RISING}, lost=lost, patience=0)
+    assert len(shop.jobs_of) == 6 and shop.taught_by[2] == "generation-1"
+    (told,) = [note for note in shop.notes if "collapsed" in note]
+    assert told.startswith("generation-2: the pseudo-labels have collapsed: all are background.")
+
+
+def test_labels_made_once_more_are_those_that_were_learned_from(tmp_path) -> None:
+    """As EvalNet needs them whose cache is gone; nobody is told a second time."""
+    lost = {(2, "generation-1"): "all are background"}
+    shop = played(tmp_path, {"start": 0.5, **RISING}, lost=lost)
+    stages = stages_of([[0.5], [0.6]])
+    controller = Controller(2)
+    teaching = RehearsedTeaching(shop, RehearsedJudging(shop), controller)
+    told = list(shop.notes)
+    taught = teaching._plain(2, stages)
+    assert shop.taught_by[2] == "start" and taught.lost == "" and shop.notes == told
+    assert taught.as_dict()["collapsed"] == "all are background (labels of generation-1)"

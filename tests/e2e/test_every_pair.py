@@ -98,6 +98,7 @@ class Bench:
             options["generations"] = GENERATIONS
         if made.pseudo_label is not None:
             options["select"] = "all"  # three steps do not teach two networks to agree
+            options["patience"] = 0  # nor that all is not background, which else ends a run
         if made.carry:
             options["thresholds"] = (0.05, 0.1)
         if made.sees_truth:

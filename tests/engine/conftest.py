@@ -61,7 +61,7 @@ def make_job(stored: Callable[..., Part], tmp_path: Path) -> Callable[..., Job]:
             "parts": (labeled,),
             "validation": validation,
             "target": spec.as_dict(),
-            "network": NetworkSpec(channels=1, outputs=1, width=0.0625),
+            "network": NetworkSpec(channels=1, outputs=1, width=0.1875),
             "recipe": Recipe(epochs=2, batch_size=3),
             "numerics": Numerics(threads=1),
             "seed": 100 + number,

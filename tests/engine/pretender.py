@@ -61,6 +61,16 @@ def train(name: str) -> None:
             for seconds in (0.3, 1.5):
                 time.sleep(seconds)
                 say(event="alive")
+        case "exhausted" | "exhausted-once" if name == "exhausted" or not again:
+            say(event="exhausted")
+            time.sleep(FOREVER)
+        case "broken":
+            say(event="broken", why="OSError: disk full")
+            return
+        case "refused":
+            parts = {"what": "disk full", "expected": None, "got": None, "hint": None}
+            say(event="refused", errors=[parts])
+            return
         case "talks":
             say(event="note", text="batches are halved", warning=True)
             say(event="note", text="all is well", warning=False)

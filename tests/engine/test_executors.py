@@ -15,10 +15,10 @@ from imseg.engine.executors import Processes, Serial, choose_executor
 from imseg.engine.job import Job, NetworkSpec, Trained
 from imseg.engine.jobs import run_jobs
 from imseg.engine.listener import Listener
-from imseg.engine.part import Copies
+from imseg.engine.part import Beginning, Copies
 from imseg.engine.progress import Note
 from imseg.engine.trainer import train
-from imseg.errors import TrainingFailed
+from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import Metric
 
@@ -37,7 +37,7 @@ def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threa
         replace(plain, copies=Copies(count=1, **strong)),
         replace(plain, copies=Copies(count=0, **strong)),
     ]
-    found = {}
+    found, notes = {}, []
     # The threads a process happens to have, and those of an executor, are not those of a job.
     for name, executor in (("serial", Serial()), ("processes", Processes(2, threads=1))):
         jobs = [
@@ -50,8 +50,10 @@ def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threa
             for number, part in enumerate(parts)
         ]
         outcome = train_all(executor, jobs)
-        assert outcome.reasons == outcome.notes == []
+        assert outcome.reasons == []
         found[name] = [(load_file(job.output), comparable(outcome.ended[job.name])) for job in jobs]
+        notes.append(sorted(outcome.notes))
+    assert notes[0] == notes[1]
     for (ours, facts), (theirs, same_facts) in zip(*found.values(), strict=True):
         assert facts == same_facts
         assert ours.keys() == theirs.keys()
@@ -69,19 +71,84 @@ def test_all_steps_are_reported(make_job) -> None:
 
 
 @pytest.mark.parametrize("make_executor", [Serial, lambda: Processes(1)], ids=["serial", "one"])
-def test_a_job_that_cannot_be_done_fails_after_the_others_are_finished(
+def test_after_an_error_that_would_meet_every_job_none_is_begun_and_finished_ones_are_kept(
     make_executor, make_job, tmp_path
 ) -> None:
     gone = replace(make_job().parts[0], images=tmp_path / "gone.npy")
-    broken, fine = make_job(0, parts=(gone,)), make_job(1)
+    fine, broken, never = make_job(0), make_job(1, parts=(gone,)), make_job(2)
     executor, outcome = make_executor(), Outcome()
-    with pytest.raises(TrainingFailed, match=r"network-0.*gone\.npy.*repeat the command"):
-        train_all(executor, [broken, fine], outcome=outcome)
+    with pytest.raises(TrainingFailed, match=r"network-1.*gone\.npy.*repeat the command"):
+        train_all(executor, [fine, broken, never], outcome=outcome)
     assert list(outcome.ended) == [fine.name]
     assert fine.output.exists() and fine.output.with_suffix(".json").exists()
-    assert not broken.output.exists()
+    assert not broken.output.exists() and not never.output.exists()
     if isinstance(executor, Processes):
         assert not executor._workers[0].alive, "workers end with their executor"
+
+
+@pytest.mark.parametrize("make_executor", [Serial, lambda: Processes(1)], ids=["serial", "one"])
+def test_an_error_that_the_user_can_mend_keeps_its_parts(make_executor, make_job, tmp_path) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"not weights")
+    beginning = Beginning(weights=damaged, digest="")
+    with pytest.raises(ImsegError) as here:
+        train(make_job(beginning=beginning), Listener())
+    with pytest.raises(ImsegError) as there:
+        train_all(make_executor(), [make_job(beginning=beginning)])
+    assert parts_of(there.value) == parts_of(here.value)
+    assert there.value.what.endswith("damaged.safetensors cannot be loaded.")
+    assert there.value.expected and there.value.got
+
+
+def test_several_errors_have_the_parts_of_each() -> None:
+    one, other = ImsegError("one", got="1", hint="mend it"), ImsegError("other", expected="2")
+    parts = parts_of(ImsegErrors([one, other]))
+    assert parts == [*parts_of(one), *parts_of(other)]
+    assert [str(ImsegError(**each)) for each in parts] == [str(one), str(other)]
+
+
+def test_a_network_that_exhausts_the_memory_of_this_process_is_left_out(make_job) -> None:
+    class Greedy(torch.nn.Conv2d):
+        """Has a first training too large to be validated."""
+
+        made = 0
+
+        def __init__(self, **_: object) -> None:
+            super().__init__(1, 1, 1)
+            Greedy.made += 1
+            self.number = Greedy.made
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if self.number == 1 and not self.training:
+                raise MemoryError
+            return super().forward(images)
+
+    own = NetworkSpec(channels=1, outputs=1, factory="mine:network")
+    jobs = [make_job(number, network=own) for number in range(2)]
+    outcome = train_all(Serial(Greedy), jobs)
+    assert [trained is None for trained in outcome.ended.values()] == [True, False]
+    (why,) = outcome.reasons
+    assert why.startswith("start/network-0: ran out of memory") and "needs less" in why
+
+
+def test_who_is_left_out_is_told_with_how_many_are_left(make_job, monkeypatch) -> None:
+    def fail(job: Job, *_: object, **__: object) -> None:
+        raise TrainingFailed(f"{job.name}: the loss stopped being a number")
+
+    monkeypatch.setattr("imseg.engine.executors.train_and_save", fail)
+    told = []
+    metric = Metric(key="iou", label="IoU")
+    jobs = [make_job(number) for number in range(3)]
+    trained, failures = run_jobs(jobs, Serial(), metric=metric, elsewhere={}, progress=told.append)
+    assert trained == [] and len(failures) == 3
+    why = "the loss stopped being a number"
+    assert told == [
+        Note(
+            text=f"start/network-{n} is left out, {2 - n} of 3 networks are left: {why}",
+            warning=True,
+        )
+        for n in range(3)
+    ]
 
 
 def test_an_error_in_a_users_network_is_kept_as_the_cause(make_job) -> None:

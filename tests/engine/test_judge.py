@@ -21,7 +21,8 @@ from imseg.engine.lessons import lesson_for
 from imseg.engine.listener import Listener
 from imseg.engine.networks import build, load_network
 from imseg.engine.part import Copies, Part
-from imseg.engine.trainer import train
+from imseg.engine.trainer import train, train_and_save
+from imseg.errors import TrainingFailed
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import Metric, task_for
 from imseg.tasks.quality import quality_for
@@ -88,7 +89,7 @@ def test_every_epoch_is_validated_by_the_same_copies(make_judge) -> None:
     lesson = lesson_for(replace(job, validation=replace(job.validation, copies=online)))
     network = build(job.network, job.numerics)
     assert lesson.score(network) == lesson.score(network)
-    assert lesson.scores(network) == lesson.scores(network)
+    assert lesson.examine(network).scores == lesson.examine(network).scores
 
 
 def test_a_judge_of_several_labels_learns_both_heads(make_judge_of_two) -> None:
@@ -116,7 +117,7 @@ def test_scores_are_those_of_the_formulas(make_judge) -> None:
     job = make_judge()
     said = open_array(job.validation.targets).mean(axis=(1, 2, 3)).clip(1e-6, 1 - 1e-6)
     wanted = open_array(job.validation.qualities)[:, 0, 0]
-    scores = lesson_for(job).scores(Echo())
+    scores = lesson_for(job).examine(Echo()).scores
     error = np.abs(said - wanted).mean()
     assert scores["iou_error"] == pytest.approx(error, rel=1e-4)
     assert scores["score_error"] == pytest.approx(error, rel=1e-4)
@@ -134,7 +135,7 @@ def test_two_heads_are_chosen_by_the_loss_and_the_error_is_that_of_the_iou(
     entropy = -(presence * np.log(said) + (1 - presence) * np.log(1 - said)).mean()
     loss = ((said - iou) ** 2).mean() + entropy
     lesson = lesson_for(job)
-    scores = lesson.scores(Echo(2))
+    scores = lesson.examine(Echo(2)).scores
     assert scores["loss"] == pytest.approx(loss, rel=1e-4)
     assert scores["iou_error"] == pytest.approx(np.abs(said - iou).mean(), rel=1e-4)
     assert lesson.score(Echo(2)) == pytest.approx(-loss, rel=1e-4)
@@ -164,7 +165,7 @@ def test_the_reserved_class_does_not_count_in_the_score_that_decides_copies(
             return torch.cat([iou, torch.full_like(iou, 9.0)], dim=1)
 
     multiclass = replace(job, validation=validation, target=MULTICLASS.as_dict())
-    scores = lesson_for(multiclass).scores(Present())
+    scores = lesson_for(multiclass).examine(Present()).scores
     assert scores["score_error"] < 1e-5
     assert scores["iou_error"] == pytest.approx(0.75 / 3, rel=1e-4)
 
@@ -174,9 +175,19 @@ def test_a_judge_that_says_the_same_of_all_masks_ranks_nothing(make_judge) -> No
         def forward(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
             return torch.zeros(len(masks), 1, 1)
 
-    scores = lesson_for(make_judge()).scores(Constant())
-    assert scores["rank_correlation"] == 0.0
-    assert scores["iou_error"] == 0.5
+    found = lesson_for(make_judge()).examine(Constant())
+    assert found.scores["rank_correlation"] == 0.0
+    assert found.scores["iou_error"] == 0.5
+    assert "says the same whatever it sees" in found.dead
+    assert lesson_for(make_judge()).examine(Echo()).dead == ""
+
+
+def test_a_judge_that_dies_twice_is_no_judge(make_judge) -> None:
+    job = make_judge()
+    job = replace(job, recipe=replace(job.recipe, learning_rate=1.0))
+    with pytest.raises(TrainingFailed, match="says the same whatever it sees"):
+        train_and_save(job, ignore)
+    assert not job.output.exists()
 
 
 def test_validation_blocks_and_disturbs_as_training_does_and_always_alike(
@@ -189,7 +200,7 @@ def test_validation_blocks_and_disturbs_as_training_does_and_always_alike(
     copies = Copies(count=1, strength=LADDERS["default"][0], rotate=False, seed=3, plain=False)
     part = replace(job.validation, inconsistent=tmp_path / "inconsistent.npy", copies=copies)
     lesson, echo = lesson_for(replace(job, validation=part)), Echo()
-    first, second = lesson.scores(echo), lesson.scores(echo)
+    first, second = lesson.examine(echo).scores, lesson.examine(echo).scores
     assert first == second
     expected = Source((part,), job.numerics).take(torch.arange(6))
     for images, masks in echo.seen:

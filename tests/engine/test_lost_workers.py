@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from imseg.engine.executors import Processes
 from imseg.engine.job import Job, Recipe, Trained
 from imseg.engine.networks import load_network
 from imseg.engine.worker_process import Silence
-from imseg.errors import TrainingFailed
+from imseg.errors import ImsegError, TrainingFailed
 
 SHORT = Silence(starting=30.0, working=1.0, factor=0)
 PRETENDER = Path(__file__).with_name("pretender.py")
@@ -67,16 +68,17 @@ def test_a_hung_worker_is_replaced_and_its_job_done_again(pretend, tmp_path) -> 
     [
         ("hangs", r"hangs: its process was silent for 1 s; started again, it was silent for 1 s"),
         ("dies", r"dies: its process ended unexpectedly \(exit status 3\); started again, it end"),
-        ("hangs-then-dies", r"silent for 1 s; started again, it ended unexpectedly"),
+        ("hangs-then-dies", r"hangs-then-dies: .*silent for 1 s; started again, it ended unexpe"),
+        ("exhausted", r"exhausted: its process ran out of memory: a smaller .*; started again, it"),
     ],
 )
-def test_a_job_that_loses_two_workers_is_given_up_and_the_others_are_done(
+def test_a_job_that_loses_two_workers_ends_without_a_network_and_the_others_are_done(
     pretend, tmp_path, name: str, why: str
 ) -> None:
-    outcome = Outcome()
-    with pytest.raises(TrainingFailed, match=f"{why}.*What is finished is kept"):
-        train_all(Processes(1, silence=SHORT), pretend(name, "fine", "talks"), outcome=outcome)
-    assert list(outcome.ended) == ["fine", "talks"] and None not in outcome.ended.values()
+    outcome = train_all(Processes(1, silence=SHORT), pretend(name, "fine", "talks"))
+    assert list(outcome.ended) == [name, "fine", "talks"]
+    assert [name for name, trained in outcome.ended.items() if trained is None] == [name]
+    assert len(outcome.reasons) == 1 and re.match(why, outcome.reasons[0])
     assert outcome.notes[0][0] == name and outcome.notes[0][2]
     assert (tmp_path / f"{name}.2.pid").exists() and not (tmp_path / f"{name}.3.pid").exists()
 
@@ -108,8 +110,28 @@ def test_the_silence_allowed_grows_with_what_was_seen(pretend, tmp_path) -> None
     assert train_all(patient, pretend("slower-and-slower")).notes == []
     (tmp_path / "slower-and-slower.1.pid").unlink()
     (tmp_path / "slower-and-slower.count").unlink()
-    with pytest.raises(TrainingFailed, match="silent"):
-        train_all(Processes(1, silence=SHORT), pretend("slower-and-slower"))
+    (why,) = train_all(Processes(1, silence=SHORT), pretend("slower-and-slower")).reasons
+    assert "silent" in why
+
+
+def test_a_worker_that_runs_out_of_memory_gives_it_back_and_is_replaced(pretend, tmp_path) -> None:
+    outcome = train_all(Processes(1, silence=SHORT), pretend("exhausted-once", "fine"))
+    assert None not in outcome.ended.values()
+    ((name, text, warning),) = outcome.notes
+    assert name == "exhausted-once" and warning
+    assert "--workers 1, needs less" in text and text.endswith("and was started again")
+    assert not is_there(pid_of(tmp_path, "exhausted-once", 1))
+
+
+@pytest.mark.parametrize(("trouble", "kind"), [("broken", TrainingFailed), ("refused", ImsegError)])
+def test_after_an_error_that_would_meet_every_job_none_is_begun_and_running_ones_end(
+    pretend, tmp_path, trouble: str, kind: type[Exception]
+) -> None:
+    outcome = Outcome()
+    with pytest.raises(kind, match="disk full"):
+        train_all(Processes(2, silence=SHORT), pretend("slow", trouble, "fine"), outcome=outcome)
+    assert list(outcome.ended) == ["slow"] and outcome.ended["slow"] is not None
+    assert not (tmp_path / "fine.1.pid").exists()
 
 
 def test_what_a_worker_says_reaches_the_user(pretend) -> None:

@@ -173,7 +173,7 @@ def test_a_gpu_is_not_waited_for(make_kind, monkeypatch, kind, fits) -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert loss.isfinite()
-        assert lesson.scores(network)
+        assert lesson.examine(network).scores
 
 
 @pytest.mark.parametrize("kind", list(SPECS))

@@ -202,7 +202,7 @@ def test_saved_weights_predict_like_the_trained_network(make_job) -> None:
     trained = train_and_save(job, ignore)
     network = load_network(job.output, job.network, job.numerics)
     assert not network.training
-    assert lesson_for(job).scores(network) == trained.scores
+    assert lesson_for(job).examine(network).scores == trained.scores
     assert set(load_file(job.output)) == set(network.state_dict())
 
 
@@ -253,6 +253,6 @@ def test_weights_of_another_network_are_refused_as_a_beginning(make_job) -> None
     first = make_job()
     train_and_save(first, ignore)
     beginning = Beginning(weights=first.output, digest=first.digest())
-    wider = NetworkSpec(channels=1, outputs=1, width=0.125)
+    wider = NetworkSpec(channels=1, outputs=1, width=0.25)
     with pytest.raises(ImsegError, match="cannot be loaded"):
         train(make_job(1, network=wider, beginning=beginning), ignore)

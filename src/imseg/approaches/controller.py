@@ -33,6 +33,21 @@ class Controller:
         # Of equals the later one: what it has learned from the unlabeled images is not lost.
         return max(reversed(stages), key=lambda stage: stage.mean_merit(teachers))
 
+    def instead(
+        self, teaching: Stage, stages: Sequence[Stage], teachers: int | None
+    ) -> Stage | None:
+        """Return the next best stage, to teach where the labels of the best one are of no use.
+
+        None where there is no other, or nothing is decided.
+
+        Args:
+            teaching: The stage whose labels are of no use.
+            stages: All finished ones, the start first.
+            teachers: How many of its best networks teach; None for all.
+        """
+        others = [stage for stage in stages if stage is not teaching]
+        return self.teaching(others, teachers) if self.patience and others else None
+
     def is_spent(self, stages: Sequence[Stage]) -> bool:
         """Return whether the last generations, as many as there is patience, brought no rise."""
         if not self.patience or len(stages) <= self.patience:
@@ -49,6 +64,14 @@ def handed_on(teaching: Stage, last: Stage, teachers: int | None) -> str:
     return (
         f"{last.name} is worse on validation than {teaching.name} ({key.label} {numbers[0]} against"
         f" {numbers[1]}, {who or 'all networks of'} each), so {teaching.name} goes on teaching."
+    )
+
+
+def made_again(name: str, lost: str, teaching: Stage, other: Stage) -> str:
+    """Return that pseudo-labels are made again by the networks of another stage, and why."""
+    return (
+        f"{name}: the pseudo-labels of {teaching.name} are of no use ({lost}), so those of"
+        f" {other.name} are made and learned from."
     )
 
 

@@ -9,11 +9,10 @@ from imseg.approaches.controller import Controller, handed_on, spent
 from imseg.approaches.judging import Judging
 from imseg.approaches.schedule import generation_recipe
 from imseg.approaches.stage import Stage
-from imseg.approaches.teaching import Teaching, Watch
+from imseg.approaches.teaching import NOBODY, Taught, Teaching, Watch
 from imseg.approaches.workshop import Workshop
 from imseg.engine.job import Job
 from imseg.engine.part import Beginning, TwoViews
-from imseg.stages.label import PseudoLabels
 from imseg.stages.select import Everything
 
 
@@ -92,12 +91,7 @@ class Generations:
         taught = None
         if approach.pseudo_label is not None:
             taught = self._teaching.labels(number, stages)
-            if taught.admitted == 0:
-                shop.note(
-                    f"{name}: no unlabeled image was admitted. The run ends"
-                    f" with the stage before. {_instead(approach)}",
-                    warning=True,
-                )
+            if not self._is_worth_learning(name, taught):
                 return None
         left = approach.generations - number
         stage = shop.train(
@@ -110,10 +104,31 @@ class Generations:
         )
         return shop.finish(stage)
 
-    def _jobs(self, number: int, taught: PseudoLabels | None, teaching: Stage) -> list[Job]:
+    def _is_worth_learning(self, name: str, taught: Taught) -> bool:
+        """Return whether a generation goes on with its labels; if not, or in doubt, say why."""
+        shop = self._shop
+        if taught.admitted == 0:
+            hint = _instead(shop.approach)
+            shop.note(f"{name}: {NOBODY}. The run ends with the stage before. {hint}", warning=True)
+            return False
+        if not taught.lost:
+            return True
+        text = f"{name}: the pseudo-labels have collapsed: {taught.lost}."
+        if not shop.plan.patience:
+            shop.note(f"{text} Without --patience the run goes on with them.", warning=True)
+            return True
+        shop.note(
+            f"{text} The run ends with the stage before. More labels, or teachers that train longer"
+            " (--max-steps, --effort standard), help; where unlabeled images truly show no more,"
+            " --patience 0 learns from them all the same.",
+            warning=True,
+        )
+        return False
+
+    def _jobs(self, number: int, taught: Taught | None, teaching: Stage) -> list[Job]:
         shop, approach, plan = self._shop, self._shop.approach, self._shop.plan
         objective = approach.objective
-        parts = shop.labels_of(approach) + ((taught.part,) if taught else ())
+        parts = shop.labels_of(approach) + ((taught.labels.part,) if taught else ())
         width = plan.width_in(number, growing=approach.growing)
         recipe = generation_recipe(plan, shop.facts)
         if objective is None:

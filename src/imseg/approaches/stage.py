@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +48,11 @@ class Stage:
         return sum(network.steps for network in self.ranked)
 
     @property
+    def missing(self) -> str:
+        """How many networks could not be trained, and why; empty where none is missing."""
+        return missing_in_words(len(self.ranked), self.failed)
+
+    @property
     def best(self) -> Trained:
         """The network ranked first."""
         return self.ranked[0]
@@ -77,6 +82,34 @@ class Stage:
         if self.pseudo_labels is not None:
             described["pseudo_labels"] = self.pseudo_labels
         return described
+
+
+def missing_in_words(there: int, failed: Sequence[str]) -> str:
+    """Return how many networks of a stage could not be trained, and why; empty where all could.
+
+    Args:
+        there: Networks it has.
+        failed: Why others are missing.
+    """
+    if not failed:
+        return ""
+    return (
+        f"{len(failed)} of {there + len(failed)} networks could not be trained"
+        f" ({'; '.join(failed)})"
+    )
+
+
+def missing_by_stage(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return which stages of a run lack networks, and what there is to say about each.
+
+    Args:
+        summary: As in ``summary.json``.
+    """
+    told = {
+        stage["name"]: missing_in_words(len(stage["networks"]), stage.get("failed", ()))
+        for stage in (*summary["stages"], *summary.get("aside", ()))
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 def rank(

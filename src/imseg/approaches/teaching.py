@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from imseg.approaches.controller import Controller
+from imseg.approaches.controller import Controller, made_again
 from imseg.approaches.judging import Judging
 from imseg.approaches.stage import Stage
 from imseg.approaches.timing import JUDGES, PSEUDO_LABELS
@@ -17,16 +19,44 @@ from imseg.approaches.workshop import Workshop
 from imseg.data.store import open_array
 from imseg.engine import seeds
 from imseg.engine.part import Copies, Part
+from imseg.stages.collapse import Variety, census_of
 from imseg.stages.label import Observer, PanelFor, PseudoLabels, pseudo_label, used_before
-from imseg.stages.panel import Panel
+from imseg.stages.panel import Agreement, Panel
 from imseg.tasks import Planes
 from imseg.types import Bytes
 
 Kept = Callable[[int, int], tuple[Planes, Bool[Tensor, "b"]]]
 """Gives the labels of so many images from a row on, and which of them have one."""
 
+NOBODY = "no unlabeled image was admitted"
+"""What is wrong where there is nothing to learn from."""
+
 Watch = Callable[[str], Observer]
 """Gives who looks at the pseudo-labels of a generation; see ``approaches/auditing.py``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What a generation learns from unlabeled images, and what was wrong with it."""
+
+    labels: PseudoLabels
+    """The pseudo-labels."""
+    lost: str = ""
+    """Why they are of little use, in words; empty where they are not."""
+    before: str = ""
+    """The same of labels that another stage made before, which these replace."""
+
+    @property
+    def admitted(self) -> int:
+        """Images used."""
+        return self.labels.admitted
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is kept in the run."""
+        described = self.labels.as_dict()
+        if self.lost or self.before:
+            described["collapsed"] = self.lost or self.before
+        return described
 
 
 @dataclass(frozen=True)
@@ -42,7 +72,7 @@ class Teaching:
     watch: Watch | None = None
     """Looks on."""
 
-    def labels(self, number: int, stages: Sequence[Stage]) -> PseudoLabels:
+    def labels(self, number: int, stages: Sequence[Stage]) -> Taught:
         """Return what a generation learns from unlabeled images.
 
         Args:
@@ -50,26 +80,55 @@ class Teaching:
             stages: All stages before it, the start first.
         """
         name = f"generation-{number}"
-        observe = self.watch(name) if self.watch is not None else None
         with self.workshop.clock.on(PSEUDO_LABELS):
-            made = self._plain(number, stages, observe)
+            taught = self._plain(number, stages, watched=True)
+        made = taught.labels
         with self.workshop.clock.on(JUDGES):
             made = replace(made, part=self._with_copies(number, made.part))
         self.workshop.note(_in_words(name, made))
-        return made
+        return replace(taught, labels=made)
 
-    def _plain(
-        self, number: int, stages: Sequence[Stage], observe: Observer | None = None
-    ) -> PseudoLabels:
-        """Return pseudo-labels without copies."""
+    def _plain(self, number: int, stages: Sequence[Stage], *, watched: bool = False) -> Taught:
+        """Return pseudo-labels without copies; made again by another stage if they collapsed.
+
+        Args:
+            number: Of the generation, from 1.
+            stages: All stages before it, the start first.
+            watched: Whether somebody looks on and the user is told; else they were made before.
+        """
+        labeler = self.workshop.approach.pseudo_label
+        teachers = labeler.teachers if labeler is not None else None
+        teaching = self.controller.teaching(stages, teachers)
+        first = self._by(teaching, number, stages, watched=watched)
+        other = self.controller.instead(teaching, stages, teachers) if first.lost else None
+        if other is None:
+            return first
+        if watched:
+            text = made_again(f"generation-{number}", first.lost, teaching, other)
+            self.workshop.note(text, warning=True)
+        second = self._by(other, number, stages, watched=watched)
+        return replace(second, before=f"{first.lost} (labels of {teaching.name})")
+
+    @cached_property
+    def _drawn(self) -> Float[Tensor, "t n"]:
+        """The census of the labels that people made."""
+        return census_of(self.workshop.material.labeled, self.workshop.spec)
+
+    def _by(
+        self, teaching: Stage, number: int, stages: Sequence[Stage], *, watched: bool
+    ) -> Taught:
+        """Return pseudo-labels that the networks of a stage make."""
         shop, approach, name = self.workshop, self.workshop.approach, f"generation-{number}"
         store, labeler = shop.material.unlabeled, approach.pseudo_label
         if store is None or labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
-        teaching = self.controller.teaching(stages, labeler.teachers)
         networks = shop.load(teaching.ranked[: labeler.teachers])
         kept = self._kept(number, stages) if approach.carry else None
-        return pseudo_label(
+        variety = Variety(shop.spec)
+        looks: list[Observer] = [variety]
+        if watched and self.watch is not None:
+            looks.append(self.watch(name))
+        made = pseudo_label(
             store.images,
             store.digest,
             panel_for=self._seats(number, networks, kept),
@@ -78,8 +137,9 @@ class Teaching:
             task=shop.task,
             folder=shop.folder.cache / name,
             progress=lambda done, total: shop.working(f"{name}: pseudo-labels", done, total),
-            observe=observe,
+            observe=_each(looks),
         )
+        return Taught(labels=made, lost=variety.lost(self._drawn) if made.admitted else NOBODY)
 
     def _seats(self, number: int, teachers: list[nn.Module], kept: Kept | None) -> PanelFor:
         """Return who seats teachers in front of images."""
@@ -149,6 +209,16 @@ class Teaching:
             reblock=augment.reblock,
         )
         return replace(part, copies=copies)
+
+
+def _each(observers: Sequence[Observer]) -> Observer:
+    """Return all observers as one."""
+
+    def observe(start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+        for observer in observers:
+            observer(start, agreement, admitted)
+
+    return observe
 
 
 def _in_words(name: str, made: PseudoLabels) -> str:

@@ -180,6 +180,8 @@ class Workshop:
         if earlier is not None:
             for network in earlier.ranked:
                 announce(network, self.progress, metric=metric, reused=True)
+            if earlier.failed:
+                self.note(f"{name} goes on as it was finished: {earlier.missing}", warning=True)
         return earlier
 
     def train(

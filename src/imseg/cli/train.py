@@ -54,6 +54,7 @@ def train(
     """Train an approach. Repeat the command to continue a run that was stopped."""
     from imseg.approaches.experiment import fit
     from imseg.approaches.settings import settings_from
+    from imseg.approaches.stage import missing_by_stage
     from imseg.cli import show
     from imseg.report.tables import stages_table, time_in_words
 
@@ -76,6 +77,8 @@ def train(
     final = run.summary["network"]
     print(f"{stages_table(run)}\n")
     print(f"Network of the run: {final}, validation {run.metric.text(run.summary['validation'])}")
+    for stage, missing in missing_by_stage(run.summary).items():
+        print(f"{stage}: {missing}")
     if run.start_was_better:
         print(
             f"The start was better on validation: --network {run.best_of_start} takes it instead."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -12,13 +11,13 @@ from typing import Protocol, Self
 import torch
 
 from imseg.engine.device import Numerics, keep_freed_memory
-from imseg.engine.exhaustion import free_unused
+from imseg.engine.exhaustion import MEMORY_GONE, free_unused, is_exhausted
 from imseg.engine.job import Job, Trained
 from imseg.engine.listener import Listener
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.trainer import train_and_save
 from imseg.engine.worker_process import Allowance, JobBroken, Silence, WorkerLost, WorkerProcess
-from imseg.errors import TrainingFailed
+from imseg.errors import ImsegError, TrainingFailed
 
 StepReport = Callable[[Job, int, float], None]
 """Called with a job, the steps since the last call and their mean loss."""
@@ -36,7 +35,10 @@ class Executor(Protocol):
     def run(
         self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
-        """Train all jobs; a job that fails never loses the others.
+        """Train all jobs; a network that cannot be trained never takes another one with it.
+
+        An error that says nothing about a network would meet every job. No job is begun after it;
+        those that have begun may end.
 
         Args:
             jobs: What to train, with different outputs.
@@ -45,8 +47,8 @@ class Executor(Protocol):
             done: Told once about each job that came to an end.
 
         Raises:
-            TrainingFailed: After all other jobs, if a job could not be done for a reason that says
-                nothing about its network.
+            ImsegError: If there is something that the user can mend.
+            TrainingFailed: If something else went wrong that says nothing about the network.
         """
 
     def __enter__(self) -> Self:
@@ -97,24 +99,21 @@ class Serial:
         """Train all jobs in order."""
         keep_freed_memory()
         lock = threading.Lock()
-        broken: list[str] = []
-        cause: Exception | None = None
         for job in jobs:
             listener = _About(job, stepped=stepped, noted=noted, lock=lock)
+            trained, why = None, ""
             try:
                 with job.numerics.threaded():
                     trained = train_and_save(job, listener, factory=self._factory)
+            except ImsegError:
+                raise
             except TrainingFailed as failure:
-                done(job, None, str(failure))
+                why = str(failure)
             except Exception as error:
-                if error.__traceback__ is not None:
-                    # It may be kept to the end; the network of its frames is not to be.
-                    traceback.clear_frames(error.__traceback__)
-                cause = cause or error
-                broken.append(f"{job.name}: {type(error).__name__}: {error}")
-            else:
-                done(job, trained, "")
-        _check_all_done(broken, cause)
+                if not is_exhausted(error):
+                    raise _stopped(job, f"{type(error).__name__}: {error}") from error
+                why = f"{job.name}: {MEMORY_GONE}"
+            done(job, trained, why)  # only now, when no error keeps tensors alive
 
     def __enter__(self) -> Self:
         return self
@@ -131,8 +130,8 @@ class Serial:
 class Processes:
     """Trains as many networks side by side as there are workers, each in a process of its own.
 
-    A worker that dies, or is silent for too long, is replaced and its job is tried once more; if
-    that fails too, the other jobs are finished before ``TrainingFailed`` is raised.
+    A worker that dies, runs out of memory or is silent for too long is replaced and its job is
+    tried once more; if that fails too, the job ends without a network.
 
     Args:
         workers: Processes.
@@ -158,21 +157,16 @@ class Processes:
             waiting.put(job)
         lock = threading.Lock()
         errors: list[BaseException] = []
-        broken: list[str] = []
 
         def serve(slot: int) -> None:
             try:
-                while not self._closing.is_set():
+                while not self._closing.is_set() and not errors:
                     try:
                         job = waiting.get_nowait()
                     except queue.Empty:
                         return
                     listener = _About(job, stepped=stepped, noted=noted, lock=lock)
-                    try:
-                        trained, why = self._run_one(slot, job, listener)
-                    except JobBroken as error:
-                        broken.append(f"{job.name}: {error}")
-                        continue
+                    trained, why = self._run_one(slot, job, listener)
                     with lock:
                         if not self._closing.is_set():
                             done(job, trained, why)
@@ -188,7 +182,6 @@ class Processes:
                 thread.join(timeout=0.2)  # so that Ctrl-C is heard
         if errors:
             raise errors[0]
-        _check_all_done(broken)
 
     def _run_one(self, slot: int, job: Job, listener: Listener) -> tuple[Trained | None, str]:
         first = ""
@@ -198,9 +191,11 @@ class Processes:
                 return worker.train(job, listener), ""
             except TrainingFailed as failure:
                 return None, str(failure)
+            except JobBroken as error:
+                raise _stopped(job, str(error)) from error
             except WorkerLost as loss:
                 if first:
-                    raise JobBroken(f"its process {first}; started again, it {loss}") from loss
+                    return None, f"{job.name}: its process {first}; started again, it {loss}"
                 first = str(loss)
             if not self._closing.is_set():
                 listener.note(f"its process {first} and was started again", warning=True)
@@ -238,12 +233,11 @@ class Processes:
             worker.close()
 
 
-def _check_all_done(broken: Sequence[str], cause: Exception | None = None) -> None:
-    """Raise what there is to say if a job could not be done."""
-    if broken:
-        raise TrainingFailed(
-            f"{'; '.join(broken)}. What is finished is kept; repeat the command to try again."
-        ) from cause
+def _stopped(job: Job, why: str) -> TrainingFailed:
+    """Return what there is to say where an error would meet every job."""
+    return TrainingFailed(
+        f"{job.name}: {why}. What is finished is kept; repeat the command to try again."
+    )
 
 
 def choose_executor(

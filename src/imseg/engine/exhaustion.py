@@ -6,6 +6,11 @@ import gc
 
 import torch
 
+NEEDS_LESS = "a smaller --image-size or --batch-size, or --workers 1, needs less"
+"""What to try where memory was too short."""
+MEMORY_GONE = f"ran out of memory: {NEEDS_LESS}"
+"""How a training ended that not even smaller batches helped."""
+
 _SIGNS = (
     "can't allocate memory",
     "cannot allocate memory",

@@ -200,7 +200,7 @@ class Trained:
     clock: dict[str, float] = field(default_factory=dict)
     """The same by activity: ``batches``, ``steps``, ``validation``, ``other``."""
     retried: bool = False
-    """Whether this is the second try after a loss that was no number."""
+    """Whether this is the second try, after a loss that was no number or a dead network."""
     at_once: int | None = None
     """Images whose gradients were computed at once, where memory was too short for whole batches;
     None: whole batches."""

@@ -14,10 +14,6 @@ from imseg.engine.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.engine.trained_files import Tell, read_known, read_trained, write_trained
 from imseg.tasks import Metric
 
-RETRIED = (
-    "the loss stopped being a number; trained again with another seed and half the learning rate"
-)
-
 
 def run_jobs(
     jobs: Sequence[Job],
@@ -60,11 +56,11 @@ def run_jobs(
     def done(job: Job, network: Trained | None, why: str) -> None:
         if network is None:
             failures.append(why)
-            progress(Note(text=f"{job.name} is left out: {why}", warning=True))
+            left = f"{len(jobs) - len(failures)} of {len(jobs)} networks are left"
+            reason = why.removeprefix(f"{job.name}: ")
+            progress(Note(text=f"{job.name} is left out, {left}: {reason}", warning=True))
             return
         trained[job.name] = network
-        if network.retried:
-            progress(Note(text=f"{job.name}: {RETRIED}", warning=True))
         announce(network, progress, metric=metric)
 
     if waiting:

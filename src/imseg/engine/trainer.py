@@ -20,6 +20,8 @@ from imseg.errors import MemoryTooShort, TrainingFailed
 
 NO_SCORE = -1e9
 """Stands for a score that is no number; lower than any."""
+AGAIN = "trained again with another seed and half the learning rate"
+"""What becomes of a network whose first training failed."""
 
 
 def train_and_save(
@@ -27,8 +29,9 @@ def train_and_save(
 ) -> Trained:
     """Train a network and write its weights and then, last, what is known about it.
 
-    A loss that is no number is answered once, with another seed and half the learning rate. What
-    was killed before continues after its last checkpoint, to the same bits.
+    A loss that is no number, or a network that is dead in the end, is answered once, with another
+    seed and half the learning rate. What was killed before continues after its last checkpoint, to
+    the same bits.
 
     Args:
         job: What to train and where it goes.
@@ -45,10 +48,16 @@ def train_and_save(
             first = train(job, listener, factory=factory)
         except MemoryTooShort:
             raise  # another seed needs as much
-        except TrainingFailed:
-            pass  # and only then the second try: the error keeps the tensors of the first alive
+        except TrainingFailed as failure:
+            why = str(failure).removeprefix(f"{job.name}: ")
+            listener.note(f"{why}; {AGAIN}", warning=True)
+        # And only then the second try: the error keeps the tensors of the first alive.
     if first is None:
-        trained, state = train(second, listener, factory=factory)
+        try:
+            trained, state = train(second, listener, factory=factory)
+        except TrainingFailed:
+            forget(job.output)
+            raise
         trained = replace(trained, job=job.digest(), retried=True)
     else:
         trained, state = first
@@ -69,7 +78,8 @@ def train(
         factory: The user's own network; None for the one the job names.
 
     Raises:
-        TrainingFailed: If the loss stops being a number.
+        TrainingFailed: If the loss stops being a number, or the network is dead: it says the same
+            whatever it sees.
     """
     clock = Clock()
     lesson = lesson_for(job)
@@ -95,7 +105,11 @@ def train(
     network.load_state_dict(best)
     learner.flush()
     with clock.on(VALIDATION):
-        scores = lesson.scores(network)
+        found = lesson.examine(network)
+    if found.dead:
+        raise TrainingFailed(f"{job.name}: {found.dead}")
+    if found.doubt:
+        listener.note(found.doubt, warning=True)
     trained = Trained(
         name=job.name,
         job=job.digest(),
@@ -106,7 +120,7 @@ def train(
         best_epoch=max(i for i, s in enumerate(epoch_scores, 1) if s == max(epoch_scores)),
         epoch_scores=tuple(epoch_scores),
         losses=tuple(course.losses),
-        scores=scores,
+        scores=found.scores,
         parameters=sum(p.numel() for p in network.parameters()),
         flops=lesson.flops(network),
         seconds=clock.passed,

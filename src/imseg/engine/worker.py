@@ -19,11 +19,11 @@ from typing import Any, TextIO
 import torch
 
 from imseg.engine.device import keep_freed_memory
-from imseg.engine.exhaustion import free_unused
+from imseg.engine.exhaustion import free_unused, is_exhausted
 from imseg.engine.job import Job
 from imseg.engine.listener import Listener
 from imseg.engine.trainer import train_and_save
-from imseg.errors import TrainingFailed
+from imseg.errors import ImsegError, TrainingFailed, parts_of
 
 ALIVE_EVERY = 1.0
 """Seconds between two signs of life, if nothing else is said; the silence allowed is far longer."""
@@ -70,9 +70,14 @@ def _serve(job: Job, events: TextIO) -> None:
             trained = train_and_save(job, _ToParent(events))
     except TrainingFailed as failure:
         _send(events, event="failed", why=str(failure))
+    except ImsegError as error:
+        _send(events, event="refused", errors=parts_of(error))
     except Exception as error:
         traceback.print_exc()
-        _send(events, event="broken", why=f"{type(error).__name__}: {error}")
+        if is_exhausted(error):
+            _send(events, event="exhausted")
+        else:
+            _send(events, event="broken", why=f"{type(error).__name__}: {error}")
     else:
         _send(events, event="done", trained=trained.as_json().decode())
     if torch.cuda.is_initialized():

@@ -14,10 +14,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from imseg.engine.exhaustion import MEMORY_GONE, NEEDS_LESS
 from imseg.engine.job import Job, Trained
 from imseg.engine.listener import Listener
 from imseg.engine.placement import SHARED_BY
-from imseg.errors import TrainingFailed
+from imseg.errors import ImsegError, TrainingFailed, raise_all
 
 COMMAND = (sys.executable, "-P", "-m", "imseg.engine.worker")
 """What starts a worker."""
@@ -130,8 +131,10 @@ class WorkerProcess:
 
         Raises:
             TrainingFailed: If the network cannot be trained.
-            JobBroken: If the job cannot be done.
-            WorkerLost: If the process ended or was silent for too long. It is gone then.
+            ImsegError: If the job cannot be done, and the user can mend it.
+            JobBroken: If it cannot be done for another reason.
+            WorkerLost: If the process ended, ran out of memory or was silent for too long. It is
+                gone then.
         """
         while not self._ready:
             message, _ = self._next(self._allowance.starting)
@@ -152,6 +155,11 @@ class WorkerProcess:
                     listener.note(message["text"], warning=message["warning"])
                 case "failed":
                     raise TrainingFailed(message["why"])
+                case "refused":
+                    raise_all(ImsegError(**parts) for parts in message["errors"])
+                case "exhausted":
+                    self._kill()  # what it holds is needed by the others
+                    raise WorkerLost(MEMORY_GONE)
                 case "broken":
                     raise JobBroken(message["why"])
                 case "done":
@@ -247,8 +255,5 @@ class WorkerProcess:
 def _in_words(status: int) -> str:
     """Return how a process ended; the system kills those that take too much memory."""
     if os.name == "posix" and status == -signal.SIGKILL:
-        return (
-            "killed, which is how systems answer a lack of memory: a smaller --image-size or"
-            " --batch-size, or --workers 1, needs less"
-        )
+        return f"killed, which is how systems answer a lack of memory: {NEEDS_LESS}"
     return f"exit status {status}"

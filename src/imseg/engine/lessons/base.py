@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.engine.device import Numerics
 from imseg.engine.job import Recipe
+from imseg.engine.lessons.examination import Examination
 
 Forward = Callable[..., Tensor]
 """A network, compiled or not, as it is called in a training step."""
@@ -85,7 +86,7 @@ class Lesson(Protocol):
     def score(self, network: nn.Module) -> float:
         """Return the score by which the best pass is kept, higher is better; may be no number."""
 
-    def scores(self, network: nn.Module) -> dict[str, float]:
+    def examine(self, network: nn.Module) -> Examination:
         """Return what is known about a trained network from validation."""
 
     def flops(self, network: nn.Module) -> float:

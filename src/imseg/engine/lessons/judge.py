@@ -14,6 +14,7 @@ from imseg.engine.correlation import rank_correlation
 from imseg.engine.job import Job
 from imseg.engine.judge import judged_logits
 from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_of, mean_batch
+from imseg.engine.lessons.examination import Examination, Range, death
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH
 from imseg.tasks.quality import Quality
@@ -62,26 +63,30 @@ class MaskQuality:
             else self._mean_loss(logits, wanted)
         )
 
-    def scores(self, network: nn.Module) -> dict[str, float]:
+    def examine(self, network: nn.Module) -> Examination:
         """Return how far what the judge says is from the truth, over the validation samples.
 
         Returns:
-            ``iou_error``: mean absolute error of the IoU over samples and outputs; ``loss``;
-            ``score_error`` and ``rank_correlation`` (Spearman) of the score by which copies are
-            counted, whatever the judge is for; ``samples``.
+            Whether it looks at the masks, and scores. ``iou_error``: mean absolute error of the IoU
+            over samples and outputs; ``loss``; ``score_error`` and ``rank_correlation`` (Spearman)
+            of the score by which copies are counted, whatever the judge is for; ``samples``.
         """
         logits, wanted = self._judged(network)
         said = self._quality.probabilities(logits)
         scores, truth = (
             self._quality.score(each[None], amplification=True) for each in (said, wanted)
         )
-        return {
+        found = {
             "iou_error": self._iou_error(logits, wanted),
             "loss": self._mean_loss(logits, wanted),
             "score_error": (scores - truth).abs().mean().item(),
             "rank_correlation": rank_correlation(scores.numpy(), truth.numpy()),
             "samples": float(len(logits)),
         }
+        outputs, true = Range(), Range()
+        outputs.add(said.flatten(1))
+        true.add(wanted.flatten(1))
+        return Examination(scores=found, dead=death(outputs, true))
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""

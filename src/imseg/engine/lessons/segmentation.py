@@ -14,9 +14,11 @@ from imseg.engine import seeds
 from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.job import Job
 from imseg.engine.lessons.base import AnyStep, Forward, Step, flops_of, mean_batch
+from imseg.engine.lessons.examination import Examination, Range, death
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH, in_halves, predict
 from imseg.tasks import Planes, Task
+from imseg.tasks.monotony import known_in, sole_value
 from imseg.types import Bytes, Target
 
 
@@ -66,15 +68,22 @@ class Segmentation:
             meter.update(probabilities, truth)
         return meter.value()
 
-    def scores(self, network: nn.Module) -> dict[str, float]:
-        """Return mean scores over the validation images, at working size."""
+    def examine(self, network: nn.Module) -> Examination:
+        """Return mean scores over the validation images, at working size, and whether it looks."""
         collected: dict[str, list[Tensor]] = {}
+        outputs, said, true = Range(), Range(), Range()
         for probabilities, truth in self._predictions(network):
             predicted = self._task.discretize(probabilities)
+            outputs.add(probabilities)
+            said.add(predicted)
+            true.add(truth, known_in(truth))
             for name, values in self._task.image_scores(predicted, truth).items():
                 collected.setdefault(name, []).append(values)
         # Read when all is known, not batch by batch.
-        return {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
+        scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
+        sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
+        doubt = f"predicts {sole} on all validation images" if sole else ""
+        return Examination(scores=scores, dead=death(outputs, true), doubt=doubt)
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""

@@ -15,6 +15,7 @@ from imseg.engine import seeds
 from imseg.engine.batches import epochs
 from imseg.engine.job import Job
 from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_of, mean_batch
+from imseg.engine.lessons.examination import Examination
 from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.pairs import Pairs, Views
 from imseg.engine.part import TwoViews
@@ -93,9 +94,9 @@ class LabelsAndViews:
             samples += len(batch)
         return -float(total) / samples
 
-    def scores(self, network: nn.Module) -> dict[str, float]:
-        """Return mean scores over the validation images, at working size."""
-        return self._labels.scores(network)
+    def examine(self, network: nn.Module) -> Examination:
+        """Return mean scores over the validation images, at working size, and whether it looks."""
+        return self._labels.examine(network)
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of all passes so far; both views of an image count."""

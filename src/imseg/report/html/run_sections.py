@@ -157,7 +157,9 @@ def judges_section(facts: RunFacts) -> Section | None:
 def warnings_section(facts: RunFacts) -> Section | None:
     """Return what the run warned of; None if of nothing."""
     failed = [why for stage in (*facts.stages, *facts.aside) for why in stage.failed]
-    items = tuple(dict.fromkeys((*facts.warnings, *failed)))
+    told = [text.partition(" is left out")[0] for text in facts.warnings]
+    untold = [why for why in failed if why.partition(": ")[0] not in told]
+    items = tuple(dict.fromkeys((*facts.warnings, *untold)))
     if not items:
         return None
     said = tuple(item[:1].upper() + item[1:] for item in items)

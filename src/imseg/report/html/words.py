@@ -162,9 +162,14 @@ def doubts_of(facts: RunFacts, looked: Looked | None) -> tuple[str, ...]:
             f" generation. The network of the run is {facts.network};"
             f" `--network {facts.run.best_of_start}` takes the other."
         )
-    missing = sum(len(stage.failed) for stage in facts.stages)
+    missing = sum(len(stage.failed) for stage in (*facts.stages, *facts.aside))
     if missing:
         found.append(f"{count(missing, 'network')} could not be trained.")
+    found += [
+        f"The pseudo-labels of {stage.title.lower()} had collapsed: {stage.labels['collapsed']}."
+        for stage in facts.stages
+        if stage.labels is not None and "collapsed" in stage.labels
+    ]
     if facts.validation < FEW_VALIDATION:
         taken = ", taken from the labeled ones" if facts.chosen_by_labels else ""
         found.append(

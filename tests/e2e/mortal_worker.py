@@ -1,0 +1,24 @@
+"""A real worker that the system kills whenever it gets certain jobs, named as arguments."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from imseg.engine import worker
+from imseg.engine.job import Job, Trained
+from imseg.engine.listener import Listener
+
+train_and_save = worker.train_and_save
+
+
+def train_or_die(job: Job, listener: Listener) -> Trained:
+    if job.name in sys.argv[1:]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_and_save(job, listener)
+
+
+if __name__ == "__main__":
+    worker.train_and_save = train_or_die
+    worker.main()
