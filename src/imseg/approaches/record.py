@@ -66,7 +66,7 @@ def read_record(folder: RunFolder) -> Record | None:
         content = tomllib.loads(folder.experiment.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder, str(error)) from error
     try:
         return Record(

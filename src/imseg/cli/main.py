@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -83,7 +84,7 @@ def run(arguments: list[str] | None = None) -> int:
         arguments: What stands after ``imseg``; None: what was typed.
     """
     try:
-        status = app(args=arguments, prog_name="imseg", standalone_mode=False)
+        status = _without_warnings(arguments)
     except ImsegErrors as several:
         print("\n\n".join(f"imseg: {error}" for error in several.errors), file=sys.stderr)
         return 2
@@ -105,6 +106,13 @@ def run(arguments: list[str] | None = None) -> int:
     if status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
         print("\nimseg: interrupted. Repeat the command to continue.", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _without_warnings(arguments: list[str] | None) -> object:
+    """Run a command without what Pillow says about damaged files: our errors name them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        return app(args=arguments, prog_name="imseg", standalone_mode=False)
 
 
 def _usage(error: Exception) -> ImsegError:

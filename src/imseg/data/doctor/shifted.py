@@ -69,7 +69,7 @@ def _against_labeled(others: _Known, usual: frozenset[int], split: str) -> list[
     every = frozenset[int]().union(*(values for _, values in others))
     if len(others) < _FEWEST or len(every) < 2 or not usual:
         return []
-    step = _step_to(every, usual) if usual == set(range(min(usual), max(usual) + 1)) else 0
+    step = _step_to(every, usual) if len(usual) == max(usual) - min(usual) + 1 else 0
     if not step:
         return []
     return [
