@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -31,6 +32,8 @@ from imseg.cli.main import app, run
 
 LIMIT = 20.0
 """Most seconds of a case."""
+MEMORY = 3 << 30
+"""Most bytes that a case may take beyond what the process has."""
 RUN_KINDS = ("binary", "multiclass", "multilabel", "instances", "regression")
 _LOOKED_AT_FIRST = {"--pixel-size", "--network", "--ensemble"}
 Runs = Callable[[str], Path]
@@ -221,7 +224,7 @@ def _run(outcome: Outcome) -> None:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
-            with _at_most(LIMIT, f"case {outcome.number}", stderr):
+            with _within(MEMORY), _at_most(LIMIT, f"case {outcome.number}", stderr):
                 outcome.status = run(outcome.words)
             if outcome.status not in (0, 2):
                 app(args=outcome.words, prog_name="imseg", standalone_mode=False)
@@ -262,6 +265,23 @@ def _below() -> Iterator[tuple[list[str], int]]:
             file.seek(0)
             if found := file.read().decode(errors="replace"):
                 said.append(found)
+
+
+@contextlib.contextmanager
+def _within(memory: int) -> Iterator[None]:
+    """Let the block have so many more bytes, where the system can tell how many there are."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        yield
+        return
+    words = status.read_text().split()
+    now = int(words[words.index("VmData:") + 1]) * 1024
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (now + memory, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 @contextlib.contextmanager

@@ -261,8 +261,8 @@ def _special(rng: random.Random, tree: Tree, file: Path) -> str:
 def _config(rng: random.Random, tree: Tree, file: Path) -> str:
     place = tree.root / "imseg.toml"
     content = odd_texts.odd_folder_config(rng)
-    if place.is_symlink():
-        place.unlink()
+    if place.is_symlink() or (place.exists() and not place.is_file()):
+        raise FileExistsError(place)
     way = rng.random()
     if way < 0.9:
         place.write_bytes(content)
