@@ -172,5 +172,5 @@ def test_settings_that_are_no_file_are_refused_and_not_waited_for(tmp_path: Path
         place.mkdir()
     else:
         place.symlink_to("imseg.toml" if kind == "circle" else "nowhere")
-    with pytest.raises(ImsegError, match="imseg.toml (is a|cannot be read)"):
+    with pytest.raises(ImsegError, match=r"imseg\.toml (is a|cannot be read)"):
         read_config(tmp_path)

@@ -152,7 +152,15 @@ def _plan_predict(
     if rng.random() < 0.1:
         words += ["--pixel-size", rng.choice(("0.5", "nan", "1e300", "1e-300", "-1", "inf"))]
     if rng.random() < 0.1:
-        odd = ("../..", "start/network-9", "/etc/passwd", "a\nb", "start", "x" * 300, "judges/network-0")
+        odd = (
+            "../..",
+            "start/network-9",
+            "/etc/passwd",
+            "a\nb",
+            "start",
+            "x" * 300,
+            "judges/network-0",
+        )
         words += ["--network", rng.choice(odd)]
     if rng.random() < 0.1:
         words += ["--ensemble", rng.choice(("0", "1", "2", "-1", "99"))]
@@ -240,7 +248,8 @@ def _run(outcome: Outcome) -> None:
     for stream in (out, err):
         stream.flush()
     outcome.out, outcome.err = (
-        stream.buffer.getvalue().decode("utf-8") for stream in (out, err)  # type: ignore[attr-defined]
+        stream.buffer.getvalue().decode("utf-8")
+        for stream in (out, err)  # type: ignore[attr-defined]
     )
     outcome.wrong += [f"warning: {each.message} ({each.filename})" for each in warned]
     outcome.wrong += [f"logged: {text}" for text in foreign.said]
@@ -252,7 +261,7 @@ def _run(outcome: Outcome) -> None:
 
 @contextlib.contextmanager
 def _below() -> Iterator[tuple[list[str], int]]:
-    """Catch what is written to stderr below Python, as libraries in C do; yield also the real one."""
+    """Catch what libraries in C write to stderr, below Python; yield also the real one."""
     said: list[str] = []
     with tempfile.TemporaryFile() as file:
         kept = os.dup(2)

@@ -86,7 +86,9 @@ def odd_picture(rng: random.Random) -> tuple[str, bytes]:
     whole = draw.integers(-(2**31), 2**31 - 1, size, np.int32)
     way = rng.randrange(28)
     if way == 0:
-        return ".png", claiming(*rng.choice(((60000, 60000), (0, 9), (9, 0), (2**31 - 1, 1), (5000, 5000))))
+        return ".png", claiming(
+            *rng.choice(((60000, 60000), (0, 9), (9, 0), (2**31 - 1, 1), (5000, 5000)))
+        )
     if way == 1:
         return ".jpg", _in_mode(byte, rng.choice(("CMYK", "L", "RGB")), "JPEG")
     if way == 2:
@@ -116,11 +118,15 @@ def odd_picture(rng: random.Random) -> tuple[str, bytes]:
     if way == 11:
         return ".tif", as_tiff(floats.astype(np.complex64))
     if way == 12:
-        return ".tif", as_tiff(whole.astype(rng.choice(("int8", "int16", "int32", "int64", "uint64"))))
+        return ".tif", as_tiff(
+            whole.astype(rng.choice(("int8", "int16", "int32", "int64", "uint64")))
+        )
     if way == 13:
         return ".tif", as_tiff(whole.view(np.uint32), byteorder=">")
     if way == 14:
-        return ".tif", as_tiff(gray, bigtiff=True, compression=rng.choice(("zlib", "lzw", "packbits")))
+        return ".tif", as_tiff(
+            gray, bigtiff=True, compression=rng.choice(("zlib", "lzw", "packbits"))
+        )
     if way == 15:
         return ".tif", as_tiff(byte, photometric="rgb", tile=(16, 16), compression="deflate")
     if way == 16:
@@ -144,7 +150,9 @@ def odd_picture(rng: random.Random) -> tuple[str, bytes]:
     if way == 25:
         return ".png", _with_chunk(encoded(byte), b"tEXt", b"k\0" + b"v" * rng.choice((9, 2**21)))
     if way == 26:
-        return ".png", _with_chunk(encoded(byte), rng.choice((b"eXIf", b"iCCP", b"tRNS")), rng.randbytes(40))
+        return ".png", _with_chunk(
+            encoded(byte), rng.choice((b"eXIf", b"iCCP", b"tRNS")), rng.randbytes(40)
+        )
     return ".TIFF", encoded(gray, "TIFF", compression=rng.choice(("tiff_lzw", "packbits", "jpeg")))
 
 
@@ -153,7 +161,9 @@ def odd_mask(rng: random.Random, size: tuple[int, int] = (32, 32)) -> tuple[str,
     draw = numbers(rng)
     values = draw.integers(0, rng.choice((2, 3, 5, 300, 65535)), size).astype(np.uint16)
     floats = draw.normal(3, 10.0 ** rng.choice((-3, 0, 30)), size).astype(np.float32)
-    colors = draw.integers(0, rng.choice((2, 256)), (*size, 3)).astype(np.uint8) * rng.choice((1, 255))
+    colors = draw.integers(0, rng.choice((2, 256)), (*size, 3)).astype(np.uint8) * rng.choice(
+        (1, 255)
+    )
     way = rng.randrange(16)
     if way == 0:
         return ".png", encoded(values)

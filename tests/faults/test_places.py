@@ -1,4 +1,4 @@
-"""Places that cannot be written: one error that names them, whichever command was to write there."""
+"""Places that cannot be written: one error that names them, whichever command writes there."""
 
 from __future__ import annotations
 

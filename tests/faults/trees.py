@@ -1,4 +1,4 @@
-"""Folder trees at random: a good data folder with up to three faults in it, or nothing but noise."""
+"""Folder trees at random: a good data folder with up to three faults in it, or mere noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _BEYOND_REPAIR, _CIRCLE = "damaged at its start", "two links in a circle"
 _PIPE, _SOCKET = "a pipe", "a socket"
 _PARTS = (
     "labeled", "labeled/images", "labeled/masks", "unlabeled", "val", "val/images", "val/masks",
-    "test", "test/images", "test/masks", "unlabeled/images", "hidden", "imseg.toml", "labelled/images",
+    "test", "test/images", "test/masks", "unlabeled/images", "hidden", "imseg.toml",
+    "labelled/images",
 )  # fmt: skip
 
 
