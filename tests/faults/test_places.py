@@ -81,6 +81,20 @@ def test_a_place_that_cannot_be_written_is_named(command, place, public, capsys)
     assert (public / "file").read_text() == "kept"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_place_of_an_odd_name_is_written_and_makes_no_line_of_its_own(
+    command, public, tmp_path, capsys
+):
+    place = tmp_path / "a\nEVIL\x1b[31m"
+    words = [word.format(root=public, place=place) for word in COMMANDS[command]]
+    more = ["--dry-run", "--no-probe", "--image-size", "32", "32"] if command == "train" else []
+    assert run([*words, *more]) == 0
+    said = capsys.readouterr()
+    assert r"a\nEVIL\x1b[31m" in said.out
+    assert not [line for line in (said.out + said.err).split("\n") if line.startswith("EVIL")]
+    assert "\x1b" not in said.out + said.err
+
+
 def test_check_says_what_it_found_though_the_sheet_cannot_be_written(public, capsys):
     status = run(["check", str(public / "cells"), "--sheet", str(public / "file/a.png")])
     said = capsys.readouterr()

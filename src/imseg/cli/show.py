@@ -28,7 +28,7 @@ from imseg.engine.progress import (
     Stepped,
     Working,
 )
-from imseg.errors import printable_lines
+from imseg.errors import printable, printable_lines
 
 LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
@@ -41,7 +41,7 @@ def show_json(content: Mapping[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Write a line to stderr."""
-    print(printable_lines(text), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 class Bars:
