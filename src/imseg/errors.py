@@ -4,12 +4,47 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 Found = TypeVar("Found")
+
+# Control characters, halves of surrogate pairs (names that are no Unicode), ends of lines.
+_GARBLING = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# These turn the direction of text, so that a name shows as another one.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def garbles(letter: str) -> bool:
+    """Return whether a character would garble terminals and reports."""
+    return unicodedata.category(letter) in _GARBLING or letter in _TURNING
+
+
+def printable(name: object) -> str:
+    """Return a name, a path or any text so that it prints as one line, as Python writes it."""
+    return "".join(ascii(each)[1:-1] if garbles(each) else each for each in str(name))
+
+
+def printable_lines(text: str, indent: str = "") -> str:
+    """Return a text of one or more lines; of all that garbles only ends of lines are left."""
+    return f"\n{indent}".join(printable(line) for line in text.split("\n"))
+
+
+def explained(what: str, rows: Iterable[tuple[str, str | None]]) -> str:
+    """Return one line that says what is wrong, and below it what is known, without empty rows.
+
+    Args:
+        what: The first line.
+        rows: A label such as ``Got:``, and its text, of one or more lines.
+    """
+    lines = [printable(what)]
+    lines += [f"  {label:<9} {printable_lines(text, ' ' * 12)}" for label, text in rows if text]
+    return "\n".join(lines)
 
 
 class ImsegError(Exception):
@@ -38,11 +73,7 @@ class ImsegError(Exception):
 
     def __str__(self) -> str:
         rows = (("Expected:", self.expected), ("Got:", self.got), ("Try:", self.hint))
-        lines = [self.what]
-        for label, text in rows:
-            if text:
-                lines.append(f"  {label:<9} " + text.replace("\n", "\n" + " " * 12))
-        return "\n".join(lines)
+        return explained(self.what, rows)
 
 
 class ImsegErrors(ImsegError):
@@ -51,6 +82,9 @@ class ImsegErrors(ImsegError):
     def __init__(self, errors: Sequence[ImsegError]) -> None:
         self.errors = tuple(errors)
         super().__init__("\n".join(str(error) for error in errors))
+
+    def __str__(self) -> str:
+        return self.what
 
 
 def parts_of(error: ImsegError) -> list[dict[str, str | None]]:
@@ -138,9 +172,29 @@ def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -
 
 def and_more(items: Sequence[str], shown: int = 3) -> str:
     """Return the first few items in words, with a count of the rest: ``a, b (and 2 more)``."""
-    text = ", ".join(items[:shown])
+    text = ", ".join(printable(item) for item in items[:shown])
     rest = len(items) - shown
     return f"{text} (and {rest} more)" if rest > 0 else text
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn whatever the system says against writing here into an error that names the place.
+
+    Args:
+        path: The file or folder that is written.
+
+    Raises:
+        ImsegError: If the block meets an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ImsegError(
+            f"{path} cannot be written.",
+            got=str(error.strerror or error),
+            hint="check that the folder exists, is yours to write to, and the disk is not full.",
+        ) from error
 
 
 def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:

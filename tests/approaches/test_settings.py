@@ -393,3 +393,15 @@ def test_a_file_that_is_missing_or_no_toml_is_the_users_to_mend(tmp_path) -> Non
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().epochs = 3
+
+
+def test_a_file_too_deep_to_be_read_and_names_of_two_lines_are_the_users_to_mend(tmp_path) -> None:
+    config = tmp_path / "settings.toml"
+    for text in ("a = " + "[" * 3000 + "]" * 3000, "seed = " + "9" * 6000):
+        config.write_text(text)
+        with pytest.raises(ImsegError, match="is not TOML"):
+            settings_from({}, config=config)
+    config.write_text('"a\\nEVIL" = 1\n')
+    with pytest.raises(ImsegError) as caught:
+        settings_from({}, config=config)
+    assert not [line for line in str(caught.value).splitlines() if line.lstrip().startswith("EVIL")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -306,3 +307,14 @@ def test_cures_say_what_they_do() -> None:
     assert str(Exchange({1: 255})) == "1 became 255"
     assert str(Exchange({1: 0, 2: 1, 3: 2})) == "every class number was moved by -1"
     assert str(Snap((1, 2))) == "every color became the nearest of 2 main ones"
+
+
+def test_one_far_value_does_not_fill_the_memory() -> None:
+    far = 2**31 - 1
+    masks = {"labeled": [[0, 1, far], [1, 2, far], [0, 2, far]], "val": [[0, 3], [1, 3], [2, 3]]}
+    tracemalloc.start()
+    try:
+        assert find_shifted(masks_in(masks), void=None, listed=()) == []
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,49 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(ImsegErrors) as caught:
         read_config(written(tmp_path, 'taks = 1\nvoid = []\n[classes]\n"#00ff00" = ""\n0 = 1\n'))
     assert len(caught.value.errors) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 3000 + "]" * 3000,
+        "a = " + "{a=" * 3000 + "1" + "}" * 3000,
+        "void = " + "9" * 6000,
+    ],
+    ids=["brackets", "braces", "digits"],
+)
+def test_what_the_toml_reader_cannot_bear_is_no_valid_toml(tmp_path: Path, text: str) -> None:
+    assert "is not valid TOML" in complaint(tmp_path, text)
+
+
+def test_numbers_too_long_to_be_written_are_named_without_their_digits(tmp_path: Path) -> None:
+    said = complaint(tmp_path, f"void = 0x{'f' * 5000}\npixel_size = 1{'0' * 400}\n")
+    assert '"void" is wrong' in said and "a number of thousands of digits" in said
+    assert '"pixel_size" is wrong' in said and len(said) < 1500
+
+
+def test_a_pixel_so_large_that_areas_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    assert '"pixel_size" is wrong' in complaint(tmp_path, "pixel_size = 1e300")
+
+
+def test_a_unit_is_one_line(tmp_path: Path) -> None:
+    assert '"unit" is wrong' in complaint(tmp_path, r'unit = "m\u001b[31m"')
+
+
+def test_ends_of_lines_in_keys_make_no_lines(tmp_path: Path) -> None:
+    said = complaint(tmp_path, '"a\\nEVIL" = 1\n[classes]\n"b\\nEVIL" = "x"\n2 = "y"\n')
+    assert said.count("EVIL") == 3
+    assert not [line for line in said.splitlines() if line.lstrip().startswith("EVIL")]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "circle", "nowhere"])
+def test_settings_that_are_no_file_are_refused_and_not_waited_for(tmp_path: Path, kind) -> None:
+    place = tmp_path / "imseg.toml"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("imseg.toml" if kind == "circle" else "nowhere")
+    with pytest.raises(ImsegError, match=r"imseg\.toml (is a|cannot be read)"):
+        read_config(tmp_path)

@@ -124,3 +124,12 @@ def test_a_folder_that_may_not_be_written_is_read(good) -> None:
     finally:
         writable(good.root, 0o755)
     assert sorted(path for path in good.root.rglob("*")) == before
+
+
+def test_a_pipe_among_the_pictures_is_named_and_not_waited_for(good) -> None:
+    path = good.root / "unlabeled/cell_u0.png"
+    path.unlink()
+    os.mkfifo(path)
+    (error,) = scan(good.root).errors
+    assert error.what == "1 file in unlabeled is not a picture that can be read."
+    assert error.got == "unlabeled/cell_u0.png (a pipe or the like)."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -134,3 +135,13 @@ def test_a_look_is_small_and_cannot_be_changed() -> None:
     assert size < 640
     with pytest.raises(dataclasses.FrozenInstanceError):
         look.brightness = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [3.4e38, -3.4e38, np.inf])
+def test_numbers_beyond_all_measure_do_not_burst_the_look(value) -> None:
+    pixels = blobs(1).astype(np.float32)
+    pixels[::2] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        look = look_at(pixels)
+    assert np.isfinite([look.relief, look.brightness, look.contrast, look.sharpness]).all()

@@ -191,3 +191,9 @@ def test_each_pixel_of_a_resized_mask_is_the_nearest_one(size: tuple[int, int]) 
             taken = np.unique(np.take(resized, place, axis=axis))
             assert len(taken) == 1
             assert away[taken[0]] <= away.min() + 1e-9
+
+
+def test_whole_numbers_that_no_signed_number_can_hold_are_refused(tmp_path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GRAY.astype(np.uint64) << np.uint64(56))
+    with pytest.raises(ImsegError, match=r"a\.tif holds whole numbers that need all of 64 bits"):
+        read_mask(tmp_path / "a.tif")

@@ -98,3 +98,9 @@ def test_arrays_that_a_file_cannot_hold_are_a_programming_error(tmp_path: Path) 
         with pytest.raises(ValueError, match="3 colors do not fit"):
             write_png(path, array, palette=PALETTE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".png")
+    write_png(path, GRAY)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

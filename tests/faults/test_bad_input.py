@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -194,3 +195,26 @@ def test_predict_does_not_write_among_the_pictures(cells, tmp_path, capsys):
 
     with pytest.raises(ImsegError, match="among the pictures"):
         write_predictions(None, cells / "unlabeled", cells / "unlabeled" / "masks")
+
+
+def test_a_damaged_tiff_file_is_named_and_pillow_says_nothing_beside(cells, tmp_path, capfd):
+    data = shutil.copytree(cells, tmp_path / "data")
+    path = first(data / "unlabeled")
+    picture = Image.open(path)
+    path.unlink()
+    file = path.with_suffix(".tif")
+    picture.save(file, dpi=(72, 72))
+    # The data of resolutions would lie beyond the end of the file.
+    content = bytearray(file.read_bytes())
+    for tag in (282, 283):
+        place = content.index(tag.to_bytes(2, "little") + b"\x05\0")
+        content[place + 8 : place + 12] = (10**6).to_bytes(4, "little")
+    file.write_bytes(content)
+    with pytest.warns(UserWarning, match="Truncated File Read"), Image.open(file) as picture:
+        picture.load()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        status = run(["check", str(data), "--sheet", str(tmp_path / "sheet.png")])
+    said = capfd.readouterr()
+    assert not warned and "Truncated" not in said.err
+    assert status == 0 or file.name in said.out

@@ -696,3 +696,12 @@ def test_what_is_not_there_cannot_be_mended(tmp_path):
     with pytest.raises(ImsegError, match="There is no folder"):
         repair_folder(tmp_path / "nothing", tmp_path / "fixed")
     assert not (tmp_path / "fixed").exists()
+
+
+def test_planes_of_different_sizes_are_named_and_left_out_of_the_sheet(data, tmp_path, capsys):
+    plant_smooth_planes(data)
+    change(names(data / "labeled/masks/debris")[0], lambda mask: mask[:20])
+    sheet = tmp_path / "sheet.png"
+    assert run(["check", str(data), "--sheet", str(sheet)]) == 2
+    assert "1 mask does not fit its image." in capsys.readouterr().out
+    assert sheet.exists()

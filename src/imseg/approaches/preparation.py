@@ -20,6 +20,7 @@ from imseg.approaches.schedule import Facts
 from imseg.approaches.settings import Settings, settings_from
 from imseg.data.encoding import describe_values
 from imseg.data.folder import hidden_masks
+from imseg.data.listing import short_name
 from imseg.data.recognize import word_of
 from imseg.engine.networks import NetworkFactory, check_factory
 from imseg.engine.progress import Note, Progress
@@ -130,7 +131,7 @@ def prepare(
 
 def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
     """Return where a run goes if nothing else is said."""
-    name = "arrays" if isinstance(data, DataSet) else Path(data).resolve().name
+    name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
     return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from imseg.approaches.paper import Published
 from imseg.data.config import TaskWord
-from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.errors import ImsegError, near_miss, printable, raise_all
 from imseg.ops.block_color import BlockColor
 from imseg.stages.consistency import Level
 from imseg.tasks.base import Pool
@@ -183,7 +183,7 @@ def _typed(
             ImsegError(
                 f"There is no setting named {name!r}" + (f" ({config})." if config else "."),
                 expected=", ".join(sorted(known)),
-                got=name,
+                got=printable(name),
                 hint=f"{guess} = ..." if guess else None,
             )
         )
@@ -214,7 +214,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             expected="a TOML file such as `epochs = 20`.",
             got=str(error.strerror or error),
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or deeper than can be read
         raise ImsegError(
             f"The settings file {path} is not TOML.",
             expected='lines such as `epochs = 20` and `approach = "im"`.',

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imseg.cli.options import TASK_HELP, Data, Json
+from imseg.errors import ImsegError
 
 
 def check(
@@ -34,6 +35,7 @@ def check(
     from imseg.cli.check_text import as_text, repairs_as_text
     from imseg.cli.parse import parse_task
     from imseg.data.check import check_folder
+    from imseg.data.listing import short_name
     from imseg.data.repair.repair import repair_folder
     from imseg.report.figures import contact_sheet, save
 
@@ -46,10 +48,13 @@ def check(
             fixed = repair_folder(
                 data, fix, task=word, progress=lambda d, t: bars.counted("mending", d, t)
             )
-    picture = None
+    picture = unwritten = None
     if report.spec is not None and report.reading is not None and report.labeled:
-        path = sheet or Path(f"imseg-check-{data.resolve().name}.png")
-        picture = save(path, contact_sheet(report.labeled, report.spec, reading=report.reading))
+        path = sheet or Path(f"imseg-check-{short_name(data)}.png")
+        try:
+            picture = save(path, contact_sheet(report.labeled, report.spec, reading=report.reading))
+        except ImsegError as error:
+            unwritten = error  # what was found is said all the same
     if json:
         found = {**report.as_dict(), "contact_sheet": str(picture) if picture else None}
         show.show_json({**found, "fixed": fixed.as_dict() if fixed else None})
@@ -57,4 +62,6 @@ def check(
         print(as_text(report, picture))
         if fixed is not None:
             print(repairs_as_text(fixed))
+    if unwritten is not None:
+        raise unwritten
     return 2 if (fixed.report if fixed else report).errors else 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import typer
 
@@ -87,7 +88,7 @@ def run(arguments: list[str] | None = None) -> int:
     typed = sys.argv[1:] if arguments is None else arguments
     with stoppable(typed) as stop:
         try:
-            status = app(args=arguments, prog_name="imseg", standalone_mode=False)
+            status = _without_warnings(arguments)
         except (KeyboardInterrupt, typer.Abort):
             status = INTERRUPTED
         except Exception as error:
@@ -119,6 +120,13 @@ def _failed(error: Exception) -> int:
         print(f"imseg: {error}", file=sys.stderr)
         return 1
     raise error
+
+
+def _without_warnings(arguments: list[str] | None) -> object:
+    """Run a command without what Pillow says about damaged files: our errors name them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        return app(args=arguments, prog_name="imseg", standalone_mode=False)
 
 
 def _usage(error: Exception) -> ImsegError:

@@ -42,18 +42,20 @@ def predict(
 ) -> int:
     """Write masks at the images' own sizes, in the values of the masks the run was trained on."""
     import dataclasses
-    import math
 
     from imseg.approaches.run import load_run
     from imseg.cli import show
+    from imseg.data.config import LARGEST_PIXEL
     from imseg.data.encoding import describe_values
-    from imseg.errors import ImsegError
+    from imseg.errors import ImsegError, printable
     from imseg.report.masks import write_predictions
     from imseg.report.measure import COUNTS_NAME, FILE_NAME
 
-    if pixel_size is not None and not 0 < pixel_size < math.inf:
+    if pixel_size is not None and not 0 < pixel_size <= LARGEST_PIXEL:
         raise ImsegError(
-            "--pixel-size is out of range.", expected="micrometers above 0.", got=f"{pixel_size}."
+            "--pixel-size is out of range.",
+            expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
+            got=f"{pixel_size}.",
         )
     opened = load_run(run)
     if opened.start_was_better and not network:
@@ -75,10 +77,10 @@ def predict(
         show.show_json({"out": str(out), "masks": [dataclasses.asdict(each) for each in written]})
         return 0
     masks = f"{len(written)} mask{'s' * (len(written) != 1)}"
-    print(f"{masks} in {out}: {describe_values(opened.spec)}")
+    print(f"{masks} in {printable(out)}: {describe_values(opened.spec)}")
     tables = [out / name for name in (FILE_NAME, COUNTS_NAME) if (out / name).exists()]
     if tables:
-        print(f"Areas, counts or means: {', '.join(str(path) for path in tables)}")
+        print(f"Areas, counts or means: {', '.join(map(printable, tables))}")
     if inconsistency:
         print("Most inconsistent, so worth labeling next:")
         for each in written[:MOST_SHOWN]:

@@ -28,6 +28,7 @@ from imseg.engine.progress import (
     Stepped,
     Working,
 )
+from imseg.errors import printable, printable_lines
 
 LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
@@ -40,7 +41,7 @@ def show_json(content: Mapping[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Write a line to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 class Bars:
@@ -139,4 +140,4 @@ class Bars:
             self._progress.update(self._training, completed=self._done)
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(printable_lines(text), markup=False, emoji=False)

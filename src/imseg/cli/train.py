@@ -11,7 +11,7 @@ import typer
 from imseg.cli.options import Data, Json
 from imseg.cli.page import page_of
 from imseg.cli.setting_options import takes_settings
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, printable
 
 if TYPE_CHECKING:
     from imseg.approaches.settings import Settings
@@ -87,9 +87,10 @@ def train(
         print(f"Time: {spent}")
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
     if page is not None:
-        print(f"Report: {page}")
-    print(f"Next: imseg evaluate {run.path} {data}{better}")
-    print(f"      imseg predict {run.path} IMAGES --out masks/{better}")
+        print(f"Report: {printable(page)}")
+    path = printable(run.path)
+    print(f"Next: imseg evaluate {path} {printable(data)}{better}")
+    print(f"      imseg predict {path} IMAGES --out masks/{better}")
     return 0
 
 

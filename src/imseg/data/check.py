@@ -62,7 +62,7 @@ class CheckReport:
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
     labeled: tuple[LabeledImage, ...] = dataclasses.field(default=(), repr=False)
-    """The labeled pairs that can be read, for a contact sheet."""
+    """The labeled pairs that can be read and drawn, for a contact sheet."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -117,7 +117,8 @@ def report_of(found: FolderScan) -> CheckReport:
     layout, survey, spec = found.layout, found.survey, found.spec
     diagnosed = [diagnosis.finding for diagnosis in diagnose(found)]
     every = survey.every()
-    readable = {facts.name for facts in survey.labeled}
+    # Planes of different sizes cannot be laid upon one another.
+    drawable = {f.name for f in survey.labeled if len({mask.size for mask in f.masks}) < 2}
     channels = Counter(_channels_in_words(facts) for facts in every)
     return CheckReport(
         folder=str(layout.root),
@@ -138,7 +139,7 @@ def report_of(found: FolderScan) -> CheckReport:
         objects=summarize_objects(survey.labeled, spec) if spec else None,
         numbers=summarize_numbers(survey.labeled, spec) if spec else None,
         findings=_by_severity([*diagnosed, *found.errors, *find_cautions(found)]),
-        labeled=tuple(pair for pair in layout.labeled if pair.name in readable),
+        labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from imseg.data.class_keys import Key, color_of, is_color, packed_color, parse_key
-from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.data.listing import is_special
+from imseg.errors import ImsegError, near_miss, printable, raise_all
 from imseg.types import Color
 
 FILE_NAME = "imseg.toml"
@@ -18,6 +18,9 @@ FILE_NAME = "imseg.toml"
 
 MAX_VALUE = 65535
 """Largest value of a class; predictions are written with at most 16 bits."""
+
+LARGEST_PIXEL = 1e12
+"""Most micrometers on a side of a pixel: a thousand kilometers, so that areas stay numbers."""
 
 TaskWord = Literal["binary", "multiclass", "multilabel", "instances", "regression"]
 """The users' words for tasks; "instances" are objects, each with a number of its own."""
@@ -29,6 +32,7 @@ _KEYS = ("task", "void", "pixel_size", "pages", "unit", "classes")
 _CLASS_KEYS = ("name", "color")
 _PAGES = ("channels", "refuse")
 _FARTHEST_VOID = 2**31 - 1
+_MOST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +69,21 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path = folder / FILE_NAME
     try:
+        if is_special(path):
+            raise ImsegError(f"{path} is a pipe or the like.", expected="a file, or none.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if path.is_symlink():
+            hint = "mend the link, or remove it."
+            raise ImsegError(f"{path} is a link to nothing.", hint=hint) from None
         return FolderConfig()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ImsegError(f"{path} cannot be read.", got=str(error.strerror or error)) from error
+    except UnicodeDecodeError as error:
         raise ImsegError(f"{path} cannot be read.", got=str(error)) from error
     try:
         plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep brackets
         raise ImsegError(
             f"{path} is not valid TOML.",
             got=str(error),
@@ -142,8 +153,8 @@ def _wrong_settings(plain: Mapping[str, Any], source: str) -> list[ImsegError]:
     if pages is not None and pages not in _PAGES:
         errors.append(_wrong(source, "pages", '"channels" or "refuse"', pages, _PAGES))
     unit = plain.get("unit")
-    if unit is not None and not isinstance(unit, str):
-        errors.append(_wrong(source, "unit", 'a text, such as "m"', unit))
+    if unit is not None and not (isinstance(unit, str) and unit.isprintable()):
+        errors.append(_wrong(source, "unit", 'a text of one line, such as "m"', unit))
     return errors
 
 
@@ -210,7 +221,7 @@ def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
         ImsegError(
             f"{source}: [classes] mixes {' and '.join(first)}.",
             expected="mask values, or colors, or names of folders with one mask a label each.",
-            got=" and ".join(str(key) for key in first.values()) + ".",
+            got=" and ".join(printable(key) for key in first.values()) + ".",
             hint="keep those that the masks have.",
         )
     ]
@@ -236,7 +247,7 @@ def _parse_void(entry: object) -> Key | None:
 
 def _is_length(entry: object) -> bool:
     number = isinstance(entry, (int, float)) and not isinstance(entry, bool)
-    return isinstance(entry, (int, float)) and number and math.isfinite(entry) and entry > 0
+    return isinstance(entry, (int, float)) and number and 0 < entry <= LARGEST_PIXEL
 
 
 def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = "") -> ImsegError:
@@ -244,7 +255,7 @@ def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = 
     return ImsegError(
         f'{source}: unknown key "{where}{key}".',
         expected=", ".join(known) + ".",
-        hint=f'did you mean "{guess}"?' if guess else f'remove "{where}{key}".',
+        hint=f'did you mean "{guess}"?' if guess else f'remove "{printable(where + key)}".',
     )
 
 
@@ -255,6 +266,15 @@ def _wrong(
     return ImsegError(
         f'{source}: "{key}" is wrong.',
         expected=expected + ".",
-        got=f"{got!r}.",
+        got=f"{_in_short(got)}.",
         hint=f'did you mean "{guess}"?' if guess else None,
     )
+
+
+def _in_short(value: object) -> str:
+    """Return a value as it may be shown; TOML knows whole numbers too long to be written here."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} ..."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imseg.data.listing import counted, has_odd_name, leads_out, list_pictures
+from imseg.data.listing import has_odd_name, leads_out, list_pictures, note_refused
 from imseg.data.pairing import (
     EXAMPLE,
     Files,
@@ -50,9 +50,23 @@ class Layout:
 def find_layout(root: Path) -> Layout:
     """Return the files of a data folder; problems are listed, not raised."""
     layout = Layout(root=root)
+    try:
+        _look(layout, root)
+    except OSError as error:
+        layout.findings.append(_closed(error))
+    layout.findings += note_refused(layout.refused)
+    return layout
+
+
+def _look(layout: Layout, root: Path) -> None:
+    """Fill a layout.
+
+    Raises:
+        OSError: If a folder cannot be looked into.
+    """
     if not root.is_dir():
         layout.findings.append(_no_folder(root))
-        return layout
+        return
     labeled = _choose_folder(layout, "labeled", "labelled")
     if not _is_refused(layout, labeled / "images"):
         if (labeled / "images").is_dir():
@@ -64,8 +78,6 @@ def find_layout(root: Path) -> Layout:
     layout.val = _optional_pairs(layout, root / "val")
     layout.test = _optional_pairs(layout, root / "test")
     _note_unknown_folders(layout)
-    layout.findings += _refusals(layout)
-    return layout
 
 
 def _choose_folder(layout: Layout, american: str, british: str) -> Path:
@@ -199,34 +211,16 @@ def _is_refused(layout: Layout, path: Path) -> bool:
     return True
 
 
-def _refusals(layout: Layout) -> list[Finding]:
-    findings = []
-    if odd := list(layout.refused["names"]):
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(odd), 'name')} {'has' if len(odd) == 1 else 'have'} "
-                "control characters.",
-                expected="names of printable characters.",
-                got=and_more([ascii(name) for name in odd]) + ".",
-                hint="rename them.",
-                files=tuple(ascii(name)[1:-1] for name in odd),
-            )
-        )
-    if links := list(layout.refused["links"]):
-        one = len(links) == 1
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(links), 'link')} {'leads' if one else 'lead'} "
-                "out of the data folder.",
-                expected="files and folders that are inside, or links to such.",
-                got=and_more(links) + ".",
-                hint="copy what is meant to where the link is.",
-                files=tuple(links),
-            )
-        )
-    return findings
+def _closed(error: OSError) -> Finding:
+    place = str(error.filename) if error.filename else "a folder"
+    return Finding(
+        severity="error",
+        what=f"{place} cannot be looked into.",
+        expected="folders and files that you may read.",
+        got=f"{error.strerror or error}.",
+        hint="mend the permissions.",
+        files=(place,),
+    )
 
 
 def _no_folder(root: Path) -> Finding:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imseg.data.image_io import SUFFIXES
-from imseg.errors import near_miss
+from imseg.errors import Finding, and_more, garbles, near_miss, printable
 
+_LONGEST = 200
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
-# Control characters, halves of surrogate pairs (names that are no Unicode), ends of lines.
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# These turn the direction of text, so that a name shows as another one.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
-    """Return the picture files of a folder by stem (sorted), other files, and folders in it."""
+    """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
+
+    Links that lead nowhere count as files; reading them says so.
+    """
     pictures: dict[str, list[Path]] = {}
     strange: list[Path] = []
     folders: list[Path] = []
@@ -27,7 +27,7 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
             continue
         if path.is_dir():
             folders.append(path)
-        elif path.suffix.lower() in SUFFIXES:
+        elif path.suffix.lower() in SUFFIXES and not is_special(path):
             pictures.setdefault(path.stem, []).append(path)
         else:
             strange.append(path)
@@ -36,9 +36,12 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
 
 def has_odd_name(path: Path) -> bool:
     """Return whether a name holds characters that would garble terminals and reports."""
-    return any(
-        unicodedata.category(each) in _REFUSED_CATEGORIES or each in _TURNING for each in path.name
-    )
+    return any(garbles(each) for each in path.name)
+
+
+def is_special(path: Path) -> bool:
+    """Return whether this is a pipe, a socket or a device: opening it might wait for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def leads_out(path: Path, root: Path) -> bool:
@@ -48,6 +51,17 @@ def leads_out(path: Path, root: Path) -> bool:
     except (OSError, RuntimeError):
         # Links in a circle lead nowhere; reading the file says so.
         return False
+
+
+def real_path(path: Path) -> Path:
+    """Return where a path ends, links followed; those in a circle stay as they are."""
+    return Path(os.path.realpath(path))
+
+
+def short_name(folder: Path) -> str:
+    """Return a folder's name for what is called after it: printable, and of at most 200 bytes."""
+    name = printable(real_path(folder).name)
+    return name.encode()[:_LONGEST].decode(errors="ignore")
 
 
 def nearest_stem(stem: str, known: Iterable[str]) -> str | None:
@@ -60,3 +74,38 @@ def nearest_stem(stem: str, known: Iterable[str]) -> str | None:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number and its noun: ``1 mask``, ``3 masks``."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
+
+
+def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
+    """Return errors about files that are not looked at.
+
+    Args:
+        refused: Their names below the data folder, those with odd ``names`` and odd ``links``.
+    """
+    findings = []
+    if odd := list(refused["names"]):
+        findings.append(
+            Finding(
+                severity="error",
+                what=f"{counted(len(odd), 'name')} {'has' if len(odd) == 1 else 'have'} "
+                "control characters.",
+                expected="names of printable characters.",
+                got=and_more([ascii(name) for name in odd]) + ".",
+                hint="rename them.",
+                files=tuple(ascii(name)[1:-1] for name in odd),
+            )
+        )
+    if links := list(refused["links"]):
+        one = len(links) == 1
+        findings.append(
+            Finding(
+                severity="error",
+                what=f"{counted(len(links), 'link')} {'leads' if one else 'lead'} "
+                "out of the data folder.",
+                expected="files and folders that are inside, or links to such.",
+                got=and_more(links) + ".",
+                hint="copy what is meant to where the link is.",
+                files=tuple(links),
+            )
+        )
+    return findings

@@ -18,6 +18,7 @@ _CELL = 4
 _GRID = THUMBNAIL * _CELL
 _SAMPLES = 1 << 16
 _ENDS = (1.0, 99.0)
+_FARTHEST = 1e15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +92,16 @@ def _shrunk(pixels: Pixels) -> npt.NDArray[np.float32]:
 
 
 def _finite(plane: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return the plane as floats, with the darkest value where it holds no number."""
-    numbers = plane.astype(np.float32)
+    """Return the plane as floats, with the darkest value where it holds no number.
+
+    What is farther from 0 than any measurement is brought to where squares can still be summed.
+    """
+    with np.errstate(over="ignore"):
+        numbers = plane.astype(np.float32)
     wrong = ~np.isfinite(numbers)
     if wrong.any():
         numbers[wrong] = numbers[~wrong].min() if not wrong.all() else 0.0
-    return numbers
+    return np.clip(numbers, -_FARTHEST, _FARTHEST)
 
 
 def _levels(small: npt.NDArray[np.float32]) -> tuple[float, float]:

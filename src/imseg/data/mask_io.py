@@ -19,6 +19,7 @@ Form = Literal["values", "colors", "numbers"]
 
 _GRAY_TO_COLOR = 0x010101
 _DEEP_STEP = 257
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,10 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
             return MaskFile(values.astype(np.float32, copy=False), "numbers")
     if values.dtype.kind == "i" and values.min(initial=0) < 0:
         reason = f"holds whole numbers below 0 ({values.min()})"
+        hint = "save class values from 0 to 65535, or measurements as a float TIFF."
+        raise unreadable(path, reason, hint)
+    if values.dtype == np.uint64 and values.max(initial=0) > _LARGEST:
+        reason = f"holds whole numbers that need all of 64 bits ({values.max()})"
         hint = "save class values from 0 to 65535, or measurements as a float TIFF."
         raise unreadable(path, reason, hint)
     return MaskFile(values, "values")

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from imseg.errors import ImsegError, and_more
 
+_KEPT = 40
+"""Characters of a folder's name in that of its sibling, which could get too long else."""
+
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
@@ -47,9 +50,10 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
         ImsegError: If nothing can be written there.
     """
     folder = Path(folder).absolute()
-    part = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
-    made = [parent for parent in part.parents if not parent.exists()]
+    part = folder.parent / f".{folder.name[:_KEPT]}.{uuid.uuid4().hex[:8]}.part"
+    made: list[Path] = []
     try:
+        made = [parent for parent in part.parents if not parent.exists()]
         part.mkdir(parents=True)
     except OSError as error:
         _remove_empty(made)

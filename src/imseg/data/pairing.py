@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imseg.data.image_io import SUFFIXES
 from imseg.data.listing import counted, list_pictures, nearest_stem
-from imseg.errors import Finding, and_more, near_miss
+from imseg.errors import Finding, and_more, near_miss, printable
 from imseg.types import POSITION, Image, LabeledImage
 
 EXAMPLE = "labeled/images/cell_07.png with labeled/masks/cell_07.png"
@@ -149,7 +149,10 @@ def note_strange(strange: list[Path], folder: Path, root: Path) -> list[Finding]
     """Return an error about files that are not pictures."""
     if not strange:
         return []
-    names = tuple(_shown(_relative(path, root)) for path in strange)
+    names = tuple(printable(_relative(path, root)) for path in strange)
+    # Of a file whose suffix is right, the suffix says nothing about what is wrong.
+    odd = [path.suffix.lower() in SUFFIXES for path in strange]
+    told = [n + " (a pipe or the like)" * special for n, special in zip(names, odd, strict=True)]
     one = len(strange) == 1
     return [
         Finding(
@@ -157,7 +160,7 @@ def note_strange(strange: list[Path], folder: Path, root: Path) -> list[Finding]
             what=f"{counted(len(strange), 'file')} in {_relative(folder, root)} "
             f"{'is not a picture' if one else 'are not pictures'} that can be read.",
             expected=", ".join(sorted(SUFFIXES)) + " (upper case too).",
-            got=and_more(names) + ".",
+            got=and_more(told) + ".",
             hint="convert or remove " + ("it." if one else "them."),
             files=names,
         )
@@ -168,7 +171,7 @@ def note_folders(folders: list[Path], folder: Path, root: Path) -> list[Finding]
     """Return a warning about folders where files are meant to be."""
     if not folders:
         return []
-    names = [_shown(_relative(path, root)) + "/" for path in folders]
+    names = [printable(_relative(path, root)) + "/" for path in folders]
     return [
         Finding(
             severity="warning",
@@ -228,8 +231,3 @@ def _missing_planes(
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _shown(name: str) -> str:
-    """Return a name that can be printed, whatever it holds."""
-    return name if name.isprintable() else ascii(name)[1:-1]

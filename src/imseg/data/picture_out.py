@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.errors import ImsegError
+from imseg.errors import writing_to
 from imseg.types import Color
 
 _MAX_INT32 = 2**31 - 1
@@ -71,19 +71,17 @@ def write_tiff(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def _write(path: Path, picture: Pillow.Image, kind: str, options: dict[str, Any]) -> None:
-    # The leading dot keeps a left-over from a crash out of folders that are read as data.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            picture.save(file, format=kind, **options)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise ImsegError(
-            f"{path} cannot be written.",
-            got=str(error.strerror or error),
-            hint="check that the folder exists, is yours to write to, and the disk is not full.",
-        ) from error
+    # The leading dot keeps a left-over from a crash out of folders that are read as data. The name
+    # has nothing of the file's own, which may be as long as names can be.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    with writing_to(path):
+        try:
+            with temporary.open("xb") as file:
+                picture.save(file, format=kind, **options)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise

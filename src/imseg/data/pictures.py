@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.image_io import SUFFIXES
+from imseg.data.listing import counted, has_odd_name
 from imseg.data.paint import colorize, colorize_objects, covered
 from imseg.errors import ImsegError, and_more
 from imseg.types import Bytes, Image, Target, TargetSpec
@@ -27,7 +29,20 @@ def list_images(place: Path) -> list[Image]:
     Raises:
         ImsegError: If there is none, or if masks of two pictures would get the same name.
     """
+    try:
+        return _listed(place)
+    except OSError as error:
+        raise ImsegError(
+            f"{place} cannot be looked into.",
+            expected="a picture, or a folder of pictures, that you may read.",
+            got=f"{error.strerror or error}.",
+            hint="check the name, and the permissions.",
+        ) from error
+
+
+def _listed(place: Path) -> list[Image]:
     if place.is_file():
+        _refuse_odd([place])
         return [Image(place.name, place)]
     if not place.is_dir():
         raise ImsegError(
@@ -36,11 +51,9 @@ def list_images(place: Path) -> list[Image]:
             hint="check the name.",
         )
     listed = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
-    found = [
-        Image(path.name, path)
-        for path in listed
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
+    files = [path for path in listed if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    _refuse_odd(files)
+    found = [Image(path.name, path) for path in files]
     folders = [path.name for path in listed if path.is_dir()]
     if not found:
         raise ImsegError(
@@ -59,6 +72,24 @@ def list_images(place: Path) -> list[Image]:
             hint="rename or move one of each.",
         )
     return found
+
+
+def _refuse_odd(files: Sequence[Path]) -> None:
+    """Refuse names that garble, links that lead nowhere, and pipes, which might never end."""
+    if odd := [path.name for path in files if has_odd_name(path)]:
+        raise ImsegError(
+            f"{counted(len(odd), 'picture')} would get a mask with control characters in its name.",
+            expected="names of printable characters.",
+            got=and_more(odd) + ".",
+            hint="rename them.",
+        )
+    if broken := [str(path) for path in files if not path.is_file()]:
+        raise ImsegError(
+            f"{counted(len(broken), 'picture')} cannot be opened.",
+            expected="files, or links to files.",
+            got=and_more(broken) + ".",
+            hint="mend the links, or remove them.",
+        )
 
 
 def as_color(pixels: Bytes) -> Bytes:

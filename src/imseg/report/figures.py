@@ -13,6 +13,7 @@ from imseg.data.load import load_pixels
 from imseg.data.pictures import as_color, draw_inconsistency, draw_objects, draw_overlay
 from imseg.data.targets import load_target, load_values
 from imseg.engine.segment import Segmented
+from imseg.errors import writing_to
 from imseg.report.panels import Panel, panels
 from imseg.tasks import Task
 from imseg.tasks.objects import find_objects, tells_apart
@@ -93,8 +94,13 @@ def contact_sheet(
 
 
 def save(path: Path, picture: Bytes) -> Path:
-    """Write a picture as PNG and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a picture as PNG and return its path.
+
+    Raises:
+        ImsegError: If it cannot be written there.
+    """
+    with writing_to(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, picture)
     return path
 

@@ -13,12 +13,16 @@ import numpy.typing as npt
 from imseg.approaches.prediction import Prediction
 from imseg.approaches.run import Run
 from imseg.data.image_io import write_png, write_tiff
+from imseg.data.listing import real_path
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
-from imseg.errors import ImsegError, and_more
+from imseg.errors import ImsegError, and_more, writing_to
 from imseg.report.measure import COUNTS_NAME, FILE_NAME, Table, count_objects, measure
 from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
+
+SHARES_NAME = "inconsistency.csv"
+"""Name of the table of how much networks disagree on each picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ def write_predictions(
         What was written for each picture, the most inconsistent first.
 
     Raises:
-        ImsegError: If a picture cannot be read or OUT lies where it would overwrite pictures.
+        ImsegError: If a picture cannot be read, OUT cannot be written, or lies where it would
+            overwrite pictures. What was written before stays and is spoken of; every file is whole.
     """
     _check_place(images, out)
     entries = list_images(images)
@@ -76,25 +81,31 @@ def write_predictions(
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
     found_in = run.predict(images, networks=networks, device=device)
-    with Table(out / FILE_NAME) as measurements, Table(out / COUNTS_NAME) as counts:
-        for number, found in enumerate(found_in, 1):
-            name = Path(found.name).with_suffix(".png")
-            files = write_mask(found.mask, found.name, out, spec=run.spec)
-            measurements.add(measure(found, spec))
-            counts.add(count_objects(found, spec))
-            if overlay:
-                _write(out / "overlays" / name, _overlay(found, run.spec))
-            if inconsistency:
-                _write(out / "inconsistency" / name, found.inconsistent.astype(np.uint8) * 255)
-            share = float(found.inconsistent.mean())
-            written.append(Written(found.name, str(files[0]), share))
-            if progress is not None:
-                progress(number, total)
+    try:
+        with Table(out / FILE_NAME) as measurements, Table(out / COUNTS_NAME) as counts:
+            for number, found in enumerate(found_in, 1):
+                name = Path(found.name).with_suffix(".png")
+                files = write_mask(found.mask, found.name, out, spec=run.spec)
+                measurements.add(measure(found, spec))
+                counts.add(count_objects(found, spec))
+                if overlay:
+                    _write(out / "overlays" / name, _overlay(found, run.spec))
+                if inconsistency:
+                    mask = found.inconsistent.astype(np.uint8) * 255
+                    _write(out / "inconsistency" / name, mask)
+                share = float(found.inconsistent.mean())
+                written.append(Written(found.name, str(files[0]), share))
+                if progress is not None:
+                    progress(number, total)
+    except ImsegError as error:
+        raise _cut_short(error, len(written), total, out) from error
     written.sort(key=lambda entry: -entry.inconsistent)
     if inconsistency:
-        shares = [f"{entry.inconsistent:.6f},{entry.image}" for entry in written]
-        text = "\n".join(["share_of_inconsistent_pixels,image", *shares]) + "\n"
-        (out / "inconsistency.csv").write_text(text, encoding="utf-8")
+        with Table(out / SHARES_NAME) as shares:
+            shares.add(
+                {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
+                for each in written
+            )
     return written
 
 
@@ -119,7 +130,7 @@ def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpe
             _write(path, plane)
     elif mask.dtype in (np.float32, np.uint32):
         files = [files[0].with_suffix(".tif")]
-        files[0].parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(files[0].parent)
         write_tiff(files[0], mask)
     else:
         _write(files[0], mask, palette=_palette(spec))
@@ -141,8 +152,22 @@ def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
 
 
 def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     write_png(path, array, palette=palette)
+
+
+def _make_folder(folder: Path) -> None:
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:
+    """Return an error that ended a prediction with what it has left behind."""
+    if not done:
+        return error
+    left = f"{done} of {total} masks are written in {out}, without tables; --overwrite to repeat."
+    hint = f"{error.hint}\n{left}" if error.hint else left
+    return ImsegError(error.what, expected=error.expected, got=error.got, hint=hint)
 
 
 def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
@@ -150,7 +175,8 @@ def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
     files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
     if tells_apart(spec):
         files += [*(path.with_suffix(".tif") for path in files), out / COUNTS_NAME]
-    taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
+    with writing_to(out):
+        taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
     if taken:
         raise ImsegError(
             f"{len(taken)} files would be overwritten in {out}.",
@@ -161,8 +187,8 @@ def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
 
 
 def _check_place(images: Path, out: Path) -> None:
-    source = (images if images.is_dir() else images.parent).resolve()
-    if source == out.resolve() or (images.is_dir() and source in out.resolve().parents):
+    source, goal = real_path(images if images.is_dir() else images.parent), real_path(out)
+    if source == goal or (images.is_dir() and source in goal.parents):
         raise ImsegError(
             f"Masks would be written among the pictures of {source}.",
             expected="--out outside the folder of pictures.",

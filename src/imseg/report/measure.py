@@ -130,5 +130,5 @@ def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
 def _area(prefix: str, pixels: int, spec: TargetSpec) -> Row:
     found: Row = {f"{prefix}area [px]": pixels}
     if spec.pixel_size is not None:
-        found[f"{prefix}area [um2]"] = float(f"{pixels * spec.pixel_size**2:.6g}")
+        found[f"{prefix}area [um2]"] = float(f"{pixels * spec.pixel_size * spec.pixel_size:.6g}")
     return found

@@ -69,7 +69,7 @@ def _against_labeled(others: _Known, usual: frozenset[int], split: str) -> list[
     every = frozenset[int]().union(*(values for _, values in others))
     if len(others) < _FEWEST or len(every) < 2 or not usual:
         return []
-    step = _step_to(every, usual) if usual == set(range(min(usual), max(usual) + 1)) else 0
+    step = _step_to(every, usual) if len(usual) == max(usual) - min(usual) + 1 else 0
     if not step:
         return []
     return [
@@ -86,7 +86,7 @@ def _against_labeled(others: _Known, usual: frozenset[int], split: str) -> list[
 def _within(labeled: _Known) -> list[Diagnosis]:
     """Return a diagnosis if some labeled masks seem to count from 0, and others from 1."""
     every = frozenset[int]().union(*(values for _, values in labeled))
-    if len(every) < 3 or every != set(range(max(every) + 1)):
+    if len(every) < 3 or (min(every), max(every)) != (0, len(every) - 1):
         return []
     last = max(every)
     if any({0, last} <= values for _, values in labeled):

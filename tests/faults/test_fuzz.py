@@ -1,0 +1,54 @@
+"""Two thousand cases of bad input: done, or refused with one clear error, and nothing else.
+
+A failing case is seen again with ``python -m tests.faults.fuzz --case NUMBER``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.faults.cases import Runs, play
+from tests.faults.fuzz import described, runs_in
+
+CASES, CHUNKS = 2000, 40
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return runs_in(tmp_path_factory.mktemp("fuzz-runs"))
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_bad_input_is_refused_in_words_or_does_no_harm(
+    chunk: int, runs: Runs, tmp_path: Path
+) -> None:
+    failed = []
+    for number in range(chunk * CASES // CHUNKS, (chunk + 1) * CASES // CHUNKS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        outcome = play(number, folder, runs)
+        if outcome.wrong:
+            failed.append(described(outcome))
+    assert not failed, "\n\n".join(failed)
+
+
+def test_a_case_is_the_same_whoever_plays_it(runs: Runs, tmp_path: Path) -> None:
+    played = []
+    for name in ("one", "other"):
+        outcomes = []
+        for number in range(12):
+            folder = tmp_path / name / str(number)
+            folder.mkdir(parents=True)
+            outcomes.append(play(number, folder, runs))
+        played.append([(each.command, each.faults, each.status) for each in outcomes])
+    assert played[0] == played[1]
+
+
+def test_the_cases_hold_every_command_and_both_ends(runs: Runs, tmp_path: Path) -> None:
+    ends = set()
+    for number in range(60):
+        (tmp_path / str(number)).mkdir()
+        outcome = play(number, tmp_path / str(number), runs)
+        ends.add((outcome.command, outcome.status))
+    assert ends == {(name, end) for name in ("check", "train", "predict") for end in (0, 2)}

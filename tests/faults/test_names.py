@@ -1,0 +1,80 @@
+"""Odd names of files and folders: whatever is printed of them is one line that garbles nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imseg.cli.main import run
+from imseg.data.listing import short_name
+from imseg.data.synthetic import CellScene, write_demo
+from imseg.errors import Finding, ImsegError, and_more, explained, printable
+
+ODD = "a\nEVIL\x1b[31m\u2028\u202e\udcff"
+SHOWN = r"a\nEVIL\x1b[31m\u2028\u202e\udcff"
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "cells"
+    scene = CellScene(difficulty=0.0, size=(32, 32))
+    return write_demo(folder, seed=1, labeled=4, unlabeled=3, val=2, test=2, scene=scene)
+
+
+def test_what_garbles_is_written_as_python_writes_it_and_all_else_stays() -> None:
+    assert printable(ODD) == SHOWN
+    kept = "cell 7 \u00f1 n\u0303 \u7ec6\u80de \U0001f9a0 zero\u200bwidth"
+    assert printable(kept) == kept
+    assert and_more([ODD, "b"]) == f"{SHOWN}, b"
+
+
+def test_an_error_keeps_its_own_lines_but_not_those_of_a_name() -> None:
+    error = ImsegError(f"{ODD} is empty.", got=and_more([ODD]), hint="copy it.\nOr remove it.")
+    first, got, *hints = str(error).splitlines()
+    assert first == f"{SHOWN} is empty."
+    assert got == f"  Got:      {SHOWN}"
+    assert [line.strip() for line in hints] == ["Try:      copy it.", "Or remove it."]
+    assert explained("what", [("Got:", None), ("Try:", "")]) == "what"
+    finding = Finding(severity="error", what=f"{ODD} is empty.")
+    assert str(finding.as_error()) == f"{SHOWN} is empty."
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_data_folder_of_an_odd_name_is_worked_with(cells, tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    data = shutil.copytree(cells, tmp_path / ODD)
+    more = ["--dry-run", "--no-probe", "--image-size", "32", "32"] if command == "train" else []
+    assert run([command, str(data), *more]) == 0
+    said = capsys.readouterr()
+    for line in (said.out + said.err).split("\n"):
+        assert printable(line) == line and not line.startswith("EVIL")
+    if command == "check":
+        assert (tmp_path / f"imseg-check-{SHOWN}.png").exists()
+        assert f"{tmp_path}/{SHOWN}: 4 labeled" in said.out
+
+
+def test_an_odd_name_in_json_is_whole(cells, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = shutil.copytree(cells, tmp_path / ODD)
+    assert run(["check", str(data), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(data)
+
+
+def test_what_is_called_after_a_folder_is_never_too_long(cells, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = shutil.copytree(cells, tmp_path / ("\u00e9" * 127))
+    assert run(["check", str(data)]) == 0
+    assert run(["train", str(data), "--dry-run", "--no-probe"]) == 0
+    assert short_name(data) == "\u00e9" * 100
+    assert (tmp_path / f"imseg-check-{short_name(data)}.png").exists()
+
+
+def test_links_in_a_circle_are_no_data_folder(tmp_path, capsys):
+    (tmp_path / "circle").symlink_to("circle")
+    for command in (["check"], ["train", "--dry-run"], ["train", "--dry-run", "--no-probe"]):
+        assert run([*command, str(tmp_path / "circle")]) == 2
+        said = capsys.readouterr()
+        assert "There is no folder" in said.out + said.err
