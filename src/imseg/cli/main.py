@@ -20,7 +20,9 @@ from imseg.cli import (
     prepare,
     report,
     reproduce,
+    status,
     train,
+    verify,
 )
 from imseg.cli.strict import StrictCommand, StrictGroup
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
@@ -43,6 +45,8 @@ for name, function in (
     ("predict", predict.predict),
     ("compare", compare.compare),
     ("reproduce", reproduce.reproduce),
+    ("status", status.status),
+    ("verify", verify.verify),
     ("report", report.report),
     ("prepare", prepare.prepare),
     ("polygons", polygons.polygons),

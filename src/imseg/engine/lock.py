@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from imseg.errors import ImsegError
@@ -45,3 +48,38 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             place.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a run folder now."""
+
+    pid: int
+    """Number of the process."""
+    host: str
+    """Name of its machine."""
+    since: str
+    """Date and time, UTC."""
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Return who holds a run folder now, or None; nothing is locked or written.
+
+    Args:
+        folder: The folder, which may be missing.
+    """
+    place = folder / ".lock"
+    try:
+        pid = int(place.read_text(encoding="utf-8"))
+        since = datetime.fromtimestamp(place.stat().st_mtime, UTC)
+    except (OSError, ValueError):
+        return None
+    if fcntl is None:
+        return None  # nothing is held there, and asking after a process would end it
+    try:
+        os.kill(pid, 0)  # asks whether there is such a process
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass  # it is somebody else's
+    return Owner(pid, platform.node(), since.isoformat(timespec="seconds"))
