@@ -317,6 +317,24 @@ def test_a_run_whose_settings_are_lost_is_told_as_far_as_it_goes(cli, im, tmp_pa
         assert f"{run / name} is damaged" in text
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\0\xff", b'{"ranking": 3}', b"a = ["])
+def test_whatever_stands_in_a_file_it_is_named_and_nothing_else_is_lost(
+    cli, im, tmp_path, content
+) -> None:
+    run = shutil.copytree(im, tmp_path / "run")
+    names = [path.relative_to(run) for path in run.rglob("*") if path.is_file()]
+    for name in names:
+        if name.suffix == ".safetensors":
+            continue  # these are not looked at; imseg verify does that
+        (run / name).write_bytes(content)
+        code, text, _ = cli("status", run)
+        assert code == 0, name
+        unsealed = content.startswith(b"{") and name.name == "provenance.json"
+        if name.name != "log.jsonl" and not unsealed:  # of which nothing is wanted here
+            assert f"* {run / name}" in text, (name, text)
+        (run / name).write_bytes((im / name).read_bytes())
+
+
 @pytest.mark.parametrize("name", ["start/network-1.safetensors", "generation-2/network-0.json"])
 def test_what_is_missing_is_named(im, tmp_path, name) -> None:
     run = shutil.copytree(im, tmp_path / "run")

@@ -100,6 +100,27 @@ def test_a_missing_file_is_named(cli, whole, tmp_path, name) -> None:
     assert [each.path for each in verify(run).damages] == [run / name]
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\0\xff", b'{"ranking": 3}', b"a = ["])
+@pytest.mark.parametrize("name", ["start/DONE", "summary.json", "start/network-0.json"])
+def test_whatever_stands_in_a_file_it_is_named(cli, whole, tmp_path, name, content) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    (run / name).write_bytes(content)
+    code, text, _ = cli("verify", run)
+    assert code == 1 and f"* {run / name}" in text
+    train(small_set("binary"), "im++", run, **OPTIONS)
+    assert verify(run).damages == ()
+
+
+def test_a_run_that_is_trained_is_not_looked_at(cli, whole, tmp_path) -> None:
+    from imseg.engine.lock import locked
+
+    run = shutil.copytree(whole, tmp_path / "run")
+    with locked(run):
+        code, _, err = cli("verify", run)
+    assert code == 2 and f"process {os.getpid()}" in err and f"imseg status {run}" in err
+    assert cli("verify", run)[0] == 0
+
+
 def test_files_of_early_versions_have_no_checksum_and_are_no_damage(cli, whole, tmp_path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
     for name in ("start/network-0.json", "data.json"):
@@ -133,6 +154,8 @@ def test_a_comparison_is_looked_at_as_a_whole(cli, compared, tmp_path) -> None:
     flip(weights)
     code, text, _ = cli("verify", part)
     assert code == 1 and str(weights) in text and "repeat the compare command" in text
+    code, _, err = cli("verify", part, "--retrain", "start/network-0", "--data", tmp_path)
+    assert code == 2 and "is a comparison" in err and "seed-0/ldt" in err
     with pytest.raises(ImsegError, match="There is no run in") as refused:
         retrain(compared, "start/network-0", small_set("binary"))
     assert "one of its runs" in str(refused.value)

@@ -65,9 +65,10 @@ class StageProgress:
     def best(self) -> Trained | None:
         """The finished network with the best score; None where there is none."""
         metric = self.metric
-        if metric is None or not self.trained:
+        if metric is None:
             return None
-        return max(self.trained, key=lambda network: metric.merit(network.scores))
+        scored = [network for network in self.trained if metric.key in network.scores]
+        return max(scored, key=lambda network: metric.merit(network.scores), default=None)
 
     @property
     def steps_of_each(self) -> int:
@@ -142,6 +143,24 @@ def stages_of(
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The content of ``DONE``."""
+
+    ranking: tuple[str, ...]
+    failed: tuple[str, ...]
+    pseudo_labels: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> _Done:
+        labels = content["pseudo_labels"]
+        return cls(
+            ranking=tuple(map(str, content["ranking"])),
+            failed=tuple(map(str, content["failed"])),
+            pseudo_labels=labels and (int(labels["admitted"]), int(labels["images"])),
+        )
+
+
 def _stage(
     memory: Memory,
     planned: PlannedStage,
@@ -153,9 +172,9 @@ def _stage(
 ) -> StageProgress:
     """Return how far a stage has come; somebody is at it if somebody is at work and it is next."""
     folder, name = memory.folder, planned.name
-    done = memory.content(folder.done(name))
+    done = memory.meaning(folder.done(name), _Done.of)
     names = [f"{name}/network-{number}" for number in range(planned.networks)]
-    ranked = [] if done is None else done["ranking"]
+    ranked = () if done is None else done.ranking
     trained = [
         known
         for each in names
@@ -167,10 +186,8 @@ def _stage(
         for each in names
         if each not in finished_names and (there := _saved(memory, each)) is not None
     ]
-    labels = None
-    if done is not None and done["pseudo_labels"] is not None:
-        labels = (int(done["pseudo_labels"]["admitted"]), int(done["pseudo_labels"]["images"]))
-    elif (admitted := admitted_in(folder.cache / name)) is not None:
+    labels = None if done is None else done.pseudo_labels
+    if done is None and (admitted := admitted_in(folder.cache / name)) is not None:
         labels = (admitted, images)
     whole = done is not None and len(trained) == len(ranked)
     return StageProgress(
@@ -182,7 +199,7 @@ def _stage(
             finished=finished,
         ),
         trained=tuple(trained),
-        failed=() if done is None else tuple(done["failed"]),
+        failed=() if done is None else done.failed,
         saved=tuple(saved),
         metric=metric,
         pseudo_labels=labels,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imseg.approaches.plan import Plan
-from imseg.approaches.record import Record, read_record
+from imseg.approaches.record import Record, read_record, record_in
 from imseg.approaches.schedule import Facts
 from imseg.data.splits import held_out
 from imseg.engine.runs import RunFolder
@@ -18,6 +18,8 @@ from imseg.engine.sealed import read_json, read_toml
 from imseg.errors import ImsegError
 from imseg.tasks import Metric, task_for
 from imseg.types import TargetSpec
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,34 @@ class Memory:
                 self.tell(error.what)
             return None
 
+    def meaning(
+        self,
+        path: Path,
+        of: Callable[[dict[str, Any]], Found],
+        *,
+        read: Callable[[Path], dict[str, Any]] = read_json,
+    ) -> Found | None:
+        """Return what the content of a file says; None where it is not there or says nothing.
+
+        Args:
+            path: The file.
+            of: Gives what is wanted from its content.
+            read: Reads it.
+        """
+        content = self.content(path, read)
+        if content is None:
+            return None
+        try:
+            return of(content)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            self.tell(f"{path} is not as imseg writes it.")
+            return None
+
     def record(self) -> Record | None:
         """Return the settings of the run, from their second copy where the first is damaged."""
-        self.content(self.folder.experiment, read_toml)
+        first = self.meaning(self.folder.experiment, record_in, read=read_toml)
+        if first is not None:
+            return first
         try:
             return read_record(self.folder)
         except ImsegError as error:
@@ -68,35 +95,41 @@ class Memory:
         if counts is None:
             return None
         labeled, chosen_by, unlabeled = counts
-        target = self.content(self.folder.target)
-        reading = {} if target is None else target.get("reading", {})
+        known = self.meaning(
+            self.folder.target,
+            lambda target: (
+                int(target.get("reading", target)["channels"]),
+                TargetSpec.from_dict(target).outputs,
+            ),
+        )
+        channels, outputs = known or (1, 1)
         return Facts(
             task=plan.task,
             labeled=labeled if chosen_by else labeled - held_out(labeled),
             validation=chosen_by or held_out(labeled),
             unlabeled=unlabeled,
-            channels=int(reading.get("channels", 1)),
-            outputs=1 if target is None else TargetSpec.from_dict(target).outputs,
+            channels=channels,
+            outputs=outputs,
             typical_size=plan.image_size,
         )
 
     def _counts(self) -> tuple[int, int, int] | None:
         """Return labeled, validation and unlabeled pictures, from two places."""
-        pictures = self.content(self.folder.data)
-        if pictures is not None:
-            return len(pictures["labeled"]), len(pictures["val"]), len(pictures["unlabeled"])
-        known = self.content(self.folder.provenance)
-        if known is None:
-            return None
-        data = known["data"]
-        return len(data["labeled"]), len(data["validation"]), int(data["unlabeled"])
+        return self.meaning(
+            self.folder.data,
+            lambda told: (len(told["labeled"]), len(told["val"]), len(told["unlabeled"])),
+        ) or self.meaning(self.folder.provenance, lambda told: _counted(told["data"]))
 
     def metric(self, plan: Plan) -> Metric | None:
         """Return what networks are ranked by; None where no file knows."""
-        target = self.content(self.folder.target)
-        if target is None:
-            return None
-        return task_for(TargetSpec.from_dict(target), paper=plan.paper).metric
+        return self.meaning(
+            self.folder.target,
+            lambda told: task_for(TargetSpec.from_dict(told), paper=plan.paper).metric,
+        )
+
+
+def _counted(data: Mapping[str, Any]) -> tuple[int, int, int]:
+    return len(data["labeled"]), len(data["validation"]), int(data["unlabeled"])
 
 
 def read_log(folder: RunFolder) -> list[dict[str, Any]]:

@@ -111,8 +111,8 @@ def status_of(path: str | Path) -> RunStatus:
     _check_there(folder, owner)
     memory = Memory(folder)
     record, log = memory.record(), read_log(folder)
-    finished = memory.content(folder.summary) is not None
-    known = memory.content(folder.provenance) or {}
+    finished = memory.meaning(folder.summary, lambda told: told["network"]) is not None
+    command = memory.meaning(folder.provenance, command_in)
     stages: tuple[StageProgress, ...] = ()
     left = None
     if record is not None:
@@ -133,7 +133,7 @@ def status_of(path: str | Path) -> RunStatus:
         seconds_left=None if finished else left,
         notes=_notes(log),
         damaged=tuple(memory.damaged),
-        command=command_in(known),
+        command=command,
         untouched=_untouched(folder),
     )
 

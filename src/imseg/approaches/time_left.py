@@ -71,6 +71,8 @@ def _between(log: Iterable[Mapping[str, Any]]) -> float:
     gaps: list[float] = []
     ended: float | None = None
     for entry in log:
+        if not isinstance(entry.get("at"), int | float):
+            continue
         if entry["event"] == "StageFinished":
             ended = float(entry["at"])
         elif entry["event"] == "Planned":

@@ -9,6 +9,7 @@ from typing import Any
 
 from imseg.approaches.comparison.notes import RESULT_FILE, SETTINGS_FILE
 from imseg.approaches.integrity import Checked, survey
+from imseg.engine.lock import owner_of
 from imseg.engine.runs import RunFolder
 from imseg.errors import ImsegError
 
@@ -86,23 +87,21 @@ def verify(
 ) -> Verified:
     """Return what a look at every byte of a run or a comparison finds; nothing is changed.
 
-    Files that come and go while a training is at work in the folder are no damage.
-
     Args:
         path: Its folder.
         progress: Told about files that were looked at, and about how many there are.
 
     Raises:
-        ImsegError: If there is neither a run nor a comparison.
+        ImsegError: If there is neither a run nor a comparison, or if it is being trained: files
+            come and go then.
     """
     folder = Path(path)
     _check_there(folder)
+    _check_quiet(folder)
     total = sum(1 for each in folder.rglob("*") if each.is_file() and each.name[0] != ".")
     found: dict[str, list[Checked]] = {}
     for number, each in enumerate(survey(folder), 1):
         progress(min(number, total), total)
-        if each.wrong and not _is_missing(each) and not each.path.exists():
-            continue
         found.setdefault(kind_of(each.path), []).append(each)
     progress(total, total)
     damages = {
@@ -170,8 +169,16 @@ def _check_there(folder: Path) -> None:
         )
 
 
-def _is_missing(each: Checked) -> bool:
-    return each.wrong == f"{each.path} is missing."
+def _check_quiet(folder: Path) -> None:
+    owner = owner_of(folder)
+    if owner is not None:
+        raise ImsegError(
+            f"{folder} is being trained, so its files come and go.",
+            expected="a folder in which nobody is at work.",
+            got=f"process {owner.pid} on {owner.host} is at work since {owner.since}.",
+            hint=f"imseg status {folder} shows how far it is. Finished runs of a comparison can be"
+            " verified one by one.",
+        )
 
 
 def _count(files: list[Checked]) -> Count:

@@ -57,7 +57,15 @@ def verify(
 
 
 def _check(folder: Path, retrain: str | None, data: Path | None) -> None:
-    """Check that both or neither of two options are given."""
+    """Check that both or neither of two options are given, for a run."""
+    from imseg.approaches.comparison.status import is_comparison
+
+    if retrain is not None and is_comparison(folder):
+        raise ImsegError(
+            f"{folder} is a comparison, and --retrain is about a network of a run.",
+            expected=f"one of its runs, such as {folder}/seed-0/ldt.",
+            hint=f"imseg status {folder} lists them.",
+        )
     if (retrain is None) == (data is None):
         return
     missing = "--data" if data is None else "--retrain"

@@ -8,11 +8,12 @@ from imseg.report.tables import table
 
 EXPECTED = (
     "At equal versions of imseg and its libraries, on one machine, a network that is trained in"
-    " float32 on the CPU\nis the same to the bit. "
+    " float32 on the CPU\nis the same to the bit."
 )
 ELSEWHERE = (
-    "This one was trained on {device} in {precision}: there sums may be made in another order each"
-    " time,\nso weights that differ a little are to be expected, and scores that are close."
+    "This one was trained on {device} in {precision}, where that is not promised. A GPU does not"
+    " always add in the same\norder: small differences of weights are to be expected there, and"
+    " scores that are close."
 )
 
 
@@ -77,7 +78,7 @@ def _surroundings(again: Retrained) -> str:
     if lines:
         told = "\n".join(["What is not as it was when the run was begun:", *lines])
     where = ELSEWHERE.format(device=again.device, precision=again.precision)
-    return f"{told}\n\n{EXPECTED.rstrip() if again.exact else EXPECTED + where}"
+    return f"{told}\n\n{EXPECTED if again.exact else f'{EXPECTED} {where}'}"
 
 
 def _number(value: float | None) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from imseg.approaches.comparison.entrants import entrants_of
 from imseg.approaches.comparison.notes import RESULT_FILE, SETTINGS_FILE
-from imseg.approaches.provenance import command_in
 from imseg.approaches.remembered import Memory
 from imseg.approaches.status import RunState, RunStatus, status_of
 from imseg.engine.lock import Owner, owner_of
@@ -77,9 +76,9 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     runs = {name: _run(folder / name) for name in _places(folder, asked)}
     result = memory.content(folder / RESULT_FILE)
     done = all(run is not None and run.state == "finished" for run in runs.values())
-    for run in runs.values():
-        for wrong in () if run is None else run.damaged:
-            memory.tell(wrong)
+    begun = [run for run in runs.values() if run is not None]
+    for wrong in [wrong for run in begun for wrong in run.damaged]:
+        memory.tell(wrong)
     finished = result is not None and bool(runs) and done
     return ComparisonStatus(
         path=folder,
@@ -88,7 +87,7 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
         runs=runs,
         seconds_left=None if finished else _left(runs),
         damaged=tuple(memory.damaged),
-        command=_command(folder, runs),
+        command=next((run.command for run in reversed(begun) if run.command), None),
     )
 
 
@@ -141,13 +140,3 @@ def _spent(run: RunStatus) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
-
-
-def _command(folder: Path, runs: Mapping[str, RunStatus | None]) -> str | None:
-    """Return what continues a comparison: the command that began the run that was begun last."""
-    begun = [folder / name for name, run in runs.items() if run is not None]
-    for path in reversed(begun):
-        known = Memory(RunFolder(path)).content(RunFolder(path).provenance)
-        if known is not None:
-            return command_in(known)
-    return None
