@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,8 +17,9 @@ from tests.e2e.test_integrity import flip
 import imseg
 from imseg.approaches.retraining import copy_run, retrain
 from imseg.approaches.run import load_run
-from imseg.approaches.twice_trained import differing_weights
+from imseg.approaches.twice_trained import Retrained, differing_weights
 from imseg.approaches.verification import kind_of, remedy_of, verify
+from imseg.cli.verify_text import network_text
 from imseg.engine.jobs import index_networks
 from imseg.engine.networks import save_weights
 from imseg.engine.runs import RunFolder
@@ -222,8 +224,19 @@ def test_other_weights_with_a_checksum_that_is_right_are_found_by_training_again
     assert code == 1 and "start/network-0 trained again differs." in text
     assert "weights: 1 of" in text and "by 0.25 at most" in text and "iou: 0.987654 then" in text
     assert "Versions and machine are those of then." in text
-    assert "float32 on the CPU" in text and "other order" not in text
+    assert "float32 on the CPU" in text and "not promised" not in text
     assert contents(run) == before
+
+
+def test_what_is_expected_elsewhere_is_said() -> None:
+    again = Retrained(
+        network="start/network-0", same_weights=False, same_job=True, weights=("a",), tensors=2,
+        most=1e-6, known=(), surroundings=(), device="cpu", precision="bfloat16",
+    )  # fmt: skip
+    assert "cpu in bfloat16, where that is not promised" in network_text(again)
+    assert "A GPU" not in network_text(again)
+    on_gpu = network_text(dataclasses.replace(again, device="cuda:0"))
+    assert "cuda:0 in bfloat16" in on_gpu and "A GPU does not always add" in on_gpu
 
 
 def test_what_a_network_learned_from_is_looked_at_too(whole, tmp_path) -> None:

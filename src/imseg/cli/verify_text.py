@@ -10,10 +10,10 @@ EXPECTED = (
     "At equal versions of imseg and its libraries, on one machine, a network that is trained in"
     " float32 on the CPU\nis the same to the bit."
 )
-ELSEWHERE = (
-    "This one was trained on {device} in {precision}, where that is not promised. A GPU does not"
-    " always add in the same\norder: small differences of weights are to be expected there, and"
-    " scores that are close."
+ELSEWHERE = "This one was trained on {device} in {precision}, where that is not promised."
+GPU = (
+    "A GPU does not always add in the\nsame order: small differences of weights are to be expected"
+    " there, and scores that are close."
 )
 
 
@@ -78,7 +78,10 @@ def _surroundings(again: Retrained) -> str:
     if lines:
         told = "\n".join(["What is not as it was when the run was begun:", *lines])
     where = ELSEWHERE.format(device=again.device, precision=again.precision)
-    return f"{told}\n\n{EXPECTED if again.exact else f'{EXPECTED} {where}'}"
+    expected = [EXPECTED, *([] if again.exact else [where])]
+    if again.device != "cpu":
+        expected.append(GPU)
+    return f"{told}\n\n{' '.join(expected)}"
 
 
 def _number(value: float | None) -> str:
