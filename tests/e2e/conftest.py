@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.e2e.small_sets import SETTINGS, Told, small_set
 
+import imseg
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
 
@@ -31,6 +34,18 @@ def im_run(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["train", str(cells), "--approach", "im", "--generations", "1", "--out", str(out), *SMALL]
     )
     assert status == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison of im with its baselines, two seeds; not to be changed."""
+    out = tmp_path_factory.mktemp("comparison") / "compared"
+    data = dataclasses.replace(small_set("binary"), test=small_set("binary", labeled=5).labeled)
+    imseg.compare(
+        data, approaches=["im"], seeds=[0, 1], out=out, progress=Told(),
+        **{**SETTINGS, "workers": 1, "generations": 1, "select": "all"},
+    )  # fmt: skip
     return out
 
 

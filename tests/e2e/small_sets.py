@@ -229,3 +229,12 @@ def weights_of(run: Path) -> dict[str, bytes]:
     """Return the content of the network files of a run by their place in it."""
     files = sorted(run.rglob("*.safetensors"))
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return every file of a folder: its bytes, and when it was written."""
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

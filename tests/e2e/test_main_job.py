@@ -350,6 +350,8 @@ def test_options_are_frozen(cli):
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size",
+        "status": "--help --json",
+        "verify": "--data --help --json --retrain",
         "report": "--device --help --json --out",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --help --images --json --out",

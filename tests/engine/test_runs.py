@@ -24,6 +24,12 @@ def test_a_written_file_is_whole_and_alone(tmp_path) -> None:
     assert names(tmp_path / "new") == ["a.bin"]
 
 
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path) -> None:
+    for name in ("n" * 255, "ö" * 127):
+        write_whole(tmp_path / name, b"content")
+        assert (tmp_path / name).read_bytes() == b"content"
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch) -> None:
     write_whole(tmp_path / "a.bin", b"old")
 

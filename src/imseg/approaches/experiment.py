@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ class _Recorder:
     def __call__(self, event: Event) -> None:
         if not isinstance(event, (Stepped, Working)):
             passed = round(time.monotonic() - self._began, 1)
-            entry = {"event": type(event).__name__, "at": passed, **asdict(event)}
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            entry = {"event": type(event).__name__, "at": passed, "time": now, **asdict(event)}
             self._folder.write_log(entry)
         self._progress(event)

@@ -19,6 +19,7 @@ from imseg.approaches.appraisal import (
     true_scores,
 )
 from imseg.approaches.approach import Approach
+from imseg.approaches.plan import Plan
 from imseg.approaches.stage import Stage
 from imseg.approaches.timing import JUDGES
 from imseg.approaches.workshop import Workshop
@@ -50,6 +51,12 @@ BY_LOSS = Metric(key="loss", label="loss", higher_is_better=False)
 """The same where the paper does it so."""
 
 
+def judges_metric(plan: Plan) -> Metric:
+    """Return what the judges of a plan are ranked by."""
+    ranked_by = plan.paper_settings.judges_ranked_by if plan.paper_settings else {}
+    return BY_LOSS if ranked_by.get(plan.approach) == "loss" else BY_ERROR
+
+
 class Judging:
     """Trains the judges of a run and asks them.
 
@@ -74,7 +81,7 @@ class Judging:
         judge = self._shop.approach.judge
         if judge is None or not self.possible:
             return
-        by = self._metric()
+        by = judges_metric(self._shop.plan)
         further = self._shop.approach.judge_start
         if further is not None:
             self._further = self._train_further(further, start)
@@ -132,11 +139,6 @@ class Judging:
         """How many of the best judges are asked."""
         labeler = self._shop.approach.pseudo_label
         return labeler.judges if isinstance(labeler, BestProposal) else self._shop.plan.teachers
-
-    def _metric(self) -> Metric:
-        plan = self._shop.plan
-        ranked_by = plan.paper_settings.judges_ranked_by if plan.paper_settings else {}
-        return BY_LOSS if ranked_by.get(plan.approach) == "loss" else BY_ERROR
 
     def _train_further(self, further: Approach, start: Stage) -> Stage:
         """Return networks of another kind whose predictions judges learn from as well."""

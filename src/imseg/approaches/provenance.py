@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,13 +31,7 @@ def provenance_of(dataset: DataSet, experiment: Mapping[str, Any]) -> dict[str, 
     return {
         "command": sys.argv,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"imseg": __version__, **{name: metadata.version(name) for name in PACKAGES}},
-        "git": git_state(Path(__file__).parent),
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "cores": usable_cores(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **surroundings(),
         "data": {
             "name": dataset.name,
             "labeled": [pair.name for pair in dataset.labeled],
@@ -45,6 +40,34 @@ def provenance_of(dataset: DataSet, experiment: Mapping[str, Any]) -> dict[str, 
         },
         "experiment": dict(experiment),
     }
+
+
+def surroundings() -> dict[str, Any]:
+    """Return versions and machine: what the same training may depend on."""
+    return {
+        "versions": {"imseg": __version__, **{name: metadata.version(name) for name in PACKAGES}},
+        "git": git_state(Path(__file__).parent),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "cores": usable_cores(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def command_in(content: Mapping[str, Any]) -> str | None:
+    """Return the command that began a run, to be copied; None if it was begun otherwise.
+
+    Args:
+        content: Of ``provenance.json``.
+    """
+    words = [str(word) for word in content.get("command", ())]
+    if not words:
+        return None
+    place = Path(words[0])
+    if place.stem == "imseg" or place.parts[-3:] == ("imseg", "cli", "main.py"):
+        return shlex.join(["imseg", *words[1:]])
+    return shlex.join(["python", *words]) if place.suffix == ".py" else None
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ def read_record(folder: RunFolder) -> Record | None:
     if not folder.experiment.exists():
         return None
     try:
-        return _record(read_toml(folder.experiment))
+        return record_in(read_toml(folder.experiment))
     except (ImsegError, KeyError, TypeError, ValueError) as error:
         copy = _second_copy(folder)
         if copy is not None:
@@ -67,7 +67,12 @@ def read_record(folder: RunFolder) -> Record | None:
         raise _damaged(folder, f"{type(error).__name__}: {error}") from error
 
 
-def _record(content: Mapping[str, Any]) -> Record:
+def record_in(content: Mapping[str, Any]) -> Record:
+    """Return what the content of ``experiment.toml`` says.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is not as ``write_record`` writes it.
+    """
     return Record(
         asked=content["asked"],
         plan=Plan.from_dict(content["plan"]),
@@ -79,7 +84,7 @@ def _record(content: Mapping[str, Any]) -> Record:
 def _second_copy(folder: RunFolder) -> Record | None:
     """Return what ``provenance.json`` knows of the settings, if it is whole."""
     try:
-        return _record(read_json(folder.provenance)["experiment"])
+        return record_in(read_json(folder.provenance)["experiment"])
     except (ImsegError, KeyError, TypeError, ValueError):
         return None
 

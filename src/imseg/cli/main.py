@@ -22,7 +22,9 @@ from imseg.cli import (
     prepare,
     report,
     reproduce,
+    status,
     train,
+    verify,
 )
 from imseg.cli.stopping import stoppable
 from imseg.cli.strict import StrictCommand, StrictGroup
@@ -46,6 +48,8 @@ for name, function in (
     ("predict", predict.predict),
     ("compare", compare.compare),
     ("reproduce", reproduce.reproduce),
+    ("status", status.status),
+    ("verify", verify.verify),
     ("report", report.report),
     ("prepare", prepare.prepare),
     ("polygons", polygons.polygons),

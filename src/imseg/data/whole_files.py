@@ -51,7 +51,7 @@ class NewFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         # The leading dot keeps a left-over from a crash out of folders that are read as data.
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+        self._temporary = path.with_name(f"{_start(path)}{uuid.uuid4().hex}{_TEMPORARY}")
         self._lock = threading.Lock()
         with writing_into(path.parent):
             self._file: BinaryIO = self._temporary.open("xb")
@@ -90,12 +90,17 @@ class NewFile:
 def sweep(path: Path) -> None:
     """Remove what a process that was killed left of a file that it was writing."""
     if path.parent.is_dir():
-        _remove(left for left in path.parent.iterdir() if left.name.startswith(f".{path.name}."))
+        _remove(left for left in path.parent.iterdir() if left.name.startswith(_start(path)))
 
 
 def sweep_all(folder: Path) -> None:
     """Remove what processes that were killed left of any file in a folder and those below it."""
     _remove(folder.rglob(f".*{_TEMPORARY}"))
+
+
+def _start(path: Path) -> str:
+    """Return what temporary names of a file begin with; its own may be as long as names can be."""
+    return f".{path.name.encode()[:100].decode(errors='ignore')}."
 
 
 def _remove(left_over: Iterable[Path]) -> None:

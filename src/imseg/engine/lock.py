@@ -8,6 +8,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -84,7 +85,9 @@ def owner_of(folder: Path) -> Owner | None:
         owner = _owner(place.read_text(encoding="utf-8"))
     except OSError:
         return None
-    return owner if owner is not None and _lives(owner, place) else None
+    if owner is None or not _lives(owner, place, now=time.time()):
+        return None
+    return owner
 
 
 def _take(place: Path) -> TextIO:
@@ -97,7 +100,8 @@ def _take(place: Path) -> TextIO:
             owner = _owner(stream.read())
             # Where there are locks, who is here and has none is dead; its number may live on.
             foreign = owner is not None and not (exclusive and owner.is_here)
-            if exclusive is False or (owner is not None and foreign and _lives(owner, place)):
+            now = _time_of_disk(place.parent) if foreign else 0.0
+            if exclusive is False or (owner is not None and foreign and _lives(owner, place, now)):
                 raise _refusal(place.parent, owner)
             with suppress(FileNotFoundError):
                 if os.fstat(stream.fileno()).st_ino == place.stat().st_ino:
@@ -119,16 +123,20 @@ def _lock(stream: TextIO) -> bool | None:
     return True
 
 
-def _lives(owner: Owner, place: Path) -> bool:
-    """Return whether an owner seems to be alive."""
-    if owner.is_here:
+def _lives(owner: Owner, place: Path, now: float) -> bool:
+    """Return whether an owner seems to be alive, by its process here or by its last sign."""
+    if owner.is_here and os.name == "posix":
         return owner.pid != os.getpid() and _runs(owner.pid)
-    # Clocks differ from machine to machine: both times are those of the disk.
     try:
-        with tempfile.NamedTemporaryFile(dir=place.parent) as now:
-            return os.fstat(now.fileno()).st_mtime - place.stat().st_mtime < SILENT
+        return now - place.stat().st_mtime < SILENT
     except OSError:
-        return True
+        return False  # it has removed the file
+
+
+def _time_of_disk(folder: Path) -> float:
+    """Return what time it is for a disk; clocks differ from machine to machine."""
+    with tempfile.NamedTemporaryFile(dir=folder) as now:
+        return os.fstat(now.fileno()).st_mtime
 
 
 def _runs(pid: int) -> bool:

@@ -145,6 +145,18 @@ def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
         return None
 
 
+def admitted_in(folder: Path) -> int | None:
+    """Return how many images have a label in a folder; None if none were made, or not yet.
+
+    Args:
+        folder: Where labels and masks are; they are not looked at.
+    """
+    try:
+        return len(read_json(_place_of_words(folder))["used"])
+    except (ImsegError, KeyError, TypeError):
+        return None  # what is damaged there is made again
+
+
 def _place_of_words(folder: Path) -> Path:
     return folder / "labels.json"
 

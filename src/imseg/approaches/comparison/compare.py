@@ -97,6 +97,7 @@ def carry_out(planned: Planned, progress: Progress) -> Comparison:
             seeds=planned.seeds,
             asked=planned.given,
             settled=planned.common,
+            matched=any(each.baseline is not None for each in planned.entrants),
         )
         return _Worker(planned, progress).run()
 

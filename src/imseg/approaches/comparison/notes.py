@@ -29,6 +29,7 @@ def write_settings(
     seeds: Sequence[int],
     asked: Mapping[str, Any],
     settled: Mapping[str, Any],
+    matched: bool,
 ) -> None:
     """Write down what a comparison is, so that it is known again.
 
@@ -39,10 +40,12 @@ def write_settings(
         seeds: All of them.
         asked: Shared settings as they were asked for.
         settled: The same with every number settled.
+        matched: Whether each method has a baseline that trains as long.
     """
     content = {
         "approaches": list(approaches),
         "seeds": list(seeds),
+        "matched": matched,
         "asked": plain(asked),
         "settled": plain(settled),
         "data": digests_of(dataset),

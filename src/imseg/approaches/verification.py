@@ -1,0 +1,188 @@
+"""Every file of a run or a comparison compared with its checksum, and what to do about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.comparison.notes import RESULT_FILE, SETTINGS_FILE
+from imseg.approaches.integrity import Checked, survey
+from imseg.engine.lock import owner_of
+from imseg.engine.runs import RunFolder
+from imseg.errors import ImsegError
+
+KINDS = (
+    "weights",
+    "scores of networks",
+    "rankings of stages",
+    "settings and provenance",
+    "results",
+    "stored images",
+    "checkpoints",
+    "others",
+)
+"""Kinds of files, in the order in which they are told."""
+_SETTINGS = ("experiment.toml", "provenance.json", "target.json", "data.json", SETTINGS_FILE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many files of a kind there are."""
+
+    whole: int = 0
+    """Files that have the content they were written with."""
+    without: int = 0
+    """Files without a checksum, because an early version wrote them, that can be read."""
+    damaged: int = 0
+    """Files that are damaged or missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """A file that is damaged or missing."""
+
+    path: Path
+    """Where it is, or was."""
+    wrong: str
+    """What is wrong with it, in words that name it."""
+    remedy: str
+    """What to do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a look at every file found."""
+
+    path: Path
+    """The run or the comparison."""
+    counts: dict[str, Count]
+    """Files by kind, as in ``KINDS``; kinds without files are left out."""
+    damages: tuple[Damage, ...]
+    """Files that are damaged or missing; empty: all is whole."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "folder": str(self.path),
+            "whole": not self.damages,
+            "files": {
+                kind: {
+                    "whole": each.whole,
+                    "without_checksum": each.without,
+                    "damaged": each.damaged,
+                }
+                for kind, each in self.counts.items()
+            },
+            "damaged": [
+                {"file": str(each.path), "wrong": each.wrong, "remedy": each.remedy}
+                for each in self.damages
+            ],
+        }
+
+
+def verify(
+    path: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verified:
+    """Return what a look at every byte of a run or a comparison finds; nothing is changed.
+
+    Args:
+        path: Its folder.
+        progress: Told about files that were looked at, and about how many there are.
+
+    Raises:
+        ImsegError: If there is neither a run nor a comparison, or if it is being trained: files
+            come and go then.
+    """
+    folder = Path(path)
+    _check_there(folder)
+    _check_quiet(folder)
+    total = sum(1 for each in folder.rglob("*") if each.is_file() and each.name[0] != ".")
+    found: dict[str, list[Checked]] = {}
+    for number, each in enumerate(survey(folder), 1):
+        progress(min(number, total), total)
+        found.setdefault(kind_of(each.path), []).append(each)
+    progress(total, total)
+    damages = {
+        each.path: Damage(path=each.path, wrong=each.wrong, remedy=remedy_of(each.path, folder))
+        for kind in KINDS
+        for each in found.get(kind, ())
+        if each.wrong
+    }
+    return Verified(
+        path=folder,
+        counts={kind: _count(found[kind]) for kind in KINDS if kind in found},
+        damages=tuple(damages.values()),
+    )
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of a file, one of ``KINDS``."""
+    name = path.name
+    if name.startswith("network-"):
+        kinds = {".safetensors": "weights", ".json": "scores of networks"}
+        return kinds.get(path.suffix, "checkpoints")
+    if name == "DONE":
+        return "rankings of stages"
+    if "cache" in path.parts[-3:-1]:
+        return "stored images"
+    if name in _SETTINGS:
+        return "settings and provenance"
+    results = ("summary.json", "audit.json", "judgment.json", RESULT_FILE)
+    return "results" if name in results or "scores" in path.parts[-3:-1] else "others"
+
+
+def remedy_of(path: Path, folder: Path) -> str:
+    """Return what to do about a file that is damaged or missing.
+
+    Args:
+        path: The file.
+        folder: The run or the comparison that it belongs to.
+    """
+    inside = path.relative_to(folder)
+    if inside.name == SETTINGS_FILE:
+        return "compare into another folder; the runs in this one stay as they are."
+    if kind_of(path) == "stored images":
+        return "nothing: it is made again when the training continues, and deleted at its end."
+    if inside.name == "experiment.toml":
+        return (
+            "repeat the train command; it is taken from provenance.json. If that is damaged too,"
+            " --out with another folder and --reuse this one."
+        )
+    if inside.parts[0] == "report":
+        return f"imseg report {folder}"
+    command = "compare" if (folder / SETTINGS_FILE).exists() else "train"
+    again = "trained again" if kind_of(path) in ("weights", "scores of networks") else "made again"
+    return f"repeat the {command} command; only what is damaged is {again}."
+
+
+def _check_there(folder: Path) -> None:
+    run = RunFolder(folder)
+    own = (run.experiment, run.provenance, folder / SETTINGS_FILE)
+    if not any(path.exists() for path in own):
+        raise ImsegError(
+            f"There is no run in {folder}.",
+            expected="the folder of a run or a comparison, finished or not.",
+            got="no experiment.toml." if folder.is_dir() else "no such folder.",
+            hint="check the folder's name.",
+        )
+
+
+def _check_quiet(folder: Path) -> None:
+    owner = owner_of(folder)
+    if owner is not None:
+        raise ImsegError(
+            f"{folder} is being trained, so its files come and go.",
+            expected="a folder in which nobody is at work.",
+            got=f"process {owner.pid} on {owner.host} is at work since {owner.since}.",
+            hint=f"imseg status {folder} shows how far it is. Finished runs of a comparison can be"
+            " verified one by one.",
+        )
+
+
+def _count(files: list[Checked]) -> Count:
+    paths = {each.path for each in files}
+    damaged = {each.path for each in files if each.wrong}
+    without = {each.path for each in files if not each.sealed} - damaged
+    return Count(whole=len(paths - damaged - without), without=len(without), damaged=len(damaged))
