@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.record import read_record
+from imseg.approaches.run_forms import misfit
 from imseg.data.store import damaged_pictures
 from imseg.data.store_index import read_index
 from imseg.engine.checkpoint import is_whole
@@ -66,6 +67,10 @@ def _document(path: Path) -> Iterator[Checked]:
         content = (read_toml if path.suffix == ".toml" else read_json)(path)
     except ImsegError as error:
         yield Checked(path, error.what)
+        return
+    wrong = misfit(path, content)
+    if wrong:
+        yield Checked(path, f"{path} does not hold what it must: {wrong}")
         return
     yield Checked(path, sealed=is_sealed(path))
     for missing in _missing(path, content):

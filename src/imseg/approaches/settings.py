@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from imseg.approaches.paper import Published
+from imseg.data.bounded import read_bounded
 from imseg.data.config import TaskWord
 from imseg.errors import ImsegError, near_miss, raise_all
 from imseg.ops.block_color import BlockColor
@@ -25,6 +26,8 @@ Ladder = Literal["default", "hela", "cityscapes"]
 
 SMALLEST_SIDE = 32
 """Pixels a side below which a network that halves four times has too little left to normalize."""
+LARGEST_SIDE = 8192
+"""Pixels a side beyond which no machine has the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,14 +210,14 @@ def _typed(
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bounded(path).decode("utf-8"))
     except OSError as error:
         raise ImsegError(
             f"The settings file {path} cannot be read.",
             expected="a TOML file such as `epochs = 20`.",
             got=str(error.strerror or error),
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # damaged, other bytes, or nested without end
         raise ImsegError(
             f"The settings file {path} is not TOML.",
             expected='lines such as `epochs = 20` and `approach = "im"`.',

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from imseg.data.bounded import read_bounded
 from imseg.data.class_keys import Key, color_of, is_color, packed_color, parse_key
 from imseg.errors import ImsegError, near_miss, raise_all
 from imseg.types import Color
@@ -65,14 +66,14 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path = folder / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path).decode("utf-8")
     except FileNotFoundError:
         return FolderConfig()
     except (OSError, UnicodeDecodeError) as error:
         raise ImsegError(f"{path} cannot be read.", got=str(error)) from error
     try:
         plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ImsegError(
             f"{path} is not valid TOML.",
             got=str(error),

@@ -14,6 +14,11 @@ from typing import Any
 from imseg.data.whole_files import writing_into
 from imseg.errors import ImsegError
 
+STAGE_NAME = "(start|judge-start|judges|generation-[1-9][0-9]{0,5})"
+"""The names of stages, as a pattern; none leads out of the run."""
+NETWORK_NAME = f"{STAGE_NAME}/network-(0|[1-9][0-9]{{0,5}})"
+"""The names of networks, as a pattern."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
