@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TypeVar
 
 Found = TypeVar("Found")
+
+# Control characters, halves of surrogate pairs, ends of lines.
+_STEERING = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class ImsegError(Exception):
@@ -30,10 +35,10 @@ class ImsegError(Exception):
         got: str | None = None,
         hint: str | None = None,
     ) -> None:
-        self.what = what
-        self.expected = expected
-        self.got = got
-        self.hint = hint
+        self.what = shown(what, lines=True)
+        self.expected = expected and shown(expected, lines=True)
+        self.got = got and shown(got, lines=True)
+        self.hint = hint and shown(hint, lines=True)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -89,6 +94,24 @@ class Finding:
             got=self.got or None,
             hint=self.hint or None,
         )
+
+
+def shown(text: object, *, lines: bool = False) -> str:
+    """Return text that a terminal only shows: what would steer it is escaped.
+
+    Names from files may hold anything; what turns the direction of text counts too.
+
+    Args:
+        text: A name, or whatever else comes from data.
+        lines: Whether it may have several lines.
+    """
+    return "".join(
+        repr(each)[1:-1]
+        if (unicodedata.category(each) in _STEERING or each in _TURNING)
+        and not (lines and each in "\n\t")
+        else each
+        for each in str(text)
+    )
 
 
 def raise_all(errors: Iterable[ImsegError]) -> None:

@@ -13,10 +13,7 @@ from imseg.approaches.approach import Approach, Labeled, with_options
 from imseg.approaches.catalog import find_approach
 from imseg.approaches.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.settings import LARGEST_SIDE, Blocking, Effort, Selection
-from imseg.engine.device import (
-    Numerics,
-    Precision,
-)
+from imseg.engine.device import Numerics, Precision
 from imseg.engine.job import Recipe
 from imseg.ops.block_color import BlockColor
 from imseg.ops.photometric import Strength

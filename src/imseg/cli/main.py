@@ -23,7 +23,7 @@ from imseg.cli import (
     train,
 )
 from imseg.cli.strict import StrictCommand, StrictGroup
-from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
+from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, shown
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -95,10 +95,10 @@ def run(arguments: list[str] | None = None) -> int:
         return 2
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        print(f"imseg: {error.strerror or error}{place}", file=sys.stderr)
+        print(f"imseg: {shown(error.strerror or error)}{shown(place)}", file=sys.stderr)
         return 1
     except TrainingFailed as error:
-        print(f"imseg: {error}", file=sys.stderr)
+        print(f"imseg: {shown(error, lines=True)}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED

@@ -49,6 +49,7 @@ def prepare(
 
     from imseg.cli import show
     from imseg.data.prepare import prepare_data_set
+    from imseg.errors import shown
 
     with show.Bars() as bars:
         show.say(f"The data goes to {out}")
@@ -73,6 +74,6 @@ def prepare(
         figures = (f"{what.replace('_', ' ')} {count:,}" for what, count in counts.figures.items())
         print(f"Counted: {', '.join(figures)}")
     for note in counts.notes:
-        print(f"Note: {note}")
+        print(f"Note: {shown(note)}")
     print(f"Next: imseg check {out}")
     return 0

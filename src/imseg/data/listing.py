@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from imseg.data.image_io import SUFFIXES
-from imseg.errors import near_miss
+from imseg.errors import near_miss, shown
 
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
-# Control characters, halves of surrogate pairs (names that are no Unicode), ends of lines.
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# These turn the direction of text, so that a name shows as another one.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LONGEST_NAME = 200  # bytes; file systems end at 255
 
 
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
@@ -36,9 +33,36 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
 
 def has_odd_name(path: Path) -> bool:
     """Return whether a name holds characters that would garble terminals and reports."""
-    return any(
-        unicodedata.category(each) in _REFUSED_CATEGORIES or each in _TURNING for each in path.name
-    )
+    return shown(path.name) != path.name
+
+
+def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[str]:
+    """Return the name of a folder for each label: the label, wherever that is a plain name.
+
+    What would lead elsewhere, hide the folder or steer a terminal becomes ``_``, and names that
+    file systems may take for one get a number.
+
+    Args:
+        labels: What the user calls them.
+        others: Names of further folders there.
+    """
+    names: list[str] = []
+    taken = set(others)
+    for label in labels:
+        plain = "".join("_" if each in "/\\" else each for each in shown(label))
+        plain = plain.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
+        plain = plain if plain.strip(". ") and not plain.startswith(".") else f"_{plain}"
+        name, number = plain, 2
+        while _alike(name) in taken:
+            name, number = f"{plain}_{number}", number + 1
+        taken.add(_alike(name))
+        names.append(name)
+    return names
+
+
+def _alike(name: str) -> str:
+    """Return what equal names have in common on systems that see no case or composition."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def leads_out(path: Path, root: Path) -> bool:

@@ -13,12 +13,18 @@ import numpy.typing as npt
 from imseg.approaches.prediction import Prediction
 from imseg.approaches.run import Run
 from imseg.data.image_io import write_png, write_tiff
+from imseg.data.listing import folder_names
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
+from imseg.data.sheets import sheet
+from imseg.data.whole_files import write_whole
 from imseg.errors import ImsegError, and_more
 from imseg.report.measure import COUNTS_NAME, FILE_NAME, Row, as_csv, count_objects, measure
 from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
+
+OVERLAYS, INCONSISTENCY = "overlays", "inconsistency"
+"""Folders beside masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +89,21 @@ def write_predictions(
         rows += measure(found, spec)
         counts += count_objects(found, spec)
         if overlay:
-            _write(out / "overlays" / name, _overlay(found, run.spec))
+            _write(out / OVERLAYS / name, _overlay(found, run.spec))
         if inconsistency:
-            _write(out / "inconsistency" / name, found.inconsistent.astype(np.uint8) * 255)
+            _write(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
         share = float(found.inconsistent.mean())
         written.append(Written(found.name, str(files[0]), share))
         if progress is not None:
             progress(number, total)
     for name_of_table, table in ((FILE_NAME, rows), (COUNTS_NAME, counts)):
         if table:
-            (out / name_of_table).write_text(as_csv(table), encoding="utf-8")
+            write_whole(out / name_of_table, as_csv(table).encode("utf-8", "backslashreplace"))
     written.sort(key=lambda entry: -entry.inconsistent)
     if inconsistency:
-        shares = [f"{entry.inconsistent:.6f},{entry.image}" for entry in written]
-        text = "\n".join(["share_of_inconsistent_pixels,image", *shares]) + "\n"
-        (out / "inconsistency.csv").write_text(text, encoding="utf-8")
+        shares = [(f"{entry.inconsistent:.6f}", entry.image) for entry in written]
+        text = sheet(["share_of_inconsistent_pixels", "image"], shares)
+        write_whole(out / "inconsistency.csv", text.encode("utf-8", "backslashreplace"))
     return written
 
 
@@ -106,10 +112,12 @@ def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
 
     One PNG in the user's own values or colors; maps of fractions and label images of more than
     65535 objects are TIFF files; planes lie in a folder a label, as they do in a data folder.
+    None of them lies outside of ``out``, whatever labels are called.
     """
     name = Path(image)
     if spec.coding == "planes":
-        return [out / label / name.with_suffix(".png") for label in spec.names]
+        folders = folder_names(spec.names, others=(OVERLAYS, INCONSISTENCY))
+        return [out / folder / name.with_suffix(".png") for folder in folders]
     fractions = spec.coding == "numbers" and np.dtype(spec.stored).kind == "f"
     return [out / name.with_suffix(".tif" if fractions else ".png")]
 

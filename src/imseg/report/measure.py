@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from imseg.approaches.prediction import Prediction
 from imseg.data.amounts import areas_of, counts_of, numbers_of
+from imseg.data.sheets import sheet
 from imseg.tasks.objects import tells_apart
 from imseg.types import TargetSpec
 
@@ -52,12 +51,7 @@ def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Return rows of equal columns as CSV with a header."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+    return sheet(list(rows[0]), map(list, map(dict.values, rows))) if rows else ""
 
 
 def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
