@@ -29,6 +29,7 @@ Ranking = Annotated[list[NetworkName], Field(min_length=1)]
 Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _NUMBERS = ("uint8", "uint16", "float32")
+_LARGEST = 0xFFFFFF  # the value of white, where values are packed colors
 _SHOWN = 5
 
 
@@ -196,6 +197,9 @@ def meaning(content: Mapping[str, Any]) -> tuple[TargetSpec, Reading]:
     TypeAdapter(TargetSpec).validate_python(dataclasses.asdict(spec), strict=False)
     if spec.stored not in _NUMBERS or any(not 0 <= part <= 255 for c in spec.colors for part in c):
         raise ValueError(f"numbers of type {spec.stored!r}, or colors beyond 0..255")
+    rising = list(spec.values) == sorted(set(spec.values))
+    if not rising or any(not 0 <= value <= _LARGEST for value in spec.values):
+        raise ValueError("values that do not rise from 0 to 16777215")
     reading = Reading.from_dict(content.get("reading", content))
     if not 1 <= reading.channels <= MAX_CHANNELS or not spec.names:
         raise ValueError(f"{reading.channels} channels, {len(spec.names)} names")

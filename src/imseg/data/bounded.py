@@ -19,16 +19,16 @@ def open_plain(path: Path) -> BinaryIO:
         OSError: If it cannot be read, or is a pipe or a device: something that waits for a writer
             for ever, or never ends.
     """
-    # Without O_NONBLOCK, opening a pipe would wait for whoever writes into it.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
-    kind = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(kind):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    if stat.S_ISDIR(kind):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 (whoever asked closes it)
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
     raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; without this flag, opening a pipe would wait for whoever writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_bounded(path: Path, most: int = MOST_DOCUMENT) -> bytes:
