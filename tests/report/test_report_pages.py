@@ -12,6 +12,7 @@ from tests.e2e.small_sets import KINDS
 from tests.report.pages import Page
 
 from imseg.approaches.run import load_run
+from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError
 from imseg.report.html import make
 from imseg.report.html.make import make_report
@@ -128,20 +129,22 @@ def test_names_of_users_are_never_markup(tiny, tmp_path):
         data,
         spec=dataclasses.replace(spec, names=names),
         test=tuple(
-            LabeledImage(Image(f"{EVIL}{i}", pair.image.pixels), pair.mask)
+            LabeledImage(Image(f"={EVIL}{i}", pair.image.pixels), pair.mask)
             for i, pair in enumerate(data.test)
         ),
     )
-    target = json.loads((run.path / "target.json").read_text())
-    kept = (run.path / "target.json").read_text()
-    (run.path / "target.json").write_text(json.dumps({**target, "names": list(names)}))
+    kept = (run.path / "target.json").read_bytes()
+    write_json(run.path / "target.json", {**read_json(run.path / "target.json"), "names": names})
     try:
         path = make_report(run.path, renamed, out=tmp_path / "page.html", progress=quiet)
     finally:
-        (run.path / "target.json").write_text(kept)
+        (run.path / "target.json").write_bytes(kept)
     page = read(path)
     assert "script" not in {tag for tag, _ in page.elements}
     assert "alert('x')" in page.text, "it is shown as text"
+    for file in path.with_suffix("").rglob("*.svg"):
+        assert "<script" not in file.read_text()
+    assert {row["image"][:2] for row in table(path, "images")} == {"'="}, "no formula"
 
 
 def test_text_is_escaped_before_it_is_set_off():

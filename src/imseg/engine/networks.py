@@ -142,16 +142,23 @@ def load_network(
         state = load(content)
         if factory is None or is_ours(spec.factory):
             _check_shapes(spec, state)
-        network = build(spec, numerics, factory=factory)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unfit(path, spec, error) from error
+    network = build(spec, numerics, factory=factory)
+    try:
         network.load_state_dict(state)
-    except (OSError, SafetensorError, RuntimeError, ValueError, ArithmeticError) as error:
-        raise ImsegError(
-            f"The weights {path} cannot be loaded.",
-            expected=f"a whole safetensors file of {spec.factory} with width {spec.width:g}.",
-            got=(str(error).splitlines() or [type(error).__name__])[0],
-            hint="copy the run again, or repeat the train command to make it anew.",
-        ) from error
+    except RuntimeError as error:
+        raise _unfit(path, spec, error) from error
     return network.eval()
+
+
+def _unfit(path: Path, spec: NetworkSpec, error: Exception) -> ImsegError:
+    return ImsegError(
+        f"The weights {path} cannot be loaded.",
+        expected=f"a whole safetensors file of {spec.factory} with width {spec.width:g}.",
+        got=(str(error).splitlines() or [type(error).__name__])[0],
+        hint="copy the run again, or repeat the train command to make it anew.",
+    )
 
 
 def is_ours(name: str) -> bool:
@@ -165,10 +172,13 @@ def _check_shapes(spec: NetworkSpec, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: If they are of another network.
     """
-    with torch.device("meta"):
-        wanted = _by_name(spec.factory)(
-            channels=spec.channels, outputs=spec.outputs, width=spec.width
-        ).state_dict()
+    make = _by_name(spec.factory)
+    try:
+        with torch.device("meta"):
+            network = make(channels=spec.channels, outputs=spec.outputs, width=spec.width)
+    except (RuntimeError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"there is no network of width {spec.width:g}") from error
+    wanted = network.state_dict()
     if {key: value.shape for key, value in wanted.items()} != {
         key: value.shape for key, value in state.items()
     }:

@@ -23,7 +23,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "| " + " | ".join([first, *rest]) + " |"
 
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
