@@ -8,6 +8,9 @@ import json
 import os
 import pickle
 import shutil
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 from tests.e2e.small_sets import (
     Killed,
     Mortal,
@@ -31,11 +35,11 @@ from imseg.approaches.integrity import survey
 from imseg.approaches.run import load_run
 from imseg.cli.main import run as command
 from imseg.data.config import read_config
-from imseg.data.image_io import read_image, read_mask
+from imseg.data.image_io import probe, read_image, read_mask
 from imseg.data.listing import folder_names
 from imseg.data.sheets import sheet
 from imseg.data.store import open_array
-from imseg.engine.checkpoint import read_saved
+from imseg.engine.checkpoint import _checksum, read_saved
 from imseg.engine.device import Numerics
 from imseg.engine.job import NetworkSpec
 from imseg.engine.networks import OURS, build, load_network
@@ -440,7 +444,90 @@ def test_names_of_pictures_and_classes_are_no_formulas_in_tables(planted, pictur
         assert all(float(rows[0][key]) >= 0 for key in rows[0] if key != "image")
 
 
-# 4. Bounded input: see tests/data for pictures and archives.
+# 4. Bounded input; see tests/data for archives, and for what headers of pictures claim.
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a gray PNG of 32 x 32 pixels with further chunks before its pixels."""
+    pixels = zlib.compress(bytes(33 * 32))
+    header = struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+def tiff(*entries: tuple[int, int, int, int], more: int = 0) -> bytes:
+    """Return a gray TIFF of 32 x 32 pixels with further entries, and ``more`` of no meaning."""
+    known = {256: 32, 257: 32, 258: 8, 259: 1, 262: 1, 277: 1, 278: 32, 273: 4096, 279: 1024}
+    every = {tag: (tag, 4, 1, value) for tag, value in known.items()}
+    every |= {entry[0]: entry for entry in entries}
+    if 324 in every:  # tiles in place of strips
+        every = {tag: entry for tag, entry in every.items() if tag not in (273, 278, 279)}
+    every |= {number: (number, 4, 1, 0) for number in range(40000, 40000 + more)}
+    packed = b"".join(struct.pack("<HHII", *every[tag]) for tag in sorted(every))
+    head = b"II*\0" + struct.pack("<IH", 8, len(every)) + packed + bytes(4)
+    return head.ljust(8192, b"\0")
+
+
+SWELLS = zlib.compress(bytes(64 << 20), 9)
+MOST = 2**31 - 1
+BOMBS = {
+    "zTXt.png": png((b"zTXt", b"a\0\0" + SWELLS)),
+    "iTXt.png": png((b"iTXt", b"a\0\1\0\0\0" + SWELLS)),
+    "iCCP.png": png((b"iCCP", b"a\0\0" + SWELLS)),
+    "strips.tif": tiff((273, 4, MOST, 200), (279, 4, MOST, 200)),
+    "tiles.tif": tiff((322, 4, 1, 2**30), (323, 4, 1, 2**30), (324, 4, 1, 9), (325, 4, 1, 9)),
+    "sizes.tif": tiff((256, 4, 1, MOST), (257, 4, 1, MOST)),
+    "entries.tif": tiff(more=2000),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pictures_that_swell_are_refused(tmp_path, name) -> None:
+    path = tmp_path / name
+    path.write_bytes(BOMBS[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImsegError, match=name):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_pictures_that_swell_would_be_read_without_what_swells(tmp_path) -> None:
+    for name, content in {"a.png": png(), "a.tif": tiff()}.items():
+        (tmp_path / name).write_bytes(content)
+        assert read_image(tmp_path / name).shape == (32, 32, 1)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask, probe])
+def test_a_pipe_is_no_picture(tmp_path, read) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ImsegError, match=r"a\.png.*pipe"):
+        read(tmp_path / "a.png")
+
+
+def test_a_checkpoint_of_another_network_is_left_aside(tmp_path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(small_set("binary"), "ldt", run, executor=Mortal(1))
+    clean = train(small_set("binary"), "ldt", tmp_path / "clean")
+    job = clean.trained("start/network-1").job
+    said = {"job": job, "steps": 1, "of": 3, "most": None, "epoch_scores": [0.5], "losses": [0.5]}
+    texts = [json.dumps({**said, "passed": 1.0, "clock": {}}), json.dumps(said), '{"job": 1}']
+    planted = run / "start" / "network-1.checkpoint"
+    for text in texts:
+        tensors = {"now/planted": torch.ones(3), "optimizer/999/exp_avg": torch.ones(1)}
+        digest = _checksum(text, tensors)
+        planted.write_bytes(save(tensors, metadata={"state": text, "sha256": digest}))
+        told = Told()
+        again = shutil.copytree(run, tmp_path / f"again-{len(text)}")
+        train(small_set("binary"), "ldt", again, told=told)
+        assert told.said("network-1.checkpoint is damaged")
+        assert weights_of(again) == weights_of(clean.path)
 
 
 @pytest.mark.parametrize("name", ["summary.json", "target.json", "start/network-0.json"])

@@ -193,6 +193,28 @@ def test_a_damaged_comparison_is_named(comparison):
     assert "rows.0.mean" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("rows", 0, "runs", 0, "path"), "../../elsewhere"),
+        (("rows", 0, "runs", 0, "path"), "/etc"),
+        (("rows", 0, "name"), "../../x"),
+        (("rows", 0, "name"), "a\x1b[2J"),
+        (("rows", 0, "runs"), "x"),
+        (("metric",), {}),
+    ],
+)
+def test_a_comparison_that_leads_out_is_refused(comparison, place, value):
+    file = comparison / "comparison.json"
+    content = inner = json.loads(file.read_text())
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(ImsegError, match=r"comparison\.json cannot be read"):
+        make_report(comparison, progress=quiet)
+
+
 def test_a_page_needs_a_name_that_ends_in_html(tiny, tmp_path):
     run, _ = tiny("binary")
     with pytest.raises(ImsegError, match="is no name for a page"):
