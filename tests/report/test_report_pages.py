@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -267,7 +268,8 @@ def test_a_comparison_with_data_shows_the_same_images_through_all_approaches(tin
     rows = [row(name, "labels", 0.5, seeds=(0,)) for name in ("ldt", "im")]
     folder = write(tmp_path / "found", rows=rows, images=5)
     for each in rows:
-        each["runs"][0] |= {"path": str(run.path), "network": network}
+        shutil.copytree(run.path, folder / "seed-0" / each["name"])
+        each["runs"][0] |= {"path": f"seed-0/{each['name']}", "network": network}
         scores = folder / "scores" / "seed-0" / f"{each['name']}.json"
         scores.parent.mkdir(parents=True, exist_ok=True)
         kept = {"names": evaluation.names, "each": evaluation.each}
