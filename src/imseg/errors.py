@@ -14,25 +14,9 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-# Control characters, halves of surrogate pairs (names that are no Unicode), ends of lines.
-_GARBLING = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# These turn the direction of text, so that a name shows as another one.
+# Control characters, halves of surrogate pairs, ends of lines.
+_STEERING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def garbles(letter: str) -> bool:
-    """Return whether a character would garble terminals and reports."""
-    return unicodedata.category(letter) in _GARBLING or letter in _TURNING
-
-
-def printable(name: object) -> str:
-    """Return a name, a path or any text so that it prints as one line, as Python writes it."""
-    return "".join(ascii(each)[1:-1] if garbles(each) else each for each in str(name))
-
-
-def printable_lines(text: str, indent: str = "") -> str:
-    """Return a text of one or more lines; of all that garbles only ends of lines are left."""
-    return f"\n{indent}".join(printable(line) for line in text.split("\n"))
 
 
 def explained(what: str, rows: Iterable[tuple[str, str | None]]) -> str:
@@ -42,8 +26,10 @@ def explained(what: str, rows: Iterable[tuple[str, str | None]]) -> str:
         what: The first line.
         rows: A label such as ``Got:``, and its text, of one or more lines.
     """
-    lines = [printable(what)]
-    lines += [f"  {label:<9} {printable_lines(text, ' ' * 12)}" for label, text in rows if text]
+    lines = [shown(what)]
+    for label, text in rows:
+        if text:
+            lines.append(f"  {label:<9} " + shown(text, lines=True).replace("\n", "\n" + " " * 12))
     return "\n".join(lines)
 
 
@@ -65,10 +51,10 @@ class ImsegError(Exception):
         got: str | None = None,
         hint: str | None = None,
     ) -> None:
-        self.what = what
-        self.expected = expected
-        self.got = got
-        self.hint = hint
+        self.what = shown(what, lines=True)
+        self.expected = expected and shown(expected, lines=True)
+        self.got = got and shown(got, lines=True)
+        self.hint = hint and shown(hint, lines=True)
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -132,6 +118,24 @@ class Finding:
         )
 
 
+def shown(text: object, *, lines: bool = False) -> str:
+    """Return text that a terminal only shows: what would steer it is escaped.
+
+    Names from files may hold anything; what turns the direction of text counts too.
+
+    Args:
+        text: A name, or whatever else comes from data.
+        lines: Whether it may have several lines.
+    """
+    return "".join(
+        repr(each)[1:-1]
+        if (unicodedata.category(each) in _STEERING or each in _TURNING)
+        and not (lines and each in "\n\t")
+        else each
+        for each in str(text)
+    )
+
+
 def raise_all(errors: Iterable[ImsegError]) -> None:
     """Raise nothing, the one error, or all of them together."""
     found = list(errors)
@@ -170,10 +174,10 @@ def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -
     )
 
 
-def and_more(items: Sequence[str], shown: int = 3) -> str:
+def and_more(items: Sequence[str], most: int = 3) -> str:
     """Return the first few items in words, with a count of the rest: ``a, b (and 2 more)``."""
-    text = ", ".join(printable(item) for item in items[:shown])
-    rest = len(items) - shown
+    text = ", ".join(shown(item) for item in items[:most])
+    rest = len(items) - most
     return f"{text} (and {rest} more)" if rest > 0 else text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.e2e.small_sets import KINDS
 from tests.report.pages import Page
 
 from imseg.approaches.run import load_run
+from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError
 from imseg.report.html import make
 from imseg.report.html.make import make_report
@@ -128,20 +130,22 @@ def test_names_of_users_are_never_markup(tiny, tmp_path):
         data,
         spec=dataclasses.replace(spec, names=names),
         test=tuple(
-            LabeledImage(Image(f"{EVIL}{i}", pair.image.pixels), pair.mask)
+            LabeledImage(Image(f"={EVIL}{i}", pair.image.pixels), pair.mask)
             for i, pair in enumerate(data.test)
         ),
     )
-    target = json.loads((run.path / "target.json").read_text())
-    kept = (run.path / "target.json").read_text()
-    (run.path / "target.json").write_text(json.dumps({**target, "names": list(names)}))
+    kept = (run.path / "target.json").read_bytes()
+    write_json(run.path / "target.json", {**read_json(run.path / "target.json"), "names": names})
     try:
         path = make_report(run.path, renamed, out=tmp_path / "page.html", progress=quiet)
     finally:
-        (run.path / "target.json").write_text(kept)
+        (run.path / "target.json").write_bytes(kept)
     page = read(path)
     assert "script" not in {tag for tag, _ in page.elements}
     assert "alert('x')" in page.text, "it is shown as text"
+    for file in path.with_suffix("").rglob("*.svg"):
+        assert "<script" not in file.read_text()
+    assert {row["image"][:2] for row in table(path, "images")} == {"'="}, "no formula"
 
 
 def test_text_is_escaped_before_it_is_set_off():
@@ -188,6 +192,28 @@ def test_a_damaged_comparison_is_named(comparison):
     with pytest.raises(ImsegError, match=r"comparison.json cannot be read") as error:
         make_report(comparison, progress=quiet)
     assert "rows.0.mean" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("rows", 0, "runs", 0, "path"), "../../elsewhere"),
+        (("rows", 0, "runs", 0, "path"), "/etc"),
+        (("rows", 0, "name"), "../../x"),
+        (("rows", 0, "name"), "a\x1b[2J"),
+        (("rows", 0, "runs"), "x"),
+        (("metric",), {}),
+    ],
+)
+def test_a_comparison_that_leads_out_is_refused(comparison, place, value):
+    file = comparison / "comparison.json"
+    content = inner = json.loads(file.read_text())
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(ImsegError, match=r"comparison\.json cannot be read"):
+        make_report(comparison, progress=quiet)
 
 
 def test_a_page_needs_a_name_that_ends_in_html(tiny, tmp_path):
@@ -242,7 +268,8 @@ def test_a_comparison_with_data_shows_the_same_images_through_all_approaches(tin
     rows = [row(name, "labels", 0.5, seeds=(0,)) for name in ("ldt", "im")]
     folder = write(tmp_path / "found", rows=rows, images=5)
     for each in rows:
-        each["runs"][0] |= {"path": str(run.path), "network": network}
+        shutil.copytree(run.path, folder / "seed-0" / each["name"])
+        each["runs"][0] |= {"path": f"seed-0/{each['name']}", "network": network}
         scores = folder / "scores" / "seed-0" / f"{each['name']}.json"
         scores.parent.mkdir(parents=True, exist_ok=True)
         kept = {"names": evaluation.names, "each": evaluation.each}

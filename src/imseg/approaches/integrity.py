@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.record import read_record
+from imseg.approaches.run_forms import misfit
 from imseg.data.store import damaged_pictures
 from imseg.data.store_index import read_index
 from imseg.engine.checkpoint import is_whole
-from imseg.engine.job import Trained
 from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import is_sealed, read_json, read_toml
 from imseg.engine.trained_files import read_trained
@@ -69,15 +68,12 @@ def _document(path: Path) -> Iterator[Checked]:
     except ImsegError as error:
         yield Checked(path, error.what)
         return
-    try:
-        if path.name.startswith("network-"):
-            Trained.from_json(json.dumps(content))
-        missing = list(_missing(path, content))
-    except (KeyError, TypeError, ValueError):
-        yield Checked(path, f"{path} is not as imseg writes it.")
+    wrong = misfit(path, content)
+    if wrong:
+        yield Checked(path, f"{path} does not hold what it must: {wrong}")
         return
     yield Checked(path, sealed=is_sealed(path))
-    for each in missing:
+    for each in _missing(path, content):
         yield Checked(each, f"{each} is missing.")
 
 

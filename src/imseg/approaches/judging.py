@@ -20,6 +20,7 @@ from imseg.approaches.appraisal import (
 )
 from imseg.approaches.approach import Approach
 from imseg.approaches.plan import Plan
+from imseg.approaches.run_files import read_form
 from imseg.approaches.stage import Stage
 from imseg.approaches.timing import JUDGES
 from imseg.approaches.workshop import Workshop
@@ -29,7 +30,7 @@ from imseg.engine.correlation import rank_correlation
 from imseg.engine.job import Job, NetworkSpec, Trained
 from imseg.engine.judge import judge_masks
 from imseg.engine.part import Copies, Part
-from imseg.engine.sealed import read_json, write_json
+from imseg.engine.sealed import write_json
 from imseg.stages.ballots import store_ballots
 from imseg.stages.judge_samples import consensus_samples, prediction_samples
 from imseg.stages.panel import Bench
@@ -110,7 +111,7 @@ class Judging:
     def _bench(self) -> Bench:
         if self._judges is None:
             raise ValueError("there are no judges")
-        words = read_json(self._shop.folder.judgment)
+        words = read_form(self._shop.folder.judgment)
         low, high = words["thresholds"]
         judges = self._shop.load(self._judges.ranked[: self._asked])
         return Bench(judges=judges, quality=quality_for(self._shop.task), thresholds=(low, high))

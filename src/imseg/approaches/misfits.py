@@ -6,7 +6,7 @@ import math
 
 from imseg.approaches.approach import Approach
 from imseg.approaches.catalog import find_approach
-from imseg.approaches.settings import SMALLEST_SIDE, Settings
+from imseg.approaches.settings import LARGEST_SIDE, SMALLEST_SIDE, Settings
 from imseg.data.listing import counted
 from imseg.errors import ImsegError
 
@@ -54,8 +54,9 @@ def problems_of(settings: Settings) -> list[ImsegError]:
             refuse(_option(name), "0, 3 or 5 pixels.", value)
     if settings.width is not None and not 0.0625 <= settings.width <= 16:
         refuse("--width", "a number from 0.0625 to 16; the paper uses 0.5 to 2.", settings.width)
-    if settings.image_size is not None and min(settings.image_size) < SMALLEST_SIDE:
-        refuse("--image-size", f"{SMALLEST_SIDE} pixels or more a side.", settings.image_size)
+    sides = settings.image_size
+    if sides is not None and not SMALLEST_SIDE <= min(sides) <= max(sides) <= LARGEST_SIDE:
+        refuse("--image-size", f"{SMALLEST_SIDE} pixels or more a side (at most 8192).", sides)
     if settings.views is not None and settings.views not in (3, 5, 7):
         refuse("--views", "3, 5 or 7.", settings.views)
     if settings.judges is not None and settings.judges not in (1, 2, 3, 4):

@@ -7,14 +7,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from imseg.approaches.approach import Approach, Labeled, with_options
 from imseg.approaches.catalog import find_approach
 from imseg.approaches.paper import PAPER, PaperSettings, Published, nearest_published
-from imseg.approaches.settings import Blocking, Effort, Selection
-from imseg.engine.device import (
-    Numerics,
-    Precision,
-)
+from imseg.approaches.settings import LARGEST_SIDE, Blocking, Effort, Selection
+from imseg.engine.device import Numerics, Precision
 from imseg.engine.job import Recipe
 from imseg.ops.block_color import BlockColor
 from imseg.ops.photometric import Strength
@@ -34,6 +33,8 @@ LOOK_SHARE = 0.1
 
 WIDTH_STEP = 0.25
 """How much wider networks are in each generation where they grow; the paper's alpha."""
+
+_MOST_WORKERS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,14 +254,23 @@ class Plan:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Plan:
-        """Return the plan that ``as_dict`` wrote."""
+        """Return the plan that ``as_dict`` wrote.
+
+        Raises:
+            ValueError: If it is no such plan.
+        """
         values: dict[str, Any] = {"max_steps": None, "limit_unlabeled": None}
         values |= {"ladder": "default", "rotate": False}  # in runs from before there were copies
         values |= plain
-        for name in ("image_size", "thresholds"):
-            if values.get(name) is not None:
-                values[name] = tuple(values[name])
-        return cls(**values)
+        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+        plan = TypeAdapter(cls).validate_python(values)
+        if not 0 < min(plan.image_size) <= max(plan.image_size) <= LARGEST_SIDE:
+            raise ValueError(f"images of {plan.image_size} pixels")
+        if max(plan.workers, plan.threads) > _MOST_WORKERS or plan.workers < 1:
+            raise ValueError(f"{plan.workers} workers of {plan.threads} threads")
+        return plan
 
 
 def match_plan(plan: Plan, *, matched: Plan, steps: int, width: float, labeled: int) -> Plan:

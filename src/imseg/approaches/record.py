@@ -10,13 +10,14 @@ from typing import Any
 
 from imseg.approaches.plan import Plan
 from imseg.approaches.provenance import provenance_of
+from imseg.approaches.run_files import read_target
 from imseg.approaches.settings import Settings
 from imseg.data.encoding import describe_values
 from imseg.engine.job import decisive_target
 from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import read_json, read_toml, write_json, write_toml
 from imseg.errors import ImsegError
-from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
+from imseg.types import DataSet, Image, LabeledImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,7 @@ def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
     Raises:
         ImsegError: If classes, planes, void or the scale of the pictures have changed.
     """
-    then = read_json(folder.target)
-    spec, reading = TargetSpec.from_dict(then), Reading.from_dict(then.get("reading", then))
+    spec, reading = read_target(folder.target)
     here = decisive_target(dataset.spec.as_dict())
     if decisive_target(spec.as_dict()) != here or reading != dataset.reading:
         raise ImsegError(

@@ -15,6 +15,7 @@ from imseg.approaches.evaluation_data import check_meaning, pairs_of
 from imseg.approaches.plan import Plan
 from imseg.approaches.prediction import Prediction, entries_of
 from imseg.approaches.record import read_record
+from imseg.approaches.run_files import read_form, read_network, read_summary, read_target
 from imseg.data.encoding import decode
 from imseg.data.folder import read_folder
 from imseg.data.recognize import word_of
@@ -24,9 +25,7 @@ from imseg.engine.evaluator import Evaluation
 from imseg.engine.job import Trained
 from imseg.engine.networks import NetworkFactory, load_network
 from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json
 from imseg.engine.segment import Segmented, segment
-from imseg.engine.trained_files import read_known
 from imseg.errors import ImsegError
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.objects import find_objects, tells_apart
@@ -79,15 +78,15 @@ class Run:
 
         Empty where no hidden masks were named.
         """
-        found = self.path.glob("generation-*/audit.json")
-        ordered = sorted(found, key=lambda path: int(path.parent.name.removeprefix("generation-")))
-        return {path.parent.name: read_json(path) for path in ordered}
+        names = [stage["name"] for stage in self.summary["stages"]]
+        ordered = [path for path in map(RunFolder(self.path).audit, names) if path.exists()]
+        return {path.parent.name: read_form(path) for path in ordered}
 
     @property
     def judgment(self) -> dict[str, Any] | None:
         """How far the judges of masks can be trusted; None where there are none."""
         path = RunFolder(self.path).judgment
-        return read_json(path) if path.exists() else None
+        return read_form(path) if path.exists() else None
 
     def trained(self, name: str) -> Trained:
         """Return what is known about a network, such as ``generation-1/network-0``.
@@ -102,18 +101,13 @@ class Run:
                 got=name,
                 hint="--network with one of these.",
             )
-        wrong: list[str] = []
-        known = read_known(RunFolder(self.path).weights(name), tell=wrong.append)
-        if known is None:
-            raise ImsegError(
-                f"{self.path} has no readable network named {name!r}.",
-                expected=", ".join(self.network_names),
-                got=wrong[0] if wrong else "no such network.",
-                hint="repeat the train command; only what is damaged is trained again."
-                if wrong
-                else "check its name.",
-            )
-        return known
+        return read_network(
+            RunFolder(self.path),
+            name,
+            known=self.network_names,
+            metric=self.metric,
+            shape=(self.reading.channels, self.spec.outputs),
+        )
 
     @property
     def network_names(self) -> list[str]:
@@ -291,12 +285,12 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
             got="no summary.json yet.",
             hint="repeat its train command; it continues where it was stopped.",
         )
-    target = read_json(folder.target)
+    spec, reading = read_target(folder.target)
     return Run(
         path=folder.path,
         plan=record.plan,
-        spec=TargetSpec.from_dict(target),
-        reading=Reading.from_dict(target.get("reading", target)),
-        summary=read_json(folder.summary),
+        spec=spec,
+        reading=reading,
+        summary=read_summary(folder, task_for(spec, paper=record.plan.paper).metric),
         network=network,
     )

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from imseg.approaches.paper import Published
+from imseg.data.bounded import read_bounded
 from imseg.data.config import TaskWord
-from imseg.errors import ImsegError, near_miss, printable, raise_all
+from imseg.errors import ImsegError, near_miss, raise_all, shown
 from imseg.ops.block_color import BlockColor
 from imseg.stages.consistency import Level
 from imseg.tasks.base import Pool
@@ -25,6 +26,8 @@ Ladder = Literal["default", "hela", "cityscapes"]
 
 SMALLEST_SIDE = 32
 """Pixels a side below which a network that halves four times has too little left to normalize."""
+LARGEST_SIDE = 8192
+"""Pixels a side beyond which no machine has the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +186,7 @@ def _typed(
             ImsegError(
                 f"There is no setting named {name!r}" + (f" ({config})." if config else "."),
                 expected=", ".join(sorted(known)),
-                got=printable(name),
+                got=shown(name),
                 hint=f"{guess} = ..." if guess else None,
             )
         )
@@ -207,7 +210,7 @@ def _typed(
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bounded(path).decode("utf-8"))
     except OSError as error:
         raise ImsegError(
             f"The settings file {path} cannot be read.",

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from imseg.approaches.plan import Plan
+from imseg.approaches.run_files import read_form
 from imseg.approaches.timing import as_summary
 from imseg.engine.clock import Clock
 from imseg.engine.job import Trained
 from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json, write_json
+from imseg.engine.sealed import write_json
 from imseg.engine.trained_files import read_trained
 from imseg.tasks import Metric
 
@@ -131,7 +132,7 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     """Return a stage that was finished earlier, or None if it is not there whole."""
     if not folder.done(name).exists():
         return None
-    content = read_json(folder.done(name))
+    content = read_form(folder.done(name))
     networks = [read_trained(folder.weights(network)) for network in content["ranking"]]
     named = zip(content["ranking"], networks, strict=True)
     whole = tuple(network for name, network in named if network and network.name == name)

@@ -37,6 +37,7 @@ def check(
     from imseg.data.check import check_folder
     from imseg.data.listing import short_name
     from imseg.data.repair.repair import repair_folder
+    from imseg.errors import shown
     from imseg.report.figures import contact_sheet, save
 
     word = parse_task(task)
@@ -59,9 +60,9 @@ def check(
         found = {**report.as_dict(), "contact_sheet": str(picture) if picture else None}
         show.show_json({**found, "fixed": fixed.as_dict() if fixed else None})
     else:
-        print(as_text(report, picture))
+        print(shown(as_text(report, picture), lines=True))
         if fixed is not None:
-            print(repairs_as_text(fixed))
+            print(shown(repairs_as_text(fixed), lines=True))
     if unwritten is not None:
         raise unwritten
     return 2 if (fixed.report if fixed else report).errors else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from imseg.data.check import CheckReport
 from imseg.data.repair.record import CSV
 from imseg.data.repair.repair import Repaired
-from imseg.errors import Finding, explained, printable
+from imseg.errors import Finding, explained, shown
 from imseg.report.tables import table
 
 _SHOWN = 12
@@ -18,7 +18,7 @@ def as_text(report: CheckReport, sheet: Path | None) -> str:
     """Return the whole report: what is there, then problems, then a verdict."""
     parts = [_counts(report), _pictures(report), _targets(report)]
     if sheet is not None:
-        parts.append(f"Contact sheet: {printable(sheet)}")
+        parts.append(f"Contact sheet: {shown(sheet)}")
     parts += [finding_as_text(finding) for finding in report.findings]
     parts.append(_verdict(report))
     return "\n\n".join(part for part in parts if part)
@@ -60,7 +60,7 @@ def finding_as_text(finding: Finding) -> str:
 
 def _counts(report: CheckReport) -> str:
     counts = ", ".join(f"{count} {name}" for name, count in report.counts.items())
-    return f"{printable(report.folder)}: {counts}"
+    return f"{shown(report.folder)}: {counts}"
 
 
 def _pictures(report: CheckReport) -> str:
@@ -118,7 +118,7 @@ def _void(report: CheckReport) -> str:
 def _verdict(report: CheckReport) -> str:
     errors, warnings, notes = len(report.errors), len(report.warnings), len(report.notes)
     known = f", {notes} note(s)" if notes else ""
-    ready = f"ready for imseg train {printable(report.folder)}"
+    ready = f"ready for imseg train {shown(report.folder)}"
     if not report.counts.get("unlabeled"):
         ready += " --approach ldt"
     if errors:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from imseg.approaches.duration import in_minutes
 from imseg.approaches.estimate import Estimate
 from imseg.approaches.timing import ACTIVITIES, OTHER
-from imseg.errors import printable
+from imseg.errors import shown
 from imseg.report.tables import table
 
 _IN_WORDS = {OTHER: "start-up and the rest", "files": "reading images"}
@@ -86,7 +86,7 @@ def _disk(found: Estimate) -> str:
     return (
         f"Disk:   up to {_size(disk.most)} while it runs ({', '.join(parts)}),"
         f" {_size(disk.finished)} for the finished run; {_size(found.disk_free)} free for"
-        f" {printable(found.run)}."
+        f" {shown(found.run)}."
     )
 
 

@@ -28,7 +28,7 @@ def evaluate(
     from imseg.cli import show
     from imseg.data.folder import read_folder
     from imseg.data.recognize import word_of
-    from imseg.errors import printable
+    from imseg.errors import shown
     from imseg.report.figures import save
     from imseg.report.gallery import gallery
     from imseg.report.tables import audit_table, evaluation_tables, judgment_text
@@ -52,7 +52,7 @@ def evaluate(
             progress=lambda d, t: bars.counted("evaluating", d, t),
         )
     if dataset.spec.names != opened.spec.names:
-        theirs, ours = ", ".join(dataset.spec.names), ", ".join(opened.spec.names)
+        theirs, ours = (shown(", ".join(each.spec.names)) for each in (dataset, opened))
         show.say(f"warning: the classes here are {theirs}; the run was trained on {ours}")
     if pictures is not None:
         save(pictures, gallery(opened, getattr(dataset, split), found, networks=names))
@@ -60,11 +60,11 @@ def evaluate(
         further = {"audits": opened.audits, "judgment": opened.judgment}
         show.show_json({**found.as_dict(), "split": split, "networks": names, **further})
     else:
-        print(f"{', '.join(names)} of {printable(run)} on {split}\n")
+        print(f"{', '.join(names)} of {shown(run)} on {split}\n")
         print(evaluation_tables(found))
         for text in (audit_table(opened), judgment_text(opened)):
             if text:
                 print(f"\n{text}")
         if pictures is not None:
-            print(f"\nPictures, from best to worst: {printable(pictures)}")
+            print(f"\nPictures, from best to worst: {shown(pictures)}")
     return 0

@@ -28,7 +28,7 @@ from imseg.cli import (
 )
 from imseg.cli.stopping import stoppable
 from imseg.cli.strict import StrictCommand, StrictGroup
-from imseg.errors import ImsegError, ImsegErrors, TrainingFailed
+from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, shown
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -118,10 +118,10 @@ def _failed(error: Exception) -> int:
         return 2
     if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
-        print(f"imseg: {error.strerror or error}{place}", file=sys.stderr)
+        print(f"imseg: {shown(error.strerror or error)}{shown(place)}", file=sys.stderr)
         return 1
     if isinstance(error, TrainingFailed):
-        print(f"imseg: {error}", file=sys.stderr)
+        print(f"imseg: {shown(error, lines=True)}", file=sys.stderr)
         return 1
     raise error
 

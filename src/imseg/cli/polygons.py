@@ -75,12 +75,12 @@ def _show(made: Conversion, out: Path) -> None:
     """Print what was made, and everything that was left out or changed."""
     from imseg.data.listing import counted
     from imseg.data.polygons import MODES
-    from imseg.errors import and_more, printable
+    from imseg.errors import and_more, shown
 
     others = " or ".join(f"--as {mode}" for mode in MODES if mode != made.mode)
-    print(f"Read {made.format} annotations; pictures from {printable(made.images)}")
+    print(f"Read {made.format} annotations; pictures from {shown(made.images)}")
     print(f"Wrote masks as {made.mode} ({made.reason}); choose another way with {others}")
-    print(f"{printable(out)}: {made.labeled} labeled, {made.unlabeled} unlabeled")
+    print(f"{shown(out)}: {made.labeled} labeled, {made.unlabeled} unlabeled")
     if made.listed_empty:
         print(
             f"  {counted(made.listed_empty, 'picture')} listed without a region: taken for"
@@ -89,7 +89,7 @@ def _show(made: Conversion, out: Path) -> None:
     if made.unlisted:
         print(f"  {counted(made.unlisted, 'picture')} not listed, beside listed ones: unlabeled")
     for label, count in made.objects.items():
-        print(f"  {printable(label)}: {counted(count, 'object')}")
+        print(f"  {shown(label)}: {counted(count, 'object')}")
     if made.unused:
         print(f"  declared, but drawn nowhere: {and_more(made.unused, 8)}")
     if made.overlap_pixels:
@@ -107,4 +107,4 @@ def _show(made: Conversion, out: Path) -> None:
     if made.renamed:
         pairs = [f"{name} is now {stem}" for name, stem in made.renamed.items()]
         print(f"  renamed, because stems were equal: {and_more(pairs)}")
-    print(f"Next: imseg check {printable(out)}")
+    print(f"Next: imseg check {shown(out)}")

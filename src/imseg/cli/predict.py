@@ -47,7 +47,7 @@ def predict(
     from imseg.cli import show
     from imseg.data.config import LARGEST_PIXEL
     from imseg.data.encoding import describe_values
-    from imseg.errors import ImsegError, printable
+    from imseg.errors import ImsegError, shown
     from imseg.report.masks import write_predictions
     from imseg.report.measure import COUNTS_NAME, FILE_NAME
 
@@ -77,12 +77,12 @@ def predict(
         show.show_json({"out": str(out), "masks": [dataclasses.asdict(each) for each in written]})
         return 0
     masks = f"{len(written)} mask{'s' * (len(written) != 1)}"
-    print(f"{masks} in {printable(out)}: {describe_values(opened.spec)}")
+    print(f"{masks} in {shown(out)}: {shown(describe_values(opened.spec))}")
     tables = [out / name for name in (FILE_NAME, COUNTS_NAME) if (out / name).exists()]
     if tables:
-        print(f"Areas, counts or means: {', '.join(map(printable, tables))}")
+        print(f"Areas, counts or means: {', '.join(map(shown, tables))}")
     if inconsistency:
         print("Most inconsistent, so worth labeling next:")
         for each in written[:MOST_SHOWN]:
-            print(f"  {each.inconsistent:6.1%}  {each.image}")
+            print(f"  {each.inconsistent:6.1%}  {shown(each.image)}")
     return 0

@@ -49,7 +49,7 @@ def prepare(
 
     from imseg.cli import show
     from imseg.data.prepare import prepare_data_set
-    from imseg.errors import printable
+    from imseg.errors import shown
 
     with show.Bars() as bars:
         show.say(f"The data goes to {out}")
@@ -67,13 +67,13 @@ def prepare(
         show.show_json({"out": str(out), **dataclasses.asdict(counts)})
         return 0
     print(
-        f"{printable(out)}: {counts.labeled} labeled, {counts.unlabeled} unlabeled,"
+        f"{shown(out)}: {counts.labeled} labeled, {counts.unlabeled} unlabeled,"
         f" {counts.val} val, {counts.test} test ({counts.source})"
     )
     if counts.figures:
         figures = (f"{what.replace('_', ' ')} {count:,}" for what, count in counts.figures.items())
         print(f"Counted: {', '.join(figures)}")
     for note in counts.notes:
-        print(f"Note: {note}")
-    print(f"Next: imseg check {printable(out)}")
+        print(f"Note: {shown(note)}")
+    print(f"Next: imseg check {shown(out)}")
     return 0

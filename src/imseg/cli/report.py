@@ -34,7 +34,7 @@ def report(
 ) -> int:
     """Write a page that says what was found, with figures, images, and all numbers beside it."""
     from imseg.cli import show
-    from imseg.errors import printable
+    from imseg.errors import shown
     from imseg.report.html.make import figures_beside, make_report, place_of
 
     place_of(folder, out)  # a name that cannot be is told before anything is looked at
@@ -43,8 +43,8 @@ def report(
     if json:
         show.show_json({"report": str(page), "files": str(figures_beside(page))})
     else:
-        print(f"Report: {printable(page)}")
-        print(f"Figures and tables: {printable(figures_beside(page))}")
+        print(f"Report: {shown(page)}")
+        print(f"Figures and tables: {shown(figures_beside(page))}")
         if data is None:
-            print(f"With images: imseg report {printable(folder)} DATA")
+            print(f"With images: imseg report {shown(folder)} DATA")
     return 0

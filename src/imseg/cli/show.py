@@ -28,7 +28,7 @@ from imseg.engine.progress import (
     Stepped,
     Working,
 )
-from imseg.errors import printable, printable_lines
+from imseg.errors import shown
 
 LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
@@ -41,7 +41,7 @@ def show_json(content: Mapping[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Write a line to stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    print(shown(text, lines=True), file=sys.stderr, flush=True)
 
 
 class Bars:
@@ -50,7 +50,7 @@ class Bars:
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -109,7 +109,7 @@ class Bars:
             self._working = self._progress.add_task(event.what)
         self._progress.update(
             self._working,
-            description=event.what,
+            description=shown(event.what),
             completed=event.done,
             total=event.total,
             visible=event.done < event.total,
@@ -140,4 +140,4 @@ class Bars:
             self._progress.update(self._training, completed=self._done)
 
     def _line(self, text: str) -> None:
-        self._console.print(printable_lines(text), markup=False, emoji=False)
+        self._console.print(shown(text, lines=True), markup=False, emoji=False)

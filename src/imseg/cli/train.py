@@ -11,7 +11,7 @@ import typer
 from imseg.cli.options import Data, Json
 from imseg.cli.page import page_of
 from imseg.cli.setting_options import takes_settings
-from imseg.errors import ImsegError, printable
+from imseg.errors import ImsegError, shown
 
 if TYPE_CHECKING:
     from imseg.approaches.settings import Settings
@@ -87,9 +87,9 @@ def train(
         print(f"Time: {spent}")
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
     if page is not None:
-        print(f"Report: {printable(page)}")
-    path = printable(run.path)
-    print(f"Next: imseg evaluate {path} {printable(data)}{better}")
+        print(f"Report: {shown(page)}")
+    path = shown(run.path)
+    print(f"Next: imseg evaluate {path} {shown(data)}{better}")
     print(f"      imseg predict {path} IMAGES --out masks/{better}")
     return 0
 

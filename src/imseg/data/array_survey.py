@@ -169,5 +169,5 @@ def _names_by_value(names: ClassNames, values: Sequence[int]) -> dict[int | str,
     raise ImsegError(
         "The class names do not fit the mask values.",
         expected=f"{len(values)} names, one for each value, or a dict from value to name.",
-        got=f"{len(names)} names; values {and_more([str(value) for value in values], shown=8)}.",
+        got=f"{len(names)} names; values {and_more([str(value) for value in values], most=8)}.",
     )

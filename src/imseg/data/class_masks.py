@@ -212,7 +212,7 @@ def _not_binary(classes: tuple[int, ...], found: Mapping[int, int], coding: Codi
     return ImsegError(
         "The task is binary, but the masks hold more than two values.",
         expected="two values: background and foreground.",
-        got=and_more([_text(value, coding) for value in classes], shown=8) + ".",
+        got=and_more([_text(value, coding) for value in classes], most=8) + ".",
         hint=hint + ".",
     )
 
@@ -247,7 +247,7 @@ def _too_many_colors(found: Mapping[int, int], distinct: int) -> ImsegError:
         for color in frequent
         if found[color] >= _MAIN * total
     ]
-    got = f"mainly {and_more(main, shown=12)}" if main else "none of them on 1 % of the pixels"
+    got = f"mainly {and_more(main, most=12)}" if main else "none of them on 1 % of the pixels"
     hint = "save masks as PNG, without smooth edges"
     if main:
         hint = "imseg check DATA --fix DIR writes a copy in which every color is one of the main"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from imseg.data.bounded import read_bounded
 from imseg.data.class_keys import Key, color_of, is_color, packed_color, parse_key
-from imseg.data.listing import is_special
-from imseg.errors import ImsegError, near_miss, printable, raise_all
+from imseg.errors import ImsegError, near_miss, raise_all, shown
 from imseg.types import Color
 
 FILE_NAME = "imseg.toml"
@@ -69,9 +69,7 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path = folder / FILE_NAME
     try:
-        if is_special(path):
-            raise ImsegError(f"{path} is a pipe or the like.", expected="a file, or none.")
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path).decode("utf-8")
     except FileNotFoundError:
         if path.is_symlink():
             hint = "mend the link, or remove it."
@@ -221,7 +219,7 @@ def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
         ImsegError(
             f"{source}: [classes] mixes {' and '.join(first)}.",
             expected="mask values, or colors, or names of folders with one mask a label each.",
-            got=" and ".join(printable(key) for key in first.values()) + ".",
+            got=" and ".join(shown(key) for key in first.values()) + ".",
             hint="keep those that the masks have.",
         )
     ]
@@ -255,7 +253,7 @@ def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = 
     return ImsegError(
         f'{source}: unknown key "{where}{key}".',
         expected=", ".join(known) + ".",
-        hint=f'did you mean "{guess}"?' if guess else f'remove "{printable(where + key)}".',
+        hint=f'did you mean "{guess}"?' if guess else f'remove "{shown(where + key)}".',
     )
 
 

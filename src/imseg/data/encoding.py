@@ -30,7 +30,7 @@ class UnknownMaskValues(ImsegError):
         super().__init__(
             "A mask holds unknown values.",
             expected=describe_values(spec),
-            got=and_more([value_text(value, spec) for value in self.values], shown=8) + ".",
+            got=and_more([value_text(value, spec) for value in self.values], most=8) + ".",
             hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
         )
 
@@ -51,7 +51,7 @@ def describe_values(spec: TargetSpec) -> str:
                 name if name == (text := value_text(value, spec)) else f"{text} ({name})"
                 for value, name in pairs
             ]
-            return and_more(texts, shown=12) + f"{void}."
+            return and_more(texts, most=12) + f"{void}."
 
 
 def value_text(value: int, spec: TargetSpec) -> str:

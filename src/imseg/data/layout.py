@@ -248,7 +248,7 @@ def _no_labeled(layout: Layout, labeled: Path) -> Finding:
         severity="error",
         what=f"{layout.root} has no folder labeled/images.",
         expected=f"images and masks with equal stems, such as {EXAMPLE}.",
-        got=("folders " + and_more(there, shown=6) if there else "no folders at all") + ".",
+        got=("folders " + and_more(there, most=6) if there else "no folders at all") + ".",
         hint=hint,
         files=("labeled/images",),
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imseg.data.image_io import SUFFIXES
-from imseg.errors import Finding, and_more, garbles, near_miss, printable
+from imseg.errors import Finding, and_more, near_miss, shown
 
 _LONGEST = 200
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
+_LONGEST_NAME = 200  # bytes; file systems end at 255
 
 
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
@@ -36,12 +38,41 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
 
 def has_odd_name(path: Path) -> bool:
     """Return whether a name holds characters that would garble terminals and reports."""
-    return any(garbles(each) for each in path.name)
+    return shown(path.name) != path.name
 
 
 def is_special(path: Path) -> bool:
     """Return whether this is a pipe, a socket or a device: opening it might wait for ever."""
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[str]:
+    """Return the name of a folder for each label: the label, wherever that is a plain name.
+
+    What would lead elsewhere, hide the folder or steer a terminal becomes ``_``, and names that
+    file systems may take for one get a number.
+
+    Args:
+        labels: What the user calls them.
+        others: Names of further folders there.
+    """
+    names: list[str] = []
+    taken = set(others)
+    for label in labels:
+        plain = "".join("_" if each in "/\\" else each for each in shown(label))
+        plain = plain.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
+        plain = plain if plain.strip(". ") and not plain.startswith(".") else f"_{plain}"
+        name, number = plain, 2
+        while _alike(name) in taken:
+            name, number = f"{plain}_{number}", number + 1
+        taken.add(_alike(name))
+        names.append(name)
+    return names
+
+
+def _alike(name: str) -> str:
+    """Return what equal names have in common on systems that see no case or composition."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def leads_out(path: Path, root: Path) -> bool:
@@ -60,7 +91,7 @@ def real_path(path: Path) -> Path:
 
 def short_name(folder: Path) -> str:
     """Return a folder's name for what is called after it: printable, and of at most 200 bytes."""
-    name = printable(real_path(folder).name)
+    name = shown(real_path(folder).name)
     return name.encode()[:_LONGEST].decode(errors="ignore")
 
 

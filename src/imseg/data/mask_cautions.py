@@ -128,11 +128,11 @@ def _listed(found: FolderScan, spec: TargetSpec) -> list[Finding]:
     unnamed = [each.key for value, each in classes if value not in listed.names]
     if unnamed:
         text = f"{noun} that {FILE_NAME} does not list became classes."
-        cautions.append(warning(text, got=and_more(unnamed, shown=8) + "."))
+        cautions.append(warning(text, got=and_more(unnamed, most=8) + "."))
     unseen = [each.text for _, each in classes if not each.images]
     if unseen:
         text = "No labeled mask shows some of the listed classes; they cannot be learned."
-        cautions.append(warning(text, got=and_more(unseen, shown=8) + "."))
+        cautions.append(warning(text, got=and_more(unseen, most=8) + "."))
     return cautions
 
 
@@ -151,7 +151,7 @@ def _labels(survey: Survey, spec: TargetSpec) -> list[Finding]:
     unseen = [each.name for each in summarize_classes(survey.labeled, spec) if not each.images]
     if unseen:
         text = "No labeled mask shows some of the labels; they cannot be learned."
-        cautions.append(warning(text, got=and_more(unseen, shown=8) + "."))
+        cautions.append(warning(text, got=and_more(unseen, most=8) + "."))
     if POSITION not in spec.names:
         names = {name.lower(): name for name in spec.names}
         like = [name for lower, name in names.items() if lower == POSITION or lower in _CENTERS]
@@ -226,7 +226,7 @@ def _imbalance(survey: Survey, spec: TargetSpec) -> list[Finding]:
     if not rare:
         return []
     text = "The labeled classes are far from balanced; rare ones are hard to learn."
-    return [warning(text, got=and_more(rare, shown=8) + ".", hint="label images that show them.")]
+    return [warning(text, got=and_more(rare, most=8) + ".", hint="label images that show them.")]
 
 
 def _missing(survey: Survey, spec: TargetSpec) -> list[Finding]:
@@ -240,7 +240,7 @@ def _missing(survey: Survey, spec: TargetSpec) -> list[Finding]:
                 warning(
                     f"{counted(len(missing), noun, plural)} "
                     f"{'does' if len(missing) == 1 else 'do'} not occur in {name}.",
-                    got=and_more(missing, shown=8) + ".",
+                    got=and_more(missing, most=8) + ".",
                     hint=f"add images to {name} that show them.",
                 )
             )

@@ -60,7 +60,7 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
         return ImsegError(
             f"{mask.name} holds values that no labeled mask has.",
             expected=describe_values(spec),
-            got=and_more([value_text(value, spec) for value in strange], shown=8) + ".",
+            got=and_more([value_text(value, spec) for value in strange], most=8) + ".",
             hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
         )
     return None
@@ -133,7 +133,7 @@ def _unknown_values(survey: Survey, spec: TargetSpec) -> list[Finding]:
         if not strange:
             continue
         shown = [
-            f"{mask.name} has {and_more([value_text(value, spec) for value in values], shown=5)}"
+            f"{mask.name} has {and_more([value_text(value, spec) for value in values], most=5)}"
             for mask, values in strange
         ]
         findings.append(
@@ -169,7 +169,7 @@ def _other_palettes(survey: Survey, spec: TargetSpec) -> list[Finding]:
             f"{'has' if len(strange) == 1 else 'have'} other colors for the same values, so the "
             "values may mean different things.",
             expected="one palette in all masks.",
-            got=and_more(list(strange.values()), shown=2) + ".",
+            got=and_more(list(strange.values()), most=2) + ".",
             hint="convert the masks to RGB, so that colors count; or list the values under "
             f"[classes] in {FILE_NAME}, if they are right.",
             files=tuple(strange),
@@ -179,7 +179,7 @@ def _other_palettes(survey: Survey, spec: TargetSpec) -> list[Finding]:
 
 def _values_of(mask: MaskFacts, spec: TargetSpec) -> str:
     values = [str(value) for value in mask.counts if value != spec.void]
-    return and_more(values, shown=6)
+    return and_more(values, most=6)
 
 
 def _hex(color: Color) -> str:

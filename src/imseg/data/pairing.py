@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imseg.data.image_io import SUFFIXES
 from imseg.data.listing import counted, list_pictures, nearest_stem
-from imseg.errors import Finding, and_more, near_miss, printable
+from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import POSITION, Image, LabeledImage
 
 EXAMPLE = "labeled/images/cell_07.png with labeled/masks/cell_07.png"
@@ -149,7 +149,7 @@ def note_strange(strange: list[Path], folder: Path, root: Path) -> list[Finding]
     """Return an error about files that are not pictures."""
     if not strange:
         return []
-    names = tuple(printable(_relative(path, root)) for path in strange)
+    names = tuple(shown(_relative(path, root)) for path in strange)
     # Of a file whose suffix is right, the suffix says nothing about what is wrong.
     odd = [path.suffix.lower() in SUFFIXES for path in strange]
     told = [n + " (a pipe or the like)" * special for n, special in zip(names, odd, strict=True)]
@@ -171,7 +171,7 @@ def note_folders(folders: list[Path], folder: Path, root: Path) -> list[Finding]
     """Return a warning about folders where files are meant to be."""
     if not folders:
         return []
-    names = [printable(_relative(path, root)) + "/" for path in folders]
+    names = [shown(_relative(path, root)) + "/" for path in folders]
     return [
         Finding(
             severity="warning",

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image as Pillow
 
+from imseg.data.bounded import open_plain
 from imseg.data.decoding import (
     FORMATS,
     Decoded,
@@ -68,7 +69,7 @@ def probe(path: Path, *, pages: bool = False) -> ImageInfo:
     Raises:
         ImsegError: If the file cannot be opened, is not a picture, or is too large.
     """
-    with errors_named(path), path.open("rb") as file:
+    with errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if is_tiff(head):
             found = read_pages(path, file)
@@ -106,7 +107,7 @@ def decode_file(path: Path, *, pages: bool = False, pages_hint: str = PAGES_HINT
     Raises:
         ImsegError: If the file cannot be read, is too large, or needs a library that is missing.
     """
-    with errors_named(path), path.open("rb") as file:
+    with errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if is_tiff(head):
             found = read_pages(path, file)

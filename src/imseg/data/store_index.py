@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.bounded import read_bounded
 from imseg.data.fingerprints import Fingerprint, Stamp
 from imseg.data.store_arrays import checksum_of, map_rows
 
 _FORMAT = 1
+_MOST_BYTES = 2 << 30  # of an index; a picture takes about 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def index_text(index: StoreIndex) -> bytes:
 def read_index(path: Path) -> StoreIndex | None:
     """Return an index; None if there is none, or one that cannot be understood."""
     try:
-        plain = json.loads(path.read_bytes())
+        plain = json.loads(read_bounded(path, _MOST_BYTES))
         if plain["format"] != _FORMAT:
             return None
         names = tuple(str(name) for name in plain["names"])

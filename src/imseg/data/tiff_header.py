@@ -12,6 +12,7 @@ from imseg.data.decoding import damaged, unreadable
 
 _MOST_PAGES = 1024
 _MOST_NUMBERS = 4096
+_MOST_ENTRIES = 1024  # of a page; real ones have a few dozen
 _VERSIONS = {b"*\0": False, b"\0*": False, b"+\0": True, b"\0+": True}
 """What follows the byte order, and whether it announces BigTIFF."""
 _TYPES = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q"}
@@ -171,7 +172,10 @@ def _directories(
         seen.add(place)
         file.seek(place)
         tags: dict[int, tuple[int, ...]] = {}
-        for _ in range(numbers(count)[0]):
+        (entries,) = numbers(count)
+        if entries > _MOST_ENTRIES:
+            raise SyntaxError(f"a page with {entries} entries")
+        for _ in range(entries):
             tag, kind, length = numbers(entry)
             after = file.tell() + inline
             if tag in _WANTED and kind in _TYPES and 0 < length <= _MOST_NUMBERS:

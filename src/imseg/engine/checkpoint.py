@@ -13,9 +13,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -31,6 +32,18 @@ SHARE = 0.02
 FIRST_COST = 0.02
 """Seconds that a checkpoint is taken to cost before one was written."""
 _NOW, _BEST, _OPTIMIZER = "now", "best", "optimizer"
+
+
+class _State(BaseModel):
+    """What the header of a checkpoint must say."""
+
+    steps: NonNegativeInt
+    of: NonNegativeInt
+    most: PositiveInt | None
+    epoch_scores: Annotated[list[float], Field(min_length=1)]
+    losses: Annotated[list[float], Field(min_length=1)]
+    passed: FiniteFloat
+    clock: dict[str, FiniteFloat]
 
 
 @dataclass(kw_only=True)
@@ -101,7 +114,7 @@ class Checkpoints:
         if saved is not None and saved.job != self._digest:
             return Course()
         tensors = None if saved is None else _tensors(self._path, saved)
-        if saved is None or tensors is None:
+        if saved is None or tensors is None or not _fits(tensors, network):
             if self._path.exists():
                 tell(f"{self._path} is damaged; the training begins anew")
             return Course()
@@ -164,12 +177,15 @@ def read_saved(path: Path) -> Saved | None:
     Args:
         path: The checkpoint; its tensors are not looked at.
     """
+    if not path.is_file():  # nothing, or something that would never end
+        return None
     try:
         with safe_open(path, framework="pt") as file:
             said = json.loads((file.metadata() or {})["state"])
+        _State.model_validate(said)
         passes = len(said["epoch_scores"])
         return Saved(str(said["job"]), passes, int(said["steps"]), int(said["of"]), said)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
@@ -189,6 +205,24 @@ def _tensors(path: Path, saved: Saved) -> dict[str, Tensor] | None:
         return None
     same = header.get("sha256") == _checksum(header.get("state", ""), tensors)
     return tensors if same and json.loads(header["state"]) == saved.said else None
+
+
+def _fits(tensors: Mapping[str, Tensor], network: nn.Module) -> bool:
+    """Return whether tensors are of this network, before anything is taken from them."""
+    state, weights = network.state_dict(), [weight.shape for weight in network.parameters()]
+    wanted = {key: value.shape for key, value in state.items()}
+    now, best = ({k: v.shape for k, v in _part(tensors, n).items()} for n in (_NOW, _BEST))
+    moments: dict[int, dict[str, torch.Size]] = {}
+    for key, value in _part(tensors, _OPTIMIZER).items():
+        place, _, name = key.partition("/")
+        if not place.isdecimal() or int(place) >= len(weights):
+            return False
+        moments.setdefault(int(place), {})[name] = value.shape
+    like = all(
+        found == {"step": torch.Size(), "exp_avg": weights[place], "exp_avg_sq": weights[place]}
+        for place, found in moments.items()
+    )
+    return like and now == wanted and best in (wanted, {})
 
 
 def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

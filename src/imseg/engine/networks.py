@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,14 +11,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from imseg.data.bounded import read_bounded
 from imseg.data.whole_files import write_whole
 from imseg.engine.device import Numerics
-from imseg.engine.job import NetworkSpec
+from imseg.engine.job import OUR_UNET, PAPER_UNET, NetworkSpec
 from imseg.errors import ImsegError
+from imseg.models.evalnet import OneHead, TwoHeads, one_head, two_heads
+from imseg.models.unet import UNet, unet
 
 NetworkFactory = Callable[..., nn.Module]
 """Called with ``channels``, ``outputs`` and ``width``; returns a module from images (``b c h w``,
 0..1) to logits (``b k h w``) of the same height and width."""
+
+MOST_WEIGHTS = 8 << 30
+"""Bytes that a file of weights may have; our widest network has less than 1 GiB."""
+
+OURS: Mapping[str, NetworkFactory] = {
+    OUR_UNET: unet,
+    PAPER_UNET: UNet,
+    "imseg.models.evalnet:one_head": one_head,
+    "imseg.models.evalnet:two_heads": two_heads,
+    "imseg.models.evalnet:OneHead": OneHead,
+    "imseg.models.evalnet:TwoHeads": TwoHeads,
+}
+"""The only callables that are made from their names, as they stand in the files of a run."""
 
 
 def build(
@@ -120,34 +135,61 @@ def load_network(
     Raises:
         ImsegError: If the file is damaged or does not fit the network.
     """
-    network = build(spec, numerics, factory=factory)
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MOST_WEIGHTS)
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise SafetensorError("it does not have the checksum it was written with")
-        network.load_state_dict(load(content))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ImsegError(
-            f"The weights {path} cannot be loaded.",
-            expected=f"a whole safetensors file of {spec.factory} with width {spec.width:g}.",
-            got=str(error).splitlines()[0],
-            hint="copy the run again, or repeat the train command to make it anew.",
-        ) from error
+        state = load(content)
+        if factory is None or is_ours(spec.factory):
+            _check_shapes(spec, state)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unfit(path, spec, error) from error
+    network = build(spec, numerics, factory=factory)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise _unfit(path, spec, error) from error
     return network.eval()
 
 
+def _unfit(path: Path, spec: NetworkSpec, error: Exception) -> ImsegError:
+    return ImsegError(
+        f"The weights {path} cannot be loaded.",
+        expected=f"a whole safetensors file of {spec.factory} with width {spec.width:g}.",
+        got=(str(error).splitlines() or [type(error).__name__])[0],
+        hint="copy the run again, or repeat the train command to make it anew.",
+    )
+
+
 def is_ours(name: str) -> bool:
-    """Return whether a callable is part of imseg; names of users' callables end in a hash."""
+    """Return whether a name claims a callable of imseg; those of users' end in a hash."""
     return name.startswith("imseg.") and "#" not in name
 
 
+def _check_shapes(spec: NetworkSpec, state: Mapping[str, Tensor]) -> None:
+    """Check weights against a network without memory, so that a planted width fills none.
+
+    Raises:
+        ValueError: If they are of another network.
+    """
+    make = _by_name(spec.factory)
+    try:
+        with torch.device("meta"):
+            network = make(channels=spec.channels, outputs=spec.outputs, width=spec.width)
+    except (RuntimeError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"there is no network of width {spec.width:g}") from error
+    wanted = network.state_dict()
+    if {key: value.shape for key, value in wanted.items()} != {
+        key: value.shape for key, value in state.items()
+    }:
+        raise ValueError("the weights have other names or shapes than the network")
+
+
 def _by_name(name: str) -> NetworkFactory:
-    module, _, attribute = name.partition(":")
-    if not is_ours(name):
-        raise ImsegError(
-            f"The network {name!r} is not part of imseg and cannot be made from its name.",
-            expected="the callable that made it.",
-            hint="imseg.load_run(folder, network=my_network) or imseg.fit(..., network=my_network)",
-        )
-    factory: NetworkFactory = getattr(importlib.import_module(module), attribute)
-    return factory
+    if name in OURS:
+        return OURS[name]
+    raise ImsegError(
+        f"The network {name!r} is not part of imseg and cannot be made from its name.",
+        expected="the callable that made it.",
+        hint="imseg.load_run(folder, network=my_network) or imseg.fit(..., network=my_network)",
+    )

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imseg.data.listing import leads_out
 from imseg.data.whole_files import writing_into
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, and_more
+
+STAGE_NAME = "(start|judge-start|judges|generation-[1-9][0-9]{0,5})"
+"""The names of stages, as a pattern; none leads out of the run."""
+NETWORK_NAME = f"{STAGE_NAME}/network-(0|[1-9][0-9]{{0,5}})"
+"""The names of networks, as a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ class RunFolder:
                 hint="--out with another folder.",
             ) from error
         self._refuse_strangers()
+        self.check_links()
 
     def check_place(self) -> None:
         """Check what ``open_for_writing`` checks, as far as that goes without writing.
@@ -121,6 +128,27 @@ class RunFolder:
             )
         if self.path.exists():
             self._refuse_strangers()
+            self.check_links()
+
+    def check_links(self) -> None:
+        """Check that what is written into the folder stays in it; it may itself be a link.
+
+        Links to files elsewhere are fine: they are replaced, not followed.
+
+        Raises:
+            ImsegError: If a folder in it, or a file that is appended to, is a link.
+        """
+        appended = (self.log, self.path / ".lock")
+        links = (path for path in self.path.rglob("*") if path.is_symlink())
+        led = [path for path in links if path in appended or path.is_dir() or not path.exists()]
+        astray = [str(path) for path in led if leads_out(path, self.path)]
+        if astray:
+            raise ImsegError(
+                f"{self.path} has links that lead out of it.",
+                expected="a run whose files are all in its folder.",
+                got=and_more(astray),
+                hint="move what they lead to into the folder; the folder itself may be a link.",
+            )
 
     def _refuse_strangers(self) -> None:
         strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))

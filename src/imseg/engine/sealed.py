@@ -17,6 +17,7 @@ from typing import Any
 
 import tomli_w
 
+from imseg.data.bounded import read_bounded
 from imseg.data.whole_files import write_whole
 from imseg.errors import ImsegError
 
@@ -69,12 +70,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def is_sealed(path: Path) -> bool:
     """Return whether a file has a checksum; early versions wrote none."""
-    return _SEAL.search(path.read_bytes()) is not None
+    return _SEAL.search(read_bounded(path)) is not None
 
 
 def _read(path: Path, parse: Callable[[str], Any], expected: str) -> dict[str, Any]:
     try:
-        raw = path.read_bytes()
+        raw = read_bounded(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImsegError(
             f"{path} is missing.",

@@ -41,7 +41,7 @@ def read_trained(weights: Path, *, tell: Tell = lambda _: None) -> Trained | Non
 def read_known(weights: Path, *, tell: Tell = lambda _: None) -> Trained | None:
     """Return what is known about a network without a look into its weights, or None."""
     place = weights.with_suffix(".json")
-    if not weights.exists() or not place.exists():
+    if not weights.is_file() or not place.exists():
         return None
     try:
         return Trained.from_json(json.dumps(read_json(place)))

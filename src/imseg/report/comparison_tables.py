@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from imseg.approaches.comparison.planning import Planned
 from imseg.approaches.comparison.result import Comparison, Row
 from imseg.approaches.comparison.statistics import LEAST_IMAGES, Difference, Gap, Level
 from imseg.approaches.duration import in_time
+from imseg.data.sheets import sheet
 from imseg.data.whole_files import write_whole
 from imseg.engine.bootstrap import Interval
 from imseg.report.tables import table
@@ -190,12 +189,8 @@ def estimate_text(planned: Planned, expected: ComparisonEstimate) -> str:
 def comparison_sheet(found: Comparison) -> str:
     """Return one line a run and seed, with every number, for a spreadsheet."""
     lines = [entry for row in found.rows for entry in _lines(row, found)]
-    stream = io.StringIO()
     columns = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(stream, fieldnames=columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return stream.getvalue()
+    return sheet(columns, [[line.get(name) for name in columns] for line in lines])
 
 
 def _lines(row: Row, found: Comparison) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from imseg.approaches.prediction import Prediction
 from imseg.approaches.run import Run
 from imseg.data.image_io import write_png, write_tiff
-from imseg.data.listing import real_path
+from imseg.data.listing import folder_names, real_path
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
 from imseg.errors import ImsegError, and_more, writing_to
@@ -23,6 +23,8 @@ from imseg.types import Bytes, Color, Image, TargetSpec
 
 SHARES_NAME = "inconsistency.csv"
 """Name of the table of how much networks disagree on each picture."""
+OVERLAYS, INCONSISTENCY = "overlays", "inconsistency"
+"""Folders beside masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,10 @@ def write_predictions(
                 measurements.add(measure(found, spec))
                 counts.add(count_objects(found, spec))
                 if overlay:
-                    _write(out / "overlays" / name, _overlay(found, run.spec))
+                    _write(out / OVERLAYS / name, _overlay(found, run.spec))
                 if inconsistency:
                     mask = found.inconsistent.astype(np.uint8) * 255
-                    _write(out / "inconsistency" / name, mask)
+                    _write(out / INCONSISTENCY / name, mask)
                 share = float(found.inconsistent.mean())
                 written.append(Written(found.name, str(files[0]), share))
                 if progress is not None:
@@ -114,10 +116,12 @@ def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
 
     One PNG in the user's own values or colors; maps of fractions and label images of more than
     65535 objects are TIFF files; planes lie in a folder a label, as they do in a data folder.
+    None of them lies outside of ``out``, whatever labels are called.
     """
     name = Path(image)
     if spec.coding == "planes":
-        return [out / label / name.with_suffix(".png") for label in spec.names]
+        folders = folder_names(spec.names, others=(OVERLAYS, INCONSISTENCY))
+        return [out / folder / name.with_suffix(".png") for folder in folders]
     fractions = spec.coding == "numbers" and np.dtype(spec.stored).kind == "f"
     return [out / name.with_suffix(".tif" if fractions else ".png")]
 

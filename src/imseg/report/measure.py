@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +11,7 @@ import numpy as np
 
 from imseg.approaches.prediction import Prediction
 from imseg.data.amounts import areas_of, counts_of, numbers_of
+from imseg.data.sheets import line_of
 from imseg.data.whole_files import NewFile, sweep
 from imseg.tasks.objects import tells_apart
 from imseg.types import TargetSpec
@@ -42,8 +41,7 @@ class Table:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: NewFile | None = None
-        self._text = io.StringIO()
-        self._writer: csv.DictWriter[str] = csv.DictWriter(self._text, [], lineterminator="\n")
+        self._header: list[str] = []
         self._end = 0
 
     def __enter__(self) -> Self:
@@ -71,15 +69,14 @@ class Table:
                 sweep(self._path)
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = NewFile(self._path)
-                self._writer.fieldnames = list(row)
-                self._writer.writeheader()
-            self._writer.writerow(row)
-        content = self._text.getvalue().encode("utf-8")
-        if self._file is not None and content:
-            self._file.write_at(self._end, content)
-            self._end += len(content)
-            self._text.seek(0)
-            self._text.truncate()
+                self._header = list(row)
+                self._write(self._file, line_of(self._header))
+            self._write(self._file, line_of([row[name] for name in self._header]))
+
+    def _write(self, file: NewFile, text: str) -> None:
+        content = text.encode("utf-8", "backslashreplace")
+        file.write_at(self._end, content)
+        self._end += len(content)
 
 
 def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from imseg.approaches.comparison.held_against import Line, Reproduction
+from imseg.data.sheets import sheet
 from imseg.data.whole_files import write_whole
 from imseg.report.tables import mean_and_spread, table
 
@@ -53,16 +52,18 @@ def departures_text(found: Reproduction) -> str:
 
 def reproduction_sheet(found: Reproduction) -> str:
     """Return one line a score and run, for a spreadsheet."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["approach", "generation", "score", "published", "run", "ours", "headline"])
-    for line in (*found.lines, *([found.headline] if found.headline is not None else [])):
-        generation = "" if line.generation is None else line.generation
-        published = "" if line.published is None else line.published
-        for run, ours in enumerate(line.ours):
-            best = int(line is found.headline)
-            writer.writerow([line.approach, generation, line.label, published, run, ours, best])
-    return stream.getvalue()
+    header = ["approach", "generation", "score", "published", "run", "ours", "headline"]
+    return sheet(
+        header,
+        [
+            [
+                line.approach, line.generation, line.label, line.published, run, ours,
+                int(line is found.headline),
+            ]
+            for line in (*found.lines, *([found.headline] if found.headline is not None else []))
+            for run, ours in enumerate(line.ours)
+        ],
+    )  # fmt: skip
 
 
 def _called(line: Line, *, headline: bool) -> str:

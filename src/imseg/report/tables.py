@@ -9,11 +9,12 @@ from typing import Any
 from imseg.approaches.announce import calibration_in_words
 from imseg.approaches.run import Run
 from imseg.engine.evaluator import Evaluation
+from imseg.errors import shown
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with aligned columns; the first column is left-aligned."""
-    cells = [list(header), *[list(row) for row in rows]]
+    cells = [[shown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
@@ -22,7 +23,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "| " + " | ".join([first, *rest]) + " |"
 
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

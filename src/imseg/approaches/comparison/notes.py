@@ -87,6 +87,7 @@ def check_place(place: Path) -> None:
         )
     if not found:
         RunFolder(place).check_place()
+    RunFolder(place).check_links()
 
 
 def read_settings(place: Path) -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ def _within(
     if not groups:
         return None
     count = sum(len(group) for group in groups)
-    shown = [and_more([members[index].name for index in group], shown=2) for group in groups]
+    shown = [and_more([members[index].name for index in group], most=2) for group in groups]
     why = {
         "labeled": "a group teaches little more than one image of it.",
         "unlabeled": "a group teaches little more than one image of it.",

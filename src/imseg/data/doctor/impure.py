@@ -50,7 +50,7 @@ def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[
     near = all(_gap(color, main) <= _SAME for color in strange)
     sure = near or len(strange) > _SCATTERED
     frequent = sorted(strange, key=lambda color: (-strange[color], color))
-    shown = and_more([_text(each) for each in frequent], shown=_SHOWN)
+    shown = and_more([_text(each) for each in frequent], most=_SHOWN)
     share = sum(strange.values()) / sum(total.values())
     one = len(names) == 1
     finding = Finding(
@@ -59,7 +59,7 @@ def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[
         f"{counted(len(strange), 'impure color') if sure else counted(len(strange), 'rare color')}"
         f", on {100 * share:.2g} % of the pixels.",
         why="each color is taken for a class of its own.",
-        expected=f"the main colors: {and_more([_text(each) for each in main], shown=12)}.",
+        expected=f"the main colors: {and_more([_text(each) for each in main], most=12)}.",
         got=f"{shown}.",
         hint="--fix writes a copy in which every color is the nearest main one. For next time: "
         "save masks as PNG, without smooth edges."

@@ -106,4 +106,4 @@ def _unlike_all(members: Sequence[Facts], found: Sequence[Unlike]) -> Finding:
 def _described(members: Sequence[Facts], found: Sequence[Unlike]) -> str:
     """Return names with what is odd about them; compared with the picture most like each."""
     texts = [f"{members[each.index].name} ({each.words})" for each in found]
-    return and_more(texts, shown=_SHOWN) + "."
+    return and_more(texts, most=_SHOWN) + "."

@@ -142,4 +142,4 @@ def _span(values: Collection[int]) -> str:
     ordered = sorted(values)
     if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
         return f"{ordered[0]} to {ordered[-1]}"
-    return and_more([str(value) for value in ordered], shown=8)
+    return and_more([str(value) for value in ordered], most=8)

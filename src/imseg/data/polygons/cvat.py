@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from imseg.data.bounded import read_bounded
 from imseg.data.polygons.annotations import (
     Annotations,
     Area,
@@ -19,7 +20,7 @@ from imseg.data.polygons.annotations import (
     Tally,
 )
 from imseg.data.polygons.coco import FEW_POINTS
-from imseg.data.polygons.plain import Entry
+from imseg.data.polygons.plain import MOST_BYTES, Entry
 from imseg.data.polygons.raster import ellipse, turn
 from imseg.data.polygons.runs import check_counts
 from imseg.errors import ImsegError, import_extra
@@ -75,7 +76,7 @@ def _parse(path: Path) -> Any:
     library = import_extra("defusedxml.ElementTree", extra="polygons", purpose=purpose)
     unsafe = import_extra("defusedxml.common", extra="polygons", purpose=purpose)
     try:
-        return library.parse(path, forbid_dtd=True).getroot()
+        return library.fromstring(read_bounded(path, MOST_BYTES), forbid_dtd=True)
     except unsafe.DefusedXmlException as error:
         raise ImsegError(
             f"{path} declares entities or a document type, which annotations never need.",

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from imseg.data.bounded import read_bounded
 from imseg.data.listing import has_odd_name
 from imseg.data.polygons.annotations import Points
 from imseg.errors import ImsegError
 
 MOST_PIXELS = 1_000_000_000
 """No position in a picture is as far out as this; numbers beyond are damage."""
+
+MOST_BYTES = 2 << 30
+"""Bytes that a file of annotations may have; those of all of COCO have a quarter of it."""
 
 
 def read_json(path: Path) -> Any:
@@ -24,7 +28,7 @@ def read_json(path: Path) -> Any:
         ImsegError: If it cannot be read, is cut short, is not JSON or is nested too deeply.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
     try:

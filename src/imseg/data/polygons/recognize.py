@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imseg.data.bounded import open_plain
 from imseg.data.polygons.annotations import Annotations
 from imseg.data.polygons.coco import is_coco, read_coco
 from imseg.data.polygons.cvat import read_cvat
@@ -87,7 +88,7 @@ def _read_folder(folder: Path) -> Annotations:
 def _start(path: Path) -> bytes:
     """Return the first bytes of a file that are not blank."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             start = file.read(512)
     except FileNotFoundError:
         near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imseg.data.archives import unpack
+from imseg.data.bounded import open_plain
 from imseg.errors import ImsegError, ImsegErrors, and_more
 
 _ZIP = b"PK\x03\x04"
@@ -39,7 +40,7 @@ def opened(source: Path, spare: Path) -> Iterator[Path]:
 
 def _is_zip(source: Path) -> bool:
     try:
-        with source.open("rb") as file:
+        with open_plain(source) as file:
             return file.read(len(_ZIP)) == _ZIP
     except OSError:  # a folder, or not there: whoever reads it says so
         return False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from imseg.data.sheets import sheet
+from imseg.data.whole_files import write_whole
 
 CSV, JSON = "repairs.csv", "repairs.json"
 """Names of the lists in the copy."""
@@ -45,8 +47,7 @@ def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> Non
     """
     plain = [dataclasses.asdict(repair) for repair in repairs]
     record = {"source": source, "repairs": plain}
-    (folder / JSON).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    with (folder / CSV).open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [field.name for field in dataclasses.fields(Repair)])
-        table.writeheader()
-        table.writerows(plain)
+    write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
+    header = [field.name for field in dataclasses.fields(Repair)]
+    table = sheet(header, [list(each.values()) for each in plain])
+    write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
 
 from imseg.engine.sealed import read_json
 from imseg.errors import ImsegError
@@ -15,8 +21,26 @@ from imseg.tasks import Metric
 FILE_NAME = "comparison.json"
 
 
+def _inside(path: str) -> str:
+    """Return a path below the comparison.
+
+    Raises:
+        ValueError: If it leads out.
+    """
+    if PurePosixPath(path).is_absolute() or {"..", ""} & set(path.split("/")) or "\0" in path:
+        raise ValueError(f"{path!r} leads out of the comparison")
+    return path
+
+
+Inside = Annotated[str, AfterValidator(_inside)]
+PlainName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]+$")]
+
+
 class _Plain(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+Form = TypeVar("Form", bound=_Plain)
 
 
 class Material(_Plain):
@@ -63,7 +87,7 @@ class OneRun(_Plain):
     """An approach with one seed."""
 
     seed: int
-    path: str
+    path: Inside
     stage: str
     network: str
     width: float
@@ -78,7 +102,7 @@ class OneRun(_Plain):
 class Row(_Plain):
     """An approach over all seeds; scores are of test images, in the metric's own direction."""
 
-    name: str
+    name: PlainName
     approach: str
     kind: str
     matched_to: str | None = None
@@ -96,6 +120,13 @@ class Row(_Plain):
     minutes: float
     width: float
     runs: tuple[OneRun, ...]
+
+
+class ImageScores(_Plain):
+    """What the network of a run scored on each test image."""
+
+    names: tuple[str, ...] = ()
+    each: dict[str, tuple[float | None, ...]] = {}
 
 
 class Missing(_Plain):
@@ -161,16 +192,7 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         ImsegError: If there is none, or it is damaged.
     """
-    try:
-        found = _File.model_validate(read_json(folder / FILE_NAME))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ImsegError(
-            f"{folder / FILE_NAME} cannot be read.",
-            expected="the file that a comparison writes.",
-            got=f"{place}: {first['msg']}",
-        ) from error
+    found = checked(_File, read_json(folder / FILE_NAME), folder / FILE_NAME)
     return Comparison(
         path=folder,
         data=found.data,
@@ -181,3 +203,26 @@ def read_comparison(folder: Path) -> Comparison:
         rows=found.rows,
         missing=found.missing,
     )
+
+
+def checked(form: type[Form], content: object, path: Path) -> Form:
+    """Return what a file of a comparison holds.
+
+    Args:
+        form: What it must hold.
+        content: What it holds.
+        path: Where it is, for the error.
+
+    Raises:
+        ImsegError: If it holds something else.
+    """
+    try:
+        return form.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ImsegError(
+            f"{path} cannot be read.",
+            expected="the file that a comparison writes.",
+            got=f"{place}: {first['msg']}",
+        ) from error

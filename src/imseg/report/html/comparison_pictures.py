@@ -12,7 +12,7 @@ from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import read_json
 from imseg.report.figures import draw_prediction, draw_truth
 from imseg.report.html.blocks import Picture, Pictures, Section
-from imseg.report.html.comparison_data import Comparison, Row
+from imseg.report.html.comparison_data import Comparison, ImageScores, Row, checked
 from imseg.report.html.numbers import score
 from imseg.report.html.thumbs import thumbnail
 from imseg.types import DataSet, LabeledImage
@@ -90,9 +90,9 @@ def _scores_of(found: Comparison, row: Row) -> dict[str, float]:
     """Return the score of the run's network on each image."""
     run = row.runs[0]
     path = found.path / "scores" / f"seed-{run.seed}" / f"{row.name}.json"
-    content = read_json(path)[run.network] if path.exists() else {}
-    values = content.get("each", {}).get(found.metric.key, ())
-    named = zip(content.get("names", ()), values, strict=False)
+    content = read_json(path).get(run.network, {}) if path.exists() else {}
+    scores = checked(ImageScores, content, path)
+    named = zip(scores.names, scores.each.get(found.metric.key, ()), strict=False)
     return {name: value for name, value in named if value is not None}
 
 

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from imseg.approaches.run import Run
+from imseg.approaches.run_files import read_form
+from imseg.data.bounded import read_bounded
 from imseg.data.splits import held_out
 from imseg.engine.job import Trained
 from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ class RunFacts:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Where the run comes from."""
-        return read_json(self.folder.provenance)
+        return read_form(self.folder.provenance)
 
     @cached_property
     def _pictures(self) -> dict[str, Any]:
-        return read_json(self.folder.data)
+        return read_form(self.folder.data)
 
     @property
     def chosen_by_labels(self) -> bool:
@@ -131,14 +132,14 @@ class RunFacts:
     def warnings(self) -> tuple[str, ...]:
         """What the run warned of while it went on, each once."""
         try:
-            lines = self.folder.log.read_text(encoding="utf-8").splitlines()
+            lines = read_bounded(self.folder.log).decode("utf-8", "replace").splitlines()
         except OSError:
             return ()
         found: dict[str, None] = {}
         for line in lines:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # a torn last line
             if isinstance(event, dict) and event.get("warning") and event.get("text"):
                 found[str(event["text"])] = None

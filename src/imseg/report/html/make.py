@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from imseg.approaches.run import Run, load_run
 from imseg.data.folder import read_folder
 from imseg.data.layout import find_layout
 from imseg.data.recognize import word_of
+from imseg.data.sheets import sheet
 from imseg.data.whole_files import write_whole
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Note, Progress, Working, log_progress
+from imseg.engine.runs import RunFolder
 from imseg.errors import ImsegError
 from imseg.report.html.blocks import Chart, Csv, Page, Section
 from imseg.report.html.comparison_data import FILE_NAME, Comparison, read_comparison
@@ -57,6 +57,8 @@ def make_report(
 
     place = Path(folder)
     target = place_of(place, out)
+    if out is None:
+        RunFolder(place).check_links()
     if (place / FILE_NAME).exists():
         page = _of_comparison(read_comparison(place), data, device=device, progress=progress)
         return write_page(page, target)
@@ -121,11 +123,7 @@ def figures_beside(page: Path) -> Path:
 
 def as_csv(table: Csv) -> bytes:
     """Return numbers as CSV, in full precision."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows(table.rows)
-    return stream.getvalue().encode()
+    return sheet(table.header, table.rows).encode()
 
 
 def place_of(folder: Path, out: str | Path | None) -> Path:

@@ -230,7 +230,7 @@ def next_section(facts: RunFacts, *, data: str) -> Section:
         ("versions", f"{versions}, Python {provenance['python']}"),
         ("machine", where),
     )
-    settings = facts.folder.experiment.read_text(encoding="utf-8")
+    settings = facts.folder.experiment.read_text(encoding="utf-8", errors="replace")
     origin = Table(header=("", ""), rows=rows, caption="Where it comes from.", words=(1,))
     return Section(
         key="next",

@@ -1,0 +1,42 @@
+"""Tables as CSV that every spreadsheet takes for text and numbers, and for nothing that it runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+Cell = str | int | float | None
+"""A value; None is an empty cell."""
+
+
+def sheet(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Return a table as CSV, a line a row.
+
+    Texts that a spreadsheet would run as a formula, such as a file called ``=1+1.png``, get a
+    ``'`` before them, which shows them as text. Numbers are not touched, in words either.
+
+    Args:
+        header: Names of columns.
+        rows: Values.
+    """
+    return "".join([line_of(header), *map(line_of, rows)])
+
+
+def line_of(cells: Sequence[Cell]) -> str:
+    """Return one row of a table like that of ``sheet``, with the end of its line."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerow(map(_plain, cells))
+    return stream.getvalue()
+
+
+def _plain(cell: Cell) -> Cell:
+    if not isinstance(cell, str) or not cell.lstrip(" ").startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
