@@ -51,7 +51,7 @@ class ImsegError(Exception):
         got: str | None = None,
         hint: str | None = None,
     ) -> None:
-        self.what = shown(what, lines=True)
+        self.what = shown(what)
         self.expected = expected and shown(expected, lines=True)
         self.got = got and shown(got, lines=True)
         self.hint = hint and shown(hint, lines=True)
@@ -67,7 +67,8 @@ class ImsegErrors(ImsegError):
 
     def __init__(self, errors: Sequence[ImsegError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("\n".join(str(error) for error in errors))
+        super().__init__("")
+        self.what = "\n".join(str(error) for error in errors)
 
     def __str__(self) -> str:
         return self.what

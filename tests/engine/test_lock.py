@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -53,7 +53,7 @@ def write(folder, owner: Owner, *, silent_for: float = 0.0) -> None:
 def test_a_second_process_is_refused_and_told_by_whom(tmp_path, holder) -> None:
     with pytest.raises(ImsegError) as refused, locked(tmp_path):
         pass
-    for words in (str(holder.pid), socket.gethostname(), "since 2", str(tmp_path)):
+    for words in (str(holder.pid), platform.node(), "since 2", str(tmp_path)):
         assert words in str(refused.value)
     owner = owner_of(tmp_path)
     assert owner is not None and owner.pid == holder.pid and owner.is_here
@@ -70,7 +70,7 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, holder) -
 
 
 def test_a_number_that_another_process_has_now_does_not_keep_the_folder(tmp_path) -> None:
-    write(tmp_path, Owner(os.getppid(), socket.gethostname(), "long ago"))
+    write(tmp_path, Owner(os.getppid(), platform.node(), "long ago"))
     with locked(tmp_path):
         pass
 
@@ -99,10 +99,10 @@ def test_an_owner_gives_signs_of_life(tmp_path, monkeypatch) -> None:
 
 def test_without_locks_of_the_system_it_counts_whether_the_owner_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
-    write(tmp_path, Owner(os.getppid(), socket.gethostname(), "today"))
+    write(tmp_path, Owner(os.getppid(), platform.node(), "today"))
     with pytest.raises(ImsegError, match=f"process {os.getppid()}"), locked(tmp_path):
         pass
-    write(tmp_path, Owner(NOBODY, socket.gethostname(), "yesterday"))
+    write(tmp_path, Owner(NOBODY, platform.node(), "yesterday"))
     with locked(tmp_path):
         pass
 

@@ -11,7 +11,7 @@ import pytest
 from imseg.cli.main import run
 from imseg.data.listing import short_name
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.errors import Finding, ImsegError, and_more, explained, printable
+from imseg.errors import Finding, ImsegError, and_more, explained, shown
 
 ODD = "a\nEVIL\x1b[31m\u2028\u202e\udcff"
 SHOWN = r"a\nEVIL\x1b[31m\u2028\u202e\udcff"
@@ -25,9 +25,9 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_garbles_is_written_as_python_writes_it_and_all_else_stays() -> None:
-    assert printable(ODD) == SHOWN
+    assert shown(ODD) == SHOWN
     kept = "cell 7 \u00f1 n\u0303 \u7ec6\u80de \U0001f9a0 zero\u200bwidth"
-    assert printable(kept) == kept
+    assert shown(kept) == kept
     assert and_more([ODD, "b"]) == f"{SHOWN}, b"
 
 
@@ -50,7 +50,7 @@ def test_a_data_folder_of_an_odd_name_is_worked_with(cells, tmp_path, capsys, mo
     assert run([command, str(data), *more]) == 0
     said = capsys.readouterr()
     for line in (said.out + said.err).split("\n"):
-        assert printable(line) == line and not line.startswith("EVIL")
+        assert shown(line) == line and not line.startswith("EVIL")
     if command == "check":
         assert (tmp_path / f"imseg-check-{SHOWN}.png").exists()
         assert f"{tmp_path}/{SHOWN}: 4 labeled" in said.out

@@ -55,8 +55,16 @@ def read_record(folder: RunFolder) -> Record | None:
     Raises:
         ImsegError: If the file is damaged.
     """
-    if not folder.experiment.exists():
-        return None
+    try:
+        if not folder.experiment.exists():
+            return None
+    except OSError as error:  # a name longer than any, or a folder that may not be looked into
+        raise ImsegError(
+            f"{folder.path} cannot be looked into.",
+            expected="the folder of a run, or a place for a new one.",
+            got=f"{error.strerror or error}.",
+            hint="--out with another folder.",
+        ) from error
     try:
         return record_in(read_toml(folder.experiment))
     except (ImsegError, KeyError, TypeError, ValueError) as error:

@@ -41,7 +41,7 @@ def show_json(content: Mapping[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Write a line to stderr."""
-    print(shown(text, lines=True), file=sys.stderr, flush=True)
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 class Bars:

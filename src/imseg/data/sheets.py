@@ -22,14 +22,23 @@ def sheet(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
         header: Names of columns.
         rows: Values.
     """
-    return "".join([line_of(header), *map(line_of, rows)])
+    lines = Lines()
+    return "".join([lines.of(header), *map(lines.of, rows)])
 
 
-def line_of(cells: Sequence[Cell]) -> str:
-    """Return one row of a table like that of ``sheet``, with the end of its line."""
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerow(map(_plain, cells))
-    return stream.getvalue()
+class Lines:
+    """Rows of a table like that of ``sheet``, one by one."""
+
+    def __init__(self) -> None:
+        self._text = io.StringIO()
+        self._writer = csv.writer(self._text, lineterminator="\n")
+
+    def of(self, cells: Sequence[Cell]) -> str:
+        """Return a row, with the end of its line."""
+        self._text.seek(0)
+        self._text.truncate()
+        self._writer.writerow(map(_plain, cells))
+        return self._text.getvalue()
 
 
 def _plain(cell: Cell) -> Cell:

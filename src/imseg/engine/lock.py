@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
+import platform
 import tempfile
 import threading
 import time
@@ -48,7 +48,7 @@ class Owner:
     @property
     def is_here(self) -> bool:
         """Whether it is, or was, on this machine."""
-        return self.host == socket.gethostname()
+        return self.host == platform.node()
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def locked(folder: Path) -> Iterator[None]:
     with _take(place) as stream:
         stream.truncate(0)
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        stream.write(json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), now))))
+        stream.write(json.dumps(asdict(Owner(os.getpid(), platform.node(), now))))
         stream.flush()
         gone = threading.Event()
         beats = threading.Thread(target=_beat, args=(place, gone), daemon=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from imseg.approaches.prediction import Prediction
 from imseg.data.amounts import areas_of, counts_of, numbers_of
-from imseg.data.sheets import line_of
+from imseg.data.sheets import Lines
 from imseg.data.whole_files import NewFile, sweep
 from imseg.tasks.objects import tells_apart
 from imseg.types import TargetSpec
@@ -41,6 +41,7 @@ class Table:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: NewFile | None = None
+        self._lines = Lines()
         self._header: list[str] = []
         self._end = 0
 
@@ -70,8 +71,8 @@ class Table:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = NewFile(self._path)
                 self._header = list(row)
-                self._write(self._file, line_of(self._header))
-            self._write(self._file, line_of([row[name] for name in self._header]))
+                self._write(self._file, self._lines.of(self._header))
+            self._write(self._file, self._lines.of([row[name] for name in self._header]))
 
     def _write(self, file: NewFile, text: str) -> None:
         content = text.encode("utf-8", "backslashreplace")
