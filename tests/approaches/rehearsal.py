@@ -164,7 +164,7 @@ class RehearsedJudging(Judging):
             return super()._samples(judge, start)
 
     def _calibration(self, stage, validation, quality):
-        return {}
+        return {"samples": 1, "mae": 0.0, "rank_correlation": 1.0, "said": [0.5], "true": [0.5]}
 
     def _thresholds(self, stage, validation, start, quality):
         return self._shop.plan.thresholds or (0.5, 0.9)
