@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,41 +17,11 @@ from tests.faults.small_run import fresh
 
 from imseg.data.synthetic import CellScene, write_demo
 
-SETTINGS = [
-    "--approach",
-    "aim++",
-    "--generations",
-    "1",
-    "--networks",
-    "2",
-    "--image-size",
-    "32",
-    "32",
-    "--width",
-    "0.25",
-    "--max-steps",
-    "40",
-    "--epochs",
-    "8",
-    "--batch-size",
-    "8",
-    "--workers",
-    "2",
-    "--compile",
-    "off",
-    "--precision",
-    "float32",
-    "--select",
-    "all",
-    "--seed",
-    "3",
-    "--device",
-    "cpu",
-    "--no-report",
-    "--thresholds",
-    "0.05",
-    "0.1",
-]
+SETTINGS = shlex.split(
+    "--approach aim++ --generations 1 --networks 2 --image-size 32 32 --width 0.25 --max-steps 40"
+    " --epochs 8 --batch-size 8 --workers 2 --compile off --precision float32 --select all"
+    " --seed 3 --device cpu --no-report --patience 0 --thresholds 0.05 0.1"
+)
 LONGEST = 300.0
 
 

@@ -10,7 +10,7 @@ from tests.e2e.small_sets import small_set, train, write_hidden
 from imseg.approaches.run import Run
 from imseg.engine import checkpoint
 
-OPTIONS = {"generations": 2, "select": "all", "epochs": 4, "max_steps": 4}
+OPTIONS = {"generations": 2, "select": "all", "epochs": 4, "max_steps": 4, "patience": 0}
 
 
 def small_run(place: Path, out: Path) -> Run:

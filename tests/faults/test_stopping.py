@@ -37,11 +37,21 @@ def command(tmp_path_factory) -> Command:
     return Command.prepared(tmp_path_factory.mktemp("stopping"))
 
 
+def hearing() -> None:
+    """Hear signals in a new process, though who started these tests had them ignored."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
+
+
 def begun(command: Command, out: Path, text: str) -> subprocess.Popen:
     """Start the command and wait until it has said something."""
     words = [sys.executable, "-m", "imseg.cli.main", "train", str(command.data), "--out", str(out)]
     running = subprocess.Popen(
-        [*words, *SETTINGS], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*words, *SETTINGS],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hearing,
     )
     assert running.stderr is not None
     for line in running.stderr:
@@ -85,7 +95,11 @@ def test_a_signal_ends_a_training_and_it_continues_to_the_same_bits(
 
 def stubborn() -> subprocess.Popen:
     running = subprocess.Popen(
-        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", STUBBORN],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hearing,
     )
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
