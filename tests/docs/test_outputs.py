@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tests.e2e.test_kinds import INSTANCES, colors, depths, indexed, instances, 
 
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
+from imseg.engine.sealed import read_json, read_toml
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/outputs.md").read_text(encoding="utf-8")
 TINY = ["--networks", "2", "--max-steps", "2", "--epochs", "2", "--image-size", "32", "32"]
@@ -145,9 +144,9 @@ def test_every_file_and_key_of_a_run_is_described(cells: Path, runs: list[Path])
     check_both_ways({**described("run"), **described("report")}, files_of(runs))
     for title, file in KEYS:
         for folder in runs:
-            found = json.loads((folder / file).read_text())
+            found = read_json(folder / file)
             assert set(found) == keys_of(title), folder / file
-    settings = tomllib.loads((runs[0] / "experiment.toml").read_text())
+    settings = read_toml(runs[0] / "experiment.toml")
     assert set(settings) == keys_of("experiment.toml")
 
 
@@ -156,7 +155,7 @@ def test_every_file_key_column_and_score_of_predictions_is_described(
 ) -> None:
     check_both_ways(described("predict"), files_of(predicted.values()))
     runs = {kind: folder.with_name("run") for kind, folder in predicted.items()}
-    targets = [json.loads((folder / "target.json").read_text()) for folder in runs.values()]
+    targets = [read_json(folder / "target.json") for folder in runs.values()]
     assert set().union(*targets) == keys_of("target.json")
     assert keys_of("target.json") - set.intersection(*map(set, targets)) <= WITHOUT_MEANING
     for kind, columns in COLUMNS.items():
@@ -168,13 +167,13 @@ def test_every_file_key_column_and_score_of_predictions_is_described(
     part = PAGE.partition("## Scores")[2].partition("\n## ")[0]
     scores = {name.replace("LABEL", r"\w+") for name in re.findall(r"`([^`]+)`", part)}
     for kind, folder in runs.items():
-        for name in json.loads((folder / "summary.json").read_text())["validation"]:
+        for name in read_json(folder / "summary.json")["validation"]:
             assert any(re.fullmatch(each, name) for each in scores), f"{kind}: {name}"
 
 
 def test_every_file_of_a_comparison_is_described(cells: Path) -> None:
     out = cells.parent / "comparison"
-    words = ["--select", "all", "--generations", "1", *TINY]
+    words = ["--select", "all", "--generations", "1", "--patience", "0", *TINY]
     done("compare", cells, "--approaches", "ldt,im", "--seeds", "0", "--out", out, *words)
     assert (out / "seed-0/ldt-matched-to-im/summary.json").exists()
     check_both_ways(described("comparison"), files_in(out))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tests.e2e.small_sets import (
 import imseg
 from imseg.approaches.run import Run
 from imseg.engine.part import Part
+from imseg.engine.sealed import read_json
 from imseg.report.tables import audit_table, judgment_text
 from imseg.types import DataSet
 
@@ -156,7 +156,7 @@ class Started:
                 self.data, approach, out, executor=executor, reuse=self.run.path, generations=1,
                 unlabeled_masks=self.hidden, **LONGER, **options,
             )  # fmt: skip
-        found = json.loads((out / "generation-1" / "audit.json").read_text())
+        found = read_json(out / "generation-1" / "audit.json")
         return found, executor.jobs["generation-1"][0].parts[-1]
 
     def opinions(self, images: npt.NDArray[np.uint8]) -> list[Masks]:

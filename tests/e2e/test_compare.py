@@ -15,11 +15,12 @@ from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
 from imseg.approaches.comparison import compare as comparing
+from imseg.engine.sealed import read_json
 from imseg.errors import ImsegError, TrainingFailed
 
 FAST = ["--networks", "2", "--max-steps", "12", "--epochs", "4", "--image-size", "32", "32"]
 FAST += ["--width", "0.5", "--batch-size", "8", "--device", "cpu", "--generations", "1"]
-FAST += ["--select", "all", "--precision", "float32"]
+FAST += ["--select", "all", "--precision", "float32", "--patience", "0"]
 
 
 def words(cells: Path, out: Path, *more: object) -> list[object]:
@@ -56,7 +57,7 @@ def untimed(found: dict) -> dict:
 
 
 def read(out: Path) -> dict:
-    return json.loads((out / "comparison.json").read_text())
+    return read_json(out / "comparison.json")
 
 
 def test_the_table_rests_on_scores_that_anyone_can_recompute(compared):

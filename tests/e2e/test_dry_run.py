@@ -73,7 +73,7 @@ def test_the_steps_are_those_that_train_makes(cli_json, cells, tmp_path, approac
     out = tmp_path / "run"
     command = ["train", cells, "--approach", approach, *FEW, "--out", out]
     if approach != "ldt":
-        command += ["--generations", "1", "--select", "all"]
+        command += ["--generations", "1", "--select", "all", "--patience", "0"]
     said = cli_json(*command, "--dry-run")
     assert not out.exists()
     done = cli_json(*command)

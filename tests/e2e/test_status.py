@@ -122,7 +122,8 @@ def test_a_finished_run_is_told_with_its_scores_and_labels(cli, cli_json, im) ->
 def test_limited_unlabeled_images_are_counted_as_they_are_used(tmp_path) -> None:
     out = tmp_path / "run"
     with pytest.raises(Killed):
-        train(small_set("binary"), "im", out, executor=Mortal(3), limit_unlabeled=4, select="all")
+        options = {"limit_unlabeled": 4, "select": "all", "patience": 0}
+        train(small_set("binary"), "im", out, executor=Mortal(3), **options)
     assert of(status_of(out), "generation-1").pseudo_labels == (4, 4)
 
 

@@ -47,6 +47,7 @@ def from_files(tmp_path_factory, cells) -> Path:
 
     out = tmp_path_factory.mktemp("files") / "run"
     words = ["train", str(cells), "--approach", "im++", "--generations", "2", "--select", "all"]
+    words += ["--patience", "0"]
     assert run([*words, *TRAINED, "--no-report", "--out", str(out)]) == 0
     return out
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from imseg.data.image_io import MAX_CHANNELS
+from imseg.engine.job import Trained
 from imseg.engine.runs import NETWORK_NAME, STAGE_NAME
 from imseg.types import Reading, TargetSpec
 
@@ -175,6 +176,8 @@ def misfit(path: Path, content: Mapping[str, Any]) -> str:
             form.model_validate(dict(content))
         elif path.name == "target.json":
             meaning(content)
+        elif path.name.startswith("network-"):
+            TypeAdapter(Trained).validate_python(dict(content))
     except ValidationError as error:
         return _in_words(error)
     except (KeyError, TypeError, ValueError) as error:

@@ -126,7 +126,7 @@ def _lock(stream: TextIO) -> bool | None:
 def _lives(owner: Owner, place: Path, now: float) -> bool:
     """Return whether an owner seems to be alive, by its process here or by its last sign."""
     if owner.is_here and os.name == "posix":
-        return owner.pid != os.getpid() and _runs(owner.pid)
+        return _runs(owner.pid)
     try:
         return now - place.stat().st_mtime < SILENT
     except OSError:
