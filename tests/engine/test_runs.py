@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imseg.data.whole_files import write_whole
+from imseg.data.whole_files import sweep_all, write_whole
 from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError
@@ -68,6 +68,14 @@ def test_a_missing_or_damaged_json_file_is_the_users_to_mend(tmp_path, content) 
         path.write_bytes(content)
     with pytest.raises(ImsegError, match=r"summary\.json"):
         read_json(path)
+
+
+@pytest.mark.parametrize("left", [".probe.a1b2.tmp", ".experiment.toml.c3.tmp"])
+def test_what_a_killed_process_left_does_not_make_a_folder_a_strangers(tmp_path, left) -> None:
+    (tmp_path / left).touch()
+    RunFolder(tmp_path).open_for_writing()
+    sweep_all(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_a_folder_of_something_else_is_not_written_to(tmp_path) -> None:

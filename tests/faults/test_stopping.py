@@ -62,7 +62,8 @@ def begun(command: Command, out: Path, text: str) -> subprocess.Popen:
 
 def children_of(pid: int) -> list[int]:
     """Return the processes that a process has started."""
-    return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    threads = Path(f"/proc/{pid}/task").glob("*/children")  # any of them may have started one
+    return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
 @pytest.mark.parametrize(

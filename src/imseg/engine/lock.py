@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
+from imseg.data.whole_files import writing_into
 from imseg.errors import ImsegError
 
 try:
@@ -59,14 +60,18 @@ def locked(folder: Path) -> Iterator[None]:
         folder: An existing folder that can be written to.
 
     Raises:
-        ImsegError: If another process holds it, here or on another machine.
+        ImsegError: If another process holds it, here or on another machine, or it cannot be
+            written to.
     """
     place = folder / NAME
-    with _take(place) as stream:
-        stream.truncate(0)
-        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        stream.write(json.dumps(asdict(Owner(os.getpid(), platform.node(), now))))
-        stream.flush()
+    with writing_into(folder):
+        stream = _take(place)
+    with stream:
+        with writing_into(folder):
+            stream.truncate(0)
+            now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+            stream.write(json.dumps(asdict(Owner(os.getpid(), platform.node(), now))))
+            stream.flush()
         gone = threading.Event()
         beats = threading.Thread(target=_beat, args=(place, gone), daemon=True)
         beats.start()
@@ -135,7 +140,7 @@ def _lives(owner: Owner, place: Path, now: float) -> bool:
 
 def _time_of_disk(folder: Path) -> float:
     """Return what time it is for a disk; clocks differ from machine to machine."""
-    with tempfile.NamedTemporaryFile(dir=folder) as now:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".time.", suffix=".tmp") as now:
         return os.fstat(now.fileno()).st_mtime
 
 

@@ -99,7 +99,8 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.path):
+            # Named like what is swept away, should the process be killed just here.
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".probe.", suffix=".tmp"):
                 pass
         except OSError as error:
             raise ImsegError(
