@@ -123,7 +123,7 @@ class Campaign:
                 raise AssertionError(
                     f"a full disk is one clear error; it {ended.how}: {ended.said}"
                 )
-            enlarge(disk, 20 * room)
+            enlarge(disk, 20 * size_of(self._whole))
             ended = in_child(lambda: small_run(self._place, run), run, notes=self._place)
             if ended.how != "done":
                 raise AssertionError(f"continued, it {ended.how}: {ended.said}")
