@@ -38,6 +38,16 @@ def write_whole(path: Path, content: bytes) -> None:
     bring_names_to_disk(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        ImsegError: If it cannot be made.
+    """
+    with writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 class NewFile:
     """A file under a temporary name, which gets its own when it is whole and on the disk.
 

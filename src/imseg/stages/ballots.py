@@ -10,6 +10,7 @@ from torch import nn
 
 from imseg.data.store import open_array
 from imseg.data.store_arrays import new_array
+from imseg.data.whole_files import make_folder
 from imseg.engine.device import Numerics
 from imseg.engine.predictor import BATCH, vote
 from imseg.tasks import Task
@@ -38,7 +39,7 @@ def store_ballots(
     """
     pixels = open_array(images)
     count, (height, width) = len(pixels), pixels.shape[1:3]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     shape = (len(networks), count, task.spec.planes, height, width)
     with new_array(path, task.spec.dtype, shape, counting=2) as ballots:
         for start in range(0, len(rows), BATCH):

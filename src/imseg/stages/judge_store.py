@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from imseg.data.store_arrays import NewArray, new_array
+from imseg.data.whole_files import make_folder
 from imseg.engine.part import Copies, Part
 from imseg.tasks import Planes
 
@@ -47,7 +48,7 @@ def store_samples(
     Returns:
         Parts that share the files; one without samples is left out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files: dict[str, NewArray] = {}
     content = hashlib.sha256(images.digest.encode())
     shows: list[int] = []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from imseg.data.store import open_array
 from imseg.data.store_arrays import new_array
+from imseg.data.whole_files import make_folder
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH
 from imseg.engine.sealed import read_json, write_json
@@ -90,7 +91,7 @@ def pseudo_label(
     """
     pixels = open_array(images)
     count, (height, width) = len(pixels), pixels.shape[1:3]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     _place_of_words(folder).unlink(missing_ok=True)
     used: list[int] = []
     shares: list[npt.NDArray[np.float64]] = []
