@@ -5,10 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -180,26 +178,6 @@ def and_more(items: Sequence[str], most: int = 3) -> str:
     text = ", ".join(shown(item) for item in items[:most])
     rest = len(items) - most
     return f"{text} (and {rest} more)" if rest > 0 else text
-
-
-@contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """Turn whatever the system says against writing here into an error that names the place.
-
-    Args:
-        path: The file or folder that is written.
-
-    Raises:
-        ImsegError: If the block meets an ``OSError``.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise ImsegError(
-            f"{path} cannot be written.",
-            got=str(error.strerror or error),
-            hint="check that the folder exists, is yours to write to, and the disk is not full.",
-        ) from error
 
 
 def import_extra(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from imseg.data import picture_out
 from imseg.data.image_io import read_image, read_mask, write_png, write_tiff
 from imseg.errors import ImsegError
 
@@ -71,7 +71,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(picture_out.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ImsegError, match=r"a\.png cannot be written(.*\n)*.*No space left"):
         write(path, GRAY)
     assert path.read_bytes() == b"old"

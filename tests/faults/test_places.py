@@ -99,7 +99,7 @@ def test_check_says_what_it_found_though_the_sheet_cannot_be_written(public, cap
     status = run(["check", str(public / "cells"), "--sheet", str(public / "file/a.png")])
     said = capsys.readouterr()
     assert status == 2 and "4 labeled" in said.out
-    assert f"{public / 'file'} cannot be written." in said.err
+    assert f"{public / 'file'} cannot be written to." in said.err
 
 
 def test_a_folder_that_may_not_be_looked_into_is_named(public, tmp_path, capsys):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import uuid
+import io
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.errors import writing_to
+from imseg.data.whole_files import publish
 from imseg.types import Color
 
 _MAX_INT32 = 2**31 - 1
@@ -71,17 +69,6 @@ def write_tiff(path: Path, array: npt.NDArray[Any]) -> None:
 
 
 def _write(path: Path, picture: Pillow.Image, kind: str, options: dict[str, Any]) -> None:
-    # The leading dot keeps a left-over from a crash out of folders that are read as data. The name
-    # has nothing of the file's own, which may be as long as names can be.
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    with writing_to(path):
-        try:
-            with temporary.open("xb") as file:
-                picture.save(file, format=kind, **options)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+    stream = io.BytesIO()
+    picture.save(stream, format=kind, **options)
+    publish(path, stream.getvalue())

@@ -26,8 +26,19 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ImsegError: If it cannot be written, such as on a full disk; what was there before is left.
     """
-    with writing_into(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    publish(path, content)
+    bring_names_to_disk(path.parent)
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Write a file whole into a folder that is there; its name may be lost if the power fails now.
+
+    For many files in a row, such as predicted masks, of which each can be made again.
+
+    Raises:
+        ImsegError: If it cannot be written; what was there before is left.
+    """
     file = NewFile(path)
     try:
         file.write_at(0, content)
@@ -35,7 +46,6 @@ def write_whole(path: Path, content: bytes) -> None:
         file.publish()
     finally:
         file.discard()
-    bring_names_to_disk(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -63,30 +73,30 @@ class NewFile:
         # The leading dot keeps a left-over from a crash out of folders that are read as data.
         self._temporary = path.with_name(f"{_start(path)}{uuid.uuid4().hex}{_TEMPORARY}")
         self._lock = threading.Lock()
-        with writing_into(path.parent):
+        with writing_into(path):
             self._file: BinaryIO = self._temporary.open("xb")
 
     def write_at(self, start: int, content: bytes | memoryview) -> None:
         """Write bytes at a place; threads may do so at once."""
-        with writing_into(self._path.parent), self._lock:
+        with writing_into(self._path), self._lock:
             self._file.seek(start)
             self._file.write(content)
 
     def lengthen(self, length: int) -> None:
         """Let the file be so many bytes long; what was not written is zero."""
-        with writing_into(self._path.parent), self._lock:
+        with writing_into(self._path), self._lock:
             self._file.truncate(max(length, self._file.seek(0, os.SEEK_END)))
 
     def seal(self) -> None:
         """Bring the content to the disk."""
-        with writing_into(self._path.parent):
+        with writing_into(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
 
     def publish(self) -> None:
         """Give a sealed file its name."""
-        with writing_into(self._path.parent):
+        with writing_into(self._path):
             self._temporary.replace(self._path)
 
     def discard(self) -> None:
@@ -122,14 +132,21 @@ def _remove(left_over: Iterable[Path]) -> None:
 
 
 @contextmanager
-def writing_into(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a folder is written to into an error that names it."""
+def writing_into(place: Path) -> Iterator[None]:
+    """Turn whatever the system says against writing to a place into an error that names it.
+
+    Args:
+        place: A folder, or a file.
+
+    Raises:
+        ImsegError: If the block meets an ``OSError``.
+    """
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise ImsegError(
-            f"{folder} cannot be written to.",
+            f"{place} cannot be written to.",
             got=str(error.strerror or error) + ".",
             hint="make room on its disk, or choose another one."
             if full

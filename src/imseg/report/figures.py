@@ -12,8 +12,8 @@ from imseg.data.image_io import resize_mask, write_png
 from imseg.data.load import load_pixels
 from imseg.data.pictures import as_color, draw_inconsistency, draw_objects, draw_overlay
 from imseg.data.targets import load_target, load_values
+from imseg.data.whole_files import make_folder
 from imseg.engine.segment import Segmented
-from imseg.errors import writing_to
 from imseg.report.panels import Panel, panels
 from imseg.tasks import Task
 from imseg.tasks.objects import find_objects, tells_apart
@@ -99,8 +99,7 @@ def save(path: Path, picture: Bytes) -> Path:
     Raises:
         ImsegError: If it cannot be written there.
     """
-    with writing_to(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_png(path, picture)
     return path
 

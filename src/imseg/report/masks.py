@@ -16,7 +16,8 @@ from imseg.data.image_io import write_png, write_tiff
 from imseg.data.listing import folder_names, real_path
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
-from imseg.errors import ImsegError, and_more, writing_to
+from imseg.data.whole_files import make_folder, writing_into
+from imseg.errors import ImsegError, and_more
 from imseg.report.measure import COUNTS_NAME, FILE_NAME, Table, count_objects, measure
 from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
@@ -134,7 +135,7 @@ def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpe
             _write(path, plane)
     elif mask.dtype in (np.float32, np.uint32):
         files = [files[0].with_suffix(".tif")]
-        _make_folder(files[0].parent)
+        make_folder(files[0].parent)
         write_tiff(files[0], mask)
     else:
         _write(files[0], mask, palette=_palette(spec))
@@ -156,13 +157,8 @@ def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
 
 
 def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
-    _make_folder(path.parent)
+    make_folder(path.parent)
     write_png(path, array, palette=palette)
-
-
-def _make_folder(folder: Path) -> None:
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:
@@ -179,7 +175,7 @@ def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
     files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
     if tells_apart(spec):
         files += [*(path.with_suffix(".tif") for path in files), out / COUNTS_NAME]
-    with writing_to(out):
+    with writing_into(out):
         taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
     if taken:
         raise ImsegError(
