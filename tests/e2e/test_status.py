@@ -31,7 +31,7 @@ from imseg.approaches.comparison.status import comparison_status
 from imseg.approaches.intake import facts_of
 from imseg.approaches.provenance import command_in
 from imseg.approaches.record import read_record
-from imseg.approaches.remembered import Memory
+from imseg.approaches.salvage import Memory
 from imseg.approaches.schedule import planned_stages
 from imseg.approaches.status import RunStatus, status_of
 from imseg.approaches.time_left import seconds_left

@@ -15,9 +15,9 @@ from tests.e2e.small_sets import Killed, Mortal, Told, contents, small_set, trai
 from tests.e2e.test_integrity import flip
 
 import imseg
+from imseg.approaches.network_differences import Retrained, differing_weights
 from imseg.approaches.retraining import copy_run, retrain
 from imseg.approaches.run import load_run
-from imseg.approaches.twice_trained import Retrained, differing_weights
 from imseg.approaches.verification import kind_of, remedy_of, verify
 from imseg.cli.verify_text import network_text
 from imseg.engine.jobs import index_networks

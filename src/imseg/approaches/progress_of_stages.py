@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from imseg.approaches.judging import judges_metric
 from imseg.approaches.plan import Plan
-from imseg.approaches.remembered import Memory
+from imseg.approaches.salvage import Memory
 from imseg.approaches.schedule import Facts, PlannedStage, planned_stages, unlabeled_used
 from imseg.engine.checkpoint import path_of, read_saved
 from imseg.engine.job import Trained

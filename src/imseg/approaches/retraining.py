@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imseg.approaches.experiment import fit
+from imseg.approaches.network_differences import Retrained, compare_networks
 from imseg.approaches.record import Record, read_record
 from imseg.approaches.settings import settings_from
-from imseg.approaches.twice_trained import Retrained, compare_networks
 from imseg.engine.checkpoint import path_of
 from imseg.engine.device import resolve_device
 from imseg.engine.executors import DoneReport, NoteReport, Serial, StepReport

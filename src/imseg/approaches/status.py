@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from imseg.approaches.progress_of_stages import StageProgress, stages_of, total_steps
 from imseg.approaches.provenance import command_in
-from imseg.approaches.remembered import Memory, age_of, read_log
+from imseg.approaches.salvage import Memory, age_of, read_log
 from imseg.approaches.time_left import seconds_left
 from imseg.engine.lock import Owner, owner_of
 from imseg.engine.runs import RunFolder

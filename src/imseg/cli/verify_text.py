@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imseg.approaches.twice_trained import Retrained
+from imseg.approaches.network_differences import Retrained
 from imseg.approaches.verification import Verified
 from imseg.report.tables import table
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from imseg.approaches.comparison.entrants import entrants_of
 from imseg.approaches.comparison.notes import RESULT_FILE, SETTINGS_FILE
-from imseg.approaches.remembered import Memory
+from imseg.approaches.salvage import Memory
 from imseg.approaches.status import RunState, RunStatus, status_of
 from imseg.engine.lock import Owner, owner_of
 from imseg.engine.runs import RunFolder
