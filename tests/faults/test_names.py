@@ -15,6 +15,8 @@ from imseg.errors import Finding, ImsegError, and_more, explained, shown
 
 ODD = "a\nEVIL\x1b[31m\u2028\u202e\udcff"
 SHOWN = r"a\nEVIL\x1b[31m\u2028\u202e\udcff"
+NO_TEXT = "bytes\udcff\udcfe"
+"""What a name in another encoding is taken for."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,9 @@ def test_an_error_keeps_its_own_lines_but_not_those_of_a_name() -> None:
 @pytest.mark.parametrize("command", ["check", "train"])
 def test_a_data_folder_of_an_odd_name_is_worked_with(cells, tmp_path, capsys, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
-    data = shutil.copytree(cells, tmp_path / ODD)
+    # Names that are no text can be checked, but not written into the settings of a run.
+    odd = ODD if command == "check" else ODD[:-1]
+    data = shutil.copytree(cells, tmp_path / odd)
     more = ["--dry-run", "--no-probe", "--image-size", "32", "32"] if command == "train" else []
     assert run([command, str(data), *more]) == 0
     said = capsys.readouterr()
@@ -54,6 +58,36 @@ def test_a_data_folder_of_an_odd_name_is_worked_with(cells, tmp_path, capsys, mo
     if command == "check":
         assert (tmp_path / f"imseg-check-{SHOWN}.png").exists()
         assert f"{tmp_path}/{SHOWN}: 4 labeled" in said.out
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize("odd", ["data", "out", "above"])
+def test_names_that_are_no_text_are_refused_before_anything_is_written(
+    cells, tmp_path, capsys, monkeypatch, command, odd
+):
+    place = tmp_path / NO_TEXT if odd == "above" else tmp_path
+    place.mkdir(exist_ok=True)
+    monkeypatch.chdir(place)
+    data = shutil.copytree(cells, NO_TEXT if odd == "data" else "data")
+    out = NO_TEXT if odd == "out" else "out"
+    assert run([command, str(data), "--out", out, "--max-steps", "1"]) == 2
+    said = capsys.readouterr()
+    assert "has bytes that are no text." in said.err and shown(NO_TEXT) in said.err
+    assert [each.name for each in place.iterdir()] == [Path(data).name]
+
+
+def test_pictures_pages_and_masks_go_where_names_are_no_text(cells, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = ["--approach", "ldt", "--networks", "1", "--max-steps", "1", "--image-size", "32", "32"]
+    assert run(["train", str(cells), "--out", "run", *train]) == 0
+    assert run(["check", str(cells), "--sheet", f"{NO_TEXT}.png"]) == 0
+    assert run(["report", "run", "--out", f"{NO_TEXT}.html"]) == 0
+    assert run(["predict", "run", str(cells / "unlabeled"), "--out", NO_TEXT]) == 0
+    assert run(["evaluate", "run", str(cells), "--pictures", f"{NO_TEXT} shown"]) == 0
+    for made in (".png", ".html", "", " shown"):
+        assert (tmp_path / f"{NO_TEXT}{made}").exists(), made
+    # Nothing under a temporary name is left.
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_an_odd_name_in_json_is_whole(cells, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from imseg.data.check import report_of
 from imseg.data.encoding import describe_values
 from imseg.data.folder import data_set_of, scan
 from imseg.data.image_io import probe
-from imseg.data.listing import counted
+from imseg.data.listing import counted, real_path
 from imseg.data.recognize import word_of
 from imseg.data.splits import held_out
 from imseg.engine.progress import Note, Progress, Working
@@ -47,6 +48,30 @@ def read_data(folder: Path, asked: Settings, progress: Progress) -> DataSet:
     for warning in report.warnings:
         progress(Note(text=str(warning.as_error()), warning=True))
     return dataset
+
+
+def check_paths(paths: Iterable[object]) -> None:
+    """Check that names can be written down, in the settings of a run and for its workers.
+
+    Args:
+        paths: Folders and files; whatever is neither a path nor a name is passed over.
+
+    Raises:
+        ImsegError: If one has bytes that are no text.
+    """
+    for path in paths:
+        if not isinstance(path, str | Path):
+            continue
+        place = str(real_path(Path(path)))
+        try:
+            place.encode()
+        except UnicodeEncodeError as error:
+            raise ImsegError(
+                f"The path {path} has bytes that are no text.",
+                expected="names of folders in UTF-8.",
+                got=f"{place}.",
+                hint="rename the folder, or work in another one.",
+            ) from error
 
 
 def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:

@@ -10,7 +10,7 @@ from imseg.approaches.announce import announce_plan
 from imseg.approaches.budget import make_plan
 from imseg.approaches.compiling import may_pay, pays
 from imseg.approaches.duration import seconds_of
-from imseg.approaches.intake import check_facts, check_fits, facts_of, read_data
+from imseg.approaches.intake import check_facts, check_fits, check_paths, facts_of, read_data
 from imseg.approaches.measured import Measured, measure
 from imseg.approaches.news import tell_news
 from imseg.approaches.plan import Plan, match_plan
@@ -89,6 +89,7 @@ def prepare(
     asked = _asked(settings, options)
     matched = load_run(asked.match) if asked.match is not None else None
     folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
+    check_paths([data, folder.path, asked.match, asked.unlabeled_masks, asked.reuse])
     record = read_record(folder)
     if record is not None:
         check_same(folder, record, asked)

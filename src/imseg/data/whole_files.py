@@ -120,7 +120,9 @@ def sweep_all(folder: Path) -> None:
 
 def _start(path: Path) -> str:
     """Return what temporary names of a file begin with; its own may be as long as names can be."""
-    return f".{path.name.encode()[:100].decode(errors='ignore')}."
+    # Names that came in another encoding hold bytes that are no text; they are left out.
+    start = path.name.encode(errors="ignore")[:100].decode(errors="ignore")
+    return f".{start}."
 
 
 def _remove(left_over: Iterable[Path]) -> None:

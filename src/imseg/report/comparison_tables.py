@@ -34,7 +34,7 @@ def write_tables(found: Comparison, out: Path) -> tuple[Path, Path]:
         f"* {line}" for line in verdicts(found)
     )
     for name, content in ((TABLE_FILE, text + "\n"), (SHEET_FILE, comparison_sheet(found))):
-        write_whole(out / name, content.encode())
+        write_whole(out / name, content.encode(errors="backslashreplace"))
     return out / TABLE_FILE, out / SHEET_FILE
 
 

@@ -22,7 +22,7 @@ def write_reproduction(found: Reproduction, out: Path) -> tuple[Path, Path]:
     """Write ``reproduction.md`` and ``reproduction.csv`` and return where they are."""
     text = f"{reproduction_table(found)}\n\n{NOTES}\n\n{departures_text(found)}\n"
     for name, content in ((TABLE_FILE, text), (SHEET_FILE, reproduction_sheet(found))):
-        write_whole(out / name, content.encode())
+        write_whole(out / name, content.encode(errors="backslashreplace"))
     return out / TABLE_FILE, out / SHEET_FILE
 
 

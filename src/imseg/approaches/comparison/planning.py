@@ -21,10 +21,11 @@ from imseg.approaches.comparison.notes import (
     read_settings,
 )
 from imseg.approaches.comparison.scoring import images_to_score
-from imseg.approaches.intake import read_data
+from imseg.approaches.intake import check_paths, read_data
 from imseg.approaches.preparation import Prepared, prepare
 from imseg.approaches.schedule import PlannedStage, planned_stages
 from imseg.approaches.settings import values_from
+from imseg.data.listing import short_name
 from imseg.engine.progress import Event, Note, Progress
 from imseg.errors import ImsegError
 from imseg.types import DataSet
@@ -124,6 +125,7 @@ def plan_comparison(
     """
     _check_seeds(seeds)
     place = Path(out if out is not None else default_out(data))
+    check_paths([data, place])
     check_place(place)
     earlier = read_settings(place)
     if earlier is not None:
@@ -192,7 +194,7 @@ def _settle(
 
 def default_out(data: str | Path | DataSet) -> Path:
     """Return where a comparison goes if nothing else is said."""
-    name = "arrays" if isinstance(data, DataSet) else Path(data).resolve().name
+    name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
     return Path("runs") / f"{name}-compare"
 
 

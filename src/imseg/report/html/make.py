@@ -102,17 +102,10 @@ def write_page(page: Page, target: Path) -> Path:
     for name, drawing in drawings.items():
         files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
     html = render(page, drawings, beside=beside.name)
-    try:
-        for name, content in files.items():
-            write_whole(beside / name, content)
-        write_whole(target, html.encode())
-    except OSError as error:
-        raise ImsegError(
-            f"The report cannot be written to {target}.",
-            expected="a place that can be written to.",
-            got=str(error.strerror or error),
-            hint="--out with another file.",
-        ) from error
+    for name, content in files.items():
+        write_whole(beside / name, content)
+    # Names that are no text are shown as they are in messages.
+    write_whole(target, html.encode(errors="backslashreplace"))
     return target
 
 
@@ -123,7 +116,7 @@ def figures_beside(page: Path) -> Path:
 
 def as_csv(table: Csv) -> bytes:
     """Return numbers as CSV, in full precision."""
-    return sheet(table.header, table.rows).encode()
+    return sheet(table.header, table.rows).encode(errors="backslashreplace")
 
 
 def place_of(folder: Path, out: str | Path | None) -> Path:
