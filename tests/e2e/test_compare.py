@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
 from imseg.approaches.comparison import compare as comparing
-from imseg.engine.sealed import read_json
+from imseg.engine.sealed import read_json, write_json
 from imseg.errors import ImsegError, TrainingFailed
 
 FAST = ["--networks", "2", "--max-steps", "12", "--epochs", "4", "--image-size", "32", "32"]
@@ -152,6 +153,26 @@ def test_a_finished_comparison_trains_nothing_and_says_the_same(compared, cells,
     status, _, said = cli(*words(cells, out))
     assert status == 0 and "validation IoU" not in said
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+    assert untimed(read(out)) == untimed(read(compared))
+
+
+def test_scores_in_another_form_are_counted_again(compared, cells, cli, tmp_path):
+    out = shutil.copytree(compared, tmp_path / "copy")
+    spoiled = itertools.cycle(
+        [
+            lambda kept: kept.pop("each"),
+            lambda kept: kept.update(ci95=3),
+            lambda kept: kept.update(each={"iou": ["a word"]}),
+            lambda kept: kept.update(per_image=None),
+        ]
+    )
+    files = sorted((out / "scores").rglob("*.json"))
+    for path in files:
+        found = read_json(path)
+        for kept, spoil in zip(found.values(), spoiled, strict=False):
+            spoil(kept)
+        write_json(path, found)
+    assert files and cli(*words(cells, out))[0] == 0
     assert untimed(read(out)) == untimed(read(compared))
 
 

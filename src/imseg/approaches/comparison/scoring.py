@@ -79,11 +79,12 @@ def score(
         progress: Told about scored and all networks.
     """
     kept = _read(path)
+    scored: dict[str, Scored] = {}
     names = networks_to_score(run)
     for number, name in enumerate(names):
         job = run.trained(name).job
-        known = kept.get(name, {})
-        if known.get("job") != job or known.get("data") != digest:
+        known = _known(name, kept.get(name), job=job, digest=digest)
+        if known is None:
             progress(number, len(names))
             found = run.evaluate(dataset, SPLIT, networks=[name])
             kept[name] = {
@@ -94,8 +95,10 @@ def score(
                 "each": {key: _plain(values) for key, values in found.each.items()},
             }
             write_json(path, kept)
+            known = _scored(name, kept[name])
+        scored[name] = known
     progress(len(names), len(names))
-    return {name: _scored(name, kept[name]) for name in names}
+    return scored
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,6 +107,16 @@ def _read(path: Path) -> dict[str, Any]:
         return read_json(path)
     except ImsegError:
         return {}
+
+
+def _known(name: str, kept: object, *, job: str, digest: str) -> Scored | None:
+    """Return scores that are kept, if they are of this network on these images and whole."""
+    if not isinstance(kept, dict) or kept.get("job") != job or kept.get("data") != digest:
+        return None
+    try:
+        return _scored(name, kept)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _scored(name: str, kept: dict[str, Any]) -> Scored:
