@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imseg.engine import checkpoint, trainer
-from imseg.engine.checkpoint import path_of, read_saved
+from imseg.engine.checkpoint import Checkpoints, path_of, read_saved
 from imseg.engine.job import Job, Recipe, Trained
 from imseg.engine.lessons import lesson_for
 from imseg.engine.listener import Listener
@@ -118,6 +118,65 @@ def test_a_killed_training_continues_to_the_same_bits(jobs, kill, monkeypatch, k
     assert told.steps == whole.steps, "progress shows what was made before as well"
     assert told.notes == [f"continues after step {saved.steps} of {whole.steps}"]
     assert not path_of(job.output).exists()
+
+
+@pytest.fixture
+def kill_at_step(monkeypatch):
+    """A function that lets trainings write their state after every step, and end after so many."""
+
+    def at(steps: int) -> None:
+        real = Checkpoints.keep
+        monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+
+        def keep(self, course, network, learner):
+            real(self, course, network, learner)
+            if learner.steps_made == steps and course.begun.steps:
+                raise Killed
+
+        monkeypatch.setattr(checkpoint, "WITHIN", 0.0)
+        monkeypatch.setattr(Checkpoints, "keep", keep)
+
+    return at
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_killed_within_a_pass_continues_to_the_same_bits(
+    jobs, kill_at_step, monkeypatch, kind
+):
+    looks = jobs[kind].recipe.validate_every
+    job = replace(jobs[kind], recipe=replace(jobs[kind].recipe, epochs=2 * looks))
+    whole = train_and_save(job, Listener())
+    weights = job.output.read_bytes()
+    passes = set()
+    for steps in range(1, whole.steps + 1):
+        for path in (job.output, job.output.with_suffix(".json")):
+            path.unlink()
+        kill_at_step(steps)
+        with pytest.raises(Killed):
+            train_and_save(job, Listener())
+        monkeypatch.undo()
+        saved = read_saved(path_of(job.output))
+        assert saved is not None and saved.steps == steps and saved.said["begun"] >= 1
+        passes.add(saved.passes)
+        told = Told()
+        again = train_and_save(job, told)
+        assert untimed(again) == untimed(whole)
+        assert job.output.read_bytes() == weights
+        assert told.steps == whole.steps
+        assert told.notes == [f"continues after step {steps} of {whole.steps}"]
+    assert passes == set(range(whole.epochs)), "in the first pass, too"
+
+
+def test_a_state_within_a_pass_is_written_now_and_then(make_job, monkeypatch) -> None:
+    written = []
+    monkeypatch.setattr(checkpoint, "write_whole", lambda path, content: written.append(path))
+    train_and_save(make_job(recipe=RECIPE), Listener())
+    assert len(written) == RECIPE.epochs, "passes of less than a minute are not divided"
+    written.clear()
+    monkeypatch.setattr(checkpoint, "WITHIN", 0.0)
+    trained = train_and_save(make_job(1, recipe=RECIPE), Listener())
+    assert trained.steps > trained.epochs
+    assert len(written) == trained.steps + trained.epochs
 
 
 def test_only_the_rest_is_trained(make_job, kill, monkeypatch) -> None:

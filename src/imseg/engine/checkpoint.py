@@ -1,8 +1,9 @@
-"""The state of a training after a pass, so that one that is killed continues from there.
+"""The state of a training on its way, so that one that is killed continues from there.
 
 Beside the weights of a network there is ``network-J.checkpoint`` while it is trained: a safetensors
-file with its weights, those of its best pass and the moments of the optimizer. What it says about
-itself (whose it is, scores, losses, a checksum) stands in the header. It is replaced as a whole.
+file with its weights, those of its best pass and the moments of the optimizer, as they are after a
+pass or, where passes take long, within one. What it says about itself (whose it is, scores, losses,
+a checksum) stands in the header. It is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, Field, FiniteFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -24,14 +25,17 @@ from torch import Tensor, nn
 from imseg.data.whole_files import write_whole
 from imseg.engine.clock import Clock
 from imseg.engine.job import Job
-from imseg.engine.learner import Learner
+from imseg.engine.learner import Begun, Learner
 from imseg.engine.trained_files import Tell
 
 SHARE = 0.02
 """How much of the time of a training may go into writing its state, about."""
+WITHIN = 60.0
+"""Seconds that must have gone by for a state to be written within a pass."""
 FIRST_COST = 0.02
 """Seconds that a checkpoint is taken to cost before one was written."""
 _NOW, _BEST, _OPTIMIZER = "now", "best", "optimizer"
+_BEGUN = "begun/total"
 
 
 class _State(BaseModel):
@@ -40,10 +44,17 @@ class _State(BaseModel):
     steps: NonNegativeInt
     of: NonNegativeInt
     most: PositiveInt | None
-    epoch_scores: Annotated[list[float], Field(min_length=1)]
-    losses: Annotated[list[float], Field(min_length=1)]
+    epoch_scores: list[float]
+    losses: list[float]
+    begun: NonNegativeInt = 0
     passed: FiniteFloat
     clock: dict[str, FiniteFloat]
+
+    @model_validator(mode="after")
+    def _has_brought_something(self) -> Self:
+        if len(self.epoch_scores) != len(self.losses) or not (self.losses or self.begun):
+            raise ValueError("there are no steps, or losses without scores")
+        return self
 
 
 @dataclass(kw_only=True)
@@ -56,11 +67,14 @@ class Course:
     """The mean loss of each pass."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The weights after the best pass, the last of equals."""
+    begun: Begun = field(default_factory=Begun)
+    """The pass that is under way."""
 
     def add(self, loss: float, score: float, network: nn.Module) -> None:
         """Take note of a pass."""
         self.losses.append(loss)
         self.epoch_scores.append(score)
+        self.begun = Begun()
         if self.best_is_last:
             self.best = {key: value.detach().clone() for key, value in network.state_dict().items()}
 
@@ -68,6 +82,13 @@ class Course:
     def best_is_last(self) -> bool:
         """Whether no pass was better than the last one."""
         return self.epoch_scores[-1] >= max(self.epoch_scores)
+
+    @property
+    def last_loss(self) -> float:
+        """The mean loss of the last pass, or so far of the first one."""
+        if self.losses or self.begun.total is None:
+            return self.losses[-1]
+        return self.begun.total.item() / self.begun.steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +135,40 @@ class Checkpoints:
         if saved is not None and saved.job != self._digest:
             return Course()
         tensors = None if saved is None else _tensors(self._path, saved)
-        if saved is None or tensors is None or not _fits(tensors, network):
+        if saved is None or tensors is None or not _fits(tensors, network, saved):
             if self._path.exists():
                 tell(f"{self._path} is damaged; the training begins anew")
             return Course()
+        there = self._job.numerics.device
         now = _part(tensors, _NOW)
         network.load_state_dict(now)
         learner.restore(_part(tensors, _OPTIMIZER), steps=saved.steps, most=saved.said["most"])
         self._clock.resume(saved.said["passed"], saved.said["clock"])
-        best = _part(tensors, _BEST) or {key: value.clone() for key, value in now.items()}
-        there = self._job.numerics.device
+        best = _part(tensors, _BEST)
+        if saved.passes and not best:
+            best = {key: value.clone() for key, value in now.items()}
+        begun = saved.said.get("begun", 0)
         return Course(
             epoch_scores=list(saved.said["epoch_scores"]),
             losses=list(saved.said["losses"]),
             best={key: value.to(there) for key, value in best.items()},
+            begun=Begun(begun, tensors[_BEGUN].to(there)) if begun else Begun(),
         )
 
     def keep(self, course: Course, network: nn.Module, learner: Learner) -> None:
-        """Write the state after a pass, unless the last one was written only just before.
+        """Write the state after a step or a pass, unless the last was written not long before.
 
         Raises:
             ImsegError: If it cannot be written.
         """
-        began = time.monotonic()
-        if began - self._last < self._cost / SHARE:
+        began, begun = time.monotonic(), course.begun
+        if began - self._last < max(self._cost / SHARE, WITHIN if begun.steps else 0.0):
             return
         tensors = {f"{_OPTIMIZER}/{key}": value for key, value in learner.state().items()}
         tensors |= {f"{_NOW}/{key}": value for key, value in network.state_dict().items()}
-        if not course.best_is_last:
+        if begun.total is not None:
+            tensors[_BEGUN] = begun.total
+        if course.losses and (begun.steps or not course.best_is_last):
             tensors |= {f"{_BEST}/{key}": value for key, value in course.best.items()}
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         said = {
@@ -151,6 +178,7 @@ class Checkpoints:
             "most": learner.most,
             "epoch_scores": course.epoch_scores,
             "losses": course.losses,
+            "begun": begun.steps,
             "passed": self._clock.passed,
             "clock": self._clock.seconds,
         }
@@ -207,8 +235,11 @@ def _tensors(path: Path, saved: Saved) -> dict[str, Tensor] | None:
     return tensors if same and json.loads(header["state"]) == saved.said else None
 
 
-def _fits(tensors: Mapping[str, Tensor], network: nn.Module) -> bool:
+def _fits(tensors: Mapping[str, Tensor], network: nn.Module, saved: Saved) -> bool:
     """Return whether tensors are of this network, before anything is taken from them."""
+    total = tensors.get(_BEGUN)
+    if saved.said.get("begun") and (total is None or total.shape or not total.isfinite()):
+        return False
     state, weights = network.state_dict(), [weight.shape for weight in network.parameters()]
     wanted = {key: value.shape for key, value in state.items()}
     now, best = ({k: v.shape for k, v in _part(tensors, n).items()} for n in (_NOW, _BEST))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,16 @@ from imseg.errors import MemoryTooShort, TrainingFailed
 
 FEWEST = 2
 """Samples that are tried at once at least: one alone says little about how to normalize."""
+
+
+@dataclass
+class Begun:
+    """A pass that is under way."""
+
+    steps: int = 0
+    """Steps of it that were made."""
+    total: Float[Tensor, ""] | None = None
+    """The sum of their losses."""
 
 
 class Learner:
@@ -47,27 +58,40 @@ class Learner:
         self.most: int | None = None
         """Samples of a piece at most, once memory was too short for a whole batch."""
 
-    def learn(self, steps: Iterator[AnyStep]) -> float:
+    def learn(
+        self,
+        steps: Iterator[AnyStep],
+        begun: Begun | None = None,
+        *,
+        after: Callable[[], None] = lambda: None,
+    ) -> float:
         """Make the steps of a pass and return their mean loss.
+
+        Args:
+            steps: Those that were not made yet.
+            begun: Those that were, if any; it grows.
+            after: Called after each.
 
         Raises:
             TrainingFailed: If the loss stops being a number, or memory is too short for a few
                 samples.
         """
         self._network.train()
-        total = torch.zeros((), device=self._job.numerics.device)
-        made = 0
+        begun = Begun() if begun is None else begun
+        if begun.total is None:
+            begun.total = torch.zeros((), device=self._job.numerics.device)
         for step in self._clock.each(steps, BATCHES):
             with self._clock.on(STEPS), self._job.numerics.applied():
                 loss = self._gradients(step)
                 self._optimizer.step()
-            total += loss
+            begun.total += loss
+            begun.steps += 1
             if self._job.numerics.compile:  # else the network says so itself
                 self._listener.alive()
             self._reporter.step(loss)
-            made += 1
+            after()
         with self._clock.on(STEPS):  # a GPU may still be at work
-            mean = (total / made).item()
+            mean = (begun.total / begun.steps).item()
         if not math.isfinite(mean):
             raise TrainingFailed(f"{self._job.name}: the loss stopped being a number")
         return mean

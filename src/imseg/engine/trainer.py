@@ -90,15 +90,19 @@ def train(
     course = checkpoints.restore(
         network, learner, tell=lambda wrong: listener.note(wrong, warning=True)
     )
-    if course.losses:
+    if learner.steps_made:
         listener.note(f"continues after step {learner.steps_made} of {job.steps}")
-        listener.stepped(learner.steps_made, course.losses[-1])
-    for steps in lesson.passes(skipped=len(course.losses)):
-        loss = learner.learn(steps)
+        listener.stepped(learner.steps_made, course.last_loss)
+
+    def keep() -> None:
+        checkpoints.keep(course, network, learner)
+
+    for steps in lesson.passes(skipped=len(course.losses), within=course.begun.steps):
+        loss = learner.learn(steps, course.begun, after=keep)
         with clock.on(VALIDATION):
             score = lesson.score(network)
         course.add(loss, score if math.isfinite(score) else NO_SCORE, network)
-        checkpoints.keep(course, network, learner)
+        keep()
     best, epoch_scores = course.best, course.epoch_scores
     if not all(value.isfinite().all() for value in best.values()):
         raise TrainingFailed(f"{job.name}: the weights stopped being numbers")

@@ -76,11 +76,12 @@ def by_number(batch: Seen) -> Float[Tensor, ""]:
 class Lesson(Protocol):
     """What one network learns from, and what its epochs are chosen by."""
 
-    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each pass; after each pass the network is validated.
 
         Args:
             skipped: Passes that were made before; those that follow are the same as ever.
+            within: Steps of the next one that were made before, too.
         """
 
     def score(self, network: nn.Module) -> float:
@@ -102,6 +103,18 @@ def flops_of(
     with counter, numerics.applied():
         step(spare).backward()
     return counter.get_total_flops()
+
+
+def made_before(number: int, steps: int, *, skipped: int, within: int) -> int:
+    """Return how many steps of a pass were made before.
+
+    Args:
+        number: The pass, counted from 0.
+        steps: All its steps.
+        skipped: Passes that were made before.
+        within: Steps of the one after them that were made before.
+    """
+    return steps if number < skipped else within if number == skipped else 0
 
 
 def mean_batch(recipe: Recipe, samples: int) -> float:

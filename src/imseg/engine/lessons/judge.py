@@ -13,7 +13,15 @@ from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.correlation import rank_correlation
 from imseg.engine.job import Job
 from imseg.engine.judge import judged_logits
-from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_of, mean_batch
+from imseg.engine.lessons.base import (
+    AnyStep,
+    Forward,
+    Step,
+    by_number,
+    flops_of,
+    made_before,
+    mean_batch,
+)
 from imseg.engine.lessons.examination import Examination, Range, death
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH
@@ -45,14 +53,14 @@ class MaskQuality:
         self._source = self._open(job.parts)
         self._validation = self._open((job.validation,))
 
-    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch after those that are skipped."""
         order = seeds.generator(self._job.seed, "order")
         for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
-            if number < skipped:
-                self._source.skip(batches)
-            else:
-                yield self._steps(batches)
+            before = made_before(number, len(batches), skipped=skipped, within=within)
+            self._source.skip(batches[:before])
+            if number >= skipped:
+                yield self._steps(batches[before:])
 
     def score(self, network: nn.Module) -> float:
         """Return minus the error or the loss by which the best epoch is kept."""

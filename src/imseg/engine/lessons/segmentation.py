@@ -13,7 +13,7 @@ from imseg.data.store import open_array
 from imseg.engine import seeds
 from imseg.engine.batches import Batch, Source, epochs
 from imseg.engine.job import Job
-from imseg.engine.lessons.base import AnyStep, Forward, Step, flops_of, mean_batch
+from imseg.engine.lessons.base import AnyStep, Forward, Step, flops_of, made_before, mean_batch
 from imseg.engine.lessons.examination import Examination, Range, death
 from imseg.engine.part import Part
 from imseg.engine.predictor import BATCH, in_halves, predict
@@ -40,14 +40,14 @@ class Segmentation:
         # Kept for all epochs, and with it, where there is room, its pictures on the device.
         self._validation = Source((validation,), job.numerics)
 
-    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch after those that are skipped."""
         order = seeds.generator(self._job.seed, "order")
         for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
-            if number < skipped:
-                self._source.skip(batches)
-            else:
-                yield self.steps(batches)
+            before = made_before(number, len(batches), skipped=skipped, within=within)
+            self._source.skip(batches[:before])
+            if number >= skipped:
+                yield self.steps(batches[before:])
 
     def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         """Yield a step for each list of running numbers."""

@@ -14,7 +14,15 @@ from torch.nn import functional
 from imseg.engine import seeds
 from imseg.engine.batches import epochs
 from imseg.engine.job import Job
-from imseg.engine.lessons.base import AnyStep, Forward, Step, by_number, flops_of, mean_batch
+from imseg.engine.lessons.base import (
+    AnyStep,
+    Forward,
+    Step,
+    by_number,
+    flops_of,
+    made_before,
+    mean_batch,
+)
 from imseg.engine.lessons.examination import Examination
 from imseg.engine.lessons.segmentation import Segmentation
 from imseg.engine.pairs import Pairs, Views
@@ -47,7 +55,7 @@ class LabelsAndViews:
         self._pairs = Pairs(unlabeled, job.numerics, seed=job.seed, paper=job.recipe.paper)
         self._labeled_steps = self._paired_steps = 0
 
-    def passes(self, skipped: int = 0) -> Iterator[Iterator[AnyStep]]:
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of the passes after those that are skipped.
 
         Labeled and unlabeled ones in turn, until all steps are made.
@@ -59,6 +67,7 @@ class LabelsAndViews:
         labeled_epochs = epochs(self._job.images, recipe, order)
         unlabeled_epochs = epochs(len(self._pairs), recipe, unlabeled_order)
         both = zip(labeled_epochs, unlabeled_epochs, strict=True)
+        number = 0
         for epoch, (labeled, unlabeled) in enumerate(both, 1):
             labeled = labeled[:left]
             left -= len(labeled)
@@ -66,16 +75,18 @@ class LabelsAndViews:
             left -= len(unlabeled)
             self._labeled_steps += len(labeled)
             self._paired_steps += len(unlabeled)
-            if labeled and skipped:
-                self._labels.skip(labeled)
-                skipped -= 1
-            elif labeled:
-                yield self._labels.steps(labeled)
-            if unlabeled and skipped:
-                self._pairs.skip(unlabeled)
-                skipped -= 1
-            elif unlabeled:
-                yield self._paired(unlabeled, weight=self.weight_in(epoch))
+            paired = partial(self._paired, weight=self.weight_in(epoch))
+            for batches, skip, steps in (
+                (labeled, self._labels.skip, self._labels.steps),
+                (unlabeled, self._pairs.skip, paired),
+            ):
+                if not batches:
+                    continue
+                before = made_before(number, len(batches), skipped=skipped, within=within)
+                skip(batches[:before])
+                if number >= skipped:
+                    yield steps(batches[before:])
+                number += 1
 
     def weight_in(self, epoch: int) -> float:
         """Return how much the difference of views counts in an epoch, counted from 1."""
