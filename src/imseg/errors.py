@@ -168,7 +168,7 @@ def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -
     raise ImsegError(
         f"There is no {noun} named {name!r}.",
         expected=", ".join(known),
-        got=name,
+        got=shown(name),
         hint=command.format(guess) if guess else None,
     )
 

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from imseg.data.config import FolderConfig
 from imseg.data.encoding import unpack_colors
 from imseg.data.image_io import as_packed_colors, mask_of, read_mask, resize_mask
+from imseg.data.inspection import Scope, mask_facts
 from imseg.errors import ImsegError
 
 GRAY = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24)
@@ -145,6 +147,18 @@ def test_floats_are_measurements(tmp_path: Path, kind: str) -> None:
     found = read_mask(tmp_path / "m.tif")
     assert (found.form, found.values.dtype) == ("numbers", np.float32)
     assert np.array_equal(found.values, numbers.astype(np.float32), equal_nan=True)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_numbers_that_processors_complain_about_are_unknown(tmp_path: Path, kind: str) -> None:
+    numbers = GRAY.astype(kind) / 8
+    signaling = {"f4": 0x7F800001, "f8": 0x7FF0000000000001}[kind]
+    numbers.view({"f4": np.uint32, "f8": np.uint64}[kind])[0, 0] = signaling
+    tifffile.imwrite(tmp_path / "m.tif", numbers)
+    found = read_mask(tmp_path / "m.tif")
+    facts = mask_facts("m", found, scope=Scope(config=FolderConfig()))
+    assert np.isnan(found.values[0, 0]) and facts.known == numbers.size - 1
 
 
 def test_16_bit_colors_are_values_if_gray_and_colors_if_8_bits_say_as_much(tmp_path: Path) -> None:

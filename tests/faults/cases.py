@@ -83,11 +83,11 @@ def play(number: int, folder: Path, runs: Runs) -> Outcome:
             warnings.simplefilter("ignore")
             words, tree, places = _plan(rng, command, folder, runs)
         outcome = Outcome(number, command, words, tree.faults)
-        before = _listing(folder, places)
+        before, lay_there = _listing(folder, places), _listing(folder / "out", [])
         _run(outcome)
         _judge(outcome, tree, before, _listing(folder, places))
         if command == "predict":
-            _judge_predictions(outcome, folder / "out")
+            _judge_predictions(outcome, folder / "out", lay_there)
         return outcome
     finally:
         os.chdir(here)
@@ -371,21 +371,27 @@ def _no_json(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def _judge_predictions(outcome: Outcome, out: Path) -> None:
-    """Look for files that are not whole, and for files that nobody has spoken of."""
+def _judge_predictions(outcome: Outcome, out: Path, lay_there: dict[str, tuple[int, ...]]) -> None:
+    """Look for files that are not whole, and for files that nobody has spoken of.
+
+    Those that lay there before and were left alone are nothing of the command's, unless it says so.
+    """
     if not out.is_dir():
         return
-    files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    now = _listing(out, [])
+    untouched = {name for name, known in lay_there.items() if now.get(name) == known}
+    files = [
+        path
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and (str(path) not in untouched or str(path) in outcome.out)
+    ]
     for path in files:
         if path.name.endswith((".tmp", ".part")):
             outcome.wrong.append(f"left over: {path.name!a}")
-        elif path.stat().st_size == 0 and outcome.status == 2:
-            continue  # it lay there before
         elif problem := _problem_of(path):
             outcome.wrong.append(f"{path.name!a} cannot be read: {problem}")
-    whole = [path for path in files if path.stat().st_size]
-    if outcome.status == 2 and whole and "written" not in outcome.err:
-        outcome.wrong.append(f"does not say what it wrote: {outcome.err!a}, {whole!a}")
+    if outcome.status == 2 and files and "written" not in outcome.err:
+        outcome.wrong.append(f"does not say what it wrote: {outcome.err!a}, {files!a}")
 
 
 def _problem_of(path: Path) -> str:

@@ -76,18 +76,97 @@ def test_names_that_are_no_text_are_refused_before_anything_is_written(
     assert [each.name for each in place.iterdir()] == [Path(data).name]
 
 
-def test_pictures_pages_and_masks_go_where_names_are_no_text(cells, tmp_path, capsys, monkeypatch):
+@pytest.fixture(scope="module")
+def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    asked = ["--approach", "ldt", "--networks", "1", "--max-steps", "1", "--image-size", "32", "32"]
+    assert run(["train", str(cells), "--out", str(out), "--no-report", *asked]) == 0
+    return out
+
+
+def test_pictures_pages_and_masks_go_where_names_are_no_text(cells, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train = ["--approach", "ldt", "--networks", "1", "--max-steps", "1", "--image-size", "32", "32"]
-    assert run(["train", str(cells), "--out", "run", *train]) == 0
     assert run(["check", str(cells), "--sheet", f"{NO_TEXT}.png"]) == 0
-    assert run(["report", "run", "--out", f"{NO_TEXT}.html"]) == 0
-    assert run(["predict", "run", str(cells / "unlabeled"), "--out", NO_TEXT]) == 0
-    assert run(["evaluate", "run", str(cells), "--pictures", f"{NO_TEXT} shown"]) == 0
+    assert run(["report", str(trained), "--out", f"{NO_TEXT}.html"]) == 0
+    assert run(["predict", str(trained), str(cells / "unlabeled"), "--out", NO_TEXT]) == 0
+    assert run(["evaluate", str(trained), str(cells), "--pictures", f"{NO_TEXT} shown"]) == 0
     for made in (".png", ".html", "", " shown"):
         assert (tmp_path / f"{NO_TEXT}{made}").exists(), made
     # Nothing under a temporary name is left.
     assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "LINES", "--dry-run", "--no-probe"],
+        ["predict", "RUN", "LINES"],
+        ["predict", "RUN", "LINES/labeled/images"],
+        ["check", "LINES/tset"],
+        ["check", "LINES", "--fix", "LINES/copy"],
+        ["report", "RUN", "--out", "LINES"],
+        ["verify", "LINES", "--retrain", "start/network-0"],
+        ["verify", "RUN", "--data", "LINES"],
+        ["status", "LINES"],
+        ["prepare", "isic2018", "LINES/tset", "--out", "out"],
+        ["polygons", "LINES/test.jsn", "--images", "LINES", "--out", "out"],
+        ["LINES"],
+        ["check", "--LINES"],
+    ],
+    ids=str,
+)
+def test_names_begin_no_lines_in_what_to_try_either(
+    cells, trained, tmp_path, capsys, monkeypatch, words
+):
+    monkeypatch.chdir(tmp_path)
+    odd = "a\nEVIL\tb"
+    data = shutil.copytree(cells, tmp_path / odd)
+    shutil.rmtree(data / "unlabeled")
+    given = [word.replace("LINES", str(data)).replace("RUN", str(trained)) for word in words]
+    if words[-1] == "LINES/labeled/images":
+        given += ["--out", str(data / "labeled" / "images" / "masks")]
+    elif words[0] == "predict":
+        given += ["--out", "out"]
+    assert run(given) == 2
+    said = "".join(capsys.readouterr())
+    assert r"a\nEVIL\tb" in said or r"a\\nEVIL\\tb" in said
+    assert not any(line.strip().startswith("EVIL") for line in said.splitlines())
+    assert "\t" not in said
+
+
+@pytest.mark.parametrize("long", ["x" * 300, "deep/" * 1000])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "LONG"],
+        ["train", "DATA", "--dry-run", "--no-probe", "--out", "LONG"],
+        ["train", "DATA", "--dry-run", "--no-probe", "--reuse", "LONG"],
+        ["train", "DATA", "--dry-run", "--no-probe", "--match", "LONG"],
+        ["train", "DATA", "--dry-run", "--no-probe", "--unlabeled-masks", "LONG"],
+        ["train", "DATA", "--dry-run", "--no-probe", "--config", "LONG"],
+        ["predict", "RUN", "LONG", "--out", "out"],
+        ["predict", "RUN", "DATA/unlabeled", "--out", "LONG"],
+        ["report", "LONG"],
+        ["status", "LONG"],
+        ["verify", "LONG"],
+        ["compare", "DATA", "--out", "LONG", "--dry-run"],
+        ["prepare", "isic2018", "LONG", "--out", "out"],
+        ["polygons", "LONG", "--images", "DATA", "--out", "out"],
+        ["reproduce", "isic2018", "DATA", "--out", "LONG"],
+        ["demo", "--out", "LONG"],
+    ],
+    ids=str,
+)
+def test_names_longer_than_files_have_are_one_clear_error(
+    cells, trained, tmp_path, capsys, monkeypatch, words, long
+):
+    monkeypatch.chdir(tmp_path)
+    for plain, meant in (("LONG", long), ("DATA", str(cells)), ("RUN", str(trained))):
+        words = [word.replace(plain, meant) for word in words]
+    assert run(words) == 2
+    said = "".join(capsys.readouterr())
+    assert "Try:" in said or "Expected:" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_odd_name_in_json_is_whole(cells, tmp_path, capsys, monkeypatch):

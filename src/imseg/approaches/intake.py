@@ -21,7 +21,7 @@ from imseg.data.listing import counted, real_path
 from imseg.data.recognize import word_of
 from imseg.data.splits import held_out
 from imseg.engine.progress import Note, Progress, Working
-from imseg.errors import ImsegError, and_more, import_extra, raise_all
+from imseg.errors import ImsegError, and_more, import_extra, raise_all, shown
 from imseg.stages.quality import LEAST_LABELED, LEAST_VALIDATION, enough_for_judges
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.quality import quality_for
@@ -69,7 +69,7 @@ def check_paths(paths: Iterable[object]) -> None:
             raise ImsegError(
                 f"The path {path} has bytes that are no text.",
                 expected="names of folders in UTF-8.",
-                got=f"{place}.",
+                got=f"{shown(place)}.",
                 hint="rename the folder, or work in another one.",
             ) from error
 
@@ -85,7 +85,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
             f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
             expected="images in unlabeled/ (no masks needed).",
             got="no unlabeled images.",
-            hint=f"copy images into {dataset.name}/unlabeled/, or --approach ldt.",
+            hint=f"copy images into {shown(dataset.name)}/unlabeled/, or --approach ldt.",
         )
     if asked.select == "same-classes" and not dataset.spec.has_classes:
         raise ImsegError(
@@ -133,7 +133,7 @@ def check_judged(name: str, dataset: DataSet) -> None:
         raise ImsegError(
             f"{name} does not fit {word_of(dataset.spec)} masks.",
             expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
-            got=f"{word_of(dataset.spec)} masks in {dataset.name}.",
+            got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
             hint="--approach im+ or aim+, which disturb every image equally often.",
         ) from error
 
@@ -149,7 +149,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
         raise ImsegError(
             f"--paper {asked.paper} is for {PAPER[asked.paper].kind} masks.",
             expected=f"masks of that kind, as `imseg prepare {asked.paper}` makes them.",
-            got=f"{word_of(dataset.spec)} masks in {dataset.name}.",
+            got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
             hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
         )
     approach = find_approach(asked.approach)

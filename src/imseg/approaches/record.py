@@ -16,7 +16,7 @@ from imseg.data.encoding import describe_values
 from imseg.engine.job import decisive_target
 from imseg.engine.runs import RunFolder
 from imseg.engine.sealed import read_json, read_toml, write_json, write_toml
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 from imseg.types import DataSet, Image, LabeledImage
 
 
@@ -147,9 +147,9 @@ def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str
     if changed:
         raise ImsegError(
             f"The data has changed since {folder.path} was begun.",
-            expected=f"the same images and masks as in {record.data} then.",
+            expected=f"the same images and masks as in {shown(record.data)} then.",
             got=f"other content in: {', '.join(changed)}.",
-            hint=f"--out with another folder and --reuse {folder.path}",
+            hint=f"--out with another folder and --reuse {shown(folder.path)}",
         )
 
 
@@ -167,7 +167,7 @@ def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
             expected=f"{spec.kind}: {describe_values(spec)}",
             got=f"{dataset.spec.kind}: {describe_values(dataset.spec)}",
             hint="undo the change in imseg.toml, or --out with another folder and"
-            f" --reuse {folder.path}",
+            f" --reuse {shown(folder.path)}",
         )
 
 

@@ -26,7 +26,7 @@ from imseg.engine.job import Trained
 from imseg.engine.networks import NetworkFactory, load_network
 from imseg.engine.runs import RunFolder
 from imseg.engine.segment import Segmented, segment
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.objects import find_objects, tells_apart
 from imseg.types import DataSet, Image, Pixels, Reading, Target, TargetSpec
@@ -268,7 +268,11 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
         raise ImsegError(
             f"{path} is a comparison, not a run.",
             expected="one of its runs, such as "
-            + (str(finished[0].parent) if finished else f"{path}/seed-0/ldt, once it is finished."),
+            + (
+                shown(finished[0].parent)
+                if finished
+                else f"{shown(path)}/seed-0/ldt, once it is finished."
+            ),
             hint="imseg report shows the comparison; repeat its command if it is not finished.",
         )
     if record is None:

@@ -11,7 +11,7 @@ from imseg.approaches.comparison.notes import RESULT_FILE, SETTINGS_FILE
 from imseg.approaches.integrity import Checked, survey
 from imseg.engine.lock import owner_of
 from imseg.engine.runs import RunFolder
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 
 KINDS = (
     "weights",
@@ -176,8 +176,8 @@ def _check_quiet(folder: Path) -> None:
             f"{folder} is being trained, so its files come and go.",
             expected="a folder in which nobody is at work.",
             got=f"process {owner.pid} on {owner.host} is at work since {owner.since}.",
-            hint=f"imseg status {folder} shows how far it is. Finished runs of a comparison can be"
-            " verified one by one.",
+            hint=f"imseg status {shown(folder)} shows how far it is. Finished runs of a comparison"
+            " can be verified one by one.",
         )
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -116,6 +117,9 @@ def _failed(error: Exception) -> int:
     if isinstance(error, UsageError):
         print(f"imseg: {_usage(error)}", file=sys.stderr)
         return 2
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        print(f"imseg: {_too_long(str(error.filename))}", file=sys.stderr)
+        return 2
     if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
         print(f"imseg: {shown(error.strerror or error)}{shown(place)}", file=sys.stderr)
@@ -131,6 +135,16 @@ def _without_warnings(arguments: list[str] | None) -> object:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         return app(args=arguments, prog_name="imseg", standalone_mode=False)
+
+
+def _too_long(name: str) -> ImsegError:
+    """Return what is wrong with a name that is none of a file on this system."""
+    return ImsegError(
+        f"A name is longer than files have: {name[:60]}...",
+        expected="names of at most 255 bytes, and 4095 with all folders.",
+        got=f"{len(os.fsencode(name))} bytes.",
+        hint="check what was typed, and what stands in the settings.",
+    )
 
 
 def _usage(error: Exception) -> ImsegError:

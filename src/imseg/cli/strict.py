@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from imseg.errors import ImsegError, near_miss, raise_all
+from imseg.errors import ImsegError, near_miss, raise_all, shown
 
 
 class StrictCommand(TyperCommand):
@@ -32,7 +32,7 @@ class StrictCommand(TyperCommand):
         return ImsegError(
             f"imseg {self.name} has no option {name}.",
             expected=", ".join(options),
-            got=name,
+            got=shown(name),
             hint=guess or f"imseg {self.name} --help",
         )
 
@@ -48,7 +48,7 @@ class StrictGroup(TyperGroup):
             raise ImsegError(
                 f"imseg has no command {args[0]!r}.",
                 expected=", ".join(commands),
-                got=args[0],
+                got=shown(args[0]),
                 hint=f"imseg {guess}" if guess else "imseg --help",
             )
         return super().resolve_command(ctx, args)

@@ -9,7 +9,7 @@ import typer
 
 from imseg.cli.options import Json
 from imseg.cli.status import RunOrComparison
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 
 FAILED = 1
 """Exit status if something is damaged or differs."""
@@ -63,8 +63,8 @@ def _check(folder: Path, retrain: str | None, data: Path | None) -> None:
     if retrain is not None and is_comparison(folder):
         raise ImsegError(
             f"{folder} is a comparison, and --retrain is about a network of a run.",
-            expected=f"one of its runs, such as {folder}/seed-0/ldt.",
-            hint=f"imseg status {folder} lists them.",
+            expected=f"one of its runs, such as {shown(folder)}/seed-0/ldt.",
+            hint=f"imseg status {shown(folder)} lists them.",
         )
     if (retrain is None) == (data is None):
         return
@@ -72,7 +72,7 @@ def _check(folder: Path, retrain: str | None, data: Path | None) -> None:
     raise ImsegError(
         f"{missing} is missing.",
         expected="--retrain NETWORK and --data DATA together, or neither.",
-        got=f"--retrain {retrain}" if data is None else f"--data {data}",
-        hint=f"imseg verify {folder} --retrain {retrain or 'start/network-0'} --data"
-        f" {data or 'DATA'}",
+        got=f"--retrain {shown(retrain)}" if data is None else f"--data {shown(data)}",
+        hint=f"imseg verify {shown(folder)} --retrain {shown(retrain or 'start/network-0')} --data"
+        f" {shown(data or 'DATA')}",
     )

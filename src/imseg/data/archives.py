@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from imseg.data.archive_formats import HugeHeader, OpenedArchive, StoredEntry, open_archive
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 
 _PIECE = 1 << 20
 _LONGEST_PART, _LONGEST_NAME, _DEEPEST = 200, 1000, 32
@@ -166,7 +166,7 @@ def _refuse_if_full(archive: Path, folder: Path, needed: int) -> None:
     if needed > free:
         raise ImsegError(
             f"There is no room to unpack {archive}.",
-            expected=f"{size_in_words(needed)} free in {folder.parent}.",
+            expected=f"{size_in_words(needed)} free in {shown(folder.parent)}.",
             got=f"{size_in_words(free)}.",
             hint="free some disk space, or write to another disk.",
         )

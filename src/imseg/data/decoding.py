@@ -215,8 +215,9 @@ def in_own_type(values: npt.NDArray[Any]) -> Pixels:
         raise ValueError(f"pixels of type {values.dtype} are not supported")
     native = values.dtype.newbyteorder("=")
     kept = native if native in (np.uint8, np.uint16, np.float32) else np.dtype(np.float32)
-    # Beyond the largest float32 is infinity, which is clipped like any other glaring pixel.
-    with np.errstate(over="ignore"):
+    # Beyond the largest float32 is infinity, which is clipped like any other glaring pixel. Some
+    # bytes of damaged files are no number in a way that processors complain about.
+    with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(kept, copy=False)
 
 

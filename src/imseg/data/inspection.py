@@ -212,7 +212,8 @@ class _Common(TypedDict):
 def _facts_about_fractions(
     values: npt.NDArray[Any], void: int | None, common: _Common
 ) -> MaskFacts:
-    numbers = values[np.isfinite(values) & (values != void)]
+    clear = np.isfinite(values)
+    numbers = values[clear if void is None else clear & (values != void)]
     return MaskFacts(
         **common,
         counts=_NOTHING,

@@ -18,7 +18,7 @@ from imseg.data.pairing import (
     pair_with_masks,
     pair_with_planes,
 )
-from imseg.errors import Finding, and_more, near_miss
+from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import Image, LabeledImage
 
 _SPLITS = ("labeled", "unlabeled", "val", "test")
@@ -232,7 +232,7 @@ def _no_folder(root: Path) -> Finding:
         severity="error",
         what=f"{root} is not a folder." if root.exists() else f"There is no folder {root}.",
         expected="a data folder with labeled/images and labeled/masks.",
-        hint=f"did you mean {root.parent / guess}?" if guess else "check the path.",
+        hint=f"did you mean {shown(root.parent / guess)}?" if guess else "check the path.",
     )
 
 

@@ -84,8 +84,8 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
         raise unreadable(path, reason, "save a mask with one number, or one color, a pixel.")
     values = values[..., 0]
     if values.dtype.kind == "f":
-        # Beyond the largest float32 is infinity, which counts as unknown.
-        with np.errstate(over="ignore"):
+        # Beyond the largest float32 is infinity, which counts as unknown, like what is no number.
+        with np.errstate(over="ignore", invalid="ignore"):
             return MaskFile(values.astype(np.float32, copy=False), "numbers")
     if values.dtype.kind == "i" and values.min(initial=0) < 0:
         reason = f"holds whole numbers below 0 ({values.min()})"

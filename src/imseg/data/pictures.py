@@ -13,7 +13,7 @@ import numpy.typing as npt
 from imseg.data.image_io import SUFFIXES
 from imseg.data.listing import counted, has_odd_name
 from imseg.data.paint import colorize, colorize_objects, covered
-from imseg.errors import ImsegError, and_more
+from imseg.errors import ImsegError, and_more, shown
 from imseg.types import Bytes, Image, Target, TargetSpec
 
 _OPACITY = 0.4
@@ -60,7 +60,7 @@ def _listed(place: Path) -> list[Image]:
             f"{place} holds no pictures.",
             expected="files that end in " + ", ".join(sorted(SUFFIXES)) + ".",
             got="no such file." if not folders else f"folders: {and_more(folders)}.",
-            hint=f"name one of the folders: {place / folders[0]}" if folders else None,
+            hint=f"name one of the folders: {shown(place / folders[0])}" if folders else None,
         )
     stems = Counter(Path(image.name).stem for image in found)
     doubled = [stem for stem, count in stems.items() if count > 1]

@@ -17,7 +17,7 @@ from imseg.data.listing import folder_names, real_path
 from imseg.data.palette import GRAY
 from imseg.data.pictures import draw_objects, draw_overlay, list_images
 from imseg.data.whole_files import make_folder, writing_into
-from imseg.errors import ImsegError, and_more
+from imseg.errors import ImsegError, and_more, shown
 from imseg.report.measure import COUNTS_NAME, FILE_NAME, Table, count_objects, measure
 from imseg.tasks.objects import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
@@ -192,6 +192,6 @@ def _check_place(images: Path, out: Path) -> None:
         raise ImsegError(
             f"Masks would be written among the pictures of {source}.",
             expected="--out outside the folder of pictures.",
-            got=str(out),
-            hint=f"--out {source.name}-masks",
+            got=shown(out),
+            hint=f"--out {shown(source.name)}-masks",
         )

@@ -12,7 +12,7 @@ from imseg.data.polygons.coco import is_coco, read_coco
 from imseg.data.polygons.cvat import read_cvat
 from imseg.data.polygons.labelme import OTHER_JSON, is_labelme, read_labelme
 from imseg.data.polygons.plain import read_json
-from imseg.errors import ImsegError, and_more, near_miss, raise_all
+from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
 _EXPECTED = (
     "a COCO instances .json, a folder of LabelMe .json files (or one), or a CVAT for images .xml"
@@ -96,7 +96,7 @@ def _start(path: Path) -> bytes:
         raise ImsegError(
             f"There is no {path}.",
             expected=_EXPECTED,
-            hint=f"did you mean {path.parent / guess}?" if guess else "check the path.",
+            hint=f"did you mean {shown(path.parent / guess)}?" if guess else "check the path.",
         ) from None
     except OSError as error:
         raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error

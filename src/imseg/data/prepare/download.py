@@ -19,7 +19,7 @@ from imseg.data.prepare.trees import (
     looked_through,
     misspelt,
 )
-from imseg.errors import ImsegError, and_more, near_miss
+from imseg.errors import ImsegError, and_more, near_miss, shown
 
 _SHOWN = 8
 
@@ -250,7 +250,7 @@ def _no_download(raw: Path, source: Source) -> ImsegError:
     return ImsegError(
         what,
         expected=f"the {source.title} download, unpacked or not:\n{source.tree}",
-        hint=f"imseg prepare {source.name} {raw.parent / guess}"
+        hint=f"imseg prepare {source.name} {shown(raw.parent / guess)}"
         if guess
         else f"download it from {source.page}",
     )

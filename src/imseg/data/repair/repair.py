@@ -16,7 +16,7 @@ from imseg.data.repair.contents import plan_round
 from imseg.data.repair.copying import copy_usable
 from imseg.data.repair.record import Repair, write_record
 from imseg.data.repair.rewriting import merged, rewrite_mask
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 
 _MOST_ROUNDS = 5
 
@@ -81,7 +81,7 @@ def repair_folder(
         raise ImsegError(
             f"{out} is inside of {data}, which is never changed.",
             expected="a folder somewhere else.",
-            hint=f"--fix {data.resolve().parent / (data.resolve().name + '-repaired')}",
+            hint=f"--fix {shown(data.resolve())}-repaired",
         )
     with new_folder(out) as part:
         repairs, orientations = copy_usable(data, part)

@@ -13,7 +13,7 @@ from imseg.data.whole_files import write_whole
 from imseg.engine.networks import NetworkFactory
 from imseg.engine.progress import Note, Progress, Working, log_progress
 from imseg.engine.runs import RunFolder
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, shown
 from imseg.report.html.blocks import Chart, Csv, Page, Section
 from imseg.report.html.comparison_data import FILE_NAME, Comparison, read_comparison
 from imseg.report.html.facts import RunFacts
@@ -131,11 +131,12 @@ def place_of(folder: Path, out: str | Path | None) -> Path:
     """
     target = folder / PAGE if out is None else Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
+        better = target / PAGE if target.is_dir() else target.with_suffix(".html")
         raise ImsegError(
             f"{target} is no name for a page.",
             expected="a file that ends in .html.",
-            got=target.suffix or "no ending.",
-            hint=f"--out {target / PAGE if target.is_dir() else target.with_suffix('.html')}",
+            got=shown(target.suffix) or "no ending.",
+            hint=f"--out {shown(better)}",
         )
     return target
 
