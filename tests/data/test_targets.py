@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 
 from imseg.data.targets import load_target
+from imseg.errors import ImsegError
 from imseg.ops.markers import find_centers
 from imseg.types import VOID, Image, LabeledImage, TargetSpec
 
@@ -52,3 +56,17 @@ def test_at_its_own_size_a_plane_stays_as_it_was_drawn() -> None:
     pair = pair_with(np.zeros((64, 64), np.uint8), position)
     assert np.array_equal(load_target(pair, spec_of(), (64, 64))[1], position)
     assert np.array_equal(load_target(pair, spec_of())[1], position)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("far", [-1.0, 2.0**25, 2.0**40, 1e38, np.inf, np.nan])
+def test_floats_that_are_no_class_numbers_are_refused(tmp_path: Path, far: float) -> None:
+    drawn = np.zeros((8, 8), np.float32)
+    tifffile.imwrite(tmp_path / "whole.tif", drawn)
+    drawn[0, 0] = far
+    tifffile.imwrite(tmp_path / "far.tif", drawn)
+    spec, image = spec_of(), Image("a", np.zeros((8, 8, 1), np.uint8))
+    names = dict.fromkeys(spec.names, tmp_path / "whole.tif")
+    assert (load_target(LabeledImage(image, names), spec) == 0).all()
+    with pytest.raises(ImsegError, match=r"far\.tif is not a mask of the kind"):
+        load_target(LabeledImage(image, names | {"alive": tmp_path / "far.tif"}), spec)

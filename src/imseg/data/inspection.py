@@ -24,7 +24,7 @@ from imseg.data.image_io import (
     read_mask,
 )
 from imseg.data.looks import look_at
-from imseg.data.mask_io import Form
+from imseg.data.mask_io import Form, are_whole
 from imseg.data.ranges import SAMPLES, sample_pixels
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
@@ -44,9 +44,6 @@ ABRUPT = 0.4
 
 SMALLEST_OBJECT = 4.0
 """Least mean area of objects in pixels; the values of noisy measurements have less."""
-
-_LARGEST_WHOLE = 1 << 24  # beyond it, float32 leaves whole numbers out
-
 
 _MOST_SAMPLES = 1 << 23
 
@@ -146,7 +143,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
     """
     values = mask.values
     whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
-    if mask.form == "numbers" and _are_whole(values):
+    if mask.form == "numbers" and are_whole(values):
         values, whole = values.astype(np.int32), True
     void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
     height, width = values.shape
@@ -236,15 +233,6 @@ def _sample(pixels: Pixels, scope: Scope) -> Pixels:
     """Return some pixels, fewer where there are many pictures; the picture is not kept alive."""
     share = _MOST_SAMPLES // max(1, scope.pictures * pixels.shape[2])
     return sample_pixels(pixels, min(SAMPLES, max(1, share))).copy()
-
-
-def _are_whole(values: npt.NDArray[Any]) -> bool:
-    """Return whether floats are whole numbers from 0 up."""
-    if not values.size or not np.isfinite(values).all():
-        return False
-    if values.min() < 0 or values.max() > _LARGEST_WHOLE:
-        return False
-    return bool(np.array_equal(values, np.rint(values)))
 
 
 def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

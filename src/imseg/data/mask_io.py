@@ -20,6 +20,7 @@ Form = Literal["values", "colors", "numbers"]
 _GRAY_TO_COLOR = 0x010101
 _DEEP_STEP = 257
 _LARGEST = 2**63 - 1
+_LARGEST_WHOLE = 1 << 24  # beyond it, float32 leaves whole numbers out
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,15 @@ def resize_mask(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[An
     )
     resized: npt.NDArray[Any] = mask[rows[:, None], columns[None, :]]
     return resized
+
+
+def are_whole(values: npt.NDArray[Any]) -> bool:
+    """Return whether floats are whole numbers from 0 up, as some programs save label images."""
+    if not values.size or not np.isfinite(values).all():
+        return False
+    if values.min() < 0 or values.max() > _LARGEST_WHOLE:
+        return False
+    return bool(np.array_equal(values, np.rint(values)))
 
 
 def _mask(path: Path, decoded: Decoded) -> MaskFile:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imseg.data.encoding import UnknownMaskValues, encode, pack_colors
 from imseg.data.image_io import MaskFile, as_packed_colors, read_mask, resize_mask
+from imseg.data.mask_io import are_whole
 from imseg.errors import ImsegError
 from imseg.ops.markers import disc_radii, draw_discs, find_centers
 from imseg.types import VOID, LabeledImage, Target, TargetSpec
@@ -80,7 +81,7 @@ def _of_file(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
     form = {"colors": "colors", "numbers": "numbers"}.get(spec.coding, "values")
     if found.form == form or (form == "numbers" and found.form == "values"):
         return found.values
-    if form == "values" and found.form == "numbers" and _is_whole(found.values):
+    if form == "values" and found.form == "numbers" and are_whole(found.values):
         return found.values.astype(np.int32)
     holds = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
     raise ImsegError(
@@ -89,11 +90,6 @@ def _of_file(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
         got=f"{holds[found.form]}.",
         hint="save all masks in the same way.",
     )
-
-
-def _is_whole(values: npt.NDArray[Any]) -> bool:
-    """Return whether fractions are whole numbers, as some programs save label images."""
-    return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
 
 
 def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
