@@ -118,6 +118,8 @@ def _plan(
             words += ["--sheet", str(_odd_place(rng, folder))]
         return words, tree, ["work", "out"]
     words += ["--dry-run", "--no-probe", "--image-size", "32", "32", "--device", "cpu"]
+    if root.name != root.name.encode(errors="ignore").decode():
+        tree.culprit = None  # the name is looked at first
     if rng.random() < 0.25:
         (folder / "settings.toml").write_bytes(odd_texts.odd_settings(rng))
         words += ["--config", str(folder / "settings.toml")]
@@ -164,8 +166,10 @@ def _plan_predict(
         words += ["--network", rng.choice(odd)]
     if rng.random() < 0.1:
         words += ["--ensemble", rng.choice(("0", "1", "2", "-1", "99"))]
-    if place != root or len(words) != len(set(words) - _LOOKED_AT_FIRST) or out != folder / "out":
+    if place != root or len(words) != len(set(words) - _LOOKED_AT_FIRST):
         tree.culprit = None
+    if out != folder / "out" or out.exists():
+        tree.culprit = None  # the place is looked at first
     words += ["--device", "cpu"]
     return words, tree, ["work", "out"]
 
