@@ -15,7 +15,7 @@ from imseg.engine.lessons import lesson_for
 from imseg.engine.listener import Listener
 from imseg.engine.part import Copies
 from imseg.engine.trainer import train_and_save
-from imseg.errors import ImsegError
+from imseg.errors import ImsegError, TrainingFailed
 from imseg.ops.photometric import LADDERS
 
 RECIPE = Recipe(epochs=5, batch_size=3)
@@ -177,6 +177,24 @@ def test_a_state_within_a_pass_is_written_now_and_then(make_job, monkeypatch) ->
     trained = train_and_save(make_job(1, recipe=RECIPE), Listener())
     assert trained.steps > trained.epochs
     assert len(written) == trained.steps + trained.epochs
+
+
+def test_a_pass_whose_loss_is_no_number_leaves_no_state(make_job, monkeypatch) -> None:
+    written = []
+    monkeypatch.setattr(checkpoint, "WITHIN", 0.0)
+    monkeypatch.setattr(checkpoint, "write_whole", lambda path, content: written.append(path))
+    real = trainer._first_network
+
+    def first_network(job, factory):
+        network = real(job, factory)
+        with torch.no_grad():
+            next(network.parameters()).fill_(math.nan)
+        return network
+
+    monkeypatch.setattr(trainer, "_first_network", first_network)
+    with pytest.raises(TrainingFailed, match="stopped being a number"):
+        trainer.train(make_job(recipe=RECIPE), Listener())
+    assert written == []
 
 
 def test_only_the_rest_is_trained(make_job, kill, monkeypatch) -> None:

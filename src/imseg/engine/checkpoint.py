@@ -164,6 +164,8 @@ class Checkpoints:
         began, begun = time.monotonic(), course.begun
         if began - self._last < max(self._cost / SHARE, WITHIN if begun.steps else 0.0):
             return
+        if begun.total is not None and not begun.total.isfinite():
+            return  # the pass will fail, and nothing is to be continued from here
         tensors = {f"{_OPTIMIZER}/{key}": value for key, value in learner.state().items()}
         tensors |= {f"{_NOW}/{key}": value for key, value in network.state_dict().items()}
         if begun.total is not None:
