@@ -16,12 +16,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.catalog import APPROACHES, find_approach
-from imseg.approaches.experiment import fit
-from imseg.approaches.run import Run
+from imseg.approaches.methods.catalog import APPROACHES, find_approach
+from imseg.approaches.running.experiment import fit
+from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
-from imseg.data.folder import read_folder
-from imseg.data.prepare import prepare_isic2018
+from imseg.data.datasets import prepare_isic2018
+from imseg.data.folder.scan import read_folder
 from imseg.report.tables import mean_and_spread, table
 from imseg.types import DataSet
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from naive import disturb as naive_copy
 
-from imseg.engine.device import keep_freed_memory
-from imseg.engine.placement import send_together
-from imseg.ops import disturb, photometric, together
+from imseg.engine.hardware.device import keep_freed_memory
+from imseg.engine.loading.rows import send_together
+from imseg.ops import augment, batched, photometric
+from imseg.ops.batched import Treatment, extent_of, treatment_of
 from imseg.ops.geometry import move_each
 from imseg.ops.photometric import LADDERS, Strength
-from imseg.ops.treatment import Treatment, extent_of, treatment_of
 
 BATCH = 32
 STRENGTH = LADDERS["default"][-1]
@@ -63,10 +63,10 @@ def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
     extent = extent_of(STRENGTH, rotate=True, square=True)
 
     def ours(seeds: range) -> None:
-        disturb.disturb(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
+        augment.disturb(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
 
     def blocked(seeds: range) -> None:
-        disturb.disturb(
+        augment.disturb(
             images, targets, inconsistent,
             seeds=seeds, strength=STRENGTH, rotate=True, black=True,
         )  # fmt: skip
@@ -75,10 +75,10 @@ def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
         columns = treatment_of(draws(seeds)).tensors()
         pinned = torch.device(device).type == "cuda"
         treatment = Treatment(**send_together(columns, device, pinned=pinned))
-        together.apply(images, treatment, extent=extent, targets=targets)
+        batched.apply(images, treatment, extent=extent, targets=targets)
 
-    def draws(seeds: range) -> disturb.Draws:
-        return disturb.draw(seeds, STRENGTH, rotate=True, square=True)
+    def draws(seeds: range) -> augment.Draws:
+        return augment.draw(seeds, STRENGTH, rotate=True, square=True)
 
     def values(strength: Strength) -> Callable[[range], object]:
         return lambda seeds: photometric.apply(images, photometric.draw(seeds, strength))

@@ -26,7 +26,7 @@ from typing import Any
 import variants
 from machine import described
 
-from imseg.engine.device import usable_cores
+from imseg.engine.hardware.device import usable_cores
 from imseg.report.tables import table
 
 AUTHORS = {"training": 1 / 4.3, "pseudo-labels": 1 / 0.27}

@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.experiment import fit
-from imseg.approaches.run import Run
+from imseg.approaches.running.experiment import fit
+from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
-from imseg.data.folder import read_folder
-from imseg.engine.device import Numerics, usable_cores
-from imseg.engine.executors import Executor, choose_executor
-from imseg.engine.sealed import write_json
+from imseg.data.folder.scan import read_folder
+from imseg.engine.hardware.device import Numerics, usable_cores
+from imseg.engine.storage.sealed import write_json
+from imseg.engine.workers.executors import Executor, choose_executor
 from imseg.report.tables import table
 from imseg.types import DataSet
 

@@ -25,15 +25,15 @@ from pathlib import Path
 import naive
 import numpy as np
 
-from imseg.approaches.experiment import fit
+from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.folder import hidden_masks, read_folder
-from imseg.data.prepare import prepare_isic2018
-from imseg.engine.executors import Executor
-from imseg.engine.job import Job
-from imseg.engine.listener import Listener
-from imseg.engine.trained_files import read_trained
-from imseg.engine.trainer import train_and_save
+from imseg.data.datasets import prepare_isic2018
+from imseg.data.folder.scan import hidden_masks, read_folder
+from imseg.engine.storage.trained_files import read_trained
+from imseg.engine.training.job import Job
+from imseg.engine.training.trainer import train_and_save
+from imseg.engine.workers.executors import Executor
+from imseg.engine.workers.listener import Listener
 from imseg.report.tables import table
 
 

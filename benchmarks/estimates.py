@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from watching import Watch, size_of
 
-from imseg.approaches.estimate import estimate
-from imseg.approaches.experiment import fit
-from imseg.approaches.timing import ACTIVITIES
+from imseg.approaches.planning.duration import ACTIVITIES
+from imseg.approaches.planning.estimate import estimate
+from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.folder import read_folder
-from imseg.data.prepare import prepare_isic2018
+from imseg.data.datasets import prepare_isic2018
+from imseg.data.folder.scan import read_folder
 from imseg.report.tables import table
 from imseg.types import DataSet
 

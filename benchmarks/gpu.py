@@ -22,15 +22,15 @@ import torch
 import variants
 from machine import described
 
-from imseg.approaches.budget import make_plan
-from imseg.approaches.duration import durations
-from imseg.approaches.measured import measure
-from imseg.approaches.schedule import Facts, planned_steps
-from imseg.approaches.settings import Settings
-from imseg.engine.device import Numerics, resolve_precision
-from imseg.engine.job import NetworkSpec
-from imseg.engine.probe import prober
-from imseg.engine.question import Answer, Question
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.duration import durations
+from imseg.approaches.planning.measured import measure
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stages import Facts, planned_steps
+from imseg.engine.hardware.benchmark import Answer, Question
+from imseg.engine.hardware.device import Numerics, resolve_precision
+from imseg.engine.hardware.probe import prober
+from imseg.engine.training.job import NetworkSpec
 from imseg.report.tables import table
 
 BATCH = 32

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from watching import Watch, size_of
 
-from imseg.approaches.experiment import fit
+from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.folder import read_folder
+from imseg.data.folder.scan import read_folder
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.report.tables import table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from imseg.engine.device import cpu_multiplies_bfloat16, usable_cores
+from imseg.engine.hardware.device import cpu_multiplies_bfloat16, usable_cores
 
 
 def described() -> str:

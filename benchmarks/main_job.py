@@ -15,13 +15,12 @@ import json
 import statistics
 from pathlib import Path
 
-from imseg.approaches.experiment import fit
-from imseg.approaches.run import Run
+from imseg.approaches.running.experiment import fit
+from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
-from imseg.data.folder import read_folder
-from imseg.data.prepare import prepare_isic2018
-from imseg.report.figures import save
-from imseg.report.gallery import gallery
+from imseg.data.datasets import prepare_isic2018
+from imseg.data.folder.scan import read_folder
+from imseg.report.figures import gallery, save
 from imseg.report.tables import mean_and_spread, table
 
 PROTOCOL = {"image_size": (96, 96), "width": 0.5, "networks": 3, "epochs": 20, "max_steps": 300}

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imseg.engine.device import Numerics, usable_cores
-from imseg.engine.job import NetworkSpec
-from imseg.engine.networks import build
-from imseg.engine.optimizer import KerasAdamW
-from imseg.ops.blur import KERNELS
-from imseg.ops.photometric import Strength
+from imseg.engine.hardware.device import Numerics, usable_cores
+from imseg.engine.training.job import NetworkSpec
+from imseg.engine.training.networks import build
+from imseg.engine.training.optimizer import KerasAdamW
+from imseg.ops.photometric import KERNELS, Strength
 
 
 def numerics() -> Numerics:

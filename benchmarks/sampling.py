@@ -75,7 +75,7 @@ def watched(command: Sequence[str], log: Path, progress: Callable[[], tuple[str,
             passed = round(time.monotonic() - began, 2)
             for pid in (process.pid, *descendants(process.pid)):
                 worker = pid != process.pid
-                if worker and b"imseg.engine.worker" not in _command(pid):
+                if worker and b"imseg.engine.workers.worker" not in _command(pid):
                     continue
                 look = _look(pid, at=passed, worker=worker, phase=phase, done=done)
                 looks += [look] if look else []

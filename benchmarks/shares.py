@@ -17,11 +17,11 @@ from pathlib import Path
 
 from equal_scores import Naively
 
-from imseg.approaches.experiment import fit
-from imseg.approaches.timing import ACTIVITIES
+from imseg.approaches.planning.duration import ACTIVITIES
+from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.folder import read_folder
-from imseg.data.prepare import prepare_isic2018
+from imseg.data.datasets import prepare_isic2018
+from imseg.data.folder.scan import read_folder
 from imseg.report.tables import table
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from imseg.data.folder import read_folder
-from imseg.data.store import Stored, changed_sources, gather, open_array, store_split
+from imseg.data.cache.store import Stored, changed_sources, gather, open_array, store_split
+from imseg.data.folder.scan import read_folder
 from imseg.types import DataSet
 
 BATCH = 32

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import imseg
-from imseg.approaches.catalog import APPROACHES
+from imseg.approaches.methods.catalog import APPROACHES
 from imseg.cli.show import Bars
-from imseg.data.prepare import prepare_data_set
+from imseg.data.datasets import prepare_data_set
 from imseg.report.comparison_tables import comparison_table, verdicts, write_tables
 from imseg.report.html.make import make_report
 

@@ -11,20 +11,24 @@ import naive
 import numpy as np
 import torch
 
-from imseg.engine.clock import Clock
-from imseg.engine.device import Numerics, keep_freed_memory, resolve_precision, usable_cores
-from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.learner import Learner
-from imseg.engine.lessons import lesson_for
-from imseg.engine.listener import Listener
-from imseg.engine.networks import build
-from imseg.engine.part import Copies, Part
-from imseg.ops.disturb import disturb
+from imseg.components.consensus import Consensus, Panel
+from imseg.components.labeling import pseudo_label
+from imseg.components.selection import Everything
+from imseg.engine.hardware.device import (
+    Numerics,
+    keep_freed_memory,
+    resolve_precision,
+    usable_cores,
+)
+from imseg.engine.training.clock import Clock
+from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.learner import Learner
+from imseg.engine.training.networks import build
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.workers.listener import Listener
+from imseg.ops.augment import disturb
 from imseg.ops.photometric import LADDERS
-from imseg.stages.label import pseudo_label
-from imseg.stages.panel import Panel
-from imseg.stages.pseudo_label import Consensus
-from imseg.stages.select import Everything
 from imseg.tasks import task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
@@ -98,7 +102,7 @@ def pseudo_labels(side: int, data: Path) -> Work:
         )  # fmt: skip
 
     def work() -> None:
-        from imseg.engine.batches import Source
+        from imseg.engine.loading.loader import Source
 
         made = pseudo_label(
             data / "images.npy", "bench", panel_for=seat, labeler=Consensus(teachers=TEACHERS),

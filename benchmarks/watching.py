@@ -42,7 +42,7 @@ class Watch:
         looks = 0
         while not self._over.wait(EVERY):
             looks += 1
-            workers = [pid for pid in children() if b"imseg.engine.worker" in command(pid)]
+            workers = [pid for pid in children() if b"imseg.engine.workers.worker" in command(pid)]
             for pid in workers or ["self"]:
                 self.memory = max(self.memory, number("status", pid, "VmHWM"))
             if looks % SELDOM:

@@ -20,20 +20,20 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 import imseg
-from imseg.approaches.run import Run
-from imseg.data.folder import read_folder
-from imseg.data.image_io import to_channels
-from imseg.data.pictures import draw_inconsistency, draw_overlay, list_images
+from imseg.approaches.runs.run import Run
+from imseg.components.consensus import Consensus
+from imseg.data.folder.scan import read_folder
+from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list_images
+from imseg.data.images.picture_file import to_channels
+from imseg.data.masks.io import load_target
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.data.targets import load_target
-from imseg.engine.judge import judge_candidates
-from imseg.ops import disturb
+from imseg.engine.inference.mask_scorer import judge_candidates
+from imseg.ops import augment
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.ops.photometric import LADDERS
 from imseg.report.demo import QUICK, run_demo
 from imseg.report.figures import contact_sheet
 from imseg.report.html.make import make_report
-from imseg.stages.pseudo_label import Consensus
 from imseg.tasks.quality import quality_for
 from imseg.types import Bytes, Image, LabeledImage
 
@@ -172,7 +172,7 @@ def copies(scene: Scene) -> None:
     blocked = block_input(batch, agreed.inconsistent)
     row: list[Panel] = [("blocked image", to_channels(blocked[0].permute(1, 2, 0).numpy(), 3))]
     for rung in (1, 3, 5):
-        copy, _, _ = disturb.disturb(
+        copy, _, _ = augment.disturb(
             blocked,
             agreed.labels,
             agreed.inconsistent,
@@ -213,8 +213,8 @@ def judged(scene: Scene) -> list[Panel]:
 
 
 def _judges(scene: Scene, names: Sequence[str], quality: Any) -> list[torch.nn.Module]:
-    from imseg.engine.job import NetworkSpec
-    from imseg.engine.networks import load_network
+    from imseg.engine.training.job import NetworkSpec
+    from imseg.engine.training.networks import load_network
 
     spec = NetworkSpec(
         channels=scene.run.reading.channels,

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from imseg.approaches.run import load_run
-from imseg.data.image_io import to_channels
-from imseg.data.pictures import draw_inconsistency, draw_overlay, list_images
+from imseg.approaches.runs.run import load_run
+from imseg.components.consensus import Consensus
+from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list_images
+from imseg.data.images.picture_file import to_channels
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.report.figures import panels, save
-from imseg.stages.pseudo_label import Consensus
 
 
 def main(demo: Path) -> None:

@@ -15,6 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+VERSION = "0.1.0"
+"""Of imseg."""
+
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 """What a pixel of a target is: one of two, one of several, any of several, or a number."""
 

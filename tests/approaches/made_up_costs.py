@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from imseg.approaches.measured import Measured, Pace
-from imseg.approaches.plan import Plan
+from imseg.approaches.planning.measured import Measured, Pace
+from imseg.approaches.planning.plan import Plan
 
 FREE = Pace(width=0.5, step=0.0, small_step=0.0, validation=0.0, prediction=0.0)
 NOTHING = Measured(

@@ -11,22 +11,21 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from imseg.approaches import judging
-from imseg.approaches.controller import Controller
-from imseg.approaches.generations import Generations
-from imseg.approaches.judging import Judging
-from imseg.approaches.material import Material
-from imseg.approaches.plan import Plan
-from imseg.approaches.schedule import Facts
-from imseg.approaches.stage import Stage, rank
-from imseg.approaches.teaching import Taught, Teaching
-from imseg.approaches.workshop import Workshop
-from imseg.data.store import Stored
-from imseg.engine.executors import Serial
-from imseg.engine.job import Job, Trained
-from imseg.engine.part import Part
-from imseg.engine.runs import RunFolder
-from imseg.stages.label import PseudoLabels
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.stages import Facts
+from imseg.approaches.running.context import Workshop
+from imseg.approaches.running.early_stopping import Controller
+from imseg.approaches.running.generations import Generations
+from imseg.approaches.running.mask_scoring import Judging
+from imseg.approaches.running.pseudo_labeling import Taught, Teaching
+from imseg.approaches.running.run_data import Material
+from imseg.approaches.running.stage import Stage, rank
+from imseg.components.labeling import PseudoLabels
+from imseg.data.cache.store import Stored
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.sample_set import Part
+from imseg.engine.workers.executors import Serial
 from imseg.tasks import Metric, task_for
 from imseg.types import TargetSpec
 

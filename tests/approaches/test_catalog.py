@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 from tests.approaches.rehearsal import ISIC, rehearse
 
-from imseg.approaches import catalog
-from imseg.approaches.approach import Approach, Labeled, differences, variant, with_options
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import (
+from imseg.approaches.methods import catalog
+from imseg.approaches.methods.approach import Approach, Labeled, differences, variant, with_options
+from imseg.approaches.methods.catalog import (
     AIM_PLUS,
     AIM_PLUS_PLUS,
     ALDT,
@@ -35,17 +34,16 @@ from imseg.approaches.catalog import (
     NOISY_STUDENT,
     find_approach,
 )
-from imseg.approaches.explain import explain_approach
-from imseg.approaches.settings import settings_from
+from imseg.approaches.methods.explain import explain_approach
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.components.amplification import CopiesByQuality, CopiesByTruth, Judge, NoisyCopies
+from imseg.components.consensus import Agreement, Block, Consensus, Panel
+from imseg.components.consistency import Consistency
+from imseg.components.proposals import BestProposal
+from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SurvivesErosion
+from imseg.components.votes import Views, Vote
 from imseg.errors import ImsegError
-from imseg.stages.augment import CopiesByQuality, CopiesByTruth, NoisyCopies
-from imseg.stages.consistency import Consistency
-from imseg.stages.panel import Agreement, Block, Panel
-from imseg.stages.propose import BestProposal
-from imseg.stages.pseudo_label import Consensus
-from imseg.stages.quality import Judge
-from imseg.stages.select import Everything, ForegroundExceedsInconsistency, SurvivesErosion
-from imseg.stages.votes import Views, Vote
 
 NAMES = [
     "ldt",

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.approaches import compiling, preparation
-from imseg.approaches.budget import make_plan
-from imseg.approaches.compiling import is_worth, may_pay, pays
-from imseg.approaches.plan import Plan
-from imseg.approaches.schedule import Facts
-from imseg.approaches.settings import Settings
-from imseg.approaches.workers import MOST_ON_GPU, on_gpu
-from imseg.engine.question import Answer, Question
+from imseg.approaches.planning.budget import MOST_ON_GPU, make_plan, on_gpu
+from imseg.approaches.planning.measured import is_worth, may_pay, pays
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stages import Facts
+from imseg.approaches.running import preparation
+from imseg.engine.hardware.benchmark import Answer, Question
 from imseg.errors import ImsegError
 from imseg.types import TargetSpec
 

@@ -16,10 +16,10 @@ from tests.approaches.rehearsal import (
     trained,
 )
 
-from imseg.approaches.budget import make_plan
-from imseg.approaches.controller import Controller, handed_on, spent
-from imseg.approaches.settings import settings_from
-from imseg.approaches.stage import Stage, choose, rank
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.running.early_stopping import Controller, handed_on, spent
+from imseg.approaches.running.stage import Stage, choose, rank
 from imseg.tasks import Metric
 
 IOU = Metric(key="iou", label="IoU")

@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 from tests.approaches.made_up_costs import FREE, NOTHING, costs, pace, rising
 from tests.approaches.rehearsal import ISIC, SUIM
 
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.duration import durations, seconds_of
-from imseg.approaches.plan import Plan
-from imseg.approaches.schedule import Facts, planned_stages
-from imseg.approaches.settings import settings_from
-from imseg.approaches.timing import (
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.duration import (
     ACTIVITIES,
     AUGMENTATION,
     FILES,
@@ -25,7 +21,12 @@ from imseg.approaches.timing import (
     PSEUDO_LABELS,
     TRAINING,
     VALIDATION,
+    durations,
+    seconds_of,
 )
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.stages import Facts, planned_stages
 
 UNMATCHED = sorted(set(APPROACHES) - {"ldt-matched", "aldt-matched"})
 

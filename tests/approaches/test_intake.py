@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tests.approaches.rehearsal import HELA, ISIC, SUIM, spec_of
 
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.intake import check_facts, check_fits, check_judged
-from imseg.approaches.schedule import Facts
-from imseg.approaches.settings import settings_from
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.stages import Facts
+from imseg.approaches.running.preparation import check_facts, check_fits, check_judged
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, Reading
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from tests.approaches.rehearsal import ISIC, SUIM, rehearse
 
-from imseg.approaches.announce import announce_plan
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.settings import settings_from
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.running.announce import announce_plan
 
 
 def plan_for(approach: str, facts=ISIC, **asked: object):

@@ -24,16 +24,16 @@ from tests.approaches.rehearsal import (
     workshop_of,
 )
 
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.paper import PAPER
-from imseg.approaches.plan import Plan
-from imseg.approaches.settings import settings_from
-from imseg.approaches.teaching import Teaching
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.methods.paper import PAPER
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.running.pseudo_labeling import Teaching
+from imseg.components.amplification import copies_for
+from imseg.components.scorer_samples import consensus_samples, draw_consensus
+from imseg.components.votes import Views
 from imseg.ops.photometric import Strength
-from imseg.stages.amplify import copies_for
-from imseg.stages.judge_samples import consensus_samples, draw_consensus
-from imseg.stages.votes import Views
 from imseg.tasks import task_for
 
 FACTS = {"isic2018": ISIC, "hela": HELA, "suim": SUIM, "cityscapes": CITYSCAPES}
@@ -67,7 +67,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "thresholds": (0.72, 0.75),
         "accepts": "high",
         "ranked by": "iou_error",
-        "heads": "imseg.models.evalnet:OneHead",
+        "heads": "imseg.networks.evalnet:OneHead",
     },
     "hela": {
         "kind": "multilabel",
@@ -89,7 +89,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "thresholds": (0.59, 0.62),
         "accepts": "low",
         "ranked by": "iou_error",
-        "heads": "imseg.models.evalnet:TwoHeads",
+        "heads": "imseg.networks.evalnet:TwoHeads",
     },
     "suim": {
         "kind": "multiclass",
@@ -105,7 +105,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "thresholds": (0.43, 0.51),
         "accepts": "high",
         "ranked by": "loss",
-        "heads": "imseg.models.evalnet:TwoHeads",
+        "heads": "imseg.networks.evalnet:TwoHeads",
     },
     "cityscapes": {
         "kind": "multiclass",
@@ -127,7 +127,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "thresholds": (0.372, 0.453),
         "accepts": "high",
         "ranked by": "loss",
-        "heads": "imseg.models.evalnet:TwoHeads",
+        "heads": "imseg.networks.evalnet:TwoHeads",
     },
 }
 

@@ -9,22 +9,21 @@ from typing import Any
 import pytest
 from tests.approaches.made_up_costs import costs
 
-from imseg.approaches import budget as planning
-from imseg.approaches import workers
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.duration import seconds_of
-from imseg.approaches.measured import Measured
-from imseg.approaches.paper import PAPER, PaperSettings
-from imseg.approaches.plan import Plan, match_plan
-from imseg.approaches.schedule import Facts, planned_steps
-from imseg.approaches.settings import Effort, Settings
-from imseg.engine.job import Recipe
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.methods.paper import PAPER, PaperSettings
+from imseg.approaches.planning import budget as planning
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.duration import seconds_of
+from imseg.approaches.planning.measured import Measured
+from imseg.approaches.planning.plan import Plan, match_plan
+from imseg.approaches.planning.settings import Effort, Settings
+from imseg.approaches.planning.stages import Facts, planned_steps
+from imseg.components.amplification import NoisyCopies
+from imseg.components.consensus import Block
+from imseg.components.consistency import Consistency
+from imseg.components.votes import Views, Vote
+from imseg.engine.training.job import Recipe
 from imseg.ops.photometric import LADDERS
-from imseg.stages.augment import NoisyCopies
-from imseg.stages.consistency import Consistency
-from imseg.stages.panel import Block
-from imseg.stages.votes import Views, Vote
 from imseg.types import Kind
 
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")

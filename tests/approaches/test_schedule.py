@@ -9,17 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.approaches.rehearsal import HELA, ISIC, SUIM, rehearse
 
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import ALDT, APPROACHES, FDT, IM, IM_PLUS, IM_PLUS_PLUS, LDT
-from imseg.approaches.cost import relative_cost
-from imseg.approaches.plan import Plan
-from imseg.approaches.schedule import (
-    Facts,
-    PlannedStage,
-    planned_stages,
-    planned_steps,
-)
-from imseg.approaches.settings import settings_from
+from imseg.approaches.methods.catalog import ALDT, APPROACHES, FDT, IM, IM_PLUS, IM_PLUS_PLUS, LDT
+from imseg.approaches.methods.explain import relative_cost
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages, planned_steps
 
 SMALL = Facts(
     task="multiclass",

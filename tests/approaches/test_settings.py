@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.settings import Settings, settings_from
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.errors import ImsegError, ImsegErrors
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]

@@ -6,10 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from imseg.approaches.timing import ACTIVITIES, JUDGES, OTHER, TRAINING, add_stage, as_summary
-from imseg.engine import clock
-from imseg.engine.clock import Clock, with_rest
-from imseg.engine.job import Trained
+from imseg.approaches.planning.duration import (
+    ACTIVITIES,
+    JUDGES,
+    OTHER,
+    TRAINING,
+    add_stage,
+    as_summary,
+)
+from imseg.engine.training import clock
+from imseg.engine.training.clock import Clock, with_rest
+from imseg.engine.training.job import Trained
 from imseg.report.tables import time_in_words
 
 NETWORK = Trained(

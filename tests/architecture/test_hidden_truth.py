@@ -17,16 +17,16 @@ import pytest
 import torch
 
 import imseg
-from imseg.approaches.approach import Approach
-from imseg.approaches.budget import make_plan
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.material import Material, gather
-from imseg.approaches.schedule import Facts
-from imseg.approaches.settings import Settings, settings_from
+from imseg.approaches.methods.approach import Approach
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.planning.stages import Facts
+from imseg.approaches.running.run_data import Material, gather
+from imseg.components.consensus import Agreement, Block
+from imseg.components.labeling import PseudoLabels, pseudo_label
+from imseg.components.selection import Everything
 from imseg.errors import ImsegError
-from imseg.stages.label import PseudoLabels, pseudo_label
-from imseg.stages.panel import Agreement, Block
-from imseg.stages.select import Everything
 from imseg.types import DataSet, Image, LabeledImage, Reading
 
 ROOT = Path(imseg.__file__).parent
@@ -174,28 +174,33 @@ def test_hidden_material_is_read_by_the_two_upper_bounds_alone() -> None:
     """
     found = readers("hidden")
     assert set(found) == {
-        "approaches/workshop.py",
-        "approaches/appraisal.py",
-        "approaches/material.py",
+        "approaches/running/context.py",
+        "approaches/running/mask_scoring.py",
+        "approaches/running/run_data.py",
     }
-    assert found["approaches/workshop.py"] == found["approaches/appraisal.py"] == 1
-    text = (ROOT / "approaches/workshop.py").read_text(encoding="utf-8")
+    assert (
+        found["approaches/running/context.py"] == found["approaches/running/mask_scoring.py"] == 1
+    )
+    text = (ROOT / "approaches/running/context.py").read_text(encoding="utf-8")
     assert "self.material.hidden if approach.labeled.hidden_too else None" in text
 
 
 def test_what_is_prepared_hands_hidden_material_to_the_material_and_to_estimates_alone() -> None:
-    assert set(readers("hidden_pairs")) == {"approaches/experiment.py", "approaches/estimate.py"}
+    assert set(readers("hidden_pairs")) == {
+        "approaches/running/experiment.py",
+        "approaches/planning/estimate.py",
+    }
 
 
 def test_nothing_that_trains_knows_the_audit() -> None:
     """The way there is one: the experiment starts it, and it compares; nobody else has its name."""
-    assert importers("imseg.approaches.auditing") == {"approaches/experiment.py"}
-    assert importers("imseg.stages.audit") == {"approaches/auditing.py"}
+    assert importers("imseg.approaches.running.auditing") == {"approaches/running/experiment.py"}
+    assert importers("imseg.components.audit") == {"approaches/running/auditing.py"}
 
 
 def test_the_audit_looks_from_outside_at_who_trains() -> None:
     """It imports no room in which networks are trained, ranked or taught, but for their types."""
-    tree = ast.parse((ROOT / "approaches/auditing.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "approaches/running/auditing.py").read_text(encoding="utf-8"))
     names = {
         f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
@@ -205,7 +210,7 @@ def test_the_audit_looks_from_outside_at_who_trains() -> None:
     rooms = ("generations", "teaching", "judging", "workshop", "stage", "controller", "appraisal")
     training = tuple(f"imseg.approaches.{room}" for room in rooms)
     inside = {name for name in names if name.startswith(training)}
-    assert inside == {"imseg.approaches.teaching.Watch"}
+    assert inside == {"imseg.approaches.running.pseudo_labeling.Watch"}
 
 
 def test_who_is_watched_takes_no_answer() -> None:
@@ -219,7 +224,7 @@ def test_who_is_watched_takes_no_answer() -> None:
                 case ast.Call(func=ast.Name(id="observe"), lineno=line):
                     calls.add((path, line))
     assert calls == statements
-    assert {path for path, _ in calls} == {"stages/label.py"}
+    assert {path for path, _ in calls} == {"components/labeling.py"}
 
 
 class Vandal:

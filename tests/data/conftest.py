@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
-from imseg.data.folder import read_folder
+from imseg.data.folder.scan import read_folder
 from imseg.errors import ImsegError
 
 

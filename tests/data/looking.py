@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from imseg.data.config import FolderConfig
-from imseg.data.doctor.diagnosis import SplitMask
-from imseg.data.facts import Facts
-from imseg.data.inspection import Scope, image_facts, mask_facts
-from imseg.data.mask_io import MaskFile
+from imseg.data.checks.diagnosis import SplitMask
+from imseg.data.folder.config import FolderConfig
+from imseg.data.folder.facts import Facts
+from imseg.data.folder.inspection import Scope, image_facts, mask_facts
+from imseg.data.masks.io import MaskFile
 
 SCOPE = Scope(config=FolderConfig(), regions=False)
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from imseg.data.folder import read_folder
+from imseg.data.folder.scan import read_folder
 from imseg.errors import ImsegError
 from imseg.types import TargetSpec
 

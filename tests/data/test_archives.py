@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.prepared import contents
 
-from imseg.data.archive_formats import archive_stem, is_archive
-from imseg.data.archives import ArchiveLimits, unpack
+from imseg.data.files.archives import ArchiveLimits, archive_stem, is_archive, unpack
 from imseg.errors import ImsegError
 
 SMALL = ArchiveLimits(entries=20, entry_bytes=1000, total_bytes=3000, ratio=5, free_bytes=2000)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from imseg.data.array_items import (
+from imseg.data.arrays.items import (
     image_from_array,
     image_from_item,
     mask_from_array,

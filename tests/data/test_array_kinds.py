@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.data.arrays import dataset_from_arrays, dataset_from_torch
+from imseg.data.arrays.dataset import dataset_from_arrays, dataset_from_torch
 from imseg.errors import ImsegError
 from imseg.types import OBJECT_PLANES
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image as Pillow
 from torch.utils.data import Dataset, IterableDataset
 
-from imseg.data.arrays import dataset_from_arrays, dataset_from_torch
+from imseg.data.arrays.dataset import dataset_from_arrays, dataset_from_torch
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Reading
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from imseg.data.check import check_folder
+from imseg.data.checks.folder_check import check_folder
 
 
 def warnings_of(maker) -> str:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
-from imseg.data.check import check_folder
-from imseg.data.folder import hidden_masks, read_folder
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.folder.scan import hidden_masks, read_folder
 from imseg.errors import ImsegError
 
 Complaint = Callable[[], str]

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.data.looking import mask_in, masks_in
 
-from imseg.data.doctor.impure import find_impure, main_colors
-from imseg.data.doctor.mixed_ones import find_mixed_ones
-from imseg.data.doctor.recode import Exchange, Snap, Threshold
-from imseg.data.doctor.shifted import find_shifted
-from imseg.data.doctor.smeared import find_smeared, smeared_between
-from imseg.data.encoding import pack_colors, unpack_colors
+from imseg.data.checks.diagnosis import Exchange, Snap, Threshold
+from imseg.data.checks.mask_values import (
+    find_impure,
+    find_mixed_ones,
+    find_shifted,
+    find_smeared,
+    main_colors,
+    smeared_between,
+)
+from imseg.data.masks.encoding import pack_colors, unpack_colors
 
 seeds = st.integers(0, 10_000)
 

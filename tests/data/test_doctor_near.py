@@ -14,12 +14,18 @@ from PIL import Image
 from tests.data.looking import blobs, facts_of
 from tests.data.prepared import real_data
 
-from imseg.data.doctor import near
-from imseg.data.doctor.duplicates import find_near_duplicates
-from imseg.data.doctor.near import NEAR, groups_of, near_pairs, tolerance_for, vectors_of
-from imseg.data.facts import Survey
-from imseg.data.image_io import read_image
-from imseg.data.looks import look_at
+from imseg.data.checks import duplicates
+from imseg.data.checks.appearance import look_at
+from imseg.data.checks.duplicates import (
+    NEAR,
+    find_near_duplicates,
+    groups_of,
+    near_pairs,
+    tolerance_for,
+    vectors_of,
+)
+from imseg.data.folder.facts import Survey
+from imseg.data.images.picture_file import read_image
 from imseg.errors import Finding
 
 
@@ -60,7 +66,7 @@ def test_mirror_images_are_other_pictures() -> None:
     assert near_pairs(vectors_of(looks_of(10)), vectors_of(mirrored)) == []
 
 
-def random_vectors(seed: int, groups: int, count: int) -> near.Vectors:
+def random_vectors(seed: int, groups: int, count: int) -> duplicates.Vectors:
     """Return vectors that lie in groups, at all distances, half of them of soft pictures."""
     generator = np.random.default_rng(seed)
 

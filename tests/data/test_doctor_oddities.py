@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from tests.data.looking import blobs, facts_of
 
-from imseg.data.doctor.oddities import find_odd_pictures
-from imseg.data.doctor.unlike import FEWEST, UNLIKE, find_unlike, traits_of
-from imseg.data.facts import Survey
-from imseg.data.looks import look_at
+from imseg.data.checks.appearance import look_at
+from imseg.data.checks.unlike import FEWEST, UNLIKE, find_odd_pictures, find_unlike, traits_of
+from imseg.data.folder.facts import Survey
 from imseg.errors import Finding
 
 
@@ -162,7 +161,7 @@ def test_far_is_far_by_an_independent_count(seed) -> None:
 
 
 def test_very_many_examples_are_thinned_evenly(monkeypatch) -> None:
-    from imseg.data.doctor import unlike
+    from imseg.data.checks import unlike
 
     monkeypatch.setattr(unlike, "_MOST_EXAMPLES", 10)
     looks = [look_at(color(number)) for number in range(35)]

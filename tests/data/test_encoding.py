@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data.class_masks import find_spec
-from imseg.data.config import FolderConfig
-from imseg.data.encoding import (
+from imseg.data.folder.config import FolderConfig
+from imseg.data.masks.classes import find_spec
+from imseg.data.masks.colors import colorize, covered, distinct_colors, scale_bar
+from imseg.data.masks.encoding import (
     UnknownMaskValues,
     classless_value,
     decode,
@@ -21,8 +22,6 @@ from imseg.data.encoding import (
     unknown_values,
     unpack_colors,
 )
-from imseg.data.paint import colorize, covered, scale_bar
-from imseg.data.palette import distinct_colors
 from imseg.types import INCONSISTENT, VOID, TargetSpec
 
 NOTHING_SAID = FolderConfig()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data.config import FolderConfig
-from imseg.data.facts import Counts, Survey
-from imseg.data.folder import read_folder, scan
-from imseg.data.image_io import MaskFile
-from imseg.data.inspection import MAX_COUNTED, Scope, mask_facts
+from imseg.data.folder.config import FolderConfig
+from imseg.data.folder.facts import Counts, Survey
+from imseg.data.folder.inspection import MAX_COUNTED, Scope, mask_facts
+from imseg.data.folder.scan import read_folder, scan
+from imseg.data.masks.io import MaskFile
 
 SCOPE = Scope(config=FolderConfig())
 

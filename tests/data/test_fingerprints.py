@@ -8,14 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imseg.data.fingerprints import (
-    RECENT,
-    Stamp,
-    content_of,
-    fingerprint,
-    stamps_of,
-    still_holds,
-)
+from imseg.data.files.listing import RECENT, Stamp, content_of, fingerprint, stamps_of, still_holds
 
 
 def test_times_that_are_too_recent_are_not_trusted() -> None:

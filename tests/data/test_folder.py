@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from imseg.data.folder import hidden_masks, read_folder, scan
+from imseg.data.folder.scan import hidden_masks, read_folder, scan
 from imseg.errors import ImsegError, ImsegErrors
 from imseg.types import Reading
 

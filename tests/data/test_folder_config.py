@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imseg.data.config import FolderConfig, read_config
+from imseg.data.folder.config import FolderConfig, read_config
 from imseg.errors import ImsegError, ImsegErrors
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from imseg.data import image_io
+from imseg.data.images import picture_file
 from imseg.errors import ImsegError
 
 GRAY = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24)
@@ -42,24 +42,24 @@ def saved(path: Path, array: np.ndarray, mode: str | None = None, **options: obj
 def test_lossless_files_are_read_exactly(tmp_path: Path, suffix: str, pixels: np.ndarray) -> None:
     path = saved(tmp_path / f"a.{suffix}", pixels)
     expected = pixels if pixels.ndim == 3 else pixels[..., None]
-    assert np.array_equal(image_io.read_image(path), expected)
-    assert image_io.probe(path) == image_io.ImageInfo(20, 24, expected.shape[2])
+    assert np.array_equal(picture_file.read_image(path), expected)
+    assert picture_file.probe(path) == picture_file.ImageInfo(20, 24, expected.shape[2])
 
 
 def test_a_jpeg_is_read_nearly_exactly(tmp_path: Path) -> None:
     smooth = np.repeat(np.arange(32, dtype=np.uint8)[:, None] * 4, 32, axis=1)
     path = saved(tmp_path / "a.JPG", smooth, quality=95)
-    difference = image_io.read_image(path)[..., 0].astype(int) - smooth
+    difference = picture_file.read_image(path)[..., 0].astype(int) - smooth
     assert abs(difference).max() <= 3
 
 
 def test_gray_becomes_color_and_color_becomes_gray_on_demand(tmp_path: Path) -> None:
     gray, color = saved(tmp_path / "g.png", GRAY), saved(tmp_path / "c.png", COLOR)
     assert np.array_equal(
-        image_io.read_image(gray, channels=3), np.repeat(GRAY[..., None], 3, axis=2)
+        picture_file.read_image(gray, channels=3), np.repeat(GRAY[..., None], 3, axis=2)
     )
     lightness = COLOR @ np.array([0.299, 0.587, 0.114])
-    assert abs(image_io.read_image(color, channels=1)[..., 0] - lightness).max() <= 1
+    assert abs(picture_file.read_image(color, channels=1)[..., 0] - lightness).max() <= 1
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("LA", 1), ("P", 3), ("1", 1)])
@@ -67,13 +67,13 @@ def test_alpha_is_dropped_and_palettes_are_expanded(
     tmp_path: Path, mode: str, channels: int
 ) -> None:
     path = saved(tmp_path / "a.png", COLOR, mode)
-    assert image_io.read_image(path).shape == (20, 24, channels)
-    assert image_io.probe(path).channels == channels
+    assert picture_file.read_image(path).shape == (20, 24, channels)
+    assert picture_file.probe(path).channels == channels
 
 
 def test_alpha_does_not_change_the_color_below_it(tmp_path: Path) -> None:
     see_through = np.dstack([COLOR, np.zeros_like(GRAY)])
-    assert np.array_equal(image_io.read_image(saved(tmp_path / "a.png", see_through)), COLOR)
+    assert np.array_equal(picture_file.read_image(saved(tmp_path / "a.png", see_through)), COLOR)
 
 
 def turned_by_definition(stored: np.ndarray, orientation: int) -> np.ndarray:
@@ -118,28 +118,30 @@ def test_pictures_are_turned_upright(
     exif[0x0112] = orientation
     path = saved(tmp_path / name, stored, exif=exif, **options)
     expected = turned_by_definition(stored, orientation)
-    pixels = np.squeeze(image_io.read_image(path))
+    pixels = np.squeeze(picture_file.read_image(path))
     assert pixels.dtype == stored.dtype
     assert abs(pixels.astype(float) - expected).max() <= (2 if name.endswith("jpg") else 0)
-    assert image_io.probe(path).size == expected.shape[:2]
+    assert picture_file.probe(path).size == expected.shape[:2]
     if stored.ndim == 2:
-        assert np.array_equal(image_io.read_mask(path).values, expected)
+        assert np.array_equal(picture_file.read_mask(path).values, expected)
 
 
 def test_an_orientation_that_does_not_exist_is_ignored(tmp_path: Path) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = 77
     for name in ("a.png", "a.tif"):
-        assert np.array_equal(image_io.read_image(saved(tmp_path / name, COLOR, exif=exif)), COLOR)
+        assert np.array_equal(
+            picture_file.read_image(saved(tmp_path / name, COLOR, exif=exif)), COLOR
+        )
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bit_gray_pictures_keep_their_depth(tmp_path: Path, suffix: str) -> None:
     path = saved(tmp_path / f"deep.{suffix}", DEEP)
-    pixels = image_io.read_image(path)
+    pixels = picture_file.read_image(path)
     assert pixels.dtype == np.uint16
     assert np.array_equal(pixels[..., 0], DEEP)
-    assert image_io.probe(path) == image_io.ImageInfo(20, 24, 1, "uint16")
+    assert picture_file.probe(path) == picture_file.ImageInfo(20, 24, 1, "uint16")
 
 
 @pytest.mark.parametrize(("samples", "channels"), [(2, 1), (3, 3), (4, 3)])
@@ -151,10 +153,10 @@ def test_16_bit_color_png_keeps_its_depth_without_alpha(
     path = tmp_path / "deep.png"
     path.write_bytes(with_orientation(imagecodecs.png_encode(values), orientation))
     expected = turned_by_definition(values[..., :channels], orientation)
-    pixels = image_io.read_image(path)
+    pixels = picture_file.read_image(path)
     assert pixels.dtype == np.uint16
     assert np.array_equal(pixels, expected)
-    assert image_io.probe(path) == image_io.ImageInfo(*expected.shape, "uint16")
+    assert picture_file.probe(path) == picture_file.ImageInfo(*expected.shape, "uint16")
 
 
 def test_16_bit_color_png_without_the_library_names_the_extra(
@@ -164,15 +166,15 @@ def test_16_bit_color_png_without_the_library_names_the_extra(
     path.write_bytes(imagecodecs.png_encode(random_numbers(np.uint16, (20, 24, 3))))
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(ImsegError, match=r"deep\.png, a color PNG with 16 bits(.*\n)*.*microscopy"):
-        image_io.read_image(path)
-    assert image_io.probe(path).depth == "uint16"
+        picture_file.read_image(path)
+    assert picture_file.probe(path).depth == "uint16"
 
 
 def test_deep_pictures_do_not_become_gray_or_colored_in_passing(tmp_path: Path) -> None:
     path = saved(tmp_path / "deep.png", DEEP)
-    assert image_io.read_image(path, channels=1).shape == (20, 24, 1)
+    assert picture_file.read_image(path, channels=1).shape == (20, 24, 1)
     with pytest.raises(ImsegError, match=r"deep\.png has 1 channels of uint16(.*\n)*.*8 bits"):
-        image_io.read_image(path, channels=3)
+        picture_file.read_image(path, channels=3)
 
 
 def with_orientation(png: bytes, orientation: int) -> bytes:
@@ -188,18 +190,18 @@ def with_orientation(png: bytes, orientation: int) -> bytes:
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.tif"):
         path = saved(tmp_path / name, COLOR, "CMYK", **({"quality": 100} if "jpg" in name else {}))
-        difference = image_io.read_image(path).astype(int) - COLOR
+        difference = picture_file.read_image(path).astype(int) - COLOR
         assert abs(difference).max() <= 8
-        assert image_io.probe(path) == image_io.ImageInfo(20, 24, 3)
+        assert picture_file.probe(path) == picture_file.ImageInfo(20, 24, 3)
 
 
 def test_colors_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
     Pillow.new("LAB", (24, 20)).save(tmp_path / "a.tif")
-    for read in (image_io.read_image, image_io.read_mask, image_io.probe):
+    for read in (picture_file.read_image, picture_file.read_mask, picture_file.probe):
         with pytest.raises(ImsegError, match=r"a\.tif has LAB colors(.*\n)*.*RGB"):
             read(tmp_path / "a.tif")
     with pytest.raises(ImsegError, match="picture has the color mode HSV"):
-        image_io.pixels_of(Pillow.new("HSV", (24, 20)), "picture")
+        picture_file.pixels_of(Pillow.new("HSV", (24, 20)), "picture")
 
 
 @pytest.mark.filterwarnings("error")
@@ -207,19 +209,19 @@ def test_a_palette_with_transparency_gives_its_colors(tmp_path: Path) -> None:
     picture = Pillow.fromarray(COLOR).quantize(20)
     colors = np.asarray(picture.convert("RGB"))
     picture.save(tmp_path / "a.png", transparency=bytes([0, 100] + [255] * 18))
-    assert np.array_equal(image_io.read_image(tmp_path / "a.png"), colors)
+    assert np.array_equal(picture_file.read_image(tmp_path / "a.png"), colors)
     picture.save(tmp_path / "b.png", transparency=3)
-    assert np.array_equal(image_io.read_image(tmp_path / "b.png"), colors)
+    assert np.array_equal(picture_file.read_image(tmp_path / "b.png"), colors)
 
 
 def test_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
     for kind in ("PNG", "BMP", "TIFF"):
         for suffix in ("png", "jpg", "tif"):
             path = saved(tmp_path / f"a.{suffix}", COLOR, format=kind)
-            assert np.array_equal(image_io.read_image(path), COLOR)
+            assert np.array_equal(picture_file.read_image(path), COLOR)
     path = saved(tmp_path / "a.png", COLOR, format="WEBP")
     with pytest.raises(ImsegError, match=r"a\.png is not a PNG, JPEG, BMP or TIFF"):
-        image_io.read_image(path)
+        picture_file.read_image(path)
 
 
 def write_empty(path: Path) -> None:
@@ -249,7 +251,7 @@ def test_a_broken_file_is_named(
 ) -> None:
     path = tmp_path / f"bad.{suffix}"
     write(path)
-    for read in (image_io.read_image, image_io.read_mask):
+    for read in (picture_file.read_image, picture_file.read_mask):
         with pytest.raises(ImsegError, match=rf"bad\.{suffix} ({reason})"):
             read(path)
 
@@ -267,7 +269,7 @@ def test_any_damage_is_an_error_that_names_the_file_or_none(
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
         content[place] = data.draw(st.integers(0, 255))
     path.write_bytes(content[:end])
-    for read in (image_io.read_image, image_io.read_mask, image_io.probe):
+    for read in (picture_file.read_image, picture_file.read_mask, picture_file.probe):
         try:
             read(path)
         except ImsegError as error:
@@ -276,17 +278,17 @@ def test_any_damage_is_an_error_that_names_the_file_or_none(
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImsegError, match=r"gone\.png does not exist"):
-        image_io.read_image(tmp_path / "gone.png")
+        picture_file.read_image(tmp_path / "gone.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImsegError, match=r"folder\.png is a folder"):
-        image_io.probe(tmp_path / "folder.png")
+        picture_file.probe(tmp_path / "folder.png")
 
 
 def test_shrinking_averages_and_keeps_flat_colors() -> None:
     checkers = (np.indices((32, 32)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None]
-    assert abs(image_io.resize_image(checkers, (8, 8)).astype(int) - 127).max() <= 32
+    assert abs(picture_file.resize_image(checkers, (8, 8)).astype(int) - 127).max() <= 32
     flat = np.full((20, 30, 3), (10, 20, 30), np.uint8)
-    resized = image_io.resize_image(flat, (13, 47))
+    resized = picture_file.resize_image(flat, (13, 47))
     assert resized.shape == (13, 47, 3)
     assert np.array_equal(np.unique(resized.reshape(-1, 3), axis=0), [[10, 20, 30]])
 
@@ -294,16 +296,16 @@ def test_shrinking_averages_and_keeps_flat_colors() -> None:
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_channels_are_resized_each_by_itself(channels: int) -> None:
     pixels = random_numbers(np.uint8, (20, 24, channels))
-    resized = image_io.resize_image(pixels, (13, 47))
+    resized = picture_file.resize_image(pixels, (13, 47))
     for index in range(channels):
-        alone = image_io.resize_image(pixels[..., index : index + 1], (13, 47))
+        alone = picture_file.resize_image(pixels[..., index : index + 1], (13, 47))
         assert np.array_equal(resized[..., index], alone[..., 0])
 
 
 def test_three_channels_are_resized_like_each_of_them() -> None:
-    resized = image_io.resize_image(COLOR, (11, 9))
+    resized = picture_file.resize_image(COLOR, (11, 9))
     for index in range(3):
-        alone = image_io.resize_image(COLOR[..., index : index + 1], (11, 9))
+        alone = picture_file.resize_image(COLOR[..., index : index + 1], (11, 9))
         assert np.array_equal(resized[..., index], alone[..., 0])
 
 
@@ -323,28 +325,28 @@ def test_one_changed_pixel_or_another_shape_changes_the_hash() -> None:
     changed = COLOR.copy()
     changed[3, 4, 1] ^= 1
     arrays = (COLOR, changed, COLOR.reshape(24, 20, 3))
-    assert len({image_io.hash_pixels(array) for array in arrays}) == 3
+    assert len({picture_file.hash_pixels(array) for array in arrays}) == 3
 
 
 def test_hashes_of_bytes_stay_as_they_are() -> None:
     """Stored runs know pictures by these."""
-    assert image_io.hash_pixels(COLOR) == DIGEST
+    assert picture_file.hash_pixels(COLOR) == DIGEST
 
 
 def test_the_type_of_pixels_changes_the_hash_and_the_byte_order_does_not() -> None:
     pixels = np.stack([DEEP, DEEP + 1], axis=2)
     kinds = [pixels.astype(kind) for kind in ("<u2", "<f4", "u1")]
-    assert len({image_io.hash_pixels(one) for one in kinds}) == 3
-    assert image_io.hash_pixels(pixels.astype(">u2")) == image_io.hash_pixels(kinds[0])
+    assert len({picture_file.hash_pixels(one) for one in kinds}) == 3
+    assert picture_file.hash_pixels(pixels.astype(">u2")) == picture_file.hash_pixels(kinds[0])
 
 
 def test_gray_saved_in_color_has_the_hash_of_gray_also_with_holes() -> None:
     gray = FLOATS[..., None].copy()
     gray[2, 3] = np.nan
-    assert image_io.hash_pixels(np.repeat(gray, 3, axis=2)) == image_io.hash_pixels(gray)
+    assert picture_file.hash_pixels(np.repeat(gray, 3, axis=2)) == picture_file.hash_pixels(gray)
 
 
 def content_hash(source: Path | np.ndarray) -> str:
     """Return the hash of a file's or an array's pixels."""
-    pixels = image_io.read_image(source) if isinstance(source, Path) else source
-    return image_io.hash_pixels(pixels if pixels.ndim == 3 else pixels[..., None])
+    pixels = picture_file.read_image(source) if isinstance(source, Path) else source
+    return picture_file.hash_pixels(pixels if pixels.ndim == 3 else pixels[..., None])

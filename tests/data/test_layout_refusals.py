@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imseg.data.folder import read_folder, scan
+from imseg.data.folder.scan import read_folder, scan
 
 Complaint = Callable[[], str]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.data.looking import blobs
 
-from imseg.data.looks import THUMBNAIL, Look, look_at
+from imseg.data.checks.appearance import THUMBNAIL, Look, look_at
 
 
 def thumbnail(look: Look) -> np.ndarray:

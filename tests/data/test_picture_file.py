@@ -11,8 +11,9 @@ import pytest
 from PIL import Image as Pillow
 from tests.data.by_hand import big_png, big_tiff
 
-from imseg.data import decoding
-from imseg.data.image_io import probe, read_image, read_mask
+from imseg.data.images import decoding
+from imseg.data.images.picture_file import probe, read_image
+from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
 
 SIDE = 20_000

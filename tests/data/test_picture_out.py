@@ -11,7 +11,9 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from imseg.data.image_io import read_image, read_mask, write_png, write_tiff
+from imseg.data.images.image_files import write_png, write_tiff
+from imseg.data.images.picture_file import read_image
+from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
 
 GRAY = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from imseg.data.check import check_folder
-from imseg.data.folder import hidden_masks, read_folder
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.folder.scan import hidden_masks, read_folder
 from imseg.errors import ImsegError
 
 Complaint = Callable[[], str]

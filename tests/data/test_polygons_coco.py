@@ -12,7 +12,7 @@ from tests.data.polygon_files import Coco, bits, flat, read, save_picture, squar
 
 from imseg.data.polygons import convert_polygons, read_annotations
 from imseg.data.polygons.coco import FEW_POINTS, NO_IMAGE, NO_OUTLINE, REPEATED
-from imseg.data.polygons.masks import CLIPPED, HIDDEN, NO_PIXEL
+from imseg.data.polygons.rasterize import CLIPPED, HIDDEN, NO_PIXEL
 from imseg.errors import ImsegError
 
 

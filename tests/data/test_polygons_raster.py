@@ -14,8 +14,8 @@ from pycocotools import mask as pycocotools
 from tests.data.polygon_files import inside, square
 
 from imseg.data.polygons.annotations import Outline, Runs, Stencil
-from imseg.data.polygons.raster import CannotDraw, clip, ellipse, rasterize, turn
-from imseg.data.polygons.runs import check_counts, decode_counts
+from imseg.data.polygons.coco import check_counts, decode_counts
+from imseg.data.polygons.rasterize import CannotDraw, clip, ellipse, rasterize, turn
 
 SIZE = (24, 20)
 

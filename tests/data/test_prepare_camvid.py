@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data import prepared
 from tests.data.prepared import contents, fingerprint, load, noise, pack, real_data, save, stems
 
-from imseg.data.prepare.camvid import film_of, label_stretches, prepare_camvid
+from imseg.data.datasets.camvid import film_of, label_stretches, prepare_camvid
 
 FILMS = {
     "train": {"0001TP": 6, "0006R0": 8, "0016E5": 16},

@@ -10,8 +10,7 @@ import pytest
 from tests.data import prepared
 from tests.data.prepared import contents, fingerprint, load, noise, pack, save, stems
 
-from imseg.data.prepare.cityscapes import prepare_cityscapes, small_side
-from imseg.data.prepare.cityscapes_labels import LABELS, TRAIN_IDS
+from imseg.data.datasets.cityscapes import LABELS, TRAIN_IDS, prepare_cityscapes, small_side
 
 CITIES = {
     "train": {"aachen": 6, "ulm": 4},

@@ -12,9 +12,8 @@ from tests.data import prepared
 from tests.data.prepared import noise, pack, save
 
 from imseg.cli.main import run
-from imseg.data.prepare import DATASETS, prepare_data_set
-from imseg.data.prepare.splitting import divide, share_of, split_parts
-from imseg.data.prepare.summary import write_config
+from imseg.data.datasets import DATASETS, prepare_data_set
+from imseg.data.datasets.splitting import divide, share_of, split_parts, write_config
 from imseg.errors import ImsegError
 
 

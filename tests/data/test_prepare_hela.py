@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from tests.data import prepared
 from tests.data.prepared import contents, fingerprint, load, noise, pack, save, stems
 
-from imseg.data.prepare.crops import overlapping_boxes
-from imseg.data.prepare.hela import prepare_hela
+from imseg.data.datasets.hela import overlapping_boxes, prepare_hela
 
 PLANES = ("alive", "dead", "position")
 FOLDERS = {"alive": "alive", "dead": "dead", "position": "mod_position"}

@@ -12,8 +12,8 @@ from PIL import Image
 from tests.data import prepared
 from tests.data.prepared import contents, fingerprint, pack, real_data, stems
 
-from imseg.data.prepare import DATASETS
-from imseg.data.prepare.isic2018 import prepare_isic2018
+from imseg.data.datasets import DATASETS
+from imseg.data.datasets.isic2018 import prepare_isic2018
 from imseg.errors import ImsegError
 
 NAMES_2017 = {

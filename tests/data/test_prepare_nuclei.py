@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data import prepared
 from tests.data.prepared import contents, fingerprint, load, noise, pack, real_data, save, stems
 
-from imseg.data.prepare.nuclei import look_of, merge_nuclei, prepare_nuclei
+from imseg.data.datasets.nuclei import look_of, merge_nuclei, prepare_nuclei
 
 LOOKS = {"dark": 15, "colored": 10, "bright": 5}
 

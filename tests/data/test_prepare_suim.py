@@ -13,8 +13,8 @@ from PIL import Image
 from tests.data import prepared
 from tests.data.prepared import contents, fingerprint, load, noise, pack, real_data, save, stems
 
-from imseg.data.prepare.crops import random_squares
-from imseg.data.prepare.suim import class_numbers_of, prepare_suim
+from imseg.data.datasets.hela import random_squares
+from imseg.data.datasets.suim import class_numbers_of, prepare_suim
 
 
 def make_pair(folder: Path, name: str, number: int, *, size: tuple[int, int] = (300, 400)) -> None:

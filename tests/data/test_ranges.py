@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data import ranges
-from imseg.data.ranges import apply_ranges, estimate_ranges, sample_pixels
+from imseg.data.images import ranges
+from imseg.data.images.ranges import apply_ranges, estimate_ranges, sample_pixels
 
 SEEDS = st.integers(0, 2**32 - 1)
 

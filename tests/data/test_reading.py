@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from imseg.data.check import check_folder
-from imseg.data.facts import Survey
-from imseg.data.folder import read_folder, scan
-from imseg.data.reading import find_reading
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.folder.facts import Survey
+from imseg.data.folder.scan import read_folder, scan
+from imseg.data.images.ranges import find_reading
 from imseg.types import Reading
 
 Complaint = Callable[[], str]
@@ -99,8 +99,8 @@ def test_nothing_has_no_reading() -> None:
 
 
 def test_samples_of_many_pictures_stay_small(maker) -> None:
-    from imseg.data.config import FolderConfig
-    from imseg.data.inspection import Scope, image_facts
+    from imseg.data.folder.config import FolderConfig
+    from imseg.data.folder.inspection import Scope, image_facts
 
     pixels = np.zeros((90, 90, 4), np.float32)
     few = image_facts("a", pixels, scope=Scope(config=FolderConfig()))

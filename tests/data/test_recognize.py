@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imseg.data.class_masks import find_color_spec
-from imseg.data.config import TASK_WORDS, FolderConfig
-from imseg.data.palette import distinct_colors
-from imseg.data.recognize import find_spec, word_of
+from imseg.data.folder.config import TASK_WORDS, FolderConfig
+from imseg.data.masks.classes import find_color_spec, find_spec
+from imseg.data.masks.colors import distinct_colors
+from imseg.data.masks.recognize import word_of
 from imseg.errors import ImsegError
 from imseg.types import OBJECT_PLANES, TargetSpec
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
-from imseg.data.check import check_folder
-from imseg.data.folder import hidden_masks, read_folder, scan
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.folder.scan import hidden_masks, read_folder, scan
 from imseg.errors import ImsegError
 from imseg.types import OBJECT_PLANES
 
@@ -107,7 +107,7 @@ def test_measurements_are_no_objects(maker, complaint, measure: Any) -> None:
 
 def test_without_scikit_image_the_user_is_asked(maker, complaint, monkeypatch) -> None:
     from imseg import errors
-    from imseg.data import inspection
+    from imseg.data.folder import inspection
 
     def missing(module: str, **words: str) -> None:
         raise errors.ImsegError(f"{module} is needed.")

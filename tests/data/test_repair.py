@@ -10,15 +10,20 @@ import pytest
 from PIL import Image
 from tests.data.looking import blobs
 
-from imseg.data.decoding import turned
-from imseg.data.doctor.recode import Exchange, Snap
-from imseg.data.image_io import MaskFile, read_image, read_mask
-from imseg.data.repair import repair
-from imseg.data.repair.copying import copy_usable
-from imseg.data.repair.repair import repair_folder
-from imseg.data.repair.rewriting import Rewrite, merged, rewrite_mask, write_mask
-from imseg.data.repair.selection import select_files
-from imseg.data.repair.turning import Turn, find_turn
+from imseg.data.checks.diagnosis import Exchange, Snap
+from imseg.data.checks.repair import repair
+from imseg.data.checks.repair.file_selection import Turn, find_turn, select_files
+from imseg.data.checks.repair.repair import repair_folder
+from imseg.data.checks.repair.rewriting import (
+    Rewrite,
+    copy_usable,
+    merged,
+    rewrite_mask,
+    write_mask,
+)
+from imseg.data.images.decoding import turned
+from imseg.data.images.picture_file import read_image
+from imseg.data.masks.io import MaskFile, read_mask
 
 
 def copied(maker, tmp_path: Path) -> tuple[set[str], dict[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data.splits import split_validation
+from imseg.data.folder.scan import split_validation
 
 label_sets = st.lists(st.frozensets(st.integers(0, 5)), min_size=2, max_size=60)
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data.image_io import resize_image, resize_mask
-from imseg.data.store import Stored, gather, open_array, store_split
+from imseg.data.cache.store import Stored, gather, open_array, store_split
+from imseg.data.images.picture_file import resize_image
+from imseg.data.masks.io import resize_mask
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
 
@@ -190,7 +191,7 @@ def test_a_mixed_split_is_a_programming_error(maker, tmp_path) -> None:
 
 def test_a_row_of_another_shape_is_a_programming_error(maker, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        "imseg.data.store.load_target", lambda *_: np.zeros((1, 16, 18), np.float32)
+        "imseg.data.cache.store.load_target", lambda *_: np.zeros((1, 16, 18), np.float32)
     )
     with pytest.raises(ValueError, match=r"float32 \(1, 16, 18\) is not a row of uint8"):
         stored(pairs(maker), tmp_path)

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from imseg.data import fingerprints, store, store_arrays, store_build
-from imseg.data.store import Stored, changed_sources, open_array, store_split
+from imseg.data.cache import files, store
+from imseg.data.cache.store import Stored, changed_sources, open_array, store_split
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
 
@@ -270,16 +270,16 @@ def test_a_store_whose_maker_was_killed_is_completed(data, published, monkeypatc
     data.store()
     data.write(1)
     data.entries = data.entries[::-1]
-    publish, done = store_arrays.NewFile.publish, []
+    publish, done = files.NewFile.publish, []
 
-    def killed(file: store_arrays.NewFile) -> None:
+    def killed(file: files.NewFile) -> None:
         if len(done) == published:
             raise KeyboardInterrupt
         done.append(publish(file))
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store_arrays.NewFile, "publish", killed)
-        patch.setattr(store_arrays.NewFile, "discard", lambda file: None)
+        patch.setattr(files.NewFile, "publish", killed)
+        patch.setattr(files.NewFile, "discard", lambda file: None)
         data.store()
     left = len(list((data.root / "store").glob(".*.tmp")))
     assert left == 3 - published

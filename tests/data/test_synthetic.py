@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imseg.data.new_folder import new_folder
+from imseg.data.files.atomic import new_folder
 from imseg.data.synthetic import CellScene, draw_cells, write_demo
 from imseg.errors import ImsegError
 

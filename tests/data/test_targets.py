@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from imseg.data.targets import load_target
+from imseg.data.masks.io import load_target
 from imseg.errors import ImsegError
 from imseg.ops.markers import find_centers
 from imseg.types import VOID, Image, LabeledImage, TargetSpec

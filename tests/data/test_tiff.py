@@ -15,9 +15,9 @@ import tifffile
 from PIL import Image as Pillow
 from tests.data.by_hand import DEFLATE, tiff_bytes
 
-from imseg.data.image_io import ImageInfo, probe, read_image, read_mask
-from imseg.data.tiff import PAGES_HINT
-from imseg.data.tiff_header import read_pages
+from imseg.data.images.picture_file import ImageInfo, probe, read_image
+from imseg.data.images.tiff import PAGES_HINT, read_pages
+from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
 
 SIZE = (20, 24)
@@ -367,7 +367,7 @@ MISSING = """
 import sys
 from pathlib import Path
 sys.modules[sys.argv[1]] = None
-from imseg.data.image_io import probe, read_image
+from imseg.data.images.picture_file import probe, read_image
 print(probe(Path(sys.argv[2])).channels)
 read_image(Path(sys.argv[2]))
 """

@@ -12,7 +12,7 @@ from tests.e2e.test_kinds import INSTANCES, colors, depths, indexed, instances, 
 
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine.sealed import read_json, read_toml
+from imseg.engine.storage.sealed import read_json, read_toml
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/outputs.md").read_text(encoding="utf-8")
 TINY = ["--networks", "2", "--max-steps", "2", "--epochs", "2", "--image-size", "32", "32"]

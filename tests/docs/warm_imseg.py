@@ -76,11 +76,7 @@ def serve(address: str) -> None:
     import dataclasses
 
     # Loaded before they are needed, so that each command is ready at once.
-    from imseg.approaches import experiment  # noqa: F401
-    from imseg.approaches.comparison import reproduce  # noqa: F401
-    from imseg.cli import main  # noqa: F401
-    from imseg.report import demo, gallery, masks  # noqa: F401
-    from imseg.report.html import comparison_report, run_report  # noqa: F401
+    from imseg.report import demo
 
     fewer = {"labeled": 8, "unlabeled": 6, "max_steps": 4, "epochs": 4, "side": 32}
     demo.QUICK = dataclasses.replace(demo.QUICK, **fewer)

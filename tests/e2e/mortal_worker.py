@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 
-from imseg.engine import worker
-from imseg.engine.job import Job, Trained
-from imseg.engine.listener import Listener
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.workers import worker
+from imseg.engine.workers.listener import Listener
 
 train_and_save = worker.train_and_save
 

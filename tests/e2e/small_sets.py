@@ -12,10 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 import imseg
-from imseg.approaches.run import Run
-from imseg.engine.executors import DoneReport, Executor, NoteReport, Serial, StepReport
-from imseg.engine.job import Job, Trained
-from imseg.engine.progress import Event, NetworkFinished, Note
+from imseg.approaches.runs.run import Run
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.workers.executors import DoneReport, Executor, NoteReport, Serial, StepReport
+from imseg.progress import Event, NetworkFinished, Note
 from imseg.types import DataSet
 
 SIDE = 32

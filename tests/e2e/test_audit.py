@@ -26,9 +26,9 @@ from tests.e2e.small_sets import (
 )
 
 import imseg
-from imseg.approaches.run import Run
-from imseg.engine.part import Part
-from imseg.engine.sealed import read_json
+from imseg.approaches.runs.run import Run
+from imseg.engine.storage.sealed import read_json
+from imseg.engine.training.sample_set import Part
 from imseg.report.tables import audit_table, judgment_text
 from imseg.types import DataSet
 

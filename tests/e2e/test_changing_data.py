@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from tests.e2e.conftest import SMALL
 
-from imseg.approaches import experiment
-from imseg.approaches.generations import Generations
+from imseg.approaches.running import experiment
+from imseg.approaches.running.generations import Generations
 
 FEW = [word if word != "90" else "4" for word in SMALL]
 

@@ -15,8 +15,8 @@ from PIL import Image
 from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
-from imseg.approaches.comparison import compare as comparing
-from imseg.engine.sealed import read_json, write_json
+from imseg.comparison import runner as comparing
+from imseg.engine.storage.sealed import read_json, write_json
 from imseg.errors import ImsegError, TrainingFailed
 
 FAST = ["--networks", "2", "--max-steps", "12", "--epochs", "4", "--image-size", "32", "32"]

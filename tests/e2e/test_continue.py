@@ -19,9 +19,9 @@ from tests.e2e.small_sets import (
     weights_of,
 )
 
-from imseg.approaches.run import Run
-from imseg.approaches.teaching import Teaching
-from imseg.engine.executors import Processes
+from imseg.approaches.running.pseudo_labeling import Teaching
+from imseg.approaches.runs.run import Run
+from imseg.engine.workers.executors import Processes
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "im++": {"generations": 2, "select": "all"},

@@ -13,14 +13,14 @@ from tests.e2e.small_sets import small_set, write_hidden
 from torch import nn
 
 import imseg
-from imseg.approaches import estimate as estimating
-from imseg.approaches.estimate import estimate
-from imseg.approaches.measured import Measured
-from imseg.approaches.timing import ACTIVITIES
-from imseg.engine.job import OUR_UNET, NetworkSpec
-from imseg.engine.memory import bytes_kept
-from imseg.engine.probe import SideBySide
-from imseg.engine.runs import RunFolder
+from imseg.approaches.planning import estimate as estimating
+from imseg.approaches.planning.duration import ACTIVITIES
+from imseg.approaches.planning.estimate import estimate
+from imseg.approaches.planning.measured import Measured
+from imseg.engine.hardware.memory import bytes_kept
+from imseg.engine.hardware.probe import SideBySide
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.training.job import OUR_UNET, NetworkSpec
 
 FEW = ["--networks", "2", "--max-steps", "6", "--image-size", "48", "48", "--batch-size", "8"]
 FEW += ["--workers", "1", "--device", "cpu"]
@@ -92,7 +92,7 @@ def test_what_standard_fits_to_a_budget_is_what_train_fits_to_it(
     cli_json, cells, tmp_path, monkeypatch
 ):
     slow = costs(120.0)
-    monkeypatch.setattr("imseg.approaches.preparation.measure", lambda *_: slow)
+    monkeypatch.setattr("imseg.approaches.running.preparation.measure", lambda *_: slow)
     # One measurement is enough for both the steps and the time.
     monkeypatch.setattr(estimating, "measure", None)
     command = ["train", cells, "--approach", "ldt", "--networks", "1", "--image-size", "32", "32"]
@@ -104,7 +104,7 @@ def test_what_standard_fits_to_a_budget_is_what_train_fits_to_it(
 
 def test_without_a_probe_there_is_no_time_but_all_else(cli, cells, tmp_path, monkeypatch):
     monkeypatch.setattr(estimating, "measure", None)
-    monkeypatch.setattr("imseg.approaches.preparation.measure", None)
+    monkeypatch.setattr("imseg.approaches.running.preparation.measure", None)
     command = ["train", cells, "--out", tmp_path / "run", "--dry-run", "--no-probe"]
     status, out, _ = cli(*command, *FEW)
     assert status == 0 and "Time: not measured (--no-probe)." in out
@@ -230,7 +230,7 @@ def _size_of(folder: Path) -> int:
 
 def test_a_network_of_ones_own_is_measured_here(tmp_path):
     def mine(channels: int, outputs: int, width: float):
-        from imseg.models.unet import unet
+        from imseg.networks.unet import unet
 
         return unet(channels=channels, outputs=outputs, width=width / 2)
 

@@ -26,8 +26,8 @@ from tests.e2e.small_sets import (
     write_hidden,
 )
 
-from imseg.approaches.catalog import APPROACHES
-from imseg.approaches.run import Run
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.runs.run import Run
 from imseg.errors import ImsegError
 from imseg.types import DataSet
 

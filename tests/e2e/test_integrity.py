@@ -10,8 +10,8 @@ import pytest
 from tests.e2e.small_sets import Told, Watched, small_set, train, weights_of, write_hidden
 from tests.e2e.test_continue import untimed
 
-from imseg.approaches.integrity import survey
-from imseg.approaches.run import load_run
+from imseg.approaches.runs.run import load_run
+from imseg.approaches.runs.verification import survey
 from imseg.errors import ImsegError
 
 OPTIONS = {"generations": 2, "select": "all"}

@@ -14,12 +14,11 @@ import torch
 from PIL import Image
 from tests.e2e.small_sets import small_set, train
 
-from imseg.approaches.prediction import Prediction
-from imseg.approaches.run import Run
-from imseg.data.folder import scan
-from imseg.data.store import store_split
-from imseg.engine.segment import Segmented
-from imseg.report.masks import write_predictions
+from imseg.approaches.runs.run import Prediction, Run
+from imseg.data.cache.store import store_split
+from imseg.data.folder.scan import scan
+from imseg.engine.inference.segment import Segmented
+from imseg.report.prediction_files import write_predictions
 from imseg.types import Image as Entry
 
 FIRST, FEW, MANY = 20, 300, 1200

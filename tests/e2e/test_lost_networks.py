@@ -13,8 +13,8 @@ from tests.e2e.small_sets import Told, small_set, train
 
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine import worker_process
-from imseg.engine.executors import Processes
+from imseg.engine.workers import worker_process
+from imseg.engine.workers.executors import Processes
 from imseg.errors import TrainingFailed
 
 WORKER = Path(__file__).with_name("mortal_worker.py")

@@ -64,7 +64,7 @@ def test_a_report_of_no_run_is_the_users_to_mend(cli, tmp_path):
 def test_neither_help_nor_workers_load_what_draws():
     code = (
         "import sys; from imseg.cli.main import run; run(['--help']);"
-        " import imseg.engine.worker, imseg.report.html.make;"
+        " import imseg.engine.workers.worker, imseg.report.html.make;"
         " print([n for n in ('matplotlib', 'jinja2') if n in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

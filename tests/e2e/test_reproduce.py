@@ -12,8 +12,8 @@ import pytest
 from tests.e2e.published_layouts import LAYOUTS
 
 import imseg
-from imseg.approaches.catalog import find_approach
-from imseg.approaches.comparison.published import PUBLISHED, default_approaches
+from imseg.approaches.methods.catalog import find_approach
+from imseg.comparison.paper_comparison import PUBLISHED, default_approaches
 
 TINY = ["--networks", "2", "--max-steps", "3", "--epochs", "1", "--image-size", "32", "32"]
 TINY += ["--width", "0.25", "--batch-size", "8", "--workers", "1", "--device", "cpu"]

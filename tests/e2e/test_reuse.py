@@ -8,8 +8,8 @@ import pytest
 from tests.e2e.small_sets import Told, small_set, train, weights_of
 from torch import Tensor, nn
 
-from imseg.engine.executors import Serial
-from imseg.engine.trained_files import read_trained
+from imseg.engine.storage.trained_files import read_trained
+from imseg.engine.workers.executors import Serial
 from imseg.errors import ImsegError
 
 

@@ -27,15 +27,13 @@ from tests.e2e.small_sets import (
 )
 from tests.e2e.test_integrity import flip
 
-from imseg.approaches.comparison.status import comparison_status
-from imseg.approaches.intake import facts_of
-from imseg.approaches.provenance import command_in
-from imseg.approaches.record import read_record
-from imseg.approaches.salvage import Memory
-from imseg.approaches.schedule import planned_stages
-from imseg.approaches.status import RunStatus, status_of
-from imseg.approaches.time_left import seconds_left
-from imseg.engine.runs import RunFolder
+from imseg.approaches.planning.stages import planned_stages
+from imseg.approaches.running.preparation import facts_of
+from imseg.approaches.runs.record import command_in, read_record
+from imseg.approaches.runs.recovery import Memory
+from imseg.approaches.runs.run_status import RunStatus, seconds_left, status_of
+from imseg.comparison.comparison_status import comparison_status
+from imseg.engine.storage.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {
@@ -355,7 +353,7 @@ def test_what_is_no_run_is_refused(cli, tmp_path, place) -> None:
 
 
 def test_a_run_that_still_reads_its_images_is_known(cli, tmp_path) -> None:
-    from imseg.engine.lock import locked
+    from imseg.engine.storage.lock import locked
 
     run = tmp_path / "run"
     (run / "cache").mkdir(parents=True)
@@ -413,7 +411,7 @@ def test_a_comparison_whose_settings_are_damaged_shows_the_runs_that_are_there(
 
 
 def test_a_comparison_at_work_says_who_is_at_it(cli_json, compared) -> None:
-    from imseg.engine.lock import locked
+    from imseg.engine.storage.lock import locked
 
     with locked(compared):
         assert cli_json("status", compared)["owner"]["pid"] == os.getpid()
@@ -421,7 +419,7 @@ def test_a_comparison_at_work_says_who_is_at_it(cli_json, compared) -> None:
 
 def test_only_baselines_that_were_planned_are_missed(compared, tmp_path) -> None:
     """A reproduction may have none that train as long."""
-    from imseg.engine.sealed import read_toml, write_toml
+    from imseg.engine.storage.sealed import read_toml, write_toml
 
     part = shutil.copytree(compared, tmp_path / "part")
     for seed in (0, 1):

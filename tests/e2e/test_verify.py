@@ -15,16 +15,15 @@ from tests.e2e.small_sets import Killed, Mortal, Told, contents, small_set, trai
 from tests.e2e.test_integrity import flip
 
 import imseg
-from imseg.approaches.network_differences import Retrained, differing_weights
-from imseg.approaches.retraining import copy_run, retrain
-from imseg.approaches.run import load_run
-from imseg.approaches.verification import kind_of, remedy_of, verify
-from imseg.cli.verify_text import network_text
-from imseg.engine.jobs import index_networks
-from imseg.engine.networks import save_weights
-from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json, write_json
-from imseg.engine.trained_files import read_trained
+from imseg.approaches.runs.retraining import Retrained, copy_run, differing_weights, retrain
+from imseg.approaches.runs.run import load_run
+from imseg.approaches.runs.verification import kind_of, remedy_of, verify
+from imseg.cli.commands.verify import network_text
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.trained_files import read_trained
+from imseg.engine.training.networks import save_weights
+from imseg.engine.workers.jobs import index_networks
 from imseg.errors import ImsegError
 
 OPTIONS = {"generations": 2, "select": "all", "patience": 0}
@@ -115,7 +114,7 @@ def test_whatever_stands_in_a_file_it_is_named(cli, whole, tmp_path, name, conte
 
 
 def test_a_run_that_is_trained_is_not_looked_at(cli, whole, tmp_path) -> None:
-    from imseg.engine.lock import locked
+    from imseg.engine.storage.lock import locked
 
     run = shutil.copytree(whole, tmp_path / "run")
     with locked(run):

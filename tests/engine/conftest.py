@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imseg.engine.device import Numerics
-from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.listener import Listener
-from imseg.engine.part import Beginning, Part, TwoViews
-from imseg.engine.trainer import train_and_save
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.sample_set import Beginning, Part, TwoViews
+from imseg.engine.training.trainer import train_and_save
+from imseg.engine.workers.listener import Listener
 from imseg.ops.photometric import LADDERS
 from imseg.types import TargetSpec
 
@@ -103,7 +103,7 @@ def make_judge(make_job, masks) -> Callable[..., Job]:
             "parts": parts,
             "validation": validation,
             "network": NetworkSpec(
-                channels=1, outputs=1, width=0.25, factory="imseg.models.evalnet:one_head"
+                channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
             ),
             "recipe": Recipe(epochs=2, batch_size=5),
         }

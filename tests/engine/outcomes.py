@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imseg.engine.executors import Executor, StepReport
-from imseg.engine.job import Job, Trained
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.workers.executors import Executor, StepReport
 
 
 @dataclass

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.data.store import open_array
-from imseg.engine.batches import Source
-from imseg.engine.device import Numerics
-from imseg.engine.part import Copies, Part, content_of
-from imseg.engine.placement import Placement
+from imseg.data.cache.store import open_array
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import Source
+from imseg.engine.loading.rows import Placement
+from imseg.engine.training.sample_set import Copies, Part, content_of
 from imseg.ops import noise
-from imseg.ops.block_color import COLORS, draw_color_keys, make_fill
+from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import LADDERS
 
 STRONG = LADDERS["default"][-1]

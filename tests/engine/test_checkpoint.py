@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from imseg.engine import checkpoint, trainer
-from imseg.engine.checkpoint import Checkpoints, path_of, read_saved
-from imseg.engine.job import Job, Recipe, Trained
-from imseg.engine.lessons import lesson_for
-from imseg.engine.listener import Listener
-from imseg.engine.part import Copies
-from imseg.engine.trainer import train_and_save
+from imseg.engine.training import checkpoint, trainer
+from imseg.engine.training.checkpoint import Checkpoints, path_of, read_saved
+from imseg.engine.training.job import Job, Recipe, Trained
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.sample_set import Copies
+from imseg.engine.training.trainer import train_and_save
+from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.ops.photometric import LADDERS
 

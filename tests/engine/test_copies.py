@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.engine.batches import Source
-from imseg.engine.device import Numerics
-from imseg.engine.part import Copies
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import Source
+from imseg.engine.training.sample_set import Copies
 from imseg.ops.photometric import LADDERS, Strength
 
 NUMERICS = Numerics(threads=1)

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.outcomes import train_all
 
-from imseg.engine.executors import Processes, Serial
-from imseg.engine.job import NetworkSpec, Recipe
-from imseg.engine.lessons.examination import DEAD, Range, death
-from imseg.engine.listener import Listener
-from imseg.engine.networks import NetworkFactory
-from imseg.engine.trainer import train, train_and_save
+from imseg.engine.training.job import NetworkSpec, Recipe
+from imseg.engine.training.networks import NetworkFactory
+from imseg.engine.training.objectives.objective import DEAD, Range, death
+from imseg.engine.training.trainer import train, train_and_save
+from imseg.engine.workers.executors import Processes, Serial
+from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
 
 THIN = NetworkSpec(channels=1, outputs=1, width=0.0625)

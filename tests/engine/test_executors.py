@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file
 from tests.engine.outcomes import Outcome, train_all
 
-from imseg.engine.device import Numerics
-from imseg.engine.executors import Processes, Serial, choose_executor
-from imseg.engine.job import Job, NetworkSpec, Trained
-from imseg.engine.jobs import run_jobs
-from imseg.engine.listener import Listener
-from imseg.engine.part import Beginning, Copies
-from imseg.engine.progress import Note
-from imseg.engine.trainer import train
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.training.job import Job, NetworkSpec, Trained
+from imseg.engine.training.sample_set import Beginning, Copies
+from imseg.engine.training.trainer import train
+from imseg.engine.workers.executors import Processes, Serial, choose_executor
+from imseg.engine.workers.jobs import run_jobs
+from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
 from imseg.ops.photometric import LADDERS
+from imseg.progress import Note
 from imseg.tasks import Metric
 
 
@@ -135,7 +135,7 @@ def test_who_is_left_out_is_told_with_how_many_are_left(make_job, monkeypatch) -
     def fail(job: Job, *_: object, **__: object) -> None:
         raise TrainingFailed(f"{job.name}: the loss stopped being a number")
 
-    monkeypatch.setattr("imseg.engine.executors.train_and_save", fail)
+    monkeypatch.setattr("imseg.engine.workers.executors.train_and_save", fail)
     told = []
     metric = Metric(key="iou", label="IoU")
     jobs = [make_job(number) for number in range(3)]
@@ -187,7 +187,7 @@ def test_a_training_has_the_threads_of_its_job_and_puts_them_back(make_job, monk
         seen.append(torch.get_num_threads())
         raise TrainingFailed("enough")
 
-    monkeypatch.setattr("imseg.engine.executors.train_and_save", look)
+    monkeypatch.setattr("imseg.engine.workers.executors.train_and_save", look)
     before = torch.get_num_threads()
     train_all(
         Serial(), [make_job(threads, numerics=Numerics(threads=threads)) for threads in (1, 3)]
@@ -202,7 +202,7 @@ def test_what_a_training_says_is_told_to_the_user(make_job, monkeypatch) -> None
         listener.note("all is well")
         raise TrainingFailed("enough")
 
-    monkeypatch.setattr("imseg.engine.executors.train_and_save", speak)
+    monkeypatch.setattr("imseg.engine.workers.executors.train_and_save", speak)
     told = []
     metric = Metric(key="iou", label="IoU")
     run_jobs([make_job()], Serial(), metric=metric, elsewhere={}, progress=told.append)

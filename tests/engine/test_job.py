@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imseg.engine.device import Numerics
-from imseg.engine.job import Job, NetworkSpec, Recipe, Trained
-from imseg.engine.part import Beginning, Copies, TwoViews
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.training.job import Job, NetworkSpec, Recipe, Trained
+from imseg.engine.training.sample_set import Beginning, Copies, TwoViews
 from imseg.ops.photometric import Strength
 
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from imseg.data.store import open_array
-from imseg.engine.batches import Source
-from imseg.engine.executors import Processes, Serial
-from imseg.engine.job import Job, Recipe
-from imseg.engine.jobs import run_jobs
-from imseg.engine.judge import judge_candidates, judge_masks
-from imseg.engine.lessons import lesson_for
-from imseg.engine.listener import Listener
-from imseg.engine.networks import build, load_network
-from imseg.engine.part import Copies, Part
-from imseg.engine.trainer import train, train_and_save
+from imseg.data.cache.store import open_array
+from imseg.engine.inference.mask_scorer import judge_candidates, judge_masks
+from imseg.engine.loading.loader import Source
+from imseg.engine.training.job import Job, Recipe
+from imseg.engine.training.networks import build, load_network
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.trainer import train, train_and_save
+from imseg.engine.workers.executors import Processes, Serial
+from imseg.engine.workers.jobs import run_jobs
+from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import Metric, task_for
@@ -58,7 +58,7 @@ def make_judge_of_two(make_judge, tmp_path) -> Callable[..., Job]:
 
     def make(number: int = 0, **changes: object) -> Job:
         job = make_judge(number, **changes)
-        network = replace(job.network, outputs=2, factory="imseg.models.evalnet:two_heads")
+        network = replace(job.network, outputs=2, factory="imseg.networks.evalnet:two_heads")
         return replace(
             job,
             parts=(doubled(job.parts[0], "l"),),

@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from imseg.engine import compiling
-from imseg.engine.batch import Batch
-from imseg.engine.clock import Clock
-from imseg.engine.device import Numerics
-from imseg.engine.exhaustion import is_exhausted
-from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.learner import Learner
-from imseg.engine.lessons import lesson_for
-from imseg.engine.lessons.base import Step, by_number
-from imseg.engine.listener import Listener
-from imseg.engine.networks import build
-from imseg.engine.predictor import in_halves
-from imseg.engine.trainer import train, train_and_save
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.exhaustion import is_exhausted
+from imseg.engine.inference.predictor import in_halves
+from imseg.engine.loading.samples import Batch
+from imseg.engine.training import learner
+from imseg.engine.training.clock import Clock
+from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.learner import Learner
+from imseg.engine.training.networks import build
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.objectives.objective import Step, by_number
+from imseg.engine.training.trainer import train, train_and_save
+from imseg.engine.workers.listener import Listener
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 
@@ -165,7 +165,7 @@ def test_a_compiled_first_step_that_runs_out_of_memory_is_tried_plain(
     assert learner.most is None, "whole batches fit"
     assert len(heard.notes) == 1 and "could not be compiled" in heard.notes[0]
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
-    again = compiling.Compiled(network, compiled_numerics(), batch_size=3)
+    again = learner.Compiled(network, compiled_numerics(), batch_size=3)
     assert not again.works, "once is enough in a process"
 
 
@@ -188,7 +188,7 @@ def test_a_real_lack_of_memory_is_recognized(tmp_path) -> None:
     """In a process that may have little more than the bare program."""
     program = """
 import resource, sys, torch
-from imseg.engine.exhaustion import is_exhausted
+from imseg.engine.hardware.exhaustion import is_exhausted
 torch.set_num_threads(1)
 torch.ones(1) + 1
 now = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmSize"))
@@ -225,9 +225,9 @@ def test_a_compilation_that_fails_is_said_and_does_no_harm(make_job, tmp_path) -
     """In a process of its own, where C++ is translated by a program that does not exist."""
     program = """
 import sys
-from imseg.engine.job import Job
-from imseg.engine.listener import Listener
-from imseg.engine.trainer import train_and_save
+from imseg.engine.training.job import Job
+from imseg.engine.workers.listener import Listener
+from imseg.engine.training.trainer import train_and_save
 
 class Printing(Listener):
     def note(self, text, *, warning=False):
@@ -272,7 +272,7 @@ def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
     network = build(make_job().network, make_job().numerics)
     calls = []
     monkeypatch.setattr(torch, "compile", lambda module, **_: calls.append(module) or "compiled")
-    one = compiling.Compiled(network, compiled_numerics(), batch_size=4)
+    one = learner.Compiled(network, compiled_numerics(), batch_size=4)
     assert calls == [network.forward]
     assert one.forward(4) == "compiled" and one.on_trial(4)
     assert one.forward(3) is network and not one.on_trial(3)
@@ -280,7 +280,7 @@ def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
     assert not one.on_trial(4)
     one.give_up()
     assert one.forward(4) is network
-    assert compiling.Compiled(network, Numerics(), batch_size=4).forward(4) is network
+    assert learner.Compiled(network, Numerics(), batch_size=4).forward(4) is network
 
 
 def test_compiling_leaves_no_trace_where_it_is_off() -> None:

@@ -13,14 +13,14 @@ from dataclasses import asdict
 
 import pytest
 
-from imseg.engine import lock
-from imseg.engine.lock import NAME, Owner, locked, owner_of
+from imseg.engine.storage import lock
+from imseg.engine.storage.lock import NAME, Owner, locked, owner_of
 from imseg.errors import ImsegError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from imseg.engine.lock import locked
+from imseg.engine.storage.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from tests.engine.outcomes import Outcome, train_all
 
-from imseg.engine import worker_process
-from imseg.engine.executors import Processes
-from imseg.engine.job import Job, Recipe, Trained
-from imseg.engine.networks import load_network
-from imseg.engine.worker_process import Silence
+from imseg.engine.training.job import Job, Recipe, Trained
+from imseg.engine.training.networks import load_network
+from imseg.engine.workers import worker_process
+from imseg.engine.workers.executors import Processes
+from imseg.engine.workers.worker_process import Silence
 from imseg.errors import ImsegError, TrainingFailed
 
 SHORT = Silence(starting=30.0, working=1.0, factor=0)
@@ -217,9 +217,9 @@ def test_time_that_the_parent_itself_stood_still_is_no_silence_of_a_worker(
     program = f"""
 from pathlib import Path
 from imseg.engine import worker_process
-from imseg.engine.executors import Processes
-from imseg.engine.job import Job
-from imseg.engine.worker_process import Silence
+from imseg.engine.workers.executors import Processes
+from imseg.engine.training.job import Job
+from imseg.engine.workers.worker_process import Silence
 worker_process.COMMAND = {worker_process.COMMAND!r}
 worker_process.GLANCE = 0.5
 notes = []

@@ -11,16 +11,15 @@ import pytest
 import torch
 from tests.engine.watch import Watch
 
-from imseg.engine import batches, pairs
-from imseg.engine.device import Numerics
-from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.lessons import lesson_for
-from imseg.engine.networks import build
-from imseg.engine.optimizer import KerasAdamW
-from imseg.engine.part import Copies, Part, TwoViews
-from imseg.engine.placement import Placement, placement_for
-from imseg.ops.block_color import COLORS as BLOCK_COLORS
-from imseg.ops.block_color import BlockColor
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.rows import Placement, placement_for
+from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.networks import build
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.optimizer import KerasAdamW
+from imseg.engine.training.sample_set import Copies, Part, TwoViews
+from imseg.ops.inconsistency import COLORS as BLOCK_COLORS
+from imseg.ops.inconsistency import BlockColor
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import task_for
 from imseg.types import VOID, TargetSpec
@@ -69,7 +68,7 @@ def make_kind(make_job, stored, tmp_path) -> Callable[[str], Job]:
             fields["parts"] = tuple(both)
             fields["validation"] = fields["parts"][1]
             fields["network"] = NetworkSpec(
-                channels=1, outputs=1, width=0.25, factory="imseg.models.evalnet:one_head"
+                channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
             )
         return make_job(**fields)
 

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.engine import device
-from imseg.engine.bootstrap import interval_of_mean, intervals_of, resample_counts
-from imseg.engine.device import Numerics, resolve_device, resolve_precision
+from imseg.engine.hardware import device
+from imseg.engine.hardware.device import Numerics, resolve_device, resolve_precision
+from imseg.engine.inference.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.errors import ImsegError
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40).map(np.array)

@@ -12,18 +12,26 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from imseg.engine import batches, judge, pairs
-from imseg.engine.batches import Batch, Source
-from imseg.engine.device import Numerics
-from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.listener import Listener
-from imseg.engine.pairs import Pairs
-from imseg.engine.part import Copies, Part, TwoViews
-from imseg.engine.placement import Placement, placement_for, send_together
-from imseg.engine.predictor import BATCH
-from imseg.engine.shelf import BUFFERS, Resident, Rows, Streamed, shelve
-from imseg.engine.trainer import train
-from imseg.ops.block_color import COLORS
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.inference.predictor import BATCH
+from imseg.engine.loading.loader import Source
+from imseg.engine.loading.rows import (
+    BUFFERS,
+    Placement,
+    Resident,
+    Rows,
+    Streamed,
+    placement_for,
+    send_together,
+    shelve,
+)
+from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.views import Pairs
+from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.sample_set import Copies, Part, TwoViews
+from imseg.engine.training.trainer import train
+from imseg.engine.workers.listener import Listener
+from imseg.ops.inconsistency import COLORS
 from imseg.ops.photometric import LADDERS, Strength
 
 STRONG = LADDERS["default"][-1]
@@ -211,7 +219,7 @@ def lessons(make_job: Callable[..., Job], stored, tmp_path: Path) -> Iterator[Jo
     np.save(tmp_path / "qualities.npy", np.random.default_rng(0).random((6, 1, 1)))
     judged = replace(part, qualities=tmp_path / "qualities.npy")
     network = NetworkSpec(
-        channels=1, outputs=1, width=0.25, factory="imseg.models.evalnet:one_head"
+        channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
     )
     yield replace(job, parts=(judged,), validation=judged, network=network)
 

@@ -12,12 +12,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imseg.data.store import open_array
-from imseg.engine.batches import Source
-from imseg.engine.device import Numerics
-from imseg.engine.lessons.segmentation import stored_pairs
-from imseg.engine.part import Copies, Part
-from imseg.engine.samples import Samples
+from imseg.data.cache.store import open_array
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import Source
+from imseg.engine.loading.samples import Samples
+from imseg.engine.training.objectives.supervised import stored_pairs
+from imseg.engine.training.sample_set import Copies, Part
 from imseg.ops.photometric import LADDERS
 
 NUMERICS = Numerics(threads=1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imseg.data.whole_files import sweep_all, write_whole
-from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json, write_json
+from imseg.data.files.atomic import sweep_all, write_whole
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.sealed import read_json, write_json
 from imseg.errors import ImsegError
 
 

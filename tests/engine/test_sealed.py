@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from imseg.engine.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.errors import ImsegError
 
 CONTENT = {

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from tests.engine.outcomes import train_all
 
-from imseg.engine import worker_process
-from imseg.engine.cores import cpu_quota
-from imseg.engine.device import Numerics, usable_cores
-from imseg.engine.executors import Processes
-from imseg.engine.job import Job
-from imseg.engine.worker_process import THREADS
+from imseg.engine.hardware.device import Numerics, cpu_quota, usable_cores
+from imseg.engine.training.job import Job
+from imseg.engine.workers import worker_process
+from imseg.engine.workers.executors import Processes
+from imseg.engine.workers.worker_process import THREADS
 
 LINUX = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has"

@@ -10,18 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from imseg.data.store import open_array
-from imseg.engine import trainer
-from imseg.engine.batches import Source
-from imseg.engine.executors import Serial
-from imseg.engine.job import NetworkSpec, Recipe, Trained
-from imseg.engine.lessons import lesson_for
-from imseg.engine.lessons.segmentation import Segmentation
-from imseg.engine.listener import Listener
-from imseg.engine.networks import build, load_network
-from imseg.engine.part import Beginning
-from imseg.engine.predictor import predict, predict_mean, vote
-from imseg.engine.trainer import train, train_and_save
+from imseg.data.cache.store import open_array
+from imseg.engine.inference.predictor import predict, predict_mean, vote
+from imseg.engine.loading.loader import Source
+from imseg.engine.training import trainer
+from imseg.engine.training.job import NetworkSpec, Recipe, Trained
+from imseg.engine.training.networks import build, load_network
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.objectives.supervised import Segmentation
+from imseg.engine.training.sample_set import Beginning
+from imseg.engine.training.trainer import train, train_and_save
+from imseg.engine.workers.executors import Serial
+from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 
 ignore = Listener()

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from imseg.data.store import open_array
-from imseg.engine import seeds
-from imseg.engine.batches import Source
-from imseg.engine.device import Numerics
-from imseg.engine.job import Job, NetworkSpec, Recipe
-from imseg.engine.lessons import lesson_for
-from imseg.engine.lessons.two_views import Pairs
-from imseg.engine.listener import Listener
-from imseg.engine.networks import build
-from imseg.engine.part import TwoViews
-from imseg.engine.trainer import train
+from imseg.data.cache.store import open_array
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import Source
+from imseg.engine.loading.views import Pairs
+from imseg.engine.training import seeds
+from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.networks import build
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.sample_set import TwoViews
+from imseg.engine.training.trainer import train
+from imseg.engine.workers.listener import Listener
 from imseg.ops.geometry import MOVES, move
 from imseg.ops.photometric import LADDERS, Strength
 from imseg.tasks import Multilabel

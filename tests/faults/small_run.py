@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.e2e.small_sets import small_set, train, write_hidden
 
-from imseg.approaches.run import Run
-from imseg.engine import checkpoint
+from imseg.approaches.runs.run import Run
+from imseg.engine.training import checkpoint
 
 OPTIONS = {"generations": 2, "select": "all", "epochs": 4, "max_steps": 4, "patience": 0}
 

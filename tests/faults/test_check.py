@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imseg.cli.check_text import as_text
+from imseg.cli.commands.check import as_text
 from imseg.cli.main import run
-from imseg.data.check import check_folder
-from imseg.data.repair.repair import repair_folder
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.checks.repair.repair import repair_folder
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.errors import ImsegError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imseg.cli.main import run
-from imseg.data.listing import short_name
+from imseg.data.files.listing import short_name
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.errors import Finding, ImsegError, and_more, explained, shown
 

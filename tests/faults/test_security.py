@@ -31,22 +31,23 @@ from tests.e2e.small_sets import (
     write_hidden,
 )
 
-from imseg.approaches.integrity import survey
-from imseg.approaches.run import load_run
+from imseg.approaches.runs.run import load_run
+from imseg.approaches.runs.verification import survey
 from imseg.cli.main import run as command
-from imseg.data.config import read_config
-from imseg.data.image_io import probe, read_image, read_mask
-from imseg.data.listing import folder_names
-from imseg.data.sheets import sheet
-from imseg.data.store import open_array
-from imseg.engine.checkpoint import _checksum, read_saved
-from imseg.engine.device import Numerics
-from imseg.engine.job import NetworkSpec
-from imseg.engine.networks import OURS, build, load_network
-from imseg.engine.runs import RunFolder
-from imseg.engine.sealed import read_json, read_toml, write_json, write_toml
+from imseg.data.cache.store import open_array
+from imseg.data.files.csv_files import sheet
+from imseg.data.files.listing import folder_names
+from imseg.data.folder.config import read_config
+from imseg.data.images.picture_file import probe, read_image
+from imseg.data.masks.io import read_mask
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.training.checkpoint import _checksum, read_saved
+from imseg.engine.training.job import NetworkSpec
+from imseg.engine.training.networks import OURS, build, load_network
 from imseg.errors import ImsegError, ImsegErrors, shown
-from imseg.report.masks import mask_files
+from imseg.report.prediction_files import mask_files
 
 OPTIONS: dict[str, Any] = {"generations": 1, "select": "all"}
 STEERING = "a\x1b[2J\x07\u202eb"
@@ -195,9 +196,9 @@ def test_a_pickle_as_an_array_a_checkpoint_or_a_picture_is_refused(tmp_path, bom
 FOREIGN = (
     "imseg.cli.main:run",
     "imseg.cli.main:main",
-    "imseg.models.unet:nn",
-    "imseg.models.unet:unet.__globals__",
-    "imseg.approaches.experiment:fit",
+    "imseg.networks.unet:nn",
+    "imseg.networks.unet:unet.__globals__",
+    "imseg.approaches.running.experiment:fit",
     "os:system",
     "imseg.../planted:main",
     "",
@@ -227,8 +228,8 @@ def test_a_planted_factory_is_refused(planted, pictures, refused) -> None:
 
 
 def test_the_names_that_runs_are_written_with_are_all_known() -> None:
-    from imseg.engine.job import OUR_UNET, PAPER_UNET
-    from imseg.tasks.quality_kinds import BinaryQuality, MulticlassQuality, MultilabelQuality
+    from imseg.engine.training.job import OUR_UNET, PAPER_UNET
+    from imseg.tasks.quality import BinaryQuality, MulticlassQuality, MultilabelQuality
 
     kinds = (BinaryQuality, MulticlassQuality, MultilabelQuality)
     judges = {kind.factory(None, paper) for kind in kinds for paper in (True, False)}
@@ -394,7 +395,7 @@ def test_errors_never_steer_a_terminal() -> None:
 
 def test_progress_never_steers_a_terminal(capsys) -> None:
     from imseg.cli.show import Bars, say
-    from imseg.engine.progress import Note, Working
+    from imseg.progress import Note, Working
     from imseg.report.tables import table
 
     say(STEERING)
@@ -581,7 +582,7 @@ def test_settings_and_annotations_that_swell_are_refused(tmp_path, refused, kind
 
 
 def test_a_log_of_anything_does_no_harm_to_a_report(planted) -> None:
-    from imseg.report.html.facts import RunFacts
+    from imseg.report.html.run_facts import RunFacts
 
     lines = [b"\xff\xfe", b"[" * 10**5, b"9" * 10**5, b'{"warning": 1, "text": 5}', b"null"]
     (planted / "log.jsonl").write_bytes(b"\n".join(lines))
@@ -749,7 +750,7 @@ def family() -> set[int]:
 def test_no_process_of_a_training_listens(tmp_path) -> None:
     import socket
 
-    from imseg.engine.executors import Processes
+    from imseg.engine.workers.executors import Processes
 
     seen: dict[str, set[Any]] = {"processes": set(), "listening": set()}
 

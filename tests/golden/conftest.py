@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imseg.models.unet import UNet
+from imseg.networks.unet import UNet
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 STEM = 16

@@ -16,9 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from imseg.ops import disturb, photometric
-from imseg.ops.blur import blur
-from imseg.ops.photometric import scale_values
+from imseg.ops import augment, photometric
+from imseg.ops.photometric import blur, scale_values
 
 RECORDED = range(12)
 LEFT_OUT = {"blur2_gray"}
@@ -40,7 +39,7 @@ def planes(array) -> Tensor:
     return torch.from_numpy(array.copy()).permute(2, 0, 1).unsqueeze(0)
 
 
-def replay(seed: int, *, channels: int, rotate: bool) -> disturb.Draws:
+def replay(seed: int, *, channels: int, rotate: bool) -> augment.Draws:
     """Return what the reference draws for a copy of 16x16 pixels, at the strength of ALDT."""
     standard, old = random.Random(seed), np.random.RandomState(seed)
     upside_down = standard.randint(0, 1) if rotate else 0
@@ -49,7 +48,7 @@ def replay(seed: int, *, channels: int, rotate: bool) -> disturb.Draws:
     gain, offset = old.uniform(0.5, 1.5), old.uniform(-25, 25)
     coin, radius = standard.randint(0, 1), standard.randint(0, 3)
     shape = (16, 16, channels) if channels > 1 else (16, 16)
-    return disturb.Draws(
+    return augment.Draws(
         # Upside down is mirrored and a half turn; the reference turns with the clock.
         flip=torch.tensor([bool(mirrored) != bool(upside_down)]),
         turns=torch.tensor([(2 * upside_down - quarters) % 4]),
@@ -105,7 +104,7 @@ def test_noise_is_that_of_the_reference(arrays, index) -> None:
 def test_a_copy_and_its_mask_are_those_of_the_reference(arrays, index) -> None:
     draws = replay(int(arrays["seeds"][index]), channels=3, rotate=True)
     image, target = planes(arrays["sq"]), planes(arrays["sq_mask"])
-    found = disturb.apply(image, draws, targets=target, mask=target > 0, paper=True)
+    found = augment.apply(image, draws, targets=target, mask=target > 0, paper=True)
     np.testing.assert_array_equal(found.images, planes(arrays["aug_image"][index]))
     np.testing.assert_array_equal(found.targets, planes(arrays["aug_mask"][index]))
     np.testing.assert_array_equal(found.mask, planes(arrays["aug_mask"][index]) > 0)
@@ -117,7 +116,7 @@ def test_a_gray_copy_with_three_planes_is_that_of_the_reference(arrays, index) -
     # What went in was not recorded: the first channel, the mask, its opposite and half of it.
     gray, mask = planes(arrays["sq"])[:, :1], planes(arrays["sq_mask"])
     targets = torch.cat([mask, 255 - mask, mask // 2], dim=1)
-    found = disturb.apply(gray, draws, targets=targets, paper=True)
+    found = augment.apply(gray, draws, targets=targets, paper=True)
     expected = torch.from_numpy(arrays["aug_gray_and_3masks_norot"][index])
     np.testing.assert_array_equal(found.images[0, 0], expected[0])
     np.testing.assert_array_equal(found.targets[0], expected[1:])

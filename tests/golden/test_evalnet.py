@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from imseg.engine.batches import to_device
-from imseg.engine.device import Numerics
-from imseg.models.evalnet import OneHead, TwoHeads
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import to_device
+from imseg.networks.evalnet import OneHead, TwoHeads
 from imseg.tasks.multiclass import one_hot
 
 ONE_PASS = 1e-4

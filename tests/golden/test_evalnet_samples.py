@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from imseg.components.scorer_samples import Draw, sample_consensus
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.stages.judge_samples import Draw, sample_consensus
 from imseg.tasks.quality import quality_for
 
 IMAGES = 4

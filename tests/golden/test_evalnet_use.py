@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.stages.amplify import copies_for
-from imseg.stages.choose_mask import Kept, choose_masks
+from imseg.components.amplification import copies_for
+from imseg.components.proposals import Kept, choose_masks
 from imseg.tasks.quality import quality_for
 
 

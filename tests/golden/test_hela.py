@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from imseg.components.consensus import Block, Consensus
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.stages.panel import Block
-from imseg.stages.pseudo_label import Consensus
 
 ROWS = range(18)
 PLANES = ("alive", "dead", "mod_position")

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.ops.deviation import squared_error, within_delta
+from imseg.ops.overlap import squared_error, within_delta
 from imseg.tasks.binary import PooledIoU
 from imseg.tasks.multiclass import RunningSoftMeanIoU
 

@@ -20,12 +20,12 @@ import pytest
 import torch
 from torch import nn
 
-from imseg.engine.batches import to_device
-from imseg.engine.device import Numerics
-from imseg.engine.optimizer import KerasAdamW
-from imseg.models import norm
-from imseg.models.evalnet import EvalNet, OneHead, TwoHeads
-from imseg.models.unet import UNet
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import to_device
+from imseg.engine.training.optimizer import KerasAdamW
+from imseg.networks import norm
+from imseg.networks.evalnet import EvalNet, OneHead, TwoHeads
+from imseg.networks.unet import UNet
 
 ONE_PASS = 1e-4
 """Absolute difference that one forward pass may have."""

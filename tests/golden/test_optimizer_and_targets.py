@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from imseg.data.class_masks import find_spec
-from imseg.data.config import FolderConfig
-from imseg.data.encoding import encode
-from imseg.engine.batches import to_device
-from imseg.engine.device import Numerics
-from imseg.engine.optimizer import KerasAdamW
+from imseg.data.folder.config import FolderConfig
+from imseg.data.masks.classes import find_spec
+from imseg.data.masks.encoding import encode
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import to_device
+from imseg.engine.training.optimizer import KerasAdamW
 from imseg.tasks.multiclass import one_hot
 
 

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from imseg.components.consensus import Agreement, Block, Consensus
+from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SameClasses
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.stages.panel import Agreement, Block
-from imseg.stages.pseudo_label import Consensus
-from imseg.stages.select import Everything, ForegroundExceedsInconsistency, SameClasses
 
 ROWS = range(24)
 

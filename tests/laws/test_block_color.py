@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from imseg.ops.block_color import COLORS, draw_color_keys, make_fill
-from imseg.ops.inconsistency import block_input
+from imseg.ops.inconsistency import COLORS, block_input, draw_color_keys, make_fill
 
 seeds = st.integers(0, 2**32)
 sides = st.integers(1, 9)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.ops.deviation import absolute_error, squared_error, within_delta
 from imseg.ops.inconsistency import spread_out
+from imseg.ops.overlap import absolute_error, squared_error, within_delta
 
 seeds = st.integers(0, 2**16)
 

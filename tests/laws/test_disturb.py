@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from imseg.ops import disturb, photometric
+from imseg.ops import augment, photometric
 from imseg.ops.geometry import MOVES, Move, move, move_back_each, move_each
 from imseg.ops.photometric import LADDERS, Strength
 
@@ -39,8 +39,8 @@ def test_image_target_and_mask_move_together(seed, height, width, rotate, floats
     images = place.to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
     targets = torch.cat([place, place + 100], dim=1).to(torch.float32 if floats else torch.uint8)
     mask = place % 3 == 1
-    draws = disturb.draw(names_from(seed, 6), Strength(), rotate=rotate, square=height == width)
-    found = disturb.apply(images, draws, targets=targets, mask=mask)
+    draws = augment.draw(names_from(seed, 6), Strength(), rotate=rotate, square=height == width)
+    found = augment.apply(images, draws, targets=targets, mask=mask)
     assert found.targets.dtype == targets.dtype and found.mask.dtype == torch.bool
     for channel in range(3):
         assert torch.equal(found.images[:, channel], found.targets[:, 0].to(torch.uint8))
@@ -54,7 +54,7 @@ def test_image_target_and_mask_move_together(seed, height, width, rotate, floats
 def test_values_of_targets_and_masks_are_only_moved(image_seed, seed, rung, rotate) -> None:
     images, targets = draw_bytes(image_seed, 4, 3, 8, 8), draw_bytes(image_seed, 4, 2, 8, 8)
     mask = targets[:, :1] > 200
-    copies, moved, moved_mask = disturb.disturb(
+    copies, moved, moved_mask = augment.disturb(
         images, targets, mask,
         seeds=names_from(seed, 4), strength=LADDERS["default"][rung], rotate=rotate,
     )  # fmt: skip
@@ -71,13 +71,13 @@ def test_a_seed_gives_the_same_copy_in_any_batch(image_seed, seed, rotate, black
     images, targets = draw_bytes(image_seed, 5, 3, 8, 8), draw_bytes(image_seed, 5, 1, 8, 8)
     mask, names = targets > 128, names_from(seed, 5)
     how = {"strength": STRONG, "rotate": rotate, "black": black}
-    together = disturb.disturb(images, targets, mask, seeds=names, **how)
+    together = augment.disturb(images, targets, mask, seeds=names, **how)
     for row in range(5):
         one = slice(row, row + 1)
-        alone = disturb.disturb(images[one], targets[one], mask[one], seeds=names[one], **how)
+        alone = augment.disturb(images[one], targets[one], mask[one], seeds=names[one], **how)
         for part, whole in zip(alone, together, strict=True):
             assert torch.equal(part[0], whole[row])
-    last = disturb.disturb(channels_last(images), targets, mask, seeds=names, **how)
+    last = augment.disturb(channels_last(images), targets, mask, seeds=names, **how)
     assert all(torch.equal(one, other) for one, other in zip(last, together, strict=True))
     assert last[0].is_contiguous(memory_format=torch.channels_last)
 
@@ -85,7 +85,7 @@ def test_a_seed_gives_the_same_copy_in_any_batch(image_seed, seed, rotate, black
 def test_different_seeds_give_different_copies() -> None:
     image, target = draw_bytes(0, 1, 3, 16, 16), draw_bytes(1, 1, 1, 16, 16)
     copies = [
-        disturb.disturb(image, target, None, seeds=[seed], strength=STRONG, rotate=True)[0]
+        augment.disturb(image, target, None, seeds=[seed], strength=STRONG, rotate=True)[0]
         for seed in range(40)
     ]
     assert len({copy.numpy().tobytes() for copy in copies}) == 40
@@ -94,9 +94,9 @@ def test_different_seeds_give_different_copies() -> None:
 @given(image_seed=image_seeds, seed=seeds, order=st.sampled_from(["copy", "view"]))
 def test_geometry_comes_before_the_values_in_either_order(image_seed, seed, order) -> None:
     images = draw_bytes(image_seed, 4, 2, 8, 8)
-    draws = disturb.draw(names_from(seed, 4), STRONG, rotate=True, square=True)
+    draws = augment.draw(names_from(seed, 4), STRONG, rotate=True, square=True)
     moved = torch.stack([move(image, by) for image, by in zip(images, draws.moves, strict=True)])
-    found = disturb.apply(images, draws, order=order)
+    found = augment.apply(images, draws, order=order)
     assert torch.equal(found.images, photometric.apply(moved, draws.values, order=order))
     assert found.targets is None and found.mask is None
 
@@ -105,11 +105,11 @@ def test_geometry_comes_before_the_values_in_either_order(image_seed, seed, orde
 def test_blocked_pixels_stay_black_when_asked_and_turn_gray_in_the_reference(paper) -> None:
     images, mask = draw_bytes(0, 30, 3, 16, 16), draw_bytes(1, 30, 1, 16, 16) < 60
     blocked = images.masked_fill(mask, 0)
-    draws = disturb.draw(range(30), STRONG, rotate=True, square=True)
-    kept = disturb.apply(blocked, draws, mask=mask, black=True, paper=paper)
+    draws = augment.draw(range(30), STRONG, rotate=True, square=True)
+    kept = augment.apply(blocked, draws, mask=mask, black=True, paper=paper)
     over = kept.mask.expand_as(kept.images)
     assert kept.images[over].max() == 0
-    left = disturb.apply(blocked, draws, mask=mask, paper=paper)
+    left = augment.apply(blocked, draws, mask=mask, paper=paper)
     assert left.images[over].float().mean() > 10
     assert torch.equal(left.images[~over], kept.images[~over])
 
@@ -118,9 +118,9 @@ def test_black_without_a_mask_is_refused_where_it_is_named_and_no_matter_otherwi
     images, targets = draw_bytes(0, 2, 3, 8, 8), draw_bytes(0, 2, 1, 8, 8)
     how = {"strength": STRONG, "rotate": False}
     with pytest.raises(ValueError, match="there is no mask"):
-        disturb.apply(images, disturb.draw([1, 2], square=True, **how), black=True)
-    one = disturb.disturb(images, targets, None, seeds=[1, 2], black=True, **how)
-    other = disturb.disturb(images, targets, None, seeds=[1, 2], **how)
+        augment.apply(images, augment.draw([1, 2], square=True, **how), black=True)
+    one = augment.disturb(images, targets, None, seeds=[1, 2], black=True, **how)
+    other = augment.disturb(images, targets, None, seeds=[1, 2], **how)
     assert torch.equal(one[0], other[0]) and one[2] is None
 
 
@@ -135,7 +135,7 @@ def test_black_without_a_mask_is_refused_where_it_is_named_and_no_matter_otherwi
 )
 def test_every_allowed_move_is_equally_likely(rotate, square, allowed) -> None:
     images = 4000
-    moves = disturb.draw(range(images), STRONG, rotate=rotate, square=square).moves
+    moves = augment.draw(range(images), STRONG, rotate=rotate, square=square).moves
     counts = {by: moves.count(by) for by in set(moves)}
     assert set(counts) == allowed
     share = 1 / len(allowed)
@@ -145,7 +145,7 @@ def test_every_allowed_move_is_equally_likely(rotate, square, allowed) -> None:
 
 def test_the_geometry_does_not_depend_on_the_strength_nor_tell_the_values() -> None:
     how = {"rotate": True, "square": True}
-    weak, strong = (disturb.draw(range(4000), s, **how) for s in (Strength(), STRONG))
+    weak, strong = (augment.draw(range(4000), s, **how) for s in (Strength(), STRONG))
     assert weak.moves == strong.moves
     told = torch.stack([
         strong.flip.float(), strong.turns.float(), strong.values.scaled.float(),
@@ -157,12 +157,12 @@ def test_the_geometry_does_not_depend_on_the_strength_nor_tell_the_values() -> N
 
 def test_some_draws_are_those_of_some_images() -> None:
     how = {"rotate": True, "square": True}
-    draws = disturb.draw(range(10), STRONG, **how)
+    draws = augment.draw(range(10), STRONG, **how)
     images = draw_bytes(0, 10, 3, 8, 8)
     rows = [7, 2, 2]
-    found = disturb.apply(images[rows], draws.take(rows))
+    found = augment.apply(images[rows], draws.take(rows))
     assert len(draws.take(rows)) == 3
-    assert torch.equal(found.images, disturb.apply(images, draws).images[rows])
+    assert torch.equal(found.images, augment.apply(images, draws).images[rows])
 
 
 @given(image_seed=image_seeds, which=st.lists(st.sampled_from(MOVES), max_size=9))
@@ -188,7 +188,7 @@ def test_moves_that_do_not_fit_are_refused() -> None:
 def test_batches_of_any_shape_are_disturbed_and_what_came_in_is_left_alone(shape) -> None:
     images, targets = draw_bytes(0, *shape), draw_bytes(1, *shape)[:, :1]
     before = images.clone(), targets.clone()
-    found = disturb.disturb(
+    found = augment.disturb(
         images, targets, targets > 99,
         seeds=range(shape[0]), strength=STRONG, rotate=True, black=True,
     )  # fmt: skip

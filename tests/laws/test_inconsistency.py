@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from imseg.ops.block_color import COLORS
+from imseg.components.consensus import Block, Consensus
+from imseg.components.selection import ForegroundExceedsInconsistency, SameClasses
 from imseg.ops.geometry import MOVES, move, move_back
 from imseg.ops.inconsistency import (
+    COLORS,
     block_input,
     block_output,
     clean_up,
@@ -19,9 +21,6 @@ from imseg.ops.inconsistency import (
     dilate_classes,
     erode,
 )
-from imseg.stages.panel import Block
-from imseg.stages.pseudo_label import Consensus
-from imseg.stages.select import ForegroundExceedsInconsistency, SameClasses
 
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(1, 12)

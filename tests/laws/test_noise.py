@@ -11,9 +11,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.ops.hashing import STEP, as_words, draw_below, draw_bits, draw_uniform, mix
-from imseg.ops.memory_format import Layout
-from imseg.ops.noise import add_noise, draw_keys, make_noise
+from imseg.ops.memory_layout import Layout
+from imseg.ops.noise import (
+    STEP,
+    add_noise,
+    as_words,
+    draw_below,
+    draw_bits,
+    draw_keys,
+    draw_uniform,
+    make_noise,
+    mix,
+)
 
 SEEDS = range(128)
 """Neighbors on purpose: a poor generator gives them related numbers."""

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from imseg.errors import ImsegError
 from imseg.ops import photometric
-from imseg.ops.blur import blur
-from imseg.ops.photometric import LADDERS, Draws, Strength, scale_values
+from imseg.ops.photometric import LADDERS, Draws, Strength, blur, scale_values
 
 seeds = st.integers(-(2**63), 2**63 - 1)
 image_seeds = st.integers(0, 2**32 - 1)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from imseg.ops import disturb, photometric, together
+from imseg.ops import augment, batched, photometric
+from imseg.ops.batched import Extent, extent_of, no_treatment, treatment_of
 from imseg.ops.photometric import LADDERS, Strength
-from imseg.ops.treatment import Extent, extent_of, no_treatment, treatment_of
 
 seeds = st.integers(0, 2**62)
 sides = st.integers(1, 9)
@@ -68,13 +68,13 @@ def test_together_is_in_groups(seed, strength, height, width, shape, order, flag
     mask = draw_bytes(seed % 2**30, images_count, 1, height, width) > 128
     square = height == width
     names = [seed + 3 * row for row in range(images_count)]
-    draws = disturb.draw(names, strength, rotate=rotate, square=square)
+    draws = augment.draw(names, strength, rotate=rotate, square=square)
     how = {"targets": targets, "mask": mask, "order": order, "paper": paper}
     if filled:
         places = (height, width) if filled == "every place" else (1, 1)
         how["fill"] = draw_bytes(seed % 2**29, images_count, channels, *places)
-    grouped = disturb.apply(images, draws, black=black, **how)
-    found = together.apply(
+    grouped = augment.apply(images, draws, black=black, **how)
+    found = batched.apply(
         images,
         treatment_of(draws),
         extent=extent_of(strength, rotate=rotate, square=square),
@@ -95,45 +95,45 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
     for number, strength in enumerate((weak, strong)):
         rows = torch.tensor([1, 4, 7]) + number
         rotate, names = bool(number), [seed + int(row) for row in rows]
-        draws = disturb.draw(names, strength, rotate=rotate, square=True)
+        draws = augment.draw(names, strength, rotate=rotate, square=True)
         treatment.put(rows, treatment_of(draws))
         extent |= extent_of(strength, rotate=rotate, square=True)
         how = {"order": order, "black": not number}
-        expected[rows] = disturb.apply(images[rows], draws, mask=mask[rows], **how).images
+        expected[rows] = augment.apply(images[rows], draws, mask=mask[rows], **how).images
         black[rows] = not number
-    found = together.apply(images, treatment, extent=extent, mask=mask, black=black, order=order)
+    found = batched.apply(images, treatment, extent=extent, mask=mask, black=black, order=order)
     assert torch.equal(found.images, expected)
     assert torch.equal(found.images[::3], images[::3]), "plain ones are left as they are"
 
 
 def test_batches_beyond_what_is_worked_on_at_once_are_the_same(monkeypatch) -> None:
     images, draws = draw_bytes(1, 7, 3, 8, 8), photometric.draw(range(7), STRONG)
-    still = disturb.draw(range(7), STRONG, rotate=False, square=True)
+    still = augment.draw(range(7), STRONG, rotate=False, square=True)
     treatment = treatment_of(replace(still, values=draws))
     extent = extent_of(STRONG, rotate=False, square=True, moves=False)
     monkeypatch.setattr(together, "VALUES_AT_ONCE_ELSEWHERE", 2 * images[0].numel())
-    found = together.change_values(images, treatment, extent=extent)
+    found = batched.change_values(images, treatment, extent=extent)
     assert torch.equal(found, photometric.apply(images, draws))
 
 
 def test_what_comes_in_is_never_written_to() -> None:
     images = draw_bytes(2, 6, 3, 8, 8)
-    before, draws = images.clone(), disturb.draw(range(6), STRONG, rotate=True, square=True)
+    before, draws = images.clone(), augment.draw(range(6), STRONG, rotate=True, square=True)
     extent = extent_of(STRONG, rotate=True, square=True)
-    together.apply(images, treatment_of(draws), extent=extent).images.fill_(7)
+    batched.apply(images, treatment_of(draws), extent=extent).images.fill_(7)
     assert torch.equal(images, before)
 
 
 def test_what_does_not_fit_is_refused() -> None:
     images, treatment = draw_bytes(0, 3, 1, 4, 4), no_treatment(2)
     with pytest.raises(ValueError, match="2 rows do not fit 3 images"):
-        together.apply(images, treatment, extent=Extent())
+        batched.apply(images, treatment, extent=Extent())
     with pytest.raises(ValueError, match="there is no mask"):
         black = torch.ones(2, dtype=torch.bool)
-        together.apply(images[:2], treatment, extent=Extent(), black=black)
+        batched.apply(images[:2], treatment, extent=Extent(), black=black)
     with pytest.raises(ValueError, match=r"one of \('copy', 'view'\), not 'views'"):
-        together.change_values(images[:2], treatment, extent=Extent(), order="views")
-    draws = disturb.draw([1, 2, 3], STRONG, rotate=True, square=True)
+        batched.change_values(images[:2], treatment, extent=Extent(), order="views")
+    draws = augment.draw([1, 2, 3], STRONG, rotate=True, square=True)
     noise = torch.zeros(3, 1, 4, 4, dtype=torch.int16)
     with pytest.raises(ValueError, match="added in groups"):
         treatment_of(replace(draws, values=replace(draws.values, noise=noise)))

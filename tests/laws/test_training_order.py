@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imseg.engine import seeds
-from imseg.engine.batches import epochs
-from imseg.engine.job import Recipe
-from imseg.models.unet import UNet
-from imseg.ops.padding import pad_to_multiple
+from imseg.engine.loading.loader import epochs
+from imseg.engine.training import seeds
+from imseg.engine.training.job import Recipe
+from imseg.networks.unet import UNet
+from imseg.ops.memory_layout import pad_to_multiple
 
 roots = st.integers(0, 2**32 - 1)
 words = st.one_of(st.text("abc-", min_size=1, max_size=4), st.integers(0, 20))

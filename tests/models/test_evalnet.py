@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from imseg.models.evalnet import SMALLEST, OneHead, TwoHeads, one_head, two_heads
-from imseg.models.unet import MOMENTUM, PAPER_MOMENTUM
+from imseg.networks.evalnet import SMALLEST, OneHead, TwoHeads, one_head, two_heads
+from imseg.networks.unet import MOMENTUM, PAPER_MOMENTUM
 
 WIDTH = 0.125
 

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.small_sets import PLANES, UNLABELED, VALIDATION, pairs, scenes, train, write_hidden
 
 import imseg
-from imseg.approaches.run import Run
+from imseg.approaches.runs.run import Run
 from imseg.types import DataSet
 
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from tests.e2e.small_sets import scenes, small_set, train
 
-from imseg.approaches.run import Run
+from imseg.approaches.runs.run import Run
 from imseg.cli.main import run as command
 from imseg.errors import ImsegError
-from imseg.report.masks import write_predictions
+from imseg.report.prediction_files import write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_an_end_half_way_says_what_is_written_and_all_of_it_is_whole(
     run, pictures, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("imseg.engine.segment.BATCH", 2)
+    monkeypatch.setattr("imseg.engine.inference.segment.BATCH", 2)
     # Its header is whole: what is wrong shows when it is its turn.
     broken = pictures / "2.bmp"
     with Image.open(pictures / "2.png") as picture:

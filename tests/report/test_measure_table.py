@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imseg.report.measure import Table
+from imseg.report.prediction_files import Table
 
 
 def files_in(folder: Path) -> list[str]:

@@ -12,12 +12,12 @@ import pytest
 from tests.e2e.small_sets import KINDS
 from tests.report.pages import Page
 
-from imseg.approaches.run import load_run
-from imseg.engine.sealed import read_json, write_json
+from imseg.approaches.runs.run import load_run
+from imseg.engine.storage.sealed import read_json, write_json
 from imseg.errors import ImsegError
 from imseg.report.html import make
+from imseg.report.html.charts import inline
 from imseg.report.html.make import make_report
-from imseg.report.html.page import inline
 from imseg.types import Image, LabeledImage
 
 MOST_BYTES = 3_000_000
@@ -235,7 +235,6 @@ def test_there_is_no_report_of_nothing(tmp_path):
 
 
 def test_a_quick_report_looks_at_few_images_and_says_so(tiny, tmp_path, monkeypatch):
-    from imseg.report.html import looks
 
     monkeypatch.setattr(looks, "QUICK_PIXELS", 3 * 32 * 32)
     run, data = tiny("binary")

@@ -7,9 +7,9 @@ from tests.report.comparisons import ERROR, difference, row, write
 
 from imseg.report.html import numbers
 from imseg.report.html.comparison_data import read_comparison
-from imseg.report.html.comparison_words import comparison_answer
 from imseg.report.html.words import (
     Gain,
+    comparison_answer,
     did_unlabeled_help,
     how_good,
     learned_from,

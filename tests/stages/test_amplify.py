@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imseg.components.amplification import copies_for
 from imseg.errors import ImsegError
-from imseg.stages.amplify import copies_for
 
 numbers = st.floats(0, 1, width=32)
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from imseg.components.audit import REGIONS, Audit
+from imseg.components.consensus import Agreement, Consensus
 from imseg.ops.objects import object_planes
-from imseg.stages.audit import REGIONS, Audit
-from imseg.stages.panel import Agreement
-from imseg.stages.pseudo_label import Consensus
 from imseg.tasks import task_for
 from imseg.types import OBJECT_PLANES, TargetSpec
 

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from imseg.stages.augment import CopiesByQuality, CopiesByTruth, NoisyCopies
-from imseg.stages.quality import Judge, thresholds_from
+from imseg.components.amplification import (
+    CopiesByQuality,
+    CopiesByTruth,
+    Judge,
+    NoisyCopies,
+    thresholds_from,
+)
 
 KINDS = [NoisyCopies, CopiesByQuality, CopiesByTruth]
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.engine import seeds
-from imseg.engine.batches import Source
-from imseg.engine.device import Numerics
-from imseg.engine.part import Copies, Part
+from imseg.components.scorer_samples import consensus_samples, draw_consensus, prediction_samples
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.loader import Source
+from imseg.engine.training import seeds
+from imseg.engine.training.sample_set import Copies, Part
 from imseg.errors import ImsegError
 from imseg.ops.inconsistency import block_output, clean_up
 from imseg.ops.photometric import Strength
-from imseg.stages.judge_samples import consensus_samples, draw_consensus, prediction_samples
 from imseg.tasks.quality import quality_for
 from imseg.types import VOID
 

@@ -11,17 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from imseg.engine import seeds
-from imseg.engine.device import Numerics
+from imseg.components.consensus import Consensus, Panel
+from imseg.components.selection import SurvivesErosion
+from imseg.components.votes import Views, Vote
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.training import seeds
 from imseg.errors import ImsegError
-from imseg.ops import disturb, photometric
+from imseg.ops import augment, photometric
 from imseg.ops.geometry import MOVES, move
 from imseg.ops.markers import find_centers
 from imseg.ops.photometric import Strength
-from imseg.stages.panel import Panel
-from imseg.stages.pseudo_label import Consensus
-from imseg.stages.select import SurvivesErosion
-from imseg.stages.votes import Views, Vote
 from imseg.tasks import task_for
 from imseg.types import OBJECT_PLANES
 
@@ -167,7 +166,7 @@ def test_each_binary_view_is_put_back_where_it_came_from(binary) -> None:
     expected = torch.ones(3, 1, 12, 12, dtype=torch.bool)
     for number in range(7):
         named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
-        moves = disturb.draw(named, STILL, rotate=True, square=True).moves
+        moves = augment.draw(named, STILL, rotate=True, square=True).moves
         for row, by in enumerate(moves):
             # The ramp lies over the moved image: over the image itself it lies moved back.
             image = panel.pixels[row, :1].float() / 255
@@ -217,7 +216,7 @@ def test_binary_views_are_moved_and_then_disturbed_in_the_order_of_views(binary)
     panel = panel_of(binary(), Reader(), strength=SHAKEN)
     for number, view in enumerate(views_seen(panel, Views(views=7))):
         named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
-        draws = disturb.draw(named, SHAKEN, rotate=True, square=True)
+        draws = augment.draw(named, SHAKEN, rotate=True, square=True)
         moved = torch.stack([move(panel.pixels[i], by) for i, by in enumerate(draws.moves)])
         expected = photometric.apply(moved, draws.values, order="view").float() / 255
         assert torch.equal(view, expected)

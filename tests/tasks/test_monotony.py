@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.tasks.monotony import LEFT, census, collapsed, sole_value
+from imseg.tasks.collapse import LEFT, census, collapsed, sole_value
 from imseg.types import VOID
 
 KINDS = ("binary", "multiclass", "multilabel", "regression")

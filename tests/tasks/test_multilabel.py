@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.stages.pseudo_label import Consensus
+from imseg.components.consensus import Consensus
 from imseg.types import VOID
 
 

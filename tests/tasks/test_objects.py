@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from imseg.components.consensus import Consensus
 from imseg.ops.objects import object_planes
-from imseg.stages.pseudo_label import Consensus
 from imseg.tasks import task_for
-from imseg.tasks.objects import Objects, compare_objects, find_objects, object_scores
+from imseg.tasks.instances import Objects, compare_objects, find_objects, object_scores
 from imseg.types import OBJECT_PLANES, TargetSpec
 
 SPEC = TargetSpec(

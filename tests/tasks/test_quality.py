@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.engine.device import Numerics
-from imseg.engine.job import NetworkSpec
-from imseg.engine.networks import build
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.training.job import NetworkSpec
+from imseg.engine.training.networks import build
 from imseg.errors import ImsegError
-from imseg.models.evalnet import OneHead, TwoHeads
+from imseg.networks.evalnet import OneHead, TwoHeads
 from imseg.tasks.quality import quality_for
 from imseg.types import OBJECT_PLANES, VOID
 

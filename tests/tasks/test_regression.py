@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.stages.panel import Block
-from imseg.stages.pseudo_label import Consensus
+from imseg.components.consensus import Block, Consensus
 
 
 def test_scores_are_in_the_users_unit(regression) -> None:

@@ -1,7 +1,4 @@
-"""The ``imseg`` command: its list of commands, and what exit statuses mean.
-
-0 done, 1 failed, 2 the user can mend it, 130 interrupted, 143 asked to end.
-"""
+"""Unknown commands and options: all of them at once, each with what was probably meant."""
 
 from __future__ import annotations
 
@@ -9,27 +6,70 @@ import errno
 import os
 import sys
 import warnings
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from imseg.cli import (
+from imseg.cli.commands import (
     approaches,
     check,
     compare,
-    demo,
-    evaluate,
-    polygons,
     predict,
     prepare,
     report,
-    reproduce,
     status,
     train,
     verify,
 )
 from imseg.cli.stopping import stoppable
-from imseg.cli.strict import StrictCommand, StrictGroup
-from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, shown
+from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, near_miss, raise_all, shown
+
+
+class StrictCommand(TyperCommand):
+    """A command that names every unknown option before it looks at anything else."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, but only if every option is known."""
+        known = {
+            name for each in self.get_params(ctx) for name in (*each.opts, *each.secondary_opts)
+        }
+        options = sorted(name for name in known if name.startswith("--"))
+        written = args[: args.index("--")] if "--" in args else args
+        unknown = [
+            word.partition("=")[0]
+            for word in written
+            if word.startswith("--") and word.partition("=")[0] not in known
+        ]
+        raise_all(self._refuse(name, options) for name in dict.fromkeys(unknown))
+        return super().parse_args(ctx, args)
+
+    def _refuse(self, name: str, options: list[str]) -> ImsegError:
+        guess = near_miss(name, options)
+        return ImsegError(
+            f"imseg {self.name} has no option {name}.",
+            expected=", ".join(options),
+            got=shown(name),
+            hint=guess or f"imseg {self.name} --help",
+        )
+
+
+class StrictGroup(TyperGroup):
+    """The list of commands; a misspelt one is answered with the nearest."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is meant."""
+        commands = self.list_commands(ctx)
+        if args and args[0] not in commands and not args[0].startswith("-"):
+            guess = near_miss(args[0], commands)
+            raise ImsegError(
+                f"imseg has no command {args[0]!r}.",
+                expected=", ".join(commands),
+                got=shown(args[0]),
+                hint=f"imseg {guess}" if guess else "imseg --help",
+            )
+        return super().resolve_command(ctx, args)
+
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -45,27 +85,27 @@ app = typer.Typer(
 for name, function in (
     ("check", check.check),
     ("train", train.train),
-    ("evaluate", evaluate.evaluate),
+    ("evaluate", predict.evaluate),
     ("predict", predict.predict),
     ("compare", compare.compare),
-    ("reproduce", reproduce.reproduce),
+    ("reproduce", compare.reproduce),
     ("status", status.status),
     ("verify", verify.verify),
     ("report", report.report),
     ("prepare", prepare.prepare),
-    ("polygons", polygons.polygons),
+    ("polygons", prepare.polygons),
     ("approaches", approaches.approaches),
     ("explain", approaches.explain),
-    ("demo", demo.demo),
+    ("demo", report.demo),
 ):
     app.command(name, cls=StrictCommand)(function)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        from imseg import __version__
+        from imseg.types import VERSION
 
-        print(__version__)
+        print(VERSION)
         raise typer.Exit
 
 

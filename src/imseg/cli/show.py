@@ -6,7 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,16 +20,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from imseg.engine.progress import (
-    Event,
-    NetworkFinished,
-    Note,
-    Planned,
-    StageFinished,
-    Stepped,
-    Working,
-)
 from imseg.errors import shown
+from imseg.progress import Event, NetworkFinished, Note, Planned, StageFinished, Stepped, Working
+
+if TYPE_CHECKING:
+    pass
+    from imseg.types import DataSet
+
 
 LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
@@ -141,3 +139,27 @@ class Bars:
 
     def _line(self, text: str) -> None:
         self._console.print(shown(text, lines=True), markup=False, emoji=False)
+
+
+def page_of(
+    folder: Path, data: DataSet | Path, bars: Bars, *, test: bool = True, quick: bool = False
+) -> Path | None:
+    """Write the report of a run or a comparison; a failure is told and loses nothing else.
+
+    Args:
+        folder: The run or the comparison.
+        data: What it was made from.
+        bars: Shows how it goes on.
+        test: Whether a run is scored on the test images.
+        quick: Whether few images are looked at.
+    """
+    from imseg.cli import show
+    from imseg.report.html.make import make_report
+
+    try:
+        return make_report(folder, data, test=test, quick=quick, progress=bars)
+    except Exception as error:  # whatever goes wrong here, what was trained stays
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        name = data.name if hasattr(data, "spec") else data
+        show.say(f"warning: no report could be made ({reason}); imseg report {folder} {name}")
+        return None

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from imseg.ops.groups import change_in_groups
-from imseg.ops.memory_format import layout_of
+from imseg.ops.memory_layout import change_in_groups, layout_of
 
 
 @dataclass(frozen=True, slots=True)

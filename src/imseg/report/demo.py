@@ -7,14 +7,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from imseg.approaches.comparison.compare import compare
-from imseg.approaches.comparison.result import Comparison
-from imseg.approaches.run import load_run
-from imseg.data.folder import read_folder
+from imseg.approaches.runs.run import load_run
+from imseg.comparison.result import Comparison
+from imseg.comparison.runner import compare
+from imseg.data.folder.scan import read_folder
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine.progress import Progress, Working
-from imseg.report.figures import save
-from imseg.report.gallery import gallery
+from imseg.progress import Progress, Working
+from imseg.report.figures import gallery, save
 
 APPROACHES = ("ldt", "im")
 """The baseline that trains as long as im is added by the comparison."""

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imseg.approaches.announce import calibration_in_words
-from imseg.approaches.run import Run
-from imseg.engine.evaluator import Evaluation
+from imseg.approaches.running.announce import calibration_in_words
+from imseg.approaches.runs.run import Run
+from imseg.engine.inference.evaluator import Evaluation
 from imseg.errors import shown
 
 

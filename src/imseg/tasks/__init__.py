@@ -5,8 +5,8 @@ from imseg.tasks.binary import Binary
 from imseg.tasks.choose import task_for
 from imseg.tasks.multiclass import Multiclass
 from imseg.tasks.multilabel import Multilabel
-from imseg.tasks.pooling import check_pool
 from imseg.tasks.regression import Regression
+from imseg.tasks.scores import check_pool
 
 __all__ = [
     "Binary",

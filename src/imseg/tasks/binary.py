@@ -11,9 +11,14 @@ from torch import Tensor
 
 from imseg.ops import inconsistency, overlap
 from imseg.tasks.base import Metric, Origin, Pool
-from imseg.tasks.pooling import THRESHOLD, pool_foreground
-from imseg.tasks.scores import from_confusion, mass_of, weighted_mean
-from imseg.tasks.strata import quarters
+from imseg.tasks.scores import (
+    THRESHOLD,
+    from_confusion,
+    mass_of,
+    pool_foreground,
+    quarters,
+    weighted_mean,
+)
 from imseg.types import VOID, TargetSpec
 
 

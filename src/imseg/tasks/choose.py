@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from imseg.tasks.base import Task
 from imseg.tasks.binary import Binary
+from imseg.tasks.instances import Objects, tells_apart
 from imseg.tasks.multiclass import Multiclass
 from imseg.tasks.multilabel import Multilabel
-from imseg.tasks.objects import Objects, tells_apart
 from imseg.tasks.regression import Regression
 from imseg.types import TargetSpec
 

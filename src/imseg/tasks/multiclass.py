@@ -12,8 +12,14 @@ from torch.nn import functional
 
 from imseg.ops import inconsistency, overlap
 from imseg.tasks.base import Metric, Origin, Pool
-from imseg.tasks.pooling import check_pool, pool_classes
-from imseg.tasks.scores import by_name, from_confusion, mass_of, weighted_mean
+from imseg.tasks.scores import (
+    by_name,
+    check_pool,
+    from_confusion,
+    mass_of,
+    pool_classes,
+    weighted_mean,
+)
 from imseg.types import INCONSISTENT, VOID, TargetSpec
 
 

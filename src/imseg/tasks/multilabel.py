@@ -17,9 +17,7 @@ from torch import Tensor
 
 from imseg.ops import inconsistency, markers, overlap
 from imseg.tasks.base import Metric, Origin, Pool
-from imseg.tasks.pooling import THRESHOLD, pool_foreground
-from imseg.tasks.scores import by_name, mean_by
-from imseg.tasks.strata import quarters
+from imseg.tasks.scores import THRESHOLD, by_name, mean_by, pool_foreground, quarters
 from imseg.types import VOID, Bytes, TargetSpec
 
 POSITION_WEIGHT = 3.0

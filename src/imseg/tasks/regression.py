@@ -14,11 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from imseg.ops import deviation, inconsistency
+from imseg.ops import inconsistency, overlap
 from imseg.tasks.base import Metric, Origin, Pool
-from imseg.tasks.pooling import check_pool
-from imseg.tasks.scores import mean_by
-from imseg.tasks.strata import quarters
+from imseg.tasks.scores import check_pool, mean_by, quarters
 from imseg.types import TargetSpec
 
 
@@ -34,7 +32,7 @@ class PooledError:
         self, probabilities: Float[Tensor, "b 1 h w"], target: Float[Tensor, "b 1 h w"]
     ) -> None:
         """Add a batch."""
-        total, pixels = deviation.squared_error(probabilities[:, 0], target[:, 0])
+        total, pixels = overlap.squared_error(probabilities[:, 0], target[:, 0])
         self.total = self.total + total.sum()
         self.pixels = self.pixels + pixels.sum()
 
@@ -149,9 +147,9 @@ class Regression:
         They are not numbers for an image without a pixel that counts, and left out of means.
         """
         guess, truth = self._in_units(predicted), self._in_units(target)
-        squares, known = deviation.squared_error(guess, truth)
-        errors, _ = deviation.absolute_error(guess, truth)
-        close, positive = deviation.within_delta(guess, truth)
+        squares, known = overlap.squared_error(guess, truth)
+        errors, _ = overlap.absolute_error(guess, truth)
+        close, positive = overlap.within_delta(guess, truth)
         return {
             "rmse": (squares / known).sqrt(),
             "mae": errors / known,
@@ -163,9 +161,9 @@ class Regression:
     ) -> Float[Tensor, "5"]:
         """Return summed squared and absolute errors, known pixels, and pixels within delta."""
         guess, truth = self._in_units(predicted), self._in_units(target)
-        squares, known = deviation.squared_error(guess, truth)
-        errors, _ = deviation.absolute_error(guess, truth)
-        close, positive = deviation.within_delta(guess, truth)
+        squares, known = overlap.squared_error(guess, truth)
+        errors, _ = overlap.absolute_error(guess, truth)
+        close, positive = overlap.within_delta(guess, truth)
         return torch.stack([each.sum() for each in (squares, errors, known, close, positive)])
 
     def dataset_scores(self, tally: Float[Tensor, "5"]) -> dict[str, Any]:

@@ -8,13 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.approaches.catalog import APPROACHES, find_approach
-from imseg.approaches.comparison.entrants import (
-    check_options,
-    entrants_of,
-    role_of,
-    settings_for,
-)
+from imseg.approaches.methods.catalog import APPROACHES, find_approach
+from imseg.comparison.participants import check_options, entrants_of, role_of, settings_for
 from imseg.errors import ImsegError
 
 METHODS = [name for name, each in APPROACHES.items() if role_of(each) == "method"]

@@ -7,8 +7,8 @@ such a reader, and a line in :mod:`recognize`.
 
 from imseg.data.polygons.annotations import Annotations
 from imseg.data.polygons.convert import Conversion, convert_polygons
-from imseg.data.polygons.masks import MODES, Mode
-from imseg.data.polygons.recognize import read_annotations
+from imseg.data.polygons.formats import read_annotations
+from imseg.data.polygons.rasterize import MODES, Mode
 
 __all__ = [
     "MODES",

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from imseg.data.bounded import read_bounded
+from imseg.data.files.atomic import read_bounded
 from imseg.data.polygons.annotations import (
+    MOST_BYTES,
     Annotations,
     Area,
+    Entry,
     Outline,
     Picture,
     Points,
@@ -19,10 +21,8 @@ from imseg.data.polygons.annotations import (
     Runs,
     Tally,
 )
-from imseg.data.polygons.coco import FEW_POINTS
-from imseg.data.polygons.plain import MOST_BYTES, Entry
-from imseg.data.polygons.raster import ellipse, turn
-from imseg.data.polygons.runs import check_counts
+from imseg.data.polygons.coco import FEW_POINTS, check_counts
+from imseg.data.polygons.rasterize import ellipse, turn
 from imseg.errors import ImsegError, import_extra
 
 NO_AREA = "CVAT shapes without an area ({})"

@@ -14,16 +14,17 @@ import numpy as np
 from imseg.data.polygons.annotations import (
     Annotations,
     Area,
+    Entry,
     Outline,
     Picture,
     Points,
     Region,
     Stencil,
     Tally,
+    read_json,
 )
 from imseg.data.polygons.coco import FEW_POINTS
-from imseg.data.polygons.plain import Entry, read_json
-from imseg.data.polygons.raster import ellipse
+from imseg.data.polygons.rasterize import ellipse
 from imseg.errors import ImsegError
 
 NO_AREA = "shapes without an area ({})"

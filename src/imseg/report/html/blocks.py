@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from imseg.report.html.colors import Ink
+    from imseg.report.html.charts import Ink
+
 
 Cell = str | int | float | None
 """A value in a table of numbers; None is an empty cell."""

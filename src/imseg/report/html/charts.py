@@ -1,20 +1,59 @@
-"""Figures drawn with matplotlib, for the page and for files. Nothing else imports matplotlib."""
+"""Colors of figures: as they stand in files, and as names that a page fills in, light or dark."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any, Literal
 
+import jinja2
 import matplotlib
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from imseg.report.html.blocks import Chart
-from imseg.report.html.colors import INK, VARIABLES, Ink
+from imseg.report.html.blocks import Chart, Page
+
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#6f6f6f", "#8a5a2b")
+"""After Okabe and Ito, told apart by nearly everybody; yellow is darker, to be seen on white."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ink:
+    """What a figure is drawn with; no two of its colors are equal."""
+
+    text: str
+    """Axes, ticks and words."""
+    faint: str
+    """What is beside the point."""
+    rule: str
+    """Grid lines."""
+    paper: str
+    """What lies below."""
+    series: tuple[str, ...]
+    """One color a line."""
+
+    def line(self, number: int) -> str:
+        """Return the color of a line; after the last one they begin anew."""
+        return self.series[number % len(self.series)]
+
+
+INK = Ink(text="#1d2329", faint="#5c666f", rule="#d9dee3", paper="#ffffff", series=SERIES)
+"""The colors of files; in a page each one gives way to a name."""
+
+VARIABLES = {
+    INK.text: "currentColor",
+    INK.faint: "var(--faint)",
+    INK.rule: "var(--rule)",
+    INK.paper: "var(--paper)",
+    **{color: f"var(--line-{number})" for number, color in enumerate(INK.series)},
+}
+"""What the page's style sheet calls them."""
 
 WIDE, NARROW = 7.0, 3.4
 """Inches; a page shows them at 96 pixels an inch, so that letters have one size everywhere."""
@@ -146,3 +185,56 @@ def _for_page(text: str, *, prefix: str) -> str:
         raise ValueError("matplotlib writes the size of a figure in points")
     width, height = (round(float(part) / 72 * 96) for part in size.groups())
     return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)
+
+
+_TEMPLATES = resources.files("imseg.report.html") / "templates"
+
+
+def render(page: Page, drawings: Mapping[str, Drawing], *, beside: str) -> str:
+    """Return a page as HTML.
+
+    Args:
+        page: What it says.
+        drawings: Its figures, by their names.
+        beside: The name of the folder with figures and tables.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_source),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["inline"] = inline
+    environment.filters["code"] = code
+    style = Markup(_source("style.css"))
+    return environment.get_template("page.html.j2").render(
+        page=page, style=style, beside=beside, drawings=_safe(drawings)
+    )
+
+
+def inline(text: str) -> Markup:
+    """Return escaped text in which ``**bold**``, ```code``` and ``[links](#key)`` stand out."""
+    safe = str(escape(text))
+    safe = re.sub(r"`([^`]+)`", lambda found: str(code(Markup(found[1]))), safe)
+    safe = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
+    safe = re.sub(r"\[([^\]]+)\]\((#[a-z-]+)\)", r'<a href="\2">\1</a>', safe)
+    return Markup(safe)
+
+
+def code(text: str) -> Markup:
+    """Return an escaped command line of which no word is broken that fits on a line."""
+    words = [Markup("<span>{}</span>").format(word) for word in text.split(" ")]
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))
+
+
+def _safe(drawings: Mapping[str, Drawing]) -> dict[str, dict[str, Markup]]:
+    """Return figures as markup: matplotlib has escaped the words in them."""
+    return {
+        name: {"wide": Markup(each.wide), "narrow": Markup(each.narrow)}
+        for name, each in drawings.items()
+    }
+
+
+def _source(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from imseg.report.html.blocks import Chart
-from imseg.report.html.charts import dress, is_wide, legend
-from imseg.report.html.colors import Ink
+from imseg.report.html.charts import Ink, dress, is_wide, legend
 from imseg.report.html.comparison_data import Comparison, Row
 from imseg.report.html.numbers import between, short, signed
 

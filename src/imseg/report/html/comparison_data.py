@@ -14,7 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
-from imseg.engine.sealed import read_json
+from imseg.engine.storage.sealed import read_json
 from imseg.errors import ImsegError
 from imseg.tasks import Metric
 

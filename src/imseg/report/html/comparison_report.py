@@ -5,11 +5,9 @@ from __future__ import annotations
 import statistics
 from pathlib import PurePath
 
-from imseg import __version__
 from imseg.report.html.blocks import Block, Commands, Csv, Fold, Page, Points, Section, Table
 from imseg.report.html.comparison_charts import differences_chart, generations_chart
 from imseg.report.html.comparison_data import Comparison, Row
-from imseg.report.html.comparison_words import comparison_answer
 from imseg.report.html.numbers import (
     between,
     count,
@@ -19,7 +17,8 @@ from imseg.report.html.numbers import (
     signed,
     whole_percent,
 )
-from imseg.report.html.words import quoted
+from imseg.report.html.words import comparison_answer, quoted
+from imseg.types import VERSION
 
 KINDS = {
     "labels": "labels",
@@ -51,7 +50,7 @@ def comparison_page(found: Comparison, *, data: str, images: tuple[Section, ...]
         f" {count(found.images, 'test image')}, {count(len(found.seeds), 'seed')}",
         answer=comparison_answer(found),
         sections=tuple(section for section in sections if section is not None),
-        footer=f"Made by imseg {__version__} from the comparison {found.path.name}.",
+        footer=f"Made by imseg {VERSION} from the comparison {found.path.name}.",
     )
 
 

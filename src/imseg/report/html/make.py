@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imseg.approaches.run import Run, load_run
-from imseg.data.folder import read_folder
-from imseg.data.layout import find_layout
-from imseg.data.recognize import word_of
-from imseg.data.sheets import sheet
-from imseg.data.whole_files import write_whole
-from imseg.engine.networks import NetworkFactory
-from imseg.engine.progress import Note, Progress, Working, log_progress
-from imseg.engine.runs import RunFolder
+from imseg.approaches.runs.run import Run, load_run
+from imseg.data.files.atomic import write_whole
+from imseg.data.files.csv_files import sheet
+from imseg.data.folder.folder_layout import find_layout
+from imseg.data.folder.scan import read_folder
+from imseg.data.masks.recognize import word_of
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.training.networks import NetworkFactory
 from imseg.errors import ImsegError, shown
+from imseg.progress import Note, Progress, Working, log_progress
 from imseg.report.html.blocks import Chart, Csv, Page, Section
 from imseg.report.html.comparison_data import FILE_NAME, Comparison, read_comparison
-from imseg.report.html.facts import RunFacts
+from imseg.report.html.run_facts import RunFacts
 from imseg.report.html.words import quoted
 from imseg.types import DataSet
 
@@ -86,8 +86,7 @@ def write_page(page: Page, target: Path) -> Path:
     Raises:
         ImsegError: If a file cannot be written.
     """
-    from imseg.report.html.charts import drawing_of
-    from imseg.report.html.page import render
+    from imseg.report.html.charts import drawing_of, render
 
     beside = figures_beside(target)
     charts = [
@@ -149,8 +148,9 @@ def _of_comparison(
     progress: Progress,
 ) -> Page:
     """Return the page of a comparison; with images where data and runs are there."""
-    from imseg.report.html.comparison_pictures import kept_runs, pictures_section
     from imseg.report.html.comparison_report import comparison_page
+    from imseg.report.html.image_sections import comparison_pictures_section as pictures_section
+    from imseg.report.html.image_sections import kept_runs
 
     name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
     runs = kept_runs(found)

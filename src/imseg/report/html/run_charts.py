@@ -11,11 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from imseg.report.html.blocks import Chart
-from imseg.report.html.charts import dress, is_wide, legend
-from imseg.report.html.colors import Ink
-from imseg.report.html.facts import RunFacts, StageFacts
-from imseg.report.html.looks import Looked
+from imseg.report.html.charts import Ink, dress, is_wide, legend
 from imseg.report.html.numbers import between, score
+from imseg.report.html.run_facts import Looked, RunFacts, StageFacts
 
 MOST_LINES = 60
 """Networks whose learning curves are drawn."""

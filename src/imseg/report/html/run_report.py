@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from imseg import __version__
-from imseg.engine.progress import Progress
+from imseg.progress import Progress
 from imseg.report.html.blocks import Page, Section
-from imseg.report.html.facts import RunFacts
-from imseg.report.html.looks import look
-from imseg.report.html.run_pictures import followed_section, next_images_section, pictures_section
+from imseg.report.html.image_sections import followed_section, next_images_section, pictures_section
+from imseg.report.html.run_facts import RunFacts, look
 from imseg.report.html.run_sections import (
     classes_section,
     cost_section,
@@ -21,7 +19,7 @@ from imseg.report.html.run_sections import (
     warnings_section,
 )
 from imseg.report.html.words import answer_of, learned_from, quoted
-from imseg.types import DataSet
+from imseg.types import VERSION, DataSet
 
 
 def run_page(
@@ -71,5 +69,5 @@ def run_page(
         subtitle=f"{from_what}, seed {plan.seed}, {str(facts.provenance['started'])[:10]}",
         answer=answer_of(facts, looked, data=data),
         sections=tuple(section for section in sections if section is not None),
-        footer=f"Made by imseg {__version__} from the run {facts.run.path.name}.",
+        footer=f"Made by imseg {VERSION} from the run {facts.run.path.name}.",
     )

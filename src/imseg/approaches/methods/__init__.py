@@ -1,0 +1,1 @@
+"""What there is to choose from: approaches as compositions, on one page."""

@@ -1,0 +1,158 @@
+"""All approaches on one page. Each is its parent plus a difference."""
+
+from __future__ import annotations
+
+from imseg.approaches.methods.approach import Approach, Labeled, variant
+from imseg.components.amplification import CopiesByQuality, CopiesByTruth, Judge, NoisyCopies
+from imseg.components.consensus import Block, Consensus
+from imseg.components.consistency import Consistency
+from imseg.components.proposals import BestProposal
+from imseg.components.selection import ForegroundExceedsInconsistency, SurvivesErosion
+from imseg.components.votes import Views, Vote
+from imseg.errors import look_up
+
+LDT = Approach(
+    name="ldt",
+    summary="Labeled data training: several networks learn from the labeled images alone.",
+    networks=10,
+)
+LDT_MATCHED = variant(
+    LDT,
+    name="ldt-matched",
+    summary="The fair baseline: labeled images alone, with as many steps and as wide a network as"
+    " the final network of the run named by --match.",
+    networks=5,
+    matched=True,
+)
+ALDT = variant(
+    LDT,
+    name="aldt",
+    summary="Augmented labeled data training: each labeled image and nine disturbed copies of it.",
+    labeled=Labeled(copies=9),
+)
+ALDT_MATCHED = variant(
+    ALDT,
+    name="aldt-matched",
+    summary="The fair baseline with disturbed copies: as aldt, with as many steps and as wide a"
+    " network as the final network of the run named by --match.",
+    networks=5,
+    matched=True,
+)
+LDT_ONLINE = variant(
+    LDT,
+    name="ldt-online",
+    summary="Labeled images alone, disturbed anew every time they are looked at; with --match as"
+    " many steps and as wide a network as another run's final network.",
+    labeled=Labeled(online=True),
+    matchable=True,
+)
+FDT = variant(
+    LDT,
+    name="fdt",
+    summary="Full data training: the hidden masks of the unlabeled images are used too; an upper"
+    " bound to compare with, not a method.",
+    labeled=Labeled(hidden_too=True),
+)
+MODEL_ENSEMBLE = Approach(
+    name="model-ensemble",
+    summary="The best networks label the unlabeled images together: binary masks unanimously,"
+    " others by their mean probability; nothing is masked out.",
+    start=LDT,
+    generations=5,
+    pseudo_label=Vote(teachers=2),
+)
+INPUT_ENSEMBLE = variant(
+    MODEL_ENSEMBLE,
+    name="input-ensemble",
+    summary="The best network labels several disturbed views of each unlabeled image, and they"
+    " vote.",
+    pseudo_label=Views(views=3),
+    select=SurvivesErosion(),
+)
+NOISY_STUDENT = variant(
+    MODEL_ENSEMBLE,
+    name="noisy-student",
+    summary="The best network labels the unlabeled images; wider students learn from disturbed"
+    " copies of them.",
+    pseudo_label=Vote(teachers=1),
+    augment=NoisyCopies(count=1),
+    growing=True,
+)
+CONSISTENCY = Approach(
+    name="consistency",
+    summary="The best start network learns on, from the labels and from giving the same output"
+    " for two disturbed views of an unlabeled image.",
+    start=LDT,
+    generations=1,
+    objective=Consistency(),
+)
+EVALNET = variant(
+    MODEL_ENSEMBLE,
+    name="evalnet",
+    summary="Every network proposes a mask for each unlabeled image; judges that have learned what"
+    " good masks look like (EvalNet) take the best one, if it is good enough.",
+    pseudo_label=BestProposal(judge=Judge(learns_from="predictions")),
+    carry=True,
+    judge_start=ALDT,
+)
+IM = variant(
+    MODEL_ENSEMBLE,
+    name="im",
+    summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which"
+    " they disagree do not count (in the paper they are blacked out), students learn from both"
+    " kinds of images, generation after generation.",
+    pseudo_label=Consensus(teachers=2, block=Block(input=False, output=False, ignore=True)),
+    select=ForegroundExceedsInconsistency(),
+)
+IM_PLUS = variant(
+    IM,
+    name="im+",
+    summary="im, and students that grow wider learn from a disturbed copy of each pseudo-labeled"
+    " image, more strongly disturbed in each generation.",
+    augment=NoisyCopies(count=1),
+    growing=True,
+)
+IM_PLUS_PLUS = variant(
+    IM_PLUS,
+    name="im++",
+    summary="im+, with one to five copies of an image: the more, the better its pseudo-label is"
+    " judged to be.",
+    augment=CopiesByQuality(),
+)
+AIM_PLUS = variant(
+    IM_PLUS,
+    name="aim+",
+    summary="im+ with disturbed copies of the labeled images as well, from the start on; plain"
+    " pseudo-labeled images are kept.",
+    start=ALDT,
+    labeled=Labeled(copies=9),
+    augment=NoisyCopies(count=1, keep_plain=True),
+)
+AIM_PLUS_PLUS = variant(
+    AIM_PLUS,
+    name="aim++",
+    summary="aim+, with one to five copies of an image: the more, the better its pseudo-label is"
+    " judged to be.",
+    augment=CopiesByQuality(keep_plain=True),
+)
+GT_IM_PLUS_PLUS = variant(
+    IM_PLUS_PLUS,
+    name="gt-im++",
+    summary="im++ with a judge that knows the hidden truth: an upper bound to compare with, not a"
+    " method.",
+    augment=CopiesByTruth(),
+)
+
+BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
+TEACHING = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
+MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
+APPROACHES: dict[str, Approach] = {each.name: each for each in (*BASELINES, *TEACHING, *MASKING)}
+
+
+def find_approach(name: str) -> Approach:
+    """Return the approach of this name.
+
+    Raises:
+        ImsegError: If there is none; the nearest name is suggested.
+    """
+    return look_up(name, APPROACHES, noun="approach", command="--approach {}")

@@ -1,0 +1,160 @@
+"""What approaches cost beside each other, in the paper's schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from imseg.approaches.methods.approach import Approach, differences
+from imseg.approaches.methods.catalog import APPROACHES, LDT, find_approach
+from imseg.approaches.methods.paper import PAPER
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stages import Facts, planned_stages
+
+COST_OF = "the paper's schedule on ISIC 2018, 259 of 2,594 images labeled"
+"""What is counted."""
+
+_ISIC = Facts(
+    task="binary",
+    labeled=259,
+    validation=100,
+    unlabeled=2335,
+    channels=3,
+    outputs=1,
+    typical_size=PAPER["isic2018"].image_size,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What an approach costs as a multiple of ldt."""
+
+    steps: float
+    """Optimizer steps of all networks."""
+    operations: float
+    """Floating point operations of these steps; they grow with the square of the width."""
+
+
+def relative_cost(approach: Approach) -> Cost | None:
+    """Return what an approach costs as a multiple of ldt, if all pseudo-labels are admitted.
+
+    None where another run decides that, or where the catalog does not know the approach. Where the
+    number of copies depends on quality, the middle of what is possible is counted.
+    """
+    if approach.matched or APPROACHES.get(approach.name) != approach:
+        return None
+    (steps, operations), (least, fewest) = (_cost(each) for each in (approach, LDT))
+    return Cost(steps=steps / least, operations=operations / fewest)
+
+
+def _cost(approach: Approach) -> tuple[float, float]:
+    settings = Settings(approach=approach.name, paper="isic2018", effort="paper", device="cpu")
+    stages = planned_stages(make_plan(settings, _ISIC)[0], _ISIC)
+    steps = [stage.networks * stage.steps for stage in stages]
+    operations = [count * stage.operations for count, stage in zip(steps, stages, strict=True)]
+    return sum(steps), sum(operations)
+
+
+MEANINGS = {
+    "start": "which approach trains the first teachers",
+    "networks": "networks trained in each stage",
+    "generations": "how often teachers teach students",
+    "labeled": "which labels are used",
+    "pseudo_label": "how unlabeled images get labels",
+    "select": "which pseudo-labeled images are used",
+    "augment": "how many disturbed copies of pseudo-labeled images students see",
+    "growing": "whether networks are wider in each generation",
+    "objective": "what is learned from unlabeled images that have no label",
+    "carry": "whether the label an image was given stays until there is a better one",
+    "judge_start": "which approach trains further networks whose masks judges learn from",
+    "matched": "steps and width are those of another run's final network",
+    "matchable": "steps and width can be those of another run's final network",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An approach in words."""
+
+    name: str
+    """The approach."""
+    summary: str
+    """One plain sentence."""
+    settings: dict[str, str]
+    """Its fields, in the paper's schedule."""
+    chain: tuple[tuple[str, dict[str, tuple[str, str]]], ...]
+    """From the approach to its first ancestor: (parent, field -> (value here, value there))."""
+
+    cost: Cost | None
+    """What it costs; None where another run decides that."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    def as_text(self) -> str:
+        """Return the explanation for a terminal."""
+        lines = [self.name, f"  {self.summary}", ""]
+        for name, value in self.settings.items():
+            if value not in ("-", "no", "0"):
+                lines += [f"  {name:<13} {value}", f"  {'':<13} ({MEANINGS[name]})"]
+        lines += ["", f"  cost          {_cost_in_words(self.name, self.cost)}"]
+        child = self.name
+        for parent, changed in self.chain:
+            lines += ["", f"  {child} differs from {parent} in:"]
+            longest = max(len(child), len(parent))
+            for name, (here, there) in changed.items():
+                lines.append(f"    {name}, {MEANINGS[name]}:")
+                lines += [
+                    f"      {child:<{longest}}  {here}",
+                    f"      {parent:<{longest}}  {there}",
+                ]
+            child = parent
+        return "\n".join(lines)
+
+
+def explain_approach(approach: Approach) -> Explanation:
+    """Return what an approach does and the chain of differences that leads to it."""
+    chain = []
+    current = approach
+    while current.parent is not None:
+        parent = find_approach(current.parent)
+        pairs = differences(current, parent).items()
+        chain.append((parent.name, {name: (_say(a), _say(b)) for name, (a, b) in pairs}))
+        current = parent
+    return Explanation(
+        name=approach.name,
+        summary=approach.summary,
+        settings={
+            name: _say(getattr(approach, name))
+            for name in MEANINGS
+            if name != "select" or approach.pseudo_label is not None
+        },
+        chain=tuple(chain),
+        cost=relative_cost(approach),
+    )
+
+
+def _cost_in_words(name: str, cost: Cost | None) -> str:
+    if cost is None:
+        return "what another run decides (--match), or not known"
+    if name == LDT.name:
+        return "the least; the others are measured by it"
+    return (
+        f"{_times(cost.steps)} the optimizer steps of ldt and {_times(cost.operations)} its"
+        f" operations\n{'':<16}({COST_OF})"
+    )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.0f} times" if factor >= 10 else f"{factor:.1f} times"
+
+
+def _say(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.name if isinstance(value, Approach) else str(value)

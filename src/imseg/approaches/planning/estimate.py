@@ -1,0 +1,422 @@
+"""How much disk a run takes: by formula, from what it stores and from its networks."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.planning.budget import CONTEXT, fits_time
+from imseg.approaches.planning.duration import FILES, durations
+from imseg.approaches.planning.measured import (
+    Measured,
+    judge_of,
+    measure,
+    needed_bytes,
+    network_of,
+    side_by_side,
+)
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stages import (
+    Facts,
+    PlannedStage,
+    judge_rounds,
+    planned_stages,
+    unlabeled_used,
+)
+from imseg.approaches.running.preparation import MEASURING, Prepared, prepare
+from imseg.approaches.running.run_data import limited
+from imseg.approaches.runs.record import check_same_target
+from imseg.data.files.listing import content_of
+from imseg.data.images.image_files import load_pixels
+from imseg.data.images.picture_file import resize_image
+from imseg.data.masks.io import load_target
+from imseg.engine.hardware.device import usable_cores
+from imseg.engine.hardware.memory import (
+    available_memory,
+    free_device_memory,
+    memory_now,
+    weight_bytes,
+)
+from imseg.engine.training.networks import NetworkFactory
+from imseg.progress import Note, Progress, log_progress
+from imseg.types import DataSet, Image, LabeledImage
+
+INDEX, INDEX_OF_ARRAY = 330, 200
+"""Bytes that an index says about a stored image or target: its files, times and checksums."""
+ABOUT_NETWORK = 1500
+"""Bytes of a network's scores and description, and of the log's lines about it."""
+OF_EPOCH = 60
+"""Bytes that are written down about an epoch of a network."""
+OF_RUN = 12_000
+"""Bytes of settings, provenance and summary."""
+OF_IMAGE = 160
+"""Bytes of ``data.json`` about an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """Bytes on the disk of the run folder."""
+
+    pictures: int
+    """Decoded images and masks."""
+    pseudo_labels: int
+    """Labels and inconsistency masks of all generations."""
+    judges: int
+    """What judges of masks learn from."""
+    weights: int
+    """Networks."""
+    records: int
+    """Scores, settings and the log."""
+
+    @property
+    def cache(self) -> int:
+        """Bytes that are there only while a run goes on."""
+        return self.pictures + self.pseudo_labels + self.judges
+
+    @property
+    def finished(self) -> int:
+        """Bytes of the finished run."""
+        return self.weights + self.records
+
+    @property
+    def most(self) -> int:
+        """Bytes shortly before a run ends."""
+        return self.cache + self.finished
+
+
+def disk_of(
+    plan: Plan,
+    facts: Facts,
+    data: DataSet,
+    *,
+    hidden: bool = False,
+    factory: NetworkFactory | None = None,
+) -> Disk:
+    """Return how much a run takes on the disk, if no generation is left out.
+
+    Args:
+        plan: What will be done.
+        facts: What the data is like.
+        data: What masks are.
+        hidden: Whether hidden masks are named.
+        factory: The user's own network.
+    """
+    approach = plan.customized()
+    height, width = plan.image_size
+    image = height * width * facts.channels
+    target = height * width * data.spec.planes * data.spec.dtype.itemsize
+    mask = height * width
+    labeled, unlabeled = facts.labeled + facts.validation, unlabeled_used(plan, facts)
+    in_files = isinstance(data.labeled[0].image.pixels, Path)
+    row = INDEX if in_files else INDEX_OF_ARRAY
+    pictures = labeled * (image + target + 2 * row)
+    if hidden and (approach.sees_truth or approach.pseudo_label is not None):
+        pictures += unlabeled * (image + target + 2 * row)
+    if approach.needs_unlabeled and not approach.labeled.hidden_too:
+        pictures += unlabeled * (image + row)
+    labels = 0
+    if approach.pseudo_label is not None:
+        labels = plan.generations * unlabeled * (target + mask)
+    return Disk(
+        pictures=pictures,
+        pseudo_labels=labels,
+        judges=_judges(plan, facts, data, target=target, mask=mask),
+        weights=_weights(plan, facts, data, factory),
+        records=_records(plan, facts, labeled + unlabeled * approach.needs_unlabeled),
+    )
+
+
+def _judges(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int) -> int:
+    """Return the bytes of ballots, of samples, and of the consensus about validation images."""
+    approach = plan.customized()
+    judged = any(stage.judges for stage in planned_stages(plan, facts))
+    all_labeled = facts.labeled + facts.validation
+    # Rows are those of the stored images, which are all in one store where none was set aside.
+    stored = (facts.labeled, facts.validation) if data.val else (all_labeled, all_labeled)
+    kept = 0
+    if approach.judge is not None and judged:
+        consensus = approach.judge.learns_from == "consensus"
+        rounds = judge_rounds(plan, approach, approach.judge)
+        networks = (rounds[0] - 1, rounds[1] - 1)
+        if consensus:
+            networks = (plan.start_networks, plan.start_networks)
+        kept += sum(n * rows * target for n, rows in zip(networks, stored, strict=True))
+        samples = rounds[0] * facts.labeled + rounds[1] * facts.validation
+        kept += samples * (target + mask * consensus)
+    oracle = approach.augment is not None and approach.augment.needs_truth
+    if (oracle or (judged and not approach.carry)) and plan.thresholds is None:
+        kept += stored[1] * (target + mask)
+    return kept
+
+
+def _weights(plan: Plan, facts: Facts, data: DataSet, factory: NetworkFactory | None) -> int:
+    total = 0
+    for stage in planned_stages(plan, facts):
+        network = network_of(plan, facts, plan.width * stage.wider, factory)
+        own = factory
+        if stage.judges:
+            network, own = judge_of(plan, facts, data.spec), None
+        total += stage.networks * weight_bytes(network, factory=own)
+    return total
+
+
+def _records(plan: Plan, facts: Facts, images: int) -> int:
+    networks = 0
+    for stage in planned_stages(plan, facts):
+        epochs = math.ceil(stage.steps / stage.epoch)
+        networks += stage.networks * (ABOUT_NETWORK + OF_EPOCH * epochs)
+    return OF_RUN + networks + images * OF_IMAGE
+
+
+DECODED = 12
+"""Pictures of each kind that are decoded to see how long it takes."""
+BARE_PROCESS = 360 * 2**20
+"""Bytes of a training process before it trains: Python, PyTorch and what it sets up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes of memory at the same time, and what is free."""
+
+    process: int | None
+    """The peak of one training process without stored images; None for a user's own network that
+    was not measured."""
+    processes: int
+    """How many of them train at once."""
+    images: int
+    """Stored images and masks, which all processes share."""
+    command: int
+    """The command itself where others train; else 0."""
+    free: int | None
+    """What programs here can still get; None if the system does not say."""
+    device: int | None
+    """The peak of all of them on a GPU; None where there is none, or it was not measured."""
+    device_free: int | None
+    """What is free there."""
+
+    @property
+    def one(self) -> int | None:
+        """The peak of one training process with what it shares, as systems show it."""
+        return None if self.process is None else self.process + self.images
+
+    @property
+    def together(self) -> int | None:
+        """The peak of all at the same time."""
+        if self.process is None:
+            return None
+        return self.processes * self.process + self.images + self.command
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is enough, as far as is known."""
+        needs = ((self.together, self.free), (self.device, self.device_free))
+        return all(need is None or free is None or need <= free for need, free in needs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a training would take."""
+
+    run: Path
+    """Where it would go."""
+    plan: Plan
+    """What would be done."""
+    stages: tuple[PlannedStage, ...]
+    """What would be trained, if nothing is left out."""
+    steps_depend_on_time: bool
+    """Whether steps are the most that there can be, because they were to be fitted to a budget of
+    time and nothing was measured."""
+    time: dict[str, float] | None
+    """Seconds by activity, named as in ``summary.json``; None if nothing was measured."""
+    memory: Memory
+    """Of all processes."""
+    disk: Disk
+    """Of the run folder."""
+    disk_free: int
+    """Bytes that are free where the run folder would be."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds in all."""
+        return None if self.time is None else sum(self.time.values())
+
+    @property
+    def disk_fits(self) -> bool:
+        """Whether there is room for the run."""
+        return self.disk.most <= self.disk_free
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        memory, disk = self.memory, self.disk
+        return {
+            "run": str(self.run),
+            "plan": self.plan.as_dict(),
+            "stages": [
+                {
+                    "name": stage.name,
+                    "networks": stage.networks,
+                    "steps": stage.steps,
+                    "width": self.width_of(stage),
+                }
+                for stage in self.stages
+            ],
+            "steps": sum(stage.networks * stage.steps for stage in self.stages),
+            "steps_depend_on_time": self.steps_depend_on_time,
+            "time": None if self.time is None else {k: round(v, 2) for k, v in self.time.items()},
+            "seconds": None if self.seconds is None else round(self.seconds, 2),
+            "memory": {
+                **asdict(memory),
+                "one": memory.one,
+                "together": memory.together,
+                "fits": memory.fits,
+            },
+            "disk": {
+                **asdict(disk),
+                "cache": disk.cache,
+                "finished": disk.finished,
+                "most": disk.most,
+                "free": self.disk_free,
+                "fits": self.disk_fits,
+            },
+        }
+
+    def width_of(self, stage: PlannedStage) -> float:
+        """Return the paper's alpha of a stage's networks."""
+        return self.plan.judge_width if stage.judges else self.plan.width * stage.wider
+
+
+def estimate(
+    data: str | Path | DataSet,
+    *,
+    out: str | Path | None = None,
+    settings: Settings | None = None,
+    network: NetworkFactory | None = None,
+    progress: Progress = log_progress,
+    probe: bool = True,
+    **options: Any,
+) -> Estimate:
+    """Return what ``fit`` with the same arguments would take. Nothing is written.
+
+    Args:
+        data: As in ``fit``.
+        out: The run folder, which is not made.
+        settings: What to do; or give its fields as keyword arguments.
+        network: The user's own network.
+        progress: Told what is found.
+        probe: Whether a few steps are made and a few pictures decoded to see what they cost; else
+            there is no time, and memory is by formula.
+        options: Fields of ``Settings``.
+
+    Raises:
+        ImsegError: As ``fit`` does before it decodes all images.
+    """
+    ready = prepare(
+        data,
+        out=out,
+        settings=settings,
+        options=options,
+        network=network,
+        progress=progress,
+        probe=probe,
+    )
+    ready.folder.check_place()
+    if ready.record is not None:
+        check_same_target(ready.folder, ready.dataset)
+        begun = "is already finished" if ready.folder.summary.exists() else "is begun"
+        text = f"{ready.folder.path} {begun}: what follows is for all of it, as if it were new."
+        progress(Note(text=text))
+    plan, facts = ready.plan, ready.facts
+    measured, spent = ready.measured, None
+    if probe:
+        # Before the networks are measured: their processes would be beside it.
+        files = decoding_seconds(ready)
+        if measured is None:
+            progress(Note(text=MEASURING))
+            measured = measure(plan, facts, ready.dataset.spec, network)
+        spent = durations(plan, facts, measured) | {FILES: files}
+    disk = disk_of(
+        plan, facts, ready.dataset, hidden=ready.hidden_pairs is not None, factory=network
+    )
+    return Estimate(
+        run=ready.folder.path,
+        plan=plan,
+        stages=tuple(planned_stages(plan, facts)),
+        steps_depend_on_time=not probe and ready.record is None and fits_time(ready.asked),
+        time=spent,
+        memory=_memory(ready, disk, measured),
+        disk=disk,
+        disk_free=free_disk(ready.folder.path),
+    )
+
+
+def decoding_seconds(ready: Prepared) -> float:
+    """Return how long decoding takes, from a few pictures spread over all."""
+    dataset, plan = ready.dataset, ready.plan
+    approach = plan.customized()
+    groups: list[Sequence[Image | LabeledImage]] = [(*dataset.labeled, *dataset.val)]
+    if approach.needs_unlabeled and not approach.labeled.hidden_too:
+        groups.append(limited(dataset.unlabeled, plan))
+    if ready.hidden_pairs is not None and (
+        approach.sees_truth or approach.pseudo_label is not None
+    ):
+        groups.append(limited(ready.hidden_pairs, plan))
+    return sum(decoding_of(dataset, plan, group) for group in groups if group)
+
+
+def decoding_of(dataset: DataSet, plan: Plan, entries: Sequence[Image | LabeledImage]) -> float:
+    """Return how long decoding some pictures takes, from a few of them."""
+
+    def decode(entry: Image | LabeledImage) -> None:
+        image = entry.image if isinstance(entry, LabeledImage) else entry
+        resize_image(load_pixels(image, dataset.reading), plan.image_size)
+        content_of(image.pixels)
+        if isinstance(entry, LabeledImage):
+            load_target(entry, dataset.spec, plan.image_size)
+            content_of(entry.mask)
+
+    chosen = entries[:: max(1, len(entries) // DECODED)][:DECODED]
+    began = time.monotonic()
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        list(pool.map(decode, chosen))
+    return (time.monotonic() - began) * len(entries) / len(chosen)
+
+
+def free_disk(path: Path) -> int:
+    """Return the free bytes of the disk that a folder is on, or would be on."""
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
+
+
+def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
+    """Return the memory of a run: as measured, or else by the formula of ``training_bytes``."""
+    plan, facts = ready.plan, ready.facts
+    here = plan.device != "cpu" or ready.network is not None or plan.workers == 1
+    needed = needed_bytes(plan, facts, ready.dataset.spec, ready.network)
+    process = None if needed is None else BARE_PROCESS + needed
+    device = None
+    if plan.device != "cpu":
+        process, device = memory_now(), needed
+    if measured is not None:
+        process = measured.memory
+        device = measured.device_memory or device
+    processes = side_by_side(plan, planned_stages(plan, facts))
+    if device is not None:
+        device = processes * (device + (CONTEXT if processes > 1 else 0))
+    free_on_device = free_device_memory(plan.device)
+    return Memory(
+        process=process,
+        processes=processes,
+        # They are read from files, but stay in memory as long as there is room.
+        images=disk.pictures,
+        command=0 if here else memory_now(),
+        free=available_memory(),
+        device=device,
+        device_free=free_on_device,
+    )

@@ -1,0 +1,1 @@
+"""An approach at work: stage after stage, generation after generation."""

@@ -1,0 +1,170 @@
+"""The loop: train a stage, rank its networks, let the best teach the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imseg.approaches.methods.approach import Approach
+from imseg.approaches.planning.stages import generation_recipe
+from imseg.approaches.running.context import Workshop
+from imseg.approaches.running.early_stopping import Controller, handed_on, spent
+from imseg.approaches.running.mask_scoring import Judging
+from imseg.approaches.running.pseudo_labeling import NOBODY, Taught, Teaching, Watch
+from imseg.approaches.running.stage import Stage
+from imseg.components.selection import Everything
+from imseg.engine.training.job import Job
+from imseg.engine.training.sample_set import Beginning, TwoViews
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Everything that was trained."""
+
+    candidates: tuple[Stage, ...]
+    """The start and the generations: one of their networks is that of the run."""
+    aside: tuple[Stage, ...] = ()
+    """Stages that helped: judges of masks and those whose predictions they learned from."""
+
+
+class Generations:
+    """Runs an approach inside a run folder, continuing after whatever is already there.
+
+    Args:
+        workshop: What everything is made with.
+        watch: Looks at pseudo-labels and changes nothing.
+    """
+
+    def __init__(self, workshop: Workshop, *, watch: Watch | None = None) -> None:
+        self._shop = workshop
+        self._judging = Judging(workshop)
+        self._controller = Controller(workshop.plan.patience)
+        self._teaching = Teaching(workshop, self._judging, self._controller, watch)
+
+    def run(self) -> Stages:
+        """Return all stages.
+
+        Raises:
+            TrainingFailed: If too few networks of a stage could be trained.
+        """
+        approach = self._shop.approach
+        stages = [self._start(approach.start or approach)]
+        self._judging.begin(stages[0])
+        for number in range(1, approach.generations + 1):
+            if self._controller.is_spent(stages):
+                patience, total = self._shop.plan.patience, approach.generations
+                self._shop.note(spent(stages, patience, total))
+                break
+            stage = self._generation(number, stages)
+            if stage is None:
+                break
+            stages.append(stage)
+        return Stages(tuple(stages), tuple(self._judging.trained))
+
+    def _start(self, first: Approach) -> Stage:
+        """Return the start, trained now or earlier."""
+        shop = self._shop
+        metric = shop.task.metric
+        earlier = shop.finished("start", metric)
+        if earlier is not None:
+            return earlier
+        jobs = shop.jobs(
+            "start",
+            first,
+            shop.labels_of(first),
+            width=shop.plan.width,
+            recipe=shop.plan.recipe,
+        )
+        least = max(1, shop.plan.teachers)
+        return shop.finish(shop.train("start", jobs, metric=metric, least=least, before=0))
+
+    def _generation(self, number: int, stages: list[Stage]) -> Stage | None:
+        """Return a generation, trained now or earlier; None if there is nothing to learn from."""
+        shop, approach, name = self._shop, self._shop.approach, f"generation-{number}"
+        metric = shop.task.metric
+        earlier = shop.finished(name, metric)
+        if earlier is not None:
+            return earlier
+        teachers = approach.pseudo_label.teachers if approach.pseudo_label else 1
+        teaching = self._controller.teaching(stages, teachers)
+        if teaching is not stages[-1]:
+            shop.note(handed_on(teaching, stages[-1], teachers))
+        taught = None
+        if approach.pseudo_label is not None:
+            taught = self._teaching.labels(number, stages)
+            if not self._is_worth_learning(name, taught):
+                return None
+        left = approach.generations - number
+        stage = shop.train(
+            name,
+            self._jobs(number, taught, teaching),
+            metric=metric,
+            least=max(1, shop.plan.teachers) if left else 1,
+            before=sum(s.steps for s in (*stages, *self._judging.trained)),
+            described=taught.as_dict() if taught is not None else None,
+        )
+        return shop.finish(stage)
+
+    def _is_worth_learning(self, name: str, taught: Taught) -> bool:
+        """Return whether a generation goes on with its labels; if not, or in doubt, say why."""
+        shop = self._shop
+        if taught.admitted == 0:
+            hint = _instead(shop.approach)
+            shop.note(f"{name}: {NOBODY}. The run ends with the stage before. {hint}", warning=True)
+            return False
+        if not taught.lost:
+            return True
+        text = f"{name}: the pseudo-labels have collapsed: {taught.lost}."
+        if not shop.plan.patience:
+            shop.note(f"{text} Without --patience the run goes on with them.", warning=True)
+            return True
+        shop.note(
+            f"{text} The run ends with the stage before. More labels, or teachers that train longer"
+            " (--max-steps, --effort standard), help; where unlabeled images truly show no more,"
+            " --patience 0 learns from them all the same.",
+            warning=True,
+        )
+        return False
+
+    def _jobs(self, number: int, taught: Taught | None, teaching: Stage) -> list[Job]:
+        shop, approach, plan = self._shop, self._shop.approach, self._shop.plan
+        objective = approach.objective
+        parts = shop.labels_of(approach) + ((taught.labels.part,) if taught else ())
+        width = plan.width_in(number, growing=approach.growing)
+        recipe = generation_recipe(plan, shop.facts)
+        if objective is None:
+            return shop.jobs(f"generation-{number}", approach, parts, width=width, recipe=recipe)
+        store = shop.material.unlabeled
+        if store is None:
+            raise ValueError(f"{approach.name} has no unlabeled images to learn from")
+        return shop.jobs(
+            f"generation-{number}",
+            approach,
+            parts,
+            width=width,
+            recipe=recipe,
+            two_views=TwoViews(
+                images=store.images,
+                digest=store.digest,
+                indices=tuple(range(len(store.names))),
+                strength=plan.strengths.consistency[objective.level],
+                moves=plan.moves_pairs,
+                rotate=plan.rotate,
+                weight=objective.weight,
+                ramp=objective.ramp,
+            ),
+            beginning=Beginning(
+                weights=shop.folder.weights(teaching.best.name), digest=teaching.best.job
+            ),
+        )
+
+
+def _instead(approach: Approach) -> str:
+    """Return what to try where no image was admitted."""
+    if approach.carry:
+        return "--thresholds with lower scores takes more masks; more labels make better ones."
+    if approach.select == Everything():
+        return "Teachers that train longer (--max-steps, --effort standard) agree more."
+    return (
+        "Teachers that train longer (--max-steps, --effort standard) agree more; --select all"
+        " takes the images as they are."
+    )

@@ -1,0 +1,379 @@
+"""What an experiment is given: read, checked against what is asked for, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imseg.approaches.methods.catalog import find_approach
+from imseg.approaches.methods.paper import PAPER
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.duration import seconds_of
+from imseg.approaches.planning.measured import Measured, may_pay, measure, pays
+from imseg.approaches.planning.plan import Plan, match_plan
+from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.planning.stages import Facts
+from imseg.approaches.running.announce import announce_plan
+from imseg.approaches.running.run_data import Material
+from imseg.approaches.runs.record import Record, check_same, read_record, tell_news
+from imseg.approaches.runs.run import Run, load_run
+from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_judges
+from imseg.data.checks.folder_check import report_of
+from imseg.data.files.listing import counted, real_path, short_name
+from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan
+from imseg.data.images.picture_file import probe
+from imseg.data.masks.encoding import describe_values
+from imseg.data.masks.recognize import word_of
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.training.networks import NetworkFactory, check_factory
+from imseg.errors import ImsegError, and_more, import_extra, raise_all, shown
+from imseg.progress import Note, Progress, Working
+from imseg.tasks import check_pool, task_for
+from imseg.tasks.quality import quality_for
+from imseg.types import DataSet, LabeledImage
+
+SAMPLED_FOR_SIZE = 50
+"""Labeled images whose size is looked at to choose the working size."""
+
+
+def read_data(folder: Path, asked: Settings, progress: Progress) -> DataSet:
+    """Return the data set in a folder, and tell every warning about it.
+
+    Raises:
+        ImsegError: If anything is wrong with the folder; everything at once.
+    """
+
+    def read(done: int, total: int) -> None:
+        progress(Working(what="checking images", done=done, total=total))
+
+    found = scan(folder, task=asked.task, progress=read)
+    report = report_of(found)
+    raise_all(finding.as_error() for finding in report.errors)
+    dataset = data_set_of(found)
+    for warning in report.warnings:
+        progress(Note(text=str(warning.as_error()), warning=True))
+    return dataset
+
+
+def check_paths(paths: Iterable[object]) -> None:
+    """Check that names can be written down, in the settings of a run and for its workers.
+
+    Args:
+        paths: Folders and files; whatever is neither a path nor a name is passed over.
+
+    Raises:
+        ImsegError: If one has bytes that are no text.
+    """
+    for path in paths:
+        if not isinstance(path, str | Path):
+            continue
+        place = str(real_path(Path(path)))
+        try:
+            place.encode()
+        except UnicodeEncodeError as error:
+            raise ImsegError(
+                f"The path {path} has bytes that are no text.",
+                expected="names of folders in UTF-8.",
+                got=f"{shown(place)}.",
+                hint="rename the folder, or work in another one.",
+            ) from error
+
+
+def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
+    """Check that the data has what the approach needs, and the machine what the data needs."""
+    if dataset.spec.position is not None:
+        for module in ("cv2", "skimage"):
+            import_extra(module, extra="cells", purpose="for cell centers and objects")
+    approach = find_approach(asked.approach)
+    if approach.needs_unlabeled and not dataset.unlabeled:
+        raise ImsegError(
+            f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
+            expected="images in unlabeled/ (no masks needed).",
+            got="no unlabeled images.",
+            hint=f"copy images into {shown(dataset.name)}/unlabeled/, or --approach ldt.",
+        )
+    if asked.select == "same-classes" and not dataset.spec.has_classes:
+        raise ImsegError(
+            f"--select same-classes says nothing about {word_of(dataset.spec)} masks.",
+            expected="it with masks of classes only.",
+            hint="--select paper or all.",
+        )
+    if approach.has_thresholds:
+        check_judged(approach.name, dataset)
+    if asked.vote is not None:
+        check_pool(dataset.spec, asked.vote)
+    if asked.grow_labels and not task_for(dataset.spec).grows_labels:
+        raise ImsegError(
+            f"--grow-labels changes nothing about {word_of(dataset.spec)} masks.",
+            expected="it with masks of several classes or labels, as in the paper.",
+            hint="leave it out.",
+        )
+    blocks = asked.blocking in ("both", "output")
+    if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
+        raise ImsegError(
+            f"--ignore changes nothing about {word_of(dataset.spec)} masks.",
+            expected="inconsistent pixels have no weight there, because 0 is a number like any.",
+            hint="leave it out, or --blocking input --ignore.",
+        )
+    if matched is not None and not (
+        matched.spec.is_like(dataset.spec) and matched.spec.values == dataset.spec.values
+    ):
+        raise ImsegError(
+            f"{matched.path} was trained on other classes than {dataset.name} has.",
+            expected=describe_values(matched.spec),
+            got=describe_values(dataset.spec),
+            hint="--match with a run on the same data.",
+        )
+
+
+def check_judged(name: str, dataset: DataSet) -> None:
+    """Check that masks have a quality that an approach can go by.
+
+    Raises:
+        ImsegError: If they hold numbers, of which there is no IoU.
+    """
+    try:
+        quality_for(task_for(dataset.spec))
+    except ImsegError as error:
+        raise ImsegError(
+            f"{name} does not fit {word_of(dataset.spec)} masks.",
+            expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
+            got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
+            hint="--approach im+ or aim+, which disturb every image equally often.",
+        ) from error
+
+
+def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
+    """Check that what was counted is what the approach and the paper's settings need.
+
+    Raises:
+        ImsegError: If the paper's settings are for other masks, or if judges of masks choose
+            pseudo-labels and cannot be trained.
+    """
+    if asked.paper is not None and PAPER[asked.paper].kind != facts.task:
+        raise ImsegError(
+            f"--paper {asked.paper} is for {PAPER[asked.paper].kind} masks.",
+            expected=f"masks of that kind, as `imseg prepare {asked.paper}` makes them.",
+            got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
+            hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
+        )
+    approach = find_approach(asked.approach)
+    if approach.carry and not enough_for_judges(facts.labeled, facts.validation):
+        short = facts.labeled >= LEAST_LABELED
+        raise ImsegError(
+            f"{approach.name} has too few labels to learn what a good mask looks like.",
+            expected=f"at least {LEAST_LABELED} labeled images to learn from and"
+            f" {LEAST_VALIDATION} validation images.",
+            got=f"{facts.labeled} and {facts.validation}.",
+            hint=f"{'put more images into val/' if short else 'label more images'}, or --approach"
+            " im+, which needs no judges.",
+        )
+
+
+def facts_of(dataset: DataSet) -> Facts:
+    """Return what a plan needs to know about a data set."""
+    sizes = []
+    for pair in dataset.labeled[:SAMPLED_FOR_SIZE]:
+        pixels = pair.image.pixels
+        if isinstance(pixels, Path):
+            info = probe(pixels, pages=dataset.reading.pages)
+            sizes.append((info.height, info.width))
+        else:
+            sizes.append((pixels.shape[0], pixels.shape[1]))
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    labeled = len(dataset.labeled)
+    return Facts(
+        task=dataset.spec.kind,
+        labeled=labeled if dataset.val else labeled - held_out(labeled),
+        validation=len(dataset.val) or held_out(labeled),
+        unlabeled=len(dataset.unlabeled),
+        channels=dataset.reading.channels,
+        outputs=dataset.spec.outputs,
+        typical_size=(height, width),
+    )
+
+
+def note_changes(material: Material, progress: Progress) -> None:
+    """Say if files changed while networks learned from what they had been."""
+    changed = material.changed_files()
+    if changed:
+        count = counted(len(changed), "image or mask", "images or masks")
+        text = f"{count} changed during training: {and_more(changed)}. The run has learned from"
+        text += " what they were before; train again to learn from what they are now."
+        progress(Note(text=text, warning=True))
+
+
+ALONE = (
+    "changes nothing here: networks of your own, and networks on this device, are trained one after"
+    " the other."
+)
+COMPILING = "finding out whether compiling pays for itself, a minute at most ..."
+"""Said before some more."""
+MEASURING = "measuring what a few steps cost on this machine ..."
+"""Said before some seconds in which nothing else is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A training that could begin now."""
+
+    asked: Settings
+    """What was asked for."""
+    folder: RunFolder
+    """Where it goes."""
+    record: Record | None
+    """What an earlier call of the same command wrote down; None if the run is new."""
+    dataset: DataSet
+    """What there is to learn from."""
+    hidden_pairs: tuple[LabeledImage, ...] | None
+    """Unlabeled images with their hidden masks, if those are named."""
+    facts: Facts
+    """The same, counted."""
+    plan: Plan
+    """What will be done."""
+    measured: Measured | None
+    """What was measured to fit the plan to a budget of time; None: nothing."""
+    network: NetworkFactory | None
+    """The user's own network."""
+
+
+def prepare(
+    data: str | Path | DataSet,
+    *,
+    out: str | Path | None,
+    settings: Settings | None,
+    options: dict[str, Any],
+    network: NetworkFactory | None,
+    progress: Progress,
+    probe: bool = True,
+) -> Prepared:
+    """Return a training that could begin now; nothing is written.
+
+    Args:
+        data: A folder, or a data set made otherwise.
+        out: The run folder; None for the default.
+        settings: What to do.
+        options: The same as fields of ``Settings``.
+        network: The user's own network.
+        progress: Told what is found.
+        probe: Whether costs are measured where the plan depends on them.
+
+    Raises:
+        ImsegError: For everything the user can mend, as far as it shows before images are decoded.
+    """
+    asked = _asked(settings, options)
+    matched = load_run(asked.match) if asked.match is not None else None
+    folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
+    check_paths([data, folder.path, asked.match, asked.unlabeled_masks, asked.reuse])
+    record = read_record(folder)
+    if record is not None:
+        check_same(folder, record, asked)
+    dataset = data if isinstance(data, DataSet) else read_data(Path(data), asked, progress)
+    check_fits(dataset, asked, matched)
+    hidden = None
+    if asked.unlabeled_masks is not None:
+        hidden = hidden_masks(dataset, asked.unlabeled_masks)
+    if record is None and asked.reuse is not None:
+        tell_news(asked.reuse, dataset, progress)
+    facts = facts_of(dataset)
+    check_facts(asked, facts, dataset)
+    measured = None
+    if record is not None:
+        plan = record.plan
+    else:
+        plan, measured = _new_plan(
+            asked, facts, dataset, matched=matched, network=network, progress=progress, probe=probe
+        )
+    if network is not None:
+        check_factory(
+            network,
+            channels=dataset.reading.channels,
+            outputs=dataset.spec.outputs,
+            width=plan.width,
+            size=plan.image_size,
+        )
+    return Prepared(
+        asked=asked,
+        folder=folder,
+        record=record,
+        dataset=dataset,
+        hidden_pairs=hidden,
+        facts=facts,
+        plan=plan,
+        measured=measured,
+        network=network,
+    )
+
+
+def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
+    """Return where a run goes if nothing else is said."""
+    name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
+    return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
+
+
+def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:
+    if settings is not None and options:
+        raise ImsegError(
+            "Settings are given twice.",
+            expected="settings=... or single fields, not both.",
+            got=", ".join(options),
+        )
+    return settings or settings_from(options)
+
+
+def _new_plan(
+    asked: Settings,
+    facts: Facts,
+    dataset: DataSet,
+    *,
+    matched: Run | None,
+    network: NetworkFactory | None,
+    progress: Progress,
+    probe: bool,
+) -> tuple[Plan, Measured | None]:
+
+    def costs(plan: Plan) -> Measured:
+        progress(Note(text=MEASURING))
+        return measure(plan, facts, dataset.spec, network)
+
+    plan, measured = make_plan(asked, facts, factory=network, measure=costs if probe else None)
+    if matched is not None:
+        plan = _matched(plan, matched, facts, asked, progress=progress)
+    if asked.compile == "auto" and probe and matched is None and may_pay(plan, facts):
+        progress(Note(text=COMPILING))
+        plan = replace(plan, compile=pays(plan, facts, dataset.spec, network))
+    if asked.workers is not None and asked.workers > plan.workers:
+        progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
+    word = word_of(dataset.spec)
+    progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
+    seconds = None if measured is None else seconds_of(plan, facts, measured)
+    progress(Note(text=announce_plan(plan, facts, seconds)))
+    return plan, measured
+
+
+def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress) -> Plan:
+    final = run.trained(run.summary["network"])
+    if run.plan.generations and run.summary["stage"] == "start":
+        text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
+        progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
+    if asked.networks is None:
+        # The best of as many: more networks to choose from would be an advantage.
+        stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
+        plan = replace(plan, start_networks=len(stage["networks"]))
+    if asked.rotate is None:
+        plan = replace(plan, rotate=run.plan.rotate)
+    if asked.validate_every is None:
+        plan = replace(plan, validate_every=run.plan.validate_every)
+    if asked.compile == "auto":
+        plan = replace(plan, compile=run.plan.compile)
+    return match_plan(
+        plan,
+        matched=run.plan,
+        steps=final.steps,
+        width=final.network.width,
+        labeled=facts.labeled,
+    )

@@ -1,0 +1,1 @@
+"""A run folder read again: continued, verified, trained again, used."""

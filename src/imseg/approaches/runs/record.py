@@ -1,0 +1,372 @@
+"""Where a run comes from: versions, machine, settings, data and the state of the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.runs.forms import read_target
+from imseg.data.masks.encoding import describe_values
+from imseg.engine.hardware.device import usable_cores
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.training.job import decisive_target
+from imseg.errors import ImsegError, shown
+from imseg.progress import Note, Progress
+from imseg.types import VERSION, DataSet, Image, LabeledImage
+
+PACKAGES = ("torch", "numpy", "pillow", "safetensors")
+
+
+def provenance_of(dataset: DataSet, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``provenance.json`` holds.
+
+    Args:
+        dataset: What is learned from.
+        experiment: The content of ``experiment.toml``, of which this is the second copy.
+    """
+    return {
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **surroundings(),
+        "data": {
+            "name": dataset.name,
+            "labeled": [pair.name for pair in dataset.labeled],
+            "validation": [pair.name for pair in dataset.val],
+            "unlabeled": len(dataset.unlabeled),
+        },
+        "experiment": dict(experiment),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """Return versions and machine: what the same training may depend on."""
+    return {
+        "versions": {"imseg": VERSION, **{name: metadata.version(name) for name in PACKAGES}},
+        "git": git_state(Path(__file__).parent),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "cores": usable_cores(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def command_in(content: Mapping[str, Any]) -> str | None:
+    """Return the command that began a run, to be copied; None if it was begun otherwise.
+
+    Args:
+        content: Of ``provenance.json``.
+    """
+    words = [str(word) for word in content.get("command", ())]
+    if not words:
+        return None
+    place = Path(words[0])
+    if place.stem == "imseg" or place.parts[-3:] == ("imseg", "cli", "main.py"):
+        return shlex.join(["imseg", *words[1:]])
+    return shlex.join(["python", *words]) if place.suffix == ".py" else None
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return the commit of a checkout and whether files differ from it; None outside of one.
+
+    Args:
+        folder: A folder of the checkout.
+    """
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(folder), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    # An environment may lie in a repository of somebody else, which does not track what is in it.
+    tracked = git("ls-files", "--", ".")
+    commit = git("rev-parse", "HEAD")
+    if not tracked or not commit:
+        return None
+    return {"commit": commit, "changed": bool(git("status", "--porcelain", "--", "."))}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The content of ``experiment.toml``."""
+
+    asked: Mapping[str, Any]
+    """The settings that were given, as plain values."""
+    plan: Plan
+    """Every number, settled."""
+    digests: Mapping[str, str]
+    """Hashes of the images and targets."""
+    data: str
+    """The data folder's name."""
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, as TOML knows them."""
+    plain: dict[str, Any] = {}
+    for entry in dataclasses.fields(Settings):
+        value = getattr(settings, entry.name)
+        if entry.name == "reuse":
+            continue  # where networks come from does not change them
+        if value == entry.default and entry.name not in ("approach", "effort", "seed"):
+            continue
+        if isinstance(value, Path):
+            value = str(value.resolve())
+        plain[entry.name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def read_record(folder: RunFolder) -> Record | None:
+    """Return what a run wrote down, or None if it has not begun.
+
+    Raises:
+        ImsegError: If the file is damaged.
+    """
+    try:
+        if not folder.experiment.exists():
+            return None
+    except OSError as error:  # a name longer than any, or a folder that may not be looked into
+        raise ImsegError(
+            f"{folder.path} cannot be looked into.",
+            expected="the folder of a run, or a place for a new one.",
+            got=f"{error.strerror or error}.",
+            hint="--out with another folder.",
+        ) from error
+    try:
+        return record_in(read_toml(folder.experiment))
+    except (ImsegError, KeyError, TypeError, ValueError) as error:
+        copy = _second_copy(folder)
+        if copy is not None:
+            return copy
+        if isinstance(error, ImsegError):
+            raise
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+
+
+def record_in(content: Mapping[str, Any]) -> Record:
+    """Return what the content of ``experiment.toml`` says.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is not as ``write_record`` writes it.
+    """
+    return Record(
+        asked=content["asked"],
+        plan=Plan.from_dict(content["plan"]),
+        digests=content["data"]["digests"],
+        data=content["data"]["name"],
+    )
+
+
+def _second_copy(folder: RunFolder) -> Record | None:
+    """Return what ``provenance.json`` knows of the settings, if it is whole."""
+    try:
+        return record_in(read_json(folder.provenance)["experiment"])
+    except (ImsegError, KeyError, TypeError, ValueError):
+        return None
+
+
+def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
+    """Write ``target.json``, ``data.json``, ``provenance.json`` and, last, ``experiment.toml``.
+
+    Those that are there stay as they are.
+    """
+    experiment = {
+        "asked": dict(record.asked),
+        "plan": record.plan.as_dict(),
+        "data": {"name": record.data, "digests": dict(record.digests)},
+    }
+    target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
+    if not folder.target.exists():
+        write_json(folder.target, target)
+    if not folder.data.exists():
+        write_json(folder.data, contents(dataset))
+    if not folder.provenance.exists():
+        write_json(folder.provenance, provenance_of(dataset, experiment))
+    if not folder.experiment.exists():
+        write_toml(folder.experiment, experiment)
+
+
+def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
+    """Check that a run in progress is the one that is asked for now.
+
+    Raises:
+        ImsegError: If any setting differs.
+    """
+    now = plain_settings(asked)
+    names = sorted(set(now) | set(record.asked))
+    changed = [name for name in names if now.get(name) != record.asked.get(name)]
+    if changed:
+        raise ImsegError(
+            f"{folder.path} holds another experiment.",
+            expected=_in_words(record.asked, changed),
+            got=_in_words(now, changed),
+            hint="--out with another folder (--reuse with this one keeps what is still valid).",
+        )
+
+
+def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str]) -> None:
+    """Check that the data is the one the run began with.
+
+    Raises:
+        ImsegError: If any split has changed.
+    """
+    changed = [name for name in digests if record.digests.get(name) != digests[name]]
+    if changed:
+        raise ImsegError(
+            f"The data has changed since {folder.path} was begun.",
+            expected=f"the same images and masks as in {shown(record.data)} then.",
+            got=f"other content in: {', '.join(changed)}.",
+            hint=f"--out with another folder and --reuse {shown(folder.path)}",
+        )
+
+
+def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
+    """Check that masks and pictures mean what they meant when the run began.
+
+    Raises:
+        ImsegError: If classes, planes, void or the scale of the pictures have changed.
+    """
+    spec, reading = read_target(folder.target)
+    here = decisive_target(dataset.spec.as_dict())
+    if decisive_target(spec.as_dict()) != here or reading != dataset.reading:
+        raise ImsegError(
+            f"What the data means has changed since {folder.path} was begun.",
+            expected=f"{spec.kind}: {describe_values(spec)}",
+            got=f"{dataset.spec.kind}: {describe_values(dataset.spec)}",
+            hint="undo the change in imseg.toml, or --out with another folder and"
+            f" --reuse {shown(folder.path)}",
+        )
+
+
+def contents(dataset: DataSet) -> dict[str, dict[str, str]]:
+    """Return the hash of each picture (and its mask) by split and name."""
+    splits: dict[str, Sequence[Image | LabeledImage]] = {
+        "labeled": dataset.labeled,
+        "unlabeled": dataset.unlabeled,
+        "val": dataset.val,
+    }
+    return {
+        split: {entry.name: dataset.digests.get(entry.name, "") for entry in entries}
+        for split, entries in splits.items()
+    }
+
+
+def _in_words(values: Mapping[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name} = {values.get(name, '(default)')}" for name in names)
+
+
+def _damaged(folder: RunFolder, why: str) -> ImsegError:
+    return ImsegError(
+        f"{folder.experiment} cannot be read.",
+        expected="the settings of a run, as imseg wrote them.",
+        got=why,
+        hint="--out with another folder.",
+    )
+
+
+Contents = Mapping[str, Mapping[str, str]]
+"""The hash of each picture (labeled ones with their masks) by split and name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """Pictures by content, compared with an earlier run; names do not matter."""
+
+    run: Path
+    """The earlier run."""
+    added: Mapping[str, int]
+    """Pictures that a split did not have then."""
+    removed: Mapping[str, int]
+    """Pictures that a split no longer has."""
+    same_meaning: bool
+    """Whether masks mean, and pictures are scaled, as they were then."""
+
+    def __str__(self) -> str:
+        parts = []
+        for split in self.added:
+            changes = [
+                f"{count} {word}"
+                for count, word in ((self.added[split], "new"), (self.removed[split], "gone"))
+                if count
+            ]
+            if changes:
+                parts.append(f"{split}: {' and '.join(changes)}")
+        if not self.same_meaning:
+            parts.append("the classes, or the scale of the pictures")
+        if not parts:
+            return f"The data is that of {self.run}; networks of equal settings are taken over."
+        changed = {split for split in self.added if self.added[split] or self.removed[split]}
+        redone = (
+            "all networks learn from it or are chosen by it, so all are trained anew"
+            if changed & {"labeled", "val"} or not self.same_meaning
+            else "networks of equal settings that learn from labels alone are taken over, students"
+            " are trained anew"
+        )
+        return f"Since {self.run} the data has changed ({'; '.join(parts)}): {redone}."
+
+    @property
+    def changes(self) -> int:
+        """Pictures that are new or gone."""
+        return sum(self.added.values()) + sum(self.removed.values())
+
+
+def tell_news(reuse: Path, dataset: DataSet, progress: Progress) -> None:
+    """Say what has changed since the run that is most like this one, if there is one."""
+    news = news_since(reuse, dataset)
+    if news is not None:
+        progress(Note(text=str(news)))
+
+
+def news_since(reuse: Path, dataset: DataSet) -> News | None:
+    """Return what has changed since the run whose data is most like it; None if none is like it.
+
+    Args:
+        reuse: A run, or a folder of runs.
+        dataset: What there is now.
+    """
+    now = contents(dataset)
+    found = []
+    for path in (*reuse.glob("data.json"), *sorted(reuse.glob("*/data.json"))):
+        try:
+            then = read_json(path)
+        except ImsegError:
+            continue  # a run that was never begun properly has nothing to be taken over
+        if set(then.get("labeled", {}).values()) & set(now["labeled"].values()):
+            found.append(_compare(path.parent, then, now, same_meaning=_means(path, dataset)))
+    return min(found, key=lambda news: news.changes, default=None)
+
+
+def _means(data: Path, dataset: DataSet) -> bool:
+    """Return whether the run beside ``data.json`` understood masks and pictures as we do."""
+    try:
+        check_same_target(RunFolder(data.parent), dataset)
+    except ImsegError:
+        return False
+    return True
+
+
+def _compare(run: Path, then: Contents, now: Contents, *, same_meaning: bool) -> News:
+    before = {split: set(pictures.values()) for split, pictures in then.items()}
+    here = {split: set(pictures.values()) for split, pictures in now.items()}
+    return News(
+        run=run,
+        same_meaning=same_meaning,
+        added={split: len(here[split] - before.get(split, set())) for split in here},
+        removed={split: len(before.get(split, set()) - here[split]) for split in here},
+    )

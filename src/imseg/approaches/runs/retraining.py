@@ -1,0 +1,382 @@
+"""A network and the same one trained again, compared to the bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.running.experiment import fit
+from imseg.approaches.runs.record import Record, read_record, surroundings
+from imseg.engine.hardware.device import resolve_device
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.sealed import read_json
+from imseg.engine.storage.trained_files import read_known, read_trained
+from imseg.engine.training.checkpoint import path_of
+from imseg.engine.training.job import OUR_UNET, PAPER_UNET, Job, Trained
+from imseg.engine.training.networks import is_ours
+from imseg.engine.workers.executors import DoneReport, NoteReport, Serial, StepReport
+from imseg.errors import ImsegError, TrainingFailed
+from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
+from imseg.types import DataSet
+
+COMPARED = ("scores", "epoch_scores", "losses", "best_epoch", "steps", "images")
+"""What is compared of what is known about a network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Something that differs between a network and the same one trained again."""
+
+    what: str
+    """What differs."""
+    then: Any
+    """What it was, as a plain value."""
+    now: Any
+    """What it is, as a plain value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrained:
+    """A network and the same one, trained again."""
+
+    network: str
+    """Its place in the run."""
+    same_weights: bool
+    """Whether all weights are the same to the bit."""
+    same_job: bool
+    """Whether both were trained on the same, by the hash of all that decides the result."""
+    weights: tuple[str, ...]
+    """Tensors that differ."""
+    tensors: int
+    """All tensors."""
+    most: float
+    """The largest difference of a weight; 0 where none differs."""
+    known: tuple[Difference, ...]
+    """What differs in scores, losses and steps."""
+    surroundings: tuple[Difference, ...]
+    """What differs in versions and machine from those of the run's first call."""
+    device: str
+    """Where both were trained."""
+    precision: str
+    """Type of activations of both."""
+
+    @property
+    def same(self) -> bool:
+        """Whether weights and scores are the same to the bit."""
+        return self.same_weights and not self.known
+
+    @property
+    def exact(self) -> bool:
+        """Whether equal bits are promised, with equal versions on the same machine."""
+        return self.device == "cpu" and self.precision == "float32"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+
+        def plain(found: Sequence[Difference]) -> dict[str, Any]:
+            return {each.what: {"then": each.then, "now": each.now} for each in found}
+
+        return {
+            "network": self.network,
+            "same": self.same,
+            "same_weights": self.same_weights,
+            "same_job": self.same_job,
+            "differing_tensors": list(self.weights),
+            "tensors": self.tensors,
+            "largest_difference": self.most,
+            "differing_scores": plain(self.known),
+            "differing_surroundings": plain(self.surroundings),
+            "device": self.device,
+            "precision": self.precision,
+        }
+
+
+def compare_networks(
+    folder: RunFolder, copy: RunFolder, then: Trained, now: Trained, plan: Plan
+) -> Retrained:
+    """Return how a network differs from the same one, trained again.
+
+    Args:
+        folder: The run.
+        copy: Where it was trained again.
+        then: What was known about it.
+        now: What is known about it now.
+        plan: How both were trained.
+    """
+    names, tensors, most = differing_weights(folder.weights(then.name), copy.weights(then.name))
+    known = [
+        Difference(what=name, then=before, now=after)
+        for name in COMPARED
+        if repr(before := getattr(then, name)) != repr(after := getattr(now, name))
+    ]
+    return Retrained(
+        network=then.name,
+        same_weights=not names,
+        same_job=then.job == now.job,
+        weights=tuple(names),
+        tensors=tensors,
+        most=most,
+        known=tuple(known),
+        surroundings=differing_surroundings(folder),
+        device=plan.device,
+        precision=plan.precision,
+    )
+
+
+def differing_weights(one: Path, other: Path) -> tuple[list[str], int, float]:
+    """Return the tensors of two files that differ, how many there are, and by how much at most.
+
+    Args:
+        one: Weights as safetensors.
+        other: Others. Tensors that only one of the files has, or of another shape, differ by
+            infinity.
+    """
+    ours, theirs = load_file(one), load_file(other)
+    names = sorted({*ours, *theirs})
+    if one.read_bytes() == other.read_bytes():
+        return [], len(names), 0.0
+    differing, most = [], 0.0
+    for name in names:
+        a, b = ours.get(name), theirs.get(name)
+        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+            differing.append(name)
+            most = float("inf")
+        elif not torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8)):
+            differing.append(name)
+            most = max(most, (a.double() - b.double()).abs().max().item())
+    return differing, len(names), most
+
+
+def differing_surroundings(folder: RunFolder) -> tuple[Difference, ...]:
+    """Return what differs here and now in versions and machine from those of a run."""
+    try:
+        known = read_json(folder.provenance)
+    except ImsegError:
+        return ()
+    then, now = _flat(known), _flat(surroundings())
+    return tuple(
+        Difference(what=name, then=then.get(name), now=value)
+        for name, value in now.items()
+        if then.get(name) != value
+    )
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    commit = (content.get("git") or {}).get("commit")
+    names = ("python", "machine", "cores", "cpu", "gpu")
+    return {
+        **{f"version of {name}": value for name, value in content.get("versions", {}).items()},
+        "commit of imseg": commit,
+        **{name: content.get(name) for name in names},
+    }
+
+
+def retrain(
+    path: str | Path,
+    network: str,
+    data: str | Path | DataSet,
+    *,
+    progress: Progress = log_progress,
+) -> Retrained:
+    """Train one network of a run again and return how it differs from the one in the run.
+
+    It is trained in a temporary copy of the run, which shares unchanged files with it where the
+    disk allows that; the run itself is not touched. All else is taken from the run as it is, and
+    pseudo-labels are made anew by its networks. A run need not be finished, the network must be.
+
+    Args:
+        path: The run.
+        network: Its place in the run, such as ``generation-1/network-0``.
+        data: What the run was trained on.
+        progress: Told how it goes on.
+
+    Raises:
+        ImsegError: If the network is not there whole, was not made by us, or the data differs.
+        TrainingFailed: If it cannot be trained.
+    """
+    folder = RunFolder(Path(path))
+    record, then = _recorded(folder, network)
+    with tempfile.TemporaryDirectory(prefix="imseg-verify-") as temporary:
+        copy = RunFolder(Path(temporary) / "run")
+        copy_run(folder, copy, without=network)
+        alone = _Alone(network)
+        heard = _Heard(progress, folder.path, copy.path, then)
+        settings = settings_from(record.asked)
+        try:
+            fit(data, out=copy.path, settings=settings, progress=heard, executor=alone)
+        except _Reached:
+            pass
+        except ImsegError as error:
+            raise _about(error, folder.path, copy.path, record) from error
+        now = read_trained(copy.weights(network))
+        if now is None:
+            raise _not_alone(folder, network, alone.others)
+        return compare_networks(folder, copy, then, now, record.plan)
+
+
+def copy_run(run: RunFolder, copy: RunFolder, *, without: str) -> None:
+    """Copy a run but for one network, so that only this one is left to be trained.
+
+    Files of a run are never changed, only replaced, so the copy shares them where the disk allows.
+    The log, to which lines are added, is left out; so are stored images and the report.
+
+    Args:
+        run: What is copied.
+        copy: Where to; must not be there.
+        without: The network that is left out, with all that was written after it was trained.
+    """
+    stage = without.rpartition("/")[0]
+    weights = run.weights(without)
+    left_out = {weights, weights.with_suffix(".json"), path_of(weights), run.done(stage)}
+    left_out |= {run.summary, run.log, run.path / "report.html"}
+    for path in sorted(run.path.rglob("*")):
+        inside = path.relative_to(run.path)
+        if path.is_dir() or path in left_out or path.name.startswith("."):
+            continue
+        if inside.parts[0] in ("cache", "report"):
+            continue
+        there = copy.path / inside
+        there.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, there)
+        except OSError:
+            shutil.copyfile(path, there)
+
+
+def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
+    """Return the settings of a run, and what is known about one of its networks.
+
+    Raises:
+        ImsegError: If it cannot be trained again.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise ImsegError(
+            f"There is no run in {folder.path}.",
+            expected="the folder of a run, finished or not.",
+            hint="of a comparison, name one of its runs: seed-0/ldt below its folder.",
+        )
+    there = sorted(
+        f"{path.parent.name}/{path.stem}" for path in folder.path.glob("*/network-*.safetensors")
+    )
+    if network not in there:
+        raise ImsegError(
+            f"{folder.path} has no finished network named {network!r}.",
+            expected=", ".join(there) or "a run with finished networks.",
+            got=network,
+            hint="check its name.",
+        )
+    wrong: list[str] = []
+    known = read_trained(folder.weights(network), tell=wrong.append)
+    if known is None:
+        raise ImsegError(
+            f"{network} of {folder.path} is not whole, so nothing can be compared with it.",
+            expected="whole weights, with their scores beside them.",
+            got=wrong[0] if wrong else "no scores beside the weights.",
+            hint="repeat the train command; only what is damaged is trained again.",
+        )
+    factories = {
+        each.network.factory for name in there if (each := read_known(folder.weights(name)))
+    }
+    for factory in sorted(factories):
+        if not is_ours(factory):
+            raise ImsegError(
+                f"{folder.path} was trained with a network of your own, which it does not hold.",
+                expected=f"networks of imseg, such as {OUR_UNET} or {PAPER_UNET}.",
+                got=factory,
+                hint="call imseg.fit with it and another folder, and compare the files.",
+            )
+    resolve_device(record.plan.device)
+    return record, known
+
+
+class _Reached(BaseException):
+    """The one network is trained: nothing else of the run is to be done."""
+
+
+class _Alone(Serial):
+    """Trains one network in this process and no other, and ends the run with it.
+
+    Args:
+        network: Its place in the run.
+    """
+
+    def __init__(self, network: str) -> None:
+        super().__init__()
+        self._network = network
+        self.others: list[str] = []
+        """Networks that would have to be trained before it."""
+
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
+        """Train the one network, if it is there.
+
+        Raises:
+            _Reached: Always.
+        """
+        chosen = [job for job in jobs if job.name == self._network]
+        if not chosen:
+            self.others = [job.name for job in jobs]
+            raise _Reached
+
+        def ended(job: Job, trained: Trained | None, why: str) -> None:
+            if trained is None:
+                raise TrainingFailed(f"{job.name}: {why}")
+            done(job, trained, why)
+
+        super().run(chosen, stepped=stepped, noted=noted, done=ended)
+        raise _Reached
+
+
+class _Heard:
+    """Passes on what is said about the one network, as if it was said about the run."""
+
+    def __init__(self, progress: Progress, run: Path, copy: Path, then: Trained) -> None:
+        self._progress = progress
+        self._run, self._copy, self._then = run, copy, then
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Planned(first=True):
+                self._progress(Planned(steps=self._then.steps, first=True))
+            case Stepped() | Working():
+                self._progress(event)
+            case Note(warning=True):
+                text = event.text.replace(str(self._copy), str(self._run))
+                self._progress(Note(text=text, warning=True))
+            case _:
+                pass
+
+
+def _about(error: ImsegError, run: Path, copy: Path, record: Record) -> ImsegError:
+    """Return an error about the copy as one about the run."""
+
+    def told(text: str | None) -> str | None:
+        return None if text is None else text.replace(str(copy), str(run))
+
+    hint = error.hint
+    if hint is not None and "--out" in hint:  # what helps a training, and does not help here
+        hint = f"--data with the folder that the run was trained on, {record.data} then."
+    return ImsegError(
+        told(error.what) or "", expected=told(error.expected), got=told(error.got), hint=told(hint)
+    )
+
+
+def _not_alone(folder: RunFolder, network: str, others: Sequence[str]) -> ImsegError:
+    return ImsegError(
+        f"{network} of {folder.path} cannot be trained alone.",
+        expected="everything before it, whole.",
+        got=f"{', '.join(others) or 'nothing'} would be trained first.",
+        hint="repeat the train command; what is missing or damaged is trained again.",
+    )

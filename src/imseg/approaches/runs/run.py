@@ -1,0 +1,371 @@
+"""Which pairs of a data set a finished run is scored on, and whether it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.runs.forms import read_form, read_network, read_summary, read_target
+from imseg.approaches.runs.record import read_record
+from imseg.data.arrays.items import image_from_item
+from imseg.data.folder.scan import read_folder
+from imseg.data.images.image_files import list_images
+from imseg.data.masks.encoding import decode, describe_values
+from imseg.data.masks.recognize import word_of
+from imseg.engine.hardware.device import Numerics, resolve_device, resolve_precision, usable_cores
+from imseg.engine.inference import evaluator
+from imseg.engine.inference.evaluator import Evaluation
+from imseg.engine.inference.segment import Segmented, segment
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.training.job import Trained
+from imseg.engine.training.networks import NetworkFactory, load_network
+from imseg.errors import ImsegError, shown
+from imseg.tasks import Metric, Task, task_for
+from imseg.tasks.instances import find_objects, tells_apart
+from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
+
+SPLITS = ("test", "val", "labeled")
+
+
+def pairs_of(dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
+    """Return the pictures of a split with their masks.
+
+    Raises:
+        ImsegError: If there is no such split, or nothing in it.
+    """
+    if split not in SPLITS:
+        raise ImsegError(
+            f"There is no split named {split!r}.", expected=", ".join(SPLITS), got=split
+        )
+    pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
+    if not pairs:
+        raise ImsegError(
+            f"{dataset.name} has no {split} images.",
+            expected=f"{split}/images and {split}/masks.",
+            hint="--split with one of: "
+            + ", ".join(name for name in SPLITS if getattr(dataset, name)),
+        )
+    return pairs
+
+
+def check_meaning(dataset: DataSet, spec: TargetSpec, *, trained_in: Path) -> None:
+    """Check that masks mean what they meant when a run was trained.
+
+    Args:
+        dataset: What it is to be scored on.
+        spec: What masks meant then.
+        trained_in: The run.
+
+    Raises:
+        ImsegError: If they do not.
+    """
+    theirs = dataset.spec
+    alike = spec.is_like(theirs) and spec.void == theirs.void
+    if not alike or set(theirs.values) - set(spec.values):
+        raise ImsegError(
+            f"The masks of {dataset.name} do not mean what they meant in {trained_in}.",
+            expected=f"{word_of(spec)}: {describe_values(spec)}",
+            got=f"{word_of(theirs)}: {describe_values(theirs)}",
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says about one picture."""
+
+    name: str
+    """The picture's name: for files, its path below the folder that was asked for."""
+    mask: npt.NDArray[Any]
+    """At the picture's own size, as the user's masks are: ``h w`` values, object numbers or
+    measurements, ``h w 3`` colors, or ``t h w`` planes of 0 and 255."""
+    inconsistent: npt.NDArray[np.bool_]
+    """``h w``: where the best networks of the stage disagree."""
+    pixels: npt.NDArray[np.uint8]
+    """The picture as it was stored for the networks, ``h w c`` bytes."""
+    target: Target
+    """``t h w``: the mask in inside numbering, for drawing."""
+
+
+def entries_of(images: str | Path | Sequence[Pixels]) -> list[Image]:
+    """Return the pictures that a path or a list of arrays stands for."""
+    if isinstance(images, (str, Path)):
+        return list_images(Path(images))
+    return [
+        Image(name, image_from_item(array, name))
+        for name, array in ((f"image[{number}]", each) for number, each in enumerate(images))
+    ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its folder.
+        plan: What was done.
+        spec: What mask values mean.
+        reading: How pictures are read.
+        summary: Scores and costs, as in ``summary.json``.
+        network: The user's own network, if it was trained with one.
+    """
+
+    path: Path
+    plan: Plan
+    spec: TargetSpec
+    reading: Reading
+    summary: dict[str, Any]
+    network: NetworkFactory | None = field(default=None, repr=False)
+
+    @property
+    def task(self) -> Task:
+        """What a pixel is."""
+        return task_for(self.spec, paper=self.plan.paper)
+
+    @property
+    def metric(self) -> Metric:
+        """What its networks are ranked by."""
+        return self.task.metric
+
+    @property
+    def start_was_better(self) -> bool:
+        """Whether no generation is better on validation than the network it started from."""
+        return bool(self.summary["start_was_better"])
+
+    @property
+    def best_of_start(self) -> str:
+        """The best network of the start."""
+        return str(self.summary["stages"][0]["best"])
+
+    @property
+    def audits(self) -> dict[str, dict[str, Any]]:
+        """What a comparison of pseudo-labels with hidden masks found, by generation.
+
+        Empty where no hidden masks were named.
+        """
+        names = [stage["name"] for stage in self.summary["stages"]]
+        ordered = [path for path in map(RunFolder(self.path).audit, names) if path.exists()]
+        return {path.parent.name: read_form(path) for path in ordered}
+
+    @property
+    def judgment(self) -> dict[str, Any] | None:
+        """How far the judges of masks can be trusted; None where there are none."""
+        path = RunFolder(self.path).judgment
+        return read_form(path) if path.exists() else None
+
+    def trained(self, name: str) -> Trained:
+        """Return what is known about a network, such as ``generation-1/network-0``.
+
+        Raises:
+            ImsegError: If the run has no such network.
+        """
+        if name.startswith("judges/"):
+            raise ImsegError(
+                f"{name} judges masks, it makes none.",
+                expected=", ".join(self.network_names),
+                got=name,
+                hint="--network with one of these.",
+            )
+        return read_network(
+            RunFolder(self.path),
+            name,
+            known=self.network_names,
+            metric=self.metric,
+            shape=(self.reading.channels, self.spec.outputs),
+        )
+
+    @property
+    def network_names(self) -> list[str]:
+        """The names of all networks that make masks, stage after stage, best first."""
+        stages = (*self.summary["stages"], *self.summary.get("aside", ()))
+        names = [net["name"] for stage in stages for net in stage["networks"]]
+        return [name for name in names if not name.startswith("judges/")]
+
+    def load(self, names: Sequence[str], *, device: str = "auto") -> list[nn.Module]:
+        """Return trained networks in inference mode."""
+        numerics, weights = self.numerics(device), RunFolder(self.path).weights
+        return [
+            load_network(
+                weights(known.name),
+                known.network,
+                numerics,
+                factory=self.network,
+                sha256=known.sha256,
+            )
+            for known in map(self.trained, names)
+        ]
+
+    def members(self, ensemble: int = 1) -> list[str]:
+        """Return the names of the best networks of the chosen stage.
+
+        Raises:
+            ImsegError: If it has fewer.
+        """
+        ranking: list[str] = self.summary["ranking"]
+        if not 1 <= ensemble <= len(ranking):
+            raise ImsegError(
+                f"An ensemble of {ensemble} networks cannot be formed.",
+                expected=f"1 to {len(ranking)}, the networks of {self.summary['stage']}.",
+                got=str(ensemble),
+            )
+        return ranking[:ensemble]
+
+    def numerics(self, device: str = "auto") -> Numerics:
+        """Return how networks predict on this machine."""
+        resolved = resolve_device(device)
+        return Numerics(
+            device=resolved,
+            precision="float32" if resolved == "cpu" else resolve_precision("auto", resolved),
+            threads=usable_cores(),
+            channels_last=self.plan.channels_last,
+        )
+
+    def evaluate(
+        self,
+        data: str | Path | DataSet,
+        split: str = "test",
+        *,
+        ensemble: int = 1,
+        networks: Sequence[str] | None = None,
+        device: str = "auto",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
+        """Return scores on a split of a data set.
+
+        Args:
+            data: A folder in the documented layout, or a data set.
+            split: ``test``, ``val`` or ``labeled``.
+            ensemble: Average the probabilities of so many of the best networks of the chosen stage.
+            networks: Names of other networks to evaluate instead.
+            device: Where to compute.
+            progress: Told about finished and all images.
+
+        Raises:
+            ImsegError: If the split is empty or its masks do not fit the run.
+        """
+        dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
+        pairs = pairs_of(dataset, split)
+        check_meaning(dataset, self.spec, trained_in=self.path)
+        return evaluator.evaluate(
+            pairs,
+            self.load(networks or self.members(ensemble), device=device),
+            task=self.task,
+            reading=self.reading,
+            size=self.plan.image_size,
+            numerics=self.numerics(device),
+            progress=progress,
+        )
+
+    def predict(
+        self,
+        images: str | Path | Sequence[Pixels],
+        *,
+        ensemble: int = 1,
+        networks: Sequence[str] | None = None,
+        device: str = "auto",
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for each picture, at its own size, in the user's mask values.
+
+        Args:
+            images: A picture, a folder of pictures (without its subfolders), or a list of arrays
+                (``h w`` or ``h w c``, of the type of the training pictures).
+            ensemble: Average the probabilities of so many of the best networks of the chosen stage.
+            networks: Names of the networks to average instead.
+            device: Where to compute.
+
+        Raises:
+            ImsegError: If a picture cannot be read.
+        """
+        entries = entries_of(images)
+        chosen = networks or self.members(ensemble)
+        for segmented in self.segment(entries, networks=chosen, device=device):
+            target = segmented.predict(self.task)[0].numpy()
+            yield Prediction(
+                name=segmented.image.name,
+                mask=self._mask(segmented, target),
+                inconsistent=segmented.disagreement()[0, 0].numpy(),
+                pixels=segmented.pixels,
+                target=target,
+            )
+
+    def segment(
+        self,
+        images: Sequence[Image],
+        *,
+        ensemble: int = 1,
+        networks: Sequence[str] | None = None,
+        device: str = "auto",
+    ) -> Iterator[Segmented]:
+        """Yield probabilities and disagreement for pictures, at working size."""
+        ranking: list[str] = self.summary["ranking"]
+        voters = self.load(ranking[: max(2, self.plan.teachers)], device=device)
+        return segment(
+            images,
+            self.load(networks or self.members(ensemble), device=device),
+            task=self.task,
+            reading=self.reading,
+            size=self.plan.image_size,
+            numerics=self.numerics(device),
+            voters=voters if len(voters) > 1 else (),
+        )
+
+    def _mask(self, segmented: Segmented, target: Target) -> npt.NDArray[Any]:
+        if not tells_apart(self.spec):
+            return decode(target, self.spec)
+        labels = find_objects(self.task, segmented.at_size())
+        return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+
+
+def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
+    """Return a finished run from its folder, or from a copy of it on another machine.
+
+    Args:
+        path: The folder.
+        network: The user's own network, if it was trained with one.
+
+    Raises:
+        ImsegError: If there is no finished run.
+    """
+    folder = RunFolder(Path(path))
+    record = read_record(folder)
+    if record is None and (folder.path / "comparison.toml").exists():
+        finished = sorted(folder.path.glob("seed-*/*/summary.json"))
+        raise ImsegError(
+            f"{path} is a comparison, not a run.",
+            expected="one of its runs, such as "
+            + (
+                shown(finished[0].parent)
+                if finished
+                else f"{shown(path)}/seed-0/ldt, once it is finished."
+            ),
+            hint="imseg report shows the comparison; repeat its command if it is not finished.",
+        )
+    if record is None:
+        raise ImsegError(
+            f"There is no run in {path}.",
+            expected="the folder of a run, as `imseg train --out` makes it.",
+            got="no experiment.toml." if Path(path).is_dir() else "no such folder.",
+            hint="check the folder's name.",
+        )
+    if not folder.summary.exists():
+        raise ImsegError(
+            f"The run in {path} is not finished.",
+            expected="a run whose training has ended.",
+            got="no summary.json yet.",
+            hint="repeat its train command; it continues where it was stopped.",
+        )
+    spec, reading = read_target(folder.target)
+    return Run(
+        path=folder.path,
+        plan=record.plan,
+        spec=spec,
+        reading=reading,
+        summary=read_summary(folder, task_for(spec, paper=record.plan.paper).metric),
+        network=network,
+    )

@@ -1,0 +1,256 @@
+"""How far each stage of a run has come, by what lies in its folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages, unlabeled_used
+from imseg.approaches.running.mask_scoring import judges_metric
+from imseg.approaches.runs.recovery import Memory
+from imseg.components.labeling import admitted_in
+from imseg.engine.storage.trained_files import read_known
+from imseg.engine.training.checkpoint import path_of, read_saved
+from imseg.engine.training.job import Trained
+from imseg.tasks import Metric
+
+StageState = Literal["done", "under way", "begun", "not begun", "left out"]
+"""``under way``: a process is at it. ``begun``: none is. ``left out``: the run ended before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A network that is not finished and has a checkpoint."""
+
+    network: str
+    """Its place in the run."""
+    step: int
+    """Optimizer steps that are kept."""
+    steps: int
+    """Optimizer steps of the whole training."""
+    age: float
+    """Seconds since it was written."""
+    seconds: float
+    """Wall time of the steps that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProgress:
+    """How far a stage has come."""
+
+    planned: PlannedStage
+    """What was planned, if all pseudo-labels are admitted."""
+    state: StageState
+    """Whether it is done."""
+    trained: tuple[Trained, ...]
+    """Finished networks."""
+    failed: tuple[str, ...] = ()
+    """Why networks are missing that could not be trained."""
+    saved: tuple[Saved, ...] = ()
+    """Networks with a checkpoint."""
+    metric: Metric | None = None
+    """What they are ranked by; None where no file knows."""
+    pseudo_labels: tuple[int, int] | None = None
+    """Admitted and all pseudo-labels; None where there are none, or not yet."""
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether it learns from unlabeled images."""
+        return self.planned.name.startswith("generation-")
+
+    @property
+    def best(self) -> Trained | None:
+        """The finished network with the best score; None where there is none."""
+        metric = self.metric
+        if metric is None:
+            return None
+        scored = [network for network in self.trained if metric.key in network.scores]
+        return max(scored, key=lambda network: metric.merit(network.scores), default=None)
+
+    @property
+    def steps_of_each(self) -> int:
+        """Optimizer steps of a network: as far as they are known of those that have begun."""
+        known = [*(each.steps for each in self.saved), *(each.steps for each in self.trained)]
+        return known[0] if known else self.planned.steps
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps that are kept."""
+        return sum(each.steps for each in self.trained) + sum(each.step for each in self.saved)
+
+    @property
+    def steps_left(self) -> list[int]:
+        """Optimizer steps that are left of each network that is not finished."""
+        if self.state in ("done", "left out"):
+            return []
+        begun = [each.steps - each.step for each in self.saved]
+        fresh = max(0, self.planned.networks - len(self.trained) - len(self.saved))
+        return begun + [self.steps_of_each] * fresh
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        best, metric = self.best, self.metric
+        admitted, images = self.pseudo_labels or (None, None)
+        return {
+            "name": self.planned.name,
+            "state": self.state,
+            "networks": self.planned.networks,
+            "done": [network.name for network in self.trained],
+            "failed": list(self.failed),
+            "best": None if best is None else best.name,
+            "score": None if best is None or metric is None else best.scores[metric.key],
+            "metric": None if metric is None else metric.key,
+            "checkpoints": [
+                {"network": each.network, "step": each.step, "steps": each.steps, "age": each.age}
+                for each in self.saved
+            ],
+            "pseudo_labels": None
+            if self.pseudo_labels is None
+            else {"admitted": admitted, "images": images},
+            "steps_done": self.steps_done,
+            "steps": self.steps_done + sum(self.steps_left),
+        }
+
+
+def stages_of(
+    memory: Memory, plan: Plan, facts: Facts, *, held: bool, finished: bool
+) -> tuple[StageProgress, ...]:
+    """Return how far each planned stage has come.
+
+    Args:
+        memory: Reads the run.
+        plan: What is to be done.
+        facts: What the data is like.
+        held: Whether a process is at work in the run.
+        finished: Whether the run is finished.
+    """
+    found: list[StageProgress] = []
+    metric, idle = memory.metric(plan), finished or not held
+    for planned in planned_stages(plan, facts):
+        stage = _stage(
+            memory,
+            planned,
+            metric=judges_metric(plan) if planned.judges else metric,
+            images=unlabeled_used(plan, facts),
+            at_work=not idle,
+            finished=finished,
+        )
+        idle = idle or stage.state == "under way"
+        found.append(stage)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """The content of ``DONE``."""
+
+    ranking: tuple[str, ...]
+    failed: tuple[str, ...]
+    pseudo_labels: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> _Done:
+        labels = content["pseudo_labels"]
+        return cls(
+            ranking=tuple(map(str, content["ranking"])),
+            failed=tuple(map(str, content["failed"])),
+            pseudo_labels=labels and (int(labels["admitted"]), int(labels["images"])),
+        )
+
+
+def _stage(
+    memory: Memory,
+    planned: PlannedStage,
+    *,
+    metric: Metric | None,
+    images: int,
+    at_work: bool,
+    finished: bool,
+) -> StageProgress:
+    """Return how far a stage has come; somebody is at it if somebody is at work and it is next."""
+    folder, name = memory.folder, planned.name
+    done = memory.meaning(folder.done(name), _Done.of)
+    names = [f"{name}/network-{number}" for number in range(planned.networks)]
+    ranked = () if done is None else done.ranking
+    trained = [
+        known
+        for each in names
+        if (known := _known(memory, each, expected=each in ranked)) is not None
+    ]
+    finished_names = {each.name for each in trained}
+    saved = [
+        there
+        for each in names
+        if each not in finished_names and (there := _saved(memory, each)) is not None
+    ]
+    labels = None if done is None else done.pseudo_labels
+    if done is None and (admitted := admitted_in(folder.cache / name)) is not None:
+        labels = (admitted, images)
+    whole = done is not None and len(trained) == len(ranked)
+    return StageProgress(
+        planned=planned,
+        state=_state(
+            whole=whole,
+            begun=bool(trained or saved or labels),
+            at_work=at_work,
+            finished=finished,
+        ),
+        trained=tuple(trained),
+        failed=() if done is None else done.failed,
+        saved=tuple(saved),
+        metric=metric,
+        pseudo_labels=labels,
+    )
+
+
+def _state(*, whole: bool, begun: bool, at_work: bool, finished: bool) -> StageState:
+    if whole:
+        return "done"
+    if at_work:
+        return "under way"
+    if begun:
+        return "begun"
+    return "left out" if finished else "not begun"
+
+
+def _known(memory: Memory, network: str, *, expected: bool) -> Trained | None:
+    """Return a finished network, whose weights are not looked at; what is missing is kept."""
+    weights = memory.folder.weights(network)
+    scores = weights.with_suffix(".json")
+    known = read_known(weights, tell=memory.tell)
+    if known is None:
+        lost = [weights] if expected or scores.exists() else []
+        lost += [scores] if expected else []
+        for path in lost:
+            if not path.exists():
+                memory.tell(f"{path} is missing.")
+    return known
+
+
+def _saved(memory: Memory, network: str) -> Saved | None:
+    path = path_of(memory.folder.weights(network))
+    try:
+        written = path.stat().st_mtime
+    except OSError:
+        return None
+    found = read_saved(path)
+    if found is None:
+        if path.exists():
+            memory.tell(f"{path} is damaged.")
+        return None
+    return Saved(
+        network=network,
+        step=found.steps,
+        steps=found.of,
+        age=max(0.0, time.time() - written),
+        seconds=float(found.said.get("passed", 0.0)),
+    )
+
+
+def total_steps(stages: Sequence[StageProgress]) -> tuple[int, int]:
+    """Return the optimizer steps that are done, and all of them."""
+    done = sum(stage.steps_done for stage in stages)
+    return done, done + sum(sum(stage.steps_left) for stage in stages)

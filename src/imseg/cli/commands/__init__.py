@@ -1,0 +1,1 @@
+"""One file per command or pair of commands: parse, one call, show."""

@@ -1,0 +1,234 @@
+"""What a training would take, as text."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imseg.approaches.planning.duration import ACTIVITIES, OTHER, in_minutes
+from imseg.approaches.planning.estimate import Estimate
+from imseg.cli.options import Data, Json, takes_settings
+from imseg.cli.show import page_of
+from imseg.errors import ImsegError, shown
+from imseg.report.tables import table
+
+if TYPE_CHECKING:
+    from imseg.approaches.planning.settings import Settings
+    from imseg.cli.show import Bars
+
+
+_IN_WORDS = {OTHER: "start-up and the rest", "files": "reading images"}
+
+
+def estimate_text(found: Estimate, now: datetime) -> str:
+    """Return what would be trained, how long it would take, and what it needs.
+
+    Args:
+        found: What was estimated.
+        now: The time of day.
+    """
+    parts = [_stages(found), _time(found, now), _memory(found), _disk(found)]
+    parts += [text for text in (_memory_warning(found), _disk_warning(found)) if text]
+    parts.append("Nothing was trained or written. Without --dry-run the training begins.")
+    return "\n\n".join(parts)
+
+
+def _stages(found: Estimate) -> str:
+    at_most = "at most " if found.steps_depend_on_time else ""
+    rows = [
+        [stage.name, str(stage.networks), f"{found.width_of(stage):g}", f"{at_most}{stage.steps}"]
+        for stage in found.stages
+    ]
+    text = table(["stage", "networks", "width", "steps of each"], rows)
+    if found.steps_depend_on_time:
+        text += "\n\nSteps are as many as fit into the time of --effort standard, which was not"
+        text += " measured (--no-probe)."
+    return text
+
+
+def _time(found: Estimate, now: datetime) -> str:
+    if found.time is None or found.seconds is None:
+        return "Time: not measured (--no-probe)."
+    rows = [
+        [_IN_WORDS.get(activity, activity), _minutes(found.time[activity])]
+        for activity in ACTIVITIES
+        if found.time[activity] > 0
+    ]
+    rows.append(["in all", _minutes(found.seconds)])
+    end = now + timedelta(seconds=found.seconds)
+    days = (end.date() - now.date()).days
+    when = f"{end:%H:%M}" + (f", {days} day{'s' * (days > 1)} from now" if days else "")
+    text = f"Started now it would be done at about {when}, if the machine does nothing else."
+    text += f" That is {in_minutes(found.seconds)} min; less if a generation is left out or few"
+    text += " pseudo-labels are admitted."
+    return f"{table(['activity', 'minutes'], rows)}\n\n{text}"
+
+
+def _memory(found: Estimate) -> str:
+    memory = found.memory
+    if memory.process is None:
+        return "Memory: not known of a network of your own before it is measured."
+    how = "measured" if found.time is not None else "by formula, to within about 15 %"
+    side = f"{memory.processes} side by side" if memory.processes > 1 else "one at a time"
+    text = (
+        f"Memory: {_size(memory.one)} for one training process ({how}),"
+        f" {_size(memory.together)} for all of it, {side}; {_size(memory.free)} free here."
+    )
+    if memory.device is not None:
+        text += f"\n        On the GPU {_size(memory.device)}; {_size(memory.device_free)} free."
+    return text
+
+
+def _disk(found: Estimate) -> str:
+    disk = found.disk
+    parts = [
+        f"{name} {_size(size)}"
+        for name, size in (
+            ("decoded images", disk.pictures),
+            ("pseudo-labels", disk.pseudo_labels),
+            ("what judges learn from", disk.judges),
+        )
+        if size
+    ]
+    return (
+        f"Disk:   up to {_size(disk.most)} while it runs ({', '.join(parts)}),"
+        f" {_size(disk.finished)} for the finished run; {_size(found.disk_free)} free for"
+        f" {shown(found.run)}."
+    )
+
+
+def _memory_warning(found: Estimate) -> str:
+    if found.memory.fits:
+        return ""
+    fewer = "--workers 1, " if found.memory.processes > 1 else ""
+    return (
+        "warning: that is more memory than is free.\n"
+        f"  Try:      {fewer}a smaller --batch-size, --image-size or --width, or close other"
+        " programs."
+    )
+
+
+def _disk_warning(found: Estimate) -> str:
+    if found.disk_fits:
+        return ""
+    return (
+        "warning: that is more than is free on this disk.\n"
+        "  Try:      --out on another disk, --limit-unlabeled, or a smaller --image-size."
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}" if seconds >= 3 else "< 0.1"
+
+
+def _size(count: int | None) -> str:
+    """Return bytes in words, in powers of 1000 as disks are sold."""
+    if count is None:
+        return "an unknown amount"
+    for unit, one in (("GB", 10**9), ("MB", 10**6)):
+        if count >= one:
+            return f"{count / one:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"
+
+
+@takes_settings()
+def train(
+    data: Data,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder.  [default: runs/<data>-<approach>-seed<N>]"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Train and write nothing: say what it would take in time, memory and disk.",
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe/--no-probe", help="With --dry-run: measure a few steps here, or do without."
+        ),
+    ] = True,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html into the run at its end, from the validation images.",
+        ),
+    ] = True,
+    json: Json = False,
+    **settings: Any,
+) -> int:
+    """Train an approach. Repeat the command to continue a run that was stopped."""
+    from imseg.approaches.planning.settings import settings_from
+    from imseg.approaches.running.experiment import fit
+    from imseg.approaches.running.stage import missing_by_stage
+    from imseg.cli import show
+    from imseg.report.tables import stages_table, time_in_words
+
+    if not probe and not dry_run:
+        raise ImsegError(
+            "--no-probe says nothing without --dry-run.",
+            expected="it with --dry-run, which else measures a few steps.",
+            hint="leave it out; --max-steps spares a training its measurement.",
+        )
+    asked = settings_from(settings, config=config)
+    if dry_run:
+        return _only_estimate(data, out, asked, probe=probe, json=json)
+    with show.Bars() as bars:
+        run = fit(data, out=out, settings=asked, progress=bars)
+        page = _page(run.path, data, bars) if report else None
+    if json:
+        further = {"report": None if page is None else str(page)}
+        show.show_json({"run": str(run.path), **further, **run.summary})
+        return 0
+    final = run.summary["network"]
+    print(f"{stages_table(run)}\n")
+    print(f"Network of the run: {final}, validation {run.metric.text(run.summary['validation'])}")
+    for stage, missing in missing_by_stage(run.summary).items():
+        print(f"{stage}: {missing}")
+    if run.start_was_better:
+        print(
+            f"The start was better on validation: --network {run.best_of_start} takes it instead."
+        )
+    if spent := time_in_words(run.summary):
+        print(f"Time: {spent}")
+    better = f" --network {run.best_of_start}" if run.start_was_better else ""
+    if page is not None:
+        print(f"Report: {shown(page)}")
+    path = shown(run.path)
+    print(f"Next: imseg evaluate {path} {shown(data)}{better}")
+    print(f"      imseg predict {path} IMAGES --out masks/{better}")
+    return 0
+
+
+def _page(run: Path, data: Path, bars: Bars) -> Path | None:
+    """Return the report of a run, made now of the validation images; one that is there stays."""
+    there = run / "report.html"
+    return there if there.exists() else page_of(run, data, bars, test=False, quick=True)
+
+
+def _only_estimate(
+    data: Path, out: Path | None, settings: Settings, *, probe: bool, json: bool
+) -> int:
+    """Show what a training would take."""
+    from imseg.approaches.planning.estimate import estimate
+    from imseg.cli import show
+
+    pass
+
+    with show.Bars() as bars:
+        found = estimate(data, out=out, settings=settings, progress=bars, probe=probe)
+    if json:
+        show.show_json(found.as_dict())
+    else:
+        print(estimate_text(found, datetime.now()))
+    return 0

@@ -1,0 +1,164 @@
+"""What a look at every file of a run found, and a network trained twice, as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imseg.approaches.runs.retraining import Retrained
+from imseg.approaches.runs.verification import Verified
+from imseg.cli.commands.status import RunOrComparison
+from imseg.cli.options import Json
+from imseg.errors import ImsegError, shown
+from imseg.report.tables import table
+
+EXPECTED = (
+    "At equal versions of imseg and its libraries, on one machine, a network that is trained in"
+    " float32 on the CPU\nis the same to the bit."
+)
+ELSEWHERE = "This one was trained on {device} in {precision}, where that is not promised."
+GPU = (
+    "A GPU does not always add in the\nsame order: small differences of weights are to be expected"
+    " there, and scores that are close."
+)
+
+
+def files_text(found: Verified) -> str:
+    """Return how many files of each kind are whole, and what is damaged."""
+    rows = [
+        [kind, str(each.whole), str(each.without), str(each.damaged)]
+        for kind, each in found.counts.items()
+    ]
+    parts = [
+        f"{found.path}: every file compared with its checksum",
+        table(["files", "whole", "without a checksum", "damaged or missing"], rows),
+    ]
+    if any(each.without for each in found.counts.values()):
+        parts.append(
+            "Files without a checksum are from an early version: they can be read, that is all."
+        )
+    if not found.damages:
+        return "\n\n".join([*parts, "Nothing is damaged or missing."])
+    lines = [f"* {each.wrong}\n  Try: {each.remedy}" for each in found.damages]
+    return "\n\n".join([*parts, "\n".join(lines)])
+
+
+def network_text(again: Retrained) -> str:
+    """Return whether a network that was trained again is the same, and where it is not."""
+    if again.same:
+        return (
+            f"{again.network} trained again is the same to the bit: all {again.tensors} tensors,"
+            " scores and losses."
+        )
+    parts = [f"{again.network} trained again differs."]
+    if not again.same_job:
+        parts.append(
+            "It was not trained on the same: networks that it learns from, stored settings or imseg"
+            " have changed since."
+        )
+    changed = len(again.weights)
+    lines = [
+        f"weights: {changed} of {again.tensors} tensors differ, by {again.most:.3g} at most"
+        if changed
+        else f"weights: the same to the bit, all {again.tensors} tensors"
+    ]
+    for each in again.known:
+        if isinstance(each.then, dict):
+            for name in sorted({*each.then, *each.now}):
+                then, now = each.then.get(name), each.now.get(name)
+                if repr(then) != repr(now):
+                    lines.append(f"{name}: {_number(then)} then, {_number(now)} now")
+        elif isinstance(each.then, tuple):
+            lines.append(f"{each.what}: differ")
+        else:
+            lines.append(f"{each.what}: {each.then} then, {each.now} now")
+    parts.append("\n".join(f"* {line}" for line in lines))
+    parts.append(_surroundings(again))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _surroundings(again: Retrained) -> str:
+    """Return what else differs, and what was to be expected."""
+    lines = [f"* {each.what}: {each.then} then, {each.now} now" for each in again.surroundings]
+    told = "Versions and machine are those of then."
+    if lines:
+        told = "\n".join(["What is not as it was when the run was begun:", *lines])
+    where = ELSEWHERE.format(device=again.device, precision=again.precision)
+    expected = [EXPECTED, *([] if again.exact else [where])]
+    if again.device != "cpu":
+        expected.append(GPU)
+    return f"{told}\n\n{' '.join(expected)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.9g}"
+
+
+FAILED = 1
+"""Exit status if something is damaged or differs."""
+
+
+def verify(
+    folder: RunOrComparison,
+    retrain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Train this network again as it was, such as start/network-0, and compare the two;"
+            " the run itself is not touched.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="What the run was trained on; with --retrain.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Compare every file of a run or a comparison with its checksum; nothing is changed."""
+    from imseg.approaches.runs.retraining import retrain as retrained
+    from imseg.approaches.runs.verification import verify as verified
+    from imseg.cli import show
+
+    pass
+
+    _check(folder, retrain, data)
+    again = None
+    with show.Bars() as bars:
+        found = verified(folder, progress=lambda d, t: bars.counted("checking files", d, t))
+        if retrain is not None and data is not None and not found.damages:
+            again = retrained(folder, retrain, data, progress=bars)
+    if json:
+        further = (
+            {} if retrain is None else {"retrained": None if again is None else again.as_dict()}
+        )
+        show.show_json({**found.as_dict(), **further})
+    else:
+        print(files_text(found))
+        if again is not None:
+            print(f"\n{network_text(again)}")
+        elif retrain is not None:
+            print(f"\n{retrain} was not trained again: first let what is damaged be made again.")
+    return FAILED if found.damages or (again is not None and not again.same) else 0
+
+
+def _check(folder: Path, retrain: str | None, data: Path | None) -> None:
+    """Check that both or neither of two options are given, for a run."""
+    from imseg.comparison.comparison_status import is_comparison
+
+    if retrain is not None and is_comparison(folder):
+        raise ImsegError(
+            f"{folder} is a comparison, and --retrain is about a network of a run.",
+            expected=f"one of its runs, such as {shown(folder)}/seed-0/ldt.",
+            hint=f"imseg status {shown(folder)} lists them.",
+        )
+    if (retrain is None) == (data is None):
+        return
+    missing = "--data" if data is None else "--retrain"
+    raise ImsegError(
+        f"{missing} is missing.",
+        expected="--retrain NETWORK and --data DATA together, or neither.",
+        got=f"--retrain {shown(retrain)}" if data is None else f"--data {shown(data)}",
+        hint=f"imseg verify {shown(folder)} --retrain {shown(retrain or 'start/network-0')} --data"
+        f" {shown(data or 'DATA')}",
+    )

@@ -1,0 +1,141 @@
+"""How long a comparison would take here. Nothing is trained or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imseg.approaches.planning.duration import durations
+from imseg.approaches.planning.estimate import decoding_of, decoding_seconds
+from imseg.approaches.planning.measured import Measured, measure
+from imseg.approaches.planning.plan import Plan, match_plan
+from imseg.approaches.running.preparation import Prepared
+from imseg.comparison.comparison_plan import Planned, planned_stages_of
+from imseg.comparison.participants import Entrant
+from imseg.comparison.scoring import images_to_score
+from imseg.progress import Note, Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowEstimate:
+    """What one row would take with one seed."""
+
+    name: str
+    """Of the row."""
+    seconds: float
+    """Training it, without a start that is taken over, and scoring it."""
+    networks: int
+    """Networks that are trained for it, judges of masks included."""
+    network_steps: int
+    """Steps of one of the last stage, at most."""
+    width: float
+    """The paper's alpha of the last stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonEstimate:
+    """What a comparison would take."""
+
+    rows: tuple[RowEstimate, ...]
+    """One for each row, with one seed."""
+    seeds: int
+    """How many there are."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all, as if nothing was done yet."""
+        return self.seeds * sum(row.seconds for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "seeds": self.seeds,
+            "rows": [
+                {
+                    "name": row.name,
+                    "seconds": round(row.seconds, 1),
+                    "networks": row.networks,
+                    "network_steps": row.network_steps,
+                    "width": row.width,
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def estimate_comparison(planned: Planned, progress: Progress) -> ComparisonEstimate:
+    """Return what a comparison would take; a few steps of every kind of network are made.
+
+    All pseudo-labels are taken to be admitted and no generation to be left out: it may be less.
+
+    Args:
+        planned: What would be done.
+        progress: Told what is measured.
+    """
+    costs: dict[str, Measured] = {}
+    rows = []
+    for entrant in planned.entrants:
+        if entrant.matched_to is None:
+            progress(Note(text=f"measuring what a few steps of {entrant.name} cost ..."))
+            ready = planned.ready[entrant.name]
+            costs[entrant.name] = measure(ready.plan, ready.facts, ready.dataset.spec)
+            seconds = _own_seconds(ready, costs[entrant.name], planned=planned)
+        else:
+            ready = planned.ready[entrant.matched_to]
+            seconds = _matched_seconds(entrant, costs[entrant.matched_to], planned=planned)
+        stages = planned.stages(entrant)
+        scored = ready.plan.generations + ready.plan.networks
+        seconds += scored * _scoring_seconds(ready, costs[entrant.matched_to or entrant.name])
+        rows.append(
+            RowEstimate(
+                name=entrant.name,
+                seconds=seconds,
+                networks=sum(stage.networks for stage in stages),
+                network_steps=stages[-1].steps,
+                width=ready.plan.width * stages[-1].wider,
+            )
+        )
+    return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
+
+
+def _own_seconds(ready: Prepared, measured: Measured, *, planned: Planned) -> float:
+    """Return the seconds of a row without those of a start that is taken over."""
+    spent = _training_seconds(ready.plan, measured, ready=ready)
+    start = ready.plan.customized().start
+    if start is not None and start.name in planned.ready:
+        begun = _training_seconds(planned.ready[start.name].plan, measured, ready=ready)
+        spent = max(0.0, spent - begun) + measured.start_up
+    return spent + decoding_seconds(ready)
+
+
+def _matched_seconds(entrant: Entrant, measured: Measured, *, planned: Planned) -> float:
+    """Return the seconds of a baseline, if its method ends with its last generation."""
+    ready = planned.ready[str(entrant.matched_to)]
+    last = planned_stages_of(ready)[-1]
+    alone = replace(
+        ready.plan,
+        approach=entrant.approach,
+        generations=0,
+        teachers=0,
+        start_networks=last.networks,
+    )
+    plan = match_plan(
+        alone,
+        matched=ready.plan,
+        steps=last.steps,
+        width=ready.plan.width * last.wider,
+        labeled=ready.facts.labeled,
+    )
+    return _training_seconds(plan, measured, ready=ready) + decoding_seconds(ready)
+
+
+def _training_seconds(plan: Plan, measured: Measured, *, ready: Prepared) -> float:
+    return sum(durations(plan, ready.facts, measured).values())
+
+
+def _scoring_seconds(ready: Prepared, measured: Measured) -> float:
+    """Return the seconds of one network's look at all test images."""
+    images = images_to_score(ready.dataset)
+    looked_at = len(images) * measured.wide.prediction
+    return looked_at + decoding_of(ready.dataset, ready.plan, images)

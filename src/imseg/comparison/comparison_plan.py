@@ -1,0 +1,210 @@
+"""What a comparison will do, settled and checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.planning.budget import fits_time
+from imseg.approaches.planning.settings import values_from
+from imseg.approaches.planning.stages import PlannedStage, planned_stages
+from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
+from imseg.comparison.notes import check_place, check_same, check_same_data, read_settings
+from imseg.comparison.participants import Entrant, check_options, entrants_of, settings_for
+from imseg.comparison.scoring import images_to_score
+from imseg.data.files.listing import short_name
+from imseg.errors import ImsegError
+from imseg.progress import Event, Note, Progress
+from imseg.types import DataSet
+
+NOWHERE = Path("no-such-folder") / "nor-such-run"
+"""Where runs are planned that have no folder yet: earlier ones are looked at when their turn comes.
+"""
+
+LONG = 20_000 * 64 * 64
+"""Steps of a network of the base width, times pixels, from which on a comparison takes about a
+quarter of an hour."""
+
+FEW_IMAGES = 20
+"""Test images below which a comparison begins with a warning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A comparison that could begin now."""
+
+    out: Path
+    """Where it goes."""
+    dataset: DataSet
+    """What is learned from and scored on."""
+    entrants: tuple[Entrant, ...]
+    """All rows, in order."""
+    seeds: tuple[int, ...]
+    """The roots of randomness."""
+    given: Mapping[str, Any]
+    """Settings that were asked for."""
+    common: Mapping[str, Any]
+    """The same, with the steps settled: what all runs share."""
+    ready: Mapping[str, Prepared]
+    """The plan of each row that is not matched to another, for the first seed."""
+    continues: bool
+    """Whether it was begun before, with the same data."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is worth some seconds to say beforehand how long it takes."""
+        height, width = next(iter(self.ready.values())).plan.image_size
+        work = sum(self.work(entrant) for entrant in self.entrants) * len(self.seeds)
+        return work * height * width >= LONG
+
+    def folder(self, seed: int) -> Path:
+        """Return the folder with the runs of a seed."""
+        return self.out / f"seed-{seed}"
+
+    def stages(self, entrant: Entrant) -> list[PlannedStage]:
+        """Return what is trained for a row, without the start that is taken over from another.
+
+        A matched baseline trains what the last generation of its method does, at most.
+        """
+        if entrant.matched_to is not None:
+            ready = self.ready[entrant.matched_to]
+            return planned_stages_of(ready)[-1:]
+        ready = self.ready[entrant.name]
+        names = {each.approach for each in self.entrants}
+        start = ready.plan.customized().start
+        taken_over = start is not None and start.name in names
+        return [
+            stage
+            for stage in planned_stages_of(ready)
+            if not (taken_over and stage.name == "start")
+        ]
+
+    def work(self, entrant: Entrant) -> float:
+        """Return about how much is computed for a row, in steps of a network of the base width."""
+        return work_of(self.stages(entrant))
+
+
+def plan_comparison(
+    data: str | Path | DataSet,
+    *,
+    approaches: Sequence[str],
+    seeds: Sequence[int],
+    out: str | Path | None,
+    options: Mapping[str, Any],
+    progress: Progress,
+    matched: bool = True,
+) -> Planned:
+    """Return a comparison that could begin now; nothing is written.
+
+    Approaches and seeds of an earlier call stay: they can be added to, not taken away.
+
+    Args:
+        data: A folder, or a data set made otherwise.
+        approaches: Names from ``imseg approaches``.
+        seeds: Each is a run of every approach.
+        out: The folder; None for the default.
+        options: Fields of ``Settings``; None means "not given".
+        progress: Told what is found.
+        matched: Whether each method gets a baseline that trains as long.
+
+    Raises:
+        ImsegError: For everything the user can mend.
+    """
+    _check_seeds(seeds)
+    place = Path(out if out is not None else default_out(data))
+    check_paths([data, place])
+    check_place(place)
+    earlier = read_settings(place)
+    if earlier is not None:
+        approaches = [*earlier["approaches"], *approaches]
+        seeds = [*earlier["seeds"], *seeds]
+    entrants = entrants_of(approaches, matched=matched)
+    given = values_from(options)
+    check_options(entrants, given)
+    check_same(place, earlier, given=given)
+    first = settings_for(entrants[0], given, seed=seeds[0], runs=None)
+    dataset = data if isinstance(data, DataSet) else read_data(Path(data), first, progress)
+    images = len(images_to_score(dataset))
+    if images < FEW_IMAGES:
+        text = f"{images} test images are few to compare approaches on; 20 and more tell more."
+        progress(Note(text=text, warning=True))
+    if earlier is not None:
+        check_same_data(place, earlier, dataset=dataset)
+    common = dict(given)
+    if earlier is not None and "max_steps" in earlier["settled"]:
+        common["max_steps"] = earlier["settled"]["max_steps"]
+    seeds = tuple(dict.fromkeys(seeds))
+    settled, ready = _settle(entrants, common, dataset=dataset, seed=seeds[0], progress=progress)
+    return Planned(
+        out=place,
+        dataset=dataset,
+        entrants=entrants,
+        seeds=seeds,
+        given=given,
+        common=settled,
+        ready=ready,
+        continues=earlier is not None,
+    )
+
+
+def _settle(
+    entrants: Sequence[Entrant],
+    common: Mapping[str, Any],
+    *,
+    dataset: DataSet,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Prepared]]:
+    """Return the shared settings with one number of steps for all, and the plan of each row."""
+    alone = {each.name: each for each in entrants if each.role != "matched"}
+
+    def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
+        return prepare(
+            dataset,
+            out=NOWHERE,
+            settings=settings_for(alone[name], shared, seed=seed, runs=None),
+            options={},
+            network=None,
+            progress=progress if probe else _quiet,
+            probe=probe,
+        )
+
+    settled = dict(common)
+    ready = {name: prepared(name, settled, probe=False) for name in alone}
+    if any(fits_time(each.asked) for each in ready.values()):
+        # The one that the longest run has time for.
+        longest = max(ready, key=lambda name: work_of(planned_stages_of(ready[name])))
+        settled["max_steps"] = prepared(longest, settled, probe=True).plan.max_steps
+        ready = {name: prepared(name, settled, probe=False) for name in alone}
+    return settled, ready
+
+
+def default_out(data: str | Path | DataSet) -> Path:
+    """Return where a comparison goes if nothing else is said."""
+    name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
+    return Path("runs") / f"{name}-compare"
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds or min(seeds) < 0:
+        raise ImsegError(
+            "A comparison needs seeds.",
+            expected="whole numbers from 0, such as --seeds 0,1,2.",
+            got=",".join(map(str, seeds)) or "none.",
+        )
+
+
+def planned_stages_of(ready: Prepared) -> list[PlannedStage]:
+    """Return all stages of a row's plan."""
+    return planned_stages(ready.plan, ready.facts)
+
+
+def work_of(stages: Sequence[PlannedStage]) -> float:
+    """Return about how much stages compute, in steps of a network of the base width."""
+    return sum(each.networks * each.steps * each.operations for each in stages)
+
+
+def _quiet(event: Event) -> None:
+    """Say nothing: plans are told when their runs begin."""

@@ -1,0 +1,185 @@
+"""From finished runs and their test scores to the rows of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.methods.catalog import find_approach
+from imseg.approaches.runs.run import Run
+from imseg.comparison.participants import Entrant
+from imseg.comparison.result import OneRun, Row, StageScore
+from imseg.comparison.scoring import Scored
+from imseg.comparison.statistics import Difference, Scores, difference, gap_closed, level_of, shared
+from imseg.tasks import Metric
+
+LABELS, BOUND = "ldt", "fdt"
+"""The two ends of the gap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A finished run with its test scores."""
+
+    entrant: Entrant
+    """Whose."""
+    seed: int
+    """Its seed."""
+    run: Run
+    """The run."""
+    scored: Mapping[str, Scored]
+    """Its networks on the test images."""
+
+    @property
+    def chosen(self) -> Scored:
+        """The network of the run."""
+        return self.scored[self.run.summary["network"]]
+
+    @property
+    def last(self) -> Scored:
+        """The best network of the last stage."""
+        return self.scored[self.run.summary["stages"][-1]["best"]]
+
+    @property
+    def ended_with_start(self) -> bool:
+        """Whether no generation was trained, though there should have been one."""
+        planned = find_approach(self.entrant.approach).generations
+        return planned > 0 and len(self.run.summary["stages"]) == 1
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """What was trained: equal jobs, equal networks."""
+        return tuple(self.run.trained(name).job for name in self.run.network_names)
+
+
+def rows_of(entrants: Sequence[Entrant], done: Sequence[Done], *, out: Path) -> tuple[Row, ...]:
+    """Return a row for each entrant with at least one finished run.
+
+    Args:
+        entrants: All of them, in order.
+        done: Finished runs.
+        out: The folder of the comparison.
+    """
+    by_name = {
+        entrant.name: {each.seed: each for each in done if each.entrant.name == entrant.name}
+        for entrant in entrants
+    }
+    finished = [entrant for entrant in entrants if by_name[entrant.name]]
+    rows: list[Row] = []
+    for entrant in finished:
+        mine = by_name[entrant.name]
+        twins = [row.name for row in rows if row.role == "matched" and row.same_as is None]
+        twin = None
+        if entrant.role == "matched":
+            twin = next((name for name in twins if _same(by_name[name], mine)), None)
+        matched = [each.name for each in entrants if each.matched_to == entrant.name]
+        rows.append(_row(entrant, by_name, matched=matched, same_as=twin, out=out))
+    return tuple(rows)
+
+
+def _row(
+    entrant: Entrant,
+    by_name: Mapping[str, Mapping[int, Done]],
+    *,
+    matched: Sequence[str],
+    same_as: str | None,
+    out: Path,
+) -> Row:
+    mine = by_name[entrant.name]
+    metric = next(iter(mine.values())).run.metric
+    against = {
+        name: found
+        for name in matched
+        if (found := _against(mine, by_name.get(name, {}), metric=metric)) is not None
+    }
+    gap = None
+    ends = [by_name.get(name, {}) for name in (LABELS, BOUND)]
+    seeds = [seed for seed in mine if all(seed in end for end in ends)]
+    if seeds and entrant.approach not in (LABELS, BOUND):
+        gap = gap_closed(
+            _scores(mine, seeds, metric),
+            labels=_scores(ends[0], seeds, metric),
+            bound=_scores(ends[1], seeds, metric),
+            higher_is_better=metric.higher_is_better,
+        )
+    baseline = entrant.baseline if entrant.baseline in against else None
+    return Row(
+        name=entrant.name,
+        approach=entrant.approach,
+        role=entrant.role,
+        asked=entrant.asked,
+        matched_to=entrant.matched_to,
+        baseline=baseline,
+        same_as=same_as,
+        level=level_of(_scores(mine, list(mine), metric)),
+        last=level_of(shared([each.last.each[metric.key] for each in mine.values()])),
+        difference=against.get(baseline or ""),
+        against={name: each for name, each in against.items() if name != baseline},
+        ended_with_start=tuple(seed for seed, each in mine.items() if each.ended_with_start),
+        gap_closed=gap,
+        runs=tuple(_one_run(each, out) for each in mine.values()),
+    )
+
+
+def _against(
+    mine: Mapping[int, Done], others: Mapping[int, Done], *, metric: Metric
+) -> Difference | None:
+    """Return a method against a baseline; None where no seed has both.
+
+    A run that ended with its start has not learned from unlabeled images, so it says nothing.
+    """
+    seeds = [seed for seed in mine if seed in others and not mine[seed].ended_with_start]
+    if not seeds:
+        return None
+    return difference(
+        _scores(mine, seeds, metric),
+        _scores(others, seeds, metric),
+        higher_is_better=metric.higher_is_better,
+    )
+
+
+def _scores(runs: Mapping[int, Done], seeds: Sequence[int], metric: Metric) -> Scores:
+    """Return the scores of the network of each run."""
+    return shared([runs[seed].chosen.each[metric.key] for seed in seeds])
+
+
+def _one_run(done: Done, out: Path) -> OneRun:
+    run, key = done.run, done.run.metric.key
+    final = run.trained(run.summary["network"])
+    totals = done.chosen.dataset
+    return OneRun(
+        seed=done.seed,
+        path=run.path.relative_to(out).as_posix(),
+        stage=run.summary["stage"],
+        network=run.summary["network"],
+        width=final.network.width,
+        network_steps=final.steps,
+        score=done.chosen.per_image[key],
+        last_score=done.last.per_image[key],
+        steps=run.summary["steps"],
+        flops=run.summary["flops"],
+        seconds=run.summary["training_seconds"],
+        stages=tuple(_stage_score(stage, done, key) for stage in run.summary["stages"]),
+        dataset={name: value for name, value in totals.items() if isinstance(value, float)},
+        per_image=dict(done.chosen.per_image),
+    )
+
+
+def _stage_score(stage: Mapping[str, Any], done: Done, key: str) -> StageScore:
+    best = done.scored[str(stage["best"])]
+    names = [str(network["name"]) for network in stage["networks"]]
+    return StageScore(
+        name=str(stage["name"]),
+        network=best.network,
+        score=best.per_image[key],
+        interval=best.ci95["per_image"][key],
+        networks=tuple(done.scored[name].per_image[key] for name in names if name in done.scored),
+        validation=float(stage["score"]),
+    )
+
+
+def _same(one: Mapping[int, Done], other: Mapping[int, Done]) -> bool:
+    """Return whether all networks of two rows are the same ones."""
+    return one.keys() == other.keys() and all(one[s].jobs == other[s].jobs for s in one)

@@ -1,0 +1,256 @@
+"""Approaches on the same data, under the same conditions, seed after seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from imseg.approaches.planning.duration import in_time
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.running.announce import announce_plan
+from imseg.approaches.running.experiment import fit
+from imseg.approaches.runs.record import check_same, read_record
+from imseg.approaches.runs.run import Run, load_run
+from imseg.approaches.runs.verification import survey
+from imseg.comparison.comparison_plan import Planned, plan_comparison
+from imseg.comparison.gathering import Done, rows_of
+from imseg.comparison.notes import digests_of, plain, write_settings
+from imseg.comparison.participants import Entrant, settings_for
+from imseg.comparison.result import Comparison, Missing
+from imseg.comparison.scoring import SPLIT, images_to_score, score
+from imseg.data.masks.recognize import word_of
+from imseg.engine.hardware.device import Numerics, resolve_device, usable_cores
+from imseg.engine.storage.lock import locked
+from imseg.engine.storage.run_folder import RESULT_FILE, RunFolder
+from imseg.engine.storage.sealed import write_json
+from imseg.engine.workers.executors import choose_executor
+from imseg.errors import TrainingFailed
+from imseg.progress import Event, Note, Progress, Working, log_progress
+from imseg.progress import Planned as Began
+from imseg.types import DataSet
+
+DEFAULT_APPROACHES = ("ldt", "aldt", "im", "aim++")
+DEFAULT_SEEDS = (0, 1, 2)
+
+
+def compare(
+    data: str | Path | DataSet,
+    *,
+    approaches: Sequence[str] = DEFAULT_APPROACHES,
+    seeds: Sequence[int] = DEFAULT_SEEDS,
+    out: str | Path | None = None,
+    progress: Progress = log_progress,
+    **options: Any,
+) -> Comparison:
+    """Train approaches with several seeds and score them on the test images; again, it continues.
+
+    Start networks are trained once a seed and taken over. Each method gets a matched baseline:
+    labeled images alone, with the steps and the width of the method's final network. Approaches and
+    seeds can be added to a finished comparison.
+
+    Examples:
+        >>> found = compare("my-data", approaches=["im", "aim++"], seeds=[0, 1])  # doctest: +SKIP
+        >>> found.row("im").difference.interval  # doctest: +SKIP
+
+    Args:
+        data: A folder with test images in the documented layout, or such a data set.
+        approaches: Names from ``imseg approaches``.
+        seeds: Each is a run of every approach.
+        out: The folder; ``runs/<data>-compare`` by default.
+        progress: Told how the work goes on.
+        options: Fields of ``Settings`` that all runs share, such as ``max_steps=300``.
+
+    Raises:
+        ImsegError: For everything the user can mend, before training starts.
+        TrainingFailed: If no run at all could be finished.
+    """
+    planned = plan_comparison(
+        data, approaches=approaches, seeds=seeds, out=out, options=options, progress=progress
+    )
+    return carry_out(planned, progress)
+
+
+def carry_out(planned: Planned, progress: Progress) -> Comparison:
+    """Return what a planned comparison finds; ``comparison.json`` is written after each seed.
+
+    A run that fails is left out and told; the others go on.
+
+    Args:
+        planned: What to do.
+        progress: Told how the work goes on.
+
+    Raises:
+        TrainingFailed: If no run at all could be finished.
+    """
+    planned.out.mkdir(parents=True, exist_ok=True)
+    progress(Note(text=f"The comparison goes to {planned.out}"))
+    for entrant in planned.entrants:
+        progress(Note(text=_budget(entrant, planned)))
+    with locked(planned.out):
+        write_settings(
+            planned.out,
+            planned.dataset,
+            approaches=[each.approach for each in planned.entrants if each.asked],
+            seeds=planned.seeds,
+            asked=planned.given,
+            settled=planned.common,
+            matched=any(each.baseline is not None for each in planned.entrants),
+        )
+        return _Worker(planned, progress).run()
+
+
+def _budget(entrant: Entrant, planned: Planned) -> str:
+    """Return what a row may spend."""
+    if entrant.matched_to is not None:
+        final = f"the final network of {entrant.matched_to}"
+        return f"{entrant.name}: as many steps and as wide as {final}"
+    ready = planned.ready[entrant.name]
+    added = "" if entrant.asked else " (added: others start from it)"
+    text = announce_plan(ready.plan, ready.facts, None).rstrip(".")
+    return text.replace(f", seed {ready.plan.seed}", "") + added
+
+
+class _Worker:
+    """Carries out a comparison, run after run."""
+
+    def __init__(self, planned: Planned, progress: Progress) -> None:
+        self._planned = planned
+        self._progress = progress
+        self._done: list[Done] = []
+        self._missing: list[Missing] = []
+        self._spent = self._worked = 0.0
+        self._test = digests_of(planned.dataset)[SPLIT]
+        self._images = len(images_to_score(planned.dataset))
+
+    def run(self) -> Comparison:
+        planned = self._planned
+        # Seed after seed: what is finished says something, whenever it is stopped.
+        todo = [(seed, entrant) for seed in planned.seeds for entrant in planned.entrants]
+        device = resolve_device(planned.common.get("device", "auto"))
+        cores = planned.common.get("workers") or usable_cores()
+        with choose_executor(Numerics(device=device), workers=cores) as executor:
+            # Runs on a GPU choose by their memory how many networks go side by side.
+            own = executor if device == "cpu" else None
+            for number, (seed, entrant) in enumerate(todo, 1):
+                self._announce(number, todo)
+                try:
+                    self._done.append(self._one(seed, entrant, executor=own))
+                except TrainingFailed as failure:
+                    self._fail(entrant, seed, str(failure))
+                if self._done and entrant is planned.entrants[-1]:
+                    write_json(planned.out / RESULT_FILE, self._result().as_dict())
+        if not self._done:
+            raise TrainingFailed(f"No run could be finished: {self._missing[0].why}")
+        return self._result()
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        """Return the seeds that were begun."""
+        begun = {each.seed for each in self._done} | {each.seed for each in self._missing}
+        return tuple(seed for seed in self._planned.seeds if seed in begun)
+
+    def _one(self, seed: int, entrant: Entrant, *, executor: Any) -> Done:
+        planned, folder = self._planned, self._planned.folder(seed)
+        if entrant.matched_to is not None and not any(
+            each.seed == seed and each.entrant.name == entrant.matched_to for each in self._done
+        ):
+            raise TrainingFailed(f"{entrant.matched_to}, which it is matched to, is missing")
+        folder.mkdir(exist_ok=True)
+        settings = settings_for(entrant, planned.common, seed=seed, runs=folder)
+        run = self._finished(folder / entrant.name, settings)
+        if run is None:
+            began = time.monotonic()
+            run = fit(
+                planned.dataset,
+                out=folder / entrant.name,
+                settings=settings,
+                executor=executor,
+                progress=_Brief(self._progress),
+            )
+            self._spent += time.monotonic() - began
+            self._worked += planned.work(entrant)
+        what = f"scoring {entrant.name}"
+        scored = score(
+            run,
+            planned.dataset,
+            path=planned.out / "scores" / folder.name / f"{entrant.name}.json",
+            digest=self._test,
+            progress=lambda done, total: self._progress(Working(what=what, done=done, total=total)),
+        )
+        return Done(entrant=entrant, seed=seed, run=run, scored=scored)
+
+    def _finished(self, path: Path, settings: Settings) -> Run | None:
+        """Return a run that an earlier call finished; None where there is work to do.
+
+        That the data is the same was checked for all runs together.
+        """
+        folder = RunFolder(path)
+        if not (self._planned.continues and folder.summary.exists()):
+            return None
+        record = read_record(folder)
+        if record is None:
+            return None
+        # The whole comparison, or its data, may have been moved; and who only compares
+        # pseudo-labels with hidden masks is not changed by them.
+        match, hidden = (
+            Path(str(record.asked[name])) if name in record.asked else None
+            for name in ("match", "unlabeled_masks")
+        )
+        check_same(folder, record, replace(settings, match=match, unlabeled_masks=hidden))
+        if any(each.wrong for each in survey(path)):
+            return None  # what is damaged is made again
+        return load_run(path)
+
+    def _announce(self, number: int, todo: Sequence[tuple[int, Entrant]]) -> None:
+        seed, entrant = todo[number - 1]
+        text = f"run {number} of {len(todo)}: {entrant.name}, seed {seed}"
+        if self._worked:
+            left = sum(self._left(each) for each in todo[number - 1 :])
+            text += f"; about {in_time(left * self._spent / self._worked)} left for all"
+        self._progress(Note(text=text))
+
+    def _left(self, run: tuple[int, Entrant]) -> float:
+        """Return the work that is left of a run."""
+        seed, entrant = run
+        finished = RunFolder(self._planned.folder(seed) / entrant.name).summary.exists()
+        return 0.0 if finished else self._planned.work(entrant)
+
+    def _fail(self, entrant: Entrant, seed: int, why: str) -> None:
+        self._missing.append(Missing(name=entrant.name, seed=seed, why=why))
+        text = f"{entrant.name}, seed {seed}, came to nothing and is left out: {why}"
+        self._progress(Note(text=text, warning=True))
+
+    def _result(self) -> Comparison:
+        planned, dataset = self._planned, self._planned.dataset
+        return Comparison(
+            data={
+                "name": Path(dataset.name).name,
+                "task": word_of(dataset.spec),
+                **{
+                    split: len(getattr(dataset, split)) for split in ("labeled", "unlabeled", "val")
+                },
+                SPLIT: self._images,
+            },
+            metric=self._done[0].run.metric,
+            images=self._images,
+            seeds=self._seeds,
+            settings=plain(planned.common),
+            rows=rows_of(planned.entrants, self._done, out=planned.out),
+            missing=tuple(self._missing),
+        )
+
+
+class _Brief:
+    """Passes on what a run says once it trains; what it is was told for all runs together."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._begun = False
+
+    def __call__(self, event: Event) -> None:
+        self._begun = self._begun or isinstance(event, Began)
+        if self._begun or not isinstance(event, Note) or event.warning:
+            self._progress(event)

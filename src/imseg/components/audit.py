@@ -1,0 +1,92 @@
+"""How good pseudo-labels are where the truth is known: for people who judge a method, not for it.
+
+Source: METHOD, "Scores"; the question whether the inconsistency mask covers the mistakes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from imseg.components.consensus import Agreement
+from imseg.tasks import Planes, Task
+
+REGIONS = ("outside", "inside", "taught", "everywhere", "not_admitted")
+"""Pixels that teachers agree on; those they do not; those that are not blocked; all; those of
+images that were not admitted."""
+
+
+class Audit:
+    """Compares pseudo-labels with the truth, batch after batch.
+
+    Args:
+        task: What a pixel is.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._tallies: dict[str, Tensor] = {}
+        self._images = self._admitted = 0
+        self._known = self._agreed = 0
+
+    def add(self, agreement: Agreement, admitted: Bool[Tensor, "b"], truth: Planes) -> None:
+        """Add a batch.
+
+        Args:
+            agreement: What a labeler made of it.
+            admitted: Which of the images are learned from.
+            truth: What the images show; void pixels do not count.
+        """
+        task = self._task
+        truth, used = truth.to(agreement.labels.device), admitted.to(agreement.labels.device)
+        self._images += len(used)
+        self._admitted += int(used.sum())
+        blocked = agreement.inconsistent[used]
+        mask = blocked | agreement.disputed[used]
+        labels, here = agreement.labels[used], truth[used]
+        # What the best teacher alone would teach, so that labels are compared with labels.
+        first = task.redraw(agreement.first)
+        known = task.known(here)
+        self._known += int(known.sum())
+        self._agreed += int((known & ~mask).sum())
+        self._count("outside", labels, task.blank(here, mask))
+        self._count("inside", first[used], task.blank(here, ~mask))
+        self._count("taught", labels, task.blank(here, blocked))
+        self._count("everywhere", first[used], here)
+        self._count("not_admitted", first[~used], truth[~used])
+
+    def result(self) -> dict[str, Any]:
+        """Return what was found, as plain values.
+
+        Returns:
+            ``images`` looked at and ``admitted``; ``coverage``, the share of the admitted images'
+            pixels on which teachers agree, 0..1; ``metric``, the name of the score (over all pixels
+            together); and a precision and score each: of the labels ``outside`` the disputed
+            pixels and on all that are ``taught`` (not blocked), of the best teacher alone
+            ``inside`` the disputed pixels and ``everywhere``, and of it on images that were
+            ``not_admitted``. None where there is nothing to compare.
+        """
+        return {
+            "images": self._images,
+            "admitted": self._admitted,
+            "coverage": self._agreed / self._known if self._known else None,
+            "metric": self._task.metric.key,
+        } | {region: self._scores(region) for region in REGIONS}
+
+    def _count(self, region: str, labels: Planes, truth: Planes) -> None:
+        if len(labels) == 0:
+            return
+        tally = self._task.tally(labels, truth).cpu()
+        self._tallies[region] = self._tallies.get(region, torch.zeros_like(tally)) + tally
+
+    def _scores(self, region: str) -> dict[str, float | None]:
+        tally = self._tallies.get(region)
+        if tally is None:
+            return {"precision": None, "score": None}
+        return {
+            "precision": self._task.precision(tally),
+            "score": self._task.metric.pooled(self._task.dataset_scores(tally)),
+        }

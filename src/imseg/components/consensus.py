@@ -1,0 +1,198 @@
+"""Teachers in front of a batch of images: all that a labeler may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.inference.predictor import probabilities_of
+from imseg.ops.inconsistency import BlockColor, clean_up
+from imseg.ops.photometric import Strength
+from imseg.tasks import Planes, Task, Votes
+from imseg.tasks.quality import Quality
+from imseg.types import Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What becomes of inconsistent pixels when a student is trained."""
+
+    input: bool = True
+    """They are blocked in the image."""
+    output: bool = True
+    """They are 0 in the target (background, or the reserved class)."""
+    ignore: bool = False
+    """They have no weight in the loss."""
+    color: BlockColor = "black"
+    """What blocked pixels of the image become: black, the image's own mean, or noise that is always
+    the same for an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What teachers say about a batch of images, and what becomes of it."""
+
+    labels: Planes
+    """The pseudo-labels, not yet blocked."""
+    inconsistent: Bool[Tensor, "b 1 h w"]
+    """Where they disagree about any label, after clean-up: the pixels to be blocked. False
+    everywhere where nothing is."""
+    disputed: Bool[Tensor, "b 1 h w"]
+    """Where they disagree about any label, before clean-up: what selection looks at."""
+    consensus: Planes
+    """What they agree on, before labels are grown: what selection looks at."""
+    first: Planes
+    """What the best teacher alone says."""
+    admitted: Bool[Tensor, "b"] | None = None
+    """Images that the labeler itself has a label for; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Judges of masks, and when they are content."""
+
+    judges: Sequence[nn.Module]
+    """Networks in inference mode, best first."""
+    quality: Quality
+    """What they say about a mask."""
+    thresholds: tuple[float, float]
+    """The scores from which on a mask is good, and very good; 0..1."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Teachers in front of a batch of images."""
+
+    task: Task
+    """What a pixel is."""
+    teachers: Sequence[nn.Module]
+    """Networks in inference mode, best first."""
+    images: Bytes
+    """``n h w c``."""
+    numerics: Numerics
+    """How they are computed."""
+    seeds: tuple[int, ...]
+    """One an image, for views that are drawn anew in each generation."""
+    strength: Strength
+    """How far a view may be pushed."""
+    rotate: bool
+    """Whether views may also be turned and flipped upside down."""
+    bench: Bench | None = None
+    """Judges of masks, if there are any."""
+    kept: tuple[Planes, Bool[Tensor, "b"]] | None = None
+    """Labels from the generation before, and which images have one; None if there was none."""
+
+    @cached_property
+    def pixels(self) -> UInt8[Tensor, "b c h w"]:
+        """The images on the device of the teachers."""
+        there = torch.from_numpy(self.images.copy()).to(self.numerics.device)
+        return there.permute(0, 3, 1, 2)
+
+    @cached_property
+    def probabilities(self) -> Float[Tensor, "v b k h w"]:
+        """What each teacher says about the images as they are."""
+        return torch.stack([self.ask(teacher, self.pixels) for teacher in self.teachers])
+
+    @cached_property
+    def ballots(self) -> Votes:
+        """The same made discrete."""
+        return torch.stack([self.task.ballot(each) for each in self.probabilities])
+
+    def ask(self, teacher: nn.Module, pixels: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Return what a teacher says about other images, such as views of these."""
+        return probabilities_of(teacher, pixels, self.task, self.numerics)
+
+
+class Labeler(Protocol):
+    """Gives unlabeled images labels. Settings and code in one: a frozen dataclass."""
+
+    @property
+    def teachers(self) -> int | None:
+        """How many of the best networks are asked; None for all."""
+
+    @property
+    def block(self) -> Block | None:
+        """What becomes of inconsistent pixels; None if none are known."""
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return labels for the images that the teachers see."""
+
+
+COLORS_IN_WORDS: dict[BlockColor, str] = {
+    "black": "black in the image",
+    "mean": "of the image's mean color",
+    "noise": "noise in the image",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consensus:
+    """Several teachers label an image; where they disagree, the inconsistency mask begins.
+
+    Source: arXiv 2401.14387; METHOD, "Inconsistency mask".
+    """
+
+    teachers: int = field(default=2, metadata={"option": "teachers"})
+    """How many of the best networks vote: 2, 3 or 4."""
+    erode: int = field(default=0, metadata={"option": "erode"})
+    """Side of the square by which the mask is eroded first, in pixels: 0 (off), 3 or 5."""
+    dilate: int = field(default=0, metadata={"option": "dilate"})
+    """Side of the square by which the mask is dilated then, in pixels: 0 (off), 3 or 5."""
+    grow_labels: bool = field(default=False, metadata={"option": "grow_labels"})
+    """Dilate class labels by 3x3 too, as the reference does when it erodes the mask."""
+    block: Block = field(default_factory=Block, metadata={"option": "block"})
+    """What becomes of inconsistent pixels."""
+
+    def __post_init__(self) -> None:
+        if self.teachers < 2:
+            raise ValueError("inconsistency needs at least two teachers")
+
+    def __str__(self) -> str:
+        parts = [f"the {self.teachers} best networks vote"]
+        if self.erode or self.dilate:
+            parts.append(
+                f"their disagreement is eroded by {self.erode}, dilated by {self.dilate} px"
+            )
+        done = [
+            text
+            for switch, text in (
+                (self.block.input, COLORS_IN_WORDS[self.block.color]),
+                (self.block.output, "0 in the label"),
+                (self.block.ignore, "without weight in the loss"),
+            )
+            if switch
+        ]
+        parts.append("pixels on which they disagree are " + (" and ".join(done) or "kept"))
+        return "; ".join(parts)
+
+    def __call__(self, task: Task, votes: Votes) -> Agreement:
+        """Return what the teachers agree on.
+
+        Args:
+            task: What a pixel is.
+            votes: Ballots of ``teachers`` networks.
+        """
+        consensus, planes = task.vote(votes)
+        disputed = planes.any(dim=1, keepdim=True)
+        inconsistent = clean_up(disputed, erode_by=self.erode, dilate_by=self.dilate)
+        if self.block.ignore:
+            # What the teachers dispute has no label to learn, whatever erosion takes off the mask.
+            inconsistent = inconsistent | disputed
+        return Agreement(
+            labels=task.redraw(task.grow_labels(consensus) if self.grow_labels else consensus),
+            inconsistent=inconsistent,
+            disputed=disputed,
+            consensus=consensus,
+            first=votes[0],
+        )
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return what the teachers of a panel agree on."""
+        return self(panel.task, panel.ballots)

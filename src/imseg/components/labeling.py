@@ -1,0 +1,182 @@
+"""Pseudo-label a whole set of unlabeled images and keep the result beside the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Bool
+from torch import Tensor
+
+from imseg.components.consensus import Agreement, Labeler, Panel
+from imseg.components.selection import Select
+from imseg.data.cache.files import new_array
+from imseg.data.cache.store import open_array
+from imseg.data.files.atomic import make_folder
+from imseg.engine.inference.predictor import BATCH
+from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.training.sample_set import Part
+from imseg.errors import ImsegError
+from imseg.tasks import Task
+from imseg.types import Bytes
+
+PanelFor = Callable[[int, Bytes], Panel]
+"""Seats the teachers in front of the images (``n h w c``) from a row on."""
+
+
+class Observer(Protocol):
+    """Looks at pseudo-labels while they are made, and changes nothing."""
+
+    def __call__(self, start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+        """Look at the labels of the images from row ``start`` on, and which of them are used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoLabels:
+    """A training part made by teachers, and how much they disagreed."""
+
+    part: Part
+    """Images, labels, masks and which images are used."""
+    images: int
+    """Images looked at."""
+    inconsistent_share: float
+    """Mean share of inconsistent pixels over all images looked at, 0..1."""
+
+    @property
+    def admitted(self) -> int:
+        """Images used."""
+        return len(self.part.indices)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is kept in the run."""
+        described: dict[str, Any] = {
+            "images": self.images,
+            "admitted": self.admitted,
+            "inconsistent_share": self.inconsistent_share,
+        }
+        if self.part.copies is not None:
+            described["samples"] = self.part.samples
+        return described
+
+
+def pseudo_label(
+    images: Path,
+    digest: str,
+    *,
+    panel_for: PanelFor,
+    labeler: Labeler,
+    select: Select,
+    task: Task,
+    folder: Path,
+    progress: Callable[[int, int], None],
+    observe: Observer | None = None,
+) -> PseudoLabels:
+    """Return pseudo-labels for stored images.
+
+    Args:
+        images: ``n h w c`` unsigned bytes (.npy).
+        digest: Hash of their content.
+        panel_for: Who is asked.
+        labeler: How what they say becomes labels.
+        select: Which images are used.
+        task: What a pixel is.
+        folder: Where labels and masks go.
+        progress: Told about finished and all images.
+        observe: Looks on.
+    """
+    pixels = open_array(images)
+    count, (height, width) = len(pixels), pixels.shape[1:3]
+    make_folder(folder)
+    _place_of_words(folder).unlink(missing_ok=True)
+    used: list[int] = []
+    shares: list[npt.NDArray[np.float64]] = []
+    content = hashlib.sha256(digest.encode())
+    planes = (count, task.spec.planes, height, width)
+    with (
+        new_array(folder / "labels.npy", task.spec.dtype, planes) as labels,
+        new_array(folder / "inconsistent.npy", np.uint8, (count, 1, height, width)) as masks,
+    ):
+        for start in range(0, count, BATCH):
+            panel = panel_for(start, pixels[start : start + BATCH])
+            agreement = labeler.label(panel)
+            made = agreement.labels.cpu().numpy().astype(task.spec.dtype, copy=False)
+            mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
+            for array, rows in ((labels, made), (masks, mask)):
+                content.update(array.put_all(start, rows).data)
+            shares.append(mask.reshape(len(mask), -1).mean(axis=1))
+            chosen = select(task, panel.ballots, agreement).cpu()
+            if agreement.admitted is not None:
+                chosen = chosen & agreement.admitted.cpu()
+            used.extend(start + index for index in chosen.nonzero().flatten().tolist())
+            if observe is not None:
+                observe(start, agreement, chosen)
+            progress(start + len(made), count)
+    part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
+    share = float(np.concatenate(shares).mean()) if shares else 0.0
+    labeled = PseudoLabels(part=part, images=count, inconsistent_share=share)
+    write_json(_place_of_words(folder), {"digest": part.digest, "used": used, **labeled.as_dict()})
+    return labeled
+
+
+def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
+    """Return the labels that were made in a folder, and which images have one.
+
+    None if the folder does not hold them whole, which is looked at byte by byte.
+
+    Args:
+        folder: Where labels and masks are.
+        digest: Hash of the content of the images.
+    """
+    content = hashlib.sha256(digest.encode())
+    try:
+        words = read_json(_place_of_words(folder))
+        labels, masks = (open_array(folder / f"{name}.npy") for name in ("labels", "inconsistent"))
+        for start in range(0, len(labels), BATCH):
+            for array in (labels, masks):
+                content.update(array[start : start + BATCH].tobytes())
+        if words["digest"] != content.hexdigest():
+            return None
+        return folder / "labels.npy", [int(row) for row in words["used"]]
+    except (ImsegError, OSError, ValueError, KeyError):
+        return None
+
+
+def admitted_in(folder: Path) -> int | None:
+    """Return how many images have a label in a folder; None if none were made, or not yet.
+
+    Args:
+        folder: Where labels and masks are; they are not looked at.
+    """
+    try:
+        return len(read_json(_place_of_words(folder))["used"])
+    except (ImsegError, KeyError, TypeError):
+        return None  # what is damaged there is made again
+
+
+def _place_of_words(folder: Path) -> Path:
+    return folder / "labels.json"
+
+
+def _part(
+    images: Path, folder: Path, labeler: Labeler, task: Task, digest: str, used: tuple[int, ...]
+) -> Part:
+    targets = folder / "labels.npy"
+    block = labeler.block
+    if block is None:
+        return Part(images=images, targets=targets, digest=digest, indices=used)
+    return Part(
+        images=images,
+        targets=targets,
+        inconsistent=folder / "inconsistent.npy",
+        digest=digest,
+        indices=used,
+        blocks_input=block.input,
+        blocks_output=block.output and task.zero_is_nothing,
+        ignores=block.ignore or (block.output and not task.zero_is_nothing),
+        block_color=block.color,
+    )

@@ -1,0 +1,163 @@
+"""Which of several masks of an image is used: the one that judges find best, if it is good enough.
+
+Source: METHOD, "The approaches": EvalNet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from imseg.components.amplification import Judge
+from imseg.components.consensus import Agreement, Bench, Panel
+from imseg.engine.inference.mask_scorer import judge_candidates
+from imseg.tasks import Planes, Task, Votes
+
+
+class Kept(NamedTuple):
+    """The masks chosen in the generation before."""
+
+    labels: Planes
+    """One an image; any where there is none."""
+    scores: Float[Tensor, "b"]
+    """What the judges say about them now; any where there is none."""
+    has: Bool[Tensor, "b"]
+    """Which images have one."""
+
+
+class Chosen(NamedTuple):
+    """The masks chosen now."""
+
+    which: Int64[Tensor, "b"]
+    """Which candidate, 0..m - 1; ``m``: the kept one; -1: none."""
+    labels: Planes
+    """The masks; 0 where there is none."""
+    scores: Float[Tensor, "b"]
+    """How good the judges find them; 0 where there is none."""
+
+    @property
+    def admitted(self) -> Bool[Tensor, "b"]:
+        """Which images have a mask."""
+        return self.which >= 0
+
+
+def as_candidates(task: Task, ballots: Votes) -> Votes:
+    """Return predictions as they are judged: with cell centers redrawn as they will be used.
+
+    The reference judges them as they come and redraws the chosen ones; so does ``paper``.
+    """
+    if task.paper:
+        return ballots
+    return torch.stack([task.redraw(labels) for labels in ballots])
+
+
+def choose_masks(
+    task: Task,
+    candidates: Votes,
+    scores: Float[Tensor, "m b"],
+    *,
+    threshold: float,
+    kept: Kept | None = None,
+) -> Chosen:
+    """Return the best mask of each image, if it is good enough.
+
+    An image that was admitted before stays: if nothing reaches the threshold, with its old mask.
+    Where two are equally good, the first candidate is taken, and the kept mask last.
+
+    Args:
+        task: What a pixel is.
+        candidates: ``m`` masks of each image, as ``as_candidates`` returns them.
+        scores: How good judges find them, 0..1.
+        threshold: The score from which on a mask is good enough.
+        kept: The masks of the generation before; None: there was none.
+    """
+    count = len(candidates)
+    has = torch.zeros_like(scores[0], dtype=torch.bool)
+    if kept is not None:
+        has = kept.has.to(scores.device)
+        rivals = kept.scores.to(scores).masked_fill(~has, -torch.inf)
+        scores = torch.cat([scores, rivals.unsqueeze(0)])
+        candidates = torch.cat([candidates, kept.labels.unsqueeze(0)])
+    good = scores.amax(dim=0) >= threshold
+    which = _first_of_the_best(scores).masked_fill(~good, -1).masked_fill(~good & has, count)
+    admitted, chosen = which >= 0, which.clamp(min=0)
+    rows = torch.arange(len(which), device=which.device)
+    labels = candidates[chosen, rows]
+    if task.paper and good.any():
+        labels[good] = task.redraw(labels[good])
+    labels[~admitted] = 0
+    return Chosen(
+        which=which, labels=labels, scores=scores[chosen, rows].masked_fill(~admitted, 0.0)
+    )
+
+
+def _first_of_the_best(scores: Float[Tensor, "m b"]) -> Int64[Tensor, "b"]:
+    # argmax may return any of several equal ones.
+    return (scores == scores.amax(dim=0)).int().cumsum(dim=0).eq(0).sum(dim=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestProposal:
+    """The best mask that any network proposes, if it is good enough; else the one kept before.
+
+    Source: METHOD, "The approaches, as differences": EvalNet.
+    """
+
+    judge: Judge = field(default_factory=Judge)
+    """How judges are trained."""
+    judges: int = field(default=2, metadata={"option": "judges"})
+    """How many of the best judges say together how good a mask is."""
+    accepts: Literal["low", "high"] = field(default="high", metadata={"option": "accepts"})
+    """The threshold from which on a mask is taken."""
+
+    block = None
+    teachers = None
+
+    def __str__(self) -> str:
+        return (
+            f"every network proposes a mask; {self.judges} judges (EvalNet) take the one they like"
+            " most, if it is good enough"
+        )
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return the best proposals of all teachers of a panel; nothing is blocked.
+
+        Raises:
+            ValueError: If the panel has no judges.
+        """
+        bench, task = panel.bench, panel.task
+        if bench is None:
+            raise ValueError("proposals need judges")
+        candidates = as_candidates(task, panel.ballots)
+        scores = torch.stack([self._score(panel, bench, labels) for labels in candidates])
+        kept = None
+        if panel.kept is not None:
+            labels, has = panel.kept
+            there = labels.to(candidates.device)
+            kept = Kept(labels=there, scores=self._score(panel, bench, there), has=has)
+        low, high = bench.thresholds
+        chosen = choose_masks(
+            task,
+            candidates,
+            scores,
+            threshold=high if self.accepts == "high" else low,
+            kept=kept,
+        )
+        disputed = task.vote(panel.ballots)[1].any(dim=1, keepdim=True)
+        return Agreement(
+            labels=chosen.labels,
+            inconsistent=torch.zeros_like(disputed),
+            disputed=disputed,
+            consensus=chosen.labels,
+            first=panel.ballots[0],
+            admitted=chosen.admitted,
+        )
+
+    def _score(self, panel: Panel, bench: Bench, labels: Planes) -> Float[Tensor, "b"]:
+        judges = bench.judges[: self.judges]
+        judged = judge_candidates(judges, panel.images, labels, bench.quality, panel.numerics)
+        return bench.quality.score(judged, amplification=False)

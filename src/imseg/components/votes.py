@@ -1,0 +1,151 @@
+"""Pseudo-labels without a mask: several teachers vote, or one teacher about several views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from imseg.components.consensus import Agreement, Panel
+from imseg.engine.training import seeds
+from imseg.ops import augment, photometric
+from imseg.ops.geometry import move_back_each
+from imseg.tasks import Pool, Task, Votes
+
+VIEWS = (3, 5, 7)
+"""How many views the paper tries."""
+
+RULES: dict[Pool, str] = {
+    "paper": "by the paper's rule",
+    "mean": "by their mean probability",
+    "majority": "by majority",
+    "unanimous": "unanimously",
+}
+"""How votes are pooled, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """The best teachers label an image together, and all they say is learned.
+
+    Several: Model Ensemble; one: Noisy Student. Source: METHOD, "The approaches, as differences".
+    """
+
+    teachers: int = field(default=2, metadata={"option": "teachers"})
+    """How many of the best networks vote; one alone needs no vote."""
+    vote: Pool = field(default="paper", metadata={"option": "vote"})
+    """How their opinions become one label."""
+
+    block = None
+
+    def __post_init__(self) -> None:
+        if self.teachers < 1:
+            raise ValueError("a label needs at least one teacher")
+
+    def __str__(self) -> str:
+        if self.teachers == 1:
+            return "the best network alone labels the images"
+        return f"the {self.teachers} best networks label the images together, {RULES[self.vote]}"
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return what the best teachers of a panel say together; nothing is blocked.
+
+        Raises:
+            ImsegError: If the vote does not go with the kind of target.
+            ValueError: If the panel has too few teachers.
+        """
+        if len(panel.teachers) < self.teachers:
+            raise ValueError(f"{len(panel.teachers)} teachers cannot be {self.teachers}")
+        pooled = panel.task.pool(
+            panel.probabilities[: self.teachers],
+            how=self.vote,
+            of="one" if self.teachers == 1 else "teachers",
+        )
+        ballots = panel.ballots[: self.teachers]
+        disputed = _disputed(panel.task, ballots)
+        return Agreement(
+            labels=panel.task.redraw(pooled),
+            inconsistent=torch.zeros_like(disputed),
+            disputed=disputed,
+            consensus=pooled,
+            first=ballots[0],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """The best teacher looks at disturbed views of an image, and they vote: Input Ensemble.
+
+    Views are independent of each other and differ from generation to generation with the seeds of
+    the panel. Binary: each is also flipped and turned, and the prediction is put back. Other kinds
+    have one view more, without any geometry. Source: METHOD, "Input Ensemble".
+    """
+
+    views: int = field(default=3, metadata={"option": "views"})
+    """How many views: 3, 5 or 7."""
+    vote: Pool = field(default="paper", metadata={"option": "vote"})
+    """How the opinions about them become one label."""
+    plain: bool = field(default=True, metadata={"option": "plain_view"})
+    """Whether the image as it is votes too: on top of the views where they are moved, else as one
+    of them."""
+
+    block = None
+    teachers = 1
+
+    def __post_init__(self) -> None:
+        if self.views not in VIEWS:
+            raise ValueError(f"views are 3, 5 or 7, not {self.views}")
+
+    def __str__(self) -> str:
+        also = ", and at the image as it is" if self.plain else ""
+        return (
+            f"the best network looks at {self.views} disturbed views of each image{also};"
+            f" what it says about them is pooled {RULES[self.vote]}"
+        )
+
+    def label(self, panel: Panel) -> Agreement:
+        """Return what the best teacher of a panel says about views; nothing is blocked.
+
+        Raises:
+            ImsegError: If the vote does not go with the kind of target.
+        """
+        task, teacher = panel.task, panel.teachers[0]
+        disturbed = self.views if task.moves_views or self.plain else self.views + 1
+        seen = [_look(panel, teacher, number) for number in range(disturbed)]
+        if self.plain:
+            # In front: of centers of objects, which no vote can pool, the first ones are taken.
+            seen.insert(0, panel.probabilities[0])
+        probabilities = torch.stack(seen)
+        pooled = task.pool(probabilities, how=self.vote, of="views")
+        disputed = _disputed(task, torch.stack([task.ballot(each) for each in probabilities]))
+        return Agreement(
+            labels=task.redraw(pooled),
+            inconsistent=torch.zeros_like(disputed),
+            disputed=disputed,
+            consensus=pooled,
+            first=panel.ballots[0],
+        )
+
+
+def _look(panel: Panel, teacher: nn.Module, number: int) -> Float[Tensor, "b k h w"]:
+    """Return what a teacher says about one disturbed view of each image, put back in place."""
+    task, pixels = panel.task, panel.pixels
+    named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
+    if not task.moves_views:
+        values = photometric.draw(named, panel.strength)
+        view = photometric.apply(pixels, values, order="view", paper=task.paper)
+        return panel.ask(teacher, view)
+    height, width = pixels.shape[-2:]
+    draws = augment.draw(named, panel.strength, rotate=panel.rotate, square=height == width)
+    view = augment.apply(pixels, draws, order="view", paper=task.paper).images
+    return move_back_each(panel.ask(teacher, view), draws.moves)
+
+
+def _disputed(task: Task, ballots: Votes) -> Bool[Tensor, "b 1 h w"]:
+    """Return where ballots differ about any plane; nowhere if there is only one."""
+    if len(ballots) == 1:
+        _, images, _, height, width = ballots.shape
+        return torch.zeros(images, 1, height, width, dtype=torch.bool, device=ballots.device)
+    return task.vote(ballots)[1].any(dim=1, keepdim=True)

@@ -1,0 +1,1 @@
+"""Data sets from arrays, tensors and torch Datasets."""

@@ -1,0 +1,425 @@
+"""The facts about arrays, and what their user says about them, as for files."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.arrays.items import (
+    image_from_array,
+    image_from_item,
+    mask_from_array,
+    mask_from_item,
+)
+from imseg.data.checks.problems import as_findings, find_problems, redundant
+from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
+from imseg.data.folder.facts import Facts, MaskFacts, Survey
+from imseg.data.folder.inspection import Scope, image_facts, mask_facts
+from imseg.data.images.ranges import find_reading
+from imseg.data.masks.io import MaskFile
+from imseg.data.masks.recognize import recognize
+from imseg.errors import ImsegError, and_more, near_miss, raise_all
+from imseg.types import DataSet, Image, Kind, LabeledImage
+
+ClassNames = Sequence[str] | Mapping[int, str]
+"""Names by mask value; a list names 0, 1, 2, ..., or else the values found, in ascending order.
+Of planes, a name each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the user says about masks in memory."""
+
+    task: TaskWord | None
+    """What the masks are; None: recognized from them."""
+    class_names: ClassNames | None
+    """Names for mask values, or planes."""
+    void: int | None
+    """The mask value of pixels that are never trained on nor scored."""
+    pixel_size: float | None = None
+    """Side of a pixel in micrometers."""
+    unit: str = ""
+    """The unit of the numbers."""
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.task not in TASK_WORDS:
+            guess = near_miss(str(self.task), TASK_WORDS)
+            raise ImsegError(
+                f"There is no task {self.task!r}.",
+                expected=", ".join(TASK_WORDS) + ".",
+                hint=f'did you mean "{guess}"?' if guess else None,
+            )
+        size = self.pixel_size
+        if size is not None and not (math.isfinite(size) and size > 0):
+            raise ImsegError(
+                "pixel_size is wrong.", expected="micrometers, above 0.", got=f"{size}."
+            )
+        if self.class_names is not None and self.task in ("instances", "regression"):
+            raise ImsegError(
+                f"class_names has no use, because the task is {self.task}.",
+                expected="no class_names.",
+                hint="leave it out, or choose another task.",
+            )
+
+
+def survey_arrays(
+    pairs: Mapping[str, Sequence[LabeledImage]], unlabeled: Sequence[Image], meaning: Meaning
+) -> tuple[Survey, FolderConfig]:
+    """Return the facts about arrays, and what the user says in the words of ``imseg.toml``.
+
+    Args:
+        pairs: Images and masks of each split.
+        unlabeled: Images alone.
+        meaning: What the user says about the masks.
+
+    Raises:
+        ImsegError: If the names do not fit the masks.
+    """
+    config = FolderConfig(
+        task=meaning.task, void=meaning.void, pixel_size=meaning.pixel_size, unit=meaning.unit
+    )
+    total = len(unlabeled) + sum(map(len, pairs.values()))
+    scope = Scope(config=config, regions=meaning.task in (None, "instances"), pictures=total)
+    every = [pair for members in pairs.values() for pair in members]
+    labels = _labels(every, meaning) if meaning.task == "multilabel" else ()
+    survey = Survey(
+        unlabeled=tuple(
+            image_facts(image.name, np.asarray(image.pixels), scope=scope) for image in unlabeled
+        ),
+        **{
+            split: tuple(_facts(pair, labels, scope) for pair in members)
+            for split, members in pairs.items()
+        },
+    )
+    if meaning.class_names is None or labels:
+        return survey, config
+    values = [value for value in sorted(survey.label_counts()) if value != meaning.void]
+    names = _names_by_value(meaning.class_names, values)
+    return survey, FolderConfig(
+        task=meaning.task,
+        void=meaning.void,
+        names=names,
+        pixel_size=meaning.pixel_size,
+        unit=meaning.unit,
+    )
+
+
+def _facts(pair: LabeledImage, labels: Sequence[str], scope: Scope) -> Facts:
+    mask = np.asarray(pair.mask)
+    name = f"mask of {pair.name}"
+    found: MaskFacts | None = None
+    planes: dict[str, MaskFacts] = {}
+    if labels:
+        planes = {
+            label: mask_facts(f"{name} ({label})", _as_file(plane), scope=scope, label=label)
+            for label, plane in zip(labels, mask, strict=True)
+        }
+    else:
+        found = mask_facts(name, _as_file(mask), scope=scope)
+    pixels = np.asarray(pair.image.pixels)
+    return image_facts(pair.name, pixels, scope=scope, mask=found, planes=planes)
+
+
+def _as_file(values: npt.NDArray[Any]) -> MaskFile:
+    return MaskFile(values, "numbers" if values.dtype.kind == "f" else "values")
+
+
+def _labels(pairs: Sequence[LabeledImage], meaning: Meaning) -> tuple[str, ...]:
+    """Return the names of planes, in their order.
+
+    Raises:
+        ImsegError: If masks have different numbers of planes, or not as many as there are names.
+    """
+    shapes = {pair.name: np.asarray(pair.mask).shape for pair in pairs}
+    flat = [name for name, shape in shapes.items() if len(shape) != 3]
+    if flat:
+        raise ImsegError(
+            "The task is multilabel, but some masks have no axis of labels.",
+            expected="arrays (t, h, w): a plane a label.",
+            got=f"shape {shapes[flat[0]]} for {flat[0]}.",
+            hint="put the labels first: np.stack([mask_of_a, mask_of_b]); for label images of "
+            'objects, pass task="instances".',
+        )
+    counts = {shape[0]: name for name, shape in reversed(shapes.items())}
+    if len(counts) > 1:
+        shown = [f"{planes} for {name}" for planes, name in sorted(counts.items())]
+        raise ImsegError(
+            "The masks have different numbers of planes.",
+            expected="a plane for every label in every mask, empty where it does not occur.",
+            got=and_more(shown) + ".",
+        )
+    planes = next(iter(counts))
+    names = meaning.class_names
+    if isinstance(names, Mapping):
+        names = [names.get(index, f"label {index}") for index in range(planes)]
+    names = [f"label {index}" for index in range(planes)] if names is None else list(names)
+    if len(names) != planes or len(set(names)) != planes:
+        raise ImsegError(
+            "The class names do not fit the planes of the masks.",
+            expected=f"{planes} different names, in the order of the planes.",
+            got=", ".join(names) + ".",
+        )
+    return tuple(names)
+
+
+def _names_by_value(names: ClassNames, values: Sequence[int]) -> dict[int | str, str]:
+    """Return class names by mask value; a list counts from 0, or names the values found."""
+    if isinstance(names, Mapping):
+        return dict(names.items())
+    if not values or values[-1] < len(names):
+        return dict(enumerate(names))
+    if len(names) == len(values):
+        return dict(zip(values, names, strict=True))
+    raise ImsegError(
+        "The class names do not fit the mask values.",
+        expected=f"{len(values)} names, one for each value, or a dict from value to name.",
+        got=f"{len(names)} names; values {and_more([str(value) for value in values], most=8)}.",
+    )
+
+
+Arrays = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
+"""``n h w`` or ``n h w c``, or a list of ``h w`` or ``h w c`` arrays of different sizes."""
+
+_Array = TypeVar("_Array", bound=npt.NDArray[Any])
+_SHOWN = 5
+_KINDS: Mapping[str | None, Kind] = {"multilabel": "multilabel", "regression": "regression"}
+
+
+class Samples(Protocol):
+    """What is needed of a torch Dataset: a length, and items by number."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return (image, mask), or an image."""
+
+
+def dataset_from_arrays(
+    labeled: tuple[Arrays, Arrays],
+    unlabeled: Arrays | None = None,
+    *,
+    val: tuple[Arrays, Arrays] | None = None,
+    test: tuple[Arrays, Arrays] | None = None,
+    task: TaskWord | None = None,
+    class_names: ClassNames | None = None,
+    void: int | None = None,
+    pixel_size: float | None = None,
+    unit: str = "",
+) -> DataSet:
+    """Return a data set from arrays in memory; they are not copied.
+
+    Args:
+        labeled: Images and masks to learn from. Images are unsigned bytes, 16 bits or floats, with
+            any number of channels. Masks are ``h w``, of whole numbers (or booleans) with the same
+            meaning as in mask files; label images for task "instances"; floats for "regression",
+            not a number where nothing was measured; ``t h w`` planes of booleans for "multilabel".
+        unlabeled: Images without masks.
+        val: Images and masks to choose by; None takes a fifth of ``labeled``.
+        test: Images and masks for the final score.
+        task: What the masks are; None: recognized from them.
+        class_names: Names for mask values; for planes in their order ("multilabel").
+        void: The mask value of pixels that are never trained on nor scored.
+        pixel_size: Side of a pixel in micrometers.
+        unit: The unit of the numbers ("regression").
+
+    Raises:
+        ImsegError: If anything is wrong with the arrays; everything at once.
+    """
+    meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
+    errors: list[ImsegError] = []
+    pairs = {
+        "labeled": _pairs("labeled", labeled, task, errors),
+        "val": _pairs("val", val, task, errors),
+        "test": _pairs("test", test, task, errors),
+    }
+    alone = []
+    for index, array in enumerate(unlabeled if unlabeled is not None else ()):
+        name = f"unlabeled[{index}]"
+        if (pixels := _collect(image_from_array, array, name, errors)) is not None:
+            alone.append(Image(name, pixels))
+    _raise_some(errors)
+    return _checked_set(pairs, tuple(alone), meaning)
+
+
+def dataset_from_torch(
+    labeled: Samples,
+    unlabeled: Samples | None = None,
+    *,
+    val: Samples | None = None,
+    test: Samples | None = None,
+    task: TaskWord | None = None,
+    class_names: ClassNames | None = None,
+    void: int | None = None,
+    pixel_size: float | None = None,
+    unit: str = "",
+) -> DataSet:
+    """Return a data set from torch Datasets; every item is read once and kept in memory.
+
+    An image is a tensor (``c h w`` or ``h w``; bytes, or floats 0..1), an array (``h w c`` or
+    ``h w`` of unsigned bytes) or a Pillow picture; a mask is a tensor (``h w`` or ``1 h w``), an
+    array or a Pillow picture of whole numbers. Reading once freezes random augmentation.
+
+    Args:
+        labeled: Yields (image, mask).
+        unlabeled: Yields images; of tuples only the first part is looked at.
+        val: Yields (image, mask) to choose by; None takes a fifth of ``labeled``.
+        test: Yields (image, mask) for the final score.
+        task: What the masks are; None: recognized from them.
+        class_names: Names for mask values; for planes in their order ("multilabel").
+        void: The mask value of pixels that are never trained on nor scored.
+        pixel_size: Side of a pixel in micrometers.
+        unit: The unit of the numbers ("regression").
+
+    Raises:
+        ImsegError: If anything is wrong with the items; everything at once.
+    """
+    meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
+    errors: list[ImsegError] = []
+    pairs = {
+        "labeled": _item_pairs("labeled", labeled, task, errors),
+        "val": _item_pairs("val", val, task, errors),
+        "test": _item_pairs("test", test, task, errors),
+    }
+    alone = []
+    for name, item in _items("unlabeled", unlabeled):
+        image = item[0] if isinstance(item, (tuple, list)) and item else item
+        if (pixels := _collect(image_from_item, image, name, errors)) is not None:
+            alone.append(Image(name, pixels))
+    _raise_some(errors)
+    return _checked_set(pairs, tuple(alone), meaning)
+
+
+def _checked_set(
+    pairs: Mapping[str, tuple[LabeledImage, ...]], unlabeled: tuple[Image, ...], meaning: Meaning
+) -> DataSet:
+    """Return the data set if it passes the checks that folders pass."""
+    labeled = pairs["labeled"]
+    if not labeled:
+        raise ImsegError(
+            "There are no labeled images.",
+            expected="at least 2 images with masks.",
+            hint="label some, or check what is passed as labeled.",
+        )
+    survey, config = survey_arrays(pairs, unlabeled, meaning)
+    findings = []
+    spec = None
+    try:
+        spec = recognize(survey, task=meaning.task, config=config)
+    except ImsegError as error:
+        findings += as_findings(error)
+    reading, unlike = find_reading(survey, pages=False)
+    findings += unlike
+    findings += find_problems(survey, spec, labeled=len(labeled))
+    raise_all(finding.as_error() for finding in findings)
+    if spec is None or reading is None:
+        raise RuntimeError("arrays without errors have a spec and a reading")
+    left_out = redundant(survey)
+    return DataSet(
+        name="arrays",
+        spec=spec,
+        reading=reading,
+        labeled=labeled,
+        unlabeled=tuple(image for image in unlabeled if image.name not in left_out),
+        val=pairs["val"],
+        test=pairs["test"],
+        digests=survey.digests(),
+    )
+
+
+def _pairs(
+    split: str,
+    arrays: tuple[Arrays, Arrays] | None,
+    task: TaskWord | None,
+    errors: list[ImsegError],
+) -> tuple[LabeledImage, ...]:
+    """Return the pairs of a split; what is wrong goes to ``errors``."""
+    if arrays is None:
+        return ()
+    if not isinstance(arrays, tuple) or len(arrays) != 2:
+        got = f"{type(arrays).__name__}."
+        errors.append(
+            ImsegError(f"{split} cannot be used.", expected="a pair (images, masks).", got=got)
+        )
+        return ()
+    images, masks = arrays
+    if len(images) != len(masks):
+        errors.append(
+            ImsegError(
+                f"{split} has images without masks, or masks without images.",
+                expected="as many masks as images, in the same order.",
+                got=f"{len(images)} images and {len(masks)} masks.",
+            )
+        )
+        return ()
+    found = []
+    for index, (array, values) in enumerate(zip(images, masks, strict=True)):
+        name = f"{split}[{index}]"
+        pixels = _collect(image_from_array, array, name, errors)
+        mask = _collect(_reader(mask_from_array, task), values, f"mask of {name}", errors)
+        if pixels is not None and mask is not None:
+            found.append(LabeledImage(Image(name, pixels), mask))
+    return tuple(found)
+
+
+def _item_pairs(
+    split: str, samples: Samples | None, task: TaskWord | None, errors: list[ImsegError]
+) -> tuple[LabeledImage, ...]:
+    """Return the pairs of a Dataset; what is wrong goes to ``errors``."""
+    found = []
+    for name, item in _items(split, samples):
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            got = f"{len(item)} parts." if isinstance(item, (tuple, list)) else "one object."
+            errors.append(ImsegError(f"{name} is no pair.", expected="(image, mask).", got=got))
+            continue
+        pixels = _collect(image_from_item, item[0], name, errors)
+        mask = _collect(_reader(mask_from_item, task), item[1], f"mask of {name}", errors)
+        if pixels is not None and mask is not None:
+            found.append(LabeledImage(Image(name, pixels), mask))
+    return tuple(found)
+
+
+def _items(split: str, samples: Samples | None) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the content of each item of a Dataset."""
+    if samples is None:
+        return
+    if not hasattr(samples, "__len__") or not hasattr(samples, "__getitem__"):
+        raise ImsegError(
+            f"{split} has no length, so it cannot be read once and kept.",
+            expected="a Dataset with __len__ and __getitem__.",
+            got=f"{type(samples).__name__}.",
+            hint="collect an iterable Dataset first: list(dataset).",
+        )
+    for index in range(len(samples)):
+        yield f"{split}[{index}]", samples[index]
+
+
+def _reader(
+    convert: Callable[..., npt.NDArray[Any]], task: TaskWord | None
+) -> Callable[[Any, str], npt.NDArray[Any]]:
+    """Return what converts the masks of a task."""
+    return functools.partial(convert, kind=_KINDS.get(task))
+
+
+def _collect(
+    convert: Callable[[Any, str], _Array], item: Any, name: str, errors: list[ImsegError]
+) -> _Array | None:
+    """Return the converted item, or None after noting what is wrong with it."""
+    try:
+        return convert(item, name)
+    except ImsegError as error:
+        errors.append(error)
+        return None
+
+
+def _raise_some(errors: Sequence[ImsegError]) -> None:
+    """Raise the first few errors; with arrays, all items tend to have the same one."""
+    rest = len(errors) - _SHOWN
+    more = [ImsegError(f"{rest} more items cannot be used.")] if rest > 0 else []
+    raise_all([*errors[:_SHOWN], *more])

@@ -1,0 +1,1 @@
+"""Decoded images and targets as arrays on disk, from which every network reads."""

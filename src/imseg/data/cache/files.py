@@ -1,0 +1,324 @@
+"""Arrays of a store as files: written row by row, whole or not at all, and read back by row."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.files.atomic import NewFile, bring_names_to_disk, read_bounded
+from imseg.data.files.listing import Fingerprint, Stamp
+
+
+class NewArray(NewFile):
+    """A ``.npy`` file that rows are put into, in any order.
+
+    Rows are written, not mapped: where the disk is full, a map would end the process.
+
+    Args:
+        path: The name it gets in the end.
+        dtype: The type of its numbers.
+        shape: Of the whole array; the first axes count rows.
+        counting: How many axes count rows.
+
+    Raises:
+        ImsegError: If the file cannot be made.
+    """
+
+    def __init__(
+        self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], *, counting: int = 1
+    ) -> None:
+        super().__init__(path)
+        self._dtype, self._row_shape = dtype, shape[counting:]
+        self._header = header_of(dtype, shape)
+        self._row_bytes = int(np.prod(self._row_shape, dtype=np.int64)) * dtype.itemsize
+        self._rows = int(np.prod(shape[:counting], dtype=np.int64))
+
+    def put(self, row: int, values: npt.NDArray[Any]) -> str:
+        """Write a row and return its checksum; rows that are never written hold zeros.
+
+        Args:
+            row: Its number, counted through all axes that count.
+            values: What it holds.
+
+        Raises:
+            ImsegError: If it cannot be written.
+            ValueError: If the row has another shape or type than the array.
+        """
+        return checksum_of(self.put_all(row, values[None])[0])
+
+    def put_all(self, first: int, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Write rows from a number on and return them as they lie in the file.
+
+        Raises:
+            ImsegError: If they cannot be written.
+            ValueError: If they have another shape or type than those of the array.
+        """
+        if values.shape[1:] != self._row_shape or values.dtype != self._dtype:
+            got = f"{values.dtype} {values.shape[1:]}"
+            raise ValueError(f"{got} is not a row of {self._dtype} {self._row_shape}")
+        solid = np.ascontiguousarray(values)
+        if solid.size:
+            plain = solid.reshape(-1).view(np.uint8)
+            self.write_at(len(self._header) + first * self._row_bytes, plain.data)
+        return solid
+
+    def seal(self) -> None:
+        """Complete the content and bring it to the disk."""
+        self.write_at(0, self._header)
+        self.lengthen(len(self._header) + self._rows * self._row_bytes)
+        super().seal()
+
+
+@contextmanager
+def new_array(
+    path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...], *, counting: int = 1
+) -> Iterator[NewArray]:
+    """Give an array to be filled; its file appears when the block ends without an error.
+
+    Raises:
+        ImsegError: If it cannot be written.
+    """
+    array = NewArray(path, np.dtype(dtype), shape, counting=counting)
+    try:
+        yield array
+        array.seal()
+        array.publish()
+    finally:
+        array.discard()
+    bring_names_to_disk(path.parent)
+
+
+def map_rows(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the rows that a file holds of an array, read-only and from disk as they are looked at.
+
+    A file that was cut short gives the rows before the cut, a missing one none; the header is not
+    looked at.
+
+    Args:
+        path: A ``.npy`` file.
+        dtype: The type that the array had when it was written.
+        shape: The shape that the array had when it was written.
+    """
+    start, size = len(header_of(dtype, shape)), row_bytes(dtype, shape)
+    try:
+        there = path.stat().st_size - start
+        rows = min(shape[0], there // size) if size else 0
+        if rows > 0:
+            return np.asarray(np.memmap(path, dtype, "r", start, (rows, *shape[1:])))
+    except (OSError, ValueError):
+        pass
+    return np.empty((0, *shape[1:]), dtype)
+
+
+def is_whole(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    """Return whether a file has the header and the length of such an array."""
+    header = header_of(dtype, shape)
+    length = len(header) + shape[0] * row_bytes(dtype, shape)
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header and path.stat().st_size == length
+    except OSError:
+        return False
+
+
+def header_of(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """Return what a ``.npy`` file of such an array begins with."""
+    stream = io.BytesIO()
+    description = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, description)
+    return stream.getvalue()
+
+
+def row_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """Return the bytes of a row, whatever their number."""
+    return int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+
+
+def checksum_of(row: npt.NDArray[Any]) -> str:
+    """Return the SHA-256 of the bytes of a contiguous row."""
+    return hashlib.sha256(row.reshape(-1).view(np.uint8).data).hexdigest()
+
+
+_FORMAT = 1
+_MOST_BYTES = 2 << 30  # of an index; a picture takes about 500
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture, or its target."""
+
+    source: Fingerprint
+    """What it was made of."""
+    checksum: str
+    """SHA-256 of its bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayIndex:
+    """What is known about one array."""
+
+    made_with: Mapping[str, Any]
+    """Everything beside the sources that its bytes depend on, as plain JSON values."""
+    dtype: np.dtype[Any]
+    """The type of its numbers."""
+    row_shape: tuple[int, ...]
+    """The shape of a row."""
+    rows: tuple[Row, ...]
+    """In the order of the array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return (len(self.rows), *self.row_shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreIndex:
+    """What is known about a stored split."""
+
+    names: tuple[str, ...]
+    """The name of each picture."""
+    arrays: Mapping[str, ArrayIndex]
+    """By what they hold: ``images``, and ``targets`` where there are any."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over shapes, types and bytes; where the bytes come from does not matter."""
+        digest = hashlib.sha256()
+        for held in sorted(self.arrays):
+            array = self.arrays[held]
+            digest.update(f"{held} {array.dtype.str} {array.shape}".encode())
+            for row in array.rows:
+                digest.update(bytes.fromhex(row.checksum))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A stored row that can be taken over."""
+
+    source: Fingerprint
+    """What it was made of."""
+    values: npt.NDArray[Any]
+    """Read-only; read from disk when they are looked at."""
+    checksum: str
+    """What it must have."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the bytes are those that were written."""
+        return checksum_of(self.values) == self.checksum
+
+
+class Known:
+    """The rows that earlier stores hold of one kind, found by what they were made of.
+
+    Args:
+        stores: Indexes and where they lie; where several know a source, the first is taken.
+        held: Which array.
+        like: How its rows must have been made; its own rows do not matter.
+    """
+
+    def __init__(
+        self, stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex
+    ) -> None:
+        self._by_stamps: dict[tuple[Stamp, ...], Origin] = {}
+        self._by_content: dict[str, Origin] = {}
+        for path, store in stores:
+            for origin in rows_of(path, store, held, like=like):
+                self._by_stamps.setdefault(origin.source.stamps, origin)
+                self._by_content.setdefault(origin.source.content, origin)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_content)
+
+    def of_stamps(self, stamps: tuple[Stamp, ...]) -> Origin | None:
+        """Return the row made of files with these stamps; without any, None."""
+        return self._by_stamps.get(stamps) if stamps else None
+
+    def of_content(self, content: str) -> Origin | None:
+        """Return the row made of a source with this content; None if that is not known."""
+        return self._by_content.get(content) if content else None
+
+
+def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> list[Origin]:
+    """Return the rows that are left of a stored array, in its order; none if it is unlike another.
+
+    Args:
+        path: Where the index lies.
+        store: The index.
+        held: Which array.
+        like: How its rows must have been made; its own rows do not matter.
+    """
+    index = store.arrays.get(held)
+    if index is None or (index.made_with, index.dtype, index.row_shape) != (
+        like.made_with,
+        like.dtype,
+        like.row_shape,
+    ):
+        return []
+    values = map_rows(array_path(path, held), index.dtype, index.shape)
+    pairs = zip(index.rows, values, strict=False)
+    return [Origin(row.source, each, row.checksum) for row, each in pairs]
+
+
+def array_path(index: Path, held: str) -> Path:
+    """Return where an array lies that an index describes."""
+    return index.with_name(f"{index.stem}-{held}.npy")
+
+
+def index_text(index: StoreIndex) -> bytes:
+    """Return an index as JSON."""
+    arrays = {
+        held: {
+            "made_with": array.made_with,
+            "dtype": array.dtype.str,
+            "row_shape": array.row_shape,
+            "rows": [[row.checksum, row.source.content, *row.source.stamps] for row in array.rows],
+        }
+        for held, array in index.arrays.items()
+    }
+    plain = {"format": _FORMAT, "names": index.names, "arrays": arrays}
+    return json.dumps(plain).encode("ascii")
+
+
+def read_index(path: Path) -> StoreIndex | None:
+    """Return an index; None if there is none, or one that cannot be understood."""
+    try:
+        plain = json.loads(read_bounded(path, _MOST_BYTES))
+        if plain["format"] != _FORMAT:
+            return None
+        names = tuple(str(name) for name in plain["names"])
+        arrays = {str(held): _array_index(given) for held, given in plain["arrays"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    if "images" not in arrays or any(len(array.rows) != len(names) for array in arrays.values()):
+        return None
+    return StoreIndex(names=names, arrays=arrays)
+
+
+def _array_index(plain: Mapping[str, Any]) -> ArrayIndex:
+    return ArrayIndex(
+        made_with=dict(plain["made_with"]),
+        dtype=np.dtype(str(plain["dtype"])),
+        row_shape=tuple(int(side) for side in plain["row_shape"]),
+        rows=tuple(
+            Row(Fingerprint(tuple(_stamp(stamp) for stamp in stamps), str(content)), str(checksum))
+            for checksum, content, *stamps in plain["rows"]
+        ),
+    )
+
+
+def _stamp(plain: Any) -> Stamp:
+    label, path, *numbers = plain
+    size, modified, changed = (int(number) for number in numbers)
+    return Stamp(str(label), str(path), size, modified, changed)

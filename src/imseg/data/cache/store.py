@@ -1,0 +1,422 @@
+"""Decode once: the pictures of a split as arrays on disk, which every network reads from memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.cache.files import (
+    ArrayIndex,
+    Known,
+    NewArray,
+    Origin,
+    Row,
+    StoreIndex,
+    array_path,
+    index_text,
+    is_whole,
+    read_index,
+    rows_of,
+)
+from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
+from imseg.data.files.listing import (
+    Fingerprint,
+    Source,
+    content_of,
+    fingerprint,
+    stamps_of,
+    still_holds,
+)
+from imseg.data.folder.facts import Progress, map_in_threads
+from imseg.data.images.image_files import load_pixels
+from imseg.data.images.picture_file import resize_image
+from imseg.data.masks.io import load_target
+from imseg.errors import ImsegError
+from imseg.types import Image, LabeledImage, Reading, TargetSpec
+
+_DECODING = 1
+"""Raised when equal files become other bytes than before, so that old stores are made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Where the arrays of a split lie."""
+
+    images: Path
+    """A ``.npy`` file, ``n h w c`` unsigned bytes."""
+    targets: Path | None
+    """A ``.npy`` file, ``n t h w``, numbered as inside, of the spec's type; None: no masks."""
+    index: Path
+    """A ``.json`` file: what each picture was made of, and its checksum."""
+    digest: str
+    """SHA-256 over the shapes and bytes of the arrays, wherever they come from."""
+    names: tuple[str, ...]
+    """The name of each picture."""
+    decoded: int
+    """Pictures that were read from their files just now, wholly or in part."""
+    reused: int
+    """Pictures that were in a store already."""
+    damaged: tuple[str, ...] = ()
+    """Pictures that were in a store and damaged there, so that they were read again."""
+
+
+def store_split(
+    entries: Sequence[Image | LabeledImage],
+    folder: Path,
+    name: str,
+    *,
+    spec: TargetSpec,
+    reading: Reading,
+    size: tuple[int, int],
+    workers: int,
+    reuse: Path | Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> Stored:
+    """Decode, resize and encode pictures into ``<name>-images.npy`` and ``<name>-targets.npy``.
+
+    What an earlier call stored is compared with its checksums and kept; only what is new, changed
+    or damaged is decoded. A picture is known again if its files have the same places, sizes and
+    times, or else if they hold the same bytes. The files appear whole or not at all, the index
+    ``<name>.json`` last. An empty split has all three.
+
+    Args:
+        entries: All with masks, or all without.
+        folder: An existing folder, or one to be made.
+        name: Begins the names of the files.
+        spec: What mask values mean.
+        reading: How picture files become bytes.
+        size: Height and width in pixels for every picture.
+        workers: Threads to decode with.
+        reuse: Folders of other stores, from whose splits known pictures are taken.
+        progress: Called with (done, total) after each picture.
+
+    Raises:
+        ImsegError: If a file cannot be read, a mask holds unknown values, or the folder cannot be
+            written to.
+        ValueError: If some entries have masks and some do not.
+    """
+    labeled = [entry for entry in entries if isinstance(entry, LabeledImage)]
+    if len(labeled) not in (0, len(entries)):
+        raise ValueError("a split has masks for all of its pictures or for none")
+    images = [entry.image if isinstance(entry, LabeledImage) else entry for entry in entries]
+    makings = {"images": _making_of_images(images, reading, size)}
+    if len(labeled) == len(entries):
+        makings["targets"] = _making_of_targets(labeled, spec, size)
+    place = folder / f"{name}.json"
+    with writing_into(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (place, *(array_path(place, held) for held in makings)):
+            sweep(path)
+    built = build(
+        place,
+        [entry.name for entry in entries],
+        makings,
+        reuse=[reuse] if isinstance(reuse, Path) else reuse,
+        workers=workers,
+        progress=progress,
+    )
+    return Stored(
+        images=array_path(place, "images"),
+        targets=array_path(place, "targets") if "targets" in makings else None,
+        index=place,
+        digest=built.index.digest,
+        names=built.index.names,
+        decoded=built.decoded,
+        reused=len(entries) - built.decoded,
+        damaged=tuple(entries[number].name for number in built.damaged),
+    )
+
+
+def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
+    """Return the names of pictures whose files, or mask files, are not what they were when stored.
+
+    Files are only looked up, not read, unless their size or times differ. Arrays do not change.
+
+    Args:
+        stored: A split, or its index.
+
+    Raises:
+        ImsegError: If the index is gone or cannot be understood.
+    """
+    place = stored if isinstance(stored, Path) else stored.index
+    store = read_index(place)
+    if store is None:
+        raise ImsegError(
+            f"{place} is not the index of stored images.",
+            expected="the file that was written beside the arrays.",
+            hint="repeat the command; what is missing is stored again.",
+        )
+    held = (zip(store.names, array.rows, strict=True) for array in store.arrays.values())
+    changed = {name for rows in held for name, row in rows if not still_holds(row.source)}
+    return tuple(name for name in store.names if name in changed)
+
+
+def damaged_pictures(index: Path) -> tuple[str, ...]:
+    """Return the names of stored pictures whose bytes are not those that were written.
+
+    Args:
+        index: Of a split; one that cannot be understood knows no pictures.
+    """
+    store = read_index(index)
+    if store is None:
+        return ()
+    damaged: set[str] = set()
+    for held, array in store.arrays.items():
+        rows = rows_of(index, store, held, like=array)
+        damaged.update(store.names[len(rows) :])
+        damaged.update(name for name, row in zip(store.names, rows, strict=False) if not row.sound)
+    return tuple(name for name in store.names if name in damaged)
+
+
+def open_array(path: Path) -> npt.NDArray[Any]:
+    """Return a stored array, read-only; its parts are read from disk when they are looked at."""
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def gather(
+    array: npt.NDArray[Any], rows: npt.NDArray[np.integer[Any]], out: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
+    """Return rows of a stored array as an array in memory, in the order asked for.
+
+    Args:
+        array: ``n ...``, such as ``open_array`` returns.
+        rows: Numbers of rows, 0..n - 1.
+        out: Where to put them; of their shape and type.
+
+    Raises:
+        IndexError: If there is no such row.
+    """
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(array):
+        raise IndexError(f"rows {rows.min()}..{rows.max()} of {len(array)}")
+    # "clip" only because "raise" would fill a copy of ``out`` first; nothing is left to clip.
+    return np.take(array, rows, axis=0, out=out, mode="clip")
+
+
+def _making_of_images(images: Sequence[Image], reading: Reading, size: tuple[int, int]) -> Making:
+    return Making(
+        sources=[image.pixels for image in images],
+        load=lambda number: resize_image(load_pixels(images[number], reading), size),
+        like=_like({"reading": reading.as_dict()}, np.dtype(np.uint8), (*size, reading.channels)),
+    )
+
+
+def _making_of_targets(
+    pairs: Sequence[LabeledImage], spec: TargetSpec, size: tuple[int, int]
+) -> Making:
+    return Making(
+        sources=[pair.mask for pair in pairs],
+        load=lambda number: load_target(pairs[number], spec, size),
+        like=_like({"spec": spec.as_dict()}, spec.dtype, (spec.planes, *size)),
+    )
+
+
+def _like(
+    made_with: Mapping[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
+) -> ArrayIndex:
+    plain = {"decoding": _DECODING, **made_with}
+    return ArrayIndex(made_with=plain, dtype=dtype, row_shape=row_shape, rows=())
+
+
+# Checking a row takes no longer than handing it to a thread.
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How the rows of one array are made."""
+
+    sources: Sequence[Source]
+    """What each row is made of."""
+    load: Callable[[int], npt.NDArray[Any]]
+    """Makes a row; called in threads."""
+    like: ArrayIndex
+    """How the array is described, as yet without rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a store has become."""
+
+    index: StoreIndex
+    """What its arrays hold."""
+    decoded: int
+    """Entries that were decoded, wholly or in part."""
+    damaged: tuple[int, ...]
+    """Entries whose stored bytes were not those that had been written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    source: Fingerprint
+    origin: Origin | None
+    damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An array to be written, and where its rows can be taken from."""
+
+    held: str
+    making: Making
+    found: Sequence[_Found]
+    array: NewArray
+
+
+def build(
+    place: Path,
+    names: Sequence[str],
+    makings: Mapping[str, Making],
+    *,
+    reuse: Sequence[Path],
+    workers: int,
+    progress: Progress | None,
+) -> Built:
+    """Bring a store up to date with its sources.
+
+    Nothing is written if nothing has changed. Published arrays are replaced, never changed: who
+    has mapped them keeps what they were.
+
+    Args:
+        place: Where the index lies, or will.
+        names: The name of each entry.
+        makings: How each array is made, one row an entry.
+        reuse: Folders of other stores, from which rows may be taken.
+        workers: Threads.
+        progress: Called with (done, total) after each entry.
+
+    Raises:
+        ImsegError: If the store cannot be written, or whatever loading raises.
+    """
+    stores = _stores_in([place.parent, *reuse])
+    before = next((store for path, store in stores if path == place), None)
+    arrays: dict[str, ArrayIndex] = {}
+    found: dict[str, Sequence[_Found]] = {}
+    for held, making in makings.items():
+        own = rows_of(place, before, held, like=making.like) if before else []
+        known = Known(stores, held, like=making.like)
+        found[held] = _recognize_all(making, own, known, workers)
+        if _is_up_to_date(array_path(place, held), found[held], own, making.like):
+            kept = zip(found[held], own, strict=True)
+            rows = tuple(Row(each.source, origin.checksum) for each, origin in kept)
+            arrays[held] = replace(making.like, rows=rows)
+    with ExitStack() as stack:
+        jobs = []
+        for held in [held for held in makings if held not in arrays]:
+            like = makings[held].like
+            array = NewArray(array_path(place, held), like.dtype, (len(names), *like.row_shape))
+            stack.callback(array.discard)
+            jobs.append(_Job(held, makings[held], found[held], array))
+        rows_made, decoded = _write_rows(jobs, len(names), workers, progress)
+        for job, made in zip(jobs, rows_made, strict=True):
+            arrays[job.held] = replace(job.making.like, rows=tuple(made))
+        index = StoreIndex(names=tuple(names), arrays=arrays)
+        if jobs or index != before:
+            written: list[NewFile] = [job.array for job in jobs]
+            written.append(NewFile(place))
+            stack.callback(written[-1].discard)
+            written[-1].write_at(0, index_text(index))
+            # All are on the disk before the first has its name: a full disk leaves all as it was.
+            for file in written:
+                file.seal()
+            for file in written:
+                file.publish()
+            bring_names_to_disk(place.parent)
+    marks = zip(*([each.damaged for each in rows] for rows in found.values()), strict=True)
+    damaged = tuple(number for number, row in enumerate(marks) if any(row))
+    return Built(index, decoded, damaged)
+
+
+def _stores_in(folders: Sequence[Path]) -> list[tuple[Path, StoreIndex]]:
+    """Return the indexes in folders, and where they lie; other files are passed over."""
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    stores = ((path, read_index(path)) for path in paths)
+    return [(path, store) for path, store in stores if store is not None]
+
+
+def _recognize_all(
+    making: Making, own: Sequence[Origin], known: Known, workers: int
+) -> Sequence[_Found]:
+    """Return where each row can be taken from; every byte of it has been checked."""
+
+    def recognize(number: int) -> _Found:
+        source = making.sources[number]
+        stamps, content = stamps_of(source), ""
+        # Of equal pictures in a split, each keeps its own row, so that the order stays.
+        same_place = own[number] if number < len(own) else None
+        origin = known.of_stamps(stamps)
+        if origin is not None and same_place is not None and same_place.source.stamps == stamps:
+            origin = same_place
+        if origin is None:
+            content = content_of(source)
+            origin = known.of_content(content)
+            if origin is not None and same_place is not None:
+                origin = same_place if same_place.source.content == content else origin
+        if origin is None or not origin.sound:
+            return _Found(Fingerprint(stamps, content), None, damaged=origin is not None)
+        return _Found(fingerprint(stamps, origin.source.content), origin)
+
+    if not known:
+        return [_Found(Fingerprint((), ""), None)] * len(making.sources)
+    numbers = range(len(making.sources))
+    spans = [numbers[start : start + _AT_ONCE] for start in numbers[::_AT_ONCE]]
+    found = map_in_threads(
+        lambda span: [recognize(number) for number in span], spans, workers=workers
+    )
+    return list(itertools.chain.from_iterable(found))
+
+
+def _is_up_to_date(
+    path: Path, found: Sequence[_Found], own: Sequence[Origin], like: ArrayIndex
+) -> bool:
+    """Return whether a stored array holds all rows in their order, and nothing else."""
+    same = len(found) == len(own) and all(
+        each.origin is origin for each, origin in zip(found, own, strict=True)
+    )
+    return same and is_whole(path, like.dtype, (len(own), *like.row_shape))
+
+
+def _write_rows(
+    jobs: Sequence[_Job], count: int, workers: int, progress: Progress | None
+) -> tuple[list[list[Row]], int]:
+    """Fill arrays; return the rows of each, and how many entries were decoded."""
+    if not jobs:
+        if progress is not None and count:
+            progress(count, count)
+        return [], 0
+    rows: list[list[Row]] = [[] for _ in jobs]
+    decoded = 0
+
+    def make(number: int) -> list[tuple[Row, bool]]:
+        return [_make_row(job, number) for job in jobs]
+
+    made = map_in_threads(make, range(count), workers=workers, progress=progress)
+    # Closed before the files are: no thread may be left that still writes to them.
+    with closing(made):
+        for entry in made:
+            decoded += any(is_decoded for _, is_decoded in entry)
+            for row, (new, _) in zip(rows, entry, strict=True):
+                row.append(new)
+    return rows, decoded
+
+
+def _make_row(job: _Job, number: int) -> tuple[Row, bool]:
+    """Write a row; return what is known about it, and whether it had to be decoded."""
+    found = job.found[number]
+    if found.origin is not None:
+        checksum = job.array.put(number, found.origin.values)
+        if checksum == found.origin.checksum:
+            return Row(found.source, checksum), False
+    source = job.making.sources[number]
+    stamps = stamps_of(source)
+    checksum = job.array.put(number, job.making.load(number))
+    content = content_of(source)
+    steady = stamps_of(source) == stamps
+    return Row(fingerprint(stamps, content) if steady else Fingerprint(stamps, ""), checksum), True

@@ -1,0 +1,124 @@
+"""What the doctor says: a finding, and for what can be mended, how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.folder.facts import MaskFacts, Survey
+from imseg.data.masks.encoding import unpack_colors
+from imseg.errors import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """How the values of a mask file are mended."""
+
+    name: str
+    """The file, relative to the data folder."""
+    recode: Recode
+    """What is done to its values."""
+    why: str
+    """The reason, for the list of repairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that is wrong or worth knowing."""
+
+    finding: Finding
+    """What, and why it matters."""
+    cures: tuple[Cure, ...] = ()
+    """How it is mended; empty: not by a program."""
+
+
+class SplitMask(NamedTuple):
+    """A mask and where it belongs."""
+
+    split: str
+    """The name of its split."""
+    facts: MaskFacts
+    """What it turned out to be."""
+    label: str | None
+    """The label it is the mask of; None: it is the only mask of its image."""
+
+
+def masks_of(survey: Survey) -> Iterator[SplitMask]:
+    """Yield every mask that can be read, split by split."""
+    for split, members in survey.splits().items():
+        for facts in members:
+            if facts.mask is not None:
+                yield SplitMask(split, facts.mask, None)
+            for label, plane in facts.planes.items():
+                yield SplitMask(split, plane, label)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Two values again where smearing made many: at half, up or down."""
+
+    low: int
+    """What values below the middle become."""
+    high: int
+    """What the middle and all values above it become."""
+    void: int | None = None
+    """A value that stays as it is."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return mended ``h w`` values."""
+        above = values >= (self.low + self.high) / 2
+        mended = np.where(above, self.high, self.low)
+        return mended if self.void is None else np.where(values == self.void, self.void, mended)
+
+    def __str__(self) -> str:
+        return f"every value became {self.low} or {self.high}, whichever is nearer"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Other numbers for the same classes."""
+
+    new: Mapping[int, int]
+    """The new value of each value that changes; all others stay."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return mended ``h w`` values."""
+        mended = values.astype(np.int64)
+        for old, new in self.new.items():
+            mended[values == old] = new
+        return mended
+
+    def __str__(self) -> str:
+        steps = {new - old for old, new in self.new.items()}
+        if len(self.new) > 2 and len(steps) == 1:
+            return f"every class number was moved by {steps.pop():+d}"
+        return ", ".join(f"{old} became {new}" for old, new in self.new.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Snap:
+    """The nearest main color for each pixel."""
+
+    colors: tuple[int, ...]
+    """The main colors, packed."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return mended ``h w`` packed colors."""
+        found, places = np.unique(values, return_inverse=True)
+        main = np.array(self.colors, np.int64)
+        # Whole numbers: a byte's square would not fit a byte.
+        apart = unpack_colors(found)[:, None].astype(np.int64) - unpack_colors(main)[None]
+        nearest = main[(apart**2).sum(axis=2).argmin(axis=1)]
+        mended: npt.NDArray[Any] = nearest[places].reshape(values.shape)
+        return mended
+
+    def __str__(self) -> str:
+        return f"every color became the nearest of {len(self.colors)} main ones"
+
+
+Recode = Threshold | Exchange | Snap
+"""What is done to the values of a mask."""

@@ -1,0 +1,200 @@
+"""What is in a data folder, and everything that is wrong with it or worth knowing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imseg.data.checks.cautions import find_cautions
+from imseg.data.checks.diagnosis import Diagnosis, masks_of
+from imseg.data.checks.duplicates import find_near_duplicates
+from imseg.data.checks.mask_values import find_impure, find_mixed_ones, find_shifted, find_smeared
+from imseg.data.checks.unlike import find_odd_pictures
+from imseg.data.folder.config import TaskWord, as_color, as_number
+from imseg.data.folder.facts import (
+    ClassSummary,
+    Facts,
+    NumberSummary,
+    ObjectSummary,
+    Progress,
+    SizeSummary,
+    summarize_classes,
+    summarize_numbers,
+    summarize_objects,
+    summarize_sizes,
+)
+from imseg.data.folder.scan import FolderScan, scan
+from imseg.data.masks.recognize import word_of
+from imseg.errors import Finding
+from imseg.types import LabeledImage, Reading, TargetSpec
+
+_SEVERITIES = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What a look at a data folder found."""
+
+    folder: str
+    """The folder, as it was named."""
+    counts: Mapping[str, int]
+    """Pictures by split (pairs where the split has masks), unreadable ones included."""
+    channels: Mapping[str, int]
+    """Readable pictures that are ``gray`` and ``color``, and, say, ``5 channels``."""
+    depths: Mapping[str, int]
+    """Readable pictures by the type of their pixels: uint8, uint16, float32."""
+    sizes: SizeSummary | None
+    """How large the readable pictures are; None if there is none."""
+    reading: Reading | None
+    """How pictures become bytes; None if they are too different."""
+    spec: TargetSpec | None
+    """What masks mean; None if that could not be found out."""
+    task: TaskWord | None
+    """The user's word for the task; None where ``spec`` is."""
+    asked: bool
+    """Whether the user named the task; otherwise it was recognized."""
+    classes: tuple[ClassSummary, ...]
+    """The classes of the labeled masks, in the order of their values, or the labels."""
+    objects: ObjectSummary | None
+    """The objects in the labeled masks (task instances)."""
+    numbers: NumberSummary | None
+    """The numbers in the labeled masks (task regression)."""
+    findings: tuple[Finding, ...]
+    """Errors first, then warnings, then notes."""
+    labeled: tuple[LabeledImage, ...] = dataclasses.field(default=(), repr=False)
+    """The labeled pairs that can be read and drawn, for a contact sheet."""
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What must be mended before training."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is worth mending."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning")
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """What is worth knowing."""
+        return tuple(finding for finding in self.findings if finding.severity == "note")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; the pairs of the contact sheet are left out."""
+        return {
+            "folder": self.folder,
+            "ok": not self.errors,
+            "counts": dict(self.counts),
+            "channels": dict(self.channels),
+            "depths": dict(self.depths),
+            "sizes": _plain(self.sizes),
+            "reading": self.reading.as_dict() if self.reading else None,
+            "task": self.task,
+            "asked": self.asked,
+            "target": self.spec.as_dict() if self.spec else None,
+            "classes": [_plain(each) for each in self.classes],
+            "objects": _plain(self.objects),
+            "numbers": _plain(self.numbers),
+            "findings": [_plain(finding) for finding in self.findings],
+        }
+
+
+def check_folder(
+    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
+) -> CheckReport:
+    """Decode every file of a data folder once and report; problems are listed, never raised.
+
+    Args:
+        path: The data folder.
+        task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        progress: Called with (done, total) after each picture.
+    """
+    return report_of(scan(path, task=task, progress=progress))
+
+
+def report_of(found: FolderScan) -> CheckReport:
+    """Return the report about a folder that was looked at."""
+    layout, survey, spec = found.layout, found.survey, found.spec
+    diagnosed = [diagnosis.finding for diagnosis in diagnose(found)]
+    every = survey.every()
+    # Planes of different sizes cannot be laid upon one another.
+    drawable = {f.name for f in survey.labeled if len({mask.size for mask in f.masks}) < 2}
+    channels = Counter(_channels_in_words(facts) for facts in every)
+    return CheckReport(
+        folder=str(layout.root),
+        counts={
+            "labeled": len(layout.labeled),
+            "unlabeled": len(layout.unlabeled),
+            "val": len(layout.val),
+            "test": len(layout.test),
+        },
+        channels={"gray": 0, "color": 0, **channels},
+        depths=dict(Counter(facts.depth for facts in every)),
+        sizes=summarize_sizes(every),
+        reading=found.reading,
+        spec=spec,
+        task=word_of(spec) if spec else None,
+        asked=found.task is not None,
+        classes=summarize_classes(survey.labeled, spec) if spec else (),
+        objects=summarize_objects(survey.labeled, spec) if spec else None,
+        numbers=summarize_numbers(survey.labeled, spec) if spec else None,
+        findings=_by_severity([*diagnosed, *found.errors, *find_cautions(found)]),
+        labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
+    )
+
+
+def _by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
+
+
+def _channels_in_words(facts: Facts) -> str:
+    return {1: "gray", 3: "color"}.get(facts.channels, f"{facts.channels} channels")
+
+
+def _plain(value: Any) -> dict[str, Any] | None:
+    return None if value is None else dataclasses.asdict(value)
+
+
+def diagnose(found: FolderScan) -> list[Diagnosis]:
+    """Return everything that looks wrong though the files can be read, masks first.
+
+    Args:
+        found: What one look at every file gave.
+    """
+    return [
+        *diagnose_masks(found),
+        *find_near_duplicates(found.survey),
+        *find_odd_pictures(found.survey),
+    ]
+
+
+def diagnose_masks(found: FolderScan) -> list[Diagnosis]:
+    """Return what looks wrong with the values of masks.
+
+    Measurements and numbers of objects may be anything, so nothing is said about them where the
+    user says that the masks hold such.
+
+    Args:
+        found: What one look at every file gave.
+    """
+    config, spec = found.config, found.spec
+    if found.task in ("regression", "instances") or (spec and spec.coding == "numbers"):
+        return []
+    masks = list(masks_of(found.survey))
+    void = as_number(config.void)
+    smeared = find_smeared(masks, void)
+    ill = {cure.name for diagnosis in smeared for cure in diagnosis.cures}
+    if spec is not None and spec.coding == "objects":
+        return smeared
+    clean = [mask for mask in masks if mask.facts.name not in ill]
+    listed = [as_color(key) for key in (*config.listed, config.void) if key is not None]
+    return [
+        *smeared,
+        *find_mixed_ones(clean, void=void, listed=config.listed),
+        *find_shifted(clean, void=void, listed=config.listed),
+        *find_impure(masks, listed=[color for color in listed if color is not None]),
+    ]

@@ -1,0 +1,416 @@
+"""Color masks with colors that are hardly different from the main ones, or between two of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from imseg.data.checks.diagnosis import Cure, Diagnosis, Exchange, Snap, SplitMask, Threshold
+from imseg.data.files.listing import counted
+from imseg.data.folder.facts import MaskFacts
+from imseg.data.masks.encoding import pack_colors, unpack_colors
+from imseg.errors import Finding, and_more
+
+_MAIN = 0.001
+_MAIN_IN_MASK = 0.002
+_SAME = 24  # nobody paints two classes in colors that are less apart
+_SCATTERED = 8
+_MIXED = 0.1
+_OFF_THE_LINE = 8
+_HARDLY = 4
+_SHOWN = 6
+
+
+def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[Diagnosis]:
+    """Return a diagnosis if color masks hold colors that are no class.
+
+    Main colors are those that the user names (and void), and those on a thousandth of all pixels
+    or a five-hundredth of one mask that are not nearly a more frequent one, nor a mixture of two
+    ten times as frequent. A few rare colors far
+    from the main ones may be classes: there is no cure for them until they are named.
+
+    Args:
+        masks: Every mask.
+        listed: The packed colors that the user names.
+    """
+    if not any(mask.facts.form == "colors" and mask.label is None for mask in masks):
+        return []
+    counts = {mask.facts.name: mask.facts.counted_as("colors") for mask in masks}
+    main = main_colors(list(counts.values()), listed)
+    total: Counter[int] = Counter()
+    for found in counts.values():
+        total.update(found)
+    strange = {color: pixels for color, pixels in total.items() if color not in main}
+    if not strange or len(main) < 2:
+        return []
+    names = tuple(name for name, found in counts.items() if not set(found) <= set(main))
+    near = all(_gap(color, main) <= _SAME for color in strange)
+    sure = near or len(strange) > _SCATTERED
+    frequent = sorted(strange, key=lambda color: (-strange[color], color))
+    shown = and_more([_text(each) for each in frequent], most=_SHOWN)
+    share = sum(strange.values()) / sum(total.values())
+    one = len(names) == 1
+    finding = Finding(
+        severity="error" if sure else "warning",
+        what=f"{counted(len(names), 'mask')} {'holds' if one else 'hold'} "
+        f"{counted(len(strange), 'impure color') if sure else counted(len(strange), 'rare color')}"
+        f", on {100 * share:.2g} % of the pixels.",
+        why="each color is taken for a class of its own.",
+        expected=f"the main colors: {and_more([_text(each) for each in main], most=12)}.",
+        got=f"{shown}.",
+        hint="--fix writes a copy in which every color is the nearest main one. For next time: "
+        "save masks as PNG, without smooth edges."
+        if sure
+        else "name all classes by color under [classes] in imseg.toml if these are some.",
+        files=names,
+    )
+    why = "colors beside or between the main ones"
+    cures = tuple(Cure(name, Snap(main), why) for name in names) if sure else ()
+    return [Diagnosis(finding, cures)]
+
+
+def main_colors(
+    masks: Sequence[Mapping[int, int]], listed: Collection[int] = ()
+) -> tuple[int, ...]:
+    """Return the packed colors that are classes, ascending.
+
+    Args:
+        masks: Pixels by packed color, of each mask.
+        listed: Colors that are classes in any case.
+    """
+    total: Counter[int] = Counter()
+    largest: dict[int, float] = {}
+    for counts in masks:
+        total.update(counts)
+        pixels = sum(counts.values())
+        for color, number in counts.items():
+            largest[color] = max(largest.get(color, 0.0), number / pixels)
+    least = _MAIN * sum(total.values())
+    main = list(listed)
+    for color, number in sorted(total.items(), key=lambda item: (-item[1], item[0])):
+        frequent = number >= least or largest[color] >= _MAIN_IN_MASK
+        if not frequent or color in main or (main and _gap(color, main) <= _SAME):
+            continue
+        if not _is_between(color, [each for each in main if number < _MIXED * total[each]]):
+            main.append(color)
+    return tuple(sorted({*listed, *(_full(each) for each in main if each not in listed)}))
+
+
+def _full(color: int) -> int:
+    """Return the color with its channels at 0 or 255 where JPEG moved them by a few levels."""
+    parts = unpack_colors(np.array(color)).astype(np.int64)
+    parts = np.where(parts <= _HARDLY, 0, np.where(parts >= 255 - _HARDLY, 255, parts))
+    return int(pack_colors(parts))
+
+
+def _gap(color: int, main: Sequence[int]) -> int:
+    """Return how far the nearest main color is: the largest difference of a channel, 0..255."""
+    here = unpack_colors(np.array(color)).astype(np.int64)
+    there = unpack_colors(np.array(main)).astype(np.int64)
+    return int(np.abs(there - here).max(axis=1).min())
+
+
+def _is_between(color: int, main: Sequence[int]) -> bool:
+    """Return whether a color is a mixture of two others, as smooth edges are."""
+    here = unpack_colors(np.array(color)).astype(np.float64)
+    for one, other in itertools.combinations(main, 2):
+        start, end = (unpack_colors(np.array(each)).astype(np.float64) for each in (one, other))
+        way = end - start
+        part = float(np.clip((here - start) @ way / (way @ way), 0, 1))
+        if np.abs(start + part * way - here).max() <= _OFF_THE_LINE:
+            return True
+    return False
+
+
+def _text(color: int) -> str:
+    return f"#{color:06x}"
+
+
+_AROUND = 16  # JPEG moves flat areas by a few gray levels; more is an edge
+_APART = 64
+_MOST_BETWEEN = 0.5
+_PEAK = 5
+_FEWEST_SMEARED = 5
+_LEVELS = 256
+_LOSSY = (".jpg", ".jpeg")
+
+
+def find_smeared(masks: Sequence[SplitMask], void: int | None) -> list[Diagnosis]:
+    """Return one diagnosis about all smeared masks, if there are any.
+
+    Args:
+        masks: Every mask.
+        void: A value that counts as no class.
+    """
+    smeared = [
+        (mask.facts, ends)
+        for mask in masks
+        if (ends := smeared_between(mask.facts, void)) is not None
+    ]
+    if not smeared:
+        return []
+    low, high = _common_ends(smeared)
+    names = tuple(facts.name for facts, _ in smeared)
+    lossy = sum(name.lower().endswith(_LOSSY) for name in names)
+    cause = "JPEG" if lossy == len(names) else "smooth resizing or JPEG"
+    first = smeared[0][0]
+    one = len(names) == 1
+    finding = Finding(
+        severity="error",
+        what=f"{counted(len(names), 'mask')} {'is' if one else 'are'} smeared: nearly all values "
+        f"are close to {low} or {high}, but not equal.",
+        why="each value in between is taken for a class of its own, or for foreground.",
+        expected=f"{low} and {high} only.",
+        got=f"{first.distinct} values in {first.name}"
+        + (f" (and {len(names) - 1} more masks)." if not one else "."),
+        hint=f"--fix writes a copy cut at half. For next time: {cause} smears masks; "
+        "save them as PNG, resize them by nearest neighbor.",
+        files=names,
+    )
+    cures = tuple(
+        Cure(name, Threshold(low, high, void), f"smeared by {cause}, cut at half") for name in names
+    )
+    return [Diagnosis(finding, cures)]
+
+
+def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int] | None:
+    """Return the two values that a mask had before it was smeared; None if it is not smeared.
+
+    Most pixels of a smeared mask are within a few gray levels of two values far apart, which are
+    several times as frequent as any value between them; objects and classes are not.
+    """
+    if facts.form != "values" or facts.distinct > _LEVELS:
+        return None
+    counts = {value: pixels for value, pixels in facts.counts.items() if value != void}
+    # One or two other values are more likely classes than a smear.
+    if len(counts) < _FEWEST_SMEARED or max(counts) >= _LEVELS:
+        return None
+    middle = (min(counts) + max(counts)) / 2
+    low = _most_frequent({value: n for value, n in counts.items() if value < middle})
+    high = _most_frequent({value: n for value, n in counts.items() if value >= middle})
+    # Smearing mixes two values and hardly leaves them behind; classes go on.
+    if high - low < _APART or max(counts) > high + 2 * _AROUND or min(counts) < low - 2 * _AROUND:
+        return None
+    between = {v: n for v, n in counts.items() if low + _AROUND < v < high - _AROUND}
+    if sum(between.values()) > _MOST_BETWEEN * sum(counts.values()):
+        return None
+    if _PEAK * max(between.values(), default=0) > min(counts[low], counts[high]):
+        return None
+    return low, high
+
+
+def _most_frequent(part: Mapping[int, int]) -> int:
+    return max(part, key=lambda value: part[value])
+
+
+def _common_ends(smeared: Sequence[tuple[MaskFacts, tuple[int, int]]]) -> tuple[int, int]:
+    """Return the two values that most smeared masks were made of; 0 and 255 where close."""
+    low, high = (sorted(ends[place] for _, ends in smeared)[len(smeared) // 2] for place in (0, 1))
+    return (0 if low <= _AROUND else low), (255 if high >= 255 - _AROUND else high)
+
+
+_WAYS = {frozenset({0, 1}): 1, frozenset({1}): 1, frozenset({0, 255}): 255, frozenset({255}): 255}
+_NOTHING = (frozenset({0}), frozenset[int]())
+
+
+def find_mixed_ones(
+    masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
+) -> list[Diagnosis]:
+    """Return a diagnosis if some masks are 0 and 1 where others are 0 and 255.
+
+    Nothing is said if any mask holds anything else, for example both 1 and 255, or if 1 and 255
+    are classes by the user's own words.
+
+    Args:
+        masks: Every mask, smeared ones left out.
+        void: A value that counts as no class.
+        listed: The classes that the user names.
+    """
+    if {1, 255} <= set(listed):
+        return []
+    ways: dict[int, list[SplitMask]] = {1: [], 255: []}
+    for mask in masks:
+        if mask.label is not None or mask.facts.form != "values":
+            return []
+        found = frozenset(value for value in mask.facts.counts if value != void)
+        if found in _NOTHING:
+            continue
+        if found not in _WAYS:
+            return []
+        ways[_WAYS[found]].append(mask)
+    if not ways[1] or not ways[255]:
+        return []
+    kept = _usual(ways, listed)
+    strange = ways[256 - kept]
+    names = tuple(mask.facts.name for mask in strange)
+    usual = Counter(mask.split for mask in ways[kept])
+    places = Counter(mask.split for mask in strange)
+    finding = Finding(
+        severity="error",
+        what=f"{counted(len(names), 'mask')} {'writes' if len(names) == 1 else 'write'} the "
+        f"foreground as {256 - kept}, where the others write {kept}.",
+        why="1 and 255 are taken for two classes, or one of them for an unknown value.",
+        expected=f"0 and {kept} in all masks, as in {_by_split(usual)}.",
+        got=f"0 and {256 - kept} in {_by_split(places)}: {and_more(names)}.",
+        hint="--fix writes a copy in which all are equal. If 1 and 255 do mean different things, "
+        "name both under [classes] in imseg.toml, or set void.",
+        files=names,
+    )
+    why = f"{256 - kept} and {kept} meant the same"
+    cures = tuple(Cure(name, Exchange({256 - kept: kept}), why) for name in names)
+    return [Diagnosis(finding, cures)]
+
+
+def _usual(ways: dict[int, list[SplitMask]], listed: Collection[object]) -> int:
+    """Return the value to keep: the one that is named, else the one of most labeled masks."""
+    for value in (1, 255):
+        if value in listed:
+            return value
+    labeled = {
+        value: (sum(mask.split == "labeled" for mask in found), len(found))
+        for value, found in ways.items()
+    }
+    return max((255, 1), key=lambda value: labeled[value])
+
+
+def _by_split(counts: Counter[str]) -> str:
+    return ", ".join(f"{number} of {split}" for split, number in counts.items())
+
+
+_FEWEST = 2
+
+
+def find_shifted(
+    masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
+) -> list[Diagnosis]:
+    """Return diagnoses of class numbers that seem to be off by one.
+
+    Only what is unambiguous gets a cure: all masks against the classes that the user names, or all
+    masks of val or test against the labeled ones. Within one split it can only be guessed.
+
+    Args:
+        masks: Every mask, smeared ones left out.
+        void: A value that counts as no class.
+        listed: The classes that the user names.
+    """
+    known = [
+        (mask, frozenset(value for value in mask.facts.counts if value != void)) for mask in masks
+    ]
+    if any(mask.label is not None or mask.facts.form != "values" for mask, _ in known):
+        return []
+    known = [(mask, values) for mask, values in known if values]
+    named = {value for value in listed if isinstance(value, int)}
+    if named:
+        return _against_names(known, named)
+    labeled = [(mask, values) for mask, values in known if mask.split == "labeled"]
+    usual = frozenset[int]().union(*(values for _, values in labeled))
+    diagnoses = []
+    for split in ("val", "test"):
+        others = [(mask, values) for mask, values in known if mask.split == split]
+        diagnoses += _against_labeled(others, usual, split)
+    return diagnoses + _within(labeled)
+
+
+_Known = Sequence[tuple[SplitMask, frozenset[int]]]
+
+
+def _against_names(known: _Known, named: set[int]) -> list[Diagnosis]:
+    """Return a diagnosis if all masks are off by one from the classes that are named."""
+    every = frozenset[int]().union(*(values for _, values in known))
+    step = _step_to(every, named) if len(named) > 1 else 0
+    if not step:
+        return []
+    names = tuple(mask.facts.name for mask, _ in known)
+    return [
+        _diagnosis(
+            names,
+            every,
+            step=step,
+            what="The class numbers in the masks are off by one from those in imseg.toml.",
+            expected=f"{_span(named)}, the classes that imseg.toml names.",
+        )
+    ]
+
+
+def _against_labeled(others: _Known, usual: frozenset[int], split: str) -> list[Diagnosis]:
+    """Return a diagnosis if the masks of a split are off by one from the labeled ones."""
+    every = frozenset[int]().union(*(values for _, values in others))
+    if len(others) < _FEWEST or len(every) < 2 or not usual:
+        return []
+    step = _step_to(every, usual) if len(usual) == max(usual) - min(usual) + 1 else 0
+    if not step:
+        return []
+    return [
+        _diagnosis(
+            tuple(mask.facts.name for mask, _ in others),
+            every,
+            step=step,
+            what=f"The class numbers in {split} are off by one from those in labeled.",
+            expected=f"{_span(usual)}, as in labeled.",
+        )
+    ]
+
+
+def _within(labeled: _Known) -> list[Diagnosis]:
+    """Return a diagnosis if some labeled masks seem to count from 0, and others from 1."""
+    every = frozenset[int]().union(*(values for _, values in labeled))
+    if len(every) < 3 or (min(every), max(every)) != (0, len(every) - 1):
+        return []
+    last = max(every)
+    if any({0, last} <= values for _, values in labeled):
+        return []
+    from_one = [mask.facts.name for mask, values in labeled if last in values]
+    from_zero = [mask.facts.name for mask, values in labeled if 0 in values]
+    if min(len(from_one), len(from_zero)) < _FEWEST:
+        return []
+    fewer = min(from_one, from_zero, key=len)
+    finding = Finding(
+        severity="warning",
+        what=f"Some labeled masks may count classes from 1 and others from 0: none has both 0 "
+        f"and {last}.",
+        why="the same number would mean different classes in different masks.",
+        got=f"{counted(len(from_one), 'mask')} with {last}, {len(from_zero)} with 0; "
+        f"look at {and_more(fewer)}.",
+        hint="draw both kinds side by side (the contact sheet does), and renumber those that are "
+        "wrong; --fix does not guess here.",
+        files=tuple(fewer),
+    )
+    return [Diagnosis(finding)]
+
+
+def _step_to(every: Collection[int], usual: Collection[int]) -> int:
+    """Return by how much (1 or -1) values must move to be the usual ones; 0: they need not."""
+    if not every or set(every) <= set(usual):
+        return 0
+    for step in (-1, 1):
+        ends = min(every) + step == min(usual) and max(every) + step == max(usual)
+        if ends and {value + step for value in every} <= set(usual):
+            return step
+    return 0
+
+
+def _diagnosis(
+    names: tuple[str, ...], every: Collection[int], *, step: int, what: str, expected: str
+) -> Diagnosis:
+    finding = Finding(
+        severity="error",
+        what=what,
+        why="every pixel would be learned or scored as the class next to its own.",
+        expected=expected,
+        got=f"{_span(every)} in {and_more(names)}.",
+        hint=f"--fix writes a copy with every number moved by {step:+d}.",
+        files=names,
+    )
+    moved = Exchange({value: value + step for value in sorted(every)})
+    cures = tuple(Cure(name, moved, f"class numbers were off by {-step:+d}") for name in names)
+    return Diagnosis(finding, cures)
+
+
+def _span(values: Collection[int]) -> str:
+    ordered = sorted(values)
+    if len(ordered) > 2 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]} to {ordered[-1]}"
+    return and_more([str(value) for value in ordered], most=8)

@@ -1,0 +1,292 @@
+"""Pictures that look unlike those they are to be used with, and in what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.checks.appearance import Look
+from imseg.data.checks.diagnosis import Diagnosis
+from imseg.data.files.listing import counted
+from imseg.data.folder.facts import Facts, Survey
+from imseg.errors import Finding, and_more
+
+UNLIKE = 4.0
+"""How far a picture must be from the one most like it, in spreads, to be called unlike.
+
+Measured with a tenth of the pictures as examples, drawn eight times: of the other pictures this
+names 0 to 0.3 % of the skin lesions, 0 to 5 % of the nuclei (whose stains differ), and none of the
+road scenes and the drawn cells.
+"""
+
+FEWEST = 8
+"""With fewer examples nothing is said."""
+
+_MOST_EXAMPLES = 4096
+_SPARSE = 5.0
+_GRAY = 1.5
+_JUMP = 4.0
+_ROWS = 256
+_NORMAL = 1.349
+
+Table = npt.NDArray[np.float64]
+
+
+class _Trait(NamedTuple):
+    """One way in which pictures differ."""
+
+    more: str
+    """What a picture with more of it is, compared with another."""
+    less: str
+    """What a picture with less of it is."""
+    least: float
+    """The smallest spread that is told from none, in the trait's own unit."""
+
+
+_TRAITS = (
+    _Trait("brighter", "darker", 15.0),
+    _Trait("of more contrast", "of less contrast", 10.0),
+    _Trait("more colorful", "paler", 12.0),
+    _Trait("redder", "greener", 10.0),
+    _Trait("bluer", "yellower", 10.0),
+    _Trait("sharper or noisier", "blurrier", 0.5),
+    _Trait("larger", "smaller", 0.4),
+    _Trait("wider", "taller", 0.25),
+    _Trait("in color among gray", "gray among color", 1.0),
+)
+_BRIGHTNESS, _CONTRAST, _SIZE, _COLOR = 0, 1, 6, 8
+_MIDDLE_GRAY = 128.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """A picture that is unlike its examples."""
+
+    index: int
+    """Which picture."""
+    nearest: int
+    """The example most like it."""
+    distance: float
+    """How far it is from that, in spreads."""
+    words: str
+    """In what it differs from that example, such as ``darker, 4x larger``."""
+
+
+def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> Table:
+    """Return a row of traits a picture.
+
+    Args:
+        looks: How the pictures look.
+        sizes: Height and width of each in pixels.
+    """
+    rows = [
+        (
+            look.brightness,
+            look.contrast,
+            look.saturation,
+            look.red,
+            look.blue,
+            np.log2(look.sharpness + 0.02),
+            np.log2(max(1, height * width)) / 2,
+            np.log2(max(1, width) / max(1, height)),
+            _JUMP if look.saturation >= _GRAY else 0.0,
+        )
+        for look, (height, width) in zip(looks, sizes, strict=True)
+    ]
+    return np.array(rows, np.float64).reshape(len(rows), len(_TRAITS))
+
+
+def find_unlike(traits: Table, examples: Table, *, deep: bool, among: bool = False) -> list[Unlike]:
+    """Return the pictures that are far from every example, the farthest first.
+
+    Traits are compared in spreads of the examples (the range of their middle half, brought to
+    standard deviations). Far is 4 spreads, or 5 times what lies between an example and the next
+    one where examples are few and varied.
+
+    Args:
+        traits: Of the pictures in question.
+        examples: Of the pictures they should be like.
+        deep: Whether brightness is in the unit of files of 16 bits or floats.
+        among: Whether the pictures are the first of the examples; each is compared with the others.
+    """
+    if len(examples) < FEWEST or not len(traits):
+        return []
+    spreads = _spreads(examples, deep=deep)
+    kept = _evenly(len(examples))
+    known = examples[kept] / spreads
+    gap, _ = _nearest(known, known, itself=np.arange(len(known)))
+    limit = max(UNLIKE, _SPARSE * float(np.median(gap)))
+    itself = None
+    if among:
+        places = {int(index): place for place, index in enumerate(kept)}
+        itself = np.array([places.get(index, -1) for index in range(len(traits))])
+    distances, nearest = _nearest(traits / spreads, known, itself=itself)
+    found = [
+        Unlike(
+            int(index),
+            int(kept[nearest[index]]),
+            float(distances[index]),
+            _words(traits[index] - examples[kept[nearest[index]]], spreads),
+        )
+        for index in np.flatnonzero(distances > limit)
+    ]
+    return sorted(found, key=lambda each: (-each.distance, each.index))
+
+
+def _spreads(examples: Table, *, deep: bool) -> npt.NDArray[np.float64]:
+    low, high = np.percentile(examples, [25, 75], axis=0)
+    least = np.array([trait.least for trait in _TRAITS])
+    if deep:
+        # There is no fixed range; what matters is how much brighter than usual a picture is.
+        usual = max(float(np.median(np.abs(examples[:, _BRIGHTNESS]))), 1e-6)
+        least[[_BRIGHTNESS, _CONTRAST]] *= usual / _MIDDLE_GRAY
+    spreads: npt.NDArray[np.float64] = np.maximum(least, (high - low) / _NORMAL)
+    spreads[_COLOR] = least[_COLOR]
+    return spreads
+
+
+def _evenly(count: int) -> npt.NDArray[np.intp]:
+    """Return which examples to compare with: all, or of very many an even choice."""
+    step = max(1, -(-count // _MOST_EXAMPLES))
+    return np.arange(0, count, step)
+
+
+def _nearest(
+    rows: Table, known: Table, *, itself: npt.NDArray[np.intp] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Return how far the nearest known row is from each row, and which it is.
+
+    Args:
+        rows: In spreads.
+        known: In spreads.
+        itself: The place of each row among the known ones, which does not count; -1: it has none.
+    """
+    distances = np.empty(len(rows))
+    nearest = np.empty(len(rows), np.intp)
+    lengths = (known**2).sum(axis=1)
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        squares = (part**2).sum(axis=1, keepdims=True) + lengths - 2 * (part @ known.T)
+        if itself is not None:
+            own = itself[start : start + _ROWS]
+            squares[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
+        nearest[start : start + _ROWS] = squares.argmin(axis=1)
+    gaps = rows - known[nearest]
+    distances[:] = np.sqrt((gaps**2).sum(axis=1))
+    return distances, nearest
+
+
+def _words(difference: npt.NDArray[np.float64], spreads: npt.NDArray[np.float64]) -> str:
+    """Return in what a picture differs, the largest difference first; small ones are left out."""
+    steps = difference / spreads
+    order = np.argsort(-np.abs(steps), kind="stable")
+    large = [place for place in order if abs(steps[place]) >= abs(steps[order[0]]) / 2]
+    words = []
+    for place in large[:3]:
+        trait = _TRAITS[place]
+        word = trait.more if steps[place] > 0 else trait.less
+        if place == _SIZE:
+            word = f"{2 ** abs(difference[place]):.2g}x {word}"
+        words.append(word)
+    return ", ".join(words)
+
+
+_SHOWN = 5
+
+
+def find_odd_pictures(survey: Survey) -> list[Diagnosis]:
+    """Return what to say about blank pictures and about such as look unlike the others.
+
+    Args:
+        survey: The facts about all pictures.
+    """
+    splits = {
+        name: [facts for facts in members if not is_blank(facts)]
+        for name, members in survey.splits().items()
+    }
+    blank = [facts for facts in survey.every() if is_blank(facts)]
+    labeled = splits["labeled"]
+    # The unit of brightness differs with the depth; what is rarer has findings of its own.
+    deep = sum(facts.depth != "uint8" for facts in labeled) > len(labeled) / 2
+    alike = {
+        name: [facts for facts in members if (facts.depth != "uint8") == deep]
+        for name, members in splits.items()
+    }
+    traits = {
+        name: traits_of(
+            [facts.look for facts in members if facts.look], [facts.size for facts in members]
+        )
+        for name, members in alike.items()
+    }
+    findings = [_blank(blank)] if blank else []
+    for name in ("unlabeled", "val", "test"):
+        found = find_unlike(traits[name], traits["labeled"], deep=deep)
+        if found:
+            findings.append(_unlike_labeled(name, alike[name], found))
+    every = np.concatenate([traits[name] for name in ("labeled", "unlabeled", "val", "test")])
+    alone = find_unlike(traits["labeled"], every, deep=deep, among=True)
+    if alone:
+        findings.append(_unlike_all(alike["labeled"], alone))
+    return [Diagnosis(finding) for finding in findings]
+
+
+def is_blank(facts: Facts) -> bool:
+    """Return whether a picture has one value everywhere, or no look was taken of it."""
+    return facts.look is None or facts.look.contrast == 0
+
+
+def _blank(blank: Sequence[Facts]) -> Finding:
+    names = tuple(facts.name for facts in blank)
+    one = len(names) == 1
+    return Finding(
+        severity="warning",
+        what=f"{counted(len(names), 'image')} {'is' if one else 'are'} blank: one value "
+        "everywhere.",
+        why="there is nothing to learn on them, and a failed exposure may hide behind them.",
+        got=and_more(names) + ".",
+        hint="look at them, and remove them if nothing is meant to be there.",
+        files=names,
+    )
+
+
+def _unlike_labeled(split: str, members: Sequence[Facts], found: Sequence[Unlike]) -> Finding:
+    one = len(found) == 1
+    why = {
+        "unlabeled": "what networks say about such images is least reliable, and they learn from "
+        "it.",
+        "val": "choosing by such images says little about the labeled kind.",
+        "test": "the score mixes how well networks segment with how well they adapt.",
+    }[split]
+    share = f" of {len(members)}" if len(found) > 1 else ""
+    return Finding(
+        severity="warning",
+        what=f"{len(found)}{share} {split} image{'' if one else 's'} "
+        f"look{'s' if one else ''} unlike every labeled one.",
+        why=why,
+        got=_described(members, found),
+        hint="look at them; label one of each kind, or remove what does not belong.",
+        files=tuple(members[each.index].name for each in found),
+    )
+
+
+def _unlike_all(members: Sequence[Facts], found: Sequence[Unlike]) -> Finding:
+    one = len(found) == 1
+    return Finding(
+        severity="warning",
+        what=f"{counted(len(found), 'labeled image')} look{'s' if one else ''} unlike every "
+        "other image.",
+        why="a label spent on a wrong file teaches what is never needed.",
+        got=_described(members, found),
+        hint="look at them; add more images of their kind, or remove what does not belong.",
+        files=tuple(members[each.index].name for each in found),
+    )
+
+
+def _described(members: Sequence[Facts], found: Sequence[Unlike]) -> str:
+    """Return names with what is odd about them; compared with the picture most like each."""
+    texts = [f"{members[each.index].name} ({each.words})" for each in found]
+    return and_more(texts, most=_SHOWN) + "."

@@ -1,0 +1,238 @@
+"""The labels of Cityscapes: official names and colors by label id, and the benchmark's choice."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.datasets.download import Download, Source, folders_in, open_download
+from imseg.data.datasets.pairs import (
+    Pairs,
+    class_numbers,
+    read_pairs,
+    refuse_other_sizes,
+    refuse_other_values,
+    table_of,
+)
+from imseg.data.datasets.splitting import (
+    Made,
+    PreparedCounts,
+    Progress,
+    divide,
+    fill,
+    refuse_bad_share,
+    split_parts,
+    write_config,
+    write_summary,
+)
+from imseg.data.files.atomic import new_folder
+from imseg.data.images.image_files import write_png
+from imseg.data.images.picture_file import read_image, resize_image
+from imseg.data.masks.io import resize_mask
+from imseg.errors import ImsegError
+from imseg.types import VOID, Color
+
+LABELS: dict[int, tuple[str, Color]] = {
+    0: ("unlabeled", (0, 0, 0)),
+    1: ("ego vehicle", (0, 0, 0)),
+    2: ("rectification border", (0, 0, 0)),
+    3: ("out of roi", (0, 0, 0)),
+    4: ("static", (0, 0, 0)),
+    5: ("dynamic", (111, 74, 0)),
+    6: ("ground", (81, 0, 81)),
+    7: ("road", (128, 64, 128)),
+    8: ("sidewalk", (244, 35, 232)),
+    9: ("parking", (250, 170, 160)),
+    10: ("rail track", (230, 150, 140)),
+    11: ("building", (70, 70, 70)),
+    12: ("wall", (102, 102, 156)),
+    13: ("fence", (190, 153, 153)),
+    14: ("guard rail", (180, 165, 180)),
+    15: ("bridge", (150, 100, 100)),
+    16: ("tunnel", (150, 120, 90)),
+    17: ("pole", (153, 153, 153)),
+    18: ("polegroup", (153, 153, 153)),
+    19: ("traffic light", (250, 170, 30)),
+    20: ("traffic sign", (220, 220, 0)),
+    21: ("vegetation", (107, 142, 35)),
+    22: ("terrain", (152, 251, 152)),
+    23: ("sky", (70, 130, 180)),
+    24: ("person", (220, 20, 60)),
+    25: ("rider", (255, 0, 0)),
+    26: ("car", (0, 0, 142)),
+    27: ("truck", (0, 0, 70)),
+    28: ("bus", (0, 60, 100)),
+    29: ("caravan", (0, 0, 90)),
+    30: ("trailer", (0, 0, 110)),
+    31: ("train", (0, 80, 100)),
+    32: ("motorcycle", (0, 0, 230)),
+    33: ("bicycle", (119, 11, 32)),
+}
+"""Name and color of each label id; -1, the license plate, is left out: it is void."""
+
+TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The label ids that the benchmark scores, in the order of their training ids 0 to 18."""
+
+_SHRINK, _MULTIPLE = 5, 16
+_VAL_CITIES, _TEST_CITIES = ("frankfurt",), ("lindau", "munster")
+_PLACES = [f"{kind}/{part}" for part in ("train", "val") for kind in ("leftImg8bit", "gtFine")]
+_IMAGE = re.compile(r"(.+)_leftImg8bit")
+_MASK = re.compile(r"(.+)_gtFine_labelIds")
+_NAME = "aachen_000000_000019"
+_EXAMPLE = (f"{_NAME}_leftImg8bit.png", f"{_NAME}_gtFine_labelIds.png")
+
+
+def _is_wanted(path: PurePosixPath) -> bool:
+    fits = _IMAGE.fullmatch(path.stem) or _MASK.fullmatch(path.stem)
+    return bool(fits) and len(path.parts) > 2 and path.parts[-3].lower() in ("train", "val")
+
+
+SOURCE = Source(
+    name="cityscapes",
+    title="Cityscapes",
+    page="https://www.cityscapes-dataset.com",
+    tree="leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip, or unpacked:\n"
+    f"leftImg8bit/train/aachen/  {_EXAMPLE[0]} ...\n"
+    f"gtFine/train/aachen/       {_EXAMPLE[1]} ...\n"
+    "leftImg8bit/val/ and gtFine/val/ with frankfurt/, lindau/ and munster/",
+    wanted=_is_wanted,
+)
+
+
+def prepare_cityscapes(
+    raw: Path,
+    out: Path,
+    *,
+    labeled: float = 0.1,
+    seed: int = 0,
+    classes: int = 34,
+    paper_split: bool = False,
+    progress: Progress | None = None,
+) -> PreparedCounts:
+    """Shrink Cityscapes to a fifth, in the layout of a data folder.
+
+    A seeded share of the official training images is labeled. Of the official validation images
+    those of Frankfurt are for validation, those of Lindau and Munster for test. Sides are rounded
+    up to a multiple of 16, so 2048x1024 becomes 416x208.
+
+    Args:
+        raw: A folder that holds the two archives or what is in them, or one archive of both.
+        out: Must not exist yet, or be empty. It appears when everything is in it.
+        labeled: Share of the training images that keep their masks, between 0 and 1; rounded down.
+        seed: Chooses the labeled images.
+        classes: 34 for the label ids 0 to 33 as they are (255, license plates, is void); 19 for the
+            training ids 0 to 18 of the official benchmark (everything else is void, 255).
+        paper_split: Whether validation and test are random halves of the official validation
+            images, as in the paper.
+        progress: Called after each file unpacked and each image written.
+
+    Raises:
+        ImsegError: If ``raw`` is not such a download, an image has no mask, ``classes`` is another
+            number, or ``out`` cannot be written.
+    """
+    refuse_bad_share(labeled)
+    table, names = _table_and_names(classes)
+    with (
+        new_folder(out) as folder,
+        open_download(raw, source=SOURCE, beside=out, progress=progress) as download,
+    ):
+        parts = _read_parts(download, paper_split=paper_split, seed=seed)
+        splits, notes = split_parts(parts, labeled=labeled, seed=seed)
+        filled = fill(folder, splits, partial(_write_small, table), progress=progress)
+        write_config(folder, task="multiclass", classes=names, void=VOID)
+        return write_summary(
+            folder,
+            source=f"Cityscapes, fine annotations, {classes} classes",
+            options={
+                "seed": seed,
+                "labeled_share": labeled,
+                "classes": classes,
+                "paper_split": paper_split,
+            },
+            splits=filled.splits,
+            notes=notes,
+        )
+
+
+def small_side(length: int) -> int:
+    """Return a fifth of a side in pixels, rounded up to a multiple of 16."""
+    step = _SHRINK * _MULTIPLE
+    return -(-length // step) * _MULTIPLE
+
+
+def _table_and_names(
+    classes: int,
+) -> tuple[npt.NDArray[np.uint8], dict[int, tuple[str, Color]]]:
+    """Return what becomes of each label id, and names and colors of the classes."""
+    if classes == len(LABELS):
+        numbers = {label_id: label_id for label_id in LABELS}
+    elif classes == len(TRAIN_IDS):
+        numbers = {label_id: train_id for train_id, label_id in enumerate(TRAIN_IDS)}
+    else:
+        raise ImsegError(
+            f"There is no such set of classes: --classes {classes}.",
+            expected="--classes 34 (all label ids) or --classes 19 (those of the benchmark).",
+            got=f"{classes}.",
+        )
+    table = table_of(numbers, other=VOID)
+    return table, {number: LABELS[label_id] for label_id, number in numbers.items()}
+
+
+def _read_parts(download: Download, *, paper_split: bool, seed: int) -> dict[str, Pairs]:
+    """Return training, validation and test images with their masks."""
+    images, masks, val_images, val_masks = download.need(*_PLACES)
+    training = _merge(_read_cities(images, masks))
+    cities = _read_cities(val_images, val_masks)
+    if paper_split:
+        official = _merge(cities)
+        val, test = divide(official, len(official) // 2, key=f"{seed}/halves")
+        return {"training": training, "validation": val, "test": test}
+    if sorted(cities) != sorted((*_VAL_CITIES, *_TEST_CITIES)):
+        raise ImsegError(
+            f"{val_images} does not hold the cities of the official validation part.",
+            expected="frankfurt, lindau and munster.",
+            got=", ".join(cities) + ".",
+            hint="unpack the download again, or take random halves with --paper-split.",
+        )
+    val, test = (
+        _merge({city: cities[city] for city in chosen}) for chosen in (_VAL_CITIES, _TEST_CITIES)
+    )
+    return {"training": training, "validation": val, "test": test}
+
+
+def _read_cities(images: Path, masks: Path) -> dict[str, Pairs]:
+    cities = [folder.name for folder in folders_in(images)]
+    truth = [folder.name for folder in folders_in(masks)]
+    if not cities or cities != truth:
+        only = ", ".join(sorted(set(cities) ^ set(truth))) or "no city"
+        raise ImsegError(
+            f"{images} and {masks} do not hold the same cities.",
+            expected="a folder for each city in both.",
+            got=f"in one of the two only: {only}.",
+            hint="unpack the download again.",
+        )
+    return {
+        city: read_pairs(images / city, masks / city, image=_IMAGE, mask=_MASK, example=_EXAMPLE)
+        for city in cities
+    }
+
+
+def _merge(cities: dict[str, Pairs]) -> Pairs:
+    return {name: pair for pairs in cities.values() for name, pair in pairs.items()}
+
+
+def _write_small(
+    table: npt.NDArray[np.uint8], name: str, pair: tuple[Path, Path], images: Path, masks: Path
+) -> Made:
+    pixels, ids = read_image(pair[0], channels=3), class_numbers(pair[1])
+    height, width = pixels.shape[:2]
+    refuse_other_sizes(name, {pair[0].name: (height, width), pair[1].name: ids.shape})
+    refuse_other_values(pair[1], np.unique(ids), {*LABELS, VOID})
+    size = small_side(height), small_side(width)
+    write_png(images / f"{name}.png", resize_image(pixels, size))
+    write_png(masks / f"{name}.png", table[resize_mask(ids, size)])
+    return Made((name,))

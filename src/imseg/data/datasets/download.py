@@ -1,0 +1,328 @@
+"""Finding folders in a download."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from imseg.data.datasets.splitting import Progress
+from imseg.data.files.archives import ArchiveLimits, archive_stem, is_archive, unpack
+from imseg.data.files.atomic import scratch_beside
+from imseg.data.images.decoding import SUFFIXES
+from imseg.errors import ImsegError, and_more, near_miss, shown
+
+_HIDDEN = (".", "__MACOSX")
+
+
+def descend(root: Path, path: str) -> Path | None:
+    """Return the folder ``path`` in ``root``, or None.
+
+    Args:
+        root: Where to begin.
+        path: Folder names joined by ``/``; alternatives for one folder are joined by ``|``.
+            Capitals do not matter. A folder that was unpacked into itself is looked through.
+    """
+    here = root
+    for part in path.split("/"):
+        found = _child(here, part)
+        if found is None:
+            return None
+        here = found
+    while folders_in(here) == [here / here.name]:
+        here = here / here.name
+    return here
+
+
+def misspelt(root: Path, path: str) -> tuple[str, str] | None:
+    """Return the name of a folder and what it may have been meant to be, for a missing path."""
+    here = root
+    for part in path.split("/"):
+        found = _child(here, part)
+        if found is None:
+            names = [child.name for child in folders_in(here)]
+            pairs = ((near_miss(name, names), name) for name in part.split("|"))
+            return next(((guess, name) for guess, name in pairs if guess), None)
+        here = found
+    return None
+
+
+def looked_through(folder: Path) -> list[Path]:
+    """Return the folders below that are each the only folder in one without pictures."""
+    chain: list[Path] = []
+    while len(chain) < 4:
+        inside = folders_in(folder)
+        if len(inside) != 1 or any(path.suffix.lower() in SUFFIXES for path in files_in(folder)):
+            break
+        folder = inside[0]
+        chain.append(folder)
+    return chain
+
+
+def folders_below(folder: Path | None, depth: int) -> Iterator[Path]:
+    """Yield the folders in a folder, sorted, each before those in it, down to a depth."""
+    for inside in folders_in(folder):
+        yield inside
+        if depth > 1:
+            yield from folders_below(inside, depth - 1)
+
+
+def folders_in(folder: Path | None) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return [path for path in _listed(folder) if path.is_dir()]
+
+
+def files_in(folder: Path | None) -> list[Path]:
+    """Return the files in a folder, sorted, without hidden ones."""
+    return [path for path in _listed(folder) if path.is_file()]
+
+
+def _child(folder: Path, names: str) -> Path | None:
+    """Return the folder of the first of these names, joined by ``|``, in whatever capitals."""
+    inside = {child.name: child for child in folders_in(folder)}
+    lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
+    hits = (inside.get(name) or lower.get(name.lower()) for name in names.split("|"))
+    return next((hit for hit in hits if hit is not None), None)
+
+
+def _listed(folder: Path | None) -> list[Path]:
+    if folder is None or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(_HIDDEN))
+
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A public data set: where it comes from, and what it looks like."""
+
+    name: str
+    """Its name on the command line."""
+    title: str
+    """Its name in sentences."""
+    page: str
+    """Where people download it."""
+    tree: str
+    """What the unpacked download looks like, for errors."""
+    wanted: Callable[[PurePosixPath], bool]
+    """Whether a file of an archive is needed; its path begins with the archive's own name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """The folders of a download, wherever they lie."""
+
+    source: Source
+    """What it should be."""
+    raw: Path
+    """What the user named."""
+    roots: tuple[Path, ...]
+    """Where folders are looked for, in this order."""
+    seen: tuple[str, ...]
+    """Folders and archives that are there, for errors."""
+
+    def find(self, path: str) -> Path | None:
+        """Return a folder, or None.
+
+        Args:
+            path: Folder names joined by ``/``; alternatives for one folder are joined by ``|``.
+                Capitals do not matter. A folder that was unpacked into itself is looked through.
+        """
+        return next((hit for root in self.roots if (hit := descend(root, path))), None)
+
+    def need(self, *paths: str) -> list[Path]:
+        """Return folders that must be there.
+
+        Raises:
+            ImsegError: If one is missing; it shows what is expected and what was found.
+        """
+        found = {path: self.find(path) for path in paths}
+        missing = [path for path, folder in found.items() if folder is None]
+        if missing:
+            raise self.wrong_tree(missing, found_some=len(missing) < len(paths))
+        return [folder for folder in found.values() if folder is not None]
+
+    def wrong_tree(self, missing: Sequence[str], *, found_some: bool) -> ImsegError:
+        """Return the error for a download that lacks folders.
+
+        Args:
+            missing: The folders, as ``find`` takes them.
+            found_some: Whether other folders of the data set are there.
+        """
+        title, seen = self.source.title, and_more(self.seen, _SHOWN) or "an empty folder"
+        if found_some:
+            lacks = ", ".join(f"no {_plain(path)}" for path in missing)
+            what = f"The {title} download in {self.raw} is not complete."
+            got = f"{lacks}. There are: {seen}."
+        else:
+            what, got = f"{self.raw} is no {title} download.", f"{seen}."
+        return ImsegError(what, expected=self.source.tree, got=got, hint=self._guess(missing))
+
+    def _guess(self, missing: Sequence[str]) -> str:
+        """Return the most likely remedy."""
+        for folder in folders_below(self.raw, 3):
+            if any(descend(folder, path) for path in missing):
+                return f"imseg prepare {self.source.name} {folder}"
+        for root, path in itertools.product(self.roots, missing):
+            guess = misspelt(root, path)
+            if guess:
+                return f"is {guess[0]} meant to be {guess[1]}? Rename it then."
+        return f"name the folder that holds these folders. The data set's site: {self.source.page}"
+
+
+@contextmanager
+def open_download(
+    raw: Path, *, source: Source, beside: Path, progress: Progress | None = None
+) -> Iterator[Download]:
+    """Yield a download; archives are unpacked to a folder that is removed when the block ends.
+
+    What lies unpacked beside its archive is not unpacked again. Archives in an archive are
+    unpacked, archives in those are not.
+
+    Args:
+        raw: A folder, or a zip or tar file.
+        source: What it should be.
+        beside: Archives are unpacked beside this folder, which need not exist.
+        progress: Called while archives are unpacked.
+
+    Raises:
+        ImsegError: If there is no such folder or archive, or an archive is refused.
+    """
+    base = raw if raw.is_dir() else None
+    if base is not None:
+        archives = sorted(path for path in raw.iterdir() if path.is_file() and is_archive(path))
+    elif raw.is_file() and is_archive(raw):
+        archives = [raw]
+    else:
+        raise _no_download(raw, source)
+    with ExitStack() as stack:
+        roots, seen = _unpacked_already(base) if base else ([], [])
+        if archives:
+            scratch = stack.enter_context(scratch_beside(beside))
+            places = {archive: scratch / archive_stem(archive) for archive in archives}
+            stack.enter_context(_real_names({str(place): str(a) for a, place in places.items()}))
+            limits = ArchiveLimits()
+            for archive, place in places.items():
+                limits, files = _unpack_one(
+                    archive, place, source=source, limits=limits, base=base, progress=progress
+                )
+                seen += [archive.name, *(f"{archive.name}/{top}" for top in _tops(files))]
+                roots += [place, *looked_through(place)]
+            roots.append(scratch)
+        yield Download(source=source, raw=raw, roots=tuple(roots), seen=tuple(seen))
+
+
+def _unpacked_already(base: Path) -> tuple[list[Path], list[str]]:
+    """Return where to look in a folder, and what is there."""
+    seen = [path.relative_to(base).as_posix() + "/" for path in folders_below(base, 2)]
+    seen += [path.name for path in files_in(base) if not is_archive(path)]
+    return [base, *looked_through(base)], seen
+
+
+def _unpack_one(
+    archive: Path,
+    place: Path,
+    *,
+    source: Source,
+    limits: ArchiveLimits,
+    base: Path | None,
+    progress: Progress | None,
+) -> tuple[ArchiveLimits, tuple[PurePosixPath, ...]]:
+    """Unpack an archive and the archives in it; return what is left of the limits, and its files.
+
+    Args:
+        archive: The archive.
+        place: Where to; must not exist.
+        source: Says which files are needed.
+        limits: What may still be unpacked.
+        base: What is there already as a folder in this folder is left out.
+        progress: Called for each file.
+    """
+    if place.exists():
+        raise ImsegError(
+            f"{archive} has the name of another archive beside it.",
+            expected="one archive of each name.",
+            hint="move one of them to a folder of its own.",
+        )
+    label = f"unpacking {archive.name}"
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(label, done, total)
+
+    def wanted(path: PurePosixPath) -> bool:
+        tops = {path.parts[0], place.name} if len(path.parts) > 1 else {place.name}
+        if base is not None and any((base / top).is_dir() for top in tops):
+            return False
+        return source.wanted(place.name / path) or is_archive(Path(path.name))
+
+    done = unpack(archive, place, wanted=wanted, limits=limits, progress=tell)
+    limits = replace(limits, total_bytes=limits.total_bytes - done.written)
+    files = list(done.files)
+    for inner in sorted(path for path in place.rglob("*") if path.is_file() and is_archive(path)):
+        stem = archive_stem(inner)
+        if (inner.parent / stem).is_dir():
+            continue
+        more = unpack(
+            inner,
+            inner.parent / stem,
+            wanted=lambda path, stem=stem: source.wanted(stem / path),  # type: ignore[misc]
+            limits=limits,
+            progress=tell,
+        )
+        limits = replace(limits, total_bytes=limits.total_bytes - more.written)
+        files += [stem / path for path in more.files]
+        inner.unlink()
+    return limits, tuple(files)
+
+
+@contextmanager
+def _real_names(names: dict[str, str]) -> Iterator[None]:
+    """Let errors name a file in an archive by the archive, not by where it was unpacked to."""
+
+    def real(text: str | None) -> str | None:
+        for place, archive in names.items():
+            text = text.replace(place, archive) if text else text
+        return text
+
+    try:
+        yield
+    except ImsegError as error:
+        raise ImsegError(
+            real(error.what) or "",
+            expected=real(error.expected),
+            got=real(error.got),
+            hint=real(error.hint),
+        ) from error
+
+
+def _tops(files: Sequence[PurePosixPath]) -> list[str]:
+    """Return the folders of an archive, two deep."""
+    tops = {"/".join(path.parts[: min(2, len(path.parts) - 1)]) for path in files}
+    return sorted(f"{top}/" for top in tops if top)
+
+
+def _plain(path: str) -> str:
+    """Return a path for people: the first of each alternative."""
+    return "/".join(part.partition("|")[0] for part in path.split("/"))
+
+
+def _no_download(raw: Path, source: Source) -> ImsegError:
+    if raw.exists():
+        what = f"{raw} is neither a folder nor a zip or tar file."
+    else:
+        what = f"There is no folder or archive {raw}."
+    guess = None
+    if not raw.exists() and raw.parent.is_dir():
+        guess = near_miss(raw.name, [path.name for path in raw.parent.iterdir()])
+    return ImsegError(
+        what,
+        expected=f"the {source.title} download, unpacked or not:\n{source.tree}",
+        hint=f"imseg prepare {source.name} {shown(raw.parent / guess)}"
+        if guess
+        else f"download it from {source.page}",
+    )

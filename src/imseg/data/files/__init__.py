@@ -1,0 +1,1 @@
+"""Files and folders: listed, recognized by content, unpacked, and written whole or not at all."""

@@ -1,0 +1,409 @@
+"""Zip and tar files behind one interface; what may be in them is decided in ``archives``."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import shutil
+import stat
+import struct
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from imseg.errors import ImsegError, shown
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""How the names of archives end, in lower case."""
+
+# What the libraries raise for archives that are broken in one way or another, beside OSError.
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
+_BROKEN_INSIDE = (EOFError, NotImplementedError, RuntimeError, ValueError, KeyError, IndexError)
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntry:
+    """A file or folder in an archive, as the archive describes it; nothing is checked yet."""
+
+    name: str
+    """Its name, as written."""
+    size: int
+    """Bytes, unpacked."""
+    is_folder: bool
+    """Whether it is a folder."""
+    problem: str
+    """Why this is no plain file or folder, as the end of "which ..."; empty: it is one."""
+    handle: Any
+    """What the library knows it by."""
+
+
+class OpenedArchive(Protocol):
+    """An archive that is open for reading."""
+
+    def entries(self) -> Iterator[StoredEntry]:
+        """Yield what is in it; whoever does not like an entry stops here."""
+
+    def open(self, entry: StoredEntry) -> IO[bytes]:
+        """Return the content of a file."""
+
+
+class HugeHeader(Exception):
+    """A header claims more bytes than any honest one has."""
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether the name is that of an archive that can be unpacked."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+
+
+def archive_stem(path: Path) -> str:
+    """Return the name of an archive without its ending: ``masks`` for ``masks.tar.gz``."""
+    lower = path.name.lower()
+    return path.name[: -max(len(end) for end in SUFFIXES if lower.endswith(end))]
+
+
+@contextmanager
+def open_archive(path: Path, *, most_read: int) -> Iterator[OpenedArchive]:
+    """Open an archive; whatever goes wrong while it is open becomes an error that names it.
+
+    Args:
+        path: A zip or tar file; see ``SUFFIXES``.
+        most_read: Bytes that may be read at once. Tables of contents are read so, into memory.
+
+    Raises:
+        HugeHeader: If a header is larger than ``most_read``.
+        ImsegError: If the file is missing or damaged.
+    """
+    try:
+        with path.open("rb") as raw:
+            if path.name.lower().endswith(".zip"):
+                with zipfile.ZipFile(_guarded(raw, most_read)) as opened:
+                    yield _Zip(opened)
+            else:
+                with (
+                    _decompressed(raw, path.name.lower()) as stream,
+                    tarfile.open(fileobj=_guarded(stream, most_read), mode="r:") as tar,
+                ):
+                    yield _Tar(tar)
+    except FileNotFoundError as error:
+        raise ImsegError(f"There is no file {path}.", hint="check the path.") from error
+    except (*_BROKEN, *_BROKEN_INSIDE, OSError) as error:
+        raise ImsegError(
+            f"{path} cannot be unpacked.",
+            expected="a whole zip or tar file.",
+            got=f"{error or type(error).__name__}.",
+            hint="download it again, or unpack it yourself and name the folder.",
+        ) from error
+
+
+class _Zip:
+    def __init__(self, opened: zipfile.ZipFile) -> None:
+        self._opened = opened
+
+    def entries(self) -> Iterator[StoredEntry]:
+        for info in self._opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            problem = ""
+            if kind == stat.S_IFLNK:
+                problem = "is a link"
+            elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                problem = "is a device or something like it"
+            elif info.flag_bits & 0x1:
+                problem = "is encrypted"
+            # The library cuts names at a NUL character; the name as written shows it.
+            name = info.orig_filename if "\0" in info.orig_filename else info.filename
+            yield StoredEntry(
+                name=name,
+                size=info.file_size,
+                is_folder=info.is_dir() or info.filename.endswith("\\"),
+                problem=problem,
+                handle=info,
+            )
+
+    def open(self, entry: StoredEntry) -> IO[bytes]:
+        return self._opened.open(entry.handle)
+
+
+class _Tar:
+    def __init__(self, opened: tarfile.TarFile) -> None:
+        self._opened = opened
+
+    def entries(self) -> Iterator[StoredEntry]:
+        for info in self._opened:
+            problem = ""
+            if info.islnk() or info.issym():
+                problem = "is a link"
+            elif info.issparse():
+                problem = "is a file with holes"
+            elif not (info.isfile() or info.isdir()):
+                problem = "is a device or something like it"
+            yield StoredEntry(
+                name=info.name,
+                size=info.size,
+                is_folder=info.isdir(),
+                problem=problem,
+                handle=info,
+            )
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Notice a damaged header or a missing end, which the library takes for the end."""
+        file: Any = self._opened.fileobj
+        file.seek(self._opened.offset)
+        if file.read(_BLOCK) != bytes(_BLOCK):
+            raise tarfile.ReadError("a header is damaged, or the end is missing")
+
+    def open(self, entry: StoredEntry) -> IO[bytes]:
+        file = self._opened.extractfile(entry.handle)
+        if file is None:
+            raise tarfile.ReadError(f"{entry.name!r} is no file")
+        return file
+
+
+class _Guarded(io.RawIOBase):
+    """A file that refuses to be read in huge pieces, as damaged or hostile headers ask for."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self._file = file
+        self._most = most
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size > self._most:
+            raise HugeHeader
+        data = self._file.read(size if size >= 0 else self._most + 1)
+        if len(data) > self._most:
+            raise HugeHeader
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def _guarded(file: IO[bytes], most: int) -> IO[bytes]:
+    guarded: Any = _Guarded(file, most)
+    return guarded  # type: ignore[no-any-return]
+
+
+def _decompressed(raw: IO[bytes], name: str) -> Any:
+    if name.endswith((".gz", ".tgz")):
+        return gzip.GzipFile(fileobj=raw, mode="rb")
+    if name.endswith(".bz2"):
+        return bz2.BZ2File(raw)
+    if name.endswith(".xz"):
+        return lzma.LZMAFile(raw)
+    return raw
+
+
+_PIECE = 1 << 20
+_LONGEST_PART, _LONGEST_NAME, _DEEPEST = 200, 1000, 32
+# Control and formatting characters, halves of characters, separators of lines and paragraphs.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveLimits:
+    """How large an archive may be before it counts as an attack or a mistake."""
+
+    entries: int = 200_000
+    """Files and folders in it."""
+    entry_bytes: int = 1 << 30
+    """Bytes of one file, unpacked; no picture has more."""
+    total_bytes: int = 64 << 30
+    """Bytes of all files together, unpacked."""
+    ratio: int = 200
+    """Unpacked bytes for each packed byte, on top of ``free_bytes``."""
+    free_bytes: int = 1 << 30
+    """Unpacked bytes that are allowed whatever the ratio: flat masks shrink to almost nothing."""
+    header_bytes: int = 32 << 20
+    """Bytes that one header or table of contents may have; it is held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What was done with an archive."""
+
+    files: tuple[PurePosixPath, ...]
+    """Every file in it, whether it was wanted or not."""
+    written: int
+    """Bytes that were written."""
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    *,
+    wanted: Callable[[PurePosixPath], bool] = lambda _: True,
+    limits: ArchiveLimits | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Unpacked:
+    """Unpack an archive, after a look at every entry, the unwanted ones included.
+
+    Hidden files, and what macOS adds, are left out. Permissions, owners and times are not taken
+    over.
+
+    Args:
+        archive: A zip or tar file.
+        folder: Where to; made if missing. Nobody else may write to it meanwhile.
+        wanted: Called with the path of each file in the archive; only those it wants are written.
+        limits: How much is too much.
+        progress: Called with (files written so far, files in all).
+
+    Raises:
+        ImsegError: If the archive is damaged, encrypted or larger than the limits or the disk, or
+            an entry leaves the folder, is a link or device, or has a name that it should not have.
+    """
+    limits = limits or ArchiveLimits()
+    try:
+        with open_archive(archive, most_read=limits.header_bytes) as opened:
+            entries = _checked(archive, opened, limits)
+            shown = {path: entry for path, entry in entries.items() if _is_shown(path)}
+            chosen = {path: entry for path, entry in shown.items() if wanted(path)}
+            folder.mkdir(parents=True, exist_ok=True)
+            needed = sum(entry.size for entry in chosen.values())
+            _refuse_if_full(archive, folder, needed)
+            for done, (path, entry) in enumerate(chosen.items(), start=1):
+                _write(archive, opened, entry, target=folder / path)
+                if progress is not None:
+                    progress(done, len(chosen))
+    except HugeHeader as error:
+        raise _refusal(archive, "has a header larger than any real one") from error
+    return Unpacked(tuple(shown), needed)
+
+
+def _checked(
+    archive: Path, opened: OpenedArchive, limits: ArchiveLimits
+) -> dict[PurePosixPath, StoredEntry]:
+    """Return the files of an archive by where they go, or refuse the archive."""
+    packed = archive.stat().st_size
+    most = min(limits.total_bytes, limits.free_bytes + limits.ratio * packed)
+    files: dict[PurePosixPath, StoredEntry] = {}
+    taken: dict[str, bool] = {}
+    total = 0
+    for count, entry in enumerate(opened.entries(), start=1):
+        path = _place(entry.name)
+        total += entry.size
+        problem = entry.problem or _problem_of_name(entry, path)
+        if not problem and entry.size > limits.entry_bytes:
+            problem = f"unpacks to {size_in_words(entry.size)}"
+        if not problem and not _take(path, taken, is_folder=entry.is_folder):
+            problem = "is there twice"
+        if problem:
+            raise _refusal(archive, f"holds the entry {_quoted(entry.name)}, which {problem}")
+        if count > limits.entries:
+            raise _refusal(archive, f"holds more than {limits.entries:,} entries")
+        if total > most:
+            swells = f"{size_in_words(packed)} that unpack to more than {size_in_words(most)}"
+            raise _refusal(archive, f"holds {swells}, at the entry {_quoted(entry.name)}")
+        if not entry.is_folder:
+            files[path] = entry
+    return files
+
+
+def _place(name: str) -> PurePosixPath:
+    """Return where an entry goes; some Windows programs write backslashes between folders."""
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def _problem_of_name(entry: StoredEntry, path: PurePosixPath) -> str:
+    if any(unicodedata.category(each) in _UNPRINTABLE for each in entry.name):
+        return "has control characters in its name"
+    if path.is_absolute() or (path.parts and path.parts[0][1:2] == ":"):
+        return "has an absolute name"
+    if ".." in path.parts:
+        return "leaves the folder"
+    if not path.parts and not entry.is_folder:
+        return "has no name"
+    longest = max((len(part.encode()) for part in path.parts), default=0)
+    if longest > _LONGEST_PART or len(entry.name) > _LONGEST_NAME or len(path.parts) > _DEEPEST:
+        return "has a name longer than files have"
+    return ""
+
+
+def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bool:
+    """Note a name and its folders in ``taken`` (is it a folder?); return whether it was free.
+
+    Letters count as equal in both cases, because on some systems the second file would replace the
+    first. A folder may be named as often as one likes.
+    """
+    above, own = [_key(up) for up in path.parents], _key(path)
+    if not all(taken.get(up, True) for up in above):
+        return False
+    if own in taken and not (is_folder and taken[own]):
+        return False
+    taken.update(dict.fromkeys(above, True))
+    taken[own] = is_folder
+    return True
+
+
+def _key(path: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", path.as_posix()).casefold()
+
+
+def _refuse_if_full(archive: Path, folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ImsegError(
+            f"There is no room to unpack {archive}.",
+            expected=f"{size_in_words(needed)} free in {shown(folder.parent)}.",
+            got=f"{size_in_words(free)}.",
+            hint="free some disk space, or write to another disk.",
+        )
+
+
+def _write(archive: Path, opened: OpenedArchive, entry: StoredEntry, *, target: Path) -> None:
+    """Write one file, and no more of it than its header says."""
+    left = entry.size
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with opened.open(entry) as stream, target.open("xb") as file:
+        while piece := stream.read(_PIECE):
+            left -= len(piece)
+            if left < 0:
+                more = f"holds the entry {_quoted(entry.name)}, which is longer than it says"
+                raise _refusal(archive, more)
+            file.write(piece)
+    if left:
+        raise EOFError(f"{_quoted(entry.name)} is cut short")
+
+
+def _is_shown(path: PurePosixPath) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _refusal(archive: Path, problem: str) -> ImsegError:
+    return ImsegError(
+        f"{archive} {problem}.",
+        expected="an archive of plain files with plain names, as the data set's site offers it.",
+        hint="download it again from there; if you trust it, unpack it yourself and name the"
+        " folder.",
+    )
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= 80 else name[:77] + "...")
+
+
+def size_in_words(size: int) -> str:
+    """Return a number of bytes for people: ``1.5 GiB``."""
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    amount, unit = float(size), 0
+    while amount >= 1024 and unit < len(units) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{amount:.{1 if unit else 0}f} {units[unit]}"

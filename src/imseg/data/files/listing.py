@@ -1,0 +1,254 @@
+"""What lies in a folder: pictures by stem, and names that are refused. Nothing is opened here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.images.decoding import SUFFIXES
+from imseg.errors import Finding, and_more, near_miss, shown
+
+_LONGEST = 200
+_JUNK = frozenset({"thumbs.db", "desktop.ini"})
+_LONGEST_NAME = 200  # bytes; file systems end at 255
+
+
+def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
+    """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
+
+    Links that lead nowhere count as files; reading them says so.
+    """
+    pictures: dict[str, list[Path]] = {}
+    strange: list[Path] = []
+    folders: list[Path] = []
+    # By name, so that nothing depends on the order in which a file system lists its files.
+    for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
+        if path.name.startswith(".") or path.name.lower() in _JUNK:
+            continue
+        if path.is_dir():
+            folders.append(path)
+        elif path.suffix.lower() in SUFFIXES and not is_special(path):
+            pictures.setdefault(path.stem, []).append(path)
+        else:
+            strange.append(path)
+    return pictures, strange, folders
+
+
+def has_odd_name(path: Path) -> bool:
+    """Return whether a name holds characters that would garble terminals and reports."""
+    return shown(path.name) != path.name
+
+
+def is_special(path: Path) -> bool:
+    """Return whether this is a pipe, a socket or a device: opening it might wait for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[str]:
+    """Return the name of a folder for each label: the label, wherever that is a plain name.
+
+    What would lead elsewhere, hide the folder or steer a terminal becomes ``_``, and names that
+    file systems may take for one get a number.
+
+    Args:
+        labels: What the user calls them.
+        others: Names of further folders there.
+    """
+    names: list[str] = []
+    taken = set(others)
+    for label in labels:
+        plain = "".join("_" if each in "/\\" else each for each in shown(label))
+        plain = plain.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
+        plain = plain if plain.strip(". ") and not plain.startswith(".") else f"_{plain}"
+        name, number = plain, 2
+        while _alike(name) in taken:
+            name, number = f"{plain}_{number}", number + 1
+        taken.add(_alike(name))
+        names.append(name)
+    return names
+
+
+def _alike(name: str) -> str:
+    """Return what equal names have in common on systems that see no case or composition."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Return whether a path ends outside of a folder, because a link on the way leads there."""
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):
+        # Links in a circle lead nowhere; reading the file says so.
+        return False
+
+
+def real_path(path: Path) -> Path:
+    """Return where a path ends, links followed; those in a circle stay as they are."""
+    return Path(os.path.realpath(path))
+
+
+def short_name(folder: Path) -> str:
+    """Return a folder's name for what is called after it: printable, and of at most 200 bytes."""
+    name = shown(real_path(folder).name)
+    return name.encode()[:_LONGEST].decode(errors="ignore")
+
+
+def nearest_stem(stem: str, known: Iterable[str]) -> str | None:
+    """Return the stem most likely meant: one that contains the other, else one that looks alike."""
+    stems = list(known)
+    around = [other for other in stems if stem in other or other in stem]
+    return min(around, key=len) if around else near_miss(stem, stems)
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number and its noun: ``1 mask``, ``3 masks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
+
+
+def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
+    """Return errors about files that are not looked at.
+
+    Args:
+        refused: Their names below the data folder, those with odd ``names`` and odd ``links``.
+    """
+    findings = []
+    if odd := list(refused["names"]):
+        findings.append(
+            Finding(
+                severity="error",
+                what=f"{counted(len(odd), 'name')} {'has' if len(odd) == 1 else 'have'} "
+                "control characters.",
+                expected="names of printable characters.",
+                got=and_more([ascii(name) for name in odd]) + ".",
+                hint="rename them.",
+                files=tuple(ascii(name)[1:-1] for name in odd),
+            )
+        )
+    if links := list(refused["links"]):
+        one = len(links) == 1
+        findings.append(
+            Finding(
+                severity="error",
+                what=f"{counted(len(links), 'link')} {'leads' if one else 'lead'} "
+                "out of the data folder.",
+                expected="files and folders that are inside, or links to such.",
+                got=and_more(links) + ".",
+                hint="copy what is meant to where the link is.",
+                files=tuple(links),
+            )
+        )
+    return findings
+
+
+Source = Path | Mapping[str, Path] | npt.NDArray[Any]
+"""A file, one file a label, or a decoded array."""
+
+RECENT = 2_000_000_000
+"""Nanoseconds within which a file can change twice and keep its times: FAT counts two seconds."""
+
+_UNKNOWN = -1
+
+
+class Stamp(NamedTuple):
+    """What the file system says about a file, without opening it."""
+
+    label: str
+    """Whose mask it is; empty where a source is a single file."""
+    path: str
+    """Absolute."""
+    size: int
+    """Bytes; -1: there is no such file."""
+    modified: int
+    """Nanoseconds since 1970; -1: too recent for a further change to be seen by it."""
+    changed: int
+    """Nanoseconds since 1970. Unlike ``modified``, copying and unpacking cannot set it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """How a source is known again: by its stamps at no cost, else by its content."""
+
+    stamps: tuple[Stamp, ...]
+    """One a file; none for an array."""
+    content: str
+    """SHA-256 of what the files or the array hold; empty: they changed while they were read."""
+
+
+def stamps_of(source: Source) -> tuple[Stamp, ...]:
+    """Return the stamps of a source's files as they are now."""
+    files = _files(source)
+    return tuple(_stamp(label, files[label]) for label in sorted(files))
+
+
+def content_of(source: Source) -> str:
+    """Return the SHA-256 of what a source holds; empty if a file cannot be read."""
+    digest = hashlib.sha256()
+    if isinstance(source, np.ndarray):
+        digest.update(f"{source.dtype.str} {source.shape}".encode())
+        digest.update(source.tobytes())
+        return digest.hexdigest()
+    files = _files(source)
+    for label in sorted(files):
+        # The suffix belongs to it: what a file is read as may depend on it.
+        digest.update(os.fsencode(f"{label}\0{files[label].suffix.lower()}\0"))
+        try:
+            with files[label].open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError:
+            return ""
+    return digest.hexdigest()
+
+
+def fingerprint(stamps: tuple[Stamp, ...], content: str) -> Fingerprint:
+    """Return the fingerprint to keep of a source that was read just now.
+
+    Args:
+        stamps: Of its files, from before they were read.
+        content: The hash of what was read.
+    """
+    now = time.time_ns()
+    kept = tuple(
+        stamp._replace(modified=_UNKNOWN)
+        if now - max(stamp.modified, stamp.changed) < RECENT
+        else stamp
+        for stamp in stamps
+    )
+    return Fingerprint(kept, content)
+
+
+def still_holds(known: Fingerprint) -> bool:
+    """Return whether the files of a source hold what they held; an array always does.
+
+    Files are read only if their stamps differ, for example after ``touch``.
+
+    Args:
+        known: The fingerprint that was kept.
+    """
+    files = {stamp.label: Path(stamp.path) for stamp in known.stamps}
+    if stamps_of(files) == known.stamps:
+        return True
+    return known.content != "" and content_of(files.get("", files)) == known.content
+
+
+def _files(source: Source) -> Mapping[str, Path]:
+    if isinstance(source, np.ndarray):
+        return {}
+    return source if isinstance(source, Mapping) else {"": source}
+
+
+def _stamp(label: str, path: Path) -> Stamp:
+    place = str(path.absolute())
+    try:
+        found = path.stat()
+    except OSError:
+        return Stamp(label, place, _UNKNOWN, _UNKNOWN, _UNKNOWN)
+    return Stamp(label, place, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

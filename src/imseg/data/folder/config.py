@@ -1,0 +1,321 @@
+"""What masks know a class by, and how users write it: a value, a color, or a label."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from imseg.data.files.atomic import read_bounded
+from imseg.errors import ImsegError, near_miss, raise_all, shown
+from imseg.types import Color
+
+Key = int | str
+"""A mask value, a color as ``#rrggbb`` in lower case, or the name of a label's folder."""
+
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
+
+
+def parse_key(text: str) -> Key:
+    """Return what masks know a class by, from how it is written in ``[classes]`` or as a folder."""
+    if re.fullmatch("[0-9]{1,18}", text):
+        return int(text)
+    return text.lower() if _COLOR.fullmatch(text) else text
+
+
+def is_color(key: Key | None) -> bool:
+    """Return whether this is a color such as ``#00ff00``."""
+    return isinstance(key, str) and _COLOR.fullmatch(key) is not None
+
+
+def packed_color(key: str) -> int:
+    """Return ``#rrggbb`` as a whole number: 65536 red + 256 green + blue."""
+    return int(key[1:], 16)
+
+
+def color_of(packed: int) -> Color:
+    """Return red, green and blue of a packed color."""
+    return packed >> 16, packed >> 8 & 255, packed & 255
+
+
+def as_number(key: Key | None) -> int | None:
+    """Return a mask value or a gray color as a number; None for everything else."""
+    if isinstance(key, str) and is_color(key):
+        red, green, blue = color_of(packed_color(key))
+        return red if red == green == blue else None
+    return key if isinstance(key, int) else None
+
+
+def as_color(key: Key | None) -> int | None:
+    """Return a color or a gray level as a packed color; None for everything else."""
+    if isinstance(key, str):
+        return packed_color(key) if is_color(key) else None
+    return key * 0x010101 if key is not None and 0 <= key <= 255 else None
+
+
+FILE_NAME = "imseg.toml"
+"""Name of the settings file in a data folder."""
+
+MAX_VALUE = 65535
+"""Largest value of a class; predictions are written with at most 16 bits."""
+
+LARGEST_PIXEL = 1e12
+"""Most micrometers on a side of a pixel: a thousand kilometers, so that areas stay numbers."""
+
+TaskWord = Literal["binary", "multiclass", "multilabel", "instances", "regression"]
+"""The users' words for tasks; "instances" are objects, each with a number of its own."""
+
+TASK_WORDS: tuple[TaskWord, ...] = get_args(TaskWord)
+"""All of them."""
+
+_KEYS = ("task", "void", "pixel_size", "pages", "unit", "classes")
+_CLASS_KEYS = ("name", "color")
+_PAGES = ("channels", "refuse")
+_FARTHEST_VOID = 2**31 - 1
+_MOST_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderConfig:
+    """What a user says about a data folder; nothing needs to be said."""
+
+    task: TaskWord | None = None
+    """What the masks are; None: recognized from them."""
+    void: Key | None = None
+    """The number or color of pixels that are never trained on nor scored."""
+    names: Mapping[Key, str] = field(default_factory=dict)
+    """Class names by what masks know the class by."""
+    colors: Mapping[Key, Color] = field(default_factory=dict)
+    """Colors of overlays (red, green, blue; 0..255) by what masks know the class by."""
+    pixel_size: float | None = None
+    """Side of a pixel in micrometers."""
+    pages: bool = False
+    """Whether the pages of a TIFF file are the channels of one picture; otherwise refused."""
+    unit: str = ""
+    """Unit of the numbers that a regression learns."""
+
+    @property
+    def listed(self) -> tuple[Key, ...]:
+        """What is listed under ``[classes]``; these are classes even if no mask has them."""
+        numbers = sorted(key for key in {*self.names, *self.colors} if isinstance(key, int))
+        return (*numbers, *dict.fromkeys(key for key in self.names if isinstance(key, str)))
+
+
+def read_config(folder: Path) -> FolderConfig:
+    """Return the settings of a data folder; without ``imseg.toml`` the defaults.
+
+    Raises:
+        ImsegError: If the file has problems; all of them at once.
+    """
+    path = folder / FILE_NAME
+    try:
+        text = read_bounded(path).decode("utf-8")
+    except FileNotFoundError:
+        if path.is_symlink():
+            hint = "mend the link, or remove it."
+            raise ImsegError(f"{path} is a link to nothing.", hint=hint) from None
+        return FolderConfig()
+    except OSError as error:
+        raise ImsegError(f"{path} cannot be read.", got=str(error.strerror or error)) from error
+    except UnicodeDecodeError as error:
+        raise ImsegError(f"{path} cannot be read.", got=str(error)) from error
+    try:
+        plain = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep brackets
+        raise ImsegError(
+            f"{path} is not valid TOML.",
+            got=str(error),
+            hint='text stands in quotes, as in  0 = "sky"; see https://toml.io.',
+        ) from error
+    return parse_config(plain, str(path))
+
+
+def parse_config(plain: Mapping[str, Any], source: str) -> FolderConfig:
+    """Return the settings that parsed TOML holds.
+
+    Args:
+        plain: What the TOML reader returned.
+        source: Where it comes from, for errors.
+
+    Raises:
+        ImsegError: If there are problems; all of them at once.
+    """
+    errors = [_unknown_key(key, _KEYS, source) for key in plain if key not in _KEYS]
+    errors += _wrong_settings(plain, source)
+    names: dict[Key, str] = {}
+    colors: dict[Key, Color] = {}
+    classes = plain.get("classes", {})
+    if isinstance(classes, Mapping):
+        for text, entry in classes.items():
+            errors += _read_class(text, entry, source, names=names, colors=colors)
+        errors += _mixed_keys(names, source)
+    else:
+        errors.append(_wrong(source, "classes", 'a table: [classes], then 0 = "sky"', classes))
+    void = _parse_void(plain.get("void"))
+    if void is not None and void in {*names, *colors}:
+        errors.append(
+            ImsegError(
+                f"{source}: {void} is both void and a class.",
+                expected="void pixels belong to no class.",
+                hint=f"remove the line with void, or {void} from [classes].",
+            )
+        )
+    raise_all(errors)
+    size = plain.get("pixel_size")
+    return FolderConfig(
+        task=plain.get("task"),
+        void=void,
+        names=names,
+        colors=colors,
+        pixel_size=None if size is None else float(size),
+        pages=plain.get("pages") == "channels",
+        unit=plain.get("unit", ""),
+    )
+
+
+def _wrong_settings(plain: Mapping[str, Any], source: str) -> list[ImsegError]:
+    """Return what is wrong with everything but the classes."""
+    errors = []
+    task = plain.get("task")
+    if task is not None and task not in TASK_WORDS:
+        expected = "one of " + ", ".join(f'"{word}"' for word in TASK_WORDS)
+        errors.append(_wrong(source, "task", expected, task, TASK_WORDS))
+    void = plain.get("void")
+    if void is not None and _parse_void(void) is None:
+        errors.append(_wrong(source, "void", 'a whole number, or a color "#rrggbb"', void))
+    size = plain.get("pixel_size")
+    if size is not None and not _is_length(size):
+        expected = "micrometers on a side of a pixel, above 0, such as 0.65"
+        errors.append(_wrong(source, "pixel_size", expected, size))
+    pages = plain.get("pages")
+    if pages is not None and pages not in _PAGES:
+        errors.append(_wrong(source, "pages", '"channels" or "refuse"', pages, _PAGES))
+    unit = plain.get("unit")
+    if unit is not None and not (isinstance(unit, str) and unit.isprintable()):
+        errors.append(_wrong(source, "unit", 'a text of one line, such as "m"', unit))
+    return errors
+
+
+def _read_class(
+    text: str,
+    entry: object,
+    source: str,
+    *,
+    names: dict[Key, str],
+    colors: dict[Key, Color],
+) -> list[ImsegError]:
+    """Add one line of ``[classes]`` to ``names`` and ``colors``; return its problems."""
+    place, key = f"classes.{text}", parse_key(text)
+    if isinstance(key, int) and key > MAX_VALUE:
+        expected = f'a mask value (0..{MAX_VALUE}) before the equals sign, as in  3 = "road"'
+        return [_wrong(source, place, expected, text)]
+    if isinstance(entry, str):
+        entry = {"name": entry}
+        if isinstance(key, str) and isinstance(parse_key(entry["name"]), int):
+            expected = f'a mask value before the equals sign, as in  {entry["name"]} = "{text}"'
+            return [_wrong(source, place, expected, entry["name"])]
+    if not isinstance(entry, Mapping):
+        expected = 'a name, or { name = "...", color = "#rrggbb" }'
+        return [_wrong(source, place, expected, entry)]
+    errors = [
+        _unknown_key(inner, _CLASS_KEYS, source, where=place + ".")
+        for inner in entry
+        if inner not in _CLASS_KEYS
+    ]
+    name = entry.get("name", f"class {key}" if isinstance(key, int) else key)
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        errors.append(_wrong(source, f"{place}.name", "a text that is not empty", name))
+    elif name in names.values():
+        errors.append(
+            ImsegError(
+                f'{source}: two classes are called "{name}".',
+                expected="a different name for each class.",
+                hint="give one of them another name.",
+            )
+        )
+    elif key in names:
+        errors.append(_wrong(source, place, f"each class once, but {key} is there twice", text))
+    else:
+        names[key] = name
+    if "color" in entry:
+        color = _parse_color(entry["color"])
+        if color is None:
+            expected = '"#rrggbb" or [red, green, blue] with 0..255 each'
+            errors.append(_wrong(source, f"{place}.color", expected, entry["color"]))
+        else:
+            colors[key] = color
+    return errors
+
+
+def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
+    """Return an error if some classes are numbers, and others colors or labels."""
+    first: dict[str, Key] = {}
+    for key in keys:
+        kind = "mask values" if isinstance(key, int) else "colors" if is_color(key) else "labels"
+        first.setdefault(kind, key)
+    if len(first) < 2:
+        return []
+    return [
+        ImsegError(
+            f"{source}: [classes] mixes {' and '.join(first)}.",
+            expected="mask values, or colors, or names of folders with one mask a label each.",
+            got=" and ".join(shown(key) for key in first.values()) + ".",
+            hint="keep those that the masks have.",
+        )
+    ]
+
+
+def _parse_color(entry: object) -> Color | None:
+    if isinstance(entry, str) and is_color(entry):
+        return color_of(packed_color(entry))
+    whole = isinstance(entry, list) and len(entry) == 3 and all(type(part) is int for part in entry)
+    if isinstance(entry, list) and whole and all(0 <= part <= 255 for part in entry):
+        return entry[0], entry[1], entry[2]
+    return None
+
+
+def _parse_void(entry: object) -> Key | None:
+    """Return a void value or color; None if it is neither (``true`` is an int in Python only)."""
+    if isinstance(entry, str) and is_color(entry):
+        return entry.lower()
+    if isinstance(entry, int) and type(entry) is int and abs(entry) <= _FARTHEST_VOID:
+        return entry
+    return None
+
+
+def _is_length(entry: object) -> bool:
+    number = isinstance(entry, (int, float)) and not isinstance(entry, bool)
+    return isinstance(entry, (int, float)) and number and 0 < entry <= LARGEST_PIXEL
+
+
+def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = "") -> ImsegError:
+    guess = near_miss(key, known)
+    return ImsegError(
+        f'{source}: unknown key "{where}{key}".',
+        expected=", ".join(known) + ".",
+        hint=f'did you mean "{guess}"?' if guess else f'remove "{shown(where + key)}".',
+    )
+
+
+def _wrong(
+    source: str, key: str, expected: str, got: object, known: tuple[str, ...] = ()
+) -> ImsegError:
+    guess = near_miss(got, known) if isinstance(got, str) else None
+    return ImsegError(
+        f'{source}: "{key}" is wrong.',
+        expected=expected + ".",
+        got=f"{_in_short(got)}.",
+        hint=f'did you mean "{guess}"?' if guess else None,
+    )
+
+
+def _in_short(value: object) -> str:
+    """Return a value as it may be shown; TOML knows whole numbers too long to be written here."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} ..."

@@ -1,0 +1,423 @@
+"""What pictures and masks turn out to be: a few numbers about each, never its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.checks.appearance import Look
+from imseg.data.folder.config import as_color
+from imseg.data.masks.encoding import value_text
+from imseg.data.masks.io import Form
+from imseg.types import POSITION, Coding, Color, TargetSpec
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) after each file."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_QUEUED = 16
+
+
+class Counts(Mapping[int, int]):
+    """Pixels by value, in twelve bytes an entry: 50,000 masks of many values stay small.
+
+    Args:
+        values: Whole numbers, ascending, each once.
+        pixels: How many pixels have each.
+    """
+
+    __slots__ = ("_pixels", "_values")
+
+    def __init__(self, values: npt.NDArray[Any], pixels: npt.NDArray[Any]) -> None:
+        self._values = np.asarray(values, np.int64)
+        self._pixels = np.asarray(pixels, np.uint32)
+
+    def __getitem__(self, value: int) -> int:
+        place = int(np.searchsorted(self._values, value))
+        if place < len(self._values) and self._values[place] == value:
+            return int(self._pixels[place])
+        raise KeyError(value)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._values.tolist())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Counts({dict(self)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskFacts:
+    """What a mask file turned out to be. Void pixels count in ``counts`` and nowhere else."""
+
+    name: str
+    """A path relative to the data folder, or ``mask of labeled[3]``."""
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    form: Form
+    """What the file holds."""
+    whole: bool
+    """Whether it holds whole numbers from 0, though perhaps as floats; False for colors."""
+    dtype: str
+    """The type of the file's values."""
+    digest: str
+    """Equal for masks of equal content."""
+    counts: Mapping[int, int]
+    """Pixels by value or packed color; empty for fractions. Of more than 512 values the most
+    frequent, unless each is one connected region."""
+    distinct: int
+    """Different values; 0 for fractions."""
+    gapless: bool
+    """Whether the values above 0 are 1, 2, ... without gaps."""
+    regions: int | None
+    """Connected regions of one value above 0; None: not counted."""
+    abrupt: float | None = None
+    """Share of the steps between unequal neighbors that lead from or to 0, or jump by more than 1;
+    None: not counted. Objects are abrupt, while measurements and layers change little by little."""
+    least: float
+    """The least number; NaN if there is none."""
+    greatest: float
+    """The greatest number; NaN if there is none."""
+    mean: float
+    """The mean of the numbers; NaN if there is none."""
+    known: int
+    """Pixels that hold a number and are not void."""
+    palette: tuple[Color, ...] | None = None
+    """The colors of the values of an indexed file."""
+
+    @property
+    def missing(self) -> float:
+        """Share of the pixels that are void or not a number, 0..1."""
+        return 1 - self.known / (self.size[0] * self.size[1])
+
+    @property
+    def objects(self) -> int:
+        """Different values above 0."""
+        return self.distinct - (self.least == 0)
+
+    @property
+    def zeros(self) -> int:
+        """Pixels that are 0 and not void."""
+        return self.counts.get(0, 0) if self.least == 0 else 0
+
+    def counted_as(self, coding: Coding) -> Mapping[int, int]:
+        """Return pixels by value as a coding knows values: among colors, gray levels are colors."""
+        if coding != "colors" or self.form == "colors":
+            return self.counts
+        return {_as_gray(value): pixels for value, pixels in self.counts.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a picture, and its mask if it has one, turned out to be."""
+
+    name: str
+    """A path relative to the data folder, or ``labeled[3]``."""
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    channels: int
+    """1 (gray), 3 (color), or whatever else there is."""
+    depth: str = "uint8"
+    """The type of the pixels: uint8, uint16 or float32."""
+    digest: str
+    """Equal for pictures of equal content."""
+    look: Look | None = None
+    """What it looks like."""
+    sample: npt.NDArray[Any] | None = None
+    """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
+    pictures."""
+    mask: MaskFacts | None = None
+    """The mask, where there is one in one file."""
+    planes: Mapping[str, MaskFacts] = field(default_factory=dict)
+    """The masks by label, where there is a file a label."""
+
+    @property
+    def masks(self) -> tuple[MaskFacts, ...]:
+        """Every mask file."""
+        return (self.mask, *self.planes.values()) if self.mask else tuple(self.planes.values())
+
+    @property
+    def content(self) -> str:
+        """A hash of the picture and of its masks."""
+        if not self.masks:
+            return self.digest
+        digest = hashlib.sha256(self.digest.encode())
+        if self.mask is not None:
+            digest.update(self.mask.digest.encode())
+        for label, plane in self.planes.items():
+            digest.update(f"{label}\0{plane.digest}".encode())
+        return digest.hexdigest()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the picture is stored as it is: 8 bits, gray or color."""
+        return self.depth == "uint8" and self.channels in (1, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The facts about every readable picture, by split."""
+
+    labeled: tuple[Facts, ...] = ()
+    """Pairs to learn from."""
+    unlabeled: tuple[Facts, ...] = ()
+    """Pictures alone."""
+    val: tuple[Facts, ...] = ()
+    """Pairs to choose by."""
+    test: tuple[Facts, ...] = ()
+    """Pairs for the final score."""
+
+    def splits(self) -> dict[str, tuple[Facts, ...]]:
+        """Return the facts by the name of the split."""
+        names = ("labeled", "unlabeled", "val", "test")
+        return {name: getattr(self, name) for name in names}
+
+    def every(self) -> list[Facts]:
+        """Return the facts about all pictures."""
+        return list(itertools.chain.from_iterable(self.splits().values()))
+
+    def digests(self) -> dict[str, str]:
+        """Return a hash of the content of each picture, and of its masks, by the picture's name."""
+        return {facts.name: facts.content for facts in self.every()}
+
+    def label_counts(self, coding: Coding = "values") -> Counter[int]:
+        """Return the pixels of each mask value over all labeled masks."""
+        return total_counts(self.labeled, coding)
+
+
+def total_counts(split: Iterable[Facts], coding: Coding = "values") -> Counter[int]:
+    """Return the pixels of each mask value over a split."""
+    total: Counter[int] = Counter()
+    for facts in split:
+        if facts.mask is not None:
+            total.update(facts.mask.counted_as(coding))
+    return total
+
+
+def map_in_threads(
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Generator[_Result, None, None]:
+    """Yield the results in the order of the items; decoding pictures runs side by side.
+
+    Only a few items are under way at a time, so that memory does not grow with their number.
+
+    Args:
+        function: Called once for each item, in a thread.
+        items: What to work on.
+        workers: Threads; None takes one a core, at most 8.
+        progress: Called in the calling thread, once for each result.
+    """
+    threads = max(1, workers or min(8, os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+        rest = iter(items)
+        first = itertools.islice(rest, _QUEUED * threads)
+        under_way = deque(pool.submit(function, item) for item in first)
+        try:
+            for done in range(1, len(items) + 1):
+                result = under_way.popleft().result()
+                for item in itertools.islice(rest, 1):
+                    under_way.append(pool.submit(function, item))
+                if progress is not None:
+                    progress(done, len(items))
+                yield result
+        finally:
+            # Without this, an error or Ctrl-C would first wait for everything still queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_gray(value: int) -> int:
+    """Return a gray level as a packed color; what is none is left beyond all colors."""
+    color = as_color(value)
+    return color if color is not None else 1 << 24 | value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeSummary:
+    """How large the pictures are, in pixels."""
+
+    smallest: tuple[int, int]
+    """Least height and least width."""
+    median: tuple[int, int]
+    """Median height and median width (the lower middle)."""
+    largest: tuple[int, int]
+    """Greatest height and greatest width."""
+    all_equal: bool
+    """Whether all pictures have one size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassSummary:
+    """How much of a class or label the masks show."""
+
+    key: str
+    """What the masks know it by: a value, a color such as ``#00ff00``, or the name of a label."""
+    name: str
+    """The name of the class."""
+    color: Color
+    """Red, green, blue; 0..255."""
+    share: float
+    """Share of the pixels that are not void, 0..1, over all masks."""
+    images: int
+    """Images on which it occurs."""
+    regions: int | None = None
+    """Of the label of cell centers: how many there are (connected regions over all masks); None of
+    others, and where scikit-image is not installed."""
+
+    @property
+    def text(self) -> str:
+        """What to call it in messages: ``3 (road)``."""
+        return self.key if self.key == self.name else f"{self.key} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectSummary:
+    """The objects in label images."""
+
+    total: int
+    """Objects in all masks."""
+    fewest: int
+    """Fewest objects in a mask."""
+    median: float
+    """Median of the objects in a mask."""
+    most: int
+    """Most objects in a mask."""
+    area: float
+    """Median of the objects' areas in pixels; 0 if there are no objects."""
+    area_um2: float | None
+    """The same in square micrometers; None if the size of a pixel is not known."""
+    share: float
+    """Share of the pixels that are in objects, 0..1, of those that are not void."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberSummary:
+    """The measurements that a regression learns."""
+
+    low: float
+    """The least."""
+    high: float
+    """The greatest."""
+    mean: float
+    """The mean over all pixels that hold a number."""
+    missing: float
+    """Share of the pixels that are void or hold no number, 0..1."""
+    unit: str
+    """The unit, if the user gave it."""
+
+
+def summarize_sizes(every: Sequence[Facts]) -> SizeSummary | None:
+    """Return how large pictures are; None if there are none."""
+    if not every:
+        return None
+    heights = sorted(facts.size[0] for facts in every)
+    widths = sorted(facts.size[1] for facts in every)
+    middle = (len(every) - 1) // 2
+    return SizeSummary(
+        smallest=(heights[0], widths[0]),
+        median=(heights[middle], widths[middle]),
+        largest=(heights[-1], widths[-1]),
+        all_equal=len({facts.size for facts in every}) == 1,
+    )
+
+
+def summarize_classes(split: Sequence[Facts], spec: TargetSpec) -> tuple[ClassSummary, ...]:
+    """Return what the masks of a split show of each class or label; nothing for other codings."""
+    if spec.coding == "planes":
+        return tuple(
+            _summarize_plane(split, name, color)
+            for name, color in zip(spec.names, spec.colors, strict=True)
+        )
+    if spec.coding not in ("values", "colors"):
+        return ()
+    pixels: Counter[int] = Counter()
+    images: Counter[int] = Counter()
+    for facts in split:
+        if facts.mask is not None:
+            counts = facts.mask.counted_as(spec.coding)
+            pixels.update(counts)
+            images.update(counts.keys())
+    total = sum(pixels[value] for value in spec.values)
+    return tuple(
+        ClassSummary(
+            key=value_text(value, spec),
+            name=name,
+            color=color,
+            share=pixels[value] / total if total else 0.0,
+            images=images[value],
+        )
+        for value, name, color in zip(spec.values, spec.names, spec.colors, strict=True)
+    )
+
+
+def summarize_objects(split: Sequence[Facts], spec: TargetSpec) -> ObjectSummary | None:
+    """Return how many objects the masks of a split show, and how large; None if they show none."""
+    masks = [facts.mask for facts in split if facts.mask is not None]
+    if spec.coding != "objects" or not masks:
+        return None
+    numbers = [mask.objects for mask in masks]
+    areas = np.array([area for mask in masks for area in areas_of(mask, spec)], np.float64)
+    median = float(np.median(areas)) if areas.size else 0.0
+    known = sum(mask.known for mask in masks)
+    return ObjectSummary(
+        total=sum(numbers),
+        fewest=min(numbers),
+        median=float(np.median(numbers)),
+        most=max(numbers),
+        area=median,
+        area_um2=None if spec.pixel_size is None else median * spec.pixel_size**2,
+        share=float(areas.sum()) / known if known else 0.0,
+    )
+
+
+def summarize_numbers(split: Sequence[Facts], spec: TargetSpec) -> NumberSummary | None:
+    """Return what numbers the masks of a split hold; None if they hold none."""
+    masks = [facts.mask for facts in split if facts.mask is not None]
+    known = [mask for mask in masks if mask.known]
+    if spec.coding != "numbers" or not known:
+        return None
+    pixels = sum(mask.known for mask in known)
+    return NumberSummary(
+        low=min(mask.least for mask in known),
+        high=max(mask.greatest for mask in known),
+        mean=sum(mask.mean * mask.known for mask in known) / pixels,
+        missing=1 - pixels / sum(mask.size[0] * mask.size[1] for mask in masks),
+        unit=spec.unit,
+    )
+
+
+def areas_of(mask: MaskFacts, spec: TargetSpec) -> Iterable[int]:
+    """Return the pixels of each value that is neither 0 nor void."""
+    return (pixels for value, pixels in mask.counts.items() if value not in (0, spec.void))
+
+
+def _summarize_plane(split: Sequence[Facts], name: str, color: Color) -> ClassSummary:
+    planes = [facts.planes[name] for facts in split if name in facts.planes]
+    known = sum(plane.known for plane in planes)
+    # Void is not known, and 0 is not the label.
+    shown = sum(plane.known - plane.zeros for plane in planes)
+    regions = [plane.regions for plane in planes]
+    counted = [number for number in regions if number is not None]
+    return ClassSummary(
+        key=name,
+        name=name,
+        color=color,
+        share=shown / known if known else 0.0,
+        images=sum(plane.objects > 0 for plane in planes),
+        regions=sum(counted) if name == POSITION and len(counted) == len(regions) else None,
+    )

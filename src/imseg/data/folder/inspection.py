@@ -1,0 +1,276 @@
+"""The facts about pictures and masks: each file is decoded once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.checks.appearance import look_at
+from imseg.data.folder.config import FolderConfig, as_color, as_number
+from imseg.data.folder.facts import Counts, Facts, MaskFacts
+from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images.picture_file import hash_pixels, read_image
+from imseg.data.images.ranges import SAMPLES, sample_pixels
+from imseg.data.masks.io import Form, MaskFile, are_whole, read_mask
+from imseg.errors import ImsegError, import_extra
+from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
+
+CELLS = "cells"
+"""The extra with scikit-image, which finds connected regions."""
+
+MAX_COUNTED = 512
+"""Most values that are kept of a mask, unless they number objects."""
+
+FEW_VALUES = 64
+"""With more values than this, gaps do not speak against numbers of objects: crops have them."""
+
+_NOTHING = Counts(np.empty(0), np.empty(0))
+ABRUPT = 0.4
+"""Least share of abrupt steps (see ``MaskFacts.abrupt``) in masks that number objects."""
+
+SMALLEST_OBJECT = 4.0
+"""Least mean area of objects in pixels; the values of noisy measurements have less."""
+
+_MOST_SAMPLES = 1 << 23
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What to look for."""
+
+    config: FolderConfig
+    """What the user says about the masks."""
+    regions: bool = True
+    """Whether to count connected regions where a mask may number objects."""
+    pictures: int = 1
+    """How many pictures there are, so that the samples of all stay small."""
+
+
+def inspect(
+    entry: Image | LabeledImage, root: Path, *, scope: Scope
+) -> Facts | list[tuple[str, UnreadablePicture]]:
+    """Return the facts about one entry, or for each file that cannot be read its name and why.
+
+    Args:
+        entry: A picture, perhaps with its mask.
+        root: The data folder, to which names are relative.
+        scope: What to look for in masks.
+    """
+    image = entry.image if isinstance(entry, LabeledImage) else entry
+    problems: list[tuple[str, UnreadablePicture]] = []
+    mask: MaskFacts | None = None
+    planes: dict[str, MaskFacts] = {}
+    facts: Facts | None = None
+
+    def of_file(path: Path, label: str | None = None) -> MaskFacts | None:
+        name = relative_name(path, root)
+        try:
+            return mask_facts(name, read_mask(path), scope=scope, label=label)
+        except UnreadablePicture as error:
+            problems.append((name, error))
+            return None
+
+    if isinstance(entry, LabeledImage):
+        if isinstance(entry.mask, Path):
+            mask = of_file(entry.mask)
+        elif isinstance(entry.mask, Mapping):
+            found = {label: of_file(path, label) for label, path in entry.mask.items()}
+            planes = {label: plane for label, plane in found.items() if plane is not None}
+    try:
+        pages = scope.config.pages
+        pixels = image.pixels
+        pixels = read_image(pixels, pages=pages) if isinstance(pixels, Path) else pixels
+        facts = image_facts(image.name, pixels, scope=scope, mask=mask, planes=planes)
+    except UnreadablePicture as error:
+        problems.append((image.name, error))
+    return problems if problems or facts is None else facts
+
+
+def image_facts(
+    name: str,
+    pixels: Pixels,
+    *,
+    scope: Scope,
+    mask: MaskFacts | None = None,
+    planes: Mapping[str, MaskFacts] | None = None,
+) -> Facts:
+    """Return the facts about ``h w c`` pixels.
+
+    Args:
+        name: What the user calls the picture.
+        pixels: Bytes, 16 bits or floats.
+        scope: What to look for.
+        mask: The facts about its mask, where that is one file.
+        planes: The facts about its masks, where there is one a label.
+    """
+    height, width, channels = pixels.shape
+    plain = pixels.dtype == np.uint8 and channels in (1, 3)
+    return Facts(
+        name=name,
+        size=(height, width),
+        channels=channels,
+        depth=pixels.dtype.name,
+        digest=hash_pixels(pixels),
+        look=look_at(pixels),
+        sample=None if plain else _sample(pixels, scope),
+        mask=mask,
+        planes=planes or {},
+    )
+
+
+def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = None) -> MaskFacts:
+    """Return the facts about a mask.
+
+    Args:
+        name: What the user calls it.
+        mask: What its file holds.
+        scope: What to look for.
+        label: The label that it is the mask of, where there is one a label.
+    """
+    values = mask.values
+    whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
+    if mask.form == "numbers" and are_whole(values):
+        values, whole = values.astype(np.int32), True
+    void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
+    height, width = values.shape
+    common = _Common(
+        name=name,
+        size=(height, width),
+        form=mask.form,
+        whole=whole,
+        dtype=sys.intern(mask.values.dtype.name),
+        digest=_digest(mask),
+    )
+    if mask.form == "numbers" and not whole:
+        return _facts_about_fractions(values, void, common)
+    found, pixels = _count(values)
+    clear = found != void if void is not None else np.ones(len(found), bool)
+    kept, known = found[clear], int(pixels[clear].sum())
+    above = kept[kept > 0]
+    gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
+    clean = np.where(values == void, 0, values) if void else values
+    regions = abrupt = None
+    if label == POSITION:
+        regions = _count_regions(clean != 0)
+    elif label is None and scope.regions and whole and _may_number(above, gapless=gapless):
+        regions, abrupt = _count_regions(clean), _abruptness(clean)
+    marked = int(pixels[clear][kept > 0].sum())
+    objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
+    if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
+        frequent = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
+        counts = Counts(found[frequent], pixels[frequent])
+    else:
+        counts = Counts(found, pixels)
+    return MaskFacts(
+        **common,
+        counts=counts,
+        distinct=len(kept),
+        gapless=gapless,
+        regions=regions,
+        abrupt=abrupt,
+        least=float(kept[0]) if known else np.nan,
+        greatest=float(kept[-1]) if known else np.nan,
+        mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
+        known=known,
+        palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
+    )
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """Return a path relative to the data folder, with slashes, if it is inside it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+class _Common(TypedDict):
+    """What every mask has."""
+
+    name: str
+    size: tuple[int, int]
+    form: Form
+    whole: bool
+    dtype: str
+    digest: str
+
+
+def _facts_about_fractions(
+    values: npt.NDArray[Any], void: int | None, common: _Common
+) -> MaskFacts:
+    clear = np.isfinite(values)
+    numbers = values[clear if void is None else clear & (values != void)]
+    return MaskFacts(
+        **common,
+        counts=_NOTHING,
+        distinct=0,
+        gapless=False,
+        regions=None,
+        least=float(numbers.min()) if numbers.size else np.nan,
+        greatest=float(numbers.max()) if numbers.size else np.nan,
+        mean=float(numbers.mean(dtype=np.float64)) if numbers.size else np.nan,
+        known=numbers.size,
+    )
+
+
+def _may_number(above: npt.NDArray[Any], *, gapless: bool) -> bool:
+    """Return whether the values above 0 may be numbers of objects."""
+    return len(above) > 1 and (gapless or len(above) > FEW_VALUES)
+
+
+def _sample(pixels: Pixels, scope: Scope) -> Pixels:
+    """Return some pixels, fewer where there are many pictures; the picture is not kept alive."""
+    share = _MOST_SAMPLES // max(1, scope.pictures * pixels.shape[2])
+    return sample_pixels(pixels, min(SAMPLES, max(1, share))).copy()
+
+
+def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the different values, ascending, and how many pixels have each."""
+    if values.dtype == np.uint8:
+        histogram = np.bincount(values.ravel(), minlength=256)
+        found = np.flatnonzero(histogram)
+        return found, histogram[found]
+    return np.unique(values, return_counts=True)
+
+
+def _count_regions(values: npt.NDArray[Any]) -> int | None:
+    """Return the connected regions of equal values that are not 0; None without scikit-image."""
+    try:
+        measure = import_extra("skimage.measure", extra=CELLS, purpose="to find regions")
+    except ImsegError:
+        # Whether that matters shows when all masks have been looked at.
+        return None
+    return int(measure.label(values, background=0, connectivity=2, return_num=True)[1])
+
+
+def _abruptness(values: npt.NDArray[Any]) -> float:
+    """Return the share of unequal neighbors of which one is 0, or that differ by more than 1."""
+    steps = abrupt = 0
+    for one, other in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1])):
+        changed = one != other
+        first, second = one[changed].astype(np.int64), other[changed].astype(np.int64)
+        steps += first.size
+        abrupt += int(((first == 0) | (second == 0) | (np.abs(first - second) > 1)).sum())
+    return abrupt / steps if steps else 0.0
+
+
+def _digest(mask: MaskFile) -> str:
+    """Return a hash of the content, the same for values of 8 and of 16 bits."""
+    values = mask.values
+    if values.size and values.dtype.kind in "iu":
+        lowest, highest = int(values.min()), int(values.max())
+        values = values.astype(np.result_type(*map(np.min_scalar_type, (lowest, highest))))
+    digest = hashlib.sha256(f"{mask.form} {values.dtype.kind} {values.shape}".encode())
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(palette: tuple[Color, ...]) -> tuple[Color, ...]:
+    """Return the palette: the same object for all files that have the same."""
+    return palette

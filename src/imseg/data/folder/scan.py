@@ -1,0 +1,367 @@
+"""Bring your own folder: from a folder of pictures to a data set, or to all that is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imseg.data.checks.mask_fit import mask_problem
+from imseg.data.checks.problems import (
+    as_findings,
+    find_problems,
+    redundant,
+    size_in_words,
+    unreadable,
+)
+from imseg.data.files.listing import counted, list_pictures, nearest_stem
+from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, read_config
+from imseg.data.folder.facts import Facts, Progress, Survey, map_in_threads
+from imseg.data.folder.folder_layout import Layout, find_layout
+from imseg.data.folder.inspection import Scope, inspect, mask_facts
+from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images.picture_file import probe
+from imseg.data.images.ranges import find_reading
+from imseg.data.masks.io import read_mask
+from imseg.data.masks.recognize import recognize
+from imseg.errors import Finding, ImsegError, and_more, raise_all
+from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderScan:
+    """What one look at every file of a data folder gave."""
+
+    layout: Layout
+    """The files, by split."""
+    config: FolderConfig
+    """``imseg.toml``; the defaults if it is missing or wrong."""
+    task: TaskWord | None
+    """The task that the caller or ``imseg.toml`` asks for; None: recognized from the masks."""
+    survey: Survey
+    """The facts about every readable file."""
+    spec: TargetSpec | None
+    """What masks mean; None if that could not be found out."""
+    reading: Reading | None
+    """How pictures become bytes; None if they are too different."""
+    errors: tuple[Finding, ...]
+    """Everything that makes the folder unfit for training."""
+
+    @property
+    def redundant(self) -> frozenset[str]:
+        """Unlabeled pictures that are also labeled or in val; they are left out."""
+        return redundant(self.survey)
+
+
+def scan(
+    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
+) -> FolderScan:
+    """Decode every file of a data folder once and return what is there and what is wrong.
+
+    Problems of the data are listed, never raised.
+
+    Args:
+        path: The data folder.
+        task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        progress: Called with (done, total) after each picture.
+    """
+    root = Path(path)
+    layout = find_layout(root)
+    errors = [finding for finding in layout.findings if finding.severity == "error"]
+    config = FolderConfig()
+    config_errors: list[Finding] = []
+    try:
+        config = read_config(root)
+    except ImsegError as error:
+        config_errors = as_findings(error, (FILE_NAME,))
+    errors += config_errors
+    asked = task or config.task
+    survey, problems = _inspect_all(layout, config, asked, progress)
+    errors += unreadable(problems)
+    spec = None
+    if layout.labeled:
+        try:
+            spec = recognize(survey, task=task, config=config)
+        except ImsegError as error:
+            # What is left of the masks when some cannot be read would only mislead, and so do masks
+            # without what imseg.toml says about them.
+            if len(survey.labeled) == len(layout.labeled) and not config_errors:
+                errors += as_findings(error)
+    reading, unlike = find_reading(survey, pages=config.pages)
+    errors += unlike
+    errors += find_problems(survey, spec, labeled=len(layout.labeled), listed=bool(config.listed))
+    return FolderScan(
+        layout=layout,
+        config=config,
+        task=asked,
+        survey=survey,
+        spec=spec,
+        reading=reading,
+        errors=tuple(errors),
+    )
+
+
+def read_folder(
+    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
+) -> DataSet:
+    """Return the data set in a folder.
+
+    The folder holds ``labeled/images`` and ``labeled/masks`` with equal stems (or
+    ``labeled/masks/<label>``, one folder a label), and if wanted ``unlabeled``,
+    ``val/{images,masks}``, ``test/{images,masks}`` and ``imseg.toml``. Every file is decoded once,
+    so that nothing breaks later. Unlabeled pictures that are also labeled or in val are left out.
+
+    Args:
+        path: The data folder.
+        task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        progress: Called with (done, total) after each picture.
+
+    Raises:
+        ImsegError: If anything is wrong with the folder; everything at once.
+    """
+    return data_set_of(scan(path, task=task, progress=progress))
+
+
+def data_set_of(found: FolderScan) -> DataSet:
+    """Return the data set of a folder that was looked at.
+
+    Raises:
+        ImsegError: If the look found errors; all of them at once.
+    """
+    raise_all(finding.as_error() for finding in found.errors)
+    if found.spec is None or found.reading is None:
+        raise RuntimeError("a folder without errors has a spec and a reading")
+    left_out = found.redundant
+    if left_out:
+        names = and_more(sorted(left_out))
+        text = "left out %s that labeled or val holds too: %s"
+        _log.warning(text, counted(len(left_out), "unlabeled image"), names)
+    layout = found.layout
+    return DataSet(
+        name=str(layout.root),
+        spec=found.spec,
+        reading=found.reading,
+        labeled=layout.labeled,
+        unlabeled=tuple(image for image in layout.unlabeled if image.name not in left_out),
+        val=layout.val,
+        test=layout.test,
+        digests=found.survey.digests(),
+    )
+
+
+def _inspect_all(
+    layout: Layout, config: FolderConfig, asked: TaskWord | None, progress: Progress | None
+) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
+    """Return the facts about every readable file, and the files that are not."""
+    splits: dict[str, Sequence[Image | LabeledImage]] = {
+        "labeled": layout.labeled,
+        "unlabeled": layout.unlabeled,
+        "val": layout.val,
+        "test": layout.test,
+    }
+    entries = [(split, entry) for split, members in splits.items() for entry in members]
+    scope = Scope(config=config, regions=asked in (None, "instances"), pictures=len(entries))
+    results = map_in_threads(
+        lambda entry: inspect(entry[1], layout.root, scope=scope), entries, progress=progress
+    )
+    facts: dict[str, list[Facts]] = {split: [] for split in splits}
+    problems: list[tuple[str, UnreadablePicture]] = []
+    for (split, _), result in zip(entries, results, strict=True):
+        if isinstance(result, Facts):
+            facts[split].append(result)
+        else:
+            problems += result
+    return Survey(**{split: tuple(members) for split, members in facts.items()}), problems
+
+
+def hidden_masks(
+    dataset: DataSet, masks: str | Path, *, progress: Progress | None = None
+) -> tuple[LabeledImage, ...]:
+    """Return the unlabeled pictures of a data set with their masks from another folder.
+
+    Args:
+        dataset: Its unlabeled pictures must come from files.
+        masks: A folder of masks with the stems of the pictures, or with a folder of such masks for
+            each label; it may hold others too.
+        progress: Called with (done, total) after each picture.
+
+    Raises:
+        ImsegError: If masks are missing, unreadable, of another size, or do not fit the data set.
+    """
+    folder, spec = Path(masks), dataset.spec
+    if not folder.is_dir():
+        raise ImsegError(
+            f"There is no folder {folder} with masks of the unlabeled images.",
+            expected="a folder of masks with the stems of the unlabeled images.",
+            hint="check --unlabeled-masks.",
+        )
+    labels = spec.names if spec.coding == "planes" else ()
+    missing = [label for label in labels if not (folder / label).is_dir()]
+    if missing:
+        raise ImsegError(
+            f"{folder} lacks folders of labels.",
+            expected="a folder for each label: " + ", ".join(labels) + ".",
+            got=f"no folder {and_more(missing)}.",
+            hint="where a label does not occur on an image, save an all-black mask.",
+        )
+    places = [folder / label for label in labels] or [folder]
+    found: list[dict[str, Path]] = []
+    errors: list[ImsegError] = []
+    for place in places:
+        by_stem, problems = _masks_in(place, dataset.unlabeled)
+        found.append(by_stem)
+        errors += problems
+    raise_all(errors)
+    pairs = []
+    for image in dataset.unlabeled:
+        files = [by_stem[_stem(image)] for by_stem in found]
+        mask = dict(zip(labels, files, strict=True)) if labels else files[0]
+        pairs.append(LabeledImage(image, mask))
+
+    def problem(pair: LabeledImage) -> ImsegError | None:
+        return _problem_of_pair(pair, spec, pages=dataset.reading.pages)
+
+    raise_all(error for error in map_in_threads(problem, pairs, progress=progress) if error)
+    return tuple(pairs)
+
+
+def _masks_in(folder: Path, images: Sequence[Image]) -> tuple[dict[str, Path], list[ImsegError]]:
+    """Return the mask of each stem, and what is wrong with those that are needed."""
+    stems = list_pictures(folder)[0]
+    missing = [image.name for image in images if _stem(image) not in stems]
+    doubled = [paths for image in images if len(paths := stems.get(_stem(image), [])) > 1]
+    errors = []
+    if missing:
+        errors.append(_no_mask_for(missing, folder, list(stems)))
+    if doubled:
+        names = [" and ".join(path.name for path in paths) for paths in doubled]
+        errors.append(
+            ImsegError(
+                f"{counted(len(doubled), 'stem')} in {folder} with more than one mask.",
+                expected="one mask for each image.",
+                got=and_more(names) + ".",
+                hint="remove one of them.",
+            )
+        )
+    return {stem: paths[0] for stem, paths in stems.items()}, errors
+
+
+def _problem_of_pair(pair: LabeledImage, spec: TargetSpec, *, pages: bool) -> ImsegError | None:
+    """Return what is wrong with the mask files of a pair, if anything is."""
+    pixels = pair.image.pixels
+    files = pair.mask if isinstance(pair.mask, Mapping) else {None: pair.mask}
+    config = FolderConfig(void=_void_key(spec))
+    for label, path in files.items():
+        if not isinstance(path, Path):
+            raise TypeError("the masks of unlabeled images come from files")
+        try:
+            scope = Scope(config=config, regions=False)
+            facts = mask_facts(str(path), read_mask(path), scope=scope, label=label)
+            size = probe(pixels, pages=pages).size if isinstance(pixels, Path) else pixels.shape[:2]
+        except ImsegError as error:
+            return error
+        if facts.size != size:
+            return ImsegError(
+                f"{path} does not fit its image.",
+                expected=f"the size of {pair.name}, {size_in_words(size)}.",
+                got=f"{size_in_words(facts.size)}.",
+                hint="export the mask at full size.",
+            )
+        if problem := mask_problem(facts, spec):
+            return problem
+    return None
+
+
+def _void_key(spec: TargetSpec) -> Key | None:
+    """Return void as ``imseg.toml`` would say it."""
+    if spec.void is None or spec.coding != "colors":
+        return spec.void
+    return f"#{spec.void:06x}"
+
+
+def _no_mask_for(missing: list[str], folder: Path, stems: list[str]) -> ImsegError:
+    shown = []
+    for name in missing[:3]:
+        guess = nearest_stem(Path(name).stem, stems)
+        shown.append(name + (f" (is it {guess}?)" if guess else ""))
+    return ImsegError(
+        f"{folder} lacks masks of {counted(len(missing), 'unlabeled image')}.",
+        expected="a mask with the stem of each unlabeled image.",
+        got="no mask for " + and_more([*shown, *missing[3:]]) + ".",
+        hint="add the masks, or check --unlabeled-masks.",
+    )
+
+
+def _stem(image: Image) -> str:
+    """Return what joins a picture with its mask."""
+    return image.pixels.stem if isinstance(image.pixels, Path) else Path(image.name).stem
+
+
+_SHARE = 5
+
+
+def held_out(count: int) -> int:
+    """Return how many labeled images are for choosing: a fifth, at least 2; of 2 or 3 it is 1."""
+    return 1 if count < 4 else max(2, (count + _SHARE // 2) // _SHARE)
+
+
+def split_validation(labels: Sequence[frozenset[int]], *, seed: int) -> tuple[list[int], list[int]]:
+    """Return the indices of images to learn from and of images to choose by, both ascending.
+
+    A fifth of the images, at least 2, is for choosing; of 2 or 3 images it is 1. Each label is
+    spread over both sides in proportion, the rarest first; an image with a label that no other has
+    stays in training while there is room. The result depends on the labels, their order and the
+    seed alone, and is the same on every machine.
+
+    Args:
+        labels: What is to be seen on each image; see ``Task.strata``.
+        seed: Which of the equally good splits to take.
+
+    Raises:
+        ValueError: If there are fewer than two images.
+    """
+    count = len(labels)
+    if count < 2:
+        raise ValueError(f"{count} labeled images cannot be split")
+    number_held_out = held_out(count)
+    # Hashes instead of a generator: no library promises the same shuffle for all of its versions.
+    order = sorted(range(count), key=lambda index: _shuffle_key(seed, index))
+    frequency = Counter(label for each in labels for label in each)
+    share = number_held_out / count
+    chosen_by = {label: n * share if n > 1 else 0.0 for label, n in frequency.items()}
+    wanted = [{label: n - chosen_by[label] for label, n in frequency.items()}, chosen_by]
+    room = [count - number_held_out, number_held_out]
+    sides: tuple[list[int], list[int]] = ([], [])
+    rarest_first = sorted(frequency, key=lambda label: (frequency[label], label))
+    waiting = set(range(count))
+
+    def place(index: int, label: int | None) -> None:
+        def need(side: int) -> tuple[bool, float, float]:
+            missing = 0.0 if label is None else wanted[side][label]
+            return room[side] > 0, missing, room[side] / count
+
+        # Training is named first, so it wins a tie.
+        side = max((0, 1), key=need)
+        sides[side].append(index)
+        room[side] -= 1
+        waiting.discard(index)
+        for each in labels[index]:
+            wanted[side][each] -= 1
+
+    for label in rarest_first:
+        for index in order:
+            if index in waiting and label in labels[index]:
+                place(index, label)
+    for index in order:
+        if index in waiting:
+            place(index, None)
+    return sorted(sides[0]), sorted(sides[1])
+
+
+def _shuffle_key(seed: int, index: int) -> bytes:
+    return hashlib.sha256(f"validation {seed} {index}".encode()).digest()

@@ -1,0 +1,1 @@
+"""Image files as pixels: decoded, scaled to bytes, written."""

@@ -1,0 +1,392 @@
+"""What the header of a TIFF file says about its pages."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from imseg.data.images.decoding import (
+    MAX_BYTES,
+    Decoded,
+    as_pixels,
+    check_size,
+    damaged,
+    decode_pillow,
+    turned,
+    unreadable,
+    upright,
+)
+from imseg.errors import import_extra
+from imseg.types import Pixels
+
+_MOST_PAGES = 1024
+_MOST_NUMBERS = 4096
+_MOST_ENTRIES = 1024  # of a page; real ones have a few dozen
+_VERSIONS = {b"*\0": False, b"\0*": False, b"+\0": True, b"\0+": True}
+"""What follows the byte order, and whether it announces BigTIFF."""
+_TYPES = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q"}
+"""Types of whole numbers, as coded in TIFF and for ``struct``."""
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _NUMBERS = 274, 277, 284, 338, 339
+_GRAY, _RGB, PALETTE, _CMYK, _YCBCR = frozenset({0, 1}), 2, 3, 5, 6
+NO_RGB = {8: "LAB", 9: "LAB", 10: "LAB", 32844: "LogLuv", 32845: "LogLuv"}
+"""Meanings of the numbers that cannot be shown as they stand, as coded in TIFF."""
+_NOT_A_PICTURE = 1 | 4
+"""Bits of the subfile type: a smaller copy of another page, or its transparency."""
+_WANTED = frozenset({
+    _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR,
+    _EXTRA, _NUMBERS,
+})  # fmt: skip
+_PER_SAMPLE = {1: "uint", 2: "int", 3: "float", 4: "uint"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What the header of a page says."""
+
+    index: int
+    """Its place in the file, from 0."""
+    height: int
+    """Pixels, as stored."""
+    width: int
+    """Pixels, as stored."""
+    samples: int
+    """Numbers a pixel, alpha included."""
+    bits: int
+    """Bits a number."""
+    numbers: str
+    """``uint``, ``int``, ``float`` or ``other`` (complex)."""
+    photometric: int
+    """What the first numbers mean, as coded in TIFF."""
+    alpha: tuple[int, ...] = ()
+    """Which of the numbers say how opaque the pixel is."""
+    planar: bool = False
+    """Whether each channel is stored by itself."""
+    compression: int = 1
+    """As coded in TIFF; 1 is none."""
+    little: bool = True
+    """Whether the low byte comes first."""
+    big: bool = False
+    """Whether offsets have 64 bits (BigTIFF)."""
+    orientation: int = 1
+    """The EXIF number."""
+    subfile: int = 0
+    """Bits that say whether it is a picture of its own."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the picture, palettes expanded, CMYK as RGB."""
+        if self.photometric == PALETTE or (self.photometric == _CMYK and self.suits_pillow):
+            return 3
+        return self.samples - len(self.alpha)
+
+    @property
+    def depth(self) -> str:
+        """The type of its pixels: uint8, uint16 or float32."""
+        if self.numbers == "uint" and self.bits <= 16:
+            return "uint8" if self.bits <= 8 else "uint16"
+        return "float32"
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What all pages must have in common to be channels of one picture."""
+        return self.height, self.width, self.channels, self.depth, self.orientation
+
+    @property
+    def bytes_a_pixel(self) -> int:
+        """Memory a pixel takes, in the type of the file and where that differs also as float32."""
+        stored = -(-self.bits // 8)
+        kept = self.depth != "float32" or (self.numbers, self.bits) == ("float", 32)
+        return self.samples * (stored if kept else stored + 4)
+
+    @property
+    def suits_pillow(self) -> bool:
+        """Whether Pillow returns exactly these numbers.
+
+        It is wrong without a word about deep colors (8 of 16 bits are left), signed bytes, numbers
+        with the high byte first in compressed files, gray planes, and channels beyond RGB. It does
+        not open BigTIFF with the high byte first.
+        """
+        if self.big and not self.little:
+            return False
+        if self.numbers == "uint" and self.bits <= 8:
+            known = self.photometric in {*_GRAY, _RGB, PALETTE, _CMYK, _YCBCR}
+            base = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(self.photometric, 1)
+            alone = self.samples == base or (self.samples == base + 1 and len(self.alpha) == 1)
+            # Planes of color are fine; planes with alpha are not.
+            return known and alone and not (self.planar and self.alpha)
+        if self.samples > 1 or self.photometric not in _GRAY:
+            return False
+        if self.numbers == "uint" and self.bits <= 16:
+            return True
+        plain = self.little or self.compression == 1
+        if self.numbers == "uint":
+            return self.bits == 32 and self.little
+        return plain and (self.numbers, self.bits) in {("int", 16), ("int", 32), ("float", 32)}
+
+
+def is_tiff(head: bytes) -> bool:
+    """Return whether a file that begins so is a TIFF file."""
+    return head[:2] in (b"II", b"MM") and head[2:4] in _VERSIONS
+
+
+def read_pages(path: Path, file: BinaryIO) -> list[Page]:
+    """Return what the headers say about the pages that are pictures of their own.
+
+    Smaller copies of a page, as in pyramids, and transparency masks are left out.
+
+    Args:
+        path: What to call the file in errors.
+        file: The open file; it is a TIFF file.
+
+    Raises:
+        UnreadablePicture: If there is no such page, or more than can be told.
+        SyntaxError: If the headers are broken.
+        struct.error: If they are cut short.
+    """
+    file.seek(0)
+    head = file.read(4)
+    little, big = head[:2] == b"II", _VERSIONS[head[2:4]]
+    pages: list[Page] = []
+    for tags in _directories(file, "<" if little else ">", big=big):
+        if len(pages) == _MOST_PAGES:
+            hint = "save the pages that belong to one picture as a file of their own."
+            raise unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
+        pages.append(_page(len(pages), tags, little=little, big=big))
+    pictures = [page for page in pages if not page.subfile & _NOT_A_PICTURE] or pages[:1]
+    if not pictures:
+        raise damaged(path, "no page found")
+    return pictures
+
+
+def _directories(
+    file: BinaryIO, order: str, *, big: bool
+) -> Iterator[Mapping[int, tuple[int, ...]]]:
+    """Yield the numbers of each page by tag; Pillow tells them only of pages it can decode.
+
+    Args:
+        file: After the version.
+        order: ``<`` or ``>``.
+        big: Whether offsets have 64 bits.
+    """
+
+    def numbers(kind: str) -> tuple[int, ...]:
+        return struct.unpack(order + kind, file.read(struct.calcsize(order + kind)))
+
+    count, offset, entry = ("Q", "Q", "HHQ") if big else ("H", "L", "HHL")
+    inline = 8 if big else 4
+    place = numbers("HHQ")[-1] if big else numbers("L")[0]
+    seen: set[int] = set()
+    while place and place not in seen:
+        seen.add(place)
+        file.seek(place)
+        tags: dict[int, tuple[int, ...]] = {}
+        (entries,) = numbers(count)
+        if entries > _MOST_ENTRIES:
+            raise SyntaxError(f"a page with {entries} entries")
+        for _ in range(entries):
+            tag, kind, length = numbers(entry)
+            after = file.tell() + inline
+            if tag in _WANTED and kind in _TYPES and 0 < length <= _MOST_NUMBERS:
+                wanted = f"{length}{_TYPES[kind]}"
+                if struct.calcsize(order + wanted) > inline:
+                    file.seek(numbers(offset)[0])
+                tags[tag] = numbers(wanted)
+            file.seek(after)
+        yield tags
+        (place,) = numbers(offset)
+
+
+def _page(index: int, tags: Mapping[int, tuple[int, ...]], *, little: bool, big: bool) -> Page:
+    def one_of(tag: int, default: int) -> int:
+        return tags.get(tag, (default,))[0]
+
+    height, width, bits = one_of(_HEIGHT, 0), one_of(_WIDTH, 0), tags.get(_BITS, (1,))
+    samples, photometric = one_of(_SAMPLES, 1), one_of(_PHOTOMETRIC, 0)
+    if min(height, width, samples, *bits) < 1 or len(set(bits)) > 1:
+        raise SyntaxError(f"{width} x {height} pixels, {samples} samples of {bits} bits")
+    base = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(photometric, 1)
+    extra = samples - base
+    # Without a word about it, one number beyond red, green and blue is alpha in all programs.
+    silent = 2 if extra == 1 and photometric == _RGB else 0
+    kinds = tags.get(_EXTRA, (silent,))[: max(extra, 0)]
+    alpha = tuple(base + place for place, kind in enumerate(kinds) if kind != 0)
+    return Page(
+        index=index,
+        height=height,
+        width=width,
+        samples=samples,
+        bits=bits[0],
+        numbers=_PER_SAMPLE.get(one_of(_NUMBERS, 1), "other"),
+        photometric=photometric,
+        alpha=alpha,
+        planar=one_of(_PLANAR, 1) == 2,
+        compression=one_of(_COMPRESSION, 1),
+        little=little,
+        big=big,
+        orientation=one_of(_ORIENTATION, 1),
+        subfile=one_of(_SUBFILE, 0),
+    )
+
+
+PAGES_HINT = 'set pages = "channels" in imseg.toml, or save each page as a file of its own.'
+"""What to try where a file has several pages."""
+
+_ROWS = 8
+
+# The same damage is told in the error that names the file; this only keeps it off the screen.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+def check_pages(
+    path: Path, pages: Sequence[Page], *, as_channels: bool, hint: str = PAGES_HINT
+) -> None:
+    """Refuse pages that cannot become one picture, or only with too much memory.
+
+    Args:
+        path: What to call the file in errors.
+        pages: What ``read_pages`` found.
+        as_channels: Whether there may be several.
+        hint: What to try where there may not.
+
+    Raises:
+        UnreadablePicture: With the reason.
+    """
+    first = pages[0]
+    if len(pages) > 1 and not as_channels:
+        raise unreadable(path, f"has {len(pages)} pages", hint)
+    for page in pages:
+        if page.numbers == "other":
+            raise unreadable(path, "holds complex numbers", "save their magnitude.")
+        if page.photometric == PALETTE and not page.suits_pillow:
+            reason = f"has a palette and {page.samples} x {page.bits} bits"
+            raise unreadable(path, reason, "save it with 8 bits, or without the palette.")
+        if page.photometric in NO_RGB:
+            raise unreadable(path, f"has {NO_RGB[page.photometric]} colors", "convert it to RGB.")
+        if page.kind != first.kind:
+            other = f"page {page.index + 1} is {_in_words(page)}"
+            reason = f"has pages of different kinds: the first is {_in_words(first)}, {other}"
+            raise unreadable(path, reason, "save each page as a file of its own.")
+    depth = sum(page.bytes_a_pixel for page in pages)
+    check_size(path, first.height, first.width, depth=depth)
+
+
+def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[Page]) -> Decoded:
+    """Return what checked pages hold, one after the other as channels.
+
+    Args:
+        path: What to call the file in errors.
+        file: The open file.
+        pages: What ``read_pages`` found.
+
+    Raises:
+        ImsegError: If tifffile or imagecodecs is needed and not installed.
+        Exception: Whatever the decoders raise for broken files.
+    """
+    decoded = None
+    if all(page.suits_pillow for page in pages):
+        decoded = _with_pillow(path, file, pages)
+    if decoded is None:
+        decoded = _with_tifffile(path, file, pages)
+    if len(decoded) == 1:
+        return decoded[0]
+    return Decoded(_side_by_side([as_pixels(one) for one in decoded]))
+
+
+def _side_by_side(parts: Sequence[Pixels]) -> Pixels:
+    """Return ``h w c`` pixels from parts that hold one or more channels each."""
+    height, width, _ = parts[0].shape
+    whole = np.empty((height, width, sum(part.shape[2] for part in parts)), parts[0].dtype)
+    # A few rows at a time stay in the processor's cache: several times faster with many parts.
+    for start in range(0, height, _ROWS):
+        rows = slice(start, start + _ROWS)
+        np.concatenate([part[rows] for part in parts], axis=2, out=whole[rows])
+    return whole
+
+
+def _in_words(page: Page) -> str:
+    return f"{page.width}x{page.height}, {page.depth}, {page.channels} channels"
+
+
+def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[Page]) -> list[Decoded] | None:
+    """Return the pages, or None if Pillow does not know their coding."""
+    file.seek(0)
+    try:
+        picture = Pillow.open(file, formats=("TIFF",))
+    except (UnidentifiedImageError, KeyError):
+        return None
+    decoded = []
+    with picture:
+        for page in pages:
+            picture.seek(page.index)
+            found = decode_pillow(path, upright(picture))
+            if page.numbers == "uint" and page.bits == 32:
+                # Pillow reads the same 32 bits as signed numbers.
+                found = Decoded(found.values.view(np.uint32))
+            decoded.append(found)
+    return decoded
+
+
+def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[Page]) -> list[Decoded]:
+    tifffile = import_extra("tifffile", extra="microscopy", purpose=f"to read {path}")
+    file.seek(0)
+    decoded = []
+    with tifffile.TiffFile(file) as opened:
+        for page in pages:
+            found = opened.pages[page.index]
+            _check_segments(path, file, page, found)
+            try:
+                values = found.asarray(maxworkers=1)
+            except (ImportError, ValueError) as error:
+                if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+                    raise
+                import_extra("imagecodecs", extra="microscopy", purpose=f"to read {path}")
+                reason = f"is compressed in a way that cannot be read here ({error})"
+                raise unreadable(path, reason, "save it again with LZW or without.") from error
+            decoded.append(_arranged(page, values, axes=found.axes))
+    return decoded
+
+
+def _check_segments(path: Path, file: BinaryIO, page: Page, found: Any) -> None:
+    """Refuse strips and tiles that tifffile would fill up with zeros, or that burst.
+
+    Args:
+        path: What to call the file in errors.
+        file: The open file.
+        page: What its header says.
+        found: The same page as tifffile sees it.
+    """
+    size = file.seek(0, 2)
+    offsets, counts = found.dataoffsets, found.databytecounts
+    if not offsets or len(offsets) != len(counts):
+        raise damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")
+    if any(start + count > size for start, count in zip(offsets, counts, strict=True)):
+        raise damaged(path, "pixels are missing at its end")
+    room = page.height * page.width * page.bytes_a_pixel
+    tile = (found.tilewidth or 1) * (found.tilelength or 1) * (found.tiledepth or 1)
+    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_a_pixel > MAX_BYTES:
+        raise damaged(path, "strips or tiles are far larger than its pixels")
+
+
+def _arranged(page: Page, values: npt.NDArray[Any], *, axes: str) -> Decoded:
+    """Return the values of a page, ``h w c`` and upright, without alpha."""
+    if axes.startswith("S"):
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.shape != (page.height, page.width, page.samples):
+        raise ValueError(f"pixels of shape {values.shape}")
+    values = turned(values, page.orientation)
+    if not page.alpha:
+        return Decoded(values)
+    kept = [place for place in range(page.samples) if place not in page.alpha]
+    return Decoded(values[..., kept], values[..., page.alpha[0]])

@@ -1,0 +1,1 @@
+"""Mask files: what their values mean, and how they are numbered inside."""

@@ -1,0 +1,360 @@
+"""What ``imseg.toml`` lists, put into the values or colors that the masks have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from imseg.data.folder.config import (
+    FILE_NAME,
+    MAX_VALUE,
+    FolderConfig,
+    Key,
+    TaskWord,
+    as_color,
+    as_number,
+    color_of,
+)
+from imseg.data.masks.colors import BLACK, distinct_colors
+from imseg.errors import ImsegError, and_more
+from imseg.types import MAX_CLASSES, Coding, Color, Kind, TargetSpec
+
+_Meaning = TypeVar("_Meaning")
+_ANY = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What ``imseg.toml`` says about classes, by mask value or packed color."""
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Names by value."""
+    colors: Mapping[int, Color] = field(default_factory=dict)
+    """Colors of overlays by value."""
+    void: int | None = None
+    """The value of void."""
+
+
+def listed_values(config: FolderConfig, coding: Coding) -> Listed:
+    """Return what is listed, as masks of values or of colors know it.
+
+    Raises:
+        ImsegError: If something listed cannot be in such masks.
+    """
+    convert = as_color if coding == "colors" else as_number
+    holds = "colors" if coding == "colors" else "whole numbers"
+    example = '"#00ff00" = "plant"' if coding == "colors" else '1 = "cell"'
+    strange = [key for key in config.listed if convert(key) is None]
+    if strange:
+        raise ImsegError(
+            f"{FILE_NAME} lists classes that the masks cannot have: they hold {holds}.",
+            expected=f"lines such as  {example}.",
+            got=and_more([f'"{key}"' for key in strange]) + ".",
+            hint=f"list what the masks hold under [classes] in {FILE_NAME}.",
+        )
+    return Listed(
+        names=_converted(config.names, convert),
+        colors=_converted(config.colors, convert),
+        void=void_value(config.void, coding),
+    )
+
+
+def void_value(void: Key | None, coding: Coding) -> int | None:
+    """Return the void value or color as masks of a coding know it.
+
+    Raises:
+        ImsegError: If such masks cannot have it.
+    """
+    if void is None:
+        return None
+    value = as_color(void) if coding == "colors" else as_number(void)
+    least, expected = 0, f"a whole number from 0 to {MAX_VALUE}."
+    match coding:
+        case "colors":
+            expected = 'a color, such as "#ffffff".'
+        case "numbers":
+            least, expected = -_ANY, "a whole number."
+        case "planes" | "objects":
+            least, expected = 1, f"a whole number from 1 to {MAX_VALUE}; 0 is background."
+    greatest = MAX_VALUE if coding not in ("numbers", "colors") else _ANY
+    if value is None or not least <= value <= greatest:
+        raise ImsegError(
+            "void does not fit the masks.",
+            expected=expected,
+            got=f"{void}.",
+            hint=f"set void (in {FILE_NAME}) to what undecided pixels have, or leave it out.",
+        )
+    return value
+
+
+def _converted(
+    by_key: Mapping[Key, _Meaning], convert: Callable[[Key], int | None]
+) -> dict[int, _Meaning]:
+    found = {convert(key): meaning for key, meaning in by_key.items()}
+    return {value: meaning for value, meaning in found.items() if value is not None}
+
+
+MAX_DISTINCT = 64
+"""More different values than this in a set of masks, beside those that ``imseg.toml`` lists, are
+taken for a mistake."""
+
+_SMEARED = 8  # with fewer values, those between 0 and 255 may well be classes
+_MAIN = 0.01
+_ALIKE = 24  # palettes whose colors differ by less are gray ramps, not meant to be looked at
+_BACKGROUND = "background"
+
+
+def find_spec(
+    values: Mapping[int, int],
+    *,
+    task: TaskWord | None,
+    config: FolderConfig,
+    palette: Mapping[int, Color] | None = None,
+    distinct: int = 0,
+) -> TargetSpec:
+    """Return what the values of a set of class masks mean.
+
+    Two values (void aside) are background (the lower) and foreground; more are one class each.
+    Values that ``config`` lists are classes even if no mask has them.
+
+    Args:
+        values: How many pixels have each value, over all labeled masks.
+        task: Overrides what ``config`` says and what would be recognized.
+        config: Class names, colors and the void value, where the user gives them.
+        palette: The color of each value, if the masks are indexed files.
+        distinct: Most different values in one mask, of which ``values`` may hold only the most
+            frequent.
+
+    Raises:
+        ImsegError: If the values do not look like classes, or do not fit the task.
+    """
+    listed = listed_values(config, "values")
+    found = {value: count for value, count in values.items() if value != listed.void}
+    if len(found.keys() - listed.names.keys() - listed.colors.keys()) > MAX_DISTINCT:
+        raise _too_many_values(found, distinct)
+    classes = tuple(sorted({*found, *listed.names, *listed.colors}))
+    if classes and not 0 <= classes[0] <= classes[-1] <= MAX_VALUE:
+        raise ImsegError(
+            "The labeled masks hold values that cannot be class values.",
+            expected=f"whole numbers from 0 to {MAX_VALUE}.",
+            got=f"{classes[0]} to {classes[-1]}.",
+            hint="save the masks as 8-bit PNG with one small number a class.",
+        )
+    kind = _kind_of(classes, found, task or config.task, coding="values")
+    shown = palette if palette and _can_be_told_apart(palette, classes) else {}
+    background = {classes[0]: BLACK} if kind == "binary" and not shown else {}
+    return _build_spec(
+        kind,
+        classes,
+        listed,
+        shown={**background, **shown},
+        coding="values",
+        indexed=palette is not None,
+        pixel_size=config.pixel_size,
+    )
+
+
+def find_color_spec(
+    colors: Mapping[int, int],
+    *,
+    task: TaskWord | None,
+    config: FolderConfig,
+    distinct: int = 0,
+) -> TargetSpec:
+    """Return what the colors of a set of class masks mean.
+
+    Two colors (void aside) are background and foreground; more are one class each. Background is
+    the color that ``config`` calls "background", else black, else the more frequent one. Colors
+    that ``config`` lists are classes even if no mask has them.
+
+    Args:
+        colors: How many pixels have each packed color, over all labeled masks.
+        task: Overrides what ``config`` says and what would be recognized.
+        config: Class names and the void color, where the user gives them.
+        distinct: Most different colors in one mask, of which ``colors`` may hold only the most
+            frequent.
+
+    Raises:
+        ImsegError: If there are too many colors, or they do not fit the task.
+    """
+    listed = listed_values(config, "colors")
+    found = {color: count for color, count in colors.items() if color != listed.void}
+    if beyond := [color for color in found if color >= 1 << 24]:
+        raise ImsegError(
+            "Some labeled masks hold colors, others gray values above 255.",
+            expected="colors, or gray values from 0 to 255.",
+            got=f"{max(beyond) - (1 << 24)} is the greatest value.",
+            hint="save all masks in the same way.",
+        )
+    if len(found.keys() - listed.names.keys() - listed.colors.keys()) > MAX_DISTINCT:
+        raise _too_many_colors(found, distinct)
+    classes = tuple(sorted({*found, *listed.names, *listed.colors}))
+    kind = _kind_of(classes, found, task or config.task, coding="colors")
+    if kind == "binary":
+        names = {name.lower(): color for color, name in listed.names.items()}
+        frequent = max(classes, key=lambda color: found.get(color, 0))
+        background = names.get(_BACKGROUND, 0 if 0 in classes else frequent)
+        classes = (background, next(color for color in classes if color != background))
+    return _build_spec(
+        kind,
+        classes,
+        listed,
+        shown={color: color_of(color) for color in classes},
+        coding="colors",
+        indexed=False,
+        pixel_size=config.pixel_size,
+    )
+
+
+def _kind_of(
+    classes: tuple[int, ...],
+    found: Mapping[int, int],
+    task: TaskWord | None,
+    *,
+    coding: Coding,
+) -> Kind:
+    """Return whether classes are binary or multiclass.
+
+    Raises:
+        ImsegError: If there are too few or too many of them.
+    """
+    if len(found) < 2:
+        only = f"only {_text(next(iter(found)), coding)}" if found else "no pixel that is not void"
+        raise ImsegError(
+            "The labeled masks show one class only, so there is nothing to learn.",
+            expected="at least two different values, such as 0 (background) and 255 (foreground).",
+            got=f"{only}, in all labeled masks.",
+            hint="label images on which something is marked.",
+        )
+    kind: Kind = "binary" if len(classes) == 2 else "multiclass"
+    if task in ("binary", "multiclass"):
+        kind = task
+    if kind == "binary" and len(classes) != 2:
+        raise _not_binary(classes, found, coding)
+    if len(classes) > MAX_CLASSES:
+        raise ImsegError(
+            f"{FILE_NAME} and the masks together name {len(classes)} classes.",
+            expected=f"at most {MAX_CLASSES}.",
+            hint="merge classes.",
+        )
+    return kind
+
+
+def _build_spec(
+    kind: Kind,
+    classes: tuple[int, ...],
+    listed: Listed,
+    *,
+    shown: Mapping[int, Color],
+    coding: Coding,
+    indexed: bool,
+    pixel_size: float | None,
+) -> TargetSpec:
+    names = {value: f"class {value}" for value in classes}
+    if kind == "binary":
+        names = dict(zip(classes, (_BACKGROUND, "foreground"), strict=True))
+    elif coding == "colors":
+        names = {color: _text(color, coding) for color in classes}
+    names.update(listed.names)
+    colors = {**shown, **listed.colors}
+    palette = iter(distinct_colors(len(classes) + len(colors)))
+    free = (color for color in palette if color not in colors.values())
+    for value in classes:
+        if value not in colors:
+            colors[value] = next(free)
+    return TargetSpec(
+        kind=kind,
+        coding=coding,
+        values=classes,
+        names=tuple(names[value] for value in classes),
+        colors=tuple(colors[value] for value in classes),
+        void=listed.void,
+        pixel_size=pixel_size,
+        indexed=indexed,
+    )
+
+
+def _can_be_told_apart(palette: Mapping[int, Color], classes: Iterable[int]) -> bool:
+    """Return whether a palette has a color for each class, other than shades next to each other."""
+    colors = [palette.get(value) for value in classes]
+    known = [color for color in colors if color is not None]
+    return len(known) == len(colors) and all(
+        max(abs(a - b) for a, b in zip(one, other, strict=True)) >= _ALIKE
+        for index, one in enumerate(known)
+        for other in known[:index]
+    )
+
+
+def _not_binary(classes: tuple[int, ...], found: Mapping[int, int], coding: Coding) -> ImsegError:
+    hint = "drop the task to learn one class a value"
+    if coding == "values" and _is_smeared(found):
+        hint = "the masks look smeared; save them as PNG, not JPEG, and threshold them at half"
+    elif len(classes) == 3:
+        void = f'"{_text(classes[-1], coding)}"' if coding == "colors" else classes[-1]
+        hint += f", or set void = {void} in {FILE_NAME} if that marks undecided pixels"
+    return ImsegError(
+        "The task is binary, but the masks hold more than two values.",
+        expected="two values: background and foreground.",
+        got=and_more([_text(value, coding) for value in classes], most=8) + ".",
+        hint=hint + ".",
+    )
+
+
+def _too_many_values(found: Mapping[int, int], distinct: int) -> ImsegError:
+    """Return an error that guesses from the values what was taken for class masks."""
+    lowest, highest = min(found), max(found)
+    guess = "these may be measurements, such as depth, or numbers of objects"
+    hint = (
+        f'task = "regression" in {FILE_NAME} if they are measurements, "instances" if each object '
+        "has a number of its own; else save one small number a class as 8-bit PNG"
+    )
+    if highest <= 255 and _is_smeared(found):
+        guess = "nearly all are 0 or 255, so JPEG or smooth resizing smeared the masks"
+        hint = (
+            "threshold the masks at half, save them as PNG, resize them with nearest neighbor "
+            "(imseg check DATA --fix DIR writes a repaired copy)"
+        )
+    return ImsegError(
+        f"The labeled masks hold {_at_least(found, distinct)} different values.",
+        expected=f"at most {MAX_DISTINCT}, one for each class.",
+        got=f"values from {lowest} to {highest}; {guess}.",
+        hint=hint + ".",
+    )
+
+
+def _too_many_colors(found: Mapping[int, int], distinct: int) -> ImsegError:
+    total = sum(found.values())
+    frequent = sorted(found, key=lambda color: (-found[color], color))
+    main = [
+        f"{_text(color, 'colors')} ({found[color] / total:.0%})"
+        for color in frequent
+        if found[color] >= _MAIN * total
+    ]
+    got = f"mainly {and_more(main, most=12)}" if main else "none of them on 1 % of the pixels"
+    hint = "save masks as PNG, without smooth edges"
+    if main:
+        hint = "imseg check DATA --fix DIR writes a copy in which every color is one of the main"
+    return ImsegError(
+        f"The labeled masks hold {_at_least(found, distinct)} different colors"
+        + (", most of them impure." if main else "."),
+        expected=f"at most {MAX_DISTINCT}, one for each class.",
+        got=got + ".",
+        hint=hint + ".",
+    )
+
+
+def _at_least(found: Mapping[int, int], distinct: int) -> str:
+    return f"{distinct} or more" if distinct > len(found) else str(len(found))
+
+
+def _is_smeared(found: Mapping[int, int]) -> bool:
+    # JPEG moves flat areas by a few gray levels as well.
+    dark = sum(count for value, count in found.items() if value <= 16)
+    bright = sum(count for value, count in found.items() if value >= 239)
+    both = min(dark, bright) > 0.001 * sum(found.values())
+    return len(found) > _SMEARED and both and dark + bright > 0.9 * sum(found.values())
+
+
+def _text(value: int, coding: Coding) -> str:
+    return f"#{value:06x}" if coding == "colors" else str(value)

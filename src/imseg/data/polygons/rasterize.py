@@ -1,0 +1,374 @@
+"""From outlines to pixels: a pixel belongs if its center is inside."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from imseg.data.polygons.annotations import (
+    Area,
+    Outline,
+    Picture,
+    Points,
+    Region,
+    Runs,
+    Stencil,
+    Tally,
+)
+from imseg.data.polygons.coco import decode_counts
+from imseg.errors import import_extra
+
+LONGEST_OUTLINE = 20_000_000
+"""Pixels along all edges of an outline; drawing takes memory by its length."""
+
+Bits = npt.NDArray[np.bool_]
+"""Which pixels belong, ``h w``."""
+
+
+class CannotDraw(Exception):
+    """A region makes no sense; the text is the end of a sentence that begins with the region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The pixels that a region covers, in the smallest window that matters."""
+
+    top: int
+    """First row of the window."""
+    left: int
+    """First column of the window."""
+    covers: Bits
+    """The window, ``h w``; inside the picture."""
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the window, as an index."""
+        height, width = self.covers.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def rasterize(area: Area, size: tuple[int, int]) -> tuple[Patch | None, bool]:
+    """Return the pixels that an area covers, and whether some of it lies outside of the picture.
+
+    Args:
+        area: Where the region is.
+        size: Height and width of the picture.
+
+    Returns:
+        The patch, None if no pixel is covered; and whether the area was clipped.
+
+    Raises:
+        CannotDraw: If the area makes no sense for such a picture.
+    """
+    if isinstance(area, Outline):
+        return _draw(area.rings, size)
+    shape = area.height, area.width
+    whole = isinstance(area, Runs) and area.by_columns
+    # Before anything is decoded: a short text can claim more pixels than there is memory.
+    if shape != size if whole else shape[0] > size[0] or shape[1] > size[1]:
+        raise CannotDraw(f"is a mask of {_words(shape)}, the picture is {_words(size)}")
+    window = _unfold(area) if isinstance(area, Runs) else _stencil(area)
+    return _inside(Patch(area.top, area.left, window), size)
+
+
+def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Points:
+    """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
+
+    Args:
+        center: x and y.
+        radii: Along x and along y, before the turn.
+        degrees: How far it is turned, clockwise on the screen.
+    """
+    corners = max(16, math.ceil(math.pi * math.sqrt(10 * max(abs(radii[0]), abs(radii[1]), 1))))
+    angles = 2 * np.pi * np.arange(min(corners, 10_000)) / min(corners, 10_000)
+    points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
+    return turn(points + np.asarray(center), center, degrees)
+
+
+def turn(points: Points, center: tuple[float, float], degrees: float) -> Points:
+    """Return points turned about a center, clockwise on the screen."""
+    angle = math.radians(degrees)
+    matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    turned: Points = (points - np.asarray(center)) @ matrix + np.asarray(center)
+    return turned
+
+
+def clip(ring: Points, size: tuple[int, int]) -> Points:
+    """Return the part of a ring inside the picture (Sutherland and Hodgman 1974).
+
+    Args:
+        ring: Corners, ``p 2``.
+        size: Height and width of the picture.
+    """
+    height, width = size
+    for axis, limit, sign in ((0, 0, 1), (1, 0, 1), (0, width, -1), (1, height, -1)):
+        if not len(ring):
+            break
+        following = np.roll(ring, -1, axis=0)
+        here, there = sign * (ring[:, axis] - limit), sign * (following[:, axis] - limit)
+        crosses = (here >= 0) != (there >= 0)
+        share = here / np.where(crosses, here - there, 1)
+        cuts = ring + share[:, None] * (following - ring)
+        cuts[:, axis] = limit
+        both = np.stack([ring, cuts], axis=1)
+        ring = both[np.stack([here >= 0, crosses], axis=1)]
+    return ring
+
+
+def _draw(rings: tuple[Points, ...], size: tuple[int, int]) -> tuple[Patch | None, bool]:
+    """Return the union of rings."""
+    height, width = size
+    parts, clipped = [], False
+    for ring in rings:
+        outside = bool((ring < 0).any() or (ring > (width, height)).any())
+        clipped |= outside
+        part = clip(ring, size) if outside else ring
+        if len(part) >= 3:
+            parts.append(part)
+    if not parts:
+        return None, clipped
+    edges = sum(np.abs(np.roll(part, -1, axis=0) - part).max(axis=1).sum() for part in parts)
+    if edges > LONGEST_OUTLINE:
+        raise CannotDraw(f"has an outline of {edges:.0f} px, more than can be drawn")
+    corners = np.concatenate(parts)
+    left, top = (int(low) for low in np.floor(corners.min(axis=0)))
+    right, bottom = (int(high) for high in np.ceil(corners.max(axis=0)))
+    shape = min(bottom, height) - top, min(right, width) - left
+    if min(shape) < 1:
+        return None, clipped
+    library = import_extra("pycocotools.mask", extra="polygons", purpose="to draw outlines")
+    moved = [(part - (left, top)).reshape(-1).tolist() for part in parts]
+    drawn = library.merge(library.frPyObjects(moved, *shape))
+    # Unfolded here, because the library's own way is deprecated by NumPy.
+    counts = decode_counts(drawn["counts"].decode("ascii"))
+    runs = Runs(counts=counts, height=shape[0], width=shape[1], by_columns=True)
+    return _filled(Patch(top, left, _unfold(runs))), clipped
+
+
+def _unfold(runs: Runs) -> Bits:
+    """Return the window that runs describe."""
+    belongs = np.arange(len(runs.counts)) % 2 == 1
+    flat = np.repeat(belongs, runs.counts)
+    if runs.by_columns:
+        return flat.reshape(runs.width, runs.height).T
+    return flat.reshape(runs.height, runs.width)
+
+
+def _stencil(stencil: Stencil) -> Bits:
+    """Return the window that a PNG describes."""
+    shape = stencil.height, stencil.width
+    try:
+        with Pillow.open(io.BytesIO(stencil.png), formats=("PNG",)) as picture:
+            # Compared before anything is decoded: a small file can claim a huge picture.
+            if picture.size != shape[::-1]:
+                found = _words(picture.size[::-1])
+                raise CannotDraw(f"has a mask of {found} for a window of {_words(shape)}")
+            covers: Bits = np.asarray(picture.convert("L")) != 0
+            return covers
+    except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+        raise CannotDraw(f"has a mask that is not a whole PNG picture ({error})") from error
+
+
+def _inside(patch: Patch, size: tuple[int, int]) -> tuple[Patch | None, bool]:
+    """Return the part of a patch inside the picture, and whether it was cut."""
+    top, left = max(0, -patch.top), max(0, -patch.left)
+    bottom, right = max(0, size[0] - patch.top), max(0, size[1] - patch.left)
+    inner = patch.covers[top:bottom, left:right]
+    cut = bool(np.count_nonzero(inner) < np.count_nonzero(patch.covers))
+    return _filled(Patch(patch.top + top, patch.left + left, inner)), cut
+
+
+def _filled(patch: Patch) -> Patch | None:
+    return patch if patch.covers.any() else None
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+Mode = Literal["classes", "instances", "labels"]
+"""One class number a pixel; a number of its own for every object; one file a label."""
+
+MODES: tuple[Mode, ...] = ("classes", "instances", "labels")
+"""All of them."""
+
+BYTE_VOID = 255
+"""Void in masks of at most 254 classes."""
+WIDE_VOID = 65535
+"""Void in masks of 16 bits."""
+PLANE_VOID = 128
+"""Void in the files of labels, which hold 0 and 255."""
+MOST_OBJECTS = WIDE_VOID - 1
+"""Objects that a label image of 16 bits can hold beside background and void."""
+
+CLIPPED = "regions that reached out of their picture (clipped)"
+"""What is noted for regions that were cut."""
+NO_PIXEL = "regions that cover the center of no pixel, or lie outside of their picture (left out)"
+"""What is noted for regions of no area."""
+HIDDEN = "objects that others cover completely (not in the mask)"
+"""What is noted for objects of which nothing is seen."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Drawn:
+    """The regions of one picture as pixels, in the order in which they lie on each other."""
+
+    size: tuple[int, int]
+    """Height and width."""
+    layers: list[tuple[Region, Patch]]
+    """From the lowest to the topmost."""
+    tally: Tally = field(default_factory=Tally)
+    """What was clipped or left out."""
+    errors: list[str] = field(default_factory=list)
+    """Regions that make no sense, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """The mask of one picture."""
+
+    pixels: Mapping[str, npt.NDArray[Any]]
+    """File values ``h w`` by label (way ``labels``), or under an empty name."""
+    overlap: int
+    """Pixels that belong to two classes (or objects, where those are told apart)."""
+    void: int
+    """Pixels that are neither trained on nor scored."""
+    objects: Mapping[str, int]
+    """Objects seen of each label."""
+
+
+def draw(picture: Picture, size: tuple[int, int]) -> Drawn:
+    """Return the regions of a picture as pixels.
+
+    Args:
+        picture: What the annotations say.
+        size: Height and width of the picture as it is displayed.
+    """
+    drawn = Drawn(size=size, layers=[])
+    for region in sorted(picture.regions, key=lambda region: region.order):
+        place = region.place
+        try:
+            patch, clipped = rasterize(region.area, size)
+        except CannotDraw as error:
+            drawn.errors.append(f"{place} {error}")
+            continue
+        if patch is None:
+            drawn.tally.add(NO_PIXEL, place)
+            continue
+        if clipped:
+            drawn.tally.add(CLIPPED, place)
+        drawn.layers.append((region, patch))
+    return drawn
+
+
+def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
+    """Return the mask of a picture.
+
+    Args:
+        drawn: Its regions; objects that turn out to be hidden are noted in its tally.
+        mode: How masks are written.
+        numbers: The number of each class, from 1; their order is that of the planes.
+
+    Raises:
+        CannotDraw: If there are more objects than a label image can hold.
+    """
+    if mode == "labels":
+        return _planes(drawn, tuple(numbers))
+    objects = _objects(drawn.layers)
+    if len(objects) > MOST_OBJECTS:
+        raise CannotDraw(f"has {len(objects)} objects, more than a mask of 16 bits can number")
+    values = np.arange(len(objects) + 1)
+    if mode == "classes":
+        values[1:] = [numbers[label] for label, _ in objects]
+    places = {key: index for index, key in enumerate(objects, start=1)}
+    seen, settled = np.zeros(drawn.size, np.int32), np.zeros(drawn.size, bool)
+    overlap = np.zeros(drawn.size, bool)
+    for region, patch in drawn.layers:
+        if region.role == "void":
+            continue
+        index = places[object_key(region)] if region.role == "object" else 0
+        below = seen[patch.window]
+        other = (below != 0) & (values[below] != values[index]) & (index != 0)
+        overlap[patch.window] |= patch.covers & other
+        below[patch.covers] = index
+        settled[patch.window] |= patch.covers
+    visible = np.unique(seen[seen != 0]).tolist()
+    for index in sorted(set(places.values()) - set(visible)):
+        drawn.tally.add(HIDDEN, objects[list(objects)[index - 1]])
+    if mode == "instances":
+        values[visible] = np.arange(1, len(visible) + 1)
+    wide = mode == "instances" or max(numbers.values(), default=0) >= BYTE_VOID
+    pixels = values[seen].astype(np.uint16 if wide else np.uint8)
+    void = _void(drawn) & ~settled
+    pixels[void] = WIDE_VOID if wide else BYTE_VOID
+    names = list(objects)
+    return Mask(
+        pixels={"": pixels},
+        overlap=int(overlap.sum()),
+        void=int(void.sum()),
+        objects=Counter(names[index - 1][0] for index in visible),
+    )
+
+
+def object_key(region: Region) -> tuple[str, str]:
+    """Return which object a region belongs to: its label, and its group or itself."""
+    group = f"group {region.group}" if region.group is not None else region.place
+    return region.label, group
+
+
+def void_value(mode: Mode, numbers: Mapping[str, int]) -> int:
+    """Return the file value of void pixels."""
+    if mode == "labels":
+        return PLANE_VOID
+    wide = mode == "instances" or max(numbers.values(), default=0) >= BYTE_VOID
+    return WIDE_VOID if wide else BYTE_VOID
+
+
+def _planes(drawn: Drawn, labels: tuple[str, ...]) -> Mask:
+    """Return one mask a label, 0 and 255; where labels overlap, each has its pixels."""
+    planes = {label: np.zeros(drawn.size, np.uint8) for label in labels}
+    for region, patch in drawn.layers:
+        if region.role == "object":
+            planes[region.label][patch.window][patch.covers] = 255
+        elif region.role == "background":
+            for plane in planes.values():
+                plane[patch.window][patch.covers] = 0
+    shared = sum((plane == 255).astype(np.int32) for plane in planes.values())
+    void = 0
+    for label, plane in planes.items():
+        doubtful = _void(drawn, label) & (plane == 0)
+        plane[doubtful] = PLANE_VOID
+        void += int(doubtful.sum())
+    return Mask(
+        pixels=planes,
+        overlap=int((np.asarray(shared) > 1).sum()),
+        void=void,
+        objects=Counter(label for label, _ in _objects(drawn.layers)),
+    )
+
+
+def _void(drawn: Drawn, label: str | None = None) -> Bits:
+    """Return the pixels of void regions; of one label, those that speak of another are left out."""
+    found = np.zeros(drawn.size, bool)
+    for region, patch in drawn.layers:
+        others = label is not None and region.crowd and region.label != label
+        if region.role == "void" and not others:
+            found[patch.window] |= patch.covers
+    return found
+
+
+def _objects(layers: Sequence[tuple[Region, Patch]]) -> dict[tuple[str, str], str]:
+    """Return the objects from the lowest to the topmost, and where each stands."""
+    found: dict[tuple[str, str], str] = {}
+    for region, _ in layers:
+        if region.role == "object":
+            found.setdefault(object_key(region), region.place)
+    return found

@@ -1,0 +1,1 @@
+"""Predictions of trained networks, and scores of predictions."""

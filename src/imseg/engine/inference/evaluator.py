@@ -1,0 +1,159 @@
+"""Scores of networks on labeled images: the only reader of test data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from imseg.data.masks.io import load_target, load_values, resize_mask
+from imseg.data.masks.recognize import word_of
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.inference.bootstrap import interval_of_mean, intervals_of, resample_counts
+from imseg.engine.inference.segment import Segmented, segment
+from imseg.tasks import Task
+from imseg.tasks.instances import compare_objects, find_objects, object_scores, tells_apart
+from imseg.types import LabeledImage, Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How good predictions are on a set of images."""
+
+    task: str
+    """What masks hold, in the user's word."""
+    metric: str
+    """The score by which networks are ranked."""
+    unit: str
+    """What errors are measured in; empty for scores without a unit."""
+    names: tuple[str, ...]
+    """The images."""
+    each: dict[str, tuple[float, ...]]
+    """Scores of each image, in the order of ``names``."""
+    per_image: dict[str, float]
+    """Means over images, as the paper reports them."""
+    dataset: dict[str, Any]
+    """Scores over all pixels together, as the field reports them."""
+    ci95: dict[str, dict[str, tuple[float, float]]]
+    """Bootstrap intervals over images for both."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "task": self.task,
+            "metric": self.metric,
+            "unit": self.unit,
+            "images": len(self.names),
+            "per_image": self.per_image,
+            "dataset": self.dataset,
+            "ci95": self.ci95,
+        }
+
+
+def evaluate(
+    pairs: Sequence[LabeledImage],
+    networks: Sequence[nn.Module],
+    *,
+    task: Task,
+    reading: Reading,
+    size: tuple[int, int],
+    numerics: Numerics,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Return scores at each mask's own size (``paper``: at working size).
+
+    Args:
+        pairs: Pictures with masks.
+        networks: Their mean probability is the prediction.
+        task: What a pixel is.
+        reading: How pictures were read for training.
+        size: Height and width at which they work.
+        numerics: How they are computed.
+        progress: Told about finished and all images.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    if not pairs:
+        raise ValueError("there is nothing to evaluate")
+    each: dict[str, list[float]] = {}
+    tallies: list[np.ndarray] = []
+    images = [pair.image for pair in pairs]
+    found = segment(images, networks, task=task, reading=reading, size=size, numerics=numerics)
+    for number, (pair, segmented) in enumerate(zip(pairs, found, strict=True), 1):
+        truth = load_target(pair, task.spec, size if task.paper else None)
+        target = torch.from_numpy(np.ascontiguousarray(truth))[None]
+        own = (truth.shape[1], truth.shape[2])
+        predicted = segmented.predict(task, own)
+        scores = {k: v.item() for k, v in task.image_scores(predicted, target).items()}
+        tally = task.tally(predicted, target).numpy().astype(np.float64).reshape(-1)
+        if tells_apart(task.spec):
+            matched = _match(task, segmented, pair, own)
+            errors = {"object_count_error": abs(matched[1] - matched[2])}
+            scores = {**object_scores(matched), **errors, **scores}
+            tally = np.concatenate([tally, matched])
+        for name, value in scores.items():
+            each.setdefault(name, []).append(value)
+        tallies.append(tally)
+        if progress is not None:
+            progress(number, len(pairs))
+    shape = task.tally(predicted, target).shape
+    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), tuple(shape))
+
+
+def _match(
+    task: Task, segmented: Segmented, pair: LabeledImage, size: tuple[int, int]
+) -> tuple[float, float, float]:
+    """Return how many objects are right, too many and missing."""
+    truth = load_values(pair, task.spec)
+    if truth.shape != size:
+        truth = resize_mask(truth, size)
+    matches = compare_objects(
+        find_objects(task, segmented.at_size(size)), truth, void=task.spec.void
+    )
+    return float(matches.tp), float(matches.fp), float(matches.fn)
+
+
+def _summarize(
+    task: Task,
+    names: list[str],
+    each: dict[str, list[float]],
+    tallies: np.ndarray,
+    shape: tuple[int, ...],
+) -> Evaluation:
+    counts = resample_counts(len(names))
+    pixels = math.prod(shape)
+
+    def scores_of(total: np.ndarray) -> dict[str, Any]:
+        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(shape))
+        return {**(object_scores(total[pixels:]) if tells_apart(task.spec) else {}), **scores}
+
+    dataset = scores_of(tallies.sum(axis=0))
+    present = [name for name, value in dataset.items() if isinstance(value, float)]
+
+    def numbers_of(total: np.ndarray) -> dict[str, float]:
+        found = scores_of(total)
+        return {
+            name: float("nan") if found[name] is None else float(found[name]) for name in present
+        }
+
+    return Evaluation(
+        task=word_of(task.spec),
+        metric=task.metric.key,
+        unit=task.metric.unit,
+        names=tuple(names),
+        each={name: tuple(values) for name, values in each.items()},
+        per_image={name: float(np.nanmean(values)) for name, values in each.items()},
+        dataset=dataset,
+        ci95={
+            "per_image": {
+                name: interval_of_mean(np.array(values), counts) for name, values in each.items()
+            },
+            "dataset": intervals_of(tallies, counts, numbers_of),
+        },
+    )

@@ -1,0 +1,109 @@
+"""What judges say about masks: stored ones, and candidates for a batch of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.inference.predictor import BATCH
+from imseg.engine.loading.loader import Source, to_device
+from imseg.engine.loading.rows import placement_for
+from imseg.engine.training.sample_set import Part
+from imseg.tasks import Planes
+from imseg.tasks.quality import Quality
+from imseg.types import Bytes
+
+
+def judge_masks(
+    judges: Sequence[nn.Module],
+    part: Part,
+    quality: Quality,
+    numerics: Numerics,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "n b r k"]:
+    """Return what each judge says about each used target of a part, on the CPU.
+
+    Images and targets are blocked as the part says; copies are left out.
+
+    Args:
+        judges: Networks in inference mode.
+        part: At least one image with its target.
+        quality: What a judge judges.
+        numerics: How judges are computed.
+        progress: Told about judged and all targets.
+
+    Raises:
+        ValueError: If the part is empty.
+    """
+    # Each mask is looked at once, so there is nothing to keep on the device.
+    passing = replace(placement_for(numerics.device), budget=0)
+    plain = replace(part, copies=None, qualities=None)
+    source = Source((plain,), numerics, placement=passing)
+    if not len(source):
+        raise ValueError("there is nothing to judge")
+    said, done = [], 0
+    for batch in source.feed(torch.arange(len(source)).split(BATCH)):
+        said.append(_ask(judges, batch.images, batch.targets, quality=quality, numerics=numerics))
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(source))
+    return torch.cat(said, dim=1)
+
+
+def judge_candidates(
+    judges: Sequence[nn.Module],
+    images: Bytes,
+    labels: Planes,
+    quality: Quality,
+    numerics: Numerics,
+) -> Float[Tensor, "n b r k"]:
+    """Return what each judge says about a mask for each image of one batch, on the CPU.
+
+    Args:
+        judges: Networks in inference mode.
+        images: ``n h w c``, as they are.
+        labels: Their candidates, in inside numbering.
+        quality: What a judge judges.
+        numerics: How judges are computed.
+    """
+    there = labels.to(numerics.device)
+    return _ask(judges, to_device(images, numerics), there, quality=quality, numerics=numerics)
+
+
+def judged_logits(
+    judge: Callable[..., Tensor],
+    images: Float[Tensor, "b c h w"],
+    targets: Planes,
+    *,
+    quality: Quality,
+    numerics: Numerics,
+) -> Float[Tensor, "b r k"]:
+    """Return what a judge puts out for a batch of images and masks on its device."""
+    masks = quality.as_input(targets).contiguous(memory_format=numerics.memory_format)
+    logits: Tensor = judge(images, masks)
+    return logits.float()
+
+
+def _ask(
+    judges: Sequence[nn.Module],
+    images: Float[Tensor, "b c h w"],
+    targets: Planes,
+    *,
+    quality: Quality,
+    numerics: Numerics,
+) -> Float[Tensor, "n b r k"]:
+    with torch.inference_mode(), numerics.applied():
+        return torch.stack(
+            [
+                quality.probabilities(
+                    judged_logits(judge, images, targets, quality=quality, numerics=numerics)
+                ).cpu()
+                for judge in judges
+            ]
+        )

@@ -1,0 +1,1 @@
+"""From stored arrays to batches on the device."""

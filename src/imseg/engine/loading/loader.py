@@ -1,0 +1,123 @@
+"""Batches of stored images: gathered, disturbed and blocked, in seeded order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.cpu_batches import Grouped
+from imseg.engine.loading.device_batches import OnDevice
+from imseg.engine.loading.rows import Placement, placement_for
+from imseg.engine.loading.samples import Batch, Samples, as_input
+from imseg.engine.training.job import Recipe
+from imseg.engine.training.sample_set import Part
+from imseg.types import Bytes
+
+
+class Source:
+    """Training samples of several parts under one running number.
+
+    Args:
+        parts: Where images and targets lie, and how they are disturbed.
+        numerics: Device and memory format of the batches.
+        seed: Seed of disturbances that are new at every look.
+        paper: Disturb as the reference does where it differs from us.
+        placement: How batches are made, which changes no number; by the device when None.
+
+    Raises:
+        ValueError: If only some parts have qualities, or there is not one count of copies an image.
+    """
+
+    def __init__(
+        self,
+        parts: tuple[Part, ...],
+        numerics: Numerics,
+        *,
+        seed: int = 0,
+        paper: bool = False,
+        placement: Placement | None = None,
+    ) -> None:
+        if len({part.qualities is None for part in parts}) > 1:
+            raise ValueError("either all parts have qualities or none")
+        self._samples = Samples(parts, seed=seed)
+        placement = placement_for(numerics.device) if placement is None else placement
+        self._maker: Grouped | OnDevice
+        if placement.together and len(self._samples):
+            self._maker = OnDevice(parts, self._samples, numerics, placement=placement, paper=paper)
+        else:
+            self._maker = Grouped(parts, self._samples, numerics, paper=paper)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are made on the device."""
+        return isinstance(self._maker, OnDevice)
+
+    def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Batch]:
+        """Yield the samples with these running numbers, batch after batch, each part by part.
+
+        What a sample looks like depends on how often it was taken before, never on its neighbors.
+        On a device other than the CPU all that the host knows about all batches is sent ahead.
+
+        Args:
+            batches: Running numbers on the CPU, of a whole pass if possible.
+        """
+        calls = (self._samples.call(numbers) for numbers in batches)
+        if isinstance(self._maker, OnDevice):
+            yield from self._maker.feed(list(calls))
+        else:
+            yield from map(self._maker.make, calls)
+
+    def skip(self, batches: Sequence[Int64[Tensor, "b"]]) -> None:
+        """Count the looks of ``feed`` without making anything."""
+        for numbers in batches:
+            self._samples.call(numbers)
+
+    def take(self, numbers: Int64[Tensor, "b"]) -> Batch:
+        """Return the samples with these running numbers: ``feed`` of one batch."""
+        return next(self.feed([numbers]))
+
+    def forget_looks(self) -> None:
+        """Make the next look at each sample its first."""
+        self._samples.forget_looks()
+
+
+def to_device(pixels: Bytes, numerics: Numerics) -> Float[Tensor, "b c h w"]:
+    """Return ``n h w c`` unsigned bytes as images with values 0..1 on the device."""
+    there = torch.from_numpy(np.array(pixels)).to(numerics.device)
+    return as_input(there.permute(0, 3, 1, 2), numerics)
+
+
+def epochs(
+    images: int, recipe: Recipe, generator: torch.Generator
+) -> Iterator[list[UInt8[Tensor, "b"]]]:
+    """Yield the batches up to each look at the validation images until the steps are spent.
+
+    Batches hold running numbers. There is a look every ``validate_every`` epochs.
+
+    Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
+    short last batch included, cut into epochs of floor(n / batch size) steps.
+    """
+    left = recipe.steps(images)
+    in_epoch = recipe.steps_per_epoch(images) * recipe.validate_every
+    stream = _endless(images, recipe, generator)
+    while left > 0:
+        count = min(left, in_epoch)
+        yield [next(stream) for _ in range(count)]
+        left -= count
+
+
+def _endless(images: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
+    while True:
+        batches = list(torch.randperm(images, generator=generator).split(recipe.batch_size))
+        alone = len(batches[-1]) == 1 and recipe.batch_size > 1
+        if not recipe.paper and len(batches) > 1 and alone:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        yield from batches

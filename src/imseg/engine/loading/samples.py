@@ -1,0 +1,150 @@
+"""What one step of training sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.training import seeds
+from imseg.engine.training.sample_set import Part
+from imseg.tasks import Planes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images and targets on the device."""
+
+    images: Float[Tensor, "b c h w"]
+    """0..1."""
+    targets: Planes
+    """Inside numbering."""
+    weight: Float[Tensor, "b 1 h w"] | None
+    """0 where the loss ignores a pixel; None if nothing is ignored."""
+    qualities: Float[Tensor, "b r k"] | None = None
+    """What a judge is to say about the targets; None where no judge is trained."""
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def split(self, sizes: Sequence[int]) -> list[Batch]:
+        """Return the samples in their order, in batches of these sizes: the same memory."""
+        parts = [
+            [None] * len(sizes) if each is None else each.split(list(sizes))
+            for each in (self.images, self.targets, self.weight, self.qualities)
+        ]
+        return [Batch(*pieces) for pieces in zip(*parts, strict=True)]
+
+
+def as_input(pixels: UInt8[Tensor, "b c h w"], numerics: Numerics) -> Float[Tensor, "b c h w"]:
+    """Return bytes as images with values 0..1 in the memory format of the network."""
+    return pixels.float().div_(255).contiguous(memory_format=numerics.memory_format)
+
+
+PLAIN = -1
+"""Stands for the image as it is where copies are numbered from 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """Samples that are asked for, one row a sample."""
+
+    part: Int64[Tensor, "b"]
+    """Which part it is of."""
+    row: Int64[Tensor, "b"]
+    """Its row among the targets of the part."""
+    copy: Int64[Tensor, "b"]
+    """Which copy it is, or ``PLAIN``."""
+    look: Int64[Tensor, "b"]
+    """How often it was taken before."""
+
+    def __len__(self) -> int:
+        return int(self.part.shape[0])
+
+    def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> Called:
+        """Return some of the samples."""
+        return Called(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def joined(calls: Sequence[Called]) -> Called:
+    """Return the samples of at least one call one after another."""
+    return Called(
+        **{
+            field.name: torch.cat([getattr(called, field.name) for called in calls])
+            for field in fields(Called)
+        }
+    )
+
+
+class Samples:
+    """The samples of several parts under one running number.
+
+    Args:
+        parts: What samples are made of.
+        seed: Seed of disturbances that are new at every look.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], *, seed: int) -> None:
+        self._parts = parts
+        self._seed = seed
+        places = [_places_of(number, part) for number, part in enumerate(parts)]
+        self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
+        self._looks = torch.zeros(len(self._places), dtype=torch.long)
+
+    def __len__(self) -> int:
+        return int(self._places.shape[0])
+
+    def call(self, numbers: Int64[Tensor, "b"]) -> Called:
+        """Return what running numbers stand for, part after part, and count the look."""
+        places = self._places[numbers]
+        order = places[:, 0].argsort(stable=True)
+        part, row, copy = places[order].unbind(dim=1)
+        called = Called(part=part, row=row, copy=copy, look=self._looks[numbers][order])
+        self._looks[numbers] += 1
+        return called
+
+    def forget_looks(self) -> None:
+        """Make the next look at each sample its first."""
+        self._looks.zero_()
+
+    def seeds_of(self, number: int, called: Called) -> list[int | None]:
+        """Return a seed for each sample of a part; None for an image as it is."""
+        copies = self._parts[number].copies
+        if copies is None:
+            return [None] * len(called)
+        if copies.online:
+            pairs = zip(called.row.tolist(), called.look.tolist(), strict=True)
+            return [seeds.derive(self._seed, "look", number, row, look) for row, look in pairs]
+        seed, places = copies.seed, zip(called.row.tolist(), called.copy.tolist(), strict=True)
+        anew = [(self._seed, look) for look in called.look.tolist()] if copies.fresh else None
+        return [
+            None
+            if copy == PLAIN
+            else seeds.derive(seed, "copy", row, copy, *(anew[place] if anew else ()))
+            for place, (row, copy) in enumerate(places)
+        ]
+
+
+def _places_of(number: int, part: Part) -> Int64[Tensor, "n 3"]:
+    """Return part, row and copy of its samples: all plain images, then all first copies, and so on.
+
+    Tensors all along: tuples would take a hundred bytes a sample for a moment.
+    """
+    rows, copies = torch.tensor(part.indices, dtype=torch.long), part.copies
+    if copies is None or copies.online:
+        return _columns(number, rows, PLAIN)
+    counts = torch.tensor(copies.counts or (copies.count,) * len(rows), dtype=torch.long)
+    if len(counts) != len(rows):
+        raise ValueError(f"{len(counts)} counts of copies for {len(rows)} images")
+    most = int(counts.max()) if len(counts) else 0
+    plain = [_columns(number, rows, PLAIN)] if copies.plain else []
+    disturbed = [_columns(number, rows[counts > copy], copy) for copy in range(most)]
+    return torch.cat([torch.empty((0, 3), dtype=torch.long), *plain, *disturbed])
+
+
+def _columns(number: int, rows: Int64[Tensor, "n"], copy: int) -> Int64[Tensor, "n 3"]:
+    return torch.stack([torch.full_like(rows, number), rows, torch.full_like(rows, copy)], dim=1)

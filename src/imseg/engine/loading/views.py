@@ -1,0 +1,177 @@
+"""Two disturbed views of each of some unlabeled images, moved alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from imseg.data.cache.store import gather, open_array
+from imseg.engine.hardware.device import Numerics
+from imseg.engine.loading.device_batches import warm_up
+from imseg.engine.loading.rows import Placement, Rows, placement_for, send_together, shelve
+from imseg.engine.loading.samples import as_input
+from imseg.engine.training import seeds
+from imseg.engine.training.sample_set import TwoViews
+from imseg.ops import augment, batched, photometric
+from imseg.ops.batched import Treatment, extent_of, treatment_of
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Two disturbed views of the same images, moved alike, on the device."""
+
+    one: Float[Tensor, "b c h w"]
+    """0..1."""
+    other: Float[Tensor, "b c h w"]
+    """0..1."""
+
+    def __len__(self) -> int:
+        return int(self.one.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.one, self.other))
+
+    def split(self, sizes: Sequence[int]) -> list[Views]:
+        """Return the samples in their order, in batches of these sizes: the same memory."""
+        both = zip(self.one.split(list(sizes)), self.other.split(list(sizes)), strict=True)
+        return [Views(one, other) for one, other in both]
+
+
+class Pairs:
+    """Unlabeled images under running numbers, each disturbed twice at every look.
+
+    Args:
+        unlabeled: Where they lie and how far they are pushed.
+        numerics: Device and memory format of the views.
+        seed: Of the disturbances.
+        paper: Disturb as the reference does where it differs from us.
+        placement: How views are made, which changes no number; by the device when None.
+    """
+
+    def __init__(
+        self,
+        unlabeled: TwoViews,
+        numerics: Numerics,
+        *,
+        seed: int,
+        paper: bool = False,
+        placement: Placement | None = None,
+    ) -> None:
+        self._unlabeled = unlabeled
+        self._numerics = numerics
+        self._seed = seed
+        self._paper = paper
+        self._placement = placement_for(numerics.device) if placement is None else placement
+        self._images = open_array(unlabeled.images)
+        self._rows = torch.tensor(unlabeled.indices, dtype=torch.long)
+        self._looks = torch.zeros(len(unlabeled.indices), dtype=torch.long)
+        self._square = self._images.shape[1] == self._images.shape[2]
+        self._extent = extent_of(
+            unlabeled.strength,
+            rotate=unlabeled.rotate,
+            square=self._square,
+            moves=unlabeled.moves,
+        )
+        if self._placement.together:
+            self._used = Rows([(unlabeled.images, unlabeled.indices)])
+            (self._shelf,) = shelve([self._used], numerics.device, self._placement)
+            warm_up(self._extent, self._used.shape, numerics.device)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Views]:
+        """Yield two views of the images with these running numbers, batch after batch.
+
+        They depend on the image and on how often it was taken before, never on its neighbors. On a
+        device other than the CPU all that the host knows about all batches is sent ahead.
+
+        Args:
+            batches: Running numbers on the CPU, of a whole pass if possible.
+        """
+        calls = (self._call(numbers) for numbers in batches)
+        if self._placement.together:
+            yield from self._feed_together(list(calls))
+        else:
+            yield from (self._grouped(rows, looks) for rows, looks in calls)
+
+    def skip(self, batches: Sequence[Int64[Tensor, "b"]]) -> None:
+        """Count the looks of ``feed`` without making anything."""
+        for numbers in batches:
+            self._call(numbers)
+
+    def take(self, numbers: Int64[Tensor, "b"]) -> Views:
+        """Return two views of the images with these running numbers: ``feed`` of one batch."""
+        return next(self.feed([numbers]))
+
+    def _call(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows behind running numbers and how often they were taken before."""
+        rows, looks = self._rows[numbers], self._looks[numbers]
+        self._looks[numbers] += 1
+        return rows, looks
+
+    def _draw(self, rows: Tensor, looks: Tensor) -> tuple[augment.Draws, augment.Draws]:
+        """Return what happens to each image in its two views."""
+        names = list(zip(rows.tolist(), looks.tolist(), strict=True))
+        first, second = (
+            [seeds.derive(self._seed, "view", row, look, view) for row, look in names]
+            for view in (0, 1)
+        )
+        strength, rotate = self._unlabeled.strength, self._unlabeled.rotate
+        draws = augment.draw(first, strength, rotate=rotate, square=self._square)
+        if not self._unlabeled.moves:
+            draws = replace(draws, flip=draws.flip & False, turns=draws.turns * 0)
+        return draws, replace(draws, values=photometric.draw(second, strength))
+
+    def _grouped(self, rows: Tensor, looks: Tensor) -> Views:
+        stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._numerics.device)
+        pixels = stored.permute(0, 3, 1, 2)
+        one, other = self._draw(rows, looks)
+        return Views(self._view(pixels, one), self._view(pixels, other))
+
+    def _view(
+        self, pixels: UInt8[Tensor, "b c h w"], draws: augment.Draws
+    ) -> Float[Tensor, "b c h w"]:
+        disturbed = augment.apply(pixels, draws, order="view", paper=self._paper)
+        return as_input(disturbed.images, self._numerics)
+
+    def _feed_together(self, calls: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Views]:
+        if not calls:
+            return
+        rows, looks = (torch.cat(columns) for columns in zip(*calls, strict=True))
+        here = self._used.numbers(self._unlabeled.images, np.asarray(rows))
+        columns = {"images": torch.from_numpy(here)}
+        for view, draws in enumerate(self._draw(rows, looks)):
+            treatment = treatment_of(draws).tensors()
+            columns |= {f"{view} {name}": column for name, column in treatment.items()}
+        device, pinned = self._numerics.device, self._placement.pinned
+        there = send_together(columns, device, pinned=pinned)
+        names = Treatment.__dataclass_fields__
+        one, other = (
+            Treatment(**{name: there[f"{view} {name}"] for name in names}) for view in (0, 1)
+        )
+        end = 0
+        for mine, _ in calls:
+            first, end = end, end + len(mine)
+            assert self._shelf is not None
+            pixels = self._shelf.fetch(here[first:end], there["images"][first:end])
+            moved = batched.move_together(
+                pixels.permute(0, 3, 1, 2), one.rows(first, end), self._extent
+            )
+            yield Views(
+                self._changed(moved, one.rows(first, end)),
+                self._changed(moved, other.rows(first, end)),
+            )
+
+    def _changed(
+        self, moved: UInt8[Tensor, "b c h w"], treatment: Treatment
+    ) -> Float[Tensor, "b c h w"]:
+        changed = batched.change_values(
+            moved, treatment, extent=self._extent, order="view", paper=self._paper
+        )
+        return as_input(changed, self._numerics)

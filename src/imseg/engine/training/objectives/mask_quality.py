@@ -1,0 +1,145 @@
+"""The lesson of EvalNet: images with masks, and how good the masks are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imseg.engine.inference.bootstrap import rank_correlation
+from imseg.engine.inference.mask_scorer import judged_logits
+from imseg.engine.inference.predictor import BATCH
+from imseg.engine.loading.loader import Source, epochs
+from imseg.engine.loading.samples import Batch
+from imseg.engine.training import seeds
+from imseg.engine.training.job import Job
+from imseg.engine.training.objectives.objective import (
+    AnyStep,
+    Examination,
+    Forward,
+    Range,
+    Step,
+    by_number,
+    death,
+    flops_of,
+    made_before,
+    mean_batch,
+)
+from imseg.engine.training.sample_set import Part
+from imseg.tasks.quality import IOU, Quality
+
+
+class MaskQuality:
+    """Learn to say how good a mask is.
+
+    The best epoch is that of the least mean absolute error of the IoU; of the least loss where the
+    judge also says which classes are present.
+
+    Args:
+        job: Parts with qualities (validation too), recipe and seed.
+        quality: What a judge judges.
+
+    Raises:
+        ValueError: If the validation part has no qualities.
+
+    Source: METHOD, "EvalNet".
+    """
+
+    def __init__(self, job: Job, quality: Quality) -> None:
+        if job.validation.qualities is None:
+            raise ValueError("a judge is validated by masks of known quality")
+        self._job = job
+        self._quality = quality
+        self._source = self._open(job.parts)
+        self._validation = self._open((job.validation,))
+
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of each epoch after those that are skipped."""
+        order = seeds.generator(self._job.seed, "order")
+        for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
+            before = made_before(number, len(batches), skipped=skipped, within=within)
+            self._source.skip(batches[:before])
+            if number >= skipped:
+                yield self._steps(batches[before:])
+
+    def score(self, network: nn.Module) -> float:
+        """Return minus the error or the loss by which the best epoch is kept."""
+        logits, wanted = self._judged(network)
+        return -(
+            self._iou_error(logits, wanted)
+            if logits.shape[1] == 1
+            else self._mean_loss(logits, wanted)
+        )
+
+    def examine(self, network: nn.Module) -> Examination:
+        """Return how far what the judge says is from the truth, over the validation samples.
+
+        Returns:
+            Whether it looks at the masks, and scores. ``iou_error``: mean absolute error of the IoU
+            over samples and outputs; ``loss``; ``score_error`` and ``rank_correlation`` (Spearman)
+            of the score by which copies are counted, whatever the judge is for; ``samples``.
+        """
+        logits, wanted = self._judged(network)
+        said = self._quality.probabilities(logits)
+        scores, truth = (
+            self._quality.score(each[None], amplification=True) for each in (said, wanted)
+        )
+        found = {
+            "iou_error": self._iou_error(logits, wanted),
+            "loss": self._mean_loss(logits, wanted),
+            "score_error": (scores - truth).abs().mean().item(),
+            "rank_correlation": rank_correlation(scores.numpy(), truth.numpy()),
+            "samples": float(len(logits)),
+        }
+        outputs, true = Range(), Range()
+        outputs.add(said.flatten(1))
+        true.add(wanted.flatten(1))
+        return Examination(scores=found, dead=death(outputs, true))
+
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of the whole training."""
+        step = next(self._steps([torch.tensor([0, 0])]))
+        seen = self._job.steps * mean_batch(self._job.recipe, len(self._source))
+        return flops_of(step, network, self._job.numerics) / 2 * seen
+
+    def _open(self, parts: tuple[Part, ...]) -> Source:
+        job = self._job
+        return Source(parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+
+    def _steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
+        return (Step(batch, self._loss, by_number) for batch in self._source.feed(batches))
+
+    def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
+        assert batch.qualities is not None
+        return self._quality.loss(self._logits(network, batch), batch.qualities)
+
+    def _logits(self, network: Forward, batch: Batch) -> Float[Tensor, "b r k"]:
+        return judged_logits(
+            network,
+            batch.images,
+            batch.targets,
+            quality=self._quality,
+            numerics=self._job.numerics,
+        )
+
+    def _judged(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
+        """Return what the network says about the validation samples and what it should, on CPU."""
+        network.eval()
+        self._validation.forget_looks()  # so that every epoch sees the same copies
+        logits, wanted = [], []
+        numbers = torch.arange(len(self._validation))
+        for batch in self._validation.feed(numbers.split(BATCH)):
+            assert batch.qualities is not None
+            wanted.append(batch.qualities)
+            with torch.inference_mode(), self._job.numerics.applied():
+                logits.append(self._logits(network, batch))
+        return torch.cat(logits).cpu(), torch.cat(wanted).cpu()
+
+    def _iou_error(self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]) -> float:
+        said = self._quality.probabilities(logits)
+        return (said - wanted)[:, IOU].abs().mean().item()
+
+    def _mean_loss(self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]) -> float:
+        return self._quality.loss(logits, wanted).item()

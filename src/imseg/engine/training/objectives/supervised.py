@@ -1,0 +1,138 @@
+"""The lesson of most networks: images and their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from imseg.data.cache.store import open_array
+from imseg.engine.inference.predictor import BATCH, in_halves, predict
+from imseg.engine.loading.loader import Source, epochs
+from imseg.engine.loading.samples import Batch
+from imseg.engine.training import seeds
+from imseg.engine.training.job import Job
+from imseg.engine.training.objectives.objective import (
+    AnyStep,
+    Examination,
+    Forward,
+    Range,
+    Step,
+    death,
+    flops_of,
+    made_before,
+    mean_batch,
+)
+from imseg.engine.training.sample_set import Part
+from imseg.tasks import Planes, Task
+from imseg.tasks.collapse import known_in, sole_value
+from imseg.types import Bytes, Target
+
+
+class Segmentation:
+    """Learn to give each image its target; the best epoch is kept by the meter of the task.
+
+    Args:
+        job: Parts, recipe and seed.
+        task: What a pixel is.
+    """
+
+    def __init__(self, job: Job, task: Task) -> None:
+        self._job = job
+        self._task = task
+        self._source = Source(job.parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+        validation = replace(
+            job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
+        )
+        # Kept for all epochs, and with it, where there is room, its pictures on the device.
+        self._validation = Source((validation,), job.numerics)
+
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of each epoch after those that are skipped."""
+        order = seeds.generator(self._job.seed, "order")
+        for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
+            before = made_before(number, len(batches), skipped=skipped, within=within)
+            self._source.skip(batches[:before])
+            if number >= skipped:
+                yield self.steps(batches[before:])
+
+    def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
+        """Yield a step for each list of running numbers."""
+        return (self._step(batch) for batch in self._source.feed(batches))
+
+    def skip(self, batches: list[Tensor]) -> None:
+        """Go on as if the steps of ``steps`` had been made."""
+        self._source.skip(batches)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """Return the validation images as they are, with their targets, in their order."""
+        return self._validation.feed(torch.arange(len(self._validation)).split(BATCH))
+
+    def score(self, network: nn.Module) -> float:
+        """Return the score that the task chooses epochs by."""
+        meter = self._task.meter()
+        for probabilities, truth in self._predictions(network):
+            meter.update(probabilities, truth)
+        return meter.value()
+
+    def examine(self, network: nn.Module) -> Examination:
+        """Return mean scores over the validation images, at working size, and whether it looks."""
+        collected: dict[str, list[Tensor]] = {}
+        outputs, said, true = Range(), Range(), Range()
+        for probabilities, truth in self._predictions(network):
+            predicted = self._task.discretize(probabilities)
+            outputs.add(probabilities)
+            said.add(predicted)
+            true.add(truth, known_in(truth))
+            for name, values in self._task.image_scores(predicted, truth).items():
+                collected.setdefault(name, []).append(values)
+        # Read when all is known, not batch by batch.
+        scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
+        sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
+        doubt = f"predicts {sole} on all validation images" if sole else ""
+        return Examination(scores=scores, dead=death(outputs, true), doubt=doubt)
+
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of the whole training."""
+        seen = mean_batch(self._job.recipe, len(self._source))
+        return self.flops_of_sample(network) * self._job.steps * seen
+
+    def flops_of_sample(self, network: nn.Module) -> float:
+        """Return floating point operations of one image, forward and backward."""
+        # Twice the same: one alone may be too few to normalize.
+        step = next(self.steps([torch.tensor([0, 0])]))
+        return flops_of(step, network, self._job.numerics) / 2
+
+    def _step(self, batch: Batch) -> AnyStep:
+        return Step(batch, self._loss, lambda piece: self._task.mass(piece.targets, piece.weight))
+
+    def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
+        return self._task.loss(network(batch.images), batch.targets, batch.weight)
+
+    def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
+        """Yield probabilities of the validation images and the truth, batch after batch."""
+        network.eval()
+        if self._validation.on_device:
+            for batch in self.validation_batches():
+                with torch.inference_mode(), self._job.numerics.applied():
+                    probabilities = in_halves(
+                        lambda some: self._task.probabilities(network(some)), batch.images
+                    )
+                yield probabilities, batch.targets
+            return
+        images, targets = stored_pairs(self._job.validation)
+        start = 0
+        for probabilities in predict(network, images, self._task, self._job.numerics):
+            end = start + len(probabilities)
+            yield probabilities, torch.from_numpy(targets[start:end])
+            start = end
+
+
+def stored_pairs(part: Part) -> tuple[Bytes, Target]:
+    """Return the images and targets of a part as they are stored."""
+    rows = list(part.indices)
+    images = open_array(part.images)[[part.image_row(row) for row in rows]]
+    return images, open_array(part.targets)[rows]

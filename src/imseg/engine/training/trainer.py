@@ -1,0 +1,142 @@
+"""The one training loop, whatever the lesson."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from imseg.engine.storage.trained_files import write_trained
+from imseg.engine.training import seeds
+from imseg.engine.training.checkpoint import Checkpoints, forget, path_of, read_saved
+from imseg.engine.training.clock import VALIDATION, Clock, with_rest
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.learner import Learner
+from imseg.engine.training.networks import NetworkFactory, build, load_network, save_weights
+from imseg.engine.training.objectives import lesson_for
+from imseg.engine.workers.listener import Listener, hear
+from imseg.errors import MemoryTooShort, TrainingFailed
+
+NO_SCORE = -1e9
+"""Stands for a score that is no number; lower than any."""
+AGAIN = "trained again with another seed and half the learning rate"
+"""What becomes of a network whose first training failed."""
+
+
+def train_and_save(
+    job: Job, listener: Listener, *, factory: NetworkFactory | None = None
+) -> Trained:
+    """Train a network and write its weights and then, last, what is known about it.
+
+    A loss that is no number, or a network that is dead in the end, is answered once, with another
+    seed and half the learning rate. What was killed before continues after its last checkpoint, to
+    the same bits.
+
+    Args:
+        job: What to train and where it goes.
+        listener: Told how it goes on.
+        factory: The user's own network; None for the one the job names.
+
+    Raises:
+        TrainingFailed: If the second try fails as well, or memory is too short.
+    """
+    first, second = None, job.second_try()
+    saved = read_saved(path_of(job.output))
+    if saved is None or saved.job != second.digest():
+        try:
+            first = train(job, listener, factory=factory)
+        except MemoryTooShort:
+            raise  # another seed needs as much
+        except TrainingFailed as failure:
+            why = str(failure).removeprefix(f"{job.name}: ")
+            listener.note(f"{why}; {AGAIN}", warning=True)
+        # And only then the second try: the error keeps the tensors of the first alive.
+    if first is None:
+        try:
+            trained, state = train(second, listener, factory=factory)
+        except TrainingFailed:
+            forget(job.output)
+            raise
+        trained = replace(trained, job=job.digest(), retried=True)
+    else:
+        trained, state = first
+    trained = replace(trained, sha256=save_weights(state, job.output))
+    write_trained(job.output, trained)
+    forget(job.output)
+    return trained
+
+
+def train(
+    job: Job, listener: Listener, *, factory: NetworkFactory | None = None
+) -> tuple[Trained, dict[str, Tensor]]:
+    """Train one network and return what is known about it and the weights of its best epoch.
+
+    Args:
+        job: What to train.
+        listener: Told how it goes on.
+        factory: The user's own network; None for the one the job names.
+
+    Raises:
+        TrainingFailed: If the loss stops being a number, or the network is dead: it says the same
+            whatever it sees.
+    """
+    clock = Clock()
+    lesson = lesson_for(job)
+    network = _first_network(job, factory)
+    hear(network, listener)
+    learner = Learner(network, job, listener=listener, clock=clock)
+    checkpoints = Checkpoints(job, clock)
+    course = checkpoints.restore(
+        network, learner, tell=lambda wrong: listener.note(wrong, warning=True)
+    )
+    if learner.steps_made:
+        listener.note(f"continues after step {learner.steps_made} of {job.steps}")
+        listener.stepped(learner.steps_made, course.last_loss)
+
+    def keep() -> None:
+        checkpoints.keep(course, network, learner)
+
+    for steps in lesson.passes(skipped=len(course.losses), within=course.begun.steps):
+        loss = learner.learn(steps, course.begun, after=keep)
+        with clock.on(VALIDATION):
+            score = lesson.score(network)
+        course.add(loss, score if math.isfinite(score) else NO_SCORE, network)
+        keep()
+    best, epoch_scores = course.best, course.epoch_scores
+    if not all(value.isfinite().all() for value in best.values()):
+        raise TrainingFailed(f"{job.name}: the weights stopped being numbers")
+    network.load_state_dict(best)
+    learner.flush()
+    with clock.on(VALIDATION):
+        found = lesson.examine(network)
+    if found.dead:
+        raise TrainingFailed(f"{job.name}: {found.dead}")
+    if found.doubt:
+        listener.note(found.doubt, warning=True)
+    trained = Trained(
+        name=job.name,
+        job=job.digest(),
+        seed=job.seed,
+        images=job.images,
+        steps=job.steps,
+        epochs=len(epoch_scores),
+        best_epoch=max(i for i, s in enumerate(epoch_scores, 1) if s == max(epoch_scores)),
+        epoch_scores=tuple(epoch_scores),
+        losses=tuple(course.losses),
+        scores=found.scores,
+        parameters=sum(p.numel() for p in network.parameters()),
+        flops=lesson.flops(network),
+        seconds=clock.passed,
+        clock=with_rest(clock.seconds, clock.passed),
+        at_once=learner.most,
+        network=job.network,
+    )
+    return trained, best
+
+
+def _first_network(job: Job, factory: NetworkFactory | None) -> nn.Module:
+    """Return the network that training begins with."""
+    if job.beginning is not None:
+        return load_network(job.beginning.weights, job.network, job.numerics, factory=factory)
+    return build(job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights"))

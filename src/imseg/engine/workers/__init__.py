@@ -1,0 +1,1 @@
+"""Processes that train networks side by side."""

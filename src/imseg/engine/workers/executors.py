@@ -1,0 +1,258 @@
+"""Who trains the networks of a stage: this process, or several processes side by side."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import torch
+
+from imseg.engine.hardware.device import Numerics, keep_freed_memory
+from imseg.engine.hardware.exhaustion import MEMORY_GONE, free_unused, is_exhausted
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.networks import NetworkFactory
+from imseg.engine.training.trainer import train_and_save
+from imseg.engine.workers.listener import Listener
+from imseg.engine.workers.worker_process import (
+    Allowance,
+    JobBroken,
+    Silence,
+    WorkerLost,
+    WorkerProcess,
+)
+from imseg.errors import ImsegError, TrainingFailed
+
+StepReport = Callable[[Job, int, float], None]
+"""Called with a job, the steps since the last call and their mean loss."""
+
+NoteReport = Callable[[Job, str, bool], None]
+"""Called with a job, what the user should know about it, and whether it deserves attention."""
+
+DoneReport = Callable[[Job, Trained | None, str], None]
+"""Called when a job ends: with what was trained, or None and the reason."""
+
+
+class Executor(Protocol):
+    """Trains independent jobs. Equal jobs give equal networks, whoever trains them."""
+
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
+        """Train all jobs; a network that cannot be trained never takes another one with it.
+
+        An error that says nothing about a network would meet every job. No job is begun after it;
+        those that have begun may end.
+
+        Args:
+            jobs: What to train, with different outputs.
+            stepped: Told about steps. None of the three is called while another one is.
+            noted: Told what else there is to know, such as that a job was started again.
+            done: Told once about each job that came to an end.
+
+        Raises:
+            ImsegError: If there is something that the user can mend.
+            TrainingFailed: If something else went wrong that says nothing about the network.
+        """
+
+    def __enter__(self) -> Self:
+        """Make ready."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Clean up."""
+
+
+class _About(Listener):
+    """Passes on what is said about one job; one call at a time."""
+
+    def __init__(
+        self, job: Job, *, stepped: StepReport, noted: NoteReport, lock: threading.Lock
+    ) -> None:
+        self._job = job
+        self._stepped = stepped
+        self._noted = noted
+        self._lock = lock
+
+    def stepped(self, steps: int, loss: float) -> None:
+        with self._lock:
+            self._stepped(self._job, steps, loss)
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        with self._lock:
+            self._noted(self._job, text, warning)
+
+
+class Serial:
+    """Trains one network after the other in this process.
+
+    Args:
+        factory: The user's own network; None for the one each job names.
+    """
+
+    def __init__(self, factory: NetworkFactory | None = None) -> None:
+        self._factory = factory
+
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
+        """Train all jobs in order."""
+        keep_freed_memory()
+        lock = threading.Lock()
+        for job in jobs:
+            listener = _About(job, stepped=stepped, noted=noted, lock=lock)
+            trained, why = None, ""
+            try:
+                with job.numerics.threaded():
+                    trained = train_and_save(job, listener, factory=self._factory)
+            except ImsegError:
+                raise
+            except TrainingFailed as failure:
+                why = str(failure)
+            except Exception as error:
+                if not is_exhausted(error):
+                    raise _stopped(job, f"{type(error).__name__}: {error}") from error
+                why = f"{job.name}: {MEMORY_GONE}"
+            done(job, trained, why)  # only now, when no error keeps tensors alive
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class Processes:
+    """Trains as many networks side by side as there are workers, each in a process of its own.
+
+    A worker that dies, runs out of memory or is silent for too long is replaced and its job is
+    tried once more; if that fails too, the job ends without a network.
+
+    Args:
+        workers: Processes.
+        threads: Threads of each; more than one of them would only fight over the cores.
+        silence: How long a worker may say nothing.
+    """
+
+    def __init__(self, workers: int, *, threads: int = 1, silence: Silence | None = None) -> None:
+        self._workers: list[WorkerProcess | None] = [None] * workers
+        self._threads = threads
+        self._allowance = Allowance(silence or Silence())
+        self._closing = threading.Event()
+        self._starting = threading.Lock()
+
+    def run(
+        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+    ) -> None:
+        """Train all jobs, next job to the next free worker."""
+        if torch.cuda.is_initialized():
+            free_unused()  # what this process has predicted with is theirs now
+        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        lock = threading.Lock()
+        errors: list[BaseException] = []
+
+        def serve(slot: int) -> None:
+            try:
+                while not self._closing.is_set() and not errors:
+                    try:
+                        job = waiting.get_nowait()
+                    except queue.Empty:
+                        return
+                    listener = _About(job, stepped=stepped, noted=noted, lock=lock)
+                    trained, why = self._run_one(slot, job, listener)
+                    with lock:
+                        if not self._closing.is_set():
+                            done(job, trained, why)
+            except BaseException as error:
+                errors.append(error)
+
+        count = min(len(self._workers), len(jobs))
+        threads = [threading.Thread(target=serve, args=(i,), daemon=True) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(timeout=0.2)  # so that Ctrl-C is heard
+        if errors:
+            raise errors[0]
+
+    def _run_one(self, slot: int, job: Job, listener: Listener) -> tuple[Trained | None, str]:
+        first = ""
+        while True:
+            worker = self._worker(slot)
+            try:
+                return worker.train(job, listener), ""
+            except TrainingFailed as failure:
+                return None, str(failure)
+            except JobBroken as error:
+                raise _stopped(job, str(error)) from error
+            except WorkerLost as loss:
+                if first:
+                    return None, f"{job.name}: its process {first}; started again, it {loss}"
+                first = str(loss)
+            if not self._closing.is_set():
+                listener.note(f"its process {first} and was started again", warning=True)
+
+    def _worker(self, slot: int) -> WorkerProcess:
+        """Return the worker of a slot, a new one where there is none."""
+        with self._starting:
+            if self._closing.is_set():
+                raise JobBroken("it was stopped")
+            worker = self._workers[slot]
+            if worker is None or not worker.alive:
+                if worker is not None:
+                    worker.close()
+                worker = self._workers[slot] = WorkerProcess(
+                    self._threads, self._allowance, beside=len(self._workers)
+                )
+            return worker
+
+    def __enter__(self) -> Self:
+        self._closing.clear()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._starting:
+            self._closing.set()
+        there = [worker for worker in self._workers if worker is not None]
+        for worker in there:  # all at once, and only then one after the other
+            worker.dismiss()
+        for worker in there:
+            worker.close()
+
+
+def _stopped(job: Job, why: str) -> TrainingFailed:
+    """Return what there is to say where an error would meet every job."""
+    return TrainingFailed(
+        f"{job.name}: {why}. What is finished is kept; repeat the command to try again."
+    )
+
+
+def choose_executor(
+    numerics: Numerics, *, workers: int, factory: NetworkFactory | None = None
+) -> Executor:
+    """Return processes for several networks side by side, on the CPU or one GPU; else this process.
+
+    A user's own network cannot be sent by name, so it is trained in this process.
+    """
+    if factory is None and workers > 1 and torch.device(numerics.device).type in ("cpu", "cuda"):
+        return Processes(workers, threads=numerics.threads)
+    return Serial(factory)

@@ -1,0 +1,259 @@
+"""A worker as its parent sees it: one process, two pipes, and how long it may be silent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from imseg.engine.hardware.exhaustion import MEMORY_GONE, NEEDS_LESS
+from imseg.engine.loading.rows import SHARED_BY
+from imseg.engine.training.job import Job, Trained
+from imseg.engine.workers.listener import Listener
+from imseg.errors import ImsegError, TrainingFailed, raise_all
+
+COMMAND = (sys.executable, "-P", "-m", "imseg.engine.workers.worker")
+"""What starts a worker."""
+GLANCE = 1.0
+"""Seconds after which a waiting parent looks up."""
+PARTING = 10.0
+"""Seconds that a process has to be gone after it was killed or has closed its output."""
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TORCHINDUCTOR_COMPILE_THREADS",
+)
+"""What libraries and compilers read how many threads they may start, processes included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """How long a process may say nothing before it is taken for hung."""
+
+    starting: float = 300.0
+    """Seconds from its start until it is ready: Python and torch are loaded, often in 3 to 10."""
+    working: float = 300.0
+    """Seconds between two signs of life of a training, at least. Every batch is one."""
+    factor: float = 20.0
+    """That many times the longest silence after which a training of the same executor went on may
+    pass as well, so that slow machines are not punished."""
+
+    def __post_init__(self) -> None:
+        if min(self.starting, self.working) <= 0 or self.factor < 0:
+            raise ValueError(f"silences are longer than 0 s, factors not below 0: {self}")
+
+
+class Allowance:
+    """The silence allowed now, for all processes of an executor together.
+
+    Args:
+        silence: What is allowed at first.
+    """
+
+    def __init__(self, silence: Silence) -> None:
+        self.starting = silence.starting
+        self._least = silence.working
+        self._factor = silence.factor
+        self._longest = 0.0
+
+    @property
+    def working(self) -> float:
+        """Seconds that a training may be silent."""
+        return max(self._least, self._factor * self._longest)
+
+    def went_on(self, after: float) -> None:
+        """Take note that a training went on after a silence of so many seconds."""
+        self._longest = max(self._longest, after)
+
+
+class WorkerLost(Exception):
+    """A worker is gone or was silent for too long; its job may be tried once more."""
+
+
+class JobBroken(Exception):
+    """A job could not be done for a reason that says nothing about the network."""
+
+
+class WorkerProcess:
+    """One ``imseg.engine.workers.worker`` process and the two pipes to it.
+
+    Args:
+        threads: What its libraries may start.
+        allowance: How long it may be silent.
+        beside: How many workers there are, it among them.
+    """
+
+    def __init__(self, threads: int, allowance: Allowance, *, beside: int = 1) -> None:
+        self._allowance = allowance
+        self._process = subprocess.Popen(
+            COMMAND,
+            start_new_session=True,  # Ctrl-C is the parent's to answer
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={
+                **os.environ,
+                **{name: str(threads) for name in THREADS},
+                SHARED_BY: str(beside),
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            },
+            text=True,
+            encoding="utf-8",
+        )
+        self._ready = False
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        # Threads, since nobody can wait for a pipe with a time limit on every system. Either ends
+        # with the process.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._writer: threading.Thread | None = None
+        self._reader.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def train(self, job: Job, listener: Listener) -> Trained:
+        """Let the process train a network.
+
+        Args:
+            job: What to train.
+            listener: Told what the process says about it.
+
+        Raises:
+            TrainingFailed: If the network cannot be trained.
+            ImsegError: If the job cannot be done, and the user can mend it.
+            JobBroken: If it cannot be done for another reason.
+            WorkerLost: If the process ended, ran out of memory or was silent for too long. It is
+                gone then.
+        """
+        while not self._ready:
+            message, _ = self._next(self._allowance.starting)
+            self._ready = message["event"] == "ready"
+        self._writer = threading.Thread(
+            target=self._write, args=(job.as_json() + "\n",), daemon=True
+        )
+        self._writer.start()
+        while True:
+            message, after = self._next(self._allowance.working)
+            self._allowance.went_on(after)
+            match message["event"]:
+                case "stepped":
+                    listener.stepped(message["steps"], message["loss"])
+                case "alive":
+                    listener.alive()
+                case "note":
+                    listener.note(message["text"], warning=message["warning"])
+                case "failed":
+                    raise TrainingFailed(message["why"])
+                case "refused":
+                    raise_all(ImsegError(**parts) for parts in message["errors"])
+                case "exhausted":
+                    self._kill()  # what it holds is needed by the others
+                    raise WorkerLost(MEMORY_GONE)
+                case "broken":
+                    raise JobBroken(message["why"])
+                case "done":
+                    return Trained.from_json(message["trained"])
+
+    def dismiss(self) -> None:
+        """Let the process end by itself, which takes a moment; ``close`` waits for it."""
+        if not self._is_writing:  # else nobody reads at the other end, and it cannot be closed
+            self._end_input()
+
+    @property
+    def _is_writing(self) -> bool:
+        return self._writer is not None and self._writer.is_alive()
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        writing = self._is_writing
+        if not writing:
+            self._end_input()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=0.5)
+        self._kill()
+        if writing and self._writer is not None:
+            self._writer.join(PARTING)
+            self._end_input()
+        self._reader.join(PARTING)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
+
+    def _next(self, limit: float) -> tuple[dict[str, Any], float]:
+        """Return what the process says next and after how many seconds.
+
+        Raises:
+            WorkerLost: If it says nothing for so many seconds, or never again.
+        """
+        waited, glance = 0.0, min(GLANCE, limit)
+        while waited < limit:
+            began = time.monotonic()
+            try:
+                line = self._lines.get(timeout=glance)
+            except queue.Empty:
+                # No more than a glance: where this process was stopped or the computer slept, much
+                # time may have passed without anybody having been silent.
+                waited += glance
+                continue
+            if line is None:
+                raise WorkerLost(self._ending())
+            return json.loads(line), waited + min(glance, time.monotonic() - began)
+        self._kill()
+        raise WorkerLost(f"was silent for {waited:.0f} s")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._process.stdout:
+                if line.endswith("\n"):  # else the process ended in the middle of a word
+                    self._lines.put(line)
+        self._lines.put(None)
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        # A process that is gone has closed its output as well, and that is heard.
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+
+    def _end_input(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _ending(self) -> str:
+        """Return how the process ended, in words."""
+        try:
+            status = self._process.wait(PARTING)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return "closed its output and went on"
+        return f"ended unexpectedly ({_in_words(status)})"
+
+    def _kill(self) -> None:
+        """Kill the process, stopped ones too, and the processes it has started."""
+        if self.alive:
+            with contextlib.suppress(OSError):
+                if hasattr(os, "killpg"):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                else:
+                    self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PARTING)
+
+
+def _in_words(status: int) -> str:
+    """Return how a process ended; the system kills those that take too much memory."""
+    if os.name == "posix" and status == -signal.SIGKILL:
+        return f"killed, which is how systems answer a lack of memory: {NEEDS_LESS}"
+    return f"exit status {status}"

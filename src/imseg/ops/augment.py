@@ -1,0 +1,176 @@
+"""A noisy copy: image, target and mask moved together, then the values of the image disturbed.
+
+``draw`` says what will be done, ``apply`` does it. A copy depends on its source, its seed and the
+strength alone, so it can be made whenever it is needed and need not be kept.
+
+Source: METHOD, "Disturbances".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from imseg.ops import photometric
+from imseg.ops.geometry import Move, move_each
+from imseg.ops.noise import as_words, draw_below
+from imseg.ops.photometric import Order, Strength
+
+# What the bits of an image's seed are for; photometry has 16 and above. Numbers are never reused.
+FLIP, TURNS = range(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """What happens to each image: one row an image, on the CPU."""
+
+    flip: Bool[Tensor, "b"]
+    """Whether left and right are exchanged."""
+    turns: Int64[Tensor, "b"]
+    """Quarter turns against the clock after the flip, 0..3."""
+    values: photometric.Draws
+    """What happens to the values."""
+
+    def __len__(self) -> int:
+        return int(self.flip.shape[0])
+
+    def take(self, rows: Sequence[int]) -> Draws:
+        """Return the draws of some of the images."""
+        index = torch.tensor(rows, dtype=torch.long)
+        return Draws(flip=self.flip[index], turns=self.turns[index], values=self.values.take(rows))
+
+    @property
+    def moves(self) -> list[Move]:
+        """The move of each image; ``move_back_each`` takes them back."""
+        pairs = zip(self.flip.tolist(), self.turns.tolist(), strict=True)
+        return [Move(flip, turns) for flip, turns in pairs]
+
+
+class Disturbed(NamedTuple):
+    """What came of a batch."""
+
+    images: UInt8[Tensor, "b c h w"]
+    """Moved, values disturbed."""
+    targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"] | None
+    """Moved; None if there were none."""
+    mask: Bool[Tensor, "b 1 h w"] | None
+    """Moved; None if there was none."""
+
+
+def draw(
+    seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength, *, rotate: bool, square: bool
+) -> Draws:
+    """Return what happens to each image.
+
+    Args:
+        seeds: One an image, whole numbers of up to 63 bits; the same number, the same draws.
+        strength: How far values may be pushed; the geometry does not depend on it.
+        rotate: Whether up and down are as good as left and right, so that all eight moves are
+            equally likely; else only left and right are exchanged, every other time.
+        square: Whether images are as high as wide; if not, no move exchanges height and width.
+    """
+    words = as_words(seeds)
+    turns = draw_below(words, TURNS, count=4)
+    if not square:
+        turns = turns // 2 * 2
+    return Draws(
+        flip=draw_below(words, FLIP, count=2).bool(),
+        turns=turns if rotate else turns * 0,
+        values=photometric.draw(seeds, strength),
+    )
+
+
+def apply(
+    images: UInt8[Tensor, "b c h w"],
+    draws: Draws,
+    *,
+    targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"] | None = None,
+    mask: Bool[Tensor, "b 1 h w"] | None = None,
+    black: bool = False,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
+    order: Order = "copy",
+    paper: bool = False,
+) -> Disturbed:
+    """Return disturbed images, and what belongs to them moved the same way.
+
+    Args:
+        images: On any device and in any memory format; the result is on the same and in the same
+            (plain or channels-last).
+        draws: From ``draw``, one row an image.
+        targets: Belonging to the images; only moved.
+        mask: Of inconsistent pixels, for example, as it lies over the images before the move; only
+            moved.
+        black: Image pixels under the mask are 0 in the end. For images whose inconsistent
+            pixels were blocked; the reference lets offset, blur and noise brighten them.
+        fill: What these pixels are instead of 0, see ``block_color``; it is not moved.
+        order: Of gain and offset, blur and noise; the geometry is always first.
+        paper: Gain and offset take the absolute value, as in the reference.
+
+    Raises:
+        ValueError: If there is not one row of draws an image, a move would change the shape of the
+            images, or black is to be kept without a mask.
+    """
+    if black and mask is None:
+        raise ValueError("to keep pixels black, say which: there is no mask")
+    moves = draws.moves
+    moved_mask = None if mask is None else move_each(mask, moves)
+    disturbed = photometric.apply(
+        move_each(images, moves),
+        draws.values,
+        order=order,
+        paper=paper,
+        blocked=moved_mask if black else None,
+        fill=fill,
+    )
+    moved_targets = None if targets is None else move_each(targets, moves)
+    return Disturbed(images=disturbed, targets=moved_targets, mask=moved_mask)
+
+
+def disturb(
+    images: UInt8[Tensor, "b c h w"],
+    targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"],
+    mask: Bool[Tensor, "b 1 h w"] | None,
+    *,
+    seeds: Sequence[int] | Int64[Tensor, "b"],
+    strength: Strength,
+    rotate: bool,
+    order: Order = "copy",
+    paper: bool = False,
+    black: bool = False,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
+) -> tuple[
+    UInt8[Tensor, "b c h w"],
+    UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"],
+    Bool[Tensor, "b 1 h w"] | None,
+]:
+    """Return noisy copies of images with their targets and mask: ``draw`` and ``apply`` in one.
+
+    Args:
+        images: See ``apply``.
+        targets: Belonging to the images.
+        mask: Of inconsistent pixels, if there is one.
+        seeds: One an image, see ``draw``.
+        strength: How far values may be pushed.
+        rotate: Whether all eight moves are allowed, see ``draw``.
+        order: Of the steps, see ``apply``.
+        paper: As the reference does it, see ``apply``.
+        black: Image pixels under the mask are 0 in the end; without a mask nothing happens.
+        fill: What they are instead of 0, see ``apply``.
+    """
+    height, width = images.shape[-2:]
+    draws = draw(seeds, strength, rotate=rotate, square=height == width)
+    disturbed = apply(
+        images,
+        draws,
+        mask=mask,
+        black=black and mask is not None,
+        fill=fill,
+        order=order,
+        paper=paper,
+    )
+    return disturbed.images, move_each(targets, draws.moves), disturbed.mask

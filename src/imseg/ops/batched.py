@@ -1,0 +1,338 @@
+"""What happens to each image of a batch, as columns that a device can compute with.
+
+``augment.draw`` says what will be done; here the same is a row of numbers an image, in which what
+does not happen to an image leaves it as it is: a gain of 1, a blur of one tap, noise that reaches
+nowhere. See ``together``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import get_args
+
+import torch
+from jaxtyping import Bool, Float32, Int16, Int32, Int64, Shaped, UInt8
+from torch import Tensor
+
+from imseg.ops import augment
+from imseg.ops.memory_layout import Layout, layout_of
+from imseg.ops.noise import add_noise, make_noise
+from imseg.ops.photometric import (
+    KERNELS,
+    MAX_RADIUS,
+    VALUES_AT_ONCE_ELSEWHERE,
+    Order,
+    Strength,
+    scale_values,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """What may happen to any image at all: known before anything is drawn."""
+
+    mirrors: bool = False
+    """Whether left and right may be exchanged."""
+    turns: bool = False
+    """Whether up and down may be exchanged."""
+    swaps: bool = False
+    """Whether height and width may be exchanged."""
+    scales: bool = False
+    """Whether there may be gain and offset."""
+    blur: int = 0
+    """The largest radius in pixels."""
+    noise: bool = False
+    """Whether there may be noise."""
+
+    def __or__(self, other: Extent) -> Extent:
+        """Return what may happen to images of either kind."""
+        return Extent(
+            mirrors=self.mirrors or other.mirrors,
+            turns=self.turns or other.turns,
+            swaps=self.swaps or other.swaps,
+            scales=self.scales or other.scales,
+            blur=max(self.blur, other.blur),
+            noise=self.noise or other.noise,
+        )
+
+
+def extent_of(strength: Strength, *, rotate: bool, square: bool, moves: bool = True) -> Extent:
+    """Return what draws of this kind can do to an image; see ``augment.draw``.
+
+    Args:
+        strength: How far values may be pushed.
+        rotate: Whether all moves are allowed, or only left to right.
+        square: Whether images are as high as wide.
+        moves: Whether images are moved at all.
+    """
+    return Extent(
+        mirrors=moves,
+        turns=moves and rotate,
+        swaps=moves and rotate and square,
+        scales=bool(strength.gain or strength.offset),
+        blur=int(strength.blur),
+        noise=bool(strength.noise),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What happens to each image, ready to be computed with: one row an image, on one device."""
+
+    swapped: Bool[Tensor, "b"]
+    """Whether height and width are exchanged, first."""
+    upside_down: Bool[Tensor, "b"]
+    """Whether up and down are exchanged, second."""
+    mirrored: Bool[Tensor, "b"]
+    """Whether left and right are exchanged, third."""
+    gain: Float32[Tensor, "b"]
+    """Values are multiplied by this; 1 is none."""
+    offset: Float32[Tensor, "b"]
+    """Then this is added, in gray levels; 0 is none."""
+    taps: Int16[Tensor, "b 4"]
+    """Weights of the blur at a distance of 0..3 pixels along an axis."""
+    half: Int32[Tensor, "b"]
+    """Added to weighted sums before the last bits are dropped, so that halves go up."""
+    shift: Int32[Tensor, "b"]
+    """How many bits are dropped."""
+    reach: Int32[Tensor, "b"]
+    """Noise lies in [-reach, reach), in gray levels; 0 is none."""
+    noise_keys: Int32[Tensor, "b 2"]
+    """What the image's noise is made from."""
+
+    def __len__(self) -> int:
+        return int(self.gain.shape[0])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all columns by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def rows(self, first: int, end: int) -> Treatment:
+        """Return the treatment of images that follow each other: the same memory."""
+        return Treatment(**{name: column[first:end] for name, column in self.tensors().items()})
+
+    def put(self, rows: Int64[Tensor, "n"], others: Treatment) -> None:
+        """Write the treatment of some images over what there was."""
+        for name, column in self.tensors().items():
+            column[rows] = getattr(others, name)
+
+
+def no_treatment(images: int) -> Treatment:
+    """Return rows that leave images as they are, on the CPU."""
+    never, whole = torch.zeros(images, dtype=torch.bool), torch.zeros(images, dtype=torch.int32)
+    return Treatment(
+        swapped=never.clone(),
+        upside_down=never.clone(),
+        mirrored=never.clone(),
+        gain=torch.ones(images),
+        offset=torch.zeros(images),
+        **_blur_columns(torch.zeros(images, dtype=torch.long)),
+        reach=whole.clone(),
+        noise_keys=torch.zeros(images, 2, dtype=torch.int32),
+    )
+
+
+def treatment_of(draws: augment.Draws) -> Treatment:
+    """Return draws in the form that is computed with, on the CPU.
+
+    Raises:
+        ValueError: If the noise itself is given, which only the grouped way takes.
+    """
+    values = draws.values
+    if values.noise is not None:
+        raise ValueError("noise that is given is added in groups, not together")
+    odd, one = draws.turns % 2 == 1, torch.ones(())
+    return Treatment(
+        # A quarter turn exchanges the axes and then reverses one of them.
+        swapped=odd,
+        upside_down=((draws.turns == 1) | (draws.turns == 2)) ^ (draws.flip & odd),
+        mirrored=(draws.turns >= 2) ^ (draws.flip & ~odd),
+        gain=torch.where(values.scaled, values.gain, one),
+        offset=torch.where(values.scaled, values.offset, 0 * one),
+        **_blur_columns(values.radius),
+        reach=values.reach,
+        noise_keys=values.noise_keys,
+    )
+
+
+def _blur_columns(radius: Int64[Tensor, "b"]) -> dict[str, Tensor]:
+    taps = torch.zeros(len(KERNELS), MAX_RADIUS + 1, dtype=torch.int16)
+    for number, kernel in enumerate(KERNELS):
+        taps[number, : number + 1] = torch.tensor(kernel[number:], dtype=torch.int16)
+    totals = torch.tensor([sum(kernel) ** 2 for kernel in KERNELS], dtype=torch.int32)
+    shifts = torch.tensor([sum(kernel).bit_length() * 2 - 2 for kernel in KERNELS]).int()
+    return {"taps": taps[radius], "half": totals[radius] // 2, "shift": shifts[radius]}
+
+
+def apply(
+    images: UInt8[Tensor, "b c h w"],
+    treatment: Treatment,
+    *,
+    extent: Extent,
+    targets: Shaped[Tensor, "b t h w"] | None = None,
+    mask: Bool[Tensor, "b 1 h w"] | None = None,
+    black: Bool[Tensor, "b"] | None = None,
+    fill: UInt8[Tensor, "b c _ _"] | None = None,
+    order: Order = "copy",
+    paper: bool = False,
+) -> augment.Disturbed:
+    """Return what ``augment.apply`` returns for the same draws.
+
+    Args:
+        images: In any memory format; the result is in the same (plain or channels-last). What
+            nothing can happen to is returned itself, not a copy.
+        treatment: One row an image, on the device of the images.
+        extent: Everything that the treatment can do.
+        targets: Belonging to the images; only moved.
+        mask: Of inconsistent pixels; only moved.
+        black: For which images pixels under the mask are 0 in the end; None: for none.
+        fill: What these pixels are instead of 0, see ``block_color``; it is not moved.
+        order: Of gain and offset, blur and noise.
+        paper: Gain and offset take the absolute value, as in the reference.
+
+    Raises:
+        ValueError: If black is to be kept without a mask, or rows do not fit.
+    """
+    if black is not None and mask is None:
+        raise ValueError("to keep pixels black, say which: there is no mask")
+    moved_mask = None if mask is None else move_together(mask, treatment, extent)
+    moved = move_together(images, treatment, extent)
+    changed = change_values(moved, treatment, extent=extent, order=order, paper=paper)
+    if black is not None and moved_mask is not None:
+        layout = layout_of(images)
+        hidden = layout.pack(moved_mask & as_column(black))
+        packed = layout.pack(changed)
+        if fill is None:
+            packed = packed.masked_fill(hidden, 0)
+        else:
+            packed = torch.where(hidden, layout.pack(fill), packed)
+        changed = layout.unpack(packed)
+    moved_targets = None if targets is None else move_together(targets, treatment, extent)
+    return augment.Disturbed(images=changed, targets=moved_targets, mask=moved_mask)
+
+
+def move_together(
+    planes: Shaped[Tensor, "b c h w"], treatment: Treatment, extent: Extent
+) -> Shaped[Tensor, "b c h w"]:
+    """Return planes of any type moved, in the same memory format (plain or channels-last)."""
+    _check_rows(planes, treatment)
+    layout = layout_of(planes)
+    packed = layout.pack(planes)
+    if extent.swaps:
+        across = packed.transpose(layout.height, layout.width)
+        packed = _choose(treatment.swapped, across, packed)
+    if extent.turns:
+        packed = _choose(treatment.upside_down, packed.flip(layout.height), packed)
+    if extent.mirrors:
+        packed = _choose(treatment.mirrored, packed.flip(layout.width), packed)
+    return layout.unpack(packed)
+
+
+def change_values(
+    images: UInt8[Tensor, "b c h w"],
+    treatment: Treatment,
+    *,
+    extent: Extent,
+    order: Order = "copy",
+    paper: bool = False,
+) -> UInt8[Tensor, "b c h w"]:
+    """Return what ``photometric.apply`` returns for the same draws; see ``apply``."""
+    if order not in get_args(Order):
+        raise ValueError(f"the order is one of {get_args(Order)}, not {order!r}")
+    _check_rows(images, treatment)
+    layout = layout_of(images)
+    packed = layout.pack(images)
+    # Only to limit the memory of what lies between the steps.
+    at_once = max(1, VALUES_AT_ONCE_ELSEWHERE // max(1, packed[:1].numel()))
+    parts = [
+        _change(
+            packed[first : first + at_once],
+            treatment.rows(first, first + at_once),
+            steps=_steps(extent, order, paper, layout),
+        )
+        for first in range(0, len(packed), at_once)
+    ]
+    return layout.unpack(torch.cat(parts) if len(parts) > 1 else parts[0] if parts else packed)
+
+
+def as_column(values: Shaped[Tensor, "b"]) -> Shaped[Tensor, "b 1 1 1"]:
+    """Return one value an image so that it meets all pixels of the image."""
+    return values.reshape(-1, 1, 1, 1)
+
+
+_Step = Callable[[Tensor, Treatment], Tensor]
+
+
+def _steps(extent: Extent, order: Order, paper: bool, layout: Layout) -> list[_Step]:
+    def scale(packed: Tensor, rows: Treatment) -> Tensor:
+        return scale_values(packed, gain=rows.gain, offset=rows.offset, absolute=paper)
+
+    def blur(packed: Tensor, rows: Treatment) -> Tensor:
+        return _blur(packed, rows, reach=extent.blur, axes=(layout.height, layout.width))
+
+    steps: list[_Step] = []
+    if extent.blur:
+        steps.append(blur)
+    if extent.noise:
+        steps.append(functools.partial(_add_noise, layout=layout))
+    if extent.scales:
+        steps.insert(0 if order == "copy" else len(steps), scale)
+    return steps
+
+
+def _change(packed: Tensor, rows: Treatment, *, steps: Iterable[_Step]) -> Tensor:
+    for step in steps:
+        packed = step(packed, rows)
+    return packed
+
+
+def _choose(flags: Bool[Tensor, "b"], changed: Tensor, unchanged: Tensor) -> Tensor:
+    return torch.where(as_column(flags), changed, unchanged).contiguous()
+
+
+def _add_noise(packed: Tensor, rows: Treatment, *, layout: Layout) -> Tensor:
+    noise = make_noise(
+        rows.noise_keys,
+        rows.reach,
+        channels=packed.shape[layout.channel],
+        height=packed.shape[layout.height],
+        width=packed.shape[layout.width],
+        layout=layout,
+    )
+    return add_noise(packed, noise)
+
+
+def _blur(packed: Tensor, rows: Treatment, *, reach: int, axes: tuple[int, int]) -> Tensor:
+    # 16 bits hold every sum along one axis.
+    sums = _weigh(packed, rows.taps, reach=reach, axis=axes[0], dtype=torch.int16)
+    sums = _weigh(sums, rows.taps, reach=reach, axis=axes[1], dtype=torch.int32)
+    rounded = sums.add_(as_column(rows.half)).bitwise_right_shift_(as_column(rows.shift))
+    return rounded.to(torch.uint8)
+
+
+def _weigh(planes: Tensor, taps: Tensor, *, reach: int, axis: int, dtype: torch.dtype) -> Tensor:
+    """Return sums of neighbors along an axis, weighted for each image."""
+    size = planes.shape[axis]
+    places = _mirrored_places(size, reach, device=planes.device)
+    padded = planes.index_select(axis, places).to(dtype)
+    weights = taps.to(dtype)
+    sums = padded.narrow(axis, reach, size) * as_column(weights[:, 0])
+    for step in range(1, reach + 1):
+        before, after = (padded.narrow(axis, at, size) for at in (reach - step, reach + step))
+        sums.addcmul_(before + after, as_column(weights[:, step]))
+    return sums
+
+
+@functools.lru_cache(maxsize=16)
+def _mirrored_places(size: int, reach: int, *, device: torch.device) -> Int64[Tensor, "_"]:
+    """Return which pixel each place of a mirrored axis shows; made where it is needed, and kept."""
+    period = max(2 * (size - 1), 1)
+    places = torch.arange(-reach, size + reach, device=device).remainder(period)
+    return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
+
+
+def _check_rows(planes: Tensor, treatment: Treatment) -> None:
+    if len(treatment) != len(planes):
+        raise ValueError(f"{len(treatment)} rows do not fit {len(planes)} images")

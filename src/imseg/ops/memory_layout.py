@@ -1,0 +1,112 @@
+"""Whatever the memory format of a batch is: the same pixels, worked on as they lie in memory.
+
+Stored images are ``n h w c``, so a batch of them is channels-last; turning it around and back would
+cost as much as half of what is done to it. Channels-last batches are therefore worked on as ``b h w
+c``, all others as ``b c h w``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the axes of a packed batch are."""
+
+    channels_last: bool
+    """Whether a packed batch is ``b h w c``; else it is ``b c h w``."""
+
+    @property
+    def height(self) -> int:
+        """The axis of the rows."""
+        return 1 if self.channels_last else 2
+
+    @property
+    def width(self) -> int:
+        """The axis of the columns."""
+        return 2 if self.channels_last else 3
+
+    @property
+    def channel(self) -> int:
+        """The axis of the channels."""
+        return 3 if self.channels_last else 1
+
+    def pack(self, planes: Tensor) -> Tensor:
+        """Return ``b c h w`` planes in this layout, without gaps; the same memory if they fit."""
+        axes = planes.permute(0, 2, 3, 1) if self.channels_last else planes
+        return axes.contiguous()
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Return packed planes as ``b c h w``: the same memory."""
+        return packed.permute(0, 3, 1, 2) if self.channels_last else packed
+
+
+def layout_of(planes: Tensor) -> Layout:
+    """Return the layout that lets ``b c h w`` planes stay as they are, or the plain one."""
+    plain = planes.is_contiguous()
+    return Layout(not plain and planes.is_contiguous(memory_format=torch.channels_last))
+
+
+def change_in_groups(
+    batch: Tensor,
+    treatments: Sequence[Hashable],
+    change: Callable[[Tensor, list[int]], Tensor],
+    *,
+    at_once: int | None = None,
+) -> Tensor:
+    """Return a batch after a change of every row, those of equal treatment together.
+
+    Args:
+        batch: Rows without gaps in memory; not changed itself.
+        treatments: One a row; rows with equal ones may be changed together.
+        change: From some rows and their numbers, all of one treatment, to the changed rows; it must
+            not write into what it gets.
+        at_once: The most rows that are changed together; all when None.
+    """
+    rows_of: dict[Hashable, list[int]] = {}
+    for row, treatment in enumerate(treatments):
+        rows_of.setdefault(treatment, []).append(row)
+    changed: list[Tensor] = []
+    order: list[int] = []
+    for rows in rows_of.values():
+        most = at_once or len(rows)
+        for first in range(0, len(rows), most):
+            some = rows[first : first + most]
+            changed.append(change(take(batch, some), some))
+            order += some
+    if not changed:
+        return batch.clone()
+    place_of = {row: place for place, row in enumerate(order)}
+    back = [place_of[row] for row in range(len(order))]
+    # Joined and then sorted: writing each group to its rows takes far longer on a CPU.
+    return take(torch.cat(changed), back)
+
+
+def take(batch: Tensor, rows: list[int]) -> Tensor:
+    """Return these rows: a part of the same memory where they follow each other."""
+    if rows == list(range(rows[0], rows[0] + len(rows))):
+        return batch[rows[0] : rows[0] + len(rows)]
+    return batch.index_select(0, torch.tensor(rows, device=batch.device))
+
+
+def pad_to_multiple(images: Float[Tensor, "b c h w"], multiple: int) -> Float[Tensor, "b c H W"]:
+    """Return images whose right and bottom edges are replicated until both sides fit.
+
+    Edges are replicated because black means "inconsistent".
+
+    Args:
+        images: Any size.
+        multiple: Both sides of the result are multiples of this.
+    """
+    below = -images.shape[-2] % multiple
+    right = -images.shape[-1] % multiple
+    if below == 0 and right == 0:
+        return images
+    return functional.pad(images, (0, right, 0, below), mode="replicate")

@@ -1,0 +1,357 @@
+"""What a run folder alone knows, without any data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from imseg.approaches.runs.forms import read_form
+from imseg.approaches.runs.run import Run, check_meaning
+from imseg.data.files.atomic import read_bounded
+from imseg.data.folder.scan import held_out
+from imseg.data.images.picture_file import probe, read_image
+from imseg.engine.inference import evaluator
+from imseg.engine.inference.bootstrap import interval_of_mean, resample_counts
+from imseg.engine.inference.evaluator import Evaluation
+from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.training.job import Trained
+from imseg.progress import Progress, Working
+from imseg.tasks import Metric
+from imseg.types import DataSet, Image, LabeledImage, Reading
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """A stage of a run."""
+
+    name: str
+    """``start`` or ``generation-K``."""
+    best: str
+    """Its network ranked first."""
+    networks: tuple[Trained, ...]
+    """Its networks, best by validation first."""
+    failed: tuple[str, ...]
+    """Why networks are missing."""
+    labels: dict[str, Any] | None
+    """What became of the unlabeled images."""
+    audit: dict[str, Any] | None
+    """How good pseudo-labels were, where hidden masks were named."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return "Start" if self.name == "start" else f"Generation {self.number}"
+
+    @property
+    def short(self) -> str:
+        """Its name where there is little room."""
+        return "start" if self.name == "start" else str(self.number)
+
+    @property
+    def number(self) -> int:
+        """0 for the start."""
+        return 0 if self.name == "start" else int(self.name.removeprefix("generation-"))
+
+
+class RunFacts:
+    """What a run folder knows.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.metric = run.metric
+        self.folder = RunFolder(run.path)
+        self.summary = run.summary
+        audits = run.audits
+        self.stages = tuple(self._stage(each, audits) for each in run.summary["stages"])
+        self.aside = tuple(self._stage(each, {}) for each in run.summary.get("aside", ()))
+
+    @property
+    def final(self) -> StageFacts:
+        """The stage that the network of the run is from."""
+        return next(stage for stage in self.stages if stage.name == self.summary["stage"])
+
+    @property
+    def network(self) -> str:
+        """The network of the run."""
+        return str(self.summary["network"])
+
+    @property
+    def validation_score(self) -> float:
+        """What the network of the run scores on validation images."""
+        return float(self.summary["validation"][self.metric.key])
+
+    @property
+    def final_merit(self) -> float:
+        """The same, higher is better."""
+        return self.metric.merit(self.summary["validation"])
+
+    @property
+    def start_merit(self) -> float:
+        """What the best network of the start scores on validation images; higher is better."""
+        return self.metric.merit(self.stages[0].networks[0].scores)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Where the run comes from."""
+        return read_form(self.folder.provenance)
+
+    @cached_property
+    def _pictures(self) -> dict[str, Any]:
+        return read_form(self.folder.data)
+
+    @property
+    def chosen_by_labels(self) -> bool:
+        """Whether validation images were taken from the labeled ones."""
+        return not self._pictures.get("val")
+
+    @property
+    def validation(self) -> int:
+        """Images that epochs, networks and generations were chosen by."""
+        return len(self._pictures.get("val") or ()) or held_out(len(self._pictures["labeled"]))
+
+    @property
+    def labeled(self) -> int:
+        """Labeled images to learn from."""
+        all_of_them = len(self._pictures["labeled"])
+        return all_of_them - self.validation if self.chosen_by_labels else all_of_them
+
+    @property
+    def unlabeled(self) -> int:
+        """Unlabeled images that were learned from; 0 for those who learn from labels alone."""
+        for stage in self.stages:
+            if stage.labels is not None:
+                return int(stage.labels["images"])
+        return len(self._pictures.get("unlabeled") or ()) if len(self.stages) > 1 else 0
+
+    @property
+    def upper_bound_images(self) -> int:
+        """Unlabeled images whose hidden masks were learned from, for upper bounds."""
+        sees = self.run.plan.customized().labeled.hidden_too
+        return len(self._pictures.get("unlabeled") or ()) if sees else 0
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What the run warned of while it went on, each once."""
+        try:
+            lines = read_bounded(self.folder.log).decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ()
+        found: dict[str, None] = {}
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # a torn last line
+            if isinstance(event, dict) and event.get("warning") and event.get("text"):
+                found[str(event["text"])] = None
+        return tuple(found)
+
+    def _stage(self, plain: dict[str, Any], audits: dict[str, dict[str, Any]]) -> StageFacts:
+        judges = plain["name"] == "judges"
+        names = [] if judges else [network["name"] for network in plain["networks"]]
+        return StageFacts(
+            name=plain["name"],
+            best=plain["best"],
+            networks=tuple(self.run.trained(name) for name in names),
+            failed=tuple(plain.get("failed", ())),
+            labels=plain.get("pseudo_labels"),
+            audit=audits.get(plain["name"]),
+        )
+
+
+HELD = 300 * 10**6
+"""Values of decoded pictures that are kept while several networks look at them."""
+QUICK_PIXELS = 60 * 10**6
+"""Pixels decoded for each part of a quick report, so that it takes seconds."""
+QUICK_IMAGES = 100
+MOST_UNLABELED = 200
+"""Unlabeled images looked at."""
+
+Entry = TypeVar("Entry", Image, LabeledImage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What networks do on a split of the data."""
+
+    split: str
+    """``test`` or ``val``."""
+    pairs: tuple[LabeledImage, ...]
+    """The images that were looked at."""
+    of: int
+    """Images of the split."""
+    by_stage: dict[str, Evaluation]
+    """Scores of the best network of each stage."""
+    final: str
+    """The stage of the network of the run."""
+    metric: Metric
+    """What networks are ranked by."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all images of the split were looked at."""
+        return len(self.pairs) == self.of
+
+    @property
+    def found(self) -> Evaluation:
+        """Scores of the network of the run."""
+        return self.by_stage[self.final]
+
+    @property
+    def words(self) -> str:
+        """How these images are called."""
+        return "test images" if self.split == "test" else "validation images"
+
+    def gain(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
+        """Return by how much one stage is better than another, image by image, and its interval.
+
+        Higher is better whatever the score.
+        """
+        here, there = (np.array(self.by_stage[name].each[self.metric.key]) for name in (one, other))
+        differences = here - there if self.metric.higher_is_better else there - here
+        counts = resample_counts(len(differences))
+        return float(np.nanmean(differences)), interval_of_mean(differences, counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disputed:
+    """An unlabeled image on which networks disagree."""
+
+    image: Image
+    """The image."""
+    share: float
+    """Share of its pixels, 0..1."""
+
+
+def look(
+    facts: RunFacts,
+    dataset: DataSet,
+    *,
+    test: bool,
+    quick: bool,
+    device: str,
+    progress: Progress,
+) -> Looked | None:
+    """Return scores of the best network of every stage; None where there are no images.
+
+    Args:
+        facts: The run.
+        dataset: Its data.
+        test: Look at test images, if there are any.
+        quick: Look at few.
+        device: Where to compute.
+        progress: Told how it goes on.
+
+    Raises:
+        ImsegError: If the masks do not mean what they meant in the run.
+    """
+    split = "test" if test and dataset.test else "val"
+    pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
+    if not pairs:
+        return None
+    run = facts.run
+    check_meaning(dataset, run.spec, trained_in=run.path)
+    chosen = few(pairs, run.reading) if quick else pairs
+    stages = facts.stages
+    pictures, held = _decoded(chosen, run.reading) if len(stages) > 1 else (chosen, False)
+    if len(stages) > 2 and not held:
+        stages = tuple({stage.name: stage for stage in (stages[0], facts.final)}.values())
+    by_stage = {}
+    for number, stage in enumerate(stages):
+        names = [facts.network if stage.name == facts.final.name else stage.best]
+
+        def told(done: int, _: int, before: int = number * len(chosen)) -> None:
+            total = len(stages) * len(chosen)
+            progress(Working(what=f"looking at {split} images", done=before + done, total=total))
+
+        by_stage[stage.name] = evaluator.evaluate(
+            pictures,
+            run.load(names, device=device),
+            task=run.task,
+            reading=run.reading,
+            size=run.plan.image_size,
+            numerics=run.numerics(device),
+            progress=told,
+        )
+    return Looked(
+        split=split,
+        pairs=tuple(chosen),
+        of=len(pairs),
+        by_stage=by_stage,
+        final=facts.final.name,
+        metric=facts.metric,
+    )
+
+
+def most_disputed(
+    run: Run, dataset: DataSet, *, shown: int, quick: bool, device: str, progress: Progress
+) -> tuple[list[Disputed], int]:
+    """Return the unlabeled images with most disagreement, and how many were looked at.
+
+    Args:
+        run: The run.
+        dataset: Its data.
+        shown: How many are wanted.
+        quick: Look at few.
+        device: Where to compute.
+        progress: Told how it goes on.
+    """
+    if len(run.summary["ranking"]) < 2:
+        return [], 0
+    chosen: Sequence[Image] = evenly(dataset.unlabeled, MOST_UNLABELED)
+    if quick:
+        chosen = few(chosen, run.reading)
+    found = []
+    for number, each in enumerate(run.segment(chosen, device=device), 1):
+        disputed = Disputed(image=each.image, share=float(each.inconsistent.float().mean()))
+        found.append(disputed)
+        progress(Working(what="looking at unlabeled images", done=number, total=len(chosen)))
+    ranked = sorted(found, key=lambda each: -each.share)
+    return [each for each in ranked[:shown] if each.share > 0], len(chosen)
+
+
+def few(entries: Sequence[Entry], reading: Reading) -> tuple[Entry, ...]:
+    """Return as many entries, evenly chosen, as can be looked at in a few seconds; at least 3."""
+    chosen = evenly(entries, QUICK_IMAGES)
+    values = max((math.prod(_size(entry, reading)) for entry in chosen[:3]), default=1)
+    values *= max(1, reading.channels // 3)
+    return evenly(chosen, max(3, QUICK_PIXELS // max(1, values)))
+
+
+def evenly(entries: Sequence[Entry], most: int) -> tuple[Entry, ...]:
+    """Return at most so many entries, evenly spaced."""
+    count = min(most, len(entries))
+    return tuple(entries[math.floor(i * len(entries) / count)] for i in range(count))
+
+
+def _decoded(
+    pairs: Sequence[LabeledImage], reading: Reading
+) -> tuple[tuple[LabeledImage, ...], bool]:
+    """Return pairs with decoded pictures, and whether that was possible in memory."""
+    values = sum(math.prod(_size(pair, reading)) for pair in pairs) * reading.channels
+    if values > HELD:
+        return tuple(pairs), False
+    return tuple(LabeledImage(_read(pair.image, reading), pair.mask) for pair in pairs), True
+
+
+def _read(image: Image, reading: Reading) -> Image:
+    if not isinstance(image.pixels, Path):
+        return image
+    return Image(image.name, read_image(image.pixels, pages=reading.pages))
+
+
+def _size(entry: Image | LabeledImage, reading: Reading) -> tuple[int, int]:
+    pixels = entry.image.pixels if isinstance(entry, LabeledImage) else entry.pixels
+    size = probe(pixels, pages=reading.pages).size if isinstance(pixels, Path) else pixels.shape
+    return int(size[0]), int(size[1])

@@ -1,0 +1,318 @@
+"""What predicted masks amount to: areas, counts and means, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.approaches.runs.run import Prediction, Run
+from imseg.data.files.atomic import NewFile, make_folder, sweep, writing_into
+from imseg.data.files.csv_files import Lines
+from imseg.data.files.listing import folder_names, real_path
+from imseg.data.images.image_files import (
+    draw_objects,
+    draw_overlay,
+    list_images,
+    write_png,
+    write_tiff,
+)
+from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
+from imseg.errors import ImsegError, and_more, shown
+from imseg.tasks.instances import tells_apart
+from imseg.types import Bytes, Color, Image, TargetSpec
+
+FILE_NAME = "measurements.csv"
+"""Name of the table beside predicted masks."""
+
+COUNTS_NAME = "counts.csv"
+"""Name of the table of how many objects each picture has; only where objects are told apart."""
+
+Row = dict[str, str | int | float]
+
+
+class Table:
+    """A CSV file to which rows of equal columns are written as they come; none stays in memory.
+
+    The file appears whole when its block ends, and not at all if that ends with an error or no row
+    has come.
+
+    Args:
+        path: Where the file goes.
+
+    Raises:
+        ImsegError: From all methods, if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: NewFile | None = None
+        self._lines = Lines()
+        self._header: list[str] = []
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is None:
+            return
+        try:
+            if kind is None:
+                self._file.seal()
+                self._file.publish()
+        finally:
+            self._file.discard()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Write rows; the keys of the first one become the header."""
+        for row in rows:
+            if self._file is None:
+                sweep(self._path)
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = NewFile(self._path)
+                self._header = list(row)
+                self._write(self._file, self._lines.of(self._header))
+            self._write(self._file, self._lines.of([row[name] for name in self._header]))
+
+    def _write(self, file: NewFile, text: str) -> None:
+        content = text.encode("utf-8", "backslashreplace")
+        file.write_at(self._end, content)
+        self._end += len(content)
+
+
+def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+    """Yield what a prediction amounts to.
+
+    One row a picture: the area of each class or label (pixels, and square micrometers where the
+    size of a pixel is known), or the mean, least and greatest number. Objects: one row each, with
+    its number in the mask, its area and the middle of its pixels (row and column, from 0).
+    """
+    if tells_apart(spec):
+        yield from _objects(prediction, spec)
+        return
+    row: Row = {"image": prediction.name}
+    for name, pixels in areas_of(prediction.target, spec).items():
+        row |= _area(f"{name} ", pixels, spec)
+    row |= {f"{name} cells": n for name, n in counts_of(prediction.target, spec).items()}
+    unit = f" [{spec.unit}]" if spec.unit else ""
+    for name, number in numbers_of(prediction.target, spec).items():
+        row[f"{name}{unit}"] = float(f"{number:.6g}")
+    yield row
+
+
+def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+    """Yield how many objects a picture has and how large they are together, none included."""
+    if tells_apart(spec):
+        covered = int((prediction.mask > 0).sum())
+        found: Row = {"image": prediction.name, "objects": int(prediction.mask.max(initial=0))}
+        yield found | _area("", covered, spec)
+
+
+def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+    labels = prediction.mask
+    rows, columns = np.nonzero(labels)
+    numbers = labels[rows, columns].astype(np.int64)
+    areas = np.bincount(numbers)
+    middles = [np.bincount(numbers, weights=axis) for axis in (rows, columns)]
+    for number in np.flatnonzero(areas).tolist():
+        row, column = (float(round(axis[number] / areas[number], 1)) for axis in middles)
+        yield {
+            "image": prediction.name,
+            "object": number,
+            **_area("", int(areas[number]), spec),
+            "row": row,
+            "column": column,
+        }
+
+
+def _area(prefix: str, pixels: int, spec: TargetSpec) -> Row:
+    found: Row = {f"{prefix}area [px]": pixels}
+    if spec.pixel_size is not None:
+        found[f"{prefix}area [um2]"] = float(f"{pixels * spec.pixel_size * spec.pixel_size:.6g}")
+    return found
+
+
+SHARES_NAME = "inconsistency.csv"
+"""Name of the table of how much networks disagree on each picture."""
+OVERLAYS, INCONSISTENCY = "overlays", "inconsistency"
+"""Folders beside masks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written for a picture."""
+
+    image: str
+    """The picture's name."""
+    mask: str
+    """The path of its mask."""
+    inconsistent: float
+    """Share of pixels on which the best networks disagree, 0..1."""
+
+
+def write_predictions(
+    run: Run,
+    images: Path,
+    out: Path,
+    *,
+    overlay: bool = False,
+    inconsistency: bool = False,
+    networks: Sequence[str] | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    pixel_size: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Written]:
+    """Write a mask for each picture and return what was written.
+
+    Args:
+        run: A finished run.
+        images: A picture or a folder of pictures.
+        out: Masks go here under the pictures' names (see ``mask_files``), and
+            ``measurements.csv`` with areas, counts or means.
+        overlay: Also draw masks on pictures, in ``out/overlays``.
+        inconsistency: Also write where the best networks disagree (255) or not (0), in
+            ``out/inconsistency``, and the share of such pixels in ``out/inconsistency.csv``.
+        networks: Whose mean is predicted; None: the chosen one.
+        device: Where to compute.
+        overwrite: Replace files that are there already.
+        pixel_size: Side of a pixel in micrometers; None: what the training data said.
+        progress: Told about finished and all pictures.
+
+    Returns:
+        What was written for each picture, the most inconsistent first.
+
+    Raises:
+        ImsegError: If a picture cannot be read, OUT cannot be written, or lies where it would
+            overwrite pictures. What was written before stays and is spoken of; every file is whole.
+    """
+    _check_place(images, out)
+    entries = list_images(images)
+    if not overwrite:
+        _check_free(entries, out, run.spec)
+    total = len(entries)
+    spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
+    written: list[Written] = []
+    found_in = run.predict(images, networks=networks, device=device)
+    try:
+        with Table(out / FILE_NAME) as measurements, Table(out / COUNTS_NAME) as counts:
+            for number, found in enumerate(found_in, 1):
+                name = Path(found.name).with_suffix(".png")
+                files = write_mask(found.mask, found.name, out, spec=run.spec)
+                measurements.add(measure(found, spec))
+                counts.add(count_objects(found, spec))
+                if overlay:
+                    _write(out / OVERLAYS / name, _overlay(found, run.spec))
+                if inconsistency:
+                    mask = found.inconsistent.astype(np.uint8) * 255
+                    _write(out / INCONSISTENCY / name, mask)
+                share = float(found.inconsistent.mean())
+                written.append(Written(found.name, str(files[0]), share))
+                if progress is not None:
+                    progress(number, total)
+    except ImsegError as error:
+        raise _cut_short(error, len(written), total, out) from error
+    written.sort(key=lambda entry: -entry.inconsistent)
+    if inconsistency:
+        with Table(out / SHARES_NAME) as shares:
+            shares.add(
+                {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
+                for each in written
+            )
+    return written
+
+
+def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
+    """Return the files that hold the mask of a picture.
+
+    One PNG in the user's own values or colors; maps of fractions and label images of more than
+    65535 objects are TIFF files; planes lie in a folder a label, as they do in a data folder.
+    None of them lies outside of ``out``, whatever labels are called.
+    """
+    name = Path(image)
+    if spec.coding == "planes":
+        folders = folder_names(spec.names, others=(OVERLAYS, INCONSISTENCY))
+        return [out / folder / name.with_suffix(".png") for folder in folders]
+    fractions = spec.coding == "numbers" and np.dtype(spec.stored).kind == "f"
+    return [out / name.with_suffix(".tif" if fractions else ".png")]
+
+
+def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpec) -> list[Path]:
+    """Write the mask of a picture and return its files."""
+    files = mask_files(image, out, spec)
+    if spec.coding == "planes":
+        for plane, path in zip(mask, files, strict=True):
+            _write(path, plane)
+    elif mask.dtype in (np.float32, np.uint32):
+        files = [files[0].with_suffix(".tif")]
+        make_folder(files[0].parent)
+        write_tiff(files[0], mask)
+    else:
+        _write(files[0], mask, palette=_palette(spec))
+    return files
+
+
+def _palette(spec: TargetSpec) -> list[Color] | None:
+    """Return the color of each value, where the user's masks are palette files."""
+    if not spec.indexed or max(*spec.values, spec.void or 0) > 255:
+        return None
+    known = dict(zip(spec.values, spec.colors, strict=True))
+    return [known.get(value, GRAY) for value in range(256)]
+
+
+def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
+    if tells_apart(spec):
+        return draw_objects(found.pixels, found.mask)
+    return draw_overlay(found.pixels, found.target, spec)
+
+
+def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
+    make_folder(path.parent)
+    write_png(path, array, palette=palette)
+
+
+def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:
+    """Return an error that ended a prediction with what it has left behind."""
+    if not done:
+        return error
+    left = f"{done} of {total} masks are written in {out}, without tables; --overwrite to repeat."
+    hint = f"{error.hint}\n{left}" if error.hint else left
+    return ImsegError(error.what, expected=error.expected, got=error.got, hint=hint)
+
+
+def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
+    """Check that no file is there already: it may be a mask that a person drew."""
+    files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
+    if tells_apart(spec):
+        files += [*(path.with_suffix(".tif") for path in files), out / COUNTS_NAME]
+    with writing_into(out):
+        taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
+    if taken:
+        raise ImsegError(
+            f"{len(taken)} files would be overwritten in {out}.",
+            expected="a folder without masks of these names.",
+            got=and_more(taken),
+            hint="--out with another folder, or --overwrite.",
+        )
+
+
+def _check_place(images: Path, out: Path) -> None:
+    source, goal = real_path(images if images.is_dir() else images.parent), real_path(out)
+    if source == goal or (images.is_dir() and source in goal.parents):
+        raise ImsegError(
+            f"Masks would be written among the pictures of {source}.",
+            expected="--out outside the folder of pictures.",
+            got=shown(out),
+            hint=f"--out {shown(source.name)}-masks",
+        )
