@@ -18,12 +18,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from naive import disturb as naive_copy
+from naive import augment as naive_copy
 
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.loading.rows import send_together
 from imseg.ops import augment, batched, photometric
-from imseg.ops.batched import Treatment, extent_of, treatment_of
+from imseg.ops.batched import AugmentParams, params_of, range_of
 from imseg.ops.geometry import move_each
 from imseg.ops.photometric import LADDERS, Strength
 
@@ -60,21 +60,21 @@ def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
     images = torch.from_numpy(stored).to(device).permute(0, 3, 1, 2)
     targets = torch.from_numpy(masks).to(device)
     inconsistent = targets.bool()
-    extent = extent_of(STRENGTH, rotate=True, square=True)
+    extent = range_of(STRENGTH, rotate=True, square=True)
 
     def ours(seeds: range) -> None:
-        augment.disturb(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
+        augment.augment(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
 
     def blocked(seeds: range) -> None:
-        augment.disturb(
+        augment.augment(
             images, targets, inconsistent,
             seeds=seeds, strength=STRENGTH, rotate=True, black=True,
         )  # fmt: skip
 
     def all_together(seeds: range) -> None:
-        columns = treatment_of(draws(seeds)).tensors()
+        columns = params_of(draws(seeds)).tensors()
         pinned = torch.device(device).type == "cuda"
-        treatment = Treatment(**send_together(columns, device, pinned=pinned))
+        treatment = AugmentParams(**send_together(columns, device, pinned=pinned))
         batched.apply(images, treatment, extent=extent, targets=targets)
 
     def draws(seeds: range) -> augment.Draws:

@@ -26,7 +26,7 @@ from imseg.approaches.running.experiment import fit
 from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
 from imseg.data.folder.scan import read_folder
-from imseg.engine.hardware.device import Numerics, usable_cores
+from imseg.engine.hardware.device import ComputeConfig, usable_cores
 from imseg.engine.storage.sealed import write_json
 from imseg.engine.workers.executors import Executor, choose_executor
 from imseg.report.tables import table
@@ -112,7 +112,7 @@ def main() -> None:
     data_sets = {path.resolve().name: read_folder(path) for path in arguments.data}
     if len(data_sets) < len(arguments.data):
         parser.error("two data folders have the same name")
-    with choose_executor(Numerics(), workers=usable_cores()) as executor:
+    with choose_executor(ComputeConfig(), workers=usable_cores()) as executor:
         for seed, (name, dataset), variant in itertools.product(
             arguments.seeds, data_sets.items(), VARIANTS
         ):

@@ -45,7 +45,7 @@ class Naively:
 
     def run(self, jobs: Sequence[Job], *, stepped, noted, done) -> None:
         for job in jobs:
-            text = replace(job, numerics=naive.numerics()).as_json()
+            text = replace(job, compute=naive.compute()).as_json()
             command = [sys.executable, __file__, "--train-naively"]
             found = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
             trained = read_trained(job.output) if found.returncode == 0 else None

@@ -27,8 +27,8 @@ from imseg.approaches.planning.duration import durations
 from imseg.approaches.planning.measured import measure
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import Facts, planned_steps
-from imseg.engine.hardware.benchmark import Answer, Question
-from imseg.engine.hardware.device import Numerics, resolve_precision
+from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
+from imseg.engine.hardware.device import ComputeConfig, resolve_precision
 from imseg.engine.hardware.probe import prober
 from imseg.engine.training.job import NetworkSpec
 from imseg.report.tables import table
@@ -75,12 +75,14 @@ def main() -> None:
     print(f"aim++, 5 generations, 256x256 px: {sum(seconds.values()) / 60:.1f} minutes: {seconds}")
 
 
-def ask(arguments: argparse.Namespace, width: float, members: int, *, compiled: bool) -> Answer:
+def ask(
+    arguments: argparse.Namespace, width: float, members: int, *, compiled: bool
+) -> BenchmarkResult:
     """Return what was measured."""
-    question = Question(
+    question = BenchmarkRequest(
         what="training",
         network=NetworkSpec(channels=3, outputs=1, width=width),
-        numerics=Numerics(
+        compute=ComputeConfig(
             device=arguments.device, compile=compiled,
             precision=resolve_precision("auto", arguments.device),
         ),

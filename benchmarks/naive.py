@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imseg.engine.hardware.device import Numerics, usable_cores
+from imseg.engine.hardware.device import ComputeConfig, usable_cores
 from imseg.engine.training.job import NetworkSpec
 from imseg.engine.training.networks import build
 from imseg.engine.training.optimizer import KerasAdamW
 from imseg.ops.photometric import KERNELS, Strength
 
 
-def numerics() -> Numerics:
+def compute() -> ComputeConfig:
     """Return how the naive way computes."""
-    return Numerics(threads=usable_cores(), channels_last=False)
+    return ComputeConfig(threads=usable_cores(), channels_last=False)
 
 
 def training_step(spec: NetworkSpec, images: np.ndarray, masks: np.ndarray) -> Callable[[], None]:
     """Return what makes an optimizer step over all images (``n h w c``) and masks (``n 1 h w``)."""
-    network = build(spec, numerics()).train()
+    network = build(spec, compute()).train()
     optimizer = KerasAdamW(network, learning_rate=0.003, decay=1e-4)
 
     def step() -> None:
@@ -45,7 +45,7 @@ def judge_step(
     spec: NetworkSpec, images: np.ndarray, masks: np.ndarray, qualities: np.ndarray
 ) -> Callable[[], None]:
     """Return what makes an optimizer step of a judge of binary masks."""
-    judge = build(spec, numerics()).train()
+    judge = build(spec, compute()).train()
     optimizer = KerasAdamW(judge, learning_rate=0.003, decay=1e-4)
 
     def step() -> None:
@@ -78,7 +78,7 @@ def as_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(image).permute(2, 0, 1).contiguous().float() / 255
 
 
-def disturb(
+def augment(
     image: np.ndarray, mask: np.ndarray, seed: int, strength: Strength
 ) -> tuple[np.ndarray, ...]:
     """Return one noisy copy of an image (``h w c``) and its mask (``h w``)."""

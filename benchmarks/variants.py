@@ -11,11 +11,11 @@ import naive
 import numpy as np
 import torch
 
-from imseg.components.consensus import Consensus, Panel
+from imseg.components.consensus import Consensus, TeacherBatch
 from imseg.components.labeling import pseudo_label
 from imseg.components.selection import Everything
 from imseg.engine.hardware.device import (
-    Numerics,
+    ComputeConfig,
     keep_freed_memory,
     resolve_precision,
     usable_cores,
@@ -25,9 +25,9 @@ from imseg.engine.training.job import Job, NetworkSpec, Recipe
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.networks import build
 from imseg.engine.training.objectives import lesson_for
-from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.engine.workers.listener import Listener
-from imseg.ops.augment import disturb
+from imseg.ops.augment import augment
 from imseg.ops.photometric import LADDERS
 from imseg.tasks import task_for
 from imseg.tasks.quality import quality_for
@@ -89,27 +89,27 @@ def judge(side: int, data: Path) -> Work:
 
 def pseudo_labels(side: int, data: Path) -> Work:
     """Label stored images, then take them blocked, as a training would."""
-    numerics = _numerics("auto", threads=usable_cores())
-    torch.set_num_threads(numerics.threads)
+    compute = _compute("auto", threads=usable_cores())
+    torch.set_num_threads(compute.threads)
     keep_freed_memory()
-    teachers = [_teacher(data, number, numerics) for number in range(TEACHERS)]
+    teachers = [_teacher(data, number, compute) for number in range(TEACHERS)]
     task = task_for(SPEC)
 
-    def seat(_start: int, images: np.ndarray) -> Panel:
-        return Panel(
-            task=task, teachers=teachers, images=images, numerics=numerics,
+    def seat(_start: int, images: np.ndarray) -> TeacherBatch:
+        return TeacherBatch(
+            task=task, teachers=teachers, images=images, compute=compute,
             seeds=(0,) * len(images), strength=STRENGTH, rotate=True,
         )  # fmt: skip
 
     def work() -> None:
-        from imseg.engine.loading.loader import Source
+        from imseg.engine.loading.loader import BatchLoader
 
         made = pseudo_label(
             data / "images.npy", "bench", panel_for=seat, labeler=Consensus(teachers=TEACHERS),
             select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
             progress=lambda *_: None,
         )  # fmt: skip
-        source = Source((made.part,), numerics)
+        source = BatchLoader((made.part,), compute)
         for numbers in torch.arange(IMAGES).split(BATCH):
             source.take(numbers)
 
@@ -125,7 +125,7 @@ def copies(side: int, data: Path) -> Work:
 
     def work() -> None:
         first = next(begin)
-        disturb(
+        augment(
             images, masks, None, seeds=range(first, first + BATCH), strength=STRENGTH, rotate=True
         )
 
@@ -149,7 +149,7 @@ def naive_judge(side: int, data: Path) -> Work:
 
 def naive_pseudo_labels(side: int, data: Path) -> Work:
     images = np.load(data / "images.npy")[:16]
-    teachers = [_teacher(data, number, naive.numerics()) for number in range(TEACHERS)]
+    teachers = [_teacher(data, number, naive.compute()) for number in range(TEACHERS)]
 
     def work() -> None:
         for image in images:
@@ -165,7 +165,7 @@ def naive_copies(side: int, data: Path) -> Work:
 
     def work() -> None:
         for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-            naive.disturb(image, mask[0], number, STRENGTH)
+            naive.augment(image, mask[0], number, STRENGTH)
 
     return work, len(images)
 
@@ -187,9 +187,9 @@ def _lesson(
     data: Path, *, precision: str, network: NetworkSpec, qualities: Path | None = None
 ) -> Work:
     """Return what makes one step as a worker does, batch included."""
-    numerics = _numerics(precision, threads=1)
+    compute = _compute(precision, threads=1)
     keep_freed_memory()
-    part = Part(
+    part = SampleSet(
         images=data / "images.npy", targets=data / "masks.npy", digest="bench",
         indices=tuple(range(IMAGES)), qualities=qualities,
         copies=Copies(count=0, strength=STRENGTH, rotate=True, seed=0),
@@ -197,20 +197,20 @@ def _lesson(
     job = Job(
         name="bench", output=data / "none.safetensors", parts=(part,), validation=part,
         target=SPEC.as_dict(), network=network, recipe=Recipe(epochs=10**6, batch_size=BATCH),
-        numerics=numerics, seed=0,
+        compute=compute, seed=0,
     )  # fmt: skip
-    learner = Learner(build(network, numerics), job, listener=Listener(), clock=Clock())
+    learner = Learner(build(network, compute), job, listener=Listener(), clock=Clock())
     steps = (step for one_pass in lesson_for(job).passes() for step in one_pass)
     return lambda: learner.learn(iter([next(steps)])), 1
 
 
-def _teacher(data: Path, number: int, numerics: Numerics) -> torch.nn.Module:
+def _teacher(data: Path, number: int, compute: ComputeConfig) -> torch.nn.Module:
     spec = NetworkSpec(channels=3, outputs=1, width=0.5)
-    return build(spec, numerics, seed=number).eval()
+    return build(spec, compute, seed=number).eval()
 
 
-def _numerics(precision: str, *, threads: int) -> Numerics:
-    return Numerics(precision=resolve_precision(precision, "cpu"), threads=threads)
+def _compute(precision: str, *, threads: int) -> ComputeConfig:
+    return ComputeConfig(precision=resolve_precision(precision, "cpu"), threads=threads)
 
 
 def _threads(variant: str) -> int:

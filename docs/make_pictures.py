@@ -42,7 +42,7 @@ INK, PAPER = (30, 30, 30), (255, 255, 255)
 GAP, CAPTION = 12, 30
 SHOWN = (11, 26, 55)
 """Unlabeled images with a visible share of disagreement."""
-Panel = tuple[str, Bytes]
+TeacherBatch = tuple[str, Bytes]
 
 
 class Scene:
@@ -150,7 +150,7 @@ def generations(scene: Scene) -> None:
     rows = []
     for number in (order[round(share * (len(order) - 1))] for share in (0.1, 0.5, 0.9)):
         pixels = seen["start"][number].pixels
-        row: list[Panel] = [("truth", scene.overlay(pixels, truths[number]))]
+        row: list[TeacherBatch] = [("truth", scene.overlay(pixels, truths[number]))]
         for name in scene.stages:
             short = name.replace("generation-", "gen. ")
             predicted = seen[name][number].predict(run.task)[0]
@@ -170,9 +170,11 @@ def copies(scene: Scene) -> None:
     agreed = Consensus()(scene.run.task, votes)
     batch = torch.from_numpy(pixels[0].copy()).permute(2, 0, 1)[None]
     blocked = block_input(batch, agreed.inconsistent)
-    row: list[Panel] = [("blocked image", to_channels(blocked[0].permute(1, 2, 0).numpy(), 3))]
+    row: list[TeacherBatch] = [
+        ("blocked image", to_channels(blocked[0].permute(1, 2, 0).numpy(), 3))
+    ]
     for rung in (1, 3, 5):
-        copy, _, _ = augment.disturb(
+        copy, _, _ = augment.augment(
             blocked,
             agreed.labels,
             agreed.inconsistent,
@@ -186,7 +188,7 @@ def copies(scene: Scene) -> None:
     save("method-5-copies.png", sheet([row, judged(scene)], scale=2))
 
 
-def judged(scene: Scene) -> list[Panel]:
+def judged(scene: Scene) -> list[TeacherBatch]:
     """Return pseudo-labels from those that judges like least to those that they like most."""
     run = scene.run
     pixels, votes = scene.votes(scene.unlabeled)
@@ -197,9 +199,9 @@ def judged(scene: Scene) -> list[Panel]:
     labels = block_output(agreed.labels, agreed.inconsistent)
     batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     seen = block_input(batch, agreed.inconsistent).permute(0, 2, 3, 1).numpy()
-    numerics = run.numerics("cpu")
+    compute = run.compute("cpu")
     said = quality.score(
-        judge_candidates(judges, seen, labels, quality, numerics), amplification=True
+        judge_candidates(judges, seen, labels, quality, compute), amplification=True
     )
     truth = torch.cat([scene.truth(image) for image in scene.unlabeled])
     true = quality.of_consensus(agreed.labels, agreed.inconsistent, truth)[:, 0, 0]
@@ -224,7 +226,7 @@ def _judges(scene: Scene, names: Sequence[str], quality: Any) -> list[torch.nn.M
     )
     place = scene.run.path
     return [
-        load_network(place / f"{name}.safetensors", spec, scene.run.numerics("cpu"), factory=None)
+        load_network(place / f"{name}.safetensors", spec, scene.run.compute("cpu"), factory=None)
         for name in names
     ]
 
@@ -261,7 +263,7 @@ def screenshot(page: Path, picture: Path) -> None:
     save("tour-report.png", Pillow.open(picture))
 
 
-def sheet(rows: Sequence[Sequence[Panel]], *, scale: int = 3) -> Pillow.Image:
+def sheet(rows: Sequence[Sequence[TeacherBatch]], *, scale: int = 3) -> Pillow.Image:
     """Return pictures side by side, enlarged without smoothing, with captions that can be read."""
     font = ImageFont.load_default(20)
     height, width = (side * scale for side in rows[0][0][1].shape[:2])

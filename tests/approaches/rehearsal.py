@@ -13,18 +13,19 @@ from torch import Tensor, nn
 
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.stages import Facts
-from imseg.approaches.running.context import Workshop
-from imseg.approaches.running.early_stopping import Controller
+from imseg.approaches.running import mask_scoring
+from imseg.approaches.running.context import RunContext
+from imseg.approaches.running.early_stopping import EarlyStopping
 from imseg.approaches.running.generations import Generations
-from imseg.approaches.running.mask_scoring import Judging
-from imseg.approaches.running.pseudo_labeling import Taught, Teaching
-from imseg.approaches.running.run_data import Material
+from imseg.approaches.running.mask_scoring import MaskScoring
+from imseg.approaches.running.pseudo_labeling import PseudoLabeler, PseudoLabelResult
+from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import Stage, rank
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Job, Trained
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.engine.workers.executors import Serial
 from imseg.tasks import Metric, task_for
 from imseg.types import TargetSpec
@@ -74,10 +75,10 @@ def spec_of(facts: Facts) -> TargetSpec:
     )
 
 
-def part_of(name: str, count: int, **more: Any) -> Part:
+def part_of(name: str, count: int, **more: Any) -> SampleSet:
     """Return a part without any pictures."""
     indices = tuple(range(count))
-    return Part(images=NOWHERE, targets=NOWHERE, digest=name, indices=indices, **more)
+    return SampleSet(images=NOWHERE, targets=NOWHERE, digest=name, indices=indices, **more)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class MadeUp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal(Workshop):
+class Rehearsal(RunContext):
     """A workshop that notes jobs instead of training them."""
 
     jobs_of: dict[str, list[Job]] = field(default_factory=dict)
@@ -137,26 +138,26 @@ class Rehearsal(Workshop):
         return stage
 
 
-class RehearsedJudging(Judging):
+class RehearsedJudging(MaskScoring):
     """Trains judges in a rehearsal, who say of every label what the rehearsal wants."""
 
-    def _ballots(self, networks, part, folder):
+    def _hard_predictions(self, networks, part, folder):
         self.said_by = [network.name for network in networks]
         return folder / "ballots.npy"
 
     def _samples(self, judge, start):
-        shop = self._shop
+        context = self._context
 
         def noted(kind):
-            def samples(ballots, images, **options):
-                shop.asked.append((kind, self.said_by, options))
+            def samples(hard_predictions, images, **options):
+                context.asked.append((kind, self.said_by, options))
                 rounds = options.get("rounds", len(self.said_by) + 1)
                 return (part_of("samples", rounds * len(images.indices)),)
 
             return samples
 
         with patch.multiple(
-            judging,
+            mask_scoring,
             consensus_samples=noted("consensus"),
             prediction_samples=noted("predictions"),
         ):
@@ -166,27 +167,27 @@ class RehearsedJudging(Judging):
         return {"samples": 1, "mae": 0.0, "rank_correlation": 1.0, "said": [0.5], "true": [0.5]}
 
     def _thresholds(self, stage, validation, start, quality):
-        return self._shop.plan.thresholds or (0.5, 0.9)
+        return self._context.plan.thresholds or (0.5, 0.9)
 
     def _tell(self, words):
         pass
 
     def appraisal(self, part):
-        if not self._shop.approach.sees_truth and self.bench() is None:
+        if not self._context.approach.sees_truth and self.bench() is None:
             return None
-        return MadeUp(len(part.indices), self._shop.score)
+        return MadeUp(len(part.indices), self._context.score)
 
 
-class RehearsedTeaching(Teaching):
+class RehearsedTeaching(PseudoLabeler):
     """Admits as many images as the rehearsal wants."""
 
     def _by(self, teaching, number, stages, *, watched):
-        shop = self.workshop
-        shop.taught_by[number] = teaching.name
-        images = shop.facts.unlabeled
-        part = part_of("pseudo", images if shop.admits is None else shop.admits)
+        context = self.context
+        context.taught_by[number] = teaching.name
+        images = context.facts.unlabeled
+        part = part_of("pseudo", images if context.admits is None else context.admits)
         made = PseudoLabels(part=part, images=images, inconsistent_share=0.0)
-        return Taught(labels=made, lost=shop.lost.get((number, teaching.name), ""))
+        return PseudoLabelResult(labels=made, lost=context.lost.get((number, teaching.name), ""))
 
 
 def workshop_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehearsal:
@@ -206,7 +207,7 @@ def workshop_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Reh
         approach=approach,
         task=task_for(spec_of(facts), paper=plan.paper),
         facts=facts,
-        material=Material(
+        material=RunData(
             labeled=part_of("labeled", facts.labeled),
             validation=part_of("validation", facts.validation),
             unlabeled=unlabeled,
@@ -228,9 +229,11 @@ def rehearse(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehear
         folder: Where a few small files go.
         wanted: ``merits``, ``score``, ``lost`` and ``admits`` of the rehearsal.
     """
-    shop = workshop_of(plan, facts, folder=folder, **wanted)
-    generations = Generations(shop)
-    generations._judging = RehearsedJudging(shop)
-    generations._teaching = RehearsedTeaching(shop, generations._judging, Controller(plan.patience))
+    context = workshop_of(plan, facts, folder=folder, **wanted)
+    generations = Generations(context)
+    generations._judging = RehearsedJudging(context)
+    generations._teaching = RehearsedTeaching(
+        context, generations._judging, EarlyStopping(plan.patience)
+    )
     generations.run()
-    return shop
+    return context

@@ -37,8 +37,8 @@ from imseg.approaches.methods.catalog import (
 from imseg.approaches.methods.explain import explain_approach
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.components.amplification import CopiesByQuality, CopiesByTruth, Judge, NoisyCopies
-from imseg.components.consensus import Agreement, Block, Consensus, Panel
+from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
+from imseg.components.consensus import Block, Consensus, PseudoLabelBatch, TeacherBatch
 from imseg.components.consistency import Consistency
 from imseg.components.proposals import BestProposal
 from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SurvivesErosion
@@ -92,7 +92,7 @@ METHOD = {
         LDT,
         Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
-        CopiesByQuality(keep_plain=False, judge=Judge(learns_from="consensus")),
+        CopiesByQuality(keep_plain=False, judge=MaskScorer(learns_from="consensus")),
         Labeled(),
         True,
     ),
@@ -108,7 +108,7 @@ METHOD = {
         ALDT,
         Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
-        CopiesByQuality(keep_plain=True, judge=Judge(learns_from="consensus")),
+        CopiesByQuality(keep_plain=True, judge=MaskScorer(learns_from="consensus")),
         NINE_COPIES,
         True,
     ),
@@ -122,7 +122,7 @@ METHOD = {
     ),
     EVALNET: (
         LDT,
-        BestProposal(judge=Judge(learns_from="predictions")),
+        BestProposal(judge=MaskScorer(learns_from="predictions")),
         Everything(),
         None,
         Labeled(),
@@ -188,7 +188,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
             MODEL_ENSEMBLE,
             {
                 "pseudo_label": (
-                    BestProposal(judge=Judge(learns_from="predictions")),
+                    BestProposal(judge=MaskScorer(learns_from="predictions")),
                     Vote(teachers=2),
                 ),
                 "carry": (True, False),
@@ -300,10 +300,10 @@ class Oldest:
     def __str__(self) -> str:
         return f"the first of {self.teachers} networks is believed, with doubt {self.doubt:g}"
 
-    def label(self, panel: Panel) -> Agreement:
-        first = panel.ballots[0]
+    def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
+        first = teacher_batch.hard_predictions[0]
         nowhere = (first[:, :1] != first[:, :1]).bool()
-        return Agreement(
+        return PseudoLabelBatch(
             labels=first, inconsistent=nowhere, disputed=nowhere, consensus=first, first=first
         )
 
@@ -337,9 +337,9 @@ def test_a_made_up_approach_is_planned_refused_and_trained_like_any(made_up, tmp
     asked = {"approach": made_up.name, "effort": "quick", "teachers": 3, "device": "cpu"}
     plan, _ = make_plan(settings_from(asked), ISIC)
     assert plan.customized().pseudo_label == Oldest(teachers=3)
-    shop = rehearse(plan, ISIC, folder=tmp_path)
-    assert list(shop.jobs_of) == ["start", "generation-1"]
-    assert len(shop.jobs_of["start"]) == 3
+    context = rehearse(plan, ISIC, folder=tmp_path)
+    assert list(context.jobs_of) == ["start", "generation-1"]
+    assert len(context.jobs_of["start"]) == 3
     with pytest.raises(ImsegError, match="oldest has no use for --erode"):
         settings_from({**asked, "erode": 3})
 
@@ -393,7 +393,7 @@ def test_inconsistent_pixels_have_no_weight_by_default() -> None:
 
 
 def test_only_approaches_that_disturb_images_know_how_strongly() -> None:
-    undisturbed = {name for name, each in APPROACHES.items() if not each.disturbs}
+    undisturbed = {name for name, each in APPROACHES.items() if not each.augments}
     assert undisturbed == {"ldt", "ldt-matched", "fdt", "model-ensemble", "im"}
 
 

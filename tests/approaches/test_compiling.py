@@ -14,7 +14,7 @@ from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import Facts
 from imseg.approaches.running import preparation
-from imseg.engine.hardware.benchmark import Answer, Question
+from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.errors import ImsegError
 from imseg.types import TargetSpec
 
@@ -40,14 +40,14 @@ class Machine:
     start_up = 0.0
 
     def __init__(self, plain: float, compiled: float, first: float, *, works: bool = True) -> None:
-        self._plain = Answer(step=plain)
-        self._compiled = Answer(step=compiled, first=first, compiled=works)
+        self._plain = BenchmarkResult(step=plain)
+        self._compiled = BenchmarkResult(step=compiled, first=first, compiled=works)
         self.asked: list[bool] = []
 
-    def ask(self, question: Question, *, together: bool) -> Answer:
+    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         assert together, "with as many at once as will train"
-        self.asked.append(question.numerics.compile)
-        return self._compiled if question.numerics.compile else self._plain
+        self.asked.append(question.compute.compile)
+        return self._compiled if question.compute.compile else self._plain
 
 
 def test_it_is_chosen_if_it_saves_more_than_it_costs() -> None:
@@ -67,8 +67,8 @@ def test_it_is_not_even_tried_where_steps_are_cheap() -> None:
 
 def test_a_measurement_that_the_system_ends_means_no() -> None:
     class Ended(Machine):
-        def ask(self, question: Question, *, together: bool) -> Answer:
-            if question.numerics.compile:
+        def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+            if question.compute.compile:
                 raise ImsegError("ended", expected="memory")
             return super().ask(question, together=together)
 
@@ -88,16 +88,19 @@ def test_it_is_no_question_on_a_cpu_with_one_thread_or_for_few_steps() -> None:
     steps=st.integers(1, 10**6), shapes=st.integers(1, 6),
 )  # fmt: skip
 def test_whoever_compiles_is_done_earlier(plain, compiled, first, steps, shapes) -> None:
-    one, other = Answer(step=plain), Answer(step=compiled, first=first, compiled=True)
+    one, other = (
+        BenchmarkResult(step=plain),
+        BenchmarkResult(step=compiled, first=first, compiled=True),
+    )
     if is_worth(one, other, steps=steps, shapes=shapes):
         assert steps * compiled + shapes * first < steps * plain
 
 
 @pytest.mark.parametrize(("asked", "wanted"), [("on", True), ("off", False)])
 def test_on_and_off_are_taken_at_their_word(asked: str, wanted: bool, monkeypatch) -> None:
-    monkeypatch.setattr(compiling, "pays", lambda *_: pytest.fail("nothing is measured"))
+    monkeypatch.setattr(preparation, "pays", lambda *_: pytest.fail("nothing is measured"))
     plan, _ = make_plan(Settings(compile=asked, max_steps=10, device="cpu"), FACTS)
-    assert plan.compile is wanted is plan.numerics.compile
+    assert plan.compile is wanted is plan.compute.compile
     assert plan.as_dict()["compile"] is wanted
     assert Plan.from_dict(plan.as_dict()) == plan
 

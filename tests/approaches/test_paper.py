@@ -29,7 +29,7 @@ from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.running.pseudo_labeling import Teaching
+from imseg.approaches.running.pseudo_labeling import PseudoLabeler
 from imseg.components.amplification import copies_for
 from imseg.components.scorer_samples import consensus_samples, draw_consensus
 from imseg.components.votes import Views
@@ -159,13 +159,15 @@ def pushed(strength: Strength) -> tuple[int, int, float, int]:
     return strength.blur, strength.noise, strength.gain, strength.offset
 
 
-def widths(shop: Rehearsal) -> list[float]:
-    return [job.network.width for job in generations(shop)]
+def widths(context: Rehearsal) -> list[float]:
+    return [job.network.width for job in generations(context)]
 
 
-def generations(shop: Rehearsal):
+def generations(context: Rehearsal):
     """Return one job of each generation."""
-    numbered = {name: jobs for name, jobs in shop.jobs_of.items() if name.startswith("generation")}
+    numbered = {
+        name: jobs for name, jobs in context.jobs_of.items() if name.startswith("generation")
+    }
     return [numbered[f"generation-{number}"][0] for number in range(1, len(numbered) + 1)]
 
 
@@ -185,9 +187,9 @@ def test_networks_grow_as_published_where_they_grow(name: str, play) -> None:
     assert list(PAPER[name].widths) == table
     growing = ("noisy-student", "im+", "im++", "aim+", "aim++", "gt-im++")
     for approach in growing:
-        shop = play(name, approach)
-        assert widths(shop) == table, approach
-        assert {job.network.width for job in shop.jobs_of["start"]} == {table[0]}
+        context = play(name, approach)
+        assert widths(context) == table, approach
+        assert {job.network.width for job in context.jobs_of["start"]} == {table[0]}
     for approach in ("model-ensemble", "input-ensemble", "consistency", "evalnet", "im"):
         assert set(widths(play(name, approach))) == {table[0]}, approach
 
@@ -195,10 +197,10 @@ def test_networks_grow_as_published_where_they_grow(name: str, play) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_ten_networks_start_and_five_generations_of_five_follow_50_epochs_each(name, play) -> None:
     for approach in ("model-ensemble", "input-ensemble", "noisy-student", "im", "im+", "aim+"):
-        shop = play(name, approach)
-        counts = {stage: len(jobs) for stage, jobs in shop.jobs_of.items()}
+        context = play(name, approach)
+        counts = {stage: len(jobs) for stage, jobs in context.jobs_of.items()}
         assert counts == {"start": 10} | {f"generation-{number}": 5 for number in range(1, 6)}
-        for job in [*shop.jobs_of["start"], *generations(shop)]:
+        for job in [*context.jobs_of["start"], *generations(context)]:
             recipe = job.recipe
             assert (recipe.epochs, recipe.batch_size, recipe.max_steps) == (50, 32, None)
             assert (recipe.learning_rate, recipe.decay) == (0.003, 1e-4)
@@ -208,8 +210,8 @@ def test_ten_networks_start_and_five_generations_of_five_follow_50_epochs_each(n
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("approach", ["ldt", "aldt", "fdt"])
 def test_a_single_stage_trains_ten_networks(name: str, approach: str, play) -> None:
-    shop = play(name, approach)
-    assert {stage: len(jobs) for stage, jobs in shop.jobs_of.items()} == {"start": 10}
+    context = play(name, approach)
+    assert {stage: len(jobs) for stage, jobs in context.jobs_of.items()} == {"start": 10}
 
 
 @pytest.mark.parametrize("samples", [32, 63, 64, 259, 297, 1372])
@@ -230,27 +232,27 @@ def test_noisy_copies_climb_the_ladder(name: str, play) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_nine_copies_of_each_labeled_image_are_as_strong_as_published(name: str, play) -> None:
     for approach in ("aldt", "aim+", "aim++"):
-        shop = play(name, approach)
-        for job in [*shop.jobs_of["start"], *generations(shop)]:
+        context = play(name, approach)
+        for job in [*context.jobs_of["start"], *generations(context)]:
             copies = job.parts[0].copies
             assert (copies.count, copies.plain) == (9, True)
             assert pushed(copies.strength) == PUBLISHED[name]["aldt"]
             assert copies.rotate == PUBLISHED[name]["rotate"]
     for approach in ("ldt", "im", "im+", "im++"):
-        shop = play(name, approach)
-        assert all(jobs[0].parts[0].copies is None for jobs in shop.jobs_of.values())
+        context = play(name, approach)
+        assert all(jobs[0].parts[0].copies is None for jobs in context.jobs_of.values())
 
 
 @pytest.mark.parametrize("level", ["low", "mid", "high"])
 @pytest.mark.parametrize("name", NAMES)
 def test_consistency_learns_100_epochs_on_from_views_that_strong(name, level: str, play) -> None:
-    shop = play(name, "consistency", asked={"consistency_level": level})
-    assert {stage: len(jobs) for stage, jobs in shop.jobs_of.items()} == {
+    context = play(name, "consistency", asked={"consistency_level": level})
+    assert {stage: len(jobs) for stage, jobs in context.jobs_of.items()} == {
         "start": 10,
         "generation-1": 5,
     }
-    start = shop.jobs_of["start"][0]
-    for job in shop.jobs_of["generation-1"]:
+    start = context.jobs_of["start"][0]
+    for job in context.jobs_of["generation-1"]:
         views = job.two_views
         assert pushed(views.strength) == PUBLISHED[name]["consistency"][level]
         # No geometry at all for classes; elsewhere a random flip or quarter turn.
@@ -267,10 +269,10 @@ def test_consistency_learns_100_epochs_on_from_views_that_strong(name, level: st
 def test_the_views_of_input_ensemble_are_as_strong_as_published(name: str, tmp_path) -> None:
     for count in (3, 5, 7):
         plan = plan_for(name, "input-ensemble", views=count)
-        shop = workshop_of(plan, FACTS[name], folder=tmp_path)
-        labeler = shop.approach.pseudo_label
+        context = workshop_of(plan, FACTS[name], folder=tmp_path)
+        labeler = context.approach.pseudo_label
         assert labeler == Views(views=count, vote="paper", plain=False)
-        seat = Teaching(shop, None, None)._seats(1, [], None)
+        seat = PseudoLabeler(context, None, None)._seats(1, [], None)
         panel = seat(0, torch.zeros(2, 32, 32, 3, dtype=torch.uint8).numpy())
         assert pushed(panel.strength) == PUBLISHED[name]["views"]
         assert panel.rotate == PUBLISHED[name]["rotate"]
@@ -323,11 +325,11 @@ def test_two_to_four_of_ten_networks_vote_with_kernels_0_3_5() -> None:
 def test_judges_of_the_evalnet_approach_learn_from_ten_plain_and_ten_augmented_networks(
     name: str, play
 ) -> None:
-    shop = play(name, "evalnet")
-    assert len(shop.jobs_of["judge-start"]) == 10
-    copies = shop.jobs_of["judge-start"][0].parts[0].copies
+    context = play(name, "evalnet")
+    assert len(context.jobs_of["judge-start"]) == 10
+    copies = context.jobs_of["judge-start"][0].parts[0].copies
     assert (copies.count, pushed(copies.strength)) == (9, PUBLISHED[name]["aldt"])
-    (kind, by, _), (same, others, _) = shop.asked
+    (kind, by, _), (same, others, _) = context.asked
     assert kind == same == "predictions"
     kinds = ("start", "judge-start")
     assert by == [f"{each}/network-{number}" for each in kinds for number in range(10)]
@@ -390,8 +392,8 @@ def test_a_third_of_the_steps_is_exact(full: int, tmp_path) -> None:
     facts = dataclasses.replace(SUIM, labeled=32, unlabeled=full - 32)
     asked = {"paper": "suim", "approach": "evalnet", "generations": 2, "device": "cpu"}
     plan, _ = make_plan(settings_from(asked), facts)
-    shop = rehearse(plan, facts, folder=tmp_path, admits=1)
-    assert generations(shop)[0].recipe.least_steps == full // 96
+    context = rehearse(plan, facts, folder=tmp_path, admits=1)
+    assert generations(context)[0].recipe.least_steps == full // 96
 
 
 @pytest.mark.parametrize(
@@ -400,8 +402,8 @@ def test_a_third_of_the_steps_is_exact(full: int, tmp_path) -> None:
 )
 def test_epochs_on_isic_have_the_steps_that_were_reported(approach: str, steps: int, play) -> None:
     """REFERENCE, "Not equal budgets": if all images are admitted, and with 5 copies of all."""
-    shop = play("isic2018", approach, score=1.0)
-    last = (generations(shop) or shop.jobs_of["start"])[-1]
+    context = play("isic2018", approach, score=1.0)
+    last = (generations(context) or context.jobs_of["start"])[-1]
     assert last.recipe.steps_per_epoch(last.images) == steps
     assert last.steps == 50 * steps
 
@@ -415,11 +417,11 @@ def test_the_400_steps_of_ldt_on_isic(play) -> None:
 def test_no_controller_intervenes(name: str, approach: str, play) -> None:
     assert plan_for(name, approach).patience == 0
     falling = {f"generation-{number}": 1 / (1 + number) for number in range(1, 6)} | {"start": 1}
-    shop = play(name, approach, merits=falling)
-    assert len(generations(shop)) == APPROACHES[approach].generations
+    context = play(name, approach, merits=falling)
+    assert len(generations(context)) == APPROACHES[approach].generations
     expected = ["start", *(f"generation-{number}" for number in range(1, 5))]
     if APPROACHES[approach].pseudo_label is not None:
-        assert list(shop.taught_by.values()) == expected, "each generation teaches the next"
+        assert list(context.taught_by.values()) == expected, "each generation teaches the next"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -368,13 +368,13 @@ def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
 def test_networks_side_by_side_have_no_more_threads_than_there_are_cores(
     effort: Effort, cores: int, monkeypatch
 ) -> None:
-    for asking in (planning, workers):
+    for asking in (planning,):
         monkeypatch.setattr(asking, "usable_cores", lambda: cores)
     for networks in (None, 1, 2, 5, 100):
         plan = plan_for(effort=effort, networks=networks)
         assert plan.workers >= 1 and plan.threads >= 1
         assert cores / 2 < plan.workers * plan.threads <= cores
-        assert plan.numerics.threads == plan.threads
+        assert plan.compute.threads == plan.threads
     alone = plan_for(effort=effort, workers=1)
     assert (alone.workers, alone.threads) == (1, cores)
 
@@ -461,7 +461,7 @@ def test_labels_grow_under_paper_when_the_mask_is_eroded(effort, erode: int, gro
 def test_teachers_use_all_threads_that_training_uses() -> None:
     plan = plan_for(workers=2)
     assert plan.whole_machine.threads == plan.threads * 2
-    assert plan.whole_machine.precision == plan.numerics.precision
+    assert plan.whole_machine.precision == plan.compute.precision
 
 
 @pytest.mark.parametrize(("steps", "labeled"), [(81, 20), (1000, 259), (1, 500)])

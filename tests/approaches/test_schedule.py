@@ -87,9 +87,9 @@ def test_the_stages_of_the_published_consistency_on_isic() -> None:
 def test_what_is_planned_is_what_is_trained(approach: str, asked, facts: Facts, tmp_path) -> None:
     """If all is admitted, and judges find an image worth three copies, the middle."""
     plan = plan_for(approach, facts, **asked)
-    shop = rehearse(plan, facts, folder=tmp_path, score=0.45)
+    context = rehearse(plan, facts, folder=tmp_path, score=0.45)
     planned = {stage.name: (stage.networks, stage.steps) for stage in planned_stages(plan, facts)}
-    done = {name: (len(jobs), jobs[0].steps) for name, jobs in shop.jobs_of.items()}
+    done = {name: (len(jobs), jobs[0].steps) for name, jobs in context.jobs_of.items()}
     assert list(planned) == list(done)
     assert planned == done
 
@@ -97,9 +97,9 @@ def test_what_is_planned_is_what_is_trained(approach: str, asked, facts: Facts, 
 @pytest.mark.parametrize("approach", UNMATCHED)
 def test_the_width_that_is_planned_is_the_one_that_is_trained(approach: str, tmp_path) -> None:
     plan = plan_for(approach)
-    shop = rehearse(plan, SMALL, folder=tmp_path)
+    context = rehearse(plan, SMALL, folder=tmp_path)
     for stage in planned_stages(plan, SMALL):
-        width = shop.jobs_of[stage.name][0].network.width
+        width = context.jobs_of[stage.name][0].network.width
         assert width == (plan.judge_width if stage.judges else plan.width * stage.wider)
         assert stage.judges == (stage.name == "judges")
 

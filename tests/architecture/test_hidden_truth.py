@@ -22,8 +22,8 @@ from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.planning.stages import Facts
-from imseg.approaches.running.run_data import Material, gather
-from imseg.components.consensus import Agreement, Block
+from imseg.approaches.running.run_data import RunData, gather
+from imseg.components.consensus import Block, PseudoLabelBatch
 from imseg.components.labeling import PseudoLabels, pseudo_label
 from imseg.components.selection import Everything
 from imseg.errors import ImsegError
@@ -85,7 +85,7 @@ def test_a_data_set_has_no_field_for_hidden_masks() -> None:
 
 
 def test_the_material_of_an_approach_has_no_test_images() -> None:
-    names = [field.name for field in dataclasses.fields(Material)]
+    names = [field.name for field in dataclasses.fields(RunData)]
     assert names == ["labeled", "validation", "unlabeled", "hidden", "indices"]
 
 
@@ -168,7 +168,7 @@ def test_material_holds_hidden_masks_for_upper_bounds_alone(
 
 
 def test_hidden_material_is_read_by_the_two_upper_bounds_alone() -> None:
-    """In ``workshop.py`` for fdt, in ``appraisal.py`` for the oracle; ``material.py`` hashes it.
+    """In ``context.py`` for fdt, in ``appraisal.py`` for the oracle; ``material.py`` hashes it.
 
     Nothing else is called ``hidden``, so nothing else can be meant.
     """
@@ -207,8 +207,8 @@ def test_the_audit_looks_from_outside_at_who_trains() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    rooms = ("generations", "teaching", "judging", "workshop", "stage", "controller", "appraisal")
-    training = tuple(f"imseg.approaches.{room}" for room in rooms)
+    rooms = ("generations", "pseudo_labeling", "mask_scoring", "context", "stage", "early_stopping")
+    training = tuple(f"imseg.approaches.running.{room}" for room in rooms)
     inside = {name for name in names if name.startswith(training)}
     assert inside == {"imseg.approaches.running.pseudo_labeling.Watch"}
 
@@ -233,7 +233,7 @@ class Vandal:
     def __init__(self) -> None:
         self.seen = 0
 
-    def __call__(self, start: int, agreement: Agreement, admitted: torch.Tensor) -> None:
+    def __call__(self, start: int, agreement: PseudoLabelBatch, admitted: torch.Tensor) -> None:
         self.seen += len(admitted)
         for name in ("labels", "consensus", "first"):
             getattr(agreement, name).fill_(1)
@@ -247,11 +247,11 @@ class Copied:
     teachers = 1
     block = Block()
 
-    def label(self, panel: object) -> Agreement:
-        pixels = torch.from_numpy(panel.images.copy()).permute(0, 3, 1, 2)
+    def label(self, teacher_batch: object) -> PseudoLabelBatch:
+        pixels = torch.from_numpy(teacher_batch.images.copy()).permute(0, 3, 1, 2)
         labels = (pixels > 128).byte()
         disputed = (pixels > 100) & (pixels < 150)
-        return Agreement(
+        return PseudoLabelBatch(
             labels=labels,
             inconsistent=disputed.clone(),
             disputed=disputed,
@@ -265,7 +265,7 @@ class Seated:
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = images
-        self.ballots = torch.zeros(1, len(images), 1, 16, 16)
+        self.hard_predictions = torch.zeros(1, len(images), 1, 16, 16)
 
 
 def test_an_observer_cannot_change_what_is_learned(binary, tmp_path) -> None:

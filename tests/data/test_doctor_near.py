@@ -112,7 +112,7 @@ def test_the_closest_come_first_and_blocks_do_not_matter(monkeypatch) -> None:
     whole = near_pairs(vectors, tolerance=0.1)
     distances = [pair.distance for pair in whole]
     assert distances == sorted(distances) and len(whole) > 20
-    monkeypatch.setattr(near, "_ROWS", 7)
+    monkeypatch.setattr(duplicates, "_ROWS", 7)
     assert [pair[:2] for pair in near_pairs(vectors, tolerance=0.1)] == [p[:2] for p in whole]
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from imseg.data.images import picture_file
+from imseg.data.masks import io
 from imseg.errors import ImsegError
 
 GRAY = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24)
@@ -123,7 +124,7 @@ def test_pictures_are_turned_upright(
     assert abs(pixels.astype(float) - expected).max() <= (2 if name.endswith("jpg") else 0)
     assert picture_file.probe(path).size == expected.shape[:2]
     if stored.ndim == 2:
-        assert np.array_equal(picture_file.read_mask(path).values, expected)
+        assert np.array_equal(io.read_mask(path).values, expected)
 
 
 def test_an_orientation_that_does_not_exist_is_ignored(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
 
 def test_colors_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
     Pillow.new("LAB", (24, 20)).save(tmp_path / "a.tif")
-    for read in (picture_file.read_image, picture_file.read_mask, picture_file.probe):
+    for read in (picture_file.read_image, io.read_mask, picture_file.probe):
         with pytest.raises(ImsegError, match=r"a\.tif has LAB colors(.*\n)*.*RGB"):
             read(tmp_path / "a.tif")
     with pytest.raises(ImsegError, match="picture has the color mode HSV"):
@@ -251,7 +252,7 @@ def test_a_broken_file_is_named(
 ) -> None:
     path = tmp_path / f"bad.{suffix}"
     write(path)
-    for read in (picture_file.read_image, picture_file.read_mask):
+    for read in (picture_file.read_image, io.read_mask):
         with pytest.raises(ImsegError, match=rf"bad\.{suffix} ({reason})"):
             read(path)
 
@@ -269,7 +270,7 @@ def test_any_damage_is_an_error_that_names_the_file_or_none(
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
         content[place] = data.draw(st.integers(0, 255))
     path.write_bytes(content[:end])
-    for read in (picture_file.read_image, picture_file.read_mask, picture_file.probe):
+    for read in (picture_file.read_image, io.read_mask, picture_file.probe):
         try:
             read(path)
         except ImsegError as error:

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 
 from imseg.data.cache import files, store
 from imseg.data.cache.store import Stored, changed_sources, open_array, store_split
+from imseg.data.files import listing
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
 
@@ -153,7 +154,7 @@ def test_a_flipped_bit_is_found_and_only_that_picture_is_decoded_again(place, he
 
 def test_nothing_is_written_or_decoded_where_nothing_changed(data, decoded, monkeypatch) -> None:
     # Files that are old enough by now would be noted in the index as such.
-    monkeypatch.setattr(fingerprints, "RECENT", 0)
+    monkeypatch.setattr(listing, "RECENT", 0)
     first = data.store()
     decoded.clear()
     before = {path: identity(path) for path in (data.root / "store").iterdir()}
@@ -165,10 +166,10 @@ def test_nothing_is_written_or_decoded_where_nothing_changed(data, decoded, monk
 
 
 def test_settled_files_are_known_without_being_opened(data, monkeypatch) -> None:
-    monkeypatch.setattr(fingerprints, "RECENT", 0)
+    monkeypatch.setattr(listing, "RECENT", 0)
     data.store()
-    monkeypatch.setattr(store_build, "content_of", lambda source: pytest.fail("opened"))
-    monkeypatch.setattr(fingerprints, "content_of", lambda source: pytest.fail("opened"))
+    monkeypatch.setattr(store, "content_of", lambda source: pytest.fail("opened"))
+    monkeypatch.setattr(listing, "content_of", lambda source: pytest.fail("opened"))
     result = data.store()
     assert result.decoded == 0
     assert changed_sources(result) == ()

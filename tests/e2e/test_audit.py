@@ -28,7 +28,7 @@ from tests.e2e.small_sets import (
 import imseg
 from imseg.approaches.runs.run import Run
 from imseg.engine.storage.sealed import read_json
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.report.tables import audit_table, judgment_text
 from imseg.types import DataSet
 
@@ -148,7 +148,7 @@ class Started:
     truth: npt.NDArray[np.uint8]
     run: Run
 
-    def teach(self, approach: str, out: Path, **options: Any) -> tuple[Any, Part]:
+    def teach(self, approach: str, out: Path, **options: Any) -> tuple[Any, SampleSet]:
         """Let the start teach, and end when students would be trained; returns what they get."""
         executor = Mortal(0)
         with pytest.raises(Killed):

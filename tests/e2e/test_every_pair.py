@@ -84,7 +84,7 @@ WANTED = {
 
 
 @dataclass(frozen=True)
-class Bench:
+class ScorerGroup:
     """What all runs of a kind share."""
 
     data: DataSet
@@ -114,16 +114,16 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def bench_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bench]:
+def bench_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ScorerGroup]:
     """A function that returns the bench of a kind, with both starts trained."""
-    made: dict[str, Bench] = {}
+    made: dict[str, ScorerGroup] = {}
 
-    def bench(kind: str) -> Bench:
+    def bench(kind: str) -> ScorerGroup:
         if kind not in made:
             folder = tmp_path_factory.mktemp(kind)
             hidden = write_hidden(folder / "hidden", kind)
             (folder / "runs").mkdir()
-            made[kind] = Bench(small_set(kind), hidden, folder / "runs")
+            made[kind] = ScorerGroup(small_set(kind), hidden, folder / "runs")
             for start in ("ldt", "aldt"):
                 made[kind].train(start)
         return made[kind]

@@ -30,7 +30,7 @@ from tests.e2e.test_integrity import flip
 from imseg.approaches.planning.stages import planned_stages
 from imseg.approaches.running.preparation import facts_of
 from imseg.approaches.runs.record import command_in, read_record
-from imseg.approaches.runs.recovery import Memory
+from imseg.approaches.runs.recovery import Recovery
 from imseg.approaches.runs.run_status import RunStatus, seconds_left, status_of
 from imseg.comparison.comparison_status import comparison_status
 from imseg.engine.storage.run_folder import RunFolder
@@ -81,7 +81,7 @@ def test_what_is_planned_is_read_from_the_folder_as_the_run_planned_it(
     run = train(data, approach, tmp_path / "run", leave_out=leave_out, **options)
     record = read_record(RunFolder(run.path))
     assert record is not None
-    facts = Memory(RunFolder(run.path)).facts(record.plan)
+    facts = Recovery(RunFolder(run.path)).facts(record.plan)
     real = facts_of(data)
     assert facts is not None
     assert dataclasses.replace(facts, typical_size=real.typical_size) == real

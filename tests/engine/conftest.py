@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import Job, NetworkSpec, Recipe
-from imseg.engine.training.sample_set import Beginning, Part, TwoViews
+from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.ops.photometric import LADDERS
@@ -21,10 +21,10 @@ SIDE = 32
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Callable[..., Part]:
+def stored(tmp_path: Path) -> Callable[..., SampleSet]:
     """A function that stores images with disks and their targets, and returns them as a part."""
 
-    def store(name: str, count: int, *, digest: str = "") -> Part:
+    def store(name: str, count: int, *, digest: str = "") -> SampleSet:
         generator = np.random.Generator(np.random.PCG64(len(name)))
         rows, columns = np.mgrid[:SIDE, :SIDE]
         centers = generator.integers(8, SIDE - 8, (count, 2, 1, 1))
@@ -33,7 +33,7 @@ def stored(tmp_path: Path) -> Callable[..., Part]:
         images = (noise + 150 * masks).astype(np.uint8)[..., None]
         np.save(tmp_path / f"{name}-images.npy", images)
         np.save(tmp_path / f"{name}-targets.npy", masks.astype(np.uint8)[:, None])
-        return Part(
+        return SampleSet(
             images=tmp_path / f"{name}-images.npy",
             targets=tmp_path / f"{name}-targets.npy",
             digest=digest or name,
@@ -44,7 +44,7 @@ def stored(tmp_path: Path) -> Callable[..., Part]:
 
 
 @pytest.fixture
-def make_job(stored: Callable[..., Part], tmp_path: Path) -> Callable[..., Job]:
+def make_job(stored: Callable[..., SampleSet], tmp_path: Path) -> Callable[..., Job]:
     """A function that returns a job of a few steps; fields can be changed."""
     spec = TargetSpec(
         kind="binary",
@@ -63,7 +63,7 @@ def make_job(stored: Callable[..., Part], tmp_path: Path) -> Callable[..., Job]:
             "target": spec.as_dict(),
             "network": NetworkSpec(channels=1, outputs=1, width=0.1875),
             "recipe": Recipe(epochs=2, batch_size=3),
-            "numerics": Numerics(threads=1),
+            "compute": ComputeConfig(threads=1),
             "seed": 100 + number,
         }
         return Job(**{**fields, **changes})
@@ -72,10 +72,10 @@ def make_job(stored: Callable[..., Part], tmp_path: Path) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def masks(stored, tmp_path) -> Callable[..., Part]:
+def masks(stored, tmp_path) -> Callable[..., SampleSet]:
     """A function that stores disks with two masks each: the perfect one and an empty one."""
 
-    def make(name: str, count: int) -> Part:
+    def make(name: str, count: int) -> SampleSet:
         part = stored(name, count)
         truth = np.load(part.targets)
         targets = np.concatenate([truth, np.zeros_like(truth)])
@@ -113,10 +113,10 @@ def make_judge(make_job, masks) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def unlabeled(stored) -> TwoViews:
+def unlabeled(stored) -> UnlabeledViews:
     """Four of seven unlabeled images, strongly disturbed."""
     part = stored("unlabeled", 7)
-    return TwoViews(
+    return UnlabeledViews(
         images=part.images,
         digest="u",
         indices=(6, 0, 3, 5),
@@ -132,7 +132,7 @@ def make_two(make_job, unlabeled) -> Callable[..., Job]:
     wide = NetworkSpec(channels=1, outputs=1, width=0.25)
     first = make_job(network=wide)
     train_and_save(first, Listener())
-    beginning = Beginning(weights=first.output, digest=first.digest())
+    beginning = InitialWeights(weights=first.output, digest=first.digest())
 
     def make(**changes: object) -> Job:
         fields = {"two_views": unlabeled, "beginning": beginning, "network": wide, **changes}

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from imseg.data.cache.store import open_array
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.loader import Source
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.rows import Placement
-from imseg.engine.training.sample_set import Copies, Part, content_of
+from imseg.engine.training.sample_set import Copies, SampleSet, content_of
 from imseg.ops import noise
 from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import LADDERS
@@ -26,9 +26,9 @@ WAYS = {"in groups": None, "on the device": Placement(together=True, budget=2**4
 def look(request) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """A function that returns all samples of a part, 0..255, and which pixels are blocked."""
 
-    def take(part: Part, *, paper: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        placement, numerics = WAYS[request.param], Numerics(threads=1)
-        source = Source((part,), numerics, paper=paper, placement=placement)
+    def take(part: SampleSet, *, paper: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        placement, compute = WAYS[request.param], ComputeConfig(threads=1)
+        source = BatchLoader((part,), compute, paper=paper, placement=placement)
         batch = source.take(torch.arange(len(source)))
         assert batch.weight is not None
         return (batch.images * 255).round().to(torch.uint8), batch.weight == 0
@@ -37,7 +37,7 @@ def look(request) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.fixture
-def blocked(stored, tmp_path) -> Part:
+def blocked(stored, tmp_path) -> SampleSet:
     """Four images with a blocked corner; targets belong to images in another order."""
     masks = np.zeros((4, 1, 32, 32), np.uint8)
     masks[:, :, :5, :9] = 1
@@ -55,7 +55,7 @@ SHOWN = [0, 1, 2]
 """The images that its targets belong to."""
 
 
-def fills(part: Part) -> torch.Tensor:
+def fills(part: SampleSet) -> torch.Tensor:
     """Return the color of each shown image at every place."""
     pixels = torch.from_numpy(np.array(open_array(part.images))[SHOWN]).permute(0, 3, 1, 2)
     numbers = torch.full((len(SHOWN),), COLORS.index(part.block_color))
@@ -63,7 +63,7 @@ def fills(part: Part) -> torch.Tensor:
     return fill.expand(pixels.shape)
 
 
-def with_copies(part: Part, **changes: object) -> Part:
+def with_copies(part: SampleSet, **changes: object) -> SampleSet:
     how = {"count": 2, "strength": STRONG, "rotate": True, "seed": 5, "plain": True, **changes}
     return replace(part, copies=Copies(**how))
 
@@ -132,8 +132,8 @@ def test_parts_of_one_batch_are_reblocked_each_as_it_asks(blocked) -> None:
         with_copies(replace(blocked, block_color=color), reblock=reblock, plain=False)
         for color, reblock in (("noise", False), ("mean", True), ("black", False))
     )
-    numerics, numbers = Numerics(threads=1), torch.arange(18)
-    one, other = (Source(parts, numerics, placement=way).take(numbers) for way in WAYS.values())
+    compute, numbers = ComputeConfig(threads=1), torch.arange(18)
+    one, other = (BatchLoader(parts, compute, placement=way).take(numbers) for way in WAYS.values())
     assert torch.equal(one.images, other.images)
     images, hidden = (other.images * 255).round().to(torch.uint8), other.weight == 0
     expected = torch.cat([fills(part).repeat(2, 1, 1, 1) for part in parts])
@@ -144,7 +144,9 @@ def test_parts_of_one_batch_are_reblocked_each_as_it_asks(blocked) -> None:
 def test_what_noise_is_made_from_is_on_the_device_before_the_first_batch(blocked) -> None:
     noise._words.cache_clear()
     placement = WAYS["on the device"]
-    source = Source((replace(blocked, block_color="noise"),), Numerics(), placement=placement)
+    source = BatchLoader(
+        (replace(blocked, block_color="noise"),), ComputeConfig(), placement=placement
+    )
     made = noise._words.cache_info().misses
     source.take(torch.arange(3))
     assert noise._words.cache_info().misses == made == 1

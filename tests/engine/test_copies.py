@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.loader import Source
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training.sample_set import Copies
 from imseg.ops.photometric import LADDERS, Strength
 
-NUMERICS = Numerics(threads=1)
+NUMERICS = ComputeConfig(threads=1)
 STRONG = LADDERS["default"][-1]
 
 
@@ -21,24 +21,24 @@ def copies(**changes: object) -> Copies:
     return Copies(**{"count": 3, "strength": STRONG, "rotate": True, "seed": 5, **changes})
 
 
-def everything(source: Source) -> tuple[torch.Tensor, torch.Tensor]:
+def everything(source: BatchLoader) -> tuple[torch.Tensor, torch.Tensor]:
     batch = source.take(torch.arange(len(source)))
     return batch.images, batch.targets
 
 
 def test_an_epoch_holds_every_image_and_its_copies(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies())
-    source = Source((part,), NUMERICS)
+    source = BatchLoader((part,), NUMERICS)
     assert len(source) == part.samples == 16
     images, _ = everything(source)
-    plain, _ = everything(Source((replace(part, copies=None),), NUMERICS))
+    plain, _ = everything(BatchLoader((replace(part, copies=None),), NUMERICS))
     assert torch.equal(images[:4], plain)
     assert all((images[4:] != picture).flatten(1).any(dim=1).all() for picture in plain)
 
 
 def test_copies_are_the_same_for_every_network_and_look(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies())
-    first, second = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=2)
+    first, second = BatchLoader((part,), NUMERICS, seed=1), BatchLoader((part,), NUMERICS, seed=2)
     again = everything(first)[0]
     assert torch.equal(again, everything(second)[0])
     assert torch.equal(again, everything(first)[0])
@@ -46,7 +46,7 @@ def test_copies_are_the_same_for_every_network_and_look(stored) -> None:
 
 def test_a_copy_does_not_depend_on_the_batch_it_is_in(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies())
-    source = Source((part,), NUMERICS)
+    source = BatchLoader((part,), NUMERICS)
     together, _ = everything(source)
     for number in (3, 7, 15):
         alone = source.take(torch.tensor([number]))
@@ -55,34 +55,34 @@ def test_a_copy_does_not_depend_on_the_batch_it_is_in(stored) -> None:
 
 def test_another_seed_draws_other_copies(stored) -> None:
     part = stored("labeled", 4)
-    one, _ = everything(Source((replace(part, copies=copies()),), NUMERICS))
-    other, _ = everything(Source((replace(part, copies=copies(seed=6)),), NUMERICS))
+    one, _ = everything(BatchLoader((replace(part, copies=copies()),), NUMERICS))
+    other, _ = everything(BatchLoader((replace(part, copies=copies(seed=6)),), NUMERICS))
     assert torch.equal(one[:4], other[:4])
     assert (one[4:] != other[4:]).flatten(1).any(dim=1).all()
 
 
 def test_without_plain_images_only_copies_are_left(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies(plain=False))
-    source = Source((part,), NUMERICS)
+    source = BatchLoader((part,), NUMERICS)
     assert len(source) == 12
-    with_plain, _ = everything(Source((replace(part, copies=copies()),), NUMERICS))
+    with_plain, _ = everything(BatchLoader((replace(part, copies=copies()),), NUMERICS))
     assert torch.equal(everything(source)[0], with_plain[4:])
 
 
 def test_online_every_look_is_new_and_every_network_sees_its_own(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies(count=0))
-    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    source, twin = BatchLoader((part,), NUMERICS, seed=1), BatchLoader((part,), NUMERICS, seed=1)
     assert len(source) == 4
     first, second = everything(source)[0], everything(source)[0]
     assert (first != second).flatten(1).any(dim=1).all()
     assert torch.equal(everything(twin)[0], first)
-    other, _ = everything(Source((part,), NUMERICS, seed=2))
+    other, _ = everything(BatchLoader((part,), NUMERICS, seed=2))
     assert (first != other).flatten(1).any(dim=1).all()
 
 
 def test_online_a_look_depends_on_how_often_it_was_looked_at_alone(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies(count=0))
-    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    source, twin = BatchLoader((part,), NUMERICS, seed=1), BatchLoader((part,), NUMERICS, seed=1)
     source.take(torch.tensor([0]))
     later = source.take(torch.tensor([0, 1]))
     twin.take(torch.tensor([3, 0, 2]))
@@ -93,7 +93,7 @@ def test_online_a_look_depends_on_how_often_it_was_looked_at_alone(stored) -> No
 def test_targets_move_with_their_images(stored) -> None:
     """Disks are the bright pixels, wherever they are moved to."""
     part = replace(stored("labeled", 6), copies=copies(strength=Strength(), count=9))
-    batch = Source((part,), NUMERICS).take(torch.arange(60))
+    batch = BatchLoader((part,), NUMERICS).take(torch.arange(60))
     assert torch.equal(batch.images > 0.5, batch.targets == 1)
     moved = [not torch.equal(batch.targets[i], batch.targets[i % 6]) for i in range(6, 60)]
     assert sum(moved) > 30
@@ -107,7 +107,7 @@ def test_blocked_pixels_stay_black_and_without_weight_in_copies(stored, tmp_path
     blocked = replace(
         part, inconsistent=tmp_path / "masks.npy", ignores=True, copies=copies(count=5)
     )
-    batch = Source((blocked,), NUMERICS).take(torch.arange(24))
+    batch = BatchLoader((blocked,), NUMERICS).take(torch.arange(24))
     assert batch.weight is not None
     hidden = batch.weight == 0
     assert (hidden.sum(dim=(1, 2, 3)) == 45).all(), "the mask is moved, never lost"
@@ -117,24 +117,24 @@ def test_blocked_pixels_stay_black_and_without_weight_in_copies(stored, tmp_path
 
 def test_fresh_copies_are_new_at_every_look_and_equal_seeds_repeat_them(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies(fresh=True))
-    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    source, twin = BatchLoader((part,), NUMERICS, seed=1), BatchLoader((part,), NUMERICS, seed=1)
     assert len(source) == part.samples == 16
     first, second = everything(source)[0], everything(source)[0]
     assert torch.equal(first[:4], second[:4]), "plain images stay as they are"
     assert (first[4:] != second[4:]).flatten(1).any(dim=1).all()
     assert torch.equal(everything(twin)[0], first)
     assert torch.equal(everything(twin)[0], second)
-    other = everything(Source((part,), NUMERICS, seed=2))[0]
+    other = everything(BatchLoader((part,), NUMERICS, seed=2))[0]
     assert (first[4:] != other[4:]).flatten(1).any(dim=1).all(), "another network sees its own"
     again = replace(part, copies=copies(fresh=True, seed=6))
-    assert (everything(Source((again,), NUMERICS, seed=1))[0][4:] != first[4:]).any()
+    assert (everything(BatchLoader((again,), NUMERICS, seed=1))[0][4:] != first[4:]).any()
     source.forget_looks()
     assert torch.equal(everything(source)[0], first)
 
 
 def test_a_fresh_copy_depends_on_how_often_it_was_looked_at_alone(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies(fresh=True))
-    source, twin = Source((part,), NUMERICS, seed=1), Source((part,), NUMERICS, seed=1)
+    source, twin = BatchLoader((part,), NUMERICS, seed=1), BatchLoader((part,), NUMERICS, seed=1)
     source.take(torch.tensor([9]))
     later = source.take(torch.tensor([9, 5]))
     twin.take(torch.tensor([15, 9, 4]))
@@ -143,7 +143,7 @@ def test_a_fresh_copy_depends_on_how_often_it_was_looked_at_alone(stored) -> Non
 
 def test_images_with_counts_of_their_own_have_as_many_fresh_copies(stored) -> None:
     part = replace(stored("labeled", 4), copies=copies(counts=(3, 0, 1, 2), fresh=True))
-    source = Source((part,), NUMERICS)
+    source = BatchLoader((part,), NUMERICS)
     assert len(source) == part.samples == 10
     looks = torch.cat([everything(source)[0][4:] for _ in range(3)])
     assert len({look.numpy().tobytes() for look in looks}) == 18
@@ -178,5 +178,5 @@ def test_an_odd_number_of_sides_is_never_turned_by_a_quarter(stored, tmp_path) -
     part = replace(
         part, images=tmp_path / "wide.npy", targets=tmp_path / "targets.npy", copies=copies()
     )
-    images, targets = everything(Source((part,), NUMERICS))
+    images, targets = everything(BatchLoader((part,), NUMERICS))
     assert images.shape[2:] == targets.shape[2:] == (20, 32)

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tests.engine.outcomes import Outcome, train_all
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import Job, NetworkSpec, Trained
-from imseg.engine.training.sample_set import Beginning, Copies
+from imseg.engine.training.sample_set import Copies, InitialWeights
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.executors import Processes, Serial, choose_executor
 from imseg.engine.workers.jobs import run_jobs
@@ -44,7 +44,7 @@ def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threa
             make_job(
                 number,
                 parts=(part,),
-                numerics=Numerics(threads=threads),
+                compute=ComputeConfig(threads=threads),
                 output=tmp_path / name / f"network-{number}.safetensors",
             )
             for number, part in enumerate(parts)
@@ -90,7 +90,7 @@ def test_after_an_error_that_would_meet_every_job_none_is_begun_and_finished_one
 def test_an_error_that_the_user_can_mend_keeps_its_parts(make_executor, make_job, tmp_path) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"not weights")
-    beginning = Beginning(weights=damaged, digest="")
+    beginning = InitialWeights(weights=damaged, digest="")
     with pytest.raises(ImsegError) as here:
         train(make_job(beginning=beginning), Listener())
     with pytest.raises(ImsegError) as there:
@@ -167,14 +167,14 @@ def test_an_error_in_a_users_network_is_kept_as_the_cause(make_job) -> None:
 
 
 def test_a_users_own_network_is_trained_in_this_process(make_job) -> None:
-    numerics = make_job().numerics
+    compute = make_job().compute
 
     def network(**_: object) -> torch.nn.Module:
         return torch.nn.Conv2d(1, 1, 1)
 
-    assert isinstance(choose_executor(numerics, workers=4, factory=network), Serial)
-    assert isinstance(choose_executor(numerics, workers=1), Serial)
-    assert isinstance(choose_executor(numerics, workers=4), Processes)
+    assert isinstance(choose_executor(compute, workers=4, factory=network), Serial)
+    assert isinstance(choose_executor(compute, workers=1), Serial)
+    assert isinstance(choose_executor(compute, workers=4), Processes)
     job = make_job(network=NetworkSpec(channels=1, outputs=1, factory="mine:network"))
     outcome = train_all(Serial(network), [job])
     assert outcome.ended[job.name].parameters == 2
@@ -190,7 +190,7 @@ def test_a_training_has_the_threads_of_its_job_and_puts_them_back(make_job, monk
     monkeypatch.setattr("imseg.engine.workers.executors.train_and_save", look)
     before = torch.get_num_threads()
     train_all(
-        Serial(), [make_job(threads, numerics=Numerics(threads=threads)) for threads in (1, 3)]
+        Serial(), [make_job(threads, compute=ComputeConfig(threads=threads)) for threads in (1, 3)]
     )
     assert seen == [1, 3] and torch.get_num_threads() == before
 

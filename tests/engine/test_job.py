@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import Job, NetworkSpec, Recipe, Trained
-from imseg.engine.training.sample_set import Beginning, Copies, TwoViews
+from imseg.engine.training.sample_set import Copies, InitialWeights, UnlabeledViews
 from imseg.ops.photometric import Strength
 
 
@@ -40,7 +40,7 @@ def every_field(job: Job) -> Job:
         qualities=Path("qualities.npy"),
         block_color="noise",
     )
-    unlabeled = TwoViews(
+    unlabeled = UnlabeledViews(
         images=Path("unlabeled.npy"),
         digest="u",
         indices=(3, 1),
@@ -50,7 +50,7 @@ def every_field(job: Job) -> Job:
         weight=0.3,
         ramp=4,
     )
-    beginning = Beginning(weights=Path("w.safetensors"), digest="w")
+    beginning = InitialWeights(weights=Path("w.safetensors"), digest="w")
     return replace(job, parts=(part,), two_views=unlabeled, beginning=beginning)
 
 
@@ -60,7 +60,7 @@ def test_what_only_some_jobs_have_survives_the_journey_to_a_worker(make_job) -> 
     assert again == job
     assert again.digest() == job.digest()
     assert again.parts[0].copies.counts == (0, 3, 1, 1, 2, 0)
-    assert type(again.two_views) is TwoViews and type(again.beginning) is Beginning
+    assert type(again.two_views) is UnlabeledViews and type(again.beginning) is InitialWeights
 
 
 def test_what_only_some_jobs_have_decides_the_digest_but_its_place_does_not(make_job) -> None:
@@ -134,7 +134,7 @@ def test_places_and_names_do_not_change_the_digest(make_job, stored) -> None:
 
 def changes(job: Job) -> dict[str, Job]:
     part = job.parts[0]
-    numerics, recipe = job.numerics, job.recipe
+    compute, recipe = job.compute, job.recipe
     return {
         "seed": replace(job, seed=job.seed + 1),
         "epochs": replace(job, recipe=replace(recipe, epochs=3)),
@@ -154,10 +154,10 @@ def changes(job: Job) -> dict[str, Job]:
         "mask values": replace(job, target={**job.target, "values": [0, 1]}),
         "void": replace(job, target={**job.target, "void": 9}),
         "width": replace(job, network=replace(job.network, width=0.5)),
-        "threads": replace(job, numerics=replace(numerics, threads=2)),
-        "precision": replace(job, numerics=replace(numerics, precision="bfloat16")),
-        "device": replace(job, numerics=replace(numerics, device="cuda")),
-        "memory format": replace(job, numerics=replace(numerics, channels_last=False)),
+        "threads": replace(job, compute=replace(compute, threads=2)),
+        "precision": replace(job, compute=replace(compute, precision="bfloat16")),
+        "device": replace(job, compute=replace(compute, device="cuda")),
+        "memory format": replace(job, compute=replace(compute, channels_last=False)),
     }
 
 
@@ -184,6 +184,6 @@ def test_a_job_counts_images_and_steps_of_all_parts(make_job) -> None:
     assert (job.images, job.steps) == (8, 6)
 
 
-@pytest.mark.parametrize("owner", [Job, Recipe, NetworkSpec, Numerics, Trained])
+@pytest.mark.parametrize("owner", [Job, Recipe, NetworkSpec, ComputeConfig, Trained])
 def test_what_travels_is_frozen(owner) -> None:
     assert owner.__dataclass_params__.frozen

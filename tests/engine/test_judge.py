@@ -13,11 +13,11 @@ from torch import nn
 
 from imseg.data.cache.store import open_array
 from imseg.engine.inference.mask_scorer import judge_candidates, judge_masks
-from imseg.engine.loading.loader import Source
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training.job import Job, Recipe
 from imseg.engine.training.networks import build, load_network
 from imseg.engine.training.objectives import lesson_for
-from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.engine.training.trainer import train, train_and_save
 from imseg.engine.workers.executors import Processes, Serial
 from imseg.engine.workers.jobs import run_jobs
@@ -43,7 +43,7 @@ ignore = Listener()
 def make_judge_of_two(make_judge, tmp_path) -> Callable[..., Job]:
     """The same for two labels: with IoU and presence of each."""
 
-    def doubled(part: Part, name: str) -> Part:
+    def doubled(part: SampleSet, name: str) -> SampleSet:
         targets, good = np.load(part.targets), np.load(part.qualities)
         there = np.ones_like(good)
         absent = np.zeros_like(good)
@@ -87,7 +87,7 @@ def test_every_epoch_is_validated_by_the_same_copies(make_judge) -> None:
     job = make_judge()
     online = Copies(count=0, strength=LADDERS["default"][-1], rotate=True, seed=0)
     lesson = lesson_for(replace(job, validation=replace(job.validation, copies=online)))
-    network = build(job.network, job.numerics)
+    network = build(job.network, job.compute)
     assert lesson.score(network) == lesson.score(network)
     assert lesson.examine(network).scores == lesson.examine(network).scores
 
@@ -202,7 +202,7 @@ def test_validation_blocks_and_disturbs_as_training_does_and_always_alike(
     lesson, echo = lesson_for(replace(job, validation=part)), Echo()
     first, second = lesson.examine(echo).scores, lesson.examine(echo).scores
     assert first == second
-    expected = Source((part,), job.numerics).take(torch.arange(6))
+    expected = BatchLoader((part,), job.compute).take(torch.arange(6))
     for images, masks in echo.seen:
         assert torch.equal(images, expected.images)
         assert torch.equal(masks, expected.targets.float())
@@ -262,13 +262,13 @@ def judges(make_judge) -> tuple[Job, list[nn.Module]]:
     jobs = [make_judge(number) for number in range(2)]
     with Serial() as executor:
         run_jobs(jobs, executor, metric=METRIC, elsewhere={}, progress=lambda _event: None)
-    return jobs[0], [load_network(job.output, job.network, job.numerics) for job in jobs]
+    return jobs[0], [load_network(job.output, job.network, job.compute) for job in jobs]
 
 
 def test_every_judge_is_asked_about_every_used_mask(judges, tmp_path: Path) -> None:
     job, networks = judges
     quality, part = quality_of(job), replace(job.parts[0], indices=(9, 0, 4, 15, 1))
-    said = judge_masks(networks, part, quality, job.numerics)
+    said = judge_masks(networks, part, quality, job.compute)
     assert said.shape == (2, 5, 1, 1)
     assert said.device.type == "cpu" and ((said >= 0) & (said <= 1)).all()
     images, targets = open_array(part.images), open_array(part.targets)
@@ -278,7 +278,7 @@ def test_every_judge_is_asked_about_every_used_mask(judges, tmp_path: Path) -> N
             images[[part.image_row(row)]],
             torch.from_numpy(targets[[row]]),
             quality,
-            job.numerics,
+            job.compute,
         )
         torch.testing.assert_close(said[:, place : place + 1], alone, rtol=0, atol=1e-6)
     assert not torch.equal(said[0], said[1])
@@ -292,7 +292,7 @@ def test_masks_are_judged_blocked_and_without_copies(judges, tmp_path: Path) -> 
     np.save(tmp_path / "inconsistent.npy", inconsistent)
     copies = Copies(count=4, strength=LADDERS["default"][-1], rotate=True, seed=3)
     part = replace(part, inconsistent=tmp_path / "inconsistent.npy", copies=copies)
-    said = judge_masks([echo], part, quality_of(job), job.numerics)
+    said = judge_masks([echo], part, quality_of(job), job.compute)
     (images, masks), blocked = echo.seen[0], np.load(part.targets)[:, :, :, :13]
     assert masks.shape == (16, 1, 32, 32)
     assert (images[..., 13:] == 0).all() and images[..., :13].any()
@@ -309,7 +309,7 @@ def test_many_masks_are_judged_in_batches_and_it_is_told(judges) -> None:
         networks,
         part,
         quality_of(job),
-        job.numerics,
+        job.compute,
         progress=lambda done, of: told.append((done, of)),
     )
     assert told == [(32, 48), (48, 48)]
@@ -319,4 +319,4 @@ def test_many_masks_are_judged_in_batches_and_it_is_told(judges) -> None:
 def test_without_masks_there_is_nothing_to_judge(judges) -> None:
     job, networks = judges
     with pytest.raises(ValueError, match="nothing to judge"):
-        judge_masks(networks, replace(job.parts[0], indices=()), quality_of(job), job.numerics)
+        judge_masks(networks, replace(job.parts[0], indices=()), quality_of(job), job.compute)

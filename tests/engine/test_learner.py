@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.hardware.exhaustion import is_exhausted
 from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.samples import Batch
-from imseg.engine.training import learner
+from imseg.engine.training import learner as learner_module
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import Job, NetworkSpec, Recipe
 from imseg.engine.training.learner import Learner
@@ -156,16 +156,16 @@ def test_a_compiled_first_step_that_runs_out_of_memory_is_tried_plain(
         raise torch.OutOfMemoryError("no room for compiled steps")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: no_room)
-    monkeypatch.setattr(compiling, "_failed", set())
+    monkeypatch.setattr(learner_module, "_failed", set())
     plain = make_job(recipe=Recipe(epochs=2, batch_size=3))
     wanted, _, _ = learn_steps(plain, Heard())
     found, network, learner = learn_steps(
-        replace(plain, numerics=compiled_numerics()), heard := Heard()
+        replace(plain, compute=compiled_numerics()), heard := Heard()
     )
     assert learner.most is None, "whole batches fit"
     assert len(heard.notes) == 1 and "could not be compiled" in heard.notes[0]
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
-    again = learner.Compiled(network, compiled_numerics(), batch_size=3)
+    again = learner_module.Compiled(network, compiled_numerics(), batch_size=3)
     assert not again.works, "once is enough in a process"
 
 
@@ -204,13 +204,13 @@ except Exception as error:
     assert found.stdout.split() == ["RuntimeError", "True"], found.stderr
 
 
-def compiled_numerics() -> Numerics:
-    return Numerics(threads=1, compile=True)
+def compiled_numerics() -> ComputeConfig:
+    return ComputeConfig(threads=1, compile=True)
 
 
 def learn_steps(job: Job, heard: Heard) -> tuple[list[torch.Tensor], torch.nn.Module, Learner]:
     """Return the weights after each pass, the network, and who taught it."""
-    network = build(job.network, job.numerics, seed=1)
+    network = build(job.network, job.compute, seed=1)
     learner = Learner(network, job, listener=heard, clock=Clock())
     after = []
     for steps in lesson_for(job).passes():
@@ -236,7 +236,7 @@ class Printing(Listener):
 train_and_save(Job.from_json(sys.stdin.read()), Printing())
 """
     plain = make_job(recipe=Recipe(epochs=2, batch_size=3))
-    job = replace(plain, numerics=compiled_numerics(), output=tmp_path / "failed.safetensors")
+    job = replace(plain, compute=compiled_numerics(), output=tmp_path / "failed.safetensors")
     nowhere = {
         **os.environ, "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "compiled"),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -260,19 +260,19 @@ def test_compiled_steps_learn_the_same(make_job) -> None:
     plain = make_job(recipe=Recipe(epochs=2, batch_size=4))  # batches of 4 and of 2
     wanted, _, _ = learn_steps(plain, Heard())
     found, network, learner = learn_steps(
-        replace(plain, numerics=compiled_numerics()), heard := Heard()
+        replace(plain, compute=compiled_numerics()), heard := Heard()
     )
     assert heard.notes == []
     assert learner._compiled.works and not learner._compiled.on_trial(4), "a compiled step worked"
     assert torch.allclose(found[0], wanted[0], atol=1e-3)
-    assert set(network.state_dict()) == set(build(plain.network, plain.numerics).state_dict())
+    assert set(network.state_dict()) == set(build(plain.network, plain.compute).state_dict())
 
 
 def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
-    network = build(make_job().network, make_job().numerics)
+    network = build(make_job().network, make_job().compute)
     calls = []
     monkeypatch.setattr(torch, "compile", lambda module, **_: calls.append(module) or "compiled")
-    one = learner.Compiled(network, compiled_numerics(), batch_size=4)
+    one = learner_module.Compiled(network, compiled_numerics(), batch_size=4)
     assert calls == [network.forward]
     assert one.forward(4) == "compiled" and one.on_trial(4)
     assert one.forward(3) is network and not one.on_trial(3)
@@ -280,9 +280,9 @@ def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
     assert not one.on_trial(4)
     one.give_up()
     assert one.forward(4) is network
-    assert learner.Compiled(network, Numerics(), batch_size=4).forward(4) is network
+    assert learner_module.Compiled(network, ComputeConfig(), batch_size=4).forward(4) is network
 
 
 def test_compiling_leaves_no_trace_where_it_is_off() -> None:
-    assert "compile" not in Numerics().decisive()
+    assert "compile" not in ComputeConfig().decisive()
     assert compiled_numerics().decisive()["compile"] is True

@@ -19,10 +19,10 @@ from imseg.engine.training.job import Job, Recipe, Trained
 from imseg.engine.training.networks import load_network
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
-from imseg.engine.workers.worker_process import Silence
+from imseg.engine.workers.worker_process import HeartbeatTimeout
 from imseg.errors import ImsegError, TrainingFailed
 
-SHORT = Silence(starting=30.0, working=1.0, factor=0)
+SHORT = HeartbeatTimeout(starting=30.0, working=1.0, factor=0)
 PRETENDER = Path(__file__).with_name("pretender.py")
 
 
@@ -159,7 +159,7 @@ def test_leaving_early_ends_a_worker_that_does_not_listen(pretend, tmp_path) -> 
 @pytest.mark.parametrize("wrong", [{"starting": 0}, {"working": -1}, {"factor": -0.1}])
 def test_silences_are_longer_than_nothing(wrong) -> None:
     with pytest.raises(ValueError, match="longer than 0 s"):
-        Silence(**wrong)
+        HeartbeatTimeout(**wrong)
 
 
 def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
@@ -180,7 +180,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
     trained = outcome.ended[job.name]
     assert trained is not None and trained.steps == 400
     assert not trained.retried
-    assert load_network(job.output, job.network, job.numerics)
+    assert load_network(job.output, job.network, job.compute)
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_a_stopped_worker_is_replaced_while_another_one_goes_on(make_job) -> Non
     """Real workers: SIGSTOP leaves a process there with all its threads, and it does nothing."""
     recipe = Recipe(epochs=300, batch_size=3, max_steps=600)
     jobs = [make_job(number, recipe=recipe) for number in range(2)]
-    executor = Processes(2, silence=Silence(working=5.0, factor=1))
+    executor = Processes(2, silence=HeartbeatTimeout(working=5.0, factor=1))
     at_work: set[str] = set()
     stopped: list[int] = []
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from tests.engine.watch import Watch
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading import loader, views
 from imseg.engine.loading.rows import Placement, placement_for
 from imseg.engine.training.job import Job, NetworkSpec, Recipe
 from imseg.engine.training.networks import build
 from imseg.engine.training.objectives import lesson_for
 from imseg.engine.training.optimizer import KerasAdamW
-from imseg.engine.training.sample_set import Copies, Part, TwoViews
+from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
 from imseg.ops.inconsistency import COLORS as BLOCK_COLORS
 from imseg.ops.inconsistency import BlockColor
 from imseg.ops.photometric import LADDERS
@@ -58,7 +59,7 @@ def make_kind(make_job, stored, tmp_path) -> Callable[[str], Job]:
             "recipe": Recipe(epochs=2, batch_size=4),
         }
         if kind == "two views":
-            fields["two_views"] = TwoViews(
+            fields["two_views"] = UnlabeledViews(
                 images=part.images, digest="", indices=tuple(range(6)),
                 strength=STRONG, moves=True, rotate=True,
             )  # fmt: skip
@@ -75,7 +76,7 @@ def make_kind(make_job, stored, tmp_path) -> Callable[[str], Job]:
     return make
 
 
-def _part(part: Part, spec: TargetSpec, folder: Path, *, color: BlockColor) -> Part:
+def _part(part: SampleSet, spec: TargetSpec, folder: Path, *, color: BlockColor) -> SampleSet:
     """Return the part with targets of a kind, a mask, copies and pixels without weight."""
     random = np.random.Generator(np.random.PCG64(0))
     targets = random.integers(0, 2, (6, spec.planes, 32, 32)).astype(spec.dtype)
@@ -93,16 +94,16 @@ def _part(part: Part, spec: TargetSpec, folder: Path, *, color: BlockColor) -> P
 
 def place(monkeypatch, budget: int) -> None:
     placement = Placement(together=True, budget=budget)
-    for module in (batches, pairs):
+    for module in (loader, views):
         monkeypatch.setattr(module, "placement_for", lambda _device: placement)
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_steps_up_to_the_gradient_ask_the_device_nothing(make_kind, monkeypatch, kind) -> None:
     place(monkeypatch, 2**40)
-    job = replace(make_kind(kind), numerics=Numerics(device="meta"))
+    job = replace(make_kind(kind), compute=ComputeConfig(device="meta"))
     lesson = lesson_for(job)
-    network = build(job.network, job.numerics).train()
+    network = build(job.network, job.compute).train()
     for steps in lesson.passes():
         with Watch("meta") as watch:
             made = 0
@@ -118,8 +119,8 @@ def test_what_does_not_fit_is_sent_batch_by_batch_and_nothing_else(
     make_kind, monkeypatch, kind
 ) -> None:
     place(monkeypatch, 0)
-    job = replace(make_kind(kind), numerics=Numerics(device="meta"))
-    network = build(job.network, job.numerics).train()
+    job = replace(make_kind(kind), compute=ComputeConfig(device="meta"))
+    network = build(job.network, job.compute).train()
     arrays = {"binary": [3], "two views": [3, 1]}[kind]
     for number, steps in enumerate(lesson_for(job).passes()):
         with Watch("meta") as watch:
@@ -133,7 +134,7 @@ def test_whole_steps_read_no_value(make_kind, monkeypatch, kind) -> None:
     """On the CPU, with the optimizer. The first batch comes with what is known about the pass."""
     place(monkeypatch, 2**40)
     job = make_kind(kind)
-    network = build(job.network, job.numerics).train()
+    network = build(job.network, job.compute).train()
     optimizer = KerasAdamW(network, learning_rate=0.01, decay=1e-4)
     for steps in lesson_for(job).passes():
         next(steps)
@@ -153,17 +154,17 @@ def test_a_gpu_is_not_waited_for(make_kind, monkeypatch, kind, fits) -> None:
     """CUDA itself says so; the first pass is left to what is chosen and kept once."""
     if not torch.cuda.is_available():
         pytest.skip("torch finds no GPU here")
-    for module in (batches, pairs):
+    for module in (loader, views):
         placement = replace(placement_for("cuda"), **({} if fits else {"budget": 0}))
         monkeypatch.setattr(module, "placement_for", lambda _device, found=placement: found)
-    job = replace(make_kind(kind), numerics=Numerics(device="cuda"))
-    network = build(job.network, job.numerics).train()
+    job = replace(make_kind(kind), compute=ComputeConfig(device="cuda"))
+    network = build(job.network, job.compute).train()
     optimizer = KerasAdamW(network, learning_rate=0.01, decay=1e-4)
     lesson = lesson_for(job)
     for number, steps in enumerate(lesson.passes()):
         torch.cuda.set_sync_debug_mode("error" if number else "default")
         try:
-            with job.numerics.applied():
+            with job.compute.applied():
                 for step in steps:
                     loss = step(network)
                     optimizer.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.engine.hardware import device
-from imseg.engine.hardware.device import Numerics, resolve_device, resolve_precision
+from imseg.engine.hardware.device import ComputeConfig, resolve_device, resolve_precision
 from imseg.engine.inference.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.errors import ImsegError
 
@@ -47,7 +47,7 @@ def test_a_precision_that_is_asked_for_is_kept(name: str) -> None:
 def test_numerics_are_applied_inside_a_block_only(precision) -> None:
     before = torch.get_num_threads()
     one = torch.ones(4, 4)
-    with pytest.raises(RuntimeError), Numerics(precision=precision, threads=1).applied():
+    with pytest.raises(RuntimeError), ComputeConfig(precision=precision, threads=1).applied():
         assert torch.get_num_threads() == 1
         assert (one @ one).dtype == getattr(torch, precision)
         raise RuntimeError
@@ -104,7 +104,7 @@ def test_a_gpu_keeps_its_convolution_library(precision) -> None:
     assert torch.backends.cudnn.enabled
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # there may be no CUDA to cast on
-        with Numerics(device="cuda", precision=precision).applied():
+        with ComputeConfig(device="cuda", precision=precision).applied():
             assert torch.backends.cudnn.enabled
             assert torch.backends.cudnn.allow_tf32 == (precision == "bfloat16")
             assert torch.backends.cudnn.benchmark == (precision == "bfloat16")

@@ -12,23 +12,25 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.inference import mask_scorer
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.loading.loader import Source
+from imseg.engine.loading import loader, views
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.rows import (
     BUFFERS,
+    DeviceRows,
+    PinnedRows,
     Placement,
-    Resident,
     Rows,
-    Streamed,
+    cache_rows,
     placement_for,
     send_together,
-    shelve,
 )
 from imseg.engine.loading.samples import Batch
 from imseg.engine.loading.views import Pairs
 from imseg.engine.training.job import Job, NetworkSpec, Recipe
-from imseg.engine.training.sample_set import Copies, Part, TwoViews
+from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.listener import Listener
 from imseg.ops.inconsistency import COLORS
@@ -41,12 +43,12 @@ shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], m
 
 
 @pytest.fixture
-def store(tmp_path) -> Callable[..., Part]:
+def store(tmp_path) -> Callable[..., SampleSet]:
     """A function that stores random images and all that may belong to them."""
 
     def make(
         name: str, *, height: int = 12, width: int = 12, channels: int = 3, kind: str = "u1"
-    ) -> Part:
+    ) -> SampleSet:
         random = np.random.Generator(np.random.PCG64(len(name)))
         arrays = {
             "images": random.integers(0, 256, (6, height, width, channels), np.uint8),
@@ -58,7 +60,7 @@ def store(tmp_path) -> Callable[..., Part]:
         for key, array in arrays.items():
             paths[key] = tmp_path / f"{name}-{height}-{width}-{channels}-{kind}-{key}.npy"
             np.save(paths[key], array)
-        return Part(
+        return SampleSet(
             images=paths["images"],
             targets=paths["targets"],
             inconsistent=paths["masks"],
@@ -128,12 +130,12 @@ def test_every_batch_is_the_one_of_the_host(store, each, flags, size, seed) -> N
         part = replace(part, **treatment)
         part = part if masked else replace(part, inconsistent=None)
         parts.append(part if judged else replace(part, qualities=None))
-    numerics = Numerics(threads=1, channels_last=last)
+    compute = ComputeConfig(threads=1, channels_last=last)
     how = {"seed": seed, "paper": paper}
-    host = Source(tuple(parts), numerics, **how)
+    host = BatchLoader(tuple(parts), compute, **how)
     assume(len(host))
     placement = STREAMED if streamed else RESIDENT
-    device = Source(tuple(parts), numerics, placement=placement, **how)
+    device = BatchLoader(tuple(parts), compute, placement=placement, **how)
     assert device.on_device and not host.on_device
     generator = torch.Generator().manual_seed(seed)
     for _ in range(2):
@@ -144,7 +146,7 @@ def test_every_batch_is_the_one_of_the_host(store, each, flags, size, seed) -> N
         assert len(found) == len(expected)
         assert all(same(one, other) for one, other in zip(found, expected, strict=True))
     device.forget_looks()
-    first = Source(tuple(parts), numerics, **how).take(numbers[:3])
+    first = BatchLoader(tuple(parts), compute, **how).take(numbers[:3])
     assert same(device.take(numbers[:3]), first)
 
 
@@ -154,7 +156,7 @@ def test_a_pass_that_is_fed_is_what_is_taken_step_by_step(store) -> None:
     )
     asked = [torch.tensor([0, 3]), torch.tensor([3, 1, 3]), torch.tensor([3])]
     for placement in (RESIDENT, STREAMED, None):
-        fed, taken = (Source((part,), Numerics(), placement=placement) for _ in range(2))
+        fed, taken = (BatchLoader((part,), ComputeConfig(), placement=placement) for _ in range(2))
         assert all(
             same(one, taken.take(numbers))
             for one, numbers in zip(fed.feed(asked), asked, strict=True)
@@ -166,7 +168,7 @@ def test_a_pass_that_is_fed_is_what_is_taken_step_by_step(store) -> None:
 @given(strength=strengths, flags=st.tuples(*[st.booleans()] * 4), width=st.sampled_from([12, 9]))
 def test_two_views_are_those_of_the_host(store, strength, flags, width) -> None:
     rotate, moves, paper, streamed = flags
-    unlabeled = TwoViews(
+    unlabeled = UnlabeledViews(
         images=store("a", width=width).images,
         digest="",
         indices=(5, 0, 2, 3),
@@ -176,7 +178,7 @@ def test_two_views_are_those_of_the_host(store, strength, flags, width) -> None:
     )
     placement = STREAMED if streamed else RESIDENT
     host, device = (
-        Pairs(unlabeled, Numerics(), seed=3, paper=paper, placement=each)
+        Pairs(unlabeled, ComputeConfig(), seed=3, paper=paper, placement=each)
         for each in (None, placement)
     )
     asked = [torch.tensor([3, 1, 0]), torch.tensor([1, 1]), torch.tensor([2])]
@@ -191,7 +193,7 @@ def on_device(monkeypatch, request) -> Callable[[], None]:
     """A function after whose call all lessons make their batches on the device."""
 
     def force() -> None:
-        for module in (batches, pairs, judge):
+        for module in (loader, views, mask_scorer):
             monkeypatch.setattr(module, "placement_for", lambda _device: request.param)
 
     return force
@@ -211,7 +213,7 @@ def lessons(make_job: Callable[..., Job], stored, tmp_path: Path) -> Iterator[Jo
     yield job
     fresh = replace(part, copies=replace(copied, fresh=True), block_color="noise")
     yield replace(job, parts=(fresh, plain))
-    unlabeled = TwoViews(
+    unlabeled = UnlabeledViews(
         images=stored("unlabeled", 7).images, digest="u", indices=(6, 0, 3, 5),
         strength=STRONG, moves=True, rotate=True,
     )  # fmt: skip
@@ -241,8 +243,8 @@ def test_files_that_parts_share_lie_on_the_device_once(store) -> None:
     rows = Rows([(part.images, (3, 1, 3)), (part.images, (1, 5)), (None, (0,))])
     assert len(rows) == 4, "rows 1, 3 and 5, and one of zeros"
     numbers = np.concatenate([rows.numbers(part.images, (5, 3, 1)), rows.numbers(None, (9, 9))])
-    shelf = Resident(rows, "cpu")
-    found = shelf.fetch(numbers, torch.from_numpy(numbers))
+    row_cache = DeviceRows(rows, "cpu")
+    found = row_cache.fetch(numbers, torch.from_numpy(numbers))
     stored = np.load(part.images)
     np.testing.assert_array_equal(found[:3], stored[[5, 3, 1]])
     assert not found[3:].any()
@@ -257,15 +259,15 @@ def test_the_smallest_arrays_lie_on_the_device_where_not_all_fit(store) -> None:
     images, targets, masks = (rows.nbytes for rows in used)
     assert masks < targets < images
     for budget, kinds in (
-        (0, [Streamed] * 3),
-        (masks + targets - 1, [Streamed, Streamed, Resident]),
-        (masks + targets, [Streamed, Resident, Resident]),
-        (masks + targets + images, [Resident] * 3),
+        (0, [PinnedRows] * 3),
+        (masks + targets - 1, [PinnedRows, PinnedRows, DeviceRows]),
+        (masks + targets, [PinnedRows, DeviceRows, DeviceRows]),
+        (masks + targets + images, [DeviceRows] * 3),
     ):
         placement = Placement(together=True, budget=budget)
-        shelves = shelve([used[0], None, *used[1:]], "cpu", placement)
-        assert shelves.pop(1) is None
-        assert [type(shelf) for shelf in shelves] == kinds
+        row_caches = cache_rows([used[0], None, *used[1:]], "cpu", placement)
+        assert row_caches.pop(1) is None
+        assert [type(row_cache) for row_cache in row_caches] == kinds
 
 
 def test_a_buffer_is_written_to_again_only_after_its_copy_has_ended(store) -> None:
@@ -287,12 +289,12 @@ def test_a_buffer_is_written_to_again_only_after_its_copy_has_ended(store) -> No
         read(numbers, out)
 
     rows.read = note
-    shelf = Streamed(rows, "cpu", pinned=False, mark=mark)
+    row_cache = PinnedRows(rows, "cpu", pinned=False, mark=mark)
     stored = np.load(part.images)
     kept = []
     for step in range(BUFFERS + 2):
         numbers = np.arange(step % 3, 6)
-        kept.append((numbers, shelf.fetch(numbers, torch.from_numpy(numbers))))
+        kept.append((numbers, row_cache.fetch(numbers, torch.from_numpy(numbers))))
     for numbers, found in kept:
         np.testing.assert_array_equal(found, stored[numbers], err_msg="what was sent stays")
     for later in range(BUFFERS + 1, BUFFERS + 3):
@@ -318,7 +320,7 @@ def test_columns_of_any_type_are_sent_as_one_block() -> None:
 
 def test_a_batch_is_split_with_all_that_belongs_to_it(store) -> None:
     part = replace(store("a"), ignores=True)
-    batch = Source((part,), Numerics()).take(torch.arange(5))
+    batch = BatchLoader((part,), ComputeConfig()).take(torch.arange(5))
     assert len(batch) == 5
     pieces = batch.split([2, 2, 1])
     assert [len(piece) for piece in pieces] == [2, 2, 1]
@@ -360,9 +362,9 @@ def test_a_gpu_makes_the_batches_of_the_cpu(store, fits, paper, channels) -> Non
     on_gpu = placement_for("cuda")
     assert on_gpu.together and on_gpu.pinned and on_gpu.budget > 0
     placement = on_gpu if fits else replace(on_gpu, budget=0)
-    host = Source((first, second), Numerics(), seed=4, paper=paper)
-    device = Source(
-        (first, second), Numerics(device="cuda"), seed=4, paper=paper, placement=placement
+    host = BatchLoader((first, second), ComputeConfig(), seed=4, paper=paper)
+    device = BatchLoader(
+        (first, second), ComputeConfig(device="cuda"), seed=4, paper=paper, placement=placement
     )
     for _ in range(2):
         numbers = torch.randperm(len(host)).split(7)
@@ -382,11 +384,13 @@ def test_a_gpu_makes_the_batches_of_the_cpu(store, fits, paper, channels) -> Non
 def test_a_gpu_makes_the_views_of_the_cpu(store) -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch finds no GPU here")
-    unlabeled = TwoViews(
+    unlabeled = UnlabeledViews(
         images=store("a").images, digest="", indices=(5, 0, 2, 3),
         strength=STRONG, moves=True, rotate=True,
     )  # fmt: skip
-    host, device = (Pairs(unlabeled, Numerics(device=device), seed=3) for device in ("cpu", "cuda"))
+    host, device = (
+        Pairs(unlabeled, ComputeConfig(device=device), seed=3) for device in ("cpu", "cuda")
+    )
     asked = [torch.tensor([3, 1, 0]), torch.tensor([1, 1])]
     for found, numbers in zip(device.feed(asked), asked, strict=True):
         for one, other in zip(found, host.take(numbers), strict=True):

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imseg.data.cache.store import open_array
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.loader import Source
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Samples
 from imseg.engine.training.objectives.supervised import stored_pairs
-from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.ops.photometric import LADDERS
 
-NUMERICS = Numerics(threads=1)
+NUMERICS = ComputeConfig(threads=1)
 STRONG = LADDERS["default"][-1]
 counted = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -29,14 +29,14 @@ def copies(counts: tuple[int, ...] | None, *, count: int, plain: bool = True) ->
     return Copies(count=count, strength=STRONG, rotate=True, seed=5, plain=plain, counts=counts)
 
 
-def everything(part: Part) -> torch.Tensor:
-    source = Source((part,), NUMERICS)
+def everything(part: SampleSet) -> torch.Tensor:
+    source = BatchLoader((part,), NUMERICS)
     assert len(source) == part.samples
     return source.take(torch.arange(len(source))).images if len(source) else torch.zeros(0)
 
 
 @pytest.fixture
-def disks(stored) -> Part:
+def disks(stored) -> SampleSet:
     return stored("labeled", 5)
 
 
@@ -69,12 +69,12 @@ def test_each_image_has_as_many_copies_as_it_is_given(disks, counts, plain: bool
 
 def test_an_epoch_weighs_images_by_their_copies(disks, make_job) -> None:
     part = replace(disks, copies=copies((5, 0, 1, 0, 2), count=5, plain=False))
-    assert make_job(parts=(part,)).images == len(Source((part,), NUMERICS)) == 8
+    assert make_job(parts=(part,)).images == len(BatchLoader((part,), NUMERICS)) == 8
 
 
 def test_counts_that_do_not_fit_the_images_are_refused(disks) -> None:
     with pytest.raises(ValueError, match="2 counts of copies for 5 images"):
-        Source((replace(disks, copies=copies((1, 2), count=2)),), NUMERICS)
+        BatchLoader((replace(disks, copies=copies((1, 2), count=2)),), NUMERICS)
 
 
 def test_numbering_many_copies_takes_little_more_memory_than_their_numbers(disks) -> None:
@@ -89,7 +89,7 @@ def test_numbering_many_copies_takes_little_more_memory_than_their_numbers(disks
 
 
 @pytest.fixture
-def several(disks, tmp_path) -> Part:
+def several(disks, tmp_path) -> SampleSet:
     """Seven targets of five images: target n is n everywhere, qualities too."""
     size = (7, 1, 32, 32)
     targets = np.broadcast_to(np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1), size)
@@ -110,7 +110,7 @@ def several(disks, tmp_path) -> Part:
 
 def test_a_target_is_shown_with_its_image_and_keeps_its_own_mask_and_quality(several) -> None:
     part = replace(several, blocks_input=False, blocks_output=False, ignores=True)
-    batch = Source((part,), NUMERICS).take(torch.tensor([3, 0, 4, 1, 2]))
+    batch = BatchLoader((part,), NUMERICS).take(torch.tensor([3, 0, 4, 1, 2]))
     rows = [3, 6, 0, 2, 1]
     images = open_array(part.images)
     for place, row in enumerate(rows):
@@ -124,7 +124,7 @@ def test_a_target_is_shown_with_its_image_and_keeps_its_own_mask_and_quality(sev
 
 
 def test_blocking_uses_the_mask_of_the_target(several) -> None:
-    batch = Source((several,), NUMERICS).take(torch.arange(5))
+    batch = BatchLoader((several,), NUMERICS).take(torch.arange(5))
     for place, row in enumerate(several.indices):
         assert (batch.images[place, :, row] == 0).all()
         assert (batch.targets[place, :, row] == 0).all()
@@ -133,11 +133,11 @@ def test_blocking_uses_the_mask_of_the_target(several) -> None:
 def test_two_targets_of_an_image_get_copies_of_their_own(several) -> None:
     part = replace(several, inconsistent=None, indices=(0, 1))
     part = replace(part, copies=copies(None, count=2, plain=False))
-    batch = Source((part,), NUMERICS).take(torch.arange(4))
+    batch = BatchLoader((part,), NUMERICS).take(torch.arange(4))
     assert [int(target.flatten()[0]) for target in batch.targets] == [0, 1, 0, 1]
     assert not torch.equal(batch.images[0], batch.images[1])
     doubled = replace(part, targets=several.targets, shows=None)
-    alone = Source((replace(doubled, indices=(0,)),), NUMERICS).take(torch.arange(2))
+    alone = BatchLoader((replace(doubled, indices=(0,)),), NUMERICS).take(torch.arange(2))
     assert torch.equal(batch.images[::2], alone.images), "seeds go by target, pixels by image"
 
 
@@ -148,9 +148,9 @@ def test_validation_shows_targets_with_their_images_too(several, make_job) -> No
 
 
 def test_parts_without_qualities_have_none(disks) -> None:
-    assert Source((disks, disks), NUMERICS).take(torch.tensor([1, 7])).qualities is None
+    assert BatchLoader((disks, disks), NUMERICS).take(torch.tensor([1, 7])).qualities is None
 
 
 def test_only_some_parts_with_qualities_are_refused(disks, several) -> None:
     with pytest.raises(ValueError, match="either all parts have qualities or none"):
-        Source((disks, several), NUMERICS)
+        BatchLoader((disks, several), NUMERICS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.engine.outcomes import train_all
 
-from imseg.engine.hardware.device import Numerics, cpu_quota, usable_cores
+from imseg.engine.hardware.device import ComputeConfig, cpu_quota, usable_cores
 from imseg.engine.training.job import Job
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
@@ -118,7 +118,7 @@ worker.main()
 def test_a_worker_has_the_threads_of_its_job_and_hardly_any_other(make_job, telling) -> None:
     """Those that compute, one that waits for the end of the parent, one of NumPy that is idle,
     since its BLAS goes by the threads of the executor."""
-    jobs = [make_job(threads, numerics=Numerics(threads=threads)) for threads in (1, 2)]
+    jobs = [make_job(threads, compute=ComputeConfig(threads=threads)) for threads in (1, 2)]
     train_all(Processes(1, threads=2), jobs)
     told = [tuple(map(int, line.split())) for line in telling.read_text().splitlines()]
     assert [(threads, beside) for threads, beside, _ in told] == [(1, 1), (2, 1)]
@@ -135,6 +135,6 @@ def test_libraries_and_compilers_in_a_worker_are_told_how_many_threads(make_job)
         environments.append(dict(entry.split("=", 1) for entry in entries if entry))
 
     executor = Processes(1, threads=3)
-    train_all(executor, [make_job(numerics=Numerics(threads=3))], stepped=look)
+    train_all(executor, [make_job(compute=ComputeConfig(threads=3))], stepped=look)
     assert {name: environments[0][name] for name in THREADS} == dict.fromkeys(THREADS, "3")
     assert environments[0]["OMP_WAIT_POLICY"] == "PASSIVE", "whoever waits sleeps"

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import predict, predict_mean, vote
-from imseg.engine.loading.loader import Source
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training import trainer
 from imseg.engine.training.job import NetworkSpec, Recipe, Trained
 from imseg.engine.training.networks import build, load_network
 from imseg.engine.training.objectives import lesson_for
 from imseg.engine.training.objectives.supervised import Segmentation
-from imseg.engine.training.sample_set import Beginning
+from imseg.engine.training.sample_set import InitialWeights
 from imseg.engine.training.trainer import train, train_and_save
 from imseg.engine.workers.executors import Serial
 from imseg.engine.workers.listener import Listener
@@ -137,7 +137,7 @@ def test_inconsistent_pixels_are_black_0_or_without_weight_as_asked(make_job, tm
                     blocks_output=blocks_output,
                     ignores=ignores,
                 )
-                batch = Source((blocked,), make_job().numerics).take(torch.arange(6))
+                batch = BatchLoader((blocked,), make_job().compute).take(torch.arange(6))
                 upper, lower = batch.images[:, 0, :16], batch.images[:, 0, 16:]
                 assert upper.any().item() != blocks_input
                 np.testing.assert_allclose(lower * 255, images[:, 16:, :, 0], atol=1e-4)
@@ -150,7 +150,7 @@ def test_inconsistent_pixels_are_black_0_or_without_weight_as_asked(make_job, tm
 
 def test_a_batch_of_several_parts_keeps_image_and_target_together(make_job) -> None:
     job = make_job()
-    source = Source((job.parts[0], job.validation), job.numerics)
+    source = BatchLoader((job.parts[0], job.validation), job.compute)
     assert len(source) == 9
     batch = source.take(torch.tensor([8, 0, 3, 6]))
     for image, target in zip(batch.images[:, 0], batch.targets[:, 0], strict=True):
@@ -161,17 +161,17 @@ def test_building_a_network_leaves_the_global_generator_alone(make_job) -> None:
     job = make_job()
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    build(job.network, job.numerics, seed=1)
+    build(job.network, job.compute, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_seed_alone_decides_the_initial_weights(make_job) -> None:
     job = make_job()
     torch.manual_seed(1)
-    one = build(job.network, job.numerics, seed=7).state_dict()
+    one = build(job.network, job.compute, seed=7).state_dict()
     torch.manual_seed(2)
-    two = build(job.network, job.numerics, seed=7).state_dict()
-    three = build(job.network, job.numerics, seed=8).state_dict()
+    two = build(job.network, job.compute, seed=7).state_dict()
+    three = build(job.network, job.compute, seed=8).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["out.weight"], three["out.weight"])
 
@@ -188,19 +188,19 @@ def test_damaged_weights_are_the_users_to_mend(make_job, damage: str) -> None:
         job.output.write_bytes(damaged[damage])
     spec = replace(job.network, width=0.125) if damage == "other width" else job.network
     with pytest.raises(ImsegError, match=r"network-0\.safetensors cannot be loaded"):
-        load_network(job.output, spec, job.numerics)
+        load_network(job.output, spec, job.compute)
 
 
 def test_a_foreign_network_is_not_imported_by_name(make_job) -> None:
     spec = NetworkSpec(channels=1, outputs=1, factory="os:system")
     with pytest.raises(ImsegError, match="not part of imseg"):
-        build(spec, make_job().numerics)
+        build(spec, make_job().compute)
 
 
 def test_saved_weights_predict_like_the_trained_network(make_job) -> None:
     job = make_job()
     trained = train_and_save(job, ignore)
-    network = load_network(job.output, job.network, job.numerics)
+    network = load_network(job.output, job.network, job.compute)
     assert not network.training
     assert lesson_for(job).examine(network).scores == trained.scores
     assert set(load_file(job.output)) == set(network.state_dict())
@@ -208,10 +208,10 @@ def test_saved_weights_predict_like_the_trained_network(make_job) -> None:
 
 def test_predictions_do_not_depend_on_the_batch_size(make_job, binary) -> None:
     job, task = make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)), binary()
-    network = build(job.network, job.numerics, seed=1).eval()
+    network = build(job.network, job.compute, seed=1).eval()
     images = open_array(job.parts[0].images)
     whole, single = (
-        torch.cat(list(predict(network, images, task, job.numerics, batch=batch)))
+        torch.cat(list(predict(network, images, task, job.compute, batch=batch)))
         for batch in (6, 1)
     )
     torch.testing.assert_close(whole, single, rtol=0, atol=1e-5)
@@ -220,14 +220,14 @@ def test_predictions_do_not_depend_on_the_batch_size(make_job, binary) -> None:
 
 def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> None:
     job, task = make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)), binary()
-    networks = [build(job.network, job.numerics, seed=seed).eval() for seed in (1, 2, 3)]
+    networks = [build(job.network, job.compute, seed=seed).eval() for seed in (1, 2, 3)]
     images = open_array(job.parts[0].images)
     each = torch.stack(
-        [torch.cat(list(predict(one, images, task, job.numerics))) for one in networks]
+        [torch.cat(list(predict(one, images, task, job.compute))) for one in networks]
     )
-    mean = predict_mean(networks, images, task, job.numerics)
+    mean = predict_mean(networks, images, task, job.compute)
     torch.testing.assert_close(mean, each.mean(dim=0), rtol=0, atol=1e-6)
-    assert torch.equal(vote(networks, images, task, job.numerics), (each > 0.5).byte())
+    assert torch.equal(vote(networks, images, task, job.compute), (each > 0.5).byte())
 
 
 def test_a_score_that_is_no_number_is_lower_than_any(make_job, monkeypatch) -> None:
@@ -241,7 +241,7 @@ def test_a_score_that_is_no_number_is_lower_than_any(make_job, monkeypatch) -> N
 def test_training_goes_on_from_the_weights_it_is_given(make_job) -> None:
     first = make_job()
     train_and_save(first, ignore)
-    beginning = Beginning(weights=first.output, digest=first.digest())
+    beginning = InitialWeights(weights=first.output, digest=first.digest())
     still = Recipe(epochs=1, batch_size=6, learning_rate=1e-12, decay=0.0)
     _, state = train(make_job(1, recipe=still, beginning=beginning), ignore)
     given = load_file(first.output)
@@ -252,7 +252,7 @@ def test_training_goes_on_from_the_weights_it_is_given(make_job) -> None:
 def test_weights_of_another_network_are_refused_as_a_beginning(make_job) -> None:
     first = make_job()
     train_and_save(first, ignore)
-    beginning = Beginning(weights=first.output, digest=first.digest())
+    beginning = InitialWeights(weights=first.output, digest=first.digest())
     wider = NetworkSpec(channels=1, outputs=1, width=0.25)
     with pytest.raises(ImsegError, match="cannot be loaded"):
         train(make_job(1, network=wider, beginning=beginning), ignore)

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from imseg.data.cache.store import open_array
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.loader import Source
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.views import Pairs
 from imseg.engine.training import seeds
 from imseg.engine.training.job import Job, NetworkSpec, Recipe
 from imseg.engine.training.networks import build
 from imseg.engine.training.objectives import lesson_for
-from imseg.engine.training.sample_set import TwoViews
+from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.listener import Listener
 from imseg.ops.geometry import MOVES, move
@@ -27,14 +27,14 @@ from imseg.ops.photometric import LADDERS, Strength
 from imseg.tasks import Multilabel
 from imseg.types import TargetSpec
 
-NUMERICS = Numerics(threads=1)
+NUMERICS = ComputeConfig(threads=1)
 STRONG = LADDERS["default"][-1]
 STILL = Strength()
 
 ignore = Listener()
 
 
-def pictures(unlabeled: TwoViews) -> torch.Tensor:
+def pictures(unlabeled: UnlabeledViews) -> torch.Tensor:
     return torch.from_numpy(open_array(unlabeled.images)[list(unlabeled.indices)]).permute(
         0, 3, 1, 2
     )
@@ -145,7 +145,7 @@ def test_labeled_and_unlabeled_passes_take_turns_in_orders_of_their_own(make_two
         sizes.append(len(losses))
     assert sizes == [3, 2, 3, 2, 3, 2] and sum(sizes) == job.steps
     forwards = iter(images for _, images in network.seen)
-    labeled, pairs = Source(job.parts, NUMERICS), Pairs(job.two_views, NUMERICS, seed=job.seed)
+    labeled, pairs = BatchLoader(job.parts, NUMERICS), Pairs(job.two_views, NUMERICS, seed=job.seed)
     order = seeds.generator(job.seed, "order")
     unlabeled_order = seeds.generator(job.seed, "unlabeled order")
     for _ in range(3):
@@ -215,7 +215,7 @@ def test_with_weight_0_unlabeled_images_teach_nothing(make_two, unlabeled, store
 
 def trained_parameters(job: Job) -> dict[str, torch.Tensor]:
     """Return the trainable numbers after the last pass, whichever pass was kept."""
-    network = build(job.network, job.numerics, seed=1)
+    network = build(job.network, job.compute, seed=1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     network.train()
     for steps in lesson_for(job).passes():
@@ -231,7 +231,7 @@ def test_the_network_is_checked_after_either_pass_and_the_least_loss_is_kept(mak
     trained, state = train(job, ignore)
     assert trained.epochs == len(trained.epoch_scores) == len(trained.losses) == 6
     assert trained.steps == job.steps == 3 * (2 + 1)
-    network = build(job.network, job.numerics)
+    network = build(job.network, job.compute)
     network.load_state_dict(state)
     score = lesson_for(job).score(network)
     assert score == trained.epoch_scores[trained.best_epoch - 1] == max(trained.epoch_scores)
@@ -311,9 +311,9 @@ def test_planes_weigh_the_same_in_the_reference_alone(
         network=NetworkSpec(channels=1, outputs=3, width=0.25),
         recipe=Recipe(epochs=1, batch_size=3, paper=paper),
     )
-    network = build(job.network, job.numerics, seed=1).eval()
+    network = build(job.network, job.compute, seed=1).eval()
     with torch.no_grad():
-        batch = Source((part,), NUMERICS).take(torch.arange(6))
+        batch = BatchLoader((part,), NUMERICS).take(torch.arange(6))
         error = (torch.sigmoid(network(batch.images)) - batch.targets).square().mean(dim=(0, 2, 3))
     weights = torch.tensor([1.0, 1.0, 1.0 if paper else 3.0])
     expected = (error * weights).sum() / weights.sum()

@@ -40,7 +40,7 @@ from imseg.data.files.listing import folder_names
 from imseg.data.folder.config import read_config
 from imseg.data.images.picture_file import probe, read_image
 from imseg.data.masks.io import read_mask
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.training.checkpoint import _checksum, read_saved
@@ -214,7 +214,7 @@ def test_only_our_own_networks_are_made_from_their_names(name, monkeypatch) -> N
 
     monkeypatch.setattr(importlib, "import_module", nothing)
     with pytest.raises(ImsegError, match="cannot be made from its name"):
-        build(NetworkSpec(channels=1, outputs=1, factory=name), Numerics())
+        build(NetworkSpec(channels=1, outputs=1, factory=name), ComputeConfig())
 
 
 def test_a_planted_factory_is_refused(planted, pictures, refused) -> None:
@@ -242,7 +242,7 @@ def test_the_names_that_runs_are_written_with_are_all_known() -> None:
 def test_a_planted_width_takes_no_memory(planted, width) -> None:
     weights = planted / f"{load_run(planted).members()[0]}.safetensors"
     with pytest.raises(ImsegError, match="cannot be loaded"):
-        load_network(weights, NetworkSpec(channels=1, outputs=3, width=width), Numerics())
+        load_network(weights, NetworkSpec(channels=1, outputs=3, width=width), ComputeConfig())
 
 
 # 3. Names.

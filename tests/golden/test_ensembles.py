@@ -63,7 +63,7 @@ def test_the_mean_over_classes_is_that_of_the_reference(arrays, multiclass, teac
 def test_the_hard_vote_of_the_reference_is_our_consensus(arrays, multiclass, teachers) -> None:
     task = multiclass(4, paper=True)
     probabilities = said(arrays, "mc_probs", teachers)
-    votes = torch.stack([task.ballot(each) for each in probabilities])
+    votes = torch.stack([task.hard_prediction(each) for each in probabilities])
     expected = arrays[f"mc_hard_n{teachers}"]
     np.testing.assert_array_equal(task.vote(votes)[0][0, 0], expected)
     majority = task.pool(probabilities, how="majority", of="teachers")[0, 0].numpy()

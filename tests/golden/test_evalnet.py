@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
 from imseg.networks.evalnet import OneHead, TwoHeads
 from imseg.tasks.multiclass import one_hot
@@ -37,7 +37,7 @@ def test_a_judge_of_binary_masks_gives_the_reference_iou_with_its_weights(
     arrays = golden("model_evalnet")
     network = OneHead(channels=3, width=width_of(arrays))
     network = loaded(network, keras_state(arrays, network))
-    images, masks = (to_device(arrays[name], Numerics()) for name in "ab")
+    images, masks = (to_device(arrays[name], ComputeConfig()) for name in "ab")
     assert set(masks.unique().tolist()) == {0, 1}
     with torch.inference_mode():
         judged = torch.sigmoid(network(images, masks))
@@ -55,7 +55,7 @@ def test_a_judge_of_classes_gives_the_reference_iou_and_presence(golden, keras_s
     labels = torch.from_numpy(arrays["labels"]).unsqueeze(1)
     with torch.inference_mode():
         judged = torch.sigmoid(
-            network(to_device(arrays["a"], Numerics()), one_hot(labels, classes))
+            network(to_device(arrays["a"], ComputeConfig()), one_hot(labels, classes))
         )
     assert judged.shape == (3, 2, classes)
     np.testing.assert_allclose(judged[:, 0], arrays["iou"], rtol=0, atol=ONE_PASS)

@@ -35,8 +35,8 @@ def cases(golden, binary, multiclass, multilabel):
         "hela": multilabel(paper=True),
     }
     probabilities = tensor(np.moveaxis(arrays["bin_preds"], -1, 2))
-    ballots = {
-        "bin": torch.stack([tasks["bin"].ballot(each) for each in probabilities]),
+    hard_predictions = {
+        "bin": torch.stack([tasks["bin"].hard_prediction(each) for each in probabilities]),
         "mc": tensor(arrays["mc_preds"]).unsqueeze(2),
         "hela": tensor(np.moveaxis(arrays["hela_preds"] > 10, -1, 2)).byte(),
     }
@@ -50,7 +50,9 @@ def cases(golden, binary, multiclass, multilabel):
         "mc": tensor(np.moveaxis(arrays["mc_images"], -1, 1)),
         "hela": tensor(arrays["hela_images"]).unsqueeze(1),
     }
-    return arrays, {name: (tasks[name], ballots[name], truth[name], images[name]) for name in tasks}
+    return arrays, {
+        name: (tasks[name], hard_predictions[name], truth[name], images[name]) for name in tasks
+    }
 
 
 def written(arrays, name: str, row: int):
@@ -67,14 +69,14 @@ def written(arrays, name: str, row: int):
 @pytest.mark.parametrize("name", ["bin", "mc", "hela"])
 def test_samples_and_what_a_judge_is_told_are_those_of_the_reference(cases, name) -> None:
     arrays, by_name = cases
-    task, ballots, truth, images = by_name[name]
+    task, hard_predictions, truth, images = by_name[name]
     quality = quality_for(task)
     plain = 0
     for row, (count, *rest) in enumerate(arrays[f"{name}_choices"].tolist()):
         networks, (erode, dilate, augmented) = tuple(rest[:count]), rest[4:]
         image = slice(row % IMAGES, row % IMAGES + 1)
         draw = Draw(networks, erode, dilate, bool(augmented))
-        labels, inconsistent = sample_consensus(task, ballots[list(networks), image], draw)
+        labels, inconsistent = sample_consensus(task, hard_predictions[list(networks), image], draw)
         wanted = quality.of_consensus(labels, inconsistent, truth[image])
         np.testing.assert_allclose(
             wanted.flatten(), arrays[f"{name}_labels"][row], rtol=0, atol=ROUNDED
@@ -101,9 +103,9 @@ def test_the_arrays_ask_for_every_number_of_networks_and_every_kernel(golden) ->
 def test_ours_redraws_cell_centers_before_they_are_judged(cases, multilabel) -> None:
     """A difference: pseudo-labels are redrawn before judges see them, so judges learn from such."""
     _, by_name = cases
-    _, ballots, _, _ = by_name["hela"]
+    _, hard_predictions, _, _ = by_name["hela"]
     ours, draw = multilabel(), Draw((0, 2), 0, 0, False)
-    labels, _ = sample_consensus(ours, ballots[[0, 2], :1], draw)
-    raw, _ = ours.vote(ballots[[0, 2], :1])
+    labels, _ = sample_consensus(ours, hard_predictions[[0, 2], :1], draw)
+    raw, _ = ours.vote(hard_predictions[[0, 2], :1])
     assert torch.equal(labels, ours.redraw(raw))
     assert not torch.equal(labels, raw)

@@ -40,7 +40,7 @@ def test_cell_images_are_labeled_and_blocked_as_in_the_reference(
     )
     probabilities = probabilities_of(arrays["probs_u6"][:teachers]) / 64
     assert (probabilities == 0.5).any(), "the knife edge is in the arrays"
-    votes = task.ballot(probabilities.flatten(0, 1)).unflatten(0, (teachers, -1))
+    votes = task.hard_prediction(probabilities.flatten(0, 1)).unflatten(0, (teachers, -1))
     agreement = consensus(task, votes)
     images = torch.from_numpy(arrays["images"])[:, None]
     labels = agreement.labels

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import nn
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
 from imseg.engine.training.optimizer import KerasAdamW
 from imseg.networks import norm
@@ -57,7 +57,7 @@ def test_the_network_gives_the_reference_sigmoid_with_its_weights(
     arrays = golden("model_unet")
     network = keras_unet(arrays).eval()
     with torch.inference_mode():
-        probabilities = binary().probabilities(network(to_device(arrays["x"], Numerics())))
+        probabilities = binary().probabilities(network(to_device(arrays["x"], ComputeConfig())))
     for entry in ("y", "y_predict"):
         np.testing.assert_allclose(
             probabilities.permute(0, 2, 3, 1), arrays[entry], rtol=0, atol=ONE_PASS
@@ -71,7 +71,9 @@ def test_the_network_gives_the_reference_softmax_on_a_rectangle(
     arrays = golden("model_unet_softmax")
     network = keras_unet(arrays).eval()
     with torch.inference_mode():
-        probabilities = multiclass(4).probabilities(network(to_device(arrays["x"], Numerics())))
+        probabilities = multiclass(4).probabilities(
+            network(to_device(arrays["x"], ComputeConfig()))
+        )
     np.testing.assert_allclose(
         probabilities.permute(0, 2, 3, 1), arrays["y"], rtol=0, atol=ONE_PASS
     )
@@ -95,19 +97,19 @@ def largest_difference(
     arrays, keras_unet, keras_state, task, threads: int, library: bool, last: bool
 ) -> float:
     """Return the largest relative difference of losses, predictions, statistics and weights."""
-    numerics = Numerics(threads=threads, channels_last=last)
-    network = keras_unet(arrays, prefix="w0").to(memory_format=numerics.memory_format)
+    compute = ComputeConfig(threads=threads, channels_last=last)
+    network = keras_unet(arrays, prefix="w0").to(memory_format=compute.memory_format)
     optimizer = KerasAdamW(network, learning_rate=0.003, decay=1e-4)
     found = []
     for step in range(4):
-        images = to_device(arrays["X"][step], numerics)
+        images = to_device(arrays["X"][step], compute)
         target = torch.from_numpy(arrays["Y"][step]).permute(0, 3, 1, 2)
-        with numerics.applied(), torch.backends.mkldnn.flags(enabled=library):
+        with compute.applied(), torch.backends.mkldnn.flags(enabled=library):
             loss = task.loss(network.train()(images), target, None)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            predicted = first_image(network, arrays, task, numerics)
+            predicted = first_image(network, arrays, task, compute)
         found.append(abs(loss.item() / arrays["losses"][step] - 1))
         found.append(apart(predicted, torch.from_numpy(arrays["eval_after_step"][step])))
     reference = keras_state(arrays, network, prefix="w4")
@@ -121,14 +123,14 @@ def largest_difference(
 def test_the_trained_network_predicts_as_the_reference(golden, keras_unet, binary) -> None:
     arrays = golden("train_unet")
     network = keras_unet(arrays, prefix="w4")
-    predicted = first_image(network, arrays, binary(), Numerics())
+    predicted = first_image(network, arrays, binary(), ComputeConfig())
     np.testing.assert_allclose(predicted, arrays["eval_after_step"][3], rtol=0, atol=ONE_PASS)
 
 
-def first_image(network: nn.Module, arrays, task, numerics: Numerics) -> torch.Tensor:
+def first_image(network: nn.Module, arrays, task, compute: ComputeConfig) -> torch.Tensor:
     """Return the probabilities of the first training image, in inference mode."""
-    with torch.inference_mode(), numerics.applied():
-        images = to_device(arrays["X"][0][:1], numerics)
+    with torch.inference_mode(), compute.applied():
+        images = to_device(arrays["X"][0][:1], compute)
         return task.probabilities(network.eval()(images))[0, 0]
 
 

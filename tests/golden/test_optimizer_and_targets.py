@@ -17,7 +17,7 @@ from torch import nn
 from imseg.data.folder.config import FolderConfig
 from imseg.data.masks.classes import find_spec
 from imseg.data.masks.encoding import encode
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
 from imseg.engine.training.optimizer import KerasAdamW
 from imseg.tasks.multiclass import one_hot
@@ -50,7 +50,7 @@ def test_the_steps_are_small_enough_to_tell_the_two_kinds_of_epsilon_apart(golde
 
 def test_images_reach_the_network_as_they_are_divided_by_255(golden) -> None:
     arrays = golden("optimizer_and_parse")
-    images = to_device(arrays["parse_image"][None], Numerics())
+    images = to_device(arrays["parse_image"][None], ComputeConfig())
     expected = arrays["parse_isic_x"].astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(images[0].permute(1, 2, 0), expected)
 

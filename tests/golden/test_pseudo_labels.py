@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.components.consensus import Agreement, Block, Consensus
+from imseg.components.consensus import Block, Consensus, PseudoLabelBatch
 from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SameClasses
 from imseg.ops.inconsistency import block_input, block_output
 
 ROWS = range(24)
 
 
-def blocked(arrays, agreement: Agreement, block: Block):
+def blocked(arrays, agreement: PseudoLabelBatch, block: Block):
     """Return images (n h w c) and labels (n h w) as a student sees them."""
     images = torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2)
     if block.input:
@@ -42,7 +42,9 @@ def consensus_of(row) -> Consensus:
     )
 
 
-def compare(arrays, config: int, agreement: Agreement, used, block: Block, foreground: int) -> None:
+def compare(
+    arrays, config: int, agreement: PseudoLabelBatch, used, block: Block, foreground: int
+) -> None:
     name = f"c{config}"
     images, labels = blocked(arrays, agreement, block)
     written = arrays[f"{name}_written"]

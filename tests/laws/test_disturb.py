@@ -54,7 +54,7 @@ def test_image_target_and_mask_move_together(seed, height, width, rotate, floats
 def test_values_of_targets_and_masks_are_only_moved(image_seed, seed, rung, rotate) -> None:
     images, targets = draw_bytes(image_seed, 4, 3, 8, 8), draw_bytes(image_seed, 4, 2, 8, 8)
     mask = targets[:, :1] > 200
-    copies, moved, moved_mask = augment.disturb(
+    copies, moved, moved_mask = augment.augment(
         images, targets, mask,
         seeds=names_from(seed, 4), strength=LADDERS["default"][rung], rotate=rotate,
     )  # fmt: skip
@@ -71,13 +71,13 @@ def test_a_seed_gives_the_same_copy_in_any_batch(image_seed, seed, rotate, black
     images, targets = draw_bytes(image_seed, 5, 3, 8, 8), draw_bytes(image_seed, 5, 1, 8, 8)
     mask, names = targets > 128, names_from(seed, 5)
     how = {"strength": STRONG, "rotate": rotate, "black": black}
-    together = augment.disturb(images, targets, mask, seeds=names, **how)
+    together = augment.augment(images, targets, mask, seeds=names, **how)
     for row in range(5):
         one = slice(row, row + 1)
-        alone = augment.disturb(images[one], targets[one], mask[one], seeds=names[one], **how)
+        alone = augment.augment(images[one], targets[one], mask[one], seeds=names[one], **how)
         for part, whole in zip(alone, together, strict=True):
             assert torch.equal(part[0], whole[row])
-    last = augment.disturb(channels_last(images), targets, mask, seeds=names, **how)
+    last = augment.augment(channels_last(images), targets, mask, seeds=names, **how)
     assert all(torch.equal(one, other) for one, other in zip(last, together, strict=True))
     assert last[0].is_contiguous(memory_format=torch.channels_last)
 
@@ -85,7 +85,7 @@ def test_a_seed_gives_the_same_copy_in_any_batch(image_seed, seed, rotate, black
 def test_different_seeds_give_different_copies() -> None:
     image, target = draw_bytes(0, 1, 3, 16, 16), draw_bytes(1, 1, 1, 16, 16)
     copies = [
-        augment.disturb(image, target, None, seeds=[seed], strength=STRONG, rotate=True)[0]
+        augment.augment(image, target, None, seeds=[seed], strength=STRONG, rotate=True)[0]
         for seed in range(40)
     ]
     assert len({copy.numpy().tobytes() for copy in copies}) == 40
@@ -119,8 +119,8 @@ def test_black_without_a_mask_is_refused_where_it_is_named_and_no_matter_otherwi
     how = {"strength": STRONG, "rotate": False}
     with pytest.raises(ValueError, match="there is no mask"):
         augment.apply(images, augment.draw([1, 2], square=True, **how), black=True)
-    one = augment.disturb(images, targets, None, seeds=[1, 2], black=True, **how)
-    other = augment.disturb(images, targets, None, seeds=[1, 2], **how)
+    one = augment.augment(images, targets, None, seeds=[1, 2], black=True, **how)
+    other = augment.augment(images, targets, None, seeds=[1, 2], **how)
     assert torch.equal(one[0], other[0]) and one[2] is None
 
 
@@ -188,7 +188,7 @@ def test_moves_that_do_not_fit_are_refused() -> None:
 def test_batches_of_any_shape_are_disturbed_and_what_came_in_is_left_alone(shape) -> None:
     images, targets = draw_bytes(0, *shape), draw_bytes(1, *shape)[:, :1]
     before = images.clone(), targets.clone()
-    found = augment.disturb(
+    found = augment.augment(
         images, targets, targets > 99,
         seeds=range(shape[0]), strength=STRONG, rotate=True, black=True,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from imseg.ops import augment, batched, photometric
-from imseg.ops.batched import Extent, extent_of, no_treatment, treatment_of
+from imseg.ops.batched import AugmentRange, no_params, params_of, range_of
 from imseg.ops.photometric import LADDERS, Strength
 
 seeds = st.integers(0, 2**62)
@@ -76,8 +76,8 @@ def test_together_is_in_groups(seed, strength, height, width, shape, order, flag
     grouped = augment.apply(images, draws, black=black, **how)
     found = batched.apply(
         images,
-        treatment_of(draws),
-        extent=extent_of(strength, rotate=rotate, square=square),
+        params_of(draws),
+        extent=range_of(strength, rotate=rotate, square=square),
         black=torch.full((images_count,), black) if black else None,
         **how,
     )
@@ -90,14 +90,14 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
     seed, weak, strong, order
 ) -> None:
     images, mask = draw_bytes(seed % 2**32, 9, 3, 6, 6), draw_bytes(seed % 2**31, 9, 1, 6, 6) > 99
-    treatment, expected = no_treatment(9), images.clone()
-    extent, black = Extent(), torch.zeros(9, dtype=torch.bool)
+    treatment, expected = no_params(9), images.clone()
+    extent, black = AugmentRange(), torch.zeros(9, dtype=torch.bool)
     for number, strength in enumerate((weak, strong)):
         rows = torch.tensor([1, 4, 7]) + number
         rotate, names = bool(number), [seed + int(row) for row in rows]
         draws = augment.draw(names, strength, rotate=rotate, square=True)
-        treatment.put(rows, treatment_of(draws))
-        extent |= extent_of(strength, rotate=rotate, square=True)
+        treatment.put(rows, params_of(draws))
+        extent |= range_of(strength, rotate=rotate, square=True)
         how = {"order": order, "black": not number}
         expected[rows] = augment.apply(images[rows], draws, mask=mask[rows], **how).images
         black[rows] = not number
@@ -109,9 +109,9 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
 def test_batches_beyond_what_is_worked_on_at_once_are_the_same(monkeypatch) -> None:
     images, draws = draw_bytes(1, 7, 3, 8, 8), photometric.draw(range(7), STRONG)
     still = augment.draw(range(7), STRONG, rotate=False, square=True)
-    treatment = treatment_of(replace(still, values=draws))
-    extent = extent_of(STRONG, rotate=False, square=True, moves=False)
-    monkeypatch.setattr(together, "VALUES_AT_ONCE_ELSEWHERE", 2 * images[0].numel())
+    treatment = params_of(replace(still, values=draws))
+    extent = range_of(STRONG, rotate=False, square=True, moves=False)
+    monkeypatch.setattr(batched, "VALUES_AT_ONCE_ELSEWHERE", 2 * images[0].numel())
     found = batched.change_values(images, treatment, extent=extent)
     assert torch.equal(found, photometric.apply(images, draws))
 
@@ -119,21 +119,21 @@ def test_batches_beyond_what_is_worked_on_at_once_are_the_same(monkeypatch) -> N
 def test_what_comes_in_is_never_written_to() -> None:
     images = draw_bytes(2, 6, 3, 8, 8)
     before, draws = images.clone(), augment.draw(range(6), STRONG, rotate=True, square=True)
-    extent = extent_of(STRONG, rotate=True, square=True)
-    batched.apply(images, treatment_of(draws), extent=extent).images.fill_(7)
+    extent = range_of(STRONG, rotate=True, square=True)
+    batched.apply(images, params_of(draws), extent=extent).images.fill_(7)
     assert torch.equal(images, before)
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    images, treatment = draw_bytes(0, 3, 1, 4, 4), no_treatment(2)
+    images, treatment = draw_bytes(0, 3, 1, 4, 4), no_params(2)
     with pytest.raises(ValueError, match="2 rows do not fit 3 images"):
-        batched.apply(images, treatment, extent=Extent())
+        batched.apply(images, treatment, extent=AugmentRange())
     with pytest.raises(ValueError, match="there is no mask"):
         black = torch.ones(2, dtype=torch.bool)
-        batched.apply(images[:2], treatment, extent=Extent(), black=black)
+        batched.apply(images[:2], treatment, extent=AugmentRange(), black=black)
     with pytest.raises(ValueError, match=r"one of \('copy', 'view'\), not 'views'"):
-        batched.change_values(images[:2], treatment, extent=Extent(), order="views")
+        batched.change_values(images[:2], treatment, extent=AugmentRange(), order="views")
     draws = augment.draw([1, 2, 3], STRONG, rotate=True, square=True)
     noise = torch.zeros(3, 1, 4, 4, dtype=torch.int16)
     with pytest.raises(ValueError, match="added in groups"):
-        treatment_of(replace(draws, values=replace(draws.values, noise=noise)))
+        params_of(replace(draws, values=replace(draws.values, noise=noise)))

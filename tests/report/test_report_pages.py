@@ -15,7 +15,7 @@ from tests.report.pages import Page
 from imseg.approaches.runs.run import load_run
 from imseg.engine.storage.sealed import read_json, write_json
 from imseg.errors import ImsegError
-from imseg.report.html import make
+from imseg.report.html import make, run_facts
 from imseg.report.html.charts import inline
 from imseg.report.html.make import make_report
 from imseg.types import Image, LabeledImage
@@ -236,7 +236,7 @@ def test_there_is_no_report_of_nothing(tmp_path):
 
 def test_a_quick_report_looks_at_few_images_and_says_so(tiny, tmp_path, monkeypatch):
 
-    monkeypatch.setattr(looks, "QUICK_PIXELS", 3 * 32 * 32)
+    monkeypatch.setattr(run_facts, "QUICK_PIXELS", 3 * 32 * 32)
     run, data = tiny("binary")
     path = make_report(
         run.path, data, out=tmp_path / "page.html", test=False, quick=True, progress=quiet

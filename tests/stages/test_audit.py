@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imseg.components.audit import REGIONS, Audit
-from imseg.components.consensus import Agreement, Consensus
+from imseg.components.consensus import Consensus, PseudoLabelBatch
 from imseg.ops.objects import object_planes
 from imseg.tasks import task_for
 from imseg.types import OBJECT_PLANES, TargetSpec
@@ -28,7 +28,7 @@ def agreement(labels: Tensor, first: Tensor, *, disputed: list[int], blocked: li
     masks = torch.zeros(2, len(labels), 1, 1, labels.shape[-1], dtype=torch.bool)
     masks[0, ..., disputed] = True
     masks[1, ..., blocked] = True
-    return Agreement(
+    return PseudoLabelBatch(
         labels=labels, inconsistent=masks[1], disputed=masks[0], consensus=labels, first=first
     )
 

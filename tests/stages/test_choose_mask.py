@@ -72,15 +72,15 @@ def test_a_kept_mask_only_ever_adds_images(binary, seed, threshold) -> None:
 def test_cell_centers_are_redrawn_once_before_they_are_judged_or_by_the_paper_after(
     multilabel,
 ) -> None:
-    ballots = masks(2, 2, planes=3)
+    hard_predictions = masks(2, 2, planes=3)
     ours, paper = multilabel(), multilabel(paper=True)
-    candidates = as_candidates(ours, ballots)
-    assert torch.equal(candidates[1], ours.redraw(ballots[1]))
-    assert not torch.equal(candidates, ballots)
-    assert torch.equal(as_candidates(paper, ballots), ballots)
+    candidates = as_candidates(ours, hard_predictions)
+    assert torch.equal(candidates[1], ours.redraw(hard_predictions[1]))
+    assert not torch.equal(candidates, hard_predictions)
+    assert torch.equal(as_candidates(paper, hard_predictions), hard_predictions)
     scores = torch.tensor([[0.6, 0.9], [0.7, 0.1]])
     chosen = choose_masks(ours, candidates, scores, threshold=0.5)
     assert torch.equal(chosen.labels, torch.stack([candidates[1, 0], candidates[0, 1]]))
-    chosen = choose_masks(paper, ballots, scores, threshold=0.8)
-    assert torch.equal(chosen.labels[1:], paper.redraw(ballots[0, 1:]))
+    chosen = choose_masks(paper, hard_predictions, scores, threshold=0.8)
+    assert torch.equal(chosen.labels[1:], paper.redraw(hard_predictions[0, 1:]))
     assert chosen.labels[0].sum() == 0

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from imseg.components.scorer_samples import consensus_samples, draw_consensus, prediction_samples
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.loader import Source
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.errors import ImsegError
 from imseg.ops.inconsistency import block_output, clean_up
 from imseg.ops.photometric import Strength
@@ -29,17 +29,17 @@ DRAWS = 2000
 def stored(tmp_path: Path):
     """Images with truth, and ballots of networks; ``planes`` a mask, values below ``values``."""
 
-    def store(*, planes: int = 1, values: int = 2, void: bool = False) -> tuple[Path, Part]:
+    def store(*, planes: int = 1, values: int = 2, void: bool = False) -> tuple[Path, SampleSet]:
         generator = np.random.Generator(np.random.PCG64(3))
         images = generator.integers(0, 256, (IMAGES, SIDE, SIDE, 1), dtype=np.uint8)
         truth = generator.integers(0, values, (IMAGES, planes, SIDE, SIDE), dtype=np.uint8)
         wrong = generator.random((NETWORKS, IMAGES, planes, SIDE, SIDE)) < 0.2
-        ballots = np.where(wrong, (truth + 1) % values, truth).astype(np.uint8)
+        hard_predictions = np.where(wrong, (truth + 1) % values, truth).astype(np.uint8)
         if void:
             truth[:, :, :4] = VOID
-        for name, array in (("images", images), ("truth", truth), ("ballots", ballots)):
+        for name, array in (("images", images), ("truth", truth), ("ballots", hard_predictions)):
             np.save(tmp_path / f"{name}.npy", array)
-        return tmp_path / "ballots.npy", Part(
+        return tmp_path / "ballots.npy", SampleSet(
             images=tmp_path / "images.npy",
             targets=tmp_path / "truth.npy",
             digest="stored",
@@ -80,11 +80,11 @@ def test_fewer_networks_than_four_vote_as_far_as_there_are_any() -> None:
 def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
     stored, binary, tmp_path
 ) -> None:
-    ballots, images = stored()
+    hard_predictions, images = stored()
     task = binary()
     quality = quality_for(task)
     parts = consensus_samples(
-        ballots,
+        hard_predictions,
         images,
         task=task,
         quality=quality,
@@ -93,12 +93,12 @@ def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
         copies=COPIES,
         folder=tmp_path / "samples",
     )
-    plain, disturbed = parts
+    plain, augmented = parts
     samples = 3 * (IMAGES - 2)
-    assert plain.shows == disturbed.shows == tuple(range(2, IMAGES)) * 3
-    assert sorted(plain.indices + disturbed.indices) == list(range(samples))
-    assert 0.3 * samples < len(disturbed.indices) < 0.7 * samples
-    said, truth = np.load(ballots), np.load(images.targets)
+    assert plain.shows == augmented.shows == tuple(range(2, IMAGES)) * 3
+    assert sorted(plain.indices + augmented.indices) == list(range(samples))
+    assert 0.3 * samples < len(augmented.indices) < 0.7 * samples
+    said, truth = np.load(hard_predictions), np.load(images.targets)
     labels, masks = of_all(parts, "targets"), of_all(parts, "inconsistent")
     qualities = of_all(parts, "qualities")
     assert labels.shape == masks.shape == (samples, 1, SIDE, SIDE)
@@ -106,7 +106,7 @@ def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
         row = plain.shows[sample]
         number = sample // (IMAGES - 2)
         draw = draw_consensus(seeds.generator(5, "judge samples", number, row), NETWORKS)
-        assert (sample in disturbed.indices) == draw.augmented
+        assert (sample in augmented.indices) == draw.augmented
         votes = said[list(draw.networks), row]
         all_say, any_says = votes.min(axis=0), votes.max(axis=0)
         np.testing.assert_array_equal(labels[sample], all_say)
@@ -120,9 +120,9 @@ def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
 
 
 def test_the_two_parts_are_plain_and_disturbed_once_each(stored, binary, tmp_path) -> None:
-    ballots, images = stored()
-    plain, disturbed = consensus_samples(
-        ballots,
+    hard_predictions, images = stored()
+    plain, augmented = consensus_samples(
+        hard_predictions,
         images,
         task=binary(),
         quality=quality_for(binary()),
@@ -132,23 +132,23 @@ def test_the_two_parts_are_plain_and_disturbed_once_each(stored, binary, tmp_pat
         folder=tmp_path / "samples",
     )
     assert plain.copies is None
-    copies = disturbed.copies
+    copies = augmented.copies
     assert copies is not None
     assert (copies.count, copies.plain, copies.rotate) == (1, False, False)
     assert copies.strength == COPIES.strength
     assert copies.seed != COPIES.seed
-    for part in (plain, disturbed):
+    for part in (plain, augmented):
         assert part.samples == len(part.indices)
         assert part.blocks_input
         assert part.blocks_output
         assert part.images == images.images
-    assert plain.digest == disturbed.digest != images.digest
+    assert plain.digest == augmented.digest != images.digest
 
 
 def test_a_judge_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) -> None:
-    ballots, images = stored()
+    hard_predictions, images = stored()
     parts = consensus_samples(
-        ballots,
+        hard_predictions,
         images,
         task=binary(),
         quality=quality_for(binary()),
@@ -160,7 +160,7 @@ def test_a_judge_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) -
         kernels=(0,),
     )
     assert len(parts) == 1
-    batch = Source(parts, Numerics(threads=1)).take(torch.tensor([45]))
+    batch = BatchLoader(parts, ComputeConfig(threads=1)).take(torch.tensor([45]))
     mask, row = of_all(parts, "inconsistent")[45, 0] == 1, parts[0].shows[45]
     assert mask.any()
     shown = (batch.images[0, 0] * 255).round().numpy()
@@ -171,13 +171,15 @@ def test_a_judge_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) -
 
 
 def test_a_sample_depends_on_its_round_and_image_alone(stored, multiclass, tmp_path) -> None:
-    ballots, images = stored(values=3)
+    hard_predictions, images = stored(values=3)
     task = multiclass(2)
 
     def made(indices: tuple[int, ...], rounds: int, folder: str, *, seed: int = 5):
-        part = Part(images=images.images, targets=images.targets, digest="stored", indices=indices)
+        part = SampleSet(
+            images=images.images, targets=images.targets, digest="stored", indices=indices
+        )
         return consensus_samples(
-            ballots,
+            hard_predictions,
             part,
             task=task,
             quality=quality_for(task),
@@ -200,11 +202,11 @@ def test_a_sample_depends_on_its_round_and_image_alone(stored, multiclass, tmp_p
 def test_every_prediction_and_each_truth_once_is_judged_unblocked(
     stored, multiclass, tmp_path
 ) -> None:
-    ballots, images = stored(values=3)
+    hard_predictions, images = stored(values=3)
     task = multiclass(2)
     quality = quality_for(task)
     parts = prediction_samples(
-        ballots,
+        hard_predictions,
         images,
         task=task,
         quality=quality,
@@ -212,27 +214,27 @@ def test_every_prediction_and_each_truth_once_is_judged_unblocked(
         copies=COPIES,
         folder=tmp_path / "samples",
     )
-    plain, disturbed = parts
+    plain, augmented = parts
     used = IMAGES - 2
-    said, truth = np.load(ballots)[:, 2:], np.load(images.targets)[2:]
+    said, truth = np.load(hard_predictions)[:, 2:], np.load(images.targets)[2:]
     expected = np.concatenate([said.reshape(-1, 1, SIDE, SIDE), truth])
     np.testing.assert_array_equal(of_all(parts, "targets"), expected)
     assert plain.shows == tuple(range(2, IMAGES)) * (NETWORKS + 1)
-    assert sorted(plain.indices + disturbed.indices) == list(range(used * (NETWORKS + 1)))
-    assert plain.inconsistent is disturbed.inconsistent is None
+    assert sorted(plain.indices + augmented.indices) == list(range(used * (NETWORKS + 1)))
+    assert plain.inconsistent is augmented.inconsistent is None
     again = torch.from_numpy(np.tile(truth, (NETWORKS + 1, 1, 1, 1)))
     wanted = quality.of_prediction(torch.from_numpy(expected), again)
     np.testing.assert_array_equal(of_all(parts, "qualities"), wanted)
     assert (of_all(parts, "qualities")[-used:, 0, 1:] == 1).all()
-    assert disturbed.copies is not None
-    assert disturbed.copies.count == 1
+    assert augmented.copies is not None
+    assert augmented.copies.count == 1
 
 
 def test_void_is_nothing_in_a_perfect_mask_and_does_not_count(stored, binary, tmp_path) -> None:
-    ballots, images = stored(void=True)
+    hard_predictions, images = stored(void=True)
     task = binary(void=True)
     parts = prediction_samples(
-        ballots,
+        hard_predictions,
         images,
         task=task,
         quality=quality_for(task),
@@ -249,10 +251,10 @@ def test_void_is_nothing_in_a_perfect_mask_and_does_not_count(stored, binary, tm
 def test_predictions_of_cells_are_redrawn_before_they_are_judged(
     stored, multilabel, tmp_path
 ) -> None:
-    ballots, images = stored(planes=3)
+    hard_predictions, images = stored(planes=3)
     task = multilabel()
     parts = prediction_samples(
-        ballots,
+        hard_predictions,
         images,
         task=task,
         quality=quality_for(task),
@@ -260,18 +262,18 @@ def test_predictions_of_cells_are_redrawn_before_they_are_judged(
         copies=COPIES,
         folder=tmp_path / "samples",
     )
-    first = torch.from_numpy(np.load(ballots)[0, 2:])
+    first = torch.from_numpy(np.load(hard_predictions)[0, 2:])
     np.testing.assert_array_equal(of_all(parts, "targets")[: IMAGES - 2], task.redraw(first))
 
 
 def test_one_network_cannot_agree_with_anybody_and_the_message_says_so(
     stored, binary, tmp_path
 ) -> None:
-    ballots, images = stored()
-    np.save(ballots, np.load(ballots)[:1])
+    hard_predictions, images = stored()
+    np.save(hard_predictions, np.load(hard_predictions)[:1])
     with pytest.raises(ImsegError) as caught:
         consensus_samples(
-            ballots,
+            hard_predictions,
             images,
             task=binary(),
             quality=quality_for(binary()),

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from imseg.components.consensus import Consensus, Panel
+from imseg.components.consensus import Consensus, TeacherBatch
 from imseg.components.selection import SurvivesErosion
 from imseg.components.votes import Views, Vote
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training import seeds
 from imseg.errors import ImsegError
 from imseg.ops import augment, photometric
@@ -49,19 +49,19 @@ class Reader(nn.Module):
         return torch.stack(channels, dim=1) * 8 - 4 + self.shift + ramp
 
 
-def panel_of(task, *teachers: nn.Module, strength=STILL, rotate=True, **changes) -> Panel:
+def panel_of(task, *teachers: nn.Module, strength=STILL, rotate=True, **changes) -> TeacherBatch:
     """Return teachers in front of three images of noise."""
     images = np.random.default_rng(7).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
-    panel = Panel(
+    teacher_batch = TeacherBatch(
         task=task,
         teachers=teachers,
         images=images,
-        numerics=Numerics(),
+        compute=ComputeConfig(),
         seeds=(11, 22, 33),
         strength=strength,
         rotate=rotate,
     )
-    return dataclasses.replace(panel, **changes)
+    return dataclasses.replace(teacher_batch, **changes)
 
 
 @pytest.fixture(params=["binary", "multiclass", "multilabel", "regression"])
@@ -75,33 +75,39 @@ def kind(request, binary, multiclass, multilabel, regression):
     }[request.param]
 
 
-def pooled(panel: Panel, how: str, of: str) -> Tensor:
-    return panel.task.redraw(panel.task.pool(panel.probabilities, how=how, of=of))
+def pooled(teacher_batch: TeacherBatch, how: str, of: str) -> Tensor:
+    return teacher_batch.task.redraw(
+        teacher_batch.task.pool(teacher_batch.probabilities, how=how, of=of)
+    )
 
 
 def test_several_teachers_label_by_the_pool_of_the_task(kind) -> None:
     task, outputs = kind
-    panel = panel_of(task, Reader(outputs), Reader(outputs, shift=0.5), Reader(outputs, shift=-2))
-    agreement = Vote(teachers=3).label(panel)
-    assert torch.equal(agreement.labels, pooled(panel, "paper", "teachers"))
-    assert torch.equal(agreement.first, task.ballot(panel.probabilities[0]))
-    assert torch.equal(agreement.disputed, Consensus(teachers=3).label(panel).disputed)
+    teacher_batch = panel_of(
+        task, Reader(outputs), Reader(outputs, shift=0.5), Reader(outputs, shift=-2)
+    )
+    agreement = Vote(teachers=3).label(teacher_batch)
+    assert torch.equal(agreement.labels, pooled(teacher_batch, "paper", "teachers"))
+    assert torch.equal(agreement.first, task.hard_prediction(teacher_batch.probabilities[0]))
+    assert torch.equal(agreement.disputed, Consensus(teachers=3).label(teacher_batch).disputed)
     assert not agreement.inconsistent.any(), "nothing is blocked"
 
 
 def test_the_vote_that_is_asked_for_decides(binary) -> None:
-    panel = panel_of(binary(), Reader(), Reader(shift=1), Reader(shift=-3))
-    found = {how: Vote(teachers=3, vote=how).label(panel) for how in ("majority", "unanimous")}
+    teacher_batch = panel_of(binary(), Reader(), Reader(shift=1), Reader(shift=-3))
+    found = {
+        how: Vote(teachers=3, vote=how).label(teacher_batch) for how in ("majority", "unanimous")
+    }
     for how, agreement in found.items():
-        assert torch.equal(agreement.labels, pooled(panel, how, "teachers"))
+        assert torch.equal(agreement.labels, pooled(teacher_batch, how, "teachers"))
     assert found["majority"].labels.sum() > found["unanimous"].labels.sum()
 
 
 def test_one_teacher_alone_disputes_nothing_and_its_word_is_the_label(kind) -> None:
     task, outputs = kind
-    panel = panel_of(task, Reader(outputs))
-    agreement = Vote(teachers=1).label(panel)
-    assert torch.equal(agreement.labels, task.ballot(panel.probabilities[0]))
+    teacher_batch = panel_of(task, Reader(outputs))
+    agreement = Vote(teachers=1).label(teacher_batch)
+    assert torch.equal(agreement.labels, task.hard_prediction(teacher_batch.probabilities[0]))
     assert torch.equal(agreement.labels, agreement.first)
     assert not agreement.disputed.any()
     assert agreement.disputed.shape == (3, 1, 12, 12)
@@ -109,27 +115,27 @@ def test_one_teacher_alone_disputes_nothing_and_its_word_is_the_label(kind) -> N
 
 def test_one_half_is_enough_for_a_lone_multilabel_teacher_only(multilabel) -> None:
     undecided = Reader(2, shift=4)
-    panel = panel_of(multilabel("a", "b"), undecided, undecided)
-    black = dataclasses.replace(panel, images=np.zeros_like(panel.images))
+    teacher_batch = panel_of(multilabel("a", "b"), undecided, undecided)
+    black = dataclasses.replace(teacher_batch, images=np.zeros_like(teacher_batch.images))
     assert (black.probabilities == 0.5).all()
     assert Vote(teachers=1).label(black).labels.all()
     assert not Vote(teachers=2).label(black).labels.any()
 
 
 def test_one_half_is_enough_for_binary_views_only(binary) -> None:
-    panel = panel_of(binary(), Reader(shift=4))
-    black = dataclasses.replace(panel, images=np.zeros_like(panel.images))
+    teacher_batch = panel_of(binary(), Reader(shift=4))
+    black = dataclasses.replace(teacher_batch, images=np.zeros_like(teacher_batch.images))
     assert Views(views=3).label(black).labels.all()
     assert not Vote(teachers=1).label(black).labels.any()
 
 
 def test_only_as_many_teachers_vote_as_are_asked(binary) -> None:
-    panel = panel_of(binary(), Reader(), Reader(shift=1), Reader(shift=-9))
-    two = Vote(teachers=2).label(panel)
-    expected = Vote(teachers=2).label(panel_of(binary(), *panel.teachers[:2]))
+    teacher_batch = panel_of(binary(), Reader(), Reader(shift=1), Reader(shift=-9))
+    two = Vote(teachers=2).label(teacher_batch)
+    expected = Vote(teachers=2).label(panel_of(binary(), *teacher_batch.teachers[:2]))
     assert torch.equal(two.labels, expected.labels)
     assert torch.equal(two.disputed, expected.disputed)
-    assert two.labels.any() and not Vote(teachers=3).label(panel).labels.any()
+    assert two.labels.any() and not Vote(teachers=3).label(teacher_batch).labels.any()
 
 
 def test_a_vote_needs_teachers(binary) -> None:
@@ -151,9 +157,9 @@ def test_a_vote_that_does_not_go_with_the_target_is_refused(multiclass, regressi
 def test_views_of_an_undisturbed_image_agree_on_what_is_seen_in_it(kind, views, plain) -> None:
     """Moved and put back, a teacher that treats all places alike says the same about each."""
     task, outputs = kind
-    panel = panel_of(task, Reader(outputs))
-    agreement = Views(views=views, plain=plain).label(panel)
-    expected = task.ballot(panel.probabilities[0])
+    teacher_batch = panel_of(task, Reader(outputs))
+    agreement = Views(views=views, plain=plain).label(teacher_batch)
+    expected = task.hard_prediction(teacher_batch.probabilities[0])
     assert torch.allclose(agreement.labels.float(), expected.float())
     assert not agreement.disputed.any()
     assert not agreement.inconsistent.any()
@@ -161,15 +167,15 @@ def test_views_of_an_undisturbed_image_agree_on_what_is_seen_in_it(kind, views, 
 
 def test_each_binary_view_is_put_back_where_it_came_from(binary) -> None:
     """A teacher that favors the right of what it is shown favors another side of the image."""
-    panel = panel_of(binary(), Reader(slope=6))
-    agreement = Views(views=7, plain=False).label(panel)
+    teacher_batch = panel_of(binary(), Reader(slope=6))
+    agreement = Views(views=7, plain=False).label(teacher_batch)
     expected = torch.ones(3, 1, 12, 12, dtype=torch.bool)
     for number in range(7):
-        named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
+        named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
         moves = augment.draw(named, STILL, rotate=True, square=True).moves
         for row, by in enumerate(moves):
             # The ramp lies over the moved image: over the image itself it lies moved back.
-            image = panel.pixels[row, :1].float() / 255
+            image = teacher_batch.pixels[row, :1].float() / 255
             ramp = torch.linspace(0, 6, 12).expand(1, 12, 12)
             back = next(ramp_back for m in MOVES
                         if torch.equal(move(ramp_back := move(ramp, m), by), ramp))  # fmt: skip
@@ -178,12 +184,12 @@ def test_each_binary_view_is_put_back_where_it_came_from(binary) -> None:
     assert agreement.disputed.any()
 
 
-def views_seen(panel: Panel, labeler: Views) -> list[Tensor]:
+def views_seen(teacher_batch: TeacherBatch, labeler: Views) -> list[Tensor]:
     """Return the images that the teacher was shown as views, without the one as it is."""
-    teacher = panel.teachers[0]
-    _ = panel.probabilities
+    teacher = teacher_batch.teachers[0]
+    _ = teacher_batch.probabilities
     teacher.seen.clear()
-    labeler.label(panel)
+    labeler.label(teacher_batch)
     return teacher.seen
 
 
@@ -193,8 +199,8 @@ def test_binary_has_n_moved_views_others_n_plus_one_of_which_the_image_can_be_on
     kind, views, plain
 ) -> None:
     task, outputs = kind
-    panel = panel_of(task, Reader(outputs), strength=SHAKEN)
-    seen = views_seen(panel, Views(views=views, plain=plain))
+    teacher_batch = panel_of(task, Reader(outputs), strength=SHAKEN)
+    seen = views_seen(teacher_batch, Views(views=views, plain=plain))
     moved = task.spec.kind == "binary"
     assert len(seen) == (views if moved or plain else views + 1)
 
@@ -202,22 +208,22 @@ def test_binary_has_n_moved_views_others_n_plus_one_of_which_the_image_can_be_on
 def test_views_are_independent_of_each_other_and_made_of_the_image_in_the_order_of_views(
     multiclass,
 ) -> None:
-    panel = panel_of(multiclass(3), Reader(4), strength=SHAKEN)
-    seen = views_seen(panel, Views(views=5))
+    teacher_batch = panel_of(multiclass(3), Reader(4), strength=SHAKEN)
+    seen = views_seen(teacher_batch, Views(views=5))
     for number, view in enumerate(seen):
-        named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
+        named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
         draws = photometric.draw(named, SHAKEN)
-        expected = photometric.apply(panel.pixels, draws, order="view").float() / 255
+        expected = photometric.apply(teacher_batch.pixels, draws, order="view").float() / 255
         assert torch.equal(view, expected)
     assert not torch.equal(seen[0], seen[1])
 
 
 def test_binary_views_are_moved_and_then_disturbed_in_the_order_of_views(binary) -> None:
-    panel = panel_of(binary(), Reader(), strength=SHAKEN)
-    for number, view in enumerate(views_seen(panel, Views(views=7))):
-        named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
+    teacher_batch = panel_of(binary(), Reader(), strength=SHAKEN)
+    for number, view in enumerate(views_seen(teacher_batch, Views(views=7))):
+        named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
         draws = augment.draw(named, SHAKEN, rotate=True, square=True)
-        moved = torch.stack([move(panel.pixels[i], by) for i, by in enumerate(draws.moves)])
+        moved = torch.stack([move(teacher_batch.pixels[i], by) for i, by in enumerate(draws.moves)])
         expected = photometric.apply(moved, draws.values, order="view").float() / 255
         assert torch.equal(view, expected)
 
@@ -238,63 +244,67 @@ def test_under_paper_values_below_0_are_mirrored_in_views_too(binary, multiclass
 
 def test_only_binary_views_are_moved(kind) -> None:
     task, outputs = kind
-    panel = panel_of(task, Reader(outputs))
-    seen = views_seen(panel, Views(views=7))
-    still = [torch.equal(view, panel.pixels.float() / 255) for view in seen]
+    teacher_batch = panel_of(task, Reader(outputs))
+    seen = views_seen(teacher_batch, Views(views=7))
+    still = [torch.equal(view, teacher_batch.pixels.float() / 255) for view in seen]
     assert all(still) if task.spec.kind != "binary" else not any(still)
 
 
 def test_without_turns_views_are_only_mirrored_left_to_right(binary) -> None:
-    panel = panel_of(binary(), Reader(), rotate=False)
-    image = panel.pixels.float() / 255
-    for view in views_seen(panel, Views(views=7)):
+    teacher_batch = panel_of(binary(), Reader(), rotate=False)
+    image = teacher_batch.pixels.float() / 255
+    for view in views_seen(teacher_batch, Views(views=7)):
         for row in range(3):
             assert any(torch.equal(view[row], each) for each in (image[row], image[row].flip(-1)))
 
 
 def test_oblong_images_keep_their_sides(binary) -> None:
-    panel = panel_of(binary(), Reader(slope=3), strength=SHAKEN)
-    oblong = dataclasses.replace(panel, images=panel.images[:, :8])
+    teacher_batch = panel_of(binary(), Reader(slope=3), strength=SHAKEN)
+    oblong = dataclasses.replace(teacher_batch, images=teacher_batch.images[:, :8])
     assert Views(views=7).label(oblong).labels.shape == (3, 1, 8, 12)
 
 
 def test_the_image_as_it_is_has_a_vote_of_its_own(binary) -> None:
     """What it says no to is not foreground, whatever the views say."""
-    panel = panel_of(binary(), Reader(), strength=SHAKEN)
-    without, within = (Views(views=3, plain=plain).label(panel).labels for plain in (False, True))
-    plain = binary().pool(panel.probabilities, how="paper", of="views")
+    teacher_batch = panel_of(binary(), Reader(), strength=SHAKEN)
+    without, within = (
+        Views(views=3, plain=plain).label(teacher_batch).labels for plain in (False, True)
+    )
+    plain = binary().pool(teacher_batch.probabilities, how="paper", of="views")
     assert torch.equal(within, without & plain)
-    assert torch.equal(Views(views=3).label(panel).first, panel.ballots[0])
-    assert not torch.equal(within, panel.ballots[0])
+    assert torch.equal(Views(views=3).label(teacher_batch).first, teacher_batch.hard_predictions[0])
+    assert not torch.equal(within, teacher_batch.hard_predictions[0])
     assert not torch.equal(within, without)
 
 
 @pytest.mark.parametrize("labeler", [Vote(teachers=2), Vote(teachers=1), Views(views=3)])
 def test_centers_of_labels_are_drawn_as_discs(multilabel, labeler) -> None:
-    panel = panel_of(multilabel(), Reader(3), Reader(3))
+    teacher_batch = panel_of(multilabel(), Reader(3), Reader(3))
     images = np.zeros((3, 12, 12, 3), np.uint8)
     images[:, 3:9, 2:10] = 255
-    agreement = labeler.label(dataclasses.replace(panel, images=images))
+    agreement = labeler.label(dataclasses.replace(teacher_batch, images=images))
     assert agreement.consensus[:, 2].sum() == 3 * 6 * 8
-    assert torch.equal(agreement.labels, panel.task.redraw(agreement.consensus))
+    assert torch.equal(agreement.labels, teacher_batch.task.redraw(agreement.consensus))
     assert not torch.equal(agreement.labels[:, 2], agreement.consensus[:, 2])
     assert torch.equal(agreement.labels[:, :2], agreement.consensus[:, :2])
 
 
 def test_centers_of_objects_are_those_seen_in_the_image_as_it_is(multilabel) -> None:
     task = task_for(multilabel(*OBJECT_PLANES, coding="objects").spec)
-    panel = panel_of(task, Reader(3), strength=SHAKEN)
-    agreement = Views(views=3).label(panel)
-    assert torch.equal(agreement.consensus[:, 2], panel.ballots[0][:, 2])
-    without = Views(views=3, plain=False).label(panel)
-    assert not torch.equal(without.consensus[:, 2], panel.ballots[0][:, 2])
+    teacher_batch = panel_of(task, Reader(3), strength=SHAKEN)
+    agreement = Views(views=3).label(teacher_batch)
+    assert torch.equal(agreement.consensus[:, 2], teacher_batch.hard_predictions[0][:, 2])
+    without = Views(views=3, plain=False).label(teacher_batch)
+    assert not torch.equal(without.consensus[:, 2], teacher_batch.hard_predictions[0][:, 2])
 
 
 def test_views_of_an_image_depend_on_its_own_seed_alone(binary) -> None:
-    panel = panel_of(binary(), Reader(slope=4), strength=SHAKEN)
-    alone = dataclasses.replace(panel, images=panel.images[1:2], seeds=panel.seeds[1:2])
-    other = dataclasses.replace(panel, seeds=(11, 23, 33))
-    labels = Views(views=3).label(panel).labels
+    teacher_batch = panel_of(binary(), Reader(slope=4), strength=SHAKEN)
+    alone = dataclasses.replace(
+        teacher_batch, images=teacher_batch.images[1:2], seeds=teacher_batch.seeds[1:2]
+    )
+    other = dataclasses.replace(teacher_batch, seeds=(11, 23, 33))
+    labels = Views(views=3).label(teacher_batch).labels
     assert torch.equal(Views(views=3).label(alone).labels[0], labels[1])
     changed = Views(views=3).label(other).labels
     assert torch.equal(changed[0], labels[0])
@@ -310,9 +320,11 @@ def test_the_best_teacher_alone_looks_at_views(binary) -> None:
 
 
 def test_the_vote_on_views_that_is_asked_for_decides(multiclass) -> None:
-    panel = panel_of(multiclass(3), Reader(4), strength=SHAKEN)
-    mean, most = (Views(views=7, vote=how).label(panel).labels for how in ("mean", "majority"))
-    assert torch.equal(Views(views=7).label(panel).labels, mean)
+    teacher_batch = panel_of(multiclass(3), Reader(4), strength=SHAKEN)
+    mean, most = (
+        Views(views=7, vote=how).label(teacher_batch).labels for how in ("mean", "majority")
+    )
+    assert torch.equal(Views(views=7).label(teacher_batch).labels, mean)
     assert not torch.equal(mean, most)
 
 
@@ -323,16 +335,22 @@ def test_other_numbers_of_views_are_refused(views) -> None:
 
 
 def test_what_vanishes_under_an_erosion_is_not_learned(binary, multiclass) -> None:
-    panel = panel_of(binary(), Reader())
+    teacher_batch = panel_of(binary(), Reader())
     images = np.zeros((3, 12, 12, 3), np.uint8)
     images[0, 2:7, 2:7] = images[1, 2:6, 2:11] = 255
-    panel = dataclasses.replace(panel, images=images)
-    agreement = Views(views=3).label(panel)
+    teacher_batch = dataclasses.replace(teacher_batch, images=images)
+    agreement = Views(views=3).label(teacher_batch)
     select = SurvivesErosion()
-    assert select(panel.task, panel.ballots, agreement).tolist() == [True, False, False]
-    assert SurvivesErosion(3)(panel.task, panel.ballots, agreement).tolist() == [True, True, False]
+    assert select(teacher_batch.task, teacher_batch.hard_predictions, agreement).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    assert SurvivesErosion(3)(
+        teacher_batch.task, teacher_batch.hard_predictions, agreement
+    ).tolist() == [True, True, False]
     others = panel_of(multiclass(3), Reader(4))
-    assert select(others.task, others.ballots, Views().label(others)).all()
+    assert select(others.task, others.hard_predictions, Views().label(others)).all()
     for kernel in (0, 4, -1):
         with pytest.raises(ValueError, match="odd side"):
             SurvivesErosion(kernel)

@@ -41,7 +41,7 @@ def test_votes_are_counted_plane_by_plane_and_the_masks_united(multilabel) -> No
 def test_a_probability_of_one_half_is_a_vote_but_no_prediction(multilabel) -> None:
     task = multilabel("one")
     half = torch.full((1, 1, 2, 2), 0.5)
-    assert task.ballot(half).all()
+    assert task.hard_prediction(half).all()
     assert not task.discretize(half).any()
 
 

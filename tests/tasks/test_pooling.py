@@ -115,7 +115,7 @@ def test_one_opinion_alone_is_the_prediction_as_it_is_said_to_be(
     for task, outputs in cases:
         some = opinion[:, :, :outputs]
         for rule in ("paper", "mean", "majority"):
-            assert torch.equal(task.pool(some, how=rule, of=origin), task.ballot(some[0]))
+            assert torch.equal(task.pool(some, how=rule, of=origin), task.hard_prediction(some[0]))
 
 
 def test_numbers_are_averaged(regression) -> None:

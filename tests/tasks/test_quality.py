@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import NetworkSpec
 from imseg.engine.training.networks import build
 from imseg.errors import ImsegError
@@ -291,7 +291,7 @@ def test_the_network_of_a_judge_fits_what_it_sees_and_is_taught(
         spec = NetworkSpec(
             channels=1, outputs=quality.outputs, width=0.0625, factory=quality.factory(paper)
         )
-        network = build(spec, Numerics(threads=1)).eval()
+        network = build(spec, ComputeConfig(threads=1)).eval()
         assert isinstance(network, kind)
         assert (spec.factory.split(":")[1] == kind.__name__) is paper
         judged = network(torch.rand(2, 1, 32, 40), quality.as_input(labels))

@@ -11,7 +11,7 @@ from imseg.approaches.planning.measured import Measured, measure
 from imseg.approaches.planning.plan import Plan, match_plan
 from imseg.approaches.running.preparation import Prepared
 from imseg.comparison.comparison_plan import Planned, planned_stages_of
-from imseg.comparison.participants import Entrant
+from imseg.comparison.participants import Participant
 from imseg.comparison.scoring import images_to_score
 from imseg.progress import Note, Progress
 
@@ -75,21 +75,23 @@ def estimate_comparison(planned: Planned, progress: Progress) -> ComparisonEstim
     """
     costs: dict[str, Measured] = {}
     rows = []
-    for entrant in planned.entrants:
-        if entrant.matched_to is None:
-            progress(Note(text=f"measuring what a few steps of {entrant.name} cost ..."))
-            ready = planned.ready[entrant.name]
-            costs[entrant.name] = measure(ready.plan, ready.facts, ready.dataset.spec)
-            seconds = _own_seconds(ready, costs[entrant.name], planned=planned)
+    for participant in planned.participants:
+        if participant.matched_to is None:
+            progress(Note(text=f"measuring what a few steps of {participant.name} cost ..."))
+            ready = planned.ready[participant.name]
+            costs[participant.name] = measure(ready.plan, ready.facts, ready.dataset.spec)
+            seconds = _own_seconds(ready, costs[participant.name], planned=planned)
         else:
-            ready = planned.ready[entrant.matched_to]
-            seconds = _matched_seconds(entrant, costs[entrant.matched_to], planned=planned)
-        stages = planned.stages(entrant)
+            ready = planned.ready[participant.matched_to]
+            seconds = _matched_seconds(participant, costs[participant.matched_to], planned=planned)
+        stages = planned.stages(participant)
         scored = ready.plan.generations + ready.plan.networks
-        seconds += scored * _scoring_seconds(ready, costs[entrant.matched_to or entrant.name])
+        seconds += scored * _scoring_seconds(
+            ready, costs[participant.matched_to or participant.name]
+        )
         rows.append(
             RowEstimate(
-                name=entrant.name,
+                name=participant.name,
                 seconds=seconds,
                 networks=sum(stage.networks for stage in stages),
                 network_steps=stages[-1].steps,
@@ -109,13 +111,13 @@ def _own_seconds(ready: Prepared, measured: Measured, *, planned: Planned) -> fl
     return spent + decoding_seconds(ready)
 
 
-def _matched_seconds(entrant: Entrant, measured: Measured, *, planned: Planned) -> float:
+def _matched_seconds(participant: Participant, measured: Measured, *, planned: Planned) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
-    ready = planned.ready[str(entrant.matched_to)]
+    ready = planned.ready[str(participant.matched_to)]
     last = planned_stages_of(ready)[-1]
     alone = replace(
         ready.plan,
-        approach=entrant.approach,
+        approach=participant.approach,
         generations=0,
         teachers=0,
         start_networks=last.networks,

@@ -12,7 +12,7 @@ from imseg.approaches.planning.settings import values_from
 from imseg.approaches.planning.stages import PlannedStage, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
 from imseg.comparison.notes import check_place, check_same, check_same_data, read_settings
-from imseg.comparison.participants import Entrant, check_options, entrants_of, settings_for
+from imseg.comparison.participants import Participant, check_options, participants_of, settings_for
 from imseg.comparison.scoring import images_to_score
 from imseg.data.files.listing import short_name
 from imseg.errors import ImsegError
@@ -39,7 +39,7 @@ class Planned:
     """Where it goes."""
     dataset: DataSet
     """What is learned from and scored on."""
-    entrants: tuple[Entrant, ...]
+    participants: tuple[Participant, ...]
     """All rows, in order."""
     seeds: tuple[int, ...]
     """The roots of randomness."""
@@ -56,23 +56,23 @@ class Planned:
     def is_long(self) -> bool:
         """Whether it is worth some seconds to say beforehand how long it takes."""
         height, width = next(iter(self.ready.values())).plan.image_size
-        work = sum(self.work(entrant) for entrant in self.entrants) * len(self.seeds)
+        work = sum(self.work(participant) for participant in self.participants) * len(self.seeds)
         return work * height * width >= LONG
 
     def folder(self, seed: int) -> Path:
         """Return the folder with the runs of a seed."""
         return self.out / f"seed-{seed}"
 
-    def stages(self, entrant: Entrant) -> list[PlannedStage]:
+    def stages(self, participant: Participant) -> list[PlannedStage]:
         """Return what is trained for a row, without the start that is taken over from another.
 
         A matched baseline trains what the last generation of its method does, at most.
         """
-        if entrant.matched_to is not None:
-            ready = self.ready[entrant.matched_to]
+        if participant.matched_to is not None:
+            ready = self.ready[participant.matched_to]
             return planned_stages_of(ready)[-1:]
-        ready = self.ready[entrant.name]
-        names = {each.approach for each in self.entrants}
+        ready = self.ready[participant.name]
+        names = {each.approach for each in self.participants}
         start = ready.plan.customized().start
         taken_over = start is not None and start.name in names
         return [
@@ -81,9 +81,9 @@ class Planned:
             if not (taken_over and stage.name == "start")
         ]
 
-    def work(self, entrant: Entrant) -> float:
+    def work(self, participant: Participant) -> float:
         """Return about how much is computed for a row, in steps of a network of the base width."""
-        return work_of(self.stages(entrant))
+        return work_of(self.stages(participant))
 
 
 def plan_comparison(
@@ -120,11 +120,11 @@ def plan_comparison(
     if earlier is not None:
         approaches = [*earlier["approaches"], *approaches]
         seeds = [*earlier["seeds"], *seeds]
-    entrants = entrants_of(approaches, matched=matched)
+    participants = participants_of(approaches, matched=matched)
     given = values_from(options)
-    check_options(entrants, given)
+    check_options(participants, given)
     check_same(place, earlier, given=given)
-    first = settings_for(entrants[0], given, seed=seeds[0], runs=None)
+    first = settings_for(participants[0], given, seed=seeds[0], runs=None)
     dataset = data if isinstance(data, DataSet) else read_data(Path(data), first, progress)
     images = len(images_to_score(dataset))
     if images < FEW_IMAGES:
@@ -136,11 +136,13 @@ def plan_comparison(
     if earlier is not None and "max_steps" in earlier["settled"]:
         common["max_steps"] = earlier["settled"]["max_steps"]
     seeds = tuple(dict.fromkeys(seeds))
-    settled, ready = _settle(entrants, common, dataset=dataset, seed=seeds[0], progress=progress)
+    settled, ready = _settle(
+        participants, common, dataset=dataset, seed=seeds[0], progress=progress
+    )
     return Planned(
         out=place,
         dataset=dataset,
-        entrants=entrants,
+        participants=participants,
         seeds=seeds,
         given=given,
         common=settled,
@@ -150,7 +152,7 @@ def plan_comparison(
 
 
 def _settle(
-    entrants: Sequence[Entrant],
+    participants: Sequence[Participant],
     common: Mapping[str, Any],
     *,
     dataset: DataSet,
@@ -158,7 +160,7 @@ def _settle(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Prepared]]:
     """Return the shared settings with one number of steps for all, and the plan of each row."""
-    alone = {each.name: each for each in entrants if each.role != "matched"}
+    alone = {each.name: each for each in participants if each.role != "matched"}
 
     def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
         return prepare(

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.runs.recovery import Memory
+from imseg.approaches.runs.recovery import Recovery
 from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
-from imseg.comparison.participants import entrants_of
+from imseg.comparison.participants import participants_of
 from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.storage.sealed import read_toml
@@ -70,7 +70,7 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     """
     folder = Path(path)
     owner = owner_of(folder)
-    memory = Memory(RunFolder(folder))
+    memory = Recovery(RunFolder(folder))
     asked = memory.content(folder / SETTINGS_FILE, read_toml)
     runs = {name: _run(folder / name) for name in _places(folder, asked)}
     result = memory.content(folder / RESULT_FILE)
@@ -99,7 +99,7 @@ def _places(folder: Path, asked: Mapping[str, Any] | None) -> list[str]:
     ]
     if asked is None:
         return there
-    rows = entrants_of(asked["approaches"], matched=bool(asked.get("matched", True)))
+    rows = participants_of(asked["approaches"], matched=bool(asked.get("matched", True)))
     planned = [f"seed-{seed}/{row.name}" for seed in asked["seeds"] for row in rows]
     return planned + [name for name in there if name not in planned]
 

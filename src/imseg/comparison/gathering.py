@@ -9,7 +9,7 @@ from typing import Any
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.runs.run import Run
-from imseg.comparison.participants import Entrant
+from imseg.comparison.participants import Participant
 from imseg.comparison.result import OneRun, Row, StageScore
 from imseg.comparison.scoring import Scored
 from imseg.comparison.statistics import Difference, Scores, difference, gap_closed, level_of, shared
@@ -23,7 +23,7 @@ LABELS, BOUND = "ldt", "fdt"
 class Done:
     """A finished run with its test scores."""
 
-    entrant: Entrant
+    participant: Participant
     """Whose."""
     seed: int
     """Its seed."""
@@ -45,7 +45,7 @@ class Done:
     @property
     def ended_with_start(self) -> bool:
         """Whether no generation was trained, though there should have been one."""
-        planned = find_approach(self.entrant.approach).generations
+        planned = find_approach(self.participant.approach).generations
         return planned > 0 and len(self.run.summary["stages"]) == 1
 
     @property
@@ -54,40 +54,44 @@ class Done:
         return tuple(self.run.trained(name).job for name in self.run.network_names)
 
 
-def rows_of(entrants: Sequence[Entrant], done: Sequence[Done], *, out: Path) -> tuple[Row, ...]:
+def rows_of(
+    participants: Sequence[Participant], done: Sequence[Done], *, out: Path
+) -> tuple[Row, ...]:
     """Return a row for each entrant with at least one finished run.
 
     Args:
-        entrants: All of them, in order.
+        participants: All of them, in order.
         done: Finished runs.
         out: The folder of the comparison.
     """
     by_name = {
-        entrant.name: {each.seed: each for each in done if each.entrant.name == entrant.name}
-        for entrant in entrants
+        participant.name: {
+            each.seed: each for each in done if each.participant.name == participant.name
+        }
+        for participant in participants
     }
-    finished = [entrant for entrant in entrants if by_name[entrant.name]]
+    finished = [participant for participant in participants if by_name[participant.name]]
     rows: list[Row] = []
-    for entrant in finished:
-        mine = by_name[entrant.name]
+    for participant in finished:
+        mine = by_name[participant.name]
         twins = [row.name for row in rows if row.role == "matched" and row.same_as is None]
         twin = None
-        if entrant.role == "matched":
+        if participant.role == "matched":
             twin = next((name for name in twins if _same(by_name[name], mine)), None)
-        matched = [each.name for each in entrants if each.matched_to == entrant.name]
-        rows.append(_row(entrant, by_name, matched=matched, same_as=twin, out=out))
+        matched = [each.name for each in participants if each.matched_to == participant.name]
+        rows.append(_row(participant, by_name, matched=matched, same_as=twin, out=out))
     return tuple(rows)
 
 
 def _row(
-    entrant: Entrant,
+    participant: Participant,
     by_name: Mapping[str, Mapping[int, Done]],
     *,
     matched: Sequence[str],
     same_as: str | None,
     out: Path,
 ) -> Row:
-    mine = by_name[entrant.name]
+    mine = by_name[participant.name]
     metric = next(iter(mine.values())).run.metric
     against = {
         name: found
@@ -97,20 +101,20 @@ def _row(
     gap = None
     ends = [by_name.get(name, {}) for name in (LABELS, BOUND)]
     seeds = [seed for seed in mine if all(seed in end for end in ends)]
-    if seeds and entrant.approach not in (LABELS, BOUND):
+    if seeds and participant.approach not in (LABELS, BOUND):
         gap = gap_closed(
             _scores(mine, seeds, metric),
             labels=_scores(ends[0], seeds, metric),
             bound=_scores(ends[1], seeds, metric),
             higher_is_better=metric.higher_is_better,
         )
-    baseline = entrant.baseline if entrant.baseline in against else None
+    baseline = participant.baseline if participant.baseline in against else None
     return Row(
-        name=entrant.name,
-        approach=entrant.approach,
-        role=entrant.role,
-        asked=entrant.asked,
-        matched_to=entrant.matched_to,
+        name=participant.name,
+        approach=participant.approach,
+        role=participant.role,
+        asked=participant.asked,
+        matched_to=participant.matched_to,
         baseline=baseline,
         same_as=same_as,
         level=level_of(_scores(mine, list(mine), metric)),

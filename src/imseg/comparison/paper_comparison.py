@@ -209,7 +209,7 @@ class Reproduction:
         }
 
 
-def hold_against(
+def compare_with_paper(
     name: Published,
     found: Sequence[Comparison],
     plans: Sequence[Planned],

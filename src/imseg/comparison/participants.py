@@ -31,7 +31,7 @@ TAKEN_OVER = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entrant:
+class Participant:
     """One row of a comparison."""
 
     name: str
@@ -48,7 +48,7 @@ class Entrant:
     """Whether somebody asked for it, or fairness did."""
 
 
-def entrants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Entrant, ...]:
+def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Participant, ...]:
     """Return the rows of a comparison in the order in which they are trained.
 
     What a method starts from comes before it: its networks are taken over, so it costs nothing.
@@ -79,12 +79,14 @@ def entrants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Entrant,
     first = dict.fromkeys([*starts, *(each.name for each in alone)])
     wanted = {each.name for each in asked}
     rows = [
-        Entrant(name=name, approach=name, role=role_of(find_approach(name)), asked=name in wanted)
+        Participant(
+            name=name, approach=name, role=role_of(find_approach(name)), asked=name in wanted
+        )
         for name in first
         if find_approach(name) not in methods
     ]
     rows += [
-        Entrant(
+        Participant(
             name=each.name,
             approach=each.name,
             role="method",
@@ -95,7 +97,7 @@ def entrants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Entrant,
     for each in methods:
         own = _own_baseline(each)
         rows += [
-            Entrant(
+            Participant(
                 name=_matched_name(kind, each),
                 approach=kind,
                 role="matched",
@@ -117,12 +119,12 @@ def role_of(approach: Approach) -> Role:
 
 
 def settings_for(
-    entrant: Entrant, common: Mapping[str, Any], *, seed: int, runs: Path | None
+    participant: Participant, common: Mapping[str, Any], *, seed: int, runs: Path | None
 ) -> Settings:
     """Return the settings of one run: the common ones as far as they say something about it.
 
     Args:
-        entrant: Whose.
+        participant: Whose.
         common: Names and values of ``Settings``.
         seed: Root of its randomness.
         runs: The folder with all runs of this seed, from which networks are taken over; None where
@@ -131,11 +133,11 @@ def settings_for(
     Raises:
         ImsegError: With every problem at once.
     """
-    approach = find_approach(entrant.approach)
+    approach = find_approach(participant.approach)
     given = {name: value for name, value in common.items() if name not in SETTLED}
-    if entrant.matched_to is not None:
+    if participant.matched_to is not None:
         given = {name: value for name, value in given.items() if name in TAKEN_OVER}
-        given["match"] = (runs or Path()) / entrant.matched_to
+        given["match"] = (runs or Path()) / participant.matched_to
     given |= {"approach": approach.name, "seed": seed}
     for name in _idle(given, approach):
         del given[name]
@@ -144,11 +146,11 @@ def settings_for(
     return settings_from(given)
 
 
-def check_options(entrants: Sequence[Entrant], common: Mapping[str, Any]) -> None:
+def check_options(participants: Sequence[Participant], common: Mapping[str, Any]) -> None:
     """Check that every option says something about at least one row, and that all values fit.
 
     Args:
-        entrants: All rows.
+        participants: All rows.
         common: Names and values of ``Settings``, each of its type.
 
     Raises:
@@ -164,10 +166,10 @@ def check_options(entrants: Sequence[Entrant], common: Mapping[str, Any]) -> Non
             hint="leave it out; --approaches and --seeds say what is compared.",
         )
     shared = {name: value for name, value in common.items() if name not in SETTLED}
-    for entrant in entrants:
-        approach = find_approach(entrant.approach)
+    for participant in participants:
+        approach = find_approach(participant.approach)
         given = shared | {"approach": approach.name}
-        if entrant.role == "matched":
+        if participant.role == "matched":
             given = {name: given[name] for name in given if name in (*TAKEN_OVER, "approach")}
             used |= set(given) - set(_idle(given, approach))
             continue
@@ -178,7 +180,7 @@ def check_options(entrants: Sequence[Entrant], common: Mapping[str, Any]) -> Non
     useless = [name for name in shared if name not in used]
     if useless:
         options = ", ".join("--" + name.replace("_", "-") for name in useless)
-        names = ",".join(entrant.approach for entrant in entrants if entrant.asked)
+        names = ",".join(participant.approach for participant in participants if participant.asked)
         problems["useless"] = ImsegError(
             f"No approach here has a use for {options}.",
             expected="options that change something.",

@@ -13,8 +13,8 @@ from imseg.comparison.paper_comparison import (
     PUBLISHED,
     RUNS,
     Reproduction,
+    compare_with_paper,
     default_approaches,
-    hold_against,
 )
 from imseg.comparison.result import Comparison
 from imseg.comparison.runner import carry_out
@@ -144,7 +144,7 @@ def carry_out_all(
         if len(plans) > 1:
             progress(Note(text=f"split {number} of {len(plans)}"))
         found.append(carry_out(planned, progress))
-    done = hold_against(chosen, found, plans, options=options)
+    done = compare_with_paper(chosen, found, plans, options=options)
     write_json(plans[0].out.parent / RESULT_FILE, done.as_dict())
     return done, found
 

@@ -18,11 +18,11 @@ from imseg.approaches.runs.verification import survey
 from imseg.comparison.comparison_plan import Planned, plan_comparison
 from imseg.comparison.gathering import Done, rows_of
 from imseg.comparison.notes import digests_of, plain, write_settings
-from imseg.comparison.participants import Entrant, settings_for
+from imseg.comparison.participants import Participant, settings_for
 from imseg.comparison.result import Comparison, Missing
 from imseg.comparison.scoring import SPLIT, images_to_score, score
 from imseg.data.masks.recognize import word_of
-from imseg.engine.hardware.device import Numerics, resolve_device, usable_cores
+from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
 from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RESULT_FILE, RunFolder
 from imseg.engine.storage.sealed import write_json
@@ -87,28 +87,28 @@ def carry_out(planned: Planned, progress: Progress) -> Comparison:
     """
     planned.out.mkdir(parents=True, exist_ok=True)
     progress(Note(text=f"The comparison goes to {planned.out}"))
-    for entrant in planned.entrants:
-        progress(Note(text=_budget(entrant, planned)))
+    for participant in planned.participants:
+        progress(Note(text=_budget(participant, planned)))
     with locked(planned.out):
         write_settings(
             planned.out,
             planned.dataset,
-            approaches=[each.approach for each in planned.entrants if each.asked],
+            approaches=[each.approach for each in planned.participants if each.asked],
             seeds=planned.seeds,
             asked=planned.given,
             settled=planned.common,
-            matched=any(each.baseline is not None for each in planned.entrants),
+            matched=any(each.baseline is not None for each in planned.participants),
         )
         return _Worker(planned, progress).run()
 
 
-def _budget(entrant: Entrant, planned: Planned) -> str:
+def _budget(participant: Participant, planned: Planned) -> str:
     """Return what a row may spend."""
-    if entrant.matched_to is not None:
-        final = f"the final network of {entrant.matched_to}"
-        return f"{entrant.name}: as many steps and as wide as {final}"
-    ready = planned.ready[entrant.name]
-    added = "" if entrant.asked else " (added: others start from it)"
+    if participant.matched_to is not None:
+        final = f"the final network of {participant.matched_to}"
+        return f"{participant.name}: as many steps and as wide as {final}"
+    ready = planned.ready[participant.name]
+    added = "" if participant.asked else " (added: others start from it)"
     text = announce_plan(ready.plan, ready.facts, None).rstrip(".")
     return text.replace(f", seed {ready.plan.seed}", "") + added
 
@@ -128,19 +128,21 @@ class _Worker:
     def run(self) -> Comparison:
         planned = self._planned
         # Seed after seed: what is finished says something, whenever it is stopped.
-        todo = [(seed, entrant) for seed in planned.seeds for entrant in planned.entrants]
+        todo = [
+            (seed, participant) for seed in planned.seeds for participant in planned.participants
+        ]
         device = resolve_device(planned.common.get("device", "auto"))
         cores = planned.common.get("workers") or usable_cores()
-        with choose_executor(Numerics(device=device), workers=cores) as executor:
+        with choose_executor(ComputeConfig(device=device), workers=cores) as executor:
             # Runs on a GPU choose by their memory how many networks go side by side.
             own = executor if device == "cpu" else None
-            for number, (seed, entrant) in enumerate(todo, 1):
+            for number, (seed, participant) in enumerate(todo, 1):
                 self._announce(number, todo)
                 try:
-                    self._done.append(self._one(seed, entrant, executor=own))
+                    self._done.append(self._one(seed, participant, executor=own))
                 except TrainingFailed as failure:
-                    self._fail(entrant, seed, str(failure))
-                if self._done and entrant is planned.entrants[-1]:
+                    self._fail(participant, seed, str(failure))
+                if self._done and participant is planned.participants[-1]:
                     write_json(planned.out / RESULT_FILE, self._result().as_dict())
         if not self._done:
             raise TrainingFailed(f"No run could be finished: {self._missing[0].why}")
@@ -152,35 +154,36 @@ class _Worker:
         begun = {each.seed for each in self._done} | {each.seed for each in self._missing}
         return tuple(seed for seed in self._planned.seeds if seed in begun)
 
-    def _one(self, seed: int, entrant: Entrant, *, executor: Any) -> Done:
+    def _one(self, seed: int, participant: Participant, *, executor: Any) -> Done:
         planned, folder = self._planned, self._planned.folder(seed)
-        if entrant.matched_to is not None and not any(
-            each.seed == seed and each.entrant.name == entrant.matched_to for each in self._done
+        if participant.matched_to is not None and not any(
+            each.seed == seed and each.participant.name == participant.matched_to
+            for each in self._done
         ):
-            raise TrainingFailed(f"{entrant.matched_to}, which it is matched to, is missing")
+            raise TrainingFailed(f"{participant.matched_to}, which it is matched to, is missing")
         folder.mkdir(exist_ok=True)
-        settings = settings_for(entrant, planned.common, seed=seed, runs=folder)
-        run = self._finished(folder / entrant.name, settings)
+        settings = settings_for(participant, planned.common, seed=seed, runs=folder)
+        run = self._finished(folder / participant.name, settings)
         if run is None:
             began = time.monotonic()
             run = fit(
                 planned.dataset,
-                out=folder / entrant.name,
+                out=folder / participant.name,
                 settings=settings,
                 executor=executor,
                 progress=_Brief(self._progress),
             )
             self._spent += time.monotonic() - began
-            self._worked += planned.work(entrant)
-        what = f"scoring {entrant.name}"
+            self._worked += planned.work(participant)
+        what = f"scoring {participant.name}"
         scored = score(
             run,
             planned.dataset,
-            path=planned.out / "scores" / folder.name / f"{entrant.name}.json",
+            path=planned.out / "scores" / folder.name / f"{participant.name}.json",
             digest=self._test,
             progress=lambda done, total: self._progress(Working(what=what, done=done, total=total)),
         )
-        return Done(entrant=entrant, seed=seed, run=run, scored=scored)
+        return Done(participant=participant, seed=seed, run=run, scored=scored)
 
     def _finished(self, path: Path, settings: Settings) -> Run | None:
         """Return a run that an earlier call finished; None where there is work to do.
@@ -204,23 +207,23 @@ class _Worker:
             return None  # what is damaged is made again
         return load_run(path)
 
-    def _announce(self, number: int, todo: Sequence[tuple[int, Entrant]]) -> None:
-        seed, entrant = todo[number - 1]
-        text = f"run {number} of {len(todo)}: {entrant.name}, seed {seed}"
+    def _announce(self, number: int, todo: Sequence[tuple[int, Participant]]) -> None:
+        seed, participant = todo[number - 1]
+        text = f"run {number} of {len(todo)}: {participant.name}, seed {seed}"
         if self._worked:
             left = sum(self._left(each) for each in todo[number - 1 :])
             text += f"; about {in_time(left * self._spent / self._worked)} left for all"
         self._progress(Note(text=text))
 
-    def _left(self, run: tuple[int, Entrant]) -> float:
+    def _left(self, run: tuple[int, Participant]) -> float:
         """Return the work that is left of a run."""
-        seed, entrant = run
-        finished = RunFolder(self._planned.folder(seed) / entrant.name).summary.exists()
-        return 0.0 if finished else self._planned.work(entrant)
+        seed, participant = run
+        finished = RunFolder(self._planned.folder(seed) / participant.name).summary.exists()
+        return 0.0 if finished else self._planned.work(participant)
 
-    def _fail(self, entrant: Entrant, seed: int, why: str) -> None:
-        self._missing.append(Missing(name=entrant.name, seed=seed, why=why))
-        text = f"{entrant.name}, seed {seed}, came to nothing and is left out: {why}"
+    def _fail(self, participant: Participant, seed: int, why: str) -> None:
+        self._missing.append(Missing(name=participant.name, seed=seed, why=why))
+        text = f"{participant.name}, seed {seed}, came to nothing and is left out: {why}"
         self._progress(Note(text=text, warning=True))
 
     def _result(self) -> Comparison:
@@ -238,7 +241,7 @@ class _Worker:
             images=self._images,
             seeds=self._seeds,
             settings=plain(planned.common),
-            rows=rows_of(planned.entrants, self._done, out=planned.out),
+            rows=rows_of(planned.participants, self._done, out=planned.out),
             missing=tuple(self._missing),
         )
 

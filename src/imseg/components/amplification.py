@@ -62,7 +62,7 @@ LearnsFrom = Literal["consensus", "predictions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class MaskScorer:
     """How judges are trained; once a run, before the first generation.
 
     Source: METHOD, "EvalNet".
@@ -226,7 +226,7 @@ class _CopiesByScore(_Copies):
 class CopiesByQuality(_CopiesByScore):
     """One copy of a doubtful mask, up to five of one that judges find very good."""
 
-    judge: Judge = field(default_factory=Judge)
+    judge: MaskScorer = field(default_factory=MaskScorer)
     """Who says how good a mask is."""
 
     needs_truth = False

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from imseg.components.consensus import Agreement
+from imseg.components.consensus import PseudoLabelBatch
 from imseg.tasks import Planes, Task
 
 REGIONS = ("outside", "inside", "taught", "everywhere", "not_admitted")
@@ -32,7 +32,7 @@ class Audit:
         self._images = self._admitted = 0
         self._known = self._agreed = 0
 
-    def add(self, agreement: Agreement, admitted: Bool[Tensor, "b"], truth: Planes) -> None:
+    def add(self, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"], truth: Planes) -> None:
         """Add a batch.
 
         Args:

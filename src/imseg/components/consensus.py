@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import probabilities_of
 from imseg.ops.inconsistency import BlockColor, clean_up
 from imseg.ops.photometric import Strength
@@ -36,7 +36,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class PseudoLabelBatch:
     """What teachers say about a batch of images, and what becomes of it."""
 
     labels: Planes
@@ -55,7 +55,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ScorerGroup:
     """Judges of masks, and when they are content."""
 
     judges: Sequence[nn.Module]
@@ -67,7 +67,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Panel:
+class TeacherBatch:
     """Teachers in front of a batch of images."""
 
     task: Task
@@ -76,7 +76,7 @@ class Panel:
     """Networks in inference mode, best first."""
     images: Bytes
     """``n h w c``."""
-    numerics: Numerics
+    compute: ComputeConfig
     """How they are computed."""
     seeds: tuple[int, ...]
     """One an image, for views that are drawn anew in each generation."""
@@ -84,7 +84,7 @@ class Panel:
     """How far a view may be pushed."""
     rotate: bool
     """Whether views may also be turned and flipped upside down."""
-    bench: Bench | None = None
+    bench: ScorerGroup | None = None
     """Judges of masks, if there are any."""
     kept: tuple[Planes, Bool[Tensor, "b"]] | None = None
     """Labels from the generation before, and which images have one; None if there was none."""
@@ -92,7 +92,7 @@ class Panel:
     @cached_property
     def pixels(self) -> UInt8[Tensor, "b c h w"]:
         """The images on the device of the teachers."""
-        there = torch.from_numpy(self.images.copy()).to(self.numerics.device)
+        there = torch.from_numpy(self.images.copy()).to(self.compute.device)
         return there.permute(0, 3, 1, 2)
 
     @cached_property
@@ -101,13 +101,13 @@ class Panel:
         return torch.stack([self.ask(teacher, self.pixels) for teacher in self.teachers])
 
     @cached_property
-    def ballots(self) -> Votes:
+    def hard_predictions(self) -> Votes:
         """The same made discrete."""
-        return torch.stack([self.task.ballot(each) for each in self.probabilities])
+        return torch.stack([self.task.hard_prediction(each) for each in self.probabilities])
 
     def ask(self, teacher: nn.Module, pixels: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """Return what a teacher says about other images, such as views of these."""
-        return probabilities_of(teacher, pixels, self.task, self.numerics)
+        return probabilities_of(teacher, pixels, self.task, self.compute)
 
 
 class Labeler(Protocol):
@@ -121,7 +121,7 @@ class Labeler(Protocol):
     def block(self) -> Block | None:
         """What becomes of inconsistent pixels; None if none are known."""
 
-    def label(self, panel: Panel) -> Agreement:
+    def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return labels for the images that the teachers see."""
 
 
@@ -172,7 +172,7 @@ class Consensus:
         parts.append("pixels on which they disagree are " + (" and ".join(done) or "kept"))
         return "; ".join(parts)
 
-    def __call__(self, task: Task, votes: Votes) -> Agreement:
+    def __call__(self, task: Task, votes: Votes) -> PseudoLabelBatch:
         """Return what the teachers agree on.
 
         Args:
@@ -185,7 +185,7 @@ class Consensus:
         if self.block.ignore:
             # What the teachers dispute has no label to learn, whatever erosion takes off the mask.
             inconsistent = inconsistent | disputed
-        return Agreement(
+        return PseudoLabelBatch(
             labels=task.redraw(task.grow_labels(consensus) if self.grow_labels else consensus),
             inconsistent=inconsistent,
             disputed=disputed,
@@ -193,6 +193,6 @@ class Consensus:
             first=votes[0],
         )
 
-    def label(self, panel: Panel) -> Agreement:
+    def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return what the teachers of a panel agree on."""
-        return self(panel.task, panel.ballots)
+        return self(teacher_batch.task, teacher_batch.hard_predictions)

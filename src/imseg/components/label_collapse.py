@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from imseg.components.consensus import Agreement
+from imseg.components.consensus import PseudoLabelBatch
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks.collapse import census, collapsed
 from imseg.types import TargetSpec
 
 
-class Variety:
+class LabelCensus:
     """Counts what the pseudo-labels of one generation show, while they are made.
 
     Counted are the pixels that are learned from as they are: the consistent ones of admitted
@@ -29,7 +29,9 @@ class Variety:
         self._spec = spec
         self._made: Float[Tensor, "t n"] | None = None
 
-    def __call__(self, start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+    def __call__(
+        self, start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]
+    ) -> None:
         """Count the labels of a batch of images."""
         chosen = admitted.to(agreement.labels.device)
         found = census(self._spec, agreement.labels[chosen], ~agreement.inconsistent[chosen])
@@ -44,7 +46,7 @@ class Variety:
         return "" if self._made is None else collapsed(self._spec, self._made, drawn)
 
 
-def census_of(part: Part, spec: TargetSpec) -> Float[Tensor, "t n"]:
+def census_of(part: SampleSet, spec: TargetSpec) -> Float[Tensor, "t n"]:
     """Return the census of the labels of a part; all their pixels count.
 
     Args:

@@ -13,26 +13,28 @@ import numpy.typing as npt
 from jaxtyping import Bool
 from torch import Tensor
 
-from imseg.components.consensus import Agreement, Labeler, Panel
+from imseg.components.consensus import Labeler, PseudoLabelBatch, TeacherBatch
 from imseg.components.selection import Select
 from imseg.data.cache.files import new_array
 from imseg.data.cache.store import open_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.storage.sealed import read_json, write_json
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.errors import ImsegError
 from imseg.tasks import Task
 from imseg.types import Bytes
 
-PanelFor = Callable[[int, Bytes], Panel]
+PanelFor = Callable[[int, Bytes], TeacherBatch]
 """Seats the teachers in front of the images (``n h w c``) from a row on."""
 
 
 class Observer(Protocol):
     """Looks at pseudo-labels while they are made, and changes nothing."""
 
-    def __call__(self, start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+    def __call__(
+        self, start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]
+    ) -> None:
         """Look at the labels of the images from row ``start`` on, and which of them are used."""
 
 
@@ -40,7 +42,7 @@ class Observer(Protocol):
 class PseudoLabels:
     """A training part made by teachers, and how much they disagreed."""
 
-    part: Part
+    part: SampleSet
     """Images, labels, masks and which images are used."""
     images: int
     """Images looked at."""
@@ -102,14 +104,14 @@ def pseudo_label(
         new_array(folder / "inconsistent.npy", np.uint8, (count, 1, height, width)) as masks,
     ):
         for start in range(0, count, BATCH):
-            panel = panel_for(start, pixels[start : start + BATCH])
-            agreement = labeler.label(panel)
+            teacher_batch = panel_for(start, pixels[start : start + BATCH])
+            agreement = labeler.label(teacher_batch)
             made = agreement.labels.cpu().numpy().astype(task.spec.dtype, copy=False)
             mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
             for array, rows in ((labels, made), (masks, mask)):
                 content.update(array.put_all(start, rows).data)
             shares.append(mask.reshape(len(mask), -1).mean(axis=1))
-            chosen = select(task, panel.ballots, agreement).cpu()
+            chosen = select(task, teacher_batch.hard_predictions, agreement).cpu()
             if agreement.admitted is not None:
                 chosen = chosen & agreement.admitted.cpu()
             used.extend(start + index for index in chosen.nonzero().flatten().tolist())
@@ -164,12 +166,12 @@ def _place_of_words(folder: Path) -> Path:
 
 def _part(
     images: Path, folder: Path, labeler: Labeler, task: Task, digest: str, used: tuple[int, ...]
-) -> Part:
+) -> SampleSet:
     targets = folder / "labels.npy"
     block = labeler.block
     if block is None:
-        return Part(images=images, targets=targets, digest=digest, indices=used)
-    return Part(
+        return SampleSet(images=images, targets=targets, digest=digest, indices=used)
+    return SampleSet(
         images=images,
         targets=targets,
         inconsistent=folder / "inconsistent.npy",

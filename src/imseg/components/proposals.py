@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from imseg.components.amplification import Judge
-from imseg.components.consensus import Agreement, Bench, Panel
+from imseg.components.amplification import MaskScorer
+from imseg.components.consensus import PseudoLabelBatch, ScorerGroup, TeacherBatch
 from imseg.engine.inference.mask_scorer import judge_candidates
 from imseg.tasks import Planes, Task, Votes
 
@@ -45,14 +45,14 @@ class Chosen(NamedTuple):
         return self.which >= 0
 
 
-def as_candidates(task: Task, ballots: Votes) -> Votes:
+def as_candidates(task: Task, hard_predictions: Votes) -> Votes:
     """Return predictions as they are judged: with cell centers redrawn as they will be used.
 
     The reference judges them as they come and redraws the chosen ones; so does ``paper``.
     """
     if task.paper:
-        return ballots
-    return torch.stack([task.redraw(labels) for labels in ballots])
+        return hard_predictions
+    return torch.stack([task.redraw(labels) for labels in hard_predictions])
 
 
 def choose_masks(
@@ -107,7 +107,7 @@ class BestProposal:
     Source: METHOD, "The approaches, as differences": EvalNet.
     """
 
-    judge: Judge = field(default_factory=Judge)
+    judge: MaskScorer = field(default_factory=MaskScorer)
     """How judges are trained."""
     judges: int = field(default=2, metadata={"option": "judges"})
     """How many of the best judges say together how good a mask is."""
@@ -123,22 +123,22 @@ class BestProposal:
             " most, if it is good enough"
         )
 
-    def label(self, panel: Panel) -> Agreement:
+    def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return the best proposals of all teachers of a panel; nothing is blocked.
 
         Raises:
             ValueError: If the panel has no judges.
         """
-        bench, task = panel.bench, panel.task
+        bench, task = teacher_batch.bench, teacher_batch.task
         if bench is None:
             raise ValueError("proposals need judges")
-        candidates = as_candidates(task, panel.ballots)
-        scores = torch.stack([self._score(panel, bench, labels) for labels in candidates])
+        candidates = as_candidates(task, teacher_batch.hard_predictions)
+        scores = torch.stack([self._score(teacher_batch, bench, labels) for labels in candidates])
         kept = None
-        if panel.kept is not None:
-            labels, has = panel.kept
+        if teacher_batch.kept is not None:
+            labels, has = teacher_batch.kept
             there = labels.to(candidates.device)
-            kept = Kept(labels=there, scores=self._score(panel, bench, there), has=has)
+            kept = Kept(labels=there, scores=self._score(teacher_batch, bench, there), has=has)
         low, high = bench.thresholds
         chosen = choose_masks(
             task,
@@ -147,17 +147,21 @@ class BestProposal:
             threshold=high if self.accepts == "high" else low,
             kept=kept,
         )
-        disputed = task.vote(panel.ballots)[1].any(dim=1, keepdim=True)
-        return Agreement(
+        disputed = task.vote(teacher_batch.hard_predictions)[1].any(dim=1, keepdim=True)
+        return PseudoLabelBatch(
             labels=chosen.labels,
             inconsistent=torch.zeros_like(disputed),
             disputed=disputed,
             consensus=chosen.labels,
-            first=panel.ballots[0],
+            first=teacher_batch.hard_predictions[0],
             admitted=chosen.admitted,
         )
 
-    def _score(self, panel: Panel, bench: Bench, labels: Planes) -> Float[Tensor, "b"]:
+    def _score(
+        self, teacher_batch: TeacherBatch, bench: ScorerGroup, labels: Planes
+    ) -> Float[Tensor, "b"]:
         judges = bench.judges[: self.judges]
-        judged = judge_candidates(judges, panel.images, labels, bench.quality, panel.numerics)
+        judged = judge_candidates(
+            judges, teacher_batch.images, labels, bench.quality, teacher_batch.compute
+        )
         return bench.quality.score(judged, amplification=False)

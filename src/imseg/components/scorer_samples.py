@@ -19,23 +19,23 @@ from imseg.components.proposals import as_candidates
 from imseg.data.cache.files import NewArray, new_array
 from imseg.data.cache.store import gather, open_array
 from imseg.data.files.atomic import make_folder
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import BATCH, vote
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.errors import ImsegError
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import VOID
 
 
-def store_ballots(
+def store_hard_predictions(
     networks: Sequence[nn.Module],
     images: Path,
     rows: Sequence[int],
     *,
     task: Task,
-    numerics: Numerics,
+    compute: ComputeConfig,
     path: Path,
     progress: Callable[[int, int], None],
 ) -> Path:
@@ -46,7 +46,7 @@ def store_ballots(
         images: ``n h w c`` unsigned bytes (.npy).
         rows: Images that are looked at; the ballots of all others are 0.
         task: What a pixel is.
-        numerics: How the networks are computed.
+        compute: How the networks are computed.
         path: Where the ballots go.
         progress: Told about finished and all images.
     """
@@ -54,15 +54,15 @@ def store_ballots(
     count, (height, width) = len(pixels), pixels.shape[1:3]
     make_folder(path.parent)
     shape = (len(networks), count, task.spec.planes, height, width)
-    with new_array(path, task.spec.dtype, shape, counting=2) as ballots:
+    with new_array(path, task.spec.dtype, shape, counting=2) as hard_predictions:
         for start in range(0, len(rows), BATCH):
             chosen = list(rows[start : start + BATCH])
             with torch.inference_mode():
-                votes = vote(networks, pixels[chosen], task, numerics).cpu().numpy()
+                votes = vote(networks, pixels[chosen], task, compute).cpu().numpy()
             votes = votes.astype(task.spec.dtype, copy=False)
             for voter, cast in enumerate(votes):
-                for row, ballot in zip(chosen, cast, strict=True):
-                    ballots.put(voter * count + row, ballot)
+                for row, hard_prediction in zip(chosen, cast, strict=True):
+                    hard_predictions.put(voter * count + row, hard_prediction)
             progress(min(start + BATCH, len(rows)), len(rows))
     return path
 
@@ -83,8 +83,8 @@ class Samples(NamedTuple):
 
 
 def store_samples(
-    batches: Iterator[Samples], images: Part, *, folder: Path, samples: int, copies: Copies
-) -> tuple[Part, ...]:
+    batches: Iterator[Samples], images: SampleSet, *, folder: Path, samples: int, copies: Copies
+) -> tuple[SampleSet, ...]:
     """Write samples to files; return the plain and the disturbed ones as parts.
 
     Args:
@@ -122,7 +122,7 @@ def store_samples(
         chosen = tuple(i for i, each in enumerate(augmented) if each is disturbed)
         if chosen:
             parts.append(
-                Part(
+                SampleSet(
                     images=images.images,
                     targets=folder / "labels.npy",
                     digest=content.hexdigest(),
@@ -179,7 +179,7 @@ def draw_consensus(
 
 
 def sample_consensus(
-    task: Task, ballots: Votes, draw: Draw
+    task: Task, hard_predictions: Votes, draw: Draw
 ) -> tuple[Planes, Bool[Tensor, "1 1 h w"]]:
     """Return what the chosen networks agree on in one image, not blocked, and where they do not.
 
@@ -188,17 +188,17 @@ def sample_consensus(
 
     Args:
         task: What a pixel is.
-        ballots: ``v 1 t h w``, of the networks of ``draw`` alone.
+        hard_predictions: ``v 1 t h w``, of the networks of ``draw`` alone.
         draw: How the disagreement is cleaned up.
     """
-    consensus = Consensus(teachers=len(ballots), erode=draw.erode, dilate=draw.dilate)
-    agreement = consensus(task, ballots)
+    consensus = Consensus(teachers=len(hard_predictions), erode=draw.erode, dilate=draw.dilate)
+    agreement = consensus(task, hard_predictions)
     return agreement.consensus if task.paper else agreement.labels, agreement.inconsistent
 
 
 def consensus_samples(
-    ballots: Path,
-    images: Part,
+    hard_predictions: Path,
+    images: SampleSet,
     *,
     task: Task,
     quality: Quality,
@@ -210,13 +210,13 @@ def consensus_samples(
     fewest: int = 2,
     most: int = 4,
     augmented_share: float = 0.5,
-) -> tuple[Part, ...]:
+) -> tuple[SampleSet, ...]:
     """Return samples whose masks are the blocked consensus of random networks.
 
     Every round uses each image once. What a sample is depends on the seed, the round and the image.
 
     Args:
-        ballots: ``v n t h w`` unsigned bytes (.npy): what each network says about the n stored
+        hard_predictions: ``v n t h w`` unsigned bytes (.npy): of each network about the n stored
             images.
         images: Images with the masks that people drew.
         task: What a pixel is.
@@ -236,7 +236,7 @@ def consensus_samples(
     Raises:
         ImsegError: If there are fewer networks than have to vote.
     """
-    votes, truth = open_array(ballots), open_array(images.targets)
+    votes, truth = open_array(hard_predictions), open_array(images.targets)
     if len(votes) < fewest:
         raise ImsegError(
             "A judge of masks cannot learn from so few networks.",
@@ -279,8 +279,8 @@ def consensus_samples(
 
 
 def prediction_samples(
-    ballots: Path,
-    images: Part,
+    hard_predictions: Path,
+    images: SampleSet,
     *,
     task: Task,
     quality: Quality,
@@ -288,11 +288,11 @@ def prediction_samples(
     copies: Copies,
     folder: Path,
     augmented_share: float = 0.5,
-) -> tuple[Part, ...]:
+) -> tuple[SampleSet, ...]:
     """Return samples whose masks are predictions of single networks, and each truth once.
 
     Args:
-        ballots: ``v n t h w`` unsigned bytes (.npy): what each network says about the n stored
+        hard_predictions: ``v n t h w`` unsigned bytes (.npy): of each network about the n stored
             images.
         images: Images with the masks that people drew.
         task: What a pixel is.
@@ -305,7 +305,7 @@ def prediction_samples(
     Returns:
         The plain samples and the disturbed ones; a part without samples is left out.
     """
-    votes, truth = open_array(ballots), open_array(images.targets)
+    votes, truth = open_array(hard_predictions), open_array(images.targets)
     perfect = len(votes)
 
     def batches() -> Iterator[Samples]:

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from imseg.components.consensus import Agreement
+from imseg.components.consensus import PseudoLabelBatch
 from imseg.tasks import Task, Votes
 
 
 class Select(Protocol):
     """Chooses images of a batch."""
 
-    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: PseudoLabelBatch) -> Bool[Tensor, "b"]:
         """Return true for the images that are used."""
 
 
@@ -27,7 +27,7 @@ class Everything:
     def __str__(self) -> str:
         return "all"
 
-    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: PseudoLabelBatch) -> Bool[Tensor, "b"]:
         """Return true throughout."""
         return torch.ones(votes.shape[1], dtype=torch.bool, device=votes.device)
 
@@ -39,7 +39,7 @@ class ForegroundExceedsInconsistency:
     def __str__(self) -> str:
         return "binary: those with more agreed foreground than disputed pixels; other kinds: all"
 
-    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: PseudoLabelBatch) -> Bool[Tensor, "b"]:
         """Return true where the rule of the task holds."""
         return task.exceeds_inconsistency(agreement.consensus, agreement.disputed)
 
@@ -51,7 +51,7 @@ class SameClasses:
     def __str__(self) -> str:
         return "those on which all teachers found the same classes"
 
-    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: PseudoLabelBatch) -> Bool[Tensor, "b"]:
         """Return true where the sets are equal."""
         teachers, images = votes.shape[:2]
         found = torch.zeros(teachers, images, 256, dtype=torch.bool, device=votes.device)
@@ -76,6 +76,6 @@ class SurvivesErosion:
             " erosion; other kinds: all"
         )
 
-    def __call__(self, task: Task, votes: Votes, agreement: Agreement) -> Bool[Tensor, "b"]:
+    def __call__(self, task: Task, votes: Votes, agreement: PseudoLabelBatch) -> Bool[Tensor, "b"]:
         """Return true where the label is still there after the erosion."""
         return task.survives(agreement.consensus, self.kernel)

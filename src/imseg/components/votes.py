@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from imseg.components.consensus import Agreement, Panel
+from imseg.components.consensus import PseudoLabelBatch, TeacherBatch
 from imseg.engine.training import seeds
 from imseg.ops import augment, photometric
 from imseg.ops.geometry import move_back_each
@@ -49,28 +49,28 @@ class Vote:
             return "the best network alone labels the images"
         return f"the {self.teachers} best networks label the images together, {RULES[self.vote]}"
 
-    def label(self, panel: Panel) -> Agreement:
+    def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return what the best teachers of a panel say together; nothing is blocked.
 
         Raises:
             ImsegError: If the vote does not go with the kind of target.
             ValueError: If the panel has too few teachers.
         """
-        if len(panel.teachers) < self.teachers:
-            raise ValueError(f"{len(panel.teachers)} teachers cannot be {self.teachers}")
-        pooled = panel.task.pool(
-            panel.probabilities[: self.teachers],
+        if len(teacher_batch.teachers) < self.teachers:
+            raise ValueError(f"{len(teacher_batch.teachers)} teachers cannot be {self.teachers}")
+        pooled = teacher_batch.task.pool(
+            teacher_batch.probabilities[: self.teachers],
             how=self.vote,
             of="one" if self.teachers == 1 else "teachers",
         )
-        ballots = panel.ballots[: self.teachers]
-        disputed = _disputed(panel.task, ballots)
-        return Agreement(
-            labels=panel.task.redraw(pooled),
+        hard_predictions = teacher_batch.hard_predictions[: self.teachers]
+        disputed = _disputed(teacher_batch.task, hard_predictions)
+        return PseudoLabelBatch(
+            labels=teacher_batch.task.redraw(pooled),
             inconsistent=torch.zeros_like(disputed),
             disputed=disputed,
             consensus=pooled,
-            first=ballots[0],
+            first=hard_predictions[0],
         )
 
 
@@ -105,47 +105,53 @@ class Views:
             f" what it says about them is pooled {RULES[self.vote]}"
         )
 
-    def label(self, panel: Panel) -> Agreement:
+    def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return what the best teacher of a panel says about views; nothing is blocked.
 
         Raises:
             ImsegError: If the vote does not go with the kind of target.
         """
-        task, teacher = panel.task, panel.teachers[0]
-        disturbed = self.views if task.moves_views or self.plain else self.views + 1
-        seen = [_look(panel, teacher, number) for number in range(disturbed)]
+        task, teacher = teacher_batch.task, teacher_batch.teachers[0]
+        augmented = self.views if task.moves_views or self.plain else self.views + 1
+        seen = [_look(teacher_batch, teacher, number) for number in range(augmented)]
         if self.plain:
             # In front: of centers of objects, which no vote can pool, the first ones are taken.
-            seen.insert(0, panel.probabilities[0])
+            seen.insert(0, teacher_batch.probabilities[0])
         probabilities = torch.stack(seen)
         pooled = task.pool(probabilities, how=self.vote, of="views")
-        disputed = _disputed(task, torch.stack([task.ballot(each) for each in probabilities]))
-        return Agreement(
+        disputed = _disputed(
+            task, torch.stack([task.hard_prediction(each) for each in probabilities])
+        )
+        return PseudoLabelBatch(
             labels=task.redraw(pooled),
             inconsistent=torch.zeros_like(disputed),
             disputed=disputed,
             consensus=pooled,
-            first=panel.ballots[0],
+            first=teacher_batch.hard_predictions[0],
         )
 
 
-def _look(panel: Panel, teacher: nn.Module, number: int) -> Float[Tensor, "b k h w"]:
+def _look(teacher_batch: TeacherBatch, teacher: nn.Module, number: int) -> Float[Tensor, "b k h w"]:
     """Return what a teacher says about one disturbed view of each image, put back in place."""
-    task, pixels = panel.task, panel.pixels
-    named = [seeds.derive(seed, "view", number) for seed in panel.seeds]
+    task, pixels = teacher_batch.task, teacher_batch.pixels
+    named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
     if not task.moves_views:
-        values = photometric.draw(named, panel.strength)
+        values = photometric.draw(named, teacher_batch.strength)
         view = photometric.apply(pixels, values, order="view", paper=task.paper)
-        return panel.ask(teacher, view)
+        return teacher_batch.ask(teacher, view)
     height, width = pixels.shape[-2:]
-    draws = augment.draw(named, panel.strength, rotate=panel.rotate, square=height == width)
+    draws = augment.draw(
+        named, teacher_batch.strength, rotate=teacher_batch.rotate, square=height == width
+    )
     view = augment.apply(pixels, draws, order="view", paper=task.paper).images
-    return move_back_each(panel.ask(teacher, view), draws.moves)
+    return move_back_each(teacher_batch.ask(teacher, view), draws.moves)
 
 
-def _disputed(task: Task, ballots: Votes) -> Bool[Tensor, "b 1 h w"]:
+def _disputed(task: Task, hard_predictions: Votes) -> Bool[Tensor, "b 1 h w"]:
     """Return where ballots differ about any plane; nowhere if there is only one."""
-    if len(ballots) == 1:
-        _, images, _, height, width = ballots.shape
-        return torch.zeros(images, 1, height, width, dtype=torch.bool, device=ballots.device)
-    return task.vote(ballots)[1].any(dim=1, keepdim=True)
+    if len(hard_predictions) == 1:
+        _, images, _, height, width = hard_predictions.shape
+        return torch.zeros(
+            images, 1, height, width, dtype=torch.bool, device=hard_predictions.device
+        )
+    return task.vote(hard_predictions)[1].any(dim=1, keepdim=True)

@@ -119,7 +119,7 @@ def apply(
         raise ValueError("to keep pixels black, say which: there is no mask")
     moves = draws.moves
     moved_mask = None if mask is None else move_each(mask, moves)
-    disturbed = photometric.apply(
+    augmented = photometric.apply(
         move_each(images, moves),
         draws.values,
         order=order,
@@ -128,10 +128,10 @@ def apply(
         fill=fill,
     )
     moved_targets = None if targets is None else move_each(targets, moves)
-    return Disturbed(images=disturbed, targets=moved_targets, mask=moved_mask)
+    return Disturbed(images=augmented, targets=moved_targets, mask=moved_mask)
 
 
-def disturb(
+def augment(
     images: UInt8[Tensor, "b c h w"],
     targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"],
     mask: Bool[Tensor, "b 1 h w"] | None,
@@ -164,7 +164,7 @@ def disturb(
     """
     height, width = images.shape[-2:]
     draws = draw(seeds, strength, rotate=rotate, square=height == width)
-    disturbed = apply(
+    augmented = apply(
         images,
         draws,
         mask=mask,
@@ -173,4 +173,4 @@ def disturb(
         order=order,
         paper=paper,
     )
-    return disturbed.images, move_each(targets, draws.moves), disturbed.mask
+    return augmented.images, move_each(targets, draws.moves), augmented.mask

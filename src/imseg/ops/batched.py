@@ -30,7 +30,7 @@ from imseg.ops.photometric import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
+class AugmentRange:
     """What may happen to any image at all: known before anything is drawn."""
 
     mirrors: bool = False
@@ -46,9 +46,9 @@ class Extent:
     noise: bool = False
     """Whether there may be noise."""
 
-    def __or__(self, other: Extent) -> Extent:
+    def __or__(self, other: AugmentRange) -> AugmentRange:
         """Return what may happen to images of either kind."""
-        return Extent(
+        return AugmentRange(
             mirrors=self.mirrors or other.mirrors,
             turns=self.turns or other.turns,
             swaps=self.swaps or other.swaps,
@@ -58,7 +58,7 @@ class Extent:
         )
 
 
-def extent_of(strength: Strength, *, rotate: bool, square: bool, moves: bool = True) -> Extent:
+def range_of(strength: Strength, *, rotate: bool, square: bool, moves: bool = True) -> AugmentRange:
     """Return what draws of this kind can do to an image; see ``augment.draw``.
 
     Args:
@@ -67,7 +67,7 @@ def extent_of(strength: Strength, *, rotate: bool, square: bool, moves: bool = T
         square: Whether images are as high as wide.
         moves: Whether images are moved at all.
     """
-    return Extent(
+    return AugmentRange(
         mirrors=moves,
         turns=moves and rotate,
         swaps=moves and rotate and square,
@@ -78,7 +78,7 @@ def extent_of(strength: Strength, *, rotate: bool, square: bool, moves: bool = T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Treatment:
+class AugmentParams:
     """What happens to each image, ready to be computed with: one row an image, on one device."""
 
     swapped: Bool[Tensor, "b"]
@@ -109,20 +109,20 @@ class Treatment:
         """Return all columns by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def rows(self, first: int, end: int) -> Treatment:
+    def rows(self, first: int, end: int) -> AugmentParams:
         """Return the treatment of images that follow each other: the same memory."""
-        return Treatment(**{name: column[first:end] for name, column in self.tensors().items()})
+        return AugmentParams(**{name: column[first:end] for name, column in self.tensors().items()})
 
-    def put(self, rows: Int64[Tensor, "n"], others: Treatment) -> None:
+    def put(self, rows: Int64[Tensor, "n"], others: AugmentParams) -> None:
         """Write the treatment of some images over what there was."""
         for name, column in self.tensors().items():
             column[rows] = getattr(others, name)
 
 
-def no_treatment(images: int) -> Treatment:
+def no_params(images: int) -> AugmentParams:
     """Return rows that leave images as they are, on the CPU."""
     never, whole = torch.zeros(images, dtype=torch.bool), torch.zeros(images, dtype=torch.int32)
-    return Treatment(
+    return AugmentParams(
         swapped=never.clone(),
         upside_down=never.clone(),
         mirrored=never.clone(),
@@ -134,7 +134,7 @@ def no_treatment(images: int) -> Treatment:
     )
 
 
-def treatment_of(draws: augment.Draws) -> Treatment:
+def params_of(draws: augment.Draws) -> AugmentParams:
     """Return draws in the form that is computed with, on the CPU.
 
     Raises:
@@ -144,7 +144,7 @@ def treatment_of(draws: augment.Draws) -> Treatment:
     if values.noise is not None:
         raise ValueError("noise that is given is added in groups, not together")
     odd, one = draws.turns % 2 == 1, torch.ones(())
-    return Treatment(
+    return AugmentParams(
         # A quarter turn exchanges the axes and then reverses one of them.
         swapped=odd,
         upside_down=((draws.turns == 1) | (draws.turns == 2)) ^ (draws.flip & odd),
@@ -168,9 +168,9 @@ def _blur_columns(radius: Int64[Tensor, "b"]) -> dict[str, Tensor]:
 
 def apply(
     images: UInt8[Tensor, "b c h w"],
-    treatment: Treatment,
+    treatment: AugmentParams,
     *,
-    extent: Extent,
+    extent: AugmentRange,
     targets: Shaped[Tensor, "b t h w"] | None = None,
     mask: Bool[Tensor, "b 1 h w"] | None = None,
     black: Bool[Tensor, "b"] | None = None,
@@ -214,7 +214,7 @@ def apply(
 
 
 def move_together(
-    planes: Shaped[Tensor, "b c h w"], treatment: Treatment, extent: Extent
+    planes: Shaped[Tensor, "b c h w"], treatment: AugmentParams, extent: AugmentRange
 ) -> Shaped[Tensor, "b c h w"]:
     """Return planes of any type moved, in the same memory format (plain or channels-last)."""
     _check_rows(planes, treatment)
@@ -232,9 +232,9 @@ def move_together(
 
 def change_values(
     images: UInt8[Tensor, "b c h w"],
-    treatment: Treatment,
+    treatment: AugmentParams,
     *,
-    extent: Extent,
+    extent: AugmentRange,
     order: Order = "copy",
     paper: bool = False,
 ) -> UInt8[Tensor, "b c h w"]:
@@ -262,14 +262,14 @@ def as_column(values: Shaped[Tensor, "b"]) -> Shaped[Tensor, "b 1 1 1"]:
     return values.reshape(-1, 1, 1, 1)
 
 
-_Step = Callable[[Tensor, Treatment], Tensor]
+_Step = Callable[[Tensor, AugmentParams], Tensor]
 
 
-def _steps(extent: Extent, order: Order, paper: bool, layout: Layout) -> list[_Step]:
-    def scale(packed: Tensor, rows: Treatment) -> Tensor:
+def _steps(extent: AugmentRange, order: Order, paper: bool, layout: Layout) -> list[_Step]:
+    def scale(packed: Tensor, rows: AugmentParams) -> Tensor:
         return scale_values(packed, gain=rows.gain, offset=rows.offset, absolute=paper)
 
-    def blur(packed: Tensor, rows: Treatment) -> Tensor:
+    def blur(packed: Tensor, rows: AugmentParams) -> Tensor:
         return _blur(packed, rows, reach=extent.blur, axes=(layout.height, layout.width))
 
     steps: list[_Step] = []
@@ -282,7 +282,7 @@ def _steps(extent: Extent, order: Order, paper: bool, layout: Layout) -> list[_S
     return steps
 
 
-def _change(packed: Tensor, rows: Treatment, *, steps: Iterable[_Step]) -> Tensor:
+def _change(packed: Tensor, rows: AugmentParams, *, steps: Iterable[_Step]) -> Tensor:
     for step in steps:
         packed = step(packed, rows)
     return packed
@@ -292,7 +292,7 @@ def _choose(flags: Bool[Tensor, "b"], changed: Tensor, unchanged: Tensor) -> Ten
     return torch.where(as_column(flags), changed, unchanged).contiguous()
 
 
-def _add_noise(packed: Tensor, rows: Treatment, *, layout: Layout) -> Tensor:
+def _add_noise(packed: Tensor, rows: AugmentParams, *, layout: Layout) -> Tensor:
     noise = make_noise(
         rows.noise_keys,
         rows.reach,
@@ -304,7 +304,7 @@ def _add_noise(packed: Tensor, rows: Treatment, *, layout: Layout) -> Tensor:
     return add_noise(packed, noise)
 
 
-def _blur(packed: Tensor, rows: Treatment, *, reach: int, axes: tuple[int, int]) -> Tensor:
+def _blur(packed: Tensor, rows: AugmentParams, *, reach: int, axes: tuple[int, int]) -> Tensor:
     # 16 bits hold every sum along one axis.
     sums = _weigh(packed, rows.taps, reach=reach, axis=axes[0], dtype=torch.int16)
     sums = _weigh(sums, rows.taps, reach=reach, axis=axes[1], dtype=torch.int32)
@@ -333,6 +333,6 @@ def _mirrored_places(size: int, reach: int, *, device: torch.device) -> Int64[Te
     return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
 
 
-def _check_rows(planes: Tensor, treatment: Treatment) -> None:
+def _check_rows(planes: Tensor, treatment: AugmentParams) -> None:
     if len(treatment) != len(planes):
         raise ValueError(f"{len(treatment)} rows do not fit {len(planes)} images")

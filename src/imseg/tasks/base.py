@@ -107,7 +107,7 @@ class Task(Protocol):
     def discretize(self, probabilities: Float[Tensor, "b k h w"]) -> Planes:
         """Return the predicted value of each pixel, in inside numbering, ready to be scored."""
 
-    def ballot(self, probabilities: Float[Tensor, "b k h w"]) -> Planes:
+    def hard_prediction(self, probabilities: Float[Tensor, "b k h w"]) -> Planes:
         """Return what a teacher says about each pixel when several vote."""
 
     def loss(

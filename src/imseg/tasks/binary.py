@@ -82,7 +82,7 @@ class Binary:
         """Return 1 where the probability is above one half."""
         return (probabilities > THRESHOLD).to(torch.uint8)
 
-    def ballot(self, probabilities: Float[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
+    def hard_prediction(self, probabilities: Float[Tensor, "b 1 h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return the discrete prediction."""
         return self.discretize(probabilities)
 

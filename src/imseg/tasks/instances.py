@@ -54,7 +54,7 @@ class Objects(Multilabel):
         Rims of a pixel or two hardly ever meet: a mean or a majority would lose them.
         """
         pooled = Multilabel.pool(self, probabilities, how=how, of=of)
-        return _with_marks(pooled, self.ballot(probabilities))
+        return _with_marks(pooled, self.hard_prediction(probabilities))
 
     def discretize(self, probabilities: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
         """Return 1 where a probability is above one half, centers as they are predicted."""

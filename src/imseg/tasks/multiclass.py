@@ -119,7 +119,7 @@ class Multiclass:
             return probabilities.argmax(dim=1, keepdim=True).to(torch.uint8)
         return (probabilities[:, 1:].argmax(dim=1, keepdim=True) + 1).to(torch.uint8)
 
-    def ballot(self, probabilities: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b 1 h w"]:
+    def hard_prediction(self, probabilities: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b 1 h w"]:
         """Return the discrete prediction."""
         return self.discretize(probabilities)
 

@@ -85,7 +85,7 @@ class Multilabel:
         """Return 1 where a probability is above one half; cell centers are redrawn as discs."""
         return self._with_discs((probabilities > THRESHOLD).to(torch.uint8), scoring=True)
 
-    def ballot(self, probabilities: Float[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
+    def hard_prediction(self, probabilities: Float[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
         """Return 1 where a probability is one half or above, as the reference votes."""
         return (probabilities >= THRESHOLD).to(torch.uint8)
 

@@ -78,7 +78,7 @@ class Regression:
         """Return the numbers as they are."""
         return probabilities
 
-    def ballot(self, probabilities: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+    def hard_prediction(self, probabilities: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Return the numbers as they are."""
         return probabilities
 

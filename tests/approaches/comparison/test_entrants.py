@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
-from imseg.comparison.participants import check_options, entrants_of, role_of, settings_for
+from imseg.comparison.participants import check_options, participants_of, role_of, settings_for
 from imseg.errors import ImsegError
 
 METHODS = [name for name, each in APPROACHES.items() if role_of(each) == "method"]
@@ -20,9 +20,9 @@ ALONE = [name for name, each in APPROACHES.items() if role_of(each) in ("labels"
 def test_every_method_has_a_baseline_that_is_trained_after_it(asked):
     if not set(asked) & set(METHODS) and any(find_approach(name).matched for name in asked):
         with pytest.raises(ImsegError, match="nothing to be matched to"):
-            entrants_of(asked)
+            participants_of(asked)
         return
-    rows = entrants_of(asked)
+    rows = participants_of(asked)
     places = {row.name: place for place, row in enumerate(rows)}
     assert len(places) == len(rows), "each row has a name of its own"
     for row in rows:
@@ -38,21 +38,21 @@ def test_every_method_has_a_baseline_that_is_trained_after_it(asked):
 
 
 def test_the_learned_labels_decide_which_baseline_is_the_fair_one():
-    baselines = {row.name: row.baseline for row in entrants_of(["im", "aim++", "evalnet"])}
+    baselines = {row.name: row.baseline for row in participants_of(["im", "aim++", "evalnet"])}
     assert baselines["im"] == "ldt-matched-to-im"
     assert baselines["aim++"] == "aldt-matched-to-aim++"
     assert baselines["evalnet"] == "ldt-matched-to-evalnet"
 
 
 def test_baselines_that_are_asked_for_are_matched_to_every_method():
-    rows = entrants_of(["im", "aim++", "ldt-online"])
+    rows = participants_of(["im", "aim++", "ldt-online"])
     online = [row for row in rows if row.approach == "ldt-online"]
     assert [row.matched_to for row in online] == ["im", "aim++"]
-    assert [row.name for row in entrants_of(["ldt-online"])] == ["ldt-online"]
+    assert [row.name for row in participants_of(["ldt-online"])] == ["ldt-online"]
 
 
 def test_an_option_reaches_those_it_says_something_about():
-    rows = {row.name: row for row in entrants_of(["im", "fdt"])}
+    rows = {row.name: row for row in participants_of(["im", "fdt"])}
     common = {
         "generations": 2,
         "teachers": 2,
@@ -72,7 +72,7 @@ def test_an_option_reaches_those_it_says_something_about():
 
 
 def test_networks_are_taken_over_from_the_same_seed(tmp_path):
-    rows = {row.name: row for row in entrants_of(["im"])}
+    rows = {row.name: row for row in participants_of(["im"])}
     settings = settings_for(rows["ldt-matched-to-im"], {}, seed=0, runs=tmp_path)
     assert settings.reuse == tmp_path and settings.match == tmp_path / "im"
 
@@ -88,9 +88,9 @@ def test_networks_are_taken_over_from_the_same_seed(tmp_path):
 )
 def test_an_option_that_changes_nothing_or_cannot_be_is_refused(common, said):
     with pytest.raises(ImsegError, match=said):
-        check_options(entrants_of(["ldt", "im"]), common)
+        check_options(participants_of(["ldt", "im"]), common)
 
 
 def test_upper_bounds_ask_for_the_hidden_masks_before_anything_is_trained():
     with pytest.raises(ImsegError, match="fdt needs the hidden masks"):
-        check_options(entrants_of(["im", "fdt"]), {})
+        check_options(participants_of(["im", "fdt"]), {})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from imseg.components.amplification import Augment, Judge
+from imseg.components.amplification import Augment, MaskScorer
 from imseg.components.consensus import Labeler
 from imseg.components.consistency import Consistency
 from imseg.components.selection import Everything, Select
@@ -98,7 +98,7 @@ class Approach:
         return frozenset(name for stage in self.stages for name in options_of(stage))
 
     @property
-    def judge(self) -> Judge | None:
+    def judge(self) -> MaskScorer | None:
         """How judges of masks are trained; None: there are none."""
         judges = (getattr(stage, "judge", None) for stage in self.stages)
         return next((judge for judge in judges if judge is not None), None)
@@ -109,9 +109,9 @@ class Approach:
         return self.judge is not None or (self.augment is not None and self.augment.needs_truth)
 
     @property
-    def disturbs(self) -> bool:
+    def augments(self) -> bool:
         """Whether any image is disturbed."""
-        first = self.start is not None and self.start.disturbs
+        first = self.start is not None and self.start.augments
         views = self.objective is not None or "views" in self.options
         copies = self.labeled.copies > 0 or self.labeled.online or self.augment is not None
         return first or copies or views or self.judge is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imseg.approaches.methods.approach import Approach, Labeled, variant
-from imseg.components.amplification import CopiesByQuality, CopiesByTruth, Judge, NoisyCopies
+from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
 from imseg.components.consensus import Block, Consensus
 from imseg.components.consistency import Consistency
 from imseg.components.proposals import BestProposal
@@ -91,7 +91,7 @@ EVALNET = variant(
     name="evalnet",
     summary="Every network proposes a mask for each unlabeled image; judges that have learned what"
     " good masks look like (EvalNet) take the best one, if it is good enough.",
-    pseudo_label=BestProposal(judge=Judge(learns_from="predictions")),
+    pseudo_label=BestProposal(judge=MaskScorer(learns_from="predictions")),
     carry=True,
     judge_start=ALDT,
 )

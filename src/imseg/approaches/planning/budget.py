@@ -73,7 +73,7 @@ def _bytes_of(plan: Plan, facts: Facts) -> int:
     ]
     spec = NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=max(widths))
     shape = (plan.batch_size, facts.channels, *plan.image_size)
-    return training_bytes(spec, plan.numerics, (shape,))
+    return training_bytes(spec, plan.compute, (shape,))
 
 
 BUDGET_SECONDS = 50 * 60

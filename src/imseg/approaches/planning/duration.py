@@ -114,7 +114,7 @@ def _of_stage(stage: PlannedStage, plan: Plan, measured: Measured) -> dict[str, 
     brought = stage.images * stage.looks
     each = {
         TRAINING: stage.steps * stage.looks * _step(pace, stage.images / plan.batch_size),
-        AUGMENTATION: stage.steps * (brought * measured.gather + stage.disturbed * measured.copy),
+        AUGMENTATION: stage.steps * (brought * measured.gather + stage.augmented * measured.copy),
         VALIDATION: stage.validations * stage.looked_at * pace.validation,
         OTHER: measured.aside,
     }
@@ -168,14 +168,14 @@ def _around_judges(
     (stage,) = (stage for stage in stages if stage.judges)
     base = measured.of_width(plan.width).prediction
     starts = sum(s.networks for s in stages if s.name in ("start", "judge-start"))
-    ballots = starts * (facts.labeled + facts.validation) * base
+    hard_predictions = starts * (facts.labeled + facts.validation) * base
     approach = find_approach(plan.approach)
     rounds = judge_rounds(plan, approach, approach.judge)[0] if approach.judge else 0
     learned = facts.labeled * rounds
     # Samples are made one by one, so that each costs several times its share of a batch.
     samples = (learned + stage.looked_at) * 4 * measured.decision
     thresholds = facts.validation * (2 * base + asked * judge)
-    return ballots + samples + asked * stage.looked_at * judge + thresholds
+    return hard_predictions + samples + asked * stage.looked_at * judge + thresholds
 
 
 def in_minutes(seconds: float) -> int:

@@ -11,7 +11,7 @@ import torch
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages
-from imseg.engine.hardware.benchmark import Answer, Question
+from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.engine.hardware.memory import how_many_fit, memory_now, training_bytes
 from imseg.engine.hardware.probe import Prober, prober
 from imseg.engine.training.job import OUR_UNET, PAPER_UNET, NetworkSpec
@@ -118,7 +118,7 @@ def measure(
     with prober(
         device=plan.device, processes=busy, threads=plan.threads, factory=factory
     ) as machine:
-        found: dict[float, Answer] = {}
+        found: dict[float, BenchmarkResult] = {}
         for width in sorted(questions, reverse=True):
             found[width] = machine.ask(questions[width], together=True)
         trained = [found[widths[-1]]]
@@ -127,8 +127,8 @@ def measure(
             asked = replace(question_about(plan, spec, judge_of(plan, facts, spec)), judge=True)
             trained.append(machine.ask(asked, together=True))
             judge = _pace(asked, trained[-1], machine.ask(_whole(asked, plan), together=False))
-        copies = Answer()
-        if find_approach(plan.approach).disturbs:
+        copies = BenchmarkResult()
+        if find_approach(plan.approach).augments:
             asked = replace(widest, what="copies", strength=_strength(plan))
             copies = machine.ask(asked, together=True)
         narrow = questions[widths[0]]
@@ -169,7 +169,7 @@ def needed_bytes(
     widest = max(plan.width * stage.wider for stage in stages if not stage.judges)
     network = network_of(plan, facts, widest, factory)
     try:
-        needed = training_bytes(network, plan.numerics, (shape,), factory=factory)
+        needed = training_bytes(network, plan.compute, (shape,), factory=factory)
     except Exception:
         # Whatever a user's network does on a device without numbers.
         if factory is None:
@@ -178,7 +178,7 @@ def needed_bytes(
     if any(stage.judges for stage in stages):
         judge = judge_of(plan, facts, spec)
         mask = (plan.batch_size, judge.outputs, *plan.image_size)
-        needed = max(needed, training_bytes(judge, plan.numerics, (shape, mask)))
+        needed = max(needed, training_bytes(judge, plan.compute, (shape, mask)))
     return needed
 
 
@@ -203,12 +203,12 @@ def judge_of(plan: Plan, facts: Facts, spec: TargetSpec) -> NetworkSpec:
     )
 
 
-def question_about(plan: Plan, spec: TargetSpec, network: NetworkSpec) -> Question:
+def question_about(plan: Plan, spec: TargetSpec, network: NetworkSpec) -> BenchmarkRequest:
     """Return the question what training a network of a plan costs."""
-    return Question(
+    return BenchmarkRequest(
         what="training",
         network=network,
-        numerics=plan.numerics,
+        compute=plan.compute,
         target=spec.as_dict(),
         size=plan.image_size,
         batch_size=plan.batch_size,
@@ -223,11 +223,11 @@ def _strength(plan: Plan) -> Strength:
     return plan.strength_in(plan.generations or 1)
 
 
-def _whole(question: Question, plan: Plan) -> Question:
-    return replace(question, what="predicting", numerics=plan.whole_machine)
+def _whole(question: BenchmarkRequest, plan: Plan) -> BenchmarkRequest:
+    return replace(question, what="predicting", compute=plan.whole_machine)
 
 
-def _pace(question: Question, trained: Answer, voted: Answer) -> Pace:
+def _pace(question: BenchmarkRequest, trained: BenchmarkResult, voted: BenchmarkResult) -> Pace:
     return Pace(
         width=question.network.width,
         step=trained.step,
@@ -282,7 +282,7 @@ def pays(
         ) as found:
             return pays(plan, facts, spec, factory, machine=found)
     asked = question_about(plan, spec, network_of(plan, facts, plan.width, factory))
-    compiled = replace(asked, numerics=replace(asked.numerics, compile=True))
+    compiled = replace(asked, compute=replace(asked.compute, compile=True))
     steps, shapes = _each_worker(plan, facts)
     try:
         plain = machine.ask(asked, together=True)
@@ -293,7 +293,9 @@ def pays(
         return False  # the measurement was ended, as for a lack of memory
 
 
-def is_worth(plain: Answer, compiled: Answer, *, steps: float, shapes: int) -> bool:
+def is_worth(
+    plain: BenchmarkResult, compiled: BenchmarkResult, *, steps: float, shapes: int
+) -> bool:
     """Return whether what was measured says that compiling pays.
 
     Args:

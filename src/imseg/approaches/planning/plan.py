@@ -16,7 +16,7 @@ from imseg.approaches.planning.settings import LARGEST_SIDE, Blocking, Effort, S
 from imseg.components.consensus import Block
 from imseg.components.consistency import Level
 from imseg.components.selection import Everything, SameClasses, Select
-from imseg.engine.hardware.device import Numerics, Precision
+from imseg.engine.hardware.device import ComputeConfig, Precision
 from imseg.engine.training.job import Recipe
 from imseg.ops.inconsistency import BlockColor
 from imseg.ops.photometric import Strength
@@ -171,9 +171,9 @@ class Plan:
         return 2 * self.width
 
     @property
-    def numerics(self) -> Numerics:
+    def compute(self) -> ComputeConfig:
         """How one network is trained."""
-        return Numerics(
+        return ComputeConfig(
             device=self.device,
             precision=self.precision,
             threads=self.threads,
@@ -182,9 +182,9 @@ class Plan:
         )
 
     @property
-    def whole_machine(self) -> Numerics:
+    def whole_machine(self) -> ComputeConfig:
         """How teachers predict: one after the other, with all threads."""
-        return replace(self.numerics, threads=self.threads * self.workers)
+        return replace(self.compute, threads=self.threads * self.workers)
 
     def customized(self) -> Approach:
         """Return the approach with this plan's numbers in its stages."""

@@ -130,7 +130,7 @@ def idle_settings(settings: Settings, approach: Approach) -> list[str]:
         names.append("thresholds")
     if not approach.needs_unlabeled:
         names.append("limit_unlabeled")
-    if not approach.disturbs:
+    if not approach.augments:
         names += ["ladder", "rotate"]
     elif settings.paper is not None:
         names += ["ladder"]
@@ -153,7 +153,7 @@ def _idle_options(settings: Settings, approach: Approach) -> ImsegError | None:
     elif unblocked and {"--block-color", "--reblock"} & {*idle}:
         why = f"; --blocking {settings.blocking} leaves images as they are"
     else:
-        why = "; --paper settles the strengths" if settings.paper and approach.disturbs else ""
+        why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
     return ImsegError(
         f"{approach.name} has no use for {', '.join(idle)}.",
         expected="options that change something.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.planning.plan import Plan
-from imseg.components.amplification import Judge, enough_for_judges
+from imseg.components.amplification import MaskScorer, enough_for_judges
 from imseg.engine.training.job import Recipe
 from imseg.engine.training.objectives.objective import mean_batch
 from imseg.types import Kind
@@ -57,7 +57,7 @@ class PlannedStage:
     """Passes of an image through the network in a step, on average; two views are two."""
     images: float
     """Samples in a step, on average."""
-    disturbed: float = 0.0
+    augmented: float = 0.0
     """Images that are disturbed for a step, on average."""
     looked_at: int
     """Validation samples of each look at them."""
@@ -100,7 +100,7 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
                 judged,
                 facts.labeled * learned,
                 looked_at=facts.validation * looked_at,
-                disturbed=0.5 if consensus else 0.0,
+                augmented=0.5 if consensus else 0.0,
                 judges=True,
             )
         )
@@ -111,7 +111,7 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
     return stages
 
 
-def judge_rounds(plan: Plan, approach: Approach, judge: Judge) -> tuple[int, int]:
+def judge_rounds(plan: Plan, approach: Approach, judge: MaskScorer) -> tuple[int, int]:
     """Return how often judges learn from each labeled image, and look at each validation image."""
     if judge.learns_from == "consensus":
         return judge.rounds, judge.rounds_validation
@@ -132,7 +132,7 @@ def _labels_alone(
         plan.recipe,
         labeled + extra,
         looked_at=facts.validation,
-        disturbed=_disturbed_labels(approach, facts) / (labeled + extra),
+        augmented=_disturbed_labels(approach, facts) / (labeled + extra),
     )
 
 
@@ -159,14 +159,14 @@ def _generation(
             wider=wider,
             looks=1 + paired,
             images=paired * seen + (1 - paired) * mean_batch(recipe, labeled),
-            disturbed=2 * paired * seen,
+            augmented=2 * paired * seen,
             looked_at=facts.validation,
         )
     copies, plain = 0.0, 1
     if approach.augment is not None:
         copies, plain = approach.augment.typical, int(approach.augment.keep_plain)
     samples = labeled + round(unlabeled * (copies + plain))
-    disturbed = _disturbed_labels(approach, facts) + unlabeled * copies
+    augmented = _disturbed_labels(approach, facts) + unlabeled * copies
     return _stage(
         plan,
         name,
@@ -174,7 +174,7 @@ def _generation(
         recipe,
         samples,
         looked_at=facts.validation,
-        disturbed=min(1.0, disturbed / samples),
+        augmented=min(1.0, augmented / samples),
         wider=wider,
     )
 
@@ -201,7 +201,7 @@ def _stage(
     samples: int,
     *,
     looked_at: int,
-    disturbed: float,
+    augmented: float,
     wider: float = 1.0,
     judges: bool = False,
 ) -> PlannedStage:
@@ -216,7 +216,7 @@ def _stage(
         wider=wider,
         judges=judges,
         images=images,
-        disturbed=disturbed * images,
+        augmented=augmented * images,
         looked_at=looked_at,
     )
 

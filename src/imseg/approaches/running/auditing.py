@@ -18,7 +18,7 @@ from imseg.approaches.planning.plan import Plan
 from imseg.approaches.running.pseudo_labeling import Watch
 from imseg.approaches.running.run_data import limited
 from imseg.components.audit import Audit
-from imseg.components.consensus import Agreement
+from imseg.components.consensus import PseudoLabelBatch
 from imseg.components.labeling import Observer
 from imseg.data.cache.store import Stored, gather, open_array, store_split
 from imseg.engine.hardware.device import usable_cores
@@ -43,7 +43,9 @@ class Auditor:
         self._audit = Audit(task)
         self._path = path
 
-    def __call__(self, start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+    def __call__(
+        self, start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]
+    ) -> None:
         """Look at the labels of the images from row ``start`` on."""
         end = start + len(admitted)
         truth = gather(self._truth, np.arange(start, end))

@@ -14,7 +14,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import JUDGES, add_stage
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.stages import Facts, planned_stages
-from imseg.approaches.running.run_data import Material
+from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import Stage, rank, read_stage
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.storage.run_folder import RunFolder
@@ -22,7 +22,7 @@ from imseg.engine.training import seeds
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Recipe, Trained
 from imseg.engine.training.networks import NetworkFactory, load_network, name_of_factory
-from imseg.engine.training.sample_set import Beginning, Copies, Part, TwoViews
+from imseg.engine.training.sample_set import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.workers.executors import Executor
 from imseg.engine.workers.jobs import announce, run_jobs
 from imseg.errors import TrainingFailed
@@ -32,7 +32,7 @@ from imseg.types import TargetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class RunContext:
     """What every stage of a run is made with."""
 
     plan: Plan
@@ -43,7 +43,7 @@ class Workshop:
     """What a pixel is."""
     facts: Facts
     """How much there is."""
-    material: Material
+    material: RunData
     """What may be seen."""
     folder: RunFolder
     """The run."""
@@ -85,7 +85,7 @@ class Workshop:
             for network in networks
         ]
 
-    def labels_of(self, approach: Approach) -> tuple[Part, ...]:
+    def labels_of(self, approach: Approach) -> tuple[SampleSet, ...]:
         """Return the parts that people labeled, as an approach uses them."""
         hidden = self.material.hidden if approach.labeled.hidden_too else None
         labeled = replace(self.material.labeled, copies=self._labeled_copies(approach))
@@ -107,13 +107,13 @@ class Workshop:
         self,
         stage: str,
         approach: Approach,
-        parts: tuple[Part, ...],
+        parts: tuple[SampleSet, ...],
         *,
         width: float,
         recipe: Recipe,
         seeded_as: str | None = None,
-        two_views: TwoViews | None = None,
-        beginning: Beginning | None = None,
+        two_views: UnlabeledViews | None = None,
+        beginning: InitialWeights | None = None,
     ) -> list[Job]:
         """Return the jobs of a stage.
 
@@ -146,7 +146,7 @@ class Workshop:
                 target=self.spec.as_dict(),
                 network=network,
                 recipe=recipe,
-                numerics=self.plan.numerics,
+                compute=self.plan.compute,
                 seed=seeds.derive(self.plan.seed, approach.name, seeded, "network", number),
                 two_views=two_views,
                 beginning=beginning,
@@ -154,7 +154,9 @@ class Workshop:
             for number, name in enumerate(names)
         ]
 
-    def looked_at(self, recipe: Recipe, parts: Sequence[Part], validation: Part) -> Recipe:
+    def looked_at(
+        self, recipe: Recipe, parts: Sequence[SampleSet], validation: SampleSet
+    ) -> Recipe:
         """Return a recipe with as many looks at the validation part as the plan wants."""
         samples = sum(part.samples for part in parts)
         return self.plan.looked_at(recipe, samples=samples, validation=len(validation.indices))

@@ -12,7 +12,7 @@ from imseg.approaches.running.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
-class Controller:
+class EarlyStopping:
     """Decides between generations by their scores on validation images.
 
     Without patience nothing is decided: each generation teaches the next, to the last.

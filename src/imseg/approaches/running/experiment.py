@@ -15,10 +15,10 @@ from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import planned_steps
 from imseg.approaches.running.announce import announce_plan, start_was_better
 from imseg.approaches.running.auditing import audited
-from imseg.approaches.running.context import Workshop
+from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.generations import Generations, Stages
 from imseg.approaches.running.preparation import note_changes, prepare
-from imseg.approaches.running.run_data import Material, gather, stores_in
+from imseg.approaches.running.run_data import RunData, gather, stores_in
 from imseg.approaches.running.stage import choose, summarize
 from imseg.approaches.runs.record import (
     Record,
@@ -98,9 +98,9 @@ def fit(
             recorder(Planned(steps=planned_steps(plan, facts), first=True))
             if record is not None:
                 progress(Note(text=f"It is continued: {announce_plan(plan, facts, None)}"))
-            own = executor or choose_executor(plan.numerics, workers=plan.workers, factory=network)
+            own = executor or choose_executor(plan.compute, workers=plan.workers, factory=network)
             with contextlib.nullcontext() if executor is not None else own:
-                workshop = Workshop(
+                context = RunContext(
                     plan=plan,
                     approach=plan.customized(),
                     task=task_for(dataset.spec, paper=plan.paper),
@@ -113,20 +113,20 @@ def fit(
                     elsewhere=index_networks(asked.reuse) if asked.reuse else {},
                     clock=clock,
                 )
-                stages = Generations(workshop, watch=watch).run()
-            _finish(workshop, stages)
+                stages = Generations(context, watch=watch).run()
+            _finish(context, stages)
         folder.drop_cache()
     return load_run(folder.path, network=network)
 
 
-def _finish(shop: Workshop, stages: Stages) -> None:
-    with shop.clock.on(FILES):
-        note_changes(shop.material, shop.progress)
-    final = choose(stages.candidates, last=shop.plan.takes_last)
-    summary = summarize(stages.candidates, shop.plan, clock=shop.clock, aside=stages.aside)
+def _finish(context: RunContext, stages: Stages) -> None:
+    with context.clock.on(FILES):
+        note_changes(context.material, context.progress)
+    final = choose(stages.candidates, last=context.plan.takes_last)
+    summary = summarize(stages.candidates, context.plan, clock=context.clock, aside=stages.aside)
     if summary["start_was_better"]:
-        shop.note(start_was_better(stages.candidates, final), warning=True)
-    write_json(shop.folder.summary, summary)
+        context.note(start_was_better(stages.candidates, final), warning=True)
+    write_json(context.folder.summary, summary)
 
 
 def _identify(
@@ -135,7 +135,7 @@ def _identify(
     asked: Settings,
     plan: Plan,
     dataset: DataSet,
-    material: Material,
+    material: RunData,
 ) -> None:
     """Write down what this run is, or check that it still is."""
     digests = material.digests

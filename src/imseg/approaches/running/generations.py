@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.stages import generation_recipe
-from imseg.approaches.running.context import Workshop
-from imseg.approaches.running.early_stopping import Controller, handed_on, spent
-from imseg.approaches.running.mask_scoring import Judging
-from imseg.approaches.running.pseudo_labeling import NOBODY, Taught, Teaching, Watch
+from imseg.approaches.running.context import RunContext
+from imseg.approaches.running.early_stopping import EarlyStopping, handed_on, spent
+from imseg.approaches.running.mask_scoring import MaskScoring
+from imseg.approaches.running.pseudo_labeling import NOBODY, PseudoLabeler, PseudoLabelResult, Watch
 from imseg.approaches.running.stage import Stage
 from imseg.components.selection import Everything
 from imseg.engine.training.job import Job
-from imseg.engine.training.sample_set import Beginning, TwoViews
+from imseg.engine.training.sample_set import InitialWeights, UnlabeledViews
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Generations:
     """Runs an approach inside a run folder, continuing after whatever is already there.
 
     Args:
-        workshop: What everything is made with.
+        context: What everything is made with.
         watch: Looks at pseudo-labels and changes nothing.
     """
 
-    def __init__(self, workshop: Workshop, *, watch: Watch | None = None) -> None:
-        self._shop = workshop
-        self._judging = Judging(workshop)
-        self._controller = Controller(workshop.plan.patience)
-        self._teaching = Teaching(workshop, self._judging, self._controller, watch)
+    def __init__(self, context: RunContext, *, watch: Watch | None = None) -> None:
+        self._context = context
+        self._judging = MaskScoring(context)
+        self._early_stopping = EarlyStopping(context.plan.patience)
+        self._teaching = PseudoLabeler(context, self._judging, self._early_stopping, watch)
 
     def run(self) -> Stages:
         """Return all stages.
@@ -46,13 +46,13 @@ class Generations:
         Raises:
             TrainingFailed: If too few networks of a stage could be trained.
         """
-        approach = self._shop.approach
+        approach = self._context.approach
         stages = [self._start(approach.start or approach)]
         self._judging.begin(stages[0])
         for number in range(1, approach.generations + 1):
-            if self._controller.is_spent(stages):
-                patience, total = self._shop.plan.patience, approach.generations
-                self._shop.note(spent(stages, patience, total))
+            if self._early_stopping.is_spent(stages):
+                patience, total = self._context.plan.patience, approach.generations
+                self._context.note(spent(stages, patience, total))
                 break
             stage = self._generation(number, stages)
             if stage is None:
@@ -62,62 +62,64 @@ class Generations:
 
     def _start(self, first: Approach) -> Stage:
         """Return the start, trained now or earlier."""
-        shop = self._shop
-        metric = shop.task.metric
-        earlier = shop.finished("start", metric)
+        context = self._context
+        metric = context.task.metric
+        earlier = context.finished("start", metric)
         if earlier is not None:
             return earlier
-        jobs = shop.jobs(
+        jobs = context.jobs(
             "start",
             first,
-            shop.labels_of(first),
-            width=shop.plan.width,
-            recipe=shop.plan.recipe,
+            context.labels_of(first),
+            width=context.plan.width,
+            recipe=context.plan.recipe,
         )
-        least = max(1, shop.plan.teachers)
-        return shop.finish(shop.train("start", jobs, metric=metric, least=least, before=0))
+        least = max(1, context.plan.teachers)
+        return context.finish(context.train("start", jobs, metric=metric, least=least, before=0))
 
     def _generation(self, number: int, stages: list[Stage]) -> Stage | None:
         """Return a generation, trained now or earlier; None if there is nothing to learn from."""
-        shop, approach, name = self._shop, self._shop.approach, f"generation-{number}"
-        metric = shop.task.metric
-        earlier = shop.finished(name, metric)
+        context, approach, name = self._context, self._context.approach, f"generation-{number}"
+        metric = context.task.metric
+        earlier = context.finished(name, metric)
         if earlier is not None:
             return earlier
         teachers = approach.pseudo_label.teachers if approach.pseudo_label else 1
-        teaching = self._controller.teaching(stages, teachers)
+        teaching = self._early_stopping.teaching(stages, teachers)
         if teaching is not stages[-1]:
-            shop.note(handed_on(teaching, stages[-1], teachers))
+            context.note(handed_on(teaching, stages[-1], teachers))
         taught = None
         if approach.pseudo_label is not None:
             taught = self._teaching.labels(number, stages)
             if not self._is_worth_learning(name, taught):
                 return None
         left = approach.generations - number
-        stage = shop.train(
+        stage = context.train(
             name,
             self._jobs(number, taught, teaching),
             metric=metric,
-            least=max(1, shop.plan.teachers) if left else 1,
+            least=max(1, context.plan.teachers) if left else 1,
             before=sum(s.steps for s in (*stages, *self._judging.trained)),
             described=taught.as_dict() if taught is not None else None,
         )
-        return shop.finish(stage)
+        return context.finish(stage)
 
-    def _is_worth_learning(self, name: str, taught: Taught) -> bool:
+    def _is_worth_learning(self, name: str, taught: PseudoLabelResult) -> bool:
         """Return whether a generation goes on with its labels; if not, or in doubt, say why."""
-        shop = self._shop
+        context = self._context
         if taught.admitted == 0:
-            hint = _instead(shop.approach)
-            shop.note(f"{name}: {NOBODY}. The run ends with the stage before. {hint}", warning=True)
+            hint = _instead(context.approach)
+            context.note(
+                f"{name}: {NOBODY}. The run ends with the stage before. {hint}", warning=True
+            )
             return False
         if not taught.lost:
             return True
         text = f"{name}: the pseudo-labels have collapsed: {taught.lost}."
-        if not shop.plan.patience:
-            shop.note(f"{text} Without --patience the run goes on with them.", warning=True)
+        if not context.plan.patience:
+            context.note(f"{text} Without --patience the run goes on with them.", warning=True)
             return True
-        shop.note(
+        context.note(
             f"{text} The run ends with the stage before. More labels, or teachers that train longer"
             " (--max-steps, --effort standard), help; where unlabeled images truly show no more,"
             " --patience 0 learns from them all the same.",
@@ -125,24 +127,24 @@ class Generations:
         )
         return False
 
-    def _jobs(self, number: int, taught: Taught | None, teaching: Stage) -> list[Job]:
-        shop, approach, plan = self._shop, self._shop.approach, self._shop.plan
+    def _jobs(self, number: int, taught: PseudoLabelResult | None, teaching: Stage) -> list[Job]:
+        context, approach, plan = self._context, self._context.approach, self._context.plan
         objective = approach.objective
-        parts = shop.labels_of(approach) + ((taught.labels.part,) if taught else ())
+        parts = context.labels_of(approach) + ((taught.labels.part,) if taught else ())
         width = plan.width_in(number, growing=approach.growing)
-        recipe = generation_recipe(plan, shop.facts)
+        recipe = generation_recipe(plan, context.facts)
         if objective is None:
-            return shop.jobs(f"generation-{number}", approach, parts, width=width, recipe=recipe)
-        store = shop.material.unlabeled
+            return context.jobs(f"generation-{number}", approach, parts, width=width, recipe=recipe)
+        store = context.material.unlabeled
         if store is None:
             raise ValueError(f"{approach.name} has no unlabeled images to learn from")
-        return shop.jobs(
+        return context.jobs(
             f"generation-{number}",
             approach,
             parts,
             width=width,
             recipe=recipe,
-            two_views=TwoViews(
+            two_views=UnlabeledViews(
                 images=store.images,
                 digest=store.digest,
                 indices=tuple(range(len(store.names))),
@@ -152,8 +154,8 @@ class Generations:
                 weight=objective.weight,
                 ramp=objective.ramp,
             ),
-            beginning=Beginning(
-                weights=shop.folder.weights(teaching.best.name), digest=teaching.best.job
+            beginning=InitialWeights(
+                weights=context.folder.weights(teaching.best.name), digest=teaching.best.job
             ),
         )
 

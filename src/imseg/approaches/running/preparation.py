@@ -18,8 +18,8 @@ from imseg.approaches.planning.plan import Plan, match_plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.planning.stages import Facts
 from imseg.approaches.running.announce import announce_plan
-from imseg.approaches.running.run_data import Material
-from imseg.approaches.runs.record import Record, check_same, read_record, tell_news
+from imseg.approaches.running.run_data import RunData
+from imseg.approaches.runs.record import Record, check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_judges
 from imseg.data.checks.folder_check import report_of
@@ -197,7 +197,7 @@ def facts_of(dataset: DataSet) -> Facts:
     )
 
 
-def note_changes(material: Material, progress: Progress) -> None:
+def note_changes(material: RunData, progress: Progress) -> None:
     """Say if files changed while networks learned from what they had been."""
     changed = material.changed_files()
     if changed:
@@ -278,7 +278,7 @@ def prepare(
     if asked.unlabeled_masks is not None:
         hidden = hidden_masks(dataset, asked.unlabeled_masks)
     if record is None and asked.reuse is not None:
-        tell_news(asked.reuse, dataset, progress)
+        tell_data_changes(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
     check_facts(asked, facts, dataset)
     measured = None

@@ -12,16 +12,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from imseg.approaches.planning.duration import JUDGES, PSEUDO_LABELS
-from imseg.approaches.running.context import Workshop
-from imseg.approaches.running.early_stopping import Controller, made_again
-from imseg.approaches.running.mask_scoring import Judging
+from imseg.approaches.running.context import RunContext
+from imseg.approaches.running.early_stopping import EarlyStopping, made_again
+from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.stage import Stage
-from imseg.components.consensus import Agreement, Panel
-from imseg.components.label_collapse import Variety, census_of
+from imseg.components.consensus import PseudoLabelBatch, TeacherBatch
+from imseg.components.label_collapse import LabelCensus, census_of
 from imseg.components.labeling import Observer, PanelFor, PseudoLabels, pseudo_label, used_before
 from imseg.data.cache.store import open_array
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Copies, Part
+from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.tasks import Planes
 from imseg.types import Bytes
 
@@ -36,7 +36,7 @@ Watch = Callable[[str], Observer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taught:
+class PseudoLabelResult:
     """What a generation learns from unlabeled images, and what was wrong with it."""
 
     labels: PseudoLabels
@@ -60,19 +60,19 @@ class Taught:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class PseudoLabeler:
     """Makes pseudo-labels for the generations of a run."""
 
-    workshop: Workshop
+    context: RunContext
     """What everything is made with."""
-    judging: Judging
+    judging: MaskScoring
     """Who says how good labels are."""
-    controller: Controller
+    early_stopping: EarlyStopping
     """Says which stage teaches."""
     watch: Watch | None = None
     """Looks on."""
 
-    def labels(self, number: int, stages: Sequence[Stage]) -> Taught:
+    def labels(self, number: int, stages: Sequence[Stage]) -> PseudoLabelResult:
         """Return what a generation learns from unlabeled images.
 
         Args:
@@ -80,15 +80,17 @@ class Teaching:
             stages: All stages before it, the start first.
         """
         name = f"generation-{number}"
-        with self.workshop.clock.on(PSEUDO_LABELS):
+        with self.context.clock.on(PSEUDO_LABELS):
             taught = self._plain(number, stages, watched=True)
         made = taught.labels
-        with self.workshop.clock.on(JUDGES):
+        with self.context.clock.on(JUDGES):
             made = replace(made, part=self._with_copies(number, made.part))
-        self.workshop.note(_in_words(name, made))
+        self.context.note(_in_words(name, made))
         return replace(taught, labels=made)
 
-    def _plain(self, number: int, stages: Sequence[Stage], *, watched: bool = False) -> Taught:
+    def _plain(
+        self, number: int, stages: Sequence[Stage], *, watched: bool = False
+    ) -> PseudoLabelResult:
         """Return pseudo-labels without copies; made again by another stage if they collapsed.
 
         Args:
@@ -96,35 +98,35 @@ class Teaching:
             stages: All stages before it, the start first.
             watched: Whether somebody looks on and the user is told; else they were made before.
         """
-        labeler = self.workshop.approach.pseudo_label
+        labeler = self.context.approach.pseudo_label
         teachers = labeler.teachers if labeler is not None else None
-        teaching = self.controller.teaching(stages, teachers)
+        teaching = self.early_stopping.teaching(stages, teachers)
         first = self._by(teaching, number, stages, watched=watched)
-        other = self.controller.instead(teaching, stages, teachers) if first.lost else None
+        other = self.early_stopping.instead(teaching, stages, teachers) if first.lost else None
         if other is None:
             return first
         if watched:
             text = made_again(f"generation-{number}", first.lost, teaching, other)
-            self.workshop.note(text, warning=True)
+            self.context.note(text, warning=True)
         second = self._by(other, number, stages, watched=watched)
         return replace(second, before=f"{first.lost} (labels of {teaching.name})")
 
     @cached_property
     def _drawn(self) -> Float[Tensor, "t n"]:
         """The census of the labels that people made."""
-        return census_of(self.workshop.material.labeled, self.workshop.spec)
+        return census_of(self.context.material.labeled, self.context.spec)
 
     def _by(
         self, teaching: Stage, number: int, stages: Sequence[Stage], *, watched: bool
-    ) -> Taught:
+    ) -> PseudoLabelResult:
         """Return pseudo-labels that the networks of a stage make."""
-        shop, approach, name = self.workshop, self.workshop.approach, f"generation-{number}"
-        store, labeler = shop.material.unlabeled, approach.pseudo_label
+        context, approach, name = self.context, self.context.approach, f"generation-{number}"
+        store, labeler = context.material.unlabeled, approach.pseudo_label
         if store is None or labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
-        networks = shop.load(teaching.ranked[: labeler.teachers])
+        networks = context.load(teaching.ranked[: labeler.teachers])
         kept = self._kept(number, stages) if approach.carry else None
-        variety = Variety(shop.spec)
+        variety = LabelCensus(context.spec)
         looks: list[Observer] = [variety]
         if watched and self.watch is not None:
             looks.append(self.watch(name))
@@ -134,25 +136,27 @@ class Teaching:
             panel_for=self._seats(number, networks, kept),
             labeler=labeler,
             select=approach.select,
-            task=shop.task,
-            folder=shop.folder.cache / name,
-            progress=lambda done, total: shop.working(f"{name}: pseudo-labels", done, total),
+            task=context.task,
+            folder=context.folder.cache / name,
+            progress=lambda done, total: context.working(f"{name}: pseudo-labels", done, total),
             observe=_each(looks),
         )
-        return Taught(labels=made, lost=variety.lost(self._drawn) if made.admitted else NOBODY)
+        return PseudoLabelResult(
+            labels=made, lost=variety.lost(self._drawn) if made.admitted else NOBODY
+        )
 
     def _seats(self, number: int, teachers: list[nn.Module], kept: Kept | None) -> PanelFor:
         """Return who seats teachers in front of images."""
-        plan, task = self.workshop.plan, self.workshop.task
-        bench = self.judging.bench() if self.workshop.approach.carry else None
+        plan, task = self.context.plan, self.context.task
+        bench = self.judging.bench() if self.context.approach.carry else None
 
-        def seat(start: int, images: Bytes) -> Panel:
+        def seat(start: int, images: Bytes) -> TeacherBatch:
             rows = range(start, start + len(images))
-            return Panel(
+            return TeacherBatch(
                 task=task,
                 teachers=teachers,
                 images=images,
-                numerics=plan.whole_machine,
+                compute=plan.whole_machine,
                 seeds=tuple(seeds.derive(plan.seed, "views", number, row) for row in rows),
                 strength=plan.strengths.views,
                 rotate=plan.rotate,
@@ -169,8 +173,8 @@ class Teaching:
         """
         if number == 1:
             return None
-        folder = self.workshop.folder.cache / f"generation-{number - 1}"
-        store = self.workshop.material.unlabeled
+        folder = self.context.folder.cache / f"generation-{number - 1}"
+        store = self.context.material.unlabeled
         digest = store.digest if store is not None else ""
         if used_before(folder, digest) is None:
             self._plain(number - 1, stages[: number - 1])
@@ -188,13 +192,13 @@ class Teaching:
 
         return keep
 
-    def _with_copies(self, number: int, part: Part) -> Part:
+    def _with_copies(self, number: int, part: SampleSet) -> SampleSet:
         """Return the part with as many disturbed copies as the approach wants."""
-        augment, plan = self.workshop.approach.augment, self.workshop.plan
+        augment, plan = self.context.approach.augment, self.context.plan
         if augment is None or not part.indices:
             return part
         appraisal = None
-        if self.workshop.approach.has_thresholds:
+        if self.context.approach.has_thresholds:
             appraisal = self.judging.appraisal(part)
         counts = augment.copies(len(part.indices), appraisal)
         largest = max(counts)
@@ -214,7 +218,7 @@ class Teaching:
 def _each(observers: Sequence[Observer]) -> Observer:
     """Return all observers as one."""
 
-    def observe(start: int, agreement: Agreement, admitted: Bool[Tensor, "b"]) -> None:
+    def observe(start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]) -> None:
         for observer in observers:
             observer(start, agreement, admitted)
 

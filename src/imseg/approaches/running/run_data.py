@@ -15,7 +15,7 @@ from imseg.data.cache.store import Stored, changed_sources, open_array, store_sp
 from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.progress import Note, Progress, Working
 from imseg.tasks import task_for
 from imseg.types import DataSet, Image, LabeledImage
@@ -24,16 +24,16 @@ Entry = TypeVar("Entry", Image, LabeledImage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class RunData:
     """What an approach may learn from and choose by. Test images are not here."""
 
-    labeled: Part
+    labeled: SampleSet
     """Images with masks to learn from."""
-    validation: Part
+    validation: SampleSet
     """Images with masks to choose epochs, networks and generations by."""
     unlabeled: Stored | None
     """Images without masks; None if the approach has no use for them."""
-    hidden: Part | None
+    hidden: SampleSet | None
     """Unlabeled images with their hidden masks; None unless the approach is an upper bound."""
     indices: tuple[Path, ...] = ()
     """The indices of all that is stored, which know the files it was made of."""
@@ -61,7 +61,7 @@ def gather(
     hidden: tuple[LabeledImage, ...] | None,
     progress: Progress,
     reuse: Sequence[Path] = (),
-) -> Material:
+) -> RunData:
     """Return decoded, resized and encoded pictures.
 
     Args:
@@ -104,7 +104,7 @@ def gather(
         pairs = part_of(stored(limited(hidden, plan), "hidden"))
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
         unlabeled = stored(limited(data.unlabeled, plan), "unlabeled")
-    return Material(
+    return RunData(
         labeled=labeled,
         validation=validation,
         unlabeled=unlabeled,
@@ -118,11 +118,11 @@ def stores_in(reuse: Path | None) -> list[Path]:
     return [] if reuse is None else [reuse / "cache", *sorted(reuse.glob("*/cache"))]
 
 
-def part_of(stored: Stored) -> Part:
+def part_of(stored: Stored) -> SampleSet:
     """Return all pictures of a split that has masks."""
     if stored.targets is None:
         raise ValueError("a training part needs targets")
-    return Part(
+    return SampleSet(
         images=stored.images,
         targets=stored.targets,
         digest=stored.digest,
@@ -130,7 +130,7 @@ def part_of(stored: Stored) -> Part:
     )
 
 
-def _split(labeled: Part, data: DataSet, seed: int) -> tuple[Part, Part]:
+def _split(labeled: SampleSet, data: DataSet, seed: int) -> tuple[SampleSet, SampleSet]:
     """Return the labeled part in two: to learn from, and to choose by."""
     targets = torch.from_numpy(np.array(open_array(labeled.targets)))
     labels = task_for(data.spec).strata(targets)

@@ -172,7 +172,7 @@ _FORMS: Mapping[str, type[_Form]] = {
 }
 
 
-def misfit(path: Path, content: Mapping[str, Any]) -> str:
+def form_problem(path: Path, content: Mapping[str, Any]) -> str:
     """Return what is wrong with the content of a file of a run, by its name; empty: nothing."""
     form = _FORMS.get(path.name)
     try:
@@ -231,7 +231,7 @@ def read_form(path: Path) -> dict[str, Any]:
         ImsegError: If it is missing, damaged, or holds anything else; all problems at once.
     """
     content = read_json(path)
-    wrong = misfit(path, content)
+    wrong = form_problem(path, content)
     if wrong:
         raise _refused(path, wrong)
     return content

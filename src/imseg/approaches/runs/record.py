@@ -285,7 +285,7 @@ Contents = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class DataChanges:
     """Pictures by content, compared with an earlier run; names do not matter."""
 
     run: Path
@@ -326,14 +326,14 @@ class News:
         return sum(self.added.values()) + sum(self.removed.values())
 
 
-def tell_news(reuse: Path, dataset: DataSet, progress: Progress) -> None:
+def tell_data_changes(reuse: Path, dataset: DataSet, progress: Progress) -> None:
     """Say what has changed since the run that is most like this one, if there is one."""
-    news = news_since(reuse, dataset)
+    news = data_changes_since(reuse, dataset)
     if news is not None:
         progress(Note(text=str(news)))
 
 
-def news_since(reuse: Path, dataset: DataSet) -> News | None:
+def data_changes_since(reuse: Path, dataset: DataSet) -> DataChanges | None:
     """Return what has changed since the run whose data is most like it; None if none is like it.
 
     Args:
@@ -361,10 +361,10 @@ def _means(data: Path, dataset: DataSet) -> bool:
     return True
 
 
-def _compare(run: Path, then: Contents, now: Contents, *, same_meaning: bool) -> News:
+def _compare(run: Path, then: Contents, now: Contents, *, same_meaning: bool) -> DataChanges:
     before = {split: set(pictures.values()) for split, pictures in then.items()}
     here = {split: set(pictures.values()) for split, pictures in now.items()}
-    return News(
+    return DataChanges(
         run=run,
         same_meaning=same_meaning,
         added={split: len(here[split] - before.get(split, set())) for split in here},

@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class Memory:
+class Recovery:
     """Reads the files of a run folder, and keeps what is wrong with them.
 
     Attributes:

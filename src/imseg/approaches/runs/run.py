@@ -19,7 +19,12 @@ from imseg.data.folder.scan import read_folder
 from imseg.data.images.image_files import list_images
 from imseg.data.masks.encoding import decode, describe_values
 from imseg.data.masks.recognize import word_of
-from imseg.engine.hardware.device import Numerics, resolve_device, resolve_precision, usable_cores
+from imseg.engine.hardware.device import (
+    ComputeConfig,
+    resolve_device,
+    resolve_precision,
+    usable_cores,
+)
 from imseg.engine.inference import evaluator
 from imseg.engine.inference.evaluator import Evaluation
 from imseg.engine.inference.segment import Segmented, segment
@@ -189,12 +194,12 @@ class Run:
 
     def load(self, names: Sequence[str], *, device: str = "auto") -> list[nn.Module]:
         """Return trained networks in inference mode."""
-        numerics, weights = self.numerics(device), RunFolder(self.path).weights
+        compute, weights = self.compute(device), RunFolder(self.path).weights
         return [
             load_network(
                 weights(known.name),
                 known.network,
-                numerics,
+                compute,
                 factory=self.network,
                 sha256=known.sha256,
             )
@@ -216,10 +221,10 @@ class Run:
             )
         return ranking[:ensemble]
 
-    def numerics(self, device: str = "auto") -> Numerics:
+    def compute(self, device: str = "auto") -> ComputeConfig:
         """Return how networks predict on this machine."""
         resolved = resolve_device(device)
-        return Numerics(
+        return ComputeConfig(
             device=resolved,
             precision="float32" if resolved == "cpu" else resolve_precision("auto", resolved),
             threads=usable_cores(),
@@ -258,7 +263,7 @@ class Run:
             task=self.task,
             reading=self.reading,
             size=self.plan.image_size,
-            numerics=self.numerics(device),
+            compute=self.compute(device),
             progress=progress,
         )
 
@@ -311,7 +316,7 @@ class Run:
             task=self.task,
             reading=self.reading,
             size=self.plan.image_size,
-            numerics=self.numerics(device),
+            compute=self.compute(device),
             voters=voters if len(voters) > 1 else (),
         )
 

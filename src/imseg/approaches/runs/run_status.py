@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imseg.approaches.runs.record import command_in
-from imseg.approaches.runs.recovery import Memory, age_of, read_log
+from imseg.approaches.runs.recovery import Recovery, age_of, read_log
 from imseg.approaches.runs.stage_progress import StageProgress, stages_of, total_steps
 from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RunFolder
@@ -181,7 +181,7 @@ def status_of(path: str | Path) -> RunStatus:
     folder = RunFolder(Path(path))
     owner = owner_of(folder.path)
     _check_there(folder, owner)
-    memory = Memory(folder)
+    memory = Recovery(folder)
     record, log = memory.record(), read_log(folder)
     finished = memory.meaning(folder.summary, lambda told: told["network"]) is not None
     command = memory.meaning(folder.provenance, command_in)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages, unlabeled_used
 from imseg.approaches.running.mask_scoring import judges_metric
-from imseg.approaches.runs.recovery import Memory
+from imseg.approaches.runs.recovery import Recovery
 from imseg.components.labeling import admitted_in
 from imseg.engine.storage.trained_files import read_known
 from imseg.engine.training.checkpoint import path_of, read_saved
@@ -116,7 +116,7 @@ class StageProgress:
 
 
 def stages_of(
-    memory: Memory, plan: Plan, facts: Facts, *, held: bool, finished: bool
+    memory: Recovery, plan: Plan, facts: Facts, *, held: bool, finished: bool
 ) -> tuple[StageProgress, ...]:
     """Return how far each planned stage has come.
 
@@ -162,7 +162,7 @@ class _Done:
 
 
 def _stage(
-    memory: Memory,
+    memory: Recovery,
     planned: PlannedStage,
     *,
     metric: Metric | None,
@@ -216,7 +216,7 @@ def _state(*, whole: bool, begun: bool, at_work: bool, finished: bool) -> StageS
     return "left out" if finished else "not begun"
 
 
-def _known(memory: Memory, network: str, *, expected: bool) -> Trained | None:
+def _known(memory: Recovery, network: str, *, expected: bool) -> Trained | None:
     """Return a finished network, whose weights are not looked at; what is missing is kept."""
     weights = memory.folder.weights(network)
     scores = weights.with_suffix(".json")
@@ -230,7 +230,7 @@ def _known(memory: Memory, network: str, *, expected: bool) -> Trained | None:
     return known
 
 
-def _saved(memory: Memory, network: str) -> Saved | None:
+def _saved(memory: Recovery, network: str) -> Saved | None:
     path = path_of(memory.folder.weights(network))
     try:
         written = path.stat().st_mtime

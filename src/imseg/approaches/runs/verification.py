@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.runs.forms import misfit
+from imseg.approaches.runs.forms import form_problem
 from imseg.approaches.runs.record import read_record
 from imseg.data.cache.files import read_index
 from imseg.data.cache.store import damaged_pictures
@@ -69,7 +69,7 @@ def _document(path: Path) -> Iterator[Checked]:
     except ImsegError as error:
         yield Checked(path, error.what)
         return
-    wrong = misfit(path, content)
+    wrong = form_problem(path, content)
     if wrong:
         yield Checked(path, f"{path} does not hold what it must: {wrong}")
         return

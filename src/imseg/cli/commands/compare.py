@@ -71,7 +71,7 @@ def compare(
         if planned.is_long:
             expected = estimate_comparison(planned, bars)
             show.say(
-                f"{len(planned.entrants) * len(planned.seeds)} runs, about"
+                f"{len(planned.participants) * len(planned.seeds)} runs, about"
                 f" {in_time(expected.seconds)} in all on this machine if nothing is done yet."
                 " --effort quick takes minutes a run. Stop it whenever you like: the same command"
                 " continues."

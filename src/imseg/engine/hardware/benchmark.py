@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import Numerics, keep_freed_memory
+from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory
 from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
 from imseg.engine.hardware.memory import leave_first, peak_memory
 from imseg.engine.inference.mask_scorer import judged_logits
@@ -30,24 +30,24 @@ from imseg.engine.training.networks import NetworkFactory, build
 from imseg.engine.training.objectives.objective import Forward, flops_of
 from imseg.engine.training.optimizer import KerasAdamW
 from imseg.ops import augment, batched
-from imseg.ops.batched import Treatment, extent_of, treatment_of
+from imseg.ops.batched import AugmentParams, params_of, range_of
 from imseg.ops.photometric import Strength
 from imseg.tasks import Task, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
 
-What = Literal["training", "predicting", "copies"]
+BenchmarkKind = Literal["training", "predicting", "copies"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class BenchmarkRequest:
     """What is measured: a network at work, or images being disturbed."""
 
-    what: What
+    what: BenchmarkKind
     """Training (steps and looks at validation images), prediction alone, or disturbed copies."""
     network: NetworkSpec
     """Which network."""
-    numerics: Numerics
+    compute: ComputeConfig
     """How it is computed."""
     target: dict[str, Any]
     """The target's ``TargetSpec`` as plain values."""
@@ -66,7 +66,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class BenchmarkResult:
     """Seconds and bytes; 0 is what was not asked for."""
 
     step: float = 0.0
@@ -101,7 +101,7 @@ class Answer:
 
 
 def disturb_as_trained(
-    pixels: Tensor, targets: Tensor, mask: Tensor, names: Sequence[int], *, asked: Question
+    pixels: Tensor, targets: Tensor, mask: Tensor, names: Sequence[int], *, asked: BenchmarkRequest
 ) -> None:
     """Disturb a batch in the way of its device: in groups, or together.
 
@@ -112,10 +112,10 @@ def disturb_as_trained(
         names: A seed for each image.
         asked: How far, and where.
     """
-    placement = placement_for(asked.numerics.device)
+    placement = placement_for(asked.compute.device)
     strength, square = asked.strength, asked.size[0] == asked.size[1]
     if not placement.together:
-        augment.disturb(
+        augment.augment(
             pixels,
             targets,
             mask,
@@ -127,13 +127,13 @@ def disturb_as_trained(
         )
         return
     drawn = augment.draw(names, strength, rotate=True, square=square)
-    columns = {**treatment_of(drawn).tensors(), "black": torch.ones(len(names)).bool()}
-    there = send_together(columns, asked.numerics.device, pinned=placement.pinned)
+    columns = {**params_of(drawn).tensors(), "black": torch.ones(len(names)).bool()}
+    there = send_together(columns, asked.compute.device, pinned=placement.pinned)
     black = there.pop("black")
     batched.apply(
         pixels,
-        Treatment(**there),
-        extent=extent_of(strength, rotate=True, square=square),
+        AugmentParams(**there),
+        extent=range_of(strength, rotate=True, square=square),
         targets=targets,
         mask=mask,
         black=None if asked.paper else black,
@@ -146,11 +146,11 @@ IN_A_ROW = 8
 
 
 def answer(
-    question: Question,
+    question: BenchmarkRequest,
     *,
     factory: NetworkFactory | None = None,
     meet: Callable[[], object] = lambda: None,
-) -> Answer:
+) -> BenchmarkResult:
     """Return what was measured in this process.
 
     Args:
@@ -158,7 +158,7 @@ def answer(
         factory: The user's own network.
         meet: Waits until others that measure at the same time are ready too.
     """
-    device = torch.device(question.numerics.device)
+    device = torch.device(question.compute.device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     bench = _Bench(question, factory, meet)
@@ -169,20 +169,20 @@ def answer(
     }
     found = measures[question.what]()
     device_memory = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
-    return Answer(**found, memory=peak_memory(), device_memory=device_memory)
+    return BenchmarkResult(**found, memory=peak_memory(), device_memory=device_memory)
 
 
 class _Bench:
     """A network and made-up images, both on the device."""
 
     def __init__(
-        self, question: Question, factory: NetworkFactory | None, meet: Callable[[], object]
+        self, question: BenchmarkRequest, factory: NetworkFactory | None, meet: Callable[[], object]
     ) -> None:
         self._asked = question
         self._meet = meet
         self._most = question.batch_size
-        self._on_gpu = torch.device(question.numerics.device).type == "cuda"
-        self._numerics = question.numerics
+        self._on_gpu = torch.device(question.compute.device).type == "cuda"
+        self._compute = question.compute
         self._factory = factory
         spec = TargetSpec.from_dict(question.target)
         self._task: Task = task_for(spec, paper=question.paper)
@@ -195,25 +195,25 @@ class _Bench:
         smooth = torch.randn(count, planes, 4, 4, generator=torch.Generator().manual_seed(0))
         logits = nn.functional.interpolate(smooth, size=shape[2:], mode="bilinear") * 4
         probabilities = self._task.probabilities(logits)
-        self._targets = self._task.discretize(probabilities).to(self._numerics.device)
-        self._pixels = torch.from_numpy(self._stored).to(self._numerics.device).permute(0, 3, 1, 2)
+        self._targets = self._task.discretize(probabilities).to(self._compute.device)
+        self._pixels = torch.from_numpy(self._stored).to(self._compute.device).permute(0, 3, 1, 2)
 
     def training(self) -> dict[str, Any]:
         """Return what the training of a network costs."""
         began = time.monotonic()
-        network = build(self._asked.network, self._numerics, factory=self._factory)
+        network = build(self._asked.network, self._compute, factory=self._factory)
         made = time.monotonic() - began
         began = time.monotonic()
         optimizer = KerasAdamW(network, learning_rate=1e-6, decay=1e-6)
         opening = time.monotonic() - began
         batch = self._asked.batch_size
-        images = as_input(self._pixels, self._numerics)
+        images = as_input(self._pixels, self._compute)
         loss_of = self._judges_loss if self._asked.judge else self._loss
 
-        compiled = Compiled(network, self._numerics, batch_size=batch)
+        compiled = Compiled(network, self._compute, batch_size=batch)
 
         def step(count: int) -> None:
-            with self._numerics.applied():
+            with self._compute.applied():
                 loss = loss_of(compiled.forward(count), images[:count], self._targets[:count])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -236,7 +236,7 @@ class _Bench:
         full *= self._asked.batch_size / batch
         counting = self._once(
             lambda: flops_of(
-                lambda spare: loss_of(spare, images[:2], self._targets[:2]), network, self._numerics
+                lambda spare: loss_of(spare, images[:2], self._targets[:2]), network, self._compute
             )
         )
         gathering = self._repeated(self._gather, share=0.1) / BATCH
@@ -268,21 +268,21 @@ class _Bench:
 
     def predicting(self) -> dict[str, float]:
         """Return what predictions cost."""
-        network = build(self._asked.network, self._numerics, factory=self._factory).eval()
+        network = build(self._asked.network, self._compute, factory=self._factory).eval()
         self._meet()
         if self._asked.judge:
             self._judge_once(network)
             seconds = self._repeated(lambda: self._judge_once(network), share=0.5)
             return {"prediction": seconds / BATCH}
         stored = self._stored[:BATCH]
-        votes = vote([network, network], stored, self._task, self._numerics)
+        votes = vote([network, network], stored, self._task, self._compute)
 
         def decide() -> None:
-            with self._numerics.applied():
+            with self._compute.applied():
                 self._task.vote(votes)
 
         asked = self._repeated(
-            lambda: vote([network], stored, self._task, self._numerics), share=0.5
+            lambda: vote([network], stored, self._task, self._compute), share=0.5
         )
         return {
             "prediction": asked / BATCH,
@@ -300,7 +300,7 @@ class _Bench:
             disturb_as_trained(pixels, targets, mask[rows], names, asked=self._asked)
 
         def batch() -> None:
-            with self._numerics.applied():
+            with self._compute.applied():
                 part(list(range(BATCH // 4)))
                 part(list(range(BATCH // 4, BATCH)))
 
@@ -313,26 +313,26 @@ class _Bench:
 
     def _judges_loss(self, network: Forward, images: Tensor, targets: Tensor) -> Tensor:
         quality = quality_for(self._task)
-        logits = judged_logits(network, images, targets, quality=quality, numerics=self._numerics)
+        logits = judged_logits(network, images, targets, quality=quality, compute=self._compute)
         return quality.loss(logits, torch.full_like(logits, 0.5))
 
     def _gather(self) -> None:
         rows = np.arange(BATCH)[::-1]
-        taken = torch.from_numpy(np.take(self._stored, rows, axis=0)).to(self._numerics.device)
-        as_input(taken.permute(0, 3, 1, 2), self._numerics)
+        taken = torch.from_numpy(np.take(self._stored, rows, axis=0)).to(self._compute.device)
+        as_input(taken.permute(0, 3, 1, 2), self._compute)
 
     def _validate(self, network: nn.Module) -> None:
         meter = self._task.meter()
-        for probabilities in predict(network, self._stored[:BATCH], self._task, self._numerics):
+        for probabilities in predict(network, self._stored[:BATCH], self._task, self._compute):
             meter.update(probabilities, self._targets[:BATCH])
         meter.value()
 
     def _judge_once(self, network: nn.Module) -> None:
         quality = quality_for(self._task)
-        images = as_input(self._pixels[:BATCH], self._numerics)
-        with torch.inference_mode(), self._numerics.applied():
+        images = as_input(self._pixels[:BATCH], self._compute)
+        with torch.inference_mode(), self._compute.applied():
             judged_logits(
-                network, images, self._targets[:BATCH], quality=quality, numerics=self._numerics
+                network, images, self._targets[:BATCH], quality=quality, compute=self._compute
             ).cpu()
 
     def _once(self, work: Callable[[], object]) -> float:
@@ -340,7 +340,7 @@ class _Bench:
         began = time.monotonic()
         work()
         if self._on_gpu:
-            torch.cuda.synchronize(self._numerics.device)
+            torch.cuda.synchronize(self._compute.device)
         return time.monotonic() - began
 
     def _in_turn(self, *works: tuple[Callable[[], object], int]) -> list[float]:
@@ -391,8 +391,8 @@ def main() -> None:
         sys.stdin.readline()
 
     for line in iter(sys.stdin.readline, ""):
-        found = answer(TypeAdapter(Question).validate_json(line), meet=meet)
-        answers.write(TypeAdapter(Answer).dump_json(found).decode() + "\n")
+        found = answer(TypeAdapter(BenchmarkRequest).validate_json(line), meet=meet)
+        answers.write(TypeAdapter(BenchmarkResult).dump_json(found).decode() + "\n")
         answers.flush()
 
 

@@ -78,7 +78,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numerics:
+class ComputeConfig:
     """How one network is computed. On one CPU, equal numerics give equal bits in float32."""
 
     device: str = "cpu"

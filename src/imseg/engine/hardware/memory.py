@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import NetworkSpec
 from imseg.engine.training.networks import NetworkFactory, build
 
@@ -89,7 +89,7 @@ def bytes_kept(
         inputs: The shape of each of its inputs, the batch first.
         factory: The user's own network.
     """
-    network = build(spec, Numerics(device="meta"), factory=factory).train()
+    network = build(spec, ComputeConfig(device="meta"), factory=factory).train()
     kept: dict[Any, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def bytes_kept(
 
 def training_bytes(
     spec: NetworkSpec,
-    numerics: Numerics,
+    compute: ComputeConfig,
     inputs: tuple[tuple[int, ...], ...],
     *,
     factory: NetworkFactory | None = None,
@@ -120,18 +120,18 @@ def training_bytes(
 
     Args:
         spec: Which network.
-        numerics: How it is computed.
+        compute: How it is computed.
         inputs: The shape of each of its inputs, the batch first.
         factory: The user's own network.
     """
     kept = bytes_kept(spec, inputs, factory=factory) * BESIDE
-    share = LOW_PRECISION if numerics.precision == "bfloat16" else 1.0
+    share = LOW_PRECISION if compute.precision == "bfloat16" else 1.0
     return round(kept * share) + 6 * weight_bytes(spec, factory=factory)
 
 
 def weight_bytes(spec: NetworkSpec, *, factory: NetworkFactory | None = None) -> int:
     """Return the bytes of the weights and moving statistics of a network."""
-    network = build(spec, Numerics(device="meta"), factory=factory)
+    network = build(spec, ComputeConfig(device="meta"), factory=factory)
     return sum(each.numel() * each.element_size() for each in network.state_dict().values())
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from pydantic import TypeAdapter
 
-from imseg.engine.hardware.benchmark import Answer, Question, answer
+from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, answer
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.training.networks import NetworkFactory
 from imseg.engine.workers.worker_process import THREADS
@@ -30,7 +30,7 @@ class Prober(Protocol):
     def start_up(self) -> float:
         """Seconds until a training process is ready; 0 where none is started."""
 
-    def ask(self, question: Question, *, together: bool) -> Answer:
+    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured, by all processes at once or by one alone."""
 
 
@@ -47,7 +47,7 @@ class Inside:
         self._factory = factory
         keep_freed_memory()
 
-    def ask(self, question: Question, *, together: bool) -> Answer:
+    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured, alone."""
         return answer(question, factory=self._factory)
 
@@ -84,14 +84,14 @@ class SideBySide:
             raise
         self.start_up = time.monotonic() - began
 
-    def ask(self, question: Question, *, together: bool) -> Answer:
+    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured: the mean of all processes, and the peak of any.
 
         Raises:
             ImsegError: If a process ends, as for a lack of memory.
         """
         asked = self._processes if together else self._processes[:1]
-        text = TypeAdapter(Question).dump_json(question).decode() + "\n"
+        text = TypeAdapter(BenchmarkRequest).dump_json(question).decode() + "\n"
         for process in asked:
             if process.stdin is not None:
                 with contextlib.suppress(OSError):  # it is gone, which is noticed below
@@ -105,7 +105,7 @@ class SideBySide:
                         process.stdin.write("go\n")
                         process.stdin.flush()
             lines = list(pool.map(_line_of, asked))
-        return mean_answer([TypeAdapter(Answer).validate_json(line) for line in lines])
+        return mean_answer([TypeAdapter(BenchmarkResult).validate_json(line) for line in lines])
 
     def close(self) -> None:
         """End the processes."""
@@ -144,16 +144,16 @@ def prober(
         found.close()
 
 
-def mean_answer(answers: Sequence[Answer]) -> Answer:
+def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:
     """Return the mean seconds of several answers, and the most bytes."""
     values = {}
-    for entry in fields(Answer):
+    for entry in fields(BenchmarkResult):
         each = [getattr(one, entry.name) for one in answers]
         if entry.name == "compiled":
             values[entry.name] = all(each)
         else:
             values[entry.name] = max(each) if "memory" in entry.name else sum(each) / len(each)
-    return Answer(**values)
+    return BenchmarkResult(**values)
 
 
 def _line_of(process: subprocess.Popen[str]) -> str:

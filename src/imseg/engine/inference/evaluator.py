@@ -13,7 +13,7 @@ from torch import nn
 
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.data.masks.recognize import word_of
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.bootstrap import interval_of_mean, intervals_of, resample_counts
 from imseg.engine.inference.segment import Segmented, segment
 from imseg.tasks import Task
@@ -62,7 +62,7 @@ def evaluate(
     task: Task,
     reading: Reading,
     size: tuple[int, int],
-    numerics: Numerics,
+    compute: ComputeConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Return scores at each mask's own size (``paper``: at working size).
@@ -73,7 +73,7 @@ def evaluate(
         task: What a pixel is.
         reading: How pictures were read for training.
         size: Height and width at which they work.
-        numerics: How they are computed.
+        compute: How they are computed.
         progress: Told about finished and all images.
 
     Raises:
@@ -84,7 +84,7 @@ def evaluate(
     each: dict[str, list[float]] = {}
     tallies: list[np.ndarray] = []
     images = [pair.image for pair in pairs]
-    found = segment(images, networks, task=task, reading=reading, size=size, numerics=numerics)
+    found = segment(images, networks, task=task, reading=reading, size=size, compute=compute)
     for number, (pair, segmented) in enumerate(zip(pairs, found, strict=True), 1):
         truth = load_target(pair, task.spec, size if task.paper else None)
         target = torch.from_numpy(np.ascontiguousarray(truth))[None]

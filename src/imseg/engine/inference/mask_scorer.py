@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.loading.loader import Source, to_device
+from imseg.engine.loading.loader import BatchLoader, to_device
 from imseg.engine.loading.rows import placement_for
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks import Planes
 from imseg.tasks.quality import Quality
 from imseg.types import Bytes
@@ -21,9 +21,9 @@ from imseg.types import Bytes
 
 def judge_masks(
     judges: Sequence[nn.Module],
-    part: Part,
+    part: SampleSet,
     quality: Quality,
-    numerics: Numerics,
+    compute: ComputeConfig,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float[Tensor, "n b r k"]:
@@ -35,21 +35,21 @@ def judge_masks(
         judges: Networks in inference mode.
         part: At least one image with its target.
         quality: What a judge judges.
-        numerics: How judges are computed.
+        compute: How judges are computed.
         progress: Told about judged and all targets.
 
     Raises:
         ValueError: If the part is empty.
     """
     # Each mask is looked at once, so there is nothing to keep on the device.
-    passing = replace(placement_for(numerics.device), budget=0)
+    passing = replace(placement_for(compute.device), budget=0)
     plain = replace(part, copies=None, qualities=None)
-    source = Source((plain,), numerics, placement=passing)
+    source = BatchLoader((plain,), compute, placement=passing)
     if not len(source):
         raise ValueError("there is nothing to judge")
     said, done = [], 0
     for batch in source.feed(torch.arange(len(source)).split(BATCH)):
-        said.append(_ask(judges, batch.images, batch.targets, quality=quality, numerics=numerics))
+        said.append(_ask(judges, batch.images, batch.targets, quality=quality, compute=compute))
         done += len(batch)
         if progress is not None:
             progress(done, len(source))
@@ -61,7 +61,7 @@ def judge_candidates(
     images: Bytes,
     labels: Planes,
     quality: Quality,
-    numerics: Numerics,
+    compute: ComputeConfig,
 ) -> Float[Tensor, "n b r k"]:
     """Return what each judge says about a mask for each image of one batch, on the CPU.
 
@@ -70,10 +70,10 @@ def judge_candidates(
         images: ``n h w c``, as they are.
         labels: Their candidates, in inside numbering.
         quality: What a judge judges.
-        numerics: How judges are computed.
+        compute: How judges are computed.
     """
-    there = labels.to(numerics.device)
-    return _ask(judges, to_device(images, numerics), there, quality=quality, numerics=numerics)
+    there = labels.to(compute.device)
+    return _ask(judges, to_device(images, compute), there, quality=quality, compute=compute)
 
 
 def judged_logits(
@@ -82,10 +82,10 @@ def judged_logits(
     targets: Planes,
     *,
     quality: Quality,
-    numerics: Numerics,
+    compute: ComputeConfig,
 ) -> Float[Tensor, "b r k"]:
     """Return what a judge puts out for a batch of images and masks on its device."""
-    masks = quality.as_input(targets).contiguous(memory_format=numerics.memory_format)
+    masks = quality.as_input(targets).contiguous(memory_format=compute.memory_format)
     logits: Tensor = judge(images, masks)
     return logits.float()
 
@@ -96,13 +96,13 @@ def _ask(
     targets: Planes,
     *,
     quality: Quality,
-    numerics: Numerics,
+    compute: ComputeConfig,
 ) -> Float[Tensor, "n b r k"]:
-    with torch.inference_mode(), numerics.applied():
+    with torch.inference_mode(), compute.applied():
         return torch.stack(
             [
                 quality.probabilities(
-                    judged_logits(judge, images, targets, quality=quality, numerics=numerics)
+                    judged_logits(judge, images, targets, quality=quality, compute=compute)
                 ).cpu()
                 for judge in judges
             ]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
 from imseg.engine.loading.loader import to_device
 from imseg.engine.loading.samples import as_input
@@ -20,7 +20,7 @@ BATCH = 32
 
 
 def predict(
-    network: nn.Module, images: Bytes, task: Task, numerics: Numerics, *, batch: int = BATCH
+    network: nn.Module, images: Bytes, task: Task, compute: ComputeConfig, *, batch: int = BATCH
 ) -> Iterator[Float[Tensor, "b k h w"]]:
     """Yield probabilities for ``n h w c`` images, batch after batch, on the device.
 
@@ -28,21 +28,21 @@ def predict(
         network: In inference mode.
         images: Stored images of one size.
         task: How outputs become probabilities.
-        numerics: Device, precision, memory format and threads.
+        compute: Device, precision, memory format and threads.
         batch: Images at once.
     """
-    with torch.inference_mode(), numerics.applied():
+    with torch.inference_mode(), compute.applied():
         for start in range(0, len(images), batch):
-            there = to_device(images[start : start + batch], numerics)
+            there = to_device(images[start : start + batch], compute)
             yield in_halves(lambda some: task.probabilities(network(some)), there)
 
 
 def predict_mean(
-    networks: Sequence[nn.Module], images: Bytes, task: Task, numerics: Numerics
+    networks: Sequence[nn.Module], images: Bytes, task: Task, compute: ComputeConfig
 ) -> Float[Tensor, "b k h w"]:
     """Return the mean of several networks' probabilities for one batch of images."""
-    with torch.inference_mode(), numerics.applied():
-        there = to_device(images, numerics)
+    with torch.inference_mode(), compute.applied():
+        there = to_device(images, compute)
 
         def mean(some: Tensor) -> Tensor:
             total = task.probabilities(networks[0](some))
@@ -54,23 +54,25 @@ def predict_mean(
 
 
 def probabilities_of(
-    network: nn.Module, pixels: UInt8[Tensor, "b c h w"], task: Task, numerics: Numerics
+    network: nn.Module, pixels: UInt8[Tensor, "b c h w"], task: Task, compute: ComputeConfig
 ) -> Float[Tensor, "b k h w"]:
     """Return probabilities for one batch of images that are on the device."""
-    with torch.inference_mode(), numerics.applied():
-        there = as_input(pixels, numerics)
+    with torch.inference_mode(), compute.applied():
+        there = as_input(pixels, compute)
         return in_halves(lambda some: task.probabilities(network(some)), there)
 
 
-def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, numerics: Numerics) -> Votes:
+def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, compute: ComputeConfig) -> Votes:
     """Return the teachers' ballots for one batch of images, on the device."""
-    with torch.inference_mode(), numerics.applied():
-        there = to_device(images, numerics)
+    with torch.inference_mode(), compute.applied():
+        there = to_device(images, compute)
 
-        def ballots(teacher: nn.Module) -> Tensor:
-            return in_halves(lambda some: task.ballot(task.probabilities(teacher(some))), there)
+        def hard_predictions(teacher: nn.Module) -> Tensor:
+            return in_halves(
+                lambda some: task.hard_prediction(task.probabilities(teacher(some))), there
+            )
 
-        return torch.stack([ballots(teacher) for teacher in teachers])
+        return torch.stack([hard_predictions(teacher) for teacher in teachers])
 
 
 def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

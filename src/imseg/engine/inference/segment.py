@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from imseg.data.images.image_files import load_pixels
 from imseg.data.images.picture_file import probe, resize_image
-from imseg.engine.hardware.device import Numerics, keep_freed_memory, usable_cores
+from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory, usable_cores
 from imseg.engine.inference.predictor import BATCH, predict_mean, vote
 from imseg.tasks import Planes, Task
 from imseg.types import Bytes, Image, Reading
@@ -72,7 +72,7 @@ def segment(
     task: Task,
     reading: Reading,
     size: tuple[int, int],
-    numerics: Numerics,
+    compute: ComputeConfig,
     voters: Sequence[nn.Module] = (),
 ) -> Iterator[Segmented]:
     """Yield predictions in the order of the pictures; the next ones are decoded meanwhile.
@@ -83,7 +83,7 @@ def segment(
         task: What a pixel is.
         reading: How pictures were read for training.
         size: Height and width at which they work.
-        numerics: How they are computed.
+        compute: How they are computed.
         voters: Networks whose disagreement is wanted.
     """
 
@@ -100,10 +100,10 @@ def segment(
             if number + 1 < len(chunks):
                 coming = [pool.submit(load, image) for image in chunks[number + 1]]
             batch = np.stack([small for _, small in loaded])
-            probabilities = predict_mean(networks, batch, task, numerics).cpu()
+            probabilities = predict_mean(networks, batch, task, compute).cpu()
             disputed = torch.zeros_like(probabilities[:, :1], dtype=torch.bool)
             if voters:
-                disputed = task.vote(vote(voters, batch, task, numerics))[1].any(1, True).cpu()
+                disputed = task.vote(vote(voters, batch, task, compute))[1].any(1, True).cpu()
             for i, (image, (pixels, _)) in enumerate(zip(chunk, loaded, strict=True)):
                 yield Segmented(image, pixels, probabilities[i : i + 1], disputed[i : i + 1])
 

@@ -12,30 +12,30 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.samples import Batch, Called, Samples, as_input
-from imseg.engine.training.sample_set import Part
-from imseg.ops.augment import disturb
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.samples import Batch, SampleRefs, Samples, as_input
+from imseg.engine.training.sample_set import SampleSet
+from imseg.ops.augment import augment
 from imseg.ops.inconsistency import COLORS, block_input, block_output, draw_color_keys, make_fill
 from imseg.tasks import Planes
 
 
-class Grouped:
+class CpuBatches:
     """Makes batches of the samples of several parts.
 
     Args:
         parts: Where images and targets lie, and how they are disturbed.
         samples: What running numbers stand for.
-        numerics: Device and memory format of the batches.
+        compute: Device and memory format of the batches.
         paper: Disturb as the reference does where it differs from us.
     """
 
     def __init__(
-        self, parts: tuple[Part, ...], samples: Samples, numerics: Numerics, *, paper: bool
+        self, parts: tuple[SampleSet, ...], samples: Samples, compute: ComputeConfig, *, paper: bool
     ) -> None:
         self._parts = parts
         self._samples = samples
-        self._numerics = numerics
+        self._compute = compute
         self._paper = paper
         self._images = [open_array(part.images) for part in parts]
         self._targets = [open_array(part.targets) for part in parts]
@@ -48,7 +48,7 @@ class Grouped:
         ]
         self._ignores = any(part.ignores for part in parts)
 
-    def make(self, called: Called) -> Batch:
+    def make(self, called: SampleRefs) -> Batch:
         """Return the samples as a batch."""
         pieces = [
             self._make_of(number, called.where(called.part == number))
@@ -63,8 +63,8 @@ class Grouped:
             qualities=torch.cat(qualities) if qualities else None,
         )
 
-    def _make_of(self, number: int, called: Called) -> Batch:
-        part, mask, device = self._parts[number], self._masks[number], self._numerics.device
+    def _make_of(self, number: int, called: SampleRefs) -> Batch:
+        part, mask, device = self._parts[number], self._masks[number], self._compute.device
         rows, shown = called.row.numpy(), self._shown[number]
         image_rows = rows if shown is None else shown[rows]
         stored = torch.from_numpy(gather(self._images[number], image_rows)).to(device)
@@ -80,7 +80,7 @@ class Grouped:
                 targets = block_output(targets, inconsistent)
         if part.copies is not None:
             names = self._samples.seeds_of(number, called)
-            pixels, targets, inconsistent = self._disturbed(
+            pixels, targets, inconsistent = self._augmented(
                 part, names, pixels, targets, inconsistent, fill=fill
             )
         weight = None
@@ -89,22 +89,22 @@ class Grouped:
             if inconsistent is not None and part.ignores:
                 weight = weight.masked_fill(inconsistent, 0.0)
         return Batch(
-            images=as_input(pixels, self._numerics),
+            images=as_input(pixels, self._compute),
             targets=targets,
             weight=weight,
             qualities=self._qualities_of(number, called),
         )
 
-    def _qualities_of(self, number: int, called: Called) -> Float[Tensor, "b r k"] | None:
+    def _qualities_of(self, number: int, called: SampleRefs) -> Float[Tensor, "b r k"] | None:
         stored = self._qualities[number]
         if stored is None:
             return None
         rows = torch.from_numpy(gather(stored, called.row.numpy()))
-        return rows.to(self._numerics.device, torch.float32)
+        return rows.to(self._compute.device, torch.float32)
 
-    def _disturbed(
+    def _augmented(
         self,
-        part: Part,
+        part: SampleSet,
         names: list[int | None],
         pixels: UInt8[Tensor, "b c h w"],
         targets: Planes,
@@ -116,7 +116,7 @@ class Grouped:
         chosen = [place for place, name in enumerate(names) if name is not None]
         if part.copies is None or not chosen:
             return pixels, targets, inconsistent
-        disturbed = disturb(
+        augmented = augment(
             pixels[chosen],
             targets[chosen],
             None if inconsistent is None else inconsistent[chosen],
@@ -128,17 +128,17 @@ class Grouped:
             fill=None if fill is None else fill[chosen],
         )
         if len(chosen) == len(names):
-            return disturbed
+            return augmented
         pixels, targets = pixels.clone(), targets.clone()
-        pixels[chosen], targets[chosen] = disturbed[0], disturbed[1]
-        if inconsistent is not None and disturbed[2] is not None:
+        pixels[chosen], targets[chosen] = augmented[0], augmented[1]
+        if inconsistent is not None and augmented[2] is not None:
             inconsistent = inconsistent.clone()
-            inconsistent[chosen] = disturbed[2]
+            inconsistent[chosen] = augmented[2]
         return pixels, targets, inconsistent
 
 
 def _fill_of(
-    part: Part, pixels: UInt8[Tensor, "b c h w"], image_rows: npt.NDArray[np.int64]
+    part: SampleSet, pixels: UInt8[Tensor, "b c h w"], image_rows: npt.NDArray[np.int64]
 ) -> UInt8[Tensor, "b c _ _"] | None:
     """Return what blocked pixels of stored images become; None: black."""
     if part.block_color == "black":

@@ -13,38 +13,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.rows import Numbers, Placement, Rows, send_together, shelve
-from imseg.engine.loading.samples import Batch, Called, Samples, as_input, joined
-from imseg.engine.training.sample_set import Part
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.rows import Numbers, Placement, Rows, cache_rows, send_together
+from imseg.engine.loading.samples import Batch, SampleRefs, Samples, as_input, joined
+from imseg.engine.training.sample_set import SampleSet
 from imseg.ops import augment, batched
-from imseg.ops.batched import Extent, Treatment, extent_of, no_treatment, treatment_of
+from imseg.ops.batched import AugmentParams, AugmentRange, no_params, params_of, range_of
 from imseg.ops.inconsistency import COLORS, block_input, block_output, draw_color_keys, make_fill
 
 
-class OnDevice:
+class DeviceBatches:
     """Makes batches of the samples of several parts.
 
     Args:
         parts: Where images and targets lie, and how they are disturbed; at least one.
         samples: What running numbers stand for.
-        numerics: Device and memory format of the batches.
+        compute: Device and memory format of the batches.
         placement: How much of the device may be filled, and how it is sent what does not fit.
         paper: Disturb as the reference does where it differs from us.
     """
 
     def __init__(
         self,
-        parts: tuple[Part, ...],
+        parts: tuple[SampleSet, ...],
         samples: Samples,
-        numerics: Numerics,
+        compute: ComputeConfig,
         *,
         placement: Placement,
         paper: bool,
     ) -> None:
         self._parts = parts
         self._samples = samples
-        self._numerics = numerics
+        self._compute = compute
         self._placement = placement
         self._paper = paper
         self._ignores = any(part.ignores for part in parts)
@@ -62,22 +62,22 @@ class OnDevice:
             if parts[0].qualities is None
             else Rows(((part.qualities, part.indices) for part in parts), dtype=np.float32),
         }
-        shelves = shelve(list(self._rows.values()), numerics.device, placement)
-        self._shelves = dict(zip(self._rows, shelves, strict=True))
+        row_caches = cache_rows(list(self._rows.values()), compute.device, placement)
+        self._row_caches = dict(zip(self._rows, row_caches, strict=True))
         height, width, self._channels = images.shape
         self._size = (height, width)
         copied = [
-            extent_of(each.strength, rotate=each.rotate, square=height == width)
+            range_of(each.strength, rotate=each.rotate, square=height == width)
             for each in (part.copies for part in parts)
             if each is not None
         ]
         self._extent = reduce(lambda one, other: one | other, copied) if copied else None
         if self._extent is not None:
-            warm_up(self._extent, images.shape, numerics.device)
+            warm_up(self._extent, images.shape, compute.device)
         if self._colors - {"black"}:
             self._warm_up_colors(images.shape)
 
-    def feed(self, calls: Sequence[Called]) -> Iterator[Batch]:
+    def feed(self, calls: Sequence[SampleRefs]) -> Iterator[Batch]:
         """Yield a batch for each call."""
         if not calls:
             return
@@ -87,7 +87,7 @@ class OnDevice:
         columns |= self._switches(called) | self._color_columns(called)
         if self._extent is not None:
             columns |= self._treatment(called).tensors()
-        there = send_together(columns, self._numerics.device, pinned=self._placement.pinned)
+        there = send_together(columns, self._compute.device, pinned=self._placement.pinned)
         end = 0
         for each in calls:
             first, end = end, end + len(each)
@@ -99,9 +99,9 @@ class OnDevice:
     def _make(self, here: dict[str, Numbers], there: dict[str, Tensor]) -> Batch:
         """Return a batch from its numbers on the host and all that was sent about it."""
         fetched = {
-            name: shelf.fetch(here[name], there[name])
-            for name, shelf in self._shelves.items()
-            if shelf is not None
+            name: row_cache.fetch(here[name], there[name])
+            for name, row_cache in self._row_caches.items()
+            if row_cache is not None
         }
         pixels, targets = fetched["images"].permute(0, 3, 1, 2), fetched["targets"]
         mask = fetched["masks"].bool() if "masks" in fetched else None
@@ -114,10 +114,10 @@ class OnDevice:
         if mask is not None and self._blocks_output:
             targets = block_output(targets, mask & batched.as_column(there["blocks_output"]))
         if self._extent is not None:
-            names = Treatment.__dataclass_fields__
-            disturbed = batched.apply(
+            names = AugmentParams.__dataclass_fields__
+            augmented = batched.apply(
                 pixels,
-                Treatment(**{name: there[name] for name in names}),
+                AugmentParams(**{name: there[name] for name in names}),
                 extent=self._extent,
                 targets=targets,
                 mask=mask,
@@ -125,21 +125,21 @@ class OnDevice:
                 fill=fill,
                 paper=self._paper,
             )
-            assert disturbed.targets is not None
-            pixels, targets, mask = disturbed.images, disturbed.targets, disturbed.mask
+            assert augmented.targets is not None
+            pixels, targets, mask = augmented.images, augmented.targets, augmented.mask
         weight = None
         if self._ignores and mask is not None:
             weight = (~(mask & batched.as_column(there["ignores"]))).float()
         elif self._ignores:
             weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
         return Batch(
-            images=as_input(pixels, self._numerics),
+            images=as_input(pixels, self._compute),
             targets=targets,
             weight=weight,
             qualities=fetched.get("qualities"),
         )
 
-    def _numbers(self, called: Called) -> dict[str, Numbers]:
+    def _numbers(self, called: SampleRefs) -> dict[str, Numbers]:
         """Return where each sample's rows are on their shelves."""
         numbers = {
             name: np.zeros(len(called), dtype=np.int64)
@@ -157,12 +157,12 @@ class OnDevice:
                 "qualities": (part.qualities, rows),
             }
             for name, found in numbers.items():
-                shelf = self._rows[name]
-                assert shelf is not None
-                found[mine] = shelf.numbers(*wanted[name])
+                row_cache = self._rows[name]
+                assert row_cache is not None
+                found[mine] = row_cache.numbers(*wanted[name])
         return numbers
 
-    def _switches(self, called: Called) -> dict[str, Tensor]:
+    def _switches(self, called: SampleRefs) -> dict[str, Tensor]:
         """Return what is done to the inconsistent pixels of each sample."""
         of_parts = {
             name: [getattr(part, name) for part in self._parts]
@@ -171,7 +171,7 @@ class OnDevice:
         of_parts["reblocks"] = [part.reblocks(paper=self._paper) for part in self._parts]
         return {name: torch.tensor(each)[called.part] for name, each in of_parts.items()}
 
-    def _color_columns(self, called: Called) -> dict[str, Tensor]:
+    def _color_columns(self, called: SampleRefs) -> dict[str, Tensor]:
         """Return what blocked pixels of each sample become; nothing where all are black."""
         if not self._colors - {"black"}:
             return {}
@@ -188,14 +188,14 @@ class OnDevice:
         """Make what colors of images (``h w c``) need and keep on the device."""
         one = torch.zeros(1, dtype=torch.int64)
         columns = {"color": one, "color_keys": draw_color_keys([0])}
-        there = send_together(columns, self._numerics.device, pinned=False)
-        black = torch.zeros((1, *shape), dtype=torch.uint8, device=self._numerics.device)
+        there = send_together(columns, self._compute.device, pinned=False)
+        black = torch.zeros((1, *shape), dtype=torch.uint8, device=self._compute.device)
         pixels = black.permute(0, 3, 1, 2)
         make_fill(pixels, there["color"], there["color_keys"], among=self._colors)
 
-    def _treatment(self, called: Called) -> Treatment:
+    def _treatment(self, called: SampleRefs) -> AugmentParams:
         """Return how each sample is disturbed."""
-        treatment = no_treatment(len(called))
+        treatment = no_params(len(called))
         for number, part in enumerate(self._parts):
             mine = (called.part == number).nonzero()[:, 0]
             names = self._samples.seeds_of(number, called.where(mine))
@@ -209,18 +209,18 @@ class OnDevice:
                 square=self._size[0] == self._size[1],
             )
             chosen = torch.tensor([name is not None for name in names])
-            treatment.put(mine[chosen], treatment_of(drawn))
+            treatment.put(mine[chosen], params_of(drawn))
         return treatment
 
 
-def warm_up(extent: Extent, shape: tuple[int, ...], device: str) -> None:
+def warm_up(extent: AugmentRange, shape: tuple[int, ...], device: str) -> None:
     """Make what disturbances of images (``h w c``) need and keep on a device, before an epoch."""
-    columns = no_treatment(1).tensors()
-    there = Treatment(**send_together(columns, device, pinned=False))
+    columns = no_params(1).tensors()
+    there = AugmentParams(**send_together(columns, device, pinned=False))
     black = torch.zeros((1, *shape), dtype=torch.uint8, device=device)
     batched.change_values(black.permute(0, 3, 1, 2), there, extent=extent)
 
 
-def _image_rows(part: Part, rows: Sequence[int] | Numbers) -> Numbers:
+def _image_rows(part: SampleSet, rows: Sequence[int] | Numbers) -> Numbers:
     indices = np.asarray(rows, dtype=np.int64)
     return indices if part.shows is None else np.asarray(part.shows, dtype=np.int64)[indices]

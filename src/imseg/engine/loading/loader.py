@@ -9,22 +9,22 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.loading.cpu_batches import Grouped
-from imseg.engine.loading.device_batches import OnDevice
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.cpu_batches import CpuBatches
+from imseg.engine.loading.device_batches import DeviceBatches
 from imseg.engine.loading.rows import Placement, placement_for
 from imseg.engine.loading.samples import Batch, Samples, as_input
 from imseg.engine.training.job import Recipe
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.types import Bytes
 
 
-class Source:
+class BatchLoader:
     """Training samples of several parts under one running number.
 
     Args:
         parts: Where images and targets lie, and how they are disturbed.
-        numerics: Device and memory format of the batches.
+        compute: Device and memory format of the batches.
         seed: Seed of disturbances that are new at every look.
         paper: Disturb as the reference does where it differs from us.
         placement: How batches are made, which changes no number; by the device when None.
@@ -35,8 +35,8 @@ class Source:
 
     def __init__(
         self,
-        parts: tuple[Part, ...],
-        numerics: Numerics,
+        parts: tuple[SampleSet, ...],
+        compute: ComputeConfig,
         *,
         seed: int = 0,
         paper: bool = False,
@@ -45,12 +45,14 @@ class Source:
         if len({part.qualities is None for part in parts}) > 1:
             raise ValueError("either all parts have qualities or none")
         self._samples = Samples(parts, seed=seed)
-        placement = placement_for(numerics.device) if placement is None else placement
-        self._maker: Grouped | OnDevice
+        placement = placement_for(compute.device) if placement is None else placement
+        self._maker: CpuBatches | DeviceBatches
         if placement.together and len(self._samples):
-            self._maker = OnDevice(parts, self._samples, numerics, placement=placement, paper=paper)
+            self._maker = DeviceBatches(
+                parts, self._samples, compute, placement=placement, paper=paper
+            )
         else:
-            self._maker = Grouped(parts, self._samples, numerics, paper=paper)
+            self._maker = CpuBatches(parts, self._samples, compute, paper=paper)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -58,7 +60,7 @@ class Source:
     @property
     def on_device(self) -> bool:
         """Whether batches are made on the device."""
-        return isinstance(self._maker, OnDevice)
+        return isinstance(self._maker, DeviceBatches)
 
     def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Batch]:
         """Yield the samples with these running numbers, batch after batch, each part by part.
@@ -70,7 +72,7 @@ class Source:
             batches: Running numbers on the CPU, of a whole pass if possible.
         """
         calls = (self._samples.call(numbers) for numbers in batches)
-        if isinstance(self._maker, OnDevice):
+        if isinstance(self._maker, DeviceBatches):
             yield from self._maker.feed(list(calls))
         else:
             yield from map(self._maker.make, calls)
@@ -89,10 +91,10 @@ class Source:
         self._samples.forget_looks()
 
 
-def to_device(pixels: Bytes, numerics: Numerics) -> Float[Tensor, "b c h w"]:
+def to_device(pixels: Bytes, compute: ComputeConfig) -> Float[Tensor, "b c h w"]:
     """Return ``n h w c`` unsigned bytes as images with values 0..1 on the device."""
-    there = torch.from_numpy(np.array(pixels)).to(numerics.device)
-    return as_input(there.permute(0, 3, 1, 2), numerics)
+    there = torch.from_numpy(np.array(pixels)).to(compute.device)
+    return as_input(there.permute(0, 3, 1, 2), compute)
 
 
 def epochs(

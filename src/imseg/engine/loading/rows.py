@@ -158,7 +158,7 @@ class Rows:
                 out[mine] = gather(self._arrays[path], rows[numbers[mine] - first])
 
 
-class Shelf(Protocol):
+class RowCache(Protocol):
     """Gives rows on the device."""
 
     def fetch(self, here: Numbers, there: Int64[Tensor, "b"]) -> Tensor:
@@ -170,7 +170,7 @@ class Shelf(Protocol):
         """
 
 
-class Resident:
+class DeviceRows:
     """A shelf on the device.
 
     Args:
@@ -193,7 +193,7 @@ class Resident:
         return self._all.index_select(0, there)
 
 
-class Streamed:
+class PinnedRows:
     """A shelf on the host, for what does not fit on the device.
 
     Rows are read into one of a few buffers and sent from there; a buffer is written to again only
@@ -234,9 +234,9 @@ class Streamed:
         return sent
 
 
-def shelve(
+def cache_rows(
     wanted: Sequence[Rows | None], device: str, placement: Placement
-) -> list[Resident | Streamed | None]:
+) -> list[DeviceRows | PinnedRows | None]:
     """Return a shelf for each set of rows: on the device, the smallest first, as far as they fit.
 
     Args:
@@ -245,7 +245,7 @@ def shelve(
         placement: How much fits.
     """
     left = placement.budget
-    shelves: dict[int, Resident | Streamed] = {}
+    row_caches: dict[int, DeviceRows | PinnedRows] = {}
     by_size = sorted(
         (rows.nbytes, number) for number, rows in enumerate(wanted) if rows is not None
     )
@@ -255,14 +255,14 @@ def shelve(
         if size <= left:
             left -= size
             try:
-                shelves[number] = Resident(rows, device)
+                row_caches[number] = DeviceRows(rows, device)
                 continue
             except Exception as error:
                 if not is_exhausted(error):
                     raise
             free_unused()  # another process was faster
-        shelves[number] = Streamed(rows, device, pinned=placement.pinned)
-    return [shelves.get(number) for number in range(len(wanted))]
+        row_caches[number] = PinnedRows(rows, device, pinned=placement.pinned)
+    return [row_caches.get(number) for number in range(len(wanted))]
 
 
 def _cuda_event(device: str) -> Wait:

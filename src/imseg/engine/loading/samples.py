@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks import Planes
 
 
@@ -40,9 +40,9 @@ class Batch:
         return [Batch(*pieces) for pieces in zip(*parts, strict=True)]
 
 
-def as_input(pixels: UInt8[Tensor, "b c h w"], numerics: Numerics) -> Float[Tensor, "b c h w"]:
+def as_input(pixels: UInt8[Tensor, "b c h w"], compute: ComputeConfig) -> Float[Tensor, "b c h w"]:
     """Return bytes as images with values 0..1 in the memory format of the network."""
-    return pixels.float().div_(255).contiguous(memory_format=numerics.memory_format)
+    return pixels.float().div_(255).contiguous(memory_format=compute.memory_format)
 
 
 PLAIN = -1
@@ -50,7 +50,7 @@ PLAIN = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Called:
+class SampleRefs:
     """Samples that are asked for, one row a sample."""
 
     part: Int64[Tensor, "b"]
@@ -65,17 +65,19 @@ class Called:
     def __len__(self) -> int:
         return int(self.part.shape[0])
 
-    def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> Called:
+    def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> SampleRefs:
         """Return some of the samples."""
-        return Called(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+        return SampleRefs(
+            **{field.name: getattr(self, field.name)[chosen] for field in fields(self)}
+        )
 
 
-def joined(calls: Sequence[Called]) -> Called:
+def joined(calls: Sequence[SampleRefs]) -> SampleRefs:
     """Return the samples of at least one call one after another."""
-    return Called(
+    return SampleRefs(
         **{
             field.name: torch.cat([getattr(called, field.name) for called in calls])
-            for field in fields(Called)
+            for field in fields(SampleRefs)
         }
     )
 
@@ -88,7 +90,7 @@ class Samples:
         seed: Seed of disturbances that are new at every look.
     """
 
-    def __init__(self, parts: tuple[Part, ...], *, seed: int) -> None:
+    def __init__(self, parts: tuple[SampleSet, ...], *, seed: int) -> None:
         self._parts = parts
         self._seed = seed
         places = [_places_of(number, part) for number, part in enumerate(parts)]
@@ -98,12 +100,12 @@ class Samples:
     def __len__(self) -> int:
         return int(self._places.shape[0])
 
-    def call(self, numbers: Int64[Tensor, "b"]) -> Called:
+    def call(self, numbers: Int64[Tensor, "b"]) -> SampleRefs:
         """Return what running numbers stand for, part after part, and count the look."""
         places = self._places[numbers]
         order = places[:, 0].argsort(stable=True)
         part, row, copy = places[order].unbind(dim=1)
-        called = Called(part=part, row=row, copy=copy, look=self._looks[numbers][order])
+        called = SampleRefs(part=part, row=row, copy=copy, look=self._looks[numbers][order])
         self._looks[numbers] += 1
         return called
 
@@ -111,7 +113,7 @@ class Samples:
         """Make the next look at each sample its first."""
         self._looks.zero_()
 
-    def seeds_of(self, number: int, called: Called) -> list[int | None]:
+    def seeds_of(self, number: int, called: SampleRefs) -> list[int | None]:
         """Return a seed for each sample of a part; None for an image as it is."""
         copies = self._parts[number].copies
         if copies is None:
@@ -129,7 +131,7 @@ class Samples:
         ]
 
 
-def _places_of(number: int, part: Part) -> Int64[Tensor, "n 3"]:
+def _places_of(number: int, part: SampleSet) -> Int64[Tensor, "n 3"]:
     """Return part, row and copy of its samples: all plain images, then all first copies, and so on.
 
     Tensors all along: tuples would take a hundred bytes a sample for a moment.
@@ -142,8 +144,8 @@ def _places_of(number: int, part: Part) -> Int64[Tensor, "n 3"]:
         raise ValueError(f"{len(counts)} counts of copies for {len(rows)} images")
     most = int(counts.max()) if len(counts) else 0
     plain = [_columns(number, rows, PLAIN)] if copies.plain else []
-    disturbed = [_columns(number, rows[counts > copy], copy) for copy in range(most)]
-    return torch.cat([torch.empty((0, 3), dtype=torch.long), *plain, *disturbed])
+    augmented = [_columns(number, rows[counts > copy], copy) for copy in range(most)]
+    return torch.cat([torch.empty((0, 3), dtype=torch.long), *plain, *augmented])
 
 
 def _columns(number: int, rows: Int64[Tensor, "n"], copy: int) -> Int64[Tensor, "n 3"]:

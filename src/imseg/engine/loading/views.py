@@ -11,14 +11,14 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.device_batches import warm_up
-from imseg.engine.loading.rows import Placement, Rows, placement_for, send_together, shelve
+from imseg.engine.loading.rows import Placement, Rows, cache_rows, placement_for, send_together
 from imseg.engine.loading.samples import as_input
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import TwoViews
+from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops import augment, batched, photometric
-from imseg.ops.batched import Treatment, extent_of, treatment_of
+from imseg.ops.batched import AugmentParams, params_of, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Pairs:
 
     Args:
         unlabeled: Where they lie and how far they are pushed.
-        numerics: Device and memory format of the views.
+        compute: Device and memory format of the views.
         seed: Of the disturbances.
         paper: Disturb as the reference does where it differs from us.
         placement: How views are made, which changes no number; by the device when None.
@@ -55,23 +55,23 @@ class Pairs:
 
     def __init__(
         self,
-        unlabeled: TwoViews,
-        numerics: Numerics,
+        unlabeled: UnlabeledViews,
+        compute: ComputeConfig,
         *,
         seed: int,
         paper: bool = False,
         placement: Placement | None = None,
     ) -> None:
         self._unlabeled = unlabeled
-        self._numerics = numerics
+        self._compute = compute
         self._seed = seed
         self._paper = paper
-        self._placement = placement_for(numerics.device) if placement is None else placement
+        self._placement = placement_for(compute.device) if placement is None else placement
         self._images = open_array(unlabeled.images)
         self._rows = torch.tensor(unlabeled.indices, dtype=torch.long)
         self._looks = torch.zeros(len(unlabeled.indices), dtype=torch.long)
         self._square = self._images.shape[1] == self._images.shape[2]
-        self._extent = extent_of(
+        self._extent = range_of(
             unlabeled.strength,
             rotate=unlabeled.rotate,
             square=self._square,
@@ -79,8 +79,8 @@ class Pairs:
         )
         if self._placement.together:
             self._used = Rows([(unlabeled.images, unlabeled.indices)])
-            (self._shelf,) = shelve([self._used], numerics.device, self._placement)
-            warm_up(self._extent, self._used.shape, numerics.device)
+            (self._row_cache,) = cache_rows([self._used], compute.device, self._placement)
+            warm_up(self._extent, self._used.shape, compute.device)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -129,7 +129,7 @@ class Pairs:
         return draws, replace(draws, values=photometric.draw(second, strength))
 
     def _grouped(self, rows: Tensor, looks: Tensor) -> Views:
-        stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._numerics.device)
+        stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._compute.device)
         pixels = stored.permute(0, 3, 1, 2)
         one, other = self._draw(rows, looks)
         return Views(self._view(pixels, one), self._view(pixels, other))
@@ -137,8 +137,8 @@ class Pairs:
     def _view(
         self, pixels: UInt8[Tensor, "b c h w"], draws: augment.Draws
     ) -> Float[Tensor, "b c h w"]:
-        disturbed = augment.apply(pixels, draws, order="view", paper=self._paper)
-        return as_input(disturbed.images, self._numerics)
+        augmented = augment.apply(pixels, draws, order="view", paper=self._paper)
+        return as_input(augmented.images, self._compute)
 
     def _feed_together(self, calls: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Views]:
         if not calls:
@@ -147,19 +147,19 @@ class Pairs:
         here = self._used.numbers(self._unlabeled.images, np.asarray(rows))
         columns = {"images": torch.from_numpy(here)}
         for view, draws in enumerate(self._draw(rows, looks)):
-            treatment = treatment_of(draws).tensors()
+            treatment = params_of(draws).tensors()
             columns |= {f"{view} {name}": column for name, column in treatment.items()}
-        device, pinned = self._numerics.device, self._placement.pinned
+        device, pinned = self._compute.device, self._placement.pinned
         there = send_together(columns, device, pinned=pinned)
-        names = Treatment.__dataclass_fields__
+        names = AugmentParams.__dataclass_fields__
         one, other = (
-            Treatment(**{name: there[f"{view} {name}"] for name in names}) for view in (0, 1)
+            AugmentParams(**{name: there[f"{view} {name}"] for name in names}) for view in (0, 1)
         )
         end = 0
         for mine, _ in calls:
             first, end = end, end + len(mine)
-            assert self._shelf is not None
-            pixels = self._shelf.fetch(here[first:end], there["images"][first:end])
+            assert self._row_cache is not None
+            pixels = self._row_cache.fetch(here[first:end], there["images"][first:end])
             moved = batched.move_together(
                 pixels.permute(0, 3, 1, 2), one.rows(first, end), self._extent
             )
@@ -169,9 +169,9 @@ class Pairs:
             )
 
     def _changed(
-        self, moved: UInt8[Tensor, "b c h w"], treatment: Treatment
+        self, moved: UInt8[Tensor, "b c h w"], treatment: AugmentParams
     ) -> Float[Tensor, "b c h w"]:
         changed = batched.change_values(
             moved, treatment, extent=self._extent, order="view", paper=self._paper
         )
-        return as_input(changed, self._numerics)
+        return as_input(changed, self._compute)

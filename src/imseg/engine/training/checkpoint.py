@@ -26,7 +26,7 @@ from imseg.data.files.atomic import write_whole
 from imseg.engine.storage.trained_files import Tell
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import Job
-from imseg.engine.training.learner import Begun, Learner
+from imseg.engine.training.learner import EpochState, Learner
 
 SHARE = 0.02
 """How much of the time of a training may go into writing its state, about."""
@@ -58,7 +58,7 @@ class _State(BaseModel):
 
 
 @dataclass(kw_only=True)
-class Course:
+class TrainingState:
     """What a training has brought so far."""
 
     epoch_scores: list[float] = field(default_factory=list)
@@ -67,14 +67,14 @@ class Course:
     """The mean loss of each pass."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """The weights after the best pass, the last of equals."""
-    begun: Begun = field(default_factory=Begun)
+    begun: EpochState = field(default_factory=EpochState)
     """The pass that is under way."""
 
     def add(self, loss: float, score: float, network: nn.Module) -> None:
         """Take note of a pass."""
         self.losses.append(loss)
         self.epoch_scores.append(score)
-        self.begun = Begun()
+        self.begun = EpochState()
         if self.best_is_last:
             self.best = {key: value.detach().clone() for key, value in network.state_dict().items()}
 
@@ -123,7 +123,7 @@ class Checkpoints:
         self._cost = FIRST_COST
         self._last = time.monotonic()
 
-    def restore(self, network: nn.Module, learner: Learner, tell: Tell) -> Course:
+    def restore(self, network: nn.Module, learner: Learner, tell: Tell) -> TrainingState:
         """Bring a training to where it was; return what it had brought, nothing if it is new.
 
         Args:
@@ -133,13 +133,13 @@ class Checkpoints:
         """
         saved = read_saved(self._path)
         if saved is not None and saved.job != self._digest:
-            return Course()
+            return TrainingState()
         tensors = None if saved is None else _tensors(self._path, saved)
         if saved is None or tensors is None or not _fits(tensors, network, saved):
             if self._path.exists():
                 tell(f"{self._path} is damaged; the training begins anew")
-            return Course()
-        there = self._job.numerics.device
+            return TrainingState()
+        there = self._job.compute.device
         now = _part(tensors, _NOW)
         network.load_state_dict(now)
         learner.restore(_part(tensors, _OPTIMIZER), steps=saved.steps, most=saved.said["most"])
@@ -148,14 +148,14 @@ class Checkpoints:
         if saved.passes and not best:
             best = {key: value.clone() for key, value in now.items()}
         begun = saved.said.get("begun", 0)
-        return Course(
+        return TrainingState(
             epoch_scores=list(saved.said["epoch_scores"]),
             losses=list(saved.said["losses"]),
             best={key: value.to(there) for key, value in best.items()},
-            begun=Begun(begun, tensors[_BEGUN].to(there)) if begun else Begun(),
+            begun=EpochState(begun, tensors[_BEGUN].to(there)) if begun else EpochState(),
         )
 
-    def keep(self, course: Course, network: nn.Module, learner: Learner) -> None:
+    def keep(self, course: TrainingState, network: nn.Module, learner: Learner) -> None:
         """Write the state after a step or a pass, unless the last was written not long before.
 
         Raises:

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imseg.engine.hardware.device import Numerics
-from imseg.engine.training.sample_set import Beginning, Part, TwoViews, content_of
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews, content_of
 from imseg.types import POSITION
 
 
@@ -93,9 +93,9 @@ class Job:
     """Its place in the run: ``start/network-0``."""
     output: Path
     """Weights go to this file; its scores beside it, ``.json`` for ``.safetensors``."""
-    parts: tuple[Part, ...]
+    parts: tuple[SampleSet, ...]
     """Training images."""
-    validation: Part
+    validation: SampleSet
     """Images by which the best epoch is kept."""
     target: dict[str, Any]
     """The target's ``TargetSpec`` as plain values."""
@@ -103,13 +103,13 @@ class Job:
     """What is trained."""
     recipe: Recipe
     """How it is trained."""
-    numerics: Numerics
+    compute: ComputeConfig
     """How it is computed."""
     seed: int
     """Seed of this network's weights and order of images."""
-    two_views: TwoViews | None = None
+    two_views: UnlabeledViews | None = None
     """Unlabeled images that a second pass of each epoch learns from; None for no such pass."""
-    beginning: Beginning | None = None
+    beginning: InitialWeights | None = None
     """Weights to begin with; None for fresh ones."""
 
     @property
@@ -145,7 +145,7 @@ class Job:
                 "paper": self.recipe.paper,
                 **({"validate_every": every} if every > 1 else {}),
             },
-            "numerics": self.numerics.decisive(),
+            "numerics": self.compute.decisive(),
             "seed": self.seed,
             # What is not there leaves no trace, so networks from before there was any stay valid.
             **{name: content_of(each) for name, each in further.items() if each is not None},

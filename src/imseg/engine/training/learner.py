@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
 from imseg.engine.training.clock import BATCHES, STEPS, Clock
 from imseg.engine.training.job import Job
@@ -39,17 +39,17 @@ class Compiled:
 
     Args:
         network: The plain network, whose weights are trained either way.
-        numerics: Whether it is compiled.
+        compute: Whether it is compiled.
         batch_size: Images of a whole batch.
     """
 
-    def __init__(self, network: nn.Module, numerics: Numerics, *, batch_size: int) -> None:
+    def __init__(self, network: nn.Module, compute: ComputeConfig, *, batch_size: int) -> None:
         self._plain = network
         self._batch_size = batch_size
         self._compiled: Forward | None = None
         self._proven = False
-        if numerics.compile and type(network) not in _failed:
-            _make_room(network, numerics, batch_size)
+        if compute.compile and type(network) not in _failed:
+            _make_room(network, compute, batch_size)
             # Not the module: its hooks, which say that the work goes on, are not to be compiled.
             self._compiled = torch.compile(network.forward, dynamic=False)
 
@@ -79,10 +79,10 @@ class Compiled:
         _failed.add(type(self._plain))
 
 
-def _make_room(network: nn.Module, numerics: Numerics, batch_size: int) -> None:
+def _make_room(network: nn.Module, compute: ComputeConfig, batch_size: int) -> None:
     """Forget earlier compilations before torch finds that there are too many."""
     weights = tuple(tuple(weight.shape) for weight in network.parameters())
-    shape = (weights, numerics, batch_size)
+    shape = (weights, compute, batch_size)
     if shape not in _compiled_before and len(_compiled_before) >= MOST_SHAPES:
         torch.compiler.reset()
         _compiled_before.clear()
@@ -94,7 +94,7 @@ FEWEST = 2
 
 
 @dataclass
-class Begun:
+class EpochState:
     """A pass that is under way."""
 
     steps: int = 0
@@ -123,14 +123,14 @@ class Learner:
         self._optimizer = KerasAdamW(
             network, learning_rate=recipe.learning_rate, decay=recipe.decay
         )
-        self._compiled = Compiled(network, job.numerics, batch_size=recipe.batch_size)
+        self._compiled = Compiled(network, job.compute, batch_size=recipe.batch_size)
         self.most: int | None = None
         """Samples of a piece at most, once memory was too short for a whole batch."""
 
     def learn(
         self,
         steps: Iterator[AnyStep],
-        begun: Begun | None = None,
+        begun: EpochState | None = None,
         *,
         after: Callable[[], None] = lambda: None,
     ) -> float:
@@ -146,16 +146,16 @@ class Learner:
                 samples.
         """
         self._network.train()
-        begun = Begun() if begun is None else begun
+        begun = EpochState() if begun is None else begun
         if begun.total is None:
-            begun.total = torch.zeros((), device=self._job.numerics.device)
+            begun.total = torch.zeros((), device=self._job.compute.device)
         for step in self._clock.each(steps, BATCHES):
-            with self._clock.on(STEPS), self._job.numerics.applied():
+            with self._clock.on(STEPS), self._job.compute.applied():
                 loss = self._gradients(step)
                 self._optimizer.step()
             begun.total += loss
             begun.steps += 1
-            if self._job.numerics.compile:  # else the network says so itself
+            if self._job.compute.compile:  # else the network says so itself
                 self._listener.alive()
             self._reporter.step(loss)
             after()
@@ -216,7 +216,7 @@ class Learner:
             loss.backward()
             return loss.detach()
         pieces = step.split(self.most)
-        masses = torch.stack([piece.mass() for piece in pieces]).to(self._job.numerics.device)
+        masses = torch.stack([piece.mass() for piece in pieces]).to(self._job.compute.device)
         shares = masses / masses.sum().clamp(min=1.0)
         total = torch.zeros_like(shares[0])
         for piece, share in zip(pieces, shares, strict=True):

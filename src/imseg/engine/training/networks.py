@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from imseg.data.files.atomic import read_bounded, write_whole
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import OUR_UNET, PAPER_UNET, NetworkSpec
 from imseg.errors import ImsegError
 from imseg.networks.evalnet import OneHead, TwoHeads, one_head, two_heads
@@ -37,13 +37,17 @@ OURS: Mapping[str, NetworkFactory] = {
 
 
 def build(
-    spec: NetworkSpec, numerics: Numerics, *, factory: NetworkFactory | None = None, seed: int = 0
+    spec: NetworkSpec,
+    compute: ComputeConfig,
+    *,
+    factory: NetworkFactory | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """Return a fresh network on its device.
 
     Args:
         spec: Which network.
-        numerics: Device and memory format.
+        compute: Device and memory format.
         factory: The user's own callable; left aside where ``spec`` names one of ours, such as a
             judge of masks. None for the one that ``spec`` names.
         seed: Seed of the initial weights. The global generator is left as it was.
@@ -51,14 +55,14 @@ def build(
     Raises:
         ImsegError: If the network was made by a callable that cannot be found by name.
     """
-    if torch.device(numerics.device).type == "cuda":
-        torch.cuda.set_device(numerics.device)  # events and clocks ask the current one
+    if torch.device(compute.device).type == "cuda":
+        torch.cuda.set_device(compute.device)  # events and clocks ask the current one
     make = _by_name(spec.factory) if factory is None or is_ours(spec.factory) else factory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = make(channels=spec.channels, outputs=spec.outputs, width=spec.width)
     # torch's types do not know that a module takes a memory format.
-    network.to(device=numerics.device, memory_format=numerics.memory_format)  # type: ignore[call-overload]
+    network.to(device=compute.device, memory_format=compute.memory_format)  # type: ignore[call-overload]
     return network
 
 
@@ -117,7 +121,7 @@ def save_weights(network_state: dict[str, Tensor], path: Path) -> str:
 def load_network(
     path: Path,
     spec: NetworkSpec,
-    numerics: Numerics,
+    compute: ComputeConfig,
     *,
     factory: NetworkFactory | None = None,
     sha256: str = "",
@@ -127,7 +131,7 @@ def load_network(
     Args:
         path: Its weights.
         spec: Which network.
-        numerics: Device and memory format.
+        compute: Device and memory format.
         factory: The user's own callable; None for the one that ``spec`` names.
         sha256: The hash that the file has to have; empty: any.
 
@@ -143,7 +147,7 @@ def load_network(
             _check_shapes(spec, state)
     except (OSError, SafetensorError, ValueError) as error:
         raise _unfit(path, spec, error) from error
-    network = build(spec, numerics, factory=factory)
+    network = build(spec, compute, factory=factory)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -45,7 +45,7 @@ class Copies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class SampleSet:
     """Some images and their targets: the labeled ones, or the pseudo-labeled ones."""
 
     images: Path
@@ -102,7 +102,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoViews:
+class UnlabeledViews:
     """Unlabeled images of which two disturbed views are to give the same output.
 
     Source: METHOD, "Consistency Loss".
@@ -127,7 +127,7 @@ class TwoViews:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
+class InitialWeights:
     """Weights that a network begins with."""
 
     weights: Path
@@ -136,7 +136,7 @@ class Beginning:
     """Digest of the job that trained them."""
 
 
-def content_of(part: Part | TwoViews | Beginning) -> dict[str, Any]:
+def content_of(part: SampleSet | UnlabeledViews | InitialWeights) -> dict[str, Any]:
     """Return what decides a result, as plain values: content, not places.
 
     What is not there leaves no trace, so networks from before there was any of it stay valid.

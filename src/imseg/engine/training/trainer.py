@@ -138,5 +138,5 @@ def train(
 def _first_network(job: Job, factory: NetworkFactory | None) -> nn.Module:
     """Return the network that training begins with."""
     if job.beginning is not None:
-        return load_network(job.beginning.weights, job.network, job.numerics, factory=factory)
-    return build(job.network, job.numerics, factory=factory, seed=seeds.derive(job.seed, "weights"))
+        return load_network(job.beginning.weights, job.network, job.compute, factory=factory)
+    return build(job.network, job.compute, factory=factory, seed=seeds.derive(job.seed, "weights"))

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 import torch
 
-from imseg.engine.hardware.device import Numerics, keep_freed_memory
+from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory
 from imseg.engine.hardware.exhaustion import MEMORY_GONE, free_unused, is_exhausted
 from imseg.engine.training.job import Job, Trained
 from imseg.engine.training.networks import NetworkFactory
@@ -18,8 +18,8 @@ from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.engine.workers.worker_process import (
     Allowance,
+    HeartbeatTimeout,
     JobBroken,
-    Silence,
     WorkerLost,
     WorkerProcess,
 )
@@ -109,7 +109,7 @@ class Serial:
             listener = _About(job, stepped=stepped, noted=noted, lock=lock)
             trained, why = None, ""
             try:
-                with job.numerics.threaded():
+                with job.compute.threaded():
                     trained = train_and_save(job, listener, factory=self._factory)
             except ImsegError:
                 raise
@@ -145,10 +145,12 @@ class Processes:
         silence: How long a worker may say nothing.
     """
 
-    def __init__(self, workers: int, *, threads: int = 1, silence: Silence | None = None) -> None:
+    def __init__(
+        self, workers: int, *, threads: int = 1, silence: HeartbeatTimeout | None = None
+    ) -> None:
         self._workers: list[WorkerProcess | None] = [None] * workers
         self._threads = threads
-        self._allowance = Allowance(silence or Silence())
+        self._allowance = Allowance(silence or HeartbeatTimeout())
         self._closing = threading.Event()
         self._starting = threading.Lock()
 
@@ -247,12 +249,12 @@ def _stopped(job: Job, why: str) -> TrainingFailed:
 
 
 def choose_executor(
-    numerics: Numerics, *, workers: int, factory: NetworkFactory | None = None
+    compute: ComputeConfig, *, workers: int, factory: NetworkFactory | None = None
 ) -> Executor:
     """Return processes for several networks side by side, on the CPU or one GPU; else this process.
 
     A user's own network cannot be sent by name, so it is trained in this process.
     """
-    if factory is None and workers > 1 and torch.device(numerics.device).type in ("cpu", "cuda"):
-        return Processes(workers, threads=numerics.threads)
+    if factory is None and workers > 1 and torch.device(compute.device).type in ("cpu", "cuda"):
+        return Processes(workers, threads=compute.threads)
     return Serial(factory)

@@ -66,7 +66,7 @@ class _ToParent(Listener):
 
 def _serve(job: Job, events: TextIO) -> None:
     try:
-        with job.numerics.threaded():
+        with job.compute.threaded():
             trained = train_and_save(job, _ToParent(events))
     except TrainingFailed as failure:
         _send(events, event="failed", why=str(failure))

@@ -37,7 +37,7 @@ THREADS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
+class HeartbeatTimeout:
     """How long a process may say nothing before it is taken for hung."""
 
     starting: float = 300.0
@@ -60,7 +60,7 @@ class Allowance:
         silence: What is allowed at first.
     """
 
-    def __init__(self, silence: Silence) -> None:
+    def __init__(self, silence: HeartbeatTimeout) -> None:
         self.starting = silence.starting
         self._least = silence.working
         self._factor = silence.factor

@@ -281,7 +281,7 @@ def look(
             task=run.task,
             reading=run.reading,
             size=run.plan.image_size,
-            numerics=run.numerics(device),
+            compute=run.compute(device),
             progress=told,
         )
     return Looked(

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 from imseg.engine.inference.bootstrap import rank_correlation
 from imseg.engine.inference.mask_scorer import judged_logits
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.loading.loader import Source, epochs
+from imseg.engine.loading.loader import BatchLoader, epochs
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import seeds
 from imseg.engine.training.job import Job
 from imseg.engine.training.objectives.objective import (
     AnyStep,
-    Examination,
     Forward,
     Range,
     Step,
+    ValidationResult,
     by_number,
     death,
     flops_of,
     made_before,
     mean_batch,
 )
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks.quality import IOU, Quality
 
 
@@ -73,7 +73,7 @@ class MaskQuality:
             else self._mean_loss(logits, wanted)
         )
 
-    def examine(self, network: nn.Module) -> Examination:
+    def examine(self, network: nn.Module) -> ValidationResult:
         """Return how far what the judge says is from the truth, over the validation samples.
 
         Returns:
@@ -96,17 +96,17 @@ class MaskQuality:
         outputs, true = Range(), Range()
         outputs.add(said.flatten(1))
         true.add(wanted.flatten(1))
-        return Examination(scores=found, dead=death(outputs, true))
+        return ValidationResult(scores=found, dead=death(outputs, true))
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
         step = next(self._steps([torch.tensor([0, 0])]))
         seen = self._job.steps * mean_batch(self._job.recipe, len(self._source))
-        return flops_of(step, network, self._job.numerics) / 2 * seen
+        return flops_of(step, network, self._job.compute) / 2 * seen
 
-    def _open(self, parts: tuple[Part, ...]) -> Source:
+    def _open(self, parts: tuple[SampleSet, ...]) -> BatchLoader:
         job = self._job
-        return Source(parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+        return BatchLoader(parts, job.compute, seed=job.seed, paper=job.recipe.paper)
 
     def _steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         return (Step(batch, self._loss, by_number) for batch in self._source.feed(batches))
@@ -121,7 +121,7 @@ class MaskQuality:
             batch.images,
             batch.targets,
             quality=self._quality,
-            numerics=self._job.numerics,
+            compute=self._job.compute,
         )
 
     def _judged(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
@@ -133,7 +133,7 @@ class MaskQuality:
         for batch in self._validation.feed(numbers.split(BATCH)):
             assert batch.qualities is not None
             wanted.append(batch.qualities)
-            with torch.inference_mode(), self._job.numerics.applied():
+            with torch.inference_mode(), self._job.compute.applied():
                 logits.append(self._logits(network, batch))
         return torch.cat(logits).cpu(), torch.cat(wanted).cpu()
 

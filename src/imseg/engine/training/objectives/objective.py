@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from imseg.engine.hardware.device import Numerics
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import Recipe
 
 DEAD = 1e-4
@@ -23,7 +23,7 @@ whatever the network sees. Dead networks, mostly thin ones, gave exactly 0, afte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class ValidationResult:
     """What is known about a trained network from validation."""
 
     scores: dict[str, float]
@@ -149,7 +149,7 @@ def by_number(batch: Seen) -> Float[Tensor, ""]:
     return torch.tensor(float(len(batch)))
 
 
-class Lesson(Protocol):
+class Objective(Protocol):
     """What one network learns from, and what its epochs are chosen by."""
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
@@ -163,7 +163,7 @@ class Lesson(Protocol):
     def score(self, network: nn.Module) -> float:
         """Return the score by which the best pass is kept, higher is better; may be no number."""
 
-    def examine(self, network: nn.Module) -> Examination:
+    def examine(self, network: nn.Module) -> ValidationResult:
         """Return what is known about a trained network from validation."""
 
     def flops(self, network: nn.Module) -> float:
@@ -171,12 +171,12 @@ class Lesson(Protocol):
 
 
 def flops_of(
-    step: Callable[[nn.Module], Float[Tensor, ""]], network: nn.Module, numerics: Numerics
+    step: Callable[[nn.Module], Float[Tensor, ""]], network: nn.Module, compute: ComputeConfig
 ) -> int:
     """Return floating point operations of one step, forward and backward; nothing is changed."""
     spare = copy.deepcopy(network).train()
     counter = FlopCounterMode(display=False)
-    with counter, numerics.applied():
+    with counter, compute.applied():
         step(spare).backward()
     return counter.get_total_flops()
 

@@ -11,22 +11,22 @@ from torch import Tensor, nn
 
 from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import BATCH, in_halves, predict
-from imseg.engine.loading.loader import Source, epochs
+from imseg.engine.loading.loader import BatchLoader, epochs
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import seeds
 from imseg.engine.training.job import Job
 from imseg.engine.training.objectives.objective import (
     AnyStep,
-    Examination,
     Forward,
     Range,
     Step,
+    ValidationResult,
     death,
     flops_of,
     made_before,
     mean_batch,
 )
-from imseg.engine.training.sample_set import Part
+from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks import Planes, Task
 from imseg.tasks.collapse import known_in, sole_value
 from imseg.types import Bytes, Target
@@ -43,12 +43,12 @@ class Segmentation:
     def __init__(self, job: Job, task: Task) -> None:
         self._job = job
         self._task = task
-        self._source = Source(job.parts, job.numerics, seed=job.seed, paper=job.recipe.paper)
+        self._source = BatchLoader(job.parts, job.compute, seed=job.seed, paper=job.recipe.paper)
         validation = replace(
             job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
         )
         # Kept for all epochs, and with it, where there is room, its pictures on the device.
-        self._validation = Source((validation,), job.numerics)
+        self._validation = BatchLoader((validation,), job.compute)
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch after those that are skipped."""
@@ -78,7 +78,7 @@ class Segmentation:
             meter.update(probabilities, truth)
         return meter.value()
 
-    def examine(self, network: nn.Module) -> Examination:
+    def examine(self, network: nn.Module) -> ValidationResult:
         """Return mean scores over the validation images, at working size, and whether it looks."""
         collected: dict[str, list[Tensor]] = {}
         outputs, said, true = Range(), Range(), Range()
@@ -93,7 +93,7 @@ class Segmentation:
         scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
         sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
         doubt = f"predicts {sole} on all validation images" if sole else ""
-        return Examination(scores=scores, dead=death(outputs, true), doubt=doubt)
+        return ValidationResult(scores=scores, dead=death(outputs, true), doubt=doubt)
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
@@ -104,7 +104,7 @@ class Segmentation:
         """Return floating point operations of one image, forward and backward."""
         # Twice the same: one alone may be too few to normalize.
         step = next(self.steps([torch.tensor([0, 0])]))
-        return flops_of(step, network, self._job.numerics) / 2
+        return flops_of(step, network, self._job.compute) / 2
 
     def _step(self, batch: Batch) -> AnyStep:
         return Step(batch, self._loss, lambda piece: self._task.mass(piece.targets, piece.weight))
@@ -117,7 +117,7 @@ class Segmentation:
         network.eval()
         if self._validation.on_device:
             for batch in self.validation_batches():
-                with torch.inference_mode(), self._job.numerics.applied():
+                with torch.inference_mode(), self._job.compute.applied():
                     probabilities = in_halves(
                         lambda some: self._task.probabilities(network(some)), batch.images
                     )
@@ -125,13 +125,13 @@ class Segmentation:
             return
         images, targets = stored_pairs(self._job.validation)
         start = 0
-        for probabilities in predict(network, images, self._task, self._job.numerics):
+        for probabilities in predict(network, images, self._task, self._job.compute):
             end = start + len(probabilities)
             yield probabilities, torch.from_numpy(targets[start:end])
             start = end
 
 
-def stored_pairs(part: Part) -> tuple[Bytes, Target]:
+def stored_pairs(part: SampleSet) -> tuple[Bytes, Target]:
     """Return the images and targets of a part as they are stored."""
     rows = list(part.indices)
     images = open_array(part.images)[[part.image_row(row) for row in rows]]

@@ -18,16 +18,16 @@ from imseg.engine.training import seeds
 from imseg.engine.training.job import Job
 from imseg.engine.training.objectives.objective import (
     AnyStep,
-    Examination,
     Forward,
     Step,
+    ValidationResult,
     by_number,
     flops_of,
     made_before,
     mean_batch,
 )
 from imseg.engine.training.objectives.supervised import Segmentation
-from imseg.engine.training.sample_set import TwoViews
+from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.tasks import Task
 
 
@@ -45,12 +45,12 @@ class LabelsAndViews:
     Source: METHOD, "Consistency Loss".
     """
 
-    def __init__(self, job: Job, task: Task, unlabeled: TwoViews) -> None:
+    def __init__(self, job: Job, task: Task, unlabeled: UnlabeledViews) -> None:
         self._job = job
         self._task = task
         self._unlabeled = unlabeled
         self._labels = Segmentation(job, task)
-        self._pairs = Pairs(unlabeled, job.numerics, seed=job.seed, paper=job.recipe.paper)
+        self._pairs = Pairs(unlabeled, job.compute, seed=job.seed, paper=job.recipe.paper)
         self._labeled_steps = self._paired_steps = 0
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
@@ -97,13 +97,13 @@ class LabelsAndViews:
         total: Float[Tensor, ""] | float = 0.0
         samples = 0
         for batch in self._labels.validation_batches():
-            with torch.inference_mode(), self._job.numerics.applied():
+            with torch.inference_mode(), self._job.compute.applied():
                 loss = self._task.loss(in_halves(network, batch.images), batch.targets, None)
                 total = total + loss.double() * len(batch)
             samples += len(batch)
         return -float(total) / samples
 
-    def examine(self, network: nn.Module) -> Examination:
+    def examine(self, network: nn.Module) -> ValidationResult:
         """Return mean scores over the validation images, at working size, and whether it looks."""
         return self._labels.examine(network)
 
@@ -113,7 +113,7 @@ class LabelsAndViews:
         labeled = self._labeled_steps * mean_batch(recipe, self._job.images)
         paired = self._paired_steps * mean_batch(recipe, len(self._pairs))
         step = next(self._paired([torch.tensor([0, 0])], weight=1.0))
-        of_pair = flops_of(step, network, self._job.numerics) / 2
+        of_pair = flops_of(step, network, self._job.compute) / 2
         return self._labels.flops_of_sample(network) * labeled + of_pair * paired
 
     def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[AnyStep]:
