@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.data.polygon_files import Coco, save_picture, square
+from tests.data.polygons.polygon_files import Coco, save_picture, square
 from tests.docs.warm_imseg import TRAINING, tiny, warm_imseg
 from typer.main import get_command
 

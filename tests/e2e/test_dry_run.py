@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.approaches.made_up_costs import costs
+from tests.approaches.planning.made_up_costs import costs
 from tests.e2e.small_sets import small_set, write_hidden
 from torch import nn
 

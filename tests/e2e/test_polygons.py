@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.polygon_files import (
+from tests.data.polygons.polygon_files import (
     Coco,
     Cvat,
     cvat_polygon,

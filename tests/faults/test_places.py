@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.data.polygon_files import labelme_shape, save_picture, square, write_labelme
+from tests.data.polygons.polygon_files import labelme_shape, save_picture, square, write_labelme
 from tests.e2e.published_layouts import isic2018
 from tests.e2e.small_sets import train
 
