@@ -179,7 +179,7 @@ def test_a_run_without_anything_trained_gives_no_estimate(cli, tmp_path) -> None
 TRAINING = """
 import sys
 from imseg.cli.main import main
-from imseg.engine import checkpoint
+from imseg.engine.training import checkpoint
 checkpoint.SHARE = 100.0  # a checkpoint after each pass
 if __name__ == "__main__":
     main()

@@ -216,15 +216,15 @@ def test_time_that_the_parent_itself_stood_still_is_no_silence_of_a_worker(
     (tmp_path / "job.json").write_text(job.as_json())
     program = f"""
 from pathlib import Path
-from imseg.engine import worker_process
+from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
 from imseg.engine.training.job import Job
-from imseg.engine.workers.worker_process import Silence
+from imseg.engine.workers.worker_process import HeartbeatTimeout
 worker_process.COMMAND = {worker_process.COMMAND!r}
 worker_process.GLANCE = 0.5
 notes = []
 job = Job.from_json(Path({str(tmp_path / "job.json")!r}).read_text())
-with Processes(1, silence=Silence(starting=30.0, working=1.0, factor=0)) as executor:
+with Processes(1, silence=HeartbeatTimeout(starting=30.0, working=1.0, factor=0)) as executor:
     executor.run(
         [job],
         stepped=print,

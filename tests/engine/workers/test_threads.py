@@ -96,7 +96,7 @@ def telling(monkeypatch, tmp_path) -> Path:
     program.write_text(f"""
 import os, torch
 from pathlib import Path
-from imseg.engine import worker
+from imseg.engine.workers import worker
 
 def train_and_save(job, listener):
     trained = original(job, listener)
