@@ -25,10 +25,10 @@ from imseg.engine.loading.rows import send_together
 from imseg.ops import augment, batched, photometric
 from imseg.ops.batched import AugmentParams, params_of, range_of
 from imseg.ops.geometry import move_each
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 BATCH = 32
-STRENGTH = LADDERS["default"][-1]
+STRENGTH = STRENGTH_SCHEDULES["default"][-1]
 
 
 def main() -> None:

@@ -28,13 +28,13 @@ from imseg.engine.training.objectives import lesson_for
 from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.engine.workers.listener import Listener
 from imseg.ops.augment import augment
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.tasks import task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
 
 BATCH, IMAGES, TEACHERS = 32, 64, 4
-STRENGTH = LADDERS["default"][-1]
+STRENGTH = STRENGTH_SCHEDULES["default"][-1]
 SPEC = TargetSpec(
     kind="binary", values=(0, 255), names=("background", "cell"), colors=((0, 0, 0), (255, 0, 0))
 )

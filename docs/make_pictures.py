@@ -30,7 +30,7 @@ from imseg.data.synthetic import CellScene, write_demo
 from imseg.engine.inference.mask_scorer import judge_candidates
 from imseg.ops import augment
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.report.demo import QUICK, run_demo
 from imseg.report.figures import contact_sheet
 from imseg.report.html.make import make_report
@@ -179,7 +179,7 @@ def copies(scene: Scene) -> None:
             agreed.labels,
             agreed.inconsistent,
             seeds=[rung * 5],
-            strength=LADDERS["default"][rung - 1],
+            strength=STRENGTH_SCHEDULES["default"][rung - 1],
             rotate=True,
             black=True,
         )

@@ -14,7 +14,7 @@ from imseg.engine.training.job import Job, NetworkSpec, Recipe
 from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import TargetSpec
 
 SIDE = 32
@@ -120,7 +120,7 @@ def unlabeled(stored) -> UnlabeledViews:
         images=part.images,
         digest="u",
         indices=(6, 0, 3, 5),
-        strength=LADDERS["default"][-1],
+        strength=STRENGTH_SCHEDULES["default"][-1],
         moves=True,
         rotate=True,
     )

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from imseg.ops import augment, photometric
 from imseg.ops.geometry import MOVES, Move, move, move_back_each, move_each
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 seeds = st.integers(0, 2**62)
 image_seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(1, 9)
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 
 
 def draw_bytes(seed: int, *shape: int) -> Tensor:
@@ -56,7 +56,7 @@ def test_values_of_targets_and_masks_are_only_moved(image_seed, seed, rung, rota
     mask = targets[:, :1] > 200
     copies, moved, moved_mask = augment.augment(
         images, targets, mask,
-        seeds=names_from(seed, 4), strength=LADDERS["default"][rung], rotate=rotate,
+        seeds=names_from(seed, 4), strength=STRENGTH_SCHEDULES["default"][rung], rotate=rotate,
     )  # fmt: skip
     for row in range(4):
         for plane in range(2):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imseg.errors import ImsegError
 from imseg.ops import photometric
-from imseg.ops.photometric import LADDERS, Draws, Strength, blur, scale_values
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Draws, Strength, blur, scale_values
 
 seeds = st.integers(-(2**63), 2**63 - 1)
 image_seeds = st.integers(0, 2**32 - 1)
@@ -22,7 +22,7 @@ sides = st.integers(1, 12)
 channel_counts = st.integers(1, 5)
 radii = st.integers(0, 3)
 ORDERS = ("copy", "view")
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 WEIGHTS = ([1], [1, 2, 1], [1, 4, 6, 4, 1], [2, 7, 14, 18, 14, 7, 2])
 """The published kernels, by radius."""
 
@@ -139,7 +139,7 @@ def test_there_is_no_kernel_beyond_the_largest() -> None:
 def test_a_seed_gives_the_same_copy_in_any_batch_and_memory_format(
     first, size, order, rung
 ) -> None:
-    strength = LADDERS["default"][rung]
+    strength = STRENGTH_SCHEDULES["default"][rung]
     names = [(first + 7 * row) % 2**63 for row in range(size)]
     images = draw_images(abs(first) % 2**32, size)
     together = photometric.apply(images, photometric.draw(names, strength), order=order)
@@ -280,7 +280,7 @@ def test_draws_are_spread_over_their_whole_range() -> None:
 
 def test_a_seed_keeps_its_coin_and_noise_when_the_strength_grows() -> None:
     """So that the rungs of a ladder differ in strength alone."""
-    weak, strong = (photometric.draw(range(50), LADDERS["default"][rung]) for rung in (0, 4))
+    weak, strong = (photometric.draw(range(50), STRENGTH_SCHEDULES["default"][rung]) for rung in (0, 4))
     assert torch.equal(weak.scaled, strong.scaled)
     assert torch.equal(weak.noise_keys, strong.noise_keys)
     torch.testing.assert_close((strong.gain - 1) / 5, weak.gain - 1, atol=1e-6, rtol=0)
@@ -300,7 +300,7 @@ def test_the_ladders_are_those_of_the_paper() -> None:
     }  # fmt: skip
     assert {
         name: [(rung.blur, rung.noise, rung.gain, rung.offset) for rung in rungs]
-        for name, rungs in LADDERS.items()
+        for name, rungs in STRENGTH_SCHEDULES.items()
     } == table
 
 

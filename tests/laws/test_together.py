@@ -12,7 +12,7 @@ from torch import Tensor
 
 from imseg.ops import augment, batched, photometric
 from imseg.ops.batched import AugmentRange, no_params, params_of, range_of
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 seeds = st.integers(0, 2**62)
 sides = st.integers(1, 9)
@@ -23,7 +23,7 @@ strengths = st.builds(
     gain=st.sampled_from([0.0, 0.3, 1.0]),
     offset=st.sampled_from([0, 25, 255]),
 )
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 
 
 def draw_bytes(seed: int, *shape: int) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from imseg.errors import ImsegError
+from imseg.options import Component, option
 
 MOST = 5
 """Copies of the best images in the paper."""
@@ -88,9 +90,17 @@ class MaskScorer:
         return f"judges of masks (EvalNet) that learn from {sources[self.learns_from]}"
 
 
-def enough_for_judges(labeled: int, validation: int) -> bool:
+def enough_for_scorers(labeled: int, validation: int) -> bool:
     """Return whether there are enough images to train judges and to choose them by."""
     return labeled >= LEAST_LABELED and validation >= LEAST_VALIDATION
+
+
+FRESH = {
+    "help": "Draw augmented copies anew at every use, not once a run.",
+    "group": "method",
+    "name": "fresh_copies",
+}
+"""What is declared about the option ``fresh_copies``, which labeled images have too."""
 
 
 class Appraisal(Protocol):
@@ -119,52 +129,50 @@ def thresholds_from(scores: Float[Tensor, "n"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-class Augment(Protocol):
-    """Settings and code in one: a frozen dataclass."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amplification(Component, ABC):
+    """How many augmented copies of each pseudo-labeled image a student sees."""
+
+    keep_plain: bool = False
+    """Whether the image as it is stays among the samples."""
+    fresh: bool = option(False, **FRESH)
+    """Whether copies are drawn anew at every use instead of once a run."""
+    reblock: bool | None = option(
+        None,
+        "Give blocked pixels their color again after a copy was augmented.  [default: not in the"
+        " paper's schedule]",
+        group="method",
+    )
+    """Whether blocked pixels get their color again after the augmentation; None: except in the
+    paper's schedule."""
+    level: int | None = option(
+        None,
+        "The level of the strength schedule, 1 to 5, of copies in every generation.  [default: one"
+        " higher in each]",
+        group="method",
+        name="strength_level",
+        low=1,
+        high=5,
+    )
+    """The level of the strength schedule, from 1, of copies in all generations; None: it rises
+    with the generation."""
+
+    needs_truth: ClassVar[bool] = False
+    """Whether hidden masks are looked at: an upper bound, not a method."""
 
     @property
-    def keep_plain(self) -> bool:
-        """Whether the images as they are belong to the samples too."""
-
-    @property
-    def fresh(self) -> bool:
-        """Whether copies are drawn anew at every look instead of once a run."""
-
-    @property
-    def reblock(self) -> bool | None:
-        """Whether blocked pixels get their color again; None: except in the paper's schedule."""
-
-    @property
+    @abstractmethod
     def typical(self) -> float:
         """About how many copies an image gets: for estimates of time."""
 
-    @property
-    def needs_truth(self) -> bool:
-        """Whether hidden masks are looked at: an upper bound, not a method."""
-
+    @abstractmethod
     def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
         """Return the number of copies of each image.
 
         Args:
             images: How many there are.
-            appraisal: How good their labels are; None where nobody can say.
+            appraisal: How good their labels are; None where that is not known.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Copies:
-    """How copies are made, however many there are."""
-
-    keep_plain: bool = False
-    """Whether the image as it is stays among the samples."""
-    fresh: bool = field(default=False, metadata={"option": "fresh_copies"})
-    """Whether they are drawn anew at every look instead of once a run."""
-    reblock: bool | None = field(default=None, metadata={"option": "reblock"})
-    """Whether blocked pixels get their color again after the disturbance; None: except in the
-    paper's schedule."""
-    rung: int | None = field(default=None, metadata={"option": "rung"})
-    """The rung of the ladder, from 1, by which copies of all generations are disturbed; None: it
-    rises with the generation."""
 
     def _how(self) -> str:
         kept = "the images as they are kept too"
@@ -174,19 +182,21 @@ class _Copies:
         if self.reblock is not None:
             again = "get their color again" if self.reblock else "are disturbed like all others"
             words.append(f"blocked pixels {again}")
-        if self.rung is not None:
-            words.append(f"disturbed by rung {self.rung} of the ladder in every generation")
+        if self.level is not None:
+            words.append(
+                f"augmented at level {self.level} in every generation"
+            )
         return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoisyCopies(_Copies):
+class NoisyCopies(Amplification):
     """As many disturbed copies of every image."""
+
+    kind = "noisy-copies"
 
     count: int = 1
     """How many."""
-
-    needs_truth = False
 
     def __str__(self) -> str:
         copies = "1 noisy copy" if self.count == 1 else f"{self.count} noisy copies"
@@ -203,7 +213,7 @@ class NoisyCopies(_Copies):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _CopiesByScore(_Copies):
+class _CopiesByScore(Amplification):
     """One copy of a doubtful mask, up to five of a very good one."""
 
     @property
@@ -226,10 +236,10 @@ class _CopiesByScore(_Copies):
 class CopiesByQuality(_CopiesByScore):
     """One copy of a doubtful mask, up to five of one that judges find very good."""
 
-    judge: MaskScorer = field(default_factory=MaskScorer)
-    """Who says how good a mask is."""
+    kind = "copies-by-quality"
 
-    needs_truth = False
+    scorer: MaskScorer = field(default_factory=MaskScorer)
+    """Who says how good a mask is."""
 
     def __str__(self) -> str:
         return f"{self._in_words()} judges (EvalNet) find better"
@@ -239,6 +249,7 @@ class CopiesByQuality(_CopiesByScore):
 class CopiesByTruth(_CopiesByScore):
     """The same by the true quality: what a perfect judge would be worth."""
 
+    kind = "copies-by-truth"
     needs_truth = True
 
     def __str__(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -15,24 +16,52 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import probabilities_of
 from imseg.ops.inconsistency import BlockColor, clean_up
 from imseg.ops.photometric import Strength
+from imseg.options import Component, option
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import Bytes
+
+Blocking = Literal["both", "input", "output", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """What becomes of inconsistent pixels when a student is trained."""
 
-    input: bool = True
-    """They are blocked in the image."""
-    output: bool = True
-    """They are 0 in the target (background, or the reserved class)."""
-    ignore: bool = False
-    """They have no weight in the loss."""
-    color: BlockColor = "black"
+    blocking: Blocking = option(
+        "both",
+        "Set inconsistent pixels to 0 in image and label: both (as in the paper), input, output,"
+        " none.  [default: none, or both with --erode, --block-color, --reblock]",
+        group="method",
+    )
+    """Where they are set to 0: in the image (input), in the target (output: background, or the
+    reserved class), in both or in none."""
+    ignore: bool = option(
+        False,
+        "Leave inconsistent pixels out of the loss.  [default: where --blocking is not given and"
+        " not implied]",
+        group="method",
+    )
+    """Whether they have no weight in the loss."""
+    color: BlockColor = option(
+        "black",
+        "What blocked pixels of the image become: black, mean (of the image) or noise (always the"
+        " same for an image).",
+        group="method",
+        name="block_color",
+    )
     """What blocked pixels of the image become: black, the image's own mean, or noise that is always
     the same for an image."""
+
+    @property
+    def input(self) -> bool:
+        """Whether they are blocked in the image."""
+        return self.blocking in ("both", "input")
+
+    @property
+    def output(self) -> bool:
+        """Whether they are 0 in the target."""
+        return self.blocking in ("both", "output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +87,7 @@ class PseudoLabelBatch:
 class ScorerGroup:
     """Judges of masks, and when they are content."""
 
-    judges: Sequence[nn.Module]
+    scorers: Sequence[nn.Module]
     """Networks in inference mode, best first."""
     quality: Quality
     """What they say about a mask."""
@@ -110,20 +139,26 @@ class TeacherBatch:
         return probabilities_of(teacher, pixels, self.task, self.compute)
 
 
-class Labeler(Protocol):
+class Labeler(Component, ABC):
     """Gives unlabeled images labels. Settings and code in one: a frozen dataclass."""
 
-    @property
-    def teachers(self) -> int | None:
-        """How many of the best networks are asked; None for all."""
+    teachers: int | None
+    """How many of the best networks are asked; None for all."""
+    block: Block | None
+    """What becomes of inconsistent pixels; None if none are known."""
 
-    @property
-    def block(self) -> Block | None:
-        """What becomes of inconsistent pixels; None if none are known."""
-
+    @abstractmethod
     def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return labels for the images that the teachers see."""
 
+
+TEACHERS = {
+    "help": "Networks that must agree: 2 to 4.",
+    "group": "method",
+    "among": (2, 3, 4),
+    "essential": True,
+}
+"""What is declared about the option ``teachers``, which several labelers have."""
 
 COLORS_IN_WORDS: dict[BlockColor, str] = {
     "black": "black in the image",
@@ -133,21 +168,35 @@ COLORS_IN_WORDS: dict[BlockColor, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Consensus:
+class Consensus(Labeler):
     """Several teachers label an image; where they disagree, the inconsistency mask begins.
 
     Source: arXiv 2401.14387; METHOD, "Inconsistency mask".
     """
 
-    teachers: int = field(default=2, metadata={"option": "teachers"})
+    kind = "consensus"
+
+    teachers: int = option(2, **TEACHERS)
     """How many of the best networks vote: 2, 3 or 4."""
-    erode: int = field(default=0, metadata={"option": "erode"})
+    erode: int = option(
+        0,
+        "Erode inconsistency masks by 0, 3 or 5 px.",
+        group="method",
+        among=(0, 3, 5),
+        expected="0, 3 or 5 pixels.",
+    )
     """Side of the square by which the mask is eroded first, in pixels: 0 (off), 3 or 5."""
-    dilate: int = field(default=0, metadata={"option": "dilate"})
+    dilate: int = option(
+        0,
+        "Dilate inconsistency masks by 0, 3 or 5 px.",
+        group="method",
+        among=(0, 3, 5),
+        expected="0, 3 or 5 pixels.",
+    )
     """Side of the square by which the mask is dilated then, in pixels: 0 (off), 3 or 5."""
-    grow_labels: bool = field(default=False, metadata={"option": "grow_labels"})
+    grow_labels: bool = option(False, "Dilate class labels by 3 px too.", group="method")
     """Dilate class labels by 3x3 too, as the reference does when it erodes the mask."""
-    block: Block = field(default_factory=Block, metadata={"option": "block"})
+    block: Block = field(default_factory=Block)
     """What becomes of inconsistent pixels."""
 
     def __post_init__(self) -> None:

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from imseg.components.amplification import MaskScorer
-from imseg.components.consensus import PseudoLabelBatch, ScorerGroup, TeacherBatch
+from imseg.components.consensus import Labeler, PseudoLabelBatch, ScorerGroup, TeacherBatch
 from imseg.engine.inference.mask_scorer import judge_candidates
+from imseg.options import option
 from imseg.tasks import Planes, Task, Votes
 
 
@@ -101,25 +102,32 @@ def _first_of_the_best(scores: Float[Tensor, "m b"]) -> Int64[Tensor, "b"]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BestProposal:
+class BestProposal(Labeler):
     """The best mask that any network proposes, if it is good enough; else the one kept before.
 
     Source: METHOD, "The approaches, as differences": EvalNet.
     """
 
-    judge: MaskScorer = field(default_factory=MaskScorer)
-    """How judges are trained."""
-    judges: int = field(default=2, metadata={"option": "judges"})
-    """How many of the best judges say together how good a mask is."""
-    accepts: Literal["low", "high"] = field(default="high", metadata={"option": "accepts"})
-    """The threshold from which on a mask is taken."""
-
+    kind = "best-proposal"
     block = None
     teachers = None
 
+    scorer: MaskScorer = field(default_factory=MaskScorer)
+    """How judges are trained."""
+    scorers: int = option(
+        2,
+        "Mask scorers that are asked together: 1 to 4.",
+        group="method",
+        name="mask_scorers",
+        among=(1, 2, 3, 4),
+    )
+    """How many of the best judges say together how good a mask is."""
+    accepts: Literal["low", "high"] = "high"
+    """The threshold from which on a mask is taken."""
+
     def __str__(self) -> str:
         return (
-            f"every network proposes a mask; {self.judges} judges (EvalNet) take the one they like"
+            f"every network proposes a mask; {self.scorers} judges (EvalNet) take the one they like"
             " most, if it is good enough"
         )
 
@@ -160,7 +168,7 @@ class BestProposal:
     def _score(
         self, teacher_batch: TeacherBatch, bench: ScorerGroup, labels: Planes
     ) -> Float[Tensor, "b"]:
-        judges = bench.judges[: self.judges]
+        judges = bench.scorers[: self.scorers]
         judged = judge_candidates(
             judges, teacher_batch.images, labels, bench.quality, teacher_batch.compute
         )

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from imseg.components.consensus import PseudoLabelBatch
+from imseg.options import Component
 from imseg.tasks import Task, Votes
 
 
-class Select(Protocol):
+class Select(Component, ABC):
     """Chooses images of a batch."""
 
+    @abstractmethod
     def __call__(self, task: Task, votes: Votes, agreement: PseudoLabelBatch) -> Bool[Tensor, "b"]:
         """Return true for the images that are used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Everything:
+class Everything(Select):
     """Every image is used."""
+
+    kind = "all"
 
     def __str__(self) -> str:
         return "all"
@@ -33,8 +37,10 @@ class Everything:
 
 
 @dataclass(frozen=True, slots=True)
-class ForegroundExceedsInconsistency:
+class ForegroundExceedsInconsistency(Select):
     """The paper's rule: a binary image needs more agreed foreground than disputed pixels."""
+
+    kind = "foreground-exceeds-inconsistency"
 
     def __str__(self) -> str:
         return "binary: those with more agreed foreground than disputed pixels; other kinds: all"
@@ -45,8 +51,10 @@ class ForegroundExceedsInconsistency:
 
 
 @dataclass(frozen=True, slots=True)
-class SameClasses:
+class SameClasses(Select):
     """Only images on which all teachers found the same set of classes."""
+
+    kind = "same-classes"
 
     def __str__(self) -> str:
         return "those on which all teachers found the same classes"
@@ -60,8 +68,10 @@ class SameClasses:
 
 
 @dataclass(frozen=True, slots=True)
-class SurvivesErosion:
+class SurvivesErosion(Select):
     """A binary image needs foreground thicker than a square: the rule of Input Ensemble."""
+
+    kind = "survives-erosion"
 
     kernel: int = 5
     """Side of the eroding square in pixels, odd."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from imseg.components.consensus import PseudoLabelBatch, TeacherBatch
+from imseg.components.consensus import TEACHERS, Labeler, PseudoLabelBatch, TeacherBatch
 from imseg.engine.training import seeds
 from imseg.ops import augment, photometric
 from imseg.ops.geometry import move_back_each
+from imseg.options import option
 from imseg.tasks import Pool, Task, Votes
 
 VIEWS = (3, 5, 7)
@@ -24,21 +25,27 @@ RULES: dict[Pool, str] = {
     "unanimous": "unanimously",
 }
 """How votes are pooled, in words."""
+VOTE = {
+    "help": "How votes become a label: paper (its rule), mean, majority, unanimous.",
+    "group": "method",
+}
+"""What is declared about the option ``vote``, which several labelers have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class Vote(Labeler):
     """The best teachers label an image together, and all they say is learned.
 
     Several: Model Ensemble; one: Noisy Student. Source: METHOD, "The approaches, as differences".
     """
 
-    teachers: int = field(default=2, metadata={"option": "teachers"})
-    """How many of the best networks vote; one alone needs no vote."""
-    vote: Pool = field(default="paper", metadata={"option": "vote"})
-    """How their opinions become one label."""
-
+    kind = "vote"
     block = None
+
+    teachers: int = option(2, **TEACHERS)
+    """How many of the best networks vote; one alone needs no vote."""
+    vote: Pool = option("paper", **VOTE)
+    """How their opinions become one label."""
 
     def __post_init__(self) -> None:
         if self.teachers < 1:
@@ -75,7 +82,7 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Views:
+class VoteOfViews(Labeler):
     """The best teacher looks at disturbed views of an image, and they vote: Input Ensemble.
 
     Views are independent of each other and differ from generation to generation with the seeds of
@@ -83,16 +90,17 @@ class Views:
     have one view more, without any geometry. Source: METHOD, "Input Ensemble".
     """
 
-    views: int = field(default=3, metadata={"option": "views"})
-    """How many views: 3, 5 or 7."""
-    vote: Pool = field(default="paper", metadata={"option": "vote"})
-    """How the opinions about them become one label."""
-    plain: bool = field(default=True, metadata={"option": "plain_view"})
-    """Whether the image as it is votes too: on top of the views where they are moved, else as one
-    of them."""
-
+    kind = "vote-of-views"
     block = None
     teachers = 1
+
+    views: int = option(3, "Augmented views that vote: 3, 5 or 7.", group="method", among=VIEWS)
+    """How many views: 3, 5 or 7."""
+    vote: Pool = option("paper", **VOTE)
+    """How the opinions about them become one label."""
+    plain: bool = option(True, "Let the plain image vote too.", group="method", name="plain_view")
+    """Whether the image as it is votes too: on top of the views where they are moved, else as one
+    of them."""
 
     def __post_init__(self) -> None:
         if self.views not in VIEWS:

@@ -158,7 +158,7 @@ def _ladder(
     return tuple(Strength(blur=b, noise=n, gain=g, offset=o) for b, n, g, o in rungs)
 
 
-LADDERS: Mapping[str, tuple[Strength, ...]] = {
+STRENGTH_SCHEDULES: Mapping[str, tuple[Strength, ...]] = {
     "default": _ladder(
         (0, 1, 1, 2, 3), (5, 10, 15, 20, 25), (0.1, 0.2, 0.3, 0.4, 0.5), (5, 10, 15, 20, 25)
     ),

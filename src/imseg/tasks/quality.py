@@ -18,7 +18,7 @@ from imseg.ops import overlap
 from imseg.ops.inconsistency import block_output
 from imseg.tasks.base import Planes, Task
 from imseg.tasks.multiclass import one_hot
-from imseg.types import INCONSISTENT, VOID, TargetSpec
+from imseg.types import INCONSISTENT, VOID, Kind, TargetSpec
 
 
 class Quality(Protocol):
@@ -31,9 +31,6 @@ class Quality(Protocol):
     @property
     def outputs(self) -> int:
         """Numbers that each head gives: one a class or plane."""
-
-    def factory(self, paper: bool) -> str:
-        """Return the name of the judge's network, ``paper`` with the reference's momentum."""
 
     def as_input(self, labels: Planes) -> Float[Tensor, "b m h w"]:
         """Return masks as a judge sees them: 0 or 1; void is nothing."""
@@ -77,6 +74,11 @@ class Quality(Protocol):
         """
 
 
+def heads_for(kind: Kind) -> int:
+    """Return how many heads a mask scorer has for a kind of target: IoU, and presence of classes."""
+    return 1 if kind == "binary" else 2
+
+
 def quality_for(task: Task) -> Quality:
     """Return how masks of a task are judged.
 
@@ -116,10 +118,6 @@ class BinaryQuality:
     def outputs(self) -> int:
         """One."""
         return 1
-
-    def factory(self, paper: bool) -> str:
-        """Return the name of the network with one head."""
-        return f"imseg.networks.evalnet:{'OneHead' if paper else 'one_head'}"
 
     def as_input(self, labels: UInt8[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Return the foreground."""
@@ -169,10 +167,6 @@ class _TwoHeads:
     """What judges of several classes or labels have in common."""
 
     __slots__ = ()
-
-    def factory(self, paper: bool) -> str:
-        """Return the name of the network with two heads."""
-        return f"imseg.networks.evalnet:{'TwoHeads' if paper else 'two_heads'}"
 
     def loss(
         self, logits: Float[Tensor, "b 2 k"], wanted: Float[Tensor, "b 2 k"]

@@ -23,7 +23,7 @@ from imseg.components.consensus import Block
 from imseg.components.consistency import Consistency
 from imseg.components.votes import Views, Vote
 from imseg.engine.training.job import Recipe
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
 EFFORTS: tuple[Effort, ...] = ("quick", "standard", "paper")
@@ -106,7 +106,7 @@ def test_the_published_aldt_makes_80_steps_an_epoch_on_isic() -> None:
     assert samples == 2590
     assert plan.recipe.steps_per_epoch(samples) == 80
     assert planned_steps(plan, ISIC) == 10 * 50 * 80
-    assert plan.strength == LADDERS["default"][-1]
+    assert plan.strength == STRENGTH_SCHEDULES["default"][-1]
 
 
 def test_pictures_without_an_above_are_turned_and_scenes_are_not() -> None:
@@ -306,15 +306,15 @@ def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
 def test_a_ladder_goes_on_with_its_last_rung() -> None:
     plan = plan_for(approach="im+", effort="quick")
     assert [plan.strength_in(number) for number in (1, 5, 6, 9)] == [
-        LADDERS["default"][0],
-        *[LADDERS["default"][4]] * 3,
+        STRENGTH_SCHEDULES["default"][0],
+        *[STRENGTH_SCHEDULES["default"][4]] * 3,
     ]
 
 
 def test_a_rung_that_is_asked_for_is_that_of_every_generation() -> None:
     plan = plan_for(approach="im+", effort="quick", rung=4)
-    assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [LADDERS["default"][3]] * 4
-    assert plan.strength == LADDERS["default"][4], "labeled images are no pseudo-labeled ones"
+    assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [STRENGTH_SCHEDULES["default"][3]] * 4
+    assert plan.strength == STRENGTH_SCHEDULES["default"][4], "labeled images are no pseudo-labeled ones"
     assert plan.customized().augment == NoisyCopies(rung=4)
 
 

@@ -23,7 +23,7 @@ from imseg.engine.workers.executors import Processes, Serial
 from imseg.engine.workers.jobs import run_jobs
 from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.tasks import Metric, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
@@ -85,7 +85,7 @@ def test_a_judge_tells_perfect_masks_from_empty_ones(make_judge) -> None:
 
 def test_every_epoch_is_validated_by_the_same_copies(make_judge) -> None:
     job = make_judge()
-    online = Copies(count=0, strength=LADDERS["default"][-1], rotate=True, seed=0)
+    online = Copies(count=0, strength=STRENGTH_SCHEDULES["default"][-1], rotate=True, seed=0)
     lesson = lesson_for(replace(job, validation=replace(job.validation, copies=online)))
     network = build(job.network, job.compute)
     assert lesson.score(network) == lesson.score(network)
@@ -197,7 +197,7 @@ def test_validation_blocks_and_disturbs_as_training_does_and_always_alike(
     inconsistent = np.zeros((6, 1, 32, 32), np.uint8)
     inconsistent[:, :, :11] = 1
     np.save(tmp_path / "inconsistent.npy", inconsistent)
-    copies = Copies(count=1, strength=LADDERS["default"][0], rotate=False, seed=3, plain=False)
+    copies = Copies(count=1, strength=STRENGTH_SCHEDULES["default"][0], rotate=False, seed=3, plain=False)
     part = replace(job.validation, inconsistent=tmp_path / "inconsistent.npy", copies=copies)
     lesson, echo = lesson_for(replace(job, validation=part)), Echo()
     first, second = lesson.examine(echo).scores, lesson.examine(echo).scores
@@ -290,7 +290,7 @@ def test_masks_are_judged_blocked_and_without_copies(judges, tmp_path: Path) -> 
     inconsistent = np.zeros((16, 1, 32, 32), np.uint8)
     inconsistent[:, :, :, 13:] = 1
     np.save(tmp_path / "inconsistent.npy", inconsistent)
-    copies = Copies(count=4, strength=LADDERS["default"][-1], rotate=True, seed=3)
+    copies = Copies(count=4, strength=STRENGTH_SCHEDULES["default"][-1], rotate=True, seed=3)
     part = replace(part, inconsistent=tmp_path / "inconsistent.npy", copies=copies)
     said = judge_masks([echo], part, quality_of(job), job.compute)
     (images, masks), blocked = echo.seen[0], np.load(part.targets)[:, :, :, :13]

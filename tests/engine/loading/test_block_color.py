@@ -16,9 +16,9 @@ from imseg.engine.loading.rows import Placement
 from imseg.engine.training.sample_set import Copies, SampleSet, content_of
 from imseg.ops import noise
 from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 WAYS = {"in groups": None, "on the device": Placement(together=True, budget=2**40)}
 
 

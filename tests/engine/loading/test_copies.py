@@ -11,10 +11,10 @@ import torch
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training.sample_set import Copies
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 NUMERICS = ComputeConfig(threads=1)
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 
 
 def copies(**changes: object) -> Copies:

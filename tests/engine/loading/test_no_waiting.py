@@ -21,11 +21,11 @@ from imseg.engine.training.optimizer import KerasAdamW
 from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
 from imseg.ops.inconsistency import COLORS as BLOCK_COLORS
 from imseg.ops.inconsistency import BlockColor
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.tasks import task_for
 from imseg.types import VOID, TargetSpec
 
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 COLORS = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
 SPECS = {
     "binary": TargetSpec(kind="binary", values=(0, 1), names=("no", "yes"), colors=COLORS[:2]),

@@ -34,9 +34,9 @@ from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.listener import Listener
 from imseg.ops.inconsistency import COLORS
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 RESIDENT = Placement(together=True, budget=2**40)
 STREAMED = Placement(together=True, budget=0)
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

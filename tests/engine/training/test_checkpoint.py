@@ -16,7 +16,7 @@ from imseg.engine.training.sample_set import Copies
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 RECIPE = Recipe(epochs=5, batch_size=3)
 
@@ -75,7 +75,7 @@ def kill(monkeypatch):
 def jobs(make_job, make_two, make_judge):
     """A job for each lesson, and for each way in which copies are drawn."""
     part = make_job().parts[0]
-    copies = Copies(count=2, strength=LADDERS["default"][1], rotate=True, seed=3)
+    copies = Copies(count=2, strength=STRENGTH_SCHEDULES["default"][1], rotate=True, seed=3)
     return {
         "labels": make_job(recipe=RECIPE),
         "copies": make_job(recipe=RECIPE, parts=(replace(part, copies=copies),)),

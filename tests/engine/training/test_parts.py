@@ -18,10 +18,10 @@ from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Samples
 from imseg.engine.training.objectives.supervised import stored_pairs
 from imseg.engine.training.sample_set import Copies, SampleSet
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 NUMERICS = ComputeConfig(threads=1)
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 counted = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

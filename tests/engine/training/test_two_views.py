@@ -23,12 +23,12 @@ from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.listener import Listener
 from imseg.ops.geometry import MOVES, move
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 from imseg.tasks import Multilabel
 from imseg.types import TargetSpec
 
 NUMERICS = ComputeConfig(threads=1)
-STRONG = LADDERS["default"][-1]
+STRONG = STRENGTH_SCHEDULES["default"][-1]
 STILL = Strength()
 
 ignore = Listener()

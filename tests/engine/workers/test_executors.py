@@ -18,7 +18,7 @@ from imseg.engine.workers.executors import Processes, Serial, choose_executor
 from imseg.engine.workers.jobs import run_jobs
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
-from imseg.ops.photometric import LADDERS
+from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.progress import Note
 from imseg.tasks import Metric
 
@@ -31,7 +31,7 @@ def comparable(trained: Trained) -> dict[str, object]:
 def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threads: int) -> None:
     """Plain images, copies that are drawn once, and copies that are new at every look."""
     plain = make_job().parts[0]
-    strong = {"strength": LADDERS["default"][-1], "rotate": True, "seed": 5}
+    strong = {"strength": STRENGTH_SCHEDULES["default"][-1], "rotate": True, "seed": 5}
     parts = [
         plain,
         replace(plain, copies=Copies(count=1, **strong)),

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from imseg.components.amplification import Augment, MaskScorer
+from imseg.components.amplification import FRESH, Amplification, MaskScorer
 from imseg.components.consensus import Labeler
-from imseg.components.consistency import Consistency
-from imseg.components.selection import Everything, Select
+from imseg.components.selection import Everything, SameClasses, Select
+from imseg.engine.training.objectives.objective import Objective
+from imseg.engine.training.objectives.supervised import Supervised
+from imseg.engine.training.recipe import Recipe
+from imseg.networks.registry import Network, UNetConfig
+from imseg.options import option, options_in
+
+Selection = Literal["paper", "same-classes", "all"]
+
+SELECTIONS: dict[Selection, Select] = {"same-classes": SameClasses(), "all": Everything()}
+"""What goes before an approach's own rule; ``paper`` is that rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,28 +28,31 @@ class Labeled:
     hidden_too: bool = False
     """Whether the hidden masks of the unlabeled images are used as well: an upper bound."""
     copies: int = 0
-    """Disturbed copies of each labeled image, beside the image itself."""
+    """Augmented copies of each labeled image, beside the image itself."""
     online: bool = False
-    """Whether each look at a labeled image disturbs it anew."""
-    fresh: bool = False
-    """Whether each look at a copy draws it anew, instead of once a run."""
+    """Whether a labeled image is augmented anew at every use."""
+    fresh: bool = option(False, **FRESH)
+    """Whether copies are drawn anew at every use, instead of once a run."""
 
     def __str__(self) -> str:
         text = "the labeled images" + (" and the hidden masks" if self.hidden_too else "")
         if self.copies:
-            text += f" and {self.copies} disturbed copies of each"
-            text += ", drawn anew at every look" if self.fresh else ""
-        return text + (", disturbed anew at every look" if self.online else "")
+            text += f" and {self.copies} augmented copies of each"
+            text += ", drawn anew at every use" if self.fresh else ""
+        return text + (", augmented anew at every use" if self.online else "")
 
     @property
     def samples(self) -> int:
-        """Samples that a labeled image gives in an epoch."""
+        """Samples per labeled image and epoch."""
         return 1 + self.copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approach:
-    """A way to get from labeled and unlabeled images to networks."""
+    """A way to get from labeled and unlabeled images to networks.
+
+    In the catalog its numbers are those of the paper; a plan holds one with every number settled.
+    """
 
     name: str
     """What it is called on the command line."""
@@ -51,26 +62,59 @@ class Approach:
     """The approach it was derived from."""
     start: Approach | None = None
     """What trains the first teachers; None: this approach is a single stage."""
-    networks: int = 5
+    networks: int = option(
+        5, "Networks of every stage, the start included.", group="budget", low=1, essential=True
+    )
     """Networks trained in each generation, or in the single stage."""
-    generations: int = 0
-    """How often teachers teach students."""
+    generations: int = option(
+        0, "How often teachers teach students.", group="budget", low=1, essential=True
+    )
+    """How often teachers teach students; 0: never."""
+    patience: int = option(
+        0,
+        "End after so many generations without a rise on validation; 0: never.  [default: 2]",
+        group="budget",
+        low=0,
+        expected="0 (never stop early) or more.",
+    )
+    """Generations without a rise on validation after which a run ends; 0: never."""
     labeled: Labeled = field(default_factory=Labeled)
     """Which labels are used."""
     pseudo_label: Labeler | None = None
     """How unlabeled images get labels; None: they get none."""
     select: Select = field(default_factory=Everything)
-    """Which pseudo-labeled images are used."""
-    augment: Augment | None = None
-    """How many disturbed copies of them are used; None: the images as they are."""
+    """Its own rule for which pseudo-labeled images are used; see ``selection``."""
+    selecting: Selection = option(
+        "paper",
+        "Which pseudo-labeled images are used: paper (its rule), same-classes, all.",
+        group="method",
+        name="select",
+    )
+    """What goes before that rule."""
+    amplification: Amplification | None = None
+    """How many augmented copies of them are used; None: the images as they are."""
     growing: bool = False
     """Whether networks are wider in each generation."""
-    objective: Consistency | None = None
-    """What networks learn from unlabeled images that have no label."""
+    objective: Objective = field(default_factory=Supervised)
+    """What networks minimize; in the start it is the start's own."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How they are trained."""
+    network: Network = field(default_factory=UNetConfig)
+    """Which network."""
     carry: bool = False
     """Whether the label an image was given stays until there is a better one."""
-    judge_start: Approach | None = None
-    """What trains further networks whose predictions judges learn from."""
+    scorer_start: Approach | None = None
+    """What trains further networks whose predictions mask scorers learn from."""
+    thresholds: tuple[float, float] | None = option(
+        None,
+        "Scores from which on a mask is good, and very good.  [default: from validation images]",
+        group="method",
+        low=0,
+        high=1,
+        metavar="LOW HIGH",
+        expected="two rising scores from 0 to 1, such as 0.72 0.75.",
+    )
+    """The scores from which on a mask is good, and very good; None: from validation images."""
     matched: bool = False
     """Whether each network gets the optimizer steps and the width of another run's final
     network."""
@@ -78,79 +122,87 @@ class Approach:
     """Whether it may be given them, and else chooses its own."""
 
     def __post_init__(self) -> None:
-        learns = self.pseudo_label is not None or self.objective is not None
-        if (self.generations > 0) != learns:
-            raise ValueError("generations need pseudo-labels or an objective, and they need those")
+        teaches = self.pseudo_label is not None or self.objective.continues_start
+        if (self.generations > 0) != teaches:
+            raise ValueError("generations need pseudo-labels or a start to continue from")
         if self.generations > 0 and self.start is None:
             raise ValueError("generations need a start approach that trains the first teachers")
-        if self.augment is not None and self.pseudo_label is None:
+        if self.amplification is not None and self.pseudo_label is None:
             raise ValueError("copies of pseudo-labeled images need pseudo-labels")
 
     @property
-    def stages(self) -> tuple[Any, ...]:
-        """What it is made of, without what is not there."""
-        parts = (self.labeled, self.pseudo_label, self.select, self.augment, self.objective)
-        return tuple(part for part in parts if part is not None)
+    def selection(self) -> Select:
+        """Which pseudo-labeled images are used."""
+        return SELECTIONS.get(self.selecting, self.select)
 
     @property
-    def options(self) -> frozenset[str]:
-        """The names of the options that its stages have a use for."""
-        return frozenset(name for stage in self.stages for name in options_of(stage))
-
-    @property
-    def judge(self) -> MaskScorer | None:
-        """How judges of masks are trained; None: there are none."""
-        judges = (getattr(stage, "judge", None) for stage in self.stages)
-        return next((judge for judge in judges if judge is not None), None)
+    def scorer(self) -> MaskScorer | None:
+        """How mask scorers are trained; None: there are none."""
+        owners = (self.pseudo_label, self.amplification)
+        return next((owner.scorer for owner in owners if hasattr(owner, "scorer")), None)
 
     @property
     def has_thresholds(self) -> bool:
         """Whether it asks if a mask is good."""
-        return self.judge is not None or (self.augment is not None and self.augment.needs_truth)
+        return self.scorer is not None or self._copies_by_truth
 
     @property
     def augments(self) -> bool:
-        """Whether any image is disturbed."""
+        """Whether any image is augmented."""
         first = self.start is not None and self.start.augments
-        views = self.objective is not None or "views" in self.options
-        copies = self.labeled.copies > 0 or self.labeled.online or self.augment is not None
-        return first or copies or views or self.judge is not None
+        copies = self.labeled.copies > 0 or self.labeled.online or self.amplification is not None
+        views = self.objective.uses_unlabeled or hasattr(self.pseudo_label, "views")
+        return first or copies or views or self.scorer is not None
 
     @property
     def has_copies(self) -> bool:
-        """Whether any images that networks learn from have disturbed copies."""
+        """Whether any images that networks learn from have augmented copies."""
         first = self.start is not None and self.start.has_copies
-        return first or self.labeled.copies > 0 or self.augment is not None
+        return first or self.labeled.copies > 0 or self.amplification is not None
 
     @property
     def sees_truth(self) -> bool:
         """Whether it uses hidden masks: an upper bound, not a method."""
-        return self.labeled.hidden_too or (self.augment is not None and self.augment.needs_truth)
+        return self.labeled.hidden_too or self._copies_by_truth
+
+    @property
+    def learns_from_unlabeled(self) -> bool:
+        """Whether it is a method: it learns from images without masks."""
+        return self.generations > 0 or self.objective.uses_unlabeled
 
     @property
     def needs_unlabeled(self) -> bool:
         """Whether it cannot work without unlabeled images."""
-        return self.generations > 0 or self.labeled.hidden_too
+        return self.learns_from_unlabeled or self.labeled.hidden_too
 
+    @property
+    def _copies_by_truth(self) -> bool:
+        return self.amplification is not None and self.amplification.needs_truth
 
-def options_of(stage: Any) -> dict[str, str]:
-    """Return the options of a stage, and the fields that they set."""
-    return {
-        entry.metadata["option"]: entry.name
-        for entry in dataclasses.fields(stage)
-        if "option" in entry.metadata
-    }
+    @property
+    def first(self) -> Approach:
+        """The approach that trains the first networks."""
+        return self.start or self
 
-
-def with_options(stage: Any, given: Mapping[str, Any]) -> Any:
-    """Return a stage with the given options in its fields; those it has no use for are ignored."""
-    fields = {name: given[option] for option, name in options_of(stage).items() if option in given}
-    return dataclasses.replace(stage, **fields) if fields else stage
+    @property
+    def options(self) -> dict[str, Any]:
+        """What users can set about it and makes a difference, by name."""
+        found = options_in(self)
+        unused = {
+            "generations": self.generations > 1,
+            "patience": self.generations > 1,
+            "select": self.pseudo_label is not None,
+            "thresholds": self.has_thresholds,
+            "strength_schedule": self.augments,
+            "rotate": self.augments,
+            "fresh_copies": self.has_copies,
+        }
+        return {name: one for name, one in found.items() if unused.get(name, True)}
 
 
 def variant(parent: Approach, **changes: Any) -> Approach:
     """Return an approach that is its parent but for the given fields."""
-    return dataclasses.replace(parent, parent=parent.name, **changes)
+    return replace(parent, parent=parent.name, **changes)
 
 
 def differences(approach: Approach, parent: Approach) -> dict[str, tuple[Any, Any]]:

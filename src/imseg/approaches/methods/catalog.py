@@ -5,10 +5,10 @@ from __future__ import annotations
 from imseg.approaches.methods.approach import Approach, Labeled, variant
 from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
 from imseg.components.consensus import Block, Consensus
-from imseg.components.consistency import Consistency
 from imseg.components.proposals import BestProposal
 from imseg.components.selection import ForegroundExceedsInconsistency, SurvivesErosion
-from imseg.components.votes import Views, Vote
+from imseg.components.votes import Vote, VoteOfViews
+from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.errors import look_up
 
 LDT = Approach(
@@ -27,13 +27,13 @@ LDT_MATCHED = variant(
 ALDT = variant(
     LDT,
     name="aldt",
-    summary="Augmented labeled data training: each labeled image and nine disturbed copies of it.",
+    summary="Augmented labeled data training: each labeled image and nine augmented copies of it.",
     labeled=Labeled(copies=9),
 )
 ALDT_MATCHED = variant(
     ALDT,
     name="aldt-matched",
-    summary="The fair baseline with disturbed copies: as aldt, with as many steps and as wide a"
+    summary="The fair baseline with augmented copies: as aldt, with as many steps and as wide a"
     " network as the final network of the run named by --match.",
     networks=5,
     matched=True,
@@ -41,7 +41,7 @@ ALDT_MATCHED = variant(
 LDT_ONLINE = variant(
     LDT,
     name="ldt-online",
-    summary="Labeled images alone, disturbed anew every time they are looked at; with --match as"
+    summary="Labeled images alone, augmented anew every time they are looked at; with --match as"
     " many steps and as wide a network as another run's final network.",
     labeled=Labeled(online=True),
     matchable=True,
@@ -64,36 +64,36 @@ MODEL_ENSEMBLE = Approach(
 INPUT_ENSEMBLE = variant(
     MODEL_ENSEMBLE,
     name="input-ensemble",
-    summary="The best network labels several disturbed views of each unlabeled image, and they"
+    summary="The best network labels several augmented views of each unlabeled image, and they"
     " vote.",
-    pseudo_label=Views(views=3),
+    pseudo_label=VoteOfViews(views=3),
     select=SurvivesErosion(),
 )
 NOISY_STUDENT = variant(
     MODEL_ENSEMBLE,
     name="noisy-student",
-    summary="The best network labels the unlabeled images; wider students learn from disturbed"
+    summary="The best network labels the unlabeled images; wider students learn from augmented"
     " copies of them.",
     pseudo_label=Vote(teachers=1),
-    augment=NoisyCopies(count=1),
+    amplification=NoisyCopies(count=1),
     growing=True,
 )
 CONSISTENCY = Approach(
     name="consistency",
     summary="The best start network learns on, from the labels and from giving the same output"
-    " for two disturbed views of an unlabeled image.",
+    " for two augmented views of an unlabeled image.",
     start=LDT,
     generations=1,
-    objective=Consistency(),
+    objective=TwoViews(),
 )
 EVALNET = variant(
     MODEL_ENSEMBLE,
     name="evalnet",
     summary="Every network proposes a mask for each unlabeled image; judges that have learned what"
     " good masks look like (EvalNet) take the best one, if it is good enough.",
-    pseudo_label=BestProposal(judge=MaskScorer(learns_from="predictions")),
+    pseudo_label=BestProposal(scorer=MaskScorer(learns_from="predictions")),
     carry=True,
-    judge_start=ALDT,
+    scorer_start=ALDT,
 )
 IM = variant(
     MODEL_ENSEMBLE,
@@ -101,46 +101,46 @@ IM = variant(
     summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which"
     " they disagree do not count (in the paper they are blacked out), students learn from both"
     " kinds of images, generation after generation.",
-    pseudo_label=Consensus(teachers=2, block=Block(input=False, output=False, ignore=True)),
+    pseudo_label=Consensus(teachers=2, block=Block(blocking="none", ignore=True)),
     select=ForegroundExceedsInconsistency(),
 )
 IM_PLUS = variant(
     IM,
     name="im+",
-    summary="im, and students that grow wider learn from a disturbed copy of each pseudo-labeled"
-    " image, more strongly disturbed in each generation.",
-    augment=NoisyCopies(count=1),
+    summary="im, and students that grow wider learn from a augmented copy of each pseudo-labeled"
+    " image, more strongly augmented in each generation.",
+    amplification=NoisyCopies(count=1),
     growing=True,
 )
 IM_PLUS_PLUS = variant(
     IM_PLUS,
     name="im++",
-    summary="im+, with one to five copies of an image: the more, the better its pseudo-label is"
-    " judged to be.",
-    augment=CopiesByQuality(),
+    summary="im+, with one to five copies of an image: the more, the better its pseudo-label"
+    " is scored.",
+    amplification=CopiesByQuality(),
 )
 AIM_PLUS = variant(
     IM_PLUS,
     name="aim+",
-    summary="im+ with disturbed copies of the labeled images as well, from the start on; plain"
+    summary="im+ with augmented copies of the labeled images as well, from the start on; plain"
     " pseudo-labeled images are kept.",
     start=ALDT,
     labeled=Labeled(copies=9),
-    augment=NoisyCopies(count=1, keep_plain=True),
+    amplification=NoisyCopies(count=1, keep_plain=True),
 )
 AIM_PLUS_PLUS = variant(
     AIM_PLUS,
     name="aim++",
-    summary="aim+, with one to five copies of an image: the more, the better its pseudo-label is"
-    " judged to be.",
-    augment=CopiesByQuality(keep_plain=True),
+    summary="aim+, with one to five copies of an image: the more, the better its pseudo-label"
+    " is scored.",
+    amplification=CopiesByQuality(keep_plain=True),
 )
 GT_IM_PLUS_PLUS = variant(
     IM_PLUS_PLUS,
     name="gt-im++",
     summary="im++ with a judge that knows the hidden truth: an upper bound to compare with, not a"
     " method.",
-    augment=CopiesByTruth(),
+    amplification=CopiesByTruth(),
 )
 
 BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)

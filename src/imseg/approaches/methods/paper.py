@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from imseg.components.consistency import Level
-from imseg.ops.photometric import LADDERS, Strength
+from imseg.engine.training.objectives.two_views import Level
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 from imseg.types import Kind
 
 Published = Literal["isic2018", "hela", "suim", "cityscapes"]
@@ -27,11 +27,11 @@ class PaperSettings:
     widths: tuple[float, float, float, float, float]
     """The paper's alpha in generations 1 to 5 where networks grow; the first is that of all other
     networks."""
-    judge_width: float
+    scorer_width: float
     """Alpha of EvalNet."""
     rotate: bool
     """Whether disturbed images are turned and flipped upside down."""
-    ladder: tuple[Strength, ...]
+    schedule: tuple[Strength, ...]
     """How strongly noisy copies are disturbed in generations 1 to 5."""
     labeled_copies: Strength
     """How strongly copies of labeled images are disturbed."""
@@ -39,13 +39,13 @@ class PaperSettings:
     """How strongly the views of Consistency Loss are disturbed."""
     views: Strength
     """How strongly the views of Input Ensemble are disturbed."""
-    judge_samples: Strength
+    scorer_samples: Strength
     """How strongly EvalNet's augmented samples are disturbed."""
     thresholds: tuple[float, float]
     """EvalNet scores above which a mask is good, and very good."""
     accepts: Literal["low", "high"] = "high"
     """The threshold from which on the EvalNet approach takes a mask."""
-    judges_ranked_by: Mapping[str, str] = field(default_factory=dict)
+    scorers_ranked_by: Mapping[str, str] = field(default_factory=dict)
     """What approaches rank EvalNets by, if not by the error of the IoU."""
     least_share: Mapping[str, float] = field(default_factory=lambda: {"gt-im++": 1.0})
     """Share of the full training set's steps that an epoch of an approach has at least."""
@@ -73,26 +73,26 @@ PAPER: Mapping[Published, PaperSettings] = {
         kind="binary",
         image_size=(256, 256),
         widths=(0.5, 0.75, 1.0, 1.25, 1.5),
-        judge_width=1.0,
+        scorer_width=1.0,
         rotate=True,
-        ladder=LADDERS["default"],
+        schedule=STRENGTH_SCHEDULES["default"],
         labeled_copies=Strength(blur=3, noise=25, gain=0.5, offset=25),
         consistency=_CONSISTENCY,
         views=Strength(blur=3, noise=25, gain=0.5, offset=25),
-        judge_samples=Strength(blur=3, noise=20, gain=0.4, offset=20),
+        scorer_samples=Strength(blur=3, noise=20, gain=0.4, offset=20),
         thresholds=(0.72, 0.75),
     ),
     "hela": PaperSettings(
         kind="multilabel",
         image_size=(256, 256),
         widths=(1.0, 1.25, 1.5, 1.75, 2.0),
-        judge_width=2.0,
+        scorer_width=2.0,
         rotate=True,
-        ladder=LADDERS["hela"],
+        schedule=STRENGTH_SCHEDULES["hela"],
         labeled_copies=Strength(blur=3, noise=25, gain=0.3, offset=15),
         consistency=_CONSISTENCY,
         views=_WEAKER_VIEWS,
-        judge_samples=_WEAKER_SAMPLES,
+        scorer_samples=_WEAKER_SAMPLES,
         thresholds=(0.59, 0.62),
         accepts="low",
         least_share=_ORACLE_AND_EVALNET,
@@ -101,24 +101,24 @@ PAPER: Mapping[Published, PaperSettings] = {
         kind="multiclass",
         image_size=(256, 256),
         widths=(1.0, 1.25, 1.5, 1.75, 2.0),
-        judge_width=2.0,
+        scorer_width=2.0,
         rotate=False,
-        ladder=LADDERS["default"],
+        schedule=STRENGTH_SCHEDULES["default"],
         labeled_copies=Strength(blur=3, noise=25, gain=0.5, offset=25),
         consistency=_CONSISTENCY,
         views=_WEAKER_VIEWS,
-        judge_samples=_WEAKER_SAMPLES,
+        scorer_samples=_WEAKER_SAMPLES,
         thresholds=(0.43, 0.51),
-        judges_ranked_by=_BY_LOSS,
+        scorers_ranked_by=_BY_LOSS,
         least_share=_ORACLE_AND_EVALNET,
     ),
     "cityscapes": PaperSettings(
         kind="multiclass",
         image_size=(208, 416),
         widths=(1.0, 1.25, 1.5, 1.75, 2.0),
-        judge_width=2.0,
+        scorer_width=2.0,
         rotate=False,
-        ladder=LADDERS["cityscapes"],
+        schedule=STRENGTH_SCHEDULES["cityscapes"],
         labeled_copies=Strength(blur=1, noise=15, gain=0.4, offset=15),
         consistency=_levels(
             Strength(blur=0, noise=3, gain=0.05, offset=3),
@@ -126,23 +126,23 @@ PAPER: Mapping[Published, PaperSettings] = {
             Strength(blur=1, noise=15, gain=0.4, offset=15),
         ),
         views=_WEAKER_VIEWS,
-        judge_samples=_WEAKER_SAMPLES,
+        scorer_samples=_WEAKER_SAMPLES,
         thresholds=(0.372, 0.453),
-        judges_ranked_by=_BY_LOSS,
+        scorers_ranked_by=_BY_LOSS,
         least_share=_ORACLE_AND_EVALNET,
     ),
 }
 
 
-def nearest_published(ladder: str, kind: Kind) -> Published:
+def nearest_published(schedule: str, kind: Kind) -> Published:
     """Return the data set whose strengths are taken for a user's own images.
 
     Args:
-        ladder: ``default``, or the name of a ladder that is that of one data set alone.
+        schedule: ``default``, or the name of a ladder that is that of one data set alone.
         kind: What the user's masks hold.
     """
-    if ladder == "hela":
+    if schedule == "hela":
         return "hela"
-    if ladder == "cityscapes":
+    if schedule == "cityscapes":
         return "cityscapes"
     return "isic2018" if kind == "binary" else "suim"

@@ -1,7 +1,8 @@
-"""How many networks are trained side by side."""
+"""From what is asked for to a plan: every gap filled, from the data and this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +11,28 @@ import torch
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.duration import seconds_of
-from imseg.approaches.planning.measured import Measure, Measured
-from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.settings import SMALLEST_SIDE, Blocking, Effort, Settings
-from imseg.approaches.planning.stages import Facts, first_of, planned_stages
-from imseg.engine.hardware.device import resolve_device, resolve_precision, usable_cores
+from imseg.approaches.planning.plan import Facts, Plan, with_recipe
+from imseg.approaches.planning.settings import SMALLEST_SIDE, Effort, Settings
+from imseg.approaches.planning.stages import planned_stages
+from imseg.components.consensus import Consensus
+from imseg.components.proposals import BestProposal
+from imseg.components.votes import VoteOfViews
+from imseg.engine.hardware.device import (
+    ComputeConfig,
+    resolve_device,
+    resolve_precision,
+    usable_cores,
+)
 from imseg.engine.hardware.memory import free_device_memory, training_bytes
-from imseg.engine.training.job import NetworkSpec, Recipe
-from imseg.engine.training.networks import NetworkFactory
-from imseg.types import Kind
+from imseg.networks.registry import CustomConfig
 
+ENOUGH_STEPS = 500
+"""Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
+PATIENCE = 2
+"""Generations without a rise on validation after which a run ends, if nothing else is asked for."""
+LONGEST_SIDE = {"quick": 96, "standard": 128, "paper": 256}
+"""Pixels to which the longer side of images is limited on a CPU; on a GPU it is always 256."""
+LONGEST_SIDE_ON_GPU = 256
 MOST_ON_GPU = 5
 """Networks that share a GPU at most. One alone leaves it idle between its kernels; with a few the
 gaps are filled. See docs/decisions/0022-several-networks-on-one-gpu.md."""
@@ -29,135 +41,38 @@ CONTEXT = 700 * 2**20
 SHARE = 0.8
 """Share of the free GPU memory that is planned with."""
 
-
-def workers_for(
-    asked: int | None, plan: Plan, facts: Facts, factory: NetworkFactory | None = None
-) -> int:
-    """Return how many networks are trained side by side: what was asked for, or what pays.
-
-    Args:
-        asked: What was asked for.
-        plan: What will be done, whoever does it.
-        facts: What the data is like.
-        factory: The user's own network, which other processes could not make by its name.
-    """
-    kind = torch.device(plan.device).type
-    if factory is not None or kind not in ("cpu", "cuda"):
-        return 1
-    if asked:
-        return asked
-    wanted = min(usable_cores(), max(plan.start_networks, plan.networks))
-    if kind == "cpu":
-        return wanted
-    free = free_device_memory(plan.device) or 0
-    return on_gpu(wanted, free=free, each=_bytes_of(plan, facts))
+Fit = Callable[[Plan], Plan]
+"""Gives a plan as many steps as there is time for."""
 
 
-def on_gpu(wanted: int, *, free: int, each: int) -> int:
-    """Return how many of so many networks share a GPU, at least one.
-
-    Args:
-        wanted: Networks of a stage, or processor cores if they are fewer.
-        free: Bytes that are free on it.
-        each: Bytes that the training of one takes.
-    """
-    fitting = int(SHARE * free // (each + CONTEXT))
-    return max(1, min(wanted, MOST_ON_GPU, fitting))
-
-
-def _bytes_of(plan: Plan, facts: Facts) -> int:
-    """Return the bytes of the widest network; a judge takes less than a network of its width."""
-    widths = [
-        plan.judge_width if stage.judges else plan.width * stage.wider
-        for stage in planned_stages(plan, facts)
-    ]
-    spec = NetworkSpec(channels=facts.channels, outputs=facts.outputs, width=max(widths))
-    shape = (plan.batch_size, facts.channels, *plan.image_size)
-    return training_bytes(spec, plan.compute, (shape,))
-
-
-BUDGET_SECONDS = 50 * 60
-"""Time that ``standard`` aims at; decoding comes on top."""
-ENOUGH_STEPS = 500
-"""Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
-MOST_STEPS = 3000
-"""Steps above which ``standard`` stops spending time it has."""
-STEPS_ROUNDED_TO = 50
-"""Steps are rounded down to multiples of this, so that small differences of timing change
-nothing."""
-PATIENCE = 2
-"""Generations without a rise on validation after which a run ends, if nothing else is asked for."""
-LONGEST_SIDE = {"quick": 96, "standard": 128, "paper": 256}
-"""Pixels to which the longer side of images is limited on a CPU; on a GPU it is always 256."""
-LONGEST_SIDE_ON_GPU = 256
-
-
-def make_plan(
-    settings: Settings,
-    facts: Facts,
-    *,
-    factory: NetworkFactory | None = None,
-    measure: Measure | None = None,
-) -> tuple[Plan, Measured | None]:
-    """Return the plan, and what was measured to fit it to a budget of time (None: nothing).
+def make_plan(settings: Settings, facts: Facts) -> Plan:
+    """Return the plan for what was asked; the steps of ``standard`` are not fitted to time yet.
 
     Args:
         settings: What was asked for.
         facts: What the data is like.
-        factory: The user's own network.
-        measure: Finds out what networks cost on this machine; None: nothing is measured, and where
-            steps depend on it, they are the most that there can be.
     """
-    approach = find_approach(settings.approach)
     published = PAPER[settings.paper] if settings.paper else None
     device = resolve_device(settings.device)
-    on_cpu = device == "cpu"
-    budget = _budget(settings, approach, facts, device)
-    base = Plan(
-        approach=approach.name,
+    longest = LONGEST_SIDE[settings.effort] if device == "cpu" else LONGEST_SIDE_ON_GPU
+    size = published.image_size if published else _working_size(facts.typical_size, longest)
+    plan = Plan(
+        approach=_settled(settings, facts),
         effort=settings.effort,
-        paper=settings.effort == "paper",
         published=settings.paper,
         seed=settings.seed,
         task=facts.task,
-        device=device,
-        precision=resolve_precision(settings.precision, device),
-        threads=1,
-        workers=1,
-        channels_last=True,
-        compile=settings.compile == "on",
+        image_size=settings.image_size or size,
         limit_unlabeled=settings.limit_unlabeled,
-        erode=settings.erode or 0,
-        dilate=settings.dilate or 0,
-        grow_labels=_grow_labels(settings),
-        blocking=_blocking(settings),
-        ignore=_ignores(settings),
-        block_color=settings.block_color or "black",
-        reblock=settings.reblock,
-        fresh_copies=bool(settings.fresh_copies),
-        rung=settings.rung,
-        select=settings.select or "paper",
-        teachers=_teachers(settings, approach),
-        patience=_patience(settings, approach),
-        vote=settings.vote,
-        views=settings.views,
-        plain_view=_plain_view(settings, approach),
-        validate_every=settings.validate_every or (1 if settings.effort == "paper" else 0),
-        judges=settings.judges,
-        consistency_weight=settings.consistency_weight,
-        consistency_ramp=settings.consistency_ramp,
-        consistency_level=settings.consistency_level,
-        thresholds=settings.thresholds or (published.thresholds if published else None),
-        ladder=settings.ladder or "default",
-        rotate=_rotates(settings, facts.task),
-        **budget,
+        compute=ComputeConfig(
+            device=device,
+            precision=resolve_precision(settings.precision, device),
+            compile=settings.compile == "on",
+        ),
     )
-    workers = workers_for(settings.workers, base, facts, factory)
-    threads = max(1, usable_cores() // workers) if on_cpu else 1
-    base = replace(base, workers=workers, threads=threads)
-    if not fits_time(settings):
-        return base, None
-    return _fit_to_time(base, facts, measure)
+    workers = workers_for(settings.workers, plan, facts)
+    threads = max(1, usable_cores() // workers) if device == "cpu" else 1
+    return replace(plan, workers=workers, compute=replace(plan.compute, threads=threads))
 
 
 def fits_time(settings: Settings) -> bool:
@@ -166,97 +81,125 @@ def fits_time(settings: Settings) -> bool:
     return timed and settings.max_steps is None
 
 
-def _budget(settings: Settings, approach: Approach, facts: Facts, device: str) -> dict[str, Any]:
-    """Return generations, networks, epochs, steps, size, width and batch size for an effort."""
-    quick, paper = settings.effort == "quick", settings.effort == "paper"
+def _settled(settings: Settings, facts: Facts) -> Approach:
+    """Return the approach that was asked for, with every number settled."""
+    paper, approach = settings.effort == "paper", settings.composition
     published = PAPER[settings.paper] if settings.paper else None
-    wanted = settings.generations or {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
-    # An approach of one stage, or of one generation, is what it is.
-    generations = wanted if approach.generations > 1 else approach.generations
+    given = settings.given
+    catalog = find_approach(settings.approach)
+    if catalog.generations > 1:  # an approach of one stage, or of one generation, is what it is
+        wanted = {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
+        approach = replace(approach, generations=settings.generations or wanted)
+    if settings.patience is None and not paper and catalog.generations > 1:
+        approach = replace(approach, patience=PATIENCE)
+    if settings.thresholds is None and published is not None and approach.has_thresholds:
+        approach = replace(approach, thresholds=published.thresholds)
+    approach = replace(
+        approach,
+        pseudo_label=_labeler(settings, approach),
+        amplification=_amplification(settings, approach),
+    )
+    approach = _with_networks(approach, settings)
+    if "width" not in given and hasattr(approach.network, "width"):
+        width = 1.0 if paper and facts.task != "binary" else 0.5
+        width = published.widths[0] if published else width
+        approach = _with_width(approach, width)
+    rotate = settings.rotate
+    if rotate is None:  # scenes of classes and depths have an above
+        rotate = published.rotate if published else facts.task in ("binary", "multilabel")
+    recipe = replace(approach.recipe, paper=paper)
+    samples = facts.labeled * approach.first.labeled.samples
+    changes: dict[str, Any] = {
+        "paper": paper,
+        "augmentation": replace(recipe.augmentation, rotate=rotate),
+    }
+    if settings.epochs is None:
+        changes["epochs"] = _epochs(settings.effort, recipe.steps_per_epoch(samples))
+    if settings.max_steps is None and settings.effort == "quick":
+        changes["max_steps"] = 150
+    if settings.validate_every is None:
+        changes["validate_every"] = 1 if paper else 0
+    return with_recipe(approach, **changes)
+
+
+def _with_networks(approach: Approach, settings: Settings) -> Approach:
+    """Return an approach with as many networks in each stage as were asked for, or as its effort
+    has.
+    """
+    paper, quick = settings.effort == "paper", settings.effort == "quick"
     start = 10 if paper and settings.match is None else 5 if paper else 2 if quick else 3
     later = 5 if paper else 2 if quick else 3
-    least = max(settings.judges or 0, settings.teachers or 2) if approach.pseudo_label else 1
-    batch_size = settings.batch_size or 32
-    recipe = Recipe(batch_size=batch_size, paper=paper)
-    longest = LONGEST_SIDE[settings.effort] if device == "cpu" else LONGEST_SIDE_ON_GPU
-    epochs = settings.epochs or _enough_epochs(
-        settings.effort, recipe.steps_per_epoch(facts.labeled * first_of(approach).labeled.samples)
-    )
-    return {
-        "generations": generations,
-        "start_networks": settings.networks or max(start, least),
-        "networks": settings.networks or max(later, least),
-        "epochs": epochs,
-        "max_steps": settings.max_steps or (150 if quick else None),
-        "image_size": settings.image_size
-        or (published.image_size if published else _working_size(facts.typical_size, longest)),
-        "width": settings.width or _width(settings, facts),
-        "batch_size": batch_size,
+    least = 1
+    if approach.pseudo_label is not None:
+        scorers = settings.mask_scorers or 0
+        least = max(scorers, settings.teachers or 2)
+    if settings.networks is not None:
+        start = later = settings.networks
+    else:
+        start, later = max(start, least), max(later, least)
+    if approach.start is None:
+        return replace(approach, networks=start, labeled=_labeled(approach))
+    starts = {
+        name: replace(one, networks=start, labeled=_labeled(one))
+        for name in ("start", "scorer_start")
+        if (one := getattr(approach, name)) is not None
     }
+    return replace(approach, networks=later, labeled=_labeled(approach), **starts)
 
 
-def _rotates(settings: Settings, task: Kind) -> bool:
-    """Return whether pictures may be turned: scenes of classes and depths have an above."""
-    if settings.rotate is not None:
-        return settings.rotate
-    return PAPER[settings.paper].rotate if settings.paper else task in ("binary", "multilabel")
+def _labeled(approach: Approach) -> Any:
+    fresh = approach.labeled.fresh and approach.labeled.copies > 0
+    return replace(approach.labeled, fresh=fresh)
 
 
-def _width(settings: Settings, facts: Facts) -> float:
-    """Return the paper's alpha of networks that do not grow."""
-    if settings.paper:
-        return PAPER[settings.paper].widths[0]
-    return 1.0 if settings.effort == "paper" and facts.task != "binary" else 0.5
+def _with_width(approach: Approach, width: float) -> Approach:
+    starts = {
+        name: _with_width(one, width)
+        for name in ("start", "scorer_start")
+        if (one := getattr(approach, name)) is not None
+    }
+    return replace(approach, network=approach.network.with_width(width), **starts)
 
 
-def _blocking(settings: Settings) -> Blocking:
-    """Return where inconsistent pixels are made 0; see docs/decisions/0028-defaults.md.
+def _labeler(settings: Settings, approach: Approach) -> Any:
+    """Return how images are labeled, with what depends on the schedule settled."""
+    labeler, paper = approach.pseudo_label, settings.effort == "paper"
+    if isinstance(labeler, Consensus):
+        grow = settings.grow_labels
+        if grow is None:  # as the reference does whenever it erodes the mask
+            grow = paper and bool(settings.erode)
+        return replace(labeler, grow_labels=grow, block=_block(settings, labeler))
+    if isinstance(labeler, VoteOfViews) and settings.plain_view is None:
+        return replace(labeler, plain=not paper)  # in the reference the plain image does not vote
+    if isinstance(labeler, BestProposal) and settings.paper:
+        return replace(labeler, accepts=PAPER[settings.paper].accepts)
+    return labeler
+
+
+def _block(settings: Settings, labeler: Consensus) -> Any:
+    """Return where inconsistent pixels are set to 0; see docs/decisions/0028-defaults.md.
 
     In the paper in image and label. Who names a color wants the image blocked, and who erodes the
     mask wants something left of what it took off.
     """
-    if settings.blocking is not None:
-        return settings.blocking
-    asked = (settings.block_color, settings.reblock, settings.erode or None)
-    wanted = any(each is not None for each in asked)
-    return "both" if settings.effort == "paper" or wanted else "none"
+    blocking, ignore = settings.blocking, settings.ignore
+    if blocking is None:
+        asked = (settings.block_color, settings.reblock, settings.erode or None)
+        wanted = settings.effort == "paper" or any(each is not None for each in asked)
+        blocking = "both" if wanted else "none"
+        ignore = not wanted if ignore is None else ignore
+    return replace(labeler.block, blocking=blocking, ignore=bool(ignore))
 
 
-def _ignores(settings: Settings) -> bool:
-    """Return whether inconsistent pixels have no weight: by default where they are not blocked."""
-    if settings.ignore is not None:
-        return settings.ignore
-    return settings.blocking is None and _blocking(settings) == "none"
+def _amplification(settings: Settings, approach: Approach) -> Any:
+    """Return how copies are made; what a schedule does by itself leaves no trace in jobs."""
+    made = approach.amplification
+    if made is not None and made.reblock == (settings.effort != "paper"):
+        return replace(made, reblock=None)
+    return made
 
 
-def _teachers(settings: Settings, approach: Approach) -> int:
-    """Return how many networks vote; 0 where all do, or none does."""
-    labeler = approach.pseudo_label
-    return settings.teachers or (labeler.teachers or 0 if labeler else 0)
-
-
-def _patience(settings: Settings, approach: Approach) -> int:
-    """Return generations without a rise after which a run ends; 0: never."""
-    if settings.patience is not None:
-        return settings.patience
-    return 0 if settings.effort == "paper" or approach.generations < 2 else PATIENCE
-
-
-def _grow_labels(settings: Settings) -> bool:
-    """Return whether labels are dilated: as the reference does whenever it erodes the mask."""
-    if settings.grow_labels is not None:
-        return settings.grow_labels
-    return settings.effort == "paper" and bool(settings.erode)
-
-
-def _plain_view(settings: Settings, approach: Approach) -> bool | None:
-    """Return whether the image as it is votes; in the reference it does not."""
-    if settings.plain_view is not None or "plain_view" not in approach.options:
-        return settings.plain_view
-    return settings.effort != "paper"
-
-
-def _enough_epochs(effort: Effort, steps_per_epoch: int) -> int:
+def _epochs(effort: Effort, steps_per_epoch: int) -> int:
     """Return the paper's 50 epochs, or more where few labels would give too few steps."""
     if effort == "paper":
         return 50
@@ -271,14 +214,43 @@ def _working_size(typical: tuple[int, int], longest: int) -> tuple[int, int]:
     return height, width
 
 
-def _fit_to_time(plan: Plan, facts: Facts, measure: Measure | None) -> tuple[Plan, Measured | None]:
-    """Return the plan with as many steps as the time budget allows, and what was measured.
+def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:
+    """Return how many networks are trained side by side: what was asked for, or what pays.
 
-    The size of images does not depend on the measurement: runs of one data set stay comparable.
+    Args:
+        asked: What was asked for.
+        plan: What will be done, whoever does it.
+        facts: What the data is like.
     """
-    if measure is None:
-        return replace(plan, max_steps=MOST_STEPS), None
-    measured = measure(plan)
-    caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
-    fitting = (cap for cap in caps if seconds_of(plan, facts, measured, cap=cap) <= BUDGET_SECONDS)
-    return replace(plan, max_steps=next(fitting, STEPS_ROUNDED_TO)), measured
+    kind, network = torch.device(plan.compute.device).type, plan.network
+    alone = isinstance(network, CustomConfig) and not network.is_importable
+    if alone or kind not in ("cpu", "cuda"):
+        return 1
+    if asked:
+        return asked
+    stages = planned_stages(plan, facts)
+    wanted = min(usable_cores(), max(stage.networks for stage in stages))
+    if kind == "cpu":
+        return wanted
+    widest = max(stages, key=lambda stage: stage.width)
+    shape = (plan.recipe.batch_size, facts.channels, *plan.image_size)
+    each = training_bytes(
+        plan.network.with_width(widest.width),
+        plan.compute,
+        (shape,),
+        channels=facts.channels,
+        outputs=facts.outputs,
+    )
+    return on_gpu(wanted, free=free_device_memory(plan.compute.device) or 0, each=each)
+
+
+def on_gpu(wanted: int, *, free: int, each: int) -> int:
+    """Return how many of so many networks share a GPU, at least one.
+
+    Args:
+        wanted: Networks of a stage, or processor cores if they are fewer.
+        free: Bytes that are free on it.
+        each: Bytes that the training of one takes.
+    """
+    fitting = int(SHARE * free // (each + CONTEXT))
+    return max(1, min(wanted, MOST_ON_GPU, fitting))

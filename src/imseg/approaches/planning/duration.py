@@ -1,36 +1,46 @@
-"""Where the time of a run goes: seconds by activity, for ``summary.json``."""
+"""How long a plan takes: the one model of time, for fitting steps to a budget and for a dry run.
+
+All pseudo-labels are taken to be admitted and no generation to be left out, and images to get the
+number of copies that is typical: a run may be shorter.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from imseg.approaches.methods.approach import Approach
-from imseg.approaches.methods.catalog import find_approach
-from imseg.approaches.planning.measured import Measured, Pace
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.measured import Measured
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.stages import (
-    Facts,
-    PlannedStage,
-    judge_rounds,
+    StagePlan,
     planned_stages,
+    scorer_rounds,
     unlabeled_used,
 )
 from imseg.components.amplification import CopiesByQuality
 from imseg.components.proposals import BestProposal
-from imseg.components.votes import Views
+from imseg.components.votes import VoteOfViews
+from imseg.engine.hardware.benchmark import BenchmarkResult
 from imseg.engine.training import clock
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import Trained
 
-TRAINING, AUGMENTATION, VALIDATION = "training", "augmentation", "validation"
-PSEUDO_LABELS, JUDGES, FILES, OTHER = "pseudo-labels", "judges", "files", "other"
-ACTIVITIES = (TRAINING, AUGMENTATION, VALIDATION, PSEUDO_LABELS, JUDGES, FILES, OTHER)
-"""Steps of networks that segment; making their batches; looking at validation images; asking
-teachers; all that judges of masks cost, their training included; decoding pictures and looking for
-changed ones; the rest: starting processes, counting operations, writing networks."""
+BUDGET_SECONDS = 50 * 60
+"""Time that ``standard`` aims at; decoding comes on top."""
+MOST_STEPS = 3000
+"""Steps above which ``standard`` stops spending time it has."""
+STEPS_ROUNDED_TO = 50
+"""Steps are rounded down to multiples of this, so that small differences of timing change
+nothing."""
 
-_OF_MEMBER = {
+TRAINING, AUGMENTATION, VALIDATION = "training", "augmentation", "validation"
+PSEUDO_LABELS, SCORERS, FILES, OTHER = "pseudo-labels", "mask scorers", "files", "other"
+ACTIVITIES = (TRAINING, AUGMENTATION, VALIDATION, PSEUDO_LABELS, SCORERS, FILES, OTHER)
+"""Steps of networks that segment; making their batches; validation; asking teachers; all that mask
+scorers cost, their training included; decoding images and looking for changed ones; the rest:
+starting processes, counting operations, writing networks."""
+
+_OF_NETWORK = {
     clock.STEPS: TRAINING,
     clock.BATCHES: AUGMENTATION,
     clock.VALIDATION: VALIDATION,
@@ -58,7 +68,7 @@ def add_stage(
         into.add(whole or OTHER, seconds)
         return
     for activity, each in spent.items():
-        into.add(_OF_MEMBER[activity], seconds * each / total)
+        into.add(_OF_NETWORK[activity], seconds * each / total)
 
 
 def as_summary(run: Clock) -> dict[str, float]:
@@ -81,22 +91,24 @@ def durations(
     spent = dict.fromkeys(ACTIVITIES, 0.0)
     stages = planned_stages(plan, facts, cap=cap)
     for stage in stages:
-        for activity, seconds in _of_stage(stage, plan, measured).items():
-            spent[JUDGES if stage.judges else activity] += seconds
-    spent[OTHER] += measured.start_up
-    spent[TRAINING] += measured.first
-    approach = plan.customized()
-    judged = any(stage.judges for stage in stages)
-    if judged:
-        spent[JUDGES] += _around_judges(stages, plan, facts, measured)
-    before = plan.width
+        cost = measured.of(stage, stages)
+        for activity, seconds in _of_stage(stage, plan, cost).items():
+            spent[SCORERS if stage.scores_masks else activity] += seconds
+    costs = {stage.name: measured.of(stage, stages) for stage in stages}
+    first = max(costs.values(), key=lambda each: each.first)
+    spent[OTHER] += measured.start_up + first.opening
+    spent[TRAINING] += first.first
+    scorer = costs.get("scorers")
+    if scorer is not None:
+        spent[SCORERS] += _around_scorers(plan, facts, costs["start"], scorer)
+    teacher = costs["start"]
     for stage in stages:
-        if stage.name.startswith("generation"):
-            if approach.pseudo_label is not None:
-                each, judging = _label_seconds(approach, plan, measured.of_width(before), measured)
-                spent[PSEUDO_LABELS] += each * unlabeled_used(plan, facts)
-                spent[JUDGES] += judging * unlabeled_used(plan, facts) if judged else 0.0
-            before = plan.width * stage.wider
+        if stage.is_generation and plan.approach.pseudo_label is not None:
+            labels, scoring = _label_seconds(plan, teacher, scorer)
+            spent[PSEUDO_LABELS] += labels * unlabeled_used(plan, facts)
+            spent[SCORERS] += scoring * unlabeled_used(plan, facts)
+        if stage.is_generation:
+            teacher = costs[stage.name]
     return spent
 
 
@@ -105,77 +117,69 @@ def seconds_of(plan: Plan, facts: Facts, measured: Measured, *, cap: int | None 
     return sum(durations(plan, facts, measured, cap=cap).values())
 
 
-def _of_stage(stage: PlannedStage, plan: Plan, measured: Measured) -> dict[str, float]:
+def fit_to_time(plan: Plan, facts: Facts, measured: Measured | None) -> Plan:
+    """Return the plan with as many steps as the time budget allows.
+
+    The size of images does not depend on the measurement: runs of one data set stay comparable.
+
+    Args:
+        plan: What will be done.
+        facts: What the data is like.
+        measured: What it costs here; None: not measured, so steps are the most that there can be.
+    """
+    if measured is None:
+        return plan.with_recipe(max_steps=MOST_STEPS)
+    caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
+    fitting = (cap for cap in caps if seconds_of(plan, facts, measured, cap=cap) <= BUDGET_SECONDS)
+    return plan.with_recipe(max_steps=next(fitting, STEPS_ROUNDED_TO))
+
+
+def _of_stage(stage: StagePlan, plan: Plan, cost: BenchmarkResult) -> dict[str, float]:
     """Return the seconds of a stage by activity; it lasts as long as its fullest worker."""
-    pace = measured.of_width(plan.width * stage.wider)
-    if stage.judges and measured.judge is not None:
-        pace = measured.judge
-    rounds = _rounds(stage.networks, plan.workers, measured)
-    brought = stage.images * stage.looks
+    rounds = -(-stage.networks // max(1, plan.workers))
+    workload = stage.workload
     each = {
-        TRAINING: stage.steps * stage.looks * _step(pace, stage.images / plan.batch_size),
-        AUGMENTATION: stage.steps * (brought * measured.gather + stage.augmented * measured.copy),
-        VALIDATION: stage.validations * stage.looked_at * pace.validation,
-        OTHER: measured.aside,
+        TRAINING: workload.steps * cost.step,
+        AUGMENTATION: workload.steps * cost.batch,
+        VALIDATION: workload.validations * stage.validation * cost.validation,
+        OTHER: cost.aside,
     }
     return {activity: seconds * rounds for activity, seconds in each.items()}
 
 
-def _rounds(networks: int, workers: int, measured: Measured) -> float:
-    """Return how often all workers are busy with a network; with fewer of them all are faster."""
-    full, rest = divmod(networks, max(1, workers))
-    if not rest:
-        return float(full)
-    if measured.side_by_side < 2:
-        return float(full + 1)
-    crowd = min(1.0, (rest - 1) / (measured.side_by_side - 1))
-    return full + measured.alone + crowd * (1 - measured.alone)
-
-
-def _step(pace: Pace, share: float) -> float:
-    """Return the seconds of a step with a share of a full batch, from 1 and a quarter."""
-    slope = (pace.step - pace.small_step) / 0.75
-    return max(0.25 * pace.small_step, pace.step + slope * (share - 1))
-
-
 def _label_seconds(
-    approach: Approach, plan: Plan, teacher: Pace, measured: Measured
+    plan: Plan, teacher: BenchmarkResult, scorer: BenchmarkResult | None
 ) -> tuple[float, float]:
-    """Return the seconds of a pseudo-label, and of what judges say about it then."""
-    labeler = approach.pseudo_label
-    judge = measured.judge.prediction if measured.judge is not None else 0.0
-    asked = labeler.teachers if labeler is not None and labeler.teachers else plan.networks
-    looks, judging = float(asked), 0.0
-    if isinstance(labeler, Views):
-        looks += labeler.views
-    seconds = looks * teacher.prediction + measured.decision * (asked > 1)
-    if isinstance(labeler, Views):
-        seconds += labeler.views * measured.copy
+    """Return the seconds of a pseudo-label, and of what mask scorers say about it then."""
+    labeler = plan.approach.pseudo_label
+    scored = scorer.prediction if scorer is not None else 0.0
+    asked = plan.teachers or plan.approach.networks
+    looks, scoring = float(asked), 0.0
+    if isinstance(labeler, VoteOfViews):
+        looks += labeler.views * 2  # augmenting a view costs about as much as looking at it
+    seconds = looks * teacher.prediction + teacher.decision * (asked > 1)
     if isinstance(labeler, BestProposal):
-        seconds += (asked + 1) * labeler.judges * judge  # and the label that was kept
-    if isinstance(approach.augment, CopiesByQuality):
-        judging = asked * judge
-    return seconds, judging
+        seconds += (asked + 1) * labeler.scorers * scored  # and the label that was kept
+    if isinstance(plan.approach.amplification, CopiesByQuality):
+        scoring = asked * scored
+    return seconds, scoring
 
 
-def _around_judges(
-    stages: list[PlannedStage], plan: Plan, facts: Facts, measured: Measured
+def _around_scorers(
+    plan: Plan, facts: Facts, start: BenchmarkResult, scorer: BenchmarkResult
 ) -> float:
-    """Return the seconds of making what judges learn from, and of finding out how good they are."""
-    labeler = plan.customized().pseudo_label
-    asked = labeler.judges if isinstance(labeler, BestProposal) else plan.teachers
-    judge = measured.judge.prediction if measured.judge is not None else 0.0
-    (stage,) = (stage for stage in stages if stage.judges)
-    base = measured.of_width(plan.width).prediction
-    starts = sum(s.networks for s in stages if s.name in ("start", "judge-start"))
-    hard_predictions = starts * (facts.labeled + facts.validation) * base
-    approach = find_approach(plan.approach)
-    rounds = judge_rounds(plan, approach, approach.judge)[0] if approach.judge else 0
-    learned = facts.labeled * rounds
+    """Return the seconds of making what mask scorers learn from, and of finding their quality."""
+    labeler, approach = plan.approach.pseudo_label, plan.approach
+    asked = labeler.scorers if isinstance(labeler, BestProposal) else plan.teachers
+    learned, looked_at = scorer_rounds(plan)
+    starts = approach.first.networks
+    starts += approach.scorer_start.networks if approach.scorer_start is not None else 0
+    predicted = starts * (facts.labeled + facts.validation) * start.prediction
+    validation = facts.validation * looked_at
     # Samples are made one by one, so that each costs several times its share of a batch.
-    samples = (learned + stage.looked_at) * 4 * measured.decision
-    thresholds = facts.validation * (2 * base + asked * judge)
-    return hard_predictions + samples + asked * stage.looked_at * judge + thresholds
+    samples = (facts.labeled * learned + validation) * 4 * start.decision
+    thresholds = facts.validation * (2 * start.prediction + asked * scorer.prediction)
+    return predicted + samples + asked * validation * scorer.prediction + thresholds
 
 
 def in_minutes(seconds: float) -> int:

@@ -1,138 +1,219 @@
-"""What a user may ask for, and how TOML and the command line are checked against it."""
+"""What a user asks for: values for declared options, checked all at once."""
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from imseg.approaches.methods.approach import Approach
+from imseg.approaches.methods.catalog import APPROACHES, find_approach
 from imseg.approaches.methods.paper import Published
-from imseg.components.consistency import Level
 from imseg.data.files.atomic import read_bounded
+from imseg.data.files.listing import counted
 from imseg.data.folder.config import TaskWord
-from imseg.errors import ImsegError, near_miss, raise_all, shown
-from imseg.ops.inconsistency import BlockColor
-from imseg.tasks.base import Pool
+from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
+from imseg.networks.registry import SEGMENTING, Network, network_named
+from imseg.options import Option, option, options_in, options_of, with_options
 
 Effort = Literal["quick", "standard", "paper"]
-Blocking = Literal["both", "input", "output", "none"]
-Selection = Literal["paper", "same-classes", "all"]
-Ladder = Literal["default", "hela", "cityscapes"]
 
 SMALLEST_SIDE = 32
 """Pixels a side below which a network that halves four times has too little left to normalize."""
 LARGEST_SIDE = 8192
 """Pixels a side beyond which no machine has the memory."""
+MATCHED = ("epochs", "max_steps", "width", "image_size", "batch_size", "paper")
+"""Options that a matched run settles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything about a training that can be asked for; None leaves the choice to ``effort``."""
+class RunOptions:
+    """What is asked of a run as a whole; None leaves the choice to the plan."""
 
-    approach: str = "im"
+    approach: str = option("im", "See `imseg approaches`.", group="method", essential=True)
     """A name from ``imseg approaches``."""
-    effort: Effort = "standard"
+    effort: Effort = option(
+        "standard",
+        "The budget of each run: quick (minutes), standard (about an hour), paper (its schedule).",
+        group="budget",
+        essential=True,
+    )
     """The budget: a few minutes, about an hour, or the paper's schedule."""
-    paper: Published | None = None
+    paper: Published | None = option(
+        None, "The published settings: isic2018, hela, suim or cityscapes.", group="method"
+    )
     """The published settings for one of the paper's data sets, with the paper's schedule."""
-    seed: int = 0
+    seed: int = option(0, "Root of all randomness.", group="method", low=0, essential=True)
     """The root of all randomness."""
-    task: TaskWord | None = None
+    network: str | None = option(
+        None,
+        "Network: unet, paper-unet, or module:callable of your own.  [default: unet; paper-unet in"
+        " the paper's schedule]",
+        group="network",
+    )
+    """The network: unet, paper-unet, or ``module:callable``."""
+    task: TaskWord | None = option(
+        None,
+        "binary, multiclass, multilabel, instances or regression.  [default: from the masks]",
+        group="data",
+    )
     """What masks hold; None recognizes it from them."""
-    generations: int | None = None
-    """How often teachers teach students."""
-    patience: int | None = None
-    """Generations without a rise on validation after which a run ends; 0: never."""
-    teachers: int | None = None
-    """How many networks must agree: 2, 3 or 4."""
-    networks: int | None = None
-    """Networks of every stage, the start included."""
-    epochs: int | None = None
-    """Passes over the training images."""
-    max_steps: int | None = None
-    """Most optimizer steps of any one network."""
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[int, int] | None = option(
+        None,
+        "Height and width at which networks work, in pixels.",
+        group="data",
+        metavar="H W",
+        low=SMALLEST_SIDE,
+        high=LARGEST_SIDE,
+        expected=f"{SMALLEST_SIDE} pixels or more a side (at most {LARGEST_SIDE}).",
+        essential=True,
+    )
     """Height and width in pixels at which networks work."""
-    width: float | None = None
-    """The paper's alpha: filters of every layer, as a share of 16 to 256."""
-    batch_size: int | None = None
-    """Images an optimizer step."""
-    limit_unlabeled: int | None = None
+    limit_unlabeled: int | None = option(
+        None, "Use at most so many unlabeled images.", group="data", low=1
+    )
     """Use at most so many unlabeled images, chosen by seed."""
-    erode: int | None = None
-    """Side in pixels of the square that erodes inconsistency masks: 0, 3 or 5."""
-    dilate: int | None = None
-    """Side in pixels of the square that dilates them afterwards: 0, 3 or 5."""
-    grow_labels: bool | None = None
-    """Whether class labels are dilated by 3x3 too; None: under the paper's schedule, where masks
-    are eroded."""
-    blocking: Blocking | None = None
-    """Whether inconsistent pixels are made 0 in the image, the label, both or neither; None:
-    neither, but both in the paper's schedule and where a color or an erosion is asked for."""
-    ignore: bool | None = None
-    """Whether inconsistent pixels have no weight in the loss; None: where they are not blocked,
-    unless that was asked for."""
-    block_color: BlockColor | None = None
-    """What blocked pixels of the image become: black, the image's mean, or noise of its own."""
-    reblock: bool | None = None
-    """Whether blocked pixels get that color again after a copy was disturbed; None: except in the
-    paper's schedule."""
-    select: Selection | None = None
-    """Which pseudo-labeled images are used: the paper's rule, same classes found, or all."""
-    vote: Pool | None = None
-    """How the votes of teachers or views become a label."""
-    views: int | None = None
-    """Disturbed views that the best teacher labels: 3, 5 or 7."""
-    plain_view: bool | None = None
-    """Whether the image as it is is among the views."""
-    judges: int | None = None
-    """How many of the best judges say together which proposal is best: 1 to 4."""
-    thresholds: tuple[float, float] | None = None
-    """The scores from which on a mask is good, and very good; None: from validation images."""
-    consistency_weight: float | None = None
-    """How much the difference of two views counts, beside 1 for labeled images."""
-    consistency_ramp: int | None = None
-    """Epochs in which that weight rises to what it is."""
-    consistency_level: Level | None = None
-    """How strongly the two views are disturbed: low, mid or high."""
-    ladder: Ladder | None = None
-    """How strongly images are disturbed: the paper's strengths for its data sets."""
-    rung: int | None = None
-    """The ladder's rung, 1 to 5, of copies of pseudo-labeled images in every generation; None: one
-    higher in each."""
-    fresh_copies: bool | None = None
-    """Whether copies are drawn anew at every look instead of once a run."""
-    rotate: bool | None = None
-    """Whether disturbed images are also turned and flipped upside down; None: where there is no
-    above (binary, multilabel, instances)."""
-    match: Path | None = None
-    """The run whose final network's steps and width a matched baseline gets."""
-    unlabeled_masks: Path | None = None
+    unlabeled_masks: Path | None = option(
+        None,
+        "Hidden masks of the unlabeled images: for the upper bounds fdt and gt-im++, and to compare"
+        " the pseudo-labels of others with them.",
+        group="data",
+    )
     """Hidden masks of the unlabeled images: fdt and gt-im++ learn from them, for all others
     pseudo-labels are compared with them (the audit)."""
-    reuse: Path | None = None
+    match: Path | None = option(
+        None, "The run that a matched baseline is matched to.", group="method"
+    )
+    """The run whose final network's steps and width a matched baseline gets."""
+    reuse: Path | None = option(
+        None, "A run, or folder of runs, whose equal networks are taken over.", group="machine"
+    )
     """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
-    device: str = "auto"
+    device: str = option("auto", "auto, cpu, cuda, cuda:0 ...", group="machine", essential=True)
     """auto, cpu, cuda, cuda:0 ..."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "Type of activations: auto, float32 (exact) or bfloat16.", group="machine"
+    )
     """Type of activations; float32 is the exact mode."""
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "on", "off"] = option(
+        "auto",
+        "Compile training steps: on, off, or auto, where it pays for itself in the run.",
+        group="machine",
+    )
     """Whether training steps are compiled: auto measures whether it pays for itself in the run."""
-    validate_every: int | None = None
-    """Epochs between two looks at the validation images; None: as few as let them take a tenth of
-    the time."""
-    workers: int | None = None
+    workers: int | None = option(
+        None, "Networks trained side by side.  [default: one per core]", group="machine", low=1
+    )
     """Networks trained side by side; None: as many as there are cores."""
 
-    def __post_init__(self) -> None:
-        if self.paper is not None and self.effort == "standard":
+
+@cache
+def declared() -> dict[str, Option]:
+    """Return all options, by name, in the order in which they are shown."""
+    found = options_in(RunOptions())
+    for approach in APPROACHES.values():
+        found |= {name: one for name, one in options_in(approach).items() if name not in found}
+    for kind in SEGMENTING:
+        known = options_of(Network.alternatives()[kind]).values()
+        found |= {one.name: one for one in known if one.name not in found}
+    return found
+
+
+@cache
+def _default(name: str) -> Any:
+    """Return the value of a run's own option that was not asked for; None for all others."""
+    known = {one.name: field for field, one in options_of(RunOptions).items()}
+    return getattr(RunOptions(), known[name]) if name in known else None
+
+
+class Settings:
+    """What is asked for: checked values by the names of options; others are left to the plan.
+
+    An option that was not given reads as its default if it is one of the run as a whole
+    (``effort``, ``seed`` ...), and as None if it is one of a component.
+
+    Args:
+        given: Values, each of its option's type. None is "not given".
+    """
+
+    def __init__(self, **given: Any) -> None:
+        self.given: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+        if "paper" in self.given and self.effort == "standard":
             # The published settings come with the published schedule.
-            object.__setattr__(self, "effort", "paper")
+            self.given["effort"] = "paper"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in declared():
+            raise AttributeError(f"there is no option {name!r}")
+        return self.given.get(name, _default(name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and self.given == other.given
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.given)))
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
+
+    def but(self, **changes: Any) -> Settings:
+        """Return settings with some values changed; None takes a value away."""
+        return Settings(**{**self.given, **changes})
+
+    @property
+    def composition(self) -> Approach:
+        """The approach with the given options in its components, and the chosen network.
+
+        Raises:
+            ImsegError: If there is no such approach or network.
+        """
+        approach = find_approach(self.approach)
+        network = self.network or ("paper-unet" if self.effort == "paper" else "unet")
+        approach = with_network(approach, network_named(network))
+        return with_options(approach, self.given)
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of options that are given and change nothing about the approach."""
+        approach = self.composition
+        names = dict.fromkeys([*options_in(RunOptions()), *approach.options])
+        if approach.matched or (self.match is not None and approach.matchable):
+            names = {name: None for name in names if name not in MATCHED}
+        if not approach.needs_unlabeled:
+            names.pop("limit_unlabeled", None)
+        return [
+            name for name in self.given if name not in names or _says_nothing(name, self, approach)
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """Return what was given as TOML and JSON know it; where networks come from is left out."""
+        given = {name: value for name, value in self.given.items() if name != "reuse"}
+        given = {"approach": self.approach, "effort": self.effort, "seed": self.seed} | given
+        return plain_values(given)
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as TOML and JSON know them: paths whole and as text, tuples as lists."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        value = str(value.resolve()) if isinstance(value, Path) else value
+        kept[name] = list(value) if isinstance(value, tuple) else value
+    return kept
+
+
+def with_network(approach: Approach, network: Network) -> Approach:
+    """Return an approach whose networks, those of its starts included, are of a kind."""
+    starts = {
+        name: with_network(one, network)
+        for name in ("start", "scorer_start")
+        if (one := getattr(approach, name)) is not None
+    }
+    return replace(approach, network=network, **starts)
 
 
 def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> Settings:
@@ -145,18 +226,22 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
     Raises:
         ImsegError: With every problem at once.
     """
-    from imseg.approaches.planning.setting_checks import problems_of
-
-    settings, _, problems = _typed(options, config)
+    settings, problems = _typed(options, config)
     problems += problems_of(settings)
     if settings.reuse is not None and not settings.reuse.is_dir():
-        problems.append(_no_reuse(settings.reuse))
+        problems.append(
+            ImsegError(
+                f"There is no run to reuse at {settings.reuse}.",
+                expected="the folder of a run, or a folder of runs.",
+                hint="check --reuse.",
+            )
+        )
     raise_all(problems)
     return settings
 
 
 def values_from(options: Mapping[str, Any], *, config: Path | None = None) -> dict[str, Any]:
-    """Return the settings that are given, by name: known ones, each of its type.
+    """Return the values that are given, by name: known ones, each of its type.
 
     Whether they fit an approach, and lie in range, is not looked at.
 
@@ -167,50 +252,54 @@ def values_from(options: Mapping[str, Any], *, config: Path | None = None) -> di
     Raises:
         ImsegError: With every problem at once.
     """
-    settings, given, problems = _typed(options, config)
+    settings, problems = _typed(options, config)
     raise_all(problems)
-    return {name: getattr(settings, name) for name in given}
+    return settings.given
 
 
-def _typed(
-    options: Mapping[str, Any], config: Path | None
-) -> tuple[Settings, list[str], list[ImsegError]]:
-    """Return settings, the names of those given, and what is wrong with names and types."""
+def _typed(options: Mapping[str, Any], config: Path | None) -> tuple[Settings, list[ImsegError]]:
+    """Return settings, and what is wrong with names and types."""
     given = {name: value for name, value in options.items() if value is not None}
     merged = {**(_read_toml(config) if config else {}), **given}
-    problems: list[ImsegError] = []
-    known = {field.name for field in dataclasses.fields(Settings)}
-    for name in [name for name in merged if name not in known]:
-        guess = near_miss(name.replace("-", "_"), known)
-        problems.append(
-            ImsegError(
-                f"There is no setting named {name!r}" + (f" ({config})." if config else "."),
-                expected=", ".join(sorted(known)),
-                got=shown(name),
-                hint=f"{guess} = ..." if guess else None,
-            )
-        )
-        del merged[name]
-    try:
-        settings = TypeAdapter(Settings).validate_python(merged)
-    except ValidationError as error:
-        for detail in error.errors():
-            name = ".".join(str(part) for part in detail["loc"])
-            merged.pop(str(detail["loc"][0]), None)
+    problems, values = [], {}
+    for name, value in merged.items():
+        one = declared().get(name)
+        if one is None:
+            problems.append(_unknown(name, config))
+            continue
+        try:
+            values[name] = TypeAdapter(one.type).validate_python(value)
+        except ValidationError as error:
+            detail = error.errors()[0]
             problems.append(
                 ImsegError(
-                    f"The setting {name.split('.')[0]} cannot have this value.",
+                    f"The setting {name} cannot have this value.",
                     expected=detail["msg"].removeprefix("Input should be "),
                     got=repr(detail["input"]),
                 )
             )
-        settings = TypeAdapter(Settings).validate_python(merged)
-    return settings, list(merged), problems
+    return Settings(**values), problems
+
+
+def _unknown(name: str, config: Path | None) -> ImsegError:
+    """Return that there is no such option, the nearest one, and who has a use for that."""
+    guess = near_miss(name.replace("-", "_"), declared())
+    hint = f"{guess} = ..." if guess else None
+    if guess and guess not in options_in(RunOptions()):
+        users = [each.name for each in APPROACHES.values() if guess in each.options]
+        if len(users) < len(APPROACHES):
+            hint = f"{hint} (of use to {and_more(users, 6)})"
+    return ImsegError(
+        f"There is no setting named {name!r}" + (f" ({config})." if config else "."),
+        expected=", ".join(sorted(declared())),
+        got=shown(name),
+        hint=hint,
+    )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_bounded(path).decode("utf-8"))
+        return tomllib.loads(read_bounded(path).decode("utf-8-sig"))
     except OSError as error:
         raise ImsegError(
             f"The settings file {path} cannot be read.",
@@ -225,12 +314,135 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _no_reuse(folder: Path) -> ImsegError:
+def problems_of(settings: Settings) -> list[ImsegError]:
+    """Return everything that types alone do not rule out."""
+    problems = [
+        ImsegError(f"{one.flag} cannot be {value}.", expected=expected, got=str(value))
+        for name, value in settings.given.items()
+        if (expected := (one := declared()[name]).problem(value))
+    ]
+    if settings.thresholds is not None and settings.thresholds[0] >= settings.thresholds[1]:
+        wanted = declared()["thresholds"].expected
+        problems.append(
+            ImsegError(f"--thresholds cannot be {settings.thresholds}.", expected=wanted)
+        )
+    problems += _contradictions(settings)
+    try:
+        approach = settings.composition
+    except ImsegError as error:
+        return [*problems, error]
+    except ValueError:
+        return problems  # a value out of range, which is told already
+    rules = (_unused, _match_misfit, _hidden_masks_misfit, _too_many_teachers)
+    found = (rule(settings, approach) for rule in rules)
+    return problems + [error for error in found if error is not None]
+
+
+def _contradictions(settings: Settings) -> Iterable[ImsegError]:
+    """Yield options that make no sense together."""
+    if settings.ignore and settings.erode and not settings.dilate:
+        yield ImsegError(
+            f"--erode cannot be joined with --ignore (erode = {settings.erode}).",
+            expected="it where inconsistent pixels are blocked: what erosion takes off the mask"
+            " has no weight either.",
+            hint="leave one of them out.",
+        )
+    if settings.paper is not None and settings.effort != "paper":
+        yield ImsegError(
+            f"--paper cannot be joined with --effort {settings.effort}.",
+            expected="it alone, or with --effort paper.",
+            got=f"joined with --effort {settings.effort}",
+        )
+
+
+def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
+    """Return whether the value of an option that an approach has changes nothing about it."""
+    one_teacher = approach.pseudo_label is not None and approach.pseudo_label.teachers == 1
+    unblocked = settings.blocking in ("output", "none")
+    return {
+        # One alone always agrees with itself.
+        "vote": one_teacher and "views" not in approach.options,
+        "select": one_teacher and settings.select == "same-classes",
+        "strength_schedule": settings.paper is not None,
+        "strength_level": settings.paper is not None,
+        "block_color": unblocked,
+        "reblock": unblocked or "blocking" not in approach.options,
+    }.get(name, False)
+
+
+def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
+    unused = settings.unused
+    if not unused:
+        return None
+    told = [declared()[name].flag for name in unused]
+    matched = approach.matched or (settings.match is not None and approach.matchable)
+    if matched and set(unused) & set(MATCHED):
+        why = "; its matched run settles steps, width and sizes"
+    elif {"block_color", "reblock"} & set(unused) and "blocking" in approach.options:
+        why = f"; --blocking {settings.blocking} leaves images as they are"
+    else:
+        why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
+    users = [each.name for each in APPROACHES.values() if set(unused) <= set(each.options)]
+    others = f", or --approach {and_more(users, 4)}" if users and not why else ""
     return ImsegError(
-        f"There is no run to reuse at {folder}.",
-        expected="the folder of a run, or a folder of runs.",
-        hint="check --reuse.",
+        f"{approach.name} has no use for {', '.join(told)}.",
+        expected="options that change something.",
+        got=f"{approach.name}{why}.",
+        hint=f"leave them out{others}, or see imseg explain {approach.name}.",
     )
 
 
-BLOCKING_CHOICES: tuple[str, ...] = get_args(Blocking)
+def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+    if approach.matched and settings.match is None:
+        return ImsegError(
+            f"{approach.name} does not know which run it is matched to.",
+            expected="--match RUN, the folder of a finished run.",
+            hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
+        )
+    if settings.match is not None and not (approach.matched or approach.matchable):
+        return ImsegError(
+            f"{approach.name} is not a matched baseline, so --match changes nothing.",
+            expected="--match with ldt-matched, aldt-matched or ldt-online.",
+        )
+    return None
+
+
+def _hidden_masks_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+    if approach.sees_truth and settings.unlabeled_masks is None:
+        return ImsegError(
+            f"{approach.name} needs the hidden masks of the unlabeled images.",
+            expected="--unlabeled-masks FOLDER with one mask per unlabeled image.",
+            hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
+        )
+    audited = approach.pseudo_label is not None
+    if settings.unlabeled_masks is not None and not (approach.sees_truth or audited):
+        return ImsegError(
+            f"{approach.name} may not see the hidden masks of the unlabeled images.",
+            expected="--unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach"
+            " whose pseudo-labels can be compared with them.",
+            got=f"{approach.name}, which makes no pseudo-labels.",
+            hint="leave --unlabeled-masks out.",
+        )
+    return None
+
+
+def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
+    if not settings.networks or settings.networks < 1 or approach.pseudo_label is None:
+        return None
+    wanted = {
+        "teachers": approach.pseudo_label.teachers,
+        "mask_scorers": getattr(approach.pseudo_label, "scorers", None),
+    }
+    found = [(name, count) for name, count in wanted.items() if count and count > settings.networks]
+    if not found:
+        return None
+    name, count = found[0]
+    words, flag = name.replace("_", " "), declared()[name].flag
+    fewest = {"teachers": 2, "mask_scorers": 1}
+    instead = f", or fewer {words}." if count > fewest[name] else " or more."
+    return ImsegError(
+        f"There are more {words} than networks.",
+        expected=f"{flag} at most --networks.",
+        got=f"{count} {words}, {counted(settings.networks, 'network')}.",
+        hint=f"--networks {count}{instead}",
+    )

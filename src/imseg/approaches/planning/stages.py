@@ -1,79 +1,188 @@
-"""How much a plan trains: the networks of each stage, their steps, and what they look at."""
+"""The stages of a plan: one description for training, estimates, status and reports."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from imseg.approaches.methods.approach import Approach
-from imseg.approaches.methods.catalog import find_approach
-from imseg.approaches.planning.plan import Plan
-from imseg.components.amplification import MaskScorer, enough_for_judges
-from imseg.engine.training.job import Recipe
-from imseg.engine.training.objectives.objective import mean_batch
-from imseg.types import Kind
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.components.amplification import MaskScorer, enough_for_scorers
+from imseg.engine.training import seeds
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.objectives.mask_quality import MaskQuality
+from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
+from imseg.engine.training.recipe import Recipe
+from imseg.engine.training.sample_set import (
+    Copies,
+    InitialWeights,
+    SampleSet,
+    UnlabeledViews,
+)
+from imseg.networks.registry import EvalNetConfig, Network
+from imseg.ops.photometric import Strength
+from imseg.tasks.quality import heads_for
+from imseg.types import TargetSpec
 
-JUDGE_OPERATIONS = 1.64
-"""Operations of a judge's step, as a multiple of a step of a network of the base width; counted at
-64 and 128 px, one head."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a plan needs to know about the data."""
-
-    task: Kind
-    """The kind of target."""
-    labeled: int
-    """Labeled images that are trained on."""
-    validation: int
-    """Images that are chosen by."""
-    unlabeled: int
-    """Unlabeled images."""
-    channels: int
-    """Image channels."""
-    outputs: int
-    """Network outputs."""
-    typical_size: tuple[int, int]
-    """Median height and width of the labeled images in pixels."""
+SCORER_OPERATIONS = 1.64 / 4
+"""Operations of a mask scorer's step, as a multiple of a step of a U-Net of its width; counted at 64
+and 128 px, one head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedStage:
-    """The networks of a stage, if all pseudo-labels are admitted."""
+class StagePlan:
+    """A stage: its networks, what they minimize, and how they are trained."""
 
     name: str
-    """``start``, ``judge-start``, ``judges`` or ``generation-K``."""
+    """``start``, ``scorer-start``, ``scorers`` or ``generation-K``."""
     networks: int
     """How many."""
-    steps: int
-    """Optimizer steps of each."""
-    epoch: int
-    """Optimizer steps between two looks at the validation images."""
-    wider: float = 1.0
-    """How wide its networks are, as a multiple of the base width."""
-    judges: bool = False
-    """Whether they are judges of masks."""
-    looks: float = 1.0
-    """Passes of an image through the network in a step, on average; two views are two."""
-    images: float
-    """Samples in a step, on average."""
+    network: Network
+    """Which network."""
+    outputs: int
+    """Planes of logits."""
+    objective: Objective
+    """What they minimize."""
+    recipe: Recipe
+    """How they are trained; ``validate_every`` is settled when the samples are known."""
+    seeded_as: tuple[str, ...]
+    """What the seeds of its networks are derived from."""
+    labeled: int
+    """Labeled samples per epoch: images and their copies; of a mask scorer, masks."""
+    pseudo: int = 0
+    """Pseudo-labeled samples per epoch, if all images are admitted."""
+    unlabeled: int = 0
+    """Unlabeled images that have no label."""
+    validation: int
+    """Validation samples."""
     augmented: float = 0.0
-    """Images that are disturbed for a step, on average."""
-    looked_at: int
-    """Validation samples of each look at them."""
+    """Share of the samples that are augmented."""
 
     @property
-    def validations(self) -> int:
-        """How often a network looks at the validation images: every so many epochs, and at last."""
-        return -(-self.steps // self.epoch) + 1
+    def scores_masks(self) -> bool:
+        """Whether its networks score masks."""
+        return isinstance(self.objective, MaskQuality)
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether it learns from what another stage has learned."""
+        return self.name.startswith("generation-")
+
+    @property
+    def workload(self) -> Workload:
+        """How much the training of each network is, if all pseudo-labels are admitted."""
+        samples = self.labeled + self.pseudo
+        recipe = self.recipe.validated(samples=samples, validation=self.validation)
+        amounts = Amounts(samples=samples, unlabeled=self.unlabeled, validation=self.validation)
+        return self.objective.workload(recipe, amounts)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of each network, if all pseudo-labels are admitted."""
+        return self.workload.steps
+
+    @property
+    def width(self) -> float:
+        """How wide its networks are."""
+        return self.network.relative_width
 
     @property
     def operations(self) -> float:
-        """Operations of a step, as a multiple of a step of a network of the base width."""
-        return JUDGE_OPERATIONS if self.judges else self.looks * self.wider**2
+        """Operations of a step, as a multiple of a step of a U-Net of width 1."""
+        factor = SCORER_OPERATIONS if self.scores_masks else self.workload.passes
+        return factor * self.width**2
+
+    def jobs(
+        self,
+        plan: Plan,
+        spec: TargetSpec,
+        folder: Path,
+        *,
+        channels: int,
+        samples: tuple[SampleSet, ...],
+        validation: SampleSet,
+        unlabeled: UnlabeledViews | None = None,
+        initial: InitialWeights | None = None,
+    ) -> list[TrainJob]:
+        """Return a job for each of its networks.
+
+        Args:
+            plan: Seeds, augmentation and how networks are computed.
+            spec: What mask values mean.
+            folder: The run; weights go to ``NAME/network-J.safetensors`` in it.
+            channels: Image channels.
+            samples: What they learn from.
+            validation: What they are chosen by.
+            unlabeled: Unlabeled images without further augmentation.
+            initial: Weights they begin with.
+        """
+        count = sum(each.samples for each in samples)
+        looked_at = len(validation.indices)
+        views = None
+        if unlabeled is not None:
+            views = self.objective.unlabeled_views(unlabeled, plan.view_strengths())
+        names = [f"{self.name}/network-{number}" for number in range(self.networks)]
+        return [
+            TrainJob(
+                name=name,
+                output=folder / f"{name}.safetensors",
+                samples=samples,
+                validation=validation,
+                target=spec.as_dict(),
+                network=self.network,
+                channels=channels,
+                outputs=self.outputs,
+                objective=self.objective,
+                recipe=self.recipe.validated(samples=count, validation=looked_at),
+                compute=plan.compute,
+                seed=seeds.derive(plan.seed, *self.seeded_as, number),
+                unlabeled=views,
+                initial=initial,
+            )
+            for number, name in enumerate(names)
+        ]
+
+    def rehearsed(self, plan: Plan, facts: Facts, spec: TargetSpec) -> TrainJob:
+        """Return the job of one of its networks on images that are still to be made up."""
+        nowhere = Path("made-up")
+        copies = Copies(count=1, strength=_strongest(plan), rotate=plan.rotate, seed=0, plain=False)
+
+        def made_up(count: int, *, augmented: bool) -> SampleSet:
+            return SampleSet(
+                images=nowhere,
+                targets=nowhere,
+                digest="",
+                indices=tuple(range(count)),
+                copies=copies if augmented else None,
+                qualities=nowhere if self.scores_masks else None,
+            )
+
+        count = self.labeled + self.pseudo
+        augmented = round(self.augmented * count)
+        sets = [(count - augmented, False), (augmented, True)]
+        views = None
+        if self.unlabeled:
+            views = UnlabeledViews(
+                images=nowhere,
+                digest="",
+                indices=tuple(range(self.unlabeled)),
+                strength=copies.strength,
+                moves=plan.moves_views,
+                rotate=plan.rotate,
+            )
+        return self.jobs(
+            plan,
+            spec,
+            nowhere,
+            channels=facts.channels,
+            samples=tuple(made_up(n, augmented=a) for n, a in sets if n),
+            validation=made_up(self.validation, augmented=False),
+            unlabeled=views,
+        )[0]
 
 
-def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[PlannedStage]:
+def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[StagePlan]:
     """Return the stages of a plan.
 
     Args:
@@ -81,111 +190,115 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
         facts: What the data is like.
         cap: Most steps of any network; None for the plan's own.
     """
-    plan = plan if cap is None else replace(plan, max_steps=cap)
-    recipe, approach = plan.recipe, find_approach(plan.approach)
-    first = first_of(approach)
-    extra = unlabeled_used(plan, facts) if approach.labeled.hidden_too else 0
-    stages = [_labels_alone("start", plan, facts, first, extra=extra)]
-    if approach.judge_start is not None:
-        stages.append(_labels_alone("judge-start", plan, facts, approach.judge_start))
-    if approach.judge is not None and enough_for_judges(facts.labeled, facts.validation):
-        judged = replace(recipe, epochs=min(plan.epochs, approach.judge.epochs))
-        learned, looked_at = judge_rounds(plan, approach, approach.judge)
-        consensus = approach.judge.learns_from == "consensus"
-        stages.append(
-            _stage(
-                plan,
-                "judges",
-                plan.networks,
-                judged,
-                facts.labeled * learned,
-                looked_at=facts.validation * looked_at,
-                augmented=0.5 if consensus else 0.0,
-                judges=True,
-            )
-        )
-    for generation in range(1, plan.generations + 1):
-        wider = plan.width_in(generation, growing=approach.growing) / plan.width
-        name = f"generation-{generation}"
-        stages.append(_generation(name, plan, approach, facts, wider=wider))
+    plan = plan if cap is None else plan.with_recipe(max_steps=cap)
+    approach = plan.approach
+    stages = [_labels_alone("start", plan, facts, approach.first)]
+    if approach.scorer_start is not None:
+        stages.append(_labels_alone("scorer-start", plan, facts, approach.scorer_start))
+    if approach.scorer is not None and enough_for_scorers(facts.labeled, facts.validation):
+        stages.append(_scorers(plan, facts, approach.scorer))
+    stages += [_generation(number, plan, facts) for number in range(1, approach.generations + 1)]
     return stages
 
 
-def judge_rounds(plan: Plan, approach: Approach, judge: MaskScorer) -> tuple[int, int]:
-    """Return how often judges learn from each labeled image, and look at each validation image."""
-    if judge.learns_from == "consensus":
-        return judge.rounds, judge.rounds_validation
-    starts = 1 if approach.judge_start is None else 2
-    fewer = min(plan.start_networks, judge.networks_validation)
-    return starts * plan.start_networks + 1, starts * fewer + 1  # predictions, and the truth
+def scorer_rounds(plan: Plan) -> tuple[int, int]:
+    """Return how often mask scorers learn from each labeled image, and see each validation image.
+
+    (0, 0) where there are no mask scorers.
+    """
+    scorer, approach = plan.approach.scorer, plan.approach
+    if scorer is None:
+        return 0, 0
+    if scorer.learns_from == "consensus":
+        return scorer.rounds, scorer.rounds_validation
+    starts, networks = 1 if approach.scorer_start is None else 2, approach.first.networks
+    fewer = min(networks, scorer.networks_validation)
+    return starts * networks + 1, starts * fewer + 1  # predictions, and the truth
 
 
-def _labels_alone(
-    name: str, plan: Plan, facts: Facts, approach: Approach, *, extra: int = 0
-) -> PlannedStage:
-    """Return a stage that learns from labeled images, and so many extra ones."""
+def _labels_alone(name: str, plan: Plan, facts: Facts, approach: Approach) -> StagePlan:
+    """Return a stage that learns without teachers."""
+    extra = unlabeled_used(plan, facts)
     labeled = facts.labeled * approach.labeled.samples
-    return _stage(
-        plan,
-        name,
-        plan.start_networks,
-        plan.recipe,
-        labeled + extra,
-        looked_at=facts.validation,
-        augmented=_disturbed_labels(approach, facts) / (labeled + extra),
+    labeled += extra if approach.labeled.hidden_too else 0
+    return StagePlan(
+        name=name,
+        networks=approach.networks,
+        network=approach.network,
+        outputs=facts.outputs,
+        objective=approach.objective,
+        recipe=_lengthened(approach.recipe, approach.objective),
+        # Networks that mask scorers learn from are those of a run of their approach.
+        seeded_as=(approach.name, "start", "network"),
+        labeled=labeled,
+        unlabeled=extra if approach.objective.uses_unlabeled else 0,
+        validation=facts.validation,
+        augmented=_augmented_labels(approach, facts) / labeled,
     )
 
 
-def _disturbed_labels(approach: Approach, facts: Facts) -> int:
-    """Return the samples of an epoch that are disturbed labeled images."""
+def _scorers(plan: Plan, facts: Facts, scorer: MaskScorer) -> StagePlan:
+    learned, looked_at = scorer_rounds(plan)
+    return StagePlan(
+        name="scorers",
+        networks=plan.approach.networks,
+        network=EvalNetConfig(
+            width=plan.scorer_width, heads=heads_for(facts.task), paper=plan.paper
+        ),
+        outputs=facts.outputs,
+        objective=MaskQuality(),
+        recipe=replace(plan.recipe, epochs=min(plan.recipe.epochs, scorer.epochs)),
+        seeded_as=("judges",),  # a seed's name, which is never changed
+        labeled=facts.labeled * learned,
+        validation=facts.validation * looked_at,
+        augmented=0.5 if scorer.learns_from == "consensus" else 0.0,
+    )
+
+
+def _generation(number: int, plan: Plan, facts: Facts) -> StagePlan:
+    approach, unlabeled = plan.approach, unlabeled_used(plan, facts)
+    labeled, pseudo = facts.labeled * approach.labeled.samples, 0
+    augmented = float(_augmented_labels(approach, facts))
+    if approach.pseudo_label is not None:
+        copies, plain = 0.0, 1
+        if approach.amplification is not None:
+            copies = approach.amplification.typical
+            plain = int(approach.amplification.keep_plain)
+        pseudo = round(unlabeled * (copies + plain))
+        augmented += unlabeled * copies
+    full = facts.labeled + facts.unlabeled
+    least = int(plan.least_share * (full // plan.recipe.batch_size))
+    recipe = replace(plan.recipe, least_steps=max(1, least))
+    return StagePlan(
+        name=f"generation-{number}",
+        networks=approach.networks,
+        network=plan.network_in(number),
+        outputs=facts.outputs,
+        objective=approach.objective,
+        recipe=_lengthened(recipe, approach.objective),
+        seeded_as=(approach.name, f"generation-{number}", "network"),
+        labeled=labeled,
+        pseudo=pseudo,
+        unlabeled=unlabeled if approach.objective.uses_unlabeled else 0,
+        validation=facts.validation,
+        augmented=min(1.0, augmented / (labeled + pseudo)),
+    )
+
+
+def _lengthened(recipe: Recipe, objective: Objective) -> Recipe:
+    return replace(recipe, epochs=recipe.epochs * objective.epochs_factor)
+
+
+def _augmented_labels(approach: Approach, facts: Facts) -> int:
+    """Return the samples of an epoch that are augmented labeled images."""
     return facts.labeled * (1 if approach.labeled.online else approach.labeled.copies)
 
 
-def _generation(
-    name: str, plan: Plan, approach: Approach, facts: Facts, *, wider: float
-) -> PlannedStage:
-    recipe, unlabeled = generation_recipe(plan, facts), unlabeled_used(plan, facts)
-    labeled = facts.labeled * approach.labeled.samples
-    if approach.objective is not None:
-        pairs = recipe.steps_per_epoch(unlabeled)
-        both = recipe.steps_per_epoch(labeled) + pairs
-        paired = pairs / both
-        seen = mean_batch(recipe, unlabeled)
-        return PlannedStage(
-            name=name,
-            networks=plan.networks,
-            steps=min(recipe.epochs * both, recipe.max_steps or recipe.epochs * both),
-            epoch=both // 2 or 1,  # it looks at the validation images after either pass
-            wider=wider,
-            looks=1 + paired,
-            images=paired * seen + (1 - paired) * mean_batch(recipe, labeled),
-            augmented=2 * paired * seen,
-            looked_at=facts.validation,
-        )
-    copies, plain = 0.0, 1
-    if approach.augment is not None:
-        copies, plain = approach.augment.typical, int(approach.augment.keep_plain)
-    samples = labeled + round(unlabeled * (copies + plain))
-    augmented = _disturbed_labels(approach, facts) + unlabeled * copies
-    return _stage(
-        plan,
-        name,
-        plan.networks,
-        recipe,
-        samples,
-        looked_at=facts.validation,
-        augmented=min(1.0, augmented / samples),
-        wider=wider,
-    )
-
-
-def generation_recipe(plan: Plan, facts: Facts) -> Recipe:
-    """Return how the networks of a generation are trained."""
-    approach = find_approach(plan.approach)
-    times = 1 if approach.objective is None else approach.objective.epochs_times
-    full = facts.labeled + facts.unlabeled
-    least = int(plan.least_share * (full // plan.batch_size))
-    return replace(plan.recipe, epochs=plan.epochs * times, least_steps=max(1, least))
+def _strongest(plan: Plan) -> Strength:
+    """Return how far images are pushed, at most."""
+    if plan.approach.labeled.copies:
+        return plan.strengths.labeled_copies
+    return plan.strength_in(plan.approach.generations or 1)
 
 
 def unlabeled_used(plan: Plan, facts: Facts) -> int:
@@ -193,39 +306,6 @@ def unlabeled_used(plan: Plan, facts: Facts) -> int:
     return min(facts.unlabeled, plan.limit_unlabeled or facts.unlabeled)
 
 
-def _stage(
-    plan: Plan,
-    name: str,
-    networks: int,
-    recipe: Recipe,
-    samples: int,
-    *,
-    looked_at: int,
-    augmented: float,
-    wider: float = 1.0,
-    judges: bool = False,
-) -> PlannedStage:
-    """Return a stage that learns from so many samples, of which a share is disturbed."""
-    images = mean_batch(recipe, samples)
-    recipe = plan.looked_at(recipe, samples=samples, validation=looked_at)
-    return PlannedStage(
-        name=name,
-        networks=networks,
-        steps=recipe.steps(samples),
-        epoch=recipe.steps_per_epoch(samples) * recipe.validate_every,
-        wider=wider,
-        judges=judges,
-        images=images,
-        augmented=augmented * images,
-        looked_at=looked_at,
-    )
-
-
-def first_of(approach: Approach) -> Approach:
-    """Return the approach that trains the first networks."""
-    return approach.start or approach
-
-
-def planned_steps(plan: Plan, facts: Facts) -> int:
+def planned_steps(stages: Sequence[StagePlan]) -> int:
     """Return the optimizer steps of all networks together, if all pseudo-labels are admitted."""
-    return sum(stage.networks * stage.steps for stage in planned_stages(plan, facts))
+    return sum(stage.networks * stage.steps for stage in stages)

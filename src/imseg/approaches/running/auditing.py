@@ -73,7 +73,7 @@ def audited(
         progress: Told about decoded pictures.
         reuse: Folders of stored arrays from which known pictures are taken.
     """
-    if hidden is None or plan.customized().pseudo_label is None:
+    if hidden is None or plan.approach.pseudo_label is None:
         return None
     stored: Stored = store_split(
         limited(tuple(hidden), plan),

@@ -1,31 +1,35 @@
-"""What every stage of a run is made with: the plan, the material, the machine."""
+"""What every stage of a run is made with: the plan, the data, the machine."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from imseg.approaches.methods.approach import Approach
-from imseg.approaches.planning.duration import JUDGES, add_stage
-from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.stages import Facts, planned_stages
+from imseg.approaches.planning.duration import SCORERS, add_stage
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import Stage, rank, read_stage
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.trained_files import hash_of
 from imseg.engine.training import seeds
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import OUR_UNET, PAPER_UNET, Job, NetworkSpec, Recipe, Trained
-from imseg.engine.training.networks import NetworkFactory, load_network, name_of_factory
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.sample_set import Copies, InitialWeights, SampleSet, UnlabeledViews
+from imseg.engine.training.weights import load_network
 from imseg.engine.workers.executors import Executor
 from imseg.engine.workers.jobs import announce, run_jobs
 from imseg.errors import TrainingFailed
+from imseg.networks.registry import find_weights
+from imseg.ops.photometric import Strength
 from imseg.progress import Event, NetworkFinished, Note, Planned, Progress, StageFinished, Working
 from imseg.tasks import Metric, Task
 from imseg.types import TargetSpec
@@ -37,31 +41,37 @@ class RunContext:
 
     plan: Plan
     """What to do."""
-    approach: Approach
-    """The same, with the plan's numbers in its stages."""
     task: Task
     """What a pixel is."""
     facts: Facts
     """How much there is."""
-    material: RunData
+    data: RunData
     """What may be seen."""
     folder: RunFolder
     """The run."""
     executor: Executor
-    """Who trains networks."""
+    """Trains networks."""
     progress: Progress
     """Told how it goes on."""
-    factory: NetworkFactory | None = None
-    """The user's own network."""
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
     """Weights of finished networks by the digest of their job, to be taken over."""
     clock: Clock = field(default_factory=Clock)
     """Where the time goes."""
 
     @property
+    def approach(self) -> Approach:
+        """What is carried out."""
+        return self.plan.approach
+
+    @property
     def spec(self) -> TargetSpec:
         """What mask values mean."""
         return self.task.spec
+
+    @cached_property
+    def stages(self) -> dict[str, StagePlan]:
+        """The planned stages, by name."""
+        return {stage.name: stage for stage in planned_stages(self.plan, self.facts)}
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """Tell the user something."""
@@ -79,25 +89,26 @@ class RunContext:
                 self.folder.weights(network.name),
                 network.network,
                 self.plan.whole_machine,
-                factory=self.factory,
+                channels=network.channels,
+                outputs=network.outputs,
                 sha256=network.sha256,
             )
             for network in networks
         ]
 
     def labels_of(self, approach: Approach) -> tuple[SampleSet, ...]:
-        """Return the parts that people labeled, as an approach uses them."""
-        hidden = self.material.hidden if approach.labeled.hidden_too else None
-        labeled = replace(self.material.labeled, copies=self._labeled_copies(approach))
+        """Return the sample sets that people labeled, as an approach uses them."""
+        hidden = self.data.hidden if approach.labeled.hidden_too else None
+        labeled = replace(self.data.labeled, copies=self._labeled_copies(approach))
         return (labeled, *([hidden] if hidden is not None else []))
 
     def _labeled_copies(self, approach: Approach) -> Copies | None:
-        """Return how labeled images are disturbed; the same for all networks of a run."""
+        """Return how labeled images are augmented; the same for all networks of a run."""
         if not approach.labeled.copies and not approach.labeled.online:
             return None
         return Copies(
             count=approach.labeled.copies,
-            strength=self.plan.strength,
+            strength=self.plan.strengths.labeled_copies,
             rotate=self.plan.rotate,
             seed=seeds.derive(self.plan.seed, "labeled copies"),
             fresh=approach.labeled.fresh,
@@ -106,67 +117,51 @@ class RunContext:
     def jobs(
         self,
         stage: str,
-        approach: Approach,
-        parts: tuple[SampleSet, ...],
+        samples: tuple[SampleSet, ...],
         *,
-        width: float,
-        recipe: Recipe,
-        seeded_as: str | None = None,
-        two_views: UnlabeledViews | None = None,
-        beginning: InitialWeights | None = None,
-    ) -> list[Job]:
+        validation: SampleSet | None = None,
+        initial: InitialWeights | None = None,
+    ) -> list[TrainJob]:
         """Return the jobs of a stage.
 
         Args:
             stage: Its name.
-            approach: Whose networks they are.
-            parts: What they learn from.
-            width: How wide they are.
-            recipe: How they are trained.
-            seeded_as: The stage whose seeds they have; None for its own.
-            two_views: Unlabeled images that a second pass of each epoch learns from.
-            beginning: Weights they begin with.
+            samples: What its networks learn from.
+            validation: What they are chosen by; None: the validation images.
+            initial: Weights they begin with; None: those of the network, or random ones.
         """
-        network = NetworkSpec(
+        planned = self.stages[stage]
+        return planned.jobs(
+            self.plan,
+            self.spec,
+            self.folder.path,
             channels=self.facts.channels,
-            outputs=self.spec.outputs,
-            width=width,
-            factory=self._factory_name(width),
+            samples=samples,
+            validation=validation or self.data.validation,
+            unlabeled=self._unlabeled() if planned.objective.uses_unlabeled else None,
+            initial=initial or self._initial(planned),
         )
-        if two_views is None:  # else there is a look after either pass
-            recipe = self.looked_at(recipe, parts, self.material.validation)
-        seeded = stage if seeded_as is None else seeded_as
-        names = [f"{stage}/network-{number}" for number in range(approach.networks)]
-        return [
-            Job(
-                name=name,
-                output=self.folder.weights(name),
-                parts=parts,
-                validation=self.material.validation,
-                target=self.spec.as_dict(),
-                network=network,
-                recipe=recipe,
-                compute=self.plan.compute,
-                seed=seeds.derive(self.plan.seed, approach.name, seeded, "network", number),
-                two_views=two_views,
-                beginning=beginning,
-            )
-            for number, name in enumerate(names)
-        ]
 
-    def looked_at(
-        self, recipe: Recipe, parts: Sequence[SampleSet], validation: SampleSet
-    ) -> Recipe:
-        """Return a recipe with as many looks at the validation part as the plan wants."""
-        samples = sum(part.samples for part in parts)
-        return self.plan.looked_at(recipe, samples=samples, validation=len(validation.indices))
-
-    def _factory_name(self, width: float) -> str:
-        if self.factory is None:
-            return PAPER_UNET if self.plan.paper else OUR_UNET
-        return name_of_factory(
-            self.factory, channels=self.facts.channels, outputs=self.spec.outputs, width=width
+    def _unlabeled(self) -> UnlabeledViews:
+        """Return the unlabeled images, not augmented yet."""
+        store = self.data.unlabeled
+        if store is None:
+            raise ValueError(f"{self.approach.name} has no unlabeled images to learn from")
+        return UnlabeledViews(
+            images=store.images,
+            digest=store.digest,
+            indices=tuple(range(len(store.names))),
+            strength=Strength(),
+            moves=self.plan.moves_views,
+            rotate=self.plan.rotate,
         )
+
+    def _initial(self, stage: StagePlan) -> InitialWeights | None:
+        """Return the weights that the network of a stage is given to begin with, if any."""
+        if stage.network.weights is None:
+            return None
+        path = find_weights(stage.network.weights).resolve()
+        return InitialWeights(weights=path, digest=hash_of(path))
 
     def finished(self, name: str, metric: Metric) -> Stage | None:
         """Return a stage that was finished earlier, and tell of its networks; else None."""
@@ -181,7 +176,7 @@ class RunContext:
     def train(
         self,
         name: str,
-        jobs: Sequence[Job],
+        jobs: Sequence[TrainJob],
         *,
         metric: Metric,
         least: int,
@@ -201,8 +196,8 @@ class RunContext:
         Raises:
             TrainingFailed: If too few of them could be trained.
         """
-        planned = planned_stages(self.plan, self.facts)
-        place = [stage.name for stage in planned].index(name)
+        planned = list(self.stages.values())
+        place = list(self.stages).index(name)
         later = sum(stage.networks * stage.steps for stage in planned[place + 1 :])
         self.progress(Planned(steps=before + sum(job.steps for job in jobs) + later))
         began = time.monotonic()
@@ -216,8 +211,7 @@ class RunContext:
         trained, failures = run_jobs(
             jobs, self.executor, metric=metric, elsewhere=self.elsewhere, progress=passed_on
         )
-        judges = any(job.parts[0].qualities is not None for job in jobs)
-        whole = JUDGES if judges else None
+        whole = SCORERS if self.stages[name].scores_masks else None
         fresh = [network for network in trained if network.name not in taken_over]
         add_stage(self.clock, time.monotonic() - began, fresh, whole=whole)
         if len(trained) < least:

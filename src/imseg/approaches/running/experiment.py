@@ -102,7 +102,7 @@ def fit(
             with contextlib.nullcontext() if executor is not None else own:
                 context = RunContext(
                     plan=plan,
-                    approach=plan.customized(),
+                    approach=plan.approach,
                     task=task_for(dataset.spec, paper=plan.paper),
                     facts=facts,
                     material=material,
@@ -121,7 +121,7 @@ def fit(
 
 def _finish(context: RunContext, stages: Stages) -> None:
     with context.clock.on(FILES):
-        note_changes(context.material, context.progress)
+        note_changes(context.data, context.progress)
     final = choose(stages.candidates, last=context.plan.takes_last)
     summary = summarize(stages.candidates, context.plan, clock=context.clock, aside=stages.aside)
     if summary["start_was_better"]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imseg.approaches.methods.approach import Approach
-from imseg.approaches.planning.stages import generation_recipe
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.early_stopping import EarlyStopping, handed_on, spent
 from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.pseudo_labeling import NOBODY, PseudoLabeler, PseudoLabelResult, Watch
 from imseg.approaches.running.stage import Stage
 from imseg.components.selection import Everything
-from imseg.engine.training.job import Job
-from imseg.engine.training.sample_set import InitialWeights, UnlabeledViews
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.sample_set import InitialWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Generations:
     def __init__(self, context: RunContext, *, watch: Watch | None = None) -> None:
         self._context = context
         self._judging = MaskScoring(context)
-        self._early_stopping = EarlyStopping(context.plan.patience)
+        self._early_stopping = EarlyStopping(context.approach.patience)
         self._teaching = PseudoLabeler(context, self._judging, self._early_stopping, watch)
 
     def run(self) -> Stages:
@@ -47,11 +46,11 @@ class Generations:
             TrainingFailed: If too few networks of a stage could be trained.
         """
         approach = self._context.approach
-        stages = [self._start(approach.start or approach)]
+        stages = [self._start(approach.first)]
         self._judging.begin(stages[0])
         for number in range(1, approach.generations + 1):
             if self._early_stopping.is_spent(stages):
-                patience, total = self._context.plan.patience, approach.generations
+                patience, total = self._context.approach.patience, approach.generations
                 self._context.note(spent(stages, patience, total))
                 break
             stage = self._generation(number, stages)
@@ -67,13 +66,7 @@ class Generations:
         earlier = context.finished("start", metric)
         if earlier is not None:
             return earlier
-        jobs = context.jobs(
-            "start",
-            first,
-            context.labels_of(first),
-            width=context.plan.width,
-            recipe=context.plan.recipe,
-        )
+        jobs = context.jobs("start", context.labels_of(first))
         least = max(1, context.plan.teachers)
         return context.finish(context.train("start", jobs, metric=metric, least=least, before=0))
 
@@ -116,7 +109,7 @@ class Generations:
         if not taught.lost:
             return True
         text = f"{name}: the pseudo-labels have collapsed: {taught.lost}."
-        if not context.plan.patience:
+        if not context.approach.patience:
             context.note(f"{text} Without --patience the run goes on with them.", warning=True)
             return True
         context.note(
@@ -127,44 +120,23 @@ class Generations:
         )
         return False
 
-    def _jobs(self, number: int, taught: PseudoLabelResult | None, teaching: Stage) -> list[Job]:
-        context, approach, plan = self._context, self._context.approach, self._context.plan
-        objective = approach.objective
-        parts = context.labels_of(approach) + ((taught.labels.part,) if taught else ())
-        width = plan.width_in(number, growing=approach.growing)
-        recipe = generation_recipe(plan, context.facts)
-        if objective is None:
-            return context.jobs(f"generation-{number}", approach, parts, width=width, recipe=recipe)
-        store = context.material.unlabeled
-        if store is None:
-            raise ValueError(f"{approach.name} has no unlabeled images to learn from")
-        return context.jobs(
-            f"generation-{number}",
-            approach,
-            parts,
-            width=width,
-            recipe=recipe,
-            two_views=UnlabeledViews(
-                images=store.images,
-                digest=store.digest,
-                indices=tuple(range(len(store.names))),
-                strength=plan.strengths.consistency[objective.level],
-                moves=plan.moves_pairs,
-                rotate=plan.rotate,
-                weight=objective.weight,
-                ramp=objective.ramp,
-            ),
-            beginning=InitialWeights(
-                weights=context.folder.weights(teaching.best.name), digest=teaching.best.job
-            ),
-        )
+    def _jobs(self, number: int, taught: PseudoLabelResult | None, teaching: Stage) -> list[TrainJob]:
+        context, approach = self._context, self._context.approach
+        samples = context.labels_of(approach) + ((taught.labels.part,) if taught else ())
+        initial = None
+        if approach.objective.continues_start:
+            best = teaching.best
+            initial = InitialWeights(
+                weights=context.folder.weights(best.name), digest=best.job
+            )
+        return context.jobs(f"generation-{number}", samples, initial=initial)
 
 
 def _instead(approach: Approach) -> str:
     """Return what to try where no image was admitted."""
     if approach.carry:
         return "--thresholds with lower scores takes more masks; more labels make better ones."
-    if approach.select == Everything():
+    if approach.selection == Everything():
         return "Teachers that train longer (--max-steps, --effort standard) agree more."
     return (
         "Teachers that train longer (--max-steps, --effort standard) agree more; --select all"

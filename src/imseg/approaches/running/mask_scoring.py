@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imseg.approaches.methods.approach import Approach
-from imseg.approaches.planning.duration import JUDGES
+from imseg.approaches.planning.duration import SCORERS
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.running.announce import LITTLE, calibration_in_words
 from imseg.approaches.running.context import RunContext
@@ -75,7 +75,7 @@ class JudgedQuality:
             replace(self.part, blocks_input=True, blocks_output=True, block_color="black"),
             bench.quality,
             context.plan.whole_machine,
-            progress=lambda done, total: context.working("judging masks", done, total),
+            progress=lambda done, total: context.working("scoring masks", done, total),
         )
         return bench.quality.score(judged, amplification=True)
 
@@ -97,7 +97,7 @@ class TrueQuality:
         Raises:
             ValueError: If there are no hidden masks.
         """
-        hidden = self.context.material.hidden
+        hidden = self.context.data.hidden
         if hidden is None:
             raise ValueError("the oracle needs the hidden masks")
         return true_scores(self.context.task, self.part, hidden)
@@ -132,7 +132,7 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
         context: What everything is made with.
         start: Whose networks are asked.
     """
-    labeler, validation = context.approach.pseudo_label, context.material.validation
+    labeler, validation = context.approach.pseudo_label, context.data.validation
     if labeler is None:
         raise ValueError(f"{context.approach.name} makes no pseudo-labels")
     teachers = context.load(start.ranked[: labeler.teachers])
@@ -194,11 +194,11 @@ class MaskScoring:
     def begin(self, start: Stage) -> None:
         """Train the judges of a run, if its approach has any, after its start."""
         self._start = start
-        judge = self._context.approach.judge
+        judge = self._context.approach.scorer
         if judge is None or not self.possible:
             return
         by = judges_metric(self._context.plan)
-        further = self._context.approach.judge_start
+        further = self._context.approach.scorer_start
         if further is not None:
             self._further = self._train_further(further, start)
         said = self._context.folder.judgment.exists()  # else it is found anew, with the same judges
@@ -237,7 +237,7 @@ class MaskScoring:
 
     def appraisal(self, part: SampleSet) -> Appraisal | None:
         """Return how good the pseudo-labels of a part are; None where nobody can say."""
-        context, augment = self._context, self._context.approach.augment
+        context, augment = self._context, self._context.approach.amplification
         if augment is not None and augment.needs_truth:
             return TrueQuality(context, part, self._oracle_thresholds)
         bench = self.bench()
@@ -252,7 +252,7 @@ class MaskScoring:
         if self._start is None:
             raise ValueError("thresholds come from what start networks say")
         part = consensus_on_validation(context, self._start)
-        return thresholds_from(true_scores(context.task, part, context.material.validation))
+        return thresholds_from(true_scores(context.task, part, context.data.validation))
 
     @property
     def _asked(self) -> int:
@@ -282,7 +282,7 @@ class MaskScoring:
     def _train(self, judge: MaskScorer, start: Stage, by: Metric) -> Stage:
         """Return the judges, trained now."""
         context, plan = self._context, self._context.plan
-        with context.clock.on(JUDGES):
+        with context.clock.on(SCORERS):
             samples, validation = self._samples(judge, start)
         quality = quality_for(context.task)
         network = NetworkSpec(
@@ -311,9 +311,9 @@ class MaskScoring:
         stage = context.train("judges", jobs, metric=by, least=self._asked, before=before)
         if context.approach.carry:
             # What is judged are predictions; the last samples of validation are the truth itself.
-            predictions = validation.indices[: -len(context.material.validation.indices)]
+            predictions = validation.indices[: -len(context.data.validation.indices)]
             validation = replace(validation, indices=predictions)
-        with context.clock.on(JUDGES):
+        with context.clock.on(SCORERS):
             words = self._calibration(stage, validation, quality)
             words["thresholds"] = list(self._thresholds(stage, validation, start, quality))
         write_json(context.folder.judgment, words)
@@ -327,11 +327,11 @@ class MaskScoring:
     def _samples(self, judge: MaskScorer, start: Stage) -> tuple[tuple[SampleSet, ...], SampleSet]:
         """Return what judges learn from, and what they are chosen by."""
         context, plan = self._context, self._context.plan
-        copies = Copies(count=1, strength=plan.strengths.judge_samples, rotate=False, seed=0)
+        copies = Copies(count=1, strength=plan.strengths.scorer_samples, rotate=False, seed=0)
         made = []
         for split, part in (
-            ("labeled", context.material.labeled),
-            ("val", context.material.validation),
+            ("labeled", context.data.labeled),
+            ("val", context.data.validation),
         ):
             chosen = split == "val"
             seed = seeds.derive(plan.seed, "judge samples", split)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from imseg.approaches.planning.duration import JUDGES, PSEUDO_LABELS
+from imseg.approaches.planning.duration import SCORERS, PSEUDO_LABELS
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.early_stopping import EarlyStopping, made_again
 from imseg.approaches.running.mask_scoring import MaskScoring
@@ -83,7 +83,7 @@ class PseudoLabeler:
         with self.context.clock.on(PSEUDO_LABELS):
             taught = self._plain(number, stages, watched=True)
         made = taught.labels
-        with self.context.clock.on(JUDGES):
+        with self.context.clock.on(SCORERS):
             made = replace(made, part=self._with_copies(number, made.part))
         self.context.note(_in_words(name, made))
         return replace(taught, labels=made)
@@ -114,14 +114,14 @@ class PseudoLabeler:
     @cached_property
     def _drawn(self) -> Float[Tensor, "t n"]:
         """The census of the labels that people made."""
-        return census_of(self.context.material.labeled, self.context.spec)
+        return census_of(self.context.data.labeled, self.context.spec)
 
     def _by(
         self, teaching: Stage, number: int, stages: Sequence[Stage], *, watched: bool
     ) -> PseudoLabelResult:
         """Return pseudo-labels that the networks of a stage make."""
         context, approach, name = self.context, self.context.approach, f"generation-{number}"
-        store, labeler = context.material.unlabeled, approach.pseudo_label
+        store, labeler = context.data.unlabeled, approach.pseudo_label
         if store is None or labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
         networks = context.load(teaching.ranked[: labeler.teachers])
@@ -135,7 +135,7 @@ class PseudoLabeler:
             store.digest,
             panel_for=self._seats(number, networks, kept),
             labeler=labeler,
-            select=approach.select,
+            select=approach.selectionion,
             task=context.task,
             folder=context.folder.cache / name,
             progress=lambda done, total: context.working(f"{name}: pseudo-labels", done, total),
@@ -174,7 +174,7 @@ class PseudoLabeler:
         if number == 1:
             return None
         folder = self.context.folder.cache / f"generation-{number - 1}"
-        store = self.context.material.unlabeled
+        store = self.context.data.unlabeled
         digest = store.digest if store is not None else ""
         if used_before(folder, digest) is None:
             self._plain(number - 1, stages[: number - 1])
@@ -194,7 +194,7 @@ class PseudoLabeler:
 
     def _with_copies(self, number: int, part: SampleSet) -> SampleSet:
         """Return the part with as many disturbed copies as the approach wants."""
-        augment, plan = self.context.approach.augment, self.context.plan
+        augment, plan = self.context.approach.amplification, self.context.plan
         if augment is None or not part.indices:
             return part
         appraisal = None
@@ -210,7 +210,7 @@ class PseudoLabeler:
             seed=seeds.derive(plan.seed, "copies", number),
             plain=augment.keep_plain,
             fresh=augment.fresh,
-            reblock=augment.reblock,
+            reblock=amplification.reblock,
         )
         return replace(part, copies=copies)
 

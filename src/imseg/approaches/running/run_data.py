@@ -72,7 +72,7 @@ def gather(
         progress: Told about decoded pictures.
         reuse: Other folders of stored arrays, from which known pictures are taken.
     """
-    approach = plan.customized()
+    approach = plan.approach
     indices: list[Path] = []
 
     def stored(entries: Sequence[Image | LabeledImage], name: str) -> Stored:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.job import NetworkSpec
-from imseg.engine.training.networks import NetworkFactory, build
+from imseg.networks.registry import Network
 
 _PROCESS, _MACHINE = Path("/proc/self/status"), Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
@@ -75,21 +74,19 @@ def leave_first() -> None:
 
 
 def bytes_kept(
-    spec: NetworkSpec,
-    inputs: tuple[tuple[int, ...], ...],
-    *,
-    factory: NetworkFactory | None = None,
+    network: Network, inputs: tuple[tuple[int, ...], ...], *, channels: int, outputs: int
 ) -> int:
     """Return the bytes that a float32 network keeps from its forward for its backward pass.
 
     They are counted in a run on a device that has shapes and no numbers; nothing is computed.
 
     Args:
-        spec: Which network.
+        network: Which network.
         inputs: The shape of each of its inputs, the batch first.
-        factory: The user's own network.
+        channels: Image channels.
+        outputs: Planes of logits.
     """
-    network = build(spec, ComputeConfig(device="meta"), factory=factory).train()
+    made = _without_numbers(network, channels, outputs).train()
     kept: dict[Any, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -101,17 +98,18 @@ def bytes_kept(
     images = [torch.zeros(shape, device="meta") for shape in inputs]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         # Held while it is counted: else storage that is freed would be mixed up with the next.
-        result = network(*images)
+        result = made(*images)
         del result
     return sum(kept.values())
 
 
 def training_bytes(
-    spec: NetworkSpec,
+    network: Network,
     compute: ComputeConfig,
     inputs: tuple[tuple[int, ...], ...],
     *,
-    factory: NetworkFactory | None = None,
+    channels: int,
+    outputs: int,
 ) -> int:
     """Return about how many bytes a training takes beside those of the bare process.
 
@@ -119,20 +117,26 @@ def training_bytes(
     weights: themselves, gradients, two moments, the best ones, and those being written.
 
     Args:
-        spec: Which network.
+        network: Which network.
         compute: How it is computed.
         inputs: The shape of each of its inputs, the batch first.
-        factory: The user's own network.
+        channels: Image channels.
+        outputs: Planes of logits.
     """
-    kept = bytes_kept(spec, inputs, factory=factory) * BESIDE
+    kept = bytes_kept(network, inputs, channels=channels, outputs=outputs) * BESIDE
     share = LOW_PRECISION if compute.precision == "bfloat16" else 1.0
-    return round(kept * share) + 6 * weight_bytes(spec, factory=factory)
+    return round(kept * share) + 6 * weight_bytes(network, channels=channels, outputs=outputs)
 
 
-def weight_bytes(spec: NetworkSpec, *, factory: NetworkFactory | None = None) -> int:
+def weight_bytes(network: Network, *, channels: int, outputs: int) -> int:
     """Return the bytes of the weights and moving statistics of a network."""
-    network = build(spec, ComputeConfig(device="meta"), factory=factory)
-    return sum(each.numel() * each.element_size() for each in network.state_dict().values())
+    made = _without_numbers(network, channels, outputs)
+    return sum(each.numel() * each.element_size() for each in made.state_dict().values())
+
+
+def _without_numbers(network: Network, channels: int, outputs: int) -> nn.Module:
+    """Return a network on a device that has shapes and no numbers."""
+    return network.make(channels=channels, outputs=outputs).to("meta")
 
 
 def how_many_fit(needed: int, wanted: int) -> int:

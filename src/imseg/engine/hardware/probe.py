@@ -16,40 +16,35 @@ from typing import Protocol
 import torch
 from pydantic import TypeAdapter
 
-from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, answer
+from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, measure_here
 from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.training.networks import NetworkFactory
+from imseg.networks.registry import CustomConfig, Network
 from imseg.engine.workers.worker_process import THREADS
 from imseg.errors import ImsegError
 
 
 class Prober(Protocol):
-    """Answers questions about costs."""
+    """Answers requests about costs."""
 
     @property
     def start_up(self) -> float:
         """Seconds until a training process is ready; 0 where none is started."""
 
-    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured, by all processes at once or by one alone."""
 
 
 class Inside:
-    """Measures in this process, where networks on a GPU and a user's own are trained too.
-
-    Args:
-        factory: The user's own network.
-    """
+    """Measures in this process, where networks on a GPU and some of users' own are trained too."""
 
     start_up = 0.0
 
-    def __init__(self, factory: NetworkFactory | None = None) -> None:
-        self._factory = factory
+    def __init__(self) -> None:
         keep_freed_memory()
 
-    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured, alone."""
-        return answer(question, factory=self._factory)
+        return measure_here(request)
 
 
 class SideBySide:
@@ -84,14 +79,14 @@ class SideBySide:
             raise
         self.start_up = time.monotonic() - began
 
-    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured: the mean of all processes, and the peak of any.
 
         Raises:
             ImsegError: If a process ends, as for a lack of memory.
         """
         asked = self._processes if together else self._processes[:1]
-        text = TypeAdapter(BenchmarkRequest).dump_json(question).decode() + "\n"
+        text = TypeAdapter(BenchmarkRequest).dump_json(request).decode() + "\n"
         for process in asked:
             if process.stdin is not None:
                 with contextlib.suppress(OSError):  # it is gone, which is noticed below
@@ -120,7 +115,7 @@ class SideBySide:
 
 @contextlib.contextmanager
 def prober(
-    *, device: str, processes: int, threads: int, factory: NetworkFactory | None
+    *, device: str, processes: int, threads: int, network: Network
 ) -> Iterator[Prober]:
     """Yield who measures: processes side by side where networks are trained so, else this one.
 
@@ -128,12 +123,13 @@ def prober(
         device: Where networks are trained.
         processes: How many are trained at once.
         threads: CPU threads of each.
-        factory: The user's own network, which other processes could not make by its name.
+        network: What is trained; one that other processes cannot import is measured here.
     """
     kind = torch.device(device).type
     alone = kind == "cuda" and processes == 1
-    if factory is not None or alone or kind not in ("cpu", "cuda"):
-        yield Inside(factory)
+    own = isinstance(network, CustomConfig) and not network.is_importable
+    if own or alone or kind not in ("cpu", "cuda"):
+        yield Inside()
         if kind == "cuda":
             torch.cuda.empty_cache()
         return
@@ -151,6 +147,8 @@ def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:
         each = [getattr(one, entry.name) for one in answers]
         if entry.name == "compiled":
             values[entry.name] = all(each)
+        elif entry.name == "at_once":
+            values[entry.name] = min((few for few in each if few), default=None)
         else:
             values[entry.name] = max(each) if "memory" in entry.name else sum(each) / len(each)
     return BenchmarkResult(**values)

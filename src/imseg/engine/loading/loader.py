@@ -14,7 +14,7 @@ from imseg.engine.loading.cpu_batches import CpuBatches
 from imseg.engine.loading.device_batches import DeviceBatches
 from imseg.engine.loading.rows import Placement, placement_for
 from imseg.engine.loading.samples import Batch, Samples, as_input
-from imseg.engine.training.job import Recipe
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import SampleSet
 from imseg.types import Bytes
 
@@ -107,8 +107,8 @@ def epochs(
     Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
     short last batch included, cut into epochs of floor(n / batch size) steps.
     """
-    left = recipe.steps(images)
-    in_epoch = recipe.steps_per_epoch(images) * recipe.validate_every
+    left = recipe.limited(recipe.epochs * recipe.steps_per_epoch(images))
+    in_epoch = recipe.steps_per_epoch(images) * max(1, recipe.validate_every)
     stream = _endless(images, recipe, generator)
     while left > 0:
         count = min(left, in_epoch)

@@ -42,7 +42,7 @@ class Views:
         return [Views(one, other) for one, other in both]
 
 
-class Pairs:
+class ViewLoader:
     """Unlabeled images under running numbers, each disturbed twice at every look.
 
     Args:
@@ -71,12 +71,12 @@ class Pairs:
         self._rows = torch.tensor(unlabeled.indices, dtype=torch.long)
         self._looks = torch.zeros(len(unlabeled.indices), dtype=torch.long)
         self._square = self._images.shape[1] == self._images.shape[2]
-        self._extent = range_of(
-            unlabeled.strength,
-            rotate=unlabeled.rotate,
-            square=self._square,
-            moves=unlabeled.moves,
+        self._strengths = (unlabeled.strength, unlabeled.other or unlabeled.strength)
+        first, second = (
+            range_of(each, rotate=unlabeled.rotate, square=self._square, moves=unlabeled.moves)
+            for each in self._strengths
         )
+        self._extent = first | second
         if self._placement.together:
             self._used = Rows([(unlabeled.images, unlabeled.indices)])
             (self._row_cache,) = cache_rows([self._used], compute.device, self._placement)
@@ -122,11 +122,11 @@ class Pairs:
             [seeds.derive(self._seed, "view", row, look, view) for row, look in names]
             for view in (0, 1)
         )
-        strength, rotate = self._unlabeled.strength, self._unlabeled.rotate
-        draws = augment.draw(first, strength, rotate=rotate, square=self._square)
+        one, other = self._strengths
+        draws = augment.draw(first, one, rotate=self._unlabeled.rotate, square=self._square)
         if not self._unlabeled.moves:
             draws = replace(draws, flip=draws.flip & False, turns=draws.turns * 0)
-        return draws, replace(draws, values=photometric.draw(second, strength))
+        return draws, replace(draws, values=photometric.draw(second, other))
 
     def _grouped(self, rows: Tensor, looks: Tensor) -> Views:
         stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._compute.device)

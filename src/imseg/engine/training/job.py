@@ -11,157 +11,111 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews, content_of
-from imseg.types import POSITION
+from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
+from imseg.engine.training.objectives.supervised import Supervised
+from imseg.engine.training.recipe import Recipe
+from imseg.engine.training.sample_set import (
+    InitialWeights,
+    SampleSet,
+    UnlabeledViews,
+    content_of,
+)
+from imseg.networks.registry import Network
+from imseg.tasks import Task, task_for
+from imseg.types import POSITION, TargetSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How a network is trained.
-
-    Source: METHOD, "Training".
-    """
-
-    epochs: int = 50
-    """Passes over the training images."""
-    max_steps: int | None = None
-    """Most optimizer steps of any one network; None is no limit."""
-    batch_size: int = 32
-    """Images an optimizer step."""
-    learning_rate: float = 0.003
-    """Step size of AdamW."""
-    decay: float = 1e-4
-    """Share of every weight that is taken away at each step (not multiplied by the learning
-    rate)."""
-    paper: bool = False
-    """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
-    least_steps: int = 1
-    """Steps that an epoch has at least under ``paper``, where the stream of images is endless."""
-    validate_every: int = 1
-    """Epochs between two looks at the validation images; the last epoch is always looked at."""
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size) < 1 or self.learning_rate <= 0:
-            raise ValueError("epochs, batch size and learning rate must be positive")
-        if min(self.least_steps, self.validate_every) < 1:
-            raise ValueError("least_steps and validate_every must be at least 1")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError("max_steps must be at least 1")
-
-    def steps_per_epoch(self, images: int) -> int:
-        """Return optimizer steps in one epoch over so many images.
-
-        Ours: every image once, ceil(n / batch size) steps, a last batch of one merged into the one
-            before.
-        """
-        if self.paper:
-            return max(self.least_steps, images // self.batch_size)
-        full, rest = divmod(images, self.batch_size)
-        alone = rest == 1 and full > 0 and self.batch_size > 1
-        return full + (1 if rest and not alone else 0)
-
-    def steps(self, images: int) -> int:
-        """Return optimizer steps of a whole training over so many images."""
-        wanted = self.epochs * self.steps_per_epoch(images)
-        return wanted if self.max_steps is None else min(wanted, self.max_steps)
-
-
-OUR_UNET = "imseg.networks.unet:unet"
-PAPER_UNET = "imseg.networks.unet:UNet"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSpec:
-    """Which network."""
-
-    channels: int
-    """Image channels."""
-    outputs: int
-    """Planes of logits."""
-    width: float = 1.0
-    """The paper's alpha."""
-    factory: str = OUR_UNET
-    """Name of the callable that makes it; a user's own callable is named but cannot be loaded by
-    name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class TrainJob:
     """One network to be trained."""
 
     name: str
     """Its place in the run: ``start/network-0``."""
     output: Path
     """Weights go to this file; its scores beside it, ``.json`` for ``.safetensors``."""
-    parts: tuple[SampleSet, ...]
-    """Training images."""
+    samples: tuple[SampleSet, ...]
+    """Labeled and pseudo-labeled images to learn from."""
     validation: SampleSet
     """Images by which the best epoch is kept."""
     target: dict[str, Any]
     """The target's ``TargetSpec`` as plain values."""
-    network: NetworkSpec
+    network: Network
     """What is trained."""
+    channels: int
+    """Image channels."""
+    outputs: int
+    """Planes of logits."""
+    objective: Objective = field(default_factory=Supervised)
+    """What it minimizes."""
     recipe: Recipe
     """How it is trained."""
     compute: ComputeConfig
     """How it is computed."""
     seed: int
     """Seed of this network's weights and order of images."""
-    two_views: UnlabeledViews | None = None
-    """Unlabeled images that a second pass of each epoch learns from; None for no such pass."""
-    beginning: InitialWeights | None = None
-    """Weights to begin with; None for fresh ones."""
+    unlabeled: UnlabeledViews | None = None
+    """Unlabeled images that have no label; None if the objective does not use them."""
+    initial: InitialWeights | None = None
+    """Weights to begin with; None for random ones."""
+
+    @property
+    def task(self) -> Task:
+        """What a pixel is."""
+        return task_for(TargetSpec.from_dict(self.target), paper=self.recipe.paper)
 
     @property
     def images(self) -> int:
-        """Training samples in all: images and their copies."""
-        return sum(part.samples for part in self.parts)
+        """Labeled and pseudo-labeled samples: images and their copies."""
+        return sum(each.samples for each in self.samples)
+
+    @property
+    def workload(self) -> Workload:
+        """How much the whole training is."""
+        amounts = Amounts(
+            samples=self.images,
+            unlabeled=0 if self.unlabeled is None else len(self.unlabeled.indices),
+            validation=len(self.validation.indices),
+        )
+        return self.objective.workload(self.recipe, amounts)
 
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
-        if self.two_views is None:
-            return self.recipe.steps(self.images)
-        passes = (self.images, len(self.two_views.indices))
-        wanted = self.recipe.epochs * sum(self.recipe.steps_per_epoch(n) for n in passes)
-        most = self.recipe.max_steps
-        return wanted if most is None else min(wanted, most)
+        return self.workload.steps
 
     def digest(self) -> str:
         """Return a hash of everything that decides the result: content, not places or names."""
-        further = {"two_views": self.two_views, "beginning": self.beginning}
-        every = self.recipe.validate_every
+        further = {"unlabeled": self.unlabeled, "initial": self.initial}
+        network = TypeAdapter(Network).dump_python(self.network)
+        network.pop("weights", None)  # their content is told by ``initial``
         decisive = {
-            "parts": [content_of(part) for part in self.parts],
+            "samples": [content_of(each) for each in self.samples],
             "validation": content_of(self.validation),
             "target": decisive_target(self.target),
-            "network": asdict(self.network),
+            "network": network,
+            "shape": [self.channels, self.outputs],
+            "objective": TypeAdapter(Objective).dump_python(self.objective),
             "recipe": {
                 "steps": self.steps,
                 "steps_per_epoch": self.recipe.steps_per_epoch(self.images),
-                "batch_size": self.recipe.batch_size,
-                "learning_rate": self.recipe.learning_rate,
-                "decay": self.recipe.decay,
-                "paper": self.recipe.paper,
-                **({"validate_every": every} if every > 1 else {}),
+                **self.recipe.decisive(),
             },
-            "numerics": self.compute.decisive(),
+            "compute": asdict(self.compute),
             "seed": self.seed,
-            # What is not there leaves no trace, so networks from before there was any stay valid.
-            **{name: content_of(each) for name, each in further.items() if each is not None},
+            **{name: each and content_of(each) for name, each in further.items()},
         }
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     def as_json(self) -> str:
         """Return the job as one line of JSON."""
-        return TypeAdapter(Job).dump_json(self).decode()
+        return TypeAdapter(TrainJob).dump_json(self).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> Job:
+    def from_json(cls, text: str) -> TrainJob:
         """Return the job that ``as_json`` wrote."""
-        return TypeAdapter(Job).validate_json(text)
+        return TypeAdapter(TrainJob).validate_json(text)
 
-    def second_try(self) -> Job:
+    def second_try(self) -> TrainJob:
         """Return the job with another seed and half the learning rate."""
         recipe = replace(self.recipe, learning_rate=self.recipe.learning_rate / 2)
         return replace(self, seed=self.seed ^ 0x5DEECE66D, recipe=recipe)
@@ -178,19 +132,19 @@ class Trained:
     seed: int
     """Its seed."""
     images: int
-    """Training images."""
+    """Labeled and pseudo-labeled samples."""
     steps: int
     """Optimizer steps."""
     epochs: int
-    """Looks at the validation images: one every ``validate_every`` epochs of the recipe."""
+    """Validations: one every ``validate_every`` epochs of the recipe."""
     best_epoch: int
-    """The look whose weights were kept, from 1."""
+    """The validation whose weights were kept, from 1."""
     epoch_scores: tuple[float, ...]
-    """The score by which weights are kept, at each look."""
+    """The score by which weights are kept, at each validation."""
     losses: tuple[float, ...]
-    """Mean training loss before each look, since the one before."""
+    """Mean training loss before each validation, since the one before."""
     scores: dict[str, float]
-    """Mean scores over validation images of the kept epoch; ``iou`` ranks."""
+    """Mean scores over validation images of the kept weights; ``iou`` ranks."""
     parameters: int
     """Trainable numbers."""
     flops: float
@@ -204,10 +158,14 @@ class Trained:
     at_once: int | None = None
     """Images whose gradients were computed at once, where memory was too short for whole batches;
     None: whole batches."""
-    network: NetworkSpec = field(default_factory=lambda: NetworkSpec(channels=3, outputs=1))
+    network: Network
     """What was trained."""
+    channels: int
+    """Image channels."""
+    outputs: int
+    """Planes of logits."""
     sha256: str = ""
-    """Hash of the file of its weights; empty: from before there were any."""
+    """Hash of the file of its weights; empty: not written yet."""
 
     def as_json(self) -> bytes:
         """Return indented JSON."""
@@ -223,8 +181,6 @@ def decisive_target(target: dict[str, Any]) -> dict[str, Any]:
     """Return what of a target decides how a network is trained: not what classes are called."""
     told = ("names", "colors", "unit", "pixel_size", "stored", "indexed")
     kept = {name: value for name, value in target.items() if name not in told}
-    if kept.get("coding") == "values":
-        del kept["coding"]  # as before there were others: earlier networks stay valid
     if kept["kind"] == "multilabel":
         kept["planes"] = [name == POSITION for name in target["names"]]
     return kept

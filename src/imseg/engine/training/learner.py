@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
 from imseg.engine.training.clock import BATCHES, STEPS, Clock
-from imseg.engine.training.job import Job
-from imseg.engine.training.objectives import AnyStep, Forward
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.objectives.objective import AnyStep, Forward, ObjectiveAtWork
 from imseg.engine.training.optimizer import KerasAdamW
 from imseg.engine.workers.listener import Listener, Reporter
 from imseg.errors import MemoryTooShort, TrainingFailed
@@ -89,6 +89,8 @@ def _make_room(network: nn.Module, compute: ComputeConfig, batch_size: int) -> N
     _compiled_before.add(shape)
 
 
+OPTIMIZER, OBJECTIVE = "optimizer", "objective"
+"""How the names of tensors in a checkpoint begin, by what they belong to."""
 FEWEST = 2
 """Samples that are tried at once at least: one alone says little about how to normalize."""
 
@@ -109,19 +111,33 @@ class Learner:
     Args:
         network: What learns; its weights are changed.
         job: How.
+        objective: What it minimizes.
         listener: Told about steps, pieces and failed compilations.
         clock: Where the time of batches and steps is counted.
     """
 
-    def __init__(self, network: nn.Module, job: Job, *, listener: Listener, clock: Clock) -> None:
-        recipe = job.recipe
+    def __init__(
+        self,
+        network: nn.Module,
+        job: TrainJob,
+        objective: ObjectiveAtWork,
+        *,
+        listener: Listener,
+        clock: Clock,
+    ) -> None:
+        recipe, steps = job.recipe, job.steps
+        constant = recipe.schedule == "constant" and not recipe.warm_up
         self._network = network
         self._job = job
+        self._objective = objective
         self._listener = listener
         self._clock = clock
         self._reporter = Reporter(listener)
         self._optimizer = KerasAdamW(
-            network, learning_rate=recipe.learning_rate, decay=recipe.decay
+            network,
+            learning_rate=recipe.learning_rate,
+            decay=recipe.weight_decay,
+            rate=None if constant else lambda step: recipe.rate(step, steps),
         )
         self._compiled = Compiled(network, job.compute, batch_size=recipe.batch_size)
         self.most: int | None = None
@@ -153,6 +169,7 @@ class Learner:
             with self._clock.on(STEPS), self._job.compute.applied():
                 loss = self._gradients(step)
                 self._optimizer.step()
+                self._objective.after_step(self._network, steps=self.steps_made)
             begun.total += loss
             begun.steps += 1
             if self._job.compute.compile:  # else the network says so itself
@@ -172,12 +189,25 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Return what steps depend on beside the weights."""
-        return self._optimizer.tensors()
+        found = {f"{OPTIMIZER}/{key}": value for key, value in self._optimizer.tensors().items()}
+        return found | {
+            f"{OBJECTIVE}/{key}": value for key, value in self._objective.state().items()
+        }
 
     def restore(self, state: Mapping[str, Tensor], *, steps: int, most: int | None) -> None:
         """Go on after so many steps with what ``state`` returned then."""
-        self._optimizer.restore(state, steps=steps)
+        self._optimizer.restore(part_of(state, OPTIMIZER), steps=steps)
+        self._objective.restore(part_of(state, OBJECTIVE))
         self.most = most
+
+    @property
+    def compiled(self) -> bool:
+        """Whether steps are compiled, as far as is known."""
+        return self._compiled.works
+
+    def keeps(self, network: nn.Module) -> bool:
+        """Return whether the network itself is what is validated and kept."""
+        return self._objective.kept(network) is network
 
     def flush(self) -> None:
         """Tell about the last steps."""
@@ -212,15 +242,15 @@ class Learner:
     def _try(self, step: AnyStep) -> Float[Tensor, ""]:
         self._optimizer.zero_grad(set_to_none=True)
         if self.most is None or step.samples <= self.most:
-            loss = step(self._compiled.forward(step.samples))
+            loss = step(self._compiled.forward(step.samples)).sum()
             loss.backward()
             return loss.detach()
         pieces = step.split(self.most)
         masses = torch.stack([piece.mass() for piece in pieces]).to(self._job.compute.device)
-        shares = masses / masses.sum().clamp(min=1.0)
-        total = torch.zeros_like(shares[0])
+        shares = masses / masses.sum(dim=0).clamp(min=1.0)
+        total = torch.zeros((), device=shares.device)
         for piece, share in zip(pieces, shares, strict=True):
-            loss = piece(self._network) * share
+            loss = (piece(self._network) * share).sum()
             loss.backward()
             total += loss.detach()
         return total
@@ -244,6 +274,12 @@ class Learner:
             " added up to the same step (each piece is normalized by itself)",
             warning=True,
         )
+
+
+def part_of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a name and a slash, without these."""
+    start = f"{name}/"
+    return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
 
 
 def _in_short(text: str) -> str:

@@ -1,9 +1,10 @@
-"""The optimizer of every training."""
+"""The optimizer of every training, and averaged weights."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,22 @@ class KerasAdamW(torch.optim.AdamW):
 
     Args:
         network: What is optimized.
-        learning_rate: Step size.
-        decay: Every trainable number loses this share of itself at each step.
+        learning_rate: The largest step size.
+        decay: Every trainable number loses this share of itself per step, at the largest step size.
+        rate: From the number of steps made before to the step size as a share of the largest;
+            None: always the largest.
 
     Source: METHOD, "Training"; tested against six steps of the reference.
     """
 
-    def __init__(self, network: nn.Module, *, learning_rate: float, decay: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        decay: float,
+        rate: Callable[[int], float] | None = None,
+    ) -> None:
         super().__init__(
             network.parameters(),
             lr=learning_rate,
@@ -34,6 +44,8 @@ class KerasAdamW(torch.optim.AdamW):
             weight_decay=decay / learning_rate,
             fused=True,
         )
+        self._largest = learning_rate
+        self._rate = rate
         self.steps_made = 0
         """Steps so far."""
 
@@ -59,9 +71,42 @@ class KerasAdamW(torch.optim.AdamW):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Make one step."""
-        self.steps_made += 1
+        made, self.steps_made = self.steps_made, self.steps_made + 1
         # torch divides the second moment by this before it takes the root, Keras after.
         correction = math.sqrt(1 - BETAS[1] ** self.steps_made)
         for group in self.param_groups:
             group["eps"] = EPSILON / correction
+            if self._rate is not None:
+                group["lr"] = self._largest * self._rate(made)
         super().step(closure)
+
+
+class AveragedNetwork:
+    """An exponential average of a network's weights and normalization statistics, step by step.
+
+    Args:
+        network: What is averaged; the average begins with its weights.
+        decay: How much of the average stays at each step, 0..1. In the first steps it is less, so
+            that the first weights are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        """The averaged network, in inference mode."""
+        self._decay = decay
+
+    def update(self, network: nn.Module, *, steps: int) -> None:
+        """Take in the weights after an optimizer step.
+
+        Args:
+            network: What is averaged.
+            steps: Steps made so far, this one included.
+        """
+        decay = min(self._decay, (1 + steps) / (10 + steps))
+        with torch.no_grad():
+            state = network.state_dict()
+            for key, mean in self.network.state_dict().items():
+                if mean.dtype.is_floating_point:
+                    mean.lerp_(state[key], 1 - decay)
+                else:
+                    mean.copy_(state[key])

@@ -103,10 +103,7 @@ class SampleSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlabeledViews:
-    """Unlabeled images of which two disturbed views are to give the same output.
-
-    Source: METHOD, "Consistency Loss".
-    """
+    """Unlabeled images, and how far each of two augmented views of them may be pushed."""
 
     images: Path
     """``n h w c`` unsigned bytes (.npy)."""
@@ -115,15 +112,13 @@ class UnlabeledViews:
     indices: tuple[int, ...]
     """Which of the n are used."""
     strength: Strength
-    """How far each view may be pushed; both share one move."""
+    """How far the first view may be pushed; both views share one move."""
+    other: Strength | None = None
+    """How far the second view may be pushed; None: as far as the first."""
     moves: bool
-    """Whether views are flipped and turned, both alike."""
+    """Whether views are flipped and rotated, both alike."""
     rotate: bool
     """Whether, if so, all eight moves are allowed, not only left to right."""
-    weight: float = 1.0
-    """How much the difference of the views counts, beside 1 for labeled images."""
-    ramp: int = 0
-    """Epochs in which the weight rises in equal steps to what it is; 0: it is that at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,21 +131,9 @@ class InitialWeights:
     """Digest of the job that trained them."""
 
 
-def content_of(part: SampleSet | UnlabeledViews | InitialWeights) -> dict[str, Any]:
-    """Return what decides a result, as plain values: content, not places.
-
-    What is not there leaves no trace, so networks from before there was any of it stay valid.
-    """
-    plain = asdict(part)
+def content_of(data: SampleSet | UnlabeledViews | InitialWeights) -> dict[str, Any]:
+    """Return what decides a result, as plain values: content, not places."""
+    plain = asdict(data)
     for place in ("images", "targets", "inconsistent", "qualities", "weights"):
         plain.pop(place, None)
-    for name in ("copies", "shows"):
-        if name in plain and plain[name] is None:
-            del plain[name]
-    if plain.get("block_color") == "black":
-        del plain["block_color"]
-    copies = plain.get("copies") or {}
-    for name, idle in (("counts", None), ("fresh", False), ("reblock", None)):
-        if name in copies and copies[name] is idle:
-            del copies[name]
     return plain

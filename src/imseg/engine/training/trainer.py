@@ -11,10 +11,9 @@ from imseg.engine.storage.trained_files import write_trained
 from imseg.engine.training import seeds
 from imseg.engine.training.checkpoint import Checkpoints, forget, path_of, read_saved
 from imseg.engine.training.clock import VALIDATION, Clock, with_rest
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.learner import Learner
-from imseg.engine.training.networks import NetworkFactory, build, load_network, save_weights
-from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.weights import build, load_network, save_weights
 from imseg.engine.workers.listener import Listener, hear
 from imseg.errors import MemoryTooShort, TrainingFailed
 
@@ -24,9 +23,7 @@ AGAIN = "trained again with another seed and half the learning rate"
 """What becomes of a network whose first training failed."""
 
 
-def train_and_save(
-    job: Job, listener: Listener, *, factory: NetworkFactory | None = None
-) -> Trained:
+def train_and_save(job: TrainJob, listener: Listener) -> Trained:
     """Train a network and write its weights and then, last, what is known about it.
 
     A loss that is no number, or a network that is dead in the end, is answered once, with another
@@ -36,7 +33,6 @@ def train_and_save(
     Args:
         job: What to train and where it goes.
         listener: Told how it goes on.
-        factory: The user's own network; None for the one the job names.
 
     Raises:
         TrainingFailed: If the second try fails as well, or memory is too short.
@@ -45,7 +41,7 @@ def train_and_save(
     saved = read_saved(path_of(job.output))
     if saved is None or saved.job != second.digest():
         try:
-            first = train(job, listener, factory=factory)
+            first = train(job, listener)
         except MemoryTooShort:
             raise  # another seed needs as much
         except TrainingFailed as failure:
@@ -54,7 +50,7 @@ def train_and_save(
         # And only then the second try: the error keeps the tensors of the first alive.
     if first is None:
         try:
-            trained, state = train(second, listener, factory=factory)
+            trained, state = train(second, listener)
         except TrainingFailed:
             forget(job.output)
             raise
@@ -67,49 +63,49 @@ def train_and_save(
     return trained
 
 
-def train(
-    job: Job, listener: Listener, *, factory: NetworkFactory | None = None
-) -> tuple[Trained, dict[str, Tensor]]:
+def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]]:
     """Train one network and return what is known about it and the weights of its best epoch.
 
     Args:
         job: What to train.
         listener: Told how it goes on.
-        factory: The user's own network; None for the one the job names.
 
     Raises:
         TrainingFailed: If the loss stops being a number, or the network is dead: it says the same
             whatever it sees.
     """
     clock = Clock()
-    lesson = lesson_for(job)
-    network = _first_network(job, factory)
+    objective = job.objective.open(job)
+    network = _first_network(job)
     hear(network, listener)
-    learner = Learner(network, job, listener=listener, clock=clock)
+    objective.begin(network)
+    learner = Learner(network, job, objective, listener=listener, clock=clock)
     checkpoints = Checkpoints(job, clock)
-    course = checkpoints.restore(
+    state = checkpoints.restore(
         network, learner, tell=lambda wrong: listener.note(wrong, warning=True)
     )
     if learner.steps_made:
         listener.note(f"continues after step {learner.steps_made} of {job.steps}")
-        listener.stepped(learner.steps_made, course.last_loss)
+        listener.stepped(learner.steps_made, state.last_loss)
 
     def keep() -> None:
-        checkpoints.keep(course, network, learner)
+        checkpoints.keep(state, network, learner)
 
-    for steps in lesson.passes(skipped=len(course.losses), within=course.begun.steps):
-        loss = learner.learn(steps, course.begun, after=keep)
+    for steps in objective.passes(skipped=len(state.losses), within=state.epoch.steps):
+        loss = learner.learn(steps, state.epoch, after=keep)
+        kept = objective.kept(network)
         with clock.on(VALIDATION):
-            score = lesson.score(network)
-        course.add(loss, score if math.isfinite(score) else NO_SCORE, network)
+            score = objective.score(kept)
+        last = job.recipe.keep == "last"
+        state.add(loss, score if math.isfinite(score) else NO_SCORE, kept, always=last)
         keep()
-    best, epoch_scores = course.best, course.epoch_scores
+    best, epoch_scores = state.best, state.epoch_scores
     if not all(value.isfinite().all() for value in best.values()):
         raise TrainingFailed(f"{job.name}: the weights stopped being numbers")
     network.load_state_dict(best)
     learner.flush()
     with clock.on(VALIDATION):
-        found = lesson.examine(network)
+        found = objective.validate(network)
     if found.dead:
         raise TrainingFailed(f"{job.name}: {found.dead}")
     if found.doubt:
@@ -121,22 +117,25 @@ def train(
         images=job.images,
         steps=job.steps,
         epochs=len(epoch_scores),
-        best_epoch=max(i for i, s in enumerate(epoch_scores, 1) if s == max(epoch_scores)),
+        best_epoch=state.best_epoch,
         epoch_scores=tuple(epoch_scores),
-        losses=tuple(course.losses),
+        losses=tuple(state.losses),
         scores=found.scores,
         parameters=sum(p.numel() for p in network.parameters()),
-        flops=lesson.flops(network),
+        flops=objective.flops(network),
         seconds=clock.passed,
         clock=with_rest(clock.seconds, clock.passed),
         at_once=learner.most,
         network=job.network,
+        channels=job.channels,
+        outputs=job.outputs,
     )
     return trained, best
 
 
-def _first_network(job: Job, factory: NetworkFactory | None) -> nn.Module:
+def _first_network(job: TrainJob) -> nn.Module:
     """Return the network that training begins with."""
-    if job.beginning is not None:
-        return load_network(job.beginning.weights, job.network, job.compute, factory=factory)
-    return build(job.network, job.compute, factory=factory, seed=seeds.derive(job.seed, "weights"))
+    shape = {"channels": job.channels, "outputs": job.outputs}
+    if job.initial is not None:
+        return load_network(job.initial.weights, job.network, job.compute, **shape)
+    return build(job.network, job.compute, **shape, seed=seeds.derive(job.seed, "weights"))

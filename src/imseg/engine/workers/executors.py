@@ -12,8 +12,7 @@ import torch
 
 from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory
 from imseg.engine.hardware.exhaustion import MEMORY_GONE, free_unused, is_exhausted
-from imseg.engine.training.job import Job, Trained
-from imseg.engine.training.networks import NetworkFactory
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.engine.workers.worker_process import (
@@ -24,14 +23,15 @@ from imseg.engine.workers.worker_process import (
     WorkerProcess,
 )
 from imseg.errors import ImsegError, TrainingFailed
+from imseg.networks.registry import CustomConfig, Network
 
-StepReport = Callable[[Job, int, float], None]
+StepReport = Callable[[TrainJob, int, float], None]
 """Called with a job, the steps since the last call and their mean loss."""
 
-NoteReport = Callable[[Job, str, bool], None]
+NoteReport = Callable[[TrainJob, str, bool], None]
 """Called with a job, what the user should know about it, and whether it deserves attention."""
 
-DoneReport = Callable[[Job, Trained | None, str], None]
+DoneReport = Callable[[TrainJob, Trained | None, str], None]
 """Called when a job ends: with what was trained, or None and the reason."""
 
 
@@ -39,7 +39,7 @@ class Executor(Protocol):
     """Trains independent jobs. Equal jobs give equal networks, whoever trains them."""
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs; a network that cannot be trained never takes another one with it.
 
@@ -73,7 +73,7 @@ class _About(Listener):
     """Passes on what is said about one job; one call at a time."""
 
     def __init__(
-        self, job: Job, *, stepped: StepReport, noted: NoteReport, lock: threading.Lock
+        self, job: TrainJob, *, stepped: StepReport, noted: NoteReport, lock: threading.Lock
     ) -> None:
         self._job = job
         self._stepped = stepped
@@ -90,17 +90,10 @@ class _About(Listener):
 
 
 class Serial:
-    """Trains one network after the other in this process.
-
-    Args:
-        factory: The user's own network; None for the one each job names.
-    """
-
-    def __init__(self, factory: NetworkFactory | None = None) -> None:
-        self._factory = factory
+    """Trains one network after the other in this process."""
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs in order."""
         keep_freed_memory()
@@ -110,7 +103,7 @@ class Serial:
             trained, why = None, ""
             try:
                 with job.compute.threaded():
-                    trained = train_and_save(job, listener, factory=self._factory)
+                    trained = train_and_save(job, listener)
             except ImsegError:
                 raise
             except TrainingFailed as failure:
@@ -155,12 +148,12 @@ class Processes:
         self._starting = threading.Lock()
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs, next job to the next free worker."""
         if torch.cuda.is_initialized():
             free_unused()  # what this process has predicted with is theirs now
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        waiting: queue.SimpleQueue[TrainJob] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
         lock = threading.Lock()
@@ -191,7 +184,7 @@ class Processes:
         if errors:
             raise errors[0]
 
-    def _run_one(self, slot: int, job: Job, listener: Listener) -> tuple[Trained | None, str]:
+    def _run_one(self, slot: int, job: TrainJob, listener: Listener) -> tuple[Trained | None, str]:
         first = ""
         while True:
             worker = self._worker(slot)
@@ -241,20 +234,19 @@ class Processes:
             worker.close()
 
 
-def _stopped(job: Job, why: str) -> TrainingFailed:
+def _stopped(job: TrainJob, why: str) -> TrainingFailed:
     """Return what there is to say where an error would meet every job."""
     return TrainingFailed(
         f"{job.name}: {why}. What is finished is kept; repeat the command to try again."
     )
 
 
-def choose_executor(
-    compute: ComputeConfig, *, workers: int, factory: NetworkFactory | None = None
-) -> Executor:
+def choose_executor(compute: ComputeConfig, *, workers: int, network: Network) -> Executor:
     """Return processes for several networks side by side, on the CPU or one GPU; else this process.
 
-    A user's own network cannot be sent by name, so it is trained in this process.
+    A network of the user's own that other processes could not import is trained in this one.
     """
-    if factory is None and workers > 1 and torch.device(compute.device).type in ("cpu", "cuda"):
+    alone = isinstance(network, CustomConfig) and not network.is_importable
+    if not alone and workers > 1 and torch.device(compute.device).type in ("cpu", "cuda"):
         return Processes(workers, threads=compute.threads)
-    return Serial(factory)
+    return Serial()

@@ -9,14 +9,14 @@ from pathlib import Path
 from imseg.data.files.atomic import write_whole
 from imseg.engine.storage.trained_files import Tell, read_known, read_trained, write_trained
 from imseg.engine.training.checkpoint import forget
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.executors import Executor
 from imseg.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.tasks import Metric
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[TrainJob],
     executor: Executor,
     *,
     metric: Metric,
@@ -47,13 +47,13 @@ def run_jobs(
             trained[job.name] = earlier
             announce(earlier, progress, metric=metric, reused=True)
 
-    def stepped(job: Job, steps: int, loss: float) -> None:
+    def stepped(job: TrainJob, steps: int, loss: float) -> None:
         progress(Stepped(network=job.name, steps=steps, loss=loss))
 
-    def noted(job: Job, text: str, warning: bool) -> None:
+    def noted(job: TrainJob, text: str, warning: bool) -> None:
         progress(Note(text=f"{job.name}: {text}", warning=warning))
 
-    def done(job: Job, network: Trained | None, why: str) -> None:
+    def done(job: TrainJob, network: Trained | None, why: str) -> None:
         if network is None:
             failures.append(why)
             left = f"{len(jobs) - len(failures)} of {len(jobs)} networks are left"
@@ -92,7 +92,7 @@ def index_networks(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _find(job: Job, elsewhere: Mapping[str, Path], tell: Tell) -> Trained | None:
+def _find(job: TrainJob, elsewhere: Mapping[str, Path], tell: Tell) -> Trained | None:
     """Return the network if it was trained before, here or in the run to reuse."""
     digest = job.digest()
     here = read_trained(job.output, tell=tell)

@@ -20,10 +20,11 @@ import torch
 
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
-from imseg.engine.training.job import Job
+from imseg.engine.training.job import TrainJob
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed, parts_of
+from imseg.networks.registry import trust_names
 
 ALIVE_EVERY = 1.0
 """Seconds between two signs of life, if nothing else is said; the silence allowed is far longer."""
@@ -36,10 +37,11 @@ def main() -> None:
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     keep_freed_memory()
+    trust_names()  # jobs come from the parent process alone
     torch.set_num_interop_threads(1)  # beside the threads of a job there is no core left
     _send(events, event="ready")
     while True:
-        _serve(Job.from_json(jobs.get()), events)
+        _serve(TrainJob.from_json(jobs.get()), events)
 
 
 class _ToParent(Listener):
@@ -64,7 +66,7 @@ class _ToParent(Listener):
         self._last = time.monotonic()
 
 
-def _serve(job: Job, events: TextIO) -> None:
+def _serve(job: TrainJob, events: TextIO) -> None:
     try:
         with job.compute.threaded():
             trained = train_and_save(job, _ToParent(events))

@@ -16,7 +16,7 @@ from typing import Any
 
 from imseg.engine.hardware.exhaustion import MEMORY_GONE, NEEDS_LESS
 from imseg.engine.loading.rows import SHARED_BY
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed, raise_all
 
@@ -122,7 +122,7 @@ class WorkerProcess:
         """Whether the process is there."""
         return self._process.poll() is None
 
-    def train(self, job: Job, listener: Listener) -> Trained:
+    def train(self, job: TrainJob, listener: Listener) -> Trained:
         """Let the process train a network.
 
         Args:

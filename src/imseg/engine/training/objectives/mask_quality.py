@@ -1,8 +1,10 @@
-"""The lesson of EvalNet: images with masks, and how good the masks are."""
+"""The objective of mask scorers (EvalNet): say how good the mask of an image is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -11,27 +13,46 @@ from torch import Tensor, nn
 from imseg.engine.inference.bootstrap import rank_correlation
 from imseg.engine.inference.mask_scorer import judged_logits
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
-from imseg.engine.training import seeds
-from imseg.engine.training.job import Job
 from imseg.engine.training.objectives.objective import (
     AnyStep,
     Forward,
-    Range,
+    Objective,
+    ObjectiveAtWork,
+    OutputRange,
     Step,
     ValidationResult,
     by_number,
     death,
+    epochs_of,
     flops_of,
-    made_before,
-    mean_batch,
 )
 from imseg.engine.training.sample_set import SampleSet
-from imseg.tasks.quality import IOU, Quality
+from imseg.tasks.quality import IOU, Quality, quality_for
+
+if TYPE_CHECKING:
+    from imseg.engine.training.job import TrainJob
 
 
-class MaskQuality:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskQuality(Objective):
+    """Masks of known quality: a mask scorer learns to tell it.
+
+    Source: METHOD, "EvalNet".
+    """
+
+    kind = "mask-quality"
+
+    def __str__(self) -> str:
+        return "masks of known quality"
+
+    def open(self, job: TrainJob) -> MaskQualityAtWork:
+        """Return the objective at work on a job's masks."""
+        return MaskQualityAtWork(job, quality_for(job.task))
+
+
+class MaskQualityAtWork(ObjectiveAtWork):
     """Learn to say how good a mask is.
 
     The best epoch is that of the least mean absolute error of the IoU; of the least loss where the
@@ -47,22 +68,18 @@ class MaskQuality:
     Source: METHOD, "EvalNet".
     """
 
-    def __init__(self, job: Job, quality: Quality) -> None:
+    def __init__(self, job: TrainJob, quality: Quality) -> None:
         if job.validation.qualities is None:
             raise ValueError("a judge is validated by masks of known quality")
-        self._job = job
+        super().__init__(job)
         self._quality = quality
-        self._source = self._open(job.parts)
+        self._loader = self._open(job.samples)
         self._validation = self._open((job.validation,))
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch after those that are skipped."""
-        order = seeds.generator(self._job.seed, "order")
-        for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
-            before = made_before(number, len(batches), skipped=skipped, within=within)
-            self._source.skip(batches[:before])
-            if number >= skipped:
-                yield self._steps(batches[before:])
+        for batches in epochs_of(self._job, self._loader, skipped=skipped, within=within):
+            yield self._steps(batches)
 
     def score(self, network: nn.Module) -> float:
         """Return minus the error or the loss by which the best epoch is kept."""
@@ -73,7 +90,7 @@ class MaskQuality:
             else self._mean_loss(logits, wanted)
         )
 
-    def examine(self, network: nn.Module) -> ValidationResult:
+    def validate(self, network: nn.Module) -> ValidationResult:
         """Return how far what the judge says is from the truth, over the validation samples.
 
         Returns:
@@ -93,7 +110,7 @@ class MaskQuality:
             "rank_correlation": rank_correlation(scores.numpy(), truth.numpy()),
             "samples": float(len(logits)),
         }
-        outputs, true = Range(), Range()
+        outputs, true = OutputRange(), OutputRange()
         outputs.add(said.flatten(1))
         true.add(wanted.flatten(1))
         return ValidationResult(scores=found, dead=death(outputs, true))
@@ -101,7 +118,7 @@ class MaskQuality:
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
         step = next(self._steps([torch.tensor([0, 0])]))
-        seen = self._job.steps * mean_batch(self._job.recipe, len(self._source))
+        seen = self._job.steps * self._job.recipe.mean_batch(len(self._loader))
         return flops_of(step, network, self._job.compute) / 2 * seen
 
     def _open(self, parts: tuple[SampleSet, ...]) -> BatchLoader:
@@ -109,7 +126,7 @@ class MaskQuality:
         return BatchLoader(parts, job.compute, seed=job.seed, paper=job.recipe.paper)
 
     def _steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
-        return (Step(batch, self._loss, by_number) for batch in self._source.feed(batches))
+        return (Step(batch, self._loss, by_number) for batch in self._loader.feed(batches))
 
     def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
         assert batch.qualities is not None

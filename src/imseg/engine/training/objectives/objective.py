@@ -1,12 +1,18 @@
-"""What validation says about a trained network: its scores, and whether it looks at all."""
+"""What every objective is and does: a value that a training job carries, and it at work.
+
+An :class:`Objective` says what a network minimizes. It is a frozen dataclass that travels from the
+approach to the process that trains. There, ``open`` gives an :class:`ObjectiveAtWork`, which makes
+the batches, the loss and the validation of one training, and has whatever state that needs. The
+trainer knows none of them by name: a new one is a file in this folder.
+"""
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,12 +20,156 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.job import Recipe
+from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.training import seeds
+from imseg.engine.training.optimizer import AveragedNetwork
+from imseg.engine.training.recipe import Recipe
+from imseg.engine.training.sample_set import UnlabeledViews
+from imseg.options import Component
+
+if TYPE_CHECKING:
+    from imseg.engine.training.job import TrainJob
 
 DEAD = 1e-4
-"""Range of an output, as a probability, over all that is validated, below which it is the same
+"""Range of an output, as a probability, over all validation images, below which it is the same
 whatever the network sees. Dead networks, mostly thin ones, gave exactly 0, after 1 step and after
-100; those that live gave 0.005 at least after a single step (5 widths, 12 seeds each)."""
+100; others gave 0.005 at least after a single step (5 widths, 12 seeds each)."""
+
+Forward = Callable[..., Tensor]
+"""A network, compiled or not, as it is called in a training step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """How many images a network is trained and validated with."""
+
+    samples: int
+    """Labeled and pseudo-labeled images and their copies, per epoch."""
+    unlabeled: int = 0
+    """Unlabeled images that have no label."""
+    validation: int = 0
+    """Validation images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """How much a training is, for estimates and progress."""
+
+    steps: int
+    """Optimizer steps."""
+    epoch: int
+    """Optimizer steps between two validations."""
+    images: float
+    """Images per step, on average."""
+    passes: float = 1.0
+    """How often an image of a step passes through the network, forward and backward."""
+
+    @property
+    def validations(self) -> int:
+        """How often the network is validated: after every so many steps, and at last."""
+        return -(-self.steps // self.epoch) + 1
+
+
+class Objective(Component, ABC):
+    """What a network minimizes."""
+
+    epochs_factor: ClassVar[int] = 1
+    """Epochs, as a multiple of those of the recipe."""
+    uses_unlabeled: ClassVar[bool] = False
+    """Whether it learns from unlabeled images that have no label."""
+    continues_start: ClassVar[bool] = False
+    """Whether a network begins with the weights of the best network of the stage before."""
+
+    def unlabeled_views(
+        self, views: UnlabeledViews, strengths: Mapping[str, Any]
+    ) -> UnlabeledViews | None:
+        """Return how unlabeled images are seen; None if they are not used.
+
+        Args:
+            views: The images, with moves as the data allows them and no other augmentation.
+            strengths: The ranges of augmentation that go with the data: ``consistency`` (by level)
+                and ``strongest``.
+        """
+        return None
+
+    def averaging(self, recipe: Recipe) -> float:
+        """Return the decay of the averaged network that is validated and kept; 0: there is none."""
+        return recipe.average
+
+    def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
+        """Return how much a training is: by default epochs over the samples."""
+        in_epoch = recipe.steps_per_epoch(amounts.samples)
+        return Workload(
+            steps=recipe.limited(recipe.epochs * in_epoch),
+            epoch=in_epoch * max(1, recipe.validate_every),
+            images=recipe.mean_batch(amounts.samples),
+        )
+
+    @abstractmethod
+    def open(self, job: TrainJob) -> ObjectiveAtWork:
+        """Return the objective at work on a job's images."""
+
+
+class ObjectiveAtWork(ABC):
+    """An objective in one training: its batches, loss, validation and state.
+
+    Args:
+        job: What is trained on what.
+    """
+
+    def __init__(self, job: TrainJob) -> None:
+        self._job = job
+        self._average: AveragedNetwork | None = None
+
+    def begin(self, network: nn.Module) -> None:
+        """Take note of the network that will be trained, with its first weights."""
+        decay = self._job.objective.averaging(self._job.recipe)
+        if decay:
+            self._average = AveragedNetwork(network, decay)
+
+    @abstractmethod
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of each pass; after each pass the network is validated.
+
+        Args:
+            skipped: Passes that were made before; those that follow are the same as ever.
+            within: Steps of the next one that were made before, too.
+        """
+
+    def after_step(self, network: nn.Module, *, steps: int) -> None:
+        """Do what comes after an optimizer step.
+
+        Args:
+            network: What is trained.
+            steps: Steps made so far, this one included.
+        """
+        if self._average is not None:
+            self._average.update(network, steps=steps)
+
+    def kept(self, network: nn.Module) -> nn.Module:
+        """Return the network that is validated and kept: the averaged one, if there is one."""
+        return network if self._average is None else self._average.network
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold beside weights and optimizer, by name."""
+        return {} if self._average is None else dict(self._average.network.state_dict())
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with what ``state`` returned."""
+        if self._average is not None:
+            self._average.network.load_state_dict(dict(state))
+
+    @abstractmethod
+    def score(self, network: nn.Module) -> float:
+        """Return the score by which the best pass is kept, higher is better; may be no number."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module) -> ValidationResult:
+        """Return what validation says about a trained network."""
+
+    @abstractmethod
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of all passes so far, forward and backward."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +179,126 @@ class ValidationResult:
     scores: dict[str, float]
     """Means over the validation images."""
     dead: str = ""
-    """Why it is of no use: it says the same whatever it sees. Empty where it does not."""
+    """Why it is of no use: its outputs are the same for every image. Empty where they are not."""
     doubt: str = ""
     """What the user should know about it; empty where there is nothing."""
 
 
-class Range:
-    """Collects the least and the greatest value along the second axis, batch after batch."""
+class Splittable(Protocol):
+    """What a step is made of; it lies on the device."""
 
-    def __init__(self) -> None:
-        # They stay where the batches are until somebody asks: reading them makes a GPU wait.
-        self._ends: tuple[Tensor, Tensor] | None = None
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+
+    def split(self, sizes: Sequence[int]) -> Sequence[Self]:
+        """Return the same samples in their order, in pieces of these sizes."""
+
+
+Content = TypeVar("Content", bound=Splittable)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[Content]):
+    """A batch that lies on the device, and what is learned from it.
+
+    The loss is the mean of a term over the batch, or several such means, ``t``: they are added.
+    """
+
+    batch: Content
+    """What the network sees."""
+    loss: Callable[[Forward, Content], Float[Tensor, "*t"]]
+    """The terms of a network's loss, each the mean over a batch."""
+    weigh: Callable[[Content], Float[Tensor, "*t"]]
+    """How much each mean is of: see ``mass``."""
+
+    @property
+    def samples(self) -> int:
+        """Samples in the batch."""
+        return len(self.batch)
+
+    def __call__(self, network: Forward) -> Float[Tensor, "*t"]:
+        """Return the terms of the loss."""
+        return self.loss(network, self.batch)
+
+    def mass(self) -> Float[Tensor, "*t"]:
+        """Return by what the terms of pieces are weighted so that they add up to the whole's."""
+        return self.weigh(self.batch)
+
+    def split(self, most: int) -> list[Step[Content]]:
+        """Return the same in as few pieces as possible, even ones, of at most so many samples."""
+        count = -(-self.samples // most)
+        least, larger = divmod(self.samples, count)
+        sizes = [least + 1] * larger + [least] * (count - larger)
+        return [Step(piece, self.loss, self.weigh) for piece in self.batch.split(sizes)]
+
+
+AnyStep = Step[Any]
+
+
+def by_number(batch: Splittable) -> Float[Tensor, ""]:
+    """Return the mass of a batch whose loss is the mean over its samples."""
+    return torch.tensor(float(len(batch)))
+
+
+def flops_of(
+    step: Callable[[nn.Module], Tensor], network: nn.Module, compute: ComputeConfig
+) -> int:
+    """Return floating point operations of one step, forward and backward; nothing is changed."""
+    spare = copy.deepcopy(network).requires_grad_().train()
+    counter = FlopCounterMode(display=False)
+    with counter, compute.applied():
+        step(spare).sum().backward()
+    return counter.get_total_flops()
+
+
+def remaining(
+    batches: list[Tensor], number: int, *, skipped: int, within: int, loader: Skipping
+) -> list[Tensor] | None:
+    """Return the batches of a pass that are still to be made; None if the pass was made before.
+
+    Args:
+        batches: All batches of the pass, as running numbers.
+        number: The pass, counted from 0.
+        skipped: Passes that were made before.
+        within: Steps of the one after them that were made before.
+        loader: Told which batches are skipped.
+    """
+    before = len(batches) if number < skipped else within if number == skipped else 0
+    loader.skip(batches[:before])
+    return batches[before:] if number >= skipped else None
+
+
+class Skipping(Protocol):
+    """Makes batches, and can go on as if some had been made."""
+
+    def skip(self, batches: Sequence[Tensor]) -> None:
+        """Count batches without making them."""
+
+
+def epochs_of(
+    job: TrainJob, loader: BatchLoader, *, skipped: int, within: int
+) -> Iterator[list[Tensor]]:
+    """Yield the batches of each pass over a job's samples that are still to be made.
+
+    Args:
+        job: Its recipe, seed and number of steps.
+        loader: Makes the batches.
+        skipped: Passes that were made before.
+        within: Steps of the next one that were made before.
+    """
+    order = seeds.generator(job.seed, "order")
+    recipe = replace(job.recipe, max_steps=job.steps)
+    for number, batches in enumerate(epochs(len(loader), recipe, order)):
+        left = remaining(batches, number, skipped=skipped, within=within, loader=loader)
+        if left is not None:
+            yield left
+
+
+@dataclass
+class OutputRange:
+    """The least and the greatest value along the second axis, batch after batch."""
+
+    _ends: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     def add(self, values: Tensor, known: Bool[Tensor, "..."] | None = None) -> None:
         """Add a batch.
@@ -48,6 +307,7 @@ class Range:
             values: Of any shape.
             known: Which of them count; None for all.
         """
+        # The ends stay where the batches are until they are asked for: reading makes a GPU wait.
         low = high = values.float()
         if known is not None:
             low, high = low.masked_fill(~known, torch.inf), high.masked_fill(~known, -torch.inf)
@@ -75,124 +335,18 @@ class Range:
         return (high - low).max().item()
 
 
-def death(outputs: Range, wanted: Range) -> str:
-    """Return in words that a network says the same, or no number, whatever it sees; else nothing.
+def death(outputs: OutputRange, wanted: OutputRange) -> str:
+    """Return in words that a network's outputs are constant, or no numbers; else an empty text.
 
     Args:
-        outputs: What it says, as probabilities.
-        wanted: What it should say. Where that is the same everywhere, nothing can be known.
+        outputs: Its outputs, as probabilities.
+        wanted: The targets. Where these are the same everywhere, nothing can be known.
     """
     if not wanted.widest > 0 or outputs.widest >= DEAD:
         return ""
-    if math.isnan(outputs.widest):
+    if outputs.widest != outputs.widest:
         return "what the network says are no numbers"
     return (
         "the network says the same whatever it sees (its outputs differ by at most"
-        f" {outputs.widest:.1g} over all that is validated)"
+        f" {outputs.widest:.1g} over all validation images)"
     )
-
-
-Forward = Callable[..., Tensor]
-"""A network, compiled or not, as it is called in a training step."""
-
-
-class Seen(Protocol):
-    """What a step looks at; it lies on the device."""
-
-    def __len__(self) -> int:
-        """Return how many samples there are."""
-
-    def split(self, sizes: Sequence[int]) -> Sequence[Self]:
-        """Return the same samples in their order, in pieces of these sizes."""
-
-
-What = TypeVar("What", bound=Seen)
-
-
-@dataclass(frozen=True, slots=True)
-class Step(Generic[What]):
-    """A batch that lies on the device, and what is learned from it."""
-
-    batch: What
-    """What the network looks at."""
-    loss: Callable[[Forward, What], Float[Tensor, ""]]
-    """The mean loss of a network over a batch."""
-    weigh: Callable[[What], Float[Tensor, ""]]
-    """How much that mean is of: see ``mass``."""
-
-    @property
-    def samples(self) -> int:
-        """Samples in the batch."""
-        return len(self.batch)
-
-    def __call__(self, network: Forward) -> Float[Tensor, ""]:
-        """Return the loss."""
-        return self.loss(network, self.batch)
-
-    def mass(self) -> Float[Tensor, ""]:
-        """Return by what the losses of pieces are weighted so that they add up to the whole's."""
-        return self.weigh(self.batch)
-
-    def split(self, most: int) -> list[Step[What]]:
-        """Return the same in as few pieces as possible, even ones, of at most so many samples."""
-        count = -(-self.samples // most)
-        least, larger = divmod(self.samples, count)
-        sizes = [least + 1] * larger + [least] * (count - larger)
-        return [Step(piece, self.loss, self.weigh) for piece in self.batch.split(sizes)]
-
-
-AnyStep = Step[Any]
-
-
-def by_number(batch: Seen) -> Float[Tensor, ""]:
-    """Return the mass of a batch whose loss is the mean over its samples."""
-    return torch.tensor(float(len(batch)))
-
-
-class Objective(Protocol):
-    """What one network learns from, and what its epochs are chosen by."""
-
-    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each pass; after each pass the network is validated.
-
-        Args:
-            skipped: Passes that were made before; those that follow are the same as ever.
-            within: Steps of the next one that were made before, too.
-        """
-
-    def score(self, network: nn.Module) -> float:
-        """Return the score by which the best pass is kept, higher is better; may be no number."""
-
-    def examine(self, network: nn.Module) -> ValidationResult:
-        """Return what is known about a trained network from validation."""
-
-    def flops(self, network: nn.Module) -> float:
-        """Return floating point operations of all passes so far, forward and backward."""
-
-
-def flops_of(
-    step: Callable[[nn.Module], Float[Tensor, ""]], network: nn.Module, compute: ComputeConfig
-) -> int:
-    """Return floating point operations of one step, forward and backward; nothing is changed."""
-    spare = copy.deepcopy(network).train()
-    counter = FlopCounterMode(display=False)
-    with counter, compute.applied():
-        step(spare).backward()
-    return counter.get_total_flops()
-
-
-def made_before(number: int, steps: int, *, skipped: int, within: int) -> int:
-    """Return how many steps of a pass were made before.
-
-    Args:
-        number: The pass, counted from 0.
-        steps: All its steps.
-        skipped: Passes that were made before.
-        within: Steps of the one after them that were made before.
-    """
-    return steps if number < skipped else within if number == skipped else 0
-
-
-def mean_batch(recipe: Recipe, samples: int) -> float:
-    """Return how many samples a step sees on average."""
-    return min(recipe.batch_size, samples / recipe.steps_per_epoch(samples))

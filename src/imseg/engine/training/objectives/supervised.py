@@ -1,9 +1,10 @@
-"""The lesson of most networks: images and their targets."""
+"""The objective of most networks: give each image its target."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -11,61 +12,82 @@ from torch import Tensor, nn
 
 from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import BATCH, in_halves, predict
-from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
-from imseg.engine.training import seeds
-from imseg.engine.training.job import Job
 from imseg.engine.training.objectives.objective import (
     AnyStep,
     Forward,
-    Range,
+    Objective,
+    ObjectiveAtWork,
+    OutputRange,
     Step,
     ValidationResult,
     death,
+    epochs_of,
     flops_of,
-    made_before,
-    mean_batch,
 )
 from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks import Planes, Task
 from imseg.tasks.collapse import known_in, sole_value
 from imseg.types import Bytes, Target
 
+if TYPE_CHECKING:
+    from imseg.engine.training.job import TrainJob
 
-class Segmentation:
-    """Learn to give each image its target; the best epoch is kept by the meter of the task.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervised(Objective):
+    """Labels and pseudo-labels alike: every image has a target."""
+
+    kind = "supervised"
+
+    def __str__(self) -> str:
+        return "every image has a target"
+
+    def open(self, job: TrainJob) -> SupervisedAtWork:
+        """Return the objective at work on a job's images."""
+        return SupervisedAtWork(job, job.task)
+
+
+class SupervisedAtWork(ObjectiveAtWork):
+    """Learns to give each image its target; the best epoch is kept by the meter of the task.
 
     Args:
-        job: Parts, recipe and seed.
+        job: Samples, recipe and seed.
         task: What a pixel is.
     """
 
-    def __init__(self, job: Job, task: Task) -> None:
-        self._job = job
+    def __init__(self, job: TrainJob, task: Task) -> None:
+        super().__init__(job)
         self._task = task
-        self._source = BatchLoader(job.parts, job.compute, seed=job.seed, paper=job.recipe.paper)
+        paper = job.recipe.paper
+        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=paper)
         validation = replace(
             job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
         )
-        # Kept for all epochs, and with it, where there is room, its pictures on the device.
+        # Kept for all epochs, and with it, where there is room, its images on the device.
         self._validation = BatchLoader((validation,), job.compute)
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch after those that are skipped."""
-        order = seeds.generator(self._job.seed, "order")
-        for number, batches in enumerate(epochs(len(self._source), self._job.recipe, order)):
-            before = made_before(number, len(batches), skipped=skipped, within=within)
-            self._source.skip(batches[:before])
-            if number >= skipped:
-                yield self.steps(batches[before:])
+        for batches in epochs_of(self._job, self._loader, skipped=skipped, within=within):
+            yield self.steps(batches)
 
     def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         """Yield a step for each list of running numbers."""
-        return (self._step(batch) for batch in self._source.feed(batches))
+        return (Step(batch, self.loss, self.mass) for batch in self._loader.feed(batches))
 
     def skip(self, batches: list[Tensor]) -> None:
         """Go on as if the steps of ``steps`` had been made."""
-        self._source.skip(batches)
+        self._loader.skip(batches)
+
+    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
+        """Return the task's mean loss over a batch."""
+        return self._task.loss(network(batch.images), batch.targets, batch.weight)
+
+    def mass(self, batch: Batch) -> Float[Tensor, ""]:
+        """Return by what the loss of a piece of a batch is weighted."""
+        return self._task.mass(batch.targets, batch.weight)
 
     def validation_batches(self) -> Iterator[Batch]:
         """Return the validation images as they are, with their targets, in their order."""
@@ -78,10 +100,10 @@ class Segmentation:
             meter.update(probabilities, truth)
         return meter.value()
 
-    def examine(self, network: nn.Module) -> ValidationResult:
-        """Return mean scores over the validation images, at working size, and whether it looks."""
+    def validate(self, network: nn.Module) -> ValidationResult:
+        """Return mean scores over the validation images, at working size."""
         collected: dict[str, list[Tensor]] = {}
-        outputs, said, true = Range(), Range(), Range()
+        outputs, said, true = OutputRange(), OutputRange(), OutputRange()
         for probabilities, truth in self._predictions(network):
             predicted = self._task.discretize(probabilities)
             outputs.add(probabilities)
@@ -97,7 +119,7 @@ class Segmentation:
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
-        seen = mean_batch(self._job.recipe, len(self._source))
+        seen = self._job.recipe.mean_batch(len(self._loader))
         return self.flops_of_sample(network) * self._job.steps * seen
 
     def flops_of_sample(self, network: nn.Module) -> float:
@@ -105,12 +127,6 @@ class Segmentation:
         # Twice the same: one alone may be too few to normalize.
         step = next(self.steps([torch.tensor([0, 0])]))
         return flops_of(step, network, self._job.compute) / 2
-
-    def _step(self, batch: Batch) -> AnyStep:
-        return Step(batch, self._loss, lambda piece: self._task.mass(piece.targets, piece.weight))
-
-    def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
-        return self._task.loss(network(batch.images), batch.targets, batch.weight)
 
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
         """Yield probabilities of the validation images and the truth, batch after batch."""
@@ -131,8 +147,8 @@ class Segmentation:
             start = end
 
 
-def stored_pairs(part: SampleSet) -> tuple[Bytes, Target]:
-    """Return the images and targets of a part as they are stored."""
-    rows = list(part.indices)
-    images = open_array(part.images)[[part.image_row(row) for row in rows]]
-    return images, open_array(part.targets)[rows]
+def stored_pairs(samples: SampleSet) -> tuple[Bytes, Target]:
+    """Return the images and targets of a sample set as they are stored."""
+    rows = list(samples.indices)
+    images = open_array(samples.images)[[samples.image_row(row) for row in rows]]
+    return images, open_array(samples.targets)[rows]

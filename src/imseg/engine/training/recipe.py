@@ -1,0 +1,183 @@
+"""How a network is trained: augmentation, optimizer, schedule, batches, which weights are kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from imseg.options import option
+
+Schedule = Literal["constant", "cosine", "polynomial"]
+StrengthSchedule = Literal["default", "hela", "cityscapes"]
+
+VALIDATION_COST = 1 / 3
+"""Cost of validating an image, as a share of the cost of training on it: a forward pass."""
+VALIDATION_SHARE = 0.1
+"""The most that validation may cost, as a share of the cost of training."""
+POWER = 0.9
+"""Exponent of the polynomial schedule, as in DeepLab and UniMatch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How images are augmented, wherever an approach augments any."""
+
+    strength_schedule: StrengthSchedule = option(
+        "default",
+        "How strongly images are augmented: default, hela, cityscapes (the paper's strengths).",
+        group="method",
+    )
+    """The paper's strengths for one of its data sets."""
+    rotate: bool | None = option(
+        None,
+        "Rotate augmented images and flip them upside down too.  [default: not for multiclass and"
+        " regression]",
+        group="method",
+    )
+    """Whether images are also rotated and flipped upside down; None until the kind of masks is
+    known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Source: METHOD, "Training".
+    """
+
+    epochs: int = option(50, "Passes over the training images.", group="budget", low=1)
+    """Passes over the training images."""
+    max_steps: int | None = option(
+        None,
+        "Most optimizer steps of any one network.",
+        group="budget",
+        low=1,
+        essential=True,
+    )
+    """Most optimizer steps of any one network; None is no limit."""
+    batch_size: int = option(32, "Images per optimizer step.", group="budget", low=1)
+    """Images per optimizer step."""
+    learning_rate: float = option(
+        0.003, "Largest step size of AdamW.", group="method", low=1e-9, high=1
+    )
+    """Largest step size of AdamW."""
+    weight_decay: float = option(
+        1e-4,
+        "Share of every weight that is taken away per step, at the largest step size.",
+        group="method",
+        low=0,
+        high=0.5,
+    )
+    """Share of every weight that is taken away per step, at the largest step size."""
+    schedule: Schedule = option(
+        "constant",
+        "How the step size falls to 0: constant (it does not), cosine or polynomial.",
+        group="method",
+        name="learning_rate_schedule",
+    )
+    """How the step size falls over a training."""
+    warm_up: int = option(
+        0,
+        "Optimizer steps over which the step size rises from 0.",
+        group="method",
+        name="warm_up_steps",
+        low=0,
+    )
+    """Optimizer steps over which the step size rises from 0."""
+    average: float = option(
+        0.0,
+        "Decay per step of an exponential average of the weights, such as 0.995, which is validated"
+        " and kept in place of the weights; 0: no average.",
+        group="method",
+        name="average_weights",
+        low=0,
+        high=0.99999,
+    )
+    """Decay per step of the averaged weights that are validated and kept; 0: the weights
+    themselves."""
+    keep: Literal["best", "last"] = option(
+        "best",
+        "Which weights are kept: those with the best validation score, or the last.",
+        group="method",
+        name="keep_weights",
+    )
+    """Which weights are kept: those with the best validation score, or the last."""
+    validate_every: int = option(
+        1,
+        "Epochs between two validations; consistency is validated after every pass.  [default: so"
+        " that validation takes at most a tenth of the time]",
+        group="budget",
+        low=1,
+    )
+    """Epochs between two validations, and after the last; 0: as few as let them take a tenth of the
+    time."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """How images are augmented."""
+    paper: bool = False
+    """Count epochs as the reference does: floor(n / batch size) steps from an endless stream."""
+    least_steps: int = 1
+    """Steps that an epoch has at least under ``paper``, where the stream of images is endless."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.least_steps) < 1 or self.learning_rate <= 0:
+            raise ValueError("epochs, batch size, least steps and learning rate must be positive")
+        if self.validate_every < 0 or self.warm_up < 0 or not 0 <= self.average < 1:
+            raise ValueError("validate_every, warm_up and average cannot be negative")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError("max_steps must be at least 1")
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return optimizer steps of one epoch over so many images.
+
+        Ours: every image once, ceil(n / batch size) steps, a last batch of one merged into the one
+        before.
+        """
+        if self.paper:
+            return max(self.least_steps, images // self.batch_size)
+        full, rest = divmod(images, self.batch_size)
+        alone = rest == 1 and full > 0 and self.batch_size > 1
+        return full + (1 if rest and not alone else 0)
+
+    def limited(self, steps: int) -> int:
+        """Return a number of steps, or ``max_steps`` if that is less."""
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    def mean_batch(self, samples: int) -> float:
+        """Return how many of so many samples a step sees on average."""
+        return min(self.batch_size, samples / self.steps_per_epoch(samples))
+
+    def validated(self, *, samples: int, validation: int) -> Recipe:
+        """Return the recipe with ``validate_every`` settled.
+
+        Args:
+            samples: Training samples per epoch.
+            validation: Validation images.
+        """
+        if self.validate_every:
+            return self
+        cost = validation * VALIDATION_COST
+        every = math.ceil(cost / (VALIDATION_SHARE * samples)) if samples else 1
+        return replace(self, validate_every=max(1, every))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the step size as a share of the largest.
+
+        Args:
+            step: Steps made before this one.
+            steps: Optimizer steps of the whole training.
+        """
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        passed = (step - self.warm_up) / max(1, steps - self.warm_up)
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, passed)))
+        if self.schedule == "polynomial":
+            return float((1 - min(1.0, passed)) ** POWER)
+        return 1.0
+
+    def decisive(self) -> dict[str, Any]:
+        """Return what decides a training beside the number of steps, as plain values."""
+        names = ("batch_size", "learning_rate", "weight_decay", "schedule", "warm_up", "average")
+        names += ("keep", "validate_every", "paper")
+        return {name: getattr(self, name) for name in names}
