@@ -94,7 +94,8 @@ def pictures_section(facts: RunFacts, looked: Looked | None, *, data: str) -> Se
     run, metric = facts.run, facts.metric
     shown = _spread(looked, SHOWN)
     values = looked.found.each[metric.key]
-    segmented = run.segment([looked.pairs[i].image for i in shown], networks=[facts.network])
+    images = [looked.pairs[i].image for i in shown]
+    segmented = run.segment(images, networks=[facts.network], disagreement=True)
     rows = []
     for rank, (i, each) in enumerate(zip(shown, segmented, strict=True)):
         pair = looked.pairs[i]
@@ -159,7 +160,8 @@ def next_images_section(
         return None
     images: list[Image] = [each.image for each in found]
     pictures = []
-    for each, segmented in zip(found, facts.run.segment(images, device=device), strict=True):
+    segmented_images = facts.run.segment(images, disagreement=True, device=device)
+    for each, segmented in zip(found, segmented_images, strict=True):
         pixels = segmented.pixels
         disputed = segmented.disagreement()[0, 0].numpy()
         drawn = tinted(as_color(pixels), disputed)
