@@ -5,26 +5,29 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from tests.architecture.source import (
+    FILES,
+    ROOT,
+    check_exceptions,
+    code_and_imports,
+    name_of,
+    temporary,
+    trees,
+)
 
-import imseg
-
-ROOT = Path(imseg.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
 MOST_LINES_OF_A_FILE = 500
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_MODULES_OF_A_FOLDER = 12
+MOST_IMPORTS = 0.08
+"""Share of the lines of code."""
 
 NEVER_IMPORTED = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 """Whatever can run code while it reads data."""
 NEVER_CALLED = {"eval", "exec", "compile", "torch.load", "torch.save", "os.system", "os.popen"}
-
-
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in FILES:
-        yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def dotted(node: ast.expr) -> str:
@@ -86,11 +89,46 @@ def test_each_offense_would_be_found(text: str) -> None:
 
 
 def test_no_file_has_more_than_500_lines() -> None:
-    counts = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in FILES
-    }
+    counts = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert {n: c for n, c in counts.items() if c > MOST_LINES_OF_A_FILE} == {}
+
+
+def test_no_folder_has_more_than_12_modules() -> None:
+    counts = Counter(name_of(path.parent) for path in FILES if path.name != "__init__.py")
+    crowded = [folder for folder, count in counts.items() if count > MOST_MODULES_OF_A_FOLDER]
+    check_exceptions(crowded, "crowded_folders")
+
+
+def test_no_two_modules_have_one_name() -> None:
+    counts = Counter(path.stem for path in FILES if path.name != "__init__.py")
+    check_exceptions([name for name, count in counts.items() if count > 1], "modules_of_one_name")
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    counts = Counter(
+        node.name
+        for _, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    check_exceptions([name for name, count in counts.items() if count > 1], "classes_of_one_name")
+
+
+def test_few_lines_are_imports() -> None:
+    """The bound of today is lowered whenever it has become too high by half a percent point."""
+    counts = [code_and_imports(path.read_text(encoding="utf-8")) for path in FILES]
+    share = sum(imports for _, imports in counts) / sum(code for code, _ in counts)
+    bound = temporary("most_imports")
+    assert share <= bound, f"{share:.2%} of all lines are imports"
+    assert bound == MOST_IMPORTS or share > bound - 0.005, f"set most_imports near {share:.4f}"
+    assert bound >= MOST_IMPORTS
+
+
+def test_lines_of_code_are_counted_without_docstrings_and_comments() -> None:
+    text = '"""Doc."""\n\n# Why.\nfrom a import (\n    b,\n)\n\nx = b("""1\n2""")\n'
+    assert code_and_imports(text) == (5, 3)
+    text = 'class A:\n    """Doc\n    umentation."""\n\n    x: int\n    """Unit."""\n'
+    assert code_and_imports(text) == (2, 0)
 
 
 def test_no_function_has_more_than_60_lines() -> None:

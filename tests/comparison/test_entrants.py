@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
-from imseg.comparison.participants import check_options, participants_of, role_of, settings_for
+from imseg.comparison.participants import check_options, kind_of, participants_of, settings_for
 from imseg.errors import ImsegError
 
-METHODS = [name for name, each in APPROACHES.items() if role_of(each) == "method"]
-ALONE = [name for name, each in APPROACHES.items() if role_of(each) in ("labels", "bound")]
+METHODS = [name for name, each in APPROACHES.items() if kind_of(each) == "method"]
+ALONE = [name for name, each in APPROACHES.items() if kind_of(each) in ("labels", "bound")]
 
 
 @given(asked=st.lists(st.sampled_from(list(APPROACHES)), min_size=1, max_size=6))
@@ -27,7 +27,7 @@ def test_every_method_has_a_baseline_that_is_trained_after_it(asked):
     assert len(places) == len(rows), "each row has a name of its own"
     for row in rows:
         approach = find_approach(row.approach)
-        if row.role == "method":
+        if row.kind == "method":
             assert places[row.baseline] > places[row.name]
             matched = rows[places[row.baseline]]
             assert matched.matched_to == row.name

@@ -59,7 +59,8 @@ def test_arrays_go_from_labels_to_masks(tmp_path, caplog):
     scores = run.evaluate(data)
     assert scores.per_image["iou"] > 0.8, "squares are easy"
     images, masks = squares(3, 9)
-    found = list(run.predict(list(images)))
+    assert all(each.inconsistent is None for each in run.predict(list(images))), "not asked for"
+    found = list(run.predict(list(images), disagreement=True))
     assert [each.name for each in found] == ["image[0]", "image[1]", "image[2]"]
     assert (found[0].mask == masks[0]).mean() > 0.95
     assert found[0].inconsistent.dtype == bool and found[0].mask.dtype == np.uint8

@@ -41,13 +41,17 @@ def row(
         "name": name,
         "approach": name.partition(" ")[0],
         "kind": kind,
+        "asked": kind != "matched",
         "matched_to": None,
         "baseline": baseline,
+        "same_as": None,
         "mean": mean,
         "spread": 0.011,
         "interval": [mean - 0.02, mean + 0.02],
-        "last": None,
+        "last": {"mean": mean, "spread": 0.011, "interval": [mean - 0.02, mean + 0.02]},
         "difference": against,
+        "against": {},
+        "ended_with_start": [],
         "gap_closed": None if gap is None else {"mean": gap, "interval": [gap - 0.2, gap + 0.2]},
         "network_steps": 250,
         "steps": 750 * stages,
@@ -73,6 +77,8 @@ def _run(name: str, mean: float, stages: int, seed: int) -> dict[str, Any]:
         "steps": 750 * stages,
         "flops": 6.2e12 * stages,
         "seconds": 66.0 * stages,
+        "dataset": {},
+        "per_image": {},
         "stages": [
             {
                 "name": stage,
@@ -123,6 +129,7 @@ def content(**changes: Any) -> dict[str, Any]:
         "seeds": [0, 1],
         "settings": {"networks": 3, "max_steps": 250, "image_size": [96, 96]},
         "rows": rows(),
+        "missing": [],
         **changes,
     }
 

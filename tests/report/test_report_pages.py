@@ -271,7 +271,8 @@ def test_a_comparison_with_data_shows_the_same_images_through_all_approaches(tin
         each["runs"][0] |= {"path": f"seed-0/{each['name']}", "network": network}
         scores = folder / "scores" / "seed-0" / f"{each['name']}.json"
         scores.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"names": evaluation.names, "each": evaluation.each}
+        kept = {**evaluation.as_dict(), "names": evaluation.names, "each": evaluation.each}
+        kept |= {"job": "", "data": ""}
         scores.write_text(json.dumps({network: kept}))
     page = read(make_report(write(folder, rows=rows, images=5), data, progress=quiet))
     shown = [found["alt"] for tag, found in page.elements if tag == "img"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.report.comparisons import ERROR, difference, row, write
 
+from imseg.comparison.result import read_comparison
 from imseg.report.html import numbers
-from imseg.report.html.comparison_data import read_comparison
 from imseg.report.html.words import (
     Gain,
     comparison_answer,

@@ -10,7 +10,7 @@ from imseg.approaches.planning.estimate import decoding_of, decoding_seconds
 from imseg.approaches.planning.measured import Measured, measure
 from imseg.approaches.planning.plan import Plan, match_plan
 from imseg.approaches.running.preparation import Prepared
-from imseg.comparison.comparison_plan import Planned, planned_stages_of
+from imseg.comparison.comparison_plan import ComparisonPlan, planned_stages_of
 from imseg.comparison.participants import Participant
 from imseg.comparison.scoring import images_to_score
 from imseg.progress import Note, Progress
@@ -64,7 +64,7 @@ class ComparisonEstimate:
         }
 
 
-def estimate_comparison(planned: Planned, progress: Progress) -> ComparisonEstimate:
+def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> ComparisonEstimate:
     """Return what a comparison would take; a few steps of every kind of network are made.
 
     All pseudo-labels are taken to be admitted and no generation to be left out: it may be less.
@@ -101,7 +101,7 @@ def estimate_comparison(planned: Planned, progress: Progress) -> ComparisonEstim
     return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
 
 
-def _own_seconds(ready: Prepared, measured: Measured, *, planned: Planned) -> float:
+def _own_seconds(ready: Prepared, measured: Measured, *, planned: ComparisonPlan) -> float:
     """Return the seconds of a row without those of a start that is taken over."""
     spent = _training_seconds(ready.plan, measured, ready=ready)
     start = ready.plan.customized().start
@@ -111,7 +111,9 @@ def _own_seconds(ready: Prepared, measured: Measured, *, planned: Planned) -> fl
     return spent + decoding_seconds(ready)
 
 
-def _matched_seconds(participant: Participant, measured: Measured, *, planned: Planned) -> float:
+def _matched_seconds(
+    participant: Participant, measured: Measured, *, planned: ComparisonPlan
+) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
     ready = planned.ready[str(participant.matched_to)]
     last = planned_stages_of(ready)[-1]

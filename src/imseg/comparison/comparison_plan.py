@@ -32,7 +32,7 @@ FEW_IMAGES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class ComparisonPlan:
     """A comparison that could begin now."""
 
     out: Path
@@ -95,7 +95,7 @@ def plan_comparison(
     options: Mapping[str, Any],
     progress: Progress,
     matched: bool = True,
-) -> Planned:
+) -> ComparisonPlan:
     """Return a comparison that could begin now; nothing is written.
 
     Approaches and seeds of an earlier call stay: they can be added to, not taken away.
@@ -139,7 +139,7 @@ def plan_comparison(
     settled, ready = _settle(
         participants, common, dataset=dataset, seed=seeds[0], progress=progress
     )
-    return Planned(
+    return ComparisonPlan(
         out=place,
         dataset=dataset,
         participants=participants,
@@ -160,7 +160,7 @@ def _settle(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Prepared]]:
     """Return the shared settings with one number of steps for all, and the plan of each row."""
-    alone = {each.name: each for each in participants if each.role != "matched"}
+    alone = {each.name: each for each in participants if each.kind != "matched"}
 
     def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
         return prepare(

@@ -10,17 +10,25 @@ from typing import Any
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.runs.run import Run
 from imseg.comparison.participants import Participant
-from imseg.comparison.result import OneRun, Row, StageScore
-from imseg.comparison.scoring import Scored
-from imseg.comparison.statistics import Difference, Scores, difference, gap_closed, level_of, shared
+from imseg.comparison.result import ComparisonRow, OneRun, StageScore
+from imseg.comparison.scoring import NetworkScores
+from imseg.comparison.statistics import (
+    Gap,
+    PairedDifference,
+    Scores,
+    difference,
+    gap_closed,
+    level_of,
+    shared,
+)  # fmt: skip
 from imseg.tasks import Metric
 
-LABELS, BOUND = "ldt", "fdt"
-"""The two ends of the gap."""
+ENDS = ("ldt", "fdt")
+"""The two ends of the gap: labels alone, and all labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class FinishedRun:
     """A finished run with its test scores."""
 
     participant: Participant
@@ -29,16 +37,16 @@ class Done:
     """Its seed."""
     run: Run
     """The run."""
-    scored: Mapping[str, Scored]
+    scored: Mapping[str, NetworkScores]
     """Its networks on the test images."""
 
     @property
-    def chosen(self) -> Scored:
+    def chosen(self) -> NetworkScores:
         """The network of the run."""
         return self.scored[self.run.summary["network"]]
 
     @property
-    def last(self) -> Scored:
+    def last(self) -> NetworkScores:
         """The best network of the last stage."""
         return self.scored[self.run.summary["stages"][-1]["best"]]
 
@@ -55,81 +63,95 @@ class Done:
 
 
 def rows_of(
-    participants: Sequence[Participant], done: Sequence[Done], *, out: Path
-) -> tuple[Row, ...]:
-    """Return a row for each entrant with at least one finished run.
+    participants: Sequence[Participant], done: Sequence[FinishedRun], *, out: Path
+) -> tuple[ComparisonRow, ...]:
+    """Return a row for each participant with at least one finished run.
 
     Args:
         participants: All of them, in order.
         done: Finished runs.
         out: The folder of the comparison.
     """
-    by_name = {
-        participant.name: {
-            each.seed: each for each in done if each.participant.name == participant.name
-        }
-        for participant in participants
-    }
-    finished = [participant for participant in participants if by_name[participant.name]]
-    rows: list[Row] = []
-    for participant in finished:
-        mine = by_name[participant.name]
-        twins = [row.name for row in rows if row.role == "matched" and row.same_as is None]
-        twin = None
-        if participant.role == "matched":
-            twin = next((name for name in twins if _same(by_name[name], mine)), None)
-        matched = [each.name for each in participants if each.matched_to == participant.name]
-        rows.append(_row(participant, by_name, matched=matched, same_as=twin, out=out))
+    by_name: dict[str, dict[int, FinishedRun]] = {each.name: {} for each in participants}
+    for each in done:
+        by_name[each.participant.name][each.seed] = each
+    rows: list[ComparisonRow] = []
+    for participant in participants:
+        if by_name[participant.name]:
+            matched = [each.name for each in participants if each.matched_to == participant.name]
+            rows.append(_row(participant, by_name, matched=matched, before=rows, out=out))
     return tuple(rows)
 
 
 def _row(
     participant: Participant,
-    by_name: Mapping[str, Mapping[int, Done]],
+    by_name: Mapping[str, Mapping[int, FinishedRun]],
     *,
     matched: Sequence[str],
-    same_as: str | None,
+    before: Sequence[ComparisonRow],
     out: Path,
-) -> Row:
+) -> ComparisonRow:
     mine = by_name[participant.name]
     metric = next(iter(mine.values())).run.metric
-    against = {
-        name: found
-        for name in matched
-        if (found := _against(mine, by_name.get(name, {}), metric=metric)) is not None
-    }
-    gap = None
-    ends = [by_name.get(name, {}) for name in (LABELS, BOUND)]
-    seeds = [seed for seed in mine if all(seed in end for end in ends)]
-    if seeds and participant.approach not in (LABELS, BOUND):
-        gap = gap_closed(
-            _scores(mine, seeds, metric),
-            labels=_scores(ends[0], seeds, metric),
-            bound=_scores(ends[1], seeds, metric),
-            higher_is_better=metric.higher_is_better,
-        )
+    found = {name: _against(mine, by_name[name], metric=metric) for name in matched}
+    against = {name: each for name, each in found.items() if each is not None}
     baseline = participant.baseline if participant.baseline in against else None
-    return Row(
+    twins = [row.name for row in before if row.kind == "matched" and row.same_as is None]
+    same = [name for name in twins if _same(by_name[name], mine)]
+    runs = tuple(_one_run(each, out) for each in mine.values())
+
+    def mean(name: str) -> float:
+        return sum(float(getattr(run, name)) for run in runs) / len(runs)
+
+    level = level_of(_scores(mine, list(mine), metric))
+    return ComparisonRow(
         name=participant.name,
         approach=participant.approach,
-        role=participant.role,
+        kind=participant.kind,
         asked=participant.asked,
         matched_to=participant.matched_to,
         baseline=baseline,
-        same_as=same_as,
-        level=level_of(_scores(mine, list(mine), metric)),
+        same_as=same[0] if same and participant.kind == "matched" else None,
+        mean=level.mean,
+        spread=level.spread,
+        interval=level.interval,
         last=level_of(shared([each.last.each[metric.key] for each in mine.values()])),
         difference=against.get(baseline or ""),
         against={name: each for name, each in against.items() if name != baseline},
         ended_with_start=tuple(seed for seed, each in mine.items() if each.ended_with_start),
-        gap_closed=gap,
-        runs=tuple(_one_run(each, out) for each in mine.values()),
+        gap_closed=_gap_closed(participant, by_name, metric=metric),
+        network_steps=mean("network_steps"),
+        steps=mean("steps"),
+        tflops=mean("flops") / 1e12,
+        minutes=mean("seconds") / 60,
+        width=mean("width"),
+        runs=runs,
+    )
+
+
+def _gap_closed(
+    participant: Participant,
+    by_name: Mapping[str, Mapping[int, FinishedRun]],
+    *,
+    metric: Metric,
+) -> Gap | None:
+    """Return the share of the way from ``ldt`` to ``fdt``; None without a seed that has both."""
+    mine = by_name[participant.name]
+    labels, bound = (by_name.get(name, {}) for name in ENDS)
+    seeds = [seed for seed in mine if seed in labels and seed in bound]
+    if not seeds or participant.approach in ENDS:
+        return None
+    return gap_closed(
+        _scores(mine, seeds, metric),
+        labels=_scores(labels, seeds, metric),
+        bound=_scores(bound, seeds, metric),
+        higher_is_better=metric.higher_is_better,
     )
 
 
 def _against(
-    mine: Mapping[int, Done], others: Mapping[int, Done], *, metric: Metric
-) -> Difference | None:
+    mine: Mapping[int, FinishedRun], others: Mapping[int, FinishedRun], *, metric: Metric
+) -> PairedDifference | None:
     """Return a method against a baseline; None where no seed has both.
 
     A run that ended with its start has not learned from unlabeled images, so it says nothing.
@@ -144,12 +166,12 @@ def _against(
     )
 
 
-def _scores(runs: Mapping[int, Done], seeds: Sequence[int], metric: Metric) -> Scores:
+def _scores(runs: Mapping[int, FinishedRun], seeds: Sequence[int], metric: Metric) -> Scores:
     """Return the scores of the network of each run."""
     return shared([runs[seed].chosen.each[metric.key] for seed in seeds])
 
 
-def _one_run(done: Done, out: Path) -> OneRun:
+def _one_run(done: FinishedRun, out: Path) -> OneRun:
     run, key = done.run, done.run.metric.key
     final = run.trained(run.summary["network"])
     totals = done.chosen.dataset
@@ -171,12 +193,12 @@ def _one_run(done: Done, out: Path) -> OneRun:
     )
 
 
-def _stage_score(stage: Mapping[str, Any], done: Done, key: str) -> StageScore:
+def _stage_score(stage: Mapping[str, Any], done: FinishedRun, key: str) -> StageScore:
     best = done.scored[str(stage["best"])]
     names = [str(network["name"]) for network in stage["networks"]]
     return StageScore(
         name=str(stage["name"]),
-        network=best.network,
+        network=str(stage["best"]),
         score=best.per_image[key],
         interval=best.ci95["per_image"][key],
         networks=tuple(done.scored[name].per_image[key] for name in names if name in done.scored),
@@ -184,6 +206,6 @@ def _stage_score(stage: Mapping[str, Any], done: Done, key: str) -> StageScore:
     )
 
 
-def _same(one: Mapping[int, Done], other: Mapping[int, Done]) -> bool:
+def _same(one: Mapping[int, FinishedRun], other: Mapping[int, FinishedRun]) -> bool:
     """Return whether all networks of two rows are the same ones."""
     return one.keys() == other.keys() and all(one[s].jobs == other[s].jobs for s in one)

@@ -1,8 +1,9 @@
-"""The scores of the paper, to hold ours against.
+"""The scores of the paper beside ours.
 
-Read off the authors' figure, to about .0005 (a marker hidden behind another: to .002), means over
-test images. The headline scores are entries of the authors' leaderboards, probably best single
-runs; of which generation is not said.
+Those of the paper are in ``published.json``: read off the authors' figure, to about .0005 (a marker
+hidden behind another: to .002), means over test images; null where the figure shows no number. The
+headline scores are entries of the authors' leaderboards, probably best single runs; of which
+generation is not known.
 
 Source: arXiv 2401.14387.
 """
@@ -12,14 +13,17 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import Published
-from imseg.comparison.comparison_plan import Planned
-from imseg.comparison.result import Comparison, OneRun, Row
+from imseg.comparison.comparison_plan import ComparisonPlan
+from imseg.comparison.result import Comparison, ComparisonRow, OneRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +53,9 @@ class PaperScores:
     generations: Mapping[str, tuple[float | None, ...]]
     """Approaches with generations, 1 to 5; None where the paper only says that it is below what
     the figure shows."""
-    headline: Headline | None = None
+    headline: Headline | None
     """The best score; None where there is no such entry."""
-    below: Mapping[str, float] = field(default_factory=dict)
+    below: Mapping[str, float]
     """Approaches of which the paper shows no number, and what they are below."""
 
     def of(self, approach: str) -> tuple[float | None, ...]:
@@ -61,74 +65,11 @@ class PaperScores:
         return self.generations.get(approach, ())
 
 
-PUBLISHED: Mapping[Published, PaperScores] = {
-    "isic2018": PaperScores(
-        label="IoU",
-        alone={"ldt": 0.655, "aldt": 0.722, "fdt": 0.745},
-        generations={
-            "im": (0.698, 0.710, 0.713, 0.717, 0.718),
-            "im+": (0.698, 0.707, 0.717, 0.727, 0.732),
-            "im++": (0.709, 0.718, 0.738, 0.747, 0.757),
-            "aim+": (0.740, 0.749, 0.749, 0.748, 0.750),
-            "aim++": (0.745, 0.758, 0.763, 0.766, 0.767),
-            "noisy-student": (0.679, 0.695, 0.704, 0.717, 0.724),
-            "evalnet": (0.702, 0.709, 0.712, 0.721, 0.712),
-            "model-ensemble": (0.673, 0.680, 0.686, 0.688, 0.689),
-            "input-ensemble": (None, None, 0.651, 0.655, 0.657),
-        },
-        headline=Headline(
-            approach="aim++", score="dice", label="mean Dice", value=0.85, parameters=1.5
-        ),
-        below={"consistency": 0.65},
-    ),
-    "hela": PaperScores(
-        label="mIoU_ad",
-        alone={"ldt": 0.511, "aldt": 0.657, "fdt": 0.693, "consistency": 0.536},
-        generations={
-            "im": (0.653, 0.677, 0.673, 0.669, 0.666),
-            "im+": (0.658, 0.681, 0.686, 0.681, 0.682),
-            "im++": (0.653, 0.672, 0.680, 0.676, 0.678),
-            "aim+": (0.665, 0.683, 0.687, 0.686, 0.689),
-            "aim++": (0.666, 0.680, 0.683, 0.687, 0.688),
-            "noisy-student": (0.620, 0.656, 0.665, 0.673, 0.669),
-            "evalnet": (0.636, 0.651, 0.650, 0.646, 0.645),
-            "model-ensemble": (None, 0.515, 0.539, 0.546, 0.555),
-        },
-        below={"input-ensemble": 0.51},
-    ),
-    "suim": PaperScores(
-        label="mIoU",
-        alone={"ldt": 0.333, "aldt": 0.429, "fdt": 0.509},
-        generations={
-            "im": (0.387, 0.410, 0.421, 0.430, 0.432),
-            "im+": (0.382, 0.411, 0.431, 0.447, 0.450),
-            "im++": (0.388, 0.419, 0.441, 0.453, 0.463),
-            "aim+": (0.452, 0.462, 0.466, 0.471, 0.475),
-            "aim++": (0.454, 0.462, 0.469, 0.470, 0.471),
-            "noisy-student": (0.340, 0.369, 0.403, 0.417, 0.424),
-            "evalnet": (0.387, 0.391, 0.397, 0.387, 0.389),
-            "model-ensemble": (0.333, 0.336, 0.338, 0.340, 0.346),
-        },
-        headline=Headline(approach="aim+", score="iou", label="mIoU", value=0.482, parameters=2.7),
-        below={"consistency": 0.33, "input-ensemble": 0.33},
-    ),
-    "cityscapes": PaperScores(
-        label="mIoU",
-        alone={"ldt": 0.310, "aldt": 0.372, "fdt": 0.453, "consistency": 0.336},
-        generations={
-            "im": (0.382, 0.394, 0.399, 0.402, 0.404),
-            "im+": (0.38, 0.404, 0.411, 0.417, 0.423),
-            "im++": (0.378, 0.402, 0.415, 0.421, 0.425),
-            "aim+": (0.391, 0.398, 0.404, 0.406, 0.411),
-            "aim++": (0.393, 0.401, 0.408, 0.415, 0.422),
-            "noisy-student": (0.346, 0.369, 0.382, 0.392, 0.398),
-            "evalnet": (0.335, 0.342, 0.348, 0.351, 0.352),
-            "model-ensemble": (0.338, 0.342, 0.343, 0.344, 0.345),
-        },
-        headline=Headline(approach="im++", score="iou", label="mIoU", value=0.428, parameters=2.7),
-        below={"input-ensemble": 0.31},
-    ),
-}
+_FILE = resources.files("imseg.comparison") / "published.json"
+PUBLISHED: Mapping[Published, PaperScores] = TypeAdapter(
+    dict[Published, PaperScores]
+).validate_json(_FILE.read_bytes(), strict=True)
+"""What the paper reports, by data set."""
 
 
 def default_approaches(name: Published) -> tuple[str, ...]:
@@ -146,7 +87,7 @@ HARMLESS = ("device", "workers", "compile", "paper", "unlabeled_masks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class PaperLine:
     """A published score and ours."""
 
     approach: str
@@ -160,33 +101,25 @@ class Line:
     below: float | None
     """What the paper's score is below, where it shows no more than that."""
     ours: tuple[float, ...]
-    """One a run, means over test images."""
+    """One per run, means over test images."""
 
-    @property
-    def mean(self) -> float:
-        """Mean over runs."""
-        return statistics.fmean(self.ours)
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation over runs; 0 for a single one."""
-        return statistics.stdev(self.ours) if len(self.ours) > 1 else 0.0
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus the paper's."""
-        return None if self.published is None else self.mean - self.published
+    mean: float
+    """Mean over runs."""
+    spread: float
+    """Sample standard deviation over runs; 0 for a single one."""
+    difference: float | None
+    """Ours minus the paper's; None where the paper shows no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduction:
-    """The paper's experiments on one data set, done again."""
+    """The paper's experiments on one data set, done again: ``reproduction.json``."""
 
-    name: Published
+    data_set: Published
     """Which data set."""
-    lines: tuple[Line, ...]
+    lines: tuple[PaperLine, ...]
     """All scores that both have."""
-    headline: Line | None
+    headline: PaperLine | None
     """The paper's best, and ours of the same approach; None where there is none."""
     departures: tuple[str, ...]
     """In what it is not the published experiment, in words; empty if it is."""
@@ -195,24 +128,17 @@ class Reproduction:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
+        plain: dict[str, Any] = _REPRODUCTION.dump_python(self, mode="json")
+        return plain
 
-        def plain(line: Line) -> dict[str, Any]:
-            further = {"mean": line.mean, "spread": line.spread, "difference": line.difference}
-            return {**asdict(line), **further}
 
-        return {
-            "data_set": self.name,
-            "lines": [plain(line) for line in self.lines],
-            "headline": None if self.headline is None else plain(self.headline),
-            "departures": list(self.departures),
-            "comparisons": [str(path) for path in self.comparisons],
-        }
+_REPRODUCTION = TypeAdapter(Reproduction)
 
 
 def compare_with_paper(
     name: Published,
     found: Sequence[Comparison],
-    plans: Sequence[Planned],
+    plans: Sequence[ComparisonPlan],
     *,
     options: Mapping[str, Any],
 ) -> Reproduction:
@@ -234,16 +160,10 @@ def compare_with_paper(
     headline = None
     best = paper.headline
     if best is not None and best.approach in runs:
-        headline = Line(
-            approach=best.approach,
-            generation=None,
-            label=best.label,
-            published=best.value,
-            below=None,
-            ours=tuple(run.per_image[best.score] for run in runs[best.approach]),
-        )
+        ours = [run.per_image[best.score] for run in runs[best.approach]]
+        headline = _line(best.approach, ours, label=best.label, published=best.value)
     return Reproduction(
-        name=name,
+        data_set=name,
         lines=tuple(lines),
         headline=headline,
         departures=tuple(_departures(name, found, plans=plans, options=options)),
@@ -251,31 +171,54 @@ def compare_with_paper(
     )
 
 
-def _lines(row: Row, runs: Sequence[OneRun], *, paper: PaperScores) -> list[Line]:
+def _lines(row: ComparisonRow, runs: Sequence[OneRun], *, paper: PaperScores) -> list[PaperLine]:
     """Return a line for each stage, of the runs that got so far."""
-    published = paper.of(row.approach) if row.role != "matched" else ()
+    published = paper.of(row.approach) if row.kind != "matched" else ()
     first = 1 if find_approach(row.approach).generations else 0
     lines = []
     for place in range(first, max(len(run.stages) for run in runs)):
         at = place - first
         lines.append(
-            Line(
-                approach=row.name,
-                generation=place if first else None,
+            _line(
+                row.name,
+                [run.stages[place].score for run in runs if place < len(run.stages)],
                 label=paper.label,
                 published=published[at] if at < len(published) else None,
+                generation=place if first else None,
                 below=paper.below.get(row.approach),
-                ours=tuple(run.stages[place].score for run in runs if place < len(run.stages)),
             )
         )
     return lines
+
+
+def _line(
+    approach: str,
+    ours: Sequence[float],
+    *,
+    label: str,
+    published: float | None,
+    generation: int | None = None,
+    below: float | None = None,
+) -> PaperLine:
+    mean = statistics.fmean(ours)
+    return PaperLine(
+        approach=approach,
+        generation=generation,
+        label=label,
+        published=published,
+        below=below,
+        ours=tuple(ours),
+        mean=mean,
+        spread=statistics.stdev(ours) if len(ours) > 1 else 0.0,
+        difference=None if published is None else mean - published,
+    )
 
 
 def _departures(
     name: Published,
     found: Sequence[Comparison],
     *,
-    plans: Sequence[Planned],
+    plans: Sequence[ComparisonPlan],
     options: Mapping[str, Any],
 ) -> list[str]:
     """Return in what this is not the published experiment."""
@@ -303,7 +246,7 @@ def _departures(
     return told
 
 
-def _of_data(name: Published, plans: Sequence[Planned]) -> list[str]:
+def _of_data(name: Published, plans: Sequence[ComparisonPlan]) -> list[str]:
     """Return in what the data is not that of the paper, as far as its folders know."""
     told = []
     for planned in plans:

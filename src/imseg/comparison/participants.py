@@ -15,7 +15,7 @@ from imseg.approaches.planning.setting_checks import idle_settings, problems_of
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.errors import ImsegError, raise_all
 
-Role = Literal["labels", "bound", "method", "matched"]
+RowKind = Literal["labels", "bound", "method", "matched"]
 """``labels``: labeled images alone. ``bound``: hidden masks are used too, no method. ``method``:
 learns from unlabeled images. ``matched``: labeled images alone, with the steps and the width of a
 method's final network."""
@@ -38,7 +38,7 @@ class Participant:
     """What it is called, and its folder below that of a seed."""
     approach: str
     """What it trains."""
-    role: Role
+    kind: RowKind
     """What it is in the comparison for."""
     matched_to: str | None = None
     """The row whose final network's steps and width it gets."""
@@ -70,7 +70,7 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
             got="none.",
         )
     asked = [find_approach(name) for name in dict.fromkeys(names)]
-    methods = [each for each in asked if role_of(each) == "method"]
+    methods = [each for each in asked if kind_of(each) == "method"]
     fitting = [each for each in asked if each.matched or (each.matchable and methods)]
     if not methods and any(each.matched for each in asked):
         raise _nothing_to_match(next(each.name for each in asked if each.matched))
@@ -80,7 +80,7 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
     wanted = {each.name for each in asked}
     rows = [
         Participant(
-            name=name, approach=name, role=role_of(find_approach(name)), asked=name in wanted
+            name=name, approach=name, kind=kind_of(find_approach(name)), asked=name in wanted
         )
         for name in first
         if find_approach(name) not in methods
@@ -89,7 +89,7 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
         Participant(
             name=each.name,
             approach=each.name,
-            role="method",
+            kind="method",
             baseline=_matched_name(_own_baseline(each), each) if matched else None,
         )
         for each in methods
@@ -100,7 +100,7 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
             Participant(
                 name=_matched_name(kind, each),
                 approach=kind,
-                role="matched",
+                kind="matched",
                 matched_to=each.name,
                 asked=kind in wanted,
             )
@@ -109,7 +109,7 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
     return tuple(rows)
 
 
-def role_of(approach: Approach) -> Role:
+def kind_of(approach: Approach) -> RowKind:
     """Return what an approach is in a comparison for."""
     if approach.matched:
         return "matched"
@@ -169,7 +169,7 @@ def check_options(participants: Sequence[Participant], common: Mapping[str, Any]
     for participant in participants:
         approach = find_approach(participant.approach)
         given = shared | {"approach": approach.name}
-        if participant.role == "matched":
+        if participant.kind == "matched":
             given = {name: given[name] for name in given if name in (*TAKEN_OVER, "approach")}
             used |= set(given) - set(_idle(given, approach))
             continue

@@ -8,7 +8,7 @@ from typing import Any
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import Published
-from imseg.comparison.comparison_plan import Planned, plan_comparison
+from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.paper_comparison import (
     PUBLISHED,
     RUNS,
@@ -80,7 +80,7 @@ def plan_reproduction(
     matched: bool,
     options: Mapping[str, Any],
     progress: Progress,
-) -> list[Planned]:
+) -> list[ComparisonPlan]:
     """Return one comparison a split. Downloads are prepared for that; nothing is trained.
 
     Args:
@@ -125,7 +125,7 @@ def plan_reproduction(
 
 
 def carry_out_all(
-    name: str, plans: Sequence[Planned], *, options: Mapping[str, Any], progress: Progress
+    name: str, plans: Sequence[ComparisonPlan], *, options: Mapping[str, Any], progress: Progress
 ) -> tuple[Reproduction, list[Comparison]]:
     """Return what planned comparisons find, beside the paper's numbers, and the comparisons.
 

@@ -1,16 +1,57 @@
-"""What a comparison found, in numbers."""
+"""What a comparison found: the content of ``comparison.json``, every type checked."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, TypeVar
 
-from imseg.comparison.participants import Role
-from imseg.comparison.statistics import Difference, Gap, Level
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
+
+from imseg.comparison.participants import RowKind
+from imseg.comparison.statistics import Gap, MeanScore, PairedDifference
 from imseg.engine.inference.bootstrap import Interval
-from imseg.errors import look_up
+from imseg.engine.storage.run_folder import RESULT_FILE
+from imseg.engine.storage.sealed import read_json
+from imseg.errors import ImsegError, look_up
 from imseg.tasks import Metric
+
+Form = TypeVar("Form")
+
+
+def _inside(path: str) -> str:
+    """Return a path that stays in the folder of the comparison.
+
+    Raises:
+        ValueError: If it leads out.
+    """
+    if PurePosixPath(path).is_absolute() or {"..", ""} & set(path.split("/")) or "\0" in path:
+        raise ValueError(f"{path!r} leads out of the comparison")
+    return path
+
+
+PathInside = Annotated[str, AfterValidator(_inside)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f]+$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedData:
+    """What was learned from and scored on: images per split."""
+
+    name: str
+    """The last part of its folder's name."""
+    task: str
+    """What masks hold, in the user's word."""
+    labeled: int
+    """Labeled images."""
+    unlabeled: int
+    """Unlabeled images."""
+    val: int
+    """Validation images; 0 where they are taken from the labeled ones."""
+    test: int
+    """Test images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +78,7 @@ class OneRun:
 
     seed: int
     """The root of its randomness."""
-    path: str
+    path: PathInside
     """Its folder, relative to that of the comparison."""
     stage: str
     """The stage that was chosen by validation."""
@@ -66,70 +107,56 @@ class OneRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """An approach over all seeds."""
+class ComparisonRow:
+    """An approach over all seeds. Scores are those of the network of each run."""
 
-    name: str
+    name: FileName
     """What it is called."""
     approach: str
     """What was trained."""
-    role: Role
+    kind: RowKind
     """What it is in the comparison for."""
     asked: bool
-    """Whether somebody asked for it, or fairness did."""
+    """Whether it was asked for, or added for a fair comparison."""
     matched_to: str | None
     """The row whose steps and width it got."""
     baseline: str | None
-    """The row that it is compared with; None where there is none, or it came to nothing."""
+    """The row that it is compared with; None where there is none, or all its runs failed."""
     same_as: str | None
-    """An earlier baseline whose networks are the same ones, bit by bit."""
-    level: Level
-    """Its run's network: the best generation by validation."""
-    last: Level
-    """The best network of the last generation."""
-    difference: Difference | None
+    """An earlier baseline whose networks are equal, bit by bit."""
+    mean: float
+    """Mean over seeds of the mean over test images."""
+    spread: float
+    """Sample standard deviation over seeds; 0 for a single one."""
+    interval: Interval
+    """Where 95 % of resampled sets of test images have the mean."""
+    last: MeanScore
+    """The same for the best network of the last generation."""
+    difference: PairedDifference | None
     """Its score minus its baseline's; None where it has none."""
-    against: Mapping[str, Difference]
+    against: Mapping[str, PairedDifference]
     """The same for other rows that are matched to it."""
     ended_with_start: tuple[int, ...]
     """Seeds whose runs learned from no unlabeled image: they are left out of differences."""
     gap_closed: Gap | None
     """Share of the way from ldt to fdt; None where there is none."""
-    runs: tuple[OneRun, ...]
-    """One a seed."""
-
-    def mean(self, name: str) -> float:
-        """Return the mean over seeds of a number of its runs."""
-        return sum(float(getattr(run, name)) for run in self.runs) / len(self.runs)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "name": self.name,
-            "approach": self.approach,
-            "kind": self.role,
-            "asked": self.asked,
-            "matched_to": self.matched_to,
-            "baseline": self.baseline,
-            "same_as": self.same_as,
-            **asdict(self.level),
-            "last": asdict(self.last),
-            "difference": None if self.difference is None else asdict(self.difference),
-            "against": {name: asdict(each) for name, each in self.against.items()},
-            "ended_with_start": list(self.ended_with_start),
-            "gap_closed": None if self.gap_closed is None else asdict(self.gap_closed),
-            "network_steps": self.mean("network_steps"),
-            "steps": self.mean("steps"),
-            "tflops": self.mean("flops") / 1e12,
-            "minutes": self.mean("seconds") / 60,
-            "width": self.mean("width"),
-            "runs": [asdict(run) for run in self.runs],
-        }
+    network_steps: float
+    """Optimizer steps of the network of the run, like all that follows a mean over seeds."""
+    steps: float
+    """Optimizer steps of everything that was trained."""
+    tflops: float
+    """10^12 floating point operations of all that."""
+    minutes: float
+    """Wall time of all networks, one after another."""
+    width: float
+    """The paper's alpha of the network of the run."""
+    runs: Annotated[tuple[OneRun, ...], Field(min_length=1)]
+    """One per seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """A run that came to nothing."""
+class MissingRun:
+    """A run that failed."""
 
     name: str
     """Of the row."""
@@ -143,42 +170,75 @@ class Missing:
 class Comparison:
     """Approaches under the same conditions."""
 
-    data: dict[str, Any]
-    """Name, task and number of images of each split."""
+    data: ComparedData
+    """What all runs share."""
     metric: Metric
     """The score that is compared, by which networks are ranked too."""
     images: int
     """Test images."""
     seeds: tuple[int, ...]
     """The root of randomness of each run of a row."""
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     """What all runs share."""
-    rows: tuple[Row, ...]
+    rows: Annotated[tuple[ComparisonRow, ...], Field(min_length=1)]
     """All approaches."""
-    missing: tuple[Missing, ...] = ()
-    """Runs that came to nothing."""
+    missing: tuple[MissingRun, ...] = ()
+    """Runs that failed."""
+    path: Annotated[Path, Field(exclude=True)] = Path()
+    """Its folder, which may have been moved: it is not written down."""
 
-    def row(self, name: str) -> Row:
+    @property
+    def methods(self) -> list[ComparisonRow]:
+        """Approaches that learn from unlabeled images."""
+        return [row for row in self.rows if row.kind == "method"]
+
+    def row(self, name: str) -> ComparisonRow:
         """Return the row of this name.
 
         Raises:
-            ImsegError: If there is none: it was not asked for, or all its runs came to nothing.
+            ImsegError: If there is none: it was not asked for, or all its runs failed.
         """
-        return look_up(
-            name,
-            {row.name: row for row in self.rows},
-            noun="row",
-            command="one of those that are there: {}",
-        )
+        rows = {row.name: row for row in self.rows}
+        return look_up(name, rows, noun="row", command="one of those that are there: {}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "data": self.data,
-            "metric": asdict(self.metric),
-            "images": self.images,
-            "seeds": list(self.seeds),
-            "settings": dict(self.settings),
-            "rows": [row.as_dict() for row in self.rows],
-            "missing": [asdict(each) for each in self.missing],
-        }
+        plain: dict[str, Any] = _COMPARISON.dump_python(self, mode="json")
+        return plain
+
+
+_COMPARISON = TypeAdapter(Comparison)
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Return a finished comparison from its folder, which may be a stranger's.
+
+    Raises:
+        ImsegError: If there is none, or it is damaged.
+    """
+    path = folder / RESULT_FILE
+    return replace(read_as(_COMPARISON, read_json(path), path=path), path=folder)
+
+
+def read_as(form: TypeAdapter[Form], content: object, *, path: Path) -> Form:
+    """Return what a JSON file of a comparison holds, each value of exactly its type.
+
+    Args:
+        form: What it must hold.
+        content: What it holds.
+        path: Where it is, for the error.
+
+    Raises:
+        ImsegError: If it holds something else; the first place is named.
+    """
+    try:
+        return form.validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ImsegError(
+            f"{path} cannot be read.",
+            expected="the file that a comparison writes.",
+            got=f"{place}: {first['msg']}",
+            hint="repeat its imseg compare command: what is finished is not trained again.",
+        ) from error

@@ -15,12 +15,12 @@ from imseg.approaches.running.experiment import fit
 from imseg.approaches.runs.record import check_same, read_record
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.verification import survey
-from imseg.comparison.comparison_plan import Planned, plan_comparison
-from imseg.comparison.gathering import Done, rows_of
+from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
+from imseg.comparison.gathering import FinishedRun, rows_of
 from imseg.comparison.notes import digests_of, plain, write_settings
 from imseg.comparison.participants import Participant, settings_for
-from imseg.comparison.result import Comparison, Missing
-from imseg.comparison.scoring import SPLIT, images_to_score, score
+from imseg.comparison.result import ComparedData, Comparison, MissingRun
+from imseg.comparison.scoring import SPLIT, images_to_score, score, scores_file
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
 from imseg.engine.storage.lock import locked
@@ -73,7 +73,7 @@ def compare(
     return carry_out(planned, progress)
 
 
-def carry_out(planned: Planned, progress: Progress) -> Comparison:
+def carry_out(planned: ComparisonPlan, progress: Progress) -> Comparison:
     """Return what a planned comparison finds; ``comparison.json`` is written after each seed.
 
     A run that fails is left out and told; the others go on.
@@ -102,7 +102,7 @@ def carry_out(planned: Planned, progress: Progress) -> Comparison:
         return _Worker(planned, progress).run()
 
 
-def _budget(participant: Participant, planned: Planned) -> str:
+def _budget(participant: Participant, planned: ComparisonPlan) -> str:
     """Return what a row may spend."""
     if participant.matched_to is not None:
         final = f"the final network of {participant.matched_to}"
@@ -116,11 +116,11 @@ def _budget(participant: Participant, planned: Planned) -> str:
 class _Worker:
     """Carries out a comparison, run after run."""
 
-    def __init__(self, planned: Planned, progress: Progress) -> None:
+    def __init__(self, planned: ComparisonPlan, progress: Progress) -> None:
         self._planned = planned
         self._progress = progress
-        self._done: list[Done] = []
-        self._missing: list[Missing] = []
+        self._done: list[FinishedRun] = []
+        self._missing: list[MissingRun] = []
         self._spent = self._worked = 0.0
         self._test = digests_of(planned.dataset)[SPLIT]
         self._images = len(images_to_score(planned.dataset))
@@ -154,7 +154,7 @@ class _Worker:
         begun = {each.seed for each in self._done} | {each.seed for each in self._missing}
         return tuple(seed for seed in self._planned.seeds if seed in begun)
 
-    def _one(self, seed: int, participant: Participant, *, executor: Any) -> Done:
+    def _one(self, seed: int, participant: Participant, *, executor: Any) -> FinishedRun:
         planned, folder = self._planned, self._planned.folder(seed)
         if participant.matched_to is not None and not any(
             each.seed == seed and each.participant.name == participant.matched_to
@@ -179,11 +179,11 @@ class _Worker:
         scored = score(
             run,
             planned.dataset,
-            path=planned.out / "scores" / folder.name / f"{participant.name}.json",
+            path=scores_file(planned.out, participant.name, seed),
             digest=self._test,
             progress=lambda done, total: self._progress(Working(what=what, done=done, total=total)),
         )
-        return Done(participant=participant, seed=seed, run=run, scored=scored)
+        return FinishedRun(participant=participant, seed=seed, run=run, scored=scored)
 
     def _finished(self, path: Path, settings: Settings) -> Run | None:
         """Return a run that an earlier call finished; None where there is work to do.
@@ -222,27 +222,28 @@ class _Worker:
         return 0.0 if finished else self._planned.work(participant)
 
     def _fail(self, participant: Participant, seed: int, why: str) -> None:
-        self._missing.append(Missing(name=participant.name, seed=seed, why=why))
+        self._missing.append(MissingRun(name=participant.name, seed=seed, why=why))
         text = f"{participant.name}, seed {seed}, came to nothing and is left out: {why}"
         self._progress(Note(text=text, warning=True))
 
     def _result(self) -> Comparison:
         planned, dataset = self._planned, self._planned.dataset
         return Comparison(
-            data={
-                "name": Path(dataset.name).name,
-                "task": word_of(dataset.spec),
-                **{
-                    split: len(getattr(dataset, split)) for split in ("labeled", "unlabeled", "val")
-                },
-                SPLIT: self._images,
-            },
+            data=ComparedData(
+                name=Path(dataset.name).name,
+                task=word_of(dataset.spec),
+                labeled=len(dataset.labeled),
+                unlabeled=len(dataset.unlabeled),
+                val=len(dataset.val),
+                test=self._images,
+            ),
             metric=self._done[0].run.metric,
             images=self._images,
             seeds=self._seeds,
             settings=plain(planned.common),
             rows=rows_of(planned.participants, self._done, out=planned.out),
             missing=tuple(self._missing),
+            path=planned.out,
         )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
 
 from imseg.approaches.runs.run import Run, pairs_of
+from imseg.comparison.result import read_as
+from imseg.engine.inference.bootstrap import Interval
 from imseg.engine.storage.sealed import read_json, write_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
@@ -16,24 +20,49 @@ from imseg.types import DataSet, LabeledImage
 SPLIT = "test"
 
 
+def _from_json(value: object) -> object:
+    return math.nan if value is None else value
+
+
+def _to_json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+ImageScore = Annotated[float, BeforeValidator(_from_json), PlainSerializer(_to_json)]
+"""A number, or not a number where an image has no score: null in JSON."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
+class NetworkScores:
     """A network's scores on the test images."""
 
-    network: str
-    """Its name in its run."""
-    each: dict[str, tuple[float, ...]]
-    """Scores of each image."""
+    job: str
+    """A hash of what it was trained on and how."""
+    data: str
+    """A hash of the test images."""
+    task: str
+    """What masks hold, in the user's word."""
+    metric: str
+    """The score by which networks are ranked."""
+    unit: str
+    """What errors are measured in; empty for scores without a unit."""
+    names: tuple[str, ...]
+    """The test images."""
+    each: dict[str, tuple[ImageScore, ...]]
+    """Scores of each image, in the order of ``names``."""
     per_image: dict[str, float]
     """Means over images."""
     dataset: dict[str, Any]
     """Scores over all pixels together."""
-    ci95: dict[str, dict[str, tuple[float, float]]]
+    ci95: dict[str, dict[str, Interval]]
     """Bootstrap intervals over images for both."""
 
 
+_SCORES = TypeAdapter(NetworkScores)
+
+
 def images_to_score(dataset: DataSet) -> tuple[LabeledImage, ...]:
-    """Return the test images; nobody but a comparison and an evaluation looks at them.
+    """Return the test images, which only comparisons and evaluations look at.
 
     Raises:
         ImsegError: If there are none.
@@ -49,15 +78,15 @@ def images_to_score(dataset: DataSet) -> tuple[LabeledImage, ...]:
         ) from error
 
 
-def networks_to_score(run: Run) -> list[str]:
-    """Return the networks of a run that a comparison looks at.
+def scores_file(folder: Path, row: str, seed: int) -> Path:
+    """Return the file of a comparison with the test scores of a run.
 
-    The best of each stage, for scores by generation, and all of the stage that the network of the
-    run is from: how much single networks differ.
+    Args:
+        folder: The comparison.
+        row: The name of the run's row.
+        seed: The run's seed.
     """
-    stages = run.summary["stages"]
-    best = [str(stage["best"]) for stage in stages]
-    return list(dict.fromkeys([*best, *map(str, run.summary["ranking"])]))
+    return folder / "scores" / f"seed-{seed}" / f"{row}.json"
 
 
 def score(
@@ -67,8 +96,11 @@ def score(
     path: Path,
     digest: str,
     progress: Callable[[int, int], None],
-) -> dict[str, Scored]:
+) -> dict[str, NetworkScores]:
     """Return the test scores of a run's networks, from the file they are kept in where they are.
+
+    Scored are the best network of each stage, and all of the stage that the network of the run is
+    from, which show how much single networks differ.
 
     Args:
         run: A finished run.
@@ -77,64 +109,45 @@ def score(
         digest: A hash of the test images; scores on others do not count.
         progress: Told about scored and all networks.
     """
-    kept = _read(path)
-    scored: dict[str, Scored] = {}
-    names = networks_to_score(run)
+    try:
+        kept = read_json(path)
+    except ImsegError:
+        kept = {}  # it is scored again
+    best = [str(stage["best"]) for stage in run.summary["stages"]]
+    names = list(dict.fromkeys([*best, *map(str, run.summary["ranking"])]))
+    scored: dict[str, NetworkScores] = {}
     for number, name in enumerate(names):
         job = run.trained(name).job
-        known = _known(name, kept.get(name), job=job, digest=digest)
+        known = _known(kept.get(name), job=job, digest=digest, path=path)
         if known is None:
             progress(number, len(names))
             found = run.evaluate(dataset, SPLIT, networks=[name])
-            kept[name] = {
-                "job": job,
-                "data": digest,
-                **found.as_dict(),
-                "names": found.names,
-                "each": {key: _plain(values) for key, values in found.each.items()},
-            }
+            known = NetworkScores(
+                job=job, data=digest, task=found.task, metric=found.metric, unit=found.unit,
+                names=found.names, each=found.each, per_image=found.per_image,
+                dataset=found.dataset, ci95=found.ci95,
+            )  # fmt: skip
+            kept[name] = _SCORES.dump_python(known, mode="json")
             write_json(path, kept)
-            known = _scored(name, kept[name])
         scored[name] = known
     progress(len(names), len(names))
     return scored
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return what is kept in a file; what cannot be read is scored again."""
+def read_scores(path: Path, network: str) -> NetworkScores | None:
+    """Return the kept test scores of a network; None where it was not scored.
+
+    Raises:
+        ImsegError: If the file is damaged, or holds anything else.
+    """
+    kept = read_json(path).get(network) if path.exists() else None
+    return None if kept is None else read_as(_SCORES, kept, path=path)
+
+
+def _known(kept: object, *, job: str, digest: str, path: Path) -> NetworkScores | None:
+    """Return scores that are kept, if they are whole and of this network on these images."""
     try:
-        return read_json(path)
+        found = read_as(_SCORES, kept, path=path)
     except ImsegError:
-        return {}
-
-
-def _known(name: str, kept: object, *, job: str, digest: str) -> Scored | None:
-    """Return scores that are kept, if they are of this network on these images and whole."""
-    if not isinstance(kept, dict) or kept.get("job") != job or kept.get("data") != digest:
         return None
-    try:
-        return _scored(name, kept)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-def _scored(name: str, kept: dict[str, Any]) -> Scored:
-    intervals = {
-        kind: {score: (float(low), float(high)) for score, (low, high) in found.items()}
-        for kind, found in kept["ci95"].items()
-    }
-    return Scored(
-        network=name,
-        each={
-            score: tuple(math.nan if value is None else float(value) for value in values)
-            for score, values in kept["each"].items()
-        },
-        per_image=dict(kept["per_image"]),
-        dataset=dict(kept["dataset"]),
-        ci95=intervals,
-    )
-
-
-def _plain(values: Sequence[float]) -> list[float | None]:
-    """Return numbers as JSON knows them, which has no word for "not a number"."""
-    return [value if math.isfinite(value) else None for value in values]
+    return found if (found.job, found.data) == (job, digest) else None

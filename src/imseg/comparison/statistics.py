@@ -39,7 +39,7 @@ has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class MeanScore:
     """How good an approach is."""
 
     mean: float
@@ -51,7 +51,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class PairedDifference:
     """An approach against another on the same images, seed by seed."""
 
     mean: float
@@ -79,18 +79,18 @@ class Gap:
     """Where 95 % of resampled sets of test images have it."""
 
 
-def level_of(scores: Scores) -> Level:
+def level_of(scores: Scores) -> MeanScore:
     """Return how good an approach is."""
     means = np.nanmean(scores, axis=1).tolist()
     counts = resample_counts(scores.shape[1])
-    return Level(
+    return MeanScore(
         mean=statistics.fmean(means),
         spread=statistics.stdev(means) if len(means) > 1 else 0.0,
         interval=interval_of_mean(_over_seeds(scores), counts),
     )
 
 
-def difference(one: Scores, other: Scores, *, higher_is_better: bool = True) -> Difference:
+def difference(one: Scores, other: Scores, *, higher_is_better: bool = True) -> PairedDifference:
     """Return an approach's scores minus another's, paired by seed and image.
 
     Args:
@@ -114,7 +114,7 @@ def difference(one: Scores, other: Scores, *, higher_is_better: bool = True) -> 
     verdict: Verdict = "open"
     if margin is not None and abs(mean) > margin:
         verdict = "better" if (mean > 0) == higher_is_better else "worse"
-    return Difference(
+    return PairedDifference(
         mean=mean,
         interval=interval,
         of_seeds=tuple(of_seeds),

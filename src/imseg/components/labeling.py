@@ -15,8 +15,8 @@ from torch import Tensor
 
 from imseg.components.consensus import Labeler, PseudoLabelBatch, TeacherBatch
 from imseg.components.selection import Select
-from imseg.data.cache.files import new_array
 from imseg.data.cache.store import open_array
+from imseg.data.cache.stored_arrays import new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.storage.sealed import read_json, write_json

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from imseg.components.consensus import Consensus
 from imseg.components.proposals import as_candidates
-from imseg.data.cache.files import NewArray, new_array
 from imseg.data.cache.store import gather, open_array
+from imseg.data.cache.stored_arrays import NewArray, new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import BATCH, vote

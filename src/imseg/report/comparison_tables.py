@@ -7,10 +7,10 @@ from typing import Any
 
 from imseg.approaches.planning.duration import in_time
 from imseg.comparison.comparison_estimate import ComparisonEstimate
-from imseg.comparison.comparison_plan import Planned
-from imseg.comparison.paper_comparison import Line, Reproduction
-from imseg.comparison.result import Comparison, Row
-from imseg.comparison.statistics import LEAST_IMAGES, Difference, Gap, Level
+from imseg.comparison.comparison_plan import ComparisonPlan
+from imseg.comparison.paper_comparison import PaperLine, Reproduction
+from imseg.comparison.result import Comparison, ComparisonRow
+from imseg.comparison.statistics import LEAST_IMAGES, Gap, MeanScore, PairedDifference
 from imseg.data.files.atomic import write_whole
 from imseg.data.files.csv_files import sheet
 from imseg.engine.inference.bootstrap import Interval
@@ -57,18 +57,18 @@ def comparison_table(found: Comparison) -> str:
     ]
     rows = []
     for row in ordered(found):
-        generations = row.role == "method"
+        generations = row.kind == "method"
         cells = [
             called(row, found) + _part(row, found),
-            _level(row.level, metric, several=several),
-            _interval(row.level.interval, metric),
+            _level(row, metric, several=several),
+            _interval(row.interval, metric),
             _level(row.last, metric, several=several) if generations else "-",
             _difference(row.difference, metric),
             *([_gap(row.gap_closed)] if closed else []),
-            f"{row.mean('network_steps'):.0f}",
-            f"{row.mean('steps'):.0f}",
-            f"{row.mean('flops') / 1e12:.3g}",
-            f"{row.mean('seconds') / 60:.1f}",
+            f"{row.network_steps:.0f}",
+            f"{row.steps:.0f}",
+            f"{row.tflops:.3g}",
+            f"{row.minutes:.1f}",
         ]
         rows.append(cells)
     return table(header, rows)
@@ -84,14 +84,14 @@ def seeds_table(found: Comparison) -> str:
     return table(header, rows)
 
 
-def ordered(found: Comparison) -> list[Row]:
+def ordered(found: Comparison) -> list[ComparisonRow]:
     """Return the rows that are shown: labels alone, methods, their baselines, upper bounds."""
     roles = ("labels", "method", "matched", "bound")
     shown = [row for row in found.rows if row.same_as is None]
-    return sorted(shown, key=lambda row: roles.index(row.role))
+    return sorted(shown, key=lambda row: roles.index(row.kind))
 
 
-def called(row: Row, found: Comparison) -> str:
+def called(row: ComparisonRow, found: Comparison) -> str:
     """Return what a row is called: a matched baseline with everything it is matched to."""
     if row.matched_to is None:
         return row.name
@@ -133,7 +133,7 @@ def _doubts(found: Comparison) -> list[str]:
     return lines
 
 
-def _verdict(row: Row, gained: Difference, name: str, *, found: Comparison) -> str:
+def _verdict(row: ComparisonRow, gained: PairedDifference, name: str, *, found: Comparison) -> str:
     metric, baseline = found.metric, found.row(name)
     words = {
         "better": "is better than",
@@ -156,13 +156,13 @@ def _verdict(row: Row, gained: Difference, name: str, *, found: Comparison) -> s
     )
 
 
-def _part(row: Row, found: Comparison) -> str:
+def _part(row: ComparisonRow, found: Comparison) -> str:
     """Return how many seeds a row has, where some are missing."""
     done, planned = len(row.runs), len(found.seeds)
     return "" if done == planned else f" ({done} of {planned} seeds)"
 
 
-def estimate_text(planned: Planned, expected: ComparisonEstimate) -> str:
+def estimate_text(planned: ComparisonPlan, expected: ComparisonEstimate) -> str:
     """Return what a comparison would train and how long it would take here."""
     lines = [
         [
@@ -194,13 +194,13 @@ def comparison_sheet(found: Comparison) -> str:
     return sheet(columns, [[line.get(name) for name in columns] for line in lines])
 
 
-def _lines(row: Row, found: Comparison) -> list[dict[str, Any]]:
+def _lines(row: ComparisonRow, found: Comparison) -> list[dict[str, Any]]:
     matched = found.row(row.baseline).runs if row.baseline else ()
     baseline = {run.seed: run.score for run in matched}
     return [
         {
             "approach": row.name,
-            "kind": row.role,
+            "kind": row.kind,
             "matched_to": row.matched_to or "",
             "same_as": row.same_as or "",
             "seed": run.seed,
@@ -222,7 +222,7 @@ def _lines(row: Row, found: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _level(level: Level, metric: Metric, *, several: bool) -> str:
+def _level(level: MeanScore | ComparisonRow, metric: Metric, *, several: bool) -> str:
     spread = f" +- {metric.number(level.spread)}" if several else ""
     return metric.number(level.mean) + spread
 
@@ -232,7 +232,7 @@ def _interval(interval: Interval, metric: Metric) -> str:
     return f"{metric.number(low)} to {metric.number(high)}"
 
 
-def _difference(gained: Difference | None, metric: Metric) -> str:
+def _difference(gained: PairedDifference | None, metric: Metric) -> str:
     if gained is None:
         return "-"
     low, high = gained.interval
@@ -310,13 +310,13 @@ def reproduction_sheet(found: Reproduction) -> str:
     )  # fmt: skip
 
 
-def _called(line: Line, *, headline: bool) -> str:
+def _called(line: PaperLine, *, headline: bool) -> str:
     if headline:
         return f"{line.approach}, headline"
     return line.approach + ("" if line.generation is None else f", generation {line.generation}")
 
 
-def _published(line: Line) -> str:
+def _published(line: PaperLine) -> str:
     if line.published is not None:
         return f"{line.published:.3f}"
     return "-" if line.below is None else f"< {line.below:.2f}"

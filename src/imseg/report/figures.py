@@ -243,8 +243,9 @@ def gallery(
     last = len(order) - 1
     shown = [order[round(i * last / max(1, count - 1))] for i in range(count)]
     images = [pairs[i].image for i in shown]
+    found_in = run.segment(images, networks=networks, disagreement=True)
     rows = [
         result_row(pairs[i], segmented, run.task, score=metric.text(scores[i]))
-        for i, segmented in zip(shown, run.segment(images, networks=networks), strict=True)
+        for i, segmented in zip(shown, found_in, strict=True)
     ]
     return panels(rows, spec=None if tells_apart(run.spec) else run.spec)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ from imseg.data.images.image_files import (
     write_tiff,
 )
 from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
+from imseg.engine.hardware.device import usable_cores
+from imseg.engine.inference.segment import Segmented
 from imseg.errors import ImsegError, and_more, shown
 from imseg.tasks.instances import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
@@ -147,6 +151,9 @@ SHARES_NAME = "inconsistency.csv"
 """Name of the table of how much networks disagree on each picture."""
 OVERLAYS, INCONSISTENCY = "overlays", "inconsistency"
 """Folders beside masks."""
+MOST_WRITERS = 4
+"""Threads that write masks while the next pictures are predicted."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +164,8 @@ class Written:
     """The picture's name."""
     mask: str
     """The path of its mask."""
-    inconsistent: float
-    """Share of pixels on which the best networks disagree, 0..1."""
+    inconsistent: float | None = None
+    """Share of pixels on which the best networks disagree, 0..1; None unless asked for."""
 
 
 def write_predictions(
@@ -183,7 +190,8 @@ def write_predictions(
             ``measurements.csv`` with areas, counts or means.
         overlay: Also draw masks on pictures, in ``out/overlays``.
         inconsistency: Also write where the best networks disagree (255) or not (0), in
-            ``out/inconsistency``, and the share of such pixels in ``out/inconsistency.csv``.
+            ``out/inconsistency``, and the share of such pixels in ``out/inconsistency.csv``. They
+            make a forward pass of their own, which takes as long again per network.
         networks: Whose mean is predicted; None: the chosen one.
         device: Where to compute.
         overwrite: Replace files that are there already.
@@ -191,7 +199,8 @@ def write_predictions(
         progress: Told about finished and all pictures.
 
     Returns:
-        What was written for each picture, the most inconsistent first.
+        What was written for each picture: in the order of the pictures, or with ``inconsistency``
+        the most inconsistent first.
 
     Raises:
         ImsegError: If a picture cannot be read, OUT cannot be written, or lies where it would
@@ -204,33 +213,54 @@ def write_predictions(
     total = len(entries)
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
-    found_in = run.predict(images, networks=networks, device=device)
+
+    def write(segmented: Segmented) -> tuple[Written, list[Row], list[Row]]:
+        found = run.prediction_of(segmented)
+        name, share = Path(found.name).with_suffix(".png"), None
+        files = write_mask(found.mask, found.name, out, spec=run.spec)
+        if overlay:
+            _write(out / OVERLAYS / name, _overlay(found, run.spec))
+        if found.inconsistent is not None:
+            _write(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
+            share = float(found.inconsistent.mean())
+        written.append(Written(found.name, str(files[0]), share))
+        return written[-1], list(measure(found, spec)), list(count_objects(found, spec))
+
+    found_in = run.segment(entries, networks=networks, disagreement=inconsistency, device=device)
     try:
         with Table(out / FILE_NAME) as measurements, Table(out / COUNTS_NAME) as counts:
-            for number, found in enumerate(found_in, 1):
-                name = Path(found.name).with_suffix(".png")
-                files = write_mask(found.mask, found.name, out, spec=run.spec)
-                measurements.add(measure(found, spec))
-                counts.add(count_objects(found, spec))
-                if overlay:
-                    _write(out / OVERLAYS / name, _overlay(found, run.spec))
-                if inconsistency:
-                    mask = found.inconsistent.astype(np.uint8) * 255
-                    _write(out / INCONSISTENCY / name, mask)
-                share = float(found.inconsistent.mean())
-                written.append(Written(found.name, str(files[0]), share))
+            done = []
+            for each, measured, counted in _beside(write, found_in):
+                measurements.add(measured)
+                counts.add(counted)
+                done.append(each)
                 if progress is not None:
-                    progress(number, total)
+                    progress(len(done), total)
     except ImsegError as error:
         raise _cut_short(error, len(written), total, out) from error
-    written.sort(key=lambda entry: -entry.inconsistent)
     if inconsistency:
+        done.sort(key=lambda each: -(each.inconsistent or 0.0))
         with Table(out / SHARES_NAME) as shares:
             shares.add(
                 {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
-                for each in written
+                for each in done
             )
-    return written
+    return done
+
+
+def _beside(write: Callable[[Segmented], Result], found: Iterable[Segmented]) -> Iterator[Result]:
+    """Yield what ``write`` returns for each picture, in order; threads do it while others compute.
+
+    Where one fails, those that are under way are finished first.
+    """
+    with ThreadPoolExecutor(min(usable_cores(), MOST_WRITERS)) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for each in found:
+            waiting.append(pool.submit(write, each))
+            if len(waiting) > 2 * MOST_WRITERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:

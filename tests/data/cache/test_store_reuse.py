@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from imseg.data.cache import files, store
+from imseg.data.cache import store, stored_arrays
 from imseg.data.cache.store import Stored, changed_sources, open_array, store_split
 from imseg.data.files import listing
 from imseg.errors import ImsegError
@@ -271,16 +271,16 @@ def test_a_store_whose_maker_was_killed_is_completed(data, published, monkeypatc
     data.store()
     data.write(1)
     data.entries = data.entries[::-1]
-    publish, done = files.NewFile.publish, []
+    publish, done = stored_arrays.NewFile.publish, []
 
-    def killed(file: files.NewFile) -> None:
+    def killed(file: stored_arrays.NewFile) -> None:
         if len(done) == published:
             raise KeyboardInterrupt
         done.append(publish(file))
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(files.NewFile, "publish", killed)
-        patch.setattr(files.NewFile, "discard", lambda file: None)
+        patch.setattr(stored_arrays.NewFile, "publish", killed)
+        patch.setattr(stored_arrays.NewFile, "discard", lambda file: None)
         data.store()
     left = len(list((data.root / "store").glob(".*.tmp")))
     assert left == 3 - published

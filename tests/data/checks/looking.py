@@ -9,7 +9,7 @@ import numpy as np
 
 from imseg.data.checks.diagnosis import SplitMask
 from imseg.data.folder.config import FolderConfig
-from imseg.data.folder.facts import Facts
+from imseg.data.folder.facts import ImageFacts
 from imseg.data.folder.inspection import Scope, image_facts, mask_facts
 from imseg.data.masks.io import MaskFile
 
@@ -31,7 +31,7 @@ def blobs(seed: int, size: tuple[int, int] = (64, 64), channels: int = 1) -> np.
     return np.repeat(pixels[..., None], channels, axis=2)
 
 
-def facts_of(name: str, pixels: np.ndarray) -> Facts:
+def facts_of(name: str, pixels: np.ndarray) -> ImageFacts:
     return image_facts(name, pixels, scope=SCOPE)
 
 

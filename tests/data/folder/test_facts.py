@@ -1,4 +1,4 @@
-"""Facts about masks: counted once, kept small."""
+"""ImageFacts about masks: counted once, kept small."""
 
 from __future__ import annotations
 

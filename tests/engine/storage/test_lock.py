@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -98,7 +100,10 @@ def test_an_owner_gives_signs_of_life(tmp_path, monkeypatch) -> None:
 
 
 def test_without_locks_of_the_system_it_counts_whether_the_owner_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "fcntl", None)
+    def locks(_stream, _how):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", locks)
     write(tmp_path, Owner(os.getppid(), platform.node(), "today"))
     with pytest.raises(ImsegError, match=f"process {os.getppid()}"), locked(tmp_path):
         pass
@@ -109,15 +114,15 @@ def test_without_locks_of_the_system_it_counts_whether_the_owner_lives(tmp_path,
 
 def test_a_file_that_its_owner_removes_while_it_is_opened_is_nobodys(tmp_path, monkeypatch):
     """Two processes would hold two files of the same name otherwise."""
-    real, removed = lock._lock, []
+    real, removed = fcntl.flock, []
 
-    def locks(stream):
+    def locks(stream, how):
         if not removed:
-            removed.append(stream.name)
+            removed.append(stream)
             (tmp_path / NAME).unlink()
-        return real(stream)
+        return real(stream, how)
 
-    monkeypatch.setattr(lock, "_lock", locks)
+    monkeypatch.setattr(fcntl, "flock", locks)
     with locked(tmp_path):
         assert removed
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()

@@ -225,9 +225,29 @@ def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> 
     each = torch.stack(
         [torch.cat(list(predict(one, images, task, job.compute))) for one in networks]
     )
-    mean = predict_mean(networks, images, task, job.compute)
+    mean, votes = predict_mean(networks, images, task=task, compute=job.compute, teachers=networks)
     torch.testing.assert_close(mean, each.mean(dim=0), rtol=0, atol=1e-6)
-    assert torch.equal(vote(networks, images, task, job.compute), (each > 0.5).byte())
+    assert votes is not None and torch.equal(votes, (each > 0.5).byte())
+    assert torch.equal(vote(networks, images, task, job.compute), votes)
+
+
+def test_a_network_that_predicts_and_votes_makes_one_pass(make_job, binary) -> None:
+    job, task, passes = (
+        make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)),
+        binary(),
+        [],
+    )
+    networks = [build(job.network, job.compute, seed=seed).eval() for seed in (1, 2)]
+    for number, network in enumerate(networks):
+        network.register_forward_hook(lambda *_, number=number: passes.append(number))
+    images = open_array(job.parts[0].images)
+    alone, none = predict_mean(networks[:1], images, task=task, compute=job.compute)
+    assert none is None and passes == [0], "disagreement was not asked for"
+    mean, votes = predict_mean(
+        networks[:1], images, task=task, compute=job.compute, teachers=networks
+    )
+    assert passes == [0, 0, 1] and votes is not None and len(votes) == 2
+    assert torch.equal(mean, alone)
 
 
 def test_a_score_that_is_no_number_is_lower_than_any(make_job, monkeypatch) -> None:

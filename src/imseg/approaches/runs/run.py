@@ -90,12 +90,13 @@ class Prediction:
     mask: npt.NDArray[Any]
     """At the picture's own size, as the user's masks are: ``h w`` values, object numbers or
     measurements, ``h w 3`` colors, or ``t h w`` planes of 0 and 255."""
-    inconsistent: npt.NDArray[np.bool_]
-    """``h w``: where the best networks of the stage disagree."""
     pixels: npt.NDArray[np.uint8]
     """The picture as it was stored for the networks, ``h w c`` bytes."""
     target: Target
     """``t h w``: the mask in inside numbering, for drawing."""
+    inconsistent: npt.NDArray[np.bool_] | None = None
+    """``h w``: where the best networks of the stage disagree; None unless asked for with
+    ``disagreement=True``."""
 
 
 def entries_of(images: str | Path | Sequence[Pixels]) -> list[Image]:
@@ -273,6 +274,7 @@ class Run:
         *,
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
+        disagreement: bool = False,
         device: str = "auto",
     ) -> Iterator[Prediction]:
         """Yield a prediction for each picture, at its own size, in the user's mask values.
@@ -282,22 +284,18 @@ class Run:
                 (``h w`` or ``h w c``, of the type of the training pictures).
             ensemble: Average the probabilities of so many of the best networks of the chosen stage.
             networks: Names of the networks to average instead.
+            disagreement: Whether to also tell where the best networks of the chosen stage disagree;
+                they make a forward pass of their own then.
             device: Where to compute.
 
         Raises:
             ImsegError: If a picture cannot be read.
         """
-        entries = entries_of(images)
         chosen = networks or self.members(ensemble)
-        for segmented in self.segment(entries, networks=chosen, device=device):
-            target = segmented.predict(self.task)[0].numpy()
-            yield Prediction(
-                name=segmented.image.name,
-                mask=self._mask(segmented, target),
-                inconsistent=segmented.disagreement()[0, 0].numpy(),
-                pixels=segmented.pixels,
-                target=target,
-            )
+        found = self.segment(
+            entries_of(images), networks=chosen, disagreement=disagreement, device=device
+        )
+        yield from map(self.prediction_of, found)
 
     def segment(
         self,
@@ -305,26 +303,41 @@ class Run:
         *,
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
+        disagreement: bool = False,
         device: str = "auto",
     ) -> Iterator[Segmented]:
-        """Yield probabilities and disagreement for pictures, at working size."""
+        """Yield probabilities and, if asked for, disagreement for pictures, at working size."""
+        chosen = networks or self.members(ensemble)
         ranking: list[str] = self.summary["ranking"]
-        voters = self.load(ranking[: max(2, self.plan.teachers)], device=device)
+        teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
+        names = list(dict.fromkeys((*chosen, *teachers)))
+        loaded = dict(zip(names, self.load(names, device=device), strict=True))
         return segment(
             images,
-            self.load(networks or self.members(ensemble), device=device),
+            [loaded[name] for name in chosen],
             task=self.task,
             reading=self.reading,
             size=self.plan.image_size,
             compute=self.compute(device),
-            voters=voters if len(voters) > 1 else (),
+            teachers=[loaded[name] for name in teachers] if disagreement else None,
         )
 
-    def _mask(self, segmented: Segmented, target: Target) -> npt.NDArray[Any]:
-        if not tells_apart(self.spec):
-            return decode(target, self.spec)
-        labels = find_objects(self.task, segmented.at_size())
-        return labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+    def prediction_of(self, segmented: Segmented) -> Prediction:
+        """Return what the run says about a picture, at its own size, in the user's mask values."""
+        target: Target = segmented.predict(self.task)[0].numpy()
+        if tells_apart(self.spec):
+            labels = find_objects(self.task, segmented.at_size())
+            mask = labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
+        else:
+            mask = decode(target, self.spec)
+        asked = segmented.inconsistent is not None
+        return Prediction(
+            name=segmented.image.name,
+            mask=mask,
+            pixels=segmented.pixels,
+            target=target,
+            inconsistent=segmented.disagreement()[0, 0].numpy() if asked else None,
+        )
 
 
 def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:

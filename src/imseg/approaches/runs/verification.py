@@ -9,8 +9,8 @@ from typing import Any
 
 from imseg.approaches.runs.forms import form_problem
 from imseg.approaches.runs.record import read_record
-from imseg.data.cache.files import read_index
 from imseg.data.cache.store import damaged_pictures
+from imseg.data.cache.stored_arrays import read_index
 from imseg.engine.storage.lock import owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.storage.sealed import is_sealed, read_json, read_toml

@@ -13,7 +13,7 @@ from imseg.errors import ImsegError
 
 if TYPE_CHECKING:
     from imseg.comparison.comparison_estimate import ComparisonEstimate
-    from imseg.comparison.comparison_plan import Planned
+    from imseg.comparison.comparison_plan import ComparisonPlan
     from imseg.progress import Progress
 
 
@@ -92,7 +92,7 @@ def compare(
     return FAILED if found.missing else 0
 
 
-def show_estimate(planned: Planned, expected: ComparisonEstimate, *, json: bool) -> int:
+def show_estimate(planned: ComparisonPlan, expected: ComparisonEstimate, *, json: bool) -> int:
     """Show what a comparison would take."""
     from imseg.cli import show
     from imseg.report.comparison_tables import estimate_text
@@ -217,7 +217,9 @@ def reproduce(
     return FAILED if any(each.missing for each in comparisons) else 0
 
 
-def _only_estimate(plans: list[Planned], progress: Progress, *, runs: int, json: bool) -> int:
+def _only_estimate(
+    plans: list[ComparisonPlan], progress: Progress, *, runs: int, json: bool
+) -> int:
     """Show what one split would take, times the number of runs."""
     from dataclasses import replace
 

@@ -19,7 +19,7 @@ from imseg.data.arrays.items import (
 )
 from imseg.data.checks.problems import as_findings, find_problems, redundant
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
-from imseg.data.folder.facts import Facts, MaskFacts, Survey
+from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.inspection import Scope, image_facts, mask_facts
 from imseg.data.images.ranges import find_reading
 from imseg.data.masks.io import MaskFile
@@ -27,7 +27,7 @@ from imseg.data.masks.recognize import recognize
 from imseg.errors import ImsegError, and_more, near_miss, raise_all
 from imseg.types import DataSet, Image, Kind, LabeledImage
 
-ClassNames = Sequence[str] | Mapping[int, str]
+ValueNames = Sequence[str] | Mapping[int, str]
 """Names by mask value; a list names 0, 1, 2, ..., or else the values found, in ascending order.
 Of planes, a name each."""
 
@@ -38,7 +38,7 @@ class Meaning:
 
     task: TaskWord | None
     """What the masks are; None: recognized from them."""
-    class_names: ClassNames | None
+    class_names: ValueNames | None
     """Names for mask values, or planes."""
     void: int | None
     """The mask value of pixels that are never trained on nor scored."""
@@ -110,7 +110,7 @@ def survey_arrays(
     )
 
 
-def _facts(pair: LabeledImage, labels: Sequence[str], scope: Scope) -> Facts:
+def _facts(pair: LabeledImage, labels: Sequence[str], scope: Scope) -> ImageFacts:
     mask = np.asarray(pair.mask)
     name = f"mask of {pair.name}"
     found: MaskFacts | None = None
@@ -168,7 +168,7 @@ def _labels(pairs: Sequence[LabeledImage], meaning: Meaning) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _names_by_value(names: ClassNames, values: Sequence[int]) -> dict[int | str, str]:
+def _names_by_value(names: ValueNames, values: Sequence[int]) -> dict[int | str, str]:
     """Return class names by mask value; a list counts from 0, or names the values found."""
     if isinstance(names, Mapping):
         return dict(names.items())
@@ -191,7 +191,7 @@ _SHOWN = 5
 _KINDS: Mapping[str | None, Kind] = {"multilabel": "multilabel", "regression": "regression"}
 
 
-class Samples(Protocol):
+class TorchItems(Protocol):
     """What is needed of a torch Dataset: a length, and items by number."""
 
     def __len__(self) -> int:
@@ -208,7 +208,7 @@ def dataset_from_arrays(
     val: tuple[Arrays, Arrays] | None = None,
     test: tuple[Arrays, Arrays] | None = None,
     task: TaskWord | None = None,
-    class_names: ClassNames | None = None,
+    class_names: ValueNames | None = None,
     void: int | None = None,
     pixel_size: float | None = None,
     unit: str = "",
@@ -249,13 +249,13 @@ def dataset_from_arrays(
 
 
 def dataset_from_torch(
-    labeled: Samples,
-    unlabeled: Samples | None = None,
+    labeled: TorchItems,
+    unlabeled: TorchItems | None = None,
     *,
-    val: Samples | None = None,
-    test: Samples | None = None,
+    val: TorchItems | None = None,
+    test: TorchItems | None = None,
     task: TaskWord | None = None,
-    class_names: ClassNames | None = None,
+    class_names: ValueNames | None = None,
     void: int | None = None,
     pixel_size: float | None = None,
     unit: str = "",
@@ -369,7 +369,7 @@ def _pairs(
 
 
 def _item_pairs(
-    split: str, samples: Samples | None, task: TaskWord | None, errors: list[ImsegError]
+    split: str, samples: TorchItems | None, task: TaskWord | None, errors: list[ImsegError]
 ) -> tuple[LabeledImage, ...]:
     """Return the pairs of a Dataset; what is wrong goes to ``errors``."""
     found = []
@@ -385,7 +385,7 @@ def _item_pairs(
     return tuple(found)
 
 
-def _items(split: str, samples: Samples | None) -> Iterator[tuple[str, Any]]:
+def _items(split: str, samples: TorchItems | None) -> Iterator[tuple[str, Any]]:
     """Yield the name and the content of each item of a Dataset."""
     if samples is None:
         return

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.cache.files import (
+from imseg.data.cache.stored_arrays import (
     ArrayIndex,
     Known,
+    KnownRow,
     NewArray,
-    Origin,
-    Row,
+    StoredRow,
     StoreIndex,
     array_path,
     index_text,
@@ -28,7 +28,7 @@ from imseg.data.cache.files import (
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
 from imseg.data.files.listing import (
     Fingerprint,
-    Source,
+    PixelSource,
     content_of,
     fingerprint,
     stamps_of,
@@ -233,7 +233,7 @@ _AT_ONCE = 64
 class Making:
     """How the rows of one array are made."""
 
-    sources: Sequence[Source]
+    sources: Sequence[PixelSource]
     """What each row is made of."""
     load: Callable[[int], npt.NDArray[Any]]
     """Makes a row; called in threads."""
@@ -256,12 +256,12 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class _Found:
     source: Fingerprint
-    origin: Origin | None
+    origin: KnownRow | None
     damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _ArrayJob:
     """An array to be written, and where its rows can be taken from."""
 
     held: str
@@ -305,7 +305,7 @@ def build(
         found[held] = _recognize_all(making, own, known, workers)
         if _is_up_to_date(array_path(place, held), found[held], own, making.like):
             kept = zip(found[held], own, strict=True)
-            rows = tuple(Row(each.source, origin.checksum) for each, origin in kept)
+            rows = tuple(StoredRow(each.source, origin.checksum) for each, origin in kept)
             arrays[held] = replace(making.like, rows=rows)
     with ExitStack() as stack:
         jobs = []
@@ -313,7 +313,7 @@ def build(
             like = makings[held].like
             array = NewArray(array_path(place, held), like.dtype, (len(names), *like.row_shape))
             stack.callback(array.discard)
-            jobs.append(_Job(held, makings[held], found[held], array))
+            jobs.append(_ArrayJob(held, makings[held], found[held], array))
         rows_made, decoded = _write_rows(jobs, len(names), workers, progress)
         for job, made in zip(jobs, rows_made, strict=True):
             arrays[job.held] = replace(job.making.like, rows=tuple(made))
@@ -342,7 +342,7 @@ def _stores_in(folders: Sequence[Path]) -> list[tuple[Path, StoreIndex]]:
 
 
 def _recognize_all(
-    making: Making, own: Sequence[Origin], known: Known, workers: int
+    making: Making, own: Sequence[KnownRow], known: Known, workers: int
 ) -> Sequence[_Found]:
     """Return where each row can be taken from; every byte of it has been checked."""
 
@@ -374,7 +374,7 @@ def _recognize_all(
 
 
 def _is_up_to_date(
-    path: Path, found: Sequence[_Found], own: Sequence[Origin], like: ArrayIndex
+    path: Path, found: Sequence[_Found], own: Sequence[KnownRow], like: ArrayIndex
 ) -> bool:
     """Return whether a stored array holds all rows in their order, and nothing else."""
     same = len(found) == len(own) and all(
@@ -384,17 +384,17 @@ def _is_up_to_date(
 
 
 def _write_rows(
-    jobs: Sequence[_Job], count: int, workers: int, progress: Progress | None
-) -> tuple[list[list[Row]], int]:
+    jobs: Sequence[_ArrayJob], count: int, workers: int, progress: Progress | None
+) -> tuple[list[list[StoredRow]], int]:
     """Fill arrays; return the rows of each, and how many entries were decoded."""
     if not jobs:
         if progress is not None and count:
             progress(count, count)
         return [], 0
-    rows: list[list[Row]] = [[] for _ in jobs]
+    rows: list[list[StoredRow]] = [[] for _ in jobs]
     decoded = 0
 
-    def make(number: int) -> list[tuple[Row, bool]]:
+    def make(number: int) -> list[tuple[StoredRow, bool]]:
         return [_make_row(job, number) for job in jobs]
 
     made = map_in_threads(make, range(count), workers=workers, progress=progress)
@@ -407,16 +407,18 @@ def _write_rows(
     return rows, decoded
 
 
-def _make_row(job: _Job, number: int) -> tuple[Row, bool]:
+def _make_row(job: _ArrayJob, number: int) -> tuple[StoredRow, bool]:
     """Write a row; return what is known about it, and whether it had to be decoded."""
     found = job.found[number]
     if found.origin is not None:
         checksum = job.array.put(number, found.origin.values)
         if checksum == found.origin.checksum:
-            return Row(found.source, checksum), False
+            return StoredRow(found.source, checksum), False
     source = job.making.sources[number]
     stamps = stamps_of(source)
     checksum = job.array.put(number, job.making.load(number))
     content = content_of(source)
     steady = stamps_of(source) == stamps
-    return Row(fingerprint(stamps, content) if steady else Fingerprint(stamps, ""), checksum), True
+    return StoredRow(
+        fingerprint(stamps, content) if steady else Fingerprint(stamps, ""), checksum
+    ), True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import FILE_NAME
-from imseg.data.folder.facts import Facts, Survey, summarize_classes
+from imseg.data.folder.facts import ImageFacts, Survey, summarize_classes
 from imseg.data.folder.scan import FolderScan
 from imseg.data.masks.classes import MAX_DISTINCT, listed_values
 from imseg.data.masks.recognize import weigh_objects, word_of
@@ -204,7 +204,7 @@ def _empty(survey: Survey, spec: TargetSpec) -> list[Finding]:
     return cautions
 
 
-def _is_empty(facts: Facts, spec: TargetSpec) -> bool:
+def _is_empty(facts: ImageFacts, spec: TargetSpec) -> bool:
     """Return whether a mask that is not all void shows background alone."""
     if spec.coding in ("planes", "objects"):
         return not any(mask.objects for mask in facts.masks)
@@ -247,7 +247,7 @@ def _missing(survey: Survey, spec: TargetSpec) -> list[Finding]:
     return cautions
 
 
-def _any_objects(split: Sequence[Facts]) -> bool:
+def _any_objects(split: Sequence[ImageFacts]) -> bool:
     return any(mask.objects for facts in split for mask in facts.masks)
 
 
@@ -269,7 +269,7 @@ def find_cautions(found: FolderScan) -> list[Finding]:
 def _doubled(survey: Survey) -> list[Finding]:
     cautions = []
     for name, split in survey.splits().items():
-        first: dict[str, Facts] = {}
+        first: dict[str, ImageFacts] = {}
         again = []
         for facts in split:
             if first.setdefault(facts.digest, facts) is not facts:

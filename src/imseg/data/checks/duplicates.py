@@ -17,7 +17,7 @@ import numpy.typing as npt
 from imseg.data.checks.appearance import THUMBNAIL, Look
 from imseg.data.checks.diagnosis import Diagnosis
 from imseg.data.files.listing import counted
-from imseg.data.folder.facts import Facts, Survey
+from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
 
 NEAR = 0.02
@@ -221,14 +221,14 @@ def find_near_duplicates(survey: Survey) -> list[Diagnosis]:
 
 def _across(
     pairs: Sequence[NearPair],
-    splits: dict[str, list[Facts]],
+    splits: dict[str, list[ImageFacts]],
     one: str,
     *,
     other: str,
     severity: str,
 ) -> Finding | None:
     """Return a finding about pictures of ``other`` that are nearly in ``one``, too."""
-    nearest: dict[int, tuple[Facts, Facts]] = {}
+    nearest: dict[int, tuple[ImageFacts, ImageFacts]] = {}
     for pair in pairs:
         here, there = splits[other][pair.one], splits[one][pair.other]
         if here.digest != there.digest:
@@ -249,7 +249,7 @@ def _across(
 
 
 def _within(
-    split: str, members: Sequence[Facts], vectors: Vectors, *, tolerance: float, val: bool
+    split: str, members: Sequence[ImageFacts], vectors: Vectors, *, tolerance: float, val: bool
 ) -> Finding | None:
     """Return a finding about groups of pictures of one split that show nearly the same."""
     near = [(pair.one, pair.other) for pair in near_pairs(vectors, tolerance=tolerance)]
@@ -290,7 +290,7 @@ def _within(
     )
 
 
-def _exact_pairs(members: Sequence[Facts]) -> list[tuple[int, int]]:
+def _exact_pairs(members: Sequence[ImageFacts]) -> list[tuple[int, int]]:
     first: dict[str, int] = {}
     places = [(first.setdefault(facts.digest, index), index) for index, facts in enumerate(members)]
     return [(one, other) for one, other in places if one != other]

@@ -17,7 +17,7 @@ from imseg.data.checks.unlike import find_odd_pictures
 from imseg.data.folder.config import TaskWord, as_color, as_number
 from imseg.data.folder.facts import (
     ClassSummary,
-    Facts,
+    ImageFacts,
     NumberSummary,
     ObjectSummary,
     Progress,
@@ -151,7 +151,7 @@ def _by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
 
 
-def _channels_in_words(facts: Facts) -> str:
+def _channels_in_words(facts: ImageFacts) -> str:
     return {1: "gray", 3: "color"}.get(facts.channels, f"{facts.channels} channels")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import FILE_NAME
-from imseg.data.folder.facts import Facts, MaskFacts, Survey
+from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.masks.encoding import describe_values, unknown_values, value_text
 from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, and_more
@@ -76,7 +76,7 @@ def _has_form(mask: MaskFacts, spec: TargetSpec) -> bool:
             return mask.whole
 
 
-def _masks(survey: Survey) -> Iterator[tuple[str, Facts, MaskFacts]]:
+def _masks(survey: Survey) -> Iterator[tuple[str, ImageFacts, MaskFacts]]:
     """Yield every mask with the name of its split and its picture."""
     for name, split in survey.splits().items():
         for facts in split:

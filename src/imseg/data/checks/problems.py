@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from imseg.data.checks.mask_fit import find_misfits
 from imseg.data.files.listing import counted
-from imseg.data.folder.facts import Facts, Survey
+from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.errors import Finding, ImsegError, ImsegErrors, and_more
 from imseg.types import TargetSpec
@@ -78,7 +78,9 @@ def redundant(survey: Survey) -> frozenset[str]:
     return frozenset(facts.name for facts in survey.unlabeled if facts.digest in known)
 
 
-def same_pictures(one: Iterable[Facts], other: Iterable[Facts]) -> list[tuple[Facts, Facts]]:
+def same_pictures(
+    one: Iterable[ImageFacts], other: Iterable[ImageFacts]
+) -> list[tuple[ImageFacts, ImageFacts]]:
     """Return the pairs of pictures of equal content, in the order of ``one``."""
     by_digest = {facts.digest: facts for facts in other}
     return [(facts, by_digest[facts.digest]) for facts in one if facts.digest in by_digest]

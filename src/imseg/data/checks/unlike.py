@@ -12,7 +12,7 @@ import numpy.typing as npt
 from imseg.data.checks.appearance import Look
 from imseg.data.checks.diagnosis import Diagnosis
 from imseg.data.files.listing import counted
-from imseg.data.folder.facts import Facts, Survey
+from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
 
 UNLIKE = 4.0
@@ -234,12 +234,12 @@ def find_odd_pictures(survey: Survey) -> list[Diagnosis]:
     return [Diagnosis(finding) for finding in findings]
 
 
-def is_blank(facts: Facts) -> bool:
+def is_blank(facts: ImageFacts) -> bool:
     """Return whether a picture has one value everywhere, or no look was taken of it."""
     return facts.look is None or facts.look.contrast == 0
 
 
-def _blank(blank: Sequence[Facts]) -> Finding:
+def _blank(blank: Sequence[ImageFacts]) -> Finding:
     names = tuple(facts.name for facts in blank)
     one = len(names) == 1
     return Finding(
@@ -253,7 +253,7 @@ def _blank(blank: Sequence[Facts]) -> Finding:
     )
 
 
-def _unlike_labeled(split: str, members: Sequence[Facts], found: Sequence[Unlike]) -> Finding:
+def _unlike_labeled(split: str, members: Sequence[ImageFacts], found: Sequence[Unlike]) -> Finding:
     one = len(found) == 1
     why = {
         "unlabeled": "what networks say about such images is least reliable, and they learn from "
@@ -273,7 +273,7 @@ def _unlike_labeled(split: str, members: Sequence[Facts], found: Sequence[Unlike
     )
 
 
-def _unlike_all(members: Sequence[Facts], found: Sequence[Unlike]) -> Finding:
+def _unlike_all(members: Sequence[ImageFacts], found: Sequence[Unlike]) -> Finding:
     one = len(found) == 1
     return Finding(
         severity="warning",
@@ -286,7 +286,7 @@ def _unlike_all(members: Sequence[Facts], found: Sequence[Unlike]) -> Finding:
     )
 
 
-def _described(members: Sequence[Facts], found: Sequence[Unlike]) -> str:
+def _described(members: Sequence[ImageFacts], found: Sequence[Unlike]) -> str:
     """Return names with what is odd about them; compared with the picture most like each."""
     texts = [f"{members[each.index].name} ({each.words})" for each in found]
     return and_more(texts, most=_SHOWN) + "."

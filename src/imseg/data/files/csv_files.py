@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-Cell = str | int | float | None
+CsvCell = str | int | float | None
 """A value; None is an empty cell."""
 
 
-def sheet(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def sheet(header: Sequence[str], rows: Iterable[Sequence[CsvCell]]) -> str:
     """Return a table as CSV, a line a row.
 
     Texts that a spreadsheet would run as a formula, such as a file called ``=1+1.png``, get a
@@ -33,7 +33,7 @@ class Lines:
         self._text = io.StringIO()
         self._writer = csv.writer(self._text, lineterminator="\n")
 
-    def of(self, cells: Sequence[Cell]) -> str:
+    def of(self, cells: Sequence[CsvCell]) -> str:
         """Return a row, with the end of its line."""
         self._text.seek(0)
         self._text.truncate()
@@ -41,7 +41,7 @@ class Lines:
         return self._text.getvalue()
 
 
-def _plain(cell: Cell) -> Cell:
+def _plain(cell: CsvCell) -> CsvCell:
     if not isinstance(cell, str) or not cell.lstrip(" ").startswith(_FORMULA):
         return cell
     try:

@@ -149,7 +149,7 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
     return findings
 
 
-Source = Path | Mapping[str, Path] | npt.NDArray[Any]
+PixelSource = Path | Mapping[str, Path] | npt.NDArray[Any]
 """A file, one file a label, or a decoded array."""
 
 RECENT = 2_000_000_000
@@ -183,13 +183,13 @@ class Fingerprint:
     """SHA-256 of what the files or the array hold; empty: they changed while they were read."""
 
 
-def stamps_of(source: Source) -> tuple[Stamp, ...]:
+def stamps_of(source: PixelSource) -> tuple[Stamp, ...]:
     """Return the stamps of a source's files as they are now."""
     files = _files(source)
     return tuple(_stamp(label, files[label]) for label in sorted(files))
 
 
-def content_of(source: Source) -> str:
+def content_of(source: PixelSource) -> str:
     """Return the SHA-256 of what a source holds; empty if a file cannot be read."""
     digest = hashlib.sha256()
     if isinstance(source, np.ndarray):
@@ -239,7 +239,7 @@ def still_holds(known: Fingerprint) -> bool:
     return known.content != "" and content_of(files.get("", files)) == known.content
 
 
-def _files(source: Source) -> Mapping[str, Path]:
+def _files(source: PixelSource) -> Mapping[str, Path]:
     if isinstance(source, np.ndarray):
         return {}
     return source if isinstance(source, Mapping) else {"": source}

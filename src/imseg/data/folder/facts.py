@@ -17,7 +17,7 @@ import numpy.typing as npt
 from imseg.data.checks.appearance import Look
 from imseg.data.folder.config import as_color
 from imseg.data.masks.encoding import value_text
-from imseg.data.masks.io import Form
+from imseg.data.masks.io import MaskForm
 from imseg.types import POSITION, Coding, Color, TargetSpec
 
 Progress = Callable[[int, int], None]
@@ -66,7 +66,7 @@ class MaskFacts:
     """A path relative to the data folder, or ``mask of labeled[3]``."""
     size: tuple[int, int]
     """Height and width in pixels."""
-    form: Form
+    form: MaskForm
     """What the file holds."""
     whole: bool
     """Whether it holds whole numbers from 0, though perhaps as floats; False for colors."""
@@ -120,7 +120,7 @@ class MaskFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ImageFacts:
     """What a picture, and its mask if it has one, turned out to be."""
 
     name: str
@@ -170,21 +170,21 @@ class Facts:
 class Survey:
     """The facts about every readable picture, by split."""
 
-    labeled: tuple[Facts, ...] = ()
+    labeled: tuple[ImageFacts, ...] = ()
     """Pairs to learn from."""
-    unlabeled: tuple[Facts, ...] = ()
+    unlabeled: tuple[ImageFacts, ...] = ()
     """Pictures alone."""
-    val: tuple[Facts, ...] = ()
+    val: tuple[ImageFacts, ...] = ()
     """Pairs to choose by."""
-    test: tuple[Facts, ...] = ()
+    test: tuple[ImageFacts, ...] = ()
     """Pairs for the final score."""
 
-    def splits(self) -> dict[str, tuple[Facts, ...]]:
+    def splits(self) -> dict[str, tuple[ImageFacts, ...]]:
         """Return the facts by the name of the split."""
         names = ("labeled", "unlabeled", "val", "test")
         return {name: getattr(self, name) for name in names}
 
-    def every(self) -> list[Facts]:
+    def every(self) -> list[ImageFacts]:
         """Return the facts about all pictures."""
         return list(itertools.chain.from_iterable(self.splits().values()))
 
@@ -197,7 +197,7 @@ class Survey:
         return total_counts(self.labeled, coding)
 
 
-def total_counts(split: Iterable[Facts], coding: Coding = "values") -> Counter[int]:
+def total_counts(split: Iterable[ImageFacts], coding: Coding = "values") -> Counter[int]:
     """Return the pixels of each mask value over a split."""
     total: Counter[int] = Counter()
     for facts in split:
@@ -321,7 +321,7 @@ class NumberSummary:
     """The unit, if the user gave it."""
 
 
-def summarize_sizes(every: Sequence[Facts]) -> SizeSummary | None:
+def summarize_sizes(every: Sequence[ImageFacts]) -> SizeSummary | None:
     """Return how large pictures are; None if there are none."""
     if not every:
         return None
@@ -336,7 +336,7 @@ def summarize_sizes(every: Sequence[Facts]) -> SizeSummary | None:
     )
 
 
-def summarize_classes(split: Sequence[Facts], spec: TargetSpec) -> tuple[ClassSummary, ...]:
+def summarize_classes(split: Sequence[ImageFacts], spec: TargetSpec) -> tuple[ClassSummary, ...]:
     """Return what the masks of a split show of each class or label; nothing for other codings."""
     if spec.coding == "planes":
         return tuple(
@@ -365,7 +365,7 @@ def summarize_classes(split: Sequence[Facts], spec: TargetSpec) -> tuple[ClassSu
     )
 
 
-def summarize_objects(split: Sequence[Facts], spec: TargetSpec) -> ObjectSummary | None:
+def summarize_objects(split: Sequence[ImageFacts], spec: TargetSpec) -> ObjectSummary | None:
     """Return how many objects the masks of a split show, and how large; None if they show none."""
     masks = [facts.mask for facts in split if facts.mask is not None]
     if spec.coding != "objects" or not masks:
@@ -385,7 +385,7 @@ def summarize_objects(split: Sequence[Facts], spec: TargetSpec) -> ObjectSummary
     )
 
 
-def summarize_numbers(split: Sequence[Facts], spec: TargetSpec) -> NumberSummary | None:
+def summarize_numbers(split: Sequence[ImageFacts], spec: TargetSpec) -> NumberSummary | None:
     """Return what numbers the masks of a split hold; None if they hold none."""
     masks = [facts.mask for facts in split if facts.mask is not None]
     known = [mask for mask in masks if mask.known]
@@ -406,7 +406,7 @@ def areas_of(mask: MaskFacts, spec: TargetSpec) -> Iterable[int]:
     return (pixels for value, pixels in mask.counts.items() if value not in (0, spec.void))
 
 
-def _summarize_plane(split: Sequence[Facts], name: str, color: Color) -> ClassSummary:
+def _summarize_plane(split: Sequence[ImageFacts], name: str, color: Color) -> ClassSummary:
     planes = [facts.planes[name] for facts in split if name in facts.planes]
     known = sum(plane.known for plane in planes)
     # Void is not known, and 0 is not the label.

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from imseg.data.checks.appearance import look_at
 from imseg.data.folder.config import FolderConfig, as_color, as_number
-from imseg.data.folder.facts import Counts, Facts, MaskFacts
+from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import hash_pixels, read_image
 from imseg.data.images.ranges import SAMPLES, sample_pixels
-from imseg.data.masks.io import Form, MaskFile, are_whole, read_mask
+from imseg.data.masks.io import MaskFile, MaskForm, are_whole, read_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
 
@@ -56,7 +56,7 @@ class Scope:
 
 def inspect(
     entry: Image | LabeledImage, root: Path, *, scope: Scope
-) -> Facts | list[tuple[str, UnreadablePicture]]:
+) -> ImageFacts | list[tuple[str, UnreadablePicture]]:
     """Return the facts about one entry, or for each file that cannot be read its name and why.
 
     Args:
@@ -68,7 +68,7 @@ def inspect(
     problems: list[tuple[str, UnreadablePicture]] = []
     mask: MaskFacts | None = None
     planes: dict[str, MaskFacts] = {}
-    facts: Facts | None = None
+    facts: ImageFacts | None = None
 
     def of_file(path: Path, label: str | None = None) -> MaskFacts | None:
         name = relative_name(path, root)
@@ -101,7 +101,7 @@ def image_facts(
     scope: Scope,
     mask: MaskFacts | None = None,
     planes: Mapping[str, MaskFacts] | None = None,
-) -> Facts:
+) -> ImageFacts:
     """Return the facts about ``h w c`` pixels.
 
     Args:
@@ -113,7 +113,7 @@ def image_facts(
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
-    return Facts(
+    return ImageFacts(
         name=name,
         size=(height, width),
         channels=channels,
@@ -194,7 +194,7 @@ class _Common(TypedDict):
 
     name: str
     size: tuple[int, int]
-    form: Form
+    form: MaskForm
     whole: bool
     dtype: str
     digest: str

@@ -19,7 +19,7 @@ from imseg.data.checks.problems import (
 )
 from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, read_config
-from imseg.data.folder.facts import Facts, Progress, Survey, map_in_threads
+from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
 from imseg.data.folder.folder_layout import Layout, find_layout
 from imseg.data.folder.inspection import Scope, inspect, mask_facts
 from imseg.data.images.decoding import UnreadablePicture
@@ -169,10 +169,10 @@ def _inspect_all(
     results = map_in_threads(
         lambda entry: inspect(entry[1], layout.root, scope=scope), entries, progress=progress
     )
-    facts: dict[str, list[Facts]] = {split: [] for split in splits}
+    facts: dict[str, list[ImageFacts]] = {split: [] for split in splits}
     problems: list[tuple[str, UnreadablePicture]] = []
     for (split, _), result in zip(entries, results, strict=True):
-        if isinstance(result, Facts):
+        if isinstance(result, ImageFacts):
             facts[split].append(result)
         else:
             problems += result

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.files.listing import counted
-from imseg.data.folder.facts import Facts, Survey
+from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
 from imseg.types import Bytes, Pixels, Reading
 
@@ -171,17 +171,17 @@ def find_reading(survey: Survey, *, pages: bool) -> tuple[Reading | None, list[F
     return Reading(channels=channels, depth=depth, pages=pages, low=low, high=high), []
 
 
-def kind_in_words(facts: Facts) -> str:
+def kind_in_words(facts: ImageFacts) -> str:
     """Return depth and channels of a picture: ``8-bit gray``, ``16-bit with 5 channels``."""
     channels = {1: "gray", 3: "color"}.get(facts.channels, f"with {facts.channels} channels")
     return f"{_DEPTHS.get(facts.depth, facts.depth)} {channels}"
 
 
-def _kind(facts: Facts) -> tuple[str, int]:
+def _kind(facts: ImageFacts) -> tuple[str, int]:
     return facts.depth, facts.channels
 
 
-def _unlike(every: list[Facts], usual: tuple[str, int]) -> Finding:
+def _unlike(every: list[ImageFacts], usual: tuple[str, int]) -> Finding:
     typical = next(facts for facts in every if _kind(facts) == usual)
     odd = [
         facts for facts in every if _kind(facts) != usual and not (facts.plain and typical.plain)

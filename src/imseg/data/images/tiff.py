@@ -50,7 +50,7 @@ _PER_SAMPLE = {1: "uint", 2: "int", 3: "float", 4: "uint"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class TiffPage:
     """What the header of a page says."""
 
     index: int
@@ -139,7 +139,7 @@ def is_tiff(head: bytes) -> bool:
     return head[:2] in (b"II", b"MM") and head[2:4] in _VERSIONS
 
 
-def read_pages(path: Path, file: BinaryIO) -> list[Page]:
+def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
     """Return what the headers say about the pages that are pictures of their own.
 
     Smaller copies of a page, as in pyramids, and transparency masks are left out.
@@ -156,7 +156,7 @@ def read_pages(path: Path, file: BinaryIO) -> list[Page]:
     file.seek(0)
     head = file.read(4)
     little, big = head[:2] == b"II", _VERSIONS[head[2:4]]
-    pages: list[Page] = []
+    pages: list[TiffPage] = []
     for tags in _directories(file, "<" if little else ">", big=big):
         if len(pages) == _MOST_PAGES:
             hint = "save the pages that belong to one picture as a file of their own."
@@ -206,7 +206,7 @@ def _directories(
         (place,) = numbers(offset)
 
 
-def _page(index: int, tags: Mapping[int, tuple[int, ...]], *, little: bool, big: bool) -> Page:
+def _page(index: int, tags: Mapping[int, tuple[int, ...]], *, little: bool, big: bool) -> TiffPage:
     def one_of(tag: int, default: int) -> int:
         return tags.get(tag, (default,))[0]
 
@@ -220,7 +220,7 @@ def _page(index: int, tags: Mapping[int, tuple[int, ...]], *, little: bool, big:
     silent = 2 if extra == 1 and photometric == _RGB else 0
     kinds = tags.get(_EXTRA, (silent,))[: max(extra, 0)]
     alpha = tuple(base + place for place, kind in enumerate(kinds) if kind != 0)
-    return Page(
+    return TiffPage(
         index=index,
         height=height,
         width=width,
@@ -248,7 +248,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def check_pages(
-    path: Path, pages: Sequence[Page], *, as_channels: bool, hint: str = PAGES_HINT
+    path: Path, pages: Sequence[TiffPage], *, as_channels: bool, hint: str = PAGES_HINT
 ) -> None:
     """Refuse pages that cannot become one picture, or only with too much memory.
 
@@ -280,7 +280,7 @@ def check_pages(
     check_size(path, first.height, first.width, depth=depth)
 
 
-def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[Page]) -> Decoded:
+def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> Decoded:
     """Return what checked pages hold, one after the other as channels.
 
     Args:
@@ -313,11 +313,11 @@ def _side_by_side(parts: Sequence[Pixels]) -> Pixels:
     return whole
 
 
-def _in_words(page: Page) -> str:
+def _in_words(page: TiffPage) -> str:
     return f"{page.width}x{page.height}, {page.depth}, {page.channels} channels"
 
 
-def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[Page]) -> list[Decoded] | None:
+def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded] | None:
     """Return the pages, or None if Pillow does not know their coding."""
     file.seek(0)
     try:
@@ -336,7 +336,7 @@ def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[Page]) -> list[Deco
     return decoded
 
 
-def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[Page]) -> list[Decoded]:
+def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded]:
     tifffile = import_extra("tifffile", extra="microscopy", purpose=f"to read {path}")
     file.seek(0)
     decoded = []
@@ -356,7 +356,7 @@ def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[Page]) -> list[De
     return decoded
 
 
-def _check_segments(path: Path, file: BinaryIO, page: Page, found: Any) -> None:
+def _check_segments(path: Path, file: BinaryIO, page: TiffPage, found: Any) -> None:
     """Refuse strips and tiles that tifffile would fill up with zeros, or that burst.
 
     Args:
@@ -377,7 +377,7 @@ def _check_segments(path: Path, file: BinaryIO, page: Page, found: Any) -> None:
         raise damaged(path, "strips or tiles are far larger than its pixels")
 
 
-def _arranged(page: Page, values: npt.NDArray[Any], *, axes: str) -> Decoded:
+def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> Decoded:
     """Return the values of a page, ``h w c`` and upright, without alpha."""
     if axes.startswith("S"):
         values = np.moveaxis(values, 0, -1)

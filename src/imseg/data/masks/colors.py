@@ -10,10 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.ops.markers import count_cells
-from imseg.types import INCONSISTENT, VOID, Bytes, Target, TargetSpec
-
-Color = tuple[int, int, int]
-"""Red, green, blue; 0..255 each."""
+from imseg.types import INCONSISTENT, VOID, Bytes, Color, Target, TargetSpec
 
 BLACK: Color = (0, 0, 0)
 """Shown for pixels on which teachers disagree."""

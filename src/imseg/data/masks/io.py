@@ -18,7 +18,7 @@ from imseg.errors import ImsegError
 from imseg.ops.markers import disc_radii, draw_discs, find_centers
 from imseg.types import VOID, Color, LabeledImage, Target, TargetSpec
 
-Form = Literal["values", "colors", "numbers"]
+MaskForm = Literal["values", "colors", "numbers"]
 """What a mask file holds: a whole number, a color or a measurement for each pixel."""
 
 _GRAY_TO_COLOR = 0x010101
@@ -33,7 +33,7 @@ class MaskFile:
 
     values: npt.NDArray[Any]
     """``h w``: whole numbers from 0 (values), packed colors (int32), or float32 (numbers)."""
-    form: Form
+    form: MaskForm
     """What the values are."""
     palette: tuple[Color, ...] | None = None
     """Of an indexed file, the color of each index; the values are the indices."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, parse_key
-from imseg.data.folder.facts import Facts, MaskFacts, Survey
+from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT
 from imseg.data.masks.classes import find_color_spec, void_value
 from imseg.data.masks.classes import find_spec as find_spec
@@ -160,7 +160,7 @@ def word_of(spec: TargetSpec) -> TaskWord:
     return "instances" if spec.coding == "objects" else spec.kind
 
 
-def labels_of(split: Sequence[Facts]) -> tuple[str, ...]:
+def labels_of(split: Sequence[ImageFacts]) -> tuple[str, ...]:
     """Return the labels that the masks of a split have a file each for, in the order of planes."""
     return tuple(split[0].planes) if split else ()
 

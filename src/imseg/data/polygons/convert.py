@@ -19,7 +19,7 @@ from imseg.data.files.listing import counted
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.image_files import write_png
-from imseg.data.masks.colors import BLACK, GRAY, Color, distinct_colors
+from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
 from imseg.data.polygons.annotations import Annotations, Picture, Tally
 from imseg.data.polygons.formats import opened, read_annotations
 from imseg.data.polygons.labelme import embedded_picture
@@ -43,7 +43,7 @@ from imseg.data.polygons.rasterize import (
     void_value,
 )
 from imseg.errors import ImsegError, and_more, raise_all
-from imseg.types import MAX_CLASSES, POSITION
+from imseg.types import MAX_CLASSES, POSITION, Color
 
 BACKGROUND = "background"
 """The name of class 0."""

@@ -34,23 +34,39 @@ def predict(
     with torch.inference_mode(), compute.applied():
         for start in range(0, len(images), batch):
             there = to_device(images[start : start + batch], compute)
-            yield in_halves(lambda some: task.probabilities(network(some)), there)
+            yield _probabilities(network, there, task)
 
 
 def predict_mean(
-    networks: Sequence[nn.Module], images: Bytes, task: Task, compute: ComputeConfig
-) -> Float[Tensor, "b k h w"]:
-    """Return the mean of several networks' probabilities for one batch of images."""
+    networks: Sequence[nn.Module],
+    images: Bytes,
+    *,
+    task: Task,
+    compute: ComputeConfig,
+    teachers: Sequence[nn.Module] = (),
+) -> tuple[Float[Tensor, "b k h w"], Votes | None]:
+    """Return the mean of several networks' probabilities for one batch, and what teachers say.
+
+    Each network makes one forward pass, also where it is among the teachers.
+
+    Args:
+        networks: Whose mean is wanted, at least one.
+        images: ``n h w c``.
+        task: How outputs become probabilities.
+        compute: Device, precision, memory format and threads.
+        teachers: Networks whose hard predictions are wanted too.
+
+    Returns:
+        The mean, and one hard prediction per teacher; None without teachers. On the device.
+    """
     with torch.inference_mode(), compute.applied():
-        there = to_device(images, compute)
-
-        def mean(some: Tensor) -> Tensor:
-            total = task.probabilities(networks[0](some))
-            for network in networks[1:]:
-                total = total + task.probabilities(network(some))
-            return total / len(networks)
-
-        return in_halves(mean, there)
+        there, every = to_device(images, compute), dict.fromkeys((*networks, *teachers))
+        found = {network: _probabilities(network, there, task) for network in every}
+        total = found[networks[0]]
+        for network in networks[1:]:
+            total = total + found[network]
+        votes = [task.hard_prediction(found[teacher]) for teacher in teachers]
+        return total / len(networks), torch.stack(votes) if votes else None
 
 
 def probabilities_of(
@@ -58,28 +74,29 @@ def probabilities_of(
 ) -> Float[Tensor, "b k h w"]:
     """Return probabilities for one batch of images that are on the device."""
     with torch.inference_mode(), compute.applied():
-        there = as_input(pixels, compute)
-        return in_halves(lambda some: task.probabilities(network(some)), there)
+        return _probabilities(network, as_input(pixels, compute), task)
 
 
 def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, compute: ComputeConfig) -> Votes:
-    """Return the teachers' ballots for one batch of images, on the device."""
+    """Return each teacher's hard prediction for one batch of images, on the device."""
     with torch.inference_mode(), compute.applied():
         there = to_device(images, compute)
+        return torch.stack(
+            [task.hard_prediction(_probabilities(teacher, there, task)) for teacher in teachers]
+        )
 
-        def hard_predictions(teacher: nn.Module) -> Tensor:
-            return in_halves(
-                lambda some: task.hard_prediction(task.probabilities(teacher(some))), there
-            )
 
-        return torch.stack([hard_predictions(teacher) for teacher in teachers])
+def _probabilities(
+    network: nn.Module, images: Float[Tensor, "b c h w"], task: Task
+) -> Float[Tensor, "b k h w"]:
+    return in_halves(lambda some: task.probabilities(network(some)), images)
 
 
 def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Return what is said about images: all at once, or in halves where memory is too short.
+    """Return what ``ask`` returns for images: all at once, or in halves where memory is too short.
 
     Args:
-        ask: Says something about each image, whatever others there are.
+        ask: Returns one result per image, whatever other images there are.
         images: Any, along the first axis.
     """
     try:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from imseg.data.images.image_files import load_pixels
 from imseg.data.images.picture_file import probe, resize_image
 from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory, usable_cores
-from imseg.engine.inference.predictor import BATCH, predict_mean, vote
+from imseg.engine.inference.predictor import BATCH, predict_mean
 from imseg.tasks import Planes, Task
 from imseg.types import Bytes, Image, Reading
 
@@ -34,8 +34,8 @@ class Segmented:
     """Decoded, ``h w c``."""
     probabilities: Float[Tensor, "1 k h w"]
     """Mean over the networks, at working size."""
-    inconsistent: Bool[Tensor, "1 1 h w"]
-    """Where the voters disagree, at working size; false everywhere without voters."""
+    inconsistent: Bool[Tensor, "1 1 h w"] | None = None
+    """Where teachers disagree, at working size; None where that was not asked for."""
 
     def at_size(self, size: tuple[int, int] | None = None) -> Float[Tensor, "1 k h w"]:
         """Return probabilities at a height and width; None for the picture's own."""
@@ -51,7 +51,13 @@ class Segmented:
         return task.discretize(self.at_size(size))
 
     def disagreement(self) -> Bool[Tensor, "1 1 h w"]:
-        """Return where the voters disagree, at the picture's own size."""
+        """Return where teachers disagree, at the picture's own size.
+
+        Raises:
+            ValueError: If that was not asked for.
+        """
+        if self.inconsistent is None:
+            raise ValueError("disagreement was not asked for")
         size = (self.pixels.shape[0], self.pixels.shape[1])
         return functional.interpolate(self.inconsistent.float(), size=size, mode="nearest") > 0.5
 
@@ -73,9 +79,11 @@ def segment(
     reading: Reading,
     size: tuple[int, int],
     compute: ComputeConfig,
-    voters: Sequence[nn.Module] = (),
+    teachers: Sequence[nn.Module] | None = None,
 ) -> Iterator[Segmented]:
     """Yield predictions in the order of the pictures; the next ones are decoded meanwhile.
+
+    Each network makes one forward pass per picture, also where it is among the teachers.
 
     Args:
         images: Pictures of any size.
@@ -84,7 +92,8 @@ def segment(
         reading: How pictures were read for training.
         size: Height and width at which they work.
         compute: How they are computed.
-        voters: Networks whose disagreement is wanted.
+        teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
+            is not asked for.
     """
 
     def load(image: Image) -> tuple[Bytes, Bytes]:
@@ -95,21 +104,28 @@ def segment(
     with ThreadPoolExecutor(usable_cores()) as pool:
         chunks = _chunks(images, reading)
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
-        for number, chunk in enumerate(chunks):
+        for number, chunk in enumerate(chunks, 1):
             loaded = [future.result() for future in coming]
-            if number + 1 < len(chunks):
-                coming = [pool.submit(load, image) for image in chunks[number + 1]]
+            coming = [pool.submit(load, image) for part in chunks[number:][:1] for image in part]
             batch = np.stack([small for _, small in loaded])
-            probabilities = predict_mean(networks, batch, task, compute).cpu()
-            disputed = torch.zeros_like(probabilities[:, :1], dtype=torch.bool)
-            if voters:
-                disputed = task.vote(vote(voters, batch, task, compute))[1].any(1, True).cpu()
-            for i, (image, (pixels, _)) in enumerate(zip(chunk, loaded, strict=True)):
-                yield Segmented(image, pixels, probabilities[i : i + 1], disputed[i : i + 1])
+            mean, votes = predict_mean(
+                networks, batch, task=task, compute=compute, teachers=teachers or ()
+            )
+            disputed: Sequence[Tensor | None] = [None] * len(chunk)
+            if votes is not None and len(votes) > 1:
+                disputed = task.vote(votes)[1].any(1, True).cpu().split(1)
+            elif teachers is not None:
+                disputed = torch.zeros((len(chunk), 1, *size), dtype=torch.bool).split(1)
+            of_each = zip(chunk, loaded, mean.cpu().split(1), disputed, strict=True)
+            for image, (pixels, _), probabilities, inconsistent in of_each:
+                yield Segmented(image, pixels, probabilities, inconsistent)
 
 
 def _chunks(images: Sequence[Image], reading: Reading) -> list[list[Image]]:
-    """Return pictures in order, so many together that decoded they fit into memory."""
+    """Return pictures in order, so many together that decoded they fit into memory.
+
+    All headers are read first, so that what is no picture is told before anything is computed.
+    """
     chunks: list[list[Image]] = []
     room = 0
     for image in images:

@@ -14,21 +14,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
-from imseg.data.files.atomic import writing_into
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
+from imseg.data.files.atomic import read_bounded, writing_into
 from imseg.errors import ImsegError
-
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows: there, whether its owner lives says it all
-    fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
 BEAT = 20.0
 """Seconds between two signs of life of an owner."""
 SILENT = 120.0
 """Seconds without a sign of life after which an owner on another machine is taken for dead."""
+PATIENCE = 0.2
+"""Seconds for which the lock is asked for: its owner may be removing the file just now."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -65,13 +64,11 @@ def locked(folder: Path) -> Iterator[None]:
     """
     place = folder / NAME
     with writing_into(folder):
-        stream = _take(place)
-    with stream:
+        lock = _take(place)
+    try:
         with writing_into(folder):
-            stream.truncate(0)
             now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-            stream.write(json.dumps(asdict(Owner(os.getpid(), platform.node(), now))))
-            stream.flush()
+            place.write_text(json.dumps(asdict(Owner(os.getpid(), platform.node(), now))))
         gone = threading.Event()
         beats = threading.Thread(target=_beat, args=(place, gone), daemon=True)
         beats.start()
@@ -81,51 +78,35 @@ def locked(folder: Path) -> Iterator[None]:
             gone.set()
             beats.join()
             place.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return who is at work in a run folder now, without disturbing anybody; None if nobody is."""
-    place = folder / NAME
-    try:
-        owner = _owner(place.read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    if owner is None or not _lives(owner, place, now=time.time()):
+    """Return who is at work in a run folder now, without disturbing the work; None: no process."""
+    owner = _read_owner(folder / NAME)
+    if owner is None or not _lives(owner, folder / NAME, now=time.time()):
         return None
     return owner
 
 
-def _take(place: Path) -> TextIO:
-    """Return the lock file, held by this process."""
-    while True:
-        stream = place.open("a+", encoding="utf-8")
-        try:
-            exclusive = _lock(stream)
-            stream.seek(0)
-            owner = _owner(stream.read())
-            # Where there are locks, who is here and has none is dead; its number may live on.
-            foreign = owner is not None and not (exclusive and owner.is_here)
-            now = _time_of_disk(place.parent) if foreign else 0.0
-            if exclusive is False or (owner is not None and foreign and _lives(owner, place, now)):
-                raise _refusal(place.parent, owner)
-            with suppress(FileNotFoundError):
-                if os.fstat(stream.fileno()).st_ino == place.stat().st_ino:
-                    return stream
-        except BaseException:
-            stream.close()
-            raise
-        stream.close()  # its owner has removed it in between: what was taken is nobody's file
-
-
-def _lock(stream: TextIO) -> bool | None:
-    """Lock a file for this process; return False if another one has, None if there are no locks."""
-    if fcntl is None:
-        return None
+def _take(place: Path) -> FileLock:
+    """Return the lock of a run folder, held by this process where the disk has locks."""
+    lock = FileLock(place, timeout=PATIENCE, poll_interval=PATIENCE / 4, fallback_to_soft=False)
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire()
+    except Timeout:
+        raise _refusal(place.parent, _read_owner(place)) from None
     except OSError as error:
-        return None if error.errno in _NO_LOCKS else False
-    return True
+        if error.errno not in _NO_LOCKS:
+            raise
+    owner = _read_owner(place)
+    # Where there are locks, an owner on this machine that has none is dead; its number may live on.
+    foreign = owner is not None and not (lock.is_locked and owner.is_here)
+    if owner and foreign and _lives(owner, place, _time_of_disk(place.parent)):
+        lock.release()
+        raise _refusal(place.parent, owner)
+    return lock
 
 
 def _lives(owner: Owner, place: Path, now: float) -> bool:
@@ -160,11 +141,10 @@ def _beat(place: Path, gone: threading.Event) -> None:
             os.utime(place)
 
 
-def _owner(text: str) -> Owner | None:
+def _read_owner(place: Path) -> Owner | None:
     try:
-        said = json.loads(text)
-        return Owner(int(said["pid"]), str(said["host"]), str(said["since"]))
-    except (ValueError, KeyError, TypeError):
+        return TypeAdapter(Owner).validate_json(read_bounded(place))
+    except (OSError, ValueError):
         return None
 
 

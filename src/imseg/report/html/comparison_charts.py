@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.report.html.blocks import Chart
 from imseg.report.html.charts import Ink, dress, is_wide, legend
-from imseg.report.html.comparison_data import Comparison, Row
 from imseg.report.html.numbers import between, short, signed
 
 LEVELS = ("ldt", "aldt", "fdt")
@@ -62,7 +62,7 @@ def generations_chart(found: Comparison) -> Chart | None:
     )
 
 
-def _draw_levels(axes: Axes, levels: list[Row], ink: Ink) -> None:
+def _draw_levels(axes: Axes, levels: list[ComparisonRow], ink: Ink) -> None:
     """Draw dashed lines and their names, beside each other where they are too near."""
     for level in levels:
         axes.axhline(level.mean, color=ink.faint, linewidth=1.1, linestyle=(0, (5, 3)))
@@ -117,7 +117,7 @@ def differences_chart(found: Comparison) -> Chart | None:
     )
 
 
-def _forest_line(axes: Axes, row: Row, place: int, ink: Ink) -> None:
+def _forest_line(axes: Axes, row: ComparisonRow, place: int, ink: Ink) -> None:
     difference = row.difference
     if difference is None:
         return
@@ -133,7 +133,7 @@ def _forest_line(axes: Axes, row: Row, place: int, ink: Ink) -> None:
         axes.plot(seeds, np.full(len(seeds), place - 0.24), ".", color=ink.faint, markersize=5)
 
 
-def _told(row: Row, found: Comparison) -> str:
+def _told(row: ComparisonRow, found: Comparison) -> str:
     difference = row.difference
     if difference is None:
         return row.name
@@ -141,14 +141,14 @@ def _told(row: Row, found: Comparison) -> str:
     return f"{row.name} {signed(difference.mean, found.metric)} ({inside})"
 
 
-def _stages_of(row: Row) -> list[tuple[float, float, float]]:
+def _stages_of(row: ComparisonRow) -> list[tuple[float, float, float]]:
     """Return the mean over seeds of each stage that all seeds have, and the ends of its bar."""
     stages = min((len(run.stages) for run in row.runs), default=0)
     found = []
     for place in range(stages):
         scores = [run.stages[place].score for run in row.runs]
         mean = float(np.mean(scores))
-        ends = row.runs[0].stages[place].interval or (mean, mean)
+        ends = row.runs[0].stages[place].interval
         if len(scores) > 1:
             spread = float(np.std(scores, ddof=1))
             ends = (mean - spread, mean + spread)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from pathlib import PurePath
 
+from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.report.html.blocks import Block, Commands, Csv, Fold, Page, Points, Section, Table
 from imseg.report.html.comparison_charts import differences_chart, generations_chart
-from imseg.report.html.comparison_data import Comparison, Row
 from imseg.report.html.numbers import (
     between,
     count,
@@ -218,7 +218,7 @@ def _stages_csv(found: Comparison) -> Csv:
     rows = [
         (
             row.name, run.seed, stage.name, stage.network, stage.score,
-            *(stage.interval or (None, None)), *_mean_and_spread(stage.networks), stage.validation,
+            *stage.interval, *_mean_and_spread(stage.networks), stage.validation,
         )
         for row in found.rows
         for run in row.runs
@@ -243,7 +243,7 @@ def _differences_csv(found: Comparison) -> Csv:
     return Csv(name="differences", header=header, rows=rows)
 
 
-def _difference_row(row: Row) -> tuple[str | float | None, ...]:
+def _difference_row(row: ComparisonRow) -> tuple[str | float | None, ...]:
     difference = row.difference
     if difference is None:
         return ()

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.approaches.runs.run import Run, check_meaning, load_run
+from imseg.comparison.result import Comparison, ComparisonRow
+from imseg.comparison.scoring import read_scores, scores_file
 from imseg.data.images.image_files import as_color
 from imseg.data.masks.colors import ends_of_scale
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json
 from imseg.progress import Progress, Working
 from imseg.report.figures import draw_prediction, draw_truth, result_row
 from imseg.report.html.blocks import Csv, Picture, Pictures, Prose, Section
-from imseg.report.html.comparison_data import Comparison, ImageScores, Row, checked
 from imseg.report.html.numbers import count, percent, score
 from imseg.report.html.run_facts import Looked, RunFacts, most_disputed
 from imseg.report.html.words import quoted
@@ -94,7 +94,8 @@ def pictures_section(facts: RunFacts, looked: Looked | None, *, data: str) -> Se
     run, metric = facts.run, facts.metric
     shown = _spread(looked, SHOWN)
     values = looked.found.each[metric.key]
-    segmented = run.segment([looked.pairs[i].image for i in shown], networks=[facts.network])
+    images = [looked.pairs[i].image for i in shown]
+    segmented = run.segment(images, networks=[facts.network], disagreement=True)
     rows = []
     for rank, (i, each) in enumerate(zip(shown, segmented, strict=True)):
         pair = looked.pairs[i]
@@ -159,7 +160,8 @@ def next_images_section(
         return None
     images: list[Image] = [each.image for each in found]
     pictures = []
-    for each, segmented in zip(found, facts.run.segment(images, device=device), strict=True):
+    segmented_images = facts.run.segment(images, disagreement=True, device=device)
+    for each, segmented in zip(found, segmented_images, strict=True):
         pixels = segmented.pixels
         disputed = segmented.disagreement()[0, 0].numpy()
         drawn = tinted(as_color(pixels), disputed)
@@ -282,17 +284,19 @@ def comparison_pictures_section(
     return Section(key="images", title="The same images, approach by approach", blocks=(block,))
 
 
-def _scores_of(found: Comparison, row: Row) -> dict[str, float]:
-    """Return the score of the run's network on each image."""
+def _scores_of(found: Comparison, row: ComparisonRow) -> dict[str, float]:
+    """Return the score of the run's network on each image that has one."""
     run = row.runs[0]
-    path = found.path / "scores" / f"seed-{run.seed}" / f"{row.name}.json"
-    content = read_json(path).get(run.network, {}) if path.exists() else {}
-    scores = checked(ImageScores, content, path)
+    scores = read_scores(scores_file(found.path, row.name, run.seed), run.network)
+    if scores is None:
+        return {}
     named = zip(scores.names, scores.each.get(found.metric.key, ()), strict=False)
-    return {name: value for name, value in named if value is not None}
+    return {name: value for name, value in named if value == value}
 
 
-def _chosen(found: Comparison, rows: list[Row], each: dict[str, dict[str, float]]) -> list[str]:
+def _chosen(
+    found: Comparison, rows: list[ComparisonRow], each: dict[str, dict[str, float]]
+) -> list[str]:
     """Return images evenly spaced from the easiest to the hardest for all approaches."""
     names = list(each[rows[0].name])
     sign = -1 if found.metric.higher_is_better else 1

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from imseg.approaches.runs.run import Run, load_run
+from imseg.comparison.result import Comparison, read_comparison
 from imseg.data.files.atomic import write_whole
 from imseg.data.files.csv_files import sheet
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.scan import read_folder
 from imseg.data.masks.recognize import word_of
-from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.training.networks import NetworkFactory
 from imseg.errors import ImsegError, shown
 from imseg.progress import Note, Progress, Working, log_progress
 from imseg.report.html.blocks import Chart, Csv, Page, Section
-from imseg.report.html.comparison_data import FILE_NAME, Comparison, read_comparison
 from imseg.report.html.run_facts import RunFacts
 from imseg.report.html.words import quoted
 from imseg.types import DataSet
@@ -59,10 +59,10 @@ def make_report(
     target = place_of(place, out)
     if out is None:
         RunFolder(place).check_links()
-    if (place / FILE_NAME).exists():
+    if (place / RESULT_FILE).exists():
         page = _of_comparison(read_comparison(place), data, device=device, progress=progress)
         return write_page(page, target)
-    if (place / "comparison.toml").exists():
+    if (place / SETTINGS_FILE).exists():
         raise ImsegError(
             f"The comparison in {place} is not finished.",
             expected="comparison.json, which is written after each seed.",

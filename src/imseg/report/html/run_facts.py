@@ -313,9 +313,10 @@ def most_disputed(
     if quick:
         chosen = few(chosen, run.reading)
     found = []
-    for number, each in enumerate(run.segment(chosen, device=device), 1):
-        disputed = Disputed(image=each.image, share=float(each.inconsistent.float().mean()))
-        found.append(disputed)
+    segmented = run.segment(chosen, disagreement=True, device=device)
+    for number, each in enumerate(segmented, 1):
+        assert each.inconsistent is not None
+        found.append(Disputed(image=each.image, share=float(each.inconsistent.float().mean())))
         progress(Working(what="looking at unlabeled images", done=number, total=len(chosen)))
     ranked = sorted(found, key=lambda each: -each.share)
     return [each for each in ranked[:shown] if each.share > 0], len(chosen)

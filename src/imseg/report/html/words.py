@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imseg.approaches.running.announce import LITTLE
+from imseg.comparison.result import Comparison, ComparisonRow
+from imseg.comparison.statistics import PairedDifference
 from imseg.report.html.blocks import Answer
-from imseg.report.html.comparison_data import Comparison, Difference, Row
 from imseg.report.html.numbers import between, count, score, signed, whole_percent
 from imseg.report.html.run_facts import Looked, RunFacts
 from imseg.tasks import Metric
@@ -330,11 +331,11 @@ def _doubts(found: Comparison) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def _torn(difference: Difference) -> bool:
+def _torn(difference: PairedDifference) -> bool:
     return len(difference.of_seeds) > 1 and min(difference.of_seeds) < 0 < max(difference.of_seeds)
 
 
-def _how_much(row: Row, found: Comparison) -> str:
+def _how_much(row: ComparisonRow, found: Comparison) -> str:
     if row.difference is None:
         return ""
     unit = f" {found.metric.unit}" if found.metric.unit else ""
@@ -343,13 +344,13 @@ def _how_much(row: Row, found: Comparison) -> str:
     return f"{found.metric.label} {amount}{unit}, {inside}"
 
 
-def _advantage(row: Row, found: Comparison) -> float:
+def _advantage(row: ComparisonRow, found: Comparison) -> float:
     if row.difference is None:
         return float("-inf")
     return row.difference.mean if found.metric.higher_is_better else -row.difference.mean
 
 
-def _best(rows: list[Row], found: Comparison) -> Row:
+def _best(rows: list[ComparisonRow], found: Comparison) -> ComparisonRow:
     sign = 1 if found.metric.higher_is_better else -1
     candidates = [row for row in rows if row.kind != "bound"] or rows
     return max(candidates, key=lambda row: sign * row.mean)

@@ -25,7 +25,7 @@ from imseg.data.checks.repair.file_selection import (
     select_files,
 )
 from imseg.data.files.listing import has_odd_name, leads_out
-from imseg.data.folder.facts import Facts
+from imseg.data.folder.facts import ImageFacts
 from imseg.data.folder.inspection import relative_name
 from imseg.data.folder.scan import FolderScan
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
@@ -160,7 +160,7 @@ def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
 
 
 def _common_turn(
-    lying: Sequence[tuple[Facts, Image | LabeledImage]], entries: _Entries, found: FolderScan
+    lying: Sequence[tuple[ImageFacts, Image | LabeledImage]], entries: _Entries, found: FolderScan
 ) -> Turn | None:
     """Return how masks on their side must be turned, as their images show; None: not clear."""
     if not lying:
@@ -191,7 +191,7 @@ def _pair(entry: Image | LabeledImage, *, pages: bool) -> Pair:
 def _drop_copies(found: FolderScan, plan: Round, entries: _Entries) -> None:
     """Leave out pictures that are there already, in the order of ``PRECEDENCE``."""
     splits = found.survey.splits()
-    kept: dict[str, tuple[str, Facts]] = {}
+    kept: dict[str, tuple[str, ImageFacts]] = {}
     for split in PRECEDENCE:
         for facts in splits[split]:
             entry = entries[facts.name][1]

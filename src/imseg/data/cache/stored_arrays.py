@@ -153,7 +153,7 @@ _MOST_BYTES = 2 << 30  # of an index; a picture takes about 500
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StoredRow:
     """One picture, or its target."""
 
     source: Fingerprint
@@ -172,7 +172,7 @@ class ArrayIndex:
     """The type of its numbers."""
     row_shape: tuple[int, ...]
     """The shape of a row."""
-    rows: tuple[Row, ...]
+    rows: tuple[StoredRow, ...]
     """In the order of the array."""
 
     @property
@@ -203,7 +203,7 @@ class StoreIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class KnownRow:
     """A stored row that can be taken over."""
 
     source: Fingerprint
@@ -231,8 +231,8 @@ class Known:
     def __init__(
         self, stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex
     ) -> None:
-        self._by_stamps: dict[tuple[Stamp, ...], Origin] = {}
-        self._by_content: dict[str, Origin] = {}
+        self._by_stamps: dict[tuple[Stamp, ...], KnownRow] = {}
+        self._by_content: dict[str, KnownRow] = {}
         for path, store in stores:
             for origin in rows_of(path, store, held, like=like):
                 self._by_stamps.setdefault(origin.source.stamps, origin)
@@ -241,16 +241,16 @@ class Known:
     def __bool__(self) -> bool:
         return bool(self._by_content)
 
-    def of_stamps(self, stamps: tuple[Stamp, ...]) -> Origin | None:
+    def of_stamps(self, stamps: tuple[Stamp, ...]) -> KnownRow | None:
         """Return the row made of files with these stamps; without any, None."""
         return self._by_stamps.get(stamps) if stamps else None
 
-    def of_content(self, content: str) -> Origin | None:
+    def of_content(self, content: str) -> KnownRow | None:
         """Return the row made of a source with this content; None if that is not known."""
         return self._by_content.get(content) if content else None
 
 
-def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> list[Origin]:
+def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> list[KnownRow]:
     """Return the rows that are left of a stored array, in its order; none if it is unlike another.
 
     Args:
@@ -268,7 +268,7 @@ def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> li
         return []
     values = map_rows(array_path(path, held), index.dtype, index.shape)
     pairs = zip(index.rows, values, strict=False)
-    return [Origin(row.source, each, row.checksum) for row, each in pairs]
+    return [KnownRow(row.source, each, row.checksum) for row, each in pairs]
 
 
 def array_path(index: Path, held: str) -> Path:
@@ -312,7 +312,9 @@ def _array_index(plain: Mapping[str, Any]) -> ArrayIndex:
         dtype=np.dtype(str(plain["dtype"])),
         row_shape=tuple(int(side) for side in plain["row_shape"]),
         rows=tuple(
-            Row(Fingerprint(tuple(_stamp(stamp) for stamp in stamps), str(content)), str(checksum))
+            StoredRow(
+                Fingerprint(tuple(_stamp(stamp) for stamp in stamps), str(content)), str(checksum)
+            )
             for checksum, content, *stamps in plain["rows"]
         ),
     )
