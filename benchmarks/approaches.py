@@ -95,7 +95,7 @@ def as_table(found: list[dict[str, Any]]) -> str:
     rows = []
     for one in found:
         audit = one["audits"].get(one["stage"])
-        judged = one["judgment"]
+        scored = one["judgment"]
         rows.append(
             [
                 one["approach"], f"{one['test_iou']:.3f}",
@@ -104,7 +104,7 @@ def as_table(found: list[dict[str, Any]]) -> str:
                 f"{one['minutes']:.1f}",
                 f"{audit['admitted']}/{audit['images']}" if audit else "-",
                 _share(audit, "outside"), _share(audit, "inside"),
-                f"{judged['rank_correlation']:.2f}" if judged else "-",
+                f"{scored['rank_correlation']:.2f}" if scored else "-",
             ]
         )  # fmt: skip
     header = [

@@ -151,13 +151,13 @@ def against_authors(found: list[dict[str, Any]]) -> list[str]:
     """Return the comparisons with the authors' code, by way of the naive one."""
     by = {one["work"].split(",")[0]: one for one in reversed(found)}  # bfloat16 where possible
     naive_step = by["training"]["naive"]
-    judge = AUTHORS_JUDGE * naive_step * AUTHORS["training"] / by["judge"]["ours"]
+    scorer = AUTHORS_JUDGE * naive_step * AUTHORS["training"] / by["judge"]["ours"]
     labels = AUTHORS["pseudo-labels"] * by["pseudo-labels"]["ratio"]
     training = AUTHORS["training"] * by["training"]["ratio"]
     return [
         f"training: {training:.1f}x the authors' speed",
         f"pseudo-labels: {labels:.0f}x the authors' speed (goal: 11x)",
-        f"judge: {judge:.1f}x the authors' speed (goal: 1.8x), calibrated by the first row",
+        f"judge: {scorer:.1f}x the authors' speed (goal: 1.8x), calibrated by the first row",
         f"copies: {1 / by['disturbed copies']['ours']:.0f} a second a core, the authors' 180",
     ]
 

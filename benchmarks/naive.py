@@ -45,13 +45,13 @@ def judge_step(
     spec: NetworkSpec, images: np.ndarray, masks: np.ndarray, qualities: np.ndarray
 ) -> Callable[[], None]:
     """Return what makes an optimizer step of a judge of binary masks."""
-    judge = build(spec, compute()).train()
-    optimizer = KerasAdamW(judge, learning_rate=0.003, decay=1e-4)
+    scorer = build(spec, compute()).train()
+    optimizer = KerasAdamW(scorer, learning_rate=0.003, decay=1e-4)
 
     def step() -> None:
         batch = torch.stack([as_tensor(image) for image in images])
         shown = torch.stack([torch.from_numpy(mask).float() for mask in masks])
-        said = torch.sigmoid(judge(batch, shown))
+        said = torch.sigmoid(scorer(batch, shown))
         loss = functional.mse_loss(said, torch.from_numpy(qualities))
         optimizer.zero_grad()
         loss.backward()

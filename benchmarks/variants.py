@@ -80,7 +80,7 @@ def training(side: int, data: Path, *, precision: str = "auto", width: float = 0
     return _lesson(data, precision=precision, network=network)
 
 
-def judge(side: int, data: Path) -> Work:
+def scorer(side: int, data: Path) -> Work:
     network = NetworkSpec(
         channels=3, outputs=1, width=1.0, factory=quality_for(task_for(SPEC)).factory(False)
     )
@@ -178,7 +178,7 @@ VARIANTS: dict[str, Callable[[int, Path], Work]] = {
     "naive pseudo-labels": naive_pseudo_labels,
     "copies": copies,
     "naive copies": naive_copies,
-    "judge": judge,
+    "judge": scorer,
     "naive judge": naive_judge,
 }
 

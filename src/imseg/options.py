@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
@@ -88,12 +88,16 @@ def option(default: Any, help: str, *, group: Group, name: str = "", **declared:
     return field(default=default, metadata={"option": made})
 
 
-@cache
-def options_of(component: type) -> Mapping[str, Option]:
+def options_of(component: type[Any]) -> Mapping[str, Option]:
     """Return the options of a component's own fields, by field."""
+    return _options_of(component)
+
+
+@cache
+def _options_of(component: Hashable) -> Mapping[str, Option]:
     found = {
         entry.name: entry.metadata["option"]
-        for entry in dataclasses.fields(component)
+        for entry in dataclasses.fields(component)  # type: ignore[arg-type]
         if "option" in entry.metadata
     }
     hints = typing.get_type_hints(component) if found else {}
@@ -113,7 +117,9 @@ def walk(component: Any) -> Iterator[Any]:
 
 def options_in(component: Any) -> dict[str, Option]:
     """Return the options of a component and of all components in it, by name."""
-    return {one.name: one for each in walk(component) for one in options_of(type(each)).values()}
+    return {
+        one.name: one for each in walk(component) for one in options_of(each.__class__).values()
+    }
 
 
 def with_options(component: Any_, given: Mapping[str, Any]) -> Any_:

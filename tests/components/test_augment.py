@@ -87,7 +87,7 @@ def test_plain_images_are_kept_only_where_it_is_said(kind) -> None:
 def test_the_oracle_alone_needs_the_truth() -> None:
     assert [kind().needs_truth for kind in KINDS] == [False, False, True]
     assert not hasattr(CopiesByTruth(), "judge"), "it asks no judges"
-    assert CopiesByQuality().judge == MaskScorer(learns_from="consensus")
+    assert CopiesByQuality().scorer == MaskScorer(learns_from="consensus")
 
 
 def test_what_is_typical_lies_in_the_middle() -> None:

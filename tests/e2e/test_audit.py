@@ -64,8 +64,8 @@ def test_hidden_masks_change_no_bit_of_any_network(tmp_path, hidden, approach):
     shown = audit_table(audited).splitlines()
     assert [line.split()[1] for line in shown[4:6]] == places
     assert f"{audited.audits['generation-1']['coverage']:.4f}" in shown[4]
-    judged = judgment_text(audited)
-    assert ("rank correlation" in judged) == (approach != "input-ensemble")
+    scored = judgment_text(audited)
+    assert ("rank correlation" in scored) == (approach != "input-ensemble")
 
 
 def with_void(folder: Path) -> tuple[DataSet, npt.NDArray[np.uint8]]:
@@ -226,7 +226,7 @@ def test_the_oracle_counts_copies_by_the_hidden_truth(started, tmp_path):
 def test_the_oracle_differs_from_judges_from_the_first_generation_on(tmp_path, hidden):
     options = {"generations": 1, "select": "all"}
     told = train(small_set("binary"), "gt-im++", tmp_path / "a", unlabeled_masks=hidden, **options)
-    judged = train(small_set("binary"), "im++", tmp_path / "b", **options)
-    ours, theirs = weights_of(told.path), weights_of(judged.path)
+    scored = train(small_set("binary"), "im++", tmp_path / "b", **options)
+    ours, theirs = weights_of(told.path), weights_of(scored.path)
     same = {name for name in ours if ours[name] == theirs[name]}
     assert same == {f"start/network-{number}.safetensors" for number in (0, 1)}

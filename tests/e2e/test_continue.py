@@ -60,9 +60,9 @@ def check_equal(one: Path, other: Path) -> None:
     ours, theirs = weights_of(one), weights_of(other)
     assert list(ours) == list(theirs)
     assert [name for name in ours if ours[name] != theirs[name]] == []
-    judged = [path / "judges" / "judgment.json" for path in (one, other)]
-    assert judged[0].exists() == judged[1].exists()
-    assert not judged[0].exists() or judged[0].read_bytes() == judged[1].read_bytes()
+    scored = [path / "judges" / "judgment.json" for path in (one, other)]
+    assert scored[0].exists() == scored[1].exists()
+    assert not scored[0].exists() or scored[0].read_bytes() == scored[1].read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -168,17 +168,17 @@ def check_generation(run: Run, stage: dict[str, Any], number: int, wanted: Wante
 
 def check_judges(run: Run) -> None:
     """Check what judges of masks learned from, and what is known about them."""
-    further, judges = [None, *run.summary["aside"]][-2:]
-    judged = json.loads((run.path / "judges" / "judgment.json").read_text())
+    further, scorers = [None, *run.summary["aside"]][-2:]
+    scored = json.loads((run.path / "judges" / "judgment.json").read_text())
     # Ten rounds and three, or what two networks of each start say; of the latter judges also learn
     # from the truth itself, but nobody asks them about it.
     rounds, rounds_validation = (10, 3) if further is None else (5, 4)
-    assert judged["samples"] == VALIDATION * rounds_validation
-    for network in judges["networks"]:
+    assert scored["samples"] == VALIDATION * rounds_validation
+    for network in scorers["networks"]:
         assert (network["images"], network["width"]) == (LABELED * rounds, 0.5)
     if further is not None:
         check_networks(run, further, width=0.25, images=COPIED)
-    low, high = judged["thresholds"]
+    low, high = scored["thresholds"]
     assert 0 <= low <= high <= 1
 
 

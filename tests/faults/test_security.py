@@ -232,8 +232,8 @@ def test_the_names_that_runs_are_written_with_are_all_known() -> None:
     from imseg.tasks.quality import BinaryQuality, MulticlassQuality, MultilabelQuality
 
     kinds = (BinaryQuality, MulticlassQuality, MultilabelQuality)
-    judges = {kind.factory(None, paper) for kind in kinds for paper in (True, False)}
-    assert {OUR_UNET, PAPER_UNET, *judges} == set(OURS)
+    scorers = {kind.factory(None, paper) for kind in kinds for paper in (True, False)}
+    assert {OUR_UNET, PAPER_UNET, *scorers} == set(OURS)
     for name, factory in OURS.items():
         assert name == f"{factory.__module__}:{factory.__qualname__}"
 

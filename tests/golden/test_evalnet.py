@@ -40,9 +40,9 @@ def test_a_judge_of_binary_masks_gives_the_reference_iou_with_its_weights(
     images, masks = (to_device(arrays[name], ComputeConfig()) for name in "ab")
     assert set(masks.unique().tolist()) == {0, 1}
     with torch.inference_mode():
-        judged = torch.sigmoid(network(images, masks))
-    assert judged.shape == (3, 1, 1)
-    np.testing.assert_allclose(judged[:, 0], arrays["y"], rtol=0, atol=ONE_PASS)
+        scored = torch.sigmoid(network(images, masks))
+    assert scored.shape == (3, 1, 1)
+    np.testing.assert_allclose(scored[:, 0], arrays["y"], rtol=0, atol=ONE_PASS)
     assert np.ptp(arrays["y"]) > 100 * ONE_PASS
 
 
@@ -54,10 +54,10 @@ def test_a_judge_of_classes_gives_the_reference_iou_and_presence(golden, keras_s
     network = loaded(network, keras_state(arrays, network, named=named))
     labels = torch.from_numpy(arrays["labels"]).unsqueeze(1)
     with torch.inference_mode():
-        judged = torch.sigmoid(
+        scored = torch.sigmoid(
             network(to_device(arrays["a"], ComputeConfig()), one_hot(labels, classes))
         )
-    assert judged.shape == (3, 2, classes)
-    np.testing.assert_allclose(judged[:, 0], arrays["iou"], rtol=0, atol=ONE_PASS)
-    np.testing.assert_allclose(judged[:, 1], arrays["detection"], rtol=0, atol=ONE_PASS)
+    assert scored.shape == (3, 2, classes)
+    np.testing.assert_allclose(scored[:, 0], arrays["iou"], rtol=0, atol=ONE_PASS)
+    np.testing.assert_allclose(scored[:, 1], arrays["detection"], rtol=0, atol=ONE_PASS)
     assert np.ptp(arrays["iou"], axis=0).max() > 100 * ONE_PASS

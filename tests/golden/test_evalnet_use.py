@@ -23,9 +23,9 @@ def tensor(array) -> torch.Tensor:
 @pytest.mark.parametrize("case", ["isic", "suim", "wide"])
 def test_binary_masks_get_as_many_copies_as_in_the_reference(golden, binary, case) -> None:
     arrays = golden("evalnet_num_augs")
-    judged = tensor(arrays[f"bin_{case}_pred"])[:, :, None, None]
+    scored = tensor(arrays[f"bin_{case}_pred"])[:, :, None, None]
     low, high = arrays[f"bin_{case}_thr"].tolist()
-    scores = quality_for(binary()).score(judged, amplification=True)
+    scores = quality_for(binary()).score(scored, amplification=True)
     counts = copies_for(scores, low=low, high=high)
     assert counts == arrays[f"bin_{case}_num_files"].tolist()
     assert set(counts) == {1, 2, 3, 4, 5}
@@ -36,11 +36,11 @@ def test_masks_of_classes_get_as_many_copies_as_in_the_reference(
     golden, multiclass, multilabel, case
 ) -> None:
     arrays = golden("evalnet_num_augs")
-    judged = torch.stack([tensor(arrays[f"{case}_{head}"]) for head in ("iou", "det")], dim=2)
+    scored = torch.stack([tensor(arrays[f"{case}_{head}"]) for head in ("iou", "det")], dim=2)
     quality = quality_for(multiclass(4) if case == "mc" else multilabel())
-    assert judged.shape[2:] == (2, quality.outputs)
+    assert scored.shape[2:] == (2, quality.outputs)
     low, high = arrays[f"{case}_thr"].tolist()
-    counts = copies_for(quality.score(judged, amplification=True), low=low, high=high)
+    counts = copies_for(quality.score(scored, amplification=True), low=low, high=high)
     assert counts == arrays[f"{case}_num_files"].tolist()
     assert set(counts) == {1, 2, 3, 4, 5}
 
@@ -60,11 +60,11 @@ def test_the_mask_of_the_reference_is_chosen(
     masks = arrays[f"{case}_masks"]
     planes = np.moveaxis(masks, -1, 2) if masks.ndim == 5 else masks[:, :, None]
     candidates = tensor(planes // (1 if case == "mc" else 255))
-    judged = tensor(arrays[f"{case}_scores"]).double()
-    judged = judged.reshape(*judged.shape[:3], *((1, 1) if case == "bin" else judged.shape[3:]))
+    scored = tensor(arrays[f"{case}_scores"]).double()
+    scored = scored.reshape(*scored.shape[:3], *((1, 1) if case == "bin" else scored.shape[3:]))
     quality = quality_for(task)
     scores = torch.stack(
-        [quality.score(judged[:, :, m], amplification=False) for m in range(judged.shape[2])]
+        [quality.score(scored[:, :, m], amplification=False) for m in range(scored.shape[2])]
     )
     kept = Kept(candidates[3], scores[3], tensor(arrays[f"{case}_has_last"]))
     chosen = choose_masks(

@@ -23,9 +23,9 @@ def test_images_of_any_size_are_judged(height, width) -> None:
     images, masks = an_image(height, width, planes=4)
     network = two_heads(channels=3, outputs=4, width=WIDTH).eval()
     with torch.inference_mode():
-        judged = network(images, masks)
-    assert judged.shape == (2, 2, 4)
-    assert judged.isfinite().all()
+        scored = network(images, masks)
+    assert scored.shape == (2, 2, 4)
+    assert scored.isfinite().all()
 
 
 def test_small_images_are_judged_as_if_their_edges_went_on() -> None:
@@ -44,9 +44,9 @@ def test_both_the_image_and_the_mask_are_looked_at() -> None:
     torch.manual_seed(3)
     network = one_head(channels=3).eval()
     with torch.inference_mode():
-        judged = network(images, masks)
-        assert not torch.equal(judged, network(images, 1 - masks))
-        assert not torch.equal(judged, network(1 - images, masks))
+        scored = network(images, masks)
+        assert not torch.equal(scored, network(images, 1 - masks))
+        assert not torch.equal(scored, network(1 - images, masks))
 
 
 def test_only_the_momentum_tells_ours_from_the_paper() -> None:

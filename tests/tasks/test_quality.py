@@ -227,23 +227,23 @@ def test_the_oracle_forgives_what_is_blocked_and_a_judge_is_taught_that_it_is_mi
 def test_judges_are_averaged_before_anything_is_decided(multiclass, multilabel) -> None:
     iou = [[0.9, 0.2, 0.4, 0.6], [0.9, 0.4, 0.2, 0.6]]
     presence = [[0.9, 0.3, 0.4, 0.2], [0.9, 0.7, 0.5, 0.9]]
-    judged = torch.tensor([iou, presence]).permute(1, 0, 2).unsqueeze(1)
+    scored = torch.tensor([iou, presence]).permute(1, 0, 2).unsqueeze(1)
     quality = quality_for(multiclass(3))
     # Present: 0 (.9), 1 (exactly .5) and 3 (.55), but not 2 (.45).
-    assert quality.score(judged, amplification=True).item() == pytest.approx((0.3 + 0.6) / 2)
-    everything = quality.score(judged, amplification=False).item()
+    assert quality.score(scored, amplification=True).item() == pytest.approx((0.3 + 0.6) / 2)
+    everything = quality.score(scored, amplification=False).item()
     assert everything == pytest.approx((0.9 + 0.3 + 0.6) / 3)
     planes = quality_for(multilabel("a", "b", "c", "d"))
     for amplification in (True, False):
-        assert planes.score(judged, amplification=amplification).item() == pytest.approx(everything)
+        assert planes.score(scored, amplification=amplification).item() == pytest.approx(everything)
 
 
 def test_a_mask_in_which_judges_find_nothing_scores_nothing(multiclass, binary) -> None:
-    judged = torch.full((2, 5, 2, 4), 0.4)
-    judged[..., 1, 0] = 0.9
+    scored = torch.full((2, 5, 2, 4), 0.4)
+    scored[..., 1, 0] = 0.9
     quality = quality_for(multiclass(3))
-    assert quality.score(judged, amplification=True).tolist() == [0] * 5
-    assert quality.score(judged, amplification=False).tolist() == pytest.approx([0.4] * 5)
+    assert quality.score(scored, amplification=True).tolist() == [0] * 5
+    assert quality.score(scored, amplification=False).tolist() == pytest.approx([0.4] * 5)
     alone = torch.tensor([0.2, 0.5]).reshape(2, 1, 1, 1)
     assert quality_for(binary()).score(alone, amplification=True).item() == pytest.approx(0.35)
 
@@ -294,10 +294,10 @@ def test_the_network_of_a_judge_fits_what_it_sees_and_is_taught(
         network = build(spec, ComputeConfig(threads=1)).eval()
         assert isinstance(network, kind)
         assert (spec.factory.split(":")[1] == kind.__name__) is paper
-        judged = network(torch.rand(2, 1, 32, 40), quality.as_input(labels))
+        scored = network(torch.rand(2, 1, 32, 40), quality.as_input(labels))
         wanted = quality.of_prediction(labels, labels)
-        assert judged.shape == wanted.shape
-        assert quality.loss(judged, wanted).isfinite()
+        assert scored.shape == wanted.shape
+        assert quality.loss(scored, wanted).isfinite()
 
 
 def test_numbers_cannot_be_judged_and_the_message_says_what_can_be_done(regression) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import warnings
+from functools import cached_property
 from typing import Any
 
 import typer
@@ -22,6 +23,7 @@ from imseg.cli.commands import (
     train,
     verify,
 )
+from imseg.cli.options import HEADINGS, MOST_USED
 from imseg.cli.stopping import stoppable
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, near_miss, raise_all, shown
 
@@ -44,6 +46,22 @@ class StrictCommand(TyperCommand):
         raise_all(self._refuse(name, options) for name in dict.fromkeys(unknown))
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then options under the headings they are declared with."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], MOST_USED: [], "Options": []}
+        sections |= {heading: [] for heading in HEADINGS.values()}
+        for each in self.get_params(ctx):
+            record = each.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(each, "rich_help_panel", None) or "Options"
+                sections["Arguments" if each.param_type_name == "argument" else panel].append(
+                    record
+                )
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
     def _refuse(self, name: str, options: list[str]) -> ImsegError:
         guess = near_miss(name, options)
         return ImsegError(
@@ -52,6 +70,33 @@ class StrictCommand(TyperCommand):
             got=shown(name),
             hint=guess or f"imseg {self.name} --help",
         )
+
+
+class SettingsCommand(StrictCommand):
+    """A command with all declared options, which are made when it is used: they need PyTorch."""
+
+    @cached_property
+    def complete(self) -> Any:
+        """The command with its options."""
+        function = self.callback.complete()  # type: ignore[union-attr]
+        alone = typer.Typer(
+            add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+        )
+        alone.command(self.name, cls=StrictCommand)(function)
+        return typer.main.get_command(alone)
+
+    @property
+    def params(self) -> Any:
+        """Its arguments and options."""
+        return self.complete.params
+
+    @params.setter
+    def params(self, _: Any) -> None:
+        """Leave aside what it has before it is complete."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse a command line with all options."""
+        return self.complete.make_context(*args, **kwargs)
 
 
 class StrictGroup(TyperGroup):
@@ -98,7 +143,8 @@ for name, function in (
     ("explain", approaches.explain),
     ("demo", report.demo),
 ):
-    app.command(name, cls=StrictCommand)(function)
+    kind = SettingsCommand if hasattr(function, "complete") else StrictCommand
+    app.command(name, cls=kind)(function)
 
 
 def _version(asked: bool) -> None:
@@ -210,7 +256,3 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

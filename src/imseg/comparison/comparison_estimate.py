@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import durations
 from imseg.approaches.planning.estimate import decoding_of, decoding_seconds
 from imseg.approaches.planning.measured import Measured, measure
-from imseg.approaches.planning.plan import Plan, match_plan
+from imseg.approaches.planning.plan import Plan
 from imseg.approaches.running.preparation import Prepared
 from imseg.comparison.comparison_plan import ComparisonPlan, planned_stages_of
 from imseg.comparison.participants import Participant
@@ -85,7 +85,7 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
             ready = planned.ready[participant.matched_to]
             seconds = _matched_seconds(participant, costs[participant.matched_to], planned=planned)
         stages = planned.stages(participant)
-        scored = ready.plan.generations + ready.plan.networks
+        scored = ready.plan.approach.generations + ready.plan.approach.networks
         seconds += scored * _scoring_seconds(
             ready, costs[participant.matched_to or participant.name]
         )
@@ -95,7 +95,7 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
                 seconds=seconds,
                 networks=sum(stage.networks for stage in stages),
                 network_steps=stages[-1].steps,
-                width=ready.plan.width * stages[-1].wider,
+                width=stages[-1].width,
             )
         )
     return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
@@ -104,7 +104,7 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
 def _own_seconds(ready: Prepared, measured: Measured, *, planned: ComparisonPlan) -> float:
     """Return the seconds of a row without those of a start that is taken over."""
     spent = _training_seconds(ready.plan, measured, ready=ready)
-    start = ready.plan.customized().start
+    start = ready.plan.approach.start
     if start is not None and start.name in planned.ready:
         begun = _training_seconds(planned.ready[start.name].plan, measured, ready=ready)
         spent = max(0.0, spent - begun) + measured.start_up
@@ -116,22 +116,12 @@ def _matched_seconds(
 ) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
     ready = planned.ready[str(participant.matched_to)]
-    last = planned_stages_of(ready)[-1]
-    alone = replace(
-        ready.plan,
-        approach=participant.approach,
-        generations=0,
-        teachers=0,
-        start_networks=last.networks,
-    )
-    plan = match_plan(
-        alone,
-        matched=ready.plan,
-        steps=last.steps,
-        width=ready.plan.width * last.wider,
-        labeled=ready.facts.labeled,
-    )
-    return _training_seconds(plan, measured, ready=ready) + decoding_seconds(ready)
+    stages = planned_stages_of(ready)
+    last = stages[-1]
+    cost, rounds = measured.of(last, stages), -(-last.networks // ready.plan.workers)
+    validation = last.workload.validations * last.validation * cost.validation
+    each = last.steps * (cost.step + cost.batch) + validation + cost.aside
+    return rounds * each + measured.start_up + decoding_seconds(ready)
 
 
 def _training_seconds(plan: Plan, measured: Measured, *, ready: Prepared) -> float:
@@ -141,5 +131,5 @@ def _training_seconds(plan: Plan, measured: Measured, *, ready: Prepared) -> flo
 def _scoring_seconds(ready: Prepared, measured: Measured) -> float:
     """Return the seconds of one network's look at all test images."""
     images = images_to_score(ready.dataset)
-    looked_at = len(images) * measured.wide.prediction
+    looked_at = len(images) * measured.stages["start"].prediction
     return looked_at + decoding_of(ready.dataset, ready.plan, images)

@@ -9,7 +9,7 @@ from typing import Any
 
 from imseg.approaches.planning.budget import fits_time
 from imseg.approaches.planning.settings import values_from
-from imseg.approaches.planning.stages import PlannedStage, planned_stages
+from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
 from imseg.comparison.notes import check_place, check_same, check_same_data, read_settings
 from imseg.comparison.participants import Participant, check_options, participants_of, settings_for
@@ -63,7 +63,7 @@ class ComparisonPlan:
         """Return the folder with the runs of a seed."""
         return self.out / f"seed-{seed}"
 
-    def stages(self, participant: Participant) -> list[PlannedStage]:
+    def stages(self, participant: Participant) -> list[StagePlan]:
         """Return what is trained for a row, without the start that is taken over from another.
 
         A matched baseline trains what the last generation of its method does, at most.
@@ -73,7 +73,7 @@ class ComparisonPlan:
             return planned_stages_of(ready)[-1:]
         ready = self.ready[participant.name]
         names = {each.approach for each in self.participants}
-        start = ready.plan.customized().start
+        start = ready.plan.approach.start
         taken_over = start is not None and start.name in names
         return [
             stage
@@ -178,7 +178,7 @@ def _settle(
     if any(fits_time(each.asked) for each in ready.values()):
         # The one that the longest run has time for.
         longest = max(ready, key=lambda name: work_of(planned_stages_of(ready[name])))
-        settled["max_steps"] = prepared(longest, settled, probe=True).plan.max_steps
+        settled["max_steps"] = prepared(longest, settled, probe=True).plan.recipe.max_steps
         ready = {name: prepared(name, settled, probe=False) for name in alone}
     return settled, ready
 
@@ -198,12 +198,12 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         )
 
 
-def planned_stages_of(ready: Prepared) -> list[PlannedStage]:
+def planned_stages_of(ready: Prepared) -> list[StagePlan]:
     """Return all stages of a row's plan."""
     return planned_stages(ready.plan, ready.facts)
 
 
-def work_of(stages: Sequence[PlannedStage]) -> float:
+def work_of(stages: Sequence[StagePlan]) -> float:
     """Return about how much stages compute, in steps of a network of the base width."""
     return sum(each.networks * each.steps * each.operations for each in stages)
 

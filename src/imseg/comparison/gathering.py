@@ -180,7 +180,7 @@ def _one_run(done: FinishedRun, out: Path) -> OneRun:
         path=run.path.relative_to(out).as_posix(),
         stage=run.summary["stage"],
         network=run.summary["network"],
-        width=final.network.width,
+        width=final.network.relative_width,
         network_steps=final.steps,
         score=done.chosen.per_image[key],
         last_score=done.last.per_image[key],

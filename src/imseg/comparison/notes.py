@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imseg.approaches.planning.settings import plain_values
 from imseg.data.files.listing import content_of
 from imseg.engine.storage.run_folder import SETTINGS_FILE, RunFolder
 from imseg.engine.storage.sealed import read_toml, write_toml
@@ -41,21 +42,11 @@ def write_settings(
         "approaches": list(approaches),
         "seeds": list(seeds),
         "matched": matched,
-        "asked": plain(asked),
-        "settled": plain(settled),
+        "asked": plain_values(asked),
+        "settled": plain_values(settled),
         "data": digests_of(dataset),
     }
     write_toml(place / SETTINGS_FILE, content)
-
-
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as TOML and JSON know them."""
-    kept: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Path):
-            value = str(value.resolve())
-        kept[name] = list(value) if isinstance(value, tuple) else value
-    return kept
 
 
 def check_place(place: Path) -> None:
@@ -116,7 +107,7 @@ def check_same(place: Path, earlier: Mapping[str, Any] | None, *, given: Mapping
     """
     if earlier is None:
         return
-    then, now = earlier["asked"], plain(given)
+    then, now = earlier["asked"], plain_values(given)
     # Hidden masks change no network but those of upper bounds, whose runs know them; they may have
     # been moved, or come with the first upper bound.
     names = sorted({*then, *now} - {"unlabeled_masks"})

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
-from imseg.approaches.planning.setting_checks import idle_settings, problems_of
-from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.planning.settings import Settings, declared, problems_of, settings_from
 from imseg.errors import ImsegError, raise_all
 
 RowKind = Literal["labels", "bound", "method", "matched"]
@@ -24,8 +21,9 @@ SETTLED = ("approach", "seed", "match", "reuse")
 """Settings that a comparison chooses for each run by itself."""
 
 TAKEN_OVER = (
-    "rotate", "ladder", "fresh_copies", "networks", "device", "precision", "compile", "workers",
-    "validate_every", "task",
+    "rotate", "strength_schedule", "fresh_copies", "networks", "device", "precision", "compile",
+    "workers", "validate_every", "task", "network", "weights", "learning_rate", "weight_decay",
+    "learning_rate_schedule", "warm_up_steps", "average_weights", "keep_weights",
 )  # fmt: skip
 """Settings that a matched baseline is given too; its matched run settles the others."""
 
@@ -115,7 +113,7 @@ def kind_of(approach: Approach) -> RowKind:
         return "matched"
     if approach.sees_truth:
         return "bound"
-    return "method" if approach.generations else "labels"
+    return "method" if approach.learns_from_unlabeled else "labels"
 
 
 def settings_for(
@@ -139,7 +137,7 @@ def settings_for(
         given = {name: value for name, value in given.items() if name in TAKEN_OVER}
         given["match"] = (runs or Path()) / participant.matched_to
     given |= {"approach": approach.name, "seed": seed}
-    for name in _idle(given, approach):
+    for name in _unused(given, approach):
         del given[name]
     if runs is not None and runs.is_dir():
         given["reuse"] = runs
@@ -171,15 +169,15 @@ def check_options(participants: Sequence[Participant], common: Mapping[str, Any]
         given = shared | {"approach": approach.name}
         if participant.kind == "matched":
             given = {name: given[name] for name in given if name in (*TAKEN_OVER, "approach")}
-            used |= set(given) - set(_idle(given, approach))
+            used |= set(given) - set(_unused(given, approach))
             continue
-        idle = _idle(given, approach)
+        idle = _unused(given, approach)
         used |= set(given) - set(idle)
-        settings = _of({name: value for name, value in given.items() if name not in idle})
+        settings = Settings(**{name: value for name, value in given.items() if name not in idle})
         problems |= {str(error): error for error in problems_of(settings)}
     useless = [name for name in shared if name not in used]
     if useless:
-        options = ", ".join("--" + name.replace("_", "-") for name in useless)
+        options = ", ".join(declared()[name].flag for name in useless)
         names = ",".join(participant.approach for participant in participants if participant.asked)
         problems["useless"] = ImsegError(
             f"No approach here has a use for {options}.",
@@ -190,17 +188,12 @@ def check_options(participants: Sequence[Participant], common: Mapping[str, Any]
     raise_all(problems.values())
 
 
-def _idle(given: Mapping[str, Any], approach: Approach) -> list[str]:
+def _unused(given: Mapping[str, Any], approach: Approach) -> list[str]:
     """Return the given settings that an approach has no use for."""
-    settings = _of(given)
-    looks = approach.sees_truth or approach.pseudo_label is not None
-    hidden = settings.unlabeled_masks is not None and not looks
-    return [*idle_settings(settings, approach), *(["unlabeled_masks"] if hidden else [])]
-
-
-def _of(given: Mapping[str, Any]) -> Settings:
-    """Return settings whose values were looked at before, or come from here."""
-    return TypeAdapter(Settings).validate_python(dict(given))
+    settings = Settings(**given)
+    sees = approach.sees_truth or approach.pseudo_label is not None
+    hidden = settings.unlabeled_masks is not None and not sees
+    return [*settings.unused, *(["unlabeled_masks"] if hidden else [])]
 
 
 def _own_baseline(method: Approach) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning.duration import in_time
-from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.settings import Settings, plain_values
 from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.experiment import fit
 from imseg.approaches.runs.record import check_same, read_record
@@ -17,7 +16,7 @@ from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.verification import survey
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.gathering import FinishedRun, rows_of
-from imseg.comparison.notes import digests_of, plain, write_settings
+from imseg.comparison.notes import digests_of, write_settings
 from imseg.comparison.participants import Participant, settings_for
 from imseg.comparison.result import ComparedData, Comparison, MissingRun
 from imseg.comparison.scoring import SPLIT, images_to_score, score, scores_file
@@ -132,8 +131,11 @@ class _Worker:
             (seed, participant) for seed in planned.seeds for participant in planned.participants
         ]
         device = resolve_device(planned.common.get("device", "auto"))
+        network = next(iter(planned.ready.values())).plan.network
         cores = planned.common.get("workers") or usable_cores()
-        with choose_executor(ComputeConfig(device=device), workers=cores) as executor:
+        with choose_executor(
+            ComputeConfig(device=device), workers=cores, network=network
+        ) as executor:
             # Runs on a GPU choose by their memory how many networks go side by side.
             own = executor if device == "cpu" else None
             for number, (seed, participant) in enumerate(todo, 1):
@@ -202,7 +204,7 @@ class _Worker:
             Path(str(record.asked[name])) if name in record.asked else None
             for name in ("match", "unlabeled_masks")
         )
-        check_same(folder, record, replace(settings, match=match, unlabeled_masks=hidden))
+        check_same(folder, record, settings.but(match=match, unlabeled_masks=hidden))
         if any(each.wrong for each in survey(path)):
             return None  # what is damaged is made again
         return load_run(path)
@@ -240,7 +242,7 @@ class _Worker:
             metric=self._done[0].run.metric,
             images=self._images,
             seeds=self._seeds,
-            settings=plain(planned.common),
+            settings=plain_values(planned.common),
             rows=rows_of(planned.participants, self._done, out=planned.out),
             missing=tuple(self._missing),
             path=planned.out,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -95,7 +96,7 @@ def enough_for_scorers(labeled: int, validation: int) -> bool:
     return labeled >= LEAST_LABELED and validation >= LEAST_VALIDATION
 
 
-FRESH = {
+FRESH: Mapping[str, Any] = {
     "help": "Draw augmented copies anew at every use, not once a run.",
     "group": "method",
     "name": "fresh_copies",
@@ -183,9 +184,7 @@ class Amplification(Component, ABC):
             again = "get their color again" if self.reblock else "are disturbed like all others"
             words.append(f"blocked pixels {again}")
         if self.level is not None:
-            words.append(
-                f"augmented at level {self.level} in every generation"
-            )
+            words.append(f"augmented at level {self.level} in every generation")
         return ", ".join(words)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -152,7 +152,7 @@ class Labeler(Component, ABC):
         """Return labels for the images that the teachers see."""
 
 
-TEACHERS = {
+TEACHERS: Mapping[str, Any] = {
     "help": "Networks that must agree: 2 to 4.",
     "group": "method",
     "among": (2, 3, 4),

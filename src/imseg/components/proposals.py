@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imseg.components.amplification import MaskScorer
 from imseg.components.consensus import Labeler, PseudoLabelBatch, ScorerGroup, TeacherBatch
-from imseg.engine.inference.mask_scorer import judge_candidates
+from imseg.engine.inference.mask_scorer import score_candidates
 from imseg.options import option
 from imseg.tasks import Planes, Task, Votes
 
@@ -168,8 +168,8 @@ class BestProposal(Labeler):
     def _score(
         self, teacher_batch: TeacherBatch, bench: ScorerGroup, labels: Planes
     ) -> Float[Tensor, "b"]:
-        judges = bench.scorers[: self.scorers]
-        judged = judge_candidates(
-            judges, teacher_batch.images, labels, bench.quality, teacher_batch.compute
+        scorers = bench.scorers[: self.scorers]
+        scored = score_candidates(
+            scorers, teacher_batch.images, labels, bench.quality, teacher_batch.compute
         )
-        return bench.quality.score(judged, amplification=False)
+        return bench.quality.score(scored, amplification=False)

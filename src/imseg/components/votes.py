@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,7 +27,7 @@ RULES: dict[Pool, str] = {
     "unanimous": "unanimously",
 }
 """How votes are pooled, in words."""
-VOTE = {
+VOTE: Mapping[str, Any] = {
     "help": "How votes become a label: paper (its rule), mean, majority, unanimous.",
     "group": "method",
 }

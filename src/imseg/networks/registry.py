@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from safetensors import SafetensorError
@@ -42,7 +42,7 @@ _provided: dict[str, NetworkFactory] = {}
 _trusted = [False]
 """Whether names of callables may be imported: in workers, whose jobs come from their parent."""
 
-WIDTH = {
+WIDTH: Mapping[str, Any] = {
     "help": "Filters of every layer, as a share of 16 to 256; the paper's alpha.",
     "group": "network",
     "low": 0.0625,
@@ -81,7 +81,7 @@ class Network(Component, ABC):
 
     def with_width(self, width: float) -> Self:
         """Return the network with another width; itself where it has none."""
-        return replace(self, width=width) if hasattr(self, "width") else self
+        return replace(self, **cast(Any, {"width": width})) if hasattr(self, "width") else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +196,8 @@ def network_named(name: str) -> Network:
     Raises:
         ImsegError: If there is none.
     """
+    if name in _provided:
+        return CustomConfig(callable=name)
     if ":" in name:
         return provide(import_callable(name), name)
     ours = {

@@ -37,7 +37,7 @@ def stages_table(run: Run) -> str:
     """Return the stages of a run: the validation score of every network, steps and minutes."""
     rows, metric = [], run.metric
     begin, *generations = run.summary["stages"]
-    aside = [stage for stage in run.summary.get("aside", ()) if stage["name"] != "judges"]
+    aside = [stage for stage in run.summary.get("aside", ()) if stage["name"] != "scorers"]
     for stage in (begin, *aside, *generations):
         networks = stage["networks"]
         values = [network["scores"][metric.key] for network in networks]

@@ -57,11 +57,11 @@ class Quality(Protocol):
     def probabilities(self, logits: Float[Tensor, "b r k"]) -> Float[Tensor, "b r k"]:
         """Return what a judge says, 0..1."""
 
-    def score(self, judged: Float[Tensor, "n b r k"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b r k"], *, amplification: bool) -> Float[Tensor, "b"]:
         """Return how good judges find masks on average: the mean IoU of the classes present.
 
         Args:
-            judged: Probabilities.
+            scored: Probabilities.
             amplification: For the number of copies; the class "inconsistent" is left out.
         """
 
@@ -75,7 +75,7 @@ class Quality(Protocol):
 
 
 def heads_for(kind: Kind) -> int:
-    """Return how many heads a mask scorer has for a kind of target: IoU, and presence of classes."""
+    """Return the heads of a mask scorer for a kind of target: IoU, and presence of classes."""
     return 1 if kind == "binary" else 2
 
 
@@ -148,9 +148,9 @@ class BinaryQuality:
         """Return the IoU that a judge sees, 0..1."""
         return torch.sigmoid(logits.float())
 
-    def score(self, judged: Float[Tensor, "n b 1 1"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b 1 1"], *, amplification: bool) -> Float[Tensor, "b"]:
         """Return the mean over the judges."""
-        return judged.double().mean(dim=0)[:, IOU, 0]
+        return scored.double().mean(dim=0)[:, IOU, 0]
 
     def true_score(
         self,
@@ -227,9 +227,9 @@ class MulticlassQuality(_TwoHeads):
         present = 100 * true > true.sum(dim=-1, keepdim=True)
         return torch.stack([_of_true_classes(matrices), present.double()], dim=1).float()
 
-    def score(self, judged: Float[Tensor, "n b 2 k"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b 2 k"], *, amplification: bool) -> Float[Tensor, "b"]:
         """Return the mean IoU of the classes present, for copies without "inconsistent"."""
-        return mean_of_present(judged[..., 1:] if amplification else judged)
+        return mean_of_present(scored[..., 1:] if amplification else scored)
 
     def true_score(
         self,
@@ -294,9 +294,9 @@ class MultilabelQuality(_TwoHeads):
         enough = torch.tensor(parts, device=truth.device) * covered >= pixels
         return (covered > 0) & enough
 
-    def score(self, judged: Float[Tensor, "n b 2 t"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b 2 t"], *, amplification: bool) -> Float[Tensor, "b"]:
         """Return the mean IoU of the planes present."""
-        return mean_of_present(judged)
+        return mean_of_present(scored)
 
     def true_score(
         self,
@@ -333,9 +333,9 @@ def plane_ious(
     return ious.reshape(guess.shape[:2])
 
 
-def mean_of_present(judged: Float[Tensor, "n b 2 k"]) -> Float[Tensor, "b"]:
+def mean_of_present(scored: Float[Tensor, "n b 2 k"]) -> Float[Tensor, "b"]:
     """Return the mean IoU, averaged over judges, of the classes that these find present; or 0."""
-    mean = judged.double().mean(dim=0)
+    mean = scored.double().mean(dim=0)
     return _mean_where(mean[:, IOU], mean[:, PRESENCE] >= PRESENT)
 
 

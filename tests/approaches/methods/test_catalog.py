@@ -92,7 +92,7 @@ METHOD = {
         LDT,
         Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
-        CopiesByQuality(keep_plain=False, judge=MaskScorer(learns_from="consensus")),
+        CopiesByQuality(keep_plain=False, scorer=MaskScorer(learns_from="consensus")),
         Labeled(),
         True,
     ),
@@ -108,7 +108,7 @@ METHOD = {
         ALDT,
         Consensus(teachers=2, block=IGNORED),
         ForegroundExceedsInconsistency(),
-        CopiesByQuality(keep_plain=True, judge=MaskScorer(learns_from="consensus")),
+        CopiesByQuality(keep_plain=True, scorer=MaskScorer(learns_from="consensus")),
         NINE_COPIES,
         True,
     ),
@@ -122,7 +122,7 @@ METHOD = {
     ),
     EVALNET: (
         LDT,
-        BestProposal(judge=MaskScorer(learns_from="predictions")),
+        BestProposal(scorer=MaskScorer(learns_from="predictions")),
         Everything(),
         None,
         Labeled(),
@@ -188,7 +188,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
             MODEL_ENSEMBLE,
             {
                 "pseudo_label": (
-                    BestProposal(judge=MaskScorer(learns_from="predictions")),
+                    BestProposal(scorer=MaskScorer(learns_from="predictions")),
                     Vote(teachers=2),
                 ),
                 "carry": (True, False),
@@ -403,14 +403,14 @@ def test_approaches_that_need_unlabeled_images_say_so() -> None:
 
 
 def test_the_approaches_with_judges_are_those_that_ask_how_good_a_mask_is() -> None:
-    judged = {name: each.judge for name, each in APPROACHES.items() if each.judge is not None}
-    assert {name: judge.learns_from for name, judge in judged.items()} == {
+    scored = {name: each.scorer for name, each in APPROACHES.items() if each.scorer is not None}
+    assert {name: scorer.learns_from for name, scorer in scored.items()} == {
         "evalnet": "predictions",
         "im++": "consensus",
         "aim++": "consensus",
     }
     asking = {name for name, each in APPROACHES.items() if each.has_thresholds}
-    assert asking == {*judged, "gt-im++"}
+    assert asking == {*scored, "gt-im++"}
 
 
 def test_the_options_of_an_approach_are_those_of_its_stages() -> None:

@@ -283,11 +283,11 @@ def test_the_views_of_input_ensemble_are_as_strong_as_published(name: str, tmp_p
 @pytest.mark.parametrize("name", NAMES)
 def test_five_judges_learn_50_epochs_at_the_published_width(name: str, play) -> None:
     for approach in ("evalnet", "im++", "aim++"):
-        judges = play(name, approach).jobs_of["judges"]
-        assert len(judges) == 5
-        for job in judges:
+        scorers = play(name, approach).jobs_of["judges"]
+        assert len(scorers) == 5
+        for job in scorers:
             assert job.recipe.epochs == 50
-            assert job.network.width == PUBLISHED[name]["judge"] == PAPER[name].judge_width
+            assert job.network.width == PUBLISHED[name]["judge"] == PAPER[name].scorer_width
             assert job.network.factory == PUBLISHED[name]["heads"]
             assert (job.recipe.learning_rate, job.recipe.batch_size) == (0.003, 32)
 
@@ -355,7 +355,7 @@ def test_a_mask_is_good_from_the_published_scores_on(name: str) -> None:
 def test_a_proposal_is_accepted_from_the_upper_score_but_for_hela(name: str) -> None:
     proposal = plan_for(name, "evalnet").customized().pseudo_label
     assert proposal.accepts == PUBLISHED[name]["accepts"]
-    assert proposal.judges == 2
+    assert proposal.scorers == 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -460,7 +460,7 @@ def test_what_is_asked_for_goes_before_the_paper(name: str) -> None:
     }
     plan = plan_for(name, "im+", **asked)
     assert {each: getattr(plan, each) for each in asked} == asked
-    assert plan.judge_width == 0.5
+    assert plan.scorer_width == 0.5
 
 
 @pytest.mark.parametrize("name", NAMES)

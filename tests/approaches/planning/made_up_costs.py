@@ -12,7 +12,7 @@ FREE = Pace(width=0.5, step=0.0, small_step=0.0, validation=0.0, prediction=0.0)
 NOTHING = Measured(
     narrow=FREE,
     wide=FREE,
-    judge=None,
+    scorer=None,
     side_by_side=1,
     alone=1.0,
     gather=0.0,

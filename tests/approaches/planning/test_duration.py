@@ -49,7 +49,7 @@ def test_activities_are_those_of_a_run_and_files_are_left_to_others(approach: st
     assert found[FILES] == 0 and found[TRAINING] > 0 and found[VALIDATION] > 0
     built = APPROACHES[approach]
     assert (found[PSEUDO_LABELS] > 0) == (built.pseudo_label is not None)
-    assert (found[JUDGES] > 0) == (built.judge is not None)
+    assert (found[JUDGES] > 0) == (built.scorer is not None)
     assert seconds_of(plan, ISIC, measured) == pytest.approx(sum(found.values()))
 
 

@@ -219,7 +219,7 @@ def test_what_is_asked_of_a_stage_gets_there() -> None:
     views = stage("input-ensemble", views=7, vote="majority", plain_view=False)
     assert views == Views(views=7, vote="majority", plain=False)
     assert stage("input-ensemble") == Views(views=3, vote="paper", plain=True)
-    assert stage("evalnet", judges=1).judges == 1
+    assert stage("evalnet", scorers=1).scorers == 1
     assert stage("evalnet").accepts == "high"
     assert stage("noisy-student") == Vote(teachers=1)
     learned = stage(
@@ -300,7 +300,7 @@ def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
     plan = plan_for(approach="im+", effort="quick", width=0.5, generations=3)
     assert [plan.width_in(number, growing=True) for number in (1, 2, 3)] == [0.5, 0.75, 1.0]
     assert [plan.width_in(number, growing=False) for number in (1, 2, 3)] == [0.5] * 3
-    assert plan.judge_width == 1.0
+    assert plan.scorer_width == 1.0
 
 
 def test_a_ladder_goes_on_with_its_last_rung() -> None:
@@ -340,9 +340,9 @@ def test_fresh_copies_are_those_of_labeled_images_too_where_there_are_any() -> N
 
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("judges", [1, 2, 4])
-def test_there_are_never_fewer_networks_than_judges_that_are_asked(effort, judges: int) -> None:
-    plan = plan_for(approach="evalnet", effort=effort, judges=judges)
-    assert plan.networks >= plan.customized().pseudo_label.judges
+def test_there_are_never_fewer_networks_than_judges_that_are_asked(effort, scorers: int) -> None:
+    plan = plan_for(approach="evalnet", effort=effort, scorers=scorers)
+    assert plan.networks >= plan.customized().pseudo_label.scorers
 
 
 @pytest.mark.parametrize("effort", EFFORTS)

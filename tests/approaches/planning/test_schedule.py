@@ -100,8 +100,8 @@ def test_the_width_that_is_planned_is_the_one_that_is_trained(approach: str, tmp
     context = rehearse(plan, SMALL, folder=tmp_path)
     for stage in planned_stages(plan, SMALL):
         width = context.jobs_of[stage.name][0].network.width
-        assert width == (plan.judge_width if stage.judges else plan.width * stage.wider)
-        assert stage.judges == (stage.name == "judges")
+        assert width == (plan.scorer_width if stage.scorers else plan.width * stage.wider)
+        assert stage.scorers == (stage.name == "judges")
 
 
 @pytest.mark.parametrize("approach", ["noisy-student", "im+", "im++", "aim+", "aim++", "gt-im++"])
@@ -118,7 +118,7 @@ def test_costs_rise_with_width(approach: str) -> None:
 @pytest.mark.parametrize("approach", ["ldt", "im", "model-ensemble", "evalnet"])
 def test_a_step_of_networks_that_do_not_grow_costs_the_same_in_all_generations(approach) -> None:
     stages = planned_stages(plan_for(approach), SMALL)
-    assert {stage.operations for stage in stages if not stage.judges} == {1}
+    assert {stage.operations for stage in stages if not stage.scorers} == {1}
 
 
 def test_a_step_with_two_views_of_an_image_costs_two_looks() -> None:

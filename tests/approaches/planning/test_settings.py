@@ -349,7 +349,7 @@ def test_the_paper_brings_its_schedule_unless_it_is_named_anyway() -> None:
 
 
 def test_the_number_of_judges_alone_needs_no_more_than_the_published_networks() -> None:
-    assert settings_from({"approach": "evalnet", "judges": 4}).judges == 4
+    assert settings_from({"approach": "evalnet", "judges": 4}).scorers == 4
     assert settings_from({"approach": "evalnet", "judges": 1, "networks": 1}).networks == 1
 
 

@@ -145,7 +145,7 @@ class RehearsedJudging(MaskScoring):
         self.said_by = [network.name for network in networks]
         return folder / "ballots.npy"
 
-    def _samples(self, judge, start):
+    def _samples(self, scorer, start):
         context = self._context
 
         def noted(kind):
@@ -161,7 +161,7 @@ class RehearsedJudging(MaskScoring):
             consensus_samples=noted("consensus"),
             prediction_samples=noted("predictions"),
         ):
-            return super()._samples(judge, start)
+            return super()._samples(scorer, start)
 
     def _calibration(self, stage, validation, quality):
         return {"samples": 1, "mae": 0.0, "rank_correlation": 1.0, "said": [0.5], "true": [0.5]}
@@ -231,9 +231,9 @@ def rehearse(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehear
     """
     context = workshop_of(plan, facts, folder=folder, **wanted)
     generations = Generations(context)
-    generations._judging = RehearsedJudging(context)
+    generations._mask_scoring = RehearsedJudging(context)
     generations._teaching = RehearsedTeaching(
-        context, generations._judging, EarlyStopping(plan.patience)
+        context, generations._mask_scoring, EarlyStopping(plan.patience)
     )
     generations.run()
     return context

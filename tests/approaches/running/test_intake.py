@@ -11,7 +11,7 @@ from tests.approaches.running.rehearsal import HELA, ISIC, SUIM, spec_of
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.planning.stages import Facts
-from imseg.approaches.running.preparation import check_facts, check_fits, check_judged
+from imseg.approaches.running.preparation import check_facts, check_fits, check_scored
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, Reading
 
@@ -107,7 +107,7 @@ def test_masks_of_numbers_have_no_quality_to_go_by(approach: str) -> None:
   Expected: masks of classes or labels: it goes by their IoU, and numbers have none.
   Got:      regression masks in my-data.
   Try:      --approach im+ or aim+, which disturb every image equally often."""
-    assert refusal(check_judged, approach, data_of(DEPTH)) == text
+    assert refusal(check_scored, approach, data_of(DEPTH)) == text
     assert refusal(check_fits, data_of(DEPTH), asked_for(approach), None) == text
 
 

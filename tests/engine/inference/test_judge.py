@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from imseg.data.cache.store import open_array
-from imseg.engine.inference.mask_scorer import judge_candidates, judge_masks
+from imseg.engine.inference.mask_scorer import score_candidates, score_masks
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training.job import Job, Recipe
 from imseg.engine.training.networks import build, load_network
@@ -258,22 +258,22 @@ def test_operations_of_a_judge_are_counted(make_judge) -> None:
 
 
 @pytest.fixture
-def judges(make_judge) -> tuple[Job, list[nn.Module]]:
+def scorers(make_judge) -> tuple[Job, list[nn.Module]]:
     jobs = [make_judge(number) for number in range(2)]
     with Serial() as executor:
         run_jobs(jobs, executor, metric=METRIC, elsewhere={}, progress=lambda _event: None)
     return jobs[0], [load_network(job.output, job.network, job.compute) for job in jobs]
 
 
-def test_every_judge_is_asked_about_every_used_mask(judges, tmp_path: Path) -> None:
-    job, networks = judges
+def test_every_judge_is_asked_about_every_used_mask(scorers, tmp_path: Path) -> None:
+    job, networks = scorers
     quality, part = quality_of(job), replace(job.parts[0], indices=(9, 0, 4, 15, 1))
-    said = judge_masks(networks, part, quality, job.compute)
+    said = score_masks(networks, part, quality, job.compute)
     assert said.shape == (2, 5, 1, 1)
     assert said.device.type == "cpu" and ((said >= 0) & (said <= 1)).all()
     images, targets = open_array(part.images), open_array(part.targets)
     for place, row in enumerate(part.indices):
-        alone = judge_candidates(
+        alone = score_candidates(
             networks,
             images[[part.image_row(row)]],
             torch.from_numpy(targets[[row]]),
@@ -284,15 +284,15 @@ def test_every_judge_is_asked_about_every_used_mask(judges, tmp_path: Path) -> N
     assert not torch.equal(said[0], said[1])
 
 
-def test_masks_are_judged_blocked_and_without_copies(judges, tmp_path: Path) -> None:
-    job, _ = judges
+def test_masks_are_judged_blocked_and_without_copies(scorers, tmp_path: Path) -> None:
+    job, _ = scorers
     part, echo = job.parts[0], Echo()
     inconsistent = np.zeros((16, 1, 32, 32), np.uint8)
     inconsistent[:, :, :, 13:] = 1
     np.save(tmp_path / "inconsistent.npy", inconsistent)
     copies = Copies(count=4, strength=STRENGTH_SCHEDULES["default"][-1], rotate=True, seed=3)
     part = replace(part, inconsistent=tmp_path / "inconsistent.npy", copies=copies)
-    said = judge_masks([echo], part, quality_of(job), job.compute)
+    said = score_masks([echo], part, quality_of(job), job.compute)
     (images, masks), blocked = echo.seen[0], np.load(part.targets)[:, :, :, :13]
     assert masks.shape == (16, 1, 32, 32)
     assert (images[..., 13:] == 0).all() and images[..., :13].any()
@@ -301,11 +301,11 @@ def test_masks_are_judged_blocked_and_without_copies(judges, tmp_path: Path) -> 
     )
 
 
-def test_many_masks_are_judged_in_batches_and_it_is_told(judges) -> None:
-    job, networks = judges
+def test_many_masks_are_judged_in_batches_and_it_is_told(scorers) -> None:
+    job, networks = scorers
     part = replace(job.parts[0], indices=tuple(range(16)) * 3)
     told = []
-    said = judge_masks(
+    said = score_masks(
         networks,
         part,
         quality_of(job),
@@ -316,7 +316,7 @@ def test_many_masks_are_judged_in_batches_and_it_is_told(judges) -> None:
     torch.testing.assert_close(said[:, :16], said[:, 32:], rtol=0, atol=1e-6)
 
 
-def test_without_masks_there_is_nothing_to_judge(judges) -> None:
-    job, networks = judges
+def test_without_masks_there_is_nothing_to_judge(scorers) -> None:
+    job, networks = scorers
     with pytest.raises(ValueError, match="nothing to judge"):
-        judge_masks(networks, replace(job.parts[0], indices=()), quality_of(job), job.compute)
+        score_masks(networks, replace(job.parts[0], indices=()), quality_of(job), job.compute)

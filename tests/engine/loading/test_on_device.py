@@ -121,7 +121,7 @@ treatments = st.fixed_dictionaries(
     seed=st.integers(0, 2**40),
 )
 def test_every_batch_is_the_one_of_the_host(store, each, flags, size, seed) -> None:
-    paper, last, judged, floats, streamed = flags
+    paper, last, scored, floats, streamed = flags
     parts = []
     for number, (treatment, masked) in enumerate(each):
         height, width, channels = size
@@ -129,7 +129,7 @@ def test_every_batch_is_the_one_of_the_host(store, each, flags, size, seed) -> N
                      kind="f4" if floats else "u1")  # fmt: skip
         part = replace(part, **treatment)
         part = part if masked else replace(part, inconsistent=None)
-        parts.append(part if judged else replace(part, qualities=None))
+        parts.append(part if scored else replace(part, qualities=None))
     compute = ComputeConfig(threads=1, channels_last=last)
     how = {"seed": seed, "paper": paper}
     host = BatchLoader(tuple(parts), compute, **how)
@@ -219,11 +219,11 @@ def lessons(make_job: Callable[..., Job], stored, tmp_path: Path) -> Iterator[Jo
     )  # fmt: skip
     yield replace(job, two_views=unlabeled)
     np.save(tmp_path / "qualities.npy", np.random.default_rng(0).random((6, 1, 1)))
-    judged = replace(part, qualities=tmp_path / "qualities.npy")
+    scored = replace(part, qualities=tmp_path / "qualities.npy")
     network = NetworkSpec(
         channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
     )
-    yield replace(job, parts=(judged,), validation=judged, network=network)
+    yield replace(job, parts=(scored,), validation=scored, network=network)
 
 
 def test_every_lesson_trains_the_same_bits(make_job, stored, tmp_path, on_device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -139,7 +140,8 @@ class Approach:
     def scorer(self) -> MaskScorer | None:
         """How mask scorers are trained; None: there are none."""
         owners = (self.pseudo_label, self.amplification)
-        return next((owner.scorer for owner in owners if hasattr(owner, "scorer")), None)
+        found = (getattr(owner, "scorer", None) for owner in owners)
+        return next((scorer for scorer in found if scorer is not None), None)
 
     @property
     def has_thresholds(self) -> bool:
@@ -183,6 +185,15 @@ class Approach:
     def first(self) -> Approach:
         """The approach that trains the first networks."""
         return self.start or self
+
+    def throughout(self, change: Callable[[Approach], Approach]) -> Approach:
+        """Return the approach with a change made to it and to its starts."""
+        starts: dict[str, Any] = {
+            name: change(one)
+            for name in ("start", "scorer_start")
+            if (one := getattr(self, name)) is not None
+        }
+        return replace(change(self), **starts)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from imseg.approaches.methods.approach import Approach, differences
 from imseg.approaches.methods.catalog import APPROACHES, LDT, find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import Facts, planned_stages
+from imseg.approaches.planning.stages import planned_stages
 
 COST_OF = "the paper's schedule on ISIC 2018, 259 of 2,594 images labeled"
 """What is counted."""
@@ -51,7 +52,7 @@ def relative_cost(approach: Approach) -> Cost | None:
 
 def _cost(approach: Approach) -> tuple[float, float]:
     settings = Settings(approach=approach.name, paper="isic2018", effort="paper", device="cpu")
-    stages = planned_stages(make_plan(settings, _ISIC)[0], _ISIC)
+    stages = planned_stages(make_plan(settings, _ISIC), _ISIC)
     steps = [stage.networks * stage.steps for stage in stages]
     operations = [count * stage.operations for count, stage in zip(steps, stages, strict=True)]
     return sum(steps), sum(operations)

@@ -103,7 +103,8 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     if "width" not in given and hasattr(approach.network, "width"):
         width = 1.0 if paper and facts.task != "binary" else 0.5
         width = published.widths[0] if published else width
-        approach = _with_width(approach, width)
+        network = approach.network.with_width(width)
+        approach = approach.throughout(lambda each: replace(each, network=network))
     rotate = settings.rotate
     if rotate is None:  # scenes of classes and depths have an above
         rotate = published.rotate if published else facts.task in ("binary", "multilabel")
@@ -123,9 +124,7 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
 
 
 def _with_networks(approach: Approach, settings: Settings) -> Approach:
-    """Return an approach with as many networks in each stage as were asked for, or as its effort
-    has.
-    """
+    """Return an approach with the networks per stage asked for, or those of its effort."""
     paper, quick = settings.effort == "paper", settings.effort == "quick"
     start = 10 if paper and settings.match is None else 5 if paper else 2 if quick else 3
     later = 5 if paper else 2 if quick else 3
@@ -138,27 +137,14 @@ def _with_networks(approach: Approach, settings: Settings) -> Approach:
     else:
         start, later = max(start, least), max(later, least)
     if approach.start is None:
-        return replace(approach, networks=start, labeled=_labeled(approach))
-    starts = {
-        name: replace(one, networks=start, labeled=_labeled(one))
-        for name in ("start", "scorer_start")
-        if (one := getattr(approach, name)) is not None
-    }
-    return replace(approach, networks=later, labeled=_labeled(approach), **starts)
+        later = start
 
+    def settled(each: Approach) -> Approach:
+        fresh = each.labeled.fresh and each.labeled.copies > 0
+        networks = later if each.name == approach.name else start
+        return replace(each, networks=networks, labeled=replace(each.labeled, fresh=fresh))
 
-def _labeled(approach: Approach) -> Any:
-    fresh = approach.labeled.fresh and approach.labeled.copies > 0
-    return replace(approach.labeled, fresh=fresh)
-
-
-def _with_width(approach: Approach, width: float) -> Approach:
-    starts = {
-        name: _with_width(one, width)
-        for name in ("start", "scorer_start")
-        if (one := getattr(approach, name)) is not None
-    }
-    return replace(approach, network=approach.network.with_width(width), **starts)
+    return approach.throughout(settled)
 
 
 def _labeler(settings: Settings, approach: Approach) -> Any:

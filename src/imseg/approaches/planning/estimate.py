@@ -13,21 +13,13 @@ from typing import Any
 
 from imseg.approaches.planning.budget import CONTEXT, fits_time
 from imseg.approaches.planning.duration import FILES, durations
-from imseg.approaches.planning.measured import (
-    Measured,
-    judge_of,
-    measure,
-    needed_bytes,
-    network_of,
-    side_by_side,
-)
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.measured import Measured, measure, needed_bytes, side_by_side
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import (
-    Facts,
-    PlannedStage,
-    judge_rounds,
+    StagePlan,
     planned_stages,
+    scorer_rounds,
     unlabeled_used,
 )
 from imseg.approaches.running.preparation import MEASURING, Prepared, prepare
@@ -44,7 +36,7 @@ from imseg.engine.hardware.memory import (
     memory_now,
     weight_bytes,
 )
-from imseg.engine.training.networks import NetworkFactory
+from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, log_progress
 from imseg.types import DataSet, Image, LabeledImage
 
@@ -68,7 +60,7 @@ class Disk:
     """Decoded images and masks."""
     pseudo_labels: int
     """Labels and inconsistency masks of all generations."""
-    judges: int
+    scorers: int
     """What judges of masks learn from."""
     weights: int
     """Networks."""
@@ -78,7 +70,7 @@ class Disk:
     @property
     def cache(self) -> int:
         """Bytes that are there only while a run goes on."""
-        return self.pictures + self.pseudo_labels + self.judges
+        return self.pictures + self.pseudo_labels + self.scorers
 
     @property
     def finished(self) -> int:
@@ -97,7 +89,6 @@ def disk_of(
     data: DataSet,
     *,
     hidden: bool = False,
-    factory: NetworkFactory | None = None,
 ) -> Disk:
     """Return how much a run takes on the disk, if no generation is left out.
 
@@ -106,9 +97,8 @@ def disk_of(
         facts: What the data is like.
         data: What masks are.
         hidden: Whether hidden masks are named.
-        factory: The user's own network.
     """
-    approach = plan.customized()
+    approach = plan.approach
     height, width = plan.image_size
     image = height * width * facts.channels
     target = height * width * data.spec.planes * data.spec.dtype.itemsize
@@ -123,54 +113,50 @@ def disk_of(
         pictures += unlabeled * (image + row)
     labels = 0
     if approach.pseudo_label is not None:
-        labels = plan.generations * unlabeled * (target + mask)
+        labels = approach.generations * unlabeled * (target + mask)
     return Disk(
         pictures=pictures,
         pseudo_labels=labels,
-        judges=_judges(plan, facts, data, target=target, mask=mask),
-        weights=_weights(plan, facts, data, factory),
+        scorers=_scorers(plan, facts, data, target=target, mask=mask),
+        weights=_weights(plan, facts),
         records=_records(plan, facts, labeled + unlabeled * approach.needs_unlabeled),
     )
 
 
-def _judges(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int) -> int:
+def _scorers(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int) -> int:
     """Return the bytes of ballots, of samples, and of the consensus about validation images."""
-    approach = plan.customized()
-    judged = any(stage.judges for stage in planned_stages(plan, facts))
+    approach = plan.approach
+    scored = any(stage.scores_masks for stage in planned_stages(plan, facts))
     all_labeled = facts.labeled + facts.validation
     # Rows are those of the stored images, which are all in one store where none was set aside.
     stored = (facts.labeled, facts.validation) if data.val else (all_labeled, all_labeled)
     kept = 0
-    if approach.judge is not None and judged:
-        consensus = approach.judge.learns_from == "consensus"
-        rounds = judge_rounds(plan, approach, approach.judge)
+    if approach.scorer is not None and scored:
+        consensus = approach.scorer.learns_from == "consensus"
+        rounds = scorer_rounds(plan)
         networks = (rounds[0] - 1, rounds[1] - 1)
         if consensus:
-            networks = (plan.start_networks, plan.start_networks)
+            networks = (approach.first.networks,) * 2
         kept += sum(n * rows * target for n, rows in zip(networks, stored, strict=True))
         samples = rounds[0] * facts.labeled + rounds[1] * facts.validation
         kept += samples * (target + mask * consensus)
-    oracle = approach.augment is not None and approach.augment.needs_truth
-    if (oracle or (judged and not approach.carry)) and plan.thresholds is None:
+    oracle = approach.amplification is not None and approach.amplification.needs_truth
+    if (oracle or (scored and not approach.carry)) and approach.thresholds is None:
         kept += stored[1] * (target + mask)
     return kept
 
 
-def _weights(plan: Plan, facts: Facts, data: DataSet, factory: NetworkFactory | None) -> int:
-    total = 0
-    for stage in planned_stages(plan, facts):
-        network = network_of(plan, facts, plan.width * stage.wider, factory)
-        own = factory
-        if stage.judges:
-            network, own = judge_of(plan, facts, data.spec), None
-        total += stage.networks * weight_bytes(network, factory=own)
-    return total
+def _weights(plan: Plan, facts: Facts) -> int:
+    return sum(
+        stage.networks * weight_bytes(stage.network, channels=facts.channels, outputs=stage.outputs)
+        for stage in planned_stages(plan, facts)
+    )
 
 
 def _records(plan: Plan, facts: Facts, images: int) -> int:
     networks = 0
     for stage in planned_stages(plan, facts):
-        epochs = math.ceil(stage.steps / stage.epoch)
+        epochs = math.ceil(stage.steps / stage.workload.epoch)
         networks += stage.networks * (ABOUT_NETWORK + OF_EPOCH * epochs)
     return OF_RUN + networks + images * OF_IMAGE
 
@@ -228,7 +214,7 @@ class Estimate:
     """Where it would go."""
     plan: Plan
     """What would be done."""
-    stages: tuple[PlannedStage, ...]
+    stages: tuple[StagePlan, ...]
     """What would be trained, if nothing is left out."""
     steps_depend_on_time: bool
     """Whether steps are the most that there can be, because they were to be fitted to a budget of
@@ -263,7 +249,7 @@ class Estimate:
                     "name": stage.name,
                     "networks": stage.networks,
                     "steps": stage.steps,
-                    "width": self.width_of(stage),
+                    "width": stage.width,
                 }
                 for stage in self.stages
             ],
@@ -287,17 +273,13 @@ class Estimate:
             },
         }
 
-    def width_of(self, stage: PlannedStage) -> float:
-        """Return the paper's alpha of a stage's networks."""
-        return self.plan.judge_width if stage.judges else self.plan.width * stage.wider
-
 
 def estimate(
     data: str | Path | DataSet,
     *,
     out: str | Path | None = None,
     settings: Settings | None = None,
-    network: NetworkFactory | None = None,
+    network: NetworkFactory | str | None = None,
     progress: Progress = log_progress,
     probe: bool = True,
     **options: Any,
@@ -339,11 +321,9 @@ def estimate(
         files = decoding_seconds(ready)
         if measured is None:
             progress(Note(text=MEASURING))
-            measured = measure(plan, facts, ready.dataset.spec, network)
+            measured = measure(plan, facts, ready.dataset.spec)
         spent = durations(plan, facts, measured) | {FILES: files}
-    disk = disk_of(
-        plan, facts, ready.dataset, hidden=ready.hidden_pairs is not None, factory=network
-    )
+    disk = disk_of(plan, facts, ready.dataset, hidden=ready.hidden_pairs is not None)
     return Estimate(
         run=ready.folder.path,
         plan=plan,
@@ -359,7 +339,7 @@ def estimate(
 def decoding_seconds(ready: Prepared) -> float:
     """Return how long decoding takes, from a few pictures spread over all."""
     dataset, plan = ready.dataset, ready.plan
-    approach = plan.customized()
+    approach = plan.approach
     groups: list[Sequence[Image | LabeledImage]] = [(*dataset.labeled, *dataset.val)]
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
         groups.append(limited(dataset.unlabeled, plan))
@@ -397,11 +377,11 @@ def free_disk(path: Path) -> int:
 def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
     """Return the memory of a run: as measured, or else by the formula of ``training_bytes``."""
     plan, facts = ready.plan, ready.facts
-    here = plan.device != "cpu" or ready.network is not None or plan.workers == 1
-    needed = needed_bytes(plan, facts, ready.dataset.spec, ready.network)
+    here = plan.compute.device != "cpu" or plan.workers == 1
+    needed = needed_bytes(plan, facts)
     process = None if needed is None else BARE_PROCESS + needed
     device = None
-    if plan.device != "cpu":
+    if plan.compute.device != "cpu":
         process, device = memory_now(), needed
     if measured is not None:
         process = measured.memory
@@ -409,7 +389,7 @@ def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
     processes = side_by_side(plan, planned_stages(plan, facts))
     if device is not None:
         device = processes * (device + (CONTEXT if processes > 1 else 0))
-    free_on_device = free_device_memory(plan.device)
+    free_on_device = free_device_memory(plan.compute.device)
     return Memory(
         process=process,
         processes=processes,

@@ -59,8 +59,13 @@ class Measured:
             ends = [max(1e-9, getattr(each, name)) for each in (low, high)]
             return float(ends[0] * (ends[1] / ends[0]) ** share)
 
-        names = ("step", "batch", "validation", "prediction")
-        return replace(low, **{name: between(name) for name in names})
+        return replace(
+            low,
+            step=between("step"),
+            batch=between("batch"),
+            validation=between("validation"),
+            prediction=between("prediction"),
+        )
 
     @property
     def memory(self) -> int:
@@ -117,9 +122,7 @@ def _prober(plan: Plan, busy: int) -> AbstractContextManager[Prober]:
     )
 
 
-def request_for(
-    stage: StagePlan, plan: Plan, facts: Facts, spec: TargetSpec
-) -> BenchmarkRequest:
+def request_for(stage: StagePlan, plan: Plan, facts: Facts, spec: TargetSpec) -> BenchmarkRequest:
     """Return the request for what training a network of a stage costs."""
     job = stage.rehearsed(plan, facts, spec)
     return BenchmarkRequest(what="training", job=job, size=plan.image_size)

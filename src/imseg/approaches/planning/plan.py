@@ -186,12 +186,7 @@ class Plan:
 
 def with_recipe(approach: Approach, **changes: Any) -> Approach:
     """Return an approach with another recipe, in its starts too."""
-    starts = {
-        name: with_recipe(one, **changes)
-        for name in ("start", "scorer_start")
-        if (one := getattr(approach, name)) is not None
-    }
-    return replace(approach, recipe=replace(approach.recipe, **changes), **starts)
+    return approach.throughout(lambda each: replace(each, recipe=replace(each.recipe, **changes)))
 
 
 def match_plan(plan: Plan, *, matched: Plan, steps: int, network: Network, labeled: int) -> Plan:

@@ -19,7 +19,7 @@ from imseg.data.files.listing import counted
 from imseg.data.folder.config import TaskWord
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 from imseg.networks.registry import SEGMENTING, Network, network_named
-from imseg.options import Option, option, options_in, options_of, with_options
+from imseg.options import Option, option, options_in, options_of, walk, with_options
 
 Effort = Literal["quick", "standard", "paper"]
 
@@ -29,6 +29,11 @@ LARGEST_SIDE = 8192
 """Pixels a side beyond which no machine has the memory."""
 MATCHED = ("epochs", "max_steps", "width", "image_size", "batch_size", "paper")
 """Options that a matched run settles."""
+CHOSEN = (
+    *("networks", "generations", "patience", "epochs", "max_steps", "width"),
+    *("validate_every", "plain_view", "grow_labels", "blocking", "ignore", "rotate"),
+)
+"""Options of components that the plan chooses from data, effort and other options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,17 +123,40 @@ def declared() -> dict[str, Option]:
     found = options_in(RunOptions())
     for approach in APPROACHES.values():
         found |= {name: one for name, one in options_in(approach).items() if name not in found}
-    for kind in SEGMENTING:
-        known = options_of(Network.alternatives()[kind]).values()
+    for kind in _networks():
+        known = options_of(kind).values()
         found |= {one.name: one for one in known if one.name not in found}
     return found
 
 
 @cache
-def _default(name: str) -> Any:
-    """Return the value of a run's own option that was not asked for; None for all others."""
-    known = {one.name: field for field, one in options_of(RunOptions).items()}
-    return getattr(RunOptions(), known[name]) if name in known else None
+def default_of(name: str) -> Any:
+    """Return the value of an option that is not given, where it is the same in all that have it.
+
+    Returns:
+        The value; None where approaches differ in it, or where the plan chooses it.
+    """
+    if name in CHOSEN:
+        return None
+    values = [
+        getattr(component, field)
+        for each in (RunOptions(), *APPROACHES.values(), *(kind() for kind in _networks()))
+        for component in walk(each)
+        for field, one in options_of(type(component)).items()
+        if one.name == name
+    ]
+    return values[0] if all(value == values[0] for value in values) else None
+
+
+def _networks() -> list[type[Network]]:
+    return [Network.alternatives()[kind] for kind in SEGMENTING]
+
+
+@cache
+def _of_run() -> dict[str, Any]:
+    """Return the options of a run as a whole with their defaults."""
+    run = RunOptions()
+    return {one.name: getattr(run, field) for field, one in options_of(RunOptions).items()}
 
 
 class Settings:
@@ -150,7 +178,7 @@ class Settings:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in declared():
             raise AttributeError(f"there is no option {name!r}")
-        return self.given.get(name, _default(name))
+        return self.given.get(name, _of_run().get(name))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Settings) and self.given == other.given
@@ -174,7 +202,8 @@ class Settings:
         """
         approach = find_approach(self.approach)
         network = self.network or ("paper-unet" if self.effort == "paper" else "unet")
-        approach = with_network(approach, network_named(network))
+        chosen = network_named(network)
+        approach = approach.throughout(lambda each: replace(each, network=chosen))
         return with_options(approach, self.given)
 
     @property
@@ -204,16 +233,6 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
         value = str(value.resolve()) if isinstance(value, Path) else value
         kept[name] = list(value) if isinstance(value, tuple) else value
     return kept
-
-
-def with_network(approach: Approach, network: Network) -> Approach:
-    """Return an approach whose networks, those of its starts included, are of a kind."""
-    starts = {
-        name: with_network(one, network)
-        for name in ("start", "scorer_start")
-        if (one := getattr(approach, name)) is not None
-    }
-    return replace(approach, network=network, **starts)
 
 
 def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> Settings:

@@ -26,8 +26,8 @@ from imseg.tasks.quality import heads_for
 from imseg.types import TargetSpec
 
 SCORER_OPERATIONS = 1.64 / 4
-"""Operations of a mask scorer's step, as a multiple of a step of a U-Net of its width; counted at 64
-and 128 px, one head."""
+"""Operations of a mask scorer's step, as a multiple of a step of a U-Net of its width; counted at
+64 and 128 px, one head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.stages import Facts, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.approaches.running.stage import Stage
 
 LITTLE = 0.2
@@ -15,24 +15,28 @@ LITTLE = 0.2
 
 def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     """Return one sentence about what is going to happen."""
+    approach, compute = plan.approach, plan.compute
     planned = planned_stages(plan, facts)
-    stages = f"{plan.start_networks} networks"
     aside = {stage.name: stage.networks for stage in planned}
-    if "judge-start" in aside:
-        stages += f" and {aside['judge-start']} that judges learn from"
-    if "judges" in aside:
-        stages += f", {aside['judges']} judges of masks"
-    if plan.generations:
-        stages += f", then {plan.generations} x {plan.networks}"
-    # Judges and those that they learn from too, which are trained aside.
-    each = planned_steps(plan, facts) // sum(stage.networks for stage in planned)
-    widest = max(stage.wider for stage in planned) * plan.width
-    growing = f" growing to {widest:g}" if widest > plan.width else ""
-    precision = f"{plan.precision}, compiled" if plan.compile else plan.precision
+    stages = f"{aside['start']} networks"
+    if "scorer-start" in aside:
+        stages += f" and {aside['scorer-start']} that mask scorers learn from"
+    if "scorers" in aside:
+        stages += f", {aside['scorers']} mask scorers"
+    if approach.generations:
+        stages += f", then {approach.generations} x {approach.networks}"
+    # Mask scorers and those that they learn from too, which are trained aside.
+    each = planned_steps(planned) // sum(stage.networks for stage in planned)
+    name, width = approach.network.kind, approach.network.relative_width
+    widest = max(stage.width for stage in planned if not stage.scores_masks)
+    of_width = f" of width {width:g}" if hasattr(approach.network, "width") else ""
+    growing = f" growing to {widest:g}" if widest > width else ""
+    named = "" if name in ("unet", "paper-unet") else f" ({name})"
+    precision = f"{compute.precision}, compiled" if compute.compile else compute.precision
     text = (
-        f"{plan.approach}: {stages} of width {plan.width:g}{growing} at {plan.image_size[0]}x"
+        f"{approach.name}: {stages}{named}{of_width}{growing} at {plan.image_size[0]}x"
         f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {precision},"
-        f" {plan.workers} side by side on {plan.device}."
+        f" {plan.workers} side by side on {compute.device}."
     )
     if seconds is not None:
         minutes = max(1, round(seconds / 60))
@@ -66,7 +70,7 @@ def calibration_in_words(judgment: Mapping[str, Any]) -> str:
     low, high = judgment["thresholds"]
     found = judgment["rank_correlation"]
     text = (
-        f"judges of masks: on {judgment['samples']} masks of validation images their score is off"
+        f"mask scorers: on {judgment['samples']} masks of validation images their score is off"
         f" by {judgment['mae']:.3f} on average, rank correlation with the true one {found:.2f} (0"
         f" is guessing, 1 perfect); good from {low:.3f}, very good from {high:.3f}"
     )

@@ -12,7 +12,7 @@ from typing import Any
 from imseg.approaches.planning.duration import FILES
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import planned_steps
+from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.approaches.running.announce import announce_plan, start_was_better
 from imseg.approaches.running.auditing import audited
 from imseg.approaches.running.context import RunContext
@@ -24,7 +24,6 @@ from imseg.approaches.runs.record import (
     Record,
     check_same_data,
     check_same_target,
-    plain_settings,
     write_record,
 )
 from imseg.approaches.runs.run import Run, load_run
@@ -34,9 +33,9 @@ from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import write_json
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.networks import NetworkFactory
 from imseg.engine.workers.executors import Executor, choose_executor
 from imseg.engine.workers.jobs import index_networks
+from imseg.networks.registry import NetworkFactory
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.tasks import task_for
 from imseg.types import DataSet
@@ -47,7 +46,7 @@ def fit(
     *,
     out: str | Path | None = None,
     settings: Settings | None = None,
-    network: NetworkFactory | None = None,
+    network: NetworkFactory | str | None = None,
     progress: Progress = log_progress,
     executor: Executor | None = None,
     **options: Any,
@@ -62,8 +61,8 @@ def fit(
         out: The run folder; ``runs/<data>-<approach>-seed<N>`` by default.
         settings: What to do; or give its fields as keyword arguments.
         network: A callable ``(channels, outputs, width) -> nn.Module`` from images (``b c h w``,
-            0..1) to logits (``b outputs h w``). Such networks are trained one after the other in
-            this process.
+            0..1) to logits (``b outputs h w``), or the name of a network. A callable that cannot be
+            imported by its name is trained in this process, one network after the other.
         progress: Told how the work goes on.
         executor: Trains the networks and stays open; by default one is made for this call.
         options: Fields of ``Settings``, such as ``approach="im"`` or ``max_steps=300``.
@@ -86,37 +85,37 @@ def fit(
             mend(folder, lambda wrong: progress(Note(text=wrong, warning=True)))
         stores = stores_in(asked.reuse)
         with clock.on(FILES):
-            material = gather(
+            run_data = gather(
                 dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
             )
-            _identify(folder, record, asked, plan, dataset, material)
+            _identify(folder, record, asked, plan, dataset, run_data)
             watch = audited(dataset, plan, hidden, folder=folder, progress=progress, reuse=stores)
         if folder.summary.exists():
             progress(Note(text=f"{folder.path} is already finished."))
         else:
             recorder = _Recorder(folder, progress)
-            recorder(Planned(steps=planned_steps(plan, facts), first=True))
+            recorder(Planned(steps=planned_steps(planned_stages(plan, facts)), first=True))
             if record is not None:
                 progress(Note(text=f"It is continued: {announce_plan(plan, facts, None)}"))
-            own = executor or choose_executor(plan.compute, workers=plan.workers, factory=network)
+            own = executor or choose_executor(
+                plan.compute, workers=plan.workers, network=plan.network
+            )
             with contextlib.nullcontext() if executor is not None else own:
                 context = RunContext(
                     plan=plan,
-                    approach=plan.approach,
                     task=task_for(dataset.spec, paper=plan.paper),
                     facts=facts,
-                    material=material,
+                    data=run_data,
                     folder=folder,
                     executor=own,
                     progress=recorder,
-                    factory=network,
                     elsewhere=index_networks(asked.reuse) if asked.reuse else {},
                     clock=clock,
                 )
                 stages = Generations(context, watch=watch).run()
             _finish(context, stages)
         folder.drop_cache()
-    return load_run(folder.path, network=network)
+    return load_run(folder.path)
 
 
 def _finish(context: RunContext, stages: Stages) -> None:
@@ -135,15 +134,15 @@ def _identify(
     asked: Settings,
     plan: Plan,
     dataset: DataSet,
-    material: RunData,
+    run_data: RunData,
 ) -> None:
     """Write down what this run is, or check that it still is."""
-    digests = material.digests
+    digests = run_data.digests
     if record is not None:
         if folder.target.exists():  # else it was damaged
             check_same_target(folder, dataset)
         check_same_data(folder, record, digests)
-    named = record or Record(plain_settings(asked), plan, digests, dataset.name)
+    named = record or Record(asked.plain(), plan, digests, dataset.name)
     write_record(folder, named, dataset)
 
 

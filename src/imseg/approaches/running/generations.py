@@ -35,9 +35,9 @@ class Generations:
 
     def __init__(self, context: RunContext, *, watch: Watch | None = None) -> None:
         self._context = context
-        self._judging = MaskScoring(context)
+        self._mask_scoring = MaskScoring(context)
         self._early_stopping = EarlyStopping(context.approach.patience)
-        self._teaching = PseudoLabeler(context, self._judging, self._early_stopping, watch)
+        self._teaching = PseudoLabeler(context, self._mask_scoring, self._early_stopping, watch)
 
     def run(self) -> Stages:
         """Return all stages.
@@ -47,7 +47,7 @@ class Generations:
         """
         approach = self._context.approach
         stages = [self._start(approach.first)]
-        self._judging.begin(stages[0])
+        self._mask_scoring.begin(stages[0])
         for number in range(1, approach.generations + 1):
             if self._early_stopping.is_spent(stages):
                 patience, total = self._context.approach.patience, approach.generations
@@ -57,7 +57,7 @@ class Generations:
             if stage is None:
                 break
             stages.append(stage)
-        return Stages(tuple(stages), tuple(self._judging.trained))
+        return Stages(tuple(stages), tuple(self._mask_scoring.trained))
 
     def _start(self, first: Approach) -> Stage:
         """Return the start, trained now or earlier."""
@@ -92,7 +92,7 @@ class Generations:
             self._jobs(number, taught, teaching),
             metric=metric,
             least=max(1, context.plan.teachers) if left else 1,
-            before=sum(s.steps for s in (*stages, *self._judging.trained)),
+            before=sum(s.steps for s in (*stages, *self._mask_scoring.trained)),
             described=taught.as_dict() if taught is not None else None,
         )
         return context.finish(stage)
@@ -120,15 +120,15 @@ class Generations:
         )
         return False
 
-    def _jobs(self, number: int, taught: PseudoLabelResult | None, teaching: Stage) -> list[TrainJob]:
+    def _jobs(
+        self, number: int, taught: PseudoLabelResult | None, teaching: Stage
+    ) -> list[TrainJob]:
         context, approach = self._context, self._context.approach
         samples = context.labels_of(approach) + ((taught.labels.part,) if taught else ())
         initial = None
         if approach.objective.continues_start:
             best = teaching.best
-            initial = InitialWeights(
-                weights=context.folder.weights(best.name), digest=best.job
-            )
+            initial = InitialWeights(weights=context.folder.weights(best.name), digest=best.job)
         return context.jobs(f"generation-{number}", samples, initial=initial)
 
 

@@ -25,7 +25,7 @@ from imseg.components.amplification import (
     LEAST_VALIDATION,
     Appraisal,
     MaskScorer,
-    enough_for_judges,
+    enough_for_scorers,
     thresholds_from,
 )
 from imseg.components.consensus import ScorerGroup, TeacherBatch
@@ -39,11 +39,11 @@ from imseg.components.scorer_samples import (
 from imseg.components.selection import Everything
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.bootstrap import rank_correlation
-from imseg.engine.inference.mask_scorer import judge_masks
+from imseg.engine.inference.mask_scorer import score_masks
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.storage.sealed import write_json
 from imseg.engine.training import seeds
-from imseg.engine.training.job import Job, NetworkSpec, Trained
+from imseg.engine.training.job import Trained
 from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.tasks import Metric, Task
 from imseg.tasks.quality import Quality, quality_for
@@ -51,7 +51,7 @@ from imseg.types import Bytes
 
 
 @dataclass(frozen=True)
-class JudgedQuality:
+class ScoredQuality:
     """What judges say about pseudo-labels."""
 
     context: RunContext
@@ -69,15 +69,15 @@ class JudgedQuality:
     def scores(self) -> Float[Tensor, "b"]:
         """Return the mean IoU that the judges expect."""
         context, bench = self.context, self.bench
-        judged = judge_masks(
-            bench.judges,
+        scored = score_masks(
+            bench.scorers,
             # As judges have learned: black in image and 0 in mask, whatever students see.
             replace(self.part, blocks_input=True, blocks_output=True, block_color="black"),
             bench.quality,
             context.plan.whole_machine,
             progress=lambda done, total: context.working("scoring masks", done, total),
         )
-        return bench.quality.score(judged, amplification=True)
+        return bench.quality.score(scored, amplification=True)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
         labeler=labeler,
         select=Everything(),
         task=context.task,
-        folder=context.folder.cache / "judges" / "consensus",
+        folder=context.folder.cache / "scorers" / "consensus",
         progress=lambda done, total: context.working("consensus on validation images", done, total),
     )
     return replace(made.part, indices=validation.indices)
@@ -167,10 +167,10 @@ BY_LOSS = Metric(key="loss", label="loss", higher_is_better=False)
 """The same where the paper does it so."""
 
 
-def judges_metric(plan: Plan) -> Metric:
+def scorers_metric(plan: Plan) -> Metric:
     """Return what the judges of a plan are ranked by."""
-    ranked_by = plan.paper_settings.judges_ranked_by if plan.paper_settings else {}
-    return BY_LOSS if ranked_by.get(plan.approach) == "loss" else BY_ERROR
+    ranked_by = plan.paper_settings.scorers_ranked_by if plan.paper_settings else {}
+    return BY_LOSS if ranked_by.get(plan.approach.name) == "loss" else BY_ERROR
 
 
 class MaskScoring:
@@ -184,33 +184,33 @@ class MaskScoring:
         self._context = context
         self._start: Stage | None = None
         self._further: Stage | None = None
-        self._judges: Stage | None = None
+        self._scorers: Stage | None = None
 
     @property
     def trained(self) -> list[Stage]:
         """The stages that were trained for judging."""
-        return [stage for stage in (self._further, self._judges) if stage is not None]
+        return [stage for stage in (self._further, self._scorers) if stage is not None]
 
     def begin(self, start: Stage) -> None:
         """Train the judges of a run, if its approach has any, after its start."""
         self._start = start
-        judge = self._context.approach.scorer
-        if judge is None or not self.possible:
+        scorer = self._context.approach.scorer
+        if scorer is None or not self.possible:
             return
-        by = judges_metric(self._context.plan)
+        by = scorers_metric(self._context.plan)
         further = self._context.approach.scorer_start
         if further is not None:
             self._further = self._train_further(further, start)
         said = self._context.folder.judgment.exists()  # else it is found anew, with the same judges
-        self._judges = (said and self._context.finished("judges", by)) or self._train(
-            judge, start, by
+        self._scorers = (said and self._context.finished("scorers", by)) or self._train(
+            scorer, start, by
         )
 
     @cached_property
     def possible(self) -> bool:
         """Whether there are enough labels to train judges; says so where there are not."""
         facts, name = self._context.facts, self._context.approach.name
-        if enough_for_judges(facts.labeled, facts.validation):
+        if enough_for_scorers(facts.labeled, facts.validation):
             return True
         self._context.note(
             f"{name}: {facts.labeled} labeled and {facts.validation} validation images are too few"
@@ -222,17 +222,17 @@ class MaskScoring:
 
     def bench(self) -> ScorerGroup | None:
         """Return the judges and when they are content; None where there are none."""
-        return None if self._judges is None else self._bench
+        return None if self._scorers is None else self._bench
 
     @cached_property
     def _bench(self) -> ScorerGroup:
-        if self._judges is None:
+        if self._scorers is None:
             raise ValueError("there are no judges")
         words = read_form(self._context.folder.judgment)
         low, high = words["thresholds"]
-        judges = self._context.load(self._judges.ranked[: self._asked])
+        scorers = self._context.load(self._scorers.ranked[: self._asked])
         return ScorerGroup(
-            judges=judges, quality=quality_for(self._context.task), thresholds=(low, high)
+            scorers=scorers, quality=quality_for(self._context.task), thresholds=(low, high)
         )
 
     def appraisal(self, part: SampleSet) -> Appraisal | None:
@@ -241,14 +241,14 @@ class MaskScoring:
         if augment is not None and augment.needs_truth:
             return TrueQuality(context, part, self._oracle_thresholds)
         bench = self.bench()
-        return None if bench is None else JudgedQuality(context, part, bench)
+        return None if bench is None else ScoredQuality(context, part, bench)
 
     @cached_property
     def _oracle_thresholds(self) -> tuple[float, float]:
         """The thresholds of one who knows the truth."""
         context = self._context
-        if context.plan.thresholds is not None:
-            return context.plan.thresholds
+        if context.approach.thresholds is not None:
+            return context.approach.thresholds
         if self._start is None:
             raise ValueError("thresholds come from what start networks say")
         part = consensus_on_validation(context, self._start)
@@ -258,57 +258,28 @@ class MaskScoring:
     def _asked(self) -> int:
         """How many of the best judges are asked."""
         labeler = self._context.approach.pseudo_label
-        return labeler.judges if isinstance(labeler, BestProposal) else self._context.plan.teachers
+        return labeler.scorers if isinstance(labeler, BestProposal) else self._context.plan.teachers
 
     def _train_further(self, further: Approach, start: Stage) -> Stage:
         """Return networks of another kind whose predictions judges learn from as well."""
-        context, name = self._context, "judge-start"
+        context, name = self._context, "scorer-start"
         metric = context.task.metric
         earlier = context.finished(name, metric)
         if earlier is not None:
             return earlier
-        parts = context.labels_of(further)
-        jobs = context.jobs(
-            name,
-            further,
-            parts,
-            width=context.plan.width,
-            recipe=context.plan.recipe,
-            seeded_as="start",  # so that they are those of a run of that approach
-        )
+        jobs = context.jobs(name, context.labels_of(further))
         stage = context.train(name, jobs, metric=metric, least=1, before=start.steps)
         return context.finish(stage)
 
-    def _train(self, judge: MaskScorer, start: Stage, by: Metric) -> Stage:
+    def _train(self, scorer: MaskScorer, start: Stage, by: Metric) -> Stage:
         """Return the judges, trained now."""
-        context, plan = self._context, self._context.plan
+        context = self._context
         with context.clock.on(SCORERS):
-            samples, validation = self._samples(judge, start)
+            samples, validation = self._samples(scorer, start)
         quality = quality_for(context.task)
-        network = NetworkSpec(
-            channels=context.facts.channels,
-            outputs=quality.outputs,
-            width=plan.judge_width,
-            factory=quality.factory(plan.paper),
-        )
-        recipe = replace(plan.recipe, epochs=min(plan.epochs, judge.epochs))
-        names = [f"judges/network-{number}" for number in range(plan.networks)]
-        jobs = [
-            Job(
-                name=name,
-                output=context.folder.weights(name),
-                parts=samples,
-                validation=validation,
-                target=context.spec.as_dict(),
-                network=network,
-                recipe=context.looked_at(recipe, samples, validation),
-                compute=plan.compute,
-                seed=seeds.derive(plan.seed, "judges", number),
-            )
-            for number, name in enumerate(names)
-        ]
+        jobs = context.jobs("scorers", samples, validation=validation)
         before = start.steps + (self._further.steps if self._further else 0)
-        stage = context.train("judges", jobs, metric=by, least=self._asked, before=before)
+        stage = context.train("scorers", jobs, metric=by, least=self._asked, before=before)
         if context.approach.carry:
             # What is judged are predictions; the last samples of validation are the truth itself.
             predictions = validation.indices[: -len(context.data.validation.indices)]
@@ -324,7 +295,7 @@ class MaskScoring:
         """Say how far judges can be trusted."""
         self._context.note(calibration_in_words(words), warning=words["rank_correlation"] < LITTLE)
 
-    def _samples(self, judge: MaskScorer, start: Stage) -> tuple[tuple[SampleSet, ...], SampleSet]:
+    def _samples(self, scorer: MaskScorer, start: Stage) -> tuple[tuple[SampleSet, ...], SampleSet]:
         """Return what judges learn from, and what they are chosen by."""
         context, plan = self._context, self._context.plan
         copies = Copies(count=1, strength=plan.strengths.scorer_samples, rotate=False, seed=0)
@@ -335,17 +306,17 @@ class MaskScoring:
         ):
             chosen = split == "val"
             seed = seeds.derive(plan.seed, "judge samples", split)
-            folder = context.folder.cache / "judges" / split
-            most = judge.networks_validation if chosen else None
+            folder = context.folder.cache / "scorers" / split
+            most = scorer.networks_validation if chosen else None
             networks = [*start.ranked[:most]]
             if self._further is not None:
                 networks += self._further.ranked[:most]
-            if judge.learns_from == "consensus":
+            if scorer.learns_from == "consensus":
                 networks = [*start.ranked]
             hard_predictions = self._hard_predictions(networks, part, folder)
             quality = quality_for(context.task)
-            if judge.learns_from == "consensus":
-                rounds = judge.rounds_validation if chosen else judge.rounds
+            if scorer.learns_from == "consensus":
+                rounds = scorer.rounds_validation if chosen else scorer.rounds
                 made.append(
                     consensus_samples(
                         hard_predictions,
@@ -389,10 +360,10 @@ class MaskScoring:
 
     def _calibration(self, stage: Stage, validation: SampleSet, quality: Quality) -> dict[str, Any]:
         """Return how far what the judges say together is from the truth, on validation samples."""
-        judges = self._context.load(stage.ranked[: self._asked])
-        judged = judge_masks(judges, validation, quality, self._context.plan.whole_machine)
+        scorers = self._context.load(stage.ranked[: self._asked])
+        scored = score_masks(scorers, validation, quality, self._context.plan.whole_machine)
         amplification = not self._context.approach.carry
-        said = quality.score(judged, amplification=amplification).numpy()
+        said = quality.score(scored, amplification=amplification).numpy()
         if validation.qualities is None:
             raise ValueError("validation samples of judges have qualities")
         wanted = gather(open_array(validation.qualities), np.array(validation.indices))
@@ -410,9 +381,9 @@ class MaskScoring:
     ) -> tuple[float, float]:
         """Return the scores above which a mask is good, and very good."""
         context = self._context
-        if context.plan.thresholds is not None:
-            return context.plan.thresholds
-        judges = context.load(stage.ranked[: self._asked])
+        if context.approach.thresholds is not None:
+            return context.approach.thresholds
+        scorers = context.load(stage.ranked[: self._asked])
         part = validation if context.approach.carry else consensus_on_validation(context, start)
-        judged = judge_masks(judges, part, quality, context.plan.whole_machine)
-        return thresholds_from(quality.score(judged, amplification=not context.approach.carry))
+        scored = score_masks(scorers, part, quality, context.plan.whole_machine)
+        return thresholds_from(quality.score(scored, amplification=not context.approach.carry))

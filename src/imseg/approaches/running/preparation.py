@@ -11,17 +11,21 @@ import numpy as np
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.duration import seconds_of
-from imseg.approaches.planning.measured import Measured, may_pay, measure, pays
-from imseg.approaches.planning.plan import Plan, match_plan
+from imseg.approaches.planning.budget import fits_time, make_plan
+from imseg.approaches.planning.duration import fit_to_time, seconds_of
+from imseg.approaches.planning.measured import (
+    Measured,
+    compiling_may_pay,
+    compiling_pays,
+    measure,
+)
+from imseg.approaches.planning.plan import Facts, Plan, match_plan
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.approaches.planning.stages import Facts
 from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.run_data import RunData
 from imseg.approaches.runs.record import Record, check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
-from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_judges
+from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import counted, real_path, short_name
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan
@@ -29,8 +33,8 @@ from imseg.data.images.picture_file import probe
 from imseg.data.masks.encoding import describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.networks import NetworkFactory, check_factory
 from imseg.errors import ImsegError, and_more, import_extra, raise_all, shown
+from imseg.networks.registry import NetworkFactory, check_network, provide
 from imseg.progress import Note, Progress, Working
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.quality import quality_for
@@ -103,7 +107,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
             hint="--select paper or all.",
         )
     if approach.has_thresholds:
-        check_judged(approach.name, dataset)
+        check_scored(approach.name, dataset)
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
     if asked.grow_labels and not task_for(dataset.spec).grows_labels:
@@ -130,7 +134,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         )
 
 
-def check_judged(name: str, dataset: DataSet) -> None:
+def check_scored(name: str, dataset: DataSet) -> None:
     """Check that masks have a quality that an approach can go by.
 
     Raises:
@@ -162,7 +166,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
             hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
         )
     approach = find_approach(asked.approach)
-    if approach.carry and not enough_for_judges(facts.labeled, facts.validation):
+    if approach.carry and not enough_for_scorers(facts.labeled, facts.validation):
         short = facts.labeled >= LEAST_LABELED
         raise ImsegError(
             f"{approach.name} has too few labels to learn what a good mask looks like.",
@@ -170,7 +174,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
             f" {LEAST_VALIDATION} validation images.",
             got=f"{facts.labeled} and {facts.validation}.",
             hint=f"{'put more images into val/' if short else 'label more images'}, or --approach"
-            " im+, which needs no judges.",
+            " im+, which needs no mask scorers.",
         )
 
 
@@ -197,9 +201,9 @@ def facts_of(dataset: DataSet) -> Facts:
     )
 
 
-def note_changes(material: RunData, progress: Progress) -> None:
+def note_changes(run_data: RunData, progress: Progress) -> None:
     """Say if files changed while networks learned from what they had been."""
-    changed = material.changed_files()
+    changed = run_data.changed_files()
     if changed:
         count = counted(len(changed), "image or mask", "images or masks")
         text = f"{count} changed during training: {and_more(changed)}. The run has learned from"
@@ -237,8 +241,6 @@ class Prepared:
     """What will be done."""
     measured: Measured | None
     """What was measured to fit the plan to a budget of time; None: nothing."""
-    network: NetworkFactory | None
-    """The user's own network."""
 
 
 def prepare(
@@ -247,7 +249,7 @@ def prepare(
     out: str | Path | None,
     settings: Settings | None,
     options: dict[str, Any],
-    network: NetworkFactory | None,
+    network: NetworkFactory | str | None,
     progress: Progress,
     probe: bool = True,
 ) -> Prepared:
@@ -265,7 +267,7 @@ def prepare(
     Raises:
         ImsegError: For everything the user can mend, as far as it shows before images are decoded.
     """
-    asked = _asked(settings, options)
+    asked = _asked(settings, options, network)
     matched = load_run(asked.match) if asked.match is not None else None
     folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
     check_paths([data, folder.path, asked.match, asked.unlabeled_masks, asked.reuse])
@@ -286,16 +288,14 @@ def prepare(
         plan = record.plan
     else:
         plan, measured = _new_plan(
-            asked, facts, dataset, matched=matched, network=network, progress=progress, probe=probe
+            asked, facts, dataset, matched=matched, progress=progress, probe=probe
         )
-    if network is not None:
-        check_factory(
-            network,
-            channels=dataset.reading.channels,
-            outputs=dataset.spec.outputs,
-            width=plan.width,
-            size=plan.image_size,
-        )
+    check_network(
+        plan.network,
+        channels=dataset.reading.channels,
+        outputs=dataset.spec.outputs,
+        size=plan.image_size,
+    )
     return Prepared(
         asked=asked,
         folder=folder,
@@ -305,7 +305,6 @@ def prepare(
         facts=facts,
         plan=plan,
         measured=measured,
-        network=network,
     )
 
 
@@ -315,13 +314,18 @@ def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
     return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
 
 
-def _asked(settings: Settings | None, options: dict[str, Any]) -> Settings:
+def _asked(
+    settings: Settings | None, options: dict[str, Any], network: NetworkFactory | str | None
+) -> Settings:
     if settings is not None and options:
         raise ImsegError(
             "Settings are given twice.",
             expected="settings=... or single fields, not both.",
             got=", ".join(options),
         )
+    if network is not None:
+        name = network if isinstance(network, str) else provide(network).callable
+        return settings_from({**(settings.given if settings else options), "network": name})
     return settings or settings_from(options)
 
 
@@ -331,21 +335,22 @@ def _new_plan(
     dataset: DataSet,
     *,
     matched: Run | None,
-    network: NetworkFactory | None,
     progress: Progress,
     probe: bool,
 ) -> tuple[Plan, Measured | None]:
 
-    def costs(plan: Plan) -> Measured:
-        progress(Note(text=MEASURING))
-        return measure(plan, facts, dataset.spec, network)
-
-    plan, measured = make_plan(asked, facts, factory=network, measure=costs if probe else None)
+    plan, measured = make_plan(asked, facts), None
+    if fits_time(asked):
+        if probe:
+            progress(Note(text=MEASURING))
+            measured = measure(plan, facts, dataset.spec)
+        plan = fit_to_time(plan, facts, measured)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)
-    if asked.compile == "auto" and probe and matched is None and may_pay(plan, facts):
+    if asked.compile == "auto" and probe and matched is None and compiling_may_pay(plan, facts):
         progress(Note(text=COMPILING))
-        plan = replace(plan, compile=pays(plan, facts, dataset.spec, network))
+        compute = replace(plan.compute, compile=compiling_pays(plan, facts, dataset.spec))
+        plan = replace(plan, compute=compute)
     if asked.workers is not None and asked.workers > plan.workers:
         progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
     word = word_of(dataset.spec)
@@ -357,23 +362,26 @@ def _new_plan(
 
 def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress) -> Plan:
     final = run.trained(run.summary["network"])
-    if run.plan.generations and run.summary["stage"] == "start":
+    if run.plan.approach.generations and run.summary["stage"] == "start":
         text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
         progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
     if asked.networks is None:
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
-        plan = replace(plan, start_networks=len(stage["networks"]))
+        approach = replace(plan.approach, networks=len(stage["networks"]))
+        plan = replace(plan, approach=approach)
     if asked.rotate is None:
-        plan = replace(plan, rotate=run.plan.rotate)
+        augmentation = replace(plan.recipe.augmentation, rotate=run.plan.rotate)
+        plan = plan.with_recipe(augmentation=augmentation)
     if asked.validate_every is None:
-        plan = replace(plan, validate_every=run.plan.validate_every)
+        plan = plan.with_recipe(validate_every=run.plan.recipe.validate_every)
     if asked.compile == "auto":
-        plan = replace(plan, compile=run.plan.compile)
+        compute = replace(plan.compute, compile=run.plan.compute.compile)
+        plan = replace(plan, compute=compute)
     return match_plan(
         plan,
         matched=run.plan,
         steps=final.steps,
-        width=final.network.width,
+        network=final.network,
         labeled=facts.labeled,
     )

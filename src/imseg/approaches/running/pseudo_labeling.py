@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from imseg.approaches.planning.duration import SCORERS, PSEUDO_LABELS
+from imseg.approaches.planning.duration import PSEUDO_LABELS, SCORERS
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.early_stopping import EarlyStopping, made_again
 from imseg.approaches.running.mask_scoring import MaskScoring
@@ -65,7 +65,7 @@ class PseudoLabeler:
 
     context: RunContext
     """What everything is made with."""
-    judging: MaskScoring
+    mask_scoring: MaskScoring
     """Who says how good labels are."""
     early_stopping: EarlyStopping
     """Says which stage teaches."""
@@ -135,7 +135,7 @@ class PseudoLabeler:
             store.digest,
             panel_for=self._seats(number, networks, kept),
             labeler=labeler,
-            select=approach.selectionion,
+            select=approach.selection,
             task=context.task,
             folder=context.folder.cache / name,
             progress=lambda done, total: context.working(f"{name}: pseudo-labels", done, total),
@@ -148,7 +148,7 @@ class PseudoLabeler:
     def _seats(self, number: int, teachers: list[nn.Module], kept: Kept | None) -> PanelFor:
         """Return who seats teachers in front of images."""
         plan, task = self.context.plan, self.context.task
-        bench = self.judging.bench() if self.context.approach.carry else None
+        bench = self.mask_scoring.bench() if self.context.approach.carry else None
 
         def seat(start: int, images: Bytes) -> TeacherBatch:
             rows = range(start, start + len(images))
@@ -194,13 +194,13 @@ class PseudoLabeler:
 
     def _with_copies(self, number: int, part: SampleSet) -> SampleSet:
         """Return the part with as many disturbed copies as the approach wants."""
-        augment, plan = self.context.approach.amplification, self.context.plan
-        if augment is None or not part.indices:
+        amplification, plan = self.context.approach.amplification, self.context.plan
+        if amplification is None or not part.indices:
             return part
         appraisal = None
         if self.context.approach.has_thresholds:
-            appraisal = self.judging.appraisal(part)
-        counts = augment.copies(len(part.indices), appraisal)
+            appraisal = self.mask_scoring.appraisal(part)
+        counts = amplification.copies(len(part.indices), appraisal)
         largest = max(counts)
         copies = Copies(
             count=largest,
@@ -208,8 +208,8 @@ class PseudoLabeler:
             strength=plan.strength_in(number),
             rotate=plan.rotate,
             seed=seeds.derive(plan.seed, "copies", number),
-            plain=augment.keep_plain,
-            fresh=augment.fresh,
+            plain=amplification.keep_plain,
+            fresh=amplification.fresh,
             reblock=amplification.reblock,
         )
         return replace(part, copies=copies)

@@ -174,7 +174,7 @@ def summarize(
     final = choose(stages, last=plan.takes_last)
     networks = [network for stage in (*stages, *aside) for network in stage.ranked]
     return {
-        "approach": plan.approach,
+        "approach": plan.approach.name,
         "task": plan.task,
         "metric": asdict(final.metric),
         "stage": final.name,
@@ -200,7 +200,7 @@ def _describe(network: Trained) -> dict[str, Any]:
         "steps": network.steps,
         "epochs": network.epochs,
         "best_epoch": network.best_epoch,
-        "width": network.network.width,
+        "width": network.network.relative_width,
         "parameters": network.parameters,
         "flops": network.flops,
         "seconds": network.seconds,

@@ -248,7 +248,7 @@ def read_summary(folder: RunFolder, metric: Metric) -> dict[str, Any]:
     scores = {
         network["name"]: network["scores"]
         for stage in stages
-        if stage["name"] != "judges"
+        if stage["name"] != "scorers"
         for network in stage["networks"]
     }
     lacking = [
@@ -289,7 +289,7 @@ def read_network(
     weights = folder.weights(name)
     found = read_known(weights, tell=wrong.append) if name in known else None
     if found is not None:
-        shaped = found.network.channels, found.network.outputs
+        shaped = found.channels, found.outputs
         if found.name != name:
             wrong.append(f"{weights.with_suffix('.json')} is about {found.name}.")
         elif shaped != shape or metric.key not in found.scores:

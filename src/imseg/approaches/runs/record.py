@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import shlex
 import subprocess
@@ -117,21 +116,6 @@ class Record:
     """The data folder's name."""
 
 
-def plain_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, as TOML knows them."""
-    plain: dict[str, Any] = {}
-    for entry in dataclasses.fields(Settings):
-        value = getattr(settings, entry.name)
-        if entry.name == "reuse":
-            continue  # where networks come from does not change them
-        if value == entry.default and entry.name not in ("approach", "effort", "seed"):
-            continue
-        if isinstance(value, Path):
-            value = str(value.resolve())
-        plain[entry.name] = list(value) if isinstance(value, tuple) else value
-    return plain
-
-
 def read_record(folder: RunFolder) -> Record | None:
     """Return what a run wrote down, or None if it has not begun.
 
@@ -208,7 +192,7 @@ def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
     Raises:
         ImsegError: If any setting differs.
     """
-    now = plain_settings(asked)
+    now = asked.plain()
     names = sorted(set(now) | set(record.asked))
     changed = [name for name in names if now.get(name) != record.asked.get(name)]
     if changed:

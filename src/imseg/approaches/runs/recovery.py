@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.stages import Facts
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.runs.record import Record, read_record, record_in
 from imseg.data.folder.scan import held_out
 from imseg.engine.storage.run_folder import RunFolder

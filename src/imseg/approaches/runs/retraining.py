@@ -22,10 +22,10 @@ from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json
 from imseg.engine.storage.trained_files import read_known, read_trained
 from imseg.engine.training.checkpoint import path_of
-from imseg.engine.training.job import OUR_UNET, PAPER_UNET, Job, Trained
-from imseg.engine.training.networks import is_ours
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.executors import DoneReport, NoteReport, Serial, StepReport
 from imseg.errors import ImsegError, TrainingFailed
+from imseg.networks.registry import CustomConfig
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.types import DataSet
 
@@ -128,8 +128,8 @@ def compare_networks(
         most=most,
         known=tuple(known),
         surroundings=differing_surroundings(folder),
-        device=plan.device,
-        precision=plan.precision,
+        device=plan.compute.device,
+        precision=plan.compute.precision,
     )
 
 
@@ -286,17 +286,18 @@ def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
             hint="repeat the train command; only what is damaged is trained again.",
         )
     factories = {
-        each.network.factory for name in there if (each := read_known(folder.weights(name)))
+        each.network.callable
+        for name in there
+        if (each := read_known(folder.weights(name))) and isinstance(each.network, CustomConfig)
     }
     for factory in sorted(factories):
-        if not is_ours(factory):
-            raise ImsegError(
-                f"{folder.path} was trained with a network of your own, which it does not hold.",
-                expected=f"networks of imseg, such as {OUR_UNET} or {PAPER_UNET}.",
-                got=factory,
-                hint="call imseg.fit with it and another folder, and compare the files.",
-            )
-    resolve_device(record.plan.device)
+        raise ImsegError(
+            f"{folder.path} was trained with a network of your own, which it does not hold.",
+            expected="networks of imseg, such as unet.",
+            got=factory,
+            hint="call imseg.fit with it and another folder, and compare the files.",
+        )
+    resolve_device(record.plan.compute.device)
     return record, known
 
 
@@ -318,7 +319,7 @@ class _Alone(Serial):
         """Networks that would have to be trained before it."""
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train the one network, if it is there.
 
@@ -330,7 +331,7 @@ class _Alone(Serial):
             self.others = [job.name for job in jobs]
             raise _Reached
 
-        def ended(job: Job, trained: Trained | None, why: str) -> None:
+        def ended(job: TrainJob, trained: Trained | None, why: str) -> None:
             if trained is None:
                 raise TrainingFailed(f"{job.name}: {why}")
             done(job, trained, why)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from imseg.engine.inference.evaluator import Evaluation
 from imseg.engine.inference.segment import Segmented, segment
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
-from imseg.engine.training.networks import NetworkFactory, load_network
+from imseg.engine.training.weights import load_network
 from imseg.errors import ImsegError, shown
+from imseg.networks.registry import CustomConfig, NetworkFactory, provide
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.instances import find_objects, tells_apart
 from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
@@ -119,7 +120,6 @@ class Run:
         spec: What mask values mean.
         reading: How pictures are read.
         summary: Scores and costs, as in ``summary.json``.
-        network: The user's own network, if it was trained with one.
     """
 
     path: Path
@@ -127,7 +127,6 @@ class Run:
     spec: TargetSpec
     reading: Reading
     summary: dict[str, Any]
-    network: NetworkFactory | None = field(default=None, repr=False)
 
     @property
     def task(self) -> Task:
@@ -171,7 +170,7 @@ class Run:
         Raises:
             ImsegError: If the run has no such network.
         """
-        if name.startswith("judges/"):
+        if name.startswith("scorers/"):
             raise ImsegError(
                 f"{name} judges masks, it makes none.",
                 expected=", ".join(self.network_names),
@@ -191,7 +190,7 @@ class Run:
         """The names of all networks that make masks, stage after stage, best first."""
         stages = (*self.summary["stages"], *self.summary.get("aside", ()))
         names = [net["name"] for stage in stages for net in stage["networks"]]
-        return [name for name in names if not name.startswith("judges/")]
+        return [name for name in names if not name.startswith("scorers/")]
 
     def load(self, names: Sequence[str], *, device: str = "auto") -> list[nn.Module]:
         """Return trained networks in inference mode."""
@@ -201,7 +200,8 @@ class Run:
                 weights(known.name),
                 known.network,
                 compute,
-                factory=self.network,
+                channels=known.channels,
+                outputs=known.outputs,
                 sha256=known.sha256,
             )
             for known in map(self.trained, names)
@@ -229,7 +229,7 @@ class Run:
             device=resolved,
             precision="float32" if resolved == "cpu" else resolve_precision("auto", resolved),
             threads=usable_cores(),
-            channels_last=self.plan.channels_last,
+            channels_last=self.plan.compute.channels_last,
         )
 
     def evaluate(
@@ -378,6 +378,8 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
             got="no summary.json yet.",
             hint="repeat its train command; it continues where it was stopped.",
         )
+    if network is not None and isinstance(record.plan.network, CustomConfig):
+        provide(network, record.plan.network.callable)
     spec, reading = read_target(folder.target)
     return Run(
         path=folder.path,
@@ -385,5 +387,4 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
         spec=spec,
         reading=reading,
         summary=read_summary(folder, task_for(spec, paper=record.plan.paper).metric),
-        network=network,
     )

@@ -36,7 +36,7 @@ def seconds_left(
         return None
     for stage in stages:
         own = _pace(stage)
-        if own is not None and not stage.planned.judges:
+        if own is not None and not stage.planned.scores_masks:
             pace = own
         each = (pace if own is None else own) * stage.planned.operations
         left += _side_by_side([steps * each for steps in stage.steps_left], workers)
@@ -50,7 +50,7 @@ def seconds_left(
 
 def _first_pace(stages: Sequence[StageProgress]) -> float | None:
     """Return the pace that is known first, rather of networks that make masks than of judges."""
-    ordered = sorted(stages, key=lambda stage: stage.planned.judges)
+    ordered = sorted(stages, key=lambda stage: stage.planned.scores_masks)
     return next((found for stage in ordered if (found := _pace(stage)) is not None), None)
 
 
@@ -198,7 +198,7 @@ def status_of(path: str | Path) -> RunStatus:
         path=folder.path,
         state="finished" if finished else "stopped" if owner is None else "under way",
         owner=owner,
-        approach=None if record is None else record.plan.approach,
+        approach=None if record is None else record.plan.approach.name,
         seed=None if record is None else record.plan.seed,
         data=None if record is None else record.data,
         stages=stages,

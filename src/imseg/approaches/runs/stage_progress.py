@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages, unlabeled_used
-from imseg.approaches.running.mask_scoring import judges_metric
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stages import StagePlan, planned_stages, unlabeled_used
+from imseg.approaches.running.mask_scoring import scorers_metric
 from imseg.approaches.runs.recovery import Recovery
 from imseg.components.labeling import admitted_in
 from imseg.engine.storage.trained_files import read_known
@@ -41,7 +41,7 @@ class Saved:
 class StageProgress:
     """How far a stage has come."""
 
-    planned: PlannedStage
+    planned: StagePlan
     """What was planned, if all pseudo-labels are admitted."""
     state: StageState
     """Whether it is done."""
@@ -59,7 +59,7 @@ class StageProgress:
     @property
     def is_generation(self) -> bool:
         """Whether it learns from unlabeled images."""
-        return self.planned.name.startswith("generation-")
+        return self.planned.is_generation
 
     @property
     def best(self) -> Trained | None:
@@ -133,7 +133,7 @@ def stages_of(
         stage = _stage(
             memory,
             planned,
-            metric=judges_metric(plan) if planned.judges else metric,
+            metric=scorers_metric(plan) if planned.scores_masks else metric,
             images=unlabeled_used(plan, facts),
             at_work=not idle,
             finished=finished,
@@ -163,7 +163,7 @@ class _Done:
 
 def _stage(
     memory: Recovery,
-    planned: PlannedStage,
+    planned: StagePlan,
     *,
     metric: Metric | None,
     images: int,
@@ -246,7 +246,7 @@ def _saved(memory: Recovery, network: str) -> Saved | None:
         step=found.steps,
         steps=found.of,
         age=max(0.0, time.time() - written),
-        seconds=float(found.said.get("passed", 0.0)),
+        seconds=found.passed,
     )
 
 

@@ -137,7 +137,7 @@ Raw = Annotated[
 ]
 
 
-FIXED = ("paper", "effort", "ladder", "rung", "unlabeled_masks")
+FIXED = ("paper", "effort", "strength_schedule", "strength_level", "unlabeled_masks")
 """Settings that the published experiment has."""
 
 

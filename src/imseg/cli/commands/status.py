@@ -146,7 +146,7 @@ def _line(name: str, run: RunStatus | None) -> list[str]:
     left = "-" if run.seconds_left is None else f"about {in_time(run.seconds_left)}"
     if stage is None:
         return [name, run.state, "-", "-", "-", share, left]
-    scored = [each for each in run.stages if each.trained and not each.planned.judges]
+    scored = [each for each in run.stages if each.trained and not each.planned.scores_masks]
     return [
         name,
         run.state,

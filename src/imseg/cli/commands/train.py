@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imseg.approaches.planning.duration import ACTIVITIES, OTHER, in_minutes
-from imseg.approaches.planning.estimate import Estimate
 from imseg.cli.options import Data, Json, takes_settings
 from imseg.cli.show import page_of
 from imseg.errors import ImsegError, shown
-from imseg.report.tables import table
 
 if TYPE_CHECKING:
+    from imseg.approaches.planning.estimate import Estimate
     from imseg.approaches.planning.settings import Settings
     from imseg.cli.show import Bars
 
 
-_IN_WORDS = {OTHER: "start-up and the rest", "files": "reading images"}
+_IN_WORDS = {"other": "start-up and the rest", "files": "reading images"}
 
 
 def estimate_text(found: Estimate, now: datetime) -> str:
@@ -37,9 +35,11 @@ def estimate_text(found: Estimate, now: datetime) -> str:
 
 
 def _stages(found: Estimate) -> str:
+    from imseg.report.tables import table
+
     at_most = "at most " if found.steps_depend_on_time else ""
     rows = [
-        [stage.name, str(stage.networks), f"{found.width_of(stage):g}", f"{at_most}{stage.steps}"]
+        [stage.name, str(stage.networks), f"{stage.width:g}", f"{at_most}{stage.steps}"]
         for stage in found.stages
     ]
     text = table(["stage", "networks", "width", "steps of each"], rows)
@@ -50,6 +50,9 @@ def _stages(found: Estimate) -> str:
 
 
 def _time(found: Estimate, now: datetime) -> str:
+    from imseg.approaches.planning.duration import ACTIVITIES, in_minutes
+    from imseg.report.tables import table
+
     if found.time is None or found.seconds is None:
         return "Time: not measured (--no-probe)."
     rows = [
@@ -89,7 +92,7 @@ def _disk(found: Estimate) -> str:
         for name, size in (
             ("decoded images", disk.pictures),
             ("pseudo-labels", disk.pseudo_labels),
-            ("what judges learn from", disk.judges),
+            ("what mask scorers learn from", disk.scorers),
         )
         if size
     ]
@@ -222,8 +225,6 @@ def _only_estimate(
     """Show what a training would take."""
     from imseg.approaches.planning.estimate import estimate
     from imseg.cli import show
-
-    pass
 
     with show.Bars() as bars:
         found = estimate(data, out=out, settings=settings, progress=bars, probe=probe)

@@ -25,7 +25,7 @@ from torch import nn
 
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.hardware.memory import leave_first, peak_memory
-from imseg.engine.inference.mask_scorer import judged_logits
+from imseg.engine.inference.mask_scorer import scorer_logits
 from imseg.engine.inference.predictor import BATCH, vote
 from imseg.engine.loading.samples import as_input
 from imseg.engine.training.clock import BATCHES, STEPS, VALIDATION, Clock
@@ -244,7 +244,7 @@ def _predicting(
         def score() -> None:
             with torch.inference_mode(), compute.applied():
                 images = as_input(pixels, compute)
-                judged_logits(network, images, masks, quality=quality, compute=compute).cpu()
+                scorer_logits(network, images, masks, quality=quality, compute=compute).cpu()
 
         return BenchmarkResult(prediction=repeated(score, 0.3))
     votes = vote([network, network], stored, task, compute)

@@ -11,16 +11,16 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from pydantic import TypeAdapter
 
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, measure_here
 from imseg.engine.hardware.device import keep_freed_memory
-from imseg.networks.registry import CustomConfig, Network
 from imseg.engine.workers.worker_process import THREADS
 from imseg.errors import ImsegError
+from imseg.networks.registry import CustomConfig, Network
 
 
 class Prober(Protocol):
@@ -114,9 +114,7 @@ class SideBySide:
 
 
 @contextlib.contextmanager
-def prober(
-    *, device: str, processes: int, threads: int, network: Network
-) -> Iterator[Prober]:
+def prober(*, device: str, processes: int, threads: int, network: Network) -> Iterator[Prober]:
     """Yield who measures: processes side by side where networks are trained so, else this one.
 
     Args:
@@ -142,7 +140,7 @@ def prober(
 
 def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:
     """Return the mean seconds of several answers, and the most bytes."""
-    values = {}
+    values: dict[str, Any] = {}
     for entry in fields(BenchmarkResult):
         each = [getattr(one, entry.name) for one in answers]
         if entry.name == "compiled":

@@ -19,8 +19,8 @@ from imseg.tasks.quality import Quality
 from imseg.types import Bytes
 
 
-def judge_masks(
-    judges: Sequence[nn.Module],
+def score_masks(
+    scorers: Sequence[nn.Module],
     part: SampleSet,
     quality: Quality,
     compute: ComputeConfig,
@@ -32,7 +32,7 @@ def judge_masks(
     Images and targets are blocked as the part says; copies are left out.
 
     Args:
-        judges: Networks in inference mode.
+        scorers: Networks in inference mode.
         part: At least one image with its target.
         quality: What a judge judges.
         compute: How judges are computed.
@@ -49,15 +49,15 @@ def judge_masks(
         raise ValueError("there is nothing to judge")
     said, done = [], 0
     for batch in source.feed(torch.arange(len(source)).split(BATCH)):
-        said.append(_ask(judges, batch.images, batch.targets, quality=quality, compute=compute))
+        said.append(_ask(scorers, batch.images, batch.targets, quality=quality, compute=compute))
         done += len(batch)
         if progress is not None:
             progress(done, len(source))
     return torch.cat(said, dim=1)
 
 
-def judge_candidates(
-    judges: Sequence[nn.Module],
+def score_candidates(
+    scorers: Sequence[nn.Module],
     images: Bytes,
     labels: Planes,
     quality: Quality,
@@ -66,18 +66,18 @@ def judge_candidates(
     """Return what each judge says about a mask for each image of one batch, on the CPU.
 
     Args:
-        judges: Networks in inference mode.
+        scorers: Networks in inference mode.
         images: ``n h w c``, as they are.
         labels: Their candidates, in inside numbering.
         quality: What a judge judges.
         compute: How judges are computed.
     """
     there = labels.to(compute.device)
-    return _ask(judges, to_device(images, compute), there, quality=quality, compute=compute)
+    return _ask(scorers, to_device(images, compute), there, quality=quality, compute=compute)
 
 
-def judged_logits(
-    judge: Callable[..., Tensor],
+def scorer_logits(
+    scorer: Callable[..., Tensor],
     images: Float[Tensor, "b c h w"],
     targets: Planes,
     *,
@@ -86,12 +86,12 @@ def judged_logits(
 ) -> Float[Tensor, "b r k"]:
     """Return what a judge puts out for a batch of images and masks on its device."""
     masks = quality.as_input(targets).contiguous(memory_format=compute.memory_format)
-    logits: Tensor = judge(images, masks)
+    logits: Tensor = scorer(images, masks)
     return logits.float()
 
 
 def _ask(
-    judges: Sequence[nn.Module],
+    scorers: Sequence[nn.Module],
     images: Float[Tensor, "b c h w"],
     targets: Planes,
     *,
@@ -102,8 +102,8 @@ def _ask(
         return torch.stack(
             [
                 quality.probabilities(
-                    judged_logits(judge, images, targets, quality=quality, compute=compute)
+                    scorer_logits(scorer, images, targets, quality=quality, compute=compute)
                 ).cpu()
-                for judge in judges
+                for scorer in scorers
             ]
         )

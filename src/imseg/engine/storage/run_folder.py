@@ -15,7 +15,7 @@ from imseg.data.files.atomic import writing_into
 from imseg.data.files.listing import leads_out
 from imseg.errors import ImsegError, and_more
 
-STAGE_NAME = "(start|judge-start|judges|generation-[1-9][0-9]{0,5})"
+STAGE_NAME = "(start|scorer-start|scorers|generation-[1-9][0-9]{0,5})"
 """The names of stages, as a pattern; none leads out of the run."""
 NETWORK_NAME = f"{STAGE_NAME}/network-(0|[1-9][0-9]{{0,5}})"
 """The names of networks, as a pattern."""
@@ -78,7 +78,7 @@ class RunFolder:
     @property
     def judgment(self) -> Path:
         """How far judges of masks can be trusted, and when they are content."""
-        return self.path / "judges" / "judgment.json"
+        return self.path / "scorers" / "judgment.json"
 
     def audit(self, stage: str) -> Path:
         """Return what a comparison of a generation's pseudo-labels with hidden masks found."""

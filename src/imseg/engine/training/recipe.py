@@ -178,6 +178,8 @@ class Recipe:
 
     def decisive(self) -> dict[str, Any]:
         """Return what decides a training beside the number of steps, as plain values."""
-        names = ("batch_size", "learning_rate", "weight_decay", "schedule", "warm_up", "average")
-        names += ("keep", "validate_every", "paper")
+        names = (
+            *("batch_size", "learning_rate", "weight_decay", "schedule", "warm_up"),
+            *("average", "keep", "validate_every", "paper"),
+        )
         return {name: getattr(self, name) for name in names}

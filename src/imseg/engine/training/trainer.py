@@ -135,7 +135,9 @@ def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]
 
 def _first_network(job: TrainJob) -> nn.Module:
     """Return the network that training begins with."""
-    shape = {"channels": job.channels, "outputs": job.outputs}
+    channels, outputs, compute = job.channels, job.outputs, job.compute
     if job.initial is not None:
-        return load_network(job.initial.weights, job.network, job.compute, **shape)
-    return build(job.network, job.compute, **shape, seed=seeds.derive(job.seed, "weights"))
+        place = job.initial.weights
+        return load_network(place, job.network, compute, channels=channels, outputs=outputs)
+    seed = seeds.derive(job.seed, "weights")
+    return build(job.network, compute, channels=channels, outputs=outputs, seed=seed)

@@ -12,8 +12,8 @@ from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.scan import read_folder
 from imseg.data.masks.recognize import word_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.training.networks import NetworkFactory
 from imseg.errors import ImsegError, shown
+from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, Working, log_progress
 from imseg.report.html.blocks import Chart, Csv, Page, Section
 from imseg.report.html.run_facts import RunFacts

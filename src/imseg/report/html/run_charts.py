@@ -244,7 +244,7 @@ def calibration_chart(judgment: dict[str, Any]) -> Chart:
         dress(axes, ink)
 
     return Chart(
-        name="judges",
+        name="scorers",
         draw=draw,
         alt=f"What judges say against the truth for {len(said)} masks: rank correlation"
         f" {judgment['rank_correlation']:.2f}, off by {judgment['mae']:.3f} on average.",

@@ -137,7 +137,7 @@ class RunFacts:
     @property
     def upper_bound_images(self) -> int:
         """Unlabeled images whose hidden masks were learned from, for upper bounds."""
-        sees = self.run.plan.customized().labeled.hidden_too
+        sees = self.run.plan.approach.labeled.hidden_too
         return len(self._pictures.get("unlabeled") or ()) if sees else 0
 
     @cached_property
@@ -158,8 +158,8 @@ class RunFacts:
         return tuple(found)
 
     def _stage(self, plain: dict[str, Any], audits: dict[str, dict[str, Any]]) -> StageFacts:
-        judges = plain["name"] == "judges"
-        names = [] if judges else [network["name"] for network in plain["networks"]]
+        scorers = plain["name"] == "scorers"
+        names = [] if scorers else [network["name"] for network in plain["networks"]]
         return StageFacts(
             name=plain["name"],
             best=plain["best"],

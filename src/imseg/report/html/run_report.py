@@ -11,10 +11,10 @@ from imseg.report.html.run_facts import RunFacts, look
 from imseg.report.html.run_sections import (
     classes_section,
     cost_section,
-    judges_section,
     labels_section,
     learning_section,
     next_section,
+    scorers_section,
     scores_section,
     warnings_section,
 )
@@ -56,7 +56,7 @@ def run_page(
         pictures_section(facts, looked, data=data),
         followed_section(facts, looked),
         labels_section(facts),
-        judges_section(facts),
+        scorers_section(facts),
         next_images_section(facts, dataset, quick=quick, device=device, progress=progress),
         warnings_section(facts),
         cost_section(facts, data=data),

@@ -41,7 +41,7 @@ def networks_csv(facts: RunFacts) -> Csv:
         (
             stage.name, network.name, rank, *[network.scores.get(key) for key in keys],
             network.images, network.steps, network.best_epoch, network.epochs,
-            network.network.width, network.parameters, network.flops, network.seconds,
+            network.network.relative_width, network.parameters, network.flops, network.seconds,
         )
         for stage in facts.stages
         for rank, network in enumerate(stage.networks, 1)
@@ -234,7 +234,7 @@ def labels_section(facts: RunFacts) -> Section | None:
     )
 
 
-def judges_section(facts: RunFacts) -> Section | None:
+def scorers_section(facts: RunFacts) -> Section | None:
     """Return how far judges of masks can be trusted; None where there are none."""
     judgment = facts.run.judgment
     if judgment is None:
@@ -242,10 +242,10 @@ def judges_section(facts: RunFacts) -> Section | None:
     text = calibration_in_words(judgment)
     pairs = list(zip(judgment["said"], judgment["true"], strict=True))
     return Section(
-        key="judges",
+        key="scorers",
         title="How far the judges of masks can be trusted",
         blocks=(Prose((f"{text[:1].upper()}{text[1:]}.",)), calibration_chart(judgment)),
-        tables=(Csv(name="judges", header=("said", "true"), rows=pairs),),
+        tables=(Csv(name="scorers", header=("said", "true"), rows=pairs),),
     )
 
 

@@ -226,17 +226,17 @@ def comparison_answer(found: Comparison) -> Answer:
 
 def _lead(found: Comparison) -> str:
     metric = found.metric
-    judged = [row for row in found.rows if row.kind == "method" and row.difference is not None]
+    scored = [row for row in found.rows if row.kind == "method" and row.difference is not None]
     where = f"on {count(found.images, 'test image')}, {count(len(found.seeds), 'seed')}"
-    if not judged:
+    if not scored:
         best = _best(list(found.rows), found)
         return (
             f"**{best.name}** has the best {metric.label}, **{score(best.mean, metric)}**"
             f" ({where}). No approach has a matched baseline here, so nobody can say what the"
             " unlabeled images were good for."
         )
-    verdicts = {row.name: row.difference.verdict for row in judged if row.difference is not None}
-    won = [row for row in judged if verdicts[row.name] == "better"]
+    verdicts = {row.name: row.difference.verdict for row in scored if row.difference is not None}
+    won = [row for row in scored if verdicts[row.name] == "better"]
     if won:
         best = max(won, key=lambda row: _advantage(row, found))
         others = [row.name for row in won if row is not best]
@@ -249,9 +249,9 @@ def _lead(found: Comparison) -> str:
     if all(verdict == "worse" for verdict in verdicts.values()):
         return (
             "The unlabeled images **did not help**: labels alone, trained just as long, are better"
-            f" than {_list([row.name for row in judged])} ({where})."
+            f" than {_list([row.name for row in scored])} ({where})."
         )
-    best = max(judged, key=lambda row: _advantage(row, found))
+    best = max(scored, key=lambda row: _advantage(row, found))
     why = (
         "one seed cannot tell a method from chance in training"
         if len(found.seeds) == 1

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imseg.engine.inference.bootstrap import rank_correlation
-from imseg.engine.inference.mask_scorer import judged_logits
+from imseg.engine.inference.mask_scorer import scorer_logits
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
@@ -83,7 +83,7 @@ class MaskQualityAtWork(ObjectiveAtWork):
 
     def score(self, network: nn.Module) -> float:
         """Return minus the error or the loss by which the best epoch is kept."""
-        logits, wanted = self._judged(network)
+        logits, wanted = self._scored(network)
         return -(
             self._iou_error(logits, wanted)
             if logits.shape[1] == 1
@@ -98,7 +98,7 @@ class MaskQualityAtWork(ObjectiveAtWork):
             over samples and outputs; ``loss``; ``score_error`` and ``rank_correlation`` (Spearman)
             of the score by which copies are counted, whatever the judge is for; ``samples``.
         """
-        logits, wanted = self._judged(network)
+        logits, wanted = self._scored(network)
         said = self._quality.probabilities(logits)
         scores, truth = (
             self._quality.score(each[None], amplification=True) for each in (said, wanted)
@@ -133,7 +133,7 @@ class MaskQualityAtWork(ObjectiveAtWork):
         return self._quality.loss(self._logits(network, batch), batch.qualities)
 
     def _logits(self, network: Forward, batch: Batch) -> Float[Tensor, "b r k"]:
-        return judged_logits(
+        return scorer_logits(
             network,
             batch.images,
             batch.targets,
@@ -141,7 +141,7 @@ class MaskQualityAtWork(ObjectiveAtWork):
             compute=self._job.compute,
         )
 
-    def _judged(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
+    def _scored(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
         """Return what the network says about the validation samples and what it should, on CPU."""
         network.eval()
         self._validation.forget_looks()  # so that every epoch sees the same copies
