@@ -3,6 +3,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints/cpu.txt
 ARGS ?=
+JOBS ?= 2
 
 BIN := .venv/bin
 # The name holds the place of this checkout, so that a moved or copied .venv is installed again.
@@ -22,20 +23,31 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types golden faults docs bench clean
+.PHONY: help demo test test-rest test-all lint types golden faults docs bench clean
+
+# Each process of the tests takes a stretch of the list, so that most finished runs which tests share
+# are made in one of them only.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12   the Python to use, 3.11 or later (when .venv is made)"
 	@echo "  CONSTRAINTS=        install without constraints/cpu.txt: the torch you have, or one for your GPU"
 	@echo "  ARGS='...'          handed on: make demo ARGS=--quick, make test ARGS='-k consensus'"
+	@echo "  JOBS=2              processes that run tests side by side"
 
 demo: $(STAMP) ## Train two approaches on the embedded demo data, into demo/
 	$(BIN)/imseg demo --out demo $(ARGS)
 
-test: lint types ## Run every check, then the fast tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: lint types ## Check style, types and imports, then run the fast tests: under 5 minutes on two cores
+	$(PYTEST) $(ARGS)
+
+test-rest: $(STAMP) ## Run what "make test" leaves out, and its laws with more examples
+	$(PYTEST) -m "(rest or slow or browser or hypothesis) and not gpu" --hypothesis-profile full $(ARGS)
+
+test-all: lint types ## Run everything at once, tests on a GPU too where there is one
+	$(PYTEST) -m "" --hypothesis-profile full $(ARGS)
 
 lint: $(STAMP) ## Check style, format and the direction of imports
 	$(BIN)/ruff check .

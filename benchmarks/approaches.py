@@ -20,7 +20,7 @@ from imseg.approaches.methods.catalog import APPROACHES, find_approach
 from imseg.approaches.running.experiment import fit
 from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
-from imseg.data.datasets import prepare_isic2018
+from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import read_folder
 from imseg.report.tables import mean_and_spread, table
 from imseg.types import DataSet
@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data, runs = arguments.out / f"data-{arguments.seed}", arguments.out / f"runs-{arguments.seed}"
     if not data.exists():
-        prepare_isic2018(arguments.raw, data, labeled=0.1, seed=arguments.seed)
+        prepare_data_set("isic2018", arguments.raw, data, labeled=0.1, seed=arguments.seed)
     runs.mkdir(parents=True, exist_ok=True)
     dataset, found = read_folder(data), []
     # Baselines that are matched to another run come after it.

@@ -27,7 +27,7 @@ import numpy as np
 
 from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.datasets import prepare_isic2018
+from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import hidden_masks, read_folder
 from imseg.engine.storage.trained_files import read_trained
 from imseg.engine.training.job import Job
@@ -73,7 +73,7 @@ def main() -> None:
     for seed in arguments.seeds:
         data = arguments.out / f"data-{seed}"
         if not data.exists():
-            prepare_isic2018(arguments.raw, data, labeled=0.1, seed=seed)
+            prepare_data_set("isic2018", arguments.raw, data, labeled=0.1, seed=seed)
         dataset = read_folder(data)
         scored = replace(dataset, test=dataset.test + hidden_masks(dataset, data / "hidden/masks"))
         ways: dict[str, tuple[str, Executor | None]] = {

@@ -25,7 +25,7 @@ from imseg.approaches.planning.duration import ACTIVITIES
 from imseg.approaches.planning.estimate import estimate
 from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.datasets import prepare_isic2018
+from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import read_folder
 from imseg.report.tables import table
 from imseg.types import DataSet
@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.out / "data"
     if not data.exists():
-        prepare_isic2018(arguments.raw, data, labeled=0.1, seed=0)
+        prepare_data_set("isic2018", arguments.raw, data, labeled=0.1, seed=0)
     dataset, found = read_folder(data), []
     for name, asked in SETTINGS.items():
         run = arguments.out / "runs" / name.replace(", ", "-").replace(" ", "")

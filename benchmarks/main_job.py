@@ -18,7 +18,7 @@ from pathlib import Path
 from imseg.approaches.running.experiment import fit
 from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
-from imseg.data.datasets import prepare_isic2018
+from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import read_folder
 from imseg.report.figures import gallery, save
 from imseg.report.tables import mean_and_spread, table
@@ -43,7 +43,7 @@ def main() -> None:
 def run_seed(raw: Path, out: Path, seed: int) -> list[dict[str, object]]:
     data, runs = out / f"data-{seed}", out / f"runs-{seed}"
     if not data.exists():
-        prepare_isic2018(raw, data, labeled=0.1, seed=seed)
+        prepare_data_set("isic2018", raw, data, labeled=0.1, seed=seed)
     runs.mkdir(parents=True, exist_ok=True)
     hidden = data / "hidden" / "masks"
     dataset = read_folder(data)

@@ -20,7 +20,7 @@ from equal_scores import Naively
 from imseg.approaches.planning.duration import ACTIVITIES
 from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
-from imseg.data.datasets import prepare_isic2018
+from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import read_folder
 from imseg.report.tables import table
 
@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = arguments.out / "data"
     if not data.exists():
-        prepare_isic2018(arguments.raw, data, labeled=0.1, seed=0)
+        prepare_data_set("isic2018", arguments.raw, data, labeled=0.1, seed=0)
     dataset, found = read_folder(data), {}
     for way in ("fast", "naive"):
         run = arguments.out / way

@@ -17,8 +17,12 @@ if WORKER and hasattr(os, "sched_setaffinity"):
     CORES = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
 
-settings.register_profile("imseg", derandomize=True, deadline=None, database=None, max_examples=30)
-settings.load_profile("imseg")
+# ``make test-rest`` and ``make test-all`` ask for the other profile: ``--hypothesis-profile full``.
+for profile, examples in {"fast": 15, "full": 100}.items():
+    settings.register_profile(
+        profile, derandomize=True, deadline=None, database=None, max_examples=examples
+    )
+settings.load_profile("fast")
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ def label(data: Path, count: int) -> None:
         shutil.copy(data / "hidden" / "masks" / image.name, data / "labeled" / "masks" / image.name)
 
 
+@pytest.mark.rest
 def test_new_labels_are_counted_and_everything_is_trained_anew(train, copied, tmp_path):
     words = ("--approach", "im", "--generations", "1")
     train(copied, "first", *words)
@@ -94,6 +95,7 @@ def test_a_file_that_changes_during_training_is_noticed(train, copied, monkeypat
     assert mask.stem in said
 
 
+@pytest.mark.rest
 def test_a_lost_file_of_a_generation_is_trained_again_with_its_pseudo_labels(
     cli, cells, im_run, tmp_path
 ):
@@ -121,6 +123,7 @@ def test_classes_that_change_under_a_run_are_noticed_when_it_continues(cli, trai
     assert "What the data means has changed" in err and "254 (debris)" in err
 
 
+@pytest.mark.rest
 def test_data_that_nobody_may_write_to_is_read(train, copied):
     for path in [copied, *copied.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)

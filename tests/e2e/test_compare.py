@@ -126,6 +126,7 @@ def test_tables_for_people_and_spreadsheets_say_the_same(compared):
     assert np.mean(mine) == pytest.approx(rows["im"]["mean"])
 
 
+@pytest.mark.rest
 def test_a_comparison_that_is_killed_and_repeated_ends_with_the_same_table(
     compared, cells, cli, tmp_path, monkeypatch
 ):
@@ -156,6 +157,7 @@ def test_a_finished_comparison_trains_nothing_and_says_the_same(compared, cells,
     assert untimed(read(out)) == untimed(read(compared))
 
 
+@pytest.mark.rest
 def test_scores_in_another_form_are_counted_again(compared, cells, cli, tmp_path):
     out = shutil.copytree(compared, tmp_path / "copy")
     spoiled = itertools.cycle(
@@ -176,6 +178,7 @@ def test_scores_in_another_form_are_counted_again(compared, cells, cli, tmp_path
     assert untimed(read(out)) == untimed(read(compared))
 
 
+@pytest.mark.rest
 def test_approaches_are_added_and_earlier_ones_stay_even_in_a_moved_folder(
     compared, cells, cli_json, tmp_path
 ):
@@ -243,6 +246,7 @@ def test_what_cannot_be_is_one_clear_error(cells, cli, tmp_path, more, said):
     assert status == 2 and said in err
 
 
+@pytest.mark.rest
 def test_a_run_that_fails_is_left_out_and_told(cells, cli, tmp_path, monkeypatch):
     real = comparing.fit
 
@@ -261,6 +265,7 @@ def test_a_run_that_fails_is_left_out_and_told(cells, cli, tmp_path, monkeypatch
     assert "Left out: ldt-matched-to-im, seed 0: im, which it is matched to, is missing" in shown
 
 
+@pytest.mark.rest
 def test_a_method_whose_baseline_fails_is_shown_without_a_difference(
     cells, cli_json, cli, tmp_path, monkeypatch
 ):
@@ -289,6 +294,7 @@ def test_what_masks_mean_is_part_of_the_data(compared, cells, cli, tmp_path):
     assert status == 2 and "The data has changed" in said and "imseg.toml" in said
 
 
+@pytest.mark.rest
 def test_a_dry_run_says_how_long_and_writes_nothing(cells, cli, cli_json, tmp_path):
     asked = words(cells, tmp_path / "out", "--dry-run")
     found = cli_json(*asked)
@@ -304,6 +310,7 @@ def test_arrays_without_test_images_are_refused_too(tmp_path):
         imseg.compare(small_set("binary"), approaches=["ldt"], seeds=[0], out=tmp_path / "out")
 
 
+@pytest.mark.rest
 def test_errors_are_compared_by_less(tmp_path):
     """Arrays, numbers for masks, and a metric of which less is better."""
     data = small_set("regression")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ from tests.data.datasets.prepared import (
     stems,
 )
 
-from imseg.data.datasets.camvid import film_of, label_stretches, prepare_camvid
+from imseg.data.datasets import prepare_data_set
+from imseg.data.datasets.camvid import film_of, label_stretches
+
+prepare_camvid = partial(prepare_data_set, "camvid")
 
 FILMS = {
     "train": {"0001TP": 6, "0006R0": 8, "0016E5": 16},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from tests.data.datasets import prepared
 from tests.data.datasets.prepared import contents, fingerprint, load, noise, pack, save, stems
 
-from imseg.data.datasets.cityscapes import LABELS, TRAIN_IDS, prepare_cityscapes, small_side
+from imseg.data.datasets import prepare_data_set
+from imseg.data.datasets.cityscapes import LABELS, TRAIN_IDS, small_side
+
+prepare_cityscapes = partial(prepare_data_set, "cityscapes")
 
 CITIES = {
     "train": {"aachen": 6, "ulm": 4},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,13 @@ from tests.data.datasets.prepared import noise, pack, save
 
 from imseg.cli.main import run
 from imseg.data.datasets import DATASETS, prepare_data_set
-from imseg.data.datasets.splitting import divide, share_of, split_parts, write_config
+from imseg.data.datasets.data_folder import write_config
+from imseg.data.datasets.splitting import divide, share_of, split_parts
 from imseg.errors import ImsegError
+
+
+def refusal(name: str, *places: Path, **options: Any) -> str:
+    return prepared.refusal(partial(prepare_data_set, name), *places, **options)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,9 @@ def test_every_data_set_is_listed():
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_nothing_there_is_one_clear_error_for_every_data_set(name, tmp_path):
-    text = prepared.refusal(DATASETS[name], tmp_path / "none", tmp_path / "deep/er/out")
+    text = prepared.refusal(
+        partial(prepare_data_set, name), tmp_path / "none", tmp_path / "deep/er/out"
+    )
     assert text.startswith(f"There is no folder or archive {tmp_path / 'none'}.")
     assert "Expected:" in text and "download it from https://" in text
     assert not (tmp_path / "deep").exists(), "folders made for nothing are removed"
@@ -42,21 +51,23 @@ def test_nothing_there_is_one_clear_error_for_every_data_set(name, tmp_path):
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_a_file_that_is_no_archive_is_one_clear_error_for_every_data_set(name, tmp_path):
     (tmp_path / "raw.rar").write_bytes(b"Rar!")
-    text = prepared.refusal(DATASETS[name], tmp_path / "raw.rar", tmp_path / "out")
+    text = refusal(name, tmp_path / "raw.rar", tmp_path / "out")
     assert "is neither a folder nor a zip or tar file" in text
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_an_empty_folder_is_one_clear_error_for_every_data_set(name, tmp_path):
     (tmp_path / "raw").mkdir()
-    text = prepared.refusal(DATASETS[name], tmp_path / "raw", tmp_path / "out")
+    text = refusal(name, tmp_path / "raw", tmp_path / "out")
     assert "Expected:" in text and "Got:      an empty folder." in text and "Try:" in text
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_a_share_that_is_none_is_refused_for_every_data_set(name, share, tmp_path):
-    text = prepared.refusal(DATASETS[name], tmp_path, tmp_path / "out", labeled=share)
+    text = prepared.refusal(
+        partial(prepare_data_set, name), tmp_path, tmp_path / "out", labeled=share
+    )
     assert "between 0 and 1, both excluded" in text
 
 
@@ -78,7 +89,9 @@ def test_a_misspelt_name_is_guessed(tmp_path):
 
 def test_a_mistyped_path_is_guessed(tree, tmp_path):
     (tmp_path / "nuclei-raw").mkdir()
-    text = prepared.refusal(DATASETS["nuclei"], tmp_path / "nuclei-rwa", tmp_path / "out")
+    text = prepared.refusal(
+        partial(prepare_data_set, "nuclei"), tmp_path / "nuclei-rwa", tmp_path / "out"
+    )
     assert f"Try:      imseg prepare nuclei {tmp_path / 'nuclei-raw'}" in text
 
 
@@ -88,7 +101,9 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path):
     with zipfile.ZipFile(tmp_path / "nuclei.zip", "w") as zipped:
         zipped.writestr("images/a.png", b"1")
         zipped.writestr("../../images/b.png", b"1")
-    text = prepared.refusal(DATASETS["nuclei"], tmp_path / "nuclei.zip", tmp_path / "out")
+    text = prepared.refusal(
+        partial(prepare_data_set, "nuclei"), tmp_path / "nuclei.zip", tmp_path / "out"
+    )
     assert "'../../images/b.png', which leaves the folder" in text
     assert [path.name for path in tmp_path.iterdir()] == ["nuclei.zip"]
 
@@ -99,7 +114,7 @@ def test_a_hostile_archive_in_an_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "stage1_train.zip", "w") as zipped:
         zipped.writestr("/a/images/b.png", b"1")
     outer = pack(tmp_path, tmp_path.parent / f"{tmp_path.name}-outer.zip")
-    text = prepared.refusal(DATASETS["nuclei"], outer, tmp_path / "out")
+    text = refusal("nuclei", outer, tmp_path / "out")
     assert "'/a/images/b.png', which has an absolute name" in text
     assert f"{outer}/stage1_train.zip holds" in text, (
         "named by where it is, not by a scratch folder"
@@ -112,21 +127,21 @@ def test_an_archive_beside_its_own_content_in_an_archive_is_not_unpacked_again(t
         (tmp_path / "both/all" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "both/all" / path).write_bytes(content)
     outer = pack(tmp_path / "both", tmp_path / "outer.zip")
-    assert DATASETS["nuclei"](outer, tmp_path / "out").test == 1
+    assert prepare_data_set("nuclei", outer, tmp_path / "out").test == 1
 
 
 def test_a_picture_with_too_many_pixels_is_refused(tree, tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    text = prepared.refusal(DATASETS["nuclei"], tree, tmp_path / "out")
+    text = refusal("nuclei", tree, tmp_path / "out")
     assert str(tree / "images") in text and "pixels" in text
 
 
 def test_two_archives_of_one_name_are_refused(tree, tmp_path):
     for ending in (".zip", ".tar.gz"):
         pack(tree, tmp_path / f"raw/all{ending}")
-    text = prepared.refusal(DATASETS["nuclei"], tmp_path / "raw", tmp_path / "out")
+    text = refusal("nuclei", tmp_path / "raw", tmp_path / "out")
     assert "all.zip has the name of another archive beside it" in text
 
 

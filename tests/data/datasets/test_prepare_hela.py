@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 from tests.data.datasets import prepared
 from tests.data.datasets.prepared import contents, fingerprint, load, noise, pack, save, stems
 
-from imseg.data.datasets.hela import overlapping_boxes, prepare_hela
+from imseg.data.datasets import prepare_data_set
+from imseg.data.datasets.hela import overlapping_boxes
+
+prepare_hela = partial(prepare_data_set, "hela")
 
 PLANES = ("alive", "dead", "position")
 FOLDERS = {"alive": "alive", "dead": "dead", "position": "mod_position"}
@@ -198,7 +202,8 @@ def test_a_picture_without_a_plane_is_named(tree, tmp_path):
     raw = shutil.copytree(tree, tmp_path / "raw")
     (raw / "train/dead/well_03.png").unlink()
     text = prepared.refusal(prepare_hela, raw, tmp_path / "out")
-    assert "do not match" in text and "one of the two only: well_03." in text
+    assert "1 image has no mask in" in text and "train/dead." in text
+    assert "no mask for well_03.png." in text
 
 
 def test_planes_of_another_size_are_refused(tree, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ from tests.data.datasets.prepared import (
     stems,
 )
 
-from imseg.data.datasets.nuclei import look_of, merge_nuclei, prepare_nuclei
+from imseg.data.datasets import prepare_data_set
+from imseg.data.datasets.nuclei import look_of, merge_nuclei
+
+prepare_nuclei = partial(prepare_data_set, "nuclei")
 
 LOOKS = {"dark": 15, "colored": 10, "bright": 5}
 

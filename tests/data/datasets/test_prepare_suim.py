@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,11 @@ from tests.data.datasets.prepared import (
     stems,
 )
 
+from imseg.data.datasets import prepare_data_set
 from imseg.data.datasets.hela import random_squares
-from imseg.data.datasets.suim import class_numbers_of, prepare_suim
+from imseg.data.datasets.suim import class_numbers_of
+
+prepare_suim = partial(prepare_data_set, "suim")
 
 
 def make_pair(folder: Path, name: str, number: int, *, size: tuple[int, int] = (300, 400)) -> None:

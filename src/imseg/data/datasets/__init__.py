@@ -1,36 +1,30 @@
 """Public data sets, read as they are downloaded and written in the layout that users bring.
 
-One file a data set. A new one is a function like its neighbors, and a line in ``DATASETS``; options
-of its own are parameters that only take keywords.
+Each file declares one data set as a ``PublicDataset``, and ``prepare_data_set`` prepares any of
+them. To add one: a file like its neighbors, and its value in ``DATASETS``.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from imseg.data.datasets.camvid import prepare_camvid
-from imseg.data.datasets.cityscapes import prepare_cityscapes
-from imseg.data.datasets.hela import prepare_hela
-from imseg.data.datasets.isic2018 import prepare_isic2018
-from imseg.data.datasets.nuclei import prepare_nuclei
-from imseg.data.datasets.splitting import PreparedCounts, Progress
-from imseg.data.datasets.suim import prepare_suim
+from imseg.data.datasets.camvid import CAMVID
+from imseg.data.datasets.cityscapes import cityscapes
+from imseg.data.datasets.data_folder import PreparedCounts, prepare
+from imseg.data.datasets.hela import HELA
+from imseg.data.datasets.isic2018 import ISIC2018
+from imseg.data.datasets.nuclei import NUCLEI
+from imseg.data.datasets.public_dataset import PreparationProgress, PublicDataset
+from imseg.data.datasets.suim import SUIM
 from imseg.errors import ImsegError, look_up
 
-DATASETS: dict[str, Callable[..., PreparedCounts]] = {
-    "isic2018": prepare_isic2018,
-    "hela": prepare_hela,
-    "suim": prepare_suim,
-    "cityscapes": prepare_cityscapes,
-    "camvid": prepare_camvid,
-    "nuclei": prepare_nuclei,
+DATASETS: dict[str, PublicDataset] = {
+    dataset.name: dataset for dataset in (ISIC2018, HELA, SUIM, cityscapes(), CAMVID, NUCLEI)
 }
 """Every data set that can be prepared, by the name used on the command line."""
 
-__all__ = ["DATASETS", "PreparedCounts", "Progress", "prepare_data_set"]
+__all__ = ["DATASETS", "PreparedCounts", "PublicDataset", "prepare_data_set"]
 
 
 def prepare_data_set(
@@ -40,10 +34,14 @@ def prepare_data_set(
     *,
     labeled: float = 0.1,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: PreparationProgress | None = None,
     **options: Any,
 ) -> PreparedCounts:
     """Write a public data set as a data folder.
+
+    A share of the training images is labeled, drawn by the seed; the masks of the others go to
+    ``hidden/masks``. A larger share contains the images of a smaller one. The same seed chooses the
+    same images on every machine.
 
     Args:
         name: Which; see ``DATASETS``.
@@ -58,20 +56,17 @@ def prepare_data_set(
         ImsegError: If there is no such data set (the nearest name is suggested), it has no such
             option, ``raw`` is no such download, or ``out`` cannot be written.
     """
-    chosen = look_up(name, DATASETS, noun="data set", command="imseg prepare {} RAW --out DATA")
+    dataset = look_up(name, DATASETS, noun="data set", command="imseg prepare {} RAW --out DATA")
     given = {option: value for option, value in options.items() if value is not None}
-    own = inspect.signature(chosen).parameters
     for option in given:
-        if option not in own:
+        if option not in dataset.options:
             word = f"--{option.replace('_', '-')}"
-            having = [
-                other
-                for other, function in DATASETS.items()
-                if option in inspect.signature(function).parameters
-            ]
+            having = [other.name for other in DATASETS.values() if option in other.options]
             raise ImsegError(
                 f"{name} has no use for {word}.",
                 expected=f"{word} for {', '.join(having) or 'no data set'} only.",
                 hint=f"leave {word} away.",
             )
-    return chosen(raw, out, labeled=labeled, seed=seed, progress=progress, **given)
+    if given and dataset.with_options is not None:
+        dataset = dataset.with_options(**given)
+    return prepare(dataset, raw, out, labeled=labeled, seed=seed, progress=progress)

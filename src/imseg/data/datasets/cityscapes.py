@@ -1,4 +1,11 @@
-"""The labels of Cityscapes: official names and colors by label id, and the benchmark's choice."""
+"""Road scenes: Cityscapes, fine annotations, as downloaded, shrunk to a fifth.
+
+A seeded share of the official training images is labeled. Of the official validation images those
+of Frankfurt are for validation, those of Lindau and Munster for test. Sides are rounded up to a
+multiple of 16, so 2048x1024 becomes 416x208.
+
+Source: https://www.cityscapes-dataset.com
+"""
 
 from __future__ import annotations
 
@@ -9,27 +16,24 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.datasets.download import Download, Source, folders_in, open_download
+from imseg.data.datasets.download import Download, folders_in
 from imseg.data.datasets.pairs import (
-    Pairs,
     class_numbers,
     read_pairs,
     refuse_other_sizes,
     refuse_other_values,
     table_of,
 )
-from imseg.data.datasets.splitting import (
+from imseg.data.datasets.public_dataset import (
+    Destination,
     Made,
-    PreparedCounts,
-    Progress,
-    divide,
-    fill,
-    refuse_bad_share,
-    split_parts,
-    write_config,
-    write_summary,
+    PublicDataset,
+    SourceFiles,
+    SourceImages,
+    SourceLayout,
+    SourceParts,
 )
-from imseg.data.files.atomic import new_folder
+from imseg.data.datasets.splitting import divide
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import read_image, resize_image
 from imseg.data.masks.io import resize_mask
@@ -91,83 +95,18 @@ def _is_wanted(path: PurePosixPath) -> bool:
     return bool(fits) and len(path.parts) > 2 and path.parts[-3].lower() in ("train", "val")
 
 
-SOURCE = Source(
-    name="cityscapes",
-    title="Cityscapes",
-    page="https://www.cityscapes-dataset.com",
-    tree="leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip, or unpacked:\n"
-    f"leftImg8bit/train/aachen/  {_EXAMPLE[0]} ...\n"
-    f"gtFine/train/aachen/       {_EXAMPLE[1]} ...\n"
-    "leftImg8bit/val/ and gtFine/val/ with frankfurt/, lindau/ and munster/",
-    wanted=_is_wanted,
-)
-
-
-def prepare_cityscapes(
-    raw: Path,
-    out: Path,
-    *,
-    labeled: float = 0.1,
-    seed: int = 0,
-    classes: int = 34,
-    paper_split: bool = False,
-    progress: Progress | None = None,
-) -> PreparedCounts:
-    """Shrink Cityscapes to a fifth, in the layout of a data folder.
-
-    A seeded share of the official training images is labeled. Of the official validation images
-    those of Frankfurt are for validation, those of Lindau and Munster for test. Sides are rounded
-    up to a multiple of 16, so 2048x1024 becomes 416x208.
+def cityscapes(*, classes: int = 34, paper_split: bool = False) -> PublicDataset:
+    """Return the data set.
 
     Args:
-        raw: A folder that holds the two archives or what is in them, or one archive of both.
-        out: Must not exist yet, or be empty. It appears when everything is in it.
-        labeled: Share of the training images that keep their masks, between 0 and 1; rounded down.
-        seed: Chooses the labeled images.
         classes: 34 for the label ids 0 to 33 as they are (255, license plates, is void); 19 for the
             training ids 0 to 18 of the official benchmark (everything else is void, 255).
         paper_split: Whether validation and test are random halves of the official validation
             images, as in the paper.
-        progress: Called after each file unpacked and each image written.
 
     Raises:
-        ImsegError: If ``raw`` is not such a download, an image has no mask, ``classes`` is another
-            number, or ``out`` cannot be written.
+        ImsegError: If ``classes`` is another number.
     """
-    refuse_bad_share(labeled)
-    table, names = _table_and_names(classes)
-    with (
-        new_folder(out) as folder,
-        open_download(raw, source=SOURCE, beside=out, progress=progress) as download,
-    ):
-        parts = _read_parts(download, paper_split=paper_split, seed=seed)
-        splits, notes = split_parts(parts, labeled=labeled, seed=seed)
-        filled = fill(folder, splits, partial(_write_small, table), progress=progress)
-        write_config(folder, task="multiclass", classes=names, void=VOID)
-        return write_summary(
-            folder,
-            source=f"Cityscapes, fine annotations, {classes} classes",
-            options={
-                "seed": seed,
-                "labeled_share": labeled,
-                "classes": classes,
-                "paper_split": paper_split,
-            },
-            splits=filled.splits,
-            notes=notes,
-        )
-
-
-def small_side(length: int) -> int:
-    """Return a fifth of a side in pixels, rounded up to a multiple of 16."""
-    step = _SHRINK * _MULTIPLE
-    return -(-length // step) * _MULTIPLE
-
-
-def _table_and_names(
-    classes: int,
-) -> tuple[npt.NDArray[np.uint8], dict[int, tuple[str, Color]]]:
-    """Return what becomes of each label id, and names and colors of the classes."""
     if classes == len(LABELS):
         numbers = {label_id: label_id for label_id in LABELS}
     elif classes == len(TRAIN_IDS):
@@ -178,11 +117,36 @@ def _table_and_names(
             expected="--classes 34 (all label ids) or --classes 19 (those of the benchmark).",
             got=f"{classes}.",
         )
-    table = table_of(numbers, other=VOID)
-    return table, {number: LABELS[label_id] for label_id, number in numbers.items()}
+    layout = SourceLayout(f"Cityscapes, fine annotations, {classes} classes", {})
+    return PublicDataset(
+        name="cityscapes",
+        title="Cityscapes",
+        page="https://www.cityscapes-dataset.com",
+        tree="leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip, or unpacked:\n"
+        f"leftImg8bit/train/aachen/  {_EXAMPLE[0]} ...\n"
+        f"gtFine/train/aachen/       {_EXAMPLE[1]} ...\n"
+        "leftImg8bit/val/ and gtFine/val/ with frankfurt/, lindau/ and munster/",
+        layouts=(layout,),
+        wanted=_is_wanted,
+        read=partial(_read, layout.source, paper_split=paper_split),
+        write=partial(_write_small, table_of(numbers, other=VOID)),
+        task="multiclass",
+        classes={number: LABELS[label_id] for label_id, number in numbers.items()},
+        void=VOID,
+        with_options=cityscapes,
+        options={"classes": classes, "paper_split": paper_split},
+    )
 
 
-def _read_parts(download: Download, *, paper_split: bool, seed: int) -> dict[str, Pairs]:
+def small_side(length: int) -> int:
+    """Return a fifth of a side in pixels, rounded up to a multiple of 16."""
+    step = _SHRINK * _MULTIPLE
+    return -(-length // step) * _MULTIPLE
+
+
+def _read(
+    source: str, download: Download, seed: int, *, paper_split: bool
+) -> tuple[str, SourceParts]:
     """Return training, validation and test images with their masks."""
     images, masks, val_images, val_masks = download.need(*_PLACES)
     training = _merge(_read_cities(images, masks))
@@ -190,7 +154,7 @@ def _read_parts(download: Download, *, paper_split: bool, seed: int) -> dict[str
     if paper_split:
         official = _merge(cities)
         val, test = divide(official, len(official) // 2, key=f"{seed}/halves")
-        return {"training": training, "validation": val, "test": test}
+        return source, {"training": training, "validation": val, "test": test}
     if sorted(cities) != sorted((*_VAL_CITIES, *_TEST_CITIES)):
         raise ImsegError(
             f"{val_images} does not hold the cities of the official validation part.",
@@ -201,10 +165,10 @@ def _read_parts(download: Download, *, paper_split: bool, seed: int) -> dict[str
     val, test = (
         _merge({city: cities[city] for city in chosen}) for chosen in (_VAL_CITIES, _TEST_CITIES)
     )
-    return {"training": training, "validation": val, "test": test}
+    return source, {"training": training, "validation": val, "test": test}
 
 
-def _read_cities(images: Path, masks: Path) -> dict[str, Pairs]:
+def _read_cities(images: Path, masks: Path) -> dict[str, SourceImages]:
     cities = [folder.name for folder in folders_in(images)]
     truth = [folder.name for folder in folders_in(masks)]
     if not cities or cities != truth:
@@ -221,18 +185,18 @@ def _read_cities(images: Path, masks: Path) -> dict[str, Pairs]:
     }
 
 
-def _merge(cities: dict[str, Pairs]) -> Pairs:
+def _merge(cities: dict[str, SourceImages]) -> SourceImages:
     return {name: pair for pairs in cities.values() for name, pair in pairs.items()}
 
 
 def _write_small(
-    table: npt.NDArray[np.uint8], name: str, pair: tuple[Path, Path], images: Path, masks: Path
+    table: npt.NDArray[np.uint8], name: str, files: SourceFiles, place: Destination
 ) -> Made:
-    pixels, ids = read_image(pair[0], channels=3), class_numbers(pair[1])
+    pixels, ids = read_image(files[0], channels=3), class_numbers(files[1])
     height, width = pixels.shape[:2]
-    refuse_other_sizes(name, {pair[0].name: (height, width), pair[1].name: ids.shape})
-    refuse_other_values(pair[1], np.unique(ids), {*LABELS, VOID})
+    refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
+    refuse_other_values(files[1], np.unique(ids), {*LABELS, VOID})
     size = small_side(height), small_side(width)
-    write_png(images / f"{name}.png", resize_image(pixels, size))
-    write_png(masks / f"{name}.png", table[resize_mask(ids, size)])
+    write_png(place.images / f"{name}.png", resize_image(pixels, size))
+    write_png(place.masks / f"{name}.png", table[resize_mask(ids, size)])
     return Made((name,))

@@ -1,20 +1,33 @@
-"""Finding folders in a download."""
+"""The folders of a download, wherever they lie, and the images and masks in them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from imseg.data.datasets.splitting import Progress
-from imseg.data.files.archives import ArchiveLimits, archive_stem, is_archive, unpack
+from imseg.data.datasets.pairs import read_pairs
+from imseg.data.datasets.public_dataset import (
+    PreparationProgress,
+    PublicDataset,
+    SourceImages,
+    SourceParts,
+)
+from imseg.data.files.archives import (
+    ArchiveLimits,
+    archive_stem,
+    errors_naming,
+    is_archive,
+    unpack,
+)
 from imseg.data.files.atomic import scratch_beside
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import ImsegError, and_more, near_miss, shown
 
 _HIDDEN = (".", "__MACOSX")
+_SHOWN = 8
 
 
 def descend(root: Path, path: str) -> Path | None:
@@ -93,30 +106,11 @@ def _listed(folder: Path | None) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith(_HIDDEN))
 
 
-_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A public data set: where it comes from, and what it looks like."""
-
-    name: str
-    """Its name on the command line."""
-    title: str
-    """Its name in sentences."""
-    page: str
-    """Where people download it."""
-    tree: str
-    """What the unpacked download looks like, for errors."""
-    wanted: Callable[[PurePosixPath], bool]
-    """Whether a file of an archive is needed; its path begins with the archive's own name."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
     """The folders of a download, wherever they lie."""
 
-    source: Source
+    source: PublicDataset
     """What it should be."""
     raw: Path
     """What the user named."""
@@ -124,6 +118,13 @@ class Download:
     """Where folders are looked for, in this order."""
     seen: tuple[str, ...]
     """Folders and archives that are there, for errors."""
+    progress: PreparationProgress | None = None
+    """Called with what is being done; see there."""
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """Report progress."""
+        if self.progress is not None:
+            self.progress(what, done, total)
 
     def find(self, path: str) -> Path | None:
         """Return a folder, or None.
@@ -176,7 +177,11 @@ class Download:
 
 @contextmanager
 def open_download(
-    raw: Path, *, source: Source, beside: Path, progress: Progress | None = None
+    raw: Path,
+    *,
+    source: PublicDataset,
+    beside: Path,
+    progress: PreparationProgress | None = None,
 ) -> Iterator[Download]:
     """Yield a download; archives are unpacked to a folder that is removed when the block ends.
 
@@ -204,16 +209,20 @@ def open_download(
         if archives:
             scratch = stack.enter_context(scratch_beside(beside))
             places = {archive: scratch / archive_stem(archive) for archive in archives}
-            stack.enter_context(_real_names({str(place): str(a) for a, place in places.items()}))
+            stack.enter_context(errors_naming(places))
             limits = ArchiveLimits()
             for archive, place in places.items():
-                limits, files = _unpack_one(
+                if place.exists():
+                    raise _taken(archive)
+                limits, files = _unpack_tree(
                     archive, place, source=source, limits=limits, base=base, progress=progress
                 )
                 seen += [archive.name, *(f"{archive.name}/{top}" for top in _tops(files))]
                 roots += [place, *looked_through(place)]
             roots.append(scratch)
-        yield Download(source=source, raw=raw, roots=tuple(roots), seen=tuple(seen))
+        yield Download(
+            source=source, raw=raw, roots=tuple(roots), seen=tuple(seen), progress=progress
+        )
 
 
 def _unpacked_already(base: Path) -> tuple[list[Path], list[str]]:
@@ -223,15 +232,70 @@ def _unpacked_already(base: Path) -> tuple[list[Path], list[str]]:
     return [base, *looked_through(base)], seen
 
 
-def _unpack_one(
+def read_layouts(download: Download, seed: int) -> tuple[str, SourceParts]:
+    """Return the source and the images of its parts, by the layouts of the data set.
+
+    Args:
+        download: What is read.
+        seed: Not used; every reader is called with it.
+
+    Raises:
+        ImsegError: If no layout fits, a folder that is needed is missing, or several layouts fit
+            where only one may.
+    """
+    dataset = download.source
+    found = {
+        place: {folder for folder in layout.folders if download.find(folder)}
+        for place, layout in enumerate(dataset.layouts)
+    }
+    fitting = [dataset.layouts[place] for place, folders in found.items() if folders]
+    if not fitting:
+        every = [folder for layout in dataset.layouts for folder in layout.folders]
+        raise download.wrong_tree(every, found_some=False)
+    if dataset.one_layout and len(fitting) > 1:
+        there = sorted(folder for folders in found.values() for folder in folders)
+        raise ImsegError(
+            f"{download.raw} holds more than one release:"
+            f" {' and '.join(layout.source for layout in fitting)}.",
+            expected=dataset.tree,
+            got=and_more(there, 6) + ".",
+            hint="move one of them to a folder of its own.",
+        )
+    layout = fitting[0]
+    wanted = {
+        part: folders
+        for part, folders in layout.parts.items()
+        if part not in layout.optional or any(map(download.find, folders))
+    }
+    places = iter(download.need(*(folder for folders in wanted.values() for folder in folders)))
+    return layout.source, {
+        part: _read_part([next(places) for _ in folders], dataset)
+        for part, folders in wanted.items()
+    }
+
+
+def _read_part(folders: Sequence[Path], dataset: PublicDataset) -> SourceImages:
+    """Return the images in the first folder, with their masks in each of the others."""
+    images, *masks = folders
+    found: SourceImages = {}
+    for folder in masks:
+        pairs = read_pairs(
+            images, folder, image=dataset.image, mask=dataset.mask, example=dataset.example
+        )
+        found = {name: (*found.get(name, (image,)), mask) for name, (image, mask) in pairs.items()}
+    return found
+
+
+def _unpack_tree(
     archive: Path,
     place: Path,
     *,
-    source: Source,
+    source: PublicDataset,
     limits: ArchiveLimits,
     base: Path | None,
-    progress: Progress | None,
-) -> tuple[ArchiveLimits, tuple[PurePosixPath, ...]]:
+    progress: PreparationProgress | None,
+    inside: bool = False,
+) -> tuple[ArchiveLimits, list[PurePosixPath]]:
     """Unpack an archive and the archives in it; return what is left of the limits, and its files.
 
     Args:
@@ -241,63 +305,45 @@ def _unpack_one(
         limits: What may still be unpacked.
         base: What is there already as a folder in this folder is left out.
         progress: Called for each file.
+        inside: Whether the archive was in another one; archives in it are left alone.
     """
-    if place.exists():
-        raise ImsegError(
-            f"{archive} has the name of another archive beside it.",
-            expected="one archive of each name.",
-            hint="move one of them to a folder of its own.",
-        )
-    label = f"unpacking {archive.name}"
-
-    def tell(done: int, total: int) -> None:
-        if progress is not None:
-            progress(label, done, total)
 
     def wanted(path: PurePosixPath) -> bool:
         tops = {path.parts[0], place.name} if len(path.parts) > 1 else {place.name}
         if base is not None and any((base / top).is_dir() for top in tops):
             return False
-        return source.wanted(place.name / path) or is_archive(Path(path.name))
+        return source.wants(place.name / path) or (not inside and is_archive(Path(path.name)))
 
-    done = unpack(archive, place, wanted=wanted, limits=limits, progress=tell)
+    label = f"unpacking {archive.name}"
+    done = unpack(
+        archive,
+        place,
+        wanted=wanted,
+        limits=limits,
+        progress=progress and (lambda written, total: progress(label, written, total)),
+    )
     limits = replace(limits, total_bytes=limits.total_bytes - done.written)
     files = list(done.files)
+    if inside:
+        return limits, files
     for inner in sorted(path for path in place.rglob("*") if path.is_file() and is_archive(path)):
-        stem = archive_stem(inner)
-        if (inner.parent / stem).is_dir():
+        target = inner.parent / archive_stem(inner)
+        if target.is_dir():
             continue
-        more = unpack(
-            inner,
-            inner.parent / stem,
-            wanted=lambda path, stem=stem: source.wanted(stem / path),  # type: ignore[misc]
-            limits=limits,
-            progress=tell,
+        limits, more = _unpack_tree(
+            inner, target, source=source, limits=limits, base=None, progress=progress, inside=True
         )
-        limits = replace(limits, total_bytes=limits.total_bytes - more.written)
-        files += [stem / path for path in more.files]
+        files += [target.name / path for path in more]
         inner.unlink()
-    return limits, tuple(files)
+    return limits, files
 
 
-@contextmanager
-def _real_names(names: dict[str, str]) -> Iterator[None]:
-    """Let errors name a file in an archive by the archive, not by where it was unpacked to."""
-
-    def real(text: str | None) -> str | None:
-        for place, archive in names.items():
-            text = text.replace(place, archive) if text else text
-        return text
-
-    try:
-        yield
-    except ImsegError as error:
-        raise ImsegError(
-            real(error.what) or "",
-            expected=real(error.expected),
-            got=real(error.got),
-            hint=real(error.hint),
-        ) from error
+def _taken(archive: Path) -> ImsegError:
+    return ImsegError(
+        f"{archive} has the name of another archive beside it.",
+        expected="one archive of each name.",
+        hint="move one of them to a folder of its own.",
+    )
 
 
 def _tops(files: Sequence[PurePosixPath]) -> list[str]:
@@ -311,7 +357,7 @@ def _plain(path: str) -> str:
     return "/".join(part.partition("|")[0] for part in path.split("/"))
 
 
-def _no_download(raw: Path, source: Source) -> ImsegError:
+def _no_download(raw: Path, source: PublicDataset) -> ImsegError:
     if raw.exists():
         what = f"{raw} is neither a folder nor a zip or tar file."
     else:

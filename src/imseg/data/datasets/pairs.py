@@ -1,4 +1,4 @@
-"""Images and their masks in the folders of a download, joined by their stems."""
+"""Images and their masks in the folders of a download: joined by their stems, and checked."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.datasets.public_dataset import ANY_STEM, SourceImages
 from imseg.data.files.listing import list_pictures
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError, and_more
-
-Pairs = dict[str, tuple[Path, Path]]
-"""Image and mask of each name, sorted by name."""
-
-_ANY = re.compile(r"(.+)")
 
 
 def read_pairs(
     images: Path,
     masks: Path,
     *,
-    image: re.Pattern[str] = _ANY,
-    mask: re.Pattern[str] = _ANY,
-    example: tuple[str, str] = ("a.jpg", "a.png"),
-) -> Pairs:
+    image: re.Pattern[str] = ANY_STEM,
+    mask: re.Pattern[str] = ANY_STEM,
+    example: tuple[str, str] = ("a.png", "a.png"),
+) -> SourceImages:
     """Return the pairs of two folders.
 
     Args:
@@ -59,7 +55,7 @@ def read_pairs(
 
 
 def pictures_by_name(
-    folder: Path, pattern: re.Pattern[str] = _ANY, *, noun: str, example: str
+    folder: Path, pattern: re.Pattern[str] = ANY_STEM, *, noun: str, example: str
 ) -> dict[str, Path]:
     """Return the pictures of a folder whose stems fit a pattern, by the name in its group.
 
@@ -124,7 +120,7 @@ def class_numbers(path: Path) -> npt.NDArray[Any]:
     if mask.form != "values":
         raise ImsegError(
             f"{path} is not the kind of mask that this data set has.",
-            expected="whole numbers, one a class or an object.",
+            expected="whole numbers, one for each class or object.",
             got=f"{mask.form}.",
             hint="docs/datasets.md says which download is read.",
         )

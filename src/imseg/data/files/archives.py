@@ -13,13 +13,13 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from imseg.errors import ImsegError, shown
+from imseg.errors import ImsegError, ImsegErrors, parts_of, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """How the names of archives end, in lower case."""
@@ -69,6 +69,30 @@ def archive_stem(path: Path) -> str:
     """Return the name of an archive without its ending: ``masks`` for ``masks.tar.gz``."""
     lower = path.name.lower()
     return path.name[: -max(len(end) for end in SUFFIXES if lower.endswith(end))]
+
+
+@contextmanager
+def errors_naming(names: Mapping[Path, Path]) -> Iterator[None]:
+    """Let errors raised inside name the archive of a file, not where it was unpacked to.
+
+    Args:
+        names: The folder to which each archive was unpacked.
+    """
+
+    def renamed(error: ImsegError) -> ImsegError:
+        texts = {}
+        for part, text in parts_of(error)[0].items():
+            for archive, folder in names.items():
+                text = text and text.replace(str(folder), str(archive))
+            texts[part] = text
+        return ImsegError(texts.pop("what") or "", **texts)
+
+    try:
+        yield
+    except ImsegErrors as several:
+        raise ImsegErrors([renamed(each) for each in several.errors]) from several
+    except ImsegError as error:
+        raise renamed(error) from error
 
 
 @contextmanager

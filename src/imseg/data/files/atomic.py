@@ -100,6 +100,23 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file, byte for byte, to a folder that is not published yet.
+
+    Raises:
+        ImsegError: If it cannot be read or written.
+    """
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise ImsegError(
+            f"{source} could not be copied.",
+            expected="a readable file, and room for its copy.",
+            got=f"{error.strerror or error}.",
+            hint="free some disk space, or mend the permissions.",
+        ) from error
+
+
 class NewFile:
     """A file under a temporary name, which gets its own when it is whole and on the disk.
 
