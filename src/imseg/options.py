@@ -90,7 +90,7 @@ def option(default: Any, help: str, *, group: Group, name: str = "", **declared:
 
 def options_of(component: type[Any]) -> Mapping[str, Option]:
     """Return the options of a component's own fields, by field."""
-    return _options_of(component)
+    return _options_of(component)  # type: ignore[arg-type]
 
 
 @cache
