@@ -70,6 +70,16 @@ class Workload:
         return -(-self.steps // self.epoch) + 1
 
 
+def by_epochs(recipe: Recipe, samples: int) -> Workload:
+    """Return how much a training is that passes the epochs of its recipe over so many samples."""
+    in_epoch = recipe.steps_per_epoch(samples)
+    return Workload(
+        steps=recipe.limited(recipe.epochs * in_epoch),
+        epoch=in_epoch * max(1, recipe.validate_every),
+        images=recipe.mean_batch(samples),
+    )
+
+
 class Objective(Component, ABC):
     """What a network minimizes."""
 
@@ -98,12 +108,7 @@ class Objective(Component, ABC):
 
     def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
         """Return how much a training is: by default epochs over the samples."""
-        in_epoch = recipe.steps_per_epoch(amounts.samples)
-        return Workload(
-            steps=recipe.limited(recipe.epochs * in_epoch),
-            epoch=in_epoch * max(1, recipe.validate_every),
-            images=recipe.mean_batch(amounts.samples),
-        )
+        return by_epochs(recipe, amounts.samples)
 
     @abstractmethod
     def open(self, job: TrainJob) -> ObjectiveAtWork:
@@ -251,9 +256,20 @@ def flops_of(
     return counter.get_total_flops()
 
 
+Numbers = TypeVar("Numbers")
+Numbers_in = TypeVar("Numbers_in", contravariant=True)
+
+
+class Skipping(Protocol[Numbers_in]):
+    """Makes batches, and can go on as if some had been made."""
+
+    def skip(self, batches: Sequence[Numbers_in]) -> None:
+        """Count batches without making them."""
+
+
 def remaining(
-    batches: list[Tensor], number: int, *, skipped: int, within: int, loader: Skipping
-) -> list[Tensor] | None:
+    batches: list[Numbers], number: int, *, skipped: int, within: int, loader: Skipping[Numbers]
+) -> list[Numbers] | None:
     """Return the batches of a pass that are still to be made; None if the pass was made before.
 
     Args:
@@ -266,13 +282,6 @@ def remaining(
     before = len(batches) if number < skipped else within if number == skipped else 0
     loader.skip(batches[:before])
     return batches[before:] if number >= skipped else None
-
-
-class Skipping(Protocol):
-    """Makes batches, and can go on as if some had been made."""
-
-    def skip(self, batches: Sequence[Tensor]) -> None:
-        """Count batches without making them."""
 
 
 def epochs_of(
