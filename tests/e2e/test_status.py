@@ -26,6 +26,7 @@ from tests.e2e.small_sets import (
     write_hidden,
 )
 from tests.e2e.test_integrity import flip
+from tests.sets import rest_but
 
 from imseg.approaches.planning.stages import planned_stages
 from imseg.approaches.running.preparation import facts_of
@@ -62,7 +63,10 @@ def of(status: RunStatus, name: str):
 # The labels are split in the same way for all approaches; two are enough to look at that.
 @pytest.mark.parametrize(
     ("approach", "with_validation"),
-    [*((name, True) for name in OPTIONS), ("im", False), ("evalnet", False)],
+    rest_but(
+        [*((name, True) for name in OPTIONS), ("im", False), ("evalnet", False)],
+        lambda approach, with_validation: approach in ("im", "fdt"),
+    ),
 )
 def test_what_is_planned_is_read_from_the_folder_as_the_run_planned_it(
     im, tmp_path, approach, with_validation

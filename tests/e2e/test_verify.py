@@ -364,6 +364,7 @@ def test_weights_are_compared_bit_by_bit(tmp_path) -> None:
     assert differing_weights(one, other) == (["y"], 3, float("inf"))
 
 
+@pytest.mark.rest
 def test_matched_baselines_and_other_kinds_of_masks_come_out_again(tmp_path) -> None:
     data = small_set("multilabel")
     run = train(data, "im", tmp_path / "im", generations=1, select="all")
