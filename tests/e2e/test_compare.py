@@ -233,7 +233,7 @@ def test_a_run_that_fails_is_left_out_and_told(cells, cli, tmp_path, monkeypatch
     asked[asked.index("0,1")] = "0"
     status, shown, said = cli(*asked)
     assert status == 1
-    assert "im, seed 0, came to nothing and is left out: its loss was no number" in said
+    assert "im, seed 0, failed and is left out: its loss was no number" in said
     assert "| ldt " in shown and "Left out: im, seed 0" in shown
     assert "Left out: ldt-matched-to-im, seed 0: im, which it is matched to, is missing" in shown
 
