@@ -369,11 +369,11 @@ def test_a_run_that_still_reads_its_images_is_known(cli, tmp_path) -> None:
 
 def test_the_command_that_continues_can_be_copied() -> None:
     words = ["/opt/venv/bin/imseg", "train", "my data", "--out", "runs/a"]
-    assert command_in({"command": words}) == "imseg train 'my data' --out runs/a"
+    assert command_in(words) == "imseg train 'my data' --out runs/a"
     words[0] = "/home/me/src/imseg/cli/main.py"
-    assert command_in({"command": words}) == "imseg train 'my data' --out runs/a"
-    assert command_in({"command": ["my study.py", "--fast"]}) == "python 'my study.py' --fast"
-    assert command_in({"command": [""]}) is None and command_in({}) is None
+    assert command_in(words) == "imseg train 'my data' --out runs/a"
+    assert command_in(["my study.py", "--fast"]) == "python 'my study.py' --fast"
+    assert command_in([""]) is None and command_in([]) is None
 
 
 def test_a_comparison_is_told_a_line_a_run(cli, cli_json, compared, tmp_path) -> None:

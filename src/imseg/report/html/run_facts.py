@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from imseg.approaches.runs.forms import read_form
 from imseg.approaches.runs.run import Run, check_meaning
+from imseg.approaches.runs.run_files import DataContents, Provenance
 from imseg.data.files.atomic import read_bounded
 from imseg.data.folder.scan import held_out
 from imseg.data.images.picture_file import probe, read_image
@@ -104,11 +104,11 @@ class RunFacts:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Where the run comes from."""
-        return read_form(self.folder.provenance)
+        return Provenance.read(self.folder.provenance).as_dict()
 
     @cached_property
     def _pictures(self) -> dict[str, Any]:
-        return read_form(self.folder.data)
+        return DataContents.read(self.folder.data).as_dict()
 
     @property
     def chosen_by_labels(self) -> bool:

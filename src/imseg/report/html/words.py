@@ -165,7 +165,7 @@ def _doubts_of_run(facts: RunFacts, scored: ScoredSplit | None) -> list[str]:
     found += [
         f"The pseudo-labels of {stage.title.lower()} had collapsed: {stage.labels['collapsed']}."
         for stage in facts.stages
-        if stage.labels is not None and "collapsed" in stage.labels
+        if stage.labels is not None and stage.labels.get("collapsed")
     ]
     taken = ", taken from the labeled ones" if facts.chosen_by_labels else ""
     found += _few_validation(facts.validation, taken)
