@@ -13,7 +13,7 @@ from imseg.components.consensus import Consensus
 from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list_images
 from imseg.data.images.picture_file import to_channels
 from imseg.ops.inconsistency import block_input, block_output
-from imseg.report.figures import panels, save
+from imseg.report.figures import image_grid, save
 
 
 def main(demo: Path) -> None:
@@ -45,7 +45,7 @@ def main(demo: Path) -> None:
                 ("what it is told", np.repeat(label[..., None] * np.uint8(255), 3, axis=2)),
             ]
         )
-    save(Path(__file__).with_name("idea.png"), panels(rows[:3], side=160))
+    save(Path(__file__).with_name("idea.png"), image_grid(rows[:3], side=160))
 
 
 if __name__ == "__main__":

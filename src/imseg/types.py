@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Of imseg."""
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]

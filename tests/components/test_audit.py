@@ -37,7 +37,7 @@ def audited(task, *batches) -> dict:
     audit = Audit(task)
     for batch in batches:
         audit.add(*batch)
-    return audit.result()
+    return audit.result().as_dict()
 
 
 def test_every_figure_of_a_binary_audit_is_as_counted_by_hand(binary) -> None:
@@ -178,7 +178,7 @@ def test_the_mask_pays_where_it_covers_mistakes(binary) -> None:
 
 def test_nothing_was_looked_at(binary, multiclass, multilabel, regression) -> None:
     for task in (binary(), multiclass(2), multilabel(), regression()):
-        found = Audit(task).result()
+        found = Audit(task).result().as_dict()
         assert found["images"] == found["admitted"] == 0
         assert found["coverage"] is None
         assert all(found[region] == {"precision": None, "score": None} for region in REGIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -10,14 +9,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.e2e.small_sets import SETTINGS, Told, small_set
 
-import imseg
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
 
 SMALL = ["--networks", "2", "--epochs", "90", "--max-steps", "90", "--image-size", "48", "48"]
 SMALL += ["--width", "0.5", "--batch-size", "8", "--workers", "1", "--device", "cpu", "--no-report"]
+
+
+COMPARED = ["--networks", "2", "--max-steps", "12", "--epochs", "4", "--image-size", "32", "32"]
+COMPARED += ["--width", "0.5", "--batch-size", "8", "--device", "cpu", "--generations", "1"]
+COMPARED += ["--select", "all", "--precision", "float32", "--patience", "0"]
+
+
+def comparison_words(cells: Path, out: Path, *more: object) -> list[object]:
+    """Return the command of ``compared``, with another folder and further options."""
+    return [
+        "compare",
+        cells,
+        "--approaches",
+        "ldt,im",
+        "--seeds",
+        "0,1",
+        "--out",
+        out,
+        *COMPARED,
+        *more,
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +56,10 @@ def im_run(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished comparison of im with its baselines, two seeds; not to be changed."""
-    out = tmp_path_factory.mktemp("comparison") / "compared"
-    data = dataclasses.replace(small_set("binary"), test=small_set("binary", labeled=5).labeled)
-    imseg.compare(
-        data, approaches=["im"], seeds=[0, 1], out=out, progress=Told(),
-        **{**SETTINGS, "workers": 1, "generations": 1, "select": "all"},
-    )  # fmt: skip
+def compared(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison of ldt and im, two seeds; not to be changed."""
+    out = tmp_path_factory.mktemp("compared") / "all"
+    assert run([str(word) for word in comparison_words(cells, out)]) == 0
     return out
 
 

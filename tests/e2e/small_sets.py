@@ -13,6 +13,7 @@ from PIL import Image
 
 import imseg
 from imseg.approaches.runs.run import Run
+from imseg.engine.storage.trained_files import write_trained
 from imseg.engine.training.job import Job, Trained
 from imseg.engine.workers.executors import DoneReport, Executor, NoteReport, Serial, StepReport
 from imseg.progress import Event, NetworkFinished, Note
@@ -162,7 +163,7 @@ class Scored(Watched):
             if trained is not None and stage_of(job) in self._scores:
                 scores = {**trained.scores, "iou": self._scores[stage_of(job)]}
                 trained = dataclasses.replace(trained, scores=scores)
-                job.output.with_suffix(".json").write_bytes(trained.as_json())
+                write_trained(job.output, trained)
             done(job, trained, why)
 
         super().run(jobs, stepped=stepped, noted=noted, done=scored)

@@ -116,7 +116,7 @@ def test_a_good_generation_whose_labels_collapse_is_replaced_by_the_start(tmp_pa
     assert one["score"] > start["score"]
     digests = [executor.jobs[name][0].parts[-1].digest for name in ("generation-1", "generation-2")]
     assert digests[0] == digests[1], "the start has labeled for both"
-    assert "collapsed" not in one["pseudo_labels"]
+    assert one["pseudo_labels"]["collapsed"] is None
     assert why in two["pseudo_labels"]["collapsed"]
     assert two["pseudo_labels"]["collapsed"].endswith("(labels of generation-1)")
     (text,) = [text for text in told.warnings if "of no use" in text]

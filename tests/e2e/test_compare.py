@@ -12,40 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.e2e.conftest import comparison_words as words
 from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
 from imseg.comparison import runner as comparing
 from imseg.engine.storage.sealed import read_json, write_json
 from imseg.errors import ImsegError, TrainingFailed
-
-FAST = ["--networks", "2", "--max-steps", "12", "--epochs", "4", "--image-size", "32", "32"]
-FAST += ["--width", "0.5", "--batch-size", "8", "--device", "cpu", "--generations", "1"]
-FAST += ["--select", "all", "--precision", "float32", "--patience", "0"]
-
-
-def words(cells: Path, out: Path, *more: object) -> list[object]:
-    return [
-        "compare",
-        cells,
-        "--approaches",
-        "ldt,im",
-        "--seeds",
-        "0,1",
-        "--out",
-        out,
-        *FAST,
-        *more,
-    ]
-
-
-@pytest.fixture(scope="session")
-def compared(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from imseg.cli.main import run
-
-    out = tmp_path_factory.mktemp("compared") / "all"
-    assert run([str(word) for word in words(cells, out)]) == 0
-    return out
 
 
 def untimed(found: dict) -> dict:
@@ -260,7 +233,7 @@ def test_a_run_that_fails_is_left_out_and_told(cells, cli, tmp_path, monkeypatch
     asked[asked.index("0,1")] = "0"
     status, shown, said = cli(*asked)
     assert status == 1
-    assert "im, seed 0, came to nothing and is left out: its loss was no number" in said
+    assert "im, seed 0, failed and is left out: its loss was no number" in said
     assert "| ldt " in shown and "Left out: im, seed 0" in shown
     assert "Left out: ldt-matched-to-im, seed 0: im, which it is matched to, is missing" in shown
 

@@ -161,7 +161,7 @@ def check_generation(run: Run, stage: dict[str, Any], number: int, wanted: Wante
     taught = stage["pseudo_labels"]
     assert taught["images"] == UNLABELED
     assert 1 <= taught["admitted"] <= UNLABELED
-    samples = taught.get("samples", taught["admitted"])
+    samples = taught["samples"] or taught["admitted"]
     assert wanted.fewest * taught["admitted"] <= samples <= wanted.most * taught["admitted"]
     assert (taught["inconsistent_share"] > 0) == wanted.blocks
     check_networks(run, stage, width=width, images=wanted.labeled + samples)

@@ -106,6 +106,7 @@ def run(tmp_path_factory) -> Run:
     return train(small_set("binary"), "ldt", tmp_path_factory.mktemp("load") / "run")
 
 
+@pytest.mark.slow
 def test_predicting_keeps_names_only_and_closes_every_file(run, folders, tmp_path):
     def predict(count: int, *, drawn: bool = False) -> Held:
         return held_by(
@@ -128,6 +129,7 @@ def test_predicting_keeps_names_only_and_closes_every_file(run, folders, tmp_pat
     assert bytes_per_image(few, many) < PREDICTING
 
 
+@pytest.mark.slow
 def test_checking_keeps_a_look_at_each_image_only_and_closes_every_file(folders, tmp_path):
     def check(count: int) -> Held:
         root = tmp_path / str(count)
@@ -143,6 +145,7 @@ def test_checking_keeps_a_look_at_each_image_only_and_closes_every_file(folders,
     assert bytes_per_image(few, many) < CHECKING
 
 
+@pytest.mark.slow
 def test_storing_keeps_what_the_index_says_only_and_closes_every_file(tmp_path):
     data = small_set("binary")
     few_images, many_images = 600, 3000

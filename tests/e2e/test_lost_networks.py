@@ -36,6 +36,7 @@ def tiny(tmp_path_factory) -> Path:
     return write_demo(folder, seed=3, labeled=6, unlabeled=4, val=3, test=2, scene=scene)
 
 
+@pytest.mark.rest
 def test_a_run_goes_on_without_a_network_that_is_killed_twice(mortal, tmp_path, tiny, capsys):
     mortal("start/network-1")
     out = tmp_path / "run"

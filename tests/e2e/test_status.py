@@ -26,6 +26,7 @@ from tests.e2e.small_sets import (
     write_hidden,
 )
 from tests.e2e.test_integrity import flip
+from tests.sets import rest_but
 
 from imseg.approaches.planning.stages import planned_stages
 from imseg.approaches.running.preparation import facts_of
@@ -62,7 +63,10 @@ def of(status: RunStatus, name: str):
 # The labels are split in the same way for all approaches; two are enough to look at that.
 @pytest.mark.parametrize(
     ("approach", "with_validation"),
-    [*((name, True) for name in OPTIONS), ("im", False), ("evalnet", False)],
+    rest_but(
+        [*((name, True) for name in OPTIONS), ("im", False), ("evalnet", False)],
+        lambda approach, with_validation: approach in ("im", "fdt"),
+    ),
 )
 def test_what_is_planned_is_read_from_the_folder_as_the_run_planned_it(
     im, tmp_path, approach, with_validation
@@ -365,11 +369,11 @@ def test_a_run_that_still_reads_its_images_is_known(cli, tmp_path) -> None:
 
 def test_the_command_that_continues_can_be_copied() -> None:
     words = ["/opt/venv/bin/imseg", "train", "my data", "--out", "runs/a"]
-    assert command_in({"command": words}) == "imseg train 'my data' --out runs/a"
+    assert command_in(words) == "imseg train 'my data' --out runs/a"
     words[0] = "/home/me/src/imseg/cli/main.py"
-    assert command_in({"command": words}) == "imseg train 'my data' --out runs/a"
-    assert command_in({"command": ["my study.py", "--fast"]}) == "python 'my study.py' --fast"
-    assert command_in({"command": [""]}) is None and command_in({}) is None
+    assert command_in(words) == "imseg train 'my data' --out runs/a"
+    assert command_in(["my study.py", "--fast"]) == "python 'my study.py' --fast"
+    assert command_in([""]) is None and command_in([]) is None
 
 
 def test_a_comparison_is_told_a_line_a_run(cli, cli_json, compared, tmp_path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 from pathlib import Path
@@ -19,12 +18,14 @@ from imseg.approaches.runs.retraining import Retrained, copy_run, differing_weig
 from imseg.approaches.runs.run import load_run
 from imseg.approaches.runs.verification import kind_of, remedy_of, verify
 from imseg.cli.commands.verify import network_text
+from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.storage.trained_files import read_trained
 from imseg.engine.training.networks import save_weights
 from imseg.engine.workers.jobs import index_networks
 from imseg.errors import ImsegError
+from imseg.types import VERSION
 
 OPTIONS = {"generations": 2, "select": "all", "patience": 0}
 TRAINED = ["--networks", "2", "--max-steps", "4", "--image-size", "32", "32", "--width", "0.25"]
@@ -123,17 +124,27 @@ def test_a_run_that_is_trained_is_not_looked_at(cli, whole, tmp_path) -> None:
     assert cli("verify", run)[0] == 0
 
 
-def test_files_of_early_versions_have_no_checksum_and_are_no_damage(cli, whole, tmp_path) -> None:
+def test_a_run_of_an_earlier_version_is_refused_with_both_versions(
+    cli, cells, whole, tmp_path, monkeypatch
+) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    for name in ("start/network-0.json", "data.json"):
-        content = read_json(run / name)
-        content.pop("sha256", None)
-        (run / name).write_text(json.dumps(content))
-    code, text, _ = cli("verify", run)
-    assert code == 0 and "are from an early version" in text
-    counts = verify(run).counts
-    assert counts["weights"].without == counts["scores of networks"].without == 1
-    assert counts["settings and provenance"].without == 1 and counts["weights"].whole == 7
+    documents = [path for path in run.rglob("*") if path.name == "DONE" or path.suffix == ".json"]
+    with monkeypatch.context() as earlier:
+        for path in (run / "experiment.toml", *documents):
+            toml = path.suffix == ".toml"
+            content = (read_toml if toml else read_json)(path)
+            earlier.setattr(sealed, "_WRITTEN_BY", "imseg, format 1")
+            (write_toml if toml else write_json)(path, content)
+            earlier.undo()
+    before = contents(run)
+    for words in (
+        ["verify", run], ["status", run], ["report", run], ["train", cells, "--out", run],
+        ["predict", run, cells / "test" / "images", "--out", tmp_path / "masks"],
+    ):  # fmt: skip
+        code, _, err = cli(*words)
+        assert code == 2 and err.count("was written by another version of imseg") == 1, words
+        assert f"imseg {VERSION}, format 2." in err and "imseg, format 1." in err
+    assert contents(run) == before
 
 
 def test_stored_images_and_checkpoints_of_a_stopped_run_are_looked_at(tmp_path) -> None:
@@ -364,6 +375,7 @@ def test_weights_are_compared_bit_by_bit(tmp_path) -> None:
     assert differing_weights(one, other) == (["y"], 3, float("inf"))
 
 
+@pytest.mark.rest
 def test_matched_baselines_and_other_kinds_of_masks_come_out_again(tmp_path) -> None:
     data = small_set("multilabel")
     run = train(data, "im", tmp_path / "im", generations=1, select="all")

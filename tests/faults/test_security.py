@@ -43,6 +43,7 @@ from imseg.data.masks.io import read_mask
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.storage.trained_files import hash_of
 from imseg.engine.training.checkpoint import _checksum, read_saved
 from imseg.engine.training.job import NetworkSpec
 from imseg.engine.training.networks import OURS, build, load_network
@@ -133,14 +134,14 @@ def test_the_pickles_below_would_be_executed(bomb) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "torch"])
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_pickle_as_weights_is_refused(planted, pictures, refused, bomb, kind, sealed) -> None:
+@pytest.mark.parametrize("resealed", [True, False])
+def test_a_pickle_as_weights_is_refused(planted, pictures, refused, bomb, kind, resealed) -> None:
     content, executed = bomb(kind)
     weights = planted / f"{load_run(planted).members()[0]}.safetensors"
     weights.write_bytes(content)
-    if not sealed:  # as from before there were checksums, so that none is in the way
+    if resealed:  # so that no checksum is in the way
         known = weights.with_suffix(".json")
-        write_json(known, {**read_json(known), "sha256": ""})
+        write_json(known, {**read_json(known), "sha256": hash_of(weights)})
     text = refused("predict", planted, pictures, "--out", planted.parent / "masks")
     assert str(weights) in text and not executed.exists()
 
@@ -635,7 +636,8 @@ WRONG: list[tuple[str, tuple[str | int, ...], object]] = [
     ("experiment.toml", ("plan", "workers"), 10**6),
     ("experiment.toml", ("plan", "approach"), None),
     ("experiment.toml", ("plan", "planted"), 1),
-    ("experiment.toml", ("data",), "x"),
+    ("experiment.toml", ("digests",), "x"),
+    ("experiment.toml", ("planted",), 1),
     (NETWORK, ("network", "outputs"), 10**9),
     (NETWORK, ("network", "channels"), -1),
     (NETWORK, ("network",), None),

@@ -50,7 +50,7 @@ def row(
         "interval": [mean - 0.02, mean + 0.02],
         "last": {"mean": mean, "spread": 0.011, "interval": [mean - 0.02, mean + 0.02]},
         "difference": against,
-        "against": {},
+        "other_differences": {},
         "ended_with_start": [],
         "gap_closed": None if gap is None else {"mean": gap, "interval": [gap - 0.2, gap + 0.2]},
         "network_steps": 250,

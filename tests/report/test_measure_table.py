@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imseg.report.prediction_files import Table
+from imseg.report.prediction_files import MeasurementFile
 
 
 def files_in(folder: Path) -> list[str]:
@@ -15,7 +15,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def test_rows_are_written_under_the_keys_of_the_first(tmp_path):
-    with Table(tmp_path / "new" / "t.csv") as table:
+    with MeasurementFile(tmp_path / "new" / "t.csv") as table:
         table.add([])
         table.add([{"image": "ä, b.png", "area": 3}, {"image": 'c "d".png', "area": 4.5}])
         table.add(iter([{"image": "e.png", "area": 0}]))
@@ -25,14 +25,14 @@ def test_rows_are_written_under_the_keys_of_the_first(tmp_path):
 
 
 def test_without_a_row_there_is_no_file(tmp_path):
-    with Table(tmp_path / "t.csv") as table:
+    with MeasurementFile(tmp_path / "t.csv") as table:
         table.add([])
     assert files_in(tmp_path) == []
 
 
 def test_an_error_leaves_what_was_there_before(tmp_path):
     (tmp_path / "t.csv").write_text("old")
-    with pytest.raises(KeyboardInterrupt), Table(tmp_path / "t.csv") as table:
+    with pytest.raises(KeyboardInterrupt), MeasurementFile(tmp_path / "t.csv") as table:
         table.add([{"a": 1}])
         raise KeyboardInterrupt
     assert files_in(tmp_path) == ["t.csv"]
@@ -41,13 +41,13 @@ def test_an_error_leaves_what_was_there_before(tmp_path):
 
 def test_what_a_killed_process_left_is_swept_away(tmp_path):
     (tmp_path / ".t.csv.0123.tmp").write_text("half")
-    with Table(tmp_path / "t.csv") as table:
+    with MeasurementFile(tmp_path / "t.csv") as table:
         table.add([{"a": 1}])
     assert files_in(tmp_path) == ["t.csv"]
 
 
 def test_rows_do_not_stay_in_memory(tmp_path):
-    with Table(tmp_path / "t.csv") as table:
+    with MeasurementFile(tmp_path / "t.csv") as table:
         table.add([{"image": "first.png", "object": 0}])
         tracemalloc.start()
         try:

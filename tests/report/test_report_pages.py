@@ -247,7 +247,7 @@ def test_a_quick_report_looks_at_few_images_and_says_so(tiny, tmp_path, monkeypa
     assert make.figures_beside(path) == tmp_path / "page"
 
 
-def test_a_comparison_names_runs_that_came_to_nothing_and_networks_that_are_others(tmp_path):
+def test_a_comparison_names_runs_that_failed_and_networks_that_are_others(tmp_path):
     from tests.report.comparisons import row, write
 
     twin = {**row("ldt-matched", "matched", 0.6), "same_as": "ldt"}
@@ -255,7 +255,7 @@ def test_a_comparison_names_runs_that_came_to_nothing_and_networks_that_are_othe
     rows = [row("ldt", "labels", 0.6), twin]
     page = read(make_report(write(tmp_path / "found", rows=rows, missing=lost), progress=quiet))
     assert "The networks of ldt-matched are those of ldt, bit by bit." in page.text
-    assert "im, seed 1, came to nothing: <b>no</b> memory" in page.text
+    assert "im, seed 1, failed: <b>no</b> memory" in page.text
 
 
 def test_a_comparison_with_data_shows_the_same_images_through_all_approaches(tiny, tmp_path):

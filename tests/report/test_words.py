@@ -6,10 +6,10 @@ import pytest
 from tests.report.comparisons import ERROR, difference, row, write
 
 from imseg.comparison.result import read_comparison
-from imseg.report.html import numbers
+from imseg.report import numbers
 from imseg.report.html.words import (
     Gain,
-    comparison_answer,
+    comparison_summary,
     did_unlabeled_help,
     how_good,
     learned_from,
@@ -23,7 +23,7 @@ RMSE = Metric(key="rmse", label="RMSE", higher_is_better=False, unit="m")
 
 
 def answer(tmp_path, **changes):
-    return comparison_answer(read_comparison(write(tmp_path / "found", **changes)))
+    return comparison_summary(read_comparison(write(tmp_path / "found", **changes)))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_comparison_that_went_against_the_method_says_so(tmp_path):
 def test_without_baselines_nobody_can_say(tmp_path):
     rows = [row("ldt", "labels", 0.6), row("im", "method", 0.7), row("fdt", "bound", 0.9)]
     found = answer(tmp_path, rows=rows)
-    assert "**im** has the best IoU" in found.lead and "nobody can say" in found.lead
+    assert "**im** has the best IoU" in found.lead and "is not known" in found.lead
     assert "No matched baseline for im." in found.doubts
 
 

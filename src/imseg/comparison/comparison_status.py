@@ -13,7 +13,7 @@ from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
 from imseg.comparison.participants import participants_of
 from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import read_toml
+from imseg.engine.storage.sealed import read_json, read_toml
 from imseg.errors import ImsegError
 
 
@@ -73,7 +73,7 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     memory = Recovery(RunFolder(folder))
     asked = memory.content(folder / SETTINGS_FILE, read_toml)
     runs = {name: _run(folder / name) for name in _places(folder, asked)}
-    result = memory.content(folder / RESULT_FILE)
+    result = memory.content(folder / RESULT_FILE, read_json)
     done = all(run is not None and run.state == "finished" for run in runs.values())
     begun = [run for run in runs.values() if run is not None]
     for wrong in [wrong for run in begun for wrong in run.damaged]:

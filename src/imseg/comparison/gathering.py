@@ -93,9 +93,9 @@ def _row(
 ) -> ComparisonRow:
     mine = by_name[participant.name]
     metric = next(iter(mine.values())).run.metric
-    found = {name: _against(mine, by_name[name], metric=metric) for name in matched}
-    against = {name: each for name, each in found.items() if each is not None}
-    baseline = participant.baseline if participant.baseline in against else None
+    found = {name: _gained(mine, by_name[name], metric=metric) for name in matched}
+    gained = {name: each for name, each in found.items() if each is not None}
+    baseline = participant.baseline if participant.baseline in gained else None
     twins = [row.name for row in before if row.kind == "matched" and row.same_as is None]
     same = [name for name in twins if _same(by_name[name], mine)]
     runs = tuple(_one_run(each, out) for each in mine.values())
@@ -116,8 +116,8 @@ def _row(
         spread=level.spread,
         interval=level.interval,
         last=level_of(shared([each.last.each[metric.key] for each in mine.values()])),
-        difference=against.get(baseline or ""),
-        against={name: each for name, each in against.items() if name != baseline},
+        difference=gained.get(baseline or ""),
+        other_differences={name: each for name, each in gained.items() if name != baseline},
         ended_with_start=tuple(seed for seed, each in mine.items() if each.ended_with_start),
         gap_closed=_gap_closed(participant, by_name, metric=metric),
         network_steps=mean("network_steps"),
@@ -149,7 +149,7 @@ def _gap_closed(
     )
 
 
-def _against(
+def _gained(
     mine: Mapping[int, FinishedRun], others: Mapping[int, FinishedRun], *, metric: Metric
 ) -> PairedDifference | None:
     """Return a method against a baseline; None where no seed has both.

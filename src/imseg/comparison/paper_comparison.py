@@ -240,8 +240,7 @@ def _departures(
                 if len(run.stages) < planned
             ]
         told += [
-            f"{each.name}, seed {each.seed}, came to nothing: {each.why}"
-            for each in comparison.missing
+            f"{each.name}, seed {each.seed}, failed: {each.why}" for each in comparison.missing
         ]
     return told
 

@@ -66,7 +66,7 @@ class StageScore:
     """Mean over test images."""
     interval: Interval
     """Bootstrap interval over test images."""
-    networks: tuple[float, ...]
+    networks: Annotated[tuple[float, ...], Field(min_length=1)]
     """Test scores of all its networks that were scored, best by validation first."""
     validation: float
     """Score of its best network on the validation images."""
@@ -134,7 +134,7 @@ class ComparisonRow:
     """The same for the best network of the last generation."""
     difference: PairedDifference | None
     """Its score minus its baseline's; None where it has none."""
-    against: Mapping[str, PairedDifference]
+    other_differences: Mapping[str, PairedDifference]
     """The same for other rows that are matched to it."""
     ended_with_start: tuple[int, ...]
     """Seeds whose runs learned from no unlabeled image: they are left out of differences."""
@@ -191,6 +191,16 @@ class Comparison:
     def methods(self) -> list[ComparisonRow]:
         """Approaches that learn from unlabeled images."""
         return [row for row in self.rows if row.kind == "method"]
+
+    @property
+    def best(self) -> ComparisonRow:
+        """The row with the best mean, among those that use no hidden masks if there is any."""
+        rows = [row for row in self.rows if row.kind != "bound"] or self.rows
+        return max(rows, key=lambda row: self.merit(row.mean))
+
+    def merit(self, value: float) -> float:
+        """Return a number that is higher for better scores, or differences of scores."""
+        return self.metric.merit({self.metric.key: value})
 
     def row(self, name: str) -> ComparisonRow:
         """Return the row of this name.

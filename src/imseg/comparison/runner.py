@@ -225,7 +225,7 @@ class _Worker:
 
     def _fail(self, participant: Participant, seed: int, why: str) -> None:
         self._missing.append(MissingRun(name=participant.name, seed=seed, why=why))
-        text = f"{participant.name}, seed {seed}, came to nothing and is left out: {why}"
+        text = f"{participant.name}, seed {seed}, failed and is left out: {why}"
         self._progress(Note(text=text, warning=True))
 
     def _result(self) -> Comparison:

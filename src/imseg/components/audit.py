@@ -5,18 +5,50 @@ Source: METHOD, "Scores"; the question whether the inconsistency mask covers the
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Bool
+from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor
 
 from imseg.components.consensus import PseudoLabelBatch
+from imseg.engine.storage.sealed import SealedFile, StrictModel
 from imseg.tasks import Planes, Task
 
 REGIONS = ("outside", "inside", "taught", "everywhere", "not_admitted")
 """Pixels that teachers agree on; those they do not; those that are not blocked; all; those of
 images that were not admitted."""
+
+
+class RegionScores(StrictModel):
+    """How good labels are in a region, over all pixels together; None where nothing is there."""
+
+    precision: FiniteFloat | None
+    """How much of what labels say is true, 0..1."""
+    score: FiniteFloat | None
+    """The task's metric."""
+
+
+class AuditResult(SealedFile):
+    """What a comparison of a generation's pseudo-labels with the truth found: ``audit.json``."""
+
+    images: NonNegativeInt
+    """Images looked at."""
+    admitted: NonNegativeInt
+    """Images that are learned from."""
+    coverage: FiniteFloat | None
+    """Share of the admitted images' pixels on which teachers agree, 0..1; None without any."""
+    metric: str
+    """The name of the score."""
+    outside: RegionScores
+    """Labels, where teachers agree."""
+    inside: RegionScores
+    """The best teacher alone, where they do not."""
+    taught: RegionScores
+    """Labels, on all pixels that are not blocked."""
+    everywhere: RegionScores
+    """The best teacher alone, on all pixels."""
+    not_admitted: RegionScores
+    """The best teacher alone, on images that are not learned from."""
 
 
 class Audit:
@@ -58,23 +90,15 @@ class Audit:
         self._count("everywhere", first[used], here)
         self._count("not_admitted", first[~used], truth[~used])
 
-    def result(self) -> dict[str, Any]:
-        """Return what was found, as plain values.
-
-        Returns:
-            ``images`` looked at and ``admitted``; ``coverage``, the share of the admitted images'
-            pixels on which teachers agree, 0..1; ``metric``, the name of the score (over all pixels
-            together); and a precision and score each: of the labels ``outside`` the disputed
-            pixels and on all that are ``taught`` (not blocked), of the best teacher alone
-            ``inside`` the disputed pixels and ``everywhere``, and of it on images that were
-            ``not_admitted``. None where there is nothing to compare.
-        """
-        return {
-            "images": self._images,
-            "admitted": self._admitted,
-            "coverage": self._agreed / self._known if self._known else None,
-            "metric": self._task.metric.key,
-        } | {region: self._scores(region) for region in REGIONS}
+    def result(self) -> AuditResult:
+        """Return what was found."""
+        return AuditResult(
+            images=self._images,
+            admitted=self._admitted,
+            coverage=self._agreed / self._known if self._known else None,
+            metric=self._task.metric.key,
+            **{region: self._scores(region) for region in REGIONS},
+        )
 
     def _count(self, region: str, labels: Planes, truth: Planes) -> None:
         if len(labels) == 0:
@@ -82,11 +106,11 @@ class Audit:
         tally = self._task.tally(labels, truth).cpu()
         self._tallies[region] = self._tallies.get(region, torch.zeros_like(tally)) + tally
 
-    def _scores(self, region: str) -> dict[str, float | None]:
+    def _scores(self, region: str) -> RegionScores:
         tally = self._tallies.get(region)
         if tally is None:
-            return {"precision": None, "score": None}
-        return {
-            "precision": self._task.precision(tally),
-            "score": self._task.metric.pooled(self._task.dataset_scores(tally)),
-        }
+            return RegionScores(precision=None, score=None)
+        return RegionScores(
+            precision=self._task.precision(tally),
+            score=self._task.metric.pooled(self._task.dataset_scores(tally)),
+        )

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool
+from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor
 
 from imseg.components.consensus import Labeler, PseudoLabelBatch, TeacherBatch
@@ -19,7 +20,7 @@ from imseg.data.cache.store import open_array
 from imseg.data.cache.stored_arrays import new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import SealedFile, StrictModel
 from imseg.engine.training.sample_set import SampleSet
 from imseg.errors import ImsegError
 from imseg.tasks import Task
@@ -54,16 +55,39 @@ class PseudoLabels:
         """Images used."""
         return len(self.part.indices)
 
-    def as_dict(self) -> dict[str, Any]:
+    def counts(self, *, collapsed: str | None = None) -> LabelCounts:
         """Return what is kept in the run."""
-        described: dict[str, Any] = {
-            "images": self.images,
-            "admitted": self.admitted,
-            "inconsistent_share": self.inconsistent_share,
-        }
-        if self.part.copies is not None:
-            described["samples"] = self.part.samples
-        return described
+        return LabelCounts(
+            images=self.images,
+            admitted=self.admitted,
+            inconsistent_share=self.inconsistent_share,
+            samples=None if self.part.copies is None else self.part.samples,
+            collapsed=collapsed,
+        )
+
+
+class LabelCounts(StrictModel):
+    """How many images were pseudo-labeled and admitted, and how much teachers disagreed."""
+
+    images: NonNegativeInt
+    """Images looked at."""
+    admitted: NonNegativeInt
+    """Images used."""
+    inconsistent_share: FiniteFloat
+    """Mean share of inconsistent pixels over all images looked at, 0..1."""
+    samples: NonNegativeInt | None
+    """Samples with their copies; None where there are no copies."""
+    collapsed: str | None
+    """What is wrong with labels of little use, in words; None where nothing is."""
+
+
+class LabelsFile(SealedFile):
+    """``labels.json`` beside stored pseudo-labels."""
+
+    digest: str
+    """Hash of the content of images, labels and masks."""
+    used: tuple[NonNegativeInt, ...]
+    """The rows of images that have a label."""
 
 
 def pseudo_label(
@@ -121,7 +145,7 @@ def pseudo_label(
     part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
     share = float(np.concatenate(shares).mean()) if shares else 0.0
     labeled = PseudoLabels(part=part, images=count, inconsistent_share=share)
-    write_json(_place_of_words(folder), {"digest": part.digest, "used": used, **labeled.as_dict()})
+    LabelsFile(digest=part.digest, used=part.indices).write(_place_of_words(folder))
     return labeled
 
 
@@ -136,15 +160,15 @@ def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
     """
     content = hashlib.sha256(digest.encode())
     try:
-        words = read_json(_place_of_words(folder))
+        kept = LabelsFile.read(_place_of_words(folder))
         labels, masks = (open_array(folder / f"{name}.npy") for name in ("labels", "inconsistent"))
         for start in range(0, len(labels), BATCH):
             for array in (labels, masks):
                 content.update(array[start : start + BATCH].tobytes())
-        if words["digest"] != content.hexdigest():
+        if kept.digest != content.hexdigest():
             return None
-        return folder / "labels.npy", [int(row) for row in words["used"]]
-    except (ImsegError, OSError, ValueError, KeyError):
+        return folder / "labels.npy", list(kept.used)
+    except (ImsegError, OSError, ValueError):
         return None
 
 
@@ -155,8 +179,8 @@ def admitted_in(folder: Path) -> int | None:
         folder: Where labels and masks are; they are not looked at.
     """
     try:
-        return len(read_json(_place_of_words(folder))["used"])
-    except (ImsegError, KeyError, TypeError):
+        return len(LabelsFile.read(_place_of_words(folder)).used)
+    except ImsegError:
         return None  # what is damaged there is made again
 
 

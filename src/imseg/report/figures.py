@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -27,25 +28,25 @@ from imseg.tasks import Task
 from imseg.tasks.instances import find_objects, tells_apart
 from imseg.types import Bytes, LabeledImage, Reading, TargetSpec
 
-PANEL = 192
-"""Pixels of the longer side of a panel."""
+CELL = 192
+"""Pixels of the longer side of a picture."""
 GAP = 8
 CAPTION = 18
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-Panel = tuple[str, Bytes]
+CaptionedImage = tuple[str, Bytes]
 """A caption and a picture (``h w 3``)."""
 
 
-def panels(
-    rows: Sequence[Sequence[Panel]], *, side: int = PANEL, spec: TargetSpec | None = None
+def image_grid(
+    rows: Sequence[Sequence[CaptionedImage]], *, side: int = CELL, spec: TargetSpec | None = None
 ) -> Bytes:
     """Return rows of pictures side by side, each with its caption above it.
 
     Args:
         rows: Pictures of any size; rows may differ in length.
-        side: Pixels of the longer side of each panel.
+        side: Pixels of the longer side of each picture.
         spec: Classes whose colors are explained below the pictures.
     """
     scaled = [[(text, _fit(picture, side)) for text, picture in row] for row in rows]
@@ -80,7 +81,7 @@ def _scale(low: str, high: str, *, width: int, font: Font) -> Pillow.Image:
     strip = Pillow.new("RGB", (width, CAPTION + GAP), PAPER)
     pen = ImageDraw.Draw(strip)
     left = 2 * GAP + round(pen.textlength(low, font))
-    length = max(16, min(PANEL, width - left - 2 * GAP - round(pen.textlength(high, font))))
+    length = max(16, min(CELL, width - left - 2 * GAP - round(pen.textlength(high, font))))
     pen.text((GAP, 0), low, INK, font)
     strip.paste(Pillow.fromarray(scale_bar(10, length)), (left, 2))
     pen.text((left + length + GAP, 0), high, INK, font)
@@ -119,7 +120,9 @@ def _shorten(text: str, width: int, pen: ImageDraw.ImageDraw, font: Font) -> str
     return text
 
 
-def result_row(pair: LabeledImage, segmented: Segmented, task: Task, *, score: str) -> list[Panel]:
+def result_row(
+    pair: LabeledImage, segmented: Segmented, task: Task, *, score: str
+) -> list[CaptionedImage]:
     """Return image, truth, prediction and inconsistency mask of one labeled picture.
 
     Args:
@@ -147,11 +150,7 @@ def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Bytes:
         pixels: The picture, decoded.
         spec: What mask values mean.
     """
-    size = (pixels.shape[0], pixels.shape[1])
-    if tells_apart(spec):
-        labels = load_values(pair, spec)
-        return draw_objects(pixels, resize_mask(np.where(labels == spec.void, 0, labels), size))
-    return draw_overlay(pixels, load_target(pair, spec, size), spec)
+    return _truth_in_words(pair, pixels, spec)[1]
 
 
 def draw_prediction(segmented: Segmented, task: Task) -> tuple[Bytes, str]:
@@ -180,16 +179,16 @@ def contact_sheet(
         most: Pictures shown.
     """
     step = max(1, len(pairs) // most)
-    rows: list[list[Panel]] = []
+    rows: list[list[CaptionedImage]] = []
     for number, pair in enumerate(pairs[::step][:most]):
         pixels = load_pixels(pair.image, reading)
         if number % 3 == 0:
             rows.append([])
         rows[-1] += [
             (Path(pair.name).name, as_color(pixels)),
-            _labeled_panel(pair, pixels, spec),
+            _truth_in_words(pair, pixels, spec),
         ]
-    return panels(rows, side=144, spec=None if tells_apart(spec) else spec)
+    return image_grid(rows, side=144, spec=None if tells_apart(spec) else spec)
 
 
 def save(path: Path, picture: Bytes) -> Path:
@@ -203,7 +202,7 @@ def save(path: Path, picture: Bytes) -> Path:
     return path
 
 
-def _labeled_panel(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Panel:
+def _truth_in_words(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> CaptionedImage:
     """Return a picture with what people drew on it, and that in words."""
     size = (pixels.shape[0], pixels.shape[1])
     if tells_apart(spec):
@@ -236,16 +235,25 @@ def gallery(
         networks: Which of its networks; None: the chosen one.
         most: Images shown.
     """
-    metric = run.metric
-    scores = [{metric.key: value} for value in found.each[metric.key]]
-    order = sorted(range(len(scores)), key=lambda i: -metric.merit(scores[i]))
-    count = min(most, len(order))
-    last = len(order) - 1
-    shown = [order[round(i * last / max(1, count - 1))] for i in range(count)]
+    metric, values = run.metric, found.each[run.metric.key]
+    merits = [metric.merit({metric.key: value}) for value in values]
+    shown = from_best_to_worst(merits, most)
     images = [pairs[i].image for i in shown]
-    found_in = run.segment(images, networks=networks, disagreement=True)
+    segmented = run.segment(images, networks=networks, disagreement=True)
     rows = [
-        result_row(pairs[i], segmented, run.task, score=metric.text(scores[i]))
-        for i, segmented in zip(shown, found_in, strict=True)
+        result_row(pairs[i], each, run.task, score=metric.text({metric.key: values[i]}))
+        for i, each in zip(shown, segmented, strict=True)
     ]
-    return panels(rows, spec=None if tells_apart(run.spec) else run.spec)
+    return image_grid(rows, spec=None if tells_apart(run.spec) else run.spec)
+
+
+def from_best_to_worst(merits: Sequence[float] | npt.NDArray[np.float64], most: int) -> list[int]:
+    """Return the places of images evenly spaced from the best to the worst.
+
+    Args:
+        merits: A number for each image, higher is better; images without a number are left out.
+        most: How many there are at most.
+    """
+    order = sorted((i for i, m in enumerate(merits) if m == m), key=lambda i: -merits[i])
+    count, last = min(most, len(order)), len(order) - 1
+    return [order[round(i * last / max(1, count - 1))] for i in range(count)]

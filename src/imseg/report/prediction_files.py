@@ -37,10 +37,10 @@ FILE_NAME = "measurements.csv"
 COUNTS_NAME = "counts.csv"
 """Name of the table of how many objects each picture has; only where objects are told apart."""
 
-Row = dict[str, str | int | float]
+Measurements = dict[str, str | int | float]
 
 
-class Table:
+class MeasurementFile:
     """A CSV file to which rows of equal columns are written as they come; none stays in memory.
 
     The file appears whole when its block ends, and not at all if that ends with an error or no row
@@ -78,7 +78,7 @@ class Table:
         finally:
             self._file.discard()
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[Measurements]) -> None:
         """Write rows; the keys of the first one become the header."""
         for row in rows:
             if self._file is None:
@@ -95,7 +95,7 @@ class Table:
         self._end += len(content)
 
 
-def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     """Yield what a prediction amounts to.
 
     One row a picture: the area of each class or label (pixels, and square micrometers where the
@@ -105,7 +105,7 @@ def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
     if tells_apart(spec):
         yield from _objects(prediction, spec)
         return
-    row: Row = {"image": prediction.name}
+    row: Measurements = {"image": prediction.name}
     for name, pixels in areas_of(prediction.target, spec).items():
         row |= _area(f"{name} ", pixels, spec)
     row |= {f"{name} cells": n for name, n in counts_of(prediction.target, spec).items()}
@@ -115,15 +115,18 @@ def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
     yield row
 
 
-def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     """Yield how many objects a picture has and how large they are together, none included."""
     if tells_apart(spec):
         covered = int((prediction.mask > 0).sum())
-        found: Row = {"image": prediction.name, "objects": int(prediction.mask.max(initial=0))}
+        found: Measurements = {
+            "image": prediction.name,
+            "objects": int(prediction.mask.max(initial=0)),
+        }
         yield found | _area("", covered, spec)
 
 
-def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
+def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     labels = prediction.mask
     rows, columns = np.nonzero(labels)
     numbers = labels[rows, columns].astype(np.int64)
@@ -140,8 +143,8 @@ def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Row]:
         }
 
 
-def _area(prefix: str, pixels: int, spec: TargetSpec) -> Row:
-    found: Row = {f"{prefix}area [px]": pixels}
+def _area(prefix: str, pixels: int, spec: TargetSpec) -> Measurements:
+    found: Measurements = {f"{prefix}area [px]": pixels}
     if spec.pixel_size is not None:
         found[f"{prefix}area [um2]"] = float(f"{pixels * spec.pixel_size * spec.pixel_size:.6g}")
     return found
@@ -214,7 +217,7 @@ def write_predictions(
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
 
-    def write(segmented: Segmented) -> tuple[Written, list[Row], list[Row]]:
+    def write(segmented: Segmented) -> tuple[Written, list[Measurements], list[Measurements]]:
         found = run.prediction_of(segmented)
         name, share = Path(found.name).with_suffix(".png"), None
         files = write_mask(found.mask, found.name, out, spec=run.spec)
@@ -228,7 +231,10 @@ def write_predictions(
 
     found_in = run.segment(entries, networks=networks, disagreement=inconsistency, device=device)
     try:
-        with Table(out / FILE_NAME) as measurements, Table(out / COUNTS_NAME) as counts:
+        with (
+            MeasurementFile(out / FILE_NAME) as measurements,
+            MeasurementFile(out / COUNTS_NAME) as counts,
+        ):
             done = []
             for each, measured, counted in _beside(write, found_in):
                 measurements.add(measured)
@@ -240,7 +246,7 @@ def write_predictions(
         raise _cut_short(error, len(written), total, out) from error
     if inconsistency:
         done.sort(key=lambda each: -(each.inconsistent or 0.0))
-        with Table(out / SHARES_NAME) as shares:
+        with MeasurementFile(out / SHARES_NAME) as shares:
             shares.add(
                 {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
                 for each in done

@@ -1,15 +1,19 @@
-"""Results as plain text tables that read well in a terminal, a mail and Markdown."""
+"""Tables, each declared once: text for terminals and Markdown, a CSV file, a part of a page."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.running.announce import calibration_in_words
 from imseg.approaches.runs.run import Run
+from imseg.data.files.csv_files import sheet
 from imseg.engine.inference.evaluator import Evaluation
 from imseg.errors import shown
+from imseg.report.numbers import DASH, as_ascii, four_digits, is_number, percent
+from imseg.types import TargetSpec
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -26,11 +30,75 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
 
 
+Column = tuple[str, str, Callable[..., str]]
+"""What people see of numbers: a heading, the names of the numbers in it, separated by spaces, and
+how they are written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataTable:
+    """Numbers in full precision, and how people see them.
+
+    A column shows one or more numbers of each record, as text; where one of them is missing, a
+    dash. A table without columns is only a file.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    """A row each: numbers by their names in files. Names that begin with ``_`` are not in files."""
+    columns: Sequence[Column] = ()
+    """What people see; the first column names the rows."""
+    name: str = ""
+    """The file's name, without its ending; none if empty."""
+    caption: str = ""
+    """What is seen."""
+    swatches: Sequence[tuple[int, int, int]] = ()
+    """A color before each row's name; none when empty."""
+    kind: str = "table"
+    """How the template knows it."""
+
+    @property
+    def header(self) -> list[str]:
+        """Headings of columns."""
+        return [heading for heading, _, _ in self.columns]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Text, ready to be shown."""
+        return [
+            [
+                _cell(show, [record[name] for name in names.split()])
+                for _, names, show in self.columns
+            ]
+            for record in self.records
+        ]
+
+    @property
+    def words(self) -> list[int]:
+        """Columns (from 0) that hold words; all others hold numbers."""
+        firsts = [
+            [record[names.split()[0]] for record in self.records] for _, names, _ in self.columns
+        ]
+        return [i for i, cells in enumerate(firsts) if any(isinstance(cell, str) for cell in cells)]
+
+    def as_text(self) -> str:
+        """Return a table for a terminal, a mail and Markdown."""
+        return table(self.header, [[as_ascii(cell) for cell in row] for row in self.rows])
+
+    def as_csv(self) -> str:
+        """Return all numbers in full precision."""
+        names = dict.fromkeys(name for record in self.records for name in record)
+        header = [name for name in names if not name.startswith("_")]
+        return sheet(header, [[record.get(name) for name in header] for record in self.records])
+
+
+def _cell(show: Callable[..., str], values: Sequence[Any]) -> str:
+    return show(*values) if all(map(is_number, values)) else DASH
+
+
 def mean_and_spread(values: Sequence[float]) -> str:
     """Return ``0.712 +- 0.008``: mean and sample standard deviation."""
-    if len(values) < 2:
-        return f"{values[0]:.3f}"
-    return f"{statistics.fmean(values):.3f} +- {statistics.stdev(values):.3f}"
+    spread = f" +- {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def stages_table(run: Run) -> str:
@@ -47,16 +115,8 @@ def stages_table(run: Run) -> str:
         labels = stage.get("pseudo_labels") or {}
         admitted = f"{labels['admitted']}/{labels['images']}" if labels else "-"
         rows.append([stage["name"], scores, steps, admitted, f"{minutes:.1f}"])
-    return table(
-        [
-            "stage",
-            f"validation {metric.label} of each network",
-            "steps",
-            "pseudo-labels",
-            "minutes",
-        ],
-        rows,
-    )
+    scored = f"validation {metric.label} of each network"
+    return table(["stage", scored, "steps", "pseudo-labels", "minutes"], rows)
 
 
 LEAST_SHARE = 0.01
@@ -73,39 +133,72 @@ def time_in_words(summary: Mapping[str, Any]) -> str | None:
     whole = sum(spent.values())
     if whole <= 0:
         return None
-    shares = {name: seconds / whole for name, seconds in spent.items()}
-    ranked = sorted(shares, key=lambda name: -shares[name])
-    told = [f"{name} {shares[name]:.0%}" for name in ranked if shares[name] >= LEAST_SHARE]
+    ranked = sorted(spent, key=lambda name: -spent[name])
+    told = [f"{n} {spent[n] / whole:.0%}" for n in ranked if spent[n] / whole >= LEAST_SHARE]
     return f"{whole / 60:.1f} min: {', '.join(told)}"
+
+
+REGIONS = {
+    "outside": "agree",
+    "inside": "disagree",
+    "everywhere": "all",
+    "not_admitted": "not_admitted",
+}
+"""Parts of the unlabeled images in ``audit.json``, and in tables: where teachers agree, where they
+do not, both, and images that are not learned from."""
+
+
+def labels_table(run: Run) -> DataTable:
+    """Return what became of the unlabeled images in each generation, and how right labels were.
+
+    Scores are over all pixels together, against hidden masks where these were named.
+    """
+    audits, records, label = run.audits, [], run.metric.label
+    for stage in run.summary["stages"]:
+        labels, audit = stage.get("pseudo_labels"), audits.get(stage["name"], {})
+        if labels is not None:
+            record = {
+                "stage": stage["name"],
+                "images": labels["images"],
+                "admitted": labels["admitted"],
+            }
+            record["inconsistent_share"] = labels.get("inconsistent_share")
+            record["coverage"] = audit.get("coverage")
+            for region, name in REGIONS.items():
+                for number in ("score", "precision"):
+                    record[f"{name}_{number}"] = audit.get(region, {}).get(number)
+            records.append(record)
+    columns: list[Column] = [
+        ("", "stage", str),
+        ("images used", "admitted images", lambda used, of: f"{used:,} of {of:,}"),
+    ]
+    if any(record["inconsistent_share"] for record in records):
+        columns.append(("pixels inconsistent", "inconsistent_share", percent))
+    if audits:
+        columns += [
+            ("pixels agreed on", "coverage", four_digits),
+            (f"{label} there", "agree_score", four_digits),
+            ("precision there", "agree_precision", four_digits),
+            ("where they disagree*", "disagree_score", four_digits),
+            ("all pixels*", "all_score", four_digits),
+            ("unused images*", "not_admitted_score", four_digits),
+        ]
+    against = (
+        f"; {label} and precision of their labels against hidden masks, all pixels together. *:"
+        f" {label} of the best teacher alone."
+    )
+    return DataTable(
+        records=records, columns=columns, name="pseudo-labels",
+        caption=f"What students learned from the unlabeled images{against if audits else '.'}",
+    )  # fmt: skip
 
 
 def audit_table(run: Run) -> str:
     """Return how good pseudo-labels were, by generation; empty without hidden masks."""
-    audits, label = run.audits, run.metric.label
-    if not audits:
+    if not run.audits:
         return ""
-    rows = [
-        [
-            name,
-            f"{found['admitted']}/{found['images']}",
-            _number(found["coverage"]),
-            _number(found["outside"]["precision"]),
-            *[
-                _number(found[region]["score"])
-                for region in ("outside", "inside", "everywhere", "not_admitted")
-            ],
-        ]
-        for name, found in audits.items()
-    ]
-    header = ["", "used", "agreed", "precision", label, "disputed*", "all*", "unused*"]
-    return (
-        "Pseudo-labels against hidden masks:\n\n"
-        f"{table(header, rows)}\n\n"
-        "used: images learned from. agreed: share of their pixels on which the teachers agree;"
-        f" precision and {label}\nof the labels there. *: {label} of the best teacher alone where"
-        " teachers disagree, on all pixels of used images,\nand on images that were not used. All"
-        " pixels together, not means over images."
-    )
+    found = labels_table(run)
+    return f"Pseudo-labels against hidden masks:\n\n{found.as_text()}\n\n{found.caption}"
 
 
 def judgment_text(run: Run) -> str:
@@ -114,39 +207,81 @@ def judgment_text(run: Run) -> str:
     return "" if found is None else calibration_in_words(found).capitalize() + "."
 
 
-def evaluation_tables(found: Evaluation) -> str:
+_KNOWN = {
+    "iou": "IoU",
+    "miou": "mean IoU",
+    "dice": "Dice",
+    "boundary_iou": "IoU of outlines",
+    "accuracy": "right pixels",
+    "rmse": "RMSE",
+    "mae": "mean absolute error",
+    "delta_1.25": "pixels within 25 %",
+    "cell_count_error": "cells miscounted",
+    "object_count_error": "objects miscounted",
+    "object_f1": "F1 of objects",
+    "object_ap": "average precision of objects",
+}
+"""What scores are called."""
+
+
+def scores_table(found: Evaluation) -> DataTable:
+    """Return all scores: means over images, and over all pixels together."""
+    pooled = {name: value for name, value in found.dataset.items() if isinstance(value, float)}
+    nothing = (None, None)
+    records = []
+    for name in dict.fromkeys((*found.per_image, *pooled)):
+        ends, all_ends = (found.ci95[kind].get(name, nothing) for kind in ("per_image", "dataset"))
+        records.append(
+            {
+                "score": _KNOWN.get(name, name.replace("iou_", "IoU of ")),
+                "mean": found.per_image.get(name), "low": ends[0], "high": ends[1],
+                "pooled": pooled.get(name), "pooled_low": all_ends[0], "pooled_high": all_ends[1],
+            }
+        )  # fmt: skip
+    unit = f" Errors are in {found.unit}." if found.unit else ""
+    return DataTable(
+        records=records,
+        columns=(
+            ("", "score", str),
+            ("mean over images", "mean", four_digits),
+            ("95 % interval", "low high", _interval),
+            ("all pixels together", "pooled", four_digits),
+            ("95 % interval", "pooled_low pooled_high", _interval),
+        ),
+        caption="All scores. Means over images are what the paper reports; all pixels together is"
+        f" what the field reports.{unit}",
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{four_digits(low)} to {four_digits(high)}"
+
+
+def classes_table(found: Evaluation, spec: TargetSpec | None = None) -> DataTable:
+    """Return scores of each class or label, over all pixels together; no record without classes.
+
+    Args:
+        found: All scores.
+        spec: Which colors classes have; None: no colors.
+    """
+    colors = {} if spec is None else dict(zip(spec.names, spec.colors, strict=True))
+    classes = found.dataset.get("iou_per_class") or {}
+    records = [
+        {"class": name, "iou": value, "dice": found.dataset["dice_per_class"][name]}
+        for name, value in classes.items()
+    ]
+    return DataTable(
+        records=records,
+        columns=(("", "class", str), ("IoU", "iou", four_digits), ("Dice", "dice", four_digits)),
+        name="classes",
+        caption=f"All pixels of the {len(found.names)} images together.",
+        swatches=[colors[name] for name in classes] if colors else (),
+    )
+
+
+def evaluation_text(found: Evaluation) -> str:
     """Return scores with their intervals, and scores by class."""
-    rows = [
-        [f"{name} (mean over images)", _number(value), _interval(found.ci95["per_image"], name)]
-        for name, value in found.per_image.items()
-    ]
-    for name, value in found.dataset.items():
-        if isinstance(value, float):
-            interval = _interval(found.ci95["dataset"], name)
-            rows.append([f"{name} (all pixels together)", _number(value), interval])
-    parts = [
-        f"{len(found.names)} images, {found.task}"
-        + (f", errors in {found.unit}" if found.unit else ""),
-        table(["score", "value", "95 % interval"], rows),
-    ]
-    if "iou_per_class" in found.dataset:
-        by_class = [
-            [name, _number(value), _number(found.dataset["dice_per_class"][name])]
-            for name, value in found.dataset["iou_per_class"].items()
-        ]
-        parts.append(table(["class (all pixels together)", "IoU", "Dice"], by_class))
-    return "\n\n".join(parts)
-
-
-def _interval(intervals: dict[str, tuple[float, float]], name: str) -> str:
-    if name not in intervals:
-        return "-"
-    low, high = intervals[name]
-    return f"{_number(low)} .. {_number(high)}"
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    # Errors can have any unit; shares have four digits.
-    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.4g}"
+    head = f"{len(found.names)} images, {found.task}"
+    head += f", errors in {found.unit}" if found.unit else ""
+    tables = (scores_table(found), classes_table(found))
+    return "\n\n".join([head, *(each.as_text() for each in tables if each.records)])

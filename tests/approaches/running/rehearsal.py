@@ -21,6 +21,7 @@ from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.pseudo_labeling import PseudoLabeler, PseudoLabelResult
 from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import Stage, rank
+from imseg.approaches.runs.run_files import Judgment
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored
 from imseg.engine.storage.run_folder import RunFolder
@@ -163,8 +164,9 @@ class RehearsedJudging(MaskScoring):
         ):
             return super()._samples(scorer, start)
 
-    def _calibration(self, stage, validation, quality):
-        return {"samples": 1, "mae": 0.0, "rank_correlation": 1.0, "said": [0.5], "true": [0.5]}
+    def _calibration(self, stage, validation, quality, *, thresholds):
+        pair = {"said": (0.5,), "true": (0.5,)}
+        return Judgment(samples=1, mae=0.0, rank_correlation=1.0, thresholds=thresholds, **pair)
 
     def _thresholds(self, stage, validation, start, quality):
         return self._context.plan.thresholds or (0.5, 0.9)

@@ -283,4 +283,4 @@ def test_labels_made_once_more_are_those_that_were_learned_from(tmp_path) -> Non
     told = list(context.notes)
     taught = teaching._plain(2, stages)
     assert context.taught_by[2] == "start" and taught.lost == "" and context.notes == told
-    assert taught.as_dict()["collapsed"] == "all are background (labels of generation-1)"
+    assert taught.counts.collapsed == "all are background (labels of generation-1)"

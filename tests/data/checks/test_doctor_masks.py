@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.data.checks.looking import mask_in, masks_in
 
-from imseg.data.checks.diagnosis import Exchange, Snap, Threshold
 from imseg.data.checks.mask_values import (
     find_impure,
     find_mixed_ones,
@@ -21,6 +20,7 @@ from imseg.data.checks.mask_values import (
     main_colors,
     smeared_between,
 )
+from imseg.data.checks.recodes import Exchange, Snap, Threshold
 from imseg.data.masks.encoding import pack_colors, unpack_colors
 
 seeds = st.integers(0, 10_000)
@@ -56,17 +56,17 @@ def test_jpeg_smears_and_cutting_at_half_undoes_it(seed, quality) -> None:
     smeared = jpeg(clean, quality)
     if len(np.unique(smeared)) < 5:
         return
-    (diagnosis,) = find_smeared([mask_in("labeled", smeared, name="a.jpg")], None)
-    assert diagnosis.finding.severity == "error"
-    mended = diagnosis.cures[0].recode(smeared)
+    (finding,) = find_smeared([mask_in("labeled", smeared, name="a.jpg")], None)
+    assert finding.severity == "error"
+    mended = finding.recode(smeared)
     assert set(np.unique(mended)) == {0, 255}
     assert (mended != clean).mean() < 0.01
 
 
 @given(seed=seeds, factor=st.floats(0.4, 0.9))
 def test_smooth_resizing_smears(seed, factor) -> None:
-    (diagnosis,) = find_smeared([mask_in("labeled", smooth(discs(seed), factor))], None)
-    mended = diagnosis.cures[0].recode(smooth(discs(seed), factor))
+    (finding,) = find_smeared([mask_in("labeled", smooth(discs(seed), factor))], None)
+    mended = finding.recode(smooth(discs(seed), factor))
     assert (mended != discs(seed)).mean() < 0.03
 
 
@@ -110,16 +110,16 @@ def test_a_few_values_are_classes_and_perhaps_void(values) -> None:
 def test_void_stays_when_a_smeared_mask_is_cut() -> None:
     smeared = jpeg(discs(2), 50)
     smeared[:6] = 7
-    (diagnosis,) = find_smeared([mask_in("labeled", smeared)], 7)
-    mended = diagnosis.cures[0].recode(smeared)
+    (finding,) = find_smeared([mask_in("labeled", smeared)], 7)
+    mended = finding.recode(smeared)
     assert set(np.unique(mended)) == {0, 7, 255}
     assert (mended[:6] == 7).all()
 
 
 def test_other_ends_than_0_and_255_are_kept() -> None:
     smeared = smooth(np.where(discs(3) > 0, 180, 40).astype(np.uint8))
-    (diagnosis,) = find_smeared([mask_in("labeled", smeared)], None)
-    assert diagnosis.cures[0].recode == Threshold(40, 180)
+    (finding,) = find_smeared([mask_in("labeled", smeared)], None)
+    assert finding.recode == Threshold(40, 180)
 
 
 def test_one_finding_names_all_smeared_masks() -> None:
@@ -127,10 +127,10 @@ def test_one_finding_names_all_smeared_masks() -> None:
         mask_in("labeled", jpeg(discs(seed), 40), name=f"labeled/masks/{seed}.jpg")
         for seed in range(4)
     ]
-    (diagnosis,) = find_smeared([*masks, mask_in("labeled", discs(9))], None)
-    assert "4 masks are smeared" in diagnosis.finding.what
-    assert diagnosis.finding.files == tuple(mask.facts.name for mask in masks)
-    assert "JPEG smears masks" in diagnosis.finding.hint
+    (finding,) = find_smeared([*masks, mask_in("labeled", discs(9))], None)
+    assert "4 masks are smeared" in finding.what
+    assert finding.files == tuple(mask.facts.name for mask in masks)
+    assert "JPEG smears masks" in finding.hint
 
 
 ONES, FULLS, EMPTY = [0, 1, 1, 0], [0, 255, 255, 0], [0, 0, 0, 0]
@@ -140,19 +140,19 @@ def test_ones_among_fulls_are_found_within_and_across_splits() -> None:
     (within,) = find_mixed_ones(
         masks_in({"labeled": [ONES, FULLS, FULLS, EMPTY]}), void=None, listed=()
     )
-    assert within.finding.files == ("labeled/masks/0.png",)
-    assert within.cures[0].recode == Exchange({1: 255})
+    assert within.files == ("labeled/masks/0.png",)
+    assert within.recode == Exchange({1: 255})
     (across,) = find_mixed_ones(
         masks_in({"labeled": [ONES], "test": [FULLS, FULLS, FULLS]}), void=None, listed=()
     )
-    assert "0 and 1 in all masks" in across.finding.expected, "the labeled ones decide"
-    assert len(across.cures) == 3
+    assert "0 and 1 in all masks" in across.expected, "the labeled ones decide"
+    assert len(across.files) == 3
 
 
 def test_the_value_that_is_named_is_kept() -> None:
     masks = masks_in({"labeled": [FULLS, FULLS, ONES]})
-    (diagnosis,) = find_mixed_ones(masks, void=None, listed=(0, 1))
-    assert diagnosis.cures[0].recode == Exchange({255: 1})
+    (finding,) = find_mixed_ones(masks, void=None, listed=(0, 1))
+    assert finding.recode == Exchange({255: 1})
 
 
 @pytest.mark.parametrize(
@@ -173,26 +173,26 @@ def test_nothing_is_said_about_ones_that_mean_something_else(masks, void, listed
 
 def test_numbers_beside_the_named_ones_are_moved() -> None:
     masks = masks_in({"labeled": [[1, 2, 3], [1, 3, 3]], "test": [[2, 3, 1]]})
-    (diagnosis,) = find_shifted(masks, void=None, listed=(0, 1, 2))
-    assert diagnosis.finding.severity == "error"
-    assert "1 to 3" in diagnosis.finding.got and "0 to 2" in diagnosis.finding.expected
-    assert len(diagnosis.cures) == 3
-    np.testing.assert_array_equal(diagnosis.cures[0].recode(np.array([[1, 2, 3]])), [[0, 1, 2]])
+    (finding,) = find_shifted(masks, void=None, listed=(0, 1, 2))
+    assert finding.severity == "error"
+    assert "1 to 3" in finding.got and "0 to 2" in finding.expected
+    assert len(finding.files) == 3
+    np.testing.assert_array_equal(finding.recode(np.array([[1, 2, 3]])), [[0, 1, 2]])
     (lower,) = find_shifted(masks_in({"labeled": [[0, 1]]}), void=None, listed=(1, 2))
-    np.testing.assert_array_equal(lower.cures[0].recode(np.array([[0, 1]])), [[1, 2]])
+    np.testing.assert_array_equal(lower.recode(np.array([[0, 1]])), [[1, 2]])
 
 
 def test_void_is_not_moved() -> None:
     masks = masks_in({"labeled": [[1, 2, 9], [1, 2, 9]]})
-    (diagnosis,) = find_shifted(masks, void=9, listed=(0, 1))
-    np.testing.assert_array_equal(diagnosis.cures[0].recode(np.array([[1, 2, 9]])), [[0, 1, 9]])
+    (finding,) = find_shifted(masks, void=9, listed=(0, 1))
+    np.testing.assert_array_equal(finding.recode(np.array([[1, 2, 9]])), [[0, 1, 9]])
 
 
 def test_a_split_that_counts_from_one_is_moved() -> None:
     masks = masks_in({"labeled": [[0, 1, 2]], "val": [[1, 2, 3], [1, 3, 3]]})
-    (diagnosis,) = find_shifted(masks, void=None, listed=())
-    assert "in val are off by one" in diagnosis.finding.what
-    assert {cure.name for cure in diagnosis.cures} == {"val/masks/0.png", "val/masks/1.png"}
+    (finding,) = find_shifted(masks, void=None, listed=())
+    assert "in val are off by one" in finding.what
+    assert set(finding.files) == {"val/masks/0.png", "val/masks/1.png"}
 
 
 @pytest.mark.parametrize(
@@ -215,10 +215,10 @@ def test_numbers_that_may_be_right_are_left_alone(splits, listed) -> None:
 
 def test_a_mixture_within_a_split_is_only_suspected() -> None:
     masks = masks_in({"labeled": [[0, 1], [0, 1], [0, 0], [1, 2], [1, 2]]})
-    (diagnosis,) = find_shifted(masks, void=None, listed=())
-    assert diagnosis.finding.severity == "warning"
-    assert diagnosis.cures == ()
-    assert diagnosis.finding.files == ("labeled/masks/3.png", "labeled/masks/4.png")
+    (finding,) = find_shifted(masks, void=None, listed=())
+    assert finding.severity == "warning"
+    assert finding.recode is None
+    assert finding.files == ("labeled/masks/3.png", "labeled/masks/4.png")
 
 
 RED, BLUE, WHITE = 0xC80A0A, 0x0A14C8, 0xFFFFFF
@@ -237,13 +237,12 @@ def unsharp(packed: np.ndarray) -> np.ndarray:
 def test_mixed_colors_snap_to_the_nearest(seed) -> None:
     blurred = unsharp(colored(seed))
     masks = masks_in({"labeled": [blurred, colored(seed + 1)]}, form="colors")
-    (diagnosis,) = find_impure(masks, listed=())
-    assert diagnosis.finding.severity == "error"
-    assert diagnosis.finding.files == ("labeled/masks/0.png",)
-    (cure,) = diagnosis.cures
-    assert isinstance(cure.recode, Snap)
-    assert set(cure.recode.colors) == {RED, BLUE, WHITE}
-    mended = cure.recode(blurred)
+    (finding,) = find_impure(masks, listed=())
+    assert finding.severity == "error"
+    assert finding.files == ("labeled/masks/0.png",)
+    assert isinstance(finding.recode, Snap)
+    assert set(finding.recode.colors) == {RED, BLUE, WHITE}
+    mended = finding.recode(blurred)
     assert set(np.unique(mended)) <= {RED, BLUE, WHITE}
     assert (mended != colored(seed)).mean() < 0.06
 
@@ -277,16 +276,16 @@ def test_pure_colors_are_left_alone_even_if_rare() -> None:
 def test_a_few_tiny_areas_may_be_classes() -> None:
     rare = colored(1)
     rare[:1, :3] = 0x00C800
-    (diagnosis,) = find_impure(masks_in({"labeled": [rare]}, form="colors"), listed=())
-    assert diagnosis.finding.severity == "warning" and diagnosis.cures == ()
-    assert "#00c800" in diagnosis.finding.got
+    (finding,) = find_impure(masks_in({"labeled": [rare]}, form="colors"), listed=())
+    assert finding.severity == "warning" and finding.recode is None
+    assert "#00c800" in finding.got
 
 
 def test_gray_masks_among_colored_ones_count_as_colors() -> None:
     masks = masks_in({"labeled": [unsharp(colored(1))]}, form="colors")
     white = masks_in({"val": [[255, 255, 255]]})
-    (diagnosis,) = find_impure([*masks, *white], listed=())
-    assert diagnosis.finding.files == ("labeled/masks/0.png",)
+    (finding,) = find_impure([*masks, *white], listed=())
+    assert finding.files == ("labeled/masks/0.png",)
 
 
 def test_main_colors_are_frequent_and_no_mixtures() -> None:
@@ -306,7 +305,7 @@ def test_colors_that_jpeg_moved_a_little_are_full_again() -> None:
     assert main_colors([moved], [0x0000FE]) == (0x0000FE, 0x28FF0C, 0xFF0000)
 
 
-def test_cures_say_what_they_do() -> None:
+def test_recodes_say_what_they_do() -> None:
     assert str(Threshold(0, 255)) == "every value became 0 or 255, whichever is nearer"
     assert str(Exchange({1: 255})) == "1 became 255"
     assert str(Exchange({1: 0, 2: 1, 3: 2})) == "every class number was moved by -1"

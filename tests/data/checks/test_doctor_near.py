@@ -183,7 +183,7 @@ def blob_or_copy(seed: int) -> np.ndarray:
 
 
 def findings(**splits: list[int]) -> list[Finding]:
-    return [each.finding for each in find_near_duplicates(survey(**splits))]
+    return find_near_duplicates(survey(**splits))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_without_val_exact_copies_count_even_if_they_are_too_dark_to_be_compared
     found = find_near_duplicates(
         Survey(labeled=tuple(facts_of(f"{place}.png", each) for place, each in enumerate(labeled)))
     )
-    assert [each.finding.files for each in found] == [("1.png", "2.png")]
+    assert [each.files for each in found] == [("1.png", "2.png")]
 
 
 @pytest.mark.slow

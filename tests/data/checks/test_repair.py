@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 from tests.data.checks.looking import blobs
 
-from imseg.data.checks.diagnosis import Exchange, Snap
+from imseg.data.checks.recodes import Exchange, Snap
 from imseg.data.checks.repair import repair
-from imseg.data.checks.repair.file_selection import Turn, find_turn, select_files
+from imseg.data.checks.repair.file_selection import copy_usable, select_files
 from imseg.data.checks.repair.repair import repair_folder
 from imseg.data.checks.repair.rewriting import (
     Rewrite,
-    copy_usable,
+    Turn,
+    find_turn,
     merged,
     rewrite_mask,
     write_mask,

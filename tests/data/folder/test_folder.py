@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from imseg.data.checks.fitness import errors_of
 from imseg.data.folder.scan import hidden_masks, read_folder, scan
 from imseg.errors import ImsegError, ImsegErrors
 from imseg.types import Reading
@@ -327,7 +328,7 @@ def test_all_problems_come_at_once(good) -> None:
 def test_an_unreadable_mask_is_not_blamed_twice(good) -> None:
     for index in range(4):
         good.write(f"labeled/masks/cell_0{index}.png", "")
-    assert [finding.what for finding in scan(good.root).errors] == ["4 files cannot be read."]
+    assert [finding.what for finding in errors_of(scan(good.root))] == ["4 files cannot be read."]
 
 
 # Hidden masks.

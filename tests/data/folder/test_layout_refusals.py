@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from imseg.data.checks.fitness import errors_of
 from imseg.data.folder.scan import read_folder, scan
 
 Complaint = Callable[[], str]
@@ -39,7 +40,7 @@ def test_links_that_lead_out_are_refused_and_nobody_else_is_blamed(
     good, tmp_path, name: str
 ) -> None:
     moved_out(good.root / name, tmp_path / "outside")
-    errors = scan(good.root).errors
+    errors = errors_of(scan(good.root))
     assert [error.what for error in errors] == ["1 link leads out of the data folder."]
     assert errors[0].files[0].startswith(name)
     assert "copy what is meant to where the link is" in errors[0].hint
@@ -58,7 +59,7 @@ def test_nothing_is_opened_through_a_link_that_leads_out(good, tmp_path) -> None
     secret = tmp_path / "secret.txt"
     secret.write_text("not for you")
     (good.root / "unlabeled/cell_u9.png").symlink_to(secret)
-    report = str([error.as_error() for error in scan(good.root).errors])
+    report = str([error.as_error() for error in errors_of(scan(good.root))])
     assert "leads out" in report
     assert "picture" not in report
 
@@ -130,6 +131,6 @@ def test_a_pipe_among_the_pictures_is_named_and_not_waited_for(good) -> None:
     path = good.root / "unlabeled/cell_u0.png"
     path.unlink()
     os.mkfifo(path)
-    (error,) = scan(good.root).errors
+    (error,) = errors_of(scan(good.root))
     assert error.what == "1 file in unlabeled is not a picture that can be read."
     assert error.got == "unlabeled/cell_u0.png (a pipe or the like)."

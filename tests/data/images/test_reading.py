@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from imseg.data.checks.fitness import errors_of
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.folder.facts import Survey
 from imseg.data.folder.scan import read_folder, scan
@@ -64,7 +65,7 @@ def test_pages_may_be_channels(maker) -> None:
             maker.root / f"labeled/images/{index}.tif", save_all=True, append_images=[second]
         )
         maker.save(f"labeled/masks/{index}.png", maker.mask())
-    assert "pages" in str(scan(maker.root).errors[0].as_error())
+    assert "pages" in str(errors_of(scan(maker.root))[0].as_error())
     maker.write("imseg.toml", 'pages = "channels"')
     reading = read_folder(maker.root).reading
     assert (reading.channels, reading.depth, reading.pages) == (2, "uint8", True)

@@ -8,8 +8,16 @@ import re
 
 import pytest
 
-from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.storage import sealed
+from imseg.engine.storage.sealed import (
+    OtherVersion,
+    read_json,
+    read_toml,
+    write_json,
+    write_toml,
+)
 from imseg.errors import ImsegError
+from imseg.types import VERSION
 
 CONTENT = {
     "name": "größer",
@@ -46,10 +54,25 @@ def test_a_seal_cannot_be_half_removed(tmp_path, removed) -> None:
         read_json(path)
 
 
-def test_files_without_a_seal_are_read_as_they_are(tmp_path) -> None:
+def test_files_without_a_seal_are_damaged(tmp_path) -> None:
     path = tmp_path / "file.json"
     path.write_text(json.dumps(CONTENT))
-    assert read_json(path) == CONTENT
+    with pytest.raises(ImsegError, match="damaged"):
+        read_json(path)
+
+
+@pytest.mark.parametrize(("write", "read"), [(write_json, read_json), (write_toml, read_toml)])
+def test_a_file_of_another_version_is_refused_and_both_versions_are_named(
+    tmp_path, monkeypatch, write, read
+) -> None:
+    path = tmp_path / "file"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(sealed, "_WRITTEN_BY", "imseg, format 1")
+        write(path, CONTENT)
+    with pytest.raises(OtherVersion) as refused:
+        read(path)
+    assert f"imseg {VERSION}, format 2." in str(refused.value)
+    assert "imseg, format 1." in str(refused.value) and str(path) in str(refused.value)
 
 
 def test_what_json_changes_is_sealed_as_it_is_read(tmp_path) -> None:

@@ -23,7 +23,6 @@ from imseg.components.labeling import Observer
 from imseg.data.cache.store import Stored, gather, open_array, store_split
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import write_json
 from imseg.progress import Progress, Working
 from imseg.tasks import Task, task_for
 from imseg.types import DataSet, LabeledImage
@@ -51,7 +50,7 @@ class Auditor:
         truth = gather(self._truth, np.arange(start, end))
         self._audit.add(agreement, admitted, torch.from_numpy(truth))
         if end == len(self._truth):
-            write_json(self._path, self._audit.result())
+            self._audit.result().write(self._path)
 
 
 def audited(

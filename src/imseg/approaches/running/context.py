@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -17,6 +16,7 @@ from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import Stage, rank, read_stage
+from imseg.components.labeling import LabelCounts
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.trained_files import hash_of
@@ -181,7 +181,7 @@ class RunContext:
         metric: Metric,
         least: int,
         before: int,
-        described: dict[str, Any] | None = None,
+        described: LabelCounts | None = None,
     ) -> Stage:
         """Return a stage whose networks are trained now, ranked but not yet written.
 

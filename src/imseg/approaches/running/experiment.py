@@ -21,17 +21,16 @@ from imseg.approaches.running.preparation import note_changes, prepare
 from imseg.approaches.running.run_data import RunData, gather, stores_in
 from imseg.approaches.running.stage import choose, summarize
 from imseg.approaches.runs.record import (
-    Record,
     check_same_data,
     check_same_target,
     write_record,
 )
 from imseg.approaches.runs.run import Run, load_run
+from imseg.approaches.runs.run_files import Record
 from imseg.approaches.runs.verification import mend
 from imseg.data.files.atomic import sweep_all
 from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import write_json
 from imseg.engine.training.clock import Clock
 from imseg.engine.workers.executors import Executor, choose_executor
 from imseg.engine.workers.jobs import index_networks
@@ -123,9 +122,9 @@ def _finish(context: RunContext, stages: Stages) -> None:
         note_changes(context.data, context.progress)
     final = choose(stages.candidates, last=context.plan.takes_last)
     summary = summarize(stages.candidates, context.plan, clock=context.clock, aside=stages.aside)
-    if summary["start_was_better"]:
+    if summary.start_was_better:
         context.note(start_was_better(stages.candidates, final), warning=True)
-    write_json(context.folder.summary, summary)
+    summary.write(context.folder.summary)
 
 
 def _identify(
@@ -142,7 +141,9 @@ def _identify(
         if folder.target.exists():  # else it was damaged
             check_same_target(folder, dataset)
         check_same_data(folder, record, digests)
-    named = record or Record(asked.plain(), plan, digests, dataset.name)
+    named = record or Record(
+        asked=asked.plain(), plan=plan, digests=dict(digests), data=dataset.name
+    )
     write_record(folder, named, dataset)
 
 

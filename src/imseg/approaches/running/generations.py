@@ -93,7 +93,7 @@ class Generations:
             metric=metric,
             least=max(1, context.plan.teachers) if left else 1,
             before=sum(s.steps for s in (*stages, *self._mask_scoring.trained)),
-            described=taught.as_dict() if taught is not None else None,
+            described=taught.counts if taught is not None else None,
         )
         return context.finish(stage)
 

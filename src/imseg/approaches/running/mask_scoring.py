@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from imseg.approaches.planning.plan import Plan
 from imseg.approaches.running.announce import LITTLE, calibration_in_words
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.stage import Stage
-from imseg.approaches.runs.forms import read_form
+from imseg.approaches.runs.run_files import Judgment
 from imseg.components.amplification import (
     LEAST_LABELED,
     LEAST_VALIDATION,
@@ -41,7 +40,6 @@ from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.bootstrap import rank_correlation
 from imseg.engine.inference.mask_scorer import score_masks
 from imseg.engine.inference.predictor import BATCH
-from imseg.engine.storage.sealed import write_json
 from imseg.engine.training import seeds
 from imseg.engine.training.job import Trained
 from imseg.engine.training.sample_set import Copies, SampleSet
@@ -228,11 +226,12 @@ class MaskScoring:
     def _bench(self) -> ScorerGroup:
         if self._scorers is None:
             raise ValueError("there are no judges")
-        words = read_form(self._context.folder.judgment)
-        low, high = words["thresholds"]
+        judgment = Judgment.read(self._context.folder.judgment)
         scorers = self._context.load(self._scorers.ranked[: self._asked])
         return ScorerGroup(
-            scorers=scorers, quality=quality_for(self._context.task), thresholds=(low, high)
+            scorers=scorers,
+            quality=quality_for(self._context.task),
+            thresholds=judgment.thresholds,
         )
 
     def appraisal(self, part: SampleSet) -> Appraisal | None:
@@ -285,15 +284,16 @@ class MaskScoring:
             predictions = validation.indices[: -len(context.data.validation.indices)]
             validation = replace(validation, indices=predictions)
         with context.clock.on(SCORERS):
-            words = self._calibration(stage, validation, quality)
-            words["thresholds"] = list(self._thresholds(stage, validation, start, quality))
-        write_json(context.folder.judgment, words)
-        self._tell(words)
+            thresholds = self._thresholds(stage, validation, start, quality)
+            judgment = self._calibration(stage, validation, quality, thresholds=thresholds)
+        judgment.write(context.folder.judgment)
+        self._tell(judgment)
         return context.finish(stage)
 
-    def _tell(self, words: dict[str, Any]) -> None:
+    def _tell(self, judgment: Judgment) -> None:
         """Say how far judges can be trusted."""
-        self._context.note(calibration_in_words(words), warning=words["rank_correlation"] < LITTLE)
+        warning = judgment.rank_correlation < LITTLE
+        self._context.note(calibration_in_words(judgment.as_dict()), warning=warning)
 
     def _samples(self, scorer: MaskScorer, start: Stage) -> tuple[tuple[SampleSet, ...], SampleSet]:
         """Return what judges learn from, and what they are chosen by."""
@@ -358,7 +358,14 @@ class MaskScoring:
             progress=lambda done, total: context.working("what judges learn from", done, total),
         )
 
-    def _calibration(self, stage: Stage, validation: SampleSet, quality: Quality) -> dict[str, Any]:
+    def _calibration(
+        self,
+        stage: Stage,
+        validation: SampleSet,
+        quality: Quality,
+        *,
+        thresholds: tuple[float, float],
+    ) -> Judgment:
         """Return how far what the judges say together is from the truth, on validation samples."""
         scorers = self._context.load(stage.ranked[: self._asked])
         scored = score_masks(scorers, validation, quality, self._context.plan.whole_machine)
@@ -368,13 +375,14 @@ class MaskScoring:
             raise ValueError("validation samples of judges have qualities")
         wanted = gather(open_array(validation.qualities), np.array(validation.indices))
         true = quality.score(torch.from_numpy(wanted)[None], amplification=amplification).numpy()
-        return {
-            "samples": len(said),
-            "mae": float(np.abs(said - true).mean()),
-            "rank_correlation": rank_correlation(said, true),
-            "said": [round(float(value), 4) for value in said],
-            "true": [round(float(value), 4) for value in true],
-        }
+        return Judgment(
+            samples=len(said),
+            mae=float(np.abs(said - true).mean()),
+            rank_correlation=rank_correlation(said, true),
+            said=tuple(round(float(value), 4) for value in said),
+            true=tuple(round(float(value), 4) for value in true),
+            thresholds=thresholds,
+        )
 
     def _thresholds(
         self, stage: Stage, validation: SampleSet, start: Stage, quality: Quality

@@ -23,8 +23,9 @@ from imseg.approaches.planning.plan import Facts, Plan, match_plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.run_data import RunData
-from imseg.approaches.runs.record import Record, check_same, read_record, tell_data_changes
+from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
+from imseg.approaches.runs.run_files import Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import counted, real_path, short_name

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,7 +17,14 @@ from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.stage import Stage
 from imseg.components.consensus import PseudoLabelBatch, TeacherBatch
 from imseg.components.label_collapse import LabelCensus, census_of
-from imseg.components.labeling import Observer, PanelFor, PseudoLabels, pseudo_label, used_before
+from imseg.components.labeling import (
+    LabelCounts,
+    Observer,
+    PanelFor,
+    PseudoLabels,
+    pseudo_label,
+    used_before,
+)
 from imseg.data.cache.store import open_array
 from imseg.engine.training import seeds
 from imseg.engine.training.sample_set import Copies, SampleSet
@@ -51,12 +57,10 @@ class PseudoLabelResult:
         """Images used."""
         return self.labels.admitted
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return what is kept in the run."""
-        described = self.labels.as_dict()
-        if self.lost or self.before:
-            described["collapsed"] = self.lost or self.before
-        return described
+    @property
+    def counts(self) -> LabelCounts:
+        """What is kept in the run."""
+        return self.labels.counts(collapsed=self.lost or self.before or None)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import as_summary
 from imseg.approaches.planning.plan import Plan
-from imseg.approaches.runs.forms import read_form
+from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
+from imseg.components.labeling import LabelCounts
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import write_json
 from imseg.engine.storage.trained_files import read_trained
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import Trained
@@ -30,7 +30,7 @@ class Stage:
     """What they are ranked by."""
     failed: tuple[str, ...] = ()
     """Why networks are missing."""
-    pseudo_labels: dict[str, Any] | None = None
+    pseudo_labels: LabelCounts | None = None
     """How many images were pseudo-labeled and admitted, and how much teachers disagreed."""
 
     @property
@@ -61,28 +61,24 @@ class Stage:
     def write(self, folder: RunFolder) -> None:
         """Write ``DONE``, the last file of a stage."""
         ranking = [network.name for network in self.ranked]
-        content = {
-            "ranking": ranking,
-            "failed": list(self.failed),
-            "pseudo_labels": self.pseudo_labels,
-        }
-        write_json(folder.done(self.name), content)
+        done = StageDone(
+            ranking=tuple(ranking), failed=self.failed, pseudo_labels=self.pseudo_labels
+        )
+        done.write(folder.done(self.name))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+    def summary(self) -> StageSummary:
+        """Return what ``summary.json`` holds about it."""
         scores = [network.scores[self.metric.key] for network in self.ranked]
-        described: dict[str, Any] = {
-            "name": self.name,
-            "best": self.best.name,
-            "score": self.best.scores[self.metric.key],
-            "mean_score": statistics.fmean(scores),
-            "spread_score": statistics.stdev(scores) if len(scores) > 1 else 0.0,
-            "networks": [_describe(network) for network in self.ranked],
-            "failed": list(self.failed),
-        }
-        if self.pseudo_labels is not None:
-            described["pseudo_labels"] = self.pseudo_labels
-        return described
+        return StageSummary(
+            name=self.name,
+            best=self.best.name,
+            score=self.best.scores[self.metric.key],
+            mean_score=statistics.fmean(scores),
+            spread_score=statistics.stdev(scores) if len(scores) > 1 else 0.0,
+            networks=tuple(map(NetworkSummary.of_network, self.ranked)),
+            failed=self.failed,
+            pseudo_labels=self.pseudo_labels,
+        )
 
 
 def missing_in_words(there: int, failed: Sequence[str]) -> str:
@@ -119,7 +115,7 @@ def rank(
     *,
     metric: Metric,
     failed: Sequence[str] = (),
-    pseudo_labels: dict[str, Any] | None = None,
+    pseudo_labels: LabelCounts | None = None,
 ) -> Stage:
     """Return a stage, its networks ranked by their mean over validation images, ties in order."""
     ranked = tuple(sorted(trained, key=lambda network: -metric.merit(network.scores)))
@@ -132,9 +128,9 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     """Return a stage that was finished earlier, or None if it is not there whole."""
     if not folder.done(name).exists():
         return None
-    content = read_form(folder.done(name))
-    networks = [read_trained(folder.weights(network)) for network in content["ranking"]]
-    named = zip(content["ranking"], networks, strict=True)
+    done = StageDone.read(folder.done(name))
+    networks = [read_trained(folder.weights(network)) for network in done.ranking]
+    named = zip(done.ranking, networks, strict=True)
     whole = tuple(network for name, network in named if network and network.name == name)
     if len(whole) < len(networks):
         return None  # a file was lost: what is missing is trained again
@@ -142,8 +138,8 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
         name=name,
         ranked=whole,
         metric=metric,
-        failed=tuple(content["failed"]),
-        pseudo_labels=content["pseudo_labels"],
+        failed=done.failed,
+        pseudo_labels=done.pseudo_labels,
     )
 
 
@@ -162,7 +158,7 @@ def choose(stages: Sequence[Stage], *, last: bool) -> Stage:
 
 def summarize(
     stages: Sequence[Stage], plan: Plan, *, clock: Clock, aside: Sequence[Stage] = ()
-) -> dict[str, Any]:
+) -> RunSummary:
     """Return what ``summary.json`` holds.
 
     Args:
@@ -173,37 +169,20 @@ def summarize(
     """
     final = choose(stages, last=plan.takes_last)
     networks = [network for stage in (*stages, *aside) for network in stage.ranked]
-    return {
-        "approach": plan.approach.name,
-        "task": plan.task,
-        "metric": asdict(final.metric),
-        "stage": final.name,
-        "network": final.best.name,
-        "ranking": [network.name for network in final.ranked],
-        "validation": final.best.scores,
-        "start_was_better": stages[0].merit > final.merit,
-        "steps": sum(network.steps for network in networks),
-        "flops": sum(network.flops for network in networks),
-        "training_seconds": sum(network.seconds for network in networks),
-        "seconds": clock.passed,
-        "seconds_by_activity": as_summary(clock),
-        "stages": [stage.as_dict() for stage in stages],
-        "aside": [stage.as_dict() for stage in aside],
-    }
-
-
-def _describe(network: Trained) -> dict[str, Any]:
-    return {
-        "name": network.name,
-        "scores": network.scores,
-        "images": network.images,
-        "steps": network.steps,
-        "epochs": network.epochs,
-        "best_epoch": network.best_epoch,
-        "width": network.network.relative_width,
-        "parameters": network.parameters,
-        "flops": network.flops,
-        "seconds": network.seconds,
-        "retried": network.retried,
-        "at_once": network.at_once,
-    }
+    return RunSummary(
+        approach=plan.approach.name,
+        task=plan.task,
+        metric=final.metric,
+        stage=final.name,
+        network=final.best.name,
+        ranking=tuple(network.name for network in final.ranked),
+        validation=final.best.scores,
+        start_was_better=stages[0].merit > final.merit,
+        steps=sum(network.steps for network in networks),
+        flops=sum(network.flops for network in networks),
+        training_seconds=sum(network.seconds for network in networks),
+        seconds=clock.passed,
+        seconds_by_activity=as_summary(clock),
+        stages=tuple(stage.summary() for stage in stages),
+        aside=tuple(stage.summary() for stage in aside),
+    )

@@ -15,13 +15,19 @@ from typing import Any
 
 import torch
 
-from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.runs.forms import read_target
+from imseg.approaches.runs.run_files import (
+    DataContents,
+    DataNames,
+    Provenance,
+    Record,
+    Surroundings,
+    read_target,
+)
 from imseg.data.masks.encoding import describe_values
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.storage.sealed import OtherVersion, write_json
 from imseg.engine.training.job import decisive_target
 from imseg.errors import ImsegError, shown
 from imseg.progress import Note, Progress
@@ -30,47 +36,46 @@ from imseg.types import VERSION, DataSet, Image, LabeledImage
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 
 
-def provenance_of(dataset: DataSet, experiment: Mapping[str, Any]) -> dict[str, Any]:
+def provenance_of(dataset: DataSet, record: Record) -> Provenance:
     """Return what ``provenance.json`` holds.
 
     Args:
         dataset: What is learned from.
-        experiment: The content of ``experiment.toml``, of which this is the second copy.
+        record: The content of ``experiment.toml``, of which this is the second copy.
     """
-    return {
-        "command": sys.argv,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        **surroundings(),
-        "data": {
-            "name": dataset.name,
-            "labeled": [pair.name for pair in dataset.labeled],
-            "validation": [pair.name for pair in dataset.val],
-            "unlabeled": len(dataset.unlabeled),
-        },
-        "experiment": dict(experiment),
-    }
+    return Provenance(
+        **dict(surroundings()),
+        command=tuple(sys.argv),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=DataNames(
+            name=dataset.name,
+            labeled=tuple(pair.name for pair in dataset.labeled),
+            validation=tuple(pair.name for pair in dataset.val),
+            unlabeled=len(dataset.unlabeled),
+        ),
+        experiment=record,
+    )
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> Surroundings:
     """Return versions and machine: what the same training may depend on."""
-    return {
-        "versions": {"imseg": VERSION, **{name: metadata.version(name) for name in PACKAGES}},
-        "git": git_state(Path(__file__).parent),
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "cores": usable_cores(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
+    return Surroundings(
+        versions={"imseg": VERSION, **{name: metadata.version(name) for name in PACKAGES}},
+        git=git_state(Path(__file__).parent),
+        python=platform.python_version(),
+        machine=platform.platform(),
+        cores=usable_cores(),
+        cpu=torch.backends.cpu.get_cpu_capability(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    )
 
 
-def command_in(content: Mapping[str, Any]) -> str | None:
+def command_in(words: Sequence[str]) -> str | None:
     """Return the command that began a run, to be copied; None if it was begun otherwise.
 
     Args:
-        content: Of ``provenance.json``.
+        words: The ``command`` of ``provenance.json``.
     """
-    words = [str(word) for word in content.get("command", ())]
     if not words:
         return None
     place = Path(words[0])
@@ -102,18 +107,6 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(git("status", "--porcelain", "--", "."))}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The content of ``experiment.toml``."""
-
-    asked: Mapping[str, Any]
-    """The settings that were given, as plain values."""
-    plan: Plan
-    """Every number, settled."""
-    digests: Mapping[str, str]
-    """Hashes of the images and targets."""
-    data: str
-    """The data folder's name."""
 
 
 def read_record(folder: RunFolder) -> Record | None:
@@ -133,36 +126,15 @@ def read_record(folder: RunFolder) -> Record | None:
             hint="--out with another folder.",
         ) from error
     try:
-        return record_in(read_toml(folder.experiment))
-    except (ImsegError, KeyError, TypeError, ValueError) as error:
-        copy = _second_copy(folder)
-        if copy is not None:
-            return copy
-        if isinstance(error, ImsegError):
-            raise
-        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
-
-
-def record_in(content: Mapping[str, Any]) -> Record:
-    """Return what the content of ``experiment.toml`` says.
-
-    Raises:
-        KeyError, TypeError, ValueError: If it is not as ``write_record`` writes it.
-    """
-    return Record(
-        asked=content["asked"],
-        plan=Plan.from_dict(content["plan"]),
-        digests=content["data"]["digests"],
-        data=content["data"]["name"],
-    )
-
-
-def _second_copy(folder: RunFolder) -> Record | None:
-    """Return what ``provenance.json`` knows of the settings, if it is whole."""
-    try:
-        return record_in(read_json(folder.provenance)["experiment"])
-    except (ImsegError, KeyError, TypeError, ValueError):
-        return None
+        return Record.read(folder.experiment)
+    except OtherVersion:
+        raise
+    except ImsegError:
+        try:
+            return Provenance.read(folder.provenance).experiment
+        except ImsegError:
+            pass
+        raise
 
 
 def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
@@ -170,20 +142,15 @@ def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
 
     Those that are there stay as they are.
     """
-    experiment = {
-        "asked": dict(record.asked),
-        "plan": record.plan.as_dict(),
-        "data": {"name": record.data, "digests": dict(record.digests)},
-    }
     target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
     if not folder.target.exists():
         write_json(folder.target, target)
     if not folder.data.exists():
-        write_json(folder.data, contents(dataset))
+        contents(dataset).write(folder.data)
     if not folder.provenance.exists():
-        write_json(folder.provenance, provenance_of(dataset, experiment))
+        provenance_of(dataset, record).write(folder.provenance)
     if not folder.experiment.exists():
-        write_toml(folder.experiment, experiment)
+        record.write(folder.experiment)
 
 
 def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
@@ -238,34 +205,21 @@ def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
         )
 
 
-def contents(dataset: DataSet) -> dict[str, dict[str, str]]:
+def contents(dataset: DataSet) -> DataContents:
     """Return the hash of each picture (and its mask) by split and name."""
-    splits: dict[str, Sequence[Image | LabeledImage]] = {
-        "labeled": dataset.labeled,
-        "unlabeled": dataset.unlabeled,
-        "val": dataset.val,
-    }
-    return {
-        split: {entry.name: dataset.digests.get(entry.name, "") for entry in entries}
-        for split, entries in splits.items()
-    }
+
+    def hashes(entries: Sequence[Image | LabeledImage]) -> dict[str, str]:
+        return {entry.name: dataset.digests.get(entry.name, "") for entry in entries}
+
+    return DataContents(
+        labeled=hashes(dataset.labeled),
+        unlabeled=hashes(dataset.unlabeled),
+        val=hashes(dataset.val),
+    )
 
 
 def _in_words(values: Mapping[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name} = {values.get(name, '(default)')}" for name in names)
-
-
-def _damaged(folder: RunFolder, why: str) -> ImsegError:
-    return ImsegError(
-        f"{folder.experiment} cannot be read.",
-        expected="the settings of a run, as imseg wrote them.",
-        got=why,
-        hint="--out with another folder.",
-    )
-
-
-Contents = Mapping[str, Mapping[str, str]]
-"""The hash of each picture (labeled ones with their masks) by split and name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,10 +282,10 @@ def data_changes_since(reuse: Path, dataset: DataSet) -> DataChanges | None:
     found = []
     for path in (*reuse.glob("data.json"), *sorted(reuse.glob("*/data.json"))):
         try:
-            then = read_json(path)
+            then = DataContents.read(path)
         except ImsegError:
             continue  # a run that was never begun properly has nothing to be taken over
-        if set(then.get("labeled", {}).values()) & set(now["labeled"].values()):
+        if then.by_split()["labeled"] & now.by_split()["labeled"]:
             found.append(_compare(path.parent, then, now, same_meaning=_means(path, dataset)))
     return min(found, key=lambda news: news.changes, default=None)
 
@@ -345,12 +299,13 @@ def _means(data: Path, dataset: DataSet) -> bool:
     return True
 
 
-def _compare(run: Path, then: Contents, now: Contents, *, same_meaning: bool) -> DataChanges:
-    before = {split: set(pictures.values()) for split, pictures in then.items()}
-    here = {split: set(pictures.values()) for split, pictures in now.items()}
+def _compare(
+    run: Path, then: DataContents, now: DataContents, *, same_meaning: bool
+) -> DataChanges:
+    before, here = then.by_split(), now.by_split()
     return DataChanges(
         run=run,
         same_meaning=same_meaning,
-        added={split: len(here[split] - before.get(split, set())) for split in here},
-        removed={split: len(before.get(split, set()) - here[split]) for split in here},
+        added={split: len(here[split] - before[split]) for split in here},
+        removed={split: len(before[split] - here[split]) for split in here},
     )

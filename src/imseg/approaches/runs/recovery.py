@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.runs.record import Record, read_record, record_in
+from imseg.approaches.runs.record import read_record
+from imseg.approaches.runs.run_files import DataContents, Provenance, Record, read_target
 from imseg.data.folder.scan import held_out
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json, read_toml
+from imseg.engine.storage.sealed import OtherVersion
 from imseg.errors import ImsegError
 from imseg.tasks import Metric, task_for
-from imseg.types import TargetSpec
 
 Found = TypeVar("Found")
 
@@ -38,45 +38,30 @@ class Recovery:
         if wrong not in self.damaged:
             self.damaged.append(wrong)
 
-    def content(
-        self, path: Path, read: Callable[[Path], dict[str, Any]] = read_json
-    ) -> dict[str, Any] | None:
-        """Return the content of a file; None where it is not there, or damaged, which is kept."""
+    def content(self, path: Path, read: Callable[[Path], Found]) -> Found | None:
+        """Return the content of a file; None where it is not there, or damaged, which is kept.
+
+        Args:
+            path: The file.
+            read: Reads it.
+
+        Raises:
+            OtherVersion: If another version of imseg wrote it.
+        """
         if not path.exists():
             return None
         try:
             return read(path)
+        except OtherVersion:
+            raise
         except ImsegError as error:
             if path.exists():  # else it went away meanwhile, as files of a training do
                 self.tell(error.what)
             return None
 
-    def meaning(
-        self,
-        path: Path,
-        of: Callable[[dict[str, Any]], Found],
-        *,
-        read: Callable[[Path], dict[str, Any]] = read_json,
-    ) -> Found | None:
-        """Return what the content of a file says; None where it is not there or says nothing.
-
-        Args:
-            path: The file.
-            of: Gives what is wanted from its content.
-            read: Reads it.
-        """
-        content = self.content(path, read)
-        if content is None:
-            return None
-        try:
-            return of(content)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            self.tell(f"{path} is not as imseg writes it.")
-            return None
-
     def record(self) -> Record | None:
         """Return the settings of the run, from their second copy where the first is damaged."""
-        first = self.meaning(self.folder.experiment, record_in, read=read_toml)
+        first = self.content(self.folder.experiment, Record.read)
         if first is not None:
             return first
         try:
@@ -94,41 +79,31 @@ class Recovery:
         if counts is None:
             return None
         labeled, chosen_by, unlabeled = counts
-        known = self.meaning(
-            self.folder.target,
-            lambda target: (
-                int(target.get("reading", target)["channels"]),
-                TargetSpec.from_dict(target).outputs,
-            ),
-        )
-        channels, outputs = known or (1, 1)
+        target = self.content(self.folder.target, read_target)
         return Facts(
             task=plan.task,
             labeled=labeled if chosen_by else labeled - held_out(labeled),
             validation=chosen_by or held_out(labeled),
             unlabeled=unlabeled,
-            channels=channels,
-            outputs=outputs,
+            channels=target[1].channels if target else 1,
+            outputs=target[0].outputs if target else 1,
             typical_size=plan.image_size,
         )
 
     def _counts(self) -> tuple[int, int, int] | None:
         """Return labeled, validation and unlabeled pictures, from two places."""
-        return self.meaning(
-            self.folder.data,
-            lambda told: (len(told["labeled"]), len(told["val"]), len(told["unlabeled"])),
-        ) or self.meaning(self.folder.provenance, lambda told: _counted(told["data"]))
+        data = self.content(self.folder.data, DataContents.read)
+        if data is not None:
+            return len(data.labeled), len(data.val), len(data.unlabeled)
+        told = self.content(self.folder.provenance, Provenance.read)
+        if told is None:
+            return None
+        return len(told.data.labeled), len(told.data.validation), told.data.unlabeled
 
     def metric(self, plan: Plan) -> Metric | None:
         """Return what networks are ranked by; None where no file knows."""
-        return self.meaning(
-            self.folder.target,
-            lambda told: task_for(TargetSpec.from_dict(told), paper=plan.paper).metric,
-        )
-
-
-def _counted(data: Mapping[str, Any]) -> tuple[int, int, int]:
-    return len(data["labeled"]), len(data["validation"]), int(data["unlabeled"])
+        target = self.content(self.folder.target, read_target)
+        return task_for(target[0], paper=plan.paper).metric if target else None
 
 
 def read_log(folder: RunFolder) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.running.experiment import fit
-from imseg.approaches.runs.record import Record, read_record, surroundings
+from imseg.approaches.runs.record import read_record, surroundings
+from imseg.approaches.runs.run_files import Provenance, Record, Surroundings
 from imseg.engine.hardware.device import resolve_device
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json
 from imseg.engine.storage.trained_files import read_known, read_trained
 from imseg.engine.training.checkpoint import path_of
 from imseg.engine.training.job import Trained, TrainJob
@@ -160,7 +160,7 @@ def differing_weights(one: Path, other: Path) -> tuple[list[str], int, float]:
 def differing_surroundings(folder: RunFolder) -> tuple[Difference, ...]:
     """Return what differs here and now in versions and machine from those of a run."""
     try:
-        known = read_json(folder.provenance)
+        known = Provenance.read(folder.provenance)
     except ImsegError:
         return ()
     then, now = _flat(known), _flat(surroundings())
@@ -171,13 +171,11 @@ def differing_surroundings(folder: RunFolder) -> tuple[Difference, ...]:
     )
 
 
-def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
-    commit = (content.get("git") or {}).get("commit")
-    names = ("python", "machine", "cores", "cpu", "gpu")
+def _flat(known: Surroundings) -> dict[str, Any]:
     return {
-        **{f"version of {name}": value for name, value in content.get("versions", {}).items()},
-        "commit of imseg": commit,
-        **{name: content.get(name) for name in names},
+        **{f"version of {name}": value for name, value in known.versions.items()},
+        "commit of imseg": (known.git or {}).get("commit"),
+        **{name: getattr(known, name) for name in ("python", "machine", "cores", "cpu", "gpu")},
     }
 
 

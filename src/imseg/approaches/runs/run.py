@@ -12,8 +12,9 @@ import numpy.typing as npt
 from torch import nn
 
 from imseg.approaches.planning.plan import Plan
-from imseg.approaches.runs.forms import read_form, read_network, read_summary, read_target
 from imseg.approaches.runs.record import read_record
+from imseg.approaches.runs.run_files import Judgment, read_network, read_summary, read_target
+from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
 from imseg.data.folder.scan import read_folder
 from imseg.data.images.image_files import list_images
@@ -156,13 +157,13 @@ class Run:
         """
         names = [stage["name"] for stage in self.summary["stages"]]
         ordered = [path for path in map(RunFolder(self.path).audit, names) if path.exists()]
-        return {path.parent.name: read_form(path) for path in ordered}
+        return {path.parent.name: AuditResult.read(path).as_dict() for path in ordered}
 
     @property
     def judgment(self) -> dict[str, Any] | None:
         """How far the judges of masks can be trusted; None where there are none."""
         path = RunFolder(self.path).judgment
-        return read_form(path) if path.exists() else None
+        return Judgment.read(path).as_dict() if path.exists() else None
 
     def trained(self, name: str) -> Trained:
         """Return what is known about a network, such as ``generation-1/network-0``.
@@ -188,7 +189,7 @@ class Run:
     @property
     def network_names(self) -> list[str]:
         """The names of all networks that make masks, stage after stage, best first."""
-        stages = (*self.summary["stages"], *self.summary.get("aside", ()))
+        stages = (*self.summary["stages"], *self.summary["aside"])
         names = [net["name"] for stage in stages for net in stage["networks"]]
         return [name for name in names if not name.startswith("scorers/")]
 
@@ -386,5 +387,5 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
         plan=record.plan,
         spec=spec,
         reading=reading,
-        summary=read_summary(folder, task_for(spec, paper=record.plan.paper).metric),
+        summary=read_summary(folder, task_for(spec, paper=record.plan.paper).metric).as_dict(),
     )

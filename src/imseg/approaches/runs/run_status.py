@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from imseg.approaches.runs.record import command_in
 from imseg.approaches.runs.recovery import Recovery, age_of, read_log
+from imseg.approaches.runs.run_files import Provenance, RunSummary
 from imseg.approaches.runs.stage_progress import StageProgress, stages_of, total_steps
 from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RunFolder
@@ -105,7 +106,7 @@ class LogNote:
     warning: bool
     """Whether it deserves attention."""
     age: float | None
-    """Seconds since; None in logs of early versions."""
+    """Seconds since; None where the log does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +184,8 @@ def status_of(path: str | Path) -> RunStatus:
     _check_there(folder, owner)
     memory = Recovery(folder)
     record, log = memory.record(), read_log(folder)
-    finished = memory.meaning(folder.summary, lambda told: told["network"]) is not None
-    command = memory.meaning(folder.provenance, command_in)
+    finished = memory.content(folder.summary, RunSummary.read) is not None
+    provenance = memory.content(folder.provenance, Provenance.read)
     stages: tuple[StageProgress, ...] = ()
     left = None
     if record is not None:
@@ -205,7 +206,7 @@ def status_of(path: str | Path) -> RunStatus:
         seconds_left=None if finished else left,
         notes=_notes(log),
         damaged=tuple(memory.damaged),
-        command=command,
+        command=None if provenance is None else command_in(provenance.command),
         untouched=_untouched(folder),
     )
 

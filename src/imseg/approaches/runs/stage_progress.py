@@ -11,6 +11,7 @@ from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.stages import StagePlan, planned_stages, unlabeled_used
 from imseg.approaches.running.mask_scoring import scorers_metric
 from imseg.approaches.runs.recovery import Recovery
+from imseg.approaches.runs.run_files import StageDone
 from imseg.components.labeling import admitted_in
 from imseg.engine.storage.trained_files import read_known
 from imseg.engine.training.checkpoint import path_of, read_saved
@@ -143,24 +144,6 @@ def stages_of(
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The content of ``DONE``."""
-
-    ranking: tuple[str, ...]
-    failed: tuple[str, ...]
-    pseudo_labels: tuple[int, int] | None
-
-    @classmethod
-    def of(cls, content: dict[str, Any]) -> _Done:
-        labels = content["pseudo_labels"]
-        return cls(
-            ranking=tuple(map(str, content["ranking"])),
-            failed=tuple(map(str, content["failed"])),
-            pseudo_labels=labels and (int(labels["admitted"]), int(labels["images"])),
-        )
-
-
 def _stage(
     memory: Recovery,
     planned: StagePlan,
@@ -172,7 +155,7 @@ def _stage(
 ) -> StageProgress:
     """Return how far a stage has come; somebody is at it if somebody is at work and it is next."""
     folder, name = memory.folder, planned.name
-    done = memory.meaning(folder.done(name), _Done.of)
+    done = memory.content(folder.done(name), StageDone.read)
     names = [f"{name}/network-{number}" for number in range(planned.networks)]
     ranked = () if done is None else done.ranking
     trained = [
@@ -186,7 +169,8 @@ def _stage(
         for each in names
         if each not in finished_names and (there := _saved(memory, each)) is not None
     ]
-    labels = None if done is None else done.pseudo_labels
+    counts = None if done is None else done.pseudo_labels
+    labels = None if counts is None else (counts.admitted, counts.images)
     if done is None and (admitted := admitted_in(folder.cache / name)) is not None:
         labels = (admitted, images)
     whole = done is not None and len(trained) == len(ranked)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.runs.forms import form_problem
 from imseg.approaches.runs.record import read_record
+from imseg.approaches.runs.run_files import form_problem
 from imseg.data.cache.store import damaged_pictures
 from imseg.data.cache.stored_arrays import read_index
 from imseg.engine.storage.lock import owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import is_sealed, read_json, read_toml
+from imseg.engine.storage.sealed import OtherVersion, read_json, read_toml
 from imseg.engine.storage.trained_files import read_trained
 from imseg.engine.training.checkpoint import is_whole
 from imseg.errors import ImsegError, shown
@@ -27,8 +27,6 @@ class Checked:
     """Where it is."""
     wrong: str = ""
     """What is wrong with it, in words that name it; empty: nothing."""
-    sealed: bool = True
-    """Whether there is a checksum to compare it with; files of early versions have none."""
 
 
 def survey(folder: Path) -> Iterator[Checked]:
@@ -54,8 +52,7 @@ def _network(weights: Path) -> Iterator[Checked]:
     wrong: list[str] = []
     known = read_trained(weights, tell=wrong.append)
     if known is not None or any(str(weights) in text for text in wrong):
-        sealed = known is None or bool(known.sha256)
-        yield Checked(weights, "" if known is not None else wrong[0], sealed)
+        yield Checked(weights, "" if known is not None else wrong[0])
 
 
 def _document(path: Path) -> Iterator[Checked]:
@@ -66,6 +63,8 @@ def _document(path: Path) -> Iterator[Checked]:
         return
     try:
         content = (read_toml if path.suffix == ".toml" else read_json)(path)
+    except OtherVersion:
+        raise
     except ImsegError as error:
         yield Checked(path, error.what)
         return
@@ -73,7 +72,7 @@ def _document(path: Path) -> Iterator[Checked]:
     if wrong:
         yield Checked(path, f"{path} does not hold what it must: {wrong}")
         return
-    yield Checked(path, sealed=is_sealed(path))
+    yield Checked(path)
     for each in _missing(path, content):
         yield Checked(each, f"{each} is missing.")
 
@@ -85,7 +84,7 @@ def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[Path]:
         weights = [RunFolder(path.parent.parent).weights(name) for name in content["ranking"]]
         expected = [*weights, *(each.with_suffix(".json") for each in weights)]
     elif path.name == "summary.json":
-        stages = (*content["stages"], *content.get("aside", ()))
+        stages = (*content["stages"], *content["aside"])
         expected = [RunFolder(path.parent).done(stage["name"]) for stage in stages]
     yield from (each for each in expected if not each.exists())
 
@@ -135,8 +134,6 @@ class Count:
 
     whole: int = 0
     """Files that have the content they were written with."""
-    without: int = 0
-    """Files without a checksum, because an early version wrote them, that can be read."""
     damaged: int = 0
     """Files that are damaged or missing."""
 
@@ -170,11 +167,7 @@ class Verified:
             "folder": str(self.path),
             "whole": not self.damages,
             "files": {
-                kind: {
-                    "whole": each.whole,
-                    "without_checksum": each.without,
-                    "damaged": each.damaged,
-                }
+                kind: {"whole": each.whole, "damaged": each.damaged}
                 for kind, each in self.counts.items()
             },
             "damaged": [
@@ -194,8 +187,8 @@ def verify(
         progress: Told about files that were looked at, and about how many there are.
 
     Raises:
-        ImsegError: If there is neither a run nor a comparison, or if it is being trained: files
-            come and go then.
+        ImsegError: If there is neither a run nor a comparison, if another version of imseg wrote
+            it, or if it is being trained: files come and go then.
     """
     folder = Path(path)
     _check_there(folder)
@@ -286,5 +279,4 @@ def _check_quiet(folder: Path) -> None:
 def _count(files: list[Checked]) -> Count:
     paths = {each.path for each in files}
     damaged = {each.path for each in files if each.wrong}
-    without = {each.path for each in files if not each.sealed} - damaged
-    return Count(whole=len(paths - damaged - without), without=len(without), damaged=len(damaged))
+    return Count(whole=len(paths - damaged), damaged=len(damaged))

@@ -120,7 +120,9 @@ def _void(report: CheckReport) -> str:
 
 
 def _verdict(report: CheckReport) -> str:
-    errors, warnings, notes = len(report.errors), len(report.warnings), len(report.notes)
+    errors, warnings, notes = (
+        len(report.of_severity(each)) for each in ("error", "warning", "note")
+    )
     known = f", {notes} note(s)" if notes else ""
     ready = f"ready for imseg train {shown(report.folder)}"
     if not report.counts.get("unlabeled"):

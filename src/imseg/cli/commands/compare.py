@@ -125,10 +125,10 @@ def numbers(text: str) -> list[int]:
         ) from error
 
 
-Name = Annotated[
+ExperimentName = Annotated[
     str, typer.Argument(help="isic2018, hela, suim or cityscapes.", show_default=False)
 ]
-Raw = Annotated[
+Download = Annotated[
     Path,
     typer.Argument(
         help="The download (each run then has a split of its own), or what `imseg prepare` made.",
@@ -143,8 +143,8 @@ FIXED = ("paper", "effort", "strength_schedule", "strength_level", "unlabeled_ma
 
 @takes_settings(without=("approach", "seed", "match", "reuse", *FIXED))
 def reproduce(
-    name: Name,
-    data: Raw,
+    name: ExperimentName,
+    data: Download,
     approaches: Annotated[
         str | None,
         typer.Option(

@@ -30,7 +30,7 @@ def evaluate(
     from imseg.data.masks.recognize import word_of
     from imseg.errors import shown
     from imseg.report.figures import gallery, save
-    from imseg.report.tables import audit_table, evaluation_tables, judgment_text
+    from imseg.report.tables import audit_table, evaluation_text, judgment_text
 
     opened = load_run(run)
     names = [network] if network else opened.members(ensemble)
@@ -60,7 +60,7 @@ def evaluate(
         show.show_json({**found.as_dict(), "split": split, "networks": names, **further})
     else:
         print(f"{', '.join(names)} of {shown(run)} on {split}\n")
-        print(evaluation_tables(found))
+        print(evaluation_text(found))
         for text in (audit_table(opened), judgment_text(opened)):
             if text:
                 print(f"\n{text}")

@@ -27,18 +27,11 @@ GPU = (
 
 def files_text(found: Verified) -> str:
     """Return how many files of each kind are whole, and what is damaged."""
-    rows = [
-        [kind, str(each.whole), str(each.without), str(each.damaged)]
-        for kind, each in found.counts.items()
-    ]
+    rows = [[kind, str(each.whole), str(each.damaged)] for kind, each in found.counts.items()]
     parts = [
         f"{found.path}: every file compared with its checksum",
-        table(["files", "whole", "without a checksum", "damaged or missing"], rows),
+        table(["files", "whole", "damaged or missing"], rows),
     ]
-    if any(each.without for each in found.counts.values()):
-        parts.append(
-            "Files without a checksum are from an early version: they can be read, that is all."
-        )
     if not found.damages:
         return "\n\n".join([*parts, "Nothing is damaged or missing."])
     lines = [f"* {each.wrong}\n  Try: {each.remedy}" for each in found.damages]
@@ -119,8 +112,6 @@ def verify(
     from imseg.approaches.runs.retraining import retrain as retrained
     from imseg.approaches.runs.verification import verify as verified
     from imseg.cli import show
-
-    pass
 
     _check(folder, retrain, data)
     again = None

@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,9 +18,11 @@ from imseg.data.arrays.items import (
     mask_from_array,
     mask_from_item,
 )
-from imseg.data.checks.problems import as_findings, find_problems, redundant
+from imseg.data.checks.fitness import as_findings, errors_of
+from imseg.data.checks.scanned import FolderScan
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
 from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
+from imseg.data.folder.folder_layout import Layout
 from imseg.data.folder.inspection import Scope, image_facts, mask_facts
 from imseg.data.images.ranges import find_reading
 from imseg.data.masks.io import MaskFile
@@ -315,12 +318,19 @@ def _checked_set(
     except ImsegError as error:
         findings += as_findings(error)
     reading, unlike = find_reading(survey, pages=False)
-    findings += unlike
-    findings += find_problems(survey, spec, labeled=len(labeled))
-    raise_all(finding.as_error() for finding in findings)
+    found = FolderScan(
+        layout=Layout(root=Path("arrays"), labeled=labeled),
+        config=config,
+        task=meaning.task,
+        survey=survey,
+        spec=spec,
+        reading=reading,
+        failures=(*findings, *unlike),
+    )
+    raise_all(finding.as_error() for finding in errors_of(found))
     if spec is None or reading is None:
         raise RuntimeError("arrays without errors have a spec and a reading")
-    left_out = redundant(survey)
+    left_out = found.redundant
     return DataSet(
         name="arrays",
         spec=spec,

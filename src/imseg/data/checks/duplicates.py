@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.checks.appearance import THUMBNAIL, Look
-from imseg.data.checks.diagnosis import Diagnosis
-from imseg.data.files.listing import counted
+from imseg.data.files.listing import counted, subject
 from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
 
@@ -193,7 +192,7 @@ _KEEP_APART = (
 )
 
 
-def find_near_duplicates(survey: Survey) -> list[Diagnosis]:
+def find_near_duplicates(survey: Survey) -> list[Finding]:
     """Return what to say about near duplicates; exact ones are reported by their content.
 
     Args:
@@ -208,15 +207,14 @@ def find_near_duplicates(survey: Survey) -> list[Diagnosis]:
     ends = np.cumsum([len(members) for members in splits.values()])
     vectors = dict(zip(splits, np.split(every, ends[:-1]), strict=True))
     tolerance = tolerance_for(every)
-    diagnoses = []
+    findings = []
     for one, other, severity in _ACROSS:
         pairs = near_pairs(vectors[other], vectors[one], tolerance=tolerance)
-        finding = _across(pairs, splits, one, other=other, severity=severity)
-        diagnoses += [Diagnosis(finding)] if finding else []
+        findings.append(_across(pairs, splits, one, other=other, severity=severity))
     for name, members in splits.items():
-        finding = _within(name, members, vectors[name], tolerance=tolerance, val=bool(survey.val))
-        diagnoses += [Diagnosis(finding)] if finding else []
-    return diagnoses
+        pairs = near_pairs(vectors[name], tolerance=tolerance)
+        findings.append(_within(name, members, pairs, val=bool(survey.val)))
+    return [finding for finding in findings if finding]
 
 
 def _across(
@@ -236,11 +234,10 @@ def _across(
     if not nearest:
         return None
     shown = [f"{here.name} ~ {there.name}" for here, there in nearest.values()]
-    count = len(nearest)
     return Finding(
         severity=severity,
-        what=f"{counted(count, 'image')} in {other} {'is' if count == 1 else 'are'} nearly the "
-        f"same as an image in {one}.",
+        what=subject(len(nearest), "image", f"in {other} is", f"in {other} are")
+        + f" nearly the same as an image in {one}.",
         why=_WHY[other],
         got=and_more(shown) + ".",
         hint=_KEEP_APART,
@@ -249,10 +246,10 @@ def _across(
 
 
 def _within(
-    split: str, members: Sequence[ImageFacts], vectors: Vectors, *, tolerance: float, val: bool
+    split: str, members: Sequence[ImageFacts], pairs: Sequence[NearPair], *, val: bool
 ) -> Finding | None:
     """Return a finding about groups of pictures of one split that show nearly the same."""
-    near = [(pair.one, pair.other) for pair in near_pairs(vectors, tolerance=tolerance)]
+    near = [(pair.one, pair.other) for pair in pairs]
     crossing = split == "labeled" and not val
     if crossing:
         # A fifth of them is set aside to choose by, and exact copies cross that border, too.

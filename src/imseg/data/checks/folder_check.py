@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks.cautions import find_cautions
-from imseg.data.checks.diagnosis import Diagnosis, masks_of
+from imseg.data.checks.cautions import CAUTIONS
 from imseg.data.checks.duplicates import find_near_duplicates
-from imseg.data.checks.mask_values import find_impure, find_mixed_ones, find_shifted, find_smeared
+from imseg.data.checks.fitness import FITNESS
+from imseg.data.checks.mask_values import find_odd_values
+from imseg.data.checks.scanned import Check, FolderScan, run_checks
 from imseg.data.checks.unlike import find_odd_pictures
-from imseg.data.folder.config import TaskWord, as_color, as_number
+from imseg.data.folder.config import TaskWord
 from imseg.data.folder.facts import (
     ClassSummary,
     ImageFacts,
@@ -27,12 +28,23 @@ from imseg.data.folder.facts import (
     summarize_objects,
     summarize_sizes,
 )
-from imseg.data.folder.scan import FolderScan, scan
+from imseg.data.folder.scan import scan
 from imseg.data.masks.recognize import word_of
 from imseg.errors import Finding
 from imseg.types import LabeledImage, Reading, TargetSpec
 
+CHECKS: tuple[Check, ...] = (
+    Check(find_odd_values, mends="values"),
+    Check(lambda found: find_near_duplicates(found.survey)),
+    Check(lambda found: find_odd_pictures(found.survey)),
+    Check(lambda found: found.failures, mends="unreadable"),
+    *FITNESS,
+    *CAUTIONS,
+)
+"""Everything that is looked for, in the order in which it is told within each severity."""
+
 _SEVERITIES = ("error", "warning", "note")
+_PARTS = tuple(part.name for part in dataclasses.fields(Finding))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +80,19 @@ class CheckReport:
     labeled: tuple[LabeledImage, ...] = dataclasses.field(default=(), repr=False)
     """The labeled pairs that can be read and drawn, for a contact sheet."""
 
+    def of_severity(self, severity: str) -> tuple[Finding, ...]:
+        """Return the findings of one severity."""
+        return tuple(finding for finding in self.findings if finding.severity == severity)
+
     @property
     def errors(self) -> tuple[Finding, ...]:
         """What must be mended before training."""
-        return tuple(finding for finding in self.findings if finding.severity == "error")
+        return self.of_severity("error")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
         """What is worth mending."""
-        return tuple(finding for finding in self.findings if finding.severity == "warning")
-
-    @property
-    def notes(self) -> tuple[Finding, ...]:
-        """What is worth knowing."""
-        return tuple(finding for finding in self.findings if finding.severity == "note")
+        return self.of_severity("warning")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the pairs of the contact sheet are left out."""
@@ -99,7 +110,9 @@ class CheckReport:
             "classes": [_plain(each) for each in self.classes],
             "objects": _plain(self.objects),
             "numbers": _plain(self.numbers),
-            "findings": [_plain(finding) for finding in self.findings],
+            "findings": [
+                {part: getattr(finding, part) for part in _PARTS} for finding in self.findings
+            ],
         }
 
 
@@ -119,19 +132,13 @@ def check_folder(
 def report_of(found: FolderScan) -> CheckReport:
     """Return the report about a folder that was looked at."""
     layout, survey, spec = found.layout, found.survey, found.spec
-    diagnosed = [diagnosis.finding for diagnosis in diagnose(found)]
     every = survey.every()
     # Planes of different sizes cannot be laid upon one another.
     drawable = {f.name for f in survey.labeled if len({mask.size for mask in f.masks}) < 2}
     channels = Counter(_channels_in_words(facts) for facts in every)
     return CheckReport(
         folder=str(layout.root),
-        counts={
-            "labeled": len(layout.labeled),
-            "unlabeled": len(layout.unlabeled),
-            "val": len(layout.val),
-            "test": len(layout.test),
-        },
+        counts={split: len(getattr(layout, split)) for split in survey.splits()},
         channels={"gray": 0, "color": 0, **channels},
         depths=dict(Counter(facts.depth for facts in every)),
         sizes=summarize_sizes(every),
@@ -142,13 +149,11 @@ def report_of(found: FolderScan) -> CheckReport:
         classes=summarize_classes(survey.labeled, spec) if spec else (),
         objects=summarize_objects(survey.labeled, spec) if spec else None,
         numbers=summarize_numbers(survey.labeled, spec) if spec else None,
-        findings=_by_severity([*diagnosed, *found.errors, *find_cautions(found)]),
+        findings=tuple(
+            sorted(run_checks(CHECKS, found), key=lambda each: _SEVERITIES.index(each.severity))
+        ),
         labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
     )
-
-
-def _by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
 
 
 def _channels_in_words(facts: ImageFacts) -> str:
@@ -157,44 +162,3 @@ def _channels_in_words(facts: ImageFacts) -> str:
 
 def _plain(value: Any) -> dict[str, Any] | None:
     return None if value is None else dataclasses.asdict(value)
-
-
-def diagnose(found: FolderScan) -> list[Diagnosis]:
-    """Return everything that looks wrong though the files can be read, masks first.
-
-    Args:
-        found: What one look at every file gave.
-    """
-    return [
-        *diagnose_masks(found),
-        *find_near_duplicates(found.survey),
-        *find_odd_pictures(found.survey),
-    ]
-
-
-def diagnose_masks(found: FolderScan) -> list[Diagnosis]:
-    """Return what looks wrong with the values of masks.
-
-    Measurements and numbers of objects may be anything, so nothing is said about them where the
-    user says that the masks hold such.
-
-    Args:
-        found: What one look at every file gave.
-    """
-    config, spec = found.config, found.spec
-    if found.task in ("regression", "instances") or (spec and spec.coding == "numbers"):
-        return []
-    masks = list(masks_of(found.survey))
-    void = as_number(config.void)
-    smeared = find_smeared(masks, void)
-    ill = {cure.name for diagnosis in smeared for cure in diagnosis.cures}
-    if spec is not None and spec.coding == "objects":
-        return smeared
-    clean = [mask for mask in masks if mask.facts.name not in ill]
-    listed = [as_color(key) for key in (*config.listed, config.void) if key is not None]
-    return [
-        *smeared,
-        *find_mixed_ones(clean, void=void, listed=config.listed),
-        *find_shifted(clean, void=void, listed=config.listed),
-        *find_impure(masks, listed=[color for color in listed if color is not None]),
-    ]

@@ -1,18 +1,68 @@
-"""Color masks with colors that are hardly different from the main ones, or between two of them."""
+"""Values of masks that look wrong: impure colors, smeared masks, mixed or shifted numbers."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from imseg.data.checks.diagnosis import Cure, Diagnosis, Exchange, Snap, SplitMask, Threshold
-from imseg.data.files.listing import counted
-from imseg.data.folder.facts import MaskFacts
+from imseg.data.checks.recodes import Exchange, Snap, Threshold
+from imseg.data.checks.scanned import FolderScan, MaskValueFinding
+from imseg.data.files.listing import counted, subject
+from imseg.data.folder.config import as_color, as_number
+from imseg.data.folder.facts import MaskFacts, Survey
 from imseg.data.masks.encoding import pack_colors, unpack_colors
-from imseg.errors import Finding, and_more
+from imseg.errors import and_more
+
+
+class SplitMask(NamedTuple):
+    """A mask and where it belongs."""
+
+    split: str
+    """The name of its split."""
+    facts: MaskFacts
+    """What it turned out to be."""
+    label: str | None
+    """The label it is the mask of; None: it is the only mask of its image."""
+
+
+def find_odd_values(found: FolderScan) -> list[MaskValueFinding]:
+    """Return what looks wrong with the values of masks.
+
+    Measurements and numbers of objects may be anything, so nothing is said about them where the
+    user says that the masks hold such.
+    """
+    config, spec = found.config, found.spec
+    if found.task in ("regression", "instances") or (spec and spec.coding == "numbers"):
+        return []
+    masks = list(_masks_of(found.survey))
+    void = as_number(config.void)
+    smeared = find_smeared(masks, void)
+    if spec is not None and spec.coding == "objects":
+        return smeared
+    ill = {name for finding in smeared for name in finding.files}
+    clean = [mask for mask in masks if mask.facts.name not in ill]
+    listed = [as_color(key) for key in (*config.listed, config.void) if key is not None]
+    return [
+        *smeared,
+        *find_mixed_ones(clean, void=void, listed=config.listed),
+        *find_shifted(clean, void=void, listed=config.listed),
+        *find_impure(masks, listed=[color for color in listed if color is not None]),
+    ]
+
+
+def _masks_of(survey: Survey) -> Iterator[SplitMask]:
+    """Yield every mask that can be read, split by split."""
+    for split, members in survey.splits().items():
+        for facts in members:
+            if facts.mask is not None:
+                yield SplitMask(split, facts.mask, None)
+            for label, plane in facts.planes.items():
+                yield SplitMask(split, plane, label)
+
 
 _MAIN = 0.001
 _MAIN_IN_MASK = 0.002
@@ -24,8 +74,8 @@ _HARDLY = 4
 _SHOWN = 6
 
 
-def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[Diagnosis]:
-    """Return a diagnosis if color masks hold colors that are no class.
+def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[MaskValueFinding]:
+    """Return a finding if color masks hold colors that are no class.
 
     Main colors are those that the user names (and void), and those on a thousandth of all pixels
     or a five-hundredth of one mask that are not nearly a more frequent one, nor a mixture of two
@@ -52,12 +102,11 @@ def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[
     frequent = sorted(strange, key=lambda color: (-strange[color], color))
     shown = and_more([_text(each) for each in frequent], most=_SHOWN)
     share = sum(strange.values()) / sum(total.values())
-    one = len(names) == 1
-    finding = Finding(
+    colors = counted(len(strange), "impure color" if sure else "rare color")
+    finding = MaskValueFinding(
         severity="error" if sure else "warning",
-        what=f"{counted(len(names), 'mask')} {'holds' if one else 'hold'} "
-        f"{counted(len(strange), 'impure color') if sure else counted(len(strange), 'rare color')}"
-        f", on {100 * share:.2g} % of the pixels.",
+        what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % of "
+        "the pixels.",
         why="each color is taken for a class of its own.",
         expected=f"the main colors: {and_more([_text(each) for each in main], most=12)}.",
         got=f"{shown}.",
@@ -66,10 +115,10 @@ def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[
         if sure
         else "name all classes by color under [classes] in imseg.toml if these are some.",
         files=names,
+        recode=Snap(main) if sure else None,
+        reason="colors beside or between the main ones",
     )
-    why = "colors beside or between the main ones"
-    cures = tuple(Cure(name, Snap(main), why) for name in names) if sure else ()
-    return [Diagnosis(finding, cures)]
+    return [finding]
 
 
 def main_colors(
@@ -138,8 +187,8 @@ _LEVELS = 256
 _LOSSY = (".jpg", ".jpeg")
 
 
-def find_smeared(masks: Sequence[SplitMask], void: int | None) -> list[Diagnosis]:
-    """Return one diagnosis about all smeared masks, if there are any.
+def find_smeared(masks: Sequence[SplitMask], void: int | None) -> list[MaskValueFinding]:
+    """Return one finding about all smeared masks, if there are any.
 
     Args:
         masks: Every mask.
@@ -157,23 +206,21 @@ def find_smeared(masks: Sequence[SplitMask], void: int | None) -> list[Diagnosis
     lossy = sum(name.lower().endswith(_LOSSY) for name in names)
     cause = "JPEG" if lossy == len(names) else "smooth resizing or JPEG"
     first = smeared[0][0]
-    one = len(names) == 1
-    finding = Finding(
+    more = f" (and {len(names) - 1} more masks)." if len(names) > 1 else "."
+    finding = MaskValueFinding(
         severity="error",
-        what=f"{counted(len(names), 'mask')} {'is' if one else 'are'} smeared: nearly all values "
-        f"are close to {low} or {high}, but not equal.",
+        what=f"{subject(len(names), 'mask')} smeared: nearly all values are close to {low} or "
+        f"{high}, but not equal.",
         why="each value in between is taken for a class of its own, or for foreground.",
         expected=f"{low} and {high} only.",
-        got=f"{first.distinct} values in {first.name}"
-        + (f" (and {len(names) - 1} more masks)." if not one else "."),
+        got=f"{first.distinct} values in {first.name}{more}",
         hint=f"--fix writes a copy cut at half. For next time: {cause} smears masks; "
         "save them as PNG, resize them by nearest neighbor.",
         files=names,
+        recode=Threshold(low, high, void),
+        reason=f"smeared by {cause}, cut at half",
     )
-    cures = tuple(
-        Cure(name, Threshold(low, high, void), f"smeared by {cause}, cut at half") for name in names
-    )
-    return [Diagnosis(finding, cures)]
+    return [finding]
 
 
 def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int] | None:
@@ -218,8 +265,8 @@ _NOTHING = (frozenset({0}), frozenset[int]())
 
 def find_mixed_ones(
     masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
-) -> list[Diagnosis]:
-    """Return a diagnosis if some masks are 0 and 1 where others are 0 and 255.
+) -> list[MaskValueFinding]:
+    """Return a finding if some masks are 0 and 1 where others are 0 and 255.
 
     Nothing is said if any mask holds anything else, for example both 1 and 255, or if 1 and 255
     are classes by the user's own words.
@@ -248,20 +295,20 @@ def find_mixed_ones(
     names = tuple(mask.facts.name for mask in strange)
     usual = Counter(mask.split for mask in ways[kept])
     places = Counter(mask.split for mask in strange)
-    finding = Finding(
+    finding = MaskValueFinding(
         severity="error",
-        what=f"{counted(len(names), 'mask')} {'writes' if len(names) == 1 else 'write'} the "
-        f"foreground as {256 - kept}, where the others write {kept}.",
+        what=f"{subject(len(names), 'mask', 'writes', 'write')} the foreground as {256 - kept}, "
+        f"where the others write {kept}.",
         why="1 and 255 are taken for two classes, or one of them for an unknown value.",
         expected=f"0 and {kept} in all masks, as in {_by_split(usual)}.",
         got=f"0 and {256 - kept} in {_by_split(places)}: {and_more(names)}.",
         hint="--fix writes a copy in which all are equal. If 1 and 255 do mean different things, "
         "name both under [classes] in imseg.toml, or set void.",
         files=names,
+        recode=Exchange({256 - kept: kept}),
+        reason=f"{256 - kept} and {kept} meant the same",
     )
-    why = f"{256 - kept} and {kept} meant the same"
-    cures = tuple(Cure(name, Exchange({256 - kept: kept}), why) for name in names)
-    return [Diagnosis(finding, cures)]
+    return [finding]
 
 
 def _usual(ways: dict[int, list[SplitMask]], listed: Collection[object]) -> int:
@@ -285,8 +332,8 @@ _FEWEST = 2
 
 def find_shifted(
     masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
-) -> list[Diagnosis]:
-    """Return diagnoses of class numbers that seem to be off by one.
+) -> list[MaskValueFinding]:
+    """Return findings about class numbers that seem to be off by one.
 
     Only what is unambiguous gets a cure: all masks against the classes that the user names, or all
     masks of val or test against the labeled ones. Within one split it can only be guessed.
@@ -304,59 +351,35 @@ def find_shifted(
     known = [(mask, values) for mask, values in known if values]
     named = {value for value in listed if isinstance(value, int)}
     if named:
-        return _against_names(known, named)
+        step = _step_to(_union(known), named) if len(named) > 1 else 0
+        what = "The class numbers in the masks are off by one from those in imseg.toml."
+        expected = f"{_span(named)}, the classes that imseg.toml names."
+        return [_shifted(known, step=step, what=what, expected=expected)] if step else []
     labeled = [(mask, values) for mask, values in known if mask.split == "labeled"]
-    usual = frozenset[int]().union(*(values for _, values in labeled))
-    diagnoses = []
+    usual = _union(labeled)
+    gapless = bool(usual) and len(usual) == max(usual) - min(usual) + 1
+    findings = []
     for split in ("val", "test"):
         others = [(mask, values) for mask, values in known if mask.split == split]
-        diagnoses += _against_labeled(others, usual, split)
-    return diagnoses + _within(labeled)
+        every = _union(others)
+        enough = gapless and len(others) >= _FEWEST and len(every) > 1
+        if enough and (step := _step_to(every, usual)):
+            what = f"The class numbers in {split} are off by one from those in labeled."
+            expected = f"{_span(usual)}, as in labeled."
+            findings.append(_shifted(others, step=step, what=what, expected=expected))
+    return findings + _within(labeled)
 
 
 _Known = Sequence[tuple[SplitMask, frozenset[int]]]
 
 
-def _against_names(known: _Known, named: set[int]) -> list[Diagnosis]:
-    """Return a diagnosis if all masks are off by one from the classes that are named."""
-    every = frozenset[int]().union(*(values for _, values in known))
-    step = _step_to(every, named) if len(named) > 1 else 0
-    if not step:
-        return []
-    names = tuple(mask.facts.name for mask, _ in known)
-    return [
-        _diagnosis(
-            names,
-            every,
-            step=step,
-            what="The class numbers in the masks are off by one from those in imseg.toml.",
-            expected=f"{_span(named)}, the classes that imseg.toml names.",
-        )
-    ]
+def _union(known: _Known) -> frozenset[int]:
+    return frozenset[int]().union(*(values for _, values in known))
 
 
-def _against_labeled(others: _Known, usual: frozenset[int], split: str) -> list[Diagnosis]:
-    """Return a diagnosis if the masks of a split are off by one from the labeled ones."""
-    every = frozenset[int]().union(*(values for _, values in others))
-    if len(others) < _FEWEST or len(every) < 2 or not usual:
-        return []
-    step = _step_to(every, usual) if len(usual) == max(usual) - min(usual) + 1 else 0
-    if not step:
-        return []
-    return [
-        _diagnosis(
-            tuple(mask.facts.name for mask, _ in others),
-            every,
-            step=step,
-            what=f"The class numbers in {split} are off by one from those in labeled.",
-            expected=f"{_span(usual)}, as in labeled.",
-        )
-    ]
-
-
-def _within(labeled: _Known) -> list[Diagnosis]:
-    """Return a diagnosis if some labeled masks seem to count from 0, and others from 1."""
-    every = frozenset[int]().union(*(values for _, values in labeled))
+def _within(labeled: _Known) -> list[MaskValueFinding]:
+    """Return a finding if some labeled masks seem to count from 0, and others from 1."""
+    every = _union(labeled)
     if len(every) < 3 or (min(every), max(every)) != (0, len(every) - 1):
         return []
     last = max(every)
@@ -367,7 +390,7 @@ def _within(labeled: _Known) -> list[Diagnosis]:
     if min(len(from_one), len(from_zero)) < _FEWEST:
         return []
     fewer = min(from_one, from_zero, key=len)
-    finding = Finding(
+    finding = MaskValueFinding(
         severity="warning",
         what=f"Some labeled masks may count classes from 1 and others from 0: none has both 0 "
         f"and {last}.",
@@ -378,7 +401,7 @@ def _within(labeled: _Known) -> list[Diagnosis]:
         "wrong; --fix does not guess here.",
         files=tuple(fewer),
     )
-    return [Diagnosis(finding)]
+    return [finding]
 
 
 def _step_to(every: Collection[int], usual: Collection[int]) -> int:
@@ -392,10 +415,11 @@ def _step_to(every: Collection[int], usual: Collection[int]) -> int:
     return 0
 
 
-def _diagnosis(
-    names: tuple[str, ...], every: Collection[int], *, step: int, what: str, expected: str
-) -> Diagnosis:
-    finding = Finding(
+def _shifted(known: _Known, *, step: int, what: str, expected: str) -> MaskValueFinding:
+    """Return the finding that the numbers of these masks must be moved by ``step``."""
+    names = tuple(mask.facts.name for mask, _ in known)
+    every = _union(known)
+    return MaskValueFinding(
         severity="error",
         what=what,
         why="every pixel would be learned or scored as the class next to its own.",
@@ -403,10 +427,9 @@ def _diagnosis(
         got=f"{_span(every)} in {and_more(names)}.",
         hint=f"--fix writes a copy with every number moved by {step:+d}.",
         files=names,
+        recode=Exchange({value: value + step for value in sorted(every)}),
+        reason=f"class numbers were off by {-step:+d}",
     )
-    moved = Exchange({value: value + step for value in sorted(every)})
-    cures = tuple(Cure(name, moved, f"class numbers were off by {-step:+d}") for name in names)
-    return Diagnosis(finding, cures)
 
 
 def _span(values: Collection[int]) -> str:

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.checks.appearance import Look
-from imseg.data.checks.diagnosis import Diagnosis
-from imseg.data.files.listing import counted
+from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
 
@@ -33,7 +32,7 @@ _JUMP = 4.0
 _ROWS = 256
 _NORMAL = 1.349
 
-Table = npt.NDArray[np.float64]
+TraitTable = npt.NDArray[np.float64]
 
 
 class _Trait(NamedTuple):
@@ -76,7 +75,7 @@ class Unlike:
     """In what it differs from that example, such as ``darker, 4x larger``."""
 
 
-def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> Table:
+def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> TraitTable:
     """Return a row of traits a picture.
 
     Args:
@@ -100,7 +99,9 @@ def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> Table:
     return np.array(rows, np.float64).reshape(len(rows), len(_TRAITS))
 
 
-def find_unlike(traits: Table, examples: Table, *, deep: bool, among: bool = False) -> list[Unlike]:
+def find_unlike(
+    traits: TraitTable, examples: TraitTable, *, deep: bool, among: bool = False
+) -> list[Unlike]:
     """Return the pictures that are far from every example, the farthest first.
 
     Traits are compared in spreads of the examples (the range of their middle half, brought to
@@ -137,7 +138,7 @@ def find_unlike(traits: Table, examples: Table, *, deep: bool, among: bool = Fal
     return sorted(found, key=lambda each: (-each.distance, each.index))
 
 
-def _spreads(examples: Table, *, deep: bool) -> npt.NDArray[np.float64]:
+def _spreads(examples: TraitTable, *, deep: bool) -> npt.NDArray[np.float64]:
     low, high = np.percentile(examples, [25, 75], axis=0)
     least = np.array([trait.least for trait in _TRAITS])
     if deep:
@@ -156,7 +157,7 @@ def _evenly(count: int) -> npt.NDArray[np.intp]:
 
 
 def _nearest(
-    rows: Table, known: Table, *, itself: npt.NDArray[np.intp] | None
+    rows: TraitTable, known: TraitTable, *, itself: npt.NDArray[np.intp] | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
     """Return how far the nearest known row is from each row, and which it is.
 
@@ -198,7 +199,7 @@ def _words(difference: npt.NDArray[np.float64], spreads: npt.NDArray[np.float64]
 _SHOWN = 5
 
 
-def find_odd_pictures(survey: Survey) -> list[Diagnosis]:
+def find_odd_pictures(survey: Survey) -> list[Finding]:
     """Return what to say about blank pictures and about such as look unlike the others.
 
     Args:
@@ -231,7 +232,7 @@ def find_odd_pictures(survey: Survey) -> list[Diagnosis]:
     alone = find_unlike(traits["labeled"], every, deep=deep, among=True)
     if alone:
         findings.append(_unlike_all(alike["labeled"], alone))
-    return [Diagnosis(finding) for finding in findings]
+    return findings
 
 
 def is_blank(facts: ImageFacts) -> bool:
@@ -241,11 +242,9 @@ def is_blank(facts: ImageFacts) -> bool:
 
 def _blank(blank: Sequence[ImageFacts]) -> Finding:
     names = tuple(facts.name for facts in blank)
-    one = len(names) == 1
     return Finding(
         severity="warning",
-        what=f"{counted(len(names), 'image')} {'is' if one else 'are'} blank: one value "
-        "everywhere.",
+        what=f"{subject(len(names), 'image')} blank: one value everywhere.",
         why="there is nothing to learn on them, and a failed exposure may hide behind them.",
         got=and_more(names) + ".",
         hint="look at them, and remove them if nothing is meant to be there.",
@@ -254,18 +253,18 @@ def _blank(blank: Sequence[ImageFacts]) -> Finding:
 
 
 def _unlike_labeled(split: str, members: Sequence[ImageFacts], found: Sequence[Unlike]) -> Finding:
-    one = len(found) == 1
     why = {
         "unlabeled": "what networks say about such images is least reliable, and they learn from "
         "it.",
         "val": "choosing by such images says little about the labeled kind.",
         "test": "the score mixes how well networks segment with how well they adapt.",
     }[split]
-    share = f" of {len(members)}" if len(found) > 1 else ""
+    what = f"1 {split} image looks"
+    if len(found) > 1:
+        what = f"{len(found)} of {len(members)} {split} images look"
     return Finding(
         severity="warning",
-        what=f"{len(found)}{share} {split} image{'' if one else 's'} "
-        f"look{'s' if one else ''} unlike every labeled one.",
+        what=f"{what} unlike every labeled one.",
         why=why,
         got=_described(members, found),
         hint="look at them; label one of each kind, or remove what does not belong.",
@@ -274,11 +273,9 @@ def _unlike_labeled(split: str, members: Sequence[ImageFacts], found: Sequence[U
 
 
 def _unlike_all(members: Sequence[ImageFacts], found: Sequence[Unlike]) -> Finding:
-    one = len(found) == 1
     return Finding(
         severity="warning",
-        what=f"{counted(len(found), 'labeled image')} look{'s' if one else ''} unlike every "
-        "other image.",
+        what=subject(len(found), "labeled image", "looks", "look") + " unlike every other image.",
         why="a label spent on a wrong file teaches what is never needed.",
         got=_described(members, found),
         hint="look at them; add more images of their kind, or remove what does not belong.",

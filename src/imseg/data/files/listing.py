@@ -114,6 +114,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
+def subject(number: int, noun: str, one: str = "is", many: str = "are") -> str:
+    """Return a number, its noun and what agrees with it: ``1 mask is``, ``3 masks are``."""
+    return f"{counted(number, noun)} {one if number == 1 else many}"
+
+
 def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
     """Return errors about files that are not looked at.
 

@@ -6,17 +6,16 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from imseg.data.checks.mask_fit import mask_problem
-from imseg.data.checks.problems import (
+from imseg.data.checks.fitness import (
     as_findings,
-    find_problems,
-    redundant,
+    errors_of,
+    mask_problem,
     size_in_words,
     unreadable,
 )
+from imseg.data.checks.scanned import FolderScan
 from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
@@ -28,34 +27,9 @@ from imseg.data.images.ranges import find_reading
 from imseg.data.masks.io import read_mask
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
-from imseg.types import DataSet, Image, LabeledImage, Reading, TargetSpec
+from imseg.types import DataSet, Image, LabeledImage, TargetSpec
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderScan:
-    """What one look at every file of a data folder gave."""
-
-    layout: Layout
-    """The files, by split."""
-    config: FolderConfig
-    """``imseg.toml``; the defaults if it is missing or wrong."""
-    task: TaskWord | None
-    """The task that the caller or ``imseg.toml`` asks for; None: recognized from the masks."""
-    survey: Survey
-    """The facts about every readable file."""
-    spec: TargetSpec | None
-    """What masks mean; None if that could not be found out."""
-    reading: Reading | None
-    """How pictures become bytes; None if they are too different."""
-    errors: tuple[Finding, ...]
-    """Everything that makes the folder unfit for training."""
-
-    @property
-    def redundant(self) -> frozenset[str]:
-        """Unlabeled pictures that are also labeled or in val; they are left out."""
-        return redundant(self.survey)
 
 
 def scan(
@@ -94,7 +68,6 @@ def scan(
                 errors += as_findings(error)
     reading, unlike = find_reading(survey, pages=config.pages)
     errors += unlike
-    errors += find_problems(survey, spec, labeled=len(layout.labeled), listed=bool(config.listed))
     return FolderScan(
         layout=layout,
         config=config,
@@ -102,7 +75,7 @@ def scan(
         survey=survey,
         spec=spec,
         reading=reading,
-        errors=tuple(errors),
+        failures=tuple(errors),
     )
 
 
@@ -133,7 +106,7 @@ def data_set_of(found: FolderScan) -> DataSet:
     Raises:
         ImsegError: If the look found errors; all of them at once.
     """
-    raise_all(finding.as_error() for finding in found.errors)
+    raise_all(finding.as_error() for finding in errors_of(found))
     if found.spec is None or found.reading is None:
         raise RuntimeError("a folder without errors has a spec and a reading")
     left_out = found.redundant

@@ -1,8 +1,7 @@
 """Sealed files: JSON and TOML with a checksum of all their bytes, checked when they are read.
 
-A sealed file begins with two entries of its own, ``written_by`` and ``checksum``. Files with
-neither are from before there were seals and are read as they are; no flipped byte makes a file look
-like that.
+A sealed file begins with two entries of its own: ``written_by``, the version of imseg and of its
+files, and ``checksum``. Files of another version are refused.
 """
 
 from __future__ import annotations
@@ -13,20 +12,73 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from imseg.data.files.atomic import read_bounded, write_whole
 from imseg.errors import ImsegError
+from imseg.types import VERSION
 
-FORMAT = "imseg, format 1"
-"""Raised when the same content is written in another way."""
+FORMAT = 2
+"""Raised when the same content is written in another way: other files are not read then."""
 WRITER = "written_by"
 CHECKSUM = "checksum"
+_WRITTEN_BY = f"imseg {VERSION}, format {FORMAT}"
 _BLANK = "0" * 64
 # The first one in a file: nothing of the content can stand before it.
 _SEAL = re.compile(rb'"?checksum"?(?:: | = )"([0-9a-f]{64})"')
+_SHOWN = 5
+
+
+class OtherVersion(ImsegError):
+    """A file that an earlier or later version of imseg wrote."""
+
+
+class StrictModel(BaseModel):
+    """Values of exactly these types, all of them and no others."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, ser_json_inf_nan="constants"
+    )
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Return what plain values, as JSON has them, stand for.
+
+        Raises:
+            ValueError: If they are not of this form.
+        """
+        return cls.model_validate_json(json.dumps(content))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return self.model_dump(mode="json")
+
+
+class SealedFile(StrictModel):
+    """The content of a sealed file, JSON or TOML by its name: written and checked by one model."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the content of a file.
+
+        Raises:
+            ImsegError: If it is missing, damaged, or holds anything else; all problems at once.
+        """
+        try:
+            return cls.of((read_toml if path.suffix == ".toml" else read_json)(path))
+        except ValueError as error:
+            raise unlike(path, in_words(error)) from error
+
+    def write(self, path: Path) -> None:
+        """Write the file, whole.
+
+        Raises:
+            ImsegError: If it cannot be written.
+        """
+        (write_toml if path.suffix == ".toml" else write_json)(path, self.as_dict())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -35,7 +87,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ImsegError: If it cannot be written.
     """
-    text = json.dumps({WRITER: FORMAT, CHECKSUM: _BLANK, **content}, indent=1)
+    text = json.dumps({WRITER: _WRITTEN_BY, CHECKSUM: _BLANK, **content}, indent=1)
     write_whole(path, _sealed(text.encode() + b"\n"))
 
 
@@ -45,7 +97,7 @@ def write_toml(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ImsegError: If it cannot be written.
     """
-    text = tomli_w.dumps({WRITER: FORMAT, CHECKSUM: _BLANK, **content})
+    text = tomli_w.dumps({WRITER: _WRITTEN_BY, CHECKSUM: _BLANK, **content})
     write_whole(path, _sealed(text.encode()))
 
 
@@ -53,6 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file that ``write_json`` wrote, without its seal.
 
     Raises:
+        OtherVersion: If another version of imseg wrote it.
         ImsegError: If it is missing or damaged.
     """
     return _read(path, json.loads, "whole JSON, as imseg wrote it.")
@@ -62,14 +115,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file that ``write_toml`` wrote, without its seal.
 
     Raises:
+        OtherVersion: If another version of imseg wrote it.
         ImsegError: If it is missing or damaged.
     """
     return _read(path, tomllib.loads, "whole TOML, as imseg wrote it.")
-
-
-def is_sealed(path: Path) -> bool:
-    """Return whether a file has a checksum; early versions wrote none."""
-    return _SEAL.search(read_bounded(path)) is not None
 
 
 def _read(path: Path, parse: Callable[[str], Any], expected: str) -> dict[str, Any]:
@@ -92,9 +141,37 @@ def _read(path: Path, parse: Callable[[str], Any], expected: str) -> dict[str, A
         raise _unreadable(path, expected, str(error)) from error
     if not isinstance(content, dict):
         raise _unreadable(path, expected, "no table of values.")
-    if seal is None and (WRITER in content or CHECKSUM in content):
+    writer = content.pop(WRITER, None)
+    if seal is None or writer is None or content.pop(CHECKSUM, None) is None:
         raise _damaged(path, expected)
-    return {name: value for name, value in content.items() if name not in (WRITER, CHECKSUM)}
+    if not str(writer).endswith(f", format {FORMAT}"):
+        raise OtherVersion(
+            f"{path} was written by another version of imseg.",
+            expected=f"{_WRITTEN_BY}.",
+            got=f"{writer}.",
+            hint="use the version that wrote it, or train again into another folder with --out.",
+        )
+    return content
+
+
+def in_words(error: Exception) -> str:
+    """Return what is wrong with the content of a file: the first problems, with their places."""
+    if not isinstance(error, ValidationError):
+        return f"{type(error).__name__}: {error}."
+    found = error.errors()
+    told = [f"{'.'.join(map(str, each['loc'])) or 'all'}: {each['msg']}" for each in found[:_SHOWN]]
+    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+    return "; ".join(told) + more + "."
+
+
+def unlike(path: Path, wrong: str) -> ImsegError:
+    """Return the error about a whole file that does not hold what it must."""
+    return ImsegError(
+        f"{path} does not hold what it must.",
+        expected="a file of a run, as imseg writes it.",
+        got=wrong,
+        hint="copy the run again, or repeat its train command; do not trust it if it is not yours.",
+    )
 
 
 def _sealed(raw: bytes) -> bytes:

@@ -32,7 +32,7 @@ def read_trained(weights: Path, *, tell: Tell = lambda _: None) -> Trained | Non
         tell: Called where something is there and damaged.
     """
     known = read_known(weights, tell=tell)
-    if known is None or known.sha256 in ("", hash_of(weights)):
+    if known is None or known.sha256 == hash_of(weights):
         return known
     tell(f"{weights} is damaged: it does not have the checksum it was written with.")
     return None

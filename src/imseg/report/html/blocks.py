@@ -1,10 +1,12 @@
-"""What a page is made of: sections of a few kinds of blocks, and the numbers behind them."""
+"""What a page is made of: sections of a few kinds of blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from imseg.report.tables import DataTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,27 +14,23 @@ if TYPE_CHECKING:
     from imseg.report.html.charts import Ink
 
 
-Cell = str | int | float | None
-"""A value in a table of numbers; None is an empty cell."""
-
-
 @dataclass(frozen=True, slots=True)
 class Prose:
     """Paragraphs. ``**bold**`` and ```code``` are understood; everything else is plain text."""
 
     paragraphs: tuple[str, ...]
-    """What they say."""
+    """The text."""
     kind: str = "prose"
     """How the template knows it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class ShortList:
     """A list of short sentences."""
 
     items: tuple[str, ...]
-    """What they say."""
-    kind: str = "points"
+    """The sentences."""
+    kind: str = "list"
     """How the template knows it."""
 
 
@@ -57,26 +55,8 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows of text; the first column names them."""
-
-    header: tuple[str, ...]
-    """Names of columns."""
-    rows: tuple[tuple[str, ...], ...]
-    """Text, ready to be shown."""
-    caption: str
-    """What is seen."""
-    swatches: tuple[tuple[int, int, int], ...] = ()
-    """A color before each row's name; none when empty."""
-    words: tuple[int, ...] = ()
-    """Columns (from 0) that hold words; all others but the first hold numbers."""
-    kind: str = "table"
-    """How the template knows it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A small picture."""
+class PageImage:
+    """A small image."""
 
     source: str
     """A data URI."""
@@ -93,18 +73,18 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """Rows of pictures side by side."""
+class ImageRows:
+    """Rows of images side by side."""
 
-    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
-    """A heading for each row, and its pictures."""
+    rows: tuple[tuple[str, tuple[PageImage, ...]], ...]
+    """A heading for each row, and its images."""
     caption: str
     """What is seen."""
     legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
     """What colors mean."""
     columns: int = 4
-    """Pictures side by side where there is room, 3 to 6."""
-    kind: str = "pictures"
+    """Images side by side where there is room, 3 to 6."""
+    kind: str = "images"
     """How the template knows it."""
 
 
@@ -130,22 +110,10 @@ class Fold:
     """How the template knows it."""
 
 
-Block = Prose | Points | Chart | Table | Pictures | Commands | Fold
+PageBlock = Prose | ShortList | Chart | DataTable | ImageRows | Commands | Fold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Csv:
-    """Numbers that go into a file beside the page, in full precision."""
-
-    name: str
-    """The file's name, without its ending."""
-    header: Sequence[str]
-    """Names of columns."""
-    rows: Sequence[Sequence[Cell]]
-    """Values."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of the page with a heading of its own."""
 
@@ -153,14 +121,12 @@ class Section:
     """Its place in links."""
     title: str
     """Its heading."""
-    blocks: tuple[Block, ...]
-    """What it says and shows."""
-    tables: tuple[Csv, ...] = ()
-    """The numbers behind it."""
+    blocks: tuple[PageBlock, ...]
+    """What it contains, tables that are only files included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class PageSummary:
     """What people read first."""
 
     lead: str
@@ -172,18 +138,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Everything a page says."""
+class ReportPage:
+    """All content of a page."""
 
     title: str
     """Its heading."""
     subtitle: str
     """A line below it."""
-    answer: Answer
+    summary: PageSummary
     """What people read first."""
     sections: tuple[Section, ...]
     """The rest, in order."""
-    footer: str = ""
+    footer: str
     """Where it comes from."""
-    tables: tuple[Csv, ...] = field(default=())
-    """Numbers that belong to no section."""

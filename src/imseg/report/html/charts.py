@@ -17,10 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from imseg.report.html.blocks import Chart, Page
+from imseg.report.html.blocks import Chart, ReportPage
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#6f6f6f", "#8a5a2b")
-"""After Okabe and Ito, told apart by nearly everybody; yellow is darker, to be seen on white."""
+"""After Okabe and Ito, told apart by nearly all people; yellow is darker, to be seen on white."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +190,7 @@ def _for_page(text: str, *, prefix: str) -> str:
 _TEMPLATES = resources.files("imseg.report.html") / "templates"
 
 
-def render(page: Page, drawings: Mapping[str, Drawing], *, beside: str) -> str:
+def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) -> str:
     """Return a page as HTML.
 
     Args:
@@ -208,8 +208,13 @@ def render(page: Page, drawings: Mapping[str, Drawing], *, beside: str) -> str:
     environment.filters["inline"] = inline
     environment.filters["code"] = code
     style = Markup(_source("style.css"))
+    # Figures are markup: matplotlib has escaped the words in them.
+    safe = {
+        name: {"wide": Markup(each.wide), "narrow": Markup(each.narrow)}
+        for name, each in drawings.items()
+    }
     return environment.get_template("page.html.j2").render(
-        page=page, style=style, beside=beside, drawings=_safe(drawings)
+        page=page, style=style, beside=beside, drawings=safe
     )
 
 
@@ -226,14 +231,6 @@ def code(text: str) -> Markup:
     """Return an escaped command line of which no word is broken that fits on a line."""
     words = [Markup("<span>{}</span>").format(word) for word in text.split(" ")]
     return Markup("<code>{}</code>").format(Markup(" ").join(words))
-
-
-def _safe(drawings: Mapping[str, Drawing]) -> dict[str, dict[str, Markup]]:
-    """Return figures as markup: matplotlib has escaped the words in them."""
-    return {
-        name: {"wide": Markup(each.wide), "narrow": Markup(each.narrow)}
-        for name, each in drawings.items()
-    }
 
 
 def _source(name: str) -> str:

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from imseg.comparison.result import Comparison, ComparisonRow
+from imseg.comparison.statistics import PairedDifference
 from imseg.report.html.blocks import Chart
 from imseg.report.html.charts import Ink, dress, is_wide, legend
-from imseg.report.html.numbers import between, short, signed
+from imseg.report.numbers import between, short, signed, with_unit
 
 LEVELS = ("ldt", "aldt", "fdt")
 """Approaches without generations whose scores are lines to compare with."""
@@ -18,7 +19,7 @@ _MARKS = "os^Dv<>P"
 
 
 def generations_chart(found: Comparison) -> Chart | None:
-    """Return scores by generation, a line an approach; None where nobody has generations."""
+    """Return scores by generation, a line an approach; None where no row has generations."""
     methods = [row for row in found.rows if len(_stages_of(row)) > 1]
     if not methods:
         return None
@@ -41,11 +42,11 @@ def generations_chart(found: Comparison) -> Chart | None:
         _draw_levels(axes, levels, ink)
         axes.set_xticks(range(most), ["start", *[str(n) for n in range(1, most)]])
         axes.set_xlabel("generation")
-        axes.set_ylabel(_axis(found))
+        axes.set_ylabel(f"test {with_unit(found.metric, inside=' ({})')}")
         dress(axes, ink)
         legend(figure, axes, ink, columns=5)
 
-    best = max(methods, key=lambda row: found.metric.merit({found.metric.key: row.mean}))
+    best = max(methods, key=lambda row: found.merit(row.mean))
     averaged = f", mean over {len(found.seeds)} seeds; bars are the spread over seeds"
     averaged = averaged if len(found.seeds) > 1 else "; bars are 95\u00a0% intervals over images"
     return Chart(
@@ -55,7 +56,7 @@ def generations_chart(found: Comparison) -> Chart | None:
         f" {', '.join(row.name for row in methods)}; the best run networks are those of"
         f" {best.name}, {short(best.mean, found.metric)}.",
         caption=f"The best network of each stage (by validation) on the {found.images} test images"
-        f"{averaged}. Dashed: labels alone (ldt), with disturbed copies (aldt), and all labels"
+        f"{averaged}. Dashed: labels alone (ldt), with augmented copies (aldt), and all labels"
         " (fdt), as far as they were trained.",
         height=4.0,
         narrow_height=4.2,
@@ -80,28 +81,30 @@ def _draw_levels(axes: Axes, levels: list[ComparisonRow], ink: Ink) -> None:
 
 def differences_chart(found: Comparison) -> Chart | None:
     """Return differences from baselines with intervals; None where there are none."""
-    rows = [row for row in found.rows if row.difference is not None]
+    rows = [(row, row.difference) for row in found.rows if row.difference is not None]
     if not rows:
         return None
     metric = found.metric
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.add_subplot()
-        for place, row in enumerate(reversed(rows)):
-            _forest_line(axes, row, place, ink)
+        for place, (_, difference) in enumerate(reversed(rows)):
+            _forest_line(axes, difference, place, ink)
         axes.axvline(0, color=ink.text, linewidth=1)
-        names = [f"{row.name}\nvs {row.baseline}" for row in reversed(rows)]
+        names = [f"{row.name}\nvs {row.baseline}" for row, _ in reversed(rows)]
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.xaxis.set_major_locator(MaxNLocator(7 if is_wide(figure) else 4))
-        unit = f" ({metric.unit})" if metric.unit else ""
         further = " from the baseline" if is_wide(figure) else ""
-        axes.set_xlabel(f"difference in {metric.label}{unit}{further}")
+        axes.set_xlabel(f"difference in {with_unit(metric, inside=' ({})')}{further}")
         dress(axes, ink, grid="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
 
-    told = [_told(row, found) for row in rows]
+    told = [
+        f"{row.name} {signed(each.mean, metric)} ({between(*each.interval, metric, sign=True)})"
+        for row, each in rows
+    ]
     better = "right" if metric.higher_is_better else "left"
     return Chart(
         name="differences",
@@ -117,10 +120,7 @@ def differences_chart(found: Comparison) -> Chart | None:
     )
 
 
-def _forest_line(axes: Axes, row: ComparisonRow, place: int, ink: Ink) -> None:
-    difference = row.difference
-    if difference is None:
-        return
+def _forest_line(axes: Axes, difference: PairedDifference, place: int, ink: Ink) -> None:
     low, high = difference.interval
     color = ink.faint if difference.verdict == "open" else ink.line(0)
     if difference.margin is not None:
@@ -131,14 +131,6 @@ def _forest_line(axes: Axes, row: ComparisonRow, place: int, ink: Ink) -> None:
     seeds = np.array(difference.of_seeds)
     if len(seeds) > 1:
         axes.plot(seeds, np.full(len(seeds), place - 0.24), ".", color=ink.faint, markersize=5)
-
-
-def _told(row: ComparisonRow, found: Comparison) -> str:
-    difference = row.difference
-    if difference is None:
-        return row.name
-    inside = between(difference.interval, found.metric, sign=True)
-    return f"{row.name} {signed(difference.mean, found.metric)} ({inside})"
 
 
 def _stages_of(row: ComparisonRow) -> list[tuple[float, float, float]]:
@@ -154,8 +146,3 @@ def _stages_of(row: ComparisonRow) -> list[tuple[float, float, float]]:
             ends = (mean - spread, mean + spread)
         found.append((mean, *ends))
     return found
-
-
-def _axis(found: Comparison) -> str:
-    unit = f" ({found.metric.unit})" if found.metric.unit else ""
-    return f"test {found.metric.label}{unit}"

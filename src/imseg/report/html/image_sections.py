@@ -1,4 +1,4 @@
-"""Small pictures inside the page."""
+"""Small images inside the page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,14 @@ from imseg.data.images.image_files import as_color
 from imseg.data.masks.colors import ends_of_scale
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.progress import Progress, Working
-from imseg.report.figures import draw_prediction, draw_truth, result_row
-from imseg.report.html.blocks import Csv, Picture, Pictures, Prose, Section
-from imseg.report.html.numbers import count, percent, score
-from imseg.report.html.run_facts import Looked, RunFacts, most_disputed
+from imseg.report.figures import draw_prediction, draw_truth, from_best_to_worst, result_row
+from imseg.report.html.blocks import ImageRows, PageImage, Prose, Section
+from imseg.report.html.run_facts import RunFacts, ScoredSplit, most_inconsistent
 from imseg.report.html.words import quoted
+from imseg.report.numbers import count, percent, score
+from imseg.report.tables import DataTable
 from imseg.tasks.instances import tells_apart
-from imseg.types import Bytes, Color, DataSet, Image, LabeledImage, TargetSpec
+from imseg.types import Bytes, Color, DataSet, LabeledImage, TargetSpec
 
 SIDE = 232
 """Pixels of the longer side of a picture in a row of four."""
@@ -40,7 +42,7 @@ def tinted(picture: Bytes, where: npt.NDArray[np.bool_]) -> Bytes:
 
 def thumbnail(
     picture: Bytes, *, alt: str, text: str, side: int = SIDE, name: bool = False
-) -> Picture:
+) -> PageImage:
     """Return a picture (``h w 3``) small enough to be part of a page.
 
     Args:
@@ -62,7 +64,7 @@ def thumbnail(
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
     content = base64.b64encode(stream.getvalue()).decode()
-    return Picture(
+    return PageImage(
         source=f"data:image/jpeg;base64,{content}",
         width=image.width,
         height=image.height,
@@ -75,122 +77,135 @@ def thumbnail(
 SHOWN = 6
 """Images from best to worst."""
 FOLLOWED = 4
-"""Images followed through all stages."""
+"""Images followed through all stages, and through all approaches."""
+FOLLOWED_SIDE = 180
 NEXT = 12
 """Images worth labeling that are shown."""
 NEXT_SIDE = 200
+MOST_ROWS = 10
+"""Approaches whose predictions are shown."""
 
 
-def pictures_section(facts: RunFacts, looked: Looked | None, *, data: str) -> Section:
+def images_section(facts: RunFacts, scored: ScoredSplit | None, *, data: str) -> Section:
     """Return images from best to worst; without data, how to get them."""
     title = "Images, from best to worst"
-    if looked is None:
-        folder = quoted(facts.run.path)
+    if scored is None:
         told = (
             "There are none here: without the data, or without images in `val/` at the end of a"
-            f" training. `imseg report {folder} {data}` shows test images."
+            f" training. `imseg report {quoted(facts.run.path)} {data}` shows test images."
         )
-        return Section(key="images", title=title, blocks=(Prose((told,)),))
+        return Section("images", title, (Prose((told,)),))
     run, metric = facts.run, facts.metric
-    shown = _spread(looked, SHOWN)
-    values = looked.found.each[metric.key]
-    images = [looked.pairs[i].image for i in shown]
+    shown = from_best_to_worst(scored.merits(scored.final), SHOWN)
+    images = [scored.pairs[i].image for i in shown]
     segmented = run.segment(images, networks=[facts.network], disagreement=True)
+    names = ["image", "truth", "prediction", "where networks disagree"]
+    names = names if len(run.summary["ranking"]) > 1 else names[:3]
     rows = []
     for rank, (i, each) in enumerate(zip(shown, segmented, strict=True)):
-        pair = looked.pairs[i]
-        told = score(values[i], metric)
-        panels = result_row(pair, each, run.task, score=told)
-        inconsistent = len(run.summary["ranking"]) > 1
-        names = ("image", "truth", "prediction", "where networks disagree")
-        pictures = tuple(
-            thumbnail(panel, alt=f"{name} of {pair.name}", text=_text(text, name))
-            for name, (text, panel) in zip(names, panels, strict=True)
-            if inconsistent or name != names[3]
+        pair, told = scored.pairs[i], score(scored.found.each[metric.key][i], metric)
+        drawn = zip(names, result_row(pair, each, run.task, score=told), strict=False)
+        row = tuple(
+            thumbnail(picture, alt=f"{name} of {pair.name}", text=_text(text, name))
+            for name, (text, picture) in drawn
         )
-        rows.append((f"{_rank(rank, len(shown))}: {metric.label} {told} · {pair.name}", pictures))
-    part = "" if looked.whole else f" {len(looked.pairs)} of them were looked at."
+        rows.append((f"{_rank(rank, len(shown))}: {metric.label} {told} · {pair.name}", row))
+    part = "" if scored.whole else f" {len(scored.pairs)} of them were looked at."
     caption = (
-        f"{count(len(shown), 'image')} of the {looked.of} {looked.words}, evenly spaced from best"
+        f"{count(len(shown), 'image')} of the {scored.of} {scored.words}, evenly spaced from best"
         f" to worst, so that failures are seen as well as successes.{part} Magenta: pixels on which"
         " the best networks disagree."
     )
-    block = Pictures(rows=tuple(rows), caption=caption, legend=_legend(run.spec))
-    return Section(key="images", title=title, blocks=(block,))
+    block = ImageRows(rows=tuple(rows), caption=caption, legend=_legend(run.spec))
+    return Section("images", title, (block,))
 
 
-def followed_section(facts: RunFacts, looked: Looked | None) -> Section | None:
+def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | None:
     """Return the same images through all stages; None where there is one stage only."""
-    if looked is None or len(facts.stages) < 2:
+    if scored is None or len(facts.stages) < 2:
         return None
     run, metric = facts.run, facts.metric
-    shown = _spread(looked, FOLLOWED)
-    images = [looked.pairs[i].image for i in shown]
-    columns: dict[int, list[Picture]] = {i: [] for i in shown}
+    shown = from_best_to_worst(scored.merits(scored.final), FOLLOWED)
+    pairs = [scored.pairs[i] for i in shown]
+    rows: list[list[PageImage]] = [[] for _ in shown]
     for stage in facts.stages:
-        found = looked.by_stage.get(stage.name)
-        for i, each in zip(shown, run.segment(images, networks=[stage.best]), strict=True):
-            name = looked.pairs[i].name
-            drawn, _ = draw_prediction(each, run.task)
-            text = stage.title
-            if found is not None:
-                text += f", {score(found.each[metric.key][i], metric)}"
-            alt = f"prediction of {stage.title} for {name}"
-            columns[i].append(thumbnail(drawn, alt=alt, text=text, side=180))
-    rows = tuple((looked.pairs[i].name, tuple(columns[i])) for i in shown)
-    caption = (
-        f"Predictions of the best network of each stage, with their {metric.label}. A mistake that"
-        " appears once and stays was taught on; one that goes away was mended by the others."
+        texts = [stage.title] * len(shown)
+        if stage.name in scored.by_stage:
+            values = scored.by_stage[stage.name].each[metric.key]
+            texts = [f"{stage.title}, {score(values[i], metric)}" for i in shown]
+        found = _predictions(pairs, run, stage.best, texts=texts, of=stage.title)
+        for row, image in zip(rows, found, strict=True):
+            row.append(image)
+    block = ImageRows(
+        rows=tuple((pair.name, tuple(row)) for pair, row in zip(pairs, rows, strict=True)),
+        caption=f"Predictions of the best network of each stage, with their {metric.label}. A"
+        " mistake that appears once and stays was taught on; one that goes away was mended by the"
+        " others.",
+        columns=max(3, min(6, len(facts.stages))),
     )
-    across = max(3, min(6, len(facts.stages)))
-    block = Pictures(rows=rows, caption=caption, columns=across)
-    return Section(key="generations", title="The same images, stage by stage", blocks=(block,))
+    return Section("generations", "The same images, stage by stage", (block,))
 
 
-def next_images_section(
+def _predictions(
+    pairs: Sequence[LabeledImage],
+    run: Run,
+    network: str,
+    *,
+    texts: Sequence[str],
+    of: str,
+    device: str = "auto",
+) -> list[PageImage]:
+    """Return images with the prediction of a network drawn on them.
+
+    Args:
+        pairs: The images.
+        run: The run of the network.
+        network: Its name.
+        texts: What stands below each.
+        of: What the network is called.
+        device: Where to compute.
+    """
+    found = run.segment([pair.image for pair in pairs], networks=[network], device=device)
+    return [
+        thumbnail(
+            draw_prediction(each, run.task)[0], alt=f"prediction of {of} for {pair.name}",
+            text=text, side=FOLLOWED_SIDE,
+        )
+        for pair, each, text in zip(pairs, found, texts, strict=True)
+    ]  # fmt: skip
+
+
+def label_next_section(
     facts: RunFacts, dataset: DataSet | None, *, quick: bool, device: str, progress: Progress
 ) -> Section | None:
-    """Return the unlabeled images most worth labeling; None where nobody can say."""
+    """Return the unlabeled images most worth labeling; None where that is not known."""
     if dataset is None or not dataset.unlabeled:
         return None
-    found, of = most_disputed(
+    found, of = most_inconsistent(
         facts.run, dataset, shown=NEXT, quick=quick, device=device, progress=progress
     )
     if not found:
         return None
-    images: list[Image] = [each.image for each in found]
-    pictures = []
-    segmented_images = facts.run.segment(images, disagreement=True, device=device)
-    for each, segmented in zip(found, segmented_images, strict=True):
-        pixels = segmented.pixels
-        disputed = segmented.disagreement()[0, 0].numpy()
-        drawn = tinted(as_color(pixels), disputed)
-        text = f"{percent(each.share)} · {PurePath(each.image.name).name}"
-        alt = f"{each.image.name}: networks disagree on {percent(each.share)} of it"
-        pictures.append(thumbnail(drawn, alt=alt, text=text, side=NEXT_SIDE, name=True))
+    images = [image for image, _ in found]
+    segmented = facts.run.segment(images, disagreement=True, device=device)
+    shown = []
+    for (image, part), each in zip(found, segmented, strict=True):
+        drawn = tinted(as_color(each.pixels), each.disagreement()[0, 0].numpy())
+        text = f"{percent(part)} · {PurePath(image.name).name}"
+        alt = f"{image.name}: networks disagree on {percent(part)} of it"
+        shown.append(thumbnail(drawn, alt=alt, text=text, side=NEXT_SIDE, name=True))
     every = "all" if of == len(dataset.unlabeled) else f"{of} evenly chosen ones of"
     caption = (
         f"Of {every} {count(len(dataset.unlabeled), 'unlabeled image')}, those with the largest"
         " share of pixels on which the best networks disagree (magenta). A label teaches most where"
         " networks are unsure; look first whether the image is worth it at all."
     )
-    rows = [(each.image.name, each.share) for each in found]
-    return Section(
-        key="label-next",
-        title="Images worth labeling next",
-        blocks=(Pictures(rows=(("", tuple(pictures)),), caption=caption),),
-        tables=(Csv(name="label-next", header=("image", "inconsistent_share"), rows=rows),),
+    records = [{"image": image.name, "inconsistent_share": part} for image, part in found]
+    blocks = (
+        ImageRows(rows=(("", tuple(shown)),), caption=caption),
+        DataTable(records=records, name="label-next"),
     )
-
-
-def _spread(looked: Looked, most: int) -> list[int]:
-    """Return images evenly spaced from best to worst."""
-    values = looked.found.each[looked.metric.key]
-    known = [i for i, value in enumerate(values) if value == value]
-    order = sorted(known, key=lambda i: -looked.metric.merit({looked.metric.key: values[i]}))
-    count_, last = min(most, len(order)), len(order) - 1
-    places: Sequence[int] = [round(i * last / max(1, count_ - 1)) for i in range(count_)]
-    return [order[place] for place in places]
+    return Section("label-next", "Images worth labeling next", blocks)
 
 
 def _rank(place: int, of: int) -> str:
@@ -215,23 +230,16 @@ def _legend(spec: TargetSpec) -> tuple[tuple[str, Color], ...]:
     return named[1:] if spec.has_classes and spec.first_index == 0 else named
 
 
-COMPARISON_SHOWN = 4
-"""Test images."""
-MOST_ROWS = 10
-"""Approaches whose predictions are shown."""
-COMPARISON_SIDE = 180
-
-
 def kept_runs(found: Comparison) -> dict[str, Run]:
     """Return the runs of the first seed that are still there, by the name of their approach."""
-    rows = [row for row in found.rows if row.runs and row.same_as is None][:MOST_ROWS]
+    rows = [row for row in found.rows if row.same_as is None][:MOST_ROWS]
     places = {row.name: found.path / row.runs[0].path for row in rows}
     return {
         name: load_run(place) for name, place in places.items() if RunFolder(place).summary.exists()
     }
 
 
-def comparison_pictures_section(
+def compared_section(
     found: Comparison,
     runs: Mapping[str, Run],
     dataset: DataSet,
@@ -256,32 +264,31 @@ def comparison_pictures_section(
         return None
     first = runs[rows[0].name]
     check_meaning(dataset, first.spec, trained_in=first.path)
-    pairs = {pair.name: pair for pair in dataset.test}
-    each = {row.name: _scores_of(found, row) for row in rows}
-    shown = [pairs[name] for name in _chosen(found, rows, each) if name in pairs]
-    if not shown:
+    by_name = {pair.name: pair for pair in dataset.test}
+    scores = {row.name: _scores_of(found, row) for row in rows}
+    names = list(scores[rows[0].name])  # from the easiest for all approaches to the hardest
+    known = [[each[name] for each in scores.values() if name in each] for name in names]
+    chosen = from_best_to_worst([found.merit(fmean(values)) for values in known], FOLLOWED)
+    pairs = [by_name[names[i]] for i in chosen if names[i] in by_name]
+    if not pairs:
         return None
-    columns = {pair.name: _truth(pair, first) for pair in shown}
+    shown = [_truth(pair, first) for pair in pairs]
     for number, row in enumerate(rows, 1):
+        values = [scores[row.name].get(pair.name) for pair in pairs]
+        texts = [row.name if v is None else f"{row.name}, {score(v, found.metric)}" for v in values]
         run, network = runs[row.name], row.runs[0].network
-        images = [pair.image for pair in shown]
-        for pair, segmented in zip(
-            shown, run.segment(images, networks=[network], device=device), strict=True
-        ):
-            drawn, _ = draw_prediction(segmented, run.task)
-            value = each[row.name].get(pair.name)
-            told = row.name if value is None else f"{row.name}, {score(value, found.metric)}"
-            alt = f"prediction of {row.name} for {pair.name}"
-            columns[pair.name].append(thumbnail(drawn, alt=alt, text=told, side=COMPARISON_SIDE))
+        drawn = _predictions(pairs, run, network, texts=texts, of=row.name, device=device)
+        for images, image in zip(shown, drawn, strict=True):
+            images.append(image)
         progress(Working(what="drawing predictions", done=number, total=len(rows)))
-    caption = (
-        f"{len(shown)} of the {found.images} test images, evenly spaced from those that all"
+    block = ImageRows(
+        rows=tuple((pair.name, tuple(each)) for pair, each in zip(pairs, shown, strict=True)),
+        caption=f"{len(shown)} of the {found.images} test images, evenly spaced from those that all"
         f" approaches found easy to the hardest, with predictions of seed {rows[0].runs[0].seed}"
-        f" and their {found.metric.label}."
+        f" and their {found.metric.label}.",
+        columns=5,
     )
-    panels = tuple((name, tuple(pictures)) for name, pictures in columns.items())
-    block = Pictures(rows=panels, caption=caption, columns=5)
-    return Section(key="images", title="The same images, approach by approach", blocks=(block,))
+    return Section("images", "The same images, approach by approach", (block,))
 
 
 def _scores_of(found: Comparison, row: ComparisonRow) -> dict[str, float]:
@@ -294,28 +301,14 @@ def _scores_of(found: Comparison, row: ComparisonRow) -> dict[str, float]:
     return {name: value for name, value in named if value == value}
 
 
-def _chosen(
-    found: Comparison, rows: list[ComparisonRow], each: dict[str, dict[str, float]]
-) -> list[str]:
-    """Return images evenly spaced from the easiest to the hardest for all approaches."""
-    names = list(each[rows[0].name])
-    sign = -1 if found.metric.higher_is_better else 1
-
-    def hardness(name: str) -> float:
-        values = [scores[name] for scores in each.values() if name in scores]
-        return sign * sum(values) / len(values)
-
-    order = sorted(names, key=hardness)
-    count, last = min(COMPARISON_SHOWN, len(order)), len(order) - 1
-    return [order[round(i * last / max(1, count - 1))] for i in range(count)]
-
-
-def _truth(pair: LabeledImage, run: Run) -> list[Picture]:
+def _truth(pair: LabeledImage, run: Run) -> list[PageImage]:
     """Return an image and its truth."""
     (segmented,) = run.segment([pair.image])
-    plain = as_color(segmented.pixels)
-    truth = draw_truth(pair, segmented.pixels, run.spec)
+    drawn = {
+        "image": as_color(segmented.pixels),
+        "truth": draw_truth(pair, segmented.pixels, run.spec),
+    }
     return [
-        thumbnail(plain, alt=f"image {pair.name}", text="image", side=COMPARISON_SIDE),
-        thumbnail(truth, alt=f"truth of {pair.name}", text="truth", side=COMPARISON_SIDE),
+        thumbnail(picture, alt=f"{name} of {pair.name}", text=name, side=FOLLOWED_SIDE)
+        for name, picture in drawn.items()
     ]

@@ -7,7 +7,6 @@ from pathlib import Path
 from imseg.approaches.runs.run import Run, load_run
 from imseg.comparison.result import Comparison, read_comparison
 from imseg.data.files.atomic import write_whole
-from imseg.data.files.csv_files import sheet
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.scan import read_folder
 from imseg.data.masks.recognize import word_of
@@ -15,9 +14,10 @@ from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolde
 from imseg.errors import ImsegError, shown
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, Working, log_progress
-from imseg.report.html.blocks import Chart, Csv, Page, Section
+from imseg.report.html.blocks import Chart, ReportPage
 from imseg.report.html.run_facts import RunFacts
 from imseg.report.html.words import quoted
+from imseg.report.tables import DataTable
 from imseg.types import DataSet
 
 PAGE = "report.html"
@@ -53,7 +53,7 @@ def make_report(
         ImsegError: If there is no finished run or comparison, the data does not fit it, or the page
             cannot be written.
     """
-    from imseg.report.html.run_report import run_page
+    from imseg.report.html.run_page import run_page
 
     place = Path(folder)
     target = place_of(place, out)
@@ -71,12 +71,14 @@ def make_report(
     facts = RunFacts(load_run(place, network=network))
     if not quick:
         progress(Note(text=f"The report goes to {target}"))
-    dataset = _read(data, facts.run, test=test, quick=quick, progress=progress)
+    dataset = None
+    if data is not None:
+        dataset = _read(data, facts.run, test=test, quick=quick, progress=progress)
     page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
     return write_page(page, target)
 
 
-def write_page(page: Page, target: Path) -> Path:
+def write_page(page: ReportPage, target: Path) -> Path:
     """Write a page, and its figures and tables beside it, as whole files.
 
     Args:
@@ -86,20 +88,19 @@ def write_page(page: Page, target: Path) -> Path:
     Raises:
         ImsegError: If a file cannot be written.
     """
-    from imseg.report.html.charts import drawing_of, render
+    from imseg.report.html.charts import Drawing, drawing_of, render
 
     beside = figures_beside(target)
-    charts = [
-        each for section in page.sections for each in section.blocks if isinstance(each, Chart)
-    ]
-    drawings = {chart.name: drawing_of(chart) for chart in charts}
-    files = {
-        f"tables/{table.name}.csv": as_csv(table)
-        for section in page.sections
-        for table in section.tables
-    }
-    for name, drawing in drawings.items():
-        files |= {f"figures/{name}.svg": drawing.svg, f"figures/{name}.png": drawing.png}
+    drawings: dict[str, Drawing] = {}
+    files: dict[str, bytes] = {}
+    for block in [block for section in page.sections for block in section.blocks]:
+        if isinstance(block, Chart):
+            drawing = drawings[block.name] = drawing_of(block)
+            figure = f"figures/{block.name}"
+            files |= {f"{figure}.svg": drawing.svg, f"{figure}.png": drawing.png}
+        elif isinstance(block, DataTable) and block.name:
+            content = block.as_csv().encode(errors="backslashreplace")
+            files[f"tables/{block.name}.csv"] = content
     html = render(page, drawings, beside=beside.name)
     for name, content in files.items():
         write_whole(beside / name, content)
@@ -111,11 +112,6 @@ def write_page(page: Page, target: Path) -> Path:
 def figures_beside(page: Path) -> Path:
     """Return the folder with the figures and tables of a page."""
     return page.with_suffix("")
-
-
-def as_csv(table: Csv) -> bytes:
-    """Return numbers as CSV, in full precision."""
-    return sheet(table.header, table.rows).encode(errors="backslashreplace")
 
 
 def place_of(folder: Path, out: str | Path | None) -> Path:
@@ -146,51 +142,39 @@ def _of_comparison(
     *,
     device: str,
     progress: Progress,
-) -> Page:
+) -> ReportPage:
     """Return the page of a comparison; with images where data and runs are there."""
-    from imseg.report.html.comparison_report import comparison_page
-    from imseg.report.html.image_sections import comparison_pictures_section as pictures_section
-    from imseg.report.html.image_sections import kept_runs
+    from imseg.report.html import image_sections
+    from imseg.report.html.comparison_page import comparison_page
 
     name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
-    runs = kept_runs(found)
-    images: list[Section | None] = []
-    if data is not None and runs:
-        first = next(iter(runs.values()))
+    runs, images = image_sections.kept_runs(found), None
+    first = next(iter(runs.values()), None)
+    if data is not None and first is not None:
         dataset = _read(data, first, test=True, quick=False, progress=progress)
-        if dataset is not None:
-            images.append(pictures_section(found, runs, dataset, device=device, progress=progress))
-    shown = tuple(section for section in images if section is not None)
-    return comparison_page(found, data=name, images=shown)
+        images = image_sections.compared_section(
+            found, runs, dataset, device=device, progress=progress
+        )
+    return comparison_page(found, data=name, images=images)
 
 
 def _read(
-    data: str | Path | DataSet | None,
-    run: Run,
-    *,
-    test: bool,
-    quick: bool,
-    progress: Progress,
-) -> DataSet | None:
-    if data is None or isinstance(data, DataSet):
+    data: str | Path | DataSet, run: Run, *, test: bool, quick: bool, progress: Progress
+) -> DataSet:
+    if isinstance(data, DataSet):
         return data
-    if quick and not test:
-        return _as_trained(Path(data), run)
+    if quick and not test:  # a run that was just trained: no file is checked again
+        layout = find_layout(Path(data))
+        return DataSet(
+            name=str(data),
+            spec=run.spec,
+            reading=run.reading,
+            labeled=layout.labeled,
+            unlabeled=layout.unlabeled,
+            val=layout.val,
+        )
 
     def told(done: int, total: int) -> None:
         progress(Working(what="checking images", done=done, total=total))
 
     return read_folder(data, task=word_of(run.spec), progress=told)
-
-
-def _as_trained(folder: Path, run: Run) -> DataSet:
-    """Return the data that a run was just trained from; no file is checked again."""
-    layout = find_layout(folder)
-    return DataSet(
-        name=str(folder),
-        spec=run.spec,
-        reading=run.reading,
-        labeled=layout.labeled,
-        unlabeled=layout.unlabeled,
-        val=layout.val,
-    )

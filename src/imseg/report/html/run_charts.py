@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,45 +12,42 @@ from matplotlib.ticker import MaxNLocator
 
 from imseg.report.html.blocks import Chart
 from imseg.report.html.charts import Ink, dress, is_wide, legend
-from imseg.report.html.numbers import between, score
-from imseg.report.html.run_facts import Looked, RunFacts, StageFacts
+from imseg.report.html.run_facts import RunFacts, ScoredSplit
+from imseg.report.numbers import between, score, with_unit
 
 MOST_LINES = 60
 """Networks whose learning curves are drawn."""
 
 
-def scores_chart(facts: RunFacts, looked: Looked | None) -> Chart:
+def scores_chart(facts: RunFacts, scored: ScoredSplit | None) -> Chart:
     """Return the scores of all networks, stage by stage."""
     metric, stages = facts.metric, facts.stages
-    key = metric.key
-    tested = looked if looked is not None and looked.whole else None
+    tested = scored if scored is not None and scored.whole else None
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.add_subplot()
         places = np.arange(len(stages))
         for place, stage in zip(places, stages, strict=True):
-            values = [network.scores[key] for network in stage.networks]
+            values = stage.values
             beside = place - 0.09 + np.linspace(-0.05, 0.05, len(values)) * (len(values) > 1)
             axes.scatter(
                 beside, values, s=26, color=ink.faint, alpha=0.55, linewidths=0,
                 label="each network, validation" if place == 0 else None,
             )  # fmt: skip
-        means = [np.mean([n.scores[key] for n in stage.networks]) for stage in stages]
         axes.plot(
-            places - 0.09, means, color=ink.faint, linewidth=1.2, marker="_", markersize=14,
-            label="their mean",
+            places - 0.09, [np.mean(stage.values) for stage in stages], color=ink.faint,
+            linewidth=1.2, marker="_", markersize=14, label="their mean",
         )  # fmt: skip
         if tested is not None:
             _with_intervals(axes, facts, tested, ink)
         else:
-            best = [stage.networks[0].scores[key] for stage in stages]
             axes.plot(
-                places - 0.09, best, color=ink.line(0), marker="o", markersize=6,
-                label="best network, validation",
+                places - 0.09, [stage.values[0] for stage in stages], color=ink.line(0),
+                marker="o", markersize=6, label="best network, validation",
             )  # fmt: skip
         axes.set_xticks(places, [s.title if is_wide(figure) else s.short for s in stages])
         axes.set_xlim(-0.5, len(stages) - 0.5)
-        axes.set_ylabel(f"{metric.label} {f'({metric.unit})' if metric.unit else ''}".strip())
+        axes.set_ylabel(with_unit(metric, inside=" ({})"))
         if not is_wide(figure) and len(stages) > 1:
             axes.set_xlabel("generation")
         dress(axes, ink)
@@ -66,45 +63,43 @@ def scores_chart(facts: RunFacts, looked: Looked | None) -> Chart:
     )
 
 
-def _with_intervals(axes: Axes, facts: RunFacts, looked: Looked, ink: Ink) -> None:
+def _with_intervals(axes: Axes, facts: RunFacts, scored: ScoredSplit, ink: Ink) -> None:
     """Draw the scores of the best networks of stages on images, with intervals."""
     key = facts.metric.key
     names = [stage.name for stage in facts.stages]
-    shown = [name for name in names if name in looked.by_stage]
+    shown = [name for name in names if name in scored.by_stage]
     places = np.array([names.index(name) for name in shown]) + 0.09
-    values = np.array([looked.by_stage[name].per_image[key] for name in shown])
-    ends = np.array([looked.by_stage[name].ci95["per_image"][key] for name in shown])
+    values = np.array([scored.by_stage[name].per_image[key] for name in shown])
+    ends = np.array([scored.by_stage[name].ci95["per_image"][key] for name in shown])
     errors = np.abs(ends.T - values)
     axes.errorbar(
         places, values, yerr=errors, color=ink.line(0), marker="o", markersize=6, capsize=3,
-        elinewidth=1.4, label=f"best network, {looked.of} {looked.words}",
+        elinewidth=1.4, label=f"best network, {scored.of} {scored.words}",
     )  # fmt: skip
 
 
-def _scores_alt(facts: RunFacts, looked: Looked | None) -> str:
-    metric, told = facts.metric, []
-    for stage in facts.stages:
-        if looked is not None and stage.name in looked.by_stage:
-            value = looked.by_stage[stage.name].per_image[metric.key]
-        else:
-            value = stage.networks[0].scores[metric.key]
-        told.append(f"{stage.title} {score(value, metric)}")
-    on = looked.words if looked is not None else "validation images"
+def _scores_alt(facts: RunFacts, scored: ScoredSplit | None) -> str:
+    metric = facts.metric
+    values = {stage.name: stage.values[0] for stage in facts.stages}
+    for name, found in {} if scored is None else scored.by_stage.items():
+        values[name] = found.per_image[metric.key]
+    told = [f"{stage.title} {score(values[stage.name], metric)}" for stage in facts.stages]
+    on = scored.words if scored is not None else "validation images"
     return f"{metric.label} of the best network of every stage on {on}: {', '.join(told)}."
 
 
-def _scores_caption(facts: RunFacts, looked: Looked | None) -> str:
+def _scores_caption(facts: RunFacts, scored: ScoredSplit | None) -> str:
     direction = "Higher" if facts.metric.higher_is_better else "Lower"
     text = (
         f"{direction} is better. Gray: every network on the {facts.validation} validation images,"
         " by which the best one of each stage is chosen."
     )
-    if looked is None:
+    if scored is None:
         return f"{text} In color: that best one."
-    interval = between(looked.found.ci95["per_image"][facts.metric.key], facts.metric)
-    what = "chosen by validation, " if looked.split == "test" else ""
+    interval = between(*scored.found.ci95["per_image"][facts.metric.key], facts.metric)
+    what = "chosen by validation, " if scored.split == "test" else ""
     return (
-        f"{text} In color: the best one, {what}on the {looked.of} {looked.words}, with 95\u00a0%"
+        f"{text} In color: the best one, {what}on the {scored.of} {scored.words}, with 95\u00a0%"
         f" intervals over images. The network of the run ({facts.network}): {interval}."
     )
 
@@ -159,75 +154,61 @@ def learning_chart(facts: RunFacts) -> Chart:
     )
 
 
-def labels_chart(stages: Sequence[StageFacts], label: str) -> Chart:
-    """Return how much was learned from unlabeled images, and how right that was."""
-    audited = [stage for stage in stages if stage.audit is not None]
+def labels_chart(records: Sequence[Mapping[str, Any]], label: str) -> Chart:
+    """Return how much was learned from unlabeled images, and how right that was.
+
+    Args:
+        records: Those of ``tables.labels_table``, one per generation.
+        label: What scores are called.
+    """
+    places = [int(record["stage"].removeprefix("generation-")) for record in records]
+    admitted = [record["admitted"] / max(1, record["images"]) for record in records]
+    audited = any(record["coverage"] is not None for record in records)
+
+    def line(axes: Axes, ink: Ink, number: int, name: str, words: str) -> None:
+        values = [np.nan if record[name] is None else record[name] for record in records]
+        if not np.all(np.isnan(values)):
+            axes.plot(places, values, marker="so"[number == 0], color=ink.line(number), label=words)
 
     def draw(figure: Figure, ink: Ink) -> None:
-        both = bool(audited)
         grid = (1, 2) if is_wide(figure) else (2, 1)
-        found = figure.subplots(*grid) if both else [figure.add_subplot()]
-        first = found[0]
-        places = [stage.number for stage in stages]
-        admitted = [_share_of(stage) for stage in stages]
-        disputed = [(stage.labels or {}).get("inconsistent_share") for stage in stages]
-        first.plot(places, admitted, marker="o", color=ink.line(2), label="images admitted")
-        if any(disputed):
-            drawn = [np.nan if each is None else each for each in disputed]
-            first.plot(places, drawn, marker="s", color=ink.line(1), label="pixels inconsistent")
-        first.set_ylabel("share")
-        first.set_ylim(-0.03, 1.05)
-        if both:
-            _draw_audit(found[1], audited, label, ink)
+        found = figure.subplots(*grid) if audited else [figure.add_subplot()]
+        found[0].plot(places, admitted, marker="o", color=ink.line(2), label="images admitted")
+        line(found[0], ink, 1, "inconsistent_share", "pixels inconsistent")
+        found[0].set_ylabel("share")
+        found[0].set_ylim(-0.03, 1.05)
+        if audited:
+            line(found[1], ink, 0, "agree_score", "where teachers agree")
+            line(found[1], ink, 1, "disagree_score", "where they disagree")
+            found[1].set_ylabel(f"{label} of labels")
         for axes in found:
             axes.set_xlabel("generation")
             axes.set_xticks(places)
             axes.margins(x=0.15)
             dress(axes, ink)
             above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.02)}
-            shown = axes.legend(borderaxespad=0, **above)
-            for text in shown.get_texts():
+            for text in axes.legend(borderaxespad=0, **above).get_texts():
                 text.set_color(ink.text)
 
-    last = stages[-1]
+    second = (
+        f" The second panel: {label} of the labels over all pixels together, against hidden masks"
+        " that no training saw: where teachers agree, and of the best teacher alone where they do"
+        " not. The wider the gap, the better the mask finds mistakes."
+    )
     return Chart(
         name="pseudo-labels",
         draw=draw,
-        alt=f"Pseudo-labels over {len(stages)} generations; in the last one"
-        f" {_share_of(last):.0%} of the images were admitted.",
+        alt=f"Pseudo-labels over {len(records)} generations; in the last one"
+        f" {admitted[-1]:.0%} of the images were admitted.",
         caption="Images admitted: the share of unlabeled images that students learned from. Pixels"
-        " inconsistent: the share on which teachers disagreed."
-        + (
-            f" The second panel: {label} of the labels over all pixels together, against hidden"
-            " masks that no training saw: where teachers agree, and of the best teacher alone where"
-            " they do not. The wider the gap, the better the mask finds mistakes."
-            if audited
-            else ""
-        ),
+        f" inconsistent: the share on which teachers disagreed.{second if audited else ''}",
         height=2.8,
         narrow_height=4.9 if audited else 2.8,
     )
 
 
-def _draw_audit(axes: Axes, stages: Sequence[StageFacts], label: str, ink: Ink) -> None:
-    places = [stage.number for stage in stages]
-    for number, marker, region, words in (
-        (0, "o", "outside", "where teachers agree"),
-        (1, "s", "inside", "where they disagree"),
-    ):
-        values = [(stage.audit or {}).get(region, {}).get("score") for stage in stages]
-        drawn = [np.nan if value is None else value for value in values]
-        axes.plot(places, drawn, marker=marker, color=ink.line(number), label=words)
-    axes.set_ylabel(f"{label} of labels")
-
-
-def _share_of(stage: StageFacts) -> float:
-    labels = stage.labels or {}
-    return float(labels["admitted"]) / max(1, int(labels["images"]))
-
-
 def calibration_chart(judgment: dict[str, Any]) -> Chart:
-    """Return what judges said about masks against how good these were."""
+    """Return the scores that mask scorers gave to masks against the true ones."""
     said, true = np.array(judgment["said"]), np.array(judgment["true"])
 
     def draw(figure: Figure, ink: Ink) -> None:
@@ -237,7 +218,7 @@ def calibration_chart(judgment: dict[str, Any]) -> Chart:
         axes.scatter(said, true, s=14, color=ink.line(0), alpha=0.4, linewidths=0)
         for threshold in judgment["thresholds"]:
             axes.axvline(threshold, color=ink.line(1), linewidth=1)
-        axes.set_xlabel("score that the judges give")
+        axes.set_xlabel("score that the mask scorers give")
         axes.set_ylabel("true score")
         axes.set_xlim(low - 0.03, 1.03)
         axes.set_ylim(low - 0.03, 1.03)
@@ -246,9 +227,9 @@ def calibration_chart(judgment: dict[str, Any]) -> Chart:
     return Chart(
         name="scorers",
         draw=draw,
-        alt=f"What judges say against the truth for {len(said)} masks: rank correlation"
+        alt=f"What mask scorers say against the truth for {len(said)} masks: rank correlation"
         f" {judgment['rank_correlation']:.2f}, off by {judgment['mae']:.3f} on average.",
-        caption="Each dot is a mask of a validation image. On the dashed line judges are right."
+        caption="Each dot is a mask of a validation image. On the dashed line they are right."
         " Rank correlation says how well they put masks in order: 0 is guessing, 1 is perfect."
         " Upright lines: from the left one on a mask counts as good, from the right one as very"
         " good.",

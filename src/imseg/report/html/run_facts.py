@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from imseg.approaches.runs.forms import read_form
 from imseg.approaches.runs.run import Run, check_meaning
+from imseg.approaches.runs.run_files import DataContents, Provenance
 from imseg.data.files.atomic import read_bounded
 from imseg.data.folder.scan import held_out
 from imseg.data.images.picture_file import probe, read_image
@@ -41,23 +42,23 @@ class StageFacts:
     """Why networks are missing."""
     labels: dict[str, Any] | None
     """What became of the unlabeled images."""
-    audit: dict[str, Any] | None
-    """How good pseudo-labels were, where hidden masks were named."""
+    metric: Metric
+    """What networks are ranked by."""
 
     @property
     def title(self) -> str:
-        """Its name for people."""
-        return "Start" if self.name == "start" else f"Generation {self.number}"
+        """Its name for people: ``Start`` or ``Generation 2``."""
+        return self.name.replace("-", " ").capitalize()
 
     @property
     def short(self) -> str:
-        """Its name where there is little room."""
-        return "start" if self.name == "start" else str(self.number)
+        """Its name where there is little room: ``start`` or ``2``."""
+        return self.name.removeprefix("generation-")
 
     @property
-    def number(self) -> int:
-        """0 for the start."""
-        return 0 if self.name == "start" else int(self.name.removeprefix("generation-"))
+    def values(self) -> list[float]:
+        """What its networks score on validation images."""
+        return [network.scores[self.metric.key] for network in self.networks]
 
 
 class RunFacts:
@@ -72,9 +73,8 @@ class RunFacts:
         self.metric = run.metric
         self.folder = RunFolder(run.path)
         self.summary = run.summary
-        audits = run.audits
-        self.stages = tuple(self._stage(each, audits) for each in run.summary["stages"])
-        self.aside = tuple(self._stage(each, {}) for each in run.summary.get("aside", ()))
+        self.stages = tuple(map(self._stage, run.summary["stages"]))
+        self.aside = tuple(map(self._stage, run.summary.get("aside", ())))
 
     @property
     def final(self) -> StageFacts:
@@ -104,11 +104,11 @@ class RunFacts:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Where the run comes from."""
-        return read_form(self.folder.provenance)
+        return Provenance.read(self.folder.provenance).as_dict()
 
     @cached_property
     def _pictures(self) -> dict[str, Any]:
-        return read_form(self.folder.data)
+        return DataContents.read(self.folder.data).as_dict()
 
     @property
     def chosen_by_labels(self) -> bool:
@@ -157,7 +157,7 @@ class RunFacts:
                 found[str(event["text"])] = None
         return tuple(found)
 
-    def _stage(self, plain: dict[str, Any], audits: dict[str, dict[str, Any]]) -> StageFacts:
+    def _stage(self, plain: dict[str, Any]) -> StageFacts:
         scorers = plain["name"] == "scorers"
         names = [] if scorers else [network["name"] for network in plain["networks"]]
         return StageFacts(
@@ -166,7 +166,7 @@ class RunFacts:
             networks=tuple(self.run.trained(name) for name in names),
             failed=tuple(plain.get("failed", ())),
             labels=plain.get("pseudo_labels"),
-            audit=audits.get(plain["name"]),
+            metric=self.metric,
         )
 
 
@@ -182,13 +182,13 @@ Entry = TypeVar("Entry", Image, LabeledImage)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """What networks do on a split of the data."""
+class ScoredSplit:
+    """Scores of networks on a split of the data."""
 
     split: str
     """``test`` or ``val``."""
     pairs: tuple[LabeledImage, ...]
-    """The images that were looked at."""
+    """The images that were scored."""
     of: int
     """Images of the split."""
     by_stage: dict[str, Evaluation]
@@ -200,7 +200,7 @@ class Looked:
 
     @property
     def whole(self) -> bool:
-        """Whether all images of the split were looked at."""
+        """Whether all images of the split were scored."""
         return len(self.pairs) == self.of
 
     @property
@@ -213,28 +213,21 @@ class Looked:
         """How these images are called."""
         return "test images" if self.split == "test" else "validation images"
 
+    def merits(self, stage: str) -> npt.NDArray[np.float64]:
+        """Return a number for each image that is higher for better scores of a stage."""
+        values = np.array(self.by_stage[stage].each[self.metric.key])
+        return values if self.metric.higher_is_better else -values
+
     def gain(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
         """Return by how much one stage is better than another, image by image, and its interval.
 
         Higher is better whatever the score.
         """
-        here, there = (np.array(self.by_stage[name].each[self.metric.key]) for name in (one, other))
-        differences = here - there if self.metric.higher_is_better else there - here
-        counts = resample_counts(len(differences))
-        return float(np.nanmean(differences)), interval_of_mean(differences, counts)
+        gained = self.merits(one) - self.merits(other)
+        return float(np.nanmean(gained)), interval_of_mean(gained, resample_counts(len(gained)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disputed:
-    """An unlabeled image on which networks disagree."""
-
-    image: Image
-    """The image."""
-    share: float
-    """Share of its pixels, 0..1."""
-
-
-def look(
+def score_split(
     facts: RunFacts,
     dataset: DataSet,
     *,
@@ -242,14 +235,14 @@ def look(
     quick: bool,
     device: str,
     progress: Progress,
-) -> Looked | None:
+) -> ScoredSplit | None:
     """Return scores of the best network of every stage; None where there are no images.
 
     Args:
         facts: The run.
         dataset: Its data.
-        test: Look at test images, if there are any.
-        quick: Look at few.
+        test: Score test images, if there are any.
+        quick: Score few.
         device: Where to compute.
         progress: Told how it goes on.
 
@@ -260,31 +253,30 @@ def look(
     pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
     if not pairs:
         return None
-    run = facts.run
+    run, stages = facts.run, facts.stages
     check_meaning(dataset, run.spec, trained_in=run.path)
     chosen = few(pairs, run.reading) if quick else pairs
-    stages = facts.stages
-    pictures, held = _decoded(chosen, run.reading) if len(stages) > 1 else (chosen, False)
+    images, held = _decoded(chosen, run.reading) if len(stages) > 1 else (chosen, False)
     if len(stages) > 2 and not held:
         stages = tuple({stage.name: stage for stage in (stages[0], facts.final)}.values())
     by_stage = {}
     for number, stage in enumerate(stages):
-        names = [facts.network if stage.name == facts.final.name else stage.best]
 
         def told(done: int, _: int, before: int = number * len(chosen)) -> None:
             total = len(stages) * len(chosen)
             progress(Working(what=f"looking at {split} images", done=before + done, total=total))
 
+        name = facts.network if stage.name == facts.final.name else stage.best
         by_stage[stage.name] = evaluator.evaluate(
-            pictures,
-            run.load(names, device=device),
+            images,
+            run.load([name], device=device),
             task=run.task,
             reading=run.reading,
             size=run.plan.image_size,
             compute=run.compute(device),
             progress=told,
         )
-    return Looked(
+    return ScoredSplit(
         split=split,
         pairs=tuple(chosen),
         of=len(pairs),
@@ -294,9 +286,9 @@ def look(
     )
 
 
-def most_disputed(
+def most_inconsistent(
     run: Run, dataset: DataSet, *, shown: int, quick: bool, device: str, progress: Progress
-) -> tuple[list[Disputed], int]:
+) -> tuple[list[tuple[Image, float]], int]:
     """Return the unlabeled images with most disagreement, and how many were looked at.
 
     Args:
@@ -306,6 +298,9 @@ def most_disputed(
         quick: Look at few.
         device: Where to compute.
         progress: Told how it goes on.
+
+    Returns:
+        Images with the share of their pixels (0..1) on which networks disagree, the largest first.
     """
     if len(run.summary["ranking"]) < 2:
         return [], 0
@@ -315,11 +310,11 @@ def most_disputed(
     found = []
     segmented = run.segment(chosen, disagreement=True, device=device)
     for number, each in enumerate(segmented, 1):
-        assert each.inconsistent is not None
-        found.append(Disputed(image=each.image, share=float(each.inconsistent.float().mean())))
+        if each.inconsistent is not None:
+            found.append((each.image, float(each.inconsistent.float().mean())))
         progress(Working(what="looking at unlabeled images", done=number, total=len(chosen)))
-    ranked = sorted(found, key=lambda each: -each.share)
-    return [each for each in ranked[:shown] if each.share > 0], len(chosen)
+    ranked = sorted(found, key=lambda each: -each[1])
+    return [each for each in ranked[:shown] if each[1] > 0], len(chosen)
 
 
 def few(entries: Sequence[Entry], reading: Reading) -> tuple[Entry, ...]:
@@ -333,7 +328,7 @@ def few(entries: Sequence[Entry], reading: Reading) -> tuple[Entry, ...]:
 def evenly(entries: Sequence[Entry], most: int) -> tuple[Entry, ...]:
     """Return at most so many entries, evenly spaced."""
     count = min(most, len(entries))
-    return tuple(entries[math.floor(i * len(entries) / count)] for i in range(count))
+    return tuple(entries[i * len(entries) // count] for i in range(count))
 
 
 def _decoded(

@@ -1,180 +1,29 @@
-"""The list of everything that was done to a copy."""
+"""Which files of a data folder go into the repaired copy, under which names, and upright."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
+from PIL import Image as Pillow
 
-from imseg.data.files.atomic import write_whole
-from imseg.data.files.csv_files import sheet
+from imseg.data.checks.repair.rewriting import Repair, write_mask
+from imseg.data.files.atomic import copy_file
 from imseg.data.files.listing import has_odd_name, leads_out, list_pictures
 from imseg.data.folder.pairing import find_labels
-from imseg.data.images.decoding import turned
+from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import hash_pixels, probe, read_image
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
-from imseg.types import Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
 """Names of the lists in the copy."""
-
-Change = Literal["left out", "renamed", "rewritten"]
-"""What can happen to a file on its way into the copy; most are copied byte for byte."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """One change."""
-
-    file: str
-    """The file, relative to the data folder; a renamed one by its new name from then on."""
-    change: Change
-    """What happened to it."""
-    became: str
-    """Its name in the copy; empty if it is not there."""
-    did: str
-    """What was done to its content; empty if nothing was."""
-    why: str
-    """The reason, in the same words for all changes of one kind."""
-    about: str = ""
-    """What the reason refers to: another file, or what exactly is wrong."""
-
-
-def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> None:
-    """Write the list of changes into the copy, as a table and as JSON.
-
-    Args:
-        folder: The copy.
-        repairs: Every change, in the order in which they were made.
-        source: What was copied.
-    """
-    plain = [dataclasses.asdict(repair) for repair in repairs]
-    record = {"source": source, "repairs": plain}
-    write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
-    header = [field.name for field in dataclasses.fields(Repair)]
-    table = sheet(header, [list(each.values()) for each in plain])
-    write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))
-
-
-Pair = tuple[Pixels, npt.NDArray[Any]]
-"""An image, ``h w c``, and the values of its mask."""
-
-_SURE = 0.98
-_DRAWS = 200
-_FEWEST_KNOWN = 5
-_SIDE = 256
-_WORDS = {
-    6: "turned by 90 degrees clockwise",
-    8: "turned by 90 degrees counterclockwise",
-    5: "mirrored along its diagonal",
-    7: "mirrored along its other diagonal",
-}
-
-_Plane = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How a mask is turned back."""
-
-    orientation: int
-    """The EXIF number of a picture that is stored on its side: 5, 6, 7 or 8."""
-
-    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the ``h w`` values, turned."""
-        return np.ascontiguousarray(turned(values, self.orientation))
-
-    def __str__(self) -> str:
-        return _WORDS[self.orientation]
-
-
-def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> Turn | None:
-    """Return the turn by which masks fit their images best; None if that is not clear.
-
-    Three measures tell how well a mask fits: whether its classes differ in brightness, whether they
-    differ in texture, and whether the image has edges where the mask has. Which of them can be
-    trusted differs from data set to data set, so each has to prove itself first: on pairs that are
-    known to be right, it must tell the mask from its mirror images, for groups as large as that in
-    question, in 98 % of 200 draws. Measured on single turned masks, the best measure was right for
-    91 % of skin lesions, 99 % of road scenes, and all of the nuclei and the drawn cells.
-
-    Args:
-        lying: Images and their masks, ``w h``, all turned in the same way.
-        known: Images and masks, ``h w``, that fit.
-    """
-    if not lying or len(known) < _FEWEST_KNOWN:
-        return None
-    flips: list[Callable[[_Plane], _Plane]] = [
-        lambda mask: mask,
-        lambda mask: mask[::-1],
-        lambda mask: mask[:, ::-1],
-        lambda mask: mask[::-1, ::-1],
-    ]
-    proven = _fits([(pixels, [flip(mask) for flip in flips]) for pixels, mask in known])
-    found = _fits([(pixels, [turned(mask, each) for each in _WORDS]) for pixels, mask in lying])
-    generator = np.random.default_rng(0)
-    draws = generator.integers(0, len(known), (_DRAWS, len(lying)))
-    # Draws, pairs, measures, ways -> how often the first way wins.
-    right = (proven[draws].mean(axis=1).argmax(axis=2) == 0).mean(axis=0)
-    best = int(right.argmax())
-    if right[best] < _SURE:
-        return None
-    return Turn(list(_WORDS)[int(found.mean(axis=0)[best].argmax())])
-
-
-def _fits(pairs: Sequence[tuple[Pixels, list[_Plane]]]) -> npt.NDArray[np.float64]:
-    """Return how well masks fit, by pair, measure and way of turning."""
-    fits = np.zeros((len(pairs), 3, 4))
-    for place, (pixels, masks) in enumerate(pairs):
-        # Every so many pixels are enough, and keep large pictures fast.
-        step = max(1, max(pixels.shape[:2]) // _SIDE)
-        gray = pixels[::step, ::step].astype(np.float32).mean(axis=2)
-        down, across = np.gradient(gray)
-        steepness = np.hypot(down, across)
-        for way, mask in enumerate(masks):
-            small = mask[::step, ::step]
-            fits[place, :, way] = (
-                _explained(gray, small),
-                _explained(steepness, small),
-                _steepness_at_edges(steepness, small),
-            )
-    return fits
-
-
-def _explained(plane: _Plane, mask: _Plane) -> float:
-    """Return the share of the variance of a plane between the classes of a mask, 0..1."""
-    _, places, counts = np.unique(mask, return_inverse=True, return_counts=True)
-    sums = np.bincount(places.ravel(), weights=plane.ravel().astype(np.float64))
-    whole = float(plane.var())
-    if whole == 0:
-        return 0.0
-    apart = (sums / counts - float(plane.mean())) ** 2
-    return float((apart * counts).sum() / plane.size / whole)
-
-
-def _steepness_at_edges(steepness: _Plane, mask: _Plane) -> float:
-    """Return how steep an image is at the edges of a mask, compared with everywhere; 1: as usual.
-
-    Edges are two pixels wide.
-    """
-    edges = np.zeros(mask.shape, bool)
-    edges[1:] |= mask[1:] != mask[:-1]
-    edges[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    edges[:-1] |= edges[1:]
-    edges[:, :-1] |= edges[:, 1:]
-    usual = float(steepness.mean())
-    return float(steepness[edges].mean()) / usual if edges.any() and usual > 0 else 1.0
-
-
-LOSSY = (".jpg", ".jpeg")
-"""Suffixes of files that do not keep the values of masks."""
 
 _PAIRED = ("labeled", "labelled", "val", "test")
 _ALONE = ("unlabeled", "unlabelled")
@@ -315,7 +164,7 @@ def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
 
 
 def _no_jpeg(path: Path) -> bool:
-    return path.suffix.lower() not in LOSSY
+    return path.suffix.lower() not in (".jpg", ".jpeg")
 
 
 def _hash_image(path: Path) -> str:
@@ -332,3 +181,113 @@ def _try(function: Callable[[Path], _Result], path: Path) -> _Result | None:
         return function(path)
     except ImsegError:
         return None
+
+
+_ORIENTATION = 0x0112
+
+
+def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]:
+    """Copy a data folder without what cannot be used, and turn pictures upright.
+
+    Hidden files stay behind without a word. Everything that needs no repair is copied byte for
+    byte, what lies outside of the splits too.
+
+    Args:
+        root: The data folder.
+        target: An existing, empty folder.
+
+    Returns:
+        What was done, and the EXIF orientation that each turned picture had, by its new name.
+
+    Raises:
+        ImsegError: If a file cannot be copied.
+    """
+    selection = select_files(root)
+    repairs: list[Repair] = []
+    orientations: dict[str, int] = {}
+    for path in _files(root, root):
+        name = _shown(path.relative_to(root).as_posix())
+        why, about = selection.left_out.get(path) or (_refusal(path, root), "")
+        if why:
+            repairs.append(Repair(name, "left out", "", "", why, about))
+            continue
+        goal = target / path.relative_to(root)
+        if path in selection.renamed:
+            goal = goal.with_name(selection.renamed[path])
+            became = goal.relative_to(target).as_posix()
+            why = "another file has the same stem"
+            repairs.append(Repair(name, "renamed", became, "", why))
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        orientation = _orientation(path) if _is_picture(path, root) else 1
+        upright = _write_upright(path, goal) if orientation != 1 else None
+        if upright is None:
+            copy_file(path, goal)
+            with suppress(OSError):  # the dates only say which picture was taken when
+                os.utime(goal, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+            continue
+        became = upright.relative_to(target).as_posix()
+        orientations[became] = orientation
+        why = "an EXIF orientation, which other programs may ignore"
+        did, about = "turned upright, saved as PNG", f"orientation {orientation}"
+        repairs.append(Repair(name, "rewritten", became, did, why, about))
+    return repairs, orientations
+
+
+def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the files below a folder, in the order of their names; links in circles end."""
+    here = folder.resolve()
+    if here in seen:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or (folder == root and path.name in (CSV, JSON)):
+            continue
+        if path.is_dir() and not (path.is_symlink() and leads_out(path, root)):
+            yield from _files(path, root, seen | {here})
+        else:
+            yield path
+
+
+def _refusal(path: Path, root: Path) -> str:
+    """Return why a file cannot be in the copy whatever it is; empty if it can."""
+    if has_odd_name(path):
+        return "its name has control characters"
+    if path.is_symlink() and leads_out(path, root):
+        return "a link that leads out of the data folder"
+    if not path.is_file():
+        return "not a file, or a link that leads nowhere"
+    return ""
+
+
+def _is_picture(path: Path, root: Path) -> bool:
+    """Return whether this is a picture in one of the splits."""
+    split = path.relative_to(root).parts[0]
+    return split in (*_PAIRED, *_ALONE) and path.suffix.lower() in SUFFIXES
+
+
+def _orientation(path: Path) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if there is none or the file is broken."""
+    try:
+        with path.open("rb") as file, Pillow.open(file) as picture:
+            found = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        # Whatever is broken in one way or another is found when all files are decoded.
+        return 1
+    return found if found in range(2, 9) else 1
+
+
+def _write_upright(path: Path, goal: Path) -> Path | None:
+    """Write a picture as it is meant to be seen; None if it cannot be a PNG file."""
+    goal = goal.with_suffix(".png")
+    try:
+        if "masks" in path.parts:
+            return write_mask(goal, read_mask(path))
+        pixels = read_image(path)
+        write_png(goal, pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    except (ImsegError, ValueError):
+        return None
+    return goal
+
+
+def _shown(name: str) -> str:
+    """Return a name that can be printed, whatever it holds."""
+    return name if name.isprintable() else ascii(name)[1:-1]

@@ -3,20 +3,203 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks.folder_check import CheckReport, check_folder
-from imseg.data.checks.repair.file_selection import Repair, write_record
-from imseg.data.checks.repair.rewriting import copy_usable, merged, plan_round, rewrite_mask
-from imseg.data.files.atomic import new_folder
-from imseg.data.folder.config import TaskWord
-from imseg.data.folder.facts import Progress
-from imseg.data.folder.scan import scan
-from imseg.errors import ImsegError, shown
+import numpy as np
+import numpy.typing as npt
 
+from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
+from imseg.data.checks.repair.file_selection import CSV, JSON, copy_usable
+from imseg.data.checks.repair.rewriting import (
+    Pair,
+    Repair,
+    Rewrite,
+    Turn,
+    find_turn,
+    merged,
+    rewrite_mask,
+)
+from imseg.data.checks.scanned import FolderScan, MaskValueFinding, Mending, run_checks
+from imseg.data.files.atomic import new_folder, write_whole
+from imseg.data.files.csv_files import sheet
+from imseg.data.folder.config import TaskWord
+from imseg.data.folder.facts import ImageFacts, Progress
+from imseg.data.folder.inspection import relative_name
+from imseg.data.folder.scan import scan
+from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images.picture_file import read_image
+from imseg.data.masks.io import read_mask
+from imseg.errors import Finding, ImsegError, shown
+from imseg.types import Image, LabeledImage
+
+PRECEDENCE = ("test", "val", "labeled", "unlabeled")
+"""Which split keeps a picture that several have: what is measured on stays whole."""
+
+_MOST_COMPARED = 40
 _MOST_ROUNDS = 5
+
+
+@dataclass(kw_only=True)
+class RepairRound:
+    """What is to be done to a copy after one look at it."""
+
+    found: FolderScan
+    """What a look at every file of the copy gave."""
+    orientations: Mapping[str, int]
+    """The EXIF orientation that pictures had before they were turned upright."""
+    left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
+    """Files to remove from the copy, why, and what that refers to."""
+    rewrites: dict[Path, list[Rewrite]] = field(default_factory=dict)
+    """Masks to rewrite."""
+
+    def __post_init__(self) -> None:
+        layout = self.found.layout
+        self.entries: dict[str, Image | LabeledImage] = {
+            entry.name: entry for split in PRECEDENCE for entry in getattr(layout, split)
+        }
+
+    def leave(self, entry: Image | LabeledImage, why: str, about: str = "") -> None:
+        """Remove a picture with all of its masks."""
+        for path in files_of(entry):
+            self.left_out.setdefault(path, (why, about))
+
+    def rewrite(self, names: Sequence[str], rewrite: Rewrite) -> None:
+        """Rewrite masks, which are named relative to the data folder."""
+        for name in names:
+            self.rewrites.setdefault(self.found.layout.root / name, []).append(rewrite)
+
+
+def files_of(entry: Image | LabeledImage) -> list[Path]:
+    """Return the files of a picture and its masks."""
+    if isinstance(entry, Image):
+        return [entry.pixels] if isinstance(entry.pixels, Path) else []
+    masks = entry.mask.values() if isinstance(entry.mask, Mapping) else [entry.mask]
+    return files_of(entry.image) + [mask for mask in masks if isinstance(mask, Path)]
+
+
+def leave_unreadable(plan: RepairRound, finding: Finding) -> None:
+    """Leave out what cannot be read, with its partners."""
+    known = {facts.name for facts in plan.found.survey.every()}
+    for name, entry in plan.entries.items():
+        if name not in known:
+            why = "it or its partner cannot be read"
+            plan.leave(entry, why, _what_is_broken(entry, plan.found))
+
+
+def _what_is_broken(entry: Image | LabeledImage, found: FolderScan) -> str:
+    for path in files_of(entry):
+        try:
+            if "masks" in path.parts:
+                read_mask(path)
+            else:
+                read_image(path, pages=found.config.pages)
+        except UnreadablePicture as error:
+            return f"{relative_name(path, found.layout.root)} {error.reason}"
+    return ""
+
+
+def fit_masks(plan: RepairRound, finding: Finding) -> None:
+    """Turn, resize or leave out what does not have the size of its image."""
+    wrong = [
+        facts
+        for facts in plan.found.survey.every()
+        if any(mask.size != facts.size for mask in facts.masks)
+    ]
+    lying = [facts for facts in wrong if all(mask.size == facts.size[::-1] for mask in facts.masks)]
+    turn = _common_turn(lying, plan)
+    for facts in wrong:
+        entry, names = plan.entries[facts.name], [mask.name for mask in facts.masks]
+        if facts in lying:
+            own = plan.orientations.get(facts.name, 1)
+            back, reason = turn, "the mask lay on its side"
+            if own in (5, 6, 7, 8):
+                back = Turn(own)
+                reason += ": drawn on the picture as it was stored, before its EXIF turn"
+            if back is None:
+                text = "the mask lies on its side, and it is not clear which way it must be turned"
+                plan.leave(entry, text)
+            else:
+                plan.rewrite(names, Rewrite(turn=back, reasons=(reason,)))
+        elif all(_same_shape(mask.size, facts.size) for mask in facts.masks):
+            names = [mask.name for mask in facts.masks if mask.size != facts.size]
+            reason = "the mask was not of the size of its image"
+            plan.rewrite(names, Rewrite(size=facts.size, reasons=(reason,)))
+        else:
+            plan.leave(entry, "the mask has another size and another shape than its image")
+
+
+def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return whether a mask has the sides of an image in proportion, to half a pixel."""
+    (low_h, low_w), (high_h, high_w) = sorted((mask, image))
+    return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
+
+
+def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> Turn | None:
+    """Return how masks on their side must be turned, as their images show; None: not clear."""
+    if not lying:
+        return None
+    fitting = [
+        facts
+        for facts in plan.found.survey.every()
+        if facts.masks and all(mask.size == facts.size for mask in facts.masks)
+    ]
+    lying_pairs, known_pairs = (
+        [
+            _pair(plan.entries[facts.name], pages=plan.found.config.pages)
+            for facts in some[:_MOST_COMPARED]
+        ]
+        for some in (lying, fitting)
+    )
+    return find_turn(lying_pairs, known_pairs)
+
+
+def _pair(entry: Image | LabeledImage, *, pages: bool) -> Pair:
+    """Return a picture and its mask; of several masks, a number for each mixture of labels."""
+    image, *masks = files_of(entry)
+    mixture: npt.NDArray[Any] = np.zeros((1, 1), np.int64)
+    for place, path in enumerate(masks):
+        values = read_mask(path).values
+        # Of a single mask the values count, of several where each is set.
+        mixture = mixture + (values if len(masks) == 1 else (values != 0) * (1 << place))
+    return read_image(image, pages=pages), mixture
+
+
+def recode_masks(plan: RepairRound, finding: Finding) -> None:
+    """Mend the values of masks."""
+    if isinstance(finding, MaskValueFinding) and finding.recode is not None:
+        rewrite = Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
+        plan.rewrite(finding.files, rewrite)
+
+
+def drop_copies(plan: RepairRound, finding: Finding) -> None:
+    """Leave out pictures that are there already, in the order of ``PRECEDENCE``."""
+    splits = plan.found.survey.splits()
+    kept: dict[str, tuple[str, ImageFacts]] = {}
+    for split in PRECEDENCE:
+        for facts in splits[split]:
+            entry = plan.entries[facts.name]
+            if any(path in plan.left_out for path in files_of(entry)):
+                continue
+            place, first = kept.setdefault(facts.digest, (split, facts))
+            if first is facts:
+                continue
+            same = [mask.digest for mask in first.masks] == [mask.digest for mask in facts.masks]
+            # Whose mask is right, only a person can say.
+            if place != split or same:
+                plan.leave(entry, "an exact copy", f"the same picture as {first.name}")
+
+
+MENDERS: Mapping[Mending, Callable[[RepairRound, Finding], None]] = {
+    "unreadable": leave_unreadable,
+    "sizes": fit_masks,
+    "values": recode_masks,
+    "copies": drop_copies,
+}
+"""What adds the repair for a finding to a round, by what its check ``mends``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +280,34 @@ def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
 ) -> list[Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
-    plan = plan_round(scan(folder, task=task, progress=progress), orientations)
+    plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
+    for check in CHECKS:
+        if check.mends is not None:
+            for finding in run_checks([check], plan.found):
+                MENDERS[check.mends](plan, finding)
     done = []
     for path, (why, about) in plan.left_out.items():
         path.unlink(missing_ok=True)
         name = path.relative_to(folder).as_posix()
         done.append(Repair(name, "left out", "", "", why, about))
-    done += [
-        rewrite_mask(path, merged(steps), folder) for path, steps in sorted(plan.rewrites.items())
+    return done + [
+        rewrite_mask(path, merged(steps), folder)
+        for path, steps in sorted(plan.rewrites.items())
+        if path not in plan.left_out
     ]
-    return done
+
+
+def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> None:
+    """Write the list of changes into the copy, as a table and as JSON.
+
+    Args:
+        folder: The copy.
+        repairs: Every change, in the order in which they were made.
+        source: What was copied.
+    """
+    plain = [dataclasses.asdict(repair) for repair in repairs]
+    record = {"source": source, "repairs": plain}
+    write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
+    header = [field.name for field in dataclasses.fields(Repair)]
+    table = sheet(header, [list(each.values()) for each in plain])
+    write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))

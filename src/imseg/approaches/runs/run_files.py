@@ -1,4 +1,7 @@
-"""What each file of a run must hold; a run may be anybody's."""
+"""The files of a run: one model per file, which writes it and checks it when it is read.
+
+A run may come from anywhere, so every value is of exactly its type, and nothing else is there.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,23 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     NonNegativeInt,
+    PlainSerializer,
+    PlainValidator,
     StringConstraints,
     TypeAdapter,
-    ValidationError,
     model_validator,
 )
 
+from imseg.approaches.planning.plan import Plan
+from imseg.components.audit import AuditResult
+from imseg.components.labeling import LabelCounts
 from imseg.data.images.picture_file import MAX_CHANNELS
+from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import NETWORK_NAME, STAGE_NAME, RunFolder
-from imseg.engine.storage.sealed import read_json
+from imseg.engine.storage.sealed import SealedFile, StrictModel
 from imseg.engine.storage.trained_files import read_known
 from imseg.engine.training.job import Trained
 from imseg.errors import ImsegError, and_more
@@ -30,39 +36,47 @@ from imseg.types import Reading, TargetSpec
 
 StageName = Annotated[str, StringConstraints(pattern=f"^{STAGE_NAME}$")]
 NetworkName = Annotated[str, StringConstraints(pattern=f"^{NETWORK_NAME}$")]
-Ranking = Annotated[list[NetworkName], Field(min_length=1)]
-Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ranking = Annotated[tuple[NetworkName, ...], Field(min_length=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-_NUMBERS = ("uint8", "uint16", "float32")
 _LARGEST = 0xFFFFFF  # the value of white, where values are packed colors
-_SHOWN = 5
 
 
-class _Form(BaseModel):
-    """Values of exactly these types; what else there is stays as it is."""
+class NetworkSummary(StrictModel):
+    """A network of a stage, in short."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-
-class _Labels(_Form):
-    images: NonNegativeInt
-    admitted: NonNegativeInt
-    inconsistent_share: FiniteFloat | None = None
-
-
-class _Network(_Form):
     name: NetworkName
     scores: dict[str, float]
+    images: NonNegativeInt
     steps: NonNegativeInt
-    seconds: Time
+    epochs: NonNegativeInt
+    best_epoch: int
+    width: float
+    parameters: NonNegativeInt
+    flops: Amount
+    seconds: Amount
+    retried: bool
+    at_once: int | None
+
+    @classmethod
+    def of_network(cls, network: Trained) -> Self:
+        """Return what is kept of all that is known about a network."""
+        names = set(cls.model_fields) - {"width"}
+        values = {name: getattr(network, name) for name in names}
+        return cls(width=network.network.relative_width, **values)
 
 
-class _Stage(_Form):
+class StageSummary(StrictModel):
+    """A finished stage."""
+
     name: StageName
     best: NetworkName
-    networks: Annotated[list[_Network], Field(min_length=1)]
-    failed: list[str] = []
-    pseudo_labels: _Labels | None = None
+    score: float
+    mean_score: float
+    spread_score: float
+    networks: Annotated[tuple[NetworkSummary, ...], Field(min_length=1)]
+    failed: tuple[str, ...]
+    pseudo_labels: LabelCounts | None
 
     @model_validator(mode="after")
     def _best_is_there(self) -> Self:
@@ -71,21 +85,24 @@ class _Stage(_Form):
         return self
 
 
-class _Summary(_Form):
+class RunSummary(SealedFile):
     """``summary.json``."""
 
+    approach: str
     task: str
+    metric: Metric
     stage: StageName
     network: NetworkName
     ranking: Ranking
     validation: dict[str, float]
     start_was_better: bool
     steps: NonNegativeInt
-    flops: Time
-    training_seconds: Time
-    seconds_by_activity: dict[str, Time] | None = None
-    stages: Annotated[list[_Stage], Field(min_length=1)]
-    aside: list[_Stage] = []
+    flops: Amount
+    training_seconds: Amount
+    seconds: Amount
+    seconds_by_activity: dict[str, Amount]
+    stages: Annotated[tuple[StageSummary, ...], Field(min_length=1)]
+    aside: tuple[StageSummary, ...]
 
     @model_validator(mode="after")
     def _names_are_there(self) -> Self:
@@ -96,23 +113,23 @@ class _Summary(_Form):
         return self
 
 
-class _Done(_Form):
-    """``DONE`` of a stage."""
+class StageDone(SealedFile):
+    """``DONE``, the last file of a stage."""
 
     ranking: Ranking
-    failed: list[str]
-    pseudo_labels: _Labels | None
+    failed: tuple[str, ...]
+    pseudo_labels: LabelCounts | None
 
 
-class _Judgment(_Form):
-    """``judgment.json``."""
+class Judgment(SealedFile):
+    """``judgment.json``: how far mask scorers can be trusted, and which scores are good."""
 
     samples: NonNegativeInt
     mae: FiniteFloat
     rank_correlation: FiniteFloat
-    said: list[FiniteFloat]
-    true: list[FiniteFloat]
-    thresholds: Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
+    said: tuple[FiniteFloat, ...]
+    true: tuple[FiniteFloat, ...]
+    thresholds: tuple[FiniteFloat, FiniteFloat]
 
     @model_validator(mode="after")
     def _pairs_are_whole(self) -> Self:
@@ -121,71 +138,87 @@ class _Judgment(_Form):
         return self
 
 
-class _Region(_Form):
-    precision: FiniteFloat | None
-    score: FiniteFloat | None
-
-
-class _Audit(_Form):
-    """``audit.json`` of a generation."""
-
-    images: NonNegativeInt
-    admitted: NonNegativeInt
-    coverage: FiniteFloat | None
-    outside: _Region
-    inside: _Region
-    everywhere: _Region
-    not_admitted: _Region
-
-
-class _Pictures(_Form):
-    """``data.json``."""
+class DataContents(SealedFile):
+    """``data.json``: the hash of each picture (labeled ones with their masks) by split and name."""
 
     labeled: dict[str, str]
-    unlabeled: dict[str, str] = {}
-    val: dict[str, str] = {}
+    unlabeled: dict[str, str]
+    val: dict[str, str]
+
+    def by_split(self) -> dict[str, set[str]]:
+        """Return the hashes of each split."""
+        return {split: set(pictures.values()) for split, pictures in self}
 
 
-class _Origin(_Form):
-    name: str
+def _as_plan(plan: Plan | dict[str, Any]) -> Plan:
+    return plan if isinstance(plan, Plan) else Plan.from_dict(plan)
 
 
-class _Provenance(_Form):
-    """``provenance.json``."""
+class Record(SealedFile):
+    """``experiment.toml``: what was asked for, and what was settled."""
 
-    started: str
+    asked: dict[str, Any]
+    """The settings that were given, as plain values."""
+    plan: Annotated[Plan, PlainValidator(_as_plan), PlainSerializer(Plan.as_dict)]
+    """Every number, settled."""
+    data: str
+    """The data folder's name."""
+    digests: dict[str, str]
+    """Hashes of the images and targets by split."""
+
+
+class Surroundings(StrictModel):
+    """Versions and machine: what the same training may depend on."""
+
     versions: dict[str, str]
+    git: dict[str, str | bool] | None
     python: str
     machine: str
     cores: NonNegativeInt
-    gpu: str | None = None
-    data: _Origin
+    cpu: str
+    gpu: str | None
 
 
-_FORMS: Mapping[str, type[_Form]] = {
-    "summary.json": _Summary,
-    "DONE": _Done,
-    "judgment.json": _Judgment,
-    "audit.json": _Audit,
-    "data.json": _Pictures,
-    "provenance.json": _Provenance,
+class DataNames(StrictModel):
+    """The names of labeled and validation images, and how many unlabeled ones there are."""
+
+    name: str
+    labeled: tuple[str, ...]
+    validation: tuple[str, ...]
+    unlabeled: NonNegativeInt
+
+
+class Provenance(SealedFile, Surroundings):
+    """``provenance.json``."""
+
+    command: tuple[str, ...]
+    started: str
+    data: DataNames
+    experiment: Record
+
+
+_FILES: Mapping[str, type[SealedFile]] = {
+    "summary.json": RunSummary,
+    "DONE": StageDone,
+    "judgment.json": Judgment,
+    "audit.json": AuditResult,
+    "data.json": DataContents,
+    "provenance.json": Provenance,
+    "experiment.toml": Record,
 }
 
 
 def form_problem(path: Path, content: Mapping[str, Any]) -> str:
     """Return what is wrong with the content of a file of a run, by its name; empty: nothing."""
-    form = _FORMS.get(path.name)
     try:
-        if form is not None:
-            form.model_validate(dict(content))
+        if path.name in _FILES:
+            _FILES[path.name].of(content)
         elif path.name == "target.json":
             meaning(content)
         elif path.name.startswith("network-"):
             TypeAdapter(Trained).validate_python(dict(content))
-    except ValidationError as error:
-        return _in_words(error)
     except (KeyError, TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}."
+        return sealed.in_words(error)
     return ""
 
 
@@ -202,72 +235,48 @@ def meaning(content: Mapping[str, Any]) -> tuple[TargetSpec, Reading]:
     """
     spec = TargetSpec.from_dict(content)
     TypeAdapter(TargetSpec).validate_python(dataclasses.asdict(spec), strict=False)
-    if spec.stored not in _NUMBERS or any(not 0 <= part <= 255 for c in spec.colors for part in c):
+    numbers = ("uint8", "uint16", "float32")
+    if spec.stored not in numbers or any(not 0 <= part <= 255 for c in spec.colors for part in c):
         raise ValueError(f"numbers of type {spec.stored!r}, or colors beyond 0..255")
     rising = list(spec.values) == sorted(set(spec.values))
     if not rising or any(not 0 <= value <= _LARGEST for value in spec.values):
         raise ValueError("values that do not rise from 0 to 16777215")
-    reading = Reading.from_dict(content.get("reading", content))
+    reading = Reading.from_dict(content["reading"])
     if not 1 <= reading.channels <= MAX_CHANNELS or not spec.names:
         raise ValueError(f"{reading.channels} channels, {len(spec.names)} names")
     return spec, reading
 
 
-def _in_words(error: ValidationError) -> str:
-    found = error.errors()
-    told = [f"{'.'.join(map(str, each['loc'])) or 'all'}: {each['msg']}" for each in found[:_SHOWN]]
-    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
-    return "; ".join(told) + more + "."
-
-
-_EXPECTED = "a file of a run, as imseg writes it."
-_HINT = "copy the run again, or repeat its train command; do not trust it if it is not yours."
-
-
-def read_form(path: Path) -> dict[str, Any]:
-    """Return the content of a file of a run that holds what it must.
-
-    Raises:
-        ImsegError: If it is missing, damaged, or holds anything else; all problems at once.
-    """
-    content = read_json(path)
-    wrong = form_problem(path, content)
-    if wrong:
-        raise _refused(path, wrong)
-    return content
-
-
-def read_summary(folder: RunFolder, metric: Metric) -> dict[str, Any]:
+def read_summary(folder: RunFolder, metric: Metric) -> RunSummary:
     """Return the content of ``summary.json``, in which every network has the run's score.
 
     Raises:
-        ImsegError: See ``read_form``.
+        ImsegError: See ``SealedFile.read``.
     """
-    content = read_form(folder.summary)
-    stages = [*content["stages"], *content.get("aside", ())]
-    scores = {
-        network["name"]: network["scores"]
-        for stage in stages
-        if stage["name"] != "scorers"
-        for network in stage["networks"]
-    }
+    summary = RunSummary.read(folder.summary)
+    stages = [stage for stage in (*summary.stages, *summary.aside) if stage.name != "scorers"]
+    scores = {network.name: network.scores for stage in stages for network in stage.networks}
     lacking = [
         name
-        for name, found in {"validation": content["validation"], **scores}.items()
+        for name, found in {"validation": summary.validation, **scores}.items()
         if metric.key not in found
     ]
     if lacking:
-        raise _refused(folder.summary, f"no {metric.label} of {and_more(lacking)}.")
-    return content
+        raise sealed.unlike(folder.summary, f"no {metric.label} of {and_more(lacking)}.")
+    return summary
 
 
 def read_target(path: Path) -> tuple[TargetSpec, Reading]:
     """Return what mask values mean and how pictures are read, from ``target.json``.
 
     Raises:
-        ImsegError: See ``read_form``.
+        ImsegError: See ``SealedFile.read``.
     """
-    return meaning(read_form(path))
+    content = sealed.read_json(path)
+    try:
+        return meaning(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise sealed.unlike(path, sealed.in_words(error)) from error
 
 
 def read_network(
@@ -277,7 +286,7 @@ def read_network(
 
     Args:
         folder: The run.
-        name: The network; no name but the known ones leads to a file.
+        name: The network; only the known names lead to a file.
         known: The names of its networks.
         metric: What it must be scored by.
         shape: The channels that it must take, and the outputs that it must give.
@@ -304,9 +313,3 @@ def read_network(
             else "check its name.",
         )
     return found
-
-
-def _refused(path: Path, wrong: str) -> ImsegError:
-    return ImsegError(
-        f"{path} does not hold what it must.", expected=_EXPECTED, got=wrong, hint=_HINT
-    )

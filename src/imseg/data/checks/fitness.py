@@ -1,0 +1,275 @@
+"""What makes a data set unfit for training, for files and arrays alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from imseg.data.checks.scanned import ANY_CODING, Check, FolderScan, error, run_checks
+from imseg.data.files.listing import subject
+from imseg.data.folder.config import FILE_NAME
+from imseg.data.folder.facts import ImageFacts, MaskFacts
+from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.masks.encoding import describe_values, unknown_values, value_text
+from imseg.data.masks.recognize import palette_of
+from imseg.errors import Finding, ImsegError, ImsegErrors, and_more
+from imseg.types import Color, TargetSpec
+
+MIN_SIDE = 16
+"""Fewest pixels a picture may have on a side."""
+
+_HOLDS = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
+_WANTED = {
+    "values": "whole numbers, as in labeled/masks.",
+    "colors": "colors, as in labeled/masks.",
+    "planes": "whole numbers: 0, and one other where the label is.",
+    "objects": "whole numbers: 0, and one for each object.",
+    "numbers": "numbers, as in labeled/masks.",
+}
+
+
+def errors_of(found: FolderScan) -> list[Finding]:
+    """Return everything that keeps a scan from becoming a data set."""
+    return [*found.failures, *run_checks(FITNESS, found)]
+
+
+def unreadable(problems: Sequence[tuple[str, UnreadablePicture]]) -> list[Finding]:
+    """Return one error for all files that cannot be read."""
+    if not problems:
+        return []
+    first = problems[0][1]
+    what, got = f"{problems[0][0]} {first.reason}.", ""
+    if len(problems) > 1:
+        what = f"{len(problems)} files cannot be read."
+        got = and_more([f"{name} {problem.reason}" for name, problem in problems]) + "."
+    hints = dict.fromkeys(problem.hint for _, problem in problems if problem.hint)
+    files = [name for name, _ in problems]
+    hint = "\n".join(hints)
+    return [error(what, expected=first.expected or "", got=got, hint=hint, files=files)]
+
+
+def as_findings(raised: ImsegError, files: tuple[str, ...] = ()) -> list[Finding]:
+    """Return what an error, or each of several errors, says as findings."""
+    return [
+        error(
+            one.what,
+            expected=one.expected or "",
+            got=one.got or "",
+            hint=one.hint or "",
+            files=files,
+        )
+        for one in (raised.errors if isinstance(raised, ImsegErrors) else (raised,))
+    ]
+
+
+def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
+    """Return what is wrong with one mask, if anything is."""
+    if not _has_form(mask, spec):
+        return ImsegError(
+            f"{mask.name} holds {_HOLDS[mask.form]}.",
+            expected=_WANTED[spec.coding],
+            hint="save it as the labeled masks are saved.",
+        )
+    if spec.coding == "planes" and mask.objects > 1:
+        return ImsegError(
+            f"{mask.name} holds {mask.distinct} different values.",
+            expected="at most two: 0, and one other where the label is.",
+            got=_values_of(mask, spec) + ".",
+            hint="threshold it at half, and save it as PNG.",
+        )
+    strange = unknown_values(mask.counted_as(spec.coding), spec)
+    if strange:
+        return ImsegError(
+            f"{mask.name} holds values that no labeled mask has.",
+            expected=describe_values(spec),
+            got=and_more([value_text(value, spec) for value in strange], most=8) + ".",
+            hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
+        )
+    return None
+
+
+def _has_form(mask: MaskFacts, spec: TargetSpec) -> bool:
+    match spec.coding:
+        case "colors":
+            return mask.form in ("colors", "values")
+        case "numbers":
+            return mask.form in ("numbers", "values")
+        case _:
+            return mask.whole
+
+
+def same_pictures(
+    one: Iterable[ImageFacts], other: Iterable[ImageFacts]
+) -> list[tuple[ImageFacts, ImageFacts]]:
+    """Return the pairs of pictures of equal content, in the order of ``one``."""
+    by_digest = {facts.digest: facts for facts in other}
+    return [(facts, by_digest[facts.digest]) for facts in one if facts.digest in by_digest]
+
+
+def _too_few(found: FolderScan) -> Iterator[Finding]:
+    if len(found.layout.labeled) == 1:
+        yield error(
+            "There is one labeled image only.",
+            expected="at least 2, better 10 or more: some to learn from, some to choose by.",
+            got="1.",
+            hint="label more images.",
+        )
+
+
+def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
+    every = found.survey.every()
+    wrong = [(facts, mask) for facts in every for mask in facts.masks if mask.size != facts.size]
+    if not wrong:
+        return
+    facts, mask = wrong[0]
+    rest = len(wrong) - 1
+    turned = all(mask.size == facts.size[::-1] for facts, mask in wrong)
+    yield error(
+        subject(len(wrong), "mask", "does not fit its image.", "do not fit their images."),
+        expected="a mask of the same height and width as its image.",
+        got=f"{mask.name} is {size_in_words(mask.size)}, {facts.name} is "
+        + size_in_words(facts.size)
+        + (f" (and {rest} more)." if rest else "."),
+        hint=("turn the masks by 90 degrees" if turned else "export the masks at full size")
+        + (f", or remove the {len(wrong)} pairs." if rest else ", or remove the pair."),
+        files=(mask.name for _, mask in wrong),
+    )
+
+
+def _too_small(found: FolderScan) -> Iterator[Finding]:
+    small = [facts for facts in found.survey.every() if min(facts.size) < MIN_SIDE]
+    if small:
+        yield error(
+            f"{subject(len(small), 'image')} too small.",
+            expected=f"at least {MIN_SIDE} pixels on each side.",
+            got=and_more([f"{facts.name} is {size_in_words(facts.size)}" for facts in small]) + ".",
+            hint="remove them, or use larger pictures.",
+            files=(facts.name for facts in small),
+        )
+
+
+_LEAKS = (
+    ("labeled", "test", "test pictures must never be trained on"),
+    ("unlabeled", "test", "test pictures must never be trained on"),
+    ("val", "test", "test pictures must never be trained on"),
+    ("labeled", "val", "what is learned from cannot be chosen by"),
+)
+
+
+def _leaks(found: FolderScan) -> Iterator[Finding]:
+    """Yield an error for each pair of splits that share pictures and must not."""
+    splits = found.survey.splits()
+    for one, other, why in _LEAKS:
+        if shared := same_pictures(splits[one], splits[other]):
+            yield error(
+                f"{subject(len(shared), 'image')} in {one} and in {other}.",
+                expected="different images, compared by content.",
+                got=and_more([f"{left.name} = {right.name}" for left, right in shared]) + ".",
+                hint=f"remove them from one of the two; {why}.",
+                files=(facts.name for pair in shared for facts in pair),
+            )
+
+
+def _masks(found: FolderScan) -> list[MaskFacts]:
+    """Return all masks, split by split."""
+    return [mask for facts in found.survey.every() for mask in facts.masks]
+
+
+def _of_other_form(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    wrong = [mask for mask in _masks(found) if not _has_form(mask, spec)]
+    if wrong:
+        verb = "is" if len(wrong) == 1 else "are"
+        yield error(
+            f"{subject(len(wrong), 'mask')} not of the kind that {verb} needed.",
+            expected=_WANTED[spec.coding],
+            got=and_more([f"{mask.name} holds {_HOLDS[mask.form]}" for mask in wrong]) + ".",
+            hint="save all masks in the same way.",
+            files=(mask.name for mask in wrong),
+        )
+
+
+def _smeared_planes(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    wrong = [mask for mask in _masks(found) if mask.whole and mask.objects > 1]
+    if wrong:
+        yield error(
+            f"{subject(len(wrong), 'mask', 'holds', 'hold')} more than two values, so where the "
+            "label is cannot be told.",
+            expected=f"at most two{'' if spec.void is None else ' beside void'}: 0, and one other "
+            "where the label is.",
+            got=and_more([f"{mask.name} holds {_values_of(mask, spec)}" for mask in wrong]) + ".",
+            hint="threshold them at half (imseg check DATA --fix DIR writes a repaired copy), or "
+            f"set void in {FILE_NAME} if one value marks undecided pixels.",
+            files=(mask.name for mask in wrong),
+        )
+
+
+def _unknown_values(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    """Yield an error for each of val and test whose masks hold values that no labeled mask has."""
+    for name, split in (("val", found.survey.val), ("test", found.survey.test)):
+        masks = [facts.mask for facts in split if facts.mask is not None]
+        known = [(mask, unknown_values(mask.counted_as(spec.coding), spec)) for mask in masks]
+        strange = [(mask, values) for mask, values in known if values and _has_form(mask, spec)]
+        shown = [
+            f"{mask.name} has {and_more([value_text(value, spec) for value in values], most=5)}"
+            for mask, values in strange
+        ]
+        if strange:
+            yield error(
+                f"{subject(len(strange), 'mask', f'in {name} holds', f'in {name} hold')} values "
+                "that no labeled mask has.",
+                expected=describe_values(spec),
+                got=and_more(shown) + ".",
+                hint=f"list the values under [classes] in {FILE_NAME}, set void there, or label "
+                "an image that has them.",
+                files=(mask.name for mask, _ in strange),
+            )
+
+
+def _other_palettes(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    """Yield an error if a value has different colors in different indexed files."""
+    if not spec.indexed or found.config.listed:
+        return
+    usual: dict[int, tuple[Color, MaskFacts]] = {}
+    strange: dict[str, str] = {}
+    for mask in _masks(found):
+        for value, color in palette_of([mask]).items():
+            first, source = usual.setdefault(value, (color, mask))
+            if color != first and value != spec.void:
+                text = f"{value} is {_hex(first)} in {source.name}, {_hex(color)} in {mask.name}"
+                strange.setdefault(mask.name, text)
+    if strange:
+        yield error(
+            f"{subject(len(strange), 'indexed mask', 'has', 'have')} other colors for the same "
+            "values, so the values may mean different things.",
+            expected="one palette in all masks.",
+            got=and_more(list(strange.values()), most=2) + ".",
+            hint="convert the masks to RGB, so that colors count; or list the values under "
+            f"[classes] in {FILE_NAME}, if they are right.",
+            files=strange,
+        )
+
+
+def _values_of(mask: MaskFacts, spec: TargetSpec) -> str:
+    values = [str(value) for value in mask.counts if value != spec.void]
+    return and_more(values, most=6)
+
+
+def _hex(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def size_in_words(size: tuple[int, int]) -> str:
+    """Return height and width in words."""
+    return f"{size[0]}x{size[1]}"
+
+
+FITNESS = (
+    Check(_too_few),
+    Check(_sizes_differ, mends="sizes"),
+    Check(_too_small),
+    Check(_leaks, mends="copies"),
+    Check(_of_other_form, ANY_CODING),
+    Check(_smeared_planes, ("planes",)),
+    Check(_unknown_values, ANY_CODING),
+    Check(_other_palettes, ANY_CODING),
+)
+"""All checks of this kind, in the order in which they are told."""
