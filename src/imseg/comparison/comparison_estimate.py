@@ -25,7 +25,7 @@ class RowEstimate:
     seconds: float
     """Training it, without a start that is taken over, and scoring it."""
     networks: int
-    """Networks that are trained for it, judges of masks included."""
+    """Networks that are trained for it, mask scorers included."""
     network_steps: int
     """Steps of one of the last stage, at most."""
     width: float

@@ -57,7 +57,7 @@ def _copies(score: float, low: float, high: float, most: int) -> int:
 
 
 LEAST_LABELED = 8
-"""Labeled images below which judges are not trained."""
+"""Labeled images below which mask scorers are not trained."""
 LEAST_VALIDATION = 4
 """Validation images below which nobody could say whether they are any good."""
 
@@ -66,7 +66,7 @@ LearnsFrom = Literal["consensus", "predictions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskScorer:
-    """How judges are trained; once a run, before the first generation.
+    """How mask scorers are trained; once a run, before the first generation.
 
     Source: METHOD, "EvalNet".
     """
@@ -74,11 +74,11 @@ class MaskScorer:
     learns_from: LearnsFrom = "consensus"
     """Blocked consensus of random start networks, or single unblocked predictions and the truth."""
     rounds: int = 10
-    """How often each labeled image is used, if judges learn from consensus."""
+    """How often each labeled image is used, if mask scorers learn from consensus."""
     rounds_validation: int = 3
     """The same for validation images."""
     networks_validation: int = 3
-    """Networks of each start whose predictions on validation images are judged, if judges learn
+    """Networks of each start whose predictions on validation images are scored, if scorers learn
     from predictions."""
     epochs: int = 50
     """Passes over its samples, at most."""
@@ -88,11 +88,11 @@ class MaskScorer:
             "consensus": "what random start networks agree on",
             "predictions": "what single networks predict, and from the truth",
         }
-        return f"judges of masks (EvalNet) that learn from {sources[self.learns_from]}"
+        return f"mask scorers (EvalNet) that learn from {sources[self.learns_from]}"
 
 
 def enough_for_scorers(labeled: int, validation: int) -> bool:
-    """Return whether there are enough images to train judges and to choose them by."""
+    """Return whether there are enough images to train mask scorers and to choose them by."""
     return labeled >= LEAST_LABELED and validation >= LEAST_VALIDATION
 
 
@@ -105,14 +105,14 @@ FRESH: Mapping[str, Any] = {
 
 
 class Appraisal(Protocol):
-    """How good the pseudo-labels of the admitted images are, by judges or by the truth."""
+    """How good the pseudo-labels of the admitted images are, by mask scorers or by the truth."""
 
     @property
     def thresholds(self) -> tuple[float, float]:
         """The scores from which on a mask is good, and very good; 0..1."""
 
     def scores(self) -> Float[Tensor, "b"]:
-        """Return the mean IoU of each label: what judges expect, or what it is; 0..1."""
+        """Return the mean IoU of each label: what mask scorers expect, or what it is; 0..1."""
 
 
 LOW, HIGH = 0.5, 0.9
@@ -233,7 +233,7 @@ class _CopiesByScore(Amplification):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiesByQuality(_CopiesByScore):
-    """One copy of a doubtful mask, up to five of one that judges find very good."""
+    """One copy of a doubtful mask, up to five of one that mask scorers find very good."""
 
     kind = "copies-by-quality"
 
@@ -241,12 +241,12 @@ class CopiesByQuality(_CopiesByScore):
     """Who says how good a mask is."""
 
     def __str__(self) -> str:
-        return f"{self._in_words()} judges (EvalNet) find better"
+        return f"{self._in_words()} mask scorers (EvalNet) find better"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiesByTruth(_CopiesByScore):
-    """The same by the true quality: what a perfect judge would be worth."""
+    """The same by the true quality: what a perfect mask scorer would be worth."""
 
     kind = "copies-by-truth"
     needs_truth = True

@@ -1,4 +1,4 @@
-"""How good pseudo-labels are where the truth is known: for people who judge a method, not for it.
+"""How good pseudo-labels are where the truth is known: for people who assess a method, not for it.
 
 Source: METHOD, "Scores"; the question whether the inconsistency mask covers the mistakes.
 """

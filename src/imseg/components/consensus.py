@@ -85,7 +85,7 @@ class PseudoLabelBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScorerGroup:
-    """Judges of masks, and when they are content."""
+    """Mask scorers, and when they are content."""
 
     scorers: Sequence[nn.Module]
     """Networks in inference mode, best first."""
@@ -114,7 +114,7 @@ class TeacherBatch:
     rotate: bool
     """Whether views may also be turned and flipped upside down."""
     bench: ScorerGroup | None = None
-    """Judges of masks, if there are any."""
+    """Mask scorers, if there are any."""
     kept: tuple[Planes, Bool[Tensor, "b"]] | None = None
     """Labels from the generation before, and which images have one; None if there was none."""
 

@@ -1,4 +1,4 @@
-"""Which of several masks of an image is used: the one that judges find best, if it is good enough.
+"""Which of several masks of an image is used: the one that scores best, if it is good enough.
 
 Source: METHOD, "The approaches": EvalNet.
 """
@@ -25,7 +25,7 @@ class Kept(NamedTuple):
     labels: Planes
     """One an image; any where there is none."""
     scores: Float[Tensor, "b"]
-    """What the judges say about them now; any where there is none."""
+    """What the mask scorers say about them now; any where there is none."""
     has: Bool[Tensor, "b"]
     """Which images have one."""
 
@@ -38,7 +38,7 @@ class Chosen(NamedTuple):
     labels: Planes
     """The masks; 0 where there is none."""
     scores: Float[Tensor, "b"]
-    """How good the judges find them; 0 where there is none."""
+    """How good the mask scorers find them; 0 where there is none."""
 
     @property
     def admitted(self) -> Bool[Tensor, "b"]:
@@ -47,9 +47,9 @@ class Chosen(NamedTuple):
 
 
 def as_candidates(task: Task, hard_predictions: Votes) -> Votes:
-    """Return predictions as they are judged: with cell centers redrawn as they will be used.
+    """Return predictions as they are scored: with cell centers redrawn as they will be used.
 
-    The reference judges them as they come and redraws the chosen ones; so does ``paper``.
+    The reference scores them as they come and redraws the chosen ones; so does ``paper``.
     """
     if task.paper:
         return hard_predictions
@@ -72,7 +72,7 @@ def choose_masks(
     Args:
         task: What a pixel is.
         candidates: ``m`` masks of each image, as ``as_candidates`` returns them.
-        scores: How good judges find them, 0..1.
+        scores: How good mask scorers find them, 0..1.
         threshold: The score from which on a mask is good enough.
         kept: The masks of the generation before; None: there was none.
     """
@@ -113,7 +113,7 @@ class BestProposal(Labeler):
     teachers = None
 
     scorer: MaskScorer = field(default_factory=MaskScorer)
-    """How judges are trained."""
+    """How mask scorers are trained."""
     scorers: int = option(
         2,
         "Mask scorers that are asked together: 1 to 4.",
@@ -121,25 +121,25 @@ class BestProposal(Labeler):
         name="mask_scorers",
         among=(1, 2, 3, 4),
     )
-    """How many of the best judges say together how good a mask is."""
+    """How many of the best mask scorers say together how good a mask is."""
     accepts: Literal["low", "high"] = "high"
     """The threshold from which on a mask is taken."""
 
     def __str__(self) -> str:
         return (
-            f"every network proposes a mask; {self.scorers} judges (EvalNet) take the one they like"
-            " most, if it is good enough"
+            f"every network proposes a mask; {self.scorers} scorers (EvalNet) take the"
+            " best one, if it is good enough"
         )
 
     def label(self, teacher_batch: TeacherBatch) -> PseudoLabelBatch:
         """Return the best proposals of all teachers of a panel; nothing is blocked.
 
         Raises:
-            ValueError: If the panel has no judges.
+            ValueError: If the panel has no mask scorers.
         """
         bench, task = teacher_batch.bench, teacher_batch.task
         if bench is None:
-            raise ValueError("proposals need judges")
+            raise ValueError("proposals need mask scorers")
         candidates = as_candidates(task, teacher_batch.hard_predictions)
         scores = torch.stack([self._score(teacher_batch, bench, labels) for labels in candidates])
         kept = None

@@ -79,7 +79,7 @@ class Samples(NamedTuple):
     inconsistent: Bool[Tensor, "b 1 h w"] | None
     """Where teachers disagree; None for the predictions of single networks."""
     qualities: Float[Tensor, "b r k"]
-    """What a judge is to say about them."""
+    """What a mask scorer is to say about them."""
 
 
 def store_samples(
@@ -183,7 +183,7 @@ def sample_consensus(
 ) -> tuple[Planes, Bool[Tensor, "1 1 h w"]]:
     """Return what the chosen networks agree on in one image, not blocked, and where they do not.
 
-    Cell centers are redrawn, as in the pseudo-labels that will be judged. The reference does not
+    Cell centers are redrawn, as in the pseudo-labels that will be scored. The reference does not
     redraw them here; neither does ``paper``.
 
     Args:
@@ -220,7 +220,7 @@ def consensus_samples(
             images.
         images: Images with the masks that people drew.
         task: What a pixel is.
-        quality: How masks are judged.
+        quality: How masks are scored.
         rounds: How often each image is used.
         seed: Of all draws.
         copies: How samples are disturbed; its number of copies and seed are set here.
@@ -239,7 +239,7 @@ def consensus_samples(
     votes, truth = open_array(hard_predictions), open_array(images.targets)
     if len(votes) < fewest:
         raise ImsegError(
-            "A judge of masks cannot learn from so few networks.",
+            "A mask scorer cannot learn from so few networks.",
             expected=f"at least {fewest}, because so many vote for each of its samples.",
             got=str(len(votes)),
             hint=f"--networks {fewest} or more.",
@@ -296,7 +296,7 @@ def prediction_samples(
             images.
         images: Images with the masks that people drew.
         task: What a pixel is.
-        quality: How masks are judged.
+        quality: How masks are scored.
         seed: Of all draws.
         copies: How samples are disturbed; its number of copies and seed are set here.
         folder: Where labels and qualities go.

@@ -1,4 +1,4 @@
-"""EvalNet, a learned judge of masks: from an image and a mask of it to how good the mask is.
+"""EvalNet, a learned scorer of masks: from an image and a mask of it to how good the mask is.
 
 Source: METHOD, "EvalNet" and "Networks"; layer shapes, parameter counts and outputs are tested
 against the reference.
@@ -18,7 +18,7 @@ SMALLEST = 64
 
 
 class EvalNet(nn.Module):
-    """Judges masks: one number a head and class for each image with its mask.
+    """Scores masks: one number a head and class for each image with its mask.
 
     Args:
         channels: Image channels.
@@ -62,7 +62,7 @@ class EvalNet(nn.Module):
 
 
 class OneHead(EvalNet):
-    """The judge of binary masks: their IoU.
+    """The scorer of binary masks: their IoU.
 
     Args:
         channels: Image channels.
@@ -75,12 +75,12 @@ class OneHead(EvalNet):
 
     def __init__(self, *, channels: int, outputs: int = 1, width: float = 1.0) -> None:
         if outputs != 1:
-            raise ValueError(f"a judge with one head has one output, not {outputs}")
+            raise ValueError(f"a mask scorer with one head has one output, not {outputs}")
         super().__init__(channels=channels, planes=1, outputs=1, heads=1, width=width)
 
 
 class TwoHeads(EvalNet):
-    """The judge of masks with several classes or labels: the IoU of each, and its presence.
+    """The scorer of masks with several classes or labels: the IoU of each, and its presence.
 
     Args:
         channels: Image channels.

@@ -212,7 +212,7 @@ def _verdict(row: ComparisonRow, gained: PairedDifference, name: str, *, found: 
     where = images if len(seeds) == 1 else f"in {ahead} of {len(seeds)} seeds and {images}"
     margin = ""
     if gained.margin is not None:
-        chance = f"chance in training, judged from {len(seeds)} seeds"
+        chance = f"chance in training, estimated from {len(seeds)} seeds"
         margin = f"; with {chance}, +-{found.metric.number(gained.margin)}"
     return (
         f"{row.name} {VERDICTS[gained.verdict]} labeled images alone trained as long"

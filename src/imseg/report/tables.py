@@ -202,7 +202,7 @@ def audit_table(run: Run) -> str:
 
 
 def judgment_text(run: Run) -> str:
-    """Return how far the judges of a run can be trusted; empty where there are none."""
+    """Return how far the mask scorers of a run can be trusted; empty where there are none."""
     found = run.judgment
     return "" if found is None else calibration_in_words(found).capitalize() + "."
 

@@ -1,4 +1,4 @@
-"""How good a mask is: what a learned judge of masks sees, is taught and says.
+"""How good a mask is: what a learned scorer of masks sees, is taught and says.
 
 Source: METHOD, "EvalNet".
 """
@@ -22,10 +22,10 @@ from imseg.types import INCONSISTENT, VOID, Kind, TargetSpec
 
 
 class Quality(Protocol):
-    """A kind of target, as far as its masks are judged.
+    """A kind of target, as far as its masks are scored.
 
-    Axes beside those of all signatures: ``n`` judges, ``m`` planes that a judge sees of a mask,
-    ``r`` heads of a judge (IoU; presence), here with ``k`` for the classes of each head.
+    Axes beside those of all signatures: ``n`` mask scorers, ``m`` planes of a mask that they see,
+    ``r`` heads of a mask scorer (IoU; presence), here with ``k`` for the classes of each head.
     """
 
     @property
@@ -33,12 +33,12 @@ class Quality(Protocol):
         """Numbers that each head gives: one a class or plane."""
 
     def as_input(self, labels: Planes) -> Float[Tensor, "b m h w"]:
-        """Return masks as a judge sees them: 0 or 1; void is nothing."""
+        """Return masks as a mask scorer sees them: 0 or 1; void is nothing."""
 
     def of_consensus(
         self, labels: Planes, inconsistent: Bool[Tensor, "b 1 h w"], truth: Planes
     ) -> Float[Tensor, "b r k"]:
-        """Return what a judge is to say about the consensus of several teachers, 0..1.
+        """Return what a mask scorer is to say about the consensus of several teachers, 0..1.
 
         Args:
             labels: What they agree on; blocked here, if it is not yet.
@@ -47,7 +47,7 @@ class Quality(Protocol):
         """
 
     def of_prediction(self, labels: Planes, truth: Planes) -> Float[Tensor, "b r k"]:
-        """Return what a judge is to say about the prediction of one network, 0..1."""
+        """Return what a mask scorer is to say about the prediction of one network, 0..1."""
 
     def loss(
         self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]
@@ -55,10 +55,10 @@ class Quality(Protocol):
         """Return the squared error of IoU plus the cross-entropy of presence, means over all."""
 
     def probabilities(self, logits: Float[Tensor, "b r k"]) -> Float[Tensor, "b r k"]:
-        """Return what a judge says, 0..1."""
+        """Return what a mask scorer says, 0..1."""
 
     def score(self, scored: Float[Tensor, "n b r k"], *, amplification: bool) -> Float[Tensor, "b"]:
-        """Return how good judges find masks on average: the mean IoU of the classes present.
+        """Return how good mask scorers find masks on average: the mean IoU of the classes present.
 
         Args:
             scored: Probabilities.
@@ -80,7 +80,7 @@ def heads_for(kind: Kind) -> int:
 
 
 def quality_for(task: Task) -> Quality:
-    """Return how masks of a task are judged.
+    """Return how masks of a task are scored.
 
     Raises:
         ImsegError: If targets are numbers, of which there is no IoU.
@@ -94,17 +94,17 @@ def quality_for(task: Task) -> Quality:
             return MultilabelQuality(spec=task.spec)
         case "regression":
             raise ImsegError(
-                "Masks of numbers cannot be judged.",
-                expected="binary, multiclass or multilabel masks: a judge learns their IoU.",
+                "Masks of numbers cannot be scored.",
+                expected="binary, multiclass or multilabel masks: a mask scorer learns their IoU.",
                 got=f"the quantity {task.spec.names[0]!r}",
-                hint="an approach without a judge, such as im+ or noisy-student.",
+                hint="an approach without a mask scorer, such as im+ or noisy-student.",
             )
 
 
 PRESENT = 0.5
-"""A class is present if the judges say so with this probability or a higher one."""
+"""A class is present if the mask scorers say so with this probability or a higher one."""
 IOU, PRESENCE = 0, 1
-"""The heads of a judge."""
+"""The heads of a mask scorer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,11 +145,11 @@ class BinaryQuality:
         return functional.mse_loss(self.probabilities(logits), wanted)
 
     def probabilities(self, logits: Float[Tensor, "b 1 1"]) -> Float[Tensor, "b 1 1"]:
-        """Return the IoU that a judge sees, 0..1."""
+        """Return the IoU that a mask scorer sees, 0..1."""
         return torch.sigmoid(logits.float())
 
     def score(self, scored: Float[Tensor, "n b 1 1"], *, amplification: bool) -> Float[Tensor, "b"]:
-        """Return the mean over the judges."""
+        """Return the mean over the mask scorers."""
         return scored.double().mean(dim=0)[:, IOU, 0]
 
     def true_score(
@@ -164,7 +164,7 @@ class BinaryQuality:
 
 
 class _TwoHeads:
-    """What judges of several classes or labels have in common."""
+    """What mask scorers of several classes or labels have in common."""
 
     __slots__ = ()
 
@@ -178,7 +178,7 @@ class _TwoHeads:
         )
 
     def probabilities(self, logits: Float[Tensor, "b 2 k"]) -> Float[Tensor, "b 2 k"]:
-        """Return IoU and probability of presence that a judge sees, 0..1."""
+        """Return IoU and probability of presence that a mask scorer sees, 0..1."""
         return torch.sigmoid(logits.float())
 
 
@@ -334,7 +334,7 @@ def plane_ious(
 
 
 def mean_of_present(scored: Float[Tensor, "n b 2 k"]) -> Float[Tensor, "b"]:
-    """Return the mean IoU, averaged over judges, of the classes that these find present; or 0."""
+    """Return the mean IoU, averaged over scorers, of the classes that they find present; or 0."""
     mean = scored.double().mean(dim=0)
     return _mean_where(mean[:, IOU], mean[:, PRESENCE] >= PRESENT)
 

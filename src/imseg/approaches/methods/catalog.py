@@ -89,8 +89,8 @@ CONSISTENCY = Approach(
 EVALNET = variant(
     MODEL_ENSEMBLE,
     name="evalnet",
-    summary="Every network proposes a mask for each unlabeled image; judges that have learned what"
-    " good masks look like (EvalNet) take the best one, if it is good enough.",
+    summary="Every network proposes a mask for each unlabeled image; mask scorers (EvalNet), which"
+    " have learned what good masks look like, take the best one, if it is good enough.",
     pseudo_label=BestProposal(scorer=MaskScorer(learns_from="predictions")),
     carry=True,
     scorer_start=ALDT,
@@ -138,8 +138,8 @@ AIM_PLUS_PLUS = variant(
 GT_IM_PLUS_PLUS = variant(
     IM_PLUS_PLUS,
     name="gt-im++",
-    summary="im++ with a judge that knows the hidden truth: an upper bound to compare with, not a"
-    " method.",
+    summary="im++ with a mask scorer that knows the hidden truth: an upper bound to compare with,"
+    " not a method.",
     amplification=CopiesByTruth(),
 )
 

@@ -61,7 +61,7 @@ class Disk:
     pseudo_labels: int
     """Labels and inconsistency masks of all generations."""
     scorers: int
-    """What judges of masks learn from."""
+    """What mask scorers learn from."""
     weights: int
     """Networks."""
     records: int

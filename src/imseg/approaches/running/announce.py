@@ -10,7 +10,7 @@ from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.approaches.running.stage import Stage
 
 LITTLE = 0.2
-"""Rank correlation on validation images below which judges are not worth much."""
+"""Rank correlation on validation images below which mask scorers are not worth much."""
 
 
 def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
@@ -62,7 +62,7 @@ def start_was_better(stages: Sequence[Stage], final: Stage) -> str:
 
 
 def calibration_in_words(judgment: Mapping[str, Any]) -> str:
-    """Return how far the judges of a run can be trusted, and when they are content.
+    """Return how far the mask scorers of a run can be trusted, and when they are content.
 
     Args:
         judgment: The content of ``judgment.json``.

@@ -22,7 +22,7 @@ class Stages:
     candidates: tuple[Stage, ...]
     """The start and the generations: one of their networks is that of the run."""
     aside: tuple[Stage, ...] = ()
-    """Stages that helped: judges of masks and those whose predictions they learned from."""
+    """Stages that helped: mask scorers and those whose predictions they learned from."""
 
 
 class Generations:

@@ -1,4 +1,4 @@
-"""How good the pseudo-labels of a part are: what judges say, or what the truth says."""
+"""How good the pseudo-labels of a part are: what mask scorers say, or what the truth says."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ from imseg.types import Bytes
 
 @dataclass(frozen=True)
 class ScoredQuality:
-    """What judges say about pseudo-labels."""
+    """What mask scorers say about pseudo-labels."""
 
     context: RunContext
     """Told how the work goes on."""
     part: SampleSet
     """The pseudo-labels."""
     bench: ScorerGroup
-    """The judges."""
+    """The mask scorers."""
 
     @property
     def thresholds(self) -> tuple[float, float]:
@@ -65,11 +65,11 @@ class ScoredQuality:
         return self.bench.thresholds
 
     def scores(self) -> Float[Tensor, "b"]:
-        """Return the mean IoU that the judges expect."""
+        """Return the mean IoU that the mask scorers expect."""
         context, bench = self.context, self.bench
         scored = score_masks(
             bench.scorers,
-            # As judges have learned: black in image and 0 in mask, whatever students see.
+            # As mask scorers have learned: black in image and 0 in mask, whatever students see.
             replace(self.part, blocks_input=True, blocks_output=True, block_color="black"),
             bench.quality,
             context.plan.whole_machine,
@@ -160,19 +160,19 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
 
 
 BY_ERROR = Metric(key="iou_error", label="IoU error", higher_is_better=False)
-"""What judges are ranked by."""
+"""What mask scorers are ranked by."""
 BY_LOSS = Metric(key="loss", label="loss", higher_is_better=False)
 """The same where the paper does it so."""
 
 
 def scorers_metric(plan: Plan) -> Metric:
-    """Return what the judges of a plan are ranked by."""
+    """Return what the mask scorers of a plan are ranked by."""
     ranked_by = plan.paper_settings.scorers_ranked_by if plan.paper_settings else {}
     return BY_LOSS if ranked_by.get(plan.approach.name) == "loss" else BY_ERROR
 
 
 class MaskScoring:
-    """Trains the judges of a run and asks them.
+    """Trains the mask scorers of a run and asks them.
 
     Args:
         context: What everything is made with.
@@ -190,7 +190,7 @@ class MaskScoring:
         return [stage for stage in (self._further, self._scorers) if stage is not None]
 
     def begin(self, start: Stage) -> None:
-        """Train the judges of a run, if its approach has any, after its start."""
+        """Train the mask scorers of a run, if its approach has any, after its start."""
         self._start = start
         scorer = self._context.approach.scorer
         if scorer is None or not self.possible:
@@ -199,33 +199,33 @@ class MaskScoring:
         further = self._context.approach.scorer_start
         if further is not None:
             self._further = self._train_further(further, start)
-        said = self._context.folder.judgment.exists()  # else it is found anew, with the same judges
+        said = self._context.folder.judgment.exists()  # else it is found anew
         self._scorers = (said and self._context.finished("scorers", by)) or self._train(
             scorer, start, by
         )
 
     @cached_property
     def possible(self) -> bool:
-        """Whether there are enough labels to train judges; says so where there are not."""
+        """Whether there are enough labels to train mask scorers; says so where there are not."""
         facts, name = self._context.facts, self._context.approach.name
         if enough_for_scorers(facts.labeled, facts.validation):
             return True
         self._context.note(
             f"{name}: {facts.labeled} labeled and {facts.validation} validation images are too few"
-            f" to train judges of masks ({LEAST_LABELED} and {LEAST_VALIDATION} are needed), so"
+            f" to train mask scorers ({LEAST_LABELED} and {LEAST_VALIDATION} are needed), so"
             " every image gets one copy.",
             warning=True,
         )
         return False
 
     def bench(self) -> ScorerGroup | None:
-        """Return the judges and when they are content; None where there are none."""
+        """Return the mask scorers and when they are content; None where there are none."""
         return None if self._scorers is None else self._bench
 
     @cached_property
     def _bench(self) -> ScorerGroup:
         if self._scorers is None:
-            raise ValueError("there are no judges")
+            raise ValueError("there are no mask scorers")
         judgment = Judgment.read(self._context.folder.judgment)
         scorers = self._context.load(self._scorers.ranked[: self._asked])
         return ScorerGroup(
@@ -255,12 +255,12 @@ class MaskScoring:
 
     @property
     def _asked(self) -> int:
-        """How many of the best judges are asked."""
+        """How many of the best mask scorers are asked."""
         labeler = self._context.approach.pseudo_label
         return labeler.scorers if isinstance(labeler, BestProposal) else self._context.plan.teachers
 
     def _train_further(self, further: Approach, start: Stage) -> Stage:
-        """Return networks of another kind whose predictions judges learn from as well."""
+        """Return networks of another kind whose predictions mask scorers learn from as well."""
         context, name = self._context, "scorer-start"
         metric = context.task.metric
         earlier = context.finished(name, metric)
@@ -271,7 +271,7 @@ class MaskScoring:
         return context.finish(stage)
 
     def _train(self, scorer: MaskScorer, start: Stage, by: Metric) -> Stage:
-        """Return the judges, trained now."""
+        """Return the mask scorers, trained now."""
         context = self._context
         with context.clock.on(SCORERS):
             samples, validation = self._samples(scorer, start)
@@ -280,7 +280,7 @@ class MaskScoring:
         before = start.steps + (self._further.steps if self._further else 0)
         stage = context.train("scorers", jobs, metric=by, least=self._asked, before=before)
         if context.approach.carry:
-            # What is judged are predictions; the last samples of validation are the truth itself.
+            # What is scored are predictions; the last samples of validation are the truth itself.
             predictions = validation.indices[: -len(context.data.validation.indices)]
             validation = replace(validation, indices=predictions)
         with context.clock.on(SCORERS):
@@ -291,12 +291,12 @@ class MaskScoring:
         return context.finish(stage)
 
     def _tell(self, judgment: Judgment) -> None:
-        """Say how far judges can be trusted."""
+        """Say how far mask scorers can be trusted."""
         warning = judgment.rank_correlation < LITTLE
         self._context.note(calibration_in_words(judgment.as_dict()), warning=warning)
 
     def _samples(self, scorer: MaskScorer, start: Stage) -> tuple[tuple[SampleSet, ...], SampleSet]:
-        """Return what judges learn from, and what they are chosen by."""
+        """Return what mask scorers learn from, and what they are chosen by."""
         context, plan = self._context, self._context.plan
         copies = Copies(count=1, strength=plan.strengths.scorer_samples, rotate=False, seed=0)
         made = []
@@ -355,7 +355,7 @@ class MaskScoring:
             task=context.task,
             compute=context.plan.whole_machine,
             path=folder / "ballots.npy",
-            progress=lambda done, total: context.working("what judges learn from", done, total),
+            progress=lambda d, t: context.working("what mask scorers learn from", d, t),
         )
 
     def _calibration(
@@ -366,13 +366,13 @@ class MaskScoring:
         *,
         thresholds: tuple[float, float],
     ) -> Judgment:
-        """Return how far what the judges say together is from the truth, on validation samples."""
+        """Return how far mask scorers are from the truth together, on validation samples."""
         scorers = self._context.load(stage.ranked[: self._asked])
         scored = score_masks(scorers, validation, quality, self._context.plan.whole_machine)
         amplification = not self._context.approach.carry
         said = quality.score(scored, amplification=amplification).numpy()
         if validation.qualities is None:
-            raise ValueError("validation samples of judges have qualities")
+            raise ValueError("validation samples of mask scorers have qualities")
         wanted = gather(open_array(validation.qualities), np.array(validation.indices))
         true = quality.score(torch.from_numpy(wanted)[None], amplification=amplification).numpy()
         return Judgment(

@@ -156,7 +156,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
     """Check that what was counted is what the approach and the paper's settings need.
 
     Raises:
-        ImsegError: If the paper's settings are for other masks, or if judges of masks choose
+        ImsegError: If the paper's settings are for other masks, or if mask scorers choose
             pseudo-labels and cannot be trained.
     """
     if asked.paper is not None and PAPER[asked.paper].kind != facts.task:

@@ -165,7 +165,7 @@ def summarize(
         stages: All finished stages.
         plan: What was done.
         clock: Where the time of this call of the command went.
-        aside: Stages that helped and whose networks are no candidates, such as judges of masks.
+        aside: Stages that helped and whose networks are no candidates, such as mask scorers.
     """
     final = choose(stages, last=plan.takes_last)
     networks = [network for stage in (*stages, *aside) for network in stage.ranked]

@@ -79,7 +79,7 @@ def command_in(words: Sequence[str]) -> str | None:
     if not words:
         return None
     place = Path(words[0])
-    if place.stem == "imseg" or place.parts[-3:] == ("imseg", "cli", "main.py"):
+    if place.stem == "imseg" or place.parts[-2:] == ("imseg", "__main__.py"):
         return shlex.join(["imseg", *words[1:]])
     return shlex.join(["python", *words]) if place.suffix == ".py" else None
 
@@ -105,8 +105,6 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     if not tracked or not commit:
         return None
     return {"commit": commit, "changed": bool(git("status", "--porcelain", "--", "."))}
-
-
 
 
 def read_record(folder: RunFolder) -> Record | None:

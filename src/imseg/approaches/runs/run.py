@@ -161,7 +161,7 @@ class Run:
 
     @property
     def judgment(self) -> dict[str, Any] | None:
-        """How far the judges of masks can be trusted; None where there are none."""
+        """How far the mask scorers can be trusted; None where there are none."""
         path = RunFolder(self.path).judgment
         return Judgment.read(path).as_dict() if path.exists() else None
 
@@ -173,7 +173,7 @@ class Run:
         """
         if name.startswith("scorers/"):
             raise ImsegError(
-                f"{name} judges masks, it makes none.",
+                f"{name} scores masks, it makes none.",
                 expected=", ".join(self.network_names),
                 got=name,
                 hint="--network with one of these.",

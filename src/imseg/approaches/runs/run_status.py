@@ -50,7 +50,7 @@ def seconds_left(
 
 
 def _first_pace(stages: Sequence[StageProgress]) -> float | None:
-    """Return the pace that is known first, rather of networks that make masks than of judges."""
+    """Return the pace that is known first, of networks that make masks where it is known."""
     ordered = sorted(stages, key=lambda stage: stage.planned.scores_masks)
     return next((found for stage in ordered if (found := _pace(stage)) is not None), None)
 

@@ -20,7 +20,7 @@ BESIDE = 1.4
 """Memory of a training as a multiple of what is kept for the backward pass: gradients on their way
 back, and what the allocator cannot use again. With it a process was foretold to within -4 to
 +9 % of what was measured at 64, 128 and 256 px with width 0.5 and 1, batch 32, in both precisions;
-judges and growing networks in one process leave gaps, and took up to 13 % more than was said."""
+mask scorers and growing networks in one process leave gaps and took up to 13 % more."""
 LOW_PRECISION = 0.6
 """The same in bfloat16, as a share of float32: not everything is kept in it."""
 

@@ -1,4 +1,4 @@
-"""What judges say about masks: stored ones, and candidates for a batch of images."""
+"""What mask scorers say about masks: stored ones, and candidates for a batch of images."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def score_masks(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float[Tensor, "n b r k"]:
-    """Return what each judge says about each used target of a part, on the CPU.
+    """Return what each mask scorer says about each used target of a part, on the CPU.
 
     Images and targets are blocked as the part says; copies are left out.
 
     Args:
         scorers: Networks in inference mode.
         part: At least one image with its target.
-        quality: What a judge judges.
-        compute: How judges are computed.
-        progress: Told about judged and all targets.
+        quality: What a mask scorer scores.
+        compute: How mask scorers are computed.
+        progress: Told about targets: done, and all.
 
     Raises:
         ValueError: If the part is empty.
@@ -46,7 +46,7 @@ def score_masks(
     plain = replace(part, copies=None, qualities=None)
     source = BatchLoader((plain,), compute, placement=passing)
     if not len(source):
-        raise ValueError("there is nothing to judge")
+        raise ValueError("there is nothing to score")
     said, done = [], 0
     for batch in source.feed(torch.arange(len(source)).split(BATCH)):
         said.append(_ask(scorers, batch.images, batch.targets, quality=quality, compute=compute))
@@ -63,14 +63,14 @@ def score_candidates(
     quality: Quality,
     compute: ComputeConfig,
 ) -> Float[Tensor, "n b r k"]:
-    """Return what each judge says about a mask for each image of one batch, on the CPU.
+    """Return what each mask scorer says about a mask for each image of one batch, on the CPU.
 
     Args:
         scorers: Networks in inference mode.
         images: ``n h w c``, as they are.
         labels: Their candidates, in inside numbering.
-        quality: What a judge judges.
-        compute: How judges are computed.
+        quality: What a mask scorer scores.
+        compute: How mask scorers are computed.
     """
     there = labels.to(compute.device)
     return _ask(scorers, to_device(images, compute), there, quality=quality, compute=compute)
@@ -84,7 +84,7 @@ def scorer_logits(
     quality: Quality,
     compute: ComputeConfig,
 ) -> Float[Tensor, "b r k"]:
-    """Return what a judge puts out for a batch of images and masks on its device."""
+    """Return what a mask scorer puts out for a batch of images and masks on its device."""
     masks = quality.as_input(targets).contiguous(memory_format=compute.memory_format)
     logits: Tensor = scorer(images, masks)
     return logits.float()

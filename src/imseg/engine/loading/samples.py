@@ -26,7 +26,7 @@ class Batch:
     weight: Float[Tensor, "b 1 h w"] | None
     """0 where the loss ignores a pixel; None if nothing is ignored."""
     qualities: Float[Tensor, "b r k"] | None = None
-    """What a judge is to say about the targets; None where no judge is trained."""
+    """What a mask scorer is to say about the targets; None where no mask scorer is trained."""
 
     def __len__(self) -> int:
         return int(self.images.shape[0])

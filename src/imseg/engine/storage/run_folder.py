@@ -33,8 +33,8 @@ class RunFolder:
     ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values
     mean), ``data.json`` (which pictures); ``start/`` and ``generation-K/`` with
     ``network-J.safetensors``, ``network-J.json``, ``audit.json`` where hidden masks are named, and
-    last ``DONE``; ``judge-start/`` and ``judges/`` (with ``judgment.json``) of approaches with
-    judges of masks; ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` meanwhile.
+    last ``DONE``; ``scorer-start/`` and ``scorers/`` (with ``judgment.json``) of approaches with
+    mask scorers; ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` meanwhile.
     """
 
     path: Path
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def judgment(self) -> Path:
-        """How far judges of masks can be trusted, and when they are content."""
+        """How far mask scorers can be trusted, and when they are content."""
         return self.path / "scorers" / "judgment.json"
 
     def audit(self, stage: str) -> Path:

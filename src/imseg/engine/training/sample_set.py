@@ -70,8 +70,8 @@ class SampleSet:
     """The stored image that each target belongs to, where an image has several targets; None: the
     n-th target belongs to the n-th image."""
     qualities: Path | None = None
-    """``n r k`` floats 0..1 that a judge of masks is to say about each target (.npy); None where no
-    judge is trained."""
+    """``n r k`` floats 0..1 that a mask scorer is to say about each target (.npy); None where no
+    mask scorer is trained."""
     block_color: BlockColor = "black"
     """What blocked pixels of the image become."""
 

@@ -202,12 +202,12 @@ def _mask_scorers(facts: RunFacts) -> Section | None:
     pairs = zip(found["said"], found["true"], strict=True)
     records = [{"said": said, "true": true} for said, true in pairs]
     return Section(
-        "judges",
+        "mask-scorers",
         "How far the mask scorers can be trusted",
         (
             Prose((f"{text[:1].upper()}{text[1:]}.",)),
             charts.calibration_chart(found),
-            DataTable(records=records, name="judges"),
+            DataTable(records=records, name="mask-scorers"),
         ),
     )
 

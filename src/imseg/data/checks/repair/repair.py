@@ -235,7 +235,7 @@ def repair_folder(
     without an image; files that are no pictures; masks of another shape than their image; exact
     copies of pictures (test keeps a picture before val, val before labeled, labeled before
     unlabeled; of copies in one split the first stays, unless their masks differ, which only a
-    person can judge). Rewritten are: smeared masks (cut at half), 1 and 255 for the same class,
+    person can decide). Rewritten are: smeared masks (cut at half), 1 and 255 for the same class,
     class numbers that are off by one where that is unambiguous, impure colors, masks of another
     size but equal shape (by nearest neighbor), masks on their side where it is clear how, pictures
     with an EXIF turn. Renamed are unlabeled pictures of one stem. All else is the same, byte for

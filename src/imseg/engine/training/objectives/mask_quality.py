@@ -56,11 +56,11 @@ class MaskQualityAtWork(ObjectiveAtWork):
     """Learn to say how good a mask is.
 
     The best epoch is that of the least mean absolute error of the IoU; of the least loss where the
-    judge also says which classes are present.
+    scorer also says which classes are present.
 
     Args:
         job: Parts with qualities (validation too), recipe and seed.
-        quality: What a judge judges.
+        quality: What a mask scorer scores.
 
     Raises:
         ValueError: If the validation part has no qualities.
@@ -70,7 +70,7 @@ class MaskQualityAtWork(ObjectiveAtWork):
 
     def __init__(self, job: TrainJob, quality: Quality) -> None:
         if job.validation.qualities is None:
-            raise ValueError("a judge is validated by masks of known quality")
+            raise ValueError("a mask scorer is validated by masks of known quality")
         super().__init__(job)
         self._quality = quality
         self._loader = self._open(job.samples)
@@ -91,12 +91,12 @@ class MaskQualityAtWork(ObjectiveAtWork):
         )
 
     def validate(self, network: nn.Module) -> ValidationResult:
-        """Return how far what the judge says is from the truth, over the validation samples.
+        """Return how far what the mask scorer says is from the truth, over the validation samples.
 
         Returns:
             Whether it looks at the masks, and scores. ``iou_error``: mean absolute error of the IoU
             over samples and outputs; ``loss``; ``score_error`` and ``rank_correlation`` (Spearman)
-            of the score by which copies are counted, whatever the judge is for; ``samples``.
+            of the score by which copies are counted, whatever the mask scorer is for; ``samples``.
         """
         logits, wanted = self._scored(network)
         said = self._quality.probabilities(logits)
