@@ -86,7 +86,7 @@ def test_plain_images_are_kept_only_where_it_is_said(kind) -> None:
 
 def test_the_oracle_alone_needs_the_truth() -> None:
     assert [kind().needs_truth for kind in KINDS] == [False, False, True]
-    assert not hasattr(CopiesByTruth(), "judge"), "it asks no judges"
+    assert not hasattr(CopiesByTruth(), "scorer"), "it asks no mask scorers"
     assert CopiesByQuality().scorer == MaskScorer(learns_from="consensus")
 
 
@@ -101,10 +101,9 @@ def test_copies_are_told_in_words() -> None:
 
 
 def test_copies_say_how_they_are_made_where_it_is_not_the_default() -> None:
-    assert str(NoisyCopies(fresh=True, reblock=False, rung=3)) == (
+    assert str(NoisyCopies(fresh=True, reblock=False, level=3)) == (
         "1 noisy copy of each, in place of the images as they are, drawn anew at every look,"
-        " blocked pixels are disturbed like all others, disturbed by rung 3 of the ladder in every"
-        " generation"
+        " blocked pixels are disturbed like all others, augmented at level 3 in every generation"
     )
     for kind in KINDS:
         plain, fresh = str(kind()), str(kind(fresh=True))

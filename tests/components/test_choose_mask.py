@@ -69,7 +69,7 @@ def test_a_kept_mask_only_ever_adds_images(binary, seed, threshold) -> None:
     assert torch.equal(both.which[unchanged], alone.which[unchanged])
 
 
-def test_cell_centers_are_redrawn_once_before_they_are_judged_or_by_the_paper_after(
+def test_cell_centers_are_redrawn_once_before_they_are_scored_or_by_the_paper_after(
     multilabel,
 ) -> None:
     hard_predictions = masks(2, 2, planes=3)

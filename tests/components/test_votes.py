@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from imseg.components.consensus import Consensus, TeacherBatch
+from imseg.components.consensus import Block, Consensus, TeacherBatch
 from imseg.components.selection import SurvivesErosion
-from imseg.components.votes import Views, Vote
+from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training import seeds
 from imseg.errors import ImsegError
@@ -21,6 +21,7 @@ from imseg.ops import augment, photometric
 from imseg.ops.geometry import MOVES, move
 from imseg.ops.markers import find_centers
 from imseg.ops.photometric import Strength
+from imseg.options import options_of
 from imseg.tasks import task_for
 from imseg.types import OBJECT_PLANES
 
@@ -125,7 +126,7 @@ def test_one_half_is_enough_for_a_lone_multilabel_teacher_only(multilabel) -> No
 def test_one_half_is_enough_for_binary_views_only(binary) -> None:
     teacher_batch = panel_of(binary(), Reader(shift=4))
     black = dataclasses.replace(teacher_batch, images=np.zeros_like(teacher_batch.images))
-    assert Views(views=3).label(black).labels.all()
+    assert VoteOfViews(views=3).label(black).labels.all()
     assert not Vote(teachers=1).label(black).labels.any()
 
 
@@ -147,7 +148,7 @@ def test_a_vote_needs_teachers(binary) -> None:
 
 def test_a_vote_that_does_not_go_with_the_target_is_refused(multiclass, regression) -> None:
     for task, outputs in ((multiclass(3), 4), (regression(), 1)):
-        for labeler in (Vote(teachers=2, vote="unanimous"), Views(vote="unanimous")):
+        for labeler in (Vote(teachers=2, vote="unanimous"), VoteOfViews(vote="unanimous")):
             with pytest.raises(ImsegError):
                 labeler.label(panel_of(task, Reader(outputs), Reader(outputs)))
 
@@ -158,7 +159,7 @@ def test_views_of_an_undisturbed_image_agree_on_what_is_seen_in_it(kind, views, 
     """Moved and put back, a teacher that treats all places alike says the same about each."""
     task, outputs = kind
     teacher_batch = panel_of(task, Reader(outputs))
-    agreement = Views(views=views, plain=plain).label(teacher_batch)
+    agreement = VoteOfViews(views=views, plain=plain).label(teacher_batch)
     expected = task.hard_prediction(teacher_batch.probabilities[0])
     assert torch.allclose(agreement.labels.float(), expected.float())
     assert not agreement.disputed.any()
@@ -168,7 +169,7 @@ def test_views_of_an_undisturbed_image_agree_on_what_is_seen_in_it(kind, views, 
 def test_each_binary_view_is_put_back_where_it_came_from(binary) -> None:
     """A teacher that favors the right of what it is shown favors another side of the image."""
     teacher_batch = panel_of(binary(), Reader(slope=6))
-    agreement = Views(views=7, plain=False).label(teacher_batch)
+    agreement = VoteOfViews(views=7, plain=False).label(teacher_batch)
     expected = torch.ones(3, 1, 12, 12, dtype=torch.bool)
     for number in range(7):
         named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
@@ -184,7 +185,7 @@ def test_each_binary_view_is_put_back_where_it_came_from(binary) -> None:
     assert agreement.disputed.any()
 
 
-def views_seen(teacher_batch: TeacherBatch, labeler: Views) -> list[Tensor]:
+def views_seen(teacher_batch: TeacherBatch, labeler: VoteOfViews) -> list[Tensor]:
     """Return the images that the teacher was shown as views, without the one as it is."""
     teacher = teacher_batch.teachers[0]
     _ = teacher_batch.probabilities
@@ -200,7 +201,7 @@ def test_binary_has_n_moved_views_others_n_plus_one_of_which_the_image_can_be_on
 ) -> None:
     task, outputs = kind
     teacher_batch = panel_of(task, Reader(outputs), strength=SHAKEN)
-    seen = views_seen(teacher_batch, Views(views=views, plain=plain))
+    seen = views_seen(teacher_batch, VoteOfViews(views=views, plain=plain))
     moved = task.spec.kind == "binary"
     assert len(seen) == (views if moved or plain else views + 1)
 
@@ -209,7 +210,7 @@ def test_views_are_independent_of_each_other_and_made_of_the_image_in_the_order_
     multiclass,
 ) -> None:
     teacher_batch = panel_of(multiclass(3), Reader(4), strength=SHAKEN)
-    seen = views_seen(teacher_batch, Views(views=5))
+    seen = views_seen(teacher_batch, VoteOfViews(views=5))
     for number, view in enumerate(seen):
         named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
         draws = photometric.draw(named, SHAKEN)
@@ -220,7 +221,7 @@ def test_views_are_independent_of_each_other_and_made_of_the_image_in_the_order_
 
 def test_binary_views_are_moved_and_then_disturbed_in_the_order_of_views(binary) -> None:
     teacher_batch = panel_of(binary(), Reader(), strength=SHAKEN)
-    for number, view in enumerate(views_seen(teacher_batch, Views(views=7))):
+    for number, view in enumerate(views_seen(teacher_batch, VoteOfViews(views=7))):
         named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
         draws = augment.draw(named, SHAKEN, rotate=True, square=True)
         moved = torch.stack([move(teacher_batch.pixels[i], by) for i, by in enumerate(draws.moves)])
@@ -233,7 +234,7 @@ def test_under_paper_values_below_0_are_mirrored_in_views_too(binary, multiclass
         seen = {
             paper: views_seen(
                 panel_of(make(paper=paper), Reader(outputs), strength=Strength(offset=120)),
-                Views(views=7),
+                VoteOfViews(views=7),
             )
             for paper in (False, True)
         }
@@ -245,7 +246,7 @@ def test_under_paper_values_below_0_are_mirrored_in_views_too(binary, multiclass
 def test_only_binary_views_are_moved(kind) -> None:
     task, outputs = kind
     teacher_batch = panel_of(task, Reader(outputs))
-    seen = views_seen(teacher_batch, Views(views=7))
+    seen = views_seen(teacher_batch, VoteOfViews(views=7))
     still = [torch.equal(view, teacher_batch.pixels.float() / 255) for view in seen]
     assert all(still) if task.spec.kind != "binary" else not any(still)
 
@@ -253,7 +254,7 @@ def test_only_binary_views_are_moved(kind) -> None:
 def test_without_turns_views_are_only_mirrored_left_to_right(binary) -> None:
     teacher_batch = panel_of(binary(), Reader(), rotate=False)
     image = teacher_batch.pixels.float() / 255
-    for view in views_seen(teacher_batch, Views(views=7)):
+    for view in views_seen(teacher_batch, VoteOfViews(views=7)):
         for row in range(3):
             assert any(torch.equal(view[row], each) for each in (image[row], image[row].flip(-1)))
 
@@ -261,23 +262,25 @@ def test_without_turns_views_are_only_mirrored_left_to_right(binary) -> None:
 def test_oblong_images_keep_their_sides(binary) -> None:
     teacher_batch = panel_of(binary(), Reader(slope=3), strength=SHAKEN)
     oblong = dataclasses.replace(teacher_batch, images=teacher_batch.images[:, :8])
-    assert Views(views=7).label(oblong).labels.shape == (3, 1, 8, 12)
+    assert VoteOfViews(views=7).label(oblong).labels.shape == (3, 1, 8, 12)
 
 
 def test_the_image_as_it_is_has_a_vote_of_its_own(binary) -> None:
     """What it says no to is not foreground, whatever the views say."""
     teacher_batch = panel_of(binary(), Reader(), strength=SHAKEN)
     without, within = (
-        Views(views=3, plain=plain).label(teacher_batch).labels for plain in (False, True)
+        VoteOfViews(views=3, plain=plain).label(teacher_batch).labels for plain in (False, True)
     )
     plain = binary().pool(teacher_batch.probabilities, how="paper", of="views")
     assert torch.equal(within, without & plain)
-    assert torch.equal(Views(views=3).label(teacher_batch).first, teacher_batch.hard_predictions[0])
+    assert torch.equal(
+        VoteOfViews(views=3).label(teacher_batch).first, teacher_batch.hard_predictions[0]
+    )
     assert not torch.equal(within, teacher_batch.hard_predictions[0])
     assert not torch.equal(within, without)
 
 
-@pytest.mark.parametrize("labeler", [Vote(teachers=2), Vote(teachers=1), Views(views=3)])
+@pytest.mark.parametrize("labeler", [Vote(teachers=2), Vote(teachers=1), VoteOfViews(views=3)])
 def test_centers_of_labels_are_drawn_as_discs(multilabel, labeler) -> None:
     teacher_batch = panel_of(multilabel(), Reader(3), Reader(3))
     images = np.zeros((3, 12, 12, 3), np.uint8)
@@ -292,9 +295,9 @@ def test_centers_of_labels_are_drawn_as_discs(multilabel, labeler) -> None:
 def test_centers_of_objects_are_those_seen_in_the_image_as_it_is(multilabel) -> None:
     task = task_for(multilabel(*OBJECT_PLANES, coding="objects").spec)
     teacher_batch = panel_of(task, Reader(3), strength=SHAKEN)
-    agreement = Views(views=3).label(teacher_batch)
+    agreement = VoteOfViews(views=3).label(teacher_batch)
     assert torch.equal(agreement.consensus[:, 2], teacher_batch.hard_predictions[0][:, 2])
-    without = Views(views=3, plain=False).label(teacher_batch)
+    without = VoteOfViews(views=3, plain=False).label(teacher_batch)
     assert not torch.equal(without.consensus[:, 2], teacher_batch.hard_predictions[0][:, 2])
 
 
@@ -304,16 +307,16 @@ def test_views_of_an_image_depend_on_its_own_seed_alone(binary) -> None:
         teacher_batch, images=teacher_batch.images[1:2], seeds=teacher_batch.seeds[1:2]
     )
     other = dataclasses.replace(teacher_batch, seeds=(11, 23, 33))
-    labels = Views(views=3).label(teacher_batch).labels
-    assert torch.equal(Views(views=3).label(alone).labels[0], labels[1])
-    changed = Views(views=3).label(other).labels
+    labels = VoteOfViews(views=3).label(teacher_batch).labels
+    assert torch.equal(VoteOfViews(views=3).label(alone).labels[0], labels[1])
+    changed = VoteOfViews(views=3).label(other).labels
     assert torch.equal(changed[0], labels[0])
     assert not torch.equal(changed[1], labels[1])
 
 
 def test_the_best_teacher_alone_looks_at_views(binary) -> None:
     best, other = Reader(), Reader(shift=-9)
-    agreement = Views(views=3, plain=False).label(panel_of(binary(), best, other))
+    agreement = VoteOfViews(views=3, plain=False).label(panel_of(binary(), best, other))
     assert torch.equal(agreement.labels, agreement.first)
     assert agreement.labels.any()
     assert len(other.seen) <= 1, "at most the image as it is"
@@ -322,16 +325,16 @@ def test_the_best_teacher_alone_looks_at_views(binary) -> None:
 def test_the_vote_on_views_that_is_asked_for_decides(multiclass) -> None:
     teacher_batch = panel_of(multiclass(3), Reader(4), strength=SHAKEN)
     mean, most = (
-        Views(views=7, vote=how).label(teacher_batch).labels for how in ("mean", "majority")
+        VoteOfViews(views=7, vote=how).label(teacher_batch).labels for how in ("mean", "majority")
     )
-    assert torch.equal(Views(views=7).label(teacher_batch).labels, mean)
+    assert torch.equal(VoteOfViews(views=7).label(teacher_batch).labels, mean)
     assert not torch.equal(mean, most)
 
 
 @pytest.mark.parametrize("views", [0, 1, 2, 4, 6, 8, 9])
 def test_other_numbers_of_views_are_refused(views) -> None:
     with pytest.raises(ValueError, match="views are 3, 5 or 7"):
-        Views(views=views)
+        VoteOfViews(views=views)
 
 
 def test_what_vanishes_under_an_erosion_is_not_learned(binary, multiclass) -> None:
@@ -339,7 +342,7 @@ def test_what_vanishes_under_an_erosion_is_not_learned(binary, multiclass) -> No
     images = np.zeros((3, 12, 12, 3), np.uint8)
     images[0, 2:7, 2:7] = images[1, 2:6, 2:11] = 255
     teacher_batch = dataclasses.replace(teacher_batch, images=images)
-    agreement = Views(views=3).label(teacher_batch)
+    agreement = VoteOfViews(views=3).label(teacher_batch)
     select = SurvivesErosion()
     assert select(teacher_batch.task, teacher_batch.hard_predictions, agreement).tolist() == [
         True,
@@ -350,7 +353,7 @@ def test_what_vanishes_under_an_erosion_is_not_learned(binary, multiclass) -> No
         teacher_batch.task, teacher_batch.hard_predictions, agreement
     ).tolist() == [True, True, False]
     others = panel_of(multiclass(3), Reader(4))
-    assert select(others.task, others.hard_predictions, Views().label(others)).all()
+    assert select(others.task, others.hard_predictions, VoteOfViews().label(others)).all()
     for kernel in (0, 4, -1):
         with pytest.raises(ValueError, match="odd side"):
             SurvivesErosion(kernel)
@@ -361,11 +364,11 @@ def test_stages_say_what_they_do() -> None:
     assert str(Vote(teachers=3)) == (
         "the 3 best networks label the images together, by the paper's rule"
     )
-    assert str(Views(views=5, vote="majority")) == (
+    assert str(VoteOfViews(views=5, vote="majority")) == (
         "the best network looks at 5 disturbed views of each image, and at the image as it is;"
         " what it says about them is pooled by majority"
     )
-    assert "as it is" not in str(Views(plain=False))
+    assert "as it is" not in str(VoteOfViews(plain=False))
     assert str(SurvivesErosion()) == (
         "binary: those whose foreground does not vanish under a 5x5 erosion; other kinds: all"
     )
@@ -373,15 +376,14 @@ def test_stages_say_what_they_do() -> None:
 
 def test_what_a_user_can_set_is_marked_with_its_option() -> None:
     marked = {
-        stage.__name__: [
-            field.metadata["option"] for field in dataclasses.fields(stage) if field.metadata
-        ]
-        for stage in (Vote, Views, Consensus)
+        stage.__name__: [one.name for one in options_of(stage).values()]
+        for stage in (Vote, VoteOfViews, Consensus, Block)
     }
     assert marked == {
         "Vote": ["teachers", "vote"],
-        "Views": ["views", "vote", "plain_view"],
-        "Consensus": ["teachers", "erode", "dilate", "grow_labels", "block"],
+        "VoteOfViews": ["views", "vote", "plain_view"],
+        "Consensus": ["teachers", "erode", "dilate", "grow_labels"],
+        "Block": ["blocking", "ignore", "block_color"],
     }
 
 

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.objectives.mask_quality import MaskQuality
+from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
+from imseg.networks.registry import EvalNetConfig, UNetConfig
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import TargetSpec
 
@@ -44,7 +48,7 @@ def stored(tmp_path: Path) -> Callable[..., SampleSet]:
 
 
 @pytest.fixture
-def make_job(stored: Callable[..., SampleSet], tmp_path: Path) -> Callable[..., Job]:
+def make_job(stored: Callable[..., SampleSet], tmp_path: Path) -> Callable[..., TrainJob]:
     """A function that returns a job of a few steps; fields can be changed."""
     spec = TargetSpec(
         kind="binary",
@@ -54,19 +58,21 @@ def make_job(stored: Callable[..., SampleSet], tmp_path: Path) -> Callable[..., 
     )
     labeled, validation = stored("labeled", 6), stored("validation", 3)
 
-    def make(number: int = 0, **changes: object) -> Job:
+    def make(number: int = 0, **changes: object) -> TrainJob:
         fields = {
             "name": f"start/network-{number}",
             "output": tmp_path / "run" / f"network-{number}.safetensors",
-            "parts": (labeled,),
+            "samples": (labeled,),
             "validation": validation,
             "target": spec.as_dict(),
-            "network": NetworkSpec(channels=1, outputs=1, width=0.1875),
+            "network": UNetConfig(width=0.1875),
+            "channels": 1,
+            "outputs": 1,
             "recipe": Recipe(epochs=2, batch_size=3),
             "compute": ComputeConfig(threads=1),
             "seed": 100 + number,
         }
-        return Job(**{**fields, **changes})
+        return TrainJob(**{**fields, **changes})
 
     return make
 
@@ -94,17 +100,16 @@ def masks(stored, tmp_path) -> Callable[..., SampleSet]:
 
 
 @pytest.fixture
-def make_judge(make_job, masks) -> Callable[..., Job]:
-    """A function that returns the job of a small judge."""
-    parts, validation = (masks("to learn", 8),), masks("to validate", 3)
+def make_scorer(make_job, masks) -> Callable[..., TrainJob]:
+    """A function that returns the job of a small mask scorer."""
+    samples, validation = (masks("to learn", 8),), masks("to validate", 3)
 
-    def make(number: int = 0, **changes: object) -> Job:
+    def make(number: int = 0, **changes: object) -> TrainJob:
         fields = {
-            "parts": parts,
+            "samples": samples,
             "validation": validation,
-            "network": NetworkSpec(
-                channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
-            ),
+            "network": EvalNetConfig(width=0.25),
+            "objective": MaskQuality(),
             "recipe": Recipe(epochs=2, batch_size=5),
         }
         return make_job(number, **{**fields, **changes})
@@ -127,15 +132,20 @@ def unlabeled(stored) -> UnlabeledViews:
 
 
 @pytest.fixture
-def make_two(make_job, unlabeled) -> Callable[..., Job]:
+def make_two(make_job, unlabeled) -> Callable[..., TrainJob]:
     """A function that returns a job with two views that goes on from a trained network."""
-    wide = NetworkSpec(channels=1, outputs=1, width=0.25)
+    wide = UNetConfig(width=0.25)
     first = make_job(network=wide)
     train_and_save(first, Listener())
-    beginning = InitialWeights(weights=first.output, digest=first.digest())
+    initial = InitialWeights(weights=first.output, digest=first.digest())
 
-    def make(**changes: object) -> Job:
-        fields = {"two_views": unlabeled, "beginning": beginning, "network": wide, **changes}
-        return make_job(1, **fields)
+    def make(**changes: object) -> TrainJob:
+        fields = {
+            "objective": TwoViews(),
+            "unlabeled": unlabeled,
+            "initial": initial,
+            "network": wide,
+        }
+        return make_job(1, **{**fields, **changes})
 
     return make

@@ -56,7 +56,7 @@ class Command:
 
 def start(data: Path, out: Path, *further: str) -> subprocess.Popen:
     """Start the command."""
-    words = [sys.executable, "-m", "imseg.cli.main", "train", str(data), "--out", str(out)]
+    words = [sys.executable, "-m", "imseg", "train", str(data), "--out", str(out)]
     return subprocess.Popen(
         [*words, *SETTINGS, *further], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -45,8 +45,8 @@ from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.storage.trained_files import hash_of
 from imseg.engine.training.checkpoint import _checksum, read_saved
-from imseg.engine.training.job import NetworkSpec
-from imseg.engine.training.networks import OURS, build, load_network
+from imseg.networks.registry import UNetConfig
+from imseg.engine.training.weights import OURS, build, load_network
 from imseg.errors import ImsegError, ImsegErrors, shown
 from imseg.report.prediction_files import mask_files
 
@@ -229,7 +229,7 @@ def test_a_planted_factory_is_refused(planted, pictures, refused) -> None:
 
 
 def test_the_names_that_runs_are_written_with_are_all_known() -> None:
-    from imseg.engine.training.job import OUR_UNET, PAPER_UNET
+    
     from imseg.tasks.quality import BinaryQuality, MulticlassQuality, MultilabelQuality
 
     kinds = (BinaryQuality, MulticlassQuality, MultilabelQuality)

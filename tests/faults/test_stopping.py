@@ -45,7 +45,7 @@ def hearing() -> None:
 
 def begun(command: Command, out: Path, text: str) -> subprocess.Popen:
     """Start the command and wait until it has said something."""
-    words = [sys.executable, "-m", "imseg.cli.main", "train", str(command.data), "--out", str(out)]
+    words = [sys.executable, "-m", "imseg", "train", str(command.data), "--out", str(out)]
     running = subprocess.Popen(
         [*words, *SETTINGS],
         stdout=subprocess.DEVNULL,

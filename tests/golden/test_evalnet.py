@@ -31,7 +31,7 @@ def width_of(arrays) -> float:
     return arrays["w.conv2d.kernel"].shape[3] / STEM
 
 
-def test_a_judge_of_binary_masks_gives_the_reference_iou_with_its_weights(
+def test_a_scorer_of_binary_masks_gives_the_reference_iou_with_its_weights(
     golden, keras_state
 ) -> None:
     arrays = golden("model_evalnet")
@@ -46,7 +46,7 @@ def test_a_judge_of_binary_masks_gives_the_reference_iou_with_its_weights(
     assert np.ptp(arrays["y"]) > 100 * ONE_PASS
 
 
-def test_a_judge_of_classes_gives_the_reference_iou_and_presence(golden, keras_state) -> None:
+def test_a_scorer_of_classes_gives_the_reference_iou_and_presence(golden, keras_state) -> None:
     arrays = golden("model_evalnet_miou")
     classes = arrays["iou"].shape[1]
     network = TwoHeads(channels=3, outputs=classes, width=width_of(arrays))

@@ -67,7 +67,7 @@ def written(arrays, name: str, row: int):
 
 
 @pytest.mark.parametrize("name", ["bin", "mc", "hela"])
-def test_samples_and_what_a_judge_is_told_are_those_of_the_reference(cases, name) -> None:
+def test_samples_and_what_a_scorer_is_told_are_those_of_the_reference(cases, name) -> None:
     arrays, by_name = cases
     task, hard_predictions, truth, images = by_name[name]
     quality = quality_for(task)
@@ -100,7 +100,7 @@ def test_the_arrays_ask_for_every_number_of_networks_and_every_kernel(golden) ->
     assert set(rows[:, 7]) == {0, 1}
 
 
-def test_ours_redraws_cell_centers_before_they_are_judged(cases, multilabel) -> None:
+def test_ours_redraws_cell_centers_before_they_are_scored(cases, multilabel) -> None:
     """A difference: pseudo-labels are redrawn before judges see them, so judges learn from such."""
     _, by_name = cases
     _, hard_predictions, _, _ = by_name["hela"]

@@ -16,6 +16,8 @@ from imseg.components.consensus import Block, Consensus
 from imseg.ops.inconsistency import block_input, block_output
 
 ROWS = range(18)
+BLOCKING = {(1, 1): "both", (1, 0): "input", (0, 1): "output", (0, 0): "none"}
+"""By whether the image and the label are blocked."""
 PLANES = ("alive", "dead", "mod_position")
 
 
@@ -36,7 +38,7 @@ def test_cell_images_are_labeled_and_blocked_as_in_the_reference(
         erode=erode,
         dilate=dilate,
         grow_labels=erode > 0,
-        block=Block(input=bool(block_image), output=bool(block_label)),
+        block=Block(blocking=BLOCKING[block_image, block_label]),
     )
     probabilities = probabilities_of(arrays["probs_u6"][:teachers]) / 64
     assert (probabilities == 0.5).any(), "the knife edge is in the arrays"

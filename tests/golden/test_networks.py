@@ -209,7 +209,9 @@ def test_every_reference_unet_is_compared(golden_folder) -> None:
 
 @pytest.mark.parametrize("alpha", EVALNET_ALPHAS)
 @pytest.mark.parametrize("data", OUTPUTS)
-def test_a_judge_has_the_parameters_and_layers_of_the_reference(golden_folder, data, alpha) -> None:
+def test_a_scorer_has_the_parameters_and_layers_of_the_reference(
+    golden_folder, data, alpha
+) -> None:
     described = json.loads((golden_folder / "model_shapes.json").read_text(encoding="utf-8"))
     expected = described[evalnet_name(data, alpha)]
     channels, outputs = CHANNELS[data], OUTPUTS[data]
@@ -229,7 +231,7 @@ def evalnet_name(data: str, alpha: str) -> str:
     return f"evalnet_{'' if data == 'isic' else 'miou_'}{data}_alpha{alpha}"
 
 
-def test_every_reference_judge_is_compared(golden_folder) -> None:
+def test_every_reference_scorer_is_compared(golden_folder) -> None:
     described = json.loads((golden_folder / "model_shapes.json").read_text(encoding="utf-8"))
     compared = {evalnet_name(data, alpha) for data in OUTPUTS for alpha in EVALNET_ALPHAS}
     assert {name for name in described if not name.startswith("unet_")} == compared

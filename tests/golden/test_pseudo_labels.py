@@ -18,6 +18,8 @@ from imseg.components.selection import Everything, ForegroundExceedsInconsistenc
 from imseg.ops.inconsistency import block_input, block_output
 
 ROWS = range(24)
+BLOCKING = {(1, 1): "both", (1, 0): "input", (0, 1): "output", (0, 0): "none"}
+"""By whether the image and the label are blocked."""
 
 
 def blocked(arrays, agreement: PseudoLabelBatch, block: Block):
@@ -38,7 +40,7 @@ def consensus_of(row) -> Consensus:
         erode=erode,
         dilate=dilate,
         grow_labels=erode > 0,
-        block=Block(input=bool(block_image), output=bool(block_label)),
+        block=Block(blocking=BLOCKING[block_image, block_label]),
     )
 
 

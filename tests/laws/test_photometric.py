@@ -280,7 +280,9 @@ def test_draws_are_spread_over_their_whole_range() -> None:
 
 def test_a_seed_keeps_its_coin_and_noise_when_the_strength_grows() -> None:
     """So that the rungs of a ladder differ in strength alone."""
-    weak, strong = (photometric.draw(range(50), STRENGTH_SCHEDULES["default"][rung]) for rung in (0, 4))
+    weak, strong = (
+        photometric.draw(range(50), STRENGTH_SCHEDULES["default"][rung]) for rung in (0, 4)
+    )
     assert torch.equal(weak.scaled, strong.scaled)
     assert torch.equal(weak.noise_keys, strong.noise_keys)
     torch.testing.assert_close((strong.gain - 1) / 5, weak.gain - 1, atol=1e-6, rtol=0)

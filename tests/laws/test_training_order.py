@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from imseg.engine.loading.loader import epochs
 from imseg.engine.training import seeds
-from imseg.engine.training.job import Recipe
+from imseg.engine.training.objectives.objective import Amounts
+from imseg.engine.training.objectives.supervised import Supervised
+from imseg.engine.training.recipe import Recipe
 from imseg.networks.unet import UNet
 from imseg.ops.memory_layout import pad_to_multiple
 
@@ -71,6 +73,10 @@ def test_no_batch_has_one_image_unless_there_is_only_one(images, batch, count) -
         assert max(len(numbers) for numbers in batches) <= batch + 1
 
 
+def steps_of(recipe: Recipe, images: int) -> int:
+    return Supervised().workload(recipe, Amounts(samples=images)).steps
+
+
 @given(
     images=image_counts,
     batch=st.integers(1, 32),
@@ -81,9 +87,9 @@ def test_no_batch_has_one_image_unless_there_is_only_one(images, batch, count) -
 def test_a_recipe_counts_the_batches_that_come(images, batch, count, most, paper: bool) -> None:
     recipe = Recipe(epochs=count, batch_size=batch, max_steps=most, paper=paper)
     found = epochs_of(images, recipe)
-    assert sum(len(batches) for batches in found) == recipe.steps(images)
+    assert sum(len(batches) for batches in found) == steps_of(recipe, images)
     assert {len(batches) for batches in found[:-1]} <= {recipe.steps_per_epoch(images)}
-    assert most is None or recipe.steps(images) <= most
+    assert most is None or steps_of(recipe, images) <= most
 
 
 @given(images=image_counts, seed=roots)

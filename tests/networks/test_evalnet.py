@@ -19,7 +19,7 @@ def an_image(height: int, width: int, *, planes: int = 1) -> tuple[torch.Tensor,
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (32, 90), (63, 64), (100, 65)])
-def test_images_of_any_size_are_judged(height, width) -> None:
+def test_images_of_any_size_are_scored(height, width) -> None:
     images, masks = an_image(height, width, planes=4)
     network = two_heads(channels=3, outputs=4, width=WIDTH).eval()
     with torch.inference_mode():
@@ -28,7 +28,7 @@ def test_images_of_any_size_are_judged(height, width) -> None:
     assert scored.isfinite().all()
 
 
-def test_small_images_are_judged_as_if_their_edges_went_on() -> None:
+def test_small_images_are_scored_as_if_their_edges_went_on() -> None:
     images, masks = an_image(40, 50)
     network = one_head(channels=3, width=WIDTH).eval()
     wider = [
@@ -64,7 +64,7 @@ def test_only_the_momentum_tells_ours_from_the_paper() -> None:
         assert momenta == [{MOMENTUM}, {PAPER_MOMENTUM}]
 
 
-def test_a_fresh_judge_has_no_opinion_in_advance() -> None:
+def test_a_fresh_scorer_has_no_opinion_in_advance() -> None:
     network = two_heads(channels=3, outputs=4)
     for head in network.heads:
         bound = (6 / (256 + 4)) ** 0.5

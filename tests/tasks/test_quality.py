@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.job import NetworkSpec
-from imseg.engine.training.networks import build
+from imseg.engine.training.weights import build
 from imseg.errors import ImsegError
 from imseg.networks.evalnet import OneHead, TwoHeads
-from imseg.tasks.quality import quality_for
+from imseg.networks.registry import EvalNetConfig
+from imseg.networks.unet import MOMENTUM, PAPER_MOMENTUM
+from imseg.tasks.quality import heads_for, quality_for
 from imseg.types import OBJECT_PLANES, VOID
 
 seeds = st.integers(0, 2**32 - 1)
@@ -147,7 +148,7 @@ def test_void_is_no_part_of_the_image_that_a_class_has_to_cover(multiclass) -> N
     assert quality.of_prediction(whole, whole)[0, 1].tolist() == [0, 1, 0]
 
 
-def test_what_teachers_say_about_void_is_not_judged(multiclass, multilabel) -> None:
+def test_what_teachers_say_about_void_is_not_scored(multiclass, multilabel) -> None:
     truth = strip((VOID, 50), (2, 10), (1, 40), length=100)
     labels = truth.masked_fill(truth == VOID, 1)
     quality = quality_for(multiclass(2, void=True))
@@ -213,7 +214,7 @@ def test_planes_are_taught_as_a_naive_formula_says(multilabel, seed) -> None:
         assert oracle[i].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_oracle_forgives_what_is_blocked_and_a_judge_is_taught_that_it_is_missing(
+def test_the_oracle_forgives_what_is_blocked_and_a_scorer_is_taught_that_it_is_missing(
     binary, multiclass, multilabel
 ) -> None:
     for task, value in ((binary(), 1), (multiclass(2), 2), (multilabel("a"), 1)):
@@ -224,7 +225,7 @@ def test_the_oracle_forgives_what_is_blocked_and_a_judge_is_taught_that_it_is_mi
         assert taught == pytest.approx(0.5, abs=1e-6)
 
 
-def test_judges_are_averaged_before_anything_is_decided(multiclass, multilabel) -> None:
+def test_scorers_are_averaged_before_anything_is_decided(multiclass, multilabel) -> None:
     iou = [[0.9, 0.2, 0.4, 0.6], [0.9, 0.4, 0.2, 0.6]]
     presence = [[0.9, 0.3, 0.4, 0.2], [0.9, 0.7, 0.5, 0.9]]
     scored = torch.tensor([iou, presence]).permute(1, 0, 2).unsqueeze(1)
@@ -238,7 +239,7 @@ def test_judges_are_averaged_before_anything_is_decided(multiclass, multilabel) 
         assert planes.score(scored, amplification=amplification).item() == pytest.approx(everything)
 
 
-def test_a_mask_in_which_judges_find_nothing_scores_nothing(multiclass, binary) -> None:
+def test_a_mask_in_which_scorers_find_nothing_scores_nothing(multiclass, binary) -> None:
     scored = torch.full((2, 5, 2, 4), 0.4)
     scored[..., 1, 0] = 0.9
     quality = quality_for(multiclass(3))
@@ -264,7 +265,7 @@ def test_the_loss_is_squared_error_of_iou_plus_cross_entropy_of_presence(
     assert loss == pytest.approx((p[0, 0] - 0.3) ** 2, rel=1e-5)
 
 
-def test_a_judge_sees_every_class_on_a_plane_of_its_own(binary, multiclass, multilabel) -> None:
+def test_a_scorer_sees_every_class_on_a_plane_of_its_own(binary, multiclass, multilabel) -> None:
     labels = torch.tensor([0, 1, 2, VOID], dtype=torch.uint8).reshape(1, 1, 1, 4)
     assert quality_for(multiclass(2)).as_input(labels)[0, :, 0].tolist() == [
         [1, 0, 0, 0],
@@ -278,9 +279,10 @@ def test_a_judge_sees_every_class_on_a_plane_of_its_own(binary, multiclass, mult
 
 
 @pytest.mark.parametrize("paper", [False, True])
-def test_the_network_of_a_judge_fits_what_it_sees_and_is_taught(
+def test_the_network_of_a_scorer_fits_what_it_sees_and_is_taught(
     binary, multiclass, multilabel, paper
 ) -> None:
+    momentum = PAPER_MOMENTUM if paper else MOMENTUM
     for task, kind in (
         (binary(), OneHead),
         (multiclass(3), TwoHeads),
@@ -288,19 +290,19 @@ def test_the_network_of_a_judge_fits_what_it_sees_and_is_taught(
     ):
         quality = quality_for(task)
         labels = torch.ones(2, task.spec.planes, 32, 40, dtype=torch.uint8)
-        spec = NetworkSpec(
-            channels=1, outputs=quality.outputs, width=0.0625, factory=quality.factory(paper)
-        )
-        network = build(spec, ComputeConfig(threads=1)).eval()
+        config = EvalNetConfig(width=0.0625, heads=heads_for(task.spec.kind), paper=paper)
+        compute = ComputeConfig(threads=1)
+        network = build(config, compute, channels=1, outputs=quality.outputs).eval()
         assert isinstance(network, kind)
-        assert (spec.factory.split(":")[1] == kind.__name__) is paper
+        norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert norms and {norm.momentum for norm in norms} == {momentum}
         scored = network(torch.rand(2, 1, 32, 40), quality.as_input(labels))
         wanted = quality.of_prediction(labels, labels)
         assert scored.shape == wanted.shape
         assert quality.loss(scored, wanted).isfinite()
 
 
-def test_numbers_cannot_be_judged_and_the_message_says_what_can_be_done(regression) -> None:
+def test_numbers_cannot_be_scored_and_the_message_says_what_can_be_done(regression) -> None:
     with pytest.raises(ImsegError) as caught:
         quality_for(regression())
     assert str(caught.value).splitlines() == [

@@ -163,11 +163,11 @@ def test_images_with_counts_of_their_own_have_as_many_fresh_copies(stored) -> No
 )
 def test_copies_decide_what_a_job_is(make_job, stored, change) -> None:
     part = replace(stored("labeled", 6), copies=copies())
-    digest = make_job(parts=(part,)).digest()
+    digest = make_job(samples=(part,)).digest()
     assert digest != make_job().digest()
     other = replace(part, copies=copies(**change))
-    assert make_job(parts=(other,)).digest() != digest
-    assert make_job(parts=(part,)).images == 24
+    assert make_job(samples=(other,)).digest() != digest
+    assert make_job(samples=(part,)).images == 24
 
 
 def test_an_odd_number_of_sides_is_never_turned_by_a_quarter(stored, tmp_path) -> None:

@@ -14,11 +14,14 @@ from tests.engine.loading.watch import Watch
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading import loader, views
 from imseg.engine.loading.rows import Placement, placement_for
-from imseg.engine.training.job import Job, NetworkSpec, Recipe
-from imseg.engine.training.networks import build
-from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.objectives.mask_quality import MaskQuality
+from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.optimizer import KerasAdamW
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
+from imseg.engine.training.weights import build
+from imseg.networks.registry import EvalNetConfig, UNetConfig
 from imseg.ops.inconsistency import COLORS as BLOCK_COLORS
 from imseg.ops.inconsistency import BlockColor
 from imseg.ops.photometric import STRENGTH_SCHEDULES
@@ -38,39 +41,40 @@ SPECS = {
         high=1.0, stored="float32", unit="m",
     ),
 }  # fmt: skip
-JOBS = [*SPECS, "binary with void", "two views", "judge"]
+JOBS = [*SPECS, "binary with void", "two views", "mask quality"]
 
 
 @pytest.fixture
-def make_kind(make_job, stored, tmp_path) -> Callable[[str], Job]:
-    """A function that returns a job with masks, copies and weights for a kind of lesson."""
+def make_kind(make_job, stored, tmp_path) -> Callable[[str], TrainJob]:
+    """A function that returns a job with masks, copies and weights for a kind of objective."""
 
-    def make(kind: str) -> Job:
+    def make(kind: str) -> TrainJob:
         spec = SPECS.get(kind, SPECS["binary"])
         spec = replace(spec, void=VOID) if kind == "binary with void" else spec
         color = BLOCK_COLORS[JOBS.index(kind) % len(BLOCK_COLORS)]
         part = _part(stored("labeled", 6), spec, tmp_path, color=color)
         plain = replace(part, inconsistent=None, ignores=False, copies=None)
         fields = {
-            "parts": (part, plain),
+            "samples": (part, plain),
             "validation": plain,
             "target": spec.as_dict(),
-            "network": NetworkSpec(channels=1, outputs=spec.outputs, width=0.0625),
+            "network": UNetConfig(width=0.0625),
+            "outputs": spec.outputs,
             "recipe": Recipe(epochs=2, batch_size=4),
         }
         if kind == "two views":
-            fields["two_views"] = UnlabeledViews(
+            fields["objective"] = TwoViews()
+            fields["unlabeled"] = UnlabeledViews(
                 images=part.images, digest="", indices=tuple(range(6)),
                 strength=STRONG, moves=True, rotate=True,
             )  # fmt: skip
-        if kind == "judge":
+        if kind == "mask quality":
             np.save(tmp_path / "qualities.npy", np.random.default_rng(0).random((6, 1, 1)))
             both = (replace(each, qualities=tmp_path / "qualities.npy") for each in (part, plain))
-            fields["parts"] = tuple(both)
-            fields["validation"] = fields["parts"][1]
-            fields["network"] = NetworkSpec(
-                channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
-            )
+            fields["samples"] = tuple(both)
+            fields["validation"] = fields["samples"][1]
+            fields["network"] = EvalNetConfig(width=0.25)
+            fields["objective"] = MaskQuality()
         return make_job(**fields)
 
     return make
@@ -102,9 +106,9 @@ def place(monkeypatch, budget: int) -> None:
 def test_steps_up_to_the_gradient_ask_the_device_nothing(make_kind, monkeypatch, kind) -> None:
     place(monkeypatch, 2**40)
     job = replace(make_kind(kind), compute=ComputeConfig(device="meta"))
-    lesson = lesson_for(job)
-    network = build(job.network, job.compute).train()
-    for steps in lesson.passes():
+    objective = job.objective.open(job)
+    network = build(job.network, job.compute, channels=job.channels, outputs=job.outputs).train()
+    for steps in objective.passes():
         with Watch("meta") as watch:
             made = 0
             for step in steps:
@@ -120,9 +124,9 @@ def test_what_does_not_fit_is_sent_batch_by_batch_and_nothing_else(
 ) -> None:
     place(monkeypatch, 0)
     job = replace(make_kind(kind), compute=ComputeConfig(device="meta"))
-    network = build(job.network, job.compute).train()
+    network = build(job.network, job.compute, channels=job.channels, outputs=job.outputs).train()
     arrays = {"binary": [3], "two views": [3, 1]}[kind]
-    for number, steps in enumerate(lesson_for(job).passes()):
+    for number, steps in enumerate(job.objective.open(job).passes()):
         with Watch("meta") as watch:
             made = sum(step(network).backward() is None for step in steps)
         assert watch.crossings["_to_copy"] == 1
@@ -134,9 +138,9 @@ def test_whole_steps_read_no_value(make_kind, monkeypatch, kind) -> None:
     """On the CPU, with the optimizer. The first batch comes with what is known about the pass."""
     place(monkeypatch, 2**40)
     job = make_kind(kind)
-    network = build(job.network, job.compute).train()
+    network = build(job.network, job.compute, channels=job.channels, outputs=job.outputs).train()
     optimizer = KerasAdamW(network, learning_rate=0.01, decay=1e-4)
-    for steps in lesson_for(job).passes():
+    for steps in job.objective.open(job).passes():
         next(steps)
         with Watch("cpu") as watch:
             for step in steps:
@@ -158,10 +162,10 @@ def test_a_gpu_is_not_waited_for(make_kind, monkeypatch, kind, fits) -> None:
         placement = replace(placement_for("cuda"), **({} if fits else {"budget": 0}))
         monkeypatch.setattr(module, "placement_for", lambda _device, found=placement: found)
     job = replace(make_kind(kind), compute=ComputeConfig(device="cuda"))
-    network = build(job.network, job.compute).train()
+    network = build(job.network, job.compute, channels=job.channels, outputs=job.outputs).train()
     optimizer = KerasAdamW(network, learning_rate=0.01, decay=1e-4)
-    lesson = lesson_for(job)
-    for number, steps in enumerate(lesson.passes()):
+    objective = job.objective.open(job)
+    for number, steps in enumerate(objective.passes()):
         torch.cuda.set_sync_debug_mode("error" if number else "default")
         try:
             with job.compute.applied():
@@ -173,7 +177,7 @@ def test_a_gpu_is_not_waited_for(make_kind, monkeypatch, kind, fits) -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert loss.isfinite()
-        assert lesson.examine(network).scores
+        assert objective.validate(network).scores
 
 
 @pytest.mark.parametrize("kind", list(SPECS))

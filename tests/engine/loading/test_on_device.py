@@ -28,11 +28,15 @@ from imseg.engine.loading.rows import (
     send_together,
 )
 from imseg.engine.loading.samples import Batch
-from imseg.engine.loading.views import Pairs
-from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.loading.views import ViewLoader
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.objectives.mask_quality import MaskQuality
+from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.listener import Listener
+from imseg.networks.registry import EvalNetConfig
 from imseg.ops.inconsistency import COLORS
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
@@ -178,7 +182,7 @@ def test_two_views_are_those_of_the_host(store, strength, flags, width) -> None:
     )
     placement = STREAMED if streamed else RESIDENT
     host, device = (
-        Pairs(unlabeled, ComputeConfig(), seed=3, paper=paper, placement=each)
+        ViewLoader(unlabeled, ComputeConfig(), seed=3, paper=paper, placement=each)
         for each in (None, placement)
     )
     asked = [torch.tensor([3, 1, 0]), torch.tensor([1, 1]), torch.tensor([2])]
@@ -190,7 +194,7 @@ def test_two_views_are_those_of_the_host(store, strength, flags, width) -> None:
 
 @pytest.fixture(params=[RESIDENT, STREAMED], ids=["resident", "streamed"])
 def on_device(monkeypatch, request) -> Callable[[], None]:
-    """A function after whose call all lessons make their batches on the device."""
+    """A function after whose call all objectives make their batches on the device."""
 
     def force() -> None:
         for module in (loader, views, mask_scorer):
@@ -199,7 +203,9 @@ def on_device(monkeypatch, request) -> Callable[[], None]:
     return force
 
 
-def lessons(make_job: Callable[..., Job], stored, tmp_path: Path) -> Iterator[Job]:
+def jobs_of_each_objective(
+    make_job: Callable[..., TrainJob], stored, tmp_path: Path
+) -> Iterator[TrainJob]:
     """Yield a job of each lesson."""
     masks = np.zeros((6, 1, 32, 32), np.uint8)
     masks[:, :, 4:20, :9] = 1
@@ -209,25 +215,28 @@ def lessons(make_job: Callable[..., Job], stored, tmp_path: Path) -> Iterator[Jo
         stored("labeled", 6), inconsistent=tmp_path / "masks.npy", ignores=True, copies=copied
     )
     plain = stored("validation", 3)
-    job = make_job(parts=(part, plain), recipe=Recipe(epochs=2, batch_size=4))
+    job = make_job(samples=(part, plain), recipe=Recipe(epochs=2, batch_size=4))
     yield job
     fresh = replace(part, copies=replace(copied, fresh=True), block_color="noise")
-    yield replace(job, parts=(fresh, plain))
+    yield replace(job, samples=(fresh, plain))
     unlabeled = UnlabeledViews(
         images=stored("unlabeled", 7).images, digest="u", indices=(6, 0, 3, 5),
         strength=STRONG, moves=True, rotate=True,
     )  # fmt: skip
-    yield replace(job, two_views=unlabeled)
+    yield replace(job, objective=TwoViews(), unlabeled=unlabeled)
     np.save(tmp_path / "qualities.npy", np.random.default_rng(0).random((6, 1, 1)))
     scored = replace(part, qualities=tmp_path / "qualities.npy")
-    network = NetworkSpec(
-        channels=1, outputs=1, width=0.25, factory="imseg.networks.evalnet:one_head"
+    yield replace(
+        job,
+        objective=MaskQuality(),
+        samples=(scored,),
+        validation=scored,
+        network=EvalNetConfig(width=0.25),
     )
-    yield replace(job, parts=(scored,), validation=scored, network=network)
 
 
-def test_every_lesson_trains_the_same_bits(make_job, stored, tmp_path, on_device) -> None:
-    jobs = list(lessons(make_job, stored, tmp_path))
+def test_every_objective_trains_the_same_bits(make_job, stored, tmp_path, on_device) -> None:
+    jobs = list(jobs_of_each_objective(make_job, stored, tmp_path))
     before = [train(job, Listener()) for job in jobs]
     on_device()
     for job, (trained, state) in zip(jobs, before, strict=True):
@@ -389,7 +398,7 @@ def test_a_gpu_makes_the_views_of_the_cpu(store) -> None:
         strength=STRONG, moves=True, rotate=True,
     )  # fmt: skip
     host, device = (
-        Pairs(unlabeled, ComputeConfig(device=device), seed=3) for device in ("cpu", "cuda")
+        ViewLoader(unlabeled, ComputeConfig(device=device), seed=3) for device in ("cpu", "cuda")
     )
     asked = [torch.tensor([3, 1, 0]), torch.tensor([1, 1])]
     for found, numbers in zip(device.feed(asked), asked, strict=True):

@@ -10,13 +10,19 @@ import torch
 
 from imseg.engine.training import checkpoint, trainer
 from imseg.engine.training.checkpoint import Checkpoints, path_of, read_saved
-from imseg.engine.training.job import Job, Recipe, Trained
-from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.job import Trained
+from imseg.engine.training.objectives.mask_quality import MaskQualityAtWork
+from imseg.engine.training.objectives.supervised import SupervisedAtWork
+from imseg.engine.training.objectives.two_views import TwoViewsAtWork
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import Copies
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.ops.photometric import STRENGTH_SCHEDULES
+
+AT_WORK = (SupervisedAtWork, TwoViewsAtWork, MaskQualityAtWork)
+REAL = {at_work: at_work.score for at_work in AT_WORK}
 
 RECIPE = Recipe(epochs=5, batch_size=3)
 
@@ -52,40 +58,35 @@ def kill(monkeypatch):
     counted = []
 
     def after(validations: int) -> None:
-        def lesson(job: Job):
-            made = lesson_for(job)
-            real = made.score
+        counted.clear()
+        for at_work in AT_WORK:
 
-            def score(network):
+            def score(self, network, real=REAL[at_work]):
                 if len(counted) >= validations:
                     raise Killed
-                counted.append(job)
-                return real(network)
+                counted.append(self)
+                return real(self, network)
 
-            made.score = score
-            return made
-
-        counted.clear()
-        monkeypatch.setattr(trainer, "lesson_for", lesson)
+            monkeypatch.setattr(at_work, "score", score)
 
     return after
 
 
 @pytest.fixture
-def jobs(make_job, make_two, make_judge):
-    """A job for each lesson, and for each way in which copies are drawn."""
-    part = make_job().parts[0]
+def jobs(make_job, make_two, make_scorer):
+    """A job for each objective, and for each way in which copies are drawn."""
+    part = make_job().samples[0]
     copies = Copies(count=2, strength=STRENGTH_SCHEDULES["default"][1], rotate=True, seed=3)
     return {
         "labels": make_job(recipe=RECIPE),
-        "copies": make_job(recipe=RECIPE, parts=(replace(part, copies=copies),)),
+        "copies": make_job(recipe=RECIPE, samples=(replace(part, copies=copies),)),
         "fresh copies": make_job(
-            recipe=RECIPE, parts=(replace(part, copies=replace(copies, fresh=True)),)
+            recipe=RECIPE, samples=(replace(part, copies=replace(copies, fresh=True)),)
         ),
         "paper": make_job(recipe=replace(RECIPE, paper=True)),
         "few looks": make_job(recipe=replace(RECIPE, epochs=9, validate_every=2)),
         "two views": make_two(recipe=RECIPE),
-        "judge": make_judge(recipe=replace(RECIPE, epochs=4)),
+        "mask quality": make_scorer(recipe=replace(RECIPE, epochs=4)),
     }
 
 
@@ -93,7 +94,7 @@ def untimed(trained: Trained) -> Trained:
     return replace(trained, seconds=0.0, clock={})
 
 
-KINDS = ("labels", "copies", "fresh copies", "paper", "few looks", "two views", "judge")
+KINDS = ("labels", "copies", "fresh copies", "paper", "few looks", "two views", "mask quality")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,7 +110,7 @@ def test_a_killed_training_continues_to_the_same_bits(jobs, kill, monkeypatch, k
         train_and_save(job, Listener())
     saved = read_saved(path_of(job.output))
     assert saved is not None
-    assert saved.passes == passes
+    assert len(saved.losses) == passes
     monkeypatch.undo()
     told = Told()
     again = train_and_save(job, told)
@@ -128,9 +129,9 @@ def kill_at_step(monkeypatch):
         real = Checkpoints.keep
         monkeypatch.setattr(checkpoint, "SHARE", math.inf)
 
-        def keep(self, course, network, learner):
-            real(self, course, network, learner)
-            if learner.steps_made == steps and course.begun.steps:
+        def keep(self, state, network, learner):
+            real(self, state, network, learner)
+            if learner.steps_made == steps and state.epoch.steps:
                 raise Killed
 
         monkeypatch.setattr(checkpoint, "WITHIN", 0.0)
@@ -156,8 +157,8 @@ def test_a_training_killed_within_a_pass_continues_to_the_same_bits(
             train_and_save(job, Listener())
         monkeypatch.undo()
         saved = read_saved(path_of(job.output))
-        assert saved is not None and saved.steps == steps and saved.said["begun"] >= 1
-        passes.add(saved.passes)
+        assert saved is not None and saved.steps == steps and saved.within >= 1
+        passes.add(len(saved.losses))
         told = Told()
         again = train_and_save(job, told)
         assert untimed(again) == untimed(whole)
@@ -185,8 +186,8 @@ def test_a_pass_whose_loss_is_no_number_leaves_no_state(make_job, monkeypatch) -
     monkeypatch.setattr(checkpoint, "write_whole", lambda path, content: written.append(path))
     real = trainer._first_network
 
-    def first_network(job, factory):
-        network = real(job, factory)
+    def first_network(job):
+        network = real(job)
         with torch.no_grad():
             next(network.parameters()).fill_(math.nan)
         return network
@@ -213,9 +214,9 @@ def test_a_second_try_is_not_tried_a_third_time(make_job, kill, monkeypatch) -> 
     job = make_job(recipe=RECIPE)
     real, tried = trainer._first_network, []
 
-    def first_network(tried_now, factory):
+    def first_network(tried_now):
         tried.append(tried_now.seed)
-        network = real(tried_now, factory)
+        network = real(tried_now)
         if tried_now.seed == job.seed:
             with torch.no_grad():
                 next(network.parameters()).fill_(math.nan)
@@ -303,4 +304,4 @@ def test_a_full_disk_stops_the_training_and_leaves_the_last_state(make_job, monk
     with pytest.raises(ImsegError, match="No space left"):
         train_and_save(job, Listener())
     saved = read_saved(path_of(job.output))
-    assert saved is not None and saved.passes == 2
+    assert saved is not None and len(saved.losses) == 2

@@ -12,17 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.workers.outcomes import train_all
 
-from imseg.engine.training.job import NetworkSpec, Recipe
-from imseg.engine.training.networks import NetworkFactory
-from imseg.engine.training.objectives.objective import DEAD, Range, death
+from imseg.engine.training.objectives.objective import DEAD, OutputRange, death
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
 from imseg.engine.workers.executors import Processes, Serial
 from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
+from imseg.networks.registry import CustomConfig, UNetConfig, provide
 
-THIN = NetworkSpec(channels=1, outputs=1, width=0.0625)
+THIN = UNetConfig(width=0.0625)
 """One filter, whose only unit never fires for most seeds."""
-OWN = NetworkSpec(channels=1, outputs=1, factory="mine:network")
 SAME = "the network says the same whatever it sees"
 
 
@@ -36,7 +35,7 @@ class Heard(Listener):
         self.notes.append((text, warning))
 
 
-def offset_by(bias: float, slope: float) -> NetworkFactory:
+def offset_by(bias: float, slope: float) -> CustomConfig:
     """Return a user's own network: a line through the gray values, which hardly learns."""
 
     class Line(torch.nn.Module):
@@ -47,7 +46,7 @@ def offset_by(bias: float, slope: float) -> NetworkFactory:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return slope * images[:, :1] + self.bias
 
-    return Line
+    return provide(Line, "mine:network")
 
 
 @given(seed=st.integers(0, 2**31), cuts=st.lists(st.integers(1, 7), max_size=3), axes=st.booleans())
@@ -55,7 +54,7 @@ def test_a_range_is_that_of_all_batches_together(seed, cuts, axes) -> None:
     generator = np.random.Generator(np.random.PCG64(seed))
     values = generator.normal(size=(8, 3, 4, 2) if axes else (8, 3)).astype(np.float32)
     known = generator.random(values.shape) < 0.8
-    found, of_known = Range(), Range()
+    found, of_known = OutputRange(), OutputRange()
     for batch in np.split(np.arange(8), sorted(set(cuts))):
         rows = torch.from_numpy(values[batch])
         found.add(rows)
@@ -83,7 +82,7 @@ def test_a_range_is_that_of_all_batches_together(seed, cuts, axes) -> None:
     ],
 )
 def test_dead_is_who_says_the_same_where_the_truth_differs(width, wanted, words) -> None:
-    said, true = Range(), Range()
+    said, true = OutputRange(), OutputRange()
     said.add(torch.tensor([[0.3, 0.5], [0.3, 0.5 + width]]))
     true.add(torch.tensor([[0.0], [wanted]]))
     found = death(said, true)
@@ -127,8 +126,9 @@ def test_a_learning_rate_that_is_too_high_fails_both_tries(make_job, rate, words
 
 
 def test_a_users_own_network_that_does_not_look_is_left_out(make_job) -> None:
-    jobs = [make_job(number, network=OWN) for number in range(2)]
-    outcome = train_all(Serial(offset_by(-2.0, 0.0)), jobs)
+    network = offset_by(-2.0, 0.0)
+    jobs = [make_job(number, network=network) for number in range(2)]
+    outcome = train_all(Serial(), jobs)
     assert list(outcome.ended.values()) == [None, None]
     assert all(SAME in why for why in outcome.reasons)
 
@@ -136,14 +136,14 @@ def test_a_users_own_network_that_does_not_look_is_left_out(make_job) -> None:
 @pytest.mark.parametrize(("bias", "thing"), [(-3.0, "background"), (3.0, "disk")])
 def test_one_class_everywhere_is_said_but_no_death(make_job, bias, thing) -> None:
     heard = Heard()
-    trained = train_and_save(make_job(network=OWN), heard, factory=offset_by(bias, 0.01))
+    trained = train_and_save(make_job(network=offset_by(bias, 0.01)), heard)
     assert not trained.retried
     assert heard.notes == [(f"predicts nothing but {thing} on all validation images", True)]
 
 
 def test_nothing_is_said_where_validation_masks_are_all_the_same(make_job, tmp_path) -> None:
-    job, heard = make_job(network=OWN), Heard()
+    job, heard = make_job(network=offset_by(-3.0, 0.0)), Heard()
     np.save(tmp_path / "empty.npy", np.zeros((3, 1, 32, 32), np.uint8))
     empty = replace(job.validation, targets=tmp_path / "empty.npy")
-    trained = train_and_save(replace(job, validation=empty), heard, factory=offset_by(-3.0, 0.0))
+    trained = train_and_save(replace(job, validation=empty), heard)
     assert heard.notes == [] and not trained.retried

@@ -19,14 +19,15 @@ from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import learner as learner_module
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.job import TrainJob
 from imseg.engine.training.learner import Learner
-from imseg.engine.training.networks import build
-from imseg.engine.training.objectives import lesson_for
 from imseg.engine.training.objectives.objective import Step, by_number
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
+from imseg.engine.training.weights import build
 from imseg.engine.workers.listener import Listener
 from imseg.errors import MemoryTooShort, TrainingFailed
+from imseg.networks.registry import NetworkFactory, provide
 
 
 class Heard(Listener):
@@ -60,40 +61,39 @@ class Small(torch.nn.Module):
         return self.layer(images)
 
 
-def small_job(make_job, **changes) -> Job:
-    spec = NetworkSpec(channels=1, outputs=1, factory="mine:network")
-    return make_job(network=spec, recipe=Recipe(epochs=3, batch_size=6), **changes)
+def small_job(make_job, factory: NetworkFactory) -> TrainJob:
+    network = provide(factory, "mine:network")
+    return make_job(network=network, recipe=Recipe(epochs=3, batch_size=6))
 
 
-def trained_with(job: Job, room: int):
+def trained_with(make_job, room: int):
     seen: list[int] = []
     heard = Heard()
 
     def factory(*, channels: int, outputs: int, width: float) -> torch.nn.Module:
         return Small(channels, outputs, room, seen)
 
-    trained, state = train(job, heard, factory=factory)
+    trained, state = train(small_job(make_job, factory), heard)
     return trained, state, seen, heard
 
 
 def test_pieces_of_a_batch_are_the_same_step(make_job) -> None:
-    job = small_job(make_job)
-    whole, wanted, _, quiet = trained_with(job, 6)
+    whole, wanted, _, quiet = trained_with(make_job, 6)
     assert (whole.at_once, quiet.notes) == (None, [])
     for room, sizes in ((5, [3, 3]), (3, [3, 3]), (2, [2, 2, 2])):
-        pieces, found, seen, heard = trained_with(job, room)
+        pieces, found, seen, heard = trained_with(make_job, room)
         assert pieces.at_once == sizes[0]
         assert seen[-len(sizes) :] == sizes
         for name, value in wanted.items():
             assert torch.allclose(found[name], value, atol=1e-5)
         assert pieces.losses == pytest.approx(whole.losses, rel=1e-4)
-        assert heard.steps == job.steps == pieces.steps == 3
+        assert heard.steps == whole.steps == pieces.steps == 3
         said = heard.notes[-1]
         assert f"gradients of {sizes[0]} at a time" in said and "normalized by itself" in said
 
 
 def test_pieces_stay_small_for_the_rest_of_the_training(make_job) -> None:
-    _, _, seen, heard = trained_with(small_job(make_job), 2)
+    _, _, seen, heard = trained_with(make_job, 2)
     # 6 and 3 were tried once each: whole, halved, halved again.
     assert [size for size in seen if size > 2] == [6, 3]
     assert len(heard.notes) == 2
@@ -115,7 +115,7 @@ def test_memory_that_is_too_short_for_anything_is_a_failure_that_says_what_to_tr
     make_job,
 ) -> None:
     with pytest.raises(TrainingFailed, match=r"too short for 2 images at once.*--image-size"):
-        trained_with(small_job(make_job), 1)
+        trained_with(make_job, 1)
 
 
 def test_a_lack_of_memory_is_no_reason_to_try_another_seed(make_job) -> None:
@@ -127,7 +127,7 @@ def test_a_lack_of_memory_is_no_reason_to_try_another_seed(make_job) -> None:
         return Small(channels, outputs, 1, seen)
 
     with pytest.raises(MemoryTooShort):
-        train_and_save(small_job(make_job), Heard(), factory=factory)
+        train_and_save(small_job(make_job, factory), Heard())
     assert len(seeds) == 1
 
 
@@ -174,7 +174,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(make_job) -> None:
         return torch.nn.Conv2d(3, 1, 1)  # the images have one channel
 
     with pytest.raises(RuntimeError, match="channels"):
-        train(small_job(make_job), Heard(), factory=factory)
+        train(small_job(make_job, factory), Heard())
     assert not is_exhausted(ValueError("out of memory"))
     assert is_exhausted(MemoryError())
     assert is_exhausted(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
@@ -208,12 +208,14 @@ def compiled_numerics() -> ComputeConfig:
     return ComputeConfig(threads=1, compile=True)
 
 
-def learn_steps(job: Job, heard: Heard) -> tuple[list[torch.Tensor], torch.nn.Module, Learner]:
+def learn_steps(job: TrainJob, heard: Heard) -> tuple[list[torch.Tensor], torch.nn.Module, Learner]:
     """Return the weights after each pass, the network, and who taught it."""
-    network = build(job.network, job.compute, seed=1)
-    learner = Learner(network, job, listener=heard, clock=Clock())
+    network = build(job.network, job.compute, channels=1, outputs=1, seed=1)
+    objective = job.objective.open(job)
+    objective.begin(network)
+    learner = Learner(network, job, objective, listener=heard, clock=Clock())
     after = []
-    for steps in lesson_for(job).passes():
+    for steps in objective.passes():
         learner.learn(steps)
         after.append(
             torch.cat([value.flatten().float() for value in network.state_dict().values()])
@@ -225,7 +227,7 @@ def test_a_compilation_that_fails_is_said_and_does_no_harm(make_job, tmp_path) -
     """In a process of its own, where C++ is translated by a program that does not exist."""
     program = """
 import sys
-from imseg.engine.training.job import Job
+from imseg.engine.training.job import TrainJob
 from imseg.engine.workers.listener import Listener
 from imseg.engine.training.trainer import train_and_save
 
@@ -233,7 +235,7 @@ class Printing(Listener):
     def note(self, text, *, warning=False):
         print(text)
 
-train_and_save(Job.from_json(sys.stdin.read()), Printing())
+train_and_save(TrainJob.from_json(sys.stdin.read()), Printing())
 """
     plain = make_job(recipe=Recipe(epochs=2, batch_size=3))
     job = replace(plain, compute=compiled_numerics(), output=tmp_path / "failed.safetensors")
@@ -265,11 +267,13 @@ def test_compiled_steps_learn_the_same(make_job) -> None:
     assert heard.notes == []
     assert learner._compiled.works and not learner._compiled.on_trial(4), "a compiled step worked"
     assert torch.allclose(found[0], wanted[0], atol=1e-3)
-    assert set(network.state_dict()) == set(build(plain.network, plain.compute).state_dict())
+    assert set(network.state_dict()) == set(
+        build(plain.network, plain.compute, channels=1, outputs=1).state_dict()
+    )
 
 
 def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
-    network = build(make_job().network, make_job().compute)
+    network = build(make_job().network, make_job().compute, channels=1, outputs=1)
     calls = []
     monkeypatch.setattr(torch, "compile", lambda module, **_: calls.append(module) or "compiled")
     one = learner_module.Compiled(network, compiled_numerics(), batch_size=4)
@@ -281,8 +285,3 @@ def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
     one.give_up()
     assert one.forward(4) is network
     assert learner_module.Compiled(network, ComputeConfig(), batch_size=4).forward(4) is network
-
-
-def test_compiling_leaves_no_trace_where_it_is_off() -> None:
-    assert "compile" not in ComputeConfig().decisive()
-    assert compiled_numerics().decisive()["compile"] is True

@@ -69,7 +69,7 @@ def test_each_image_has_as_many_copies_as_it_is_given(disks, counts, plain: bool
 
 def test_an_epoch_weighs_images_by_their_copies(disks, make_job) -> None:
     part = replace(disks, copies=copies((5, 0, 1, 0, 2), count=5, plain=False))
-    assert make_job(parts=(part,)).images == len(BatchLoader((part,), NUMERICS)) == 8
+    assert make_job(samples=(part,)).images == len(BatchLoader((part,), NUMERICS)) == 8
 
 
 def test_counts_that_do_not_fit_the_images_are_refused(disks) -> None:

@@ -14,15 +14,16 @@ from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import predict, predict_mean, vote
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.training import trainer
-from imseg.engine.training.job import NetworkSpec, Recipe, Trained
-from imseg.engine.training.networks import build, load_network
-from imseg.engine.training.objectives import lesson_for
-from imseg.engine.training.objectives.supervised import Segmentation
+from imseg.engine.training.job import Trained
+from imseg.engine.training.objectives.supervised import SupervisedAtWork
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import InitialWeights
 from imseg.engine.training.trainer import train, train_and_save
+from imseg.engine.training.weights import build, load_network
 from imseg.engine.workers.executors import Serial
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
+from imseg.networks.registry import CustomConfig, UNetConfig
 
 ignore = Listener()
 
@@ -38,8 +39,8 @@ def poisoned(monkeypatch):
     def poison(trainings: int) -> list:
         real = trainer._first_network
 
-        def first_network(job, factory):
-            network = real(job, factory)
+        def first_network(job):
+            network = real(job)
             tried.append(job)
             if len(tried) <= trainings:
                 with torch.no_grad():
@@ -93,11 +94,11 @@ def test_the_weights_of_the_best_epoch_are_kept(make_job, monkeypatch) -> None:
     scores = iter([0.1, 0.5, 0.3, 0.5, 0.2])
     seen = []
 
-    def validate(_lesson, network) -> float:
+    def validate(_objective, network) -> float:
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
         return next(scores)
 
-    monkeypatch.setattr(Segmentation, "score", validate)
+    monkeypatch.setattr(SupervisedAtWork, "score", validate)
     trained, state = train(make_job(recipe=Recipe(epochs=5, batch_size=3)), ignore)
     assert trained.epoch_scores == (0.1, 0.5, 0.3, 0.5, 0.2)
     assert trained.best_epoch == 4
@@ -114,14 +115,14 @@ def test_the_same_seed_trains_the_same_bits_and_another_seed_does_not(make_job) 
 
 
 def test_training_learns_something(make_job) -> None:
-    wider = NetworkSpec(channels=1, outputs=1, width=0.25)
+    wider = UNetConfig(width=0.25)
     trained, _ = train(make_job(network=wider, recipe=Recipe(epochs=25, batch_size=3)), ignore)
     assert trained.losses[-1] < trained.losses[0] / 2
     assert trained.scores["iou"] > 0.5
 
 
 def test_inconsistent_pixels_are_black_0_or_without_weight_as_asked(make_job, tmp_path) -> None:
-    part = make_job().parts[0]
+    part = make_job().samples[0]
     mask = np.zeros((6, 1, 32, 32), np.uint8)
     mask[:, :, :16] = 1
     np.save(tmp_path / "mask.npy", mask)
@@ -150,7 +151,7 @@ def test_inconsistent_pixels_are_black_0_or_without_weight_as_asked(make_job, tm
 
 def test_a_batch_of_several_parts_keeps_image_and_target_together(make_job) -> None:
     job = make_job()
-    source = BatchLoader((job.parts[0], job.validation), job.compute)
+    source = BatchLoader((job.samples[0], job.validation), job.compute)
     assert len(source) == 9
     batch = source.take(torch.tensor([8, 0, 3, 6]))
     for image, target in zip(batch.images[:, 0], batch.targets[:, 0], strict=True):
@@ -161,17 +162,17 @@ def test_building_a_network_leaves_the_global_generator_alone(make_job) -> None:
     job = make_job()
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    build(job.network, job.compute, seed=1)
+    build(job.network, job.compute, channels=1, outputs=1, seed=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_seed_alone_decides_the_initial_weights(make_job) -> None:
     job = make_job()
     torch.manual_seed(1)
-    one = build(job.network, job.compute, seed=7).state_dict()
+    one = build(job.network, job.compute, channels=1, outputs=1, seed=7).state_dict()
     torch.manual_seed(2)
-    two = build(job.network, job.compute, seed=7).state_dict()
-    three = build(job.network, job.compute, seed=8).state_dict()
+    two = build(job.network, job.compute, channels=1, outputs=1, seed=7).state_dict()
+    three = build(job.network, job.compute, channels=1, outputs=1, seed=8).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["out.weight"], three["out.weight"])
 
@@ -186,30 +187,30 @@ def test_damaged_weights_are_the_users_to_mend(make_job, damage: str) -> None:
     elif damage != "other width":
         damaged = {"cut": content[: len(content) // 2], "empty": b"", "text": b"not weights" * 9}
         job.output.write_bytes(damaged[damage])
-    spec = replace(job.network, width=0.125) if damage == "other width" else job.network
+    network = replace(job.network, width=0.125) if damage == "other width" else job.network
     with pytest.raises(ImsegError, match=r"network-0\.safetensors cannot be loaded"):
-        load_network(job.output, spec, job.compute)
+        load_network(job.output, network, job.compute, channels=1, outputs=1)
 
 
 def test_a_foreign_network_is_not_imported_by_name(make_job) -> None:
-    spec = NetworkSpec(channels=1, outputs=1, factory="os:system")
+    network = CustomConfig(callable="os:system")
     with pytest.raises(ImsegError, match="not part of imseg"):
-        build(spec, make_job().compute)
+        build(network, make_job().compute, channels=1, outputs=1)
 
 
 def test_saved_weights_predict_like_the_trained_network(make_job) -> None:
     job = make_job()
     trained = train_and_save(job, ignore)
-    network = load_network(job.output, job.network, job.compute)
+    network = load_network(job.output, job.network, job.compute, channels=1, outputs=1)
     assert not network.training
-    assert lesson_for(job).examine(network).scores == trained.scores
+    assert job.objective.open(job).validate(network).scores == trained.scores
     assert set(load_file(job.output)) == set(network.state_dict())
 
 
 def test_predictions_do_not_depend_on_the_batch_size(make_job, binary) -> None:
-    job, task = make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)), binary()
-    network = build(job.network, job.compute, seed=1).eval()
-    images = open_array(job.parts[0].images)
+    job, task = make_job(network=UNetConfig(width=0.25)), binary()
+    network = build(job.network, job.compute, channels=1, outputs=1, seed=1).eval()
+    images = open_array(job.samples[0].images)
     whole, single = (
         torch.cat(list(predict(network, images, task, job.compute, batch=batch)))
         for batch in (6, 1)
@@ -219,9 +220,12 @@ def test_predictions_do_not_depend_on_the_batch_size(make_job, binary) -> None:
 
 
 def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> None:
-    job, task = make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)), binary()
-    networks = [build(job.network, job.compute, seed=seed).eval() for seed in (1, 2, 3)]
-    images = open_array(job.parts[0].images)
+    job, task = make_job(network=UNetConfig(width=0.25)), binary()
+    networks = [
+        build(job.network, job.compute, channels=1, outputs=1, seed=seed).eval()
+        for seed in (1, 2, 3)
+    ]
+    images = open_array(job.samples[0].images)
     each = torch.stack(
         [torch.cat(list(predict(one, images, task, job.compute))) for one in networks]
     )
@@ -233,14 +237,16 @@ def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> 
 
 def test_a_network_that_predicts_and_votes_makes_one_pass(make_job, binary) -> None:
     job, task, passes = (
-        make_job(network=NetworkSpec(channels=1, outputs=1, width=0.25)),
+        make_job(network=UNetConfig(width=0.25)),
         binary(),
         [],
     )
-    networks = [build(job.network, job.compute, seed=seed).eval() for seed in (1, 2)]
+    networks = [
+        build(job.network, job.compute, channels=1, outputs=1, seed=seed).eval() for seed in (1, 2)
+    ]
     for number, network in enumerate(networks):
         network.register_forward_hook(lambda *_, number=number: passes.append(number))
-    images = open_array(job.parts[0].images)
+    images = open_array(job.samples[0].images)
     alone, none = predict_mean(networks[:1], images, task=task, compute=job.compute)
     assert none is None and passes == [0], "disagreement was not asked for"
     mean, votes = predict_mean(
@@ -252,7 +258,7 @@ def test_a_network_that_predicts_and_votes_makes_one_pass(make_job, binary) -> N
 
 def test_a_score_that_is_no_number_is_lower_than_any(make_job, monkeypatch) -> None:
     scores = iter([0.1, math.nan, -5.0])
-    monkeypatch.setattr(Segmentation, "score", lambda _lesson, _network: next(scores))
+    monkeypatch.setattr(SupervisedAtWork, "score", lambda _objective, _network: next(scores))
     trained, _ = train(make_job(recipe=Recipe(epochs=3, batch_size=3)), ignore)
     assert trained.best_epoch == 1
     assert trained.epoch_scores[1] < trained.epoch_scores[2]
@@ -261,18 +267,18 @@ def test_a_score_that_is_no_number_is_lower_than_any(make_job, monkeypatch) -> N
 def test_training_goes_on_from_the_weights_it_is_given(make_job) -> None:
     first = make_job()
     train_and_save(first, ignore)
-    beginning = InitialWeights(weights=first.output, digest=first.digest())
-    still = Recipe(epochs=1, batch_size=6, learning_rate=1e-12, decay=0.0)
-    _, state = train(make_job(1, recipe=still, beginning=beginning), ignore)
+    initial = InitialWeights(weights=first.output, digest=first.digest())
+    still = Recipe(epochs=1, batch_size=6, learning_rate=1e-12, weight_decay=0.0)
+    _, state = train(make_job(1, recipe=still, initial=initial), ignore)
     given = load_file(first.output)
     for name in (name for name in given if name.endswith(("weight", "bias"))):
         torch.testing.assert_close(state[name], given[name], rtol=0, atol=1e-9)
 
 
-def test_weights_of_another_network_are_refused_as_a_beginning(make_job) -> None:
+def test_weights_of_another_network_are_refused_as_a_initial(make_job) -> None:
     first = make_job()
     train_and_save(first, ignore)
-    beginning = InitialWeights(weights=first.output, digest=first.digest())
-    wider = NetworkSpec(channels=1, outputs=1, width=0.25)
+    initial = InitialWeights(weights=first.output, digest=first.digest())
+    wider = UNetConfig(width=0.25)
     with pytest.raises(ImsegError, match="cannot be loaded"):
-        train(make_job(1, network=wider, beginning=beginning), ignore)
+        train(make_job(1, network=wider, initial=initial), ignore)

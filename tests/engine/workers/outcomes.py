@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.executors import Executor, StepReport
 
 
@@ -17,21 +17,21 @@ class Outcome:
     reasons: list[str] = field(default_factory=list)
     notes: list[tuple[str, str, bool]] = field(default_factory=list)
 
-    def done(self, job: Job, trained: Trained | None, why: str) -> None:
+    def done(self, job: TrainJob, trained: Trained | None, why: str) -> None:
         """Keep how a job ended."""
         assert job.name not in self.ended, "a job ends once"
         self.ended[job.name] = trained
         if trained is None:
             self.reasons.append(why)
 
-    def noted(self, job: Job, text: str, warning: bool) -> None:
+    def noted(self, job: TrainJob, text: str, warning: bool) -> None:
         """Keep a note."""
         self.notes.append((job.name, text, warning))
 
 
 def train_all(
     executor: Executor,
-    jobs: Sequence[Job],
+    jobs: Sequence[TrainJob],
     *,
     stepped: StepReport = lambda *_: None,
     outcome: Outcome | None = None,

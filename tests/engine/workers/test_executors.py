@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 from tests.engine.workers.outcomes import Outcome, train_all
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.job import Job, NetworkSpec, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.sample_set import Copies, InitialWeights
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.executors import Processes, Serial, choose_executor
 from imseg.engine.workers.jobs import run_jobs
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
+from imseg.networks.registry import provide
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.progress import Note
 from imseg.tasks import Metric
@@ -30,7 +31,7 @@ def comparable(trained: Trained) -> dict[str, object]:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threads: int) -> None:
     """Plain images, copies that are drawn once, and copies that are new at every look."""
-    plain = make_job().parts[0]
+    plain = make_job().samples[0]
     strong = {"strength": STRENGTH_SCHEDULES["default"][-1], "rotate": True, "seed": 5}
     parts = [
         plain,
@@ -43,7 +44,7 @@ def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threa
         jobs = [
             make_job(
                 number,
-                parts=(part,),
+                samples=(part,),
                 compute=ComputeConfig(threads=threads),
                 output=tmp_path / name / f"network-{number}.safetensors",
             )
@@ -74,8 +75,8 @@ def test_all_steps_are_reported(make_job) -> None:
 def test_after_an_error_that_would_meet_every_job_none_is_begun_and_finished_ones_are_kept(
     make_executor, make_job, tmp_path
 ) -> None:
-    gone = replace(make_job().parts[0], images=tmp_path / "gone.npy")
-    fine, broken, never = make_job(0), make_job(1, parts=(gone,)), make_job(2)
+    gone = replace(make_job().samples[0], images=tmp_path / "gone.npy")
+    fine, broken, never = make_job(0), make_job(1, samples=(gone,)), make_job(2)
     executor, outcome = make_executor(), Outcome()
     with pytest.raises(TrainingFailed, match=r"network-1.*gone\.npy.*repeat the command"):
         train_all(executor, [fine, broken, never], outcome=outcome)
@@ -90,11 +91,11 @@ def test_after_an_error_that_would_meet_every_job_none_is_begun_and_finished_one
 def test_an_error_that_the_user_can_mend_keeps_its_parts(make_executor, make_job, tmp_path) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(b"not weights")
-    beginning = InitialWeights(weights=damaged, digest="")
+    initial = InitialWeights(weights=damaged, digest="")
     with pytest.raises(ImsegError) as here:
-        train(make_job(beginning=beginning), Listener())
+        train(make_job(initial=initial), Listener())
     with pytest.raises(ImsegError) as there:
-        train_all(make_executor(), [make_job(beginning=beginning)])
+        train_all(make_executor(), [make_job(initial=initial)])
     assert parts_of(there.value) == parts_of(here.value)
     assert there.value.what.endswith("damaged.safetensors cannot be loaded.")
     assert there.value.expected and there.value.got
@@ -123,16 +124,16 @@ def test_a_network_that_exhausts_the_memory_of_this_process_is_left_out(make_job
                 raise MemoryError
             return super().forward(images)
 
-    own = NetworkSpec(channels=1, outputs=1, factory="mine:network")
+    own = provide(Greedy, "mine:network")
     jobs = [make_job(number, network=own) for number in range(2)]
-    outcome = train_all(Serial(Greedy), jobs)
+    outcome = train_all(Serial(), jobs)
     assert [trained is None for trained in outcome.ended.values()] == [True, False]
     (why,) = outcome.reasons
     assert why.startswith("start/network-0: ran out of memory") and "needs less" in why
 
 
 def test_who_is_left_out_is_told_with_how_many_are_left(make_job, monkeypatch) -> None:
-    def fail(job: Job, *_: object, **__: object) -> None:
+    def fail(job: TrainJob, *_: object, **__: object) -> None:
         raise TrainingFailed(f"{job.name}: the loss stopped being a number")
 
     monkeypatch.setattr("imseg.engine.workers.executors.train_and_save", fail)
@@ -160,30 +161,32 @@ def test_an_error_in_a_users_network_is_kept_as_the_cause(make_job) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             raise ZeroDivisionError("no such layer")
 
-    job = make_job(network=NetworkSpec(channels=1, outputs=1, factory="mine:network"))
+    job = make_job(network=provide(Mistaken, "mine:network"))
     with pytest.raises(TrainingFailed, match="ZeroDivisionError: no such layer") as caught:
-        train_all(Serial(Mistaken), [job])
+        train_all(Serial(), [job])
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
 def test_a_users_own_network_is_trained_in_this_process(make_job) -> None:
-    compute = make_job().compute
+    compute, importable = make_job().compute, make_job().network
 
     def network(**_: object) -> torch.nn.Module:
         return torch.nn.Conv2d(1, 1, 1)
 
-    assert isinstance(choose_executor(compute, workers=4, factory=network), Serial)
-    assert isinstance(choose_executor(compute, workers=1), Serial)
-    assert isinstance(choose_executor(compute, workers=4), Processes)
-    job = make_job(network=NetworkSpec(channels=1, outputs=1, factory="mine:network"))
-    outcome = train_all(Serial(network), [job])
+    own = provide(network)
+    assert not own.is_importable
+    assert isinstance(choose_executor(compute, workers=4, network=own), Serial)
+    assert isinstance(choose_executor(compute, workers=1, network=importable), Serial)
+    assert isinstance(choose_executor(compute, workers=4, network=importable), Processes)
+    job = make_job(network=own)
+    outcome = train_all(Serial(), [job])
     assert outcome.ended[job.name].parameters == 2
 
 
 def test_a_training_has_the_threads_of_its_job_and_puts_them_back(make_job, monkeypatch) -> None:
     seen = []
 
-    def look(job: Job, listener, **_: object) -> None:
+    def look(job: TrainJob, listener, **_: object) -> None:
         seen.append(torch.get_num_threads())
         raise TrainingFailed("enough")
 
@@ -196,7 +199,7 @@ def test_a_training_has_the_threads_of_its_job_and_puts_them_back(make_job, monk
 
 
 def test_what_a_training_says_is_told_to_the_user(make_job, monkeypatch) -> None:
-    def speak(job: Job, listener, **_: object) -> None:
+    def speak(job: TrainJob, listener, **_: object) -> None:
         listener.alive()
         listener.note("batches are halved", warning=True)
         listener.note("all is well")

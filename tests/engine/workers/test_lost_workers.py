@@ -15,24 +15,26 @@ from pathlib import Path
 import pytest
 from tests.engine.workers.outcomes import Outcome, train_all
 
-from imseg.engine.training.job import Job, Recipe, Trained
-from imseg.engine.training.networks import load_network
+from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.recipe import Recipe
+from imseg.engine.training.weights import load_network
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
 from imseg.engine.workers.worker_process import HeartbeatTimeout
 from imseg.errors import ImsegError, TrainingFailed
+from imseg.networks.registry import UNetConfig
 
 SHORT = HeartbeatTimeout(starting=30.0, working=1.0, factor=0)
 PRETENDER = Path(__file__).with_name("pretender.py")
 
 
 @pytest.fixture
-def pretend(make_job, monkeypatch, tmp_path) -> Callable[..., list[Job]]:
+def pretend(make_job, monkeypatch, tmp_path) -> Callable[..., list[TrainJob]]:
     """A function that lets workers pretend, and returns a job for each name."""
     trained = Trained(
         name="pretended", job="", seed=0, images=1, steps=1, epochs=1, best_epoch=1,
         epoch_scores=(0.5,), losses=(0.5,), scores={"iou": 0.5}, parameters=1, flops=1.0,
-        seconds=1.0,
+        seconds=1.0, network=UNetConfig(), channels=1, outputs=1,
     )  # fmt: skip
     (tmp_path / "done.json").write_bytes(trained.as_json())
     command = (sys.executable, "-S", str(PRETENDER), str(tmp_path))
@@ -88,7 +90,7 @@ def test_a_worker_that_never_reads_its_job_is_replaced(pretend, tmp_path, troubl
     """The job is longer than the 64 KiB that a pipe holds: whoever writes it waits for a reader."""
     (tmp_path / trouble).touch()
     job = pretend("fine")[0]
-    job = replace(job, parts=(replace(job.parts[0], indices=tuple(range(50_000))),))
+    job = replace(job, samples=(replace(job.samples[0], indices=tuple(range(50_000))),))
     assert len(job.as_json()) > 2 * 65_536
     outcome = train_all(Processes(1, silence=replace(SHORT, starting=1.0)), [job])
     assert outcome.ended["fine"] is not None
@@ -167,7 +169,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
     executor = Processes(1)
     killed: list[int] = []
 
-    def kill_once(_job: Job, _steps: int, _loss: float) -> None:
+    def kill_once(_job: TrainJob, _steps: int, _loss: float) -> None:
         if not killed:
             killed.append(executor._workers[0]._process.pid)
             os.kill(killed[0], signal.SIGKILL)
@@ -180,7 +182,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
     trained = outcome.ended[job.name]
     assert trained is not None and trained.steps == 400
     assert not trained.retried
-    assert load_network(job.output, job.network, job.compute)
+    assert load_network(job.output, job.network, job.compute, channels=1, outputs=1)
 
 
 @pytest.mark.slow
@@ -192,7 +194,7 @@ def test_a_stopped_worker_is_replaced_while_another_one_goes_on(make_job) -> Non
     at_work: set[str] = set()
     stopped: list[int] = []
 
-    def stop_once(job: Job, _steps: int, _loss: float) -> None:
+    def stop_once(job: TrainJob, _steps: int, _loss: float) -> None:
         at_work.add(job.name)
         if len(at_work) == 2 and not stopped:
             stopped.append(executor._workers[0]._process.pid)
@@ -218,12 +220,12 @@ def test_time_that_the_parent_itself_stood_still_is_no_silence_of_a_worker(
 from pathlib import Path
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
-from imseg.engine.training.job import Job
+from imseg.engine.training.job import TrainJob
 from imseg.engine.workers.worker_process import HeartbeatTimeout
 worker_process.COMMAND = {worker_process.COMMAND!r}
 worker_process.GLANCE = 0.5
 notes = []
-job = Job.from_json(Path({str(tmp_path / "job.json")!r}).read_text())
+job = TrainJob.from_json(Path({str(tmp_path / "job.json")!r}).read_text())
 with Processes(1, silence=HeartbeatTimeout(starting=30.0, working=1.0, factor=0)) as executor:
     executor.run(
         [job],

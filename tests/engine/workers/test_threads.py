@@ -11,7 +11,7 @@ import pytest
 from tests.engine.workers.outcomes import train_all
 
 from imseg.engine.hardware.device import ComputeConfig, cpu_quota, usable_cores
-from imseg.engine.training.job import Job
+from imseg.engine.training.job import TrainJob
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
 from imseg.engine.workers.worker_process import THREADS
@@ -129,7 +129,7 @@ def test_a_worker_has_the_threads_of_its_job_and_hardly_any_other(make_job, tell
 def test_libraries_and_compilers_in_a_worker_are_told_how_many_threads(make_job) -> None:
     environments = []
 
-    def look(_job: Job, _steps: int, _loss: float) -> None:
+    def look(_job: TrainJob, _steps: int, _loss: float) -> None:
         pid = executor._workers[0]._process.pid
         entries = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
         environments.append(dict(entry.split("=", 1) for entry in entries if entry))

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -96,16 +96,6 @@ class ComputeConfig:
     def memory_format(self) -> torch.memory_format:
         """The torch name of the memory format."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
-
-    def decisive(self) -> dict[str, Any]:
-        """Return what decides bits, as plain values.
-
-        What is off leaves no trace, so networks from before there was any of it stay valid.
-        """
-        plain = asdict(self)
-        if not self.compile:
-            del plain["compile"]
-        return plain
 
     @contextmanager
     def applied(self) -> Iterator[None]:

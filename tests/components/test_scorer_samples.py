@@ -145,7 +145,7 @@ def test_the_two_parts_are_plain_and_disturbed_once_each(stored, binary, tmp_pat
     assert plain.digest == augmented.digest != images.digest
 
 
-def test_a_judge_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) -> None:
+def test_a_scorer_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) -> None:
     hard_predictions, images = stored()
     parts = consensus_samples(
         hard_predictions,
@@ -199,7 +199,7 @@ def test_a_sample_depends_on_its_round_and_image_alone(stored, multiclass, tmp_p
     assert (of_all(other, "inconsistent") != of_all(forward, "inconsistent")).any()
 
 
-def test_every_prediction_and_each_truth_once_is_judged_unblocked(
+def test_every_prediction_and_each_truth_once_is_scored_unblocked(
     stored, multiclass, tmp_path
 ) -> None:
     hard_predictions, images = stored(values=3)
@@ -248,7 +248,7 @@ def test_void_is_nothing_in_a_perfect_mask_and_does_not_count(stored, binary, tm
     assert (of_all(parts, "qualities")[-(IMAGES - 2) :] > 0.999).all()
 
 
-def test_predictions_of_cells_are_redrawn_before_they_are_judged(
+def test_predictions_of_cells_are_redrawn_before_they_are_scored(
     stored, multilabel, tmp_path
 ) -> None:
     hard_predictions, images = stored(planes=3)
