@@ -585,7 +585,8 @@ def test_settings_and_annotations_that_swell_are_refused(tmp_path, refused, kind
 def test_a_log_of_anything_does_no_harm_to_a_report(planted) -> None:
     from imseg.report.html.run_facts import RunFacts
 
-    lines = [b"\xff\xfe", b"[" * 10**5, b"9" * 10**5, b'{"warning": 1, "text": 5}', b"null"]
+    lines = [b"\xff\xfe", b"[" * 10**5, b"9" * 10**5, b'{"event": "Note", "warning": 1, "text": 5}']
+    lines += [b"null"]
     (planted / "log.jsonl").write_bytes(b"\n".join(lines))
     assert RunFacts(load_run(planted)).warnings == ("5",)
 

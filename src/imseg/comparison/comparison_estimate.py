@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import durations
@@ -48,20 +48,7 @@ class ComparisonEstimate:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "seconds": round(self.seconds, 1),
-            "seeds": self.seeds,
-            "rows": [
-                {
-                    "name": row.name,
-                    "seconds": round(row.seconds, 1),
-                    "networks": row.networks,
-                    "network_steps": row.network_steps,
-                    "width": row.width,
-                }
-                for row in self.rows
-            ],
-        }
+        return {"seconds": round(self.seconds, 1), **asdict(self)}
 
 
 def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> ComparisonEstimate:
@@ -92,7 +79,7 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
         rows.append(
             RowEstimate(
                 name=participant.name,
-                seconds=seconds,
+                seconds=round(seconds, 1),
                 networks=sum(stage.networks for stage in stages),
                 network_steps=stages[-1].steps,
                 width=stages[-1].width,

@@ -11,10 +11,11 @@ from imseg.approaches.planning.budget import fits_time
 from imseg.approaches.planning.settings import values_from
 from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
-from imseg.comparison.notes import check_place, check_same, check_same_data, read_settings
+from imseg.comparison import notes
 from imseg.comparison.participants import Participant, check_options, participants_of, settings_for
 from imseg.comparison.scoring import images_to_score
 from imseg.data.files.listing import short_name
+from imseg.engine.storage.run_folder import SETTINGS_FILE
 from imseg.errors import ImsegError
 from imseg.progress import Event, Note, Progress
 from imseg.types import DataSet
@@ -115,15 +116,16 @@ def plan_comparison(
     _check_seeds(seeds)
     place = Path(out if out is not None else default_out(data))
     check_paths([data, place])
-    check_place(place)
-    earlier = read_settings(place)
+    notes.check_place(place)
+    settings_file = place / SETTINGS_FILE
+    earlier = notes.ComparisonRecord.read(settings_file) if settings_file.exists() else None
     if earlier is not None:
-        approaches = [*earlier["approaches"], *approaches]
-        seeds = [*earlier["seeds"], *seeds]
+        approaches = [*earlier.approaches, *approaches]
+        seeds = [*earlier.seeds, *seeds]
     participants = participants_of(approaches, matched=matched)
     given = values_from(options)
     check_options(participants, given)
-    check_same(place, earlier, given=given)
+    notes.check_same_settings(place, earlier, given=given)
     first = settings_for(participants[0], given, seed=seeds[0], runs=None)
     dataset = data if isinstance(data, DataSet) else read_data(Path(data), first, progress)
     images = len(images_to_score(dataset))
@@ -131,10 +133,10 @@ def plan_comparison(
         text = f"{images} test images are few to compare approaches on; 20 and more tell more."
         progress(Note(text=text, warning=True))
     if earlier is not None:
-        check_same_data(place, earlier, dataset=dataset)
+        notes.check_same_data(place, earlier, dataset=dataset)
     common = dict(given)
-    if earlier is not None and "max_steps" in earlier["settled"]:
-        common["max_steps"] = earlier["settled"]["max_steps"]
+    if earlier is not None and "max_steps" in earlier.settled:
+        common["max_steps"] = earlier.settled["max_steps"]
     seeds = tuple(dict.fromkeys(seeds))
     settled, ready = _settle(
         participants, common, dataset=dataset, seed=seeds[0], progress=progress

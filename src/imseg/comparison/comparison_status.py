@@ -1,19 +1,20 @@
-"""How far a comparison has come, run by run. Nothing is locked, written or disturbed."""
+"""How far a comparison has come, run by run. Nothing is locked, written or changed."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.runs.recovery import Recovery
 from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
+from imseg.comparison.notes import ComparisonRecord
 from imseg.comparison.participants import participants_of
 from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import read_json, read_toml
+from imseg.engine.storage.sealed import read_json
 from imseg.errors import ImsegError
 
 
@@ -24,13 +25,13 @@ class ComparisonStatus:
     path: Path
     """Its folder."""
     state: RunState
-    """Whether it is finished, or somebody is at it."""
+    """Whether it is finished, under way in some process, or stopped."""
     owner: Owner | None
-    """Who is at work in it now."""
+    """The process that works on it now; None if there is none."""
     runs: Mapping[str, RunStatus | None]
     """Each run by its place, such as ``seed-0/im``, in the order of training; None: not begun."""
     seconds_left: float | None
-    """About how long it has still to go; None where nobody can say."""
+    """About how long it has still to go; None where that is not known."""
     damaged: tuple[str, ...]
     """What is wrong with files, those of all runs, in words that name them."""
     command: str | None
@@ -71,14 +72,14 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     folder = Path(path)
     owner = owner_of(folder)
     memory = Recovery(RunFolder(folder))
-    asked = memory.content(folder / SETTINGS_FILE, read_toml)
-    runs = {name: _run(folder / name) for name in _places(folder, asked)}
-    result = memory.content(folder / RESULT_FILE, read_json)
-    done = all(run is not None and run.state == "finished" for run in runs.values())
+    record = memory.content(folder / SETTINGS_FILE, ComparisonRecord.read)
+    runs = {name: _run(folder / name) for name in _places(folder, record)}
     begun = [run for run in runs.values() if run is not None]
     for wrong in [wrong for run in begun for wrong in run.damaged]:
         memory.tell(wrong)
-    finished = result is not None and bool(runs) and done
+    result = memory.content(folder / RESULT_FILE, read_json)
+    all_done = bool(runs) and all(run and run.state == "finished" for run in runs.values())
+    finished = result is not None and all_done
     return ComparisonStatus(
         path=folder,
         state="finished" if finished else "stopped" if owner is None else "under way",
@@ -90,18 +91,14 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     )
 
 
-def _places(folder: Path, asked: Mapping[str, Any] | None) -> list[str]:
+def _places(folder: Path, record: ComparisonRecord | None) -> list[str]:
     """Return the places of all runs: those that were planned, else those that are there."""
-    there = [
-        f"{path.parent.name}/{path.name}"
-        for path in sorted(folder.glob("seed-*/*"))
-        if path.is_dir()
-    ]
-    if asked is None:
-        return there
-    rows = participants_of(asked["approaches"], matched=bool(asked.get("matched", True)))
-    planned = [f"seed-{seed}/{row.name}" for seed in asked["seeds"] for row in rows]
-    return planned + [name for name in there if name not in planned]
+    there = [path for path in sorted(folder.glob("seed-*/*")) if path.is_dir()]
+    planned = []
+    if record is not None:
+        rows = participants_of(record.approaches, matched=record.matched)
+        planned = [f"seed-{seed}/{row.name}" for seed in record.seeds for row in rows]
+    return list(dict.fromkeys([*planned, *(f"{path.parent.name}/{path.name}" for path in there)]))
 
 
 def _run(path: Path) -> RunStatus | None:
@@ -113,29 +110,23 @@ def _run(path: Path) -> RunStatus | None:
 
 
 def _left(runs: Mapping[str, RunStatus | None]) -> float | None:
-    """Return about how many seconds are left; a run that is not begun takes as long as its like."""
-    lefts: list[float | None] = []
+    """Return about how many seconds are left: a run that is not begun takes as long as its like.
+
+    None where one is not known.
+    """
+    spent: dict[str, list[float]] = {}
+    for name, run in runs.items():
+        if run is not None and run.state == "finished":
+            seconds = [each.seconds for stage in run.stages for each in stage.trained]
+            spent.setdefault(name.partition("/")[2], []).append(sum(seconds))
+    left = 0.0
     for name, run in runs.items():
         if run is None:
-            like = [other for at, other in runs.items() if _row(at) == _row(name)]
-            lefts.append(_mean([_spent(other) for other in like if other is not None]))
-        elif run.state != "finished":
-            lefts.append(run.seconds_left)
-    known = [each for each in lefts if each is not None]
-    return sum(known) if len(known) == len(lefts) else None
-
-
-def _row(place: str) -> str:
-    return place.partition("/")[2]
-
-
-def _spent(run: RunStatus) -> float | None:
-    """Return how long a finished run took, with one network after the other."""
-    if run.state != "finished":
-        return None
-    return sum(each.seconds for stage in run.stages for each in stage.trained)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+            like = spent.get(name.partition("/")[2])
+            seconds_left = statistics.fmean(like) if like else None
+        else:
+            seconds_left = 0.0 if run.state == "finished" else run.seconds_left
+        if seconds_left is None:
+            return None
+        left += seconds_left
+    return left

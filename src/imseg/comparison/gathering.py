@@ -9,18 +9,10 @@ from typing import Any
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.runs.run import Run
+from imseg.comparison import statistics as stats
 from imseg.comparison.participants import Participant
 from imseg.comparison.result import ComparisonRow, OneRun, StageScore
 from imseg.comparison.scoring import NetworkScores
-from imseg.comparison.statistics import (
-    Gap,
-    PairedDifference,
-    Scores,
-    difference,
-    gap_closed,
-    level_of,
-    shared,
-)  # fmt: skip
 from imseg.tasks import Metric
 
 ENDS = ("ldt", "fdt")
@@ -103,7 +95,8 @@ def _row(
     def mean(name: str) -> float:
         return sum(float(getattr(run, name)) for run in runs) / len(runs)
 
-    level = level_of(_scores(mine, list(mine), metric))
+    level = stats.level_of(_scores(mine, list(mine), metric))
+    last = stats.shared([each.last.each[metric.key] for each in mine.values()])
     return ComparisonRow(
         name=participant.name,
         approach=participant.approach,
@@ -115,7 +108,7 @@ def _row(
         mean=level.mean,
         spread=level.spread,
         interval=level.interval,
-        last=level_of(shared([each.last.each[metric.key] for each in mine.values()])),
+        last=stats.level_of(last),
         difference=gained.get(baseline or ""),
         other_differences={name: each for name, each in gained.items() if name != baseline},
         ended_with_start=tuple(seed for seed, each in mine.items() if each.ended_with_start),
@@ -134,14 +127,14 @@ def _gap_closed(
     by_name: Mapping[str, Mapping[int, FinishedRun]],
     *,
     metric: Metric,
-) -> Gap | None:
+) -> stats.Gap | None:
     """Return the share of the way from ``ldt`` to ``fdt``; None without a seed that has both."""
     mine = by_name[participant.name]
     labels, bound = (by_name.get(name, {}) for name in ENDS)
     seeds = [seed for seed in mine if seed in labels and seed in bound]
     if not seeds or participant.approach in ENDS:
         return None
-    return gap_closed(
+    return stats.gap_closed(
         _scores(mine, seeds, metric),
         labels=_scores(labels, seeds, metric),
         bound=_scores(bound, seeds, metric),
@@ -151,7 +144,7 @@ def _gap_closed(
 
 def _gained(
     mine: Mapping[int, FinishedRun], others: Mapping[int, FinishedRun], *, metric: Metric
-) -> PairedDifference | None:
+) -> stats.PairedDifference | None:
     """Return a method against a baseline; None where no seed has both.
 
     A run that ended with its start has not learned from unlabeled images, so it says nothing.
@@ -159,16 +152,16 @@ def _gained(
     seeds = [seed for seed in mine if seed in others and not mine[seed].ended_with_start]
     if not seeds:
         return None
-    return difference(
+    return stats.difference(
         _scores(mine, seeds, metric),
         _scores(others, seeds, metric),
         higher_is_better=metric.higher_is_better,
     )
 
 
-def _scores(runs: Mapping[int, FinishedRun], seeds: Sequence[int], metric: Metric) -> Scores:
+def _scores(runs: Mapping[int, FinishedRun], seeds: Sequence[int], metric: Metric) -> stats.Scores:
     """Return the scores of the network of each run."""
-    return shared([runs[seed].chosen.each[metric.key] for seed in seeds])
+    return stats.shared([runs[seed].chosen.each[metric.key] for seed in seeds])
 
 
 def _one_run(done: FinishedRun, out: Path) -> OneRun:

@@ -5,48 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning.settings import plain_values
 from imseg.data.files.listing import content_of
 from imseg.engine.storage.run_folder import SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import read_toml, write_toml
+from imseg.engine.storage.sealed import SealedFile
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage
 
 
-def write_settings(
-    place: Path,
-    dataset: DataSet,
-    *,
-    approaches: Sequence[str],
-    seeds: Sequence[int],
-    asked: Mapping[str, Any],
-    settled: Mapping[str, Any],
-    matched: bool,
-) -> None:
-    """Write down what a comparison is, so that it is known again.
+class ComparisonRecord(SealedFile):
+    """What a comparison is: the content of ``comparison.toml``, by which it is known again."""
 
-    Args:
-        place: Its folder.
-        dataset: What is learned from and scored on.
-        approaches: Those that were asked for.
-        seeds: All of them.
-        asked: Shared settings as they were asked for.
-        settled: The same with every number settled.
-        matched: Whether each method has a baseline that trains as long.
-    """
-    content = {
-        "approaches": list(approaches),
-        "seeds": list(seeds),
-        "matched": matched,
-        "asked": plain_values(asked),
-        "settled": plain_values(settled),
-        "data": digests_of(dataset),
-    }
-    write_toml(place / SETTINGS_FILE, content)
+    approaches: tuple[str, ...]
+    """Those that were asked for."""
+    seeds: tuple[int, ...]
+    """All of them."""
+    matched: bool
+    """Whether each method has a baseline that trains as long."""
+    asked: dict[str, Any]
+    """Shared settings as they were asked for."""
+    settled: dict[str, Any]
+    """The same with every number settled."""
+    data: dict[str, str]
+    """A hash of each split, and of what masks mean."""
 
 
 def check_place(place: Path) -> None:
@@ -61,10 +46,8 @@ def check_place(place: Path) -> None:
             expected="a new or empty folder, or the comparison to continue.",
             hint="--out with another folder.",
         )
-    found = [each.name for each in place.iterdir()] if place.is_dir() else []
-    found = [name for name in found if name != ".lock"]
-    ours = [name for name in found if name == SETTINGS_FILE or re.fullmatch(r"seed-\d+", name)]
-    if found and not ours:
+    found = {each.name for each in place.iterdir()} - {".lock"} if place.is_dir() else set()
+    if found and not any(re.fullmatch(rf"{re.escape(SETTINGS_FILE)}|seed-\d+", n) for n in found):
         raise ImsegError(
             f"{place} is not empty and is not a comparison.",
             expected="a new or empty folder, or the comparison to continue.",
@@ -76,30 +59,9 @@ def check_place(place: Path) -> None:
     RunFolder(place).check_links()
 
 
-def read_settings(place: Path) -> dict[str, Any] | None:
-    """Return what a comparison wrote down, as ``write_settings`` did; None if nothing.
-
-    Raises:
-        ImsegError: If the file is damaged.
-    """
-    if not (place / SETTINGS_FILE).exists():
-        return None
-    content = read_toml(place / SETTINGS_FILE)
-    try:
-        return {
-            **{name: dict(content[name]) for name in ("asked", "settled", "data")},
-            **{name: list(content[name]) for name in ("approaches", "seeds")},
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImsegError(
-            f"{place / SETTINGS_FILE} cannot be read.",
-            expected="the settings of a comparison, as imseg wrote them.",
-            got=str(error),
-            hint="--out with another folder.",
-        ) from error
-
-
-def check_same(place: Path, earlier: Mapping[str, Any] | None, *, given: Mapping[str, Any]) -> None:
+def check_same_settings(
+    place: Path, earlier: ComparisonRecord | None, *, given: Mapping[str, Any]
+) -> None:
     """Check that a comparison in progress is the one that is asked for now.
 
     Raises:
@@ -107,27 +69,31 @@ def check_same(place: Path, earlier: Mapping[str, Any] | None, *, given: Mapping
     """
     if earlier is None:
         return
-    then, now = earlier["asked"], plain_values(given)
+    then, now = earlier.asked, plain_values(given)
     # Hidden masks change no network but those of upper bounds, whose runs know them; they may have
     # been moved, or come with the first upper bound.
     names = sorted({*then, *now} - {"unlabeled_masks"})
     changed = [name for name in names if then.get(name) != now.get(name)]
     if changed:
+        expected, got = (
+            ", ".join(f"{name} = {known.get(name, '(default)')}" for name in changed)
+            for known in (then, now)
+        )
         raise ImsegError(
             f"{place} holds a comparison under other settings.",
-            expected=", ".join(f"{name} = {then.get(name, '(default)')}" for name in changed),
-            got=", ".join(f"{name} = {now.get(name, '(default)')}" for name in changed),
+            expected=expected,
+            got=got,
             hint="--out with another folder; approaches and seeds can be added to this one.",
         )
 
 
-def check_same_data(place: Path, earlier: Mapping[str, Any], *, dataset: DataSet) -> None:
+def check_same_data(place: Path, earlier: ComparisonRecord, *, dataset: DataSet) -> None:
     """Check that images and masks are those that a comparison began with.
 
     Raises:
         ImsegError: If any split has changed.
     """
-    then, now = earlier["data"], digests_of(dataset)
+    then, now = earlier.data, digests_of(dataset)
     changed = [split for split in now if then.get(split) != now[split]]
     if changed:
         raise ImsegError(

@@ -22,8 +22,13 @@ from pydantic import TypeAdapter
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import Published
-from imseg.comparison.comparison_plan import ComparisonPlan
+from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.result import Comparison, ComparisonRow, OneRun
+from imseg.comparison.runner import carry_out
+from imseg.data.datasets import prepare_data_set
+from imseg.engine.storage.sealed import SealedFile
+from imseg.errors import ImsegError, look_up
+from imseg.progress import Note, Progress, Working
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +116,7 @@ class PaperLine:
     """Ours minus the paper's; None where the paper shows no number."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reproduction:
+class Reproduction(SealedFile):
     """The paper's experiments on one data set, done again: ``reproduction.json``."""
 
     data_set: Published
@@ -125,14 +129,6 @@ class Reproduction:
     """In what it is not the published experiment, in words; empty if it is."""
     comparisons: tuple[Path, ...]
     """Where all runs and scores are."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        plain: dict[str, Any] = _REPRODUCTION.dump_python(self, mode="json")
-        return plain
-
-
-_REPRODUCTION = TypeAdapter(Reproduction)
 
 
 def compare_with_paper(
@@ -230,18 +226,16 @@ def _departures(
         told.append(f"{runs} of the paper's {RUNS} runs")
     for comparison in found:
         for row in comparison.rows:
-            planned = max(len(run.stages) for run in row.runs)
-            wanted = find_approach(row.approach).generations
-            if wanted and "generations" not in given:
-                planned = wanted + 1
+            stages = max(len(run.stages) for run in row.runs)
+            generations = find_approach(row.approach).generations
+            if generations and "generations" not in given:
+                stages = generations + 1
             told += [
                 f"{row.name}, seed {run.seed}, ended after {run.stages[-1].name}"
                 for run in row.runs
-                if len(run.stages) < planned
+                if len(run.stages) < stages
             ]
-        told += [
-            f"{each.name}, seed {each.seed}, failed: {each.why}" for each in comparison.missing
-        ]
+        told += [f"{run.name}, seed {run.seed}, failed: {run.why}" for run in comparison.missing]
     return told
 
 
@@ -264,3 +258,114 @@ def _of_data(name: Published, plans: Sequence[ComparisonPlan]) -> list[str]:
     if len(plans) == 1 and len(plans[0].seeds) > 1:
         told.append("all runs share one split")
     return list(dict.fromkeys(told))
+
+
+REPRODUCTION_FILE = "reproduction.json"
+HIDDEN = Path("hidden") / "masks"
+
+
+def plan_reproduction(
+    name: str,
+    data: str | Path,
+    *,
+    approaches: Sequence[str] | None,
+    runs: int,
+    out: str | Path | None,
+    matched: bool,
+    options: Mapping[str, Any],
+    progress: Progress,
+) -> list[ComparisonPlan]:
+    """Return one comparison per split. Downloads are prepared for that; nothing is trained.
+
+    Each run has its own split and its own networks where ``data`` is the download; a data folder
+    that is prepared already has one split, which all runs share.
+
+    Args:
+        name: ``isic2018``, ``hela``, ``suim`` or ``cityscapes``.
+        data: The download as its source gives it, or what ``imseg prepare`` made of it.
+        approaches: Names; None for both ends of the gap, IM and the paper's best on this data set.
+        runs: How often everything is done; the paper has 3.
+        out: The folder; None for ``runs/reproduce-<name>``.
+        matched: Add the baselines that train as long as each method, which the paper lacks.
+        options: Fields of ``Settings`` that make it smaller, such as ``max_steps``.
+        progress: Told what is prepared.
+
+    Raises:
+        ImsegError: For everything the user can mend.
+    """
+    known: dict[str, Published] = {each: each for each in PUBLISHED}
+    chosen = look_up(name, known, noun="published experiment", command="imseg reproduce {} DATA")
+    if runs < 1:
+        raise ImsegError("There is nothing to do.", expected="--runs 1 or more.", got=str(runs))
+    place = Path(out) if out is not None else Path("runs") / f"reproduce-{chosen}"
+    wanted = list(approaches or default_approaches(chosen))
+    found = [find_approach(each) for each in wanted]
+    looks = any(each.sees_truth or each.pseudo_label is not None for each in found)
+    plans = []
+    splits = _splits(chosen, Path(data), place=place, runs=runs, progress=progress)
+    for folder, seeds, where in splits:
+        given = {**options, "paper": chosen}
+        if looks and (folder / HIDDEN).is_dir():
+            given["unlabeled_masks"] = folder / HIDDEN
+        plans.append(
+            plan_comparison(
+                folder,
+                approaches=wanted,
+                seeds=seeds,
+                out=where,
+                options=given,
+                progress=progress,
+                matched=matched,
+            )
+        )
+    return plans
+
+
+def carry_out_all(
+    name: str, plans: Sequence[ComparisonPlan], *, options: Mapping[str, Any], progress: Progress
+) -> tuple[Reproduction, list[Comparison]]:
+    """Return what planned comparisons find, beside the paper's numbers, and the comparisons.
+
+    Args:
+        name: Which data set.
+        plans: From ``plan_reproduction``.
+        options: Fields of ``Settings`` that make it smaller.
+        progress: Told how the work goes on.
+
+    Raises:
+        TrainingFailed: If no run at all could be finished.
+    """
+    chosen: Published = next(each for each in PUBLISHED if each == name)
+    found = []
+    for number, planned in enumerate(plans, 1):
+        if len(plans) > 1:
+            progress(Note(text=f"split {number} of {len(plans)}"))
+        found.append(carry_out(planned, progress))
+    done = compare_with_paper(chosen, found, plans, options=options)
+    done.write(plans[0].out.parent / REPRODUCTION_FILE)
+    return done, found
+
+
+def _splits(
+    name: Published, data: Path, *, place: Path, runs: int, progress: Progress
+) -> list[tuple[Path, list[int], Path]]:
+    """Return data folder, seeds and place of each comparison; downloads are prepared here."""
+    if (data / "labeled").is_dir():
+        return [(data, list(range(runs)), place / "split-0")]
+    found = []
+    for seed in range(runs):
+        folder = place / f"data-{seed}"
+        if not (folder / "splits.json").is_file():
+            progress(Note(text=f"preparing split {seed} in {folder}"))
+            prepare_data_set(
+                name,
+                data,
+                folder,
+                seed=seed,
+                progress=lambda what, done, total: progress(
+                    Working(what=what, done=done, total=total)
+                ),
+                **({"paper_split": True} if name == "cityscapes" else {}),
+            )
+        found.append((folder, [seed], place / f"split-{seed}"))
+    return found

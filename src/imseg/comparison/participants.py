@@ -43,7 +43,7 @@ class Participant:
     baseline: str | None = None
     """The row that it is compared with: labeled images alone, trained as long."""
     asked: bool = True
-    """Whether somebody asked for it, or fairness did."""
+    """Whether it was asked for, or added for a fair comparison."""
 
 
 def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Participant, ...]:

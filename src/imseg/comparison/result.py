@@ -1,24 +1,21 @@
-"""What a comparison found: the content of ``comparison.json``, every type checked."""
+"""What a comparison found: ``comparison.json`` and its parts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints
 
 from imseg.comparison.participants import RowKind
 from imseg.comparison.statistics import Gap, MeanScore, PairedDifference
 from imseg.engine.inference.bootstrap import Interval
 from imseg.engine.storage.run_folder import RESULT_FILE
-from imseg.engine.storage.sealed import read_json
-from imseg.errors import ImsegError, look_up
+from imseg.engine.storage.sealed import SealedFile
+from imseg.errors import look_up
 from imseg.tasks import Metric
-
-Form = TypeVar("Form")
 
 
 def _inside(path: str) -> str:
@@ -166,9 +163,8 @@ class MissingRun:
     """The reason."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Approaches under the same conditions."""
+class Comparison(SealedFile):
+    """Approaches under the same conditions: the content of ``comparison.json``."""
 
     data: ComparedData
     """What all runs share."""
@@ -211,14 +207,6 @@ class Comparison:
         rows = {row.name: row for row in self.rows}
         return look_up(name, rows, noun="row", command="one of those that are there: {}")
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        plain: dict[str, Any] = _COMPARISON.dump_python(self, mode="json")
-        return plain
-
-
-_COMPARISON = TypeAdapter(Comparison)
-
 
 def read_comparison(folder: Path) -> Comparison:
     """Return a finished comparison from its folder, which may be a stranger's.
@@ -226,29 +214,4 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         ImsegError: If there is none, or it is damaged.
     """
-    path = folder / RESULT_FILE
-    return replace(read_as(_COMPARISON, read_json(path), path=path), path=folder)
-
-
-def read_as(form: TypeAdapter[Form], content: object, *, path: Path) -> Form:
-    """Return what a JSON file of a comparison holds, each value of exactly its type.
-
-    Args:
-        form: What it must hold.
-        content: What it holds.
-        path: Where it is, for the error.
-
-    Raises:
-        ImsegError: If it holds something else; the first place is named.
-    """
-    try:
-        return form.validate_json(json.dumps(content), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ImsegError(
-            f"{path} cannot be read.",
-            expected="the file that a comparison writes.",
-            got=f"{place}: {first['msg']}",
-            hint="repeat its imseg compare command: what is finished is not trained again.",
-        ) from error
+    return Comparison.read(folder / RESULT_FILE).model_copy(update={"path": folder})

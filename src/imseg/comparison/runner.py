@@ -14,17 +14,16 @@ from imseg.approaches.running.experiment import fit
 from imseg.approaches.runs.record import check_same, read_record
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.verification import survey
+from imseg.comparison import notes
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.gathering import FinishedRun, rows_of
-from imseg.comparison.notes import digests_of, write_settings
 from imseg.comparison.participants import Participant, settings_for
 from imseg.comparison.result import ComparedData, Comparison, MissingRun
 from imseg.comparison.scoring import SPLIT, images_to_score, score, scores_file
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
 from imseg.engine.storage.lock import locked
-from imseg.engine.storage.run_folder import RESULT_FILE, RunFolder
-from imseg.engine.storage.sealed import write_json
+from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.workers.executors import choose_executor
 from imseg.errors import TrainingFailed
 from imseg.progress import Event, Note, Progress, Working, log_progress
@@ -89,15 +88,15 @@ def carry_out(planned: ComparisonPlan, progress: Progress) -> Comparison:
     for participant in planned.participants:
         progress(Note(text=_budget(participant, planned)))
     with locked(planned.out):
-        write_settings(
-            planned.out,
-            planned.dataset,
-            approaches=[each.approach for each in planned.participants if each.asked],
+        record = notes.ComparisonRecord(
+            approaches=tuple(each.approach for each in planned.participants if each.asked),
             seeds=planned.seeds,
-            asked=planned.given,
-            settled=planned.common,
             matched=any(each.baseline is not None for each in planned.participants),
+            asked=plain_values(planned.given),
+            settled=plain_values(planned.common),
+            data=notes.digests_of(planned.dataset),
         )
+        record.write(planned.out / SETTINGS_FILE)
         return _Worker(planned, progress).run()
 
 
@@ -121,15 +120,12 @@ class _Worker:
         self._done: list[FinishedRun] = []
         self._missing: list[MissingRun] = []
         self._spent = self._worked = 0.0
-        self._test = digests_of(planned.dataset)[SPLIT]
-        self._images = len(images_to_score(planned.dataset))
+        self._test = notes.digests_of(planned.dataset)[SPLIT]
 
     def run(self) -> Comparison:
         planned = self._planned
         # Seed after seed: what is finished says something, whenever it is stopped.
-        todo = [
-            (seed, participant) for seed in planned.seeds for participant in planned.participants
-        ]
+        todo = [(seed, each) for seed in planned.seeds for each in planned.participants]
         device = resolve_device(planned.common.get("device", "auto"))
         network = next(iter(planned.ready.values())).plan.network
         cores = planned.common.get("workers") or usable_cores()
@@ -143,25 +139,20 @@ class _Worker:
                 try:
                     self._done.append(self._one(seed, participant, executor=own))
                 except TrainingFailed as failure:
-                    self._fail(participant, seed, str(failure))
+                    why = str(failure)
+                    self._missing.append(MissingRun(name=participant.name, seed=seed, why=why))
+                    text = f"{participant.name}, seed {seed}, failed and is left out: {why}"
+                    self._progress(Note(text=text, warning=True))
                 if self._done and participant is planned.participants[-1]:
-                    write_json(planned.out / RESULT_FILE, self._result().as_dict())
+                    self._result().write(planned.out / RESULT_FILE)
         if not self._done:
             raise TrainingFailed(f"No run could be finished: {self._missing[0].why}")
         return self._result()
 
-    @property
-    def _seeds(self) -> tuple[int, ...]:
-        """Return the seeds that were begun."""
-        begun = {each.seed for each in self._done} | {each.seed for each in self._missing}
-        return tuple(seed for seed in self._planned.seeds if seed in begun)
-
     def _one(self, seed: int, participant: Participant, *, executor: Any) -> FinishedRun:
         planned, folder = self._planned, self._planned.folder(seed)
-        if participant.matched_to is not None and not any(
-            each.seed == seed and each.participant.name == participant.matched_to
-            for each in self._done
-        ):
+        finished = {each.participant.name for each in self._done if each.seed == seed}
+        if participant.matched_to is not None and participant.matched_to not in finished:
             raise TrainingFailed(f"{participant.matched_to}, which it is matched to, is missing")
         folder.mkdir(exist_ok=True)
         settings = settings_for(participant, planned.common, seed=seed, runs=folder)
@@ -193,9 +184,8 @@ class _Worker:
         That the data is the same was checked for all runs together.
         """
         folder = RunFolder(path)
-        if not (self._planned.continues and folder.summary.exists()):
-            return None
-        record = read_record(folder)
+        done = self._planned.continues and folder.summary.exists()
+        record = read_record(folder) if done else None
         if record is None:
             return None
         # The whole comparison, or its data, may have been moved; and who only compares
@@ -205,31 +195,26 @@ class _Worker:
             for name in ("match", "unlabeled_masks")
         )
         check_same(folder, record, settings.but(match=match, unlabeled_masks=hidden))
-        if any(each.wrong for each in survey(path)):
-            return None  # what is damaged is made again
-        return load_run(path)
+        damaged = any(each.wrong for each in survey(path))  # what is damaged is made again
+        return None if damaged else load_run(path)
 
     def _announce(self, number: int, todo: Sequence[tuple[int, Participant]]) -> None:
         seed, participant = todo[number - 1]
         text = f"run {number} of {len(todo)}: {participant.name}, seed {seed}"
         if self._worked:
-            left = sum(self._left(each) for each in todo[number - 1 :])
+            left = sum(self._left(*each) for each in todo[number - 1 :])
             text += f"; about {in_time(left * self._spent / self._worked)} left for all"
         self._progress(Note(text=text))
 
-    def _left(self, run: tuple[int, Participant]) -> float:
+    def _left(self, seed: int, participant: Participant) -> float:
         """Return the work that is left of a run."""
-        seed, participant = run
         finished = RunFolder(self._planned.folder(seed) / participant.name).summary.exists()
         return 0.0 if finished else self._planned.work(participant)
 
-    def _fail(self, participant: Participant, seed: int, why: str) -> None:
-        self._missing.append(MissingRun(name=participant.name, seed=seed, why=why))
-        text = f"{participant.name}, seed {seed}, failed and is left out: {why}"
-        self._progress(Note(text=text, warning=True))
-
     def _result(self) -> Comparison:
         planned, dataset = self._planned, self._planned.dataset
+        begun = {run.seed for run in self._done} | {run.seed for run in self._missing}
+        images = len(images_to_score(dataset))
         return Comparison(
             data=ComparedData(
                 name=Path(dataset.name).name,
@@ -237,11 +222,11 @@ class _Worker:
                 labeled=len(dataset.labeled),
                 unlabeled=len(dataset.unlabeled),
                 val=len(dataset.val),
-                test=self._images,
+                test=images,
             ),
             metric=self._done[0].run.metric,
-            images=self._images,
-            seeds=self._seeds,
+            images=images,
+            seeds=tuple(seed for seed in planned.seeds if seed in begun),
             settings=plain_values(planned.common),
             rows=rows_of(planned.participants, self._done, out=planned.out),
             missing=tuple(self._missing),

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, PlainSerializer
 
 from imseg.approaches.runs.run import Run, pairs_of
-from imseg.comparison.result import read_as
 from imseg.engine.inference.bootstrap import Interval
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import StrictModel, in_words, read_json, unlike, write_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
 
@@ -32,8 +30,7 @@ ImageScore = Annotated[float, BeforeValidator(_from_json), PlainSerializer(_to_j
 """A number, or not a number where an image has no score: null in JSON."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkScores:
+class NetworkScores(StrictModel):
     """A network's scores on the test images."""
 
     job: str
@@ -56,9 +53,6 @@ class NetworkScores:
     """Scores over all pixels together."""
     ci95: dict[str, dict[str, Interval]]
     """Bootstrap intervals over images for both."""
-
-
-_SCORES = TypeAdapter(NetworkScores)
 
 
 def images_to_score(dataset: DataSet) -> tuple[LabeledImage, ...]:
@@ -118,7 +112,7 @@ def score(
     scored: dict[str, NetworkScores] = {}
     for number, name in enumerate(names):
         job = run.trained(name).job
-        known = _known(kept.get(name), job=job, digest=digest, path=path)
+        known = _known(kept.get(name), job=job, digest=digest)
         if known is None:
             progress(number, len(names))
             found = run.evaluate(dataset, SPLIT, networks=[name])
@@ -127,7 +121,7 @@ def score(
                 names=found.names, each=found.each, per_image=found.per_image,
                 dataset=found.dataset, ci95=found.ci95,
             )  # fmt: skip
-            kept[name] = _SCORES.dump_python(known, mode="json")
+            kept[name] = known.as_dict()
             write_json(path, kept)
         scored[name] = known
     progress(len(names), len(names))
@@ -141,13 +135,16 @@ def read_scores(path: Path, network: str) -> NetworkScores | None:
         ImsegError: If the file is damaged, or holds anything else.
     """
     kept = read_json(path).get(network) if path.exists() else None
-    return None if kept is None else read_as(_SCORES, kept, path=path)
+    try:
+        return None if kept is None else NetworkScores.of(kept)
+    except ValueError as error:
+        raise unlike(path, in_words(error)) from error
 
 
-def _known(kept: object, *, job: str, digest: str, path: Path) -> NetworkScores | None:
+def _known(kept: Any, *, job: str, digest: str) -> NetworkScores | None:
     """Return scores that are kept, if they are whole and of this network on these images."""
     try:
-        found = read_as(_SCORES, kept, path=path)
-    except ImsegError:
+        found = NetworkScores.of(kept)
+    except ValueError:
         return None
     return found if (found.job, found.data) == (job, digest) else None

@@ -14,7 +14,7 @@ from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.statistics import LEAST_IMAGES, PairedDifference
 from imseg.data.files.atomic import write_whole
 from imseg.report import numbers
-from imseg.report.tables import Column, DataTable, mean_and_spread, table
+from imseg.report.tables import Column, DataTable, ends, fields, mean_and_spread, table
 
 NOTES = """\
 mean +- spread over seeds, of the network of each run: that of the generation that is best on
@@ -60,19 +60,10 @@ def approach_records(found: Comparison) -> list[dict[str, Any]]:
     """Return the numbers of each row; those that begin with ``_`` are not in files."""
     return [
         {
-            "name": row.name,
-            "approach": row.approach,
-            "kind": row.kind,
-            "baseline": row.baseline,
-            "mean": row.mean,
-            "low": row.interval[0],
-            "high": row.interval[1],
+            **fields(row, "name approach kind baseline mean"),
+            **ends(row.interval),
             "spread_over_seeds": row.spread,
-            "network_steps": row.network_steps,
-            "steps": row.steps,
-            "tflops": row.tflops,
-            "minutes": row.minutes,
-            "width": row.width,
+            **fields(row, "network_steps steps tflops minutes width"),
             "_called": called(row, found) + _seeds_missing(row, found),
             "_last": row.last if row.kind == "method" else None,
             "_difference": row.difference,
@@ -130,21 +121,11 @@ def _runs_of(row: ComparisonRow, found: Comparison) -> list[dict[str, Any]]:
     return [
         {
             "approach": row.name,
-            "kind": row.kind,
-            "matched_to": row.matched_to,
-            "same_as": row.same_as,
-            "seed": run.seed,
-            "stage": run.stage,
-            "network": run.network,
-            "width": run.width,
-            "score": run.score,
-            "last_score": run.last_score,
+            **fields(row, "kind matched_to same_as"),
+            **fields(run, "seed stage network width score last_score"),
             "baseline": row.baseline,
             "difference": run.score - baseline[run.seed] if run.seed in baseline else None,
-            "network_steps": run.network_steps,
-            "steps": run.steps,
-            "flops": run.flops,
-            "seconds": run.seconds,
+            **fields(run, "network_steps steps flops seconds"),
             **{f"image_{name}": value for name, value in run.per_image.items()},
             **{f"pixels_{name}": value for name, value in run.dataset.items()},
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,22 +26,22 @@ PICTURED = 4
 class DemoSize:
     """How much the demo does; the same for every approach."""
 
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each is a run of every approach, on the same images."""
-    networks: int
+    networks: int = 2
     """Networks of every stage."""
-    generations: int
+    generations: int = 1
     """Generations of im."""
-    epochs: int
+    epochs: int = 200
     """Passes over the training images."""
-    max_steps: int
+    max_steps: int = 200
     """Most steps of any one network."""
-    labeled: int
+    labeled: int = 20
     """Labeled images."""
-    unlabeled: int
+    unlabeled: int = 180
     """Unlabeled images."""
     batch_size: int = 16
-    """Images an optimizer step."""
+    """Images per optimizer step."""
     side: int = 64
     """Height and width of the images in pixels."""
     difficulty: float = 0.15
@@ -57,16 +56,8 @@ class DemoSize:
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
-FULL = DemoSize(
-    seeds=(0, 1, 2, 3, 4),
-    networks=2,
-    generations=1,
-    epochs=200,
-    max_steps=200,
-    labeled=20,
-    unlabeled=180,
-)
-QUICK = dataclasses.replace(FULL, seeds=(0,), max_steps=150)
+FULL = DemoSize()
+QUICK = DemoSize(seeds=(0,), max_steps=150)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +71,7 @@ class DemoOutcome:
     folder: Path
     """The comparison's."""
     pictures: tuple[Path, ...]
-    """One a seed."""
+    """One per seed."""
 
 
 def run_demo(out: Path, size: DemoSize, *, progress: Progress) -> DemoOutcome:

@@ -95,6 +95,16 @@ def _cell(show: Callable[..., str], values: Sequence[Any]) -> str:
     return show(*values) if all(map(is_number, values)) else DASH
 
 
+def fields(item: object, names: str) -> dict[str, Any]:
+    """Return values of an object for a record, by their names, which are separated by spaces."""
+    return {name: getattr(item, name) for name in names.split()}
+
+
+def ends(interval: tuple[float, float]) -> dict[str, float]:
+    """Return the ends of an interval for a record."""
+    return {"low": interval[0], "high": interval[1]}
+
+
 def mean_and_spread(values: Sequence[float]) -> str:
     """Return ``0.712 +- 0.008``: mean and sample standard deviation."""
     spread = f" +- {statistics.stdev(values):.3f}" if len(values) > 1 else ""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.engine.loading.watch import Watch
+from tests.sets import rest_but
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading import loader, views
@@ -133,7 +134,7 @@ def test_what_does_not_fit_is_sent_batch_by_batch_and_nothing_else(
         assert watch.crossings["copy_"] == made * arrays[number % len(arrays)]
 
 
-@pytest.mark.parametrize("kind", JOBS)
+@pytest.mark.parametrize("kind", rest_but(JOBS, lambda kind: kind in ("binary", "two views")))
 def test_whole_steps_read_no_value(make_kind, monkeypatch, kind) -> None:
     """On the CPU, with the optimizer. The first batch comes with what is known about the pass."""
     place(monkeypatch, 2**40)

@@ -223,6 +223,7 @@ def learn_steps(job: TrainJob, heard: Heard) -> tuple[list[torch.Tensor], torch.
     return after, network, learner
 
 
+@pytest.mark.slow
 def test_a_compilation_that_fails_is_said_and_does_no_harm(make_job, tmp_path) -> None:
     """In a process of its own, where C++ is translated by a program that does not exist."""
     program = """

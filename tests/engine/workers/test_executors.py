@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.engine.workers.outcomes import Outcome, train_all
+from tests.sets import rest_but
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import Trained, TrainJob
@@ -28,7 +29,7 @@ def comparable(trained: Trained) -> dict[str, object]:
     return {**json.loads(trained.as_json()), "seconds": 0, "clock": {}}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", rest_but([1, 2], lambda threads: threads == 1))
 def test_processes_and_one_process_train_the_same_bits(make_job, tmp_path, threads: int) -> None:
     """Plain images, copies that are drawn once, and copies that are new at every look."""
     plain = make_job().samples[0]

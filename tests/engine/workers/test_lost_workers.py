@@ -164,6 +164,7 @@ def test_silences_are_longer_than_nothing(wrong) -> None:
         HeartbeatTimeout(**wrong)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_job_done_again(make_job) -> None:
     job = make_job(recipe=Recipe(epochs=200, batch_size=3, max_steps=400))
     executor = Processes(1)

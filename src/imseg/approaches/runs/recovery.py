@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.runs.record import read_record
 from imseg.approaches.runs.run_files import DataContents, Provenance, Record, read_target
+from imseg.data.files.atomic import read_bounded
 from imseg.data.folder.scan import held_out
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import OtherVersion
@@ -113,13 +114,13 @@ def read_log(folder: RunFolder) -> list[dict[str, Any]]:
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bounded(path).decode("utf-8", "replace").splitlines()
     except OSError:
         return
     for line in lines:
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict) and "event" in entry:
             yield entry

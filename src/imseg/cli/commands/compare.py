@@ -179,7 +179,7 @@ def reproduce(
     """Train approaches under the published settings and compare with the published scores."""
     from imseg.approaches.planning.settings import values_from
     from imseg.cli import show
-    from imseg.comparison.reproduce import carry_out_all, plan_reproduction
+    from imseg.comparison.paper_comparison import carry_out_all, plan_reproduction
     from imseg.report.comparison_tables import REPRODUCTION_NOTES as NOTES
     from imseg.report.comparison_tables import (
         departures_text,

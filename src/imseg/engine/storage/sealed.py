@@ -50,7 +50,7 @@ class StrictModel(BaseModel):
         Raises:
             ValueError: If they are not of this form.
         """
-        return cls.model_validate_json(json.dumps(content))
+        return cls.model_validate_json(json.dumps(content, default=str))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

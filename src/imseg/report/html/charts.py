@@ -6,8 +6,8 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import jinja2
 import matplotlib
@@ -58,34 +58,10 @@ VARIABLES = {
 WIDE, NARROW = 7.0, 3.4
 """Inches; a page shows them at 96 pixels an inch, so that letters have one size everywhere."""
 DOTS_PER_INCH = 160
+STYLE_FILE = "figures.mplstyle"
+_TEMPLATES = Path(__file__).parent / "templates"
 MOST_LETTERS = 16
 """Letters up to which two entries of a legend stand side by side on a phone."""
-
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "imseg",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.5,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.linewidth": 0.7,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "legend.frameon": False,
-    "legend.handlelength": 1.4,
-    "legend.columnspacing": 1.2,
-    "text.parse_math": False,
-    "axes.unicode_minus": True,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +80,8 @@ class Drawing:
 
 def drawing_of(chart: Chart) -> Drawing:
     """Return a figure in all its forms."""
-    with matplotlib.rc_context(_STYLE):
+    style = matplotlib.rc_params_from_file(_TEMPLATES / STYLE_FILE, use_default_template=False)
+    with matplotlib.rc_context(style):
         wide = _drawn(chart, (WIDE, chart.height))
         svg = _as_svg(wide)
         stream = io.BytesIO()
@@ -187,9 +164,6 @@ def _for_page(text: str, *, prefix: str) -> str:
     return text.replace(size.group(), f'width="{width}" height="{height}" aria-hidden="true"', 1)
 
 
-_TEMPLATES = resources.files("imseg.report.html") / "templates"
-
-
 def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) -> str:
     """Return a page as HTML.
 
@@ -199,7 +173,7 @@ def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) ->
         beside: The name of the folder with figures and tables.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_source),
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -207,7 +181,7 @@ def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) ->
     )
     environment.filters["inline"] = inline
     environment.filters["code"] = code
-    style = Markup(_source("style.css"))
+    style = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
     # Figures are markup: matplotlib has escaped the words in them.
     safe = {
         name: {"wide": Markup(each.wide), "narrow": Markup(each.narrow)}
@@ -231,7 +205,3 @@ def code(text: str) -> Markup:
     """Return an escaped command line of which no word is broken that fits on a line."""
     words = [Markup("<span>{}</span>").format(word) for word in text.split(" ")]
     return Markup("<code>{}</code>").format(Markup(" ").join(words))
-
-
-def _source(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")

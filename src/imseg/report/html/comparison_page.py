@@ -11,7 +11,7 @@ from imseg.report import numbers
 from imseg.report.html.blocks import Commands, Fold, PageBlock, ReportPage, Section, ShortList
 from imseg.report.html.comparison_charts import differences_chart, generations_chart
 from imseg.report.html.words import comparison_summary, quoted
-from imseg.report.tables import DataTable
+from imseg.report.tables import DataTable, ends, fields
 from imseg.types import VERSION
 
 
@@ -55,8 +55,8 @@ def _scores(found: Comparison) -> Section:
     )
     stages = [
         {
-            "name": row.name, "seed": run.seed, "stage": stage.name, "network": stage.network,
-            "score": stage.score, "low": stage.interval[0], "high": stage.interval[1],
+            "name": row.name, "seed": run.seed, "stage": stage.name,
+            **fields(stage, "network score"), **ends(stage.interval),
             "mean": statistics.fmean(stage.networks),
             "spread": statistics.stdev(stage.networks) if stage.networks[1:] else 0.0,
             "validation": stage.validation,
@@ -80,8 +80,7 @@ def _differences(found: Comparison) -> Section | None:
             "name": row.name,
             "baseline": row.baseline,
             "difference": row.difference.mean,
-            "low": row.difference.interval[0],
-            "high": row.difference.interval[1],
+            **ends(row.difference.interval),
             "images_better": row.difference.images_better,
             "gap_closed": None if row.gap_closed is None else row.gap_closed.mean,
             "_seeds": row.difference.of_seeds,

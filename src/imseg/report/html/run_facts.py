@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from imseg.approaches.runs.recovery import read_log
 from imseg.approaches.runs.run import Run, check_meaning
 from imseg.approaches.runs.run_files import DataContents, Provenance
-from imseg.data.files.atomic import read_bounded
 from imseg.data.folder.scan import held_out
 from imseg.data.images.picture_file import probe, read_image
 from imseg.engine.inference import evaluator
@@ -66,104 +64,59 @@ class RunFacts:
 
     Args:
         run: The run.
+
+    Attributes:
+        run: The run.
+        metric: What networks are ranked by.
+        folder: The files of the run.
+        summary: The content of ``summary.json``.
+        provenance: The content of ``provenance.json``: where the run comes from.
+        stages: The start and the generations, in order.
+        aside: Stages whose networks only help to train mask scorers.
+        final: The stage that the network of the run is from.
+        network: The name of the network of the run.
+        validation_score: What it scores on validation images.
+        gained: How much better it is there than the best network of the start; higher is better.
+        chosen_by_labels: Whether validation images were taken from the labeled ones.
+        validation: Number of images that epochs, networks and generations were chosen by.
+        labeled: Number of labeled images to learn from.
+        unlabeled: Number of unlabeled images that were learned from; 0 without generations.
+        upper_bound_images: Number of unlabeled images whose hidden masks were learned from.
+        warnings: What the run warned of while it went on, each once.
     """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
-        self.metric = run.metric
+        self.run, self.metric, self.summary = run, run.metric, run.summary
         self.folder = RunFolder(run.path)
-        self.summary = run.summary
+        self.provenance = Provenance.read(self.folder.provenance).as_dict()
         self.stages = tuple(map(self._stage, run.summary["stages"]))
         self.aside = tuple(map(self._stage, run.summary.get("aside", ())))
-
-    @property
-    def final(self) -> StageFacts:
-        """The stage that the network of the run is from."""
-        return next(stage for stage in self.stages if stage.name == self.summary["stage"])
-
-    @property
-    def network(self) -> str:
-        """The network of the run."""
-        return str(self.summary["network"])
-
-    @property
-    def validation_score(self) -> float:
-        """What the network of the run scores on validation images."""
-        return float(self.summary["validation"][self.metric.key])
-
-    @property
-    def final_merit(self) -> float:
-        """The same, higher is better."""
-        return self.metric.merit(self.summary["validation"])
-
-    @property
-    def start_merit(self) -> float:
-        """What the best network of the start scores on validation images; higher is better."""
-        return self.metric.merit(self.stages[0].networks[0].scores)
-
-    @cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Where the run comes from."""
-        return Provenance.read(self.folder.provenance).as_dict()
-
-    @cached_property
-    def _pictures(self) -> dict[str, Any]:
-        return DataContents.read(self.folder.data).as_dict()
-
-    @property
-    def chosen_by_labels(self) -> bool:
-        """Whether validation images were taken from the labeled ones."""
-        return not self._pictures.get("val")
-
-    @property
-    def validation(self) -> int:
-        """Images that epochs, networks and generations were chosen by."""
-        return len(self._pictures.get("val") or ()) or held_out(len(self._pictures["labeled"]))
-
-    @property
-    def labeled(self) -> int:
-        """Labeled images to learn from."""
-        all_of_them = len(self._pictures["labeled"])
-        return all_of_them - self.validation if self.chosen_by_labels else all_of_them
-
-    @property
-    def unlabeled(self) -> int:
-        """Unlabeled images that were learned from; 0 for those who learn from labels alone."""
-        for stage in self.stages:
-            if stage.labels is not None:
-                return int(stage.labels["images"])
-        return len(self._pictures.get("unlabeled") or ()) if len(self.stages) > 1 else 0
-
-    @property
-    def upper_bound_images(self) -> int:
-        """Unlabeled images whose hidden masks were learned from, for upper bounds."""
-        sees = self.run.plan.approach.labeled.hidden_too
-        return len(self._pictures.get("unlabeled") or ()) if sees else 0
-
-    @cached_property
-    def warnings(self) -> tuple[str, ...]:
-        """What the run warned of while it went on, each once."""
-        try:
-            lines = read_bounded(self.folder.log).decode("utf-8", "replace").splitlines()
-        except OSError:
-            return ()
-        found: dict[str, None] = {}
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # a torn last line
-            if isinstance(event, dict) and event.get("warning") and event.get("text"):
-                found[str(event["text"])] = None
-        return tuple(found)
+        self.final = next(each for each in self.stages if each.name == run.summary["stage"])
+        self.network = str(run.summary["network"])
+        scores = run.summary["validation"]
+        self.validation_score = float(scores[self.metric.key])
+        start = self.stages[0].networks[0].scores
+        self.gained = self.metric.merit(scores) - self.metric.merit(start)
+        contents = DataContents.read(self.folder.data).as_dict()
+        images = {name: len(each or ()) for name, each in contents.items()}
+        self.chosen_by_labels = not images.get("val")
+        self.validation = images.get("val") or held_out(images["labeled"])
+        self.labeled = images["labeled"] - self.validation * self.chosen_by_labels
+        learned_from = [stage.labels["images"] for stage in self.stages if stage.labels is not None]
+        others = images.get("unlabeled", 0)
+        approach = run.plan.approach
+        self.unlabeled = int([*learned_from, others * approach.learns_from_unlabeled][0])
+        self.upper_bound_images = others * approach.labeled.hidden_too
+        told = [e["text"] for e in read_log(self.folder) if e.get("warning") and e.get("text")]
+        self.warnings = tuple(dict.fromkeys(map(str, told)))
 
     def _stage(self, plain: dict[str, Any]) -> StageFacts:
-        scorers = plain["name"] == "scorers"
-        names = [] if scorers else [network["name"] for network in plain["networks"]]
+        # Networks of the stage "scorers" score masks, they make none.
+        names = [each["name"] for each in plain["networks"] if plain["name"] != "scorers"]
         return StageFacts(
             name=plain["name"],
             best=plain["best"],
-            networks=tuple(self.run.trained(name) for name in names),
+            networks=tuple(map(self.run.trained, names)),
             failed=tuple(plain.get("failed", ())),
             labels=plain.get("pseudo_labels"),
             metric=self.metric,

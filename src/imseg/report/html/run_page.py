@@ -21,7 +21,7 @@ from imseg.report.html.blocks import (
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, score_split
 from imseg.report.html.words import learned_from, quoted, run_summary
 from imseg.report.numbers import count, minutes, operations, short
-from imseg.report.tables import Column, DataTable
+from imseg.report.tables import Column, DataTable, ends, fields
 from imseg.types import VERSION, DataSet
 
 
@@ -126,14 +126,11 @@ def _networks(facts: RunFacts) -> DataTable:
             "network": network.name,
             "rank": rank,
             **{f"validation_{key}": value for key, value in network.scores.items()},
-            "images": network.images,
-            "steps": network.steps,
+            **fields(network, "images steps"),
             "best_look": network.best_epoch,
             "looks": network.epochs,
             "width": network.network.relative_width,
-            "parameters": network.parameters,
-            "flops": network.flops,
-            "seconds": network.seconds,
+            **fields(network, "parameters flops seconds"),
         }
         for stage in facts.stages
         for rank, network in enumerate(stage.networks, 1)
@@ -146,8 +143,8 @@ def _stage_scores(scored: ScoredSplit) -> DataTable:
     records = [
         {
             "stage": stage, "score": key, "value": value,
-            "low": found.ci95["per_image"][key][0], "high": found.ci95["per_image"][key][1],
-            "images": len(found.names), "split": scored.split,
+            **ends(found.ci95["per_image"][key]), "images": len(found.names),
+            "split": scored.split,
         }
         for stage, found in scored.by_stage.items()
         for key, value in found.per_image.items()

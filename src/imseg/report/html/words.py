@@ -172,7 +172,7 @@ def _doubts_of_run(facts: RunFacts, scored: ScoredSplit | None) -> list[str]:
     if scored is not None and scored.split == "test":
         found += _few_test(scored.of)
     scores = [metric.merit(network.scores) for network in facts.final.networks]
-    spread, risen = max(scores) - min(scores), abs(facts.final_merit - facts.start_merit)
+    spread, risen = max(scores) - min(scores), abs(facts.gained)
     if len(facts.stages) > 1 and spread > risen:
         found.append(
             f"Networks of one stage differ by up to {signed(spread, metric)[1:]} on validation"
@@ -203,8 +203,8 @@ def _gain(facts: RunFacts, scored: ScoredSplit | None) -> Gain | None:
         value, interval = scored.gain(facts.final.name, "start")
         images = f"the {count(scored.of, scored.words[:-1])}"
         return Gain(value=value, interval=interval, images=images)
-    value = facts.final_merit - facts.start_merit
-    return Gain(value=value, interval=None, images=f"{facts.validation} validation images")
+    images = f"{facts.validation} validation images"
+    return Gain(value=facts.gained, interval=None, images=images)
 
 
 def quoted(path: Path | str) -> str:
