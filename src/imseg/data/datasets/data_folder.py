@@ -17,7 +17,6 @@ from imseg.data.datasets.pairs import class_numbers, refuse_other_values
 from imseg.data.datasets.public_dataset import (
     Destination,
     Made,
-    NamedColors,
     PreparationProgress,
     PublicDataset,
     SourceFiles,
@@ -25,6 +24,7 @@ from imseg.data.datasets.public_dataset import (
 )
 from imseg.data.datasets.splitting import refuse_bad_share, split_parts
 from imseg.data.files.atomic import copy_file, new_folder
+from imseg.data.folder.config import FILE_NAME, config_text
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.picture_file import probe
 
@@ -81,7 +81,8 @@ def prepare(
         else:
             splits, notes, figures = dataset.split(parts, labeled=labeled, seed=seed)
         stems, boxes, counted = _write_all(folder, splits, dataset, seed=seed, progress=progress)
-        write_config(folder, task=dataset.task, classes=dataset.classes, void=dataset.void)
+        config = config_text(dataset.task, classes=dataset.classes, void=dataset.void)
+        (folder / FILE_NAME).write_text(config, encoding="utf-8")
         figures = {**figures, **counted}
         record: dict[str, Any] = {"source": source, "seed": seed, "labeled_share": labeled}
         record |= dataset.options
@@ -100,28 +101,6 @@ def prepare(
         figures=figures,
         notes=(*notes, *dataset.describe(figures)),
     )
-
-
-def write_config(
-    folder: Path, *, task: str, classes: NamedColors | None = None, void: int | None = None
-) -> None:
-    """Write ``imseg.toml``.
-
-    Args:
-        folder: The data folder.
-        task: What a pixel is, in the words of ``imseg.toml``.
-        classes: Names and colors; None or empty: there is nothing to name.
-        void: The mask value of pixels that do not count.
-    """
-    lines = [f'task = "{task}"']
-    if void is not None:
-        lines.append(f"void = {void}")
-    if classes:
-        lines += ["", "[classes]"]
-        for value, (name, (red, green, blue)) in classes.items():
-            color = f"#{red:02x}{green:02x}{blue:02x}"
-            lines.append(f'{value} = {{ name = "{name}", color = "{color}" }}')
-    (folder / "imseg.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write_all(

@@ -26,9 +26,6 @@ SourceParts = dict[str, SourceImages]
 PreparationProgress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
-NamedColors = Mapping[int, tuple[str, Color]] | Mapping[str, tuple[str, Color]]
-"""Name and color of each mask value, or of each label."""
-
 ANY_STEM = re.compile(r"(.+)")
 """Fits every stem; all of it is the name."""
 
@@ -110,8 +107,8 @@ class PublicDataset:
     """Writes one image and its masks, for its name, its files and where to."""
     task: str
     """What a pixel is, in the words of ``imseg.toml``."""
-    classes: NamedColors = field(default_factory=dict)
-    """Names and colors for ``imseg.toml``; empty: there is nothing to name."""
+    classes: Mapping[Any, tuple[str, Color]] = field(default_factory=dict)
+    """Name and color of each mask value or label, for ``imseg.toml``; empty: none is named."""
     void: int | None = None
     """The mask value of pixels that do not count."""
     is_cut: bool = False
