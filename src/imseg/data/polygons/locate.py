@@ -14,7 +14,7 @@ from imseg.data.files.listing import counted, has_odd_name, leads_out, list_pict
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
-from imseg.data.polygons.annotations import Annotations, Picture
+from imseg.data.polygons.drawings import AnnotatedPicture, Annotations
 from imseg.errors import ImsegError, and_more
 
 _LOOKED_AT = 300
@@ -28,7 +28,7 @@ _LONGEST = 100  # characters of a joined name; file systems end at 255 bytes
 class Located:
     """A picture and the file that it is."""
 
-    picture: Picture
+    picture: AnnotatedPicture
     """What the annotations say."""
     path: Path | None
     """The file; None if the picture stands in the annotations and was not taken out yet."""
@@ -99,7 +99,7 @@ def locate(annotations: Annotations, images: Path) -> tuple[list[Located], list[
         )
     found: list[Located] = []
     outside: list[str] = []
-    missing: list[Picture] = []
+    missing: list[AnnotatedPicture] = []
     for picture in annotations.pictures:
         path = _find(picture, images)
         if path is not None and leads_out(path, images):
@@ -167,7 +167,7 @@ def choose_stems(names: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _find(picture: Picture, images: Path) -> Path | None:
+def _find(picture: AnnotatedPicture, images: Path) -> Path | None:
     """Return the file of a picture below a folder, or None."""
     parts = _parts(picture.name)
     if picture.start is not None:
@@ -216,7 +216,7 @@ def _outside(names: list[str], images: Path) -> ImsegError:
     )
 
 
-def _missing(pictures: list[Picture], images: Path) -> ImsegError:
+def _missing(pictures: list[AnnotatedPicture], images: Path) -> ImsegError:
     """Return the error that lists every picture that was not found, with what may be meant."""
     there: dict[str, Path] = {}
     for path in itertools.islice(images.rglob("*"), _MOST_SEARCHED):
@@ -262,7 +262,7 @@ def _one_file_twice(found: Sequence[Located]) -> list[ImsegError]:
     ]
 
 
-def _entry(picture: Picture) -> str:
+def _entry(picture: AnnotatedPicture) -> str:
     return picture.name if picture.start is None else picture.file.name
 
 

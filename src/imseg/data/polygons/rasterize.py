@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.polygons.annotations import (
+from imseg.data.polygons.coco import decode_counts
+from imseg.data.polygons.drawings import (
+    AnnotatedPicture,
     Area,
+    Corners,
     Outline,
-    Picture,
-    Points,
     Region,
     Runs,
     Stencil,
     Tally,
 )
-from imseg.data.polygons.coco import decode_counts
 from imseg.errors import import_extra
 
 LONGEST_OUTLINE = 20_000_000
@@ -79,7 +79,7 @@ def rasterize(area: Area, size: tuple[int, int]) -> tuple[Patch | None, bool]:
     return _inside(Patch(area.top, area.left, window), size)
 
 
-def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Points:
+def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Corners:
     """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
 
     Args:
@@ -93,15 +93,15 @@ def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: fl
     return turn(points + np.asarray(center), center, degrees)
 
 
-def turn(points: Points, center: tuple[float, float], degrees: float) -> Points:
+def turn(points: Corners, center: tuple[float, float], degrees: float) -> Corners:
     """Return points turned about a center, clockwise on the screen."""
     angle = math.radians(degrees)
     matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    turned: Points = (points - np.asarray(center)) @ matrix + np.asarray(center)
+    turned: Corners = (points - np.asarray(center)) @ matrix + np.asarray(center)
     return turned
 
 
-def clip(ring: Points, size: tuple[int, int]) -> Points:
+def clip(ring: Corners, size: tuple[int, int]) -> Corners:
     """Return the part of a ring inside the picture (Sutherland and Hodgman 1974).
 
     Args:
@@ -123,7 +123,7 @@ def clip(ring: Points, size: tuple[int, int]) -> Points:
     return ring
 
 
-def _draw(rings: tuple[Points, ...], size: tuple[int, int]) -> tuple[Patch | None, bool]:
+def _draw(rings: tuple[Corners, ...], size: tuple[int, int]) -> tuple[Patch | None, bool]:
     """Return the union of rings."""
     height, width = size
     parts, clipped = [], False
@@ -245,7 +245,7 @@ class Mask:
     """Objects seen of each label."""
 
 
-def draw(picture: Picture, size: tuple[int, int]) -> Drawn:
+def draw(picture: AnnotatedPicture, size: tuple[int, int]) -> Drawn:
     """Return the regions of a picture as pixels.
 
     Args:
