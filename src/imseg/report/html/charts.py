@@ -179,8 +179,8 @@ def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["inline"] = inline
-    environment.filters["code"] = code
+    environment.filters |= {"inline": inline, "code": code}
+    environment.filters["class_name"] = lambda block: type(block).__name__
     style = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
     # Figures are markup: matplotlib has escaped the words in them.
     safe = {
