@@ -154,7 +154,7 @@ class CustomConfig(Network):
             ImsegError: If its callable was not given in this process.
         """
         if self.callable not in _provided and _trusted[0]:
-            provide(import_callable(self.callable))
+            provide(import_callable(self.callable), self.callable)
         factory = _provided.get(self.callable)
         if factory is None:
             raise ImsegError(
@@ -200,9 +200,7 @@ def network_named(name: str) -> Network:
         return CustomConfig(callable=name)
     if ":" in name:
         return provide(import_callable(name), name)
-    ours = {
-        kind: one for kind, one in Network.alternatives().items() if kind in ("unet", "paper-unet")
-    }
+    ours = {kind: one for kind, one in Network.alternatives().items() if kind in SEGMENTING}
     if name in ours:
         return ours[name]()
     guess = near_miss(name, ours)

@@ -288,6 +288,9 @@ def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
         for name in there
         if (each := read_known(folder.weights(name))) and isinstance(each.network, CustomConfig)
     }
+    asked = str(record.asked.get("network") or "")
+    if ":" in asked:  # not to be imported because a file says so
+        factories.add(asked)
     for factory in sorted(factories):
         raise ImsegError(
             f"{folder.path} was trained with a network of your own, which it does not hold.",
