@@ -24,10 +24,10 @@ PLACEHOLDERS = {
 KEYS = [
     ("provenance.json", "provenance.json"),
     ("network-J.json", "generation-1/network-0.json"),
-    ("network-J.json", "judges/network-0.json"),
+    ("network-J.json", "scorers/network-0.json"),
     ("DONE", "generation-1/DONE"),
     ("audit.json", "generation-1/audit.json"),
-    ("judgment.json", "judges/judgment.json"),
+    ("judgment.json", "scorers/judgment.json"),
     ("summary.json", "summary.json"),
 ]
 """Parts of the page, and a file whose keys stand there."""

@@ -327,7 +327,7 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 SHARED = (
     "--batch-size --block-color --blocking --compile --consistency-level --consistency-ramp"
     " --consistency-weight --device --dilate --epochs --erode --fresh-copies --generations"
-    " --grow-labels --ignore --image-size --judges --limit-unlabeled --max-steps --networks"
+    " --grow-labels --ignore --image-size --mask-scorers --limit-unlabeled --max-steps --networks"
     " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
     " --patience --plain-view --precision --reblock --rotate --select --task --teachers"
     " --thresholds --validate-every --views --vote --width --workers"
@@ -341,10 +341,10 @@ def test_options_are_frozen(cli):
         "train": "--approach --batch-size --block-color --blocking --compile --config"
         " --consistency-level --consistency-ramp --consistency-weight --device --dilate"
         " --dry-run --effort --epochs --erode --fresh-copies --generations --grow-labels"
-        " --help --ignore --image-size --json --judges --ladder --limit-unlabeled --match"
+        " --help --ignore --image-size --json --mask-scorers --strength-schedule --limit-unlabeled --match"
         " --max-steps --networks --no-fresh-copies --no-grow-labels --no-ignore"
         " --no-plain-view --no-probe --no-reblock --no-report --no-rotate --out --paper --patience"
-        " --plain-view --precision --probe --reblock --report --reuse --rotate --rung --seed"
+        " --plain-view --precision --probe --reblock --report --reuse --rotate --strength-level --seed"
         " --select --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
         " --width --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split",
@@ -359,7 +359,7 @@ def test_options_are_frozen(cli):
         "explain": "--help --json",
         "demo": "--help --json --out --quick",
         "compare": f"--approaches --config --dry-run --help --json --out --seeds {SHARED}"
-        " --effort --unlabeled-masks --ladder --rung",
+        " --effort --unlabeled-masks --strength-schedule --strength-level",
         "reproduce": f"--approaches --config --dry-run --help --json --out --runs {SHARED}"
         " --matched --no-matched",
     }

@@ -32,7 +32,7 @@ def tiny(*, channels: int, outputs: int, width: float) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("first", "then", "taken"),
-    [("aldt", "evalnet", "judge-start"), ("evalnet", "aim+", "start"), ("im++", "im+", "start")],
+    [("aldt", "evalnet", "scorer-start"), ("evalnet", "aim+", "start"), ("im++", "im+", "start")],
 )
 def test_a_run_with_networks_taken_over_is_the_run_without(tmp_path, first, then, taken) -> None:
     data = small_set("binary")
@@ -78,10 +78,10 @@ def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
     run = train(small_set("binary"), approach, out, network=tiny, executor=own, **options)
     assert run.judgment is not None
     named = {network["name"]: network for network in run.summary["aside"][-1]["networks"]}
-    assert all(name.startswith("judges/") for name in named)
+    assert all(name.startswith("scorers/") for name in named)
     stages = [stage["name"] for stage in run.summary["stages"]]
     assert stages == ["start", "generation-1"]
     assert run.trained("generation-1/network-0").network.factory.split("#")[0].endswith(":tiny")
-    with pytest.raises(ImsegError, match="judges/network-0 judges masks, it makes none") as caught:
-        run.load(["judges/network-0"])
+    with pytest.raises(ImsegError, match="scorers/network-0 judges masks, it makes none") as caught:
+        run.load(["scorers/network-0"])
     assert "start/network-0" in str(caught.value) and "Expected" in str(caught.value)

@@ -75,7 +75,7 @@ def test_a_whole_run_is_found_whole(cli, cli_json, whole) -> None:
     ("name", "kind", "remedy"),
     [
         ("start/network-0.safetensors", "weights", "only what is damaged is trained again"),
-        ("judges/network-1.json", "scores of networks", "only what is damaged is trained again"),
+        ("scorers/network-1.json", "scores of networks", "only what is damaged is trained again"),
         ("generation-1/DONE", "rankings of stages", "only what is damaged is made again"),
         ("experiment.toml", "settings and provenance", "taken from provenance.json"),
         ("summary.json", "results", "only what is damaged is made again"),
@@ -189,7 +189,7 @@ def test_every_kind_of_file_has_a_remedy() -> None:
 
 @pytest.mark.parametrize(
     "network",
-    ["start/network-1", "judges/network-0", "generation-1/network-0", "generation-2/network-1"],
+    ["start/network-1", "scorers/network-0", "generation-1/network-0", "generation-2/network-1"],
 )
 def test_a_network_trained_again_is_the_same_to_the_bit(whole, network) -> None:
     before, told = contents(whole), Told()
@@ -284,10 +284,10 @@ def test_a_run_need_not_be_finished_if_the_network_is(tmp_path) -> None:
 
 def test_a_network_that_others_are_missing_for_is_not_trained(whole, tmp_path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    (run / "judges" / "network-0.safetensors").unlink()
+    (run / "scorers" / "network-0.safetensors").unlink()
     with pytest.raises(ImsegError, match="cannot be trained alone") as refused:
         retrain(run, "generation-1/network-0", small_set("binary"))
-    assert "judges/network-0 would be trained first" in str(refused.value)
+    assert "scorers/network-0 would be trained first" in str(refused.value)
 
 
 def test_other_data_is_refused_in_words_about_the_run(cli, cells, from_files, tmp_path) -> None:

@@ -39,10 +39,10 @@ from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import settings_from
 from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
 from imseg.components.consensus import Block, Consensus, PseudoLabelBatch, TeacherBatch
-from imseg.components.consistency import Consistency
+from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.components.proposals import BestProposal
 from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SurvivesErosion
-from imseg.components.votes import Views, Vote
+from imseg.components.votes import Vote, VoteOfViews
 from imseg.errors import ImsegError
 
 NAMES = [
@@ -70,7 +70,7 @@ IGNORED = Block(input=False, output=False, ignore=True)
 # labeled part, grows). "-" in the column "augment" is None.
 METHOD = {
     MODEL_ENSEMBLE: (LDT, Vote(teachers=2), Everything(), None, Labeled(), False),
-    INPUT_ENSEMBLE: (LDT, Views(views=3), SurvivesErosion(kernel=5), None, Labeled(), False),
+    INPUT_ENSEMBLE: (LDT, VoteOfViews(views=3), SurvivesErosion(kernel=5), None, Labeled(), False),
     NOISY_STUDENT: (LDT, Vote(teachers=1), Everything(), NoisyCopies(count=1), Labeled(), True),
     IM: (
         LDT,
@@ -151,7 +151,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
     for approach in (LDT, ALDT, FDT, LDT_ONLINE):
         assert (approach.networks, approach.generations, approach.start) == (10, 0, None)
     assert (CONSISTENCY.start, CONSISTENCY.generations, CONSISTENCY.networks) == (LDT, 1, 5)
-    assert CONSISTENCY.objective == Consistency(weight=1.0, ramp=0, epochs_times=2)
+    assert CONSISTENCY.objective == TwoViews(weight=1.0, ramp=0, epochs_times=2)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
             INPUT_ENSEMBLE,
             MODEL_ENSEMBLE,
             {
-                "pseudo_label": (Views(views=3), Vote(teachers=2)),
+                "pseudo_label": (VoteOfViews(views=3), Vote(teachers=2)),
                 "select": (SurvivesErosion(), Everything()),
             },
         ),
@@ -192,7 +192,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
                     Vote(teachers=2),
                 ),
                 "carry": (True, False),
-                "judge_start": (ALDT, None),
+                "scorer_start": (ALDT, None),
             },
         ),
         (
@@ -243,7 +243,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
                 "start": (LDT, None),
                 "networks": (5, 10),
                 "generations": (1, 0),
-                "objective": (Consistency(), None),
+                "objective": (TwoViews(), None),
             },
         ),
     ],
@@ -336,7 +336,7 @@ def test_a_made_up_approach_is_explained_by_its_difference(made_up: Approach) ->
 def test_a_made_up_approach_is_planned_refused_and_trained_like_any(made_up, tmp_path) -> None:
     asked = {"approach": made_up.name, "effort": "quick", "teachers": 3, "device": "cpu"}
     plan, _ = make_plan(settings_from(asked), ISIC)
-    assert plan.customized().pseudo_label == Oldest(teachers=3)
+    assert plan.approach.pseudo_label == Oldest(teachers=3)
     context = rehearse(plan, ISIC, folder=tmp_path)
     assert list(context.jobs_of) == ["start", "generation-1"]
     assert len(context.jobs_of["start"]) == 3
@@ -415,13 +415,13 @@ def test_the_approaches_with_judges_are_those_that_ask_how_good_a_mask_is() -> N
 
 def test_the_options_of_an_approach_are_those_of_its_stages() -> None:
     masking = {"teachers", "erode", "dilate", "grow_labels", "block"}
-    copies = {"reblock", "fresh_copies", "rung"}
+    copies = {"reblock", "fresh_copies", "strength_level"}
     consistency = {"consistency_weight", "consistency_ramp", "consistency_level"}
     expected = {
         "model-ensemble": {"teachers", "vote"},
         "noisy-student": {"teachers", "vote"} | copies,
         "input-ensemble": {"views", "vote", "plain_view"},
-        "evalnet": {"judges", "accepts"},
+        "evalnet": {"mask_scorers", "accepts"},
         "consistency": consistency,
         "im": masking,
         **dict.fromkeys(("im+", "im++", "aim+", "aim++", "gt-im++"), masking | copies),
@@ -456,7 +456,7 @@ def test_a_misspelled_approach_is_answered_with_the_nearest(typed: str, meant: s
     [
         ({"generations": 2}, "generations need pseudo-labels or an objective"),
         ({"pseudo_label": Consensus()}, "generations need pseudo-labels or an objective"),
-        ({"objective": Consistency()}, "generations need pseudo-labels or an objective"),
+        ({"objective": TwoViews()}, "generations need pseudo-labels or an objective"),
         (
             {"generations": 2, "pseudo_label": Consensus()},
             "need a start approach that trains the first teachers",

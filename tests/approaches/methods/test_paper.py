@@ -56,7 +56,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "isic2018": {
         "kind": "binary",
         "size": (256, 256),
-        "ladder": ORDINARY_LADDER,
+        "strength_schedule": ORDINARY_LADDER,
         "aldt": (3, 25, 0.5, 25),
         "consistency": ORDINARY_CONSISTENCY,
         "views": (3, 25, 0.5, 25),
@@ -72,7 +72,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "hela": {
         "kind": "multilabel",
         "size": (256, 256),
-        "ladder": [
+        "strength_schedule": [
             (0, 5, 0.1, 3),
             (1, 10, 0.1, 6),
             (1, 15, 0.2, 9),
@@ -94,7 +94,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "suim": {
         "kind": "multiclass",
         "size": (256, 256),
-        "ladder": ORDINARY_LADDER,
+        "strength_schedule": ORDINARY_LADDER,
         "aldt": (3, 25, 0.5, 25),
         "consistency": ORDINARY_CONSISTENCY,
         "views": (1, 15, 0.3, 15),
@@ -110,7 +110,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "cityscapes": {
         "kind": "multiclass",
         "size": (208, 416),  # height and width; METHOD writes 416x208
-        "ladder": [
+        "strength_schedule": [
             (0, 3, 0.05, 3),
             (0, 6, 0.1, 6),
             (0, 9, 0.2, 9),
@@ -223,8 +223,8 @@ def test_an_epoch_is_as_many_steps_as_there_are_whole_batches(name: str, samples
 @pytest.mark.parametrize("name", NAMES)
 def test_noisy_copies_climb_the_ladder(name: str, play) -> None:
     for approach in ("noisy-student", "im+", "im++", "aim+", "aim++", "gt-im++"):
-        copies = [job.parts[-1].copies for job in generations(play(name, approach))]
-        assert [pushed(each.strength) for each in copies] == PUBLISHED[name]["ladder"]
+        copies = [job.samples[-1].copies for job in generations(play(name, approach))]
+        assert [pushed(each.strength) for each in copies] == PUBLISHED[name]["strength_schedule"]
         assert {each.rotate for each in copies} == {PUBLISHED[name]["rotate"]}
         assert {each.plain for each in copies} == {approach.startswith("aim")}
 
@@ -234,13 +234,13 @@ def test_nine_copies_of_each_labeled_image_are_as_strong_as_published(name: str,
     for approach in ("aldt", "aim+", "aim++"):
         context = play(name, approach)
         for job in [*context.jobs_of["start"], *generations(context)]:
-            copies = job.parts[0].copies
+            copies = job.samples[0].copies
             assert (copies.count, copies.plain) == (9, True)
             assert pushed(copies.strength) == PUBLISHED[name]["aldt"]
             assert copies.rotate == PUBLISHED[name]["rotate"]
     for approach in ("ldt", "im", "im+", "im++"):
         context = play(name, approach)
-        assert all(jobs[0].parts[0].copies is None for jobs in context.jobs_of.values())
+        assert all(jobs[0].samples[0].copies is None for jobs in context.jobs_of.values())
 
 
 @pytest.mark.parametrize("level", ["low", "mid", "high"])
@@ -271,7 +271,7 @@ def test_the_views_of_input_ensemble_are_as_strong_as_published(name: str, tmp_p
         plan = plan_for(name, "input-ensemble", views=count)
         context = workshop_of(plan, FACTS[name], folder=tmp_path)
         labeler = context.approach.pseudo_label
-        assert labeler == Views(views=count, vote="paper", plain=False)
+        assert labeler == VoteOfViews(views=count, vote="paper", plain=False)
         seat = PseudoLabeler(context, None, None)._seats(1, [], None)
         panel = seat(0, torch.zeros(2, 32, 32, 3, dtype=torch.uint8).numpy())
         assert pushed(panel.strength) == PUBLISHED[name]["views"]
@@ -283,7 +283,7 @@ def test_the_views_of_input_ensemble_are_as_strong_as_published(name: str, tmp_p
 @pytest.mark.parametrize("name", NAMES)
 def test_five_judges_learn_50_epochs_at_the_published_width(name: str, play) -> None:
     for approach in ("evalnet", "im++", "aim++"):
-        scorers = play(name, approach).jobs_of["judges"]
+        scorers = play(name, approach).jobs_of["scorers"]
         assert len(scorers) == 5
         for job in scorers:
             assert job.recipe.epochs == 50
@@ -326,12 +326,12 @@ def test_judges_of_the_evalnet_approach_learn_from_ten_plain_and_ten_augmented_n
     name: str, play
 ) -> None:
     context = play(name, "evalnet")
-    assert len(context.jobs_of["judge-start"]) == 10
-    copies = context.jobs_of["judge-start"][0].parts[0].copies
+    assert len(context.jobs_of["scorer-start"]) == 10
+    copies = context.jobs_of["scorer-start"][0].samples[0].copies
     assert (copies.count, pushed(copies.strength)) == (9, PUBLISHED[name]["aldt"])
     (kind, by, _), (same, others, _) = context.asked
     assert kind == same == "predictions"
-    kinds = ("start", "judge-start")
+    kinds = ("start", "scorer-start")
     assert by == [f"{each}/network-{number}" for each in kinds for number in range(10)]
     assert others == [f"{each}/network-{number}" for each in kinds for number in range(3)]
 
@@ -339,8 +339,8 @@ def test_judges_of_the_evalnet_approach_learn_from_ten_plain_and_ten_augmented_n
 @pytest.mark.parametrize("name", NAMES)
 def test_judges_are_ranked_by_the_error_of_the_iou_or_by_loss(name: str, play) -> None:
     for approach in ("im++", "aim++"):
-        assert play(name, approach).metrics["judges"].key == PUBLISHED[name]["ranked by"]
-    assert play(name, "evalnet").metrics["judges"].key == "iou_error"
+        assert play(name, approach).metrics["scorers"].key == PUBLISHED[name]["ranked by"]
+    assert play(name, "evalnet").metrics["scorers"].key == "iou_error"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -353,7 +353,7 @@ def test_a_mask_is_good_from_the_published_scores_on(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_proposal_is_accepted_from_the_upper_score_but_for_hela(name: str) -> None:
-    proposal = plan_for(name, "evalnet").customized().pseudo_label
+    proposal = plan_for(name, "evalnet").approach.pseudo_label
     assert proposal.accepts == PUBLISHED[name]["accepts"]
     assert proposal.scorers == 2
 
@@ -365,7 +365,7 @@ def test_one_to_five_copies_between_the_thresholds(name: str) -> None:
     fifths = [low + (high - low) * (step + 0.5) / 5 for step in range(-1, 6)]
     scores = torch.tensor([low, *fifths, 1.0], dtype=torch.double)
     appraised = type("Said", (), {"thresholds": plan.thresholds, "scores": lambda _: scores})()
-    copies = plan.customized().augment.copies(len(scores), appraised)
+    copies = plan.approach.augment.copies(len(scores), appraised)
     assert copies == (1, 1, 1, 2, 3, 4, 5, 5, 5)
     assert copies == tuple(copies_for(scores, low=low, high=high))
 
@@ -433,11 +433,11 @@ def test_the_controller_can_be_asked_for(name: str) -> None:
 @pytest.mark.parametrize("erode", [None, 0, 3, 5])
 def test_labels_grow_where_the_mask_is_eroded(name: str, erode: int | None) -> None:
     """In the reference an erode kernel above 0 also dilates the consensus; 0 is the default."""
-    consensus = plan_for(name, "im", erode=erode).customized().pseudo_label
+    consensus = plan_for(name, "im", erode=erode).approach.pseudo_label
     assert consensus.erode == (erode or 0)
     assert consensus.dilate == 0
     assert consensus.grow_labels == bool(erode)
-    unwanted = plan_for(name, "im", erode=erode, grow_labels=False).customized().pseudo_label
+    unwanted = plan_for(name, "im", erode=erode, grow_labels=False).approach.pseudo_label
     assert not unwanted.grow_labels
 
 

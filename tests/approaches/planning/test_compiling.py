@@ -12,7 +12,7 @@ from imseg.approaches.planning.budget import MOST_ON_GPU, make_plan, on_gpu
 from imseg.approaches.planning.measured import is_worth, may_pay, pays
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import Facts
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.running import preparation
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.errors import ImsegError

@@ -16,7 +16,7 @@ from imseg.approaches.planning.duration import (
     ACTIVITIES,
     AUGMENTATION,
     FILES,
-    JUDGES,
+    SCORERS,
     OTHER,
     PSEUDO_LABELS,
     TRAINING,
@@ -26,7 +26,8 @@ from imseg.approaches.planning.duration import (
 )
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.planning.stages import Facts, planned_stages
+from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.stages import planned_stages
 
 UNMATCHED = sorted(set(APPROACHES) - {"ldt-matched", "aldt-matched"})
 
@@ -49,7 +50,7 @@ def test_activities_are_those_of_a_run_and_files_are_left_to_others(approach: st
     assert found[FILES] == 0 and found[TRAINING] > 0 and found[VALIDATION] > 0
     built = APPROACHES[approach]
     assert (found[PSEUDO_LABELS] > 0) == (built.pseudo_label is not None)
-    assert (found[JUDGES] > 0) == (built.scorer is not None)
+    assert (found[SCORERS] > 0) == (built.scorer is not None)
     assert seconds_of(plan, ISIC, measured) == pytest.approx(sum(found.values()))
 
 

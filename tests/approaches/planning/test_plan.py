@@ -17,12 +17,13 @@ from imseg.approaches.planning.duration import seconds_of
 from imseg.approaches.planning.measured import Measured
 from imseg.approaches.planning.plan import Plan, match_plan
 from imseg.approaches.planning.settings import Effort, Settings
-from imseg.approaches.planning.stages import Facts, planned_steps
+from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.stages import planned_steps
 from imseg.components.amplification import NoisyCopies
 from imseg.components.consensus import Block
-from imseg.components.consistency import Consistency
-from imseg.components.votes import Views, Vote
-from imseg.engine.training.job import Recipe
+from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.components.votes import Vote, VoteOfViews
+from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
@@ -95,14 +96,14 @@ def test_inconsistent_pixels_are_ignored_unless_something_else_is_asked_for(
 ) -> None:
     plan = plan_for(**asked)
     assert (plan.blocking, plan.ignore) == (blocking, ignore)
-    block = plan.customized().pseudo_label.block
+    block = plan.approach.pseudo_label.block
     wanted = (blocking in ("both", "input"), blocking in ("both", "output"), ignore)
     assert (block.input, block.output, block.ignore) == wanted
 
 
 def test_the_published_aldt_makes_80_steps_an_epoch_on_isic() -> None:
     plan = plan_for(effort="paper", approach="aldt")
-    samples = ISIC.labeled * plan.customized().labeled.samples
+    samples = ISIC.labeled * plan.approach.labeled.samples
     assert samples == 2590
     assert plan.recipe.steps_per_epoch(samples) == 80
     assert planned_steps(plan, ISIC) == 10 * 50 * 80
@@ -133,7 +134,7 @@ def test_ldt_online_takes_a_match_and_works_without() -> None:
 
 def test_a_plan_from_before_there_were_copies_is_still_read() -> None:
     plain = plan_for().as_dict()
-    del plain["ladder"], plain["rotate"]
+    del plain["strength_schedule"], plain["rotate"]
     assert Plan.from_dict(plain).ladder == "default"
 
 
@@ -142,7 +143,7 @@ def test_the_published_ldt_makes_400_steps_on_isic() -> None:
     assert (plan.start_networks, plan.generations) == (10, 0)
     assert plan.recipe.steps(ISIC.labeled) == 400
     assert planned_steps(plan, ISIC) == 4000
-    assert plan.customized().networks == 10
+    assert plan.approach.networks == 10
 
 
 def test_the_published_im_makes_at_most_81_steps_an_epoch_on_isic() -> None:
@@ -188,7 +189,7 @@ ASKED_OF = {
     "vote": ("model-ensemble", "majority"),
     "views": ("input-ensemble", 5),
     "plain_view": ("input-ensemble", False),
-    "judges": ("evalnet", 1),
+    "mask_scorers": ("evalnet", 1),
     "thresholds": ("im++", (0.1, 0.9)),
     "consistency_weight": ("consistency", 0.5),
     "consistency_ramp": ("consistency", 7),
@@ -196,8 +197,8 @@ ASKED_OF = {
     "block_color": ("im", "mean"),
     "reblock": ("im+", False),
     "fresh_copies": ("aldt", True),
-    "rung": ("im+", 5),
-    "ladder": ("im+", "hela"),
+    "strength_level": ("im+", 5),
+    "strength_schedule": ("im+", "hela"),
     "rotate": ("im+", False),
 }
 
@@ -213,12 +214,12 @@ def test_what_is_asked_of_a_stage_goes_before_effort(effort: Effort, name: str) 
 
 def test_what_is_asked_of_a_stage_gets_there() -> None:
     def stage(approach: str, place: str = "pseudo_label", **asked: object):
-        return getattr(plan_for(approach=approach, effort="quick", **asked).customized(), place)
+        return getattr(plan_for(approach=approach, effort="quick", **asked).approach, place)
 
     assert stage("model-ensemble", teachers=4, vote="mean") == Vote(teachers=4, vote="mean")
     views = stage("input-ensemble", views=7, vote="majority", plain_view=False)
-    assert views == Views(views=7, vote="majority", plain=False)
-    assert stage("input-ensemble") == Views(views=3, vote="paper", plain=True)
+    assert views == VoteOfViews(views=7, vote="majority", plain=False)
+    assert stage("input-ensemble") == VoteOfViews(views=3, vote="paper", plain=True)
     assert stage("evalnet", scorers=1).scorers == 1
     assert stage("evalnet").accepts == "high"
     assert stage("noisy-student") == Vote(teachers=1)
@@ -229,7 +230,7 @@ def test_what_is_asked_of_a_stage_gets_there() -> None:
         consistency_ramp=3,
         consistency_level="low",
     )
-    assert learned == Consistency(weight=0.25, ramp=3, level="low")
+    assert learned == TwoViews(weight=0.25, ramp=3, level="low")
 
 
 @pytest.mark.parametrize(("approach", "teachers"), [("evalnet", 0), ("consistency", 0), ("ldt", 0)])
@@ -252,7 +253,7 @@ def test_an_approach_of_one_stage_or_one_generation_is_what_it_is(
     approach: str, effort: Effort, generations: int
 ) -> None:
     plan = plan_for(approach=approach, effort=effort)
-    assert plan.generations == plan.customized().generations == generations
+    assert plan.generations == plan.approach.generations == generations
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_thresholds_come_from_the_data_unless_they_are_published_or_asked_for() 
 def test_strengths_of_a_users_own_data_are_those_of_the_most_alike_of_the_papers() -> None:
     def strengths(task: Kind, ladder: str | None) -> PaperSettings:
         facts = dataclasses.replace(ISIC, task=task)
-        return plan_for(facts, approach="im+", effort="quick", ladder=ladder).strengths
+        return plan_for(facts, approach="im+", effort="quick", strength_schedule=ladder).strengths
 
     for task in ("binary", "multiclass", "multilabel", "regression"):
         assert strengths(task, None) is PAPER["isic2018" if task == "binary" else "suim"]
@@ -312,10 +313,10 @@ def test_a_ladder_goes_on_with_its_last_rung() -> None:
 
 
 def test_a_rung_that_is_asked_for_is_that_of_every_generation() -> None:
-    plan = plan_for(approach="im+", effort="quick", rung=4)
+    plan = plan_for(approach="im+", effort="quick", strength_level=4)
     assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [STRENGTH_SCHEDULES["default"][3]] * 4
     assert plan.strength == STRENGTH_SCHEDULES["default"][4], "labeled images are no pseudo-labeled ones"
-    assert plan.customized().augment == NoisyCopies(rung=4)
+    assert plan.approach.augment == NoisyCopies(strength_level=4)
 
 
 def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_asked_for() -> None:
@@ -323,26 +324,26 @@ def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_
         for reblock in (None, True, False):
             plan = plan_for(approach="im+", effort=effort, reblock=reblock)
             by_itself = reblock in (None, effort != "paper")
-            assert plan.customized().augment.reblock == (None if by_itself else reblock)
+            assert plan.approach.augment.reblock == (None if by_itself else reblock)
 
 
 def test_fresh_copies_are_those_of_labeled_images_too_where_there_are_any() -> None:
     def fresh(approach: str) -> tuple[bool, ...]:
-        one = plan_for(approach=approach, effort="quick", fresh_copies=True).customized()
+        one = plan_for(approach=approach, effort="quick", fresh_copies=True).approach
         start = one.start.labeled.fresh if one.start else False
         return start, one.labeled.fresh, one.augment is not None and one.augment.fresh
 
     assert fresh("aim+") == (True, True, True)
     assert fresh("im+") == fresh("noisy-student") == (False, False, True)
     assert fresh("aldt") == (False, True, False)
-    assert not plan_for(approach="aim+", effort="quick").customized().augment.fresh
+    assert not plan_for(approach="aim+", effort="quick").approach.augment.fresh
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-@pytest.mark.parametrize("judges", [1, 2, 4])
+@pytest.mark.parametrize("mask_scorers", [1, 2, 4])
 def test_there_are_never_fewer_networks_than_judges_that_are_asked(effort, scorers: int) -> None:
     plan = plan_for(approach="evalnet", effort=effort, scorers=scorers)
-    assert plan.networks >= plan.customized().pseudo_label.scorers
+    assert plan.networks >= plan.approach.pseudo_label.scorers
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -441,8 +442,8 @@ def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach:
 
 def test_the_plan_decides_the_numbers_of_the_stages() -> None:
     plan = plan_for(effort="quick", teachers=3, erode=3, dilate=5, blocking="output", ignore=True)
-    assert plan_for(block_color="mean").customized().pseudo_label.block == Block(color="mean")
-    approach = plan.customized()
+    assert plan_for(block_color="mean").approach.pseudo_label.block == Block(color="mean")
+    approach = plan.approach
     assert approach.generations == plan.generations
     assert approach.start is not None and approach.start.networks == plan.start_networks
     consensus = approach.pseudo_label
@@ -454,7 +455,7 @@ def test_the_plan_decides_the_numbers_of_the_stages() -> None:
 
 @pytest.mark.parametrize(("effort", "erode", "grows"), [("paper", 3, True), ("paper", 0, False)])
 def test_labels_grow_under_paper_when_the_mask_is_eroded(effort, erode: int, grows: bool) -> None:
-    consensus = plan_for(effort=effort, erode=erode).customized().pseudo_label
+    consensus = plan_for(effort=effort, erode=erode).approach.pseudo_label
     assert consensus is not None and consensus.grow_labels == grows
 
 

@@ -14,7 +14,8 @@ from imseg.approaches.methods.explain import relative_cost
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stages import StagePlan, planned_stages, planned_steps
 
 SMALL = Facts(
     task="multiclass",
@@ -45,7 +46,7 @@ def test_the_stages_of_the_published_im_plus_plus_on_isic() -> None:
     plan = plan_for("im++", ISIC)
     assert counted(planned_stages(plan, ISIC)) == {
         "start": (10, 8),
-        "judges": (5, 80),
+        "scorers": (5, 80),
         **{f"generation-{number}": (5, 227) for number in range(1, 6)},
     }
     assert planned_steps(plan, ISIC) == 50 * (10 * 8 + 5 * 80 + 25 * 227)
@@ -56,7 +57,7 @@ def test_the_stages_of_the_published_aim_plus_plus_on_isic() -> None:
     plan = plan_for("aim++", ISIC)
     assert counted(planned_stages(plan, ISIC)) == {
         "start": (10, 80),
-        "judges": (5, 80),
+        "scorers": (5, 80),
         **{f"generation-{number}": (5, 372) for number in range(1, 6)},
     }
 
@@ -66,8 +67,8 @@ def test_the_stages_of_the_published_evalnet_on_isic() -> None:
     plan = plan_for("evalnet", ISIC)
     assert counted(planned_stages(plan, ISIC)) == {
         "start": (10, 8),
-        "judge-start": (10, 80),
-        "judges": (5, 21 * 259 // 32),
+        "scorer-start": (10, 80),
+        "scorers": (5, 21 * 259 // 32),
         **{f"generation-{number}": (5, 81) for number in range(1, 6)},
     }
 
@@ -101,7 +102,7 @@ def test_the_width_that_is_planned_is_the_one_that_is_trained(approach: str, tmp
     for stage in planned_stages(plan, SMALL):
         width = context.jobs_of[stage.name][0].network.width
         assert width == (plan.scorer_width if stage.scorers else plan.width * stage.wider)
-        assert stage.scorers == (stage.name == "judges")
+        assert stage.scorers == (stage.name == "scorers")
 
 
 @pytest.mark.parametrize("approach", ["noisy-student", "im+", "im++", "aim+", "aim++", "gt-im++"])

@@ -8,7 +8,7 @@ import pytest
 
 from imseg.approaches.planning.duration import (
     ACTIVITIES,
-    JUDGES,
+    SCORERS,
     OTHER,
     TRAINING,
     add_stage,
@@ -36,8 +36,8 @@ def test_a_stage_is_shared_out_as_its_networks_spent_their_time() -> None:
     assert run.seconds == pytest.approx(
         {"training": 6.0, "augmentation": 2.0, "validation": 1.0, "other": 1.0}
     )
-    add_stage(run, 4.0, pair, whole=JUDGES)
-    assert run.seconds[JUDGES] == 4.0 and run.seconds[TRAINING] == 6.0
+    add_stage(run, 4.0, pair, whole=SCORERS)
+    assert run.seconds[SCORERS] == 4.0 and run.seconds[TRAINING] == 6.0
     add_stage(run, 3.0, [])  # all were taken over
     assert run.seconds[OTHER] == 4.0
 

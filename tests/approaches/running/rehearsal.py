@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.stages import Facts
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.running import mask_scoring
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.early_stopping import EarlyStopping
@@ -25,7 +25,7 @@ from imseg.approaches.runs.run_files import Judgment
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.sample_set import SampleSet
 from imseg.engine.workers.executors import Serial
 from imseg.tasks import Metric, task_for
@@ -98,7 +98,7 @@ class MadeUp:
 class Rehearsal(RunContext):
     """A workshop that notes jobs instead of training them."""
 
-    jobs_of: dict[str, list[Job]] = field(default_factory=dict)
+    jobs_of: dict[str, list[TrainJob]] = field(default_factory=dict)
     """The jobs of each stage."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     """What the networks of each stage are ranked by."""
@@ -126,7 +126,7 @@ class Rehearsal(RunContext):
     def finished(self, name: str, metric: Metric) -> Stage | None:
         return None
 
-    def train(self, name: str, jobs: Sequence[Job], *, metric: Metric, **_: Any) -> Stage:
+    def train(self, name: str, jobs: Sequence[TrainJob], *, metric: Metric, **_: Any) -> Stage:
         self.jobs_of[name], self.metrics[name] = list(jobs), metric
         score = self.merits.get(name, 0.5)
         networks = [
@@ -194,7 +194,7 @@ class RehearsedTeaching(PseudoLabeler):
 
 def workshop_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehearsal:
     """Return a workshop in which nothing is trained."""
-    approach = plan.customized()
+    approach = plan.approach
     unlabeled = Stored(
         images=NOWHERE,
         targets=None,

@@ -30,7 +30,7 @@ def test_too_few_labels_for_judges_leave_one_copy_and_a_warning(
     context = rehearse(plan, facts, folder=tmp_path)
     assert list(context.jobs_of) == ["start", "generation-1", "generation-2"]
     for generation in ("generation-1", "generation-2"):
-        copies = context.jobs_of[generation][0].parts[-1].copies
+        copies = context.jobs_of[generation][0].samples[-1].copies
         assert (copies.count, copies.counts) == (1, None)
     said = [note for note in context.notes if "too few" in note]
     assert said == [
@@ -43,16 +43,16 @@ def test_the_oracle_needs_no_judges_and_no_more_labels(tmp_path) -> None:
     facts = replace(ISIC, labeled=4, validation=2, unlabeled=20)
     context = rehearse(plan_for("gt-im++", facts), facts, folder=tmp_path, score=1.0)
     assert list(context.jobs_of) == ["start", "generation-1"]
-    assert context.jobs_of["generation-1"][0].parts[-1].copies.count == 5
+    assert context.jobs_of["generation-1"][0].samples[-1].copies.count == 5
     assert not any("too few" in note for note in context.notes)
 
 
 def test_judges_are_trained_once_before_the_first_generation(tmp_path) -> None:
     context = rehearse(plan_for("im++", generations=3, patience=0), ISIC, folder=tmp_path)
     generations = [f"generation-{number}" for number in range(1, 4)]
-    assert list(context.jobs_of) == ["start", "judges", *generations]
+    assert list(context.jobs_of) == ["start", "scorers", *generations]
     context = rehearse(plan_for("evalnet", generations=3, patience=0), ISIC, folder=tmp_path)
-    assert list(context.jobs_of) == ["start", "judge-start", "judges", *generations]
+    assert list(context.jobs_of) == ["start", "scorer-start", "scorers", *generations]
 
 
 @pytest.mark.parametrize("approach", ["im", "im+", "aim+", "noisy-student", "model-ensemble"])
@@ -64,7 +64,7 @@ def test_approaches_that_ask_no_judges_train_none(approach: str, tmp_path) -> No
 def test_judges_learn_from_the_start_that_the_approach_has(tmp_path) -> None:
     for approach, copies in (("im++", None), ("aim++", 9)):
         context = rehearse(plan_for(approach), ISIC, folder=tmp_path)
-        made = context.jobs_of["start"][0].parts[0].copies
+        made = context.jobs_of["start"][0].samples[0].copies
         assert (made.count if made else None) == copies
         (_, by, _), _ = context.asked
         assert by == [job.name for job in context.jobs_of["start"]]
