@@ -74,6 +74,11 @@ class Network(Component, ABC):
             outputs: Planes of logits.
         """
 
+    def __str__(self) -> str:
+        name = getattr(self, "callable", self.kind)
+        width = f" of width {self.relative_width:g}" if hasattr(self, "width") else ""
+        return name + width + (f", beginning with {self.weights}" if self.weights else "")
+
     @property
     def relative_width(self) -> float:
         """How wide its layers are, for estimates; operations grow with its square."""

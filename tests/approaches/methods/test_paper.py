@@ -369,7 +369,9 @@ def test_one_to_five_copies_between_the_thresholds(name: str) -> None:
     plan = plan_for(name, "im++")
     fifths = [low + (high - low) * (step + 0.5) / 5 for step in range(-1, 6)]
     scores = torch.tensor([low, *fifths, 1.0], dtype=torch.double)
-    appraised = type("Said", (), {"thresholds": plan.approach.thresholds, "scores": lambda _: scores})()
+    appraised = type(
+        "Said", (), {"thresholds": plan.approach.thresholds, "scores": lambda _: scores}
+    )()
     copies = plan.approach.amplification.copies(len(scores), appraised)
     assert copies == (1, 1, 1, 2, 3, 4, 5, 5, 5)
     assert copies == tuple(copies_for(scores, low=low, high=high))

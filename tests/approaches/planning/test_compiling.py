@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from imseg.approaches.planning.budget import MOST_ON_GPU, make_plan, on_gpu
 from imseg.approaches.planning.measured import compiling_may_pay, compiling_pays, is_worth
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.plan import Facts
 from imseg.approaches.running import preparation
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.errors import ImsegError
@@ -98,7 +97,9 @@ def test_whoever_compiles_is_done_earlier(plain, compiled, first, steps, shapes)
 
 @pytest.mark.parametrize(("asked", "wanted"), [("on", True), ("off", False)])
 def test_on_and_off_are_taken_at_their_word(asked: str, wanted: bool, monkeypatch) -> None:
-    monkeypatch.setattr(preparation, "compiling_pays", lambda *_: pytest.fail("nothing is measured"))
+    monkeypatch.setattr(
+        preparation, "compiling_pays", lambda *_: pytest.fail("nothing is measured")
+    )
     plan = make_plan(Settings(compile=asked, max_steps=10, device="cpu"), FACTS)
     assert plan.compute.compile is wanted
     assert plan.as_dict()["compute"]["compile"] is wanted

@@ -106,7 +106,7 @@ class Rehearsal(RunContext):
     taught_by: dict[int, str] = field(default_factory=dict)
     """The stage that teaches each generation."""
     asked: list[tuple[str, list[str], dict[str, Any]]] = field(default_factory=list)
-    """What samples of mask scorers were made with: what they learn from, which networks said it, how."""
+    """What samples of mask scorers were made with: the kind, which networks said it, and how."""
     notes: list[str] = field(default_factory=list)
     """What the user was told."""
     lost: Mapping[tuple[int, str], str] = field(default_factory=dict)

@@ -9,8 +9,8 @@ import pytest
 from tests.approaches.running.rehearsal import HELA, ISIC, SUIM, spec_of
 
 from imseg.approaches.methods.catalog import APPROACHES
-from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.running.preparation import check_facts, check_fits, check_scored
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, Reading
