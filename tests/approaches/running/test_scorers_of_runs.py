@@ -35,7 +35,7 @@ def test_too_few_labels_for_mask_scorers_leave_one_copy_and_a_warning(
     said = [note for note in context.notes if "too few" in note]
     assert said == [
         f"{approach}: {labeled} labeled and {validation} validation images are too few to train"
-        " judges of masks (8 and 4 are needed), so every image gets one copy."
+        " mask scorers (8 and 4 are needed), so every image gets one copy."
     ]
 
 
