@@ -195,8 +195,8 @@ def test_a_network_trained_again_is_the_same_to_the_bit(whole, network) -> None:
     before, told = contents(whole), Told()
     links = {path: path.stat().st_nlink for path in whole.rglob("*") if path.is_file()}
     again = retrain(whole, network, small_set("binary"), progress=told)
-    assert again.same and again.same_weights and again.same_job and again.most == 0.0
-    assert again.known == () and again.tensors > 10
+    assert again.same and again.same_weights and again.same_job and again.largest_difference == 0.0
+    assert again.differing_scores == {} and again.tensors > 10
     assert contents(whole) == before, "the run was not touched"
     assert links == {path: path.stat().st_nlink for path in whole.rglob("*") if path.is_file()}
     assert told.warnings == [] and told.reused == []
@@ -241,8 +241,9 @@ def test_other_weights_with_a_checksum_that_is_right_are_found_by_training_again
 
 def test_what_is_expected_elsewhere_is_said() -> None:
     again = Retrained(
-        network="start/network-0", same_weights=False, same_job=True, weights=("a",), tensors=2,
-        most=1e-6, known=(), surroundings=(), device="cpu", precision="bfloat16",
+        network="start/network-0", same_weights=False, same_job=True,
+        differing_tensors=("a",), tensors=2, largest_difference=1e-6, differing_scores={},
+        differing_surroundings={}, device="cpu", precision="bfloat16",
     )  # fmt: skip
     assert "cpu in bfloat16, where that is not promised" in network_text(again)
     assert "A GPU" not in network_text(again)

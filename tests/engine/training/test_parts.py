@@ -152,5 +152,5 @@ def test_parts_without_qualities_have_none(disks) -> None:
 
 
 def test_only_some_parts_with_qualities_are_refused(disks, several) -> None:
-    with pytest.raises(ValueError, match="either all parts have qualities or none"):
+    with pytest.raises(ValueError, match="either all sample sets have qualities or none"):
         BatchLoader((disks, several), NUMERICS)

@@ -107,6 +107,16 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(git("status", "--porcelain", "--", "."))}
 
 
+def no_run(path: Path, *, expected: str) -> ImsegError:
+    """Return the error about a folder that is not what is expected, such as that of a run."""
+    return ImsegError(
+        f"There is no run in {path}.",
+        expected=expected,
+        got="no experiment.toml." if path.is_dir() else "no such folder.",
+        hint="check the folder's name.",
+    )
+
+
 def read_record(folder: RunFolder) -> Record | None:
     """Return what a run wrote down, or None if it has not begun.
 
