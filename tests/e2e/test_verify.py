@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from imseg.engine.training.networks import save_weights
 from safetensors.torch import load_file
 from tests.e2e.small_sets import Killed, Mortal, Told, contents, small_set, train
 from tests.e2e.test_integrity import flip
@@ -22,7 +23,6 @@ from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.storage.trained_files import read_trained
-from imseg.engine.training.networks import save_weights
 from imseg.engine.workers.jobs import index_networks
 from imseg.errors import ImsegError
 from imseg.types import VERSION

@@ -19,7 +19,7 @@ from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 STRONG = STRENGTH_SCHEDULES["default"][-1]
-WAYS = {"in groups": None, "on the device": Placement(together=True, budget=2**40)}
+WAYS = {"in groups": None, "on the device": Placement(on_device=True, budget=2**40)}
 
 
 @pytest.fixture(params=WAYS)
