@@ -151,7 +151,3 @@ def report_of(found: FolderScan) -> CheckReport:
 
 def _channels_in_words(facts: ImageFacts) -> str:
     return {1: "gray", 3: "color"}.get(facts.channels, f"{facts.channels} channels")
-
-
-def _plain(value: Any) -> dict[str, Any] | None:
-    return None if value is None else dataclasses.asdict(value)
