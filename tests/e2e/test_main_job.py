@@ -45,7 +45,7 @@ def test_a_run_folder_holds_what_it_promises_and_no_images(im_run):
         for stage in ("start", "generation-1")
         for name in (*FILES, "network-0.json", "network-1.json", "DONE")
     }
-    others = {"experiment.toml", "provenance.json", "target.json", "data.json"}
+    others = {"experiment.toml", "provenance.json", "target.json", "data.json", "facts.json"}
     others |= {"summary.json", "log.jsonl"}
     assert names == stages | others
 
