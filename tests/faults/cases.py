@@ -72,7 +72,7 @@ class Outcome:
 
 
 def play(number: int, folder: Path, runs: Runs) -> Outcome:
-    """Plant a case in an empty folder, run its command in this process, and check what came of it."""
+    """Plant a case in an empty folder, run its command in this process, and check the outcome."""
     rng = random.Random(f"imseg {number}")
     command = rng.choice(("check", "train", "predict"))
     here, work = Path.cwd(), folder / "work"

@@ -42,7 +42,7 @@ def compare(
 ) -> Comparison:
     """Train approaches with several seeds and score them on the test images; again, it continues.
 
-    Start networks are trained once a seed and taken over. Each method gets a matched baseline:
+    Start networks are trained once per seed and taken over. Each method gets a matched baseline:
     labeled images alone, with the steps and the width of the method's final network. Approaches and
     seeds can be added to a finished comparison.
 

@@ -92,7 +92,7 @@ class MeasurementFile:
 def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     """Yield what a prediction amounts to.
 
-    One row a picture: the area of each class or label (pixels, and square micrometers where the
+    One row per picture: the area of each class or label (pixels, and square micrometers where the
     size of a pixel is known), or the mean, least and greatest number. Objects: one row each, with
     its number in the mask, its area and the middle of its pixels (row and column, from 0).
     """
@@ -267,7 +267,7 @@ def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
     """Return the files that hold the mask of a picture.
 
     One PNG in the user's own values or colors; maps of fractions and label images of more than
-    65535 objects are TIFF files; planes lie in a folder a label, as they do in a data folder.
+    65535 objects are TIFF files; planes lie in a folder per label, as they do in a data folder.
     None of them lies outside of ``out``, whatever labels are called.
     """
     name = Path(image)

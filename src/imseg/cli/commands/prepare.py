@@ -103,8 +103,8 @@ def polygons(
         str | None,
         typer.Option(
             "--as",
-            help="classes: a class number a pixel; instances: a number for each object; labels:"
-            " a mask a label, overlaps kept.  [default: by what is drawn]",
+            help="classes: a class number per pixel; instances: a number per object; labels:"
+            " a mask per label, overlaps kept.  [default: by what is drawn]",
             show_default=False,
         ),
     ] = None,

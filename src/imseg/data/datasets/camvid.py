@@ -23,7 +23,7 @@ from imseg.data.datasets.data_folder import copy_files
 from imseg.data.datasets.splitting import labeled_count
 
 VOID_ID = 11
-"""What SegNet's masks hold where nothing is said."""
+"""What SegNet's masks hold where the class is not known."""
 
 _CLASSES = {
     0: ("sky", (128, 128, 128)),
@@ -81,7 +81,7 @@ def label_stretches(
 def _in_proportion(totals: Mapping[str, int], count: int) -> dict[str, int]:
     """Return ``count`` shared out in proportion to ``totals``; a larger count takes none back.
 
-    One after the other goes to whoever is furthest behind (the method of Webster).
+    One after the other goes to the name that is furthest behind (the method of Webster).
     """
     shares = dict.fromkeys(totals, 0)
     for _ in range(count):

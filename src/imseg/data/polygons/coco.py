@@ -164,7 +164,7 @@ def read_coco(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
             unknown[entry.category_id] = None
             continue
         if entry.image_id not in regions:
-            tally.add(NO_IMAGE, place)
+            tally[NO_IMAGE].append(place)
             continue
         place = f"{place} ({images[entry.image_id].file_name})"
         area = _area(entry.segmentation, place, tally)
@@ -196,7 +196,7 @@ def _categories(entries: list[Any], path: Path, tally: drawings.Tally) -> dict[s
         category = drawings.parse(CocoCategory, each, place)
         _refuse_twice(category.id, found, place, "has an id that another has.")
         if category.name in found.values():
-            tally.add(REPEATED, category.name)
+            tally[REPEATED].append(category.name)
         found[category.id] = category.name
     ordered = sorted(found, key=lambda each: (not each.isdigit(), each.zfill(20)))
     return {identity: found[identity] for identity in ordered}
@@ -214,10 +214,10 @@ def _area(
     if isinstance(drawn, drawings.Runs):
         return drawn
     if not drawn:
-        tally.add(NO_OUTLINE, place)
+        tally[NO_OUTLINE].append(place)
     whole = tuple(ring for ring in drawn if len(ring) >= 3)
     for _ in range(len(drawn) - len(whole)):
-        tally.add(FEW_POINTS, place)
+        tally[FEW_POINTS].append(place)
     return drawings.Outline(whole) if whole else None
 
 

@@ -18,28 +18,10 @@ from imseg.data.folder.config import FILE_NAME, config_text
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
 from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
+from imseg.data.polygons import locate, rasterize
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
 from imseg.data.polygons.formats import opened, read_annotations
 from imseg.data.polygons.labelme import embedded_picture
-from imseg.data.polygons.locate import (
-    Located,
-    Size,
-    choose_stems,
-    find_images_folder,
-    locate,
-    read_sizes,
-    unlisted,
-)
-from imseg.data.polygons.rasterize import (
-    BYTE_VOID,
-    CannotDraw,
-    Mask,
-    Mode,
-    compose,
-    draw,
-    object_key,
-    void_value,
-)
 from imseg.errors import ImsegError, and_more, raise_all
 from imseg.types import MAX_CLASSES, POSITION, Color
 
@@ -55,8 +37,8 @@ _SPECIAL = re.compile("[0-9]+|#[0-9a-fA-F]{6}")
 class MaskPlan:
     """How the masks of a data set are written."""
 
-    mode: Mode
-    """One class number a pixel, one number an object, or one file a label."""
+    mode: rasterize.Mode
+    """One class number per pixel, one number per object, or one file per label."""
     reason: str
     """Why so, in words."""
     numbers: Mapping[str, int]
@@ -69,13 +51,16 @@ class MaskPlan:
     @property
     def palette(self) -> tuple[Color, ...] | None:
         """The color of each byte of a class mask, so that any viewer shows it; None: no bytes."""
-        if self.mode != "classes" or void_value("classes", self.numbers) != BYTE_VOID:
+        if (
+            self.mode != "classes"
+            or rasterize.void_value("classes", self.numbers) != rasterize.BYTE_VOID
+        ):
             return None
         shown = {number: self.colors[label] for label, number in self.numbers.items()}
         return (BLACK, *(shown.get(value, GRAY) for value in range(1, 256)))
 
 
-def choose_plan(annotations: Annotations, mode: Mode | None = None) -> MaskPlan:
+def choose_plan(annotations: Annotations, mode: rasterize.Mode | None = None) -> MaskPlan:
     """Return how to write masks.
 
     Numbers follow all labels that are declared, so that two exports of one project agree; those
@@ -121,7 +106,7 @@ def settings_text(plan: MaskPlan, *, void: bool) -> str:
         plan: How the masks are written.
         void: Whether some mask has void pixels.
     """
-    value = void_value(plan.mode, plan.numbers) if void else None
+    value = rasterize.void_value(plan.mode, plan.numbers) if void else None
     named = {label: (label, plan.colors[label]) for label in plan.numbers}
     if plan.mode == "instances":
         return config_text("instances", classes={}, void=value)
@@ -153,7 +138,7 @@ def name_folders(labels: tuple[str, ...]) -> dict[str, str]:
     return chosen
 
 
-def _choose_mode(annotations: Annotations) -> tuple[Mode, str]:
+def _choose_mode(annotations: Annotations) -> tuple[rasterize.Mode, str]:
     """Return the way that fits what was drawn, and why."""
     used = annotations.used
     if len(used) > 1:
@@ -161,17 +146,17 @@ def _choose_mode(annotations: Annotations) -> tuple[Mode, str]:
     counts = [count for count in map(_objects, annotations.pictures) if count]
     typical = statistics.median(counts) if counts else 0
     if typical >= _SEVERAL:
-        return "instances", f"one label, typically {typical:g} objects a picture"
-    return "classes", "one label, typically one object a picture"
+        return "instances", f"one label, typically {typical:g} objects per picture"
+    return "classes", "one label, typically one object per picture"
 
 
 def _objects(picture: AnnotatedPicture) -> int:
     regions = (region for region in picture.regions if region.role == "object")
-    return len({object_key(region) for region in regions})
+    return len({rasterize.object_key(region) for region in regions})
 
 
 def _nothing_drawn(annotations: Annotations) -> ImsegError:
-    noted = [f"{len(places)} {what}" for what, places in annotations.tally.places.items()]
+    noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
     listed = f"{len(annotations.pictures)} pictures listed"
     return ImsegError(
         f"{annotations.source} has no region that gives a mask.",
@@ -196,7 +181,7 @@ class Conversion:
     """``COCO``, ``LabelMe`` or ``CVAT``."""
     images: str
     """The folder in which the pictures were found."""
-    mode: Mode
+    mode: rasterize.Mode
     """How masks were written."""
     reason: str
     """Why so."""
@@ -231,7 +216,7 @@ class _Copy:
     path: Path
     stem: str
     picture: AnnotatedPicture | None = None
-    size: Size = (0, 0)
+    size: locate.Size = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +232,7 @@ class _Sorted:
 class _Written:
     """What became of one picture."""
 
-    mask: Mask | None = None
+    mask: rasterize.Mask | None = None
     tally: Tally
     errors: Sequence[str] = ()
 
@@ -257,7 +242,7 @@ def convert_polygons(
     out: Path,
     *,
     images: Path | None = None,
-    mode: Mode | None = None,
+    mode: rasterize.Mode | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Write a data folder with masks for annotated pictures.
@@ -287,7 +272,7 @@ def convert_polygons(
     ):
         annotations = read_annotations(inner)
         plan = choose_plan(annotations, mode)
-        folder = Path(images) if images else find_images_folder(annotations, beside)
+        folder = Path(images) if images else locate.find_images_folder(annotations, beside)
         found = _sort(annotations, folder, spare)
         done = _write_all(found.jobs, part, plan, progress=progress)
         inside = folder.is_relative_to(spare)
@@ -296,15 +281,15 @@ def convert_polygons(
 
 def _sort(annotations: Annotations, folder: Path, spare: Path) -> _Sorted:
     """Return what to do with each picture, or raise everything that is wrong with them."""
-    located, errors = locate(annotations, folder)
+    located, errors = locate.locate(annotations, folder)
     located, more = _unpack(located, spare)
-    sizes, wrong = read_sizes(located)
+    sizes, wrong = locate.read_sizes(located)
     raise_all([*errors, *more, *wrong])
-    alone, alike = unlisted(located, folder)
+    alone, alike = locate.unlisted(located, folder)
     for path in alike:
-        annotations.tally.add(ALIKE, path.name)
+        annotations.tally[ALIKE].append(path.name)
     names = [os.path.relpath(path, folder).replace(os.sep, "/") for path in alone]
-    stems = choose_stems([*(each.name for each in located), *names])
+    stems = locate.choose_stems([*(each.name for each in located), *names])
     jobs = [
         _Copy(path=each.path, stem=stems[each.name], picture=each.picture, size=size)
         for each, size in zip(located, sizes, strict=True)
@@ -315,9 +300,11 @@ def _sort(annotations: Annotations, folder: Path, spare: Path) -> _Sorted:
     return _Sorted(jobs=jobs, unlisted=len(alone), renamed=renamed)
 
 
-def _unpack(located: Sequence[Located], spare: Path) -> tuple[list[Located], list[ImsegError]]:
+def _unpack(
+    located: Sequence[locate.Located], spare: Path
+) -> tuple[list[locate.Located], list[ImsegError]]:
     """Write pictures that stand in annotation files to a folder."""
-    found: list[Located] = []
+    found: list[locate.Located] = []
     errors: list[ImsegError] = []
     for index, each in enumerate(located):
         if each.path is not None:
@@ -356,7 +343,7 @@ def _write_all(
             hint="export the annotations again, or remove these regions.",
         )
     if not any(each.mask for each in done):
-        noted = [what for each in done for what in each.tally.places]
+        noted = [what for each in done for what in each.tally]
         raise ImsegError(
             "No region covers a pixel of its picture.",
             expected="outlines in pixels, 0, 0 in the upper left corner.",
@@ -375,13 +362,13 @@ def _write(job: _Copy, *, folder: Path, plan: MaskPlan) -> _Written:
     target = f"{job.stem}{job.path.suffix}"
     tally, mask = Tally(), None
     if job.picture is not None and job.picture.regions:
-        drawn = draw(job.picture, job.size)
+        drawn = rasterize.draw(job.picture, job.size)
         tally = drawn.tally
         if drawn.errors:
             return _Written(tally=tally, errors=drawn.errors)
         try:
-            mask = compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
-        except CannotDraw as error:
+            mask = rasterize.compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
+        except rasterize.CannotDraw as error:
             return _Written(tally=tally, errors=[f"{job.picture.name} {error}"])
     if mask is not None:
         for label, pixels in mask.pixels.items():
@@ -422,6 +409,6 @@ def _sum_up(
         overlap_pixels=sum(mask.overlap for mask in masks),
         overlap_pictures=sum(mask.overlap > 0 for mask in masks),
         void_pixels=sum(mask.void for mask in masks),
-        noted=annotations.tally.places,
+        noted=dict(annotations.tally),
         renamed=dict(found.renamed),
     )

@@ -205,12 +205,12 @@ def _regions(image: Any, path: Path, tally: drawings.Tally) -> Iterator[drawings
         if element.tag in _NO_SHAPES:
             continue
         if element.tag not in _SHAPES:
-            tally.add(NO_AREA.format(element.tag), place)
+            tally[NO_AREA.format(element.tag)].append(place)
             continue
         shape = drawings.parse(_SHAPES[element.tag], element.attrib, f"{path}: {place}")
         area = shape.area(f"{path}: {place}")
         if isinstance(area, drawings.Outline) and len(area.rings[0]) < 3:
-            tally.add(FEW_POINTS, place)
+            tally[FEW_POINTS].append(place)
             continue
         yield drawings.Region(
             label=shape.label,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -241,37 +242,35 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runs:
+class Window:
+    """A rectangle of the picture, in pixels."""
+
+    height: int
+    """Its rows."""
+    width: int
+    """Its columns."""
+    top: int = 0
+    """Row of the picture where it begins."""
+    left: int = 0
+    """Column of the picture where it begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs(Window):
     """Lengths of runs of pixels: first of those that do not belong, then of those that do, ..."""
 
     counts: npt.NDArray[np.int64]
     """The lengths; their sum is ``height * width``."""
-    height: int
-    """Rows of the window."""
-    width: int
-    """Columns of the window."""
-    top: int = 0
-    """Row of the picture where the window begins."""
-    left: int = 0
-    """Column of the picture where the window begins."""
     by_columns: bool = False
     """Whether runs go down the columns (COCO) instead of along the rows (CVAT)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stencil:
+class Stencil(Window):
     """A small PNG picture whose pixels belong where they are not 0."""
 
     png: bytes
     """The file's content."""
-    height: int
-    """Rows of the window."""
-    width: int
-    """Columns of the window."""
-    top: int
-    """Row of the picture where the window begins."""
-    left: int
-    """Column of the picture where the window begins."""
 
 
 Area = Outline | Runs | Stencil
@@ -321,21 +320,16 @@ class AnnotatedPicture:
     """Whether ``file`` holds the picture, too (LabelMe)."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was left out or changed, and where; so that nothing disappears silently."""
+class Tally(defaultdict[str, list[str]]):
+    """What was left out or changed, and the places where: nothing disappears silently."""
 
-    places: dict[str, list[str]] = field(default_factory=dict)
-    """Where it happened, by what happened."""
-
-    def add(self, what: str, place: str) -> None:
-        """Note that something happened there."""
-        self.places.setdefault(what, []).append(place)
+    def __init__(self) -> None:
+        super().__init__(list)
 
     def add_all(self, other: Tally) -> None:
         """Note everything that another tally holds."""
-        for what, places in other.places.items():
-            self.places.setdefault(what, []).extend(places)
+        for what, places in other.items():
+            self[what] += places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ def _read_folder(folder: Path) -> Annotations:
         raise _unknown(path, *_guess(plain))
     annotations = read_labelme(found, folder)
     for path, _ in others:
-        annotations.tally.add(OTHER_JSON, str(path.relative_to(folder)))
+        annotations.tally[OTHER_JSON].append(str(path.relative_to(folder)))
     return annotations
 
 

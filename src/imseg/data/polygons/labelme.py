@@ -129,9 +129,9 @@ def _outline(shape: LabelMeShape, place: str, tally: drawings.Tally) -> drawings
         (left, top), (right, bottom) = points
         points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     if kind not in _CORNERS:
-        tally.add(NO_AREA.format(kind), place)
+        tally[NO_AREA.format(kind)].append(place)
     elif len(points) < 3:
-        tally.add(FEW_POINTS, place)
+        tally[FEW_POINTS].append(place)
     else:
         return drawings.Outline((points,))
     return None

@@ -168,7 +168,7 @@ def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) ->
     """Return a page as HTML.
 
     Args:
-        page: What it says.
+        page: Its content.
         drawings: Its figures, by their names.
         beside: The name of the folder with figures and tables.
     """

@@ -52,7 +52,7 @@ def select_files(root: Path) -> Selection:
     Files that are no pictures, pictures without a partner, names that are refused and links out of
     the folder stay behind. Where several files have one stem, unlabeled ones are renamed, and so
     are pairs with equal suffixes; of equal files one is kept, of masks the one that is no JPEG, of
-    images the one that fits the mask; else nobody can tell which is meant, and all stay behind.
+    images the one that fits the mask; else it is not clear which is meant, and all stay behind.
 
     Args:
         root: The data folder.
@@ -189,7 +189,7 @@ _ORIENTATION = 0x0112
 def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
-    Hidden files stay behind without a word. Everything that needs no repair is copied byte for
+    Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
     byte, what lies outside of the splits too.
 
     Args:
