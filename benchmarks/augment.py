@@ -21,7 +21,7 @@ import torch
 from naive import augment as naive_copy
 
 from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.loading.rows import send_together
+from imseg.engine.loading.rows import send
 from imseg.ops import augment, batched, photometric
 from imseg.ops.batched import AugmentParams, params_of, range_of
 from imseg.ops.geometry import move_each
@@ -74,7 +74,7 @@ def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
     def all_together(seeds: range) -> None:
         columns = params_of(draws(seeds)).tensors()
         pinned = torch.device(device).type == "cuda"
-        treatment = AugmentParams(**send_together(columns, device, pinned=pinned))
+        treatment = AugmentParams(**send(columns, device, pinned=pinned))
         batched.apply(images, treatment, extent=extent, targets=targets)
 
     def draws(seeds: range) -> augment.Draws:

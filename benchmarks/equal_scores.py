@@ -30,7 +30,7 @@ from imseg.cli.show import Bars
 from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import hidden_masks, read_folder
 from imseg.engine.storage.trained_files import read_trained
-from imseg.engine.training.job import Job
+from imseg.engine.training.job import TrainJob
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.executors import Executor
 from imseg.engine.workers.listener import Listener
@@ -43,7 +43,7 @@ class Naively:
     Each in a process of its own: the allocator's settings of this one are not as they were.
     """
 
-    def run(self, jobs: Sequence[Job], *, stepped, noted, done) -> None:
+    def run(self, jobs: Sequence[TrainJob], *, stepped, noted, done) -> None:
         for job in jobs:
             text = replace(job, compute=naive.compute()).as_json()
             command = [sys.executable, __file__, "--train-naively"]
@@ -60,7 +60,7 @@ class Naively:
 
 def main() -> None:
     if sys.argv[1:] == ["--train-naively"]:
-        train_and_save(Job.from_json(sys.stdin.read()), Listener())
+        train_and_save(TrainJob.from_json(sys.stdin.read()), Listener())
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("raw", type=Path)

@@ -26,7 +26,8 @@ from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.duration import durations
 from imseg.approaches.planning.measured import measure
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import Facts, planned_steps
+from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.stages import planned_steps
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.engine.hardware.device import ComputeConfig, resolve_precision
 from imseg.engine.hardware.probe import prober

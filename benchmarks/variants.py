@@ -21,7 +21,7 @@ from imseg.engine.hardware.device import (
     usable_cores,
 )
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import Job, NetworkSpec, Recipe
+from imseg.engine.training.job import TrainJob, NetworkSpec, Recipe
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.networks import build
 from imseg.engine.training.objectives import lesson_for
@@ -194,7 +194,7 @@ def _lesson(
         indices=tuple(range(IMAGES)), qualities=qualities,
         copies=Copies(count=0, strength=STRENGTH, rotate=True, seed=0),
     )  # fmt: skip
-    job = Job(
+    job = TrainJob(
         name="bench", output=data / "none.safetensors", parts=(part,), validation=part,
         target=SPEC.as_dict(), network=network, recipe=Recipe(epochs=10**6, batch_size=BATCH),
         compute=compute, seed=0,

@@ -127,9 +127,12 @@ def with_options(component: Any_, given: Mapping[str, Any]) -> Any_:
 
     Args:
         component: A dataclass.
-        given: Values by the name of their option; those that it has no use for are left aside.
+        given: Values by the name of their option; those that it has no use for are left aside. A
+            component that says by ``options`` which ones it has a use for gets no others.
     """
     changes: dict[str, Any] = {}
+    useful = getattr(component, "options", given)
+    given = {name: value for name, value in given.items() if name in useful}
     own = options_of(type(component))
     for entry in dataclasses.fields(component):  # type: ignore[arg-type]
         value = getattr(component, entry.name)

@@ -21,7 +21,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.approaches.planning.stages import Facts
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.running.run_data import RunData, gather
 from imseg.components.consensus import Block, PseudoLabelBatch
 from imseg.components.labeling import PseudoLabels, pseudo_label
@@ -95,7 +95,7 @@ def test_upper_bounds_alone_use_hidden_masks() -> None:
     truth = [name for name, each in APPROACHES.items() if each.augment and each.augment.needs_truth]
     assert truth == ["gt-im++"]
     assert [name for name, each in APPROACHES.items() if each.sees_truth] == UPPER_BOUNDS
-    starts = [start for each in APPROACHES.values() for start in (each.start, each.judge_start)]
+    starts = [start for each in APPROACHES.values() for start in (each.start, each.scorer_start)]
     assert not any(start.sees_truth for start in starts if start is not None)
 
 

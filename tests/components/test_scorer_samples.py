@@ -1,4 +1,4 @@
-"""Masks of known quality for judges: what is drawn, what is written, and what it depends on."""
+"""Masks of known quality for mask scorers: what is drawn and written, and what it depends on."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_one_network_cannot_agree_with_anybody_and_the_message_says_so(
             folder=tmp_path / "samples",
         )
     assert str(caught.value).splitlines() == [
-        "A judge of masks cannot learn from so few networks.",
+        "A mask scorer cannot learn from so few networks.",
         "  Expected: at least 2, because so many vote for each of its samples.",
         "  Got:      1",
         "  Try:      --networks 2 or more.",

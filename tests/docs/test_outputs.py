@@ -24,10 +24,10 @@ PLACEHOLDERS = {
 KEYS = [
     ("provenance.json", "provenance.json"),
     ("network-J.json", "generation-1/network-0.json"),
-    ("network-J.json", "judges/network-0.json"),
+    ("network-J.json", "scorers/network-0.json"),
     ("DONE", "generation-1/DONE"),
     ("audit.json", "generation-1/audit.json"),
-    ("judgment.json", "judges/judgment.json"),
+    ("judgment.json", "scorers/judgment.json"),
     ("summary.json", "summary.json"),
 ]
 """Parts of the page, and a file whose keys stand there."""
@@ -139,6 +139,7 @@ def predicted(cells: Path) -> dict[str, Path]:
 # Few tests, so that several test processes do not make the same runs twice.
 
 
+@pytest.mark.rest
 def test_every_file_and_key_of_a_run_is_described(cells: Path, runs: list[Path]) -> None:
     done("report", runs[0], cells)  # with test scores too
     check_both_ways({**described("run"), **described("report")}, files_of(runs))
@@ -150,6 +151,7 @@ def test_every_file_and_key_of_a_run_is_described(cells: Path, runs: list[Path])
     assert set(settings) == keys_of("experiment.toml")
 
 
+@pytest.mark.rest
 def test_every_file_key_column_and_score_of_predictions_is_described(
     predicted: dict[str, Path],
 ) -> None:
@@ -171,6 +173,7 @@ def test_every_file_key_column_and_score_of_predictions_is_described(
             assert any(re.fullmatch(each, name) for each in scores), f"{kind}: {name}"
 
 
+@pytest.mark.rest
 def test_every_file_of_a_comparison_is_described(cells: Path) -> None:
     out = cells.parent / "comparison"
     words = ["--select", "all", "--generations", "1", "--patience", "0", *TINY]

@@ -107,6 +107,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         yield found
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     "name", [page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page)]
 )

@@ -39,12 +39,14 @@ def test_the_command_is_that_of_make_docs() -> None:
     assert "mkdocs build --strict $(ARGS)" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
+@pytest.mark.rest
 def test_every_page_is_there(site: Path) -> None:
     for path in (ROOT / "docs").rglob("*.md"):
         page = site / path.relative_to(ROOT / "docs").with_suffix(".html")
         assert page.is_file(), page
 
 
+@pytest.mark.rest
 def test_every_command_and_option_is_on_the_page_of_commands(site: Path) -> None:
     page = (site / "reference/command-line.html").read_text(encoding="utf-8")
     for name, command in get_command(app).commands.items():
@@ -55,6 +57,7 @@ def test_every_command_and_option_is_on_the_page_of_commands(site: Path) -> None
                     assert spelled == "--help" or spelled in page, f"{name} {spelled}"
 
 
+@pytest.mark.rest
 def test_every_public_name_is_on_the_page_of_python(site: Path) -> None:
     import imseg
 
@@ -63,6 +66,7 @@ def test_every_public_name_is_on_the_page_of_python(site: Path) -> None:
         assert f'id="imseg.{name}"' in page, name
 
 
+@pytest.mark.rest
 def test_nothing_is_loaded_from_the_network(site: Path) -> None:
     """Links may lead out, but scripts, styles, fonts and pictures are here."""
     loads = re.compile(

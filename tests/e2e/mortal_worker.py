@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers import worker
 from imseg.engine.workers.listener import Listener
 
 train_and_save = worker.train_and_save
 
 
-def train_or_die(job: Job, listener: Listener) -> Trained:
+def train_or_die(job: TrainJob, listener: Listener) -> Trained:
     if job.name in sys.argv[1:]:
         os.kill(os.getpid(), signal.SIGKILL)
     return train_and_save(job, listener)

@@ -14,7 +14,7 @@ from PIL import Image
 import imseg
 from imseg.approaches.runs.run import Run
 from imseg.engine.storage.trained_files import write_trained
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.executors import DoneReport, Executor, NoteReport, Serial, StepReport
 from imseg.progress import Event, NetworkFinished, Note
 from imseg.types import DataSet
@@ -129,16 +129,16 @@ class Watched(Serial):
 
     def __init__(self) -> None:
         super().__init__()
-        self.jobs: dict[str, list[Job]] = {}
+        self.jobs: dict[str, list[TrainJob]] = {}
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs in order."""
         self.remember(jobs)
         super().run(jobs, stepped=stepped, noted=noted, done=done)
 
-    def remember(self, jobs: Sequence[Job]) -> None:
+    def remember(self, jobs: Sequence[TrainJob]) -> None:
         """Keep jobs of one stage."""
         self.jobs.setdefault(stage_of(jobs[0]), []).extend(jobs)
 
@@ -155,11 +155,11 @@ class Scored(Watched):
         self._scores = scores
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs in order."""
 
-        def scored(job: Job, trained: Trained | None, why: str) -> None:
+        def scored(job: TrainJob, trained: Trained | None, why: str) -> None:
             if trained is not None and stage_of(job) in self._scores:
                 scores = {**trained.scores, "iou": self._scores[stage_of(job)]}
                 trained = dataclasses.replace(trained, scores=scores)
@@ -185,7 +185,7 @@ class Mortal(Watched):
         self._left = networks
 
     def run(
-        self, jobs: Sequence[Job], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train jobs in order until the end.
 

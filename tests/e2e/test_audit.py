@@ -160,7 +160,7 @@ class Started:
                 unlabeled_masks=self.hidden, **LONGER, **options,
             )  # fmt: skip
         found = read_json(out / "generation-1" / "audit.json")
-        return found, executor.jobs["generation-1"][0].parts[-1]
+        return found, executor.jobs["generation-1"][0].samples[-1]
 
     def opinions(self, images: npt.NDArray[np.uint8]) -> list[Masks]:
         """Return where the best and the second network of the start see foreground."""

@@ -61,7 +61,7 @@ def check_equal(one: Path, other: Path) -> None:
     ours, theirs = weights_of(one), weights_of(other)
     assert list(ours) == list(theirs)
     assert [name for name in ours if ours[name] != theirs[name]] == []
-    scored = [path / "judges" / "judgment.json" for path in (one, other)]
+    scored = [path / "scorers" / "judgment.json" for path in (one, other)]
     assert scored[0].exists() == scored[1].exists()
     assert not scored[0].exists() or scored[0].read_bytes() == scored[1].read_bytes()
 
@@ -73,13 +73,13 @@ def check_equal(one: Path, other: Path) -> None:
             ("im++", [], 0),
             ("im++", ["generation-2"], 2),
             ("im++", ["generation-2", "generation-1/DONE", "generation-1/network-0.json"], 3),
-            ("im++", ["judges/DONE", "judges/network-1.safetensors"], 1),
-            ("im++", ["generation-1", "generation-2", "judges"], 6),
-            ("im++", ["judges/judgment.json", "generation-2"], 2),
-            ("im++", ["start/DONE", "start/network-1.json", "judges", "generation-1/DONE"], 3),
+            ("im++", ["scorers/DONE", "scorers/network-1.safetensors"], 1),
+            ("im++", ["generation-1", "generation-2", "scorers"], 6),
+            ("im++", ["scorers/judgment.json", "generation-2"], 2),
+            ("im++", ["start/DONE", "start/network-1.json", "scorers", "generation-1/DONE"], 3),
             ("evalnet", ["generation-2"], 2),
-            ("evalnet", ["judges/network-0.json", "generation-2/network-1.safetensors"], 2),
-            ("evalnet", ["judge-start", "judges/DONE", "generation-1"], 4),
+            ("evalnet", ["scorers/network-0.json", "generation-2/network-1.safetensors"], 2),
+            ("evalnet", ["scorer-start", "scorers/DONE", "generation-1"], 4),
             ("consistency", ["generation-1/DONE", "generation-1/network-1.json"], 1),
             ("consistency", ["start", "generation-1/DONE"], 2),
         ],
@@ -166,7 +166,7 @@ def scored(out: Path, scores: dict[str, float], told: Told, **options: Any) -> t
 
 def taught(executor: Watched, stage: str) -> str:
     """Return the digest of the pseudo-labels of a generation."""
-    return executor.jobs[stage][0].parts[-1].digest
+    return executor.jobs[stage][0].samples[-1].digest
 
 
 def test_without_a_rise_a_run_ends_early_and_says_so(tmp_path):
@@ -263,7 +263,7 @@ def test_copies_are_not_stored(tmp_path, approach, copies, labeled):
         kept[name] = {
             file: size
             for file, size in executor.bytes["generation-2"].items()
-            if not file.startswith("judges/")
+            if not file.startswith("scorers/")
         }
     assert executor.jobs["generation-2"][0].images == labeled + copies
     assert kept["im"] == kept[approach]

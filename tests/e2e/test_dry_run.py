@@ -46,7 +46,7 @@ def test_a_measurement_says_what_a_run_would_take(cli_json, cells, tmp_path, mon
     said = cli_json("train", cells, "--approach", "aim++", *FEW, "--workers", "2", "--dry-run")
     assert everything_in(tmp_path) == {} and everything_in(cells) == before
     assert tuple(said["time"]) == ACTIVITIES
-    wanted = {"training", "augmentation", "validation", "pseudo-labels", "judges", "files", "other"}
+    wanted = {"training", "augmentation", "validation", "pseudo-labels", "mask scorers", "files", "other"}
     assert {name for name, seconds in said["time"].items() if seconds > 0} == wanted
     assert 0 < said["seconds"] < 600
     # A bare process with PyTorch takes hundreds of megabytes, such small networks few more.
@@ -133,7 +133,7 @@ def test_no_probe_says_nothing_about_a_training(cli, cells):
         ["--reuse", "nowhere"],
         ["--paper", "suim"],
         ["--unlabeled-masks", "nowhere"],
-        ["--approach", "evalnet", "--judges", "9"],
+        ["--approach", "evalnet", "--mask-scorers", "9"],
         ["--device", "abacus"],
     ],
     ids=lambda wrong: " ".join(wrong),

@@ -69,16 +69,16 @@ WANTED = {
     "input-ensemble": Wanted(start="ldt", stages=2),
     "noisy-student": Wanted(start="ldt", stages=2, grows=True),
     "consistency": Wanted(start="ldt", stages=1),
-    "evalnet": Wanted(start="ldt", stages=2, aside=("judge-start", "judges")),
+    "evalnet": Wanted(start="ldt", stages=2, aside=("scorer-start", "scorers")),
     "im": Wanted(start="ldt", stages=2, blocks=True),
     "im+": Wanted(start="ldt", stages=2, grows=True, blocks=True),
-    "im++": Wanted(start="ldt", stages=2, grows=True, blocks=True, most=5, aside=("judges",)),
+    "im++": Wanted(start="ldt", stages=2, grows=True, blocks=True, most=5, aside=("scorers",)),
     "aim+": Wanted(
         labeled=COPIED, start="aldt", stages=2, grows=True, blocks=True, fewest=2, most=2
     ),
     "aim++": Wanted(
         labeled=COPIED, start="aldt", stages=2, grows=True, blocks=True, fewest=2, most=6,
-        aside=("judges",),
+        aside=("scorers",),
     ),
     "gt-im++": Wanted(start="ldt", stages=2, grows=True, blocks=True, most=5),
 }  # fmt: skip
@@ -170,7 +170,7 @@ def check_generation(run: Run, stage: dict[str, Any], number: int, wanted: Wante
 def check_judges(run: Run) -> None:
     """Check what judges of masks learned from, and what is known about them."""
     further, scorers = [None, *run.summary["aside"]][-2:]
-    scored = json.loads((run.path / "judges" / "judgment.json").read_text())
+    scored = json.loads((run.path / "scorers" / "judgment.json").read_text())
     # Ten rounds and three, or what two networks of each start say; of the latter judges also learn
     # from the truth itself, but nobody asks them about it.
     rounds, rounds_validation = (10, 3) if further is None else (5, 4)
@@ -266,8 +266,8 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
     else:
         for number, stage in enumerate(generations, 1):
             check_generation(run, stage, number, wanted)
-    assert (run.path / "judges").exists() == ("judges" in wanted.aside)
-    if "judges" in wanted.aside:
+    assert (run.path / "scorers").exists() == ("scorers" in wanted.aside)
+    if "scorers" in wanted.aside:
         check_judges(run)
     check_prediction(run, kind)
     assert not (run.path / "cache").exists()

@@ -106,7 +106,7 @@ def test_the_way_is_chosen_by_the_data_and_said(cli, cli_json, tmp_path):
     assert found["objects"] == {"cell": 12} and found["noted"] == {}
     assert found["images"] == str(tmp_path / "raw") and found["out"] == str(tmp_path / "one")
     _, shown, _ = cli("polygons", source, "--out", tmp_path / "two")
-    assert "one label, typically 2 objects a picture" in shown
+    assert "one label, typically 2 objects per picture" in shown
     assert "--as classes or --as labels" in shown
     assert cli("check", tmp_path / "two", "--sheet", tmp_path / "sheet.png")[0] == 0
 

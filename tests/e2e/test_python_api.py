@@ -81,6 +81,7 @@ def test_torch_datasets_give_the_same_bits_as_arrays(tmp_path):
         assert (one.path / weights).read_bytes() == (two.path / weights).read_bytes()
 
 
+@pytest.mark.rest
 def test_several_classes_keep_their_own_numbers_and_void_is_left_alone(tmp_path):
     images, masks = squares(14, 0, classes=2)
     coded = np.array([0, 128, 200], dtype=np.uint8)[masks]

@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 from tests.e2e.published_layouts import LAYOUTS
+from tests.sets import rest_but
 
 import imseg
 from imseg.approaches.methods.catalog import find_approach
@@ -22,7 +23,7 @@ METHOD = ["--generations", "1", "--select", "all"]
 LABELS = {"isic2018": "IoU", "hela": "mIoU_ad", "suim": "mIoU", "cityscapes": "mIoU"}
 
 
-@pytest.mark.parametrize("name", list(LAYOUTS))
+@pytest.mark.parametrize("name", rest_but(LAYOUTS, lambda name: name == "hela"))
 def test_a_download_becomes_a_table_of_published_scores_and_ours(name, cli, tmp_path):
     raw, out = LAYOUTS[name](tmp_path / "raw"), tmp_path / "out"
     runs = 2 if name == "isic2018" else 1
@@ -52,6 +53,7 @@ def test_a_download_becomes_a_table_of_published_scores_and_ours(name, cli, tmp_
     assert len(rows) == 3 * runs and {row["score"] for row in rows} == {LABELS[name]}
 
 
+@pytest.mark.rest
 def test_each_run_has_a_split_of_its_own(cli, tmp_path):
     raw, out = LAYOUTS["isic2018"](tmp_path / "raw"), tmp_path / "out"
     asked = ["reproduce", "isic2018", raw, "--approaches", "ldt", "--runs", "2", "--out", out]
@@ -65,6 +67,7 @@ def test_each_run_has_a_split_of_its_own(cli, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
+@pytest.mark.rest
 def test_a_prepared_folder_is_taken_as_it_is_and_the_headline_comes_last(cli, cli_json, tmp_path):
     raw, data, out = LAYOUTS["suim"](tmp_path / "raw"), tmp_path / "data", tmp_path / "out"
     assert cli("prepare", "suim", raw, "--out", data)[0] == 0
@@ -77,6 +80,7 @@ def test_a_prepared_folder_is_taken_as_it_is_and_the_headline_comes_last(cli, cl
     assert settings["asked"]["paper"] == "suim"
 
 
+@pytest.mark.rest
 def test_a_dry_run_states_the_hours_and_trains_nothing(cli, tmp_path):
     raw, out = LAYOUTS["isic2018"](tmp_path / "raw"), tmp_path / "out"
     asked = ["reproduce", "isic2018", raw, "--approaches", "im", "--dry-run", "--out", out]

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from tests.e2e.small_sets import Told, small_set, train, weights_of
+from tests.sets import rest_but
 from torch import Tensor, nn
 
 from imseg.engine.storage.trained_files import read_trained
@@ -32,7 +33,14 @@ def tiny(*, channels: int, outputs: int, width: float) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("first", "then", "taken"),
-    [("aldt", "evalnet", "judge-start"), ("evalnet", "aim+", "start"), ("im++", "im+", "start")],
+    rest_but(
+        [
+            ("aldt", "evalnet", "scorer-start"),
+            ("evalnet", "aim+", "start"),
+            ("im++", "im+", "start"),
+        ],
+        lambda first, *_: first == "im++",
+    ),
 )
 def test_a_run_with_networks_taken_over_is_the_run_without(tmp_path, first, then, taken) -> None:
     data = small_set("binary")
@@ -70,7 +78,7 @@ def test_a_ranking_of_foreign_names_is_not_believed(tmp_path) -> None:
     assert again.trained("start/network-0").name == "start/network-0"
 
 
-@pytest.mark.parametrize("approach", ["im++", "evalnet"])
+@pytest.mark.parametrize("approach", rest_but(["im++", "evalnet"], lambda name: name == "im++"))
 def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
     # Three steps teach little: that all is background would end a run with patience.
     options = {"select": "all", "thresholds": (1e-6, 2e-6), "generations": 1, "patience": 0}
@@ -78,10 +86,10 @@ def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
     run = train(small_set("binary"), approach, out, network=tiny, executor=own, **options)
     assert run.judgment is not None
     named = {network["name"]: network for network in run.summary["aside"][-1]["networks"]}
-    assert all(name.startswith("judges/") for name in named)
+    assert all(name.startswith("scorers/") for name in named)
     stages = [stage["name"] for stage in run.summary["stages"]]
     assert stages == ["start", "generation-1"]
     assert run.trained("generation-1/network-0").network.factory.split("#")[0].endswith(":tiny")
-    with pytest.raises(ImsegError, match="judges/network-0 judges masks, it makes none") as caught:
-        run.load(["judges/network-0"])
+    with pytest.raises(ImsegError, match="scorers/network-0 judges masks, it makes none") as caught:
+        run.load(["scorers/network-0"])
     assert "start/network-0" in str(caught.value) and "Expected" in str(caught.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from imseg.engine.training.networks import save_weights
 from safetensors.torch import load_file
 from tests.e2e.small_sets import Killed, Mortal, Told, contents, small_set, train
 from tests.e2e.test_integrity import flip
@@ -22,7 +23,6 @@ from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.storage.trained_files import read_trained
-from imseg.engine.training.networks import save_weights
 from imseg.engine.workers.jobs import index_networks
 from imseg.errors import ImsegError
 from imseg.types import VERSION
@@ -75,7 +75,7 @@ def test_a_whole_run_is_found_whole(cli, cli_json, whole) -> None:
     ("name", "kind", "remedy"),
     [
         ("start/network-0.safetensors", "weights", "only what is damaged is trained again"),
-        ("judges/network-1.json", "scores of networks", "only what is damaged is trained again"),
+        ("scorers/network-1.json", "scores of networks", "only what is damaged is trained again"),
         ("generation-1/DONE", "rankings of stages", "only what is damaged is made again"),
         ("experiment.toml", "settings and provenance", "taken from provenance.json"),
         ("summary.json", "results", "only what is damaged is made again"),
@@ -189,14 +189,14 @@ def test_every_kind_of_file_has_a_remedy() -> None:
 
 @pytest.mark.parametrize(
     "network",
-    ["start/network-1", "judges/network-0", "generation-1/network-0", "generation-2/network-1"],
+    ["start/network-1", "scorers/network-0", "generation-1/network-0", "generation-2/network-1"],
 )
 def test_a_network_trained_again_is_the_same_to_the_bit(whole, network) -> None:
     before, told = contents(whole), Told()
     links = {path: path.stat().st_nlink for path in whole.rglob("*") if path.is_file()}
     again = retrain(whole, network, small_set("binary"), progress=told)
-    assert again.same and again.same_weights and again.same_job and again.most == 0.0
-    assert again.known == () and again.tensors > 10
+    assert again.same and again.same_weights and again.same_job and again.largest_difference == 0.0
+    assert again.differing_scores == {} and again.tensors > 10
     assert contents(whole) == before, "the run was not touched"
     assert links == {path: path.stat().st_nlink for path in whole.rglob("*") if path.is_file()}
     assert told.warnings == [] and told.reused == []
@@ -241,8 +241,9 @@ def test_other_weights_with_a_checksum_that_is_right_are_found_by_training_again
 
 def test_what_is_expected_elsewhere_is_said() -> None:
     again = Retrained(
-        network="start/network-0", same_weights=False, same_job=True, weights=("a",), tensors=2,
-        most=1e-6, known=(), surroundings=(), device="cpu", precision="bfloat16",
+        network="start/network-0", same_weights=False, same_job=True,
+        differing_tensors=("a",), tensors=2, largest_difference=1e-6, differing_scores={},
+        differing_surroundings={}, device="cpu", precision="bfloat16",
     )  # fmt: skip
     assert "cpu in bfloat16, where that is not promised" in network_text(again)
     assert "A GPU" not in network_text(again)
@@ -284,10 +285,10 @@ def test_a_run_need_not_be_finished_if_the_network_is(tmp_path) -> None:
 
 def test_a_network_that_others_are_missing_for_is_not_trained(whole, tmp_path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    (run / "judges" / "network-0.safetensors").unlink()
+    (run / "scorers" / "network-0.safetensors").unlink()
     with pytest.raises(ImsegError, match="cannot be trained alone") as refused:
         retrain(run, "generation-1/network-0", small_set("binary"))
-    assert "judges/network-0 would be trained first" in str(refused.value)
+    assert "scorers/network-0 would be trained first" in str(refused.value)
 
 
 def test_other_data_is_refused_in_words_about_the_run(cli, cells, from_files, tmp_path) -> None:

@@ -72,7 +72,7 @@ class Outcome:
 
 
 def play(number: int, folder: Path, runs: Runs) -> Outcome:
-    """Plant a case in an empty folder, run its command in this process, and judge."""
+    """Plant a case in an empty folder, run its command in this process, and check the outcome."""
     rng = random.Random(f"imseg {number}")
     command = rng.choice(("check", "train", "predict"))
     here, work = Path.cwd(), folder / "work"
@@ -85,9 +85,9 @@ def play(number: int, folder: Path, runs: Runs) -> Outcome:
         outcome = Outcome(number, command, words, tree.faults)
         before, lay_there = _listing(folder, places), _listing(folder / "out", [])
         _run(outcome)
-        _judge(outcome, tree, before, _listing(folder, places))
+        _check_outcome(outcome, tree, before, _listing(folder, places))
         if command == "predict":
-            _judge_predictions(outcome, folder / "out", lay_there)
+            _check_predictions(outcome, folder / "out", lay_there)
         return outcome
     finally:
         os.chdir(here)
@@ -161,7 +161,7 @@ def _plan_predict(
             "a\nb",
             "start",
             "x" * 300,
-            "judges/network-0",
+            "scorers/network-0",
         )
         words += ["--network", rng.choice(odd)]
     if rng.random() < 0.1:
@@ -331,7 +331,7 @@ def _at_most(seconds: float, name: str, stderr: int) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, max(0.01, left - (time.monotonic() - began)))
 
 
-def _judge(outcome: Outcome, tree: trees.Tree, before: Any, after: Any) -> None:
+def _check_outcome(outcome: Outcome, tree: trees.Tree, before: Any, after: Any) -> None:
     said = outcome.out + outcome.err
     if outcome.status not in (0, 2):
         outcome.wrong.append(f"exit status {outcome.status}: {said[-2000:]}")
@@ -375,7 +375,7 @@ def _no_json(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def _judge_predictions(outcome: Outcome, out: Path, lay_there: dict[str, tuple[int, ...]]) -> None:
+def _check_predictions(outcome: Outcome, out: Path, lay_there: dict[str, tuple[int, ...]]) -> None:
     """Look for files that are not whole, and for files that nobody has spoken of.
 
     Those that lay there before and were left alone are nothing of the command's, unless it says so.

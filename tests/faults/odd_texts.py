@@ -73,8 +73,10 @@ _SETTINGS = (
     "epochs", "max_steps", "image_size", "width", "batch_size", "limit_unlabeled", "erode",
     "dilate",
     "grow_labels", "blocking", "ignore", "block_color", "reblock", "select", "vote", "views",
-    "plain_view", "judges", "thresholds", "consistency_weight", "consistency_ramp",
-    "consistency_level", "ladder", "rung", "fresh_copies", "rotate", "match", "unlabeled_masks",
+    "plain_view", "mask_scorers", "thresholds", "consistency_weight", "consistency_ramp",
+    "consistency_level", "learning_rate", "weight_decay", "learning_rate_schedule", "warm_up_steps",
+    "average_weights", "keep_weights", "network", "weights", "strength_schedule", "strength_level",
+    "fresh_copies", "rotate", "match", "unlabeled_masks",
     "reuse", "device", "precision", "compile", "validate_every", "workers", "epoch", "lr", "",
 )  # fmt: skip
 _WORDS: tuple[Any, ...] = (

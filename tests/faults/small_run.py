@@ -1,4 +1,4 @@
-"""The run that faults are tried on: small, with judges, audits, copies and checkpoints."""
+"""The run that faults are tried on: small, with mask scorers, audits, copies and checkpoints."""
 
 from __future__ import annotations
 

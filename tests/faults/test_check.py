@@ -654,7 +654,7 @@ def as_deep(data: Path) -> None:
     ("make", "words"),
     [
         (lambda data: None, ["Task: binary\n", "| cell", "255"]),
-        (as_objects, ["Task: instances\nObjects: 30 in all, 3 to 3 an image", "(25.0 square"]),
+        (as_objects, ["Task: instances\nObjects: 30 in all, 3 to 3 per image", "(25.0 square"]),
         (as_numbers, ["Task: regression\nNumbers: 0.5 to 80 m, mean 40.25; 0.00% of"]),
         (as_colors_with_void, ["color #ffffff is void", "mask color", "#fa1e14"]),
         (plant_smooth_planes, ["| class  |  label |", "debris"]),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from tests.faults.random_kills import Command, killed_at_random
 
 SPOILED = """
@@ -46,11 +47,13 @@ def tried(*command: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout[done.stdout.index("{") :])
 
 
+@pytest.mark.rest
 def test_the_command_survives_five_kills_at_random_moments(tmp_path) -> None:
     command = Command.prepared(tmp_path)
     assert killed_at_random(command, 5, random.Random(5)) == 5
 
 
+@pytest.mark.rest
 def test_faults_at_some_writes_and_flipped_bytes_lose_nothing() -> None:
     """Every sixtieth write; ``make faults`` takes the others in turn."""
     status, tally = tried("-m", "tests.faults.campaign", "--slice", "7", "--of", "60")
@@ -60,6 +63,7 @@ def test_faults_at_some_writes_and_flipped_bytes_lose_nothing() -> None:
     assert tally["full_disks"] >= 6
 
 
+@pytest.mark.rest
 def test_a_campaign_notices_what_is_lost() -> None:
     """Else the test above could not fail: here every continued run has other weights."""
     status, tally = tried("-c", SPOILED, "--slice", "1", "--of", "250")

@@ -3,7 +3,7 @@
 Left out: which networks and kernels are drawn, because our generators are others (the recorded
 draws are taken instead), the disturbed images (``test_augment`` compares disturbances; what is told
 about them is compared here), and two quirks of files: HeLa's augmented samples are overwritten by
-plain ones, and masks are 0/255 when judges are trained, 0/1 when they are asked.
+plain ones, and masks are 0/255 when mask scorers are trained, 0/1 when they are asked.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def test_the_arrays_ask_for_every_number_of_networks_and_every_kernel(golden) ->
 
 
 def test_ours_redraws_cell_centers_before_they_are_scored(cases, multilabel) -> None:
-    """A difference: pseudo-labels are redrawn before judges see them, so judges learn from such."""
+    """A difference: pseudo-labels are redrawn before mask scorers see and learn from them."""
     _, by_name = cases
     _, hard_predictions, _, _ = by_name["hela"]
     ours, draw = multilabel(), Draw((0, 2), 0, 0, False)

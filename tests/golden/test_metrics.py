@@ -6,7 +6,7 @@ they are read. Our IoU of two empty masks is 1; ``empty=0`` is the reference's.
 
 Left out on purpose:
 - the share of a mask that an inconsistency mask covers (``confluence``), and detection of classes:
-  they serve the learned judge of masks, which is not part of this package yet;
+  they serve the learned mask scorer, which is not part of this package yet;
 - HeLa scores: multilabel targets are not part of this package yet;
 - class 0 of ``classwise_iou``: there it means "the mask has unlabeled pixels", not an IoU;
 - files, colors and order of the PNGs that the reference writes while it scores.

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from imseg.engine.loading.loader import epochs
 from imseg.engine.training import seeds
-from imseg.engine.training.objectives.objective import Amounts
-from imseg.engine.training.objectives.supervised import Supervised
+from imseg.engine.training.objectives.objective import by_epochs
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.unet import UNet
 from imseg.ops.memory_layout import pad_to_multiple
@@ -74,7 +73,7 @@ def test_no_batch_has_one_image_unless_there_is_only_one(images, batch, count) -
 
 
 def steps_of(recipe: Recipe, images: int) -> int:
-    return Supervised().workload(recipe, Amounts(samples=images)).steps
+    return by_epochs(recipe, images).steps
 
 
 @given(

@@ -1,4 +1,4 @@
-"""The learned judge of masks as a module: any size, any start, and what it refuses."""
+"""The learned mask scorer as a module: any size, any start, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How masks are judged: against naive NumPy formulas, and thresholds at their knife edges."""
+"""How masks are scored: against naive NumPy formulas, and thresholds at their knife edges."""
 
 from __future__ import annotations
 
@@ -306,8 +306,8 @@ def test_numbers_cannot_be_scored_and_the_message_says_what_can_be_done(regressi
     with pytest.raises(ImsegError) as caught:
         quality_for(regression())
     assert str(caught.value).splitlines() == [
-        "Masks of numbers cannot be judged.",
-        "  Expected: binary, multiclass or multilabel masks: a judge learns their IoU.",
+        "Masks of numbers cannot be scored.",
+        "  Expected: binary, multiclass or multilabel masks: a mask scorer learns their IoU.",
         "  Got:      the quantity 'depth'",
-        "  Try:      an approach without a judge, such as im+ or noisy-student.",
+        "  Try:      an approach without a mask scorer, such as im+ or noisy-student.",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def _row(
     def mean(name: str) -> float:
         return sum(float(getattr(run, name)) for run in runs) / len(runs)
 
-    level = stats.level_of(_scores(mine, list(mine), metric))
+    level = asdict(stats.level_of(_scores(mine, list(mine), metric)))
     last = stats.shared([each.last.each[metric.key] for each in mine.values()])
     return ComparisonRow(
         name=participant.name,
@@ -105,9 +105,7 @@ def _row(
         matched_to=participant.matched_to,
         baseline=baseline,
         same_as=same[0] if same and participant.kind == "matched" else None,
-        mean=level.mean,
-        spread=level.spread,
-        interval=level.interval,
+        **level,
         last=stats.level_of(last),
         difference=gained.get(baseline or ""),
         other_differences={name: each for name, each in gained.items() if name != baseline},

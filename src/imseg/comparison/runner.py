@@ -11,23 +11,20 @@ from imseg.approaches.planning.duration import in_time
 from imseg.approaches.planning.settings import Settings, plain_values
 from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.experiment import fit
-from imseg.approaches.runs.record import check_same, read_record
+from imseg.approaches.runs import record, verification
 from imseg.approaches.runs.run import Run, load_run
-from imseg.approaches.runs.verification import survey
-from imseg.comparison import notes
+from imseg.comparison import notes, scoring
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.gathering import FinishedRun, rows_of
 from imseg.comparison.participants import Participant, settings_for
 from imseg.comparison.result import ComparedData, Comparison, MissingRun
-from imseg.comparison.scoring import SPLIT, images_to_score, score, scores_file
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
 from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.workers.executors import choose_executor
 from imseg.errors import TrainingFailed
-from imseg.progress import Event, Note, Progress, Working, log_progress
-from imseg.progress import Planned as Began
+from imseg.progress import Event, Note, Planned, Progress, Working, log_progress
 from imseg.types import DataSet
 
 DEFAULT_APPROACHES = ("ldt", "aldt", "im", "aim++")
@@ -45,7 +42,7 @@ def compare(
 ) -> Comparison:
     """Train approaches with several seeds and score them on the test images; again, it continues.
 
-    Start networks are trained once a seed and taken over. Each method gets a matched baseline:
+    Start networks are trained once per seed and taken over. Each method gets a matched baseline:
     labeled images alone, with the steps and the width of the method's final network. Approaches and
     seeds can be added to a finished comparison.
 
@@ -88,7 +85,7 @@ def carry_out(planned: ComparisonPlan, progress: Progress) -> Comparison:
     for participant in planned.participants:
         progress(Note(text=_budget(participant, planned)))
     with locked(planned.out):
-        record = notes.ComparisonRecord(
+        asked_for = notes.ComparisonRecord(
             approaches=tuple(each.approach for each in planned.participants if each.asked),
             seeds=planned.seeds,
             matched=any(each.baseline is not None for each in planned.participants),
@@ -96,7 +93,7 @@ def carry_out(planned: ComparisonPlan, progress: Progress) -> Comparison:
             settled=plain_values(planned.common),
             data=notes.digests_of(planned.dataset),
         )
-        record.write(planned.out / SETTINGS_FILE)
+        asked_for.write(planned.out / SETTINGS_FILE)
         return _Worker(planned, progress).run()
 
 
@@ -120,7 +117,7 @@ class _Worker:
         self._done: list[FinishedRun] = []
         self._missing: list[MissingRun] = []
         self._spent = self._worked = 0.0
-        self._test = notes.digests_of(planned.dataset)[SPLIT]
+        self._test = notes.digests_of(planned.dataset)[scoring.SPLIT]
 
     def run(self) -> Comparison:
         planned = self._planned
@@ -169,10 +166,10 @@ class _Worker:
             self._spent += time.monotonic() - began
             self._worked += planned.work(participant)
         what = f"scoring {participant.name}"
-        scored = score(
+        scored = scoring.score(
             run,
             planned.dataset,
-            path=scores_file(planned.out, participant.name, seed),
+            path=scoring.scores_file(planned.out, participant.name, seed),
             digest=self._test,
             progress=lambda done, total: self._progress(Working(what=what, done=done, total=total)),
         )
@@ -185,17 +182,18 @@ class _Worker:
         """
         folder = RunFolder(path)
         done = self._planned.continues and folder.summary.exists()
-        record = read_record(folder) if done else None
-        if record is None:
+        known = record.read_record(folder) if done else None
+        if known is None:
             return None
         # The whole comparison, or its data, may have been moved; and who only compares
         # pseudo-labels with hidden masks is not changed by them.
         match, hidden = (
-            Path(str(record.asked[name])) if name in record.asked else None
+            Path(str(known.asked[name])) if name in known.asked else None
             for name in ("match", "unlabeled_masks")
         )
-        check_same(folder, record, settings.but(match=match, unlabeled_masks=hidden))
-        damaged = any(each.wrong for each in survey(path))  # what is damaged is made again
+        record.check_same(folder, known, settings.but(match=match, unlabeled_masks=hidden))
+        # What is damaged is made again.
+        damaged = any(each.wrong for each in verification.survey(path))
         return None if damaged else load_run(path)
 
     def _announce(self, number: int, todo: Sequence[tuple[int, Participant]]) -> None:
@@ -214,7 +212,7 @@ class _Worker:
     def _result(self) -> Comparison:
         planned, dataset = self._planned, self._planned.dataset
         begun = {run.seed for run in self._done} | {run.seed for run in self._missing}
-        images = len(images_to_score(dataset))
+        images = len(scoring.images_to_score(dataset))
         return Comparison(
             data=ComparedData(
                 name=Path(dataset.name).name,
@@ -242,6 +240,6 @@ class _Brief:
         self._begun = False
 
     def __call__(self, event: Event) -> None:
-        self._begun = self._begun or isinstance(event, Began)
+        self._begun = self._begun or isinstance(event, Planned)
         if self._begun or not isinstance(event, Note) or event.warning:
             self._progress(event)

@@ -74,6 +74,11 @@ class Network(Component, ABC):
             outputs: Planes of logits.
         """
 
+    def __str__(self) -> str:
+        name = getattr(self, "callable", self.kind)
+        width = f" of width {self.relative_width:g}" if hasattr(self, "width") else ""
+        return name + width + (f", beginning with {self.weights}" if self.weights else "")
+
     @property
     def relative_width(self) -> float:
         """How wide its layers are, for estimates; operations grow with its square."""
@@ -154,7 +159,7 @@ class CustomConfig(Network):
             ImsegError: If its callable was not given in this process.
         """
         if self.callable not in _provided and _trusted[0]:
-            provide(import_callable(self.callable))
+            provide(import_callable(self.callable), self.callable)
         factory = _provided.get(self.callable)
         if factory is None:
             raise ImsegError(
@@ -200,9 +205,7 @@ def network_named(name: str) -> Network:
         return CustomConfig(callable=name)
     if ":" in name:
         return provide(import_callable(name), name)
-    ours = {
-        kind: one for kind, one in Network.alternatives().items() if kind in ("unet", "paper-unet")
-    }
+    ours = {kind: one for kind, one in Network.alternatives().items() if kind in SEGMENTING}
     if name in ours:
         return ours[name]()
     guess = near_miss(name, ours)
@@ -343,19 +346,49 @@ def read_weights(
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise SafetensorError("it does not have the checksum it was written with")
         state = load(content)
-        wrong = _misfit(network, state, channels=channels, outputs=outputs)
-        if wrong:
-            raise ValueError(wrong)
     except (OSError, SafetensorError, ValueError) as error:
-        width = f" with width {network.relative_width:g}" if hasattr(network, "width") else ""
+        reason = error.strerror if isinstance(error, OSError) else None
         raise ImsegError(
             f"The weights {path} cannot be loaded.",
-            expected=f"a whole safetensors file of the network {network.kind}{width}, {channels}"
-            f" channels and {outputs} outputs.",
-            got=(str(error).splitlines() or [type(error).__name__])[0],
+            expected="a whole safetensors file.",
+            got=str(reason or (str(error).splitlines() or [type(error).__name__])[0]),
             hint="copy the file again; weights of a run are made anew by repeating its command.",
         ) from error
+    wrong = _misfit(network, state, channels=channels, outputs=outputs)
+    if wrong:
+        width = f" with width {network.relative_width:g}" if hasattr(network, "width") else ""
+        fits = _fitting(state, channels=channels, outputs=outputs)
+        raise ImsegError(
+            f"The weights {path} cannot be loaded: they do not fit the network.",
+            expected=f"those of the network {network.kind}{width}, {channels} channels and"
+            f" {outputs} outputs.",
+            got=wrong,
+            hint=f"they fit {fits}."
+            if fits
+            else "weights of a network that was trained here on images and masks of the same kind.",
+        )
     return state
+
+
+def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:
+    """Return the options of networks that weights fit, or an empty text."""
+    narrowest = {len(each) / 16 for each in state.values() if each.shape[1:2] == (channels,)}
+    candidates = [
+        (kind, width)
+        for kind in SEGMENTING
+        if hasattr(Network.alternatives()[kind](), "width")
+        for width in sorted(narrowest)
+    ]
+    return " or ".join(
+        f"--network {kind} --width {width:g}"
+        for kind, width in candidates
+        if not _misfit(
+            Network.alternatives()[kind]().with_width(width),
+            state,
+            channels=channels,
+            outputs=outputs,
+        )
+    )
 
 
 def _misfit(network: Network, state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:

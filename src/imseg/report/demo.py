@@ -48,11 +48,16 @@ class DemoSize:
     """How hard the cells are to find, 0..1. Chosen where ten times the labels (fdt) help most on
     the validation images of other cells than those shown; im was not looked at."""
 
+    @property
+    def training(self) -> dict[str, int]:
+        """Settings of all runs."""
+        names = ("networks", "generations", "epochs", "max_steps", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
     def fingerprint(self, *, data_only: bool = False) -> str:
         """Return a short name of these numbers, so that results of others are not mixed in."""
         data = (self.labeled, self.unlabeled, self.side, self.difficulty)
-        training = (self.networks, self.generations, self.epochs, self.max_steps, self.batch_size)
-        text = repr(data if data_only else (data, training))
+        text = repr(data if data_only else (data, tuple(self.training.values())))
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
@@ -89,12 +94,8 @@ def run_demo(out: Path, size: DemoSize, *, progress: Progress) -> DemoOutcome:
         seeds=size.seeds,
         out=folder,
         progress=progress,
-        networks=size.networks,
-        generations=size.generations,
-        epochs=size.epochs,
-        max_steps=size.max_steps,
-        batch_size=size.batch_size,
         image_size=(size.side, size.side),
+        **size.training,
         width=0.5,
         device="cpu",
         precision="float32",

@@ -12,14 +12,7 @@ from PIL import ImageDraw, ImageFont
 
 from imseg.approaches.runs.run import Run
 from imseg.data.files.atomic import make_folder
-from imseg.data.images.image_files import (
-    as_color,
-    draw_inconsistency,
-    draw_objects,
-    draw_overlay,
-    load_pixels,
-    write_png,
-)
+from imseg.data.images import image_files as files
 from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.engine.inference.evaluator import Evaluation
@@ -135,10 +128,10 @@ def result_row(
     disputed = segmented.disagreement()[0, 0].numpy()
     found, count = draw_prediction(segmented, task)
     return [
-        (pair.name, as_color(pixels)),
+        (pair.name, files.as_color(pixels)),
         ("truth", draw_truth(pair, pixels, task.spec)),
         (f"prediction, {score}{count}", found),
-        (f"inconsistent, {disputed.mean():.1%}", draw_inconsistency(pixels, disputed)),
+        (f"inconsistent, {disputed.mean():.1%}", files.draw_inconsistency(pixels, disputed)),
     ]
 
 
@@ -163,8 +156,8 @@ def draw_prediction(segmented: Segmented, task: Task) -> tuple[Bytes, str]:
     pixels, spec = segmented.pixels, task.spec
     if tells_apart(spec):
         guess = find_objects(task, segmented.at_size())
-        return draw_objects(pixels, guess), f", {guess.max(initial=0)} objects"
-    return draw_overlay(pixels, segmented.predict(task)[0].numpy(), spec), ""
+        return files.draw_objects(pixels, guess), f", {guess.max(initial=0)} objects"
+    return files.draw_overlay(pixels, segmented.predict(task)[0].numpy(), spec), ""
 
 
 def contact_sheet(
@@ -181,11 +174,11 @@ def contact_sheet(
     step = max(1, len(pairs) // most)
     rows: list[list[CaptionedImage]] = []
     for number, pair in enumerate(pairs[::step][:most]):
-        pixels = load_pixels(pair.image, reading)
+        pixels = files.load_pixels(pair.image, reading)
         if number % 3 == 0:
             rows.append([])
         rows[-1] += [
-            (Path(pair.name).name, as_color(pixels)),
+            (Path(pair.name).name, files.as_color(pixels)),
             _truth_in_words(pair, pixels, spec),
         ]
     return image_grid(rows, side=144, spec=None if tells_apart(spec) else spec)
@@ -198,7 +191,7 @@ def save(path: Path, picture: Bytes) -> Path:
         ImsegError: If it cannot be written there.
     """
     make_folder(path.parent)
-    write_png(path, picture)
+    files.write_png(path, picture)
     return path
 
 
@@ -209,9 +202,9 @@ def _truth_in_words(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Capt
         labels = load_values(pair, spec)
         labels = np.where(labels == spec.void, 0, labels)
         count = len(np.unique(labels[labels > 0]))
-        return f"{count} objects", draw_objects(pixels, resize_mask(labels, size))
+        return f"{count} objects", files.draw_objects(pixels, resize_mask(labels, size))
     target = load_target(pair, spec, size)
-    return in_words(target, spec), draw_overlay(pixels, target, spec)
+    return in_words(target, spec), files.draw_overlay(pixels, target, spec)
 
 
 SHOWN = 6

@@ -17,13 +17,7 @@ from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.files.atomic import NewFile, make_folder, sweep, writing_into
 from imseg.data.files.csv_files import Lines
 from imseg.data.files.listing import folder_names, real_path
-from imseg.data.images.image_files import (
-    draw_objects,
-    draw_overlay,
-    list_images,
-    write_png,
-    write_tiff,
-)
+from imseg.data.images import image_files as files
 from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.inference.segment import Segmented
@@ -98,7 +92,7 @@ class MeasurementFile:
 def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     """Yield what a prediction amounts to.
 
-    One row a picture: the area of each class or label (pixels, and square micrometers where the
+    One row per picture: the area of each class or label (pixels, and square micrometers where the
     size of a pixel is known), or the mean, least and greatest number. Objects: one row each, with
     its number in the mask, its area and the middle of its pixels (row and column, from 0).
     """
@@ -210,7 +204,7 @@ def write_predictions(
             overwrite pictures. What was written before stays and is spoken of; every file is whole.
     """
     _check_place(images, out)
-    entries = list_images(images)
+    entries = files.list_images(images)
     if not overwrite:
         _check_free(entries, out, run.spec)
     total = len(entries)
@@ -220,13 +214,13 @@ def write_predictions(
     def write(segmented: Segmented) -> tuple[Written, list[Measurements], list[Measurements]]:
         found = run.prediction_of(segmented)
         name, share = Path(found.name).with_suffix(".png"), None
-        files = write_mask(found.mask, found.name, out, spec=run.spec)
+        paths = write_mask(found.mask, found.name, out, spec=run.spec)
         if overlay:
             _write(out / OVERLAYS / name, _overlay(found, run.spec))
         if found.inconsistent is not None:
             _write(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
             share = float(found.inconsistent.mean())
-        written.append(Written(found.name, str(files[0]), share))
+        written.append(Written(found.name, str(paths[0]), share))
         return written[-1], list(measure(found, spec)), list(count_objects(found, spec))
 
     found_in = run.segment(entries, networks=networks, disagreement=inconsistency, device=device)
@@ -273,7 +267,7 @@ def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
     """Return the files that hold the mask of a picture.
 
     One PNG in the user's own values or colors; maps of fractions and label images of more than
-    65535 objects are TIFF files; planes lie in a folder a label, as they do in a data folder.
+    65535 objects are TIFF files; planes lie in a folder per label, as they do in a data folder.
     None of them lies outside of ``out``, whatever labels are called.
     """
     name = Path(image)
@@ -286,17 +280,17 @@ def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
 
 def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpec) -> list[Path]:
     """Write the mask of a picture and return its files."""
-    files = mask_files(image, out, spec)
+    paths = mask_files(image, out, spec)
     if spec.coding == "planes":
-        for plane, path in zip(mask, files, strict=True):
+        for plane, path in zip(mask, paths, strict=True):
             _write(path, plane)
     elif mask.dtype in (np.float32, np.uint32):
-        files = [files[0].with_suffix(".tif")]
-        make_folder(files[0].parent)
-        write_tiff(files[0], mask)
+        paths = [paths[0].with_suffix(".tif")]
+        make_folder(paths[0].parent)
+        files.write_tiff(paths[0], mask)
     else:
-        _write(files[0], mask, palette=_palette(spec))
-    return files
+        _write(paths[0], mask, palette=_palette(spec))
+    return paths
 
 
 def _palette(spec: TargetSpec) -> list[Color] | None:
@@ -309,13 +303,13 @@ def _palette(spec: TargetSpec) -> list[Color] | None:
 
 def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
     if tells_apart(spec):
-        return draw_objects(found.pixels, found.mask)
-    return draw_overlay(found.pixels, found.target, spec)
+        return files.draw_objects(found.pixels, found.mask)
+    return files.draw_overlay(found.pixels, found.target, spec)
 
 
 def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
     make_folder(path.parent)
-    write_png(path, array, palette=palette)
+    files.write_png(path, array, palette=palette)
 
 
 def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:
@@ -329,11 +323,11 @@ def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegErro
 
 def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
-    files = [path for entry in entries for path in mask_files(entry.name, out, spec)]
+    paths = [path for entry in entries for path in mask_files(entry.name, out, spec)]
     if tells_apart(spec):
-        files += [*(path.with_suffix(".tif") for path in files), out / COUNTS_NAME]
+        paths += [*(path.with_suffix(".tif") for path in paths), out / COUNTS_NAME]
     with writing_into(out):
-        taken = [str(path) for path in (*files, out / FILE_NAME) if path.exists()]
+        taken = [str(path) for path in (*paths, out / FILE_NAME) if path.exists()]
     if taken:
         raise ImsegError(
             f"{len(taken)} files would be overwritten in {out}.",

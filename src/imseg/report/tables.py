@@ -53,8 +53,6 @@ class DataTable:
     """What is seen."""
     swatches: Sequence[tuple[int, int, int]] = ()
     """A color before each row's name; none when empty."""
-    kind: str = "table"
-    """How the template knows it."""
 
     @property
     def header(self) -> list[str]:
@@ -158,56 +156,57 @@ REGIONS = {
 do not, both, and images that are not learned from."""
 
 
-def labels_table(run: Run) -> DataTable:
+def labels_table(run: Run, *, every: bool = False) -> DataTable:
     """Return what became of the unlabeled images in each generation, and how right labels were.
 
     Scores are over all pixels together, against hidden masks where these were named.
+
+    Args:
+        run: The run.
+        every: Show every number of the comparison with hidden masks, not only three.
     """
     audits, records, label = run.audits, [], run.metric.label
     for stage in run.summary["stages"]:
         labels, audit = stage.get("pseudo_labels"), audits.get(stage["name"], {})
         if labels is not None:
-            record = {
-                "stage": stage["name"],
-                "images": labels["images"],
-                "admitted": labels["admitted"],
+            found = {
+                f"{name}_{number}": audit.get(region, {}).get(number)
+                for region, name in REGIONS.items()
+                for number in ("score", "precision")
             }
-            record["inconsistent_share"] = labels.get("inconsistent_share")
-            record["coverage"] = audit.get("coverage")
-            for region, name in REGIONS.items():
-                for number in ("score", "precision"):
-                    record[f"{name}_{number}"] = audit.get(region, {}).get(number)
-            records.append(record)
+            names = ("images", "admitted", "inconsistent_share")
+            counts = {name: labels.get(name) for name in names}
+            coverage = audit.get("coverage")
+            records.append({"stage": stage["name"], **counts, "coverage": coverage, **found})
     columns: list[Column] = [
         ("", "stage", str),
         ("images used", "admitted images", lambda used, of: f"{used:,} of {of:,}"),
     ]
     if any(record["inconsistent_share"] for record in records):
         columns.append(("pixels inconsistent", "inconsistent_share", percent))
+    compared: list[Column] = [
+        ("pixels agreed on", "coverage", four_digits),
+        ("precision there", "agree_precision", four_digits),
+        ("where teachers agree", "agree_score", four_digits),
+        ("where they disagree*", "disagree_score", four_digits),
+        ("all pixels*", "all_score", four_digits),
+        ("unused images*", "not_admitted_score", four_digits),
+    ]
+    caption = "What students learned from the unlabeled images."
     if audits:
-        columns += [
-            ("pixels agreed on", "coverage", four_digits),
-            (f"{label} there", "agree_score", four_digits),
-            ("precision there", "agree_precision", four_digits),
-            ("where they disagree*", "disagree_score", four_digits),
-            ("all pixels*", "all_score", four_digits),
-            ("unused images*", "not_admitted_score", four_digits),
-        ]
-    against = (
-        f"; {label} and precision of their labels against hidden masks, all pixels together. *:"
-        f" {label} of the best teacher alone."
-    )
-    return DataTable(
-        records=records, columns=columns, name="pseudo-labels",
-        caption=f"What students learned from the unlabeled images{against if audits else '.'}",
-    )  # fmt: skip
+        columns += compared if every else compared[2:5]
+        caption = (
+            f"{caption[:-1]}; {label} against hidden masks, all pixels together. *: {label} of the"
+            " best teacher alone."
+        )
+    return DataTable(records=records, columns=columns, name="pseudo-labels", caption=caption)
 
 
 def audit_table(run: Run) -> str:
     """Return how good pseudo-labels were, by generation; empty without hidden masks."""
     if not run.audits:
         return ""
-    found = labels_table(run)
+    found = labels_table(run, every=True)
     return f"Pseudo-labels against hidden masks:\n\n{found.as_text()}\n\n{found.caption}"
 
 

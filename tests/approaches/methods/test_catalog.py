@@ -6,13 +6,14 @@ import ast
 import dataclasses
 import inspect
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from tests.approaches.running.rehearsal import ISIC, rehearse
 
 from imseg.approaches.methods import catalog
-from imseg.approaches.methods.approach import Approach, Labeled, differences, variant, with_options
+from imseg.approaches.methods.approach import Approach, Labeled, differences, variant
 from imseg.approaches.methods.catalog import (
     AIM_PLUS,
     AIM_PLUS_PLUS,
@@ -34,16 +35,28 @@ from imseg.approaches.methods.catalog import (
     NOISY_STUDENT,
     find_approach,
 )
-from imseg.approaches.methods.explain import explain_approach
+from imseg.approaches.methods.explain import MEANINGS, explain_approach
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.settings import declared, default_of, settings_from
 from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
-from imseg.components.consensus import Block, Consensus, PseudoLabelBatch, TeacherBatch
-from imseg.components.consistency import Consistency
+from imseg.components.consensus import (
+    TEACHERS,
+    Block,
+    Consensus,
+    Labeler,
+    PseudoLabelBatch,
+    TeacherBatch,
+)
 from imseg.components.proposals import BestProposal
 from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SurvivesErosion
-from imseg.components.votes import Views, Vote
+from imseg.components.votes import Vote, VoteOfViews
+from imseg.engine.training.objectives.supervised import Supervised
+from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.recipe import Augmentation, Recipe
 from imseg.errors import ImsegError
+from imseg.networks.registry import CustomConfig, UNetConfig
+from imseg.options import option, options_in, with_options
 
 NAMES = [
     "ldt",
@@ -65,12 +78,12 @@ NAMES = [
     "gt-im++",
 ]
 NINE_COPIES = Labeled(copies=9)
-IGNORED = Block(input=False, output=False, ignore=True)
-# The rows of METHOD, "The approaches, as differences": (start, pseudo-labels from, select, augment,
+IGNORED = Block(blocking="none", ignore=True)
+# The rows of METHOD, "The approaches, as differences": (start, pseudo-labels from, select, copies,
 # labeled part, grows). "-" in the column "augment" is None.
 METHOD = {
     MODEL_ENSEMBLE: (LDT, Vote(teachers=2), Everything(), None, Labeled(), False),
-    INPUT_ENSEMBLE: (LDT, Views(views=3), SurvivesErosion(kernel=5), None, Labeled(), False),
+    INPUT_ENSEMBLE: (LDT, VoteOfViews(views=3), SurvivesErosion(kernel=5), None, Labeled(), False),
     NOISY_STUDENT: (LDT, Vote(teachers=1), Everything(), NoisyCopies(count=1), Labeled(), True),
     IM: (
         LDT,
@@ -137,21 +150,22 @@ def test_an_approach_is_the_row_of_the_published_table(approach: Approach) -> No
         approach.start,
         approach.pseudo_label,
         approach.select,
-        approach.augment,
+        approach.amplification,
         approach.labeled,
         approach.growing,
     )
     assert row == METHOD[approach]
     assert (approach.networks, approach.generations) == (5, 5)
     assert approach.start is not None and approach.start.networks == 10
-    assert approach.objective is None
+    assert approach.objective == Supervised()
 
 
 def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_generation() -> None:
     for approach in (LDT, ALDT, FDT, LDT_ONLINE):
         assert (approach.networks, approach.generations, approach.start) == (10, 0, None)
     assert (CONSISTENCY.start, CONSISTENCY.generations, CONSISTENCY.networks) == (LDT, 1, 5)
-    assert CONSISTENCY.objective == Consistency(weight=1.0, ramp=0, epochs_times=2)
+    assert CONSISTENCY.objective == TwoViews(weight=1.0, ramp=0)
+    assert CONSISTENCY.objective.epochs_factor == 2
 
 
 @pytest.mark.parametrize(
@@ -170,7 +184,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
             INPUT_ENSEMBLE,
             MODEL_ENSEMBLE,
             {
-                "pseudo_label": (Views(views=3), Vote(teachers=2)),
+                "pseudo_label": (VoteOfViews(views=3), Vote(teachers=2)),
                 "select": (SurvivesErosion(), Everything()),
             },
         ),
@@ -179,7 +193,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
             MODEL_ENSEMBLE,
             {
                 "pseudo_label": (Vote(teachers=1), Vote(teachers=2)),
-                "augment": (NoisyCopies(count=1), None),
+                "amplification": (NoisyCopies(count=1), None),
                 "growing": (True, False),
             },
         ),
@@ -192,7 +206,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
                     Vote(teachers=2),
                 ),
                 "carry": (True, False),
-                "judge_start": (ALDT, None),
+                "scorer_start": (ALDT, None),
             },
         ),
         (
@@ -203,28 +217,28 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
                 "select": (ForegroundExceedsInconsistency(), Everything()),
             },
         ),
-        (IM_PLUS, IM, {"augment": (NoisyCopies(count=1), None), "growing": (True, False)}),
-        (IM_PLUS_PLUS, IM_PLUS, {"augment": (CopiesByQuality(), NoisyCopies(count=1))}),
+        (IM_PLUS, IM, {"amplification": (NoisyCopies(count=1), None), "growing": (True, False)}),
+        (IM_PLUS_PLUS, IM_PLUS, {"amplification": (CopiesByQuality(), NoisyCopies(count=1))}),
         (
             AIM_PLUS,
             IM_PLUS,
             {
                 "start": (ALDT, LDT),
                 "labeled": (NINE_COPIES, Labeled()),
-                "augment": (NoisyCopies(count=1, keep_plain=True), NoisyCopies(count=1)),
+                "amplification": (NoisyCopies(count=1, keep_plain=True), NoisyCopies(count=1)),
             },
         ),
         (
             AIM_PLUS_PLUS,
             AIM_PLUS,
             {
-                "augment": (
+                "amplification": (
                     CopiesByQuality(keep_plain=True),
                     NoisyCopies(count=1, keep_plain=True),
                 )
             },
         ),
-        (GT_IM_PLUS_PLUS, IM_PLUS_PLUS, {"augment": (CopiesByTruth(), CopiesByQuality())}),
+        (GT_IM_PLUS_PLUS, IM_PLUS_PLUS, {"amplification": (CopiesByTruth(), CopiesByQuality())}),
         # No parent, but made of the same fields:
         (
             MODEL_ENSEMBLE,
@@ -243,7 +257,7 @@ def test_a_start_is_a_single_stage_of_ten_networks_and_consistency_is_one_genera
                 "start": (LDT, None),
                 "networks": (5, 10),
                 "generations": (1, 0),
-                "objective": (Consistency(), None),
+                "objective": (TwoViews(), Supervised()),
             },
         ),
     ],
@@ -288,11 +302,13 @@ def test_a_new_approach_shows_up_with_its_difference_alone() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Oldest:
+class Oldest(Labeler):
     """What a made-up approach does: the first of so many teachers is believed."""
 
-    teachers: int = field(default=2, metadata={"option": "teachers"})
-    doubt: float = field(default=0.5, metadata={"option": "doubt"})
+    kind = "oldest"
+
+    teachers: int = option(2, **TEACHERS)
+    doubt: float = option(0.5, "How much the first is doubted.", group="method", low=0, high=1)
     kept_to_itself: int = 7
 
     block = None
@@ -309,15 +325,24 @@ class Oldest:
 
 
 @pytest.fixture
-def made_up(monkeypatch) -> Approach:
+def made_up(monkeypatch) -> Iterator[Approach]:
     """An approach that takes one stage class, above, and one line of the catalog."""
     line = variant(IM, name="oldest", summary="The first is right.", pseudo_label=Oldest())
     monkeypatch.setitem(catalog.APPROACHES, line.name, line)
-    return line
+    declared.cache_clear()
+    default_of.cache_clear()
+    yield line
+    declared.cache_clear()
+    default_of.cache_clear()
 
 
 def test_the_options_of_a_made_up_stage_are_known_and_set(made_up: Approach) -> None:
-    assert made_up.options == {"teachers", "doubt"}
+    assert set(options_in(made_up.pseudo_label)) == {"teachers", "doubt"}
+    assert set(made_up.options) == {"teachers", "doubt", "generations", "patience", "select"} | ANY
+    assert declared()["doubt"].flag == "--doubt" and default_of("doubt") == 0.5
+    assert settings_from({"approach": "oldest", "doubt": 0.25}).doubt == 0.25
+    with pytest.raises(ImsegError, match=r"--doubt cannot be 2"):
+        settings_from({"approach": "oldest", "doubt": 2})
     stage = with_options(made_up.pseudo_label, {"teachers": 4, "doubt": 0.25, "erode": 3})
     assert stage == Oldest(teachers=4, doubt=0.25)
     assert with_options(made_up.pseudo_label, {"erode": 3}) is made_up.pseudo_label
@@ -335,8 +360,9 @@ def test_a_made_up_approach_is_explained_by_its_difference(made_up: Approach) ->
 
 def test_a_made_up_approach_is_planned_refused_and_trained_like_any(made_up, tmp_path) -> None:
     asked = {"approach": made_up.name, "effort": "quick", "teachers": 3, "device": "cpu"}
-    plan, _ = make_plan(settings_from(asked), ISIC)
-    assert plan.customized().pseudo_label == Oldest(teachers=3)
+    plan = make_plan(settings_from(asked), ISIC)
+    assert plan.approach.pseudo_label == Oldest(teachers=3)
+    assert Plan.from_dict(plan.as_dict()) == plan
     context = rehearse(plan, ISIC, folder=tmp_path)
     assert list(context.jobs_of) == ["start", "generation-1"]
     assert len(context.jobs_of["start"]) == 3
@@ -358,6 +384,47 @@ def test_every_approach_can_be_explained_to_its_root(approach: Approach) -> None
         assert f"differs from {parent} in:" in text
         assert changed
     assert not re.search(r"\w\(\w+=", text), "a value is shown as code, not in words"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("recipe", Recipe(epochs=7, learning_rate=0.01, average=0.99, schedule="cosine"), "0.99"),
+        ("recipe", Recipe(augmentation=Augmentation(strength_schedule="hela")), "hela"),
+        ("recipe", Recipe(max_steps=70, warm_up=5, keep="last"), "at most 70 steps"),
+        ("network", UNetConfig(width=0.25, weights="a.safetensors"), "unet of width 0.25"),
+        ("network", CustomConfig(callable="mine:net"), "mine:net of width 1"),
+        ("objective", TwoViews(weight=0.25), "0.25"),
+        ("amplification", NoisyCopies(count=3, level=2), "3 noisy copies"),
+        ("scorer_start", ALDT, "aldt"),
+        ("selecting", "same-classes", "those on which all teachers found the same classes"),
+        ("selecting", "all", "all"),
+        ("select", SurvivesErosion(kernel=3), "3x3"),
+        ("thresholds", (0.25, 0.75), "0.25 and 0.75"),
+        ("patience", 4, "4"),
+        ("generations", 7, "7"),
+        ("networks", 7, "7"),
+        ("labeled", Labeled(copies=3), "3 augmented copies"),
+        ("pseudo_label", Consensus(teachers=4), "4"),
+        ("growing", True, "yes"),
+        ("carry", True, "yes"),
+        ("matchable", True, "yes"),
+        ("matched", True, "yes"),
+        ("start", ALDT, "aldt"),
+    ],
+)
+def test_every_difference_is_explained_in_words(field: str, value: object, said: str) -> None:
+    explained = explain_approach(variant(IM, name="other", summary="Other.", **{field: value}))
+    assert list(explained.chain[0][1]) == [field]
+    assert said in explained.chain[0][1][field][0]
+    text = explained.as_text()
+    assert MEANINGS[field] in text
+    assert not re.search(r"\w\(\w*=?|<.*>", text.replace("(EvalNet)", "").replace("(s)", "")), text
+
+
+def test_every_field_of_an_approach_has_a_meaning() -> None:
+    fields = {entry.name for entry in dataclasses.fields(Approach)}
+    assert set(MEANINGS) == fields - {"name", "summary", "parent"}
 
 
 def test_a_summary_is_one_plain_sentence() -> None:
@@ -402,7 +469,7 @@ def test_approaches_that_need_unlabeled_images_say_so() -> None:
     assert alone == {"ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online"}
 
 
-def test_the_approaches_with_judges_are_those_that_ask_how_good_a_mask_is() -> None:
+def test_the_approaches_with_mask_scorers_are_those_that_ask_how_good_a_mask_is() -> None:
     scored = {name: each.scorer for name, each in APPROACHES.items() if each.scorer is not None}
     assert {name: scorer.learns_from for name, scorer in scored.items()} == {
         "evalnet": "predictions",
@@ -413,21 +480,39 @@ def test_the_approaches_with_judges_are_those_that_ask_how_good_a_mask_is() -> N
     assert asking == {*scored, "gt-im++"}
 
 
-def test_the_options_of_an_approach_are_those_of_its_stages() -> None:
-    masking = {"teachers", "erode", "dilate", "grow_labels", "block"}
-    copies = {"reblock", "fresh_copies", "rung"}
+# What is set about any approach: how its networks are trained, and which they are.
+ANY = {
+    *("networks", "epochs", "max_steps", "batch_size", "validate_every", "width", "weights"),
+    *("learning_rate", "weight_decay", "learning_rate_schedule", "warm_up_steps"),
+    *("average_weights", "keep_weights"),
+}
+
+
+def test_the_options_of_an_approach_are_those_of_its_components() -> None:
+    masking = {"teachers", "erode", "dilate", "grow_labels", "blocking", "ignore", "block_color"}
+    copies = {"reblock", "fresh_copies", "strength_level"}
     consistency = {"consistency_weight", "consistency_ramp", "consistency_level"}
+    augmented = {"strength_schedule", "rotate"}
+    generations = {"generations", "patience", "select"}
+    judged = {"thresholds"}
     expected = {
-        "model-ensemble": {"teachers", "vote"},
-        "noisy-student": {"teachers", "vote"} | copies,
-        "input-ensemble": {"views", "vote", "plain_view"},
-        "evalnet": {"judges", "accepts"},
-        "consistency": consistency,
-        "im": masking,
-        **dict.fromkeys(("im+", "im++", "aim+", "aim++", "gt-im++"), masking | copies),
+        **dict.fromkeys(("ldt", "ldt-matched", "fdt"), frozenset()),
+        **dict.fromkeys(("aldt", "aldt-matched"), augmented | {"fresh_copies"}),
+        "ldt-online": augmented,
+        "model-ensemble": generations | {"teachers", "vote"},
+        "noisy-student": generations | augmented | {"teachers", "vote"} | copies,
+        "input-ensemble": generations | augmented | {"views", "vote", "plain_view"},
+        "evalnet": generations | augmented | judged | {"mask_scorers"},
+        "consistency": augmented | consistency,
+        "im": generations | masking,
+        **dict.fromkeys(("im+", "aim+"), generations | augmented | masking | copies),
+        **dict.fromkeys(
+            ("im++", "aim++", "gt-im++"), generations | augmented | masking | copies | judged
+        ),
     }
+    assert set(expected) == set(APPROACHES)
     for name, approach in APPROACHES.items():
-        assert approach.options == expected.get(name, set()), name
+        assert set(approach.options) == expected[name] | ANY, name
 
 
 @pytest.mark.parametrize(
@@ -454,14 +539,17 @@ def test_a_misspelled_approach_is_answered_with_the_nearest(typed: str, meant: s
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"generations": 2}, "generations need pseudo-labels or an objective"),
-        ({"pseudo_label": Consensus()}, "generations need pseudo-labels or an objective"),
-        ({"objective": Consistency()}, "generations need pseudo-labels or an objective"),
+        ({"generations": 2}, "generations need pseudo-labels or a start to"),
+        (
+            {"pseudo_label": Consensus()},
+            "generations need pseudo-labels or a start to continue from",
+        ),
+        ({"objective": TwoViews()}, "generations need pseudo-labels or a start to"),
         (
             {"generations": 2, "pseudo_label": Consensus()},
             "need a start approach that trains the first teachers",
         ),
-        ({"augment": NoisyCopies()}, "copies of pseudo-labeled images need pseudo-labels"),
+        ({"amplification": NoisyCopies()}, "copies of pseudo-labeled images need pseudo-labels"),
     ],
 )
 def test_an_approach_that_cannot_work_is_refused(fields, reason: str) -> None:

@@ -1,45 +1,60 @@
-"""Costs that nobody measured, for tests of what follows from them."""
+"""Costs that were never measured, for tests of what follows from them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from imseg.approaches.planning.measured import Measured, Pace
-from imseg.approaches.planning.plan import Plan
-
-FREE = Pace(width=0.5, step=0.0, small_step=0.0, validation=0.0, prediction=0.0)
-NOTHING = Measured(
-    narrow=FREE,
-    wide=FREE,
-    scorer=None,
-    side_by_side=1,
-    alone=1.0,
-    gather=0.0,
-    copy=0.0,
-    decision=0.0,
-    first=0.0,
-    aside=0.0,
-    start_up=0.0,
-    memory=0,
-    device_memory=0,
-)
-"""All is free."""
+from imseg.approaches.planning.measured import Measured
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stages import planned_stages
+from imseg.engine.hardware.benchmark import BenchmarkResult
 
 
-def pace(step: float, *, width: float = 0.5, look: float | None = None) -> Pace:
-    """Return networks whose looks at an image cost a third of learning from it, in 32 at once."""
-    look = step / 3 / 32 if look is None else look
-    return Pace(width=width, step=step, small_step=step / 4, validation=look, prediction=look)
+class EveryStage(dict[str, BenchmarkResult]):
+    """The same costs for whatever stage is asked about."""
+
+    def __init__(self, cost: BenchmarkResult) -> None:
+        super().__init__(start=cost)
+        self._cost = cost
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> BenchmarkResult:
+        return self._cost
 
 
-def costs(step: float, **more: Any) -> Measured:
+def paid(cost: BenchmarkResult, *, start_up: float = 0.0) -> Measured:
+    """Return that every network costs the same."""
+    return Measured(stages=EveryStage(cost), side_by_side=1, start_up=start_up)
+
+
+def pace(step: float, *, validation: float | None = None, **more: float) -> BenchmarkResult:
+    """Return a network that predicts an image in a third of the time of learning from it, in 32."""
+    look = step / 3 / 32
+    each = look if validation is None else validation
+    return BenchmarkResult(**{"step": step, "validation": each, "prediction": look, **more})
+
+
+def costs(step: float, *, start_up: float = 0.0, **more: float) -> Measured:
     """Return what networks cost that are all alike."""
-    one = pace(step)
-    return replace(NOTHING, **{"narrow": one, "wide": one, "judge": one, **more})
+    return paid(pace(step, **more), start_up=start_up)
 
 
-def rising(step: float, plan: Plan, *, power: float = 1.5) -> Measured:
-    """Return what growing networks cost, up to four times the base width."""
-    wide = pace(step * 4**power, width=4 * plan.width)
-    return costs(step, narrow=pace(step, width=plan.width), wide=wide)
+def rising(
+    step: float,
+    plan: Plan,
+    facts: Facts,
+    *,
+    power: float = 1.5,
+    start_up: float = 0.0,
+    **more: Any,
+) -> Measured:
+    """Return what growing networks cost; of generations, the first and the last are measured."""
+    stages = planned_stages(plan, facts)
+    generations = [stage for stage in stages if stage.is_generation]
+    chosen = [stage for stage in stages if not stage.is_generation]
+    chosen += [*generations[:1], *generations[-1:]]
+    base = stages[0].width
+    found = {each.name: pace(step * (each.width / base) ** power, **more) for each in chosen}
+    return Measured(stages=found, side_by_side=1, start_up=start_up)

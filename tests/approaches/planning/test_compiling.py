@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.approaches.planning.budget import MOST_ON_GPU, make_plan, on_gpu
-from imseg.approaches.planning.measured import is_worth, may_pay, pays
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.measured import compiling_may_pay, compiling_pays, is_worth
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import Facts
 from imseg.approaches.running import preparation
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.errors import ImsegError
@@ -28,10 +27,10 @@ FACTS = Facts(
 
 
 def plan_of(**changes: object) -> Plan:
-    plan, _ = make_plan(
-        Settings(approach="im", max_steps=2000, epochs=100, generations=1, device="cpu"), FACTS
-    )
-    return replace(plan, threads=2, workers=1, networks=3, start_networks=3, **changes)
+    asked = {"max_steps": 2000, "epochs": 100, "generations": 1, "networks": 3}
+    plan = make_plan(Settings(approach="im", device="cpu", **asked), FACTS)
+    compute = replace(plan.compute, **{"threads": 2, **changes})
+    return replace(plan, workers=1, compute=compute)
 
 
 class Machine:
@@ -44,43 +43,43 @@ class Machine:
         self._compiled = BenchmarkResult(step=compiled, first=first, compiled=works)
         self.asked: list[bool] = []
 
-    def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         assert together, "with as many at once as will train"
-        self.asked.append(question.compute.compile)
-        return self._compiled if question.compute.compile else self._plain
+        self.asked.append(request.job.compute.compile)
+        return self._compiled if request.job.compute.compile else self._plain
 
 
 def test_it_is_chosen_if_it_saves_more_than_it_costs() -> None:
     # 6 networks of up to 2,000 steps for one worker, of which the start has 700.
-    assert pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.3, 40))
-    assert not pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.5, 40))
-    assert not pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.6, 40))
-    assert not pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.3, 4000))
-    assert not pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.1, 1, works=False))
+    assert compiling_pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.3, 40))
+    assert not compiling_pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.5, 40))
+    assert not compiling_pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.6, 40))
+    assert not compiling_pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.3, 4000))
+    assert not compiling_pays(plan_of(), FACTS, SPEC, machine=Machine(0.5, 0.1, 1, works=False))
 
 
 def test_it_is_not_even_tried_where_steps_are_cheap() -> None:
     machine = Machine(0.0001, 0.00001, 1)
-    assert not pays(plan_of(), FACTS, SPEC, machine=machine)
+    assert not compiling_pays(plan_of(), FACTS, SPEC, machine=machine)
     assert machine.asked == [False]
 
 
 def test_a_measurement_that_the_system_ends_means_no() -> None:
     class Ended(Machine):
-        def ask(self, question: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
-            if question.compute.compile:
+        def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+            if request.job.compute.compile:
                 raise ImsegError("ended", expected="memory")
-            return super().ask(question, together=together)
+            return super().ask(request, together=together)
 
-    assert not pays(plan_of(), FACTS, SPEC, machine=Ended(0.5, 0.1, 1))
+    assert not compiling_pays(plan_of(), FACTS, SPEC, machine=Ended(0.5, 0.1, 1))
 
 
 def test_it_is_no_question_on_a_cpu_with_one_thread_or_for_few_steps() -> None:
-    assert may_pay(plan_of(), FACTS)
-    assert not may_pay(replace(plan_of(), threads=1), FACTS)
-    assert not may_pay(replace(plan_of(), max_steps=400), FACTS)
-    assert may_pay(replace(plan_of(), threads=1, device="cuda"), FACTS)
-    assert not may_pay(replace(plan_of(), device="mps"), FACTS)
+    assert compiling_may_pay(plan_of(), FACTS)
+    assert not compiling_may_pay(plan_of(threads=1), FACTS)
+    assert not compiling_may_pay(plan_of().with_recipe(max_steps=400), FACTS)
+    assert compiling_may_pay(plan_of(threads=1, device="cuda"), FACTS)
+    assert not compiling_may_pay(plan_of(device="mps"), FACTS)
 
 
 @given(
@@ -98,26 +97,28 @@ def test_whoever_compiles_is_done_earlier(plain, compiled, first, steps, shapes)
 
 @pytest.mark.parametrize(("asked", "wanted"), [("on", True), ("off", False)])
 def test_on_and_off_are_taken_at_their_word(asked: str, wanted: bool, monkeypatch) -> None:
-    monkeypatch.setattr(preparation, "pays", lambda *_: pytest.fail("nothing is measured"))
-    plan, _ = make_plan(Settings(compile=asked, max_steps=10, device="cpu"), FACTS)
-    assert plan.compile is wanted is plan.compute.compile
-    assert plan.as_dict()["compile"] is wanted
+    monkeypatch.setattr(
+        preparation, "compiling_pays", lambda *_: pytest.fail("nothing is measured")
+    )
+    plan = make_plan(Settings(compile=asked, max_steps=10, device="cpu"), FACTS)
+    assert plan.compute.compile is wanted
+    assert plan.as_dict()["compute"]["compile"] is wanted
     assert Plan.from_dict(plan.as_dict()) == plan
 
 
 def test_what_was_resolved_is_what_is_planned(monkeypatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(preparation, "may_pay", lambda *_: True)
-    monkeypatch.setattr(preparation, "pays", lambda *_: True)
+    monkeypatch.setattr(preparation, "compiling_may_pay", lambda *_: True)
+    monkeypatch.setattr(preparation, "compiling_pays", lambda *_: True)
 
     class Data:
         spec = SPEC
 
     plan, _ = preparation._new_plan(
-        Settings(max_steps=10, device="cpu"), FACTS, Data(), matched=None, network=None,
+        Settings(max_steps=10, device="cpu"), FACTS, Data(), matched=None,
         progress=lambda event: said.append(event.text), probe=True,
     )  # fmt: skip
-    assert plan.compile
+    assert plan.compute.compile
     assert any("compiling pays" in text for text in said)
     assert any(", compiled," in text for text in said)
 

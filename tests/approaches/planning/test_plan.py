@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 from tests.approaches.planning.made_up_costs import costs
+from tests.approaches.settled import settled
 
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.methods.paper import PAPER, PaperSettings
 from imseg.approaches.planning import budget as planning
-from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.duration import seconds_of
+from imseg.approaches.planning import duration
+from imseg.approaches.planning.budget import fits_time, make_plan
+from imseg.approaches.planning.duration import fit_to_time, seconds_of
 from imseg.approaches.planning.measured import Measured
-from imseg.approaches.planning.plan import Plan, match_plan
+from imseg.approaches.planning.plan import Facts, Plan, match_plan
 from imseg.approaches.planning.settings import Effort, Settings
-from imseg.approaches.planning.stages import Facts, planned_steps
+from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.components.amplification import NoisyCopies
 from imseg.components.consensus import Block
-from imseg.components.consistency import Consistency
-from imseg.components.votes import Views, Vote
-from imseg.engine.training.job import Recipe
+from imseg.components.votes import Vote, VoteOfViews
+from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.networks.registry import UNetConfig
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
@@ -39,37 +41,36 @@ ISIC = Facts(
 SUIM = dataclasses.replace(ISIC, task="multiclass", labeled=138, unlabeled=1234, outputs=9)
 
 
-class Pretended:
-    """Pretends to measure."""
-
-    def __init__(self, of_256: float = 0.4) -> None:
-        self.of_256 = of_256
-        self.sizes: list[tuple[int, int]] = []
-
-    def __call__(self, plan: Plan) -> Measured:
-        self.sizes.append(plan.image_size)
-        return costs(self.of_256 * plan.image_size[0] * plan.image_size[1] / 256**2)
+def made_up(plan: Plan, of_256: float) -> Measured:
+    """Return what networks cost where a step at 256x256 px takes so many seconds."""
+    return costs(of_256 * plan.image_size[0] * plan.image_size[1] / 256**2)
 
 
-@pytest.fixture
-def probe() -> Pretended:
-    return Pretended()
-
-
-def plan_for(facts: Facts = ISIC, *, measure: Pretended | None = None, **asked: object) -> Plan:
-    return make_plan(Settings(device="cpu", **asked), facts, measure=measure or Pretended())[0]
+def plan_for(facts: Facts = ISIC, *, of_256: float = 0.4, **asked: object) -> Plan:
+    """Return a plan, its steps fitted to time where they are, as for a run."""
+    settings = Settings(device="cpu", **asked)
+    plan = make_plan(settings, facts)
+    return fit_to_time(plan, facts, made_up(plan, of_256)) if fits_time(settings) else plan
 
 
 @pytest.mark.parametrize(("facts", "width"), [(ISIC, 0.5), (SUIM, 1.0)])
-def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float, probe) -> None:
-    plan, measured = make_plan(Settings(effort="paper", device="cpu"), facts, measure=probe)
-    assert plan.paper and plan.recipe.paper
-    assert (plan.start_networks, plan.networks, plan.generations) == (10, 5, 5)
-    assert (plan.teachers, plan.epochs, plan.batch_size) == (2, 50, 32)
-    assert (plan.max_steps, plan.width, plan.image_size) == (None, width, (256, 256))
-    assert (plan.erode, plan.dilate, plan.blocking, plan.ignore) == (0, 0, "both", False)
-    assert (plan.recipe.learning_rate, plan.recipe.decay) == (0.003, 1e-4)
-    assert measured is None and probe.sizes == []
+def test_the_paper_schedule_is_the_published_one(facts: Facts, width: float) -> None:
+    asked = Settings(effort="paper", device="cpu")
+    plan = make_plan(asked, facts)
+    approach, recipe = plan.approach, plan.recipe
+    assert plan.paper and recipe.paper
+    assert (approach.start.networks, approach.networks, approach.generations) == (10, 5, 5)
+    assert (plan.teachers, recipe.epochs, recipe.batch_size) == (2, 50, 32)
+    assert (recipe.max_steps, plan.network.width, plan.image_size) == (None, width, (256, 256))
+    labeler = approach.pseudo_label
+    assert (labeler.erode, labeler.dilate) == (0, 0)
+    assert (labeler.block.blocking, labeler.block.ignore) == ("both", False)
+    assert (recipe.learning_rate, recipe.weight_decay) == (0.003, 1e-4)
+    assert (recipe.schedule, recipe.warm_up, recipe.average, recipe.keep) == (
+        *("constant", 0, 0.0, "best"),
+    )
+    assert not fits_time(asked), "nothing is measured"
+    assert approach.start.recipe == recipe
 
 
 @pytest.mark.parametrize(
@@ -94,19 +95,19 @@ def test_inconsistent_pixels_are_ignored_unless_something_else_is_asked_for(
     asked: dict[str, Any], blocking: str, ignore: bool
 ) -> None:
     plan = plan_for(**asked)
-    assert (plan.blocking, plan.ignore) == (blocking, ignore)
-    block = plan.customized().pseudo_label.block
+    block = plan.approach.pseudo_label.block
     wanted = (blocking in ("both", "input"), blocking in ("both", "output"), ignore)
     assert (block.input, block.output, block.ignore) == wanted
+    assert block.blocking == blocking
 
 
 def test_the_published_aldt_makes_80_steps_an_epoch_on_isic() -> None:
     plan = plan_for(effort="paper", approach="aldt")
-    samples = ISIC.labeled * plan.customized().labeled.samples
+    samples = ISIC.labeled * plan.approach.labeled.samples
     assert samples == 2590
     assert plan.recipe.steps_per_epoch(samples) == 80
-    assert planned_steps(plan, ISIC) == 10 * 50 * 80
-    assert plan.strength == STRENGTH_SCHEDULES["default"][-1]
+    assert planned_steps(planned_stages(plan, ISIC)) == 10 * 50 * 80
+    assert plan.strengths.labeled_copies == STRENGTH_SCHEDULES["default"][-1]
 
 
 def test_pictures_without_an_above_are_turned_and_scenes_are_not() -> None:
@@ -117,38 +118,39 @@ def test_pictures_without_an_above_are_turned_and_scenes_are_not() -> None:
     assert plan_for(SUIM, approach="aldt", rotate=True).rotate
 
 
+def steps_of(plan: Plan, *, labeled: int) -> int:
+    """Return the optimizer steps of each network of the first stage."""
+    return planned_stages(plan, dataclasses.replace(ISIC, labeled=labeled))[0].steps
+
+
 def test_a_matched_aldt_counts_its_copies_into_an_epoch() -> None:
     base = plan_for(approach="aldt-matched", match=Path("run"), effort="quick")
-    matched = match_plan(base, matched=plan_for(), steps=300, width=0.5, labeled=16)
-    assert matched.recipe.steps(160) == 300
-    assert matched.epochs == 60  # of 5 steps, not of 1
+    network = UNetConfig(width=0.5)
+    matched = match_plan(base, matched=plan_for(), steps=300, network=network, labeled=16)
+    assert steps_of(matched, labeled=16) == 300
+    assert matched.recipe.epochs == 60  # of 5 steps, not of 1
+    assert matched.matched_steps == 300
 
 
 def test_ldt_online_takes_a_match_and_works_without() -> None:
     alone = plan_for(approach="ldt-online", effort="quick")
-    assert alone.max_steps == 150
+    assert alone.recipe.max_steps == 150
     matched = plan_for(approach="ldt-online", match=Path("run"))
-    assert matched.start_networks == 3
-
-
-def test_a_plan_from_before_there_were_copies_is_still_read() -> None:
-    plain = plan_for().as_dict()
-    del plain["ladder"], plain["rotate"]
-    assert Plan.from_dict(plain).ladder == "default"
+    assert matched.approach.networks == 3
 
 
 def test_the_published_ldt_makes_400_steps_on_isic() -> None:
     plan = plan_for(effort="paper", approach="ldt")
-    assert (plan.start_networks, plan.generations) == (10, 0)
-    assert plan.recipe.steps(ISIC.labeled) == 400
-    assert planned_steps(plan, ISIC) == 4000
-    assert plan.customized().networks == 10
+    assert (plan.approach.networks, plan.approach.generations) == (10, 0)
+    assert steps_of(plan, labeled=ISIC.labeled) == 400
+    assert planned_steps(planned_stages(plan, ISIC)) == 4000
+    assert plan.approach.networks == 10
 
 
 def test_the_published_im_makes_at_most_81_steps_an_epoch_on_isic() -> None:
     plan = plan_for(effort="paper")
     assert plan.recipe.steps_per_epoch(ISIC.labeled + ISIC.unlabeled) == 81
-    assert planned_steps(plan, ISIC) == 10 * 400 + 25 * 50 * 81
+    assert planned_steps(planned_stages(plan, ISIC)) == 10 * 400 + 25 * 50 * 81
 
 
 def test_cityscapes_keeps_its_shape_and_multiples_of_16() -> None:
@@ -179,7 +181,7 @@ ASKED = {
 @pytest.mark.parametrize("name", ASKED)
 def test_what_is_asked_for_goes_before_effort(effort: Effort, name: str) -> None:
     plan = plan_for(effort=effort, **{name: ASKED[name]})
-    assert getattr(plan, name) == ASKED[name]
+    assert settled(plan, name) == ASKED[name]
 
 
 ASKED_OF = {
@@ -188,7 +190,7 @@ ASKED_OF = {
     "vote": ("model-ensemble", "majority"),
     "views": ("input-ensemble", 5),
     "plain_view": ("input-ensemble", False),
-    "judges": ("evalnet", 1),
+    "mask_scorers": ("evalnet", 1),
     "thresholds": ("im++", (0.1, 0.9)),
     "consistency_weight": ("consistency", 0.5),
     "consistency_ramp": ("consistency", 7),
@@ -196,8 +198,8 @@ ASKED_OF = {
     "block_color": ("im", "mean"),
     "reblock": ("im+", False),
     "fresh_copies": ("aldt", True),
-    "rung": ("im+", 5),
-    "ladder": ("im+", "hela"),
+    "strength_level": ("im+", 5),
+    "strength_schedule": ("im+", "hela"),
     "rotate": ("im+", False),
 }
 
@@ -206,20 +208,21 @@ ASKED_OF = {
 @pytest.mark.parametrize("name", ASKED_OF)
 def test_what_is_asked_of_a_stage_goes_before_effort(effort: Effort, name: str) -> None:
     approach, value = ASKED_OF[name]
+    by_itself = name == "reblock" and effort == "paper"  # then there is nothing to write down
     plan = plan_for(effort=effort, approach=approach, **{name: value})
-    assert getattr(plan, name) == value
+    assert settled(plan, name) == (None if by_itself else value)
     assert Plan.from_dict(plan.as_dict()) == plan
 
 
 def test_what_is_asked_of_a_stage_gets_there() -> None:
     def stage(approach: str, place: str = "pseudo_label", **asked: object):
-        return getattr(plan_for(approach=approach, effort="quick", **asked).customized(), place)
+        return getattr(plan_for(approach=approach, effort="quick", **asked).approach, place)
 
     assert stage("model-ensemble", teachers=4, vote="mean") == Vote(teachers=4, vote="mean")
     views = stage("input-ensemble", views=7, vote="majority", plain_view=False)
-    assert views == Views(views=7, vote="majority", plain=False)
-    assert stage("input-ensemble") == Views(views=3, vote="paper", plain=True)
-    assert stage("evalnet", scorers=1).scorers == 1
+    assert views == VoteOfViews(views=7, vote="majority", plain=False)
+    assert stage("input-ensemble") == VoteOfViews(views=3, vote="paper", plain=True)
+    assert stage("evalnet", mask_scorers=1).scorers == 1
     assert stage("evalnet").accepts == "high"
     assert stage("noisy-student") == Vote(teachers=1)
     learned = stage(
@@ -229,7 +232,7 @@ def test_what_is_asked_of_a_stage_gets_there() -> None:
         consistency_ramp=3,
         consistency_level="low",
     )
-    assert learned == Consistency(weight=0.25, ramp=3, level="low")
+    assert learned == TwoViews(weight=0.25, ramp=3, level="low")
 
 
 @pytest.mark.parametrize(("approach", "teachers"), [("evalnet", 0), ("consistency", 0), ("ldt", 0)])
@@ -252,7 +255,7 @@ def test_an_approach_of_one_stage_or_one_generation_is_what_it_is(
     approach: str, effort: Effort, generations: int
 ) -> None:
     plan = plan_for(approach=approach, effort=effort)
-    assert plan.generations == plan.customized().generations == generations
+    assert plan.approach.generations == generations
 
 
 @pytest.mark.parametrize(
@@ -269,26 +272,28 @@ def test_an_approach_of_one_stage_or_one_generation_is_what_it_is(
 def test_the_controller_is_on_by_default_and_off_under_paper(
     approach: str, effort: Effort, patience: int
 ) -> None:
-    assert plan_for(approach=approach, effort=effort).patience == patience
+    assert plan_for(approach=approach, effort=effort).approach.patience == patience
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_the_plain_view_votes_except_under_paper(effort: Effort) -> None:
     plan = plan_for(approach="input-ensemble", effort=effort)
-    assert plan.plain_view == (effort != "paper")
-    assert plan_for(approach="im", effort=effort).plain_view is None
+    assert plan.approach.pseudo_label.plain == (effort != "paper")
+    assert "plain_view" not in plan_for(approach="im", effort=effort).approach.options
 
 
 def test_thresholds_come_from_the_data_unless_they_are_published_or_asked_for() -> None:
-    assert plan_for(approach="im++", effort="quick").thresholds is None
-    assert plan_for(approach="im++", effort="paper").thresholds is None
-    assert plan_for(approach="im++", effort="quick", thresholds=(0.2, 0.3)).thresholds == (0.2, 0.3)
+    assert plan_for(approach="im++", effort="quick").approach.thresholds is None
+    assert plan_for(approach="im++", effort="paper").approach.thresholds is None
+    asked = plan_for(approach="im++", effort="quick", thresholds=(0.2, 0.3))
+    assert asked.approach.thresholds == (0.2, 0.3)
 
 
 def test_strengths_of_a_users_own_data_are_those_of_the_most_alike_of_the_papers() -> None:
-    def strengths(task: Kind, ladder: str | None) -> PaperSettings:
+    def strengths(task: Kind, schedule: str | None) -> PaperSettings:
         facts = dataclasses.replace(ISIC, task=task)
-        return plan_for(facts, approach="im+", effort="quick", ladder=ladder).strengths
+        asked = {"approach": "im+", "effort": "quick", "strength_schedule": schedule}
+        return plan_for(facts, **asked).strengths
 
     for task in ("binary", "multiclass", "multilabel", "regression"):
         assert strengths(task, None) is PAPER["isic2018" if task == "binary" else "suim"]
@@ -298,12 +303,13 @@ def test_strengths_of_a_users_own_data_are_those_of_the_most_alike_of_the_papers
 
 def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
     plan = plan_for(approach="im+", effort="quick", width=0.5, generations=3)
-    assert [plan.width_in(number, growing=True) for number in (1, 2, 3)] == [0.5, 0.75, 1.0]
-    assert [plan.width_in(number, growing=False) for number in (1, 2, 3)] == [0.5] * 3
+    assert [plan.network_in(number).width for number in (1, 2, 3)] == [0.5, 0.75, 1.0]
+    same = plan_for(approach="im", effort="quick", width=0.5, generations=3)
+    assert [same.network_in(number).width for number in (1, 2, 3)] == [0.5] * 3
     assert plan.scorer_width == 1.0
 
 
-def test_a_ladder_goes_on_with_its_last_rung() -> None:
+def test_a_strength_schedule_goes_on_with_its_last_level() -> None:
     plan = plan_for(approach="im+", effort="quick")
     assert [plan.strength_in(number) for number in (1, 5, 6, 9)] == [
         STRENGTH_SCHEDULES["default"][0],
@@ -311,11 +317,12 @@ def test_a_ladder_goes_on_with_its_last_rung() -> None:
     ]
 
 
-def test_a_rung_that_is_asked_for_is_that_of_every_generation() -> None:
-    plan = plan_for(approach="im+", effort="quick", rung=4)
-    assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [STRENGTH_SCHEDULES["default"][3]] * 4
-    assert plan.strength == STRENGTH_SCHEDULES["default"][4], "labeled images are no pseudo-labeled ones"
-    assert plan.customized().augment == NoisyCopies(rung=4)
+def test_a_level_that_is_asked_for_is_that_of_every_generation() -> None:
+    plan = plan_for(approach="im+", effort="quick", strength_level=4)
+    levels = STRENGTH_SCHEDULES["default"]
+    assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [levels[3]] * 4
+    assert plan.strengths.labeled_copies == levels[4], "labeled images are no pseudo-labeled ones"
+    assert plan.approach.amplification == NoisyCopies(level=4)
 
 
 def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_asked_for() -> None:
@@ -323,44 +330,46 @@ def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_
         for reblock in (None, True, False):
             plan = plan_for(approach="im+", effort=effort, reblock=reblock)
             by_itself = reblock in (None, effort != "paper")
-            assert plan.customized().augment.reblock == (None if by_itself else reblock)
+            assert plan.approach.amplification.reblock == (None if by_itself else reblock)
 
 
 def test_fresh_copies_are_those_of_labeled_images_too_where_there_are_any() -> None:
     def fresh(approach: str) -> tuple[bool, ...]:
-        one = plan_for(approach=approach, effort="quick", fresh_copies=True).customized()
+        one = plan_for(approach=approach, effort="quick", fresh_copies=True).approach
         start = one.start.labeled.fresh if one.start else False
-        return start, one.labeled.fresh, one.augment is not None and one.augment.fresh
+        return start, one.labeled.fresh, one.amplification is not None and one.amplification.fresh
 
     assert fresh("aim+") == (True, True, True)
     assert fresh("im+") == fresh("noisy-student") == (False, False, True)
     assert fresh("aldt") == (False, True, False)
-    assert not plan_for(approach="aim+", effort="quick").customized().augment.fresh
+    assert not plan_for(approach="aim+", effort="quick").approach.amplification.fresh
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-@pytest.mark.parametrize("judges", [1, 2, 4])
-def test_there_are_never_fewer_networks_than_judges_that_are_asked(effort, scorers: int) -> None:
-    plan = plan_for(approach="evalnet", effort=effort, scorers=scorers)
-    assert plan.networks >= plan.customized().pseudo_label.scorers
+@pytest.mark.parametrize("scorers", [1, 2, 4])
+def test_there_are_never_fewer_networks_than_mask_scorers_that_are_asked(
+    effort, scorers: int
+) -> None:
+    plan = plan_for(approach="evalnet", effort=effort, mask_scorers=scorers)
+    assert plan.approach.pseudo_label.scorers == scorers <= plan.approach.networks
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_all_that_is_asked_for_together_goes_before_effort(effort: Effort) -> None:
     plan = plan_for(effort=effort, **ASKED)
-    assert {name: getattr(plan, name) for name in ASKED} == ASKED
+    assert {name: settled(plan, name) for name in ASKED} == ASKED
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_networks_are_those_of_every_stage(effort: Effort) -> None:
     plan = plan_for(effort=effort, networks=4)
-    assert (plan.start_networks, plan.networks) == (4, 4)
+    assert (plan.approach.start.networks, plan.approach.networks) == (4, 4)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
     plan = plan_for(effort=effort, teachers=4)
-    assert min(plan.start_networks, plan.networks) >= 4
+    assert min(plan.approach.start.networks, plan.approach.networks) >= 4
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -372,62 +381,68 @@ def test_networks_side_by_side_have_no_more_threads_than_there_are_cores(
         monkeypatch.setattr(asking, "usable_cores", lambda: cores)
     for networks in (None, 1, 2, 5, 100):
         plan = plan_for(effort=effort, networks=networks)
-        assert plan.workers >= 1 and plan.threads >= 1
-        assert cores / 2 < plan.workers * plan.threads <= cores
-        assert plan.compute.threads == plan.threads
+        threads = plan.compute.threads
+        assert plan.workers >= 1 and threads >= 1
+        assert cores / 2 < plan.workers * threads <= cores
     alone = plan_for(effort=effort, workers=1)
-    assert (alone.workers, alone.threads) == (1, cores)
+    assert (alone.workers, alone.compute.threads) == (1, cores)
 
 
-def test_quick_needs_no_probe(probe) -> None:
-    plan, measured = make_plan(Settings(effort="quick", device="cpu"), ISIC, measure=probe)
-    assert (measured, probe.sizes) == (None, [])
+def test_quick_needs_no_measurement() -> None:
+    asked = Settings(effort="quick", device="cpu")
+    plan = make_plan(asked, ISIC)
+    assert not fits_time(asked)
     assert max(plan.image_size) <= 96
-    assert (plan.max_steps, plan.generations) == (150, 1)
+    assert (plan.recipe.max_steps, plan.approach.generations) == (150, 1)
 
 
-def test_standard_measures_once_and_fits_its_budget() -> None:
-    probe = Pretended(4.0)
-    plan, measured = make_plan(Settings(device="cpu", workers=2), ISIC, measure=probe)
-    assert probe.sizes == [(128, 128)] and plan.image_size == (128, 128)
-    assert measured is not None
-    assert 0 < seconds_of(plan, ISIC, measured) <= planning.BUDGET_SECONDS
-    assert plan.max_steps is not None and plan.max_steps <= planning.MOST_STEPS
-    assert plan.max_steps % planning.STEPS_ROUNDED_TO == 0
-    more = plan.max_steps + planning.STEPS_ROUNDED_TO
-    assert seconds_of(plan, ISIC, measured, cap=more) > planning.BUDGET_SECONDS
+def test_standard_fits_what_was_measured_to_its_budget() -> None:
+    asked = Settings(device="cpu", workers=2)
+    assert fits_time(asked)
+    plan = make_plan(asked, ISIC)
+    assert plan.image_size == (128, 128)
+    measured = made_up(plan, 4.0)
+    plan = fit_to_time(plan, ISIC, measured)
+    most = plan.recipe.max_steps
+    assert plan.approach.start.recipe.max_steps == most
+    assert 0 < seconds_of(plan, ISIC, measured) <= duration.BUDGET_SECONDS
+    assert most is not None and most <= duration.MOST_STEPS
+    assert most % duration.STEPS_ROUNDED_TO == 0
+    more = most + duration.STEPS_ROUNDED_TO
+    assert seconds_of(plan, ISIC, measured, cap=more) > duration.BUDGET_SECONDS
 
 
 def test_where_nothing_may_be_measured_steps_are_the_most_that_there_can_be() -> None:
-    plan, measured = make_plan(Settings(device="cpu"), ISIC)
-    assert (plan.max_steps, measured) == (planning.MOST_STEPS, None)
+    plan = fit_to_time(make_plan(Settings(device="cpu"), ISIC), ISIC, None)
+    assert plan.recipe.max_steps == duration.MOST_STEPS
 
 
 def test_a_slow_machine_trains_shorter_but_on_the_same_images() -> None:
-    quick, slow = plan_for(workers=2), plan_for(workers=2, measure=Pretended(7.6))
+    quick, slow = plan_for(workers=2), plan_for(workers=2, of_256=7.6)
     assert slow.image_size == quick.image_size == (128, 128)
-    assert slow.max_steps < quick.max_steps
+    assert slow.recipe.max_steps < quick.recipe.max_steps
 
 
 def test_looks_at_validation_images_cost_at_most_a_tenth_of_learning() -> None:
-    plan, recipe = plan_for(approach="ldt"), Recipe(epochs=50, batch_size=32)
+    recipe = plan_for(approach="ldt").recipe
     for samples in (1, 20, 156, 1500, 40_000):
         for validation in (1, 20, 50, 1000):
-            every = plan.looked_at(recipe, samples=samples, validation=validation).validate_every
+            every = recipe.validated(samples=samples, validation=validation).validate_every
             assert validation / 3 <= 0.1 * every * samples + 1e-9
             assert every == 1 or validation / 3 > 0.1 * (every - 1) * samples
-    asked = dataclasses.replace(plan, validate_every=3)
-    assert asked.looked_at(recipe, samples=1, validation=1000).validate_every == 3
-    assert plan_for(approach="im", effort="paper").validate_every == 1
+    asked = plan_for(approach="ldt", validate_every=3).recipe
+    assert asked.validated(samples=1, validation=1000).validate_every == 3
+    assert plan_for(approach="im", effort="paper").recipe.validate_every == 1
 
 
 def test_the_size_that_was_asked_for_is_taken() -> None:
     assert plan_for(workers=1, image_size=(256, 256)).image_size == (256, 256)
 
 
-def test_asking_for_steps_spares_the_probe(probe) -> None:
-    assert plan_for(max_steps=20, measure=probe).max_steps == 20
-    assert probe.sizes == []
+def test_asking_for_steps_spares_the_measurement() -> None:
+    assert plan_for(max_steps=20).recipe.max_steps == 20
+    assert not fits_time(Settings(max_steps=20))
+    assert not fits_time(Settings(approach="ldt-matched", match=Path("run")))
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -441,26 +456,26 @@ def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach:
 
 def test_the_plan_decides_the_numbers_of_the_stages() -> None:
     plan = plan_for(effort="quick", teachers=3, erode=3, dilate=5, blocking="output", ignore=True)
-    assert plan_for(block_color="mean").customized().pseudo_label.block == Block(color="mean")
-    approach = plan.customized()
-    assert approach.generations == plan.generations
-    assert approach.start is not None and approach.start.networks == plan.start_networks
+    assert plan_for(block_color="mean").approach.pseudo_label.block == Block(color="mean")
+    approach = plan.approach
+    assert approach.start is not None and approach.start.networks == approach.networks == 3
+    assert approach.generations == 1
     consensus = approach.pseudo_label
     assert consensus is not None
     assert (consensus.teachers, consensus.erode, consensus.dilate) == (3, 3, 5)
-    assert consensus.block == Block(input=False, output=True, ignore=True)
+    assert consensus.block == Block(blocking="output", ignore=True)
     assert not consensus.grow_labels
 
 
 @pytest.mark.parametrize(("effort", "erode", "grows"), [("paper", 3, True), ("paper", 0, False)])
 def test_labels_grow_under_paper_when_the_mask_is_eroded(effort, erode: int, grows: bool) -> None:
-    consensus = plan_for(effort=effort, erode=erode).customized().pseudo_label
+    consensus = plan_for(effort=effort, erode=erode).approach.pseudo_label
     assert consensus is not None and consensus.grow_labels == grows
 
 
 def test_teachers_use_all_threads_that_training_uses() -> None:
     plan = plan_for(workers=2)
-    assert plan.whole_machine.threads == plan.threads * 2
+    assert plan.whole_machine.threads == plan.compute.threads * 2
     assert plan.whole_machine.precision == plan.compute.precision
 
 
@@ -468,15 +483,18 @@ def test_teachers_use_all_threads_that_training_uses() -> None:
 def test_a_matched_baseline_makes_exactly_the_steps_of_its_match(steps, labeled: int) -> None:
     im = plan_for(effort="quick")
     own = plan_for(effort="quick", approach="ldt-matched", match="runs/a")
-    plan = match_plan(own, matched=im, steps=steps, width=0.75, labeled=labeled)
-    assert plan.recipe.steps(labeled) == steps
-    assert (plan.width, plan.image_size, plan.batch_size) == (0.75, im.image_size, im.batch_size)
-    assert plan.approach == "ldt-matched"
+    network = UNetConfig(width=0.75)
+    plan = match_plan(own, matched=im, steps=steps, network=network, labeled=labeled)
+    assert steps_of(plan, labeled=labeled) == steps
+    assert (plan.network, plan.image_size) == (network, im.image_size)
+    assert plan.recipe.batch_size == im.recipe.batch_size
+    assert plan.approach.name == "ldt-matched"
 
 
 def test_few_labels_get_more_epochs_but_never_fewer_than_the_paper() -> None:
     few = dataclasses.replace(ISIC, labeled=8)
     plan = plan_for(few, effort="quick")
-    assert plan.epochs == 150
-    assert Recipe(epochs=plan.epochs, max_steps=plan.max_steps).steps(8) == 150
-    assert plan_for(dataclasses.replace(ISIC, labeled=5000), effort="quick").epochs == 50
+    assert plan.recipe.epochs == 150
+    assert steps_of(plan, labeled=8) == 150
+    many = plan_for(dataclasses.replace(ISIC, labeled=5000), effort="quick")
+    assert many.recipe.epochs == 50

@@ -12,9 +12,9 @@ from tests.approaches.running.rehearsal import HELA, ISIC, SUIM, rehearse
 from imseg.approaches.methods.catalog import ALDT, APPROACHES, FDT, IM, IM_PLUS, IM_PLUS_PLUS, LDT
 from imseg.approaches.methods.explain import relative_cost
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.planning.stages import Facts, PlannedStage, planned_stages, planned_steps
+from imseg.approaches.planning.stages import StagePlan, planned_stages, planned_steps
 
 SMALL = Facts(
     task="multiclass",
@@ -32,12 +32,12 @@ def plan_for(approach: str, facts: Facts = SMALL, **asked: object) -> Plan:
     asked = {"effort": "paper", "device": "cpu"} | asked
     if APPROACHES[approach].sees_truth:
         asked["unlabeled_masks"] = "hidden"
-    return make_plan(settings_from({"approach": approach, **asked}), facts)[0]
+    return make_plan(settings_from({"approach": approach, **asked}), facts)
 
 
-def counted(stages: list[PlannedStage]) -> dict[str, tuple[int, int]]:
+def counted(stages: list[StagePlan]) -> dict[str, tuple[int, int]]:
     """Return networks and optimizer steps an epoch of each stage."""
-    return {stage.name: (stage.networks, stage.epoch) for stage in stages}
+    return {stage.name: (stage.networks, stage.workload.epoch) for stage in stages}
 
 
 def test_the_stages_of_the_published_im_plus_plus_on_isic() -> None:
@@ -45,10 +45,10 @@ def test_the_stages_of_the_published_im_plus_plus_on_isic() -> None:
     plan = plan_for("im++", ISIC)
     assert counted(planned_stages(plan, ISIC)) == {
         "start": (10, 8),
-        "judges": (5, 80),
+        "scorers": (5, 80),
         **{f"generation-{number}": (5, 227) for number in range(1, 6)},
     }
-    assert planned_steps(plan, ISIC) == 50 * (10 * 8 + 5 * 80 + 25 * 227)
+    assert planned_steps(planned_stages(plan, ISIC)) == 50 * (10 * 8 + 5 * 80 + 25 * 227)
 
 
 def test_the_stages_of_the_published_aim_plus_plus_on_isic() -> None:
@@ -56,7 +56,7 @@ def test_the_stages_of_the_published_aim_plus_plus_on_isic() -> None:
     plan = plan_for("aim++", ISIC)
     assert counted(planned_stages(plan, ISIC)) == {
         "start": (10, 80),
-        "judges": (5, 80),
+        "scorers": (5, 80),
         **{f"generation-{number}": (5, 372) for number in range(1, 6)},
     }
 
@@ -66,8 +66,8 @@ def test_the_stages_of_the_published_evalnet_on_isic() -> None:
     plan = plan_for("evalnet", ISIC)
     assert counted(planned_stages(plan, ISIC)) == {
         "start": (10, 8),
-        "judge-start": (10, 80),
-        "judges": (5, 21 * 259 // 32),
+        "scorer-start": (10, 80),
+        "scorers": (5, 21 * 259 // 32),
         **{f"generation-{number}": (5, 81) for number in range(1, 6)},
     }
 
@@ -77,15 +77,15 @@ def test_the_stages_of_the_published_consistency_on_isic() -> None:
     plan = plan_for("consistency", ISIC)
     start, only = planned_stages(plan, ISIC)
     assert (start.networks, start.steps, only.networks, only.steps) == (10, 400, 5, 100 * (8 + 72))
-    assert only.epoch == 40, "validation images are looked at after either pass"
-    assert planned_steps(plan, ISIC) == 10 * 400 + 5 * 8000
+    assert only.workload.epoch == 40, "validation images are looked at after either pass"
+    assert planned_steps(planned_stages(plan, ISIC)) == 10 * 400 + 5 * 8000
 
 
 @pytest.mark.parametrize("facts", [ISIC, HELA, SUIM, SMALL], ids=["isic", "hela", "suim", "small"])
 @pytest.mark.parametrize("asked", [{}, {"max_steps": 70}, {"effort": "quick", "networks": 3}])
 @pytest.mark.parametrize("approach", UNMATCHED)
 def test_what_is_planned_is_what_is_trained(approach: str, asked, facts: Facts, tmp_path) -> None:
-    """If all is admitted, and judges find an image worth three copies, the middle."""
+    """If all is admitted, and mask scorers find an image worth three copies, the middle."""
     plan = plan_for(approach, facts, **asked)
     context = rehearse(plan, facts, folder=tmp_path, score=0.45)
     planned = {stage.name: (stage.networks, stage.steps) for stage in planned_stages(plan, facts)}
@@ -100,8 +100,15 @@ def test_the_width_that_is_planned_is_the_one_that_is_trained(approach: str, tmp
     context = rehearse(plan, SMALL, folder=tmp_path)
     for stage in planned_stages(plan, SMALL):
         width = context.jobs_of[stage.name][0].network.width
-        assert width == (plan.scorer_width if stage.scorers else plan.width * stage.wider)
-        assert stage.scorers == (stage.name == "judges")
+        assert width == stage.width == stage.network.width
+        assert stage.scores_masks == (stage.name == "scorers")
+        if stage.scores_masks:
+            assert width == plan.scorer_width
+        elif not (plan.approach.growing and stage.is_generation):
+            assert width == plan.network.width
+        else:
+            number = int(stage.name.removeprefix("generation-"))
+            assert width == plan.network_in(number).width == 0.25 * (number - 1) + 1
 
 
 @pytest.mark.parametrize("approach", ["noisy-student", "im+", "im++", "aim+", "aim++", "gt-im++"])
@@ -111,14 +118,14 @@ def test_costs_rise_with_width(approach: str) -> None:
     costs = [stage.operations for stage in grown]
     assert costs == sorted(set(costs)) and len(costs) == 5
     assert costs[0] == 1 < costs[4]
-    assert grown[4].wider == 2
+    assert grown[4].width == 2
     assert grown[4].operations == 4
 
 
 @pytest.mark.parametrize("approach", ["ldt", "im", "model-ensemble", "evalnet"])
 def test_a_step_of_networks_that_do_not_grow_costs_the_same_in_all_generations(approach) -> None:
     stages = planned_stages(plan_for(approach), SMALL)
-    assert {stage.operations for stage in stages if not stage.scorers} == {1}
+    assert {stage.operations for stage in stages if not stage.scores_masks} == {1}
 
 
 def test_a_step_with_two_views_of_an_image_costs_two_looks() -> None:
@@ -148,7 +155,7 @@ def test_fewer_unlabeled_images_never_take_more_steps(one: int, other: int) -> N
     for approach in ("im", "im++", "consistency", "evalnet"):
         plan = plan_for(approach)
         steps = [
-            planned_steps(dataclasses.replace(plan, limit_unlabeled=limit), SMALL)
+            planned_steps(planned_stages(dataclasses.replace(plan, limit_unlabeled=limit), SMALL))
             for limit in (fewer, more)
         ]
         assert steps[0] <= steps[1]

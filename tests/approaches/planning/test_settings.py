@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.errors import ImsegError, ImsegErrors
+from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
 TEACHING = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
@@ -72,8 +71,8 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
         ({"precision": "float16"}, "The setting precision cannot have this value"),
         ({"task": "depth"}, "The setting task cannot have this value"),
         ({"block_color": "gray"}, "The setting block_color cannot have this value"),
-        ({"approach": "im+", "rung": 0}, "--rung cannot be 0"),
-        ({"approach": "im+", "rung": 6}, "--rung cannot be 6"),
+        ({"approach": "im+", "strength_level": 0}, "--strength-level cannot be 0"),
+        ({"approach": "im+", "strength_level": 6}, "--strength-level cannot be 6"),
         ({"image_size": [64]}, "The setting image_size cannot have this value"),
         *(
             ({name: 0}, f"--{name.replace('_', '-')} cannot be 0")
@@ -101,7 +100,7 @@ def test_a_value_that_cannot_be_is_refused(options, expected: str) -> None:
         ({"teachers": 3, "networks": 2}, "There are more teachers than networks."),
         ({"match": "runs/a"}, "im is not a matched baseline, so --match changes nothing."),
         ({"approach": "ldt", "match": "runs/a"}, "ldt is not a matched baseline"),
-        ({"approach": "im", "ladder": "hela"}, "im has no use for --ladder."),
+        ({"approach": "im", "strength_schedule": "hela"}, "im has no use for --strength-schedule."),
         ({"approach": "ldt", "rotate": True}, "ldt has no use for --rotate."),
         (
             {"approach": "ldt-online", "match": "runs/a", "epochs": 3},
@@ -157,18 +156,18 @@ REFUSALS = [
   Try:      --networks 2 or more.""",
     ),
     (
-        {"approach": "evalnet", "judges": 4, "networks": 3},
-        """There are more judges than networks.
-  Expected: --judges at most --networks.
-  Got:      4 judges, 3 networks.
-  Try:      --networks 4, or fewer judges.""",
+        {"approach": "evalnet", "mask_scorers": 4, "networks": 3},
+        """There are more mask scorers than networks.
+  Expected: --mask-scorers at most --networks.
+  Got:      4 mask scorers, 3 networks.
+  Try:      --networks 4, or fewer mask scorers.""",
     ),
     (
         {"approach": "evalnet", "networks": 1},
-        """There are more judges than networks.
-  Expected: --judges at most --networks.
-  Got:      2 judges, 1 network.
-  Try:      --networks 2, or fewer judges.""",
+        """There are more mask scorers than networks.
+  Expected: --mask-scorers at most --networks.
+  Got:      2 mask scorers, 1 network.
+  Try:      --networks 2, or fewer mask scorers.""",
     ),
     (
         {"approach": "input-ensemble", "views": 4},
@@ -177,8 +176,8 @@ REFUSALS = [
   Got:      4""",
     ),
     (
-        {"approach": "evalnet", "judges": 5},
-        """--judges cannot be 5.
+        {"approach": "evalnet", "mask_scorers": 5},
+        """--mask-scorers cannot be 5.
   Expected: 1, 2, 3 or 4.
   Got:      5""",
     ),
@@ -213,22 +212,22 @@ REFUSALS = [
   Got:      joined with --effort quick""",
     ),
     (
-        {"paper": "suim", "approach": "im+", "ladder": "hela"},
-        """im+ has no use for --ladder.
+        {"paper": "suim", "approach": "im+", "strength_schedule": "hela"},
+        """im+ has no use for --strength-schedule.
   Expected: options that change something.
   Got:      im+; --paper settles the strengths.
   Try:      leave them out, or see imseg explain im+.""",
     ),
     (
-        {"paper": "suim", "approach": "im+", "rung": 3},
-        """im+ has no use for --rung.
+        {"paper": "suim", "approach": "im+", "strength_level": 3},
+        """im+ has no use for --strength-level.
   Expected: options that change something.
   Got:      im+; --paper settles the strengths.
   Try:      leave them out, or see imseg explain im+.""",
     ),
     (
         {"approach": "im+", "blocking": "output", "block_color": "black", "reblock": True},
-        """im+ has no use for --block-color, --reblock.
+        """im+ has no use for --reblock, --block-color.
   Expected: options that change something.
   Got:      im+; --blocking output leaves images as they are.
   Try:      leave them out, or see imseg explain im+.""",
@@ -245,7 +244,7 @@ REFUSALS = [
         """im has no use for --vote, --views, --plain-view.
   Expected: options that change something.
   Got:      im.
-  Try:      leave them out, or see imseg explain im.""",
+  Try:      leave them out, or --approach input-ensemble, or see imseg explain im.""",
     ),
     (
         {"approach": "consistency", "unlabeled_masks": "hidden"},
@@ -258,7 +257,7 @@ pseudo-labels can be compared with them.
     (
         {"approach": "gt-im++"},
         """gt-im++ needs the hidden masks of the unlabeled images.
-  Expected: --unlabeled-masks FOLDER with one mask an unlabeled image.
+  Expected: --unlabeled-masks FOLDER with one mask per unlabeled image.
   Try:      --unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.""",
     ),
 ]
@@ -281,7 +280,7 @@ def test_a_refusal_says_what_was_expected_and_what_to_try(options, text: str) ->
         {"approach": "im++", "thresholds": (0.2, float("nan"))},
         {"approach": "consistency", "consistency_weight": float("nan")},
         {"approach": "consistency", "consistency_weight": float("inf")},
-        {"approach": "evalnet", "judges": 0},
+        {"approach": "evalnet", "mask_scorers": 0},
         {"approach": "input-ensemble", "views": 1},
         {"approach": "input-ensemble", "vote": "loudest"},
         {"approach": "consistency", "consistency_level": "wild"},
@@ -302,7 +301,7 @@ WITH = {
     "vote": ("mean", ["model-ensemble", "input-ensemble"]),
     "views": (5, ["input-ensemble"]),
     "plain_view": (False, ["input-ensemble"]),
-    "judges": (1, ["evalnet"]),
+    "mask_scorers": (1, ["evalnet"]),
     "thresholds": ((0.2, 0.4), ["evalnet", "im++", "aim++", "gt-im++"]),
     "consistency_weight": (2.0, ["consistency"]),
     "consistency_ramp": (3, ["consistency"]),
@@ -313,9 +312,9 @@ WITH = {
     "limit_unlabeled": (9, ["fdt", "consistency", *TEACHING]),
     "block_color": ("mean", MASKING),
     "reblock": (False, MASKING[1:]),
-    "rung": (3, ["noisy-student", *MASKING[1:]]),
+    "strength_level": (3, ["noisy-student", *MASKING[1:]]),
     "fresh_copies": (True, ["aldt", "aldt-matched", "noisy-student", *MASKING[1:]]),
-    "ladder": ("hela", DISTURBING),
+    "strength_schedule": ("hela", DISTURBING),
     "rotate": (True, DISTURBING),
 }
 """Options, a value, and the approaches that have a use for them: those with the stage."""
@@ -339,7 +338,8 @@ def test_an_option_is_taken_by_approaches_with_its_stage_and_refused_by_others(
     assert not isinstance(error, ImsegErrors)
     option = f"--{name.replace('_', '-')}"
     assert error.what == f"{approach} has no use for {option}."
-    assert error.hint == f"leave them out, or see imseg explain {approach}."
+    named = and_more([each for each in APPROACHES if each in users], 4)
+    assert error.hint == f"leave them out, or --approach {named}, or see imseg explain {approach}."
 
 
 def test_the_paper_brings_its_schedule_unless_it_is_named_anyway() -> None:
@@ -348,9 +348,9 @@ def test_the_paper_brings_its_schedule_unless_it_is_named_anyway() -> None:
     assert settings_from({"effort": "paper"}).paper is None
 
 
-def test_the_number_of_judges_alone_needs_no_more_than_the_published_networks() -> None:
-    assert settings_from({"approach": "evalnet", "judges": 4}).scorers == 4
-    assert settings_from({"approach": "evalnet", "judges": 1, "networks": 1}).networks == 1
+def test_the_number_of_mask_scorers_alone_needs_no_more_than_the_published_networks() -> None:
+    assert settings_from({"approach": "evalnet", "mask_scorers": 4}).mask_scorers == 4
+    assert settings_from({"approach": "evalnet", "mask_scorers": 1, "networks": 1}).networks == 1
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_the_number_of_judges_alone_needs_no_more_than_the_published_networks() 
         {"width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},
         {"ignore": True, "blocking": "none"},
         {"blocking": "input", "block_color": "noise"},
-        {"approach": "im+", "effort": "paper", "rung": 1, "reblock": True},
+        {"approach": "im+", "effort": "paper", "strength_level": 1, "reblock": True},
         {"approach": "aldt", "fresh_copies": False},
     ],
 )
@@ -391,8 +391,10 @@ def test_a_file_that_is_missing_or_no_toml_is_the_users_to_mend(tmp_path) -> Non
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Settings().epochs = 3
+    with pytest.raises(AttributeError):
+        Settings().epoch = 3
 
 
 def test_a_file_too_deep_to_be_read_and_names_of_two_lines_are_the_users_to_mend(tmp_path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from imseg.approaches.planning.duration import (
     ACTIVITIES,
-    JUDGES,
     OTHER,
+    SCORERS,
     TRAINING,
     add_stage,
     as_summary,
@@ -17,11 +17,13 @@ from imseg.approaches.planning.duration import (
 from imseg.engine.training import clock
 from imseg.engine.training.clock import Clock, with_rest
 from imseg.engine.training.job import Trained
+from imseg.networks.registry import UNetConfig
 from imseg.report.tables import time_in_words
 
 NETWORK = Trained(
     name="start/network-0", job="", seed=0, images=1, steps=1, epochs=1, best_epoch=1,
     epoch_scores=(0.0,), losses=(0.0,), scores={}, parameters=1, flops=1.0, seconds=10.0,
+    network=UNetConfig(), channels=3, outputs=1,
 )  # fmt: skip
 
 
@@ -36,8 +38,8 @@ def test_a_stage_is_shared_out_as_its_networks_spent_their_time() -> None:
     assert run.seconds == pytest.approx(
         {"training": 6.0, "augmentation": 2.0, "validation": 1.0, "other": 1.0}
     )
-    add_stage(run, 4.0, pair, whole=JUDGES)
-    assert run.seconds[JUDGES] == 4.0 and run.seconds[TRAINING] == 6.0
+    add_stage(run, 4.0, pair, whole=SCORERS)
+    assert run.seconds[SCORERS] == 4.0 and run.seconds[TRAINING] == 6.0
     add_stage(run, 3.0, [])  # all were taken over
     assert run.seconds[OTHER] == 4.0
 

@@ -11,8 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from imseg.approaches.planning.plan import Plan
-from imseg.approaches.planning.stages import Facts
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.running import mask_scoring
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.early_stopping import EarlyStopping
@@ -25,9 +24,10 @@ from imseg.approaches.runs.run_files import Judgment
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.job import Job, Trained
+from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.sample_set import SampleSet
 from imseg.engine.workers.executors import Serial
+from imseg.networks.registry import UNetConfig
 from imseg.tasks import Metric, task_for
 from imseg.types import TargetSpec
 
@@ -52,6 +52,7 @@ CITYSCAPES = replace(
 def trained(name: str, *, metric: Metric, score: float, steps: int = 1, **more: Any) -> Trained:
     """Return a network that was never trained and has a score."""
     fields: dict[str, Any] = {"images": 1, "epochs": 1, "best_epoch": 1, "parameters": 1}
+    fields |= {"network": UNetConfig(), "channels": 3, "outputs": 1}
     fields |= {"seed": 0, "flops": 1.0, "seconds": 1.0, "epoch_scores": (score,), "losses": (1.0,)}
     scores = {metric.key: score}
     return Trained(
@@ -96,16 +97,16 @@ class MadeUp:
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal(RunContext):
-    """A workshop that notes jobs instead of training them."""
+    """A run context that notes jobs instead of training them."""
 
-    jobs_of: dict[str, list[Job]] = field(default_factory=dict)
+    jobs_of: dict[str, list[TrainJob]] = field(default_factory=dict)
     """The jobs of each stage."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     """What the networks of each stage are ranked by."""
     taught_by: dict[int, str] = field(default_factory=dict)
     """The stage that teaches each generation."""
     asked: list[tuple[str, list[str], dict[str, Any]]] = field(default_factory=list)
-    """What samples of judges were made with: what they learn from, which networks said it, how."""
+    """What samples of mask scorers were made with: the kind, which networks said it, and how."""
     notes: list[str] = field(default_factory=list)
     """What the user was told."""
     lost: Mapping[tuple[int, str], str] = field(default_factory=dict)
@@ -126,7 +127,7 @@ class Rehearsal(RunContext):
     def finished(self, name: str, metric: Metric) -> Stage | None:
         return None
 
-    def train(self, name: str, jobs: Sequence[Job], *, metric: Metric, **_: Any) -> Stage:
+    def train(self, name: str, jobs: Sequence[TrainJob], *, metric: Metric, **_: Any) -> Stage:
         self.jobs_of[name], self.metrics[name] = list(jobs), metric
         score = self.merits.get(name, 0.5)
         networks = [
@@ -139,8 +140,8 @@ class Rehearsal(RunContext):
         return stage
 
 
-class RehearsedJudging(MaskScoring):
-    """Trains judges in a rehearsal, who say of every label what the rehearsal wants."""
+class RehearsedScoring(MaskScoring):
+    """Trains mask scorers in a rehearsal, which say of every label what the rehearsal wants."""
 
     def _hard_predictions(self, networks, part, folder):
         self.said_by = [network.name for network in networks]
@@ -169,7 +170,7 @@ class RehearsedJudging(MaskScoring):
         return Judgment(samples=1, mae=0.0, rank_correlation=1.0, thresholds=thresholds, **pair)
 
     def _thresholds(self, stage, validation, start, quality):
-        return self._context.plan.thresholds or (0.5, 0.9)
+        return self._context.approach.thresholds or (0.5, 0.9)
 
     def _tell(self, words):
         pass
@@ -192,9 +193,9 @@ class RehearsedTeaching(PseudoLabeler):
         return PseudoLabelResult(labels=made, lost=context.lost.get((number, teaching.name), ""))
 
 
-def workshop_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehearsal:
-    """Return a workshop in which nothing is trained."""
-    approach = plan.customized()
+def context_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehearsal:
+    """Return a run context in which nothing is trained."""
+    approach = plan.approach
     unlabeled = Stored(
         images=NOWHERE,
         targets=None,
@@ -206,10 +207,9 @@ def workshop_of(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Reh
     )
     return Rehearsal(
         plan=plan,
-        approach=approach,
         task=task_for(spec_of(facts), paper=plan.paper),
         facts=facts,
-        material=RunData(
+        data=RunData(
             labeled=part_of("labeled", facts.labeled),
             validation=part_of("validation", facts.validation),
             unlabeled=unlabeled,
@@ -231,11 +231,11 @@ def rehearse(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehear
         folder: Where a few small files go.
         wanted: ``merits``, ``score``, ``lost`` and ``admits`` of the rehearsal.
     """
-    context = workshop_of(plan, facts, folder=folder, **wanted)
+    context = context_of(plan, facts, folder=folder, **wanted)
     generations = Generations(context)
-    generations._mask_scoring = RehearsedJudging(context)
+    generations._mask_scoring = RehearsedScoring(context)
     generations._teaching = RehearsedTeaching(
-        context, generations._mask_scoring, EarlyStopping(plan.patience)
+        context, generations._mask_scoring, EarlyStopping(plan.approach.patience)
     )
     generations.run()
     return context

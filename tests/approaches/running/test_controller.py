@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.approaches.running.rehearsal import (
     ISIC,
-    RehearsedJudging,
+    RehearsedScoring,
     RehearsedTeaching,
     rehearse,
     trained,
@@ -162,7 +162,7 @@ def test_why_a_run_ends_early() -> None:
 
 def played(folder, merits: dict[str, float], *, lost: Lost | None = None, **asked: object):
     wanted = {"approach": "im", "effort": "quick", "generations": 5, "device": "cpu", **asked}
-    plan, _ = make_plan(settings_from(wanted), ISIC)
+    plan = make_plan(settings_from(wanted), ISIC)
     return rehearse(plan, ISIC, folder=folder, merits=merits, lost=lost or {})
 
 
@@ -279,7 +279,7 @@ def test_labels_made_once_more_are_those_that_were_learned_from(tmp_path) -> Non
     context = played(tmp_path, {"start": 0.5, **RISING}, lost=lost)
     stages = stages_of([[0.5], [0.6]])
     early_stopping = EarlyStopping(2)
-    teaching = RehearsedTeaching(context, RehearsedJudging(context), early_stopping)
+    teaching = RehearsedTeaching(context, RehearsedScoring(context), early_stopping)
     told = list(context.notes)
     taught = teaching._plain(2, stages)
     assert context.taught_by[2] == "start" and taught.lost == "" and context.notes == told

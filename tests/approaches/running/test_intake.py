@@ -9,8 +9,8 @@ import pytest
 from tests.approaches.running.rehearsal import HELA, ISIC, SUIM, spec_of
 
 from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.planning.stages import Facts
 from imseg.approaches.running.preparation import check_facts, check_fits, check_scored
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, Reading
@@ -85,7 +85,7 @@ def test_evalnet_with_too_few_labels_is_refused(labeled: int, validation: int) -
   Expected: at least 8 labeled images to learn from and 4 validation images.
 """
         f"  Got:      {labeled} and {validation}.\n"
-        f"  Try:      {more}, or --approach im+, which needs no judges."
+        f"  Try:      {more}, or --approach im+, which needs no mask scorers."
     )
 
 
@@ -96,7 +96,7 @@ def test_evalnet_with_just_enough_labels_is_taken() -> None:
 
 @pytest.mark.parametrize("approach", sorted(set(APPROACHES) - {"evalnet"}))
 def test_other_approaches_go_on_with_few_labels(approach: str) -> None:
-    """Those with judges fall back to one copy each, with a warning when the run starts."""
+    """Those with mask scorers fall back to one copy each, with a warning when the run starts."""
     facts = replace(ISIC, labeled=2, validation=2)
     check_facts(asked_for(approach), facts, data_of(facts))
 
@@ -120,7 +120,7 @@ def test_every_approach_fits_masks_of_classes_and_labels(approach: str) -> None:
 @pytest.mark.parametrize(
     "approach", sorted(set(APPROACHES) - {"evalnet", "im++", "aim++", "gt-im++"})
 )
-def test_every_approach_without_judges_fits_masks_of_numbers(approach: str) -> None:
+def test_every_approach_without_mask_scorers_fits_masks_of_numbers(approach: str) -> None:
     check_fits(data_of(DEPTH), asked_for(approach), None)
 
 

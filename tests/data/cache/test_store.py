@@ -191,7 +191,7 @@ def test_a_mixed_split_is_a_programming_error(maker, tmp_path) -> None:
 
 def test_a_row_of_another_shape_is_a_programming_error(maker, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        "imseg.data.cache.store.load_target", lambda *_: np.zeros((1, 16, 18), np.float32)
+        "imseg.data.cache.store.load_target", lambda *_, **__: np.zeros((1, 16, 18), np.float32)
     )
     with pytest.raises(ValueError, match=r"float32 \(1, 16, 18\) is not a row of uint8"):
         stored(pairs(maker), tmp_path)

@@ -15,8 +15,8 @@ from tests.data.datasets.prepared import noise, pack, save
 
 from imseg.cli.main import run
 from imseg.data.datasets import DATASETS, prepare_data_set
-from imseg.data.datasets.data_folder import write_config
 from imseg.data.datasets.splitting import divide, share_of, split_parts
+from imseg.data.folder.config import config_text
 from imseg.errors import ImsegError
 
 
@@ -199,9 +199,8 @@ def test_whatever_the_parts_every_image_is_in_one_split_and_no_split_is_empty(co
         assert splits["test"] == dict(sorted(names[2].items()))
 
 
-def test_the_configuration_is_toml_as_people_write_it(tmp_path):
-    write_config(tmp_path, task="multiclass", classes={0: ("sea floor", (1, 2, 255))}, void=255)
-    assert (tmp_path / "imseg.toml").read_text() == (
+def test_the_configuration_is_toml_as_people_write_it():
+    assert config_text("multiclass", classes={0: ("sea floor", (1, 2, 255))}, void=255) == (
         'task = "multiclass"\nvoid = 255\n\n[classes]\n'
         '0 = { name = "sea floor", color = "#0102ff" }\n'
     )

@@ -347,7 +347,7 @@ def test_pictures_that_cannot_be_read_are_told_with_everything_else(tmp_path):
     with pytest.raises(ImsegErrors) as caught:
         convert_polygons(source, tmp_path / "out")
     text = str(caught.value)
-    assert "2 pictures cannot be read" in text and "suffix .webp" in text
+    assert "2 files cannot be read" in text and "suffix .webp" in text
     assert "1 picture of the annotations is not in" in text and "another size" in text
 
 

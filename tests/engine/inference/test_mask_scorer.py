@@ -1,4 +1,4 @@
-"""EvalNet's objective: a judge of masks is trained, chosen, measured and asked."""
+"""EvalNet's objective: a mask scorer is trained, chosen, measured and asked."""
 
 from __future__ import annotations
 
@@ -324,5 +324,5 @@ def test_many_masks_are_scored_in_batches_and_it_is_told(scorers) -> None:
 
 def test_without_masks_there_is_nothing_to_score(scorers) -> None:
     job, networks = scorers
-    with pytest.raises(ValueError, match="nothing to judge"):
+    with pytest.raises(ValueError, match="nothing to score"):
         score_masks(networks, replace(job.samples[0], indices=()), quality_of(job), job.compute)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 STRONG = STRENGTH_SCHEDULES["default"][-1]
-WAYS = {"in groups": None, "on the device": Placement(together=True, budget=2**40)}
+WAYS = {"in groups": None, "on the device": Placement(on_device=True, budget=2**40)}
 
 
 @pytest.fixture(params=WAYS)
@@ -115,16 +115,13 @@ def test_blocked_pixels_get_their_color_again_except_in_the_reference(look, bloc
     assert not torch.equal(by_itself, asked[paper])
 
 
-def test_defaults_leave_no_trace_in_what_a_network_learned_from(blocked) -> None:
-    assert set(content_of(with_copies(blocked))) == {
-        *("digest", "indices", "blocks_input", "blocks_output", "ignores", "copies", "shows"),
-    }
-    assert set(content_of(with_copies(blocked))["copies"]) == {
-        *("count", "strength", "rotate", "seed", "plain"),
-    }
-    changed = replace(with_copies(blocked, fresh=True, reblock=True), block_color="noise")
-    assert content_of(changed)["block_color"] == "noise"
-    assert {"fresh", "reblock"} <= set(content_of(changed)["copies"])
+def test_all_that_decides_what_is_seen_is_told_and_no_place_is(blocked) -> None:
+    plain = content_of(with_copies(blocked, fresh=True, reblock=True))
+    places = {"images", "targets", "inconsistent", "qualities"}
+    assert set(plain) == {field.name for field in fields(SampleSet)} - places
+    assert set(plain["copies"]) == {field.name for field in fields(Copies)}
+    assert plain["copies"]["fresh"] is plain["copies"]["reblock"] is True
+    assert content_of(replace(blocked, block_color="noise"))["block_color"] == "noise"
 
 
 def test_parts_of_one_batch_are_reblocked_each_as_it_asks(blocked) -> None:

@@ -98,7 +98,7 @@ def _part(part: SampleSet, spec: TargetSpec, folder: Path, *, color: BlockColor)
 
 
 def place(monkeypatch, budget: int) -> None:
-    placement = Placement(together=True, budget=budget)
+    placement = Placement(on_device=True, budget=budget)
     for module in (loader, views):
         monkeypatch.setattr(module, "placement_for", lambda _device: placement)
 

@@ -22,10 +22,10 @@ from imseg.engine.loading.rows import (
     DeviceRows,
     PinnedRows,
     Placement,
-    Rows,
+    RowSet,
     cache_rows,
     placement_for,
-    send_together,
+    send,
 )
 from imseg.engine.loading.samples import Batch
 from imseg.engine.loading.views import ViewLoader
@@ -41,8 +41,8 @@ from imseg.ops.inconsistency import COLORS
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 STRONG = STRENGTH_SCHEDULES["default"][-1]
-RESIDENT = Placement(together=True, budget=2**40)
-STREAMED = Placement(together=True, budget=0)
+RESIDENT = Placement(on_device=True, budget=2**40)
+STREAMED = Placement(on_device=True, budget=0)
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
@@ -249,7 +249,7 @@ def test_every_objective_trains_the_same_bits(make_job, stored, tmp_path, on_dev
 
 def test_files_that_parts_share_lie_on_the_device_once(store) -> None:
     part = store("a")
-    rows = Rows([(part.images, (3, 1, 3)), (part.images, (1, 5)), (None, (0,))])
+    rows = RowSet([(part.images, (3, 1, 3)), (part.images, (1, 5)), (None, (0,))])
     assert len(rows) == 4, "rows 1, 3 and 5, and one of zeros"
     numbers = np.concatenate([rows.numbers(part.images, (5, 3, 1)), rows.numbers(None, (9, 9))])
     row_cache = DeviceRows(rows, "cpu")
@@ -259,12 +259,12 @@ def test_files_that_parts_share_lie_on_the_device_once(store) -> None:
     assert not found[3:].any()
     assert rows.nbytes == 4 * stored[0].nbytes
     with pytest.raises(ValueError, match="there is no file"):
-        Rows([(None, (0,))])
+        RowSet([(None, (0,))])
 
 
 def test_the_smallest_arrays_lie_on_the_device_where_not_all_fit(store) -> None:
     part = store("a")
-    used = [Rows([(path, range(6))]) for path in (part.images, part.targets, part.inconsistent)]
+    used = [RowSet([(path, range(6))]) for path in (part.images, part.targets, part.inconsistent)]
     images, targets, masks = (rows.nbytes for rows in used)
     assert masks < targets < images
     for budget, kinds in (
@@ -273,9 +273,8 @@ def test_the_smallest_arrays_lie_on_the_device_where_not_all_fit(store) -> None:
         (masks + targets, [PinnedRows, DeviceRows, DeviceRows]),
         (masks + targets + images, [DeviceRows] * 3),
     ):
-        placement = Placement(together=True, budget=budget)
-        row_caches = cache_rows([used[0], None, *used[1:]], "cpu", placement)
-        assert row_caches.pop(1) is None
+        placement = Placement(on_device=True, budget=budget)
+        row_caches = cache_rows(used, "cpu", placement)
         assert [type(row_cache) for row_cache in row_caches] == kinds
 
 
@@ -290,7 +289,7 @@ def test_a_buffer_is_written_to_again_only_after_its_copy_has_ended(store) -> No
         number = made
         return lambda: events.append(f"waited for copy {number}")
 
-    rows = Rows([(part.images, range(6))])
+    rows = RowSet([(part.images, range(6))])
     read = rows.read
 
     def note(numbers, out) -> None:
@@ -319,7 +318,7 @@ def test_columns_of_any_type_are_sent_as_one_block() -> None:
         "keys": torch.arange(6, dtype=torch.int32).reshape(3, 2),
         "numbers": torch.tensor([2**40, 1, -1]),
     }
-    there = send_together(columns, "cpu", pinned=False)
+    there = send(columns, "cpu", pinned=False)
     assert list(there) == list(columns)
     for name, column in columns.items():
         assert there[name].dtype == column.dtype and torch.equal(there[name], column)
@@ -342,8 +341,8 @@ def test_a_batch_is_split_with_all_that_belongs_to_it(store) -> None:
 
 
 def test_the_cpu_works_in_groups_and_every_other_device_together() -> None:
-    assert not placement_for("cpu").together
-    assert placement_for("meta").together and placement_for("meta").budget > 0
+    assert not placement_for("cpu").on_device
+    assert placement_for("meta").on_device and placement_for("meta").budget > 0
 
 
 def test_validation_of_more_than_one_batch_is_the_same(make_job, stored, on_device) -> None:

@@ -86,7 +86,11 @@ def jobs(make_job, make_two, make_scorer):
         ),
         "paper": make_job(recipe=replace(RECIPE, paper=True)),
         "few looks": make_job(recipe=replace(RECIPE, epochs=9, validate_every=2)),
+        "schedule": make_job(recipe=replace(RECIPE, schedule="cosine", warm_up=4)),
+        "averaged weights": make_job(recipe=replace(RECIPE, average=0.5, schedule="polynomial")),
+        "last weights": make_job(recipe=replace(RECIPE, average=0.5, keep="last")),
         "two views": make_two(recipe=RECIPE),
+        "averaged two views": make_two(recipe=replace(RECIPE, average=0.5)),
         "mask quality": make_scorer(recipe=replace(RECIPE, epochs=4)),
     }
 
@@ -95,7 +99,10 @@ def untimed(trained: Trained) -> Trained:
     return replace(trained, seconds=0.0, clock={})
 
 
-KINDS = ("labels", "copies", "fresh copies", "paper", "few looks", "two views", "mask quality")
+KINDS = (
+    *("labels", "copies", "fresh copies", "paper", "few looks", "schedule", "averaged weights"),
+    *("last weights", "two views", "averaged two views", "mask quality"),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

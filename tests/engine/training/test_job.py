@@ -77,7 +77,7 @@ def test_what_only_some_jobs_have_decides_the_digest_but_its_place_does_not(make
     views, initial = job.unlabeled, job.initial
     others = [
         make_job(),
-        replace(job, unlabeled=None),
+        replace(job, objective=Supervised(), unlabeled=None),
         replace(job, initial=None),
         replace(job, initial=replace(initial, digest="other")),
         *(

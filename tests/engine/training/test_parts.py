@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import Samples
+from imseg.engine.loading.samples import SampleIndex
 from imseg.engine.training.objectives.supervised import stored_pairs
 from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.ops.photometric import STRENGTH_SCHEDULES
@@ -81,7 +81,7 @@ def test_numbering_many_copies_takes_little_more_memory_than_their_numbers(disks
     part = replace(disks, indices=tuple(range(20_000)), copies=copies(None, count=9))
     tracemalloc.start()
     try:
-        assert len(Samples((part,), seed=0)) == 200_000
+        assert len(SampleIndex((part,), seed=0)) == 200_000
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -152,5 +152,5 @@ def test_parts_without_qualities_have_none(disks) -> None:
 
 
 def test_only_some_parts_with_qualities_are_refused(disks, several) -> None:
-    with pytest.raises(ValueError, match="either all parts have qualities or none"):
+    with pytest.raises(ValueError, match="either all sample sets have qualities or none"):
         BatchLoader((disks, several), NUMERICS)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from imseg.approaches.methods.approach import Approach, differences
+from imseg.approaches.methods.approach import SELECTIONS, Approach, differences
 from imseg.approaches.methods.catalog import APPROACHES, LDT, find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.budget import make_plan
@@ -58,21 +58,29 @@ def _cost(approach: Approach) -> tuple[float, float]:
     return sum(steps), sum(operations)
 
 
+OWN_RULE = "that rule itself"
+SELECTING = {"paper": OWN_RULE, **{name: str(each) for name, each in SELECTIONS.items()}}
 MEANINGS = {
     "start": "which approach trains the first teachers",
     "networks": "networks trained in each stage",
     "generations": "how often teachers teach students",
+    "patience": "generations without a rise on validation after which a run ends",
     "labeled": "which labels are used",
     "pseudo_label": "how unlabeled images get labels",
     "select": "which pseudo-labeled images are used",
-    "augment": "how many disturbed copies of pseudo-labeled images students see",
+    "selecting": "what decides that in place of this rule",
+    "amplification": "how many augmented copies of pseudo-labeled images students see",
     "growing": "whether networks are wider in each generation",
-    "objective": "what is learned from unlabeled images that have no label",
+    "objective": "what networks minimize",
+    "recipe": "how networks are trained",
+    "network": "which network",
     "carry": "whether the label an image was given stays until there is a better one",
-    "judge_start": "which approach trains further networks whose masks judges learn from",
+    "scorer_start": "which approach trains further networks whose masks mask scorers learn from",
+    "thresholds": "the scores from which on a mask is good, and very good",
     "matched": "steps and width are those of another run's final network",
     "matchable": "steps and width can be those of another run's final network",
 }
+"""What each field of an approach means, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Explanation:
         """Return the explanation for a terminal."""
         lines = [self.name, f"  {self.summary}", ""]
         for name, value in self.settings.items():
-            if value not in ("-", "no", "0"):
+            if value not in ("-", "no", "0", OWN_RULE):
                 lines += [f"  {name:<13} {value}", f"  {'':<13} ({MEANINGS[name]})"]
         lines += ["", f"  cost          {_cost_in_words(self.name, self.cost)}"]
         child = self.name
@@ -158,4 +166,6 @@ def _say(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value.name if isinstance(value, Approach) else str(value)
+    if isinstance(value, tuple):
+        return " and ".join(f"{each:g}" for each in value)
+    return value.name if isinstance(value, Approach) else SELECTING.get(value, str(value))

@@ -52,17 +52,14 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         settings: What was asked for.
         facts: What the data is like.
     """
-    published = PAPER[settings.paper] if settings.paper else None
     device = resolve_device(settings.device)
-    longest = LONGEST_SIDE[settings.effort] if device == "cpu" else LONGEST_SIDE_ON_GPU
-    size = published.image_size if published else _working_size(facts.typical_size, longest)
     plan = Plan(
         approach=_settled(settings, facts),
         effort=settings.effort,
         published=settings.paper,
         seed=settings.seed,
         task=facts.task,
-        image_size=settings.image_size or size,
+        image_size=working_size(settings, facts.typical_size),
         limit_unlabeled=settings.limit_unlabeled,
         compute=ComputeConfig(
             device=device,
@@ -193,8 +190,22 @@ def _epochs(effort: Effort, steps_per_epoch: int) -> int:
     return max(50, -(-wanted // steps_per_epoch))
 
 
-def _working_size(typical: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return a size of the same shape, in multiples of 16, with a limited longer side."""
+def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width at which networks work.
+
+    By default they have the shape of the images, in multiples of 16, with a limited longer side.
+
+    Args:
+        settings: What was asked for.
+        typical: Median height and width of the images.
+    """
+    if settings.image_size is not None:
+        height, width = settings.image_size
+        return height, width
+    if settings.paper is not None:
+        return PAPER[settings.paper].image_size
+    on_cpu = resolve_device(settings.device) == "cpu"
+    longest = LONGEST_SIDE[settings.effort] if on_cpu else LONGEST_SIDE_ON_GPU
     scale = min(1.0, longest / max(typical))
     height, width = (max(SMALLEST_SIDE, round(side * scale / 16) * 16) for side in typical)
     return height, width

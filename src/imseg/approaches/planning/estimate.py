@@ -48,8 +48,8 @@ OF_EPOCH = 60
 """Bytes that are written down about an epoch of a network."""
 OF_RUN = 12_000
 """Bytes of settings, provenance and summary."""
-OF_IMAGE = 160
-"""Bytes of ``data.json`` about an image."""
+OF_IMAGE = 860
+"""Bytes of ``data.json`` and ``facts.json`` about an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

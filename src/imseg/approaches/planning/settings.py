@@ -169,6 +169,8 @@ class Settings:
         given: Values, each of its option's type. None is "not given".
     """
 
+    __slots__ = ("given",)
+
     def __init__(self, **given: Any) -> None:
         self.given: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         if "paper" in self.given and self.effort == "standard":
@@ -210,14 +212,15 @@ class Settings:
     def unused(self) -> list[str]:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
-        names = dict.fromkeys([*options_in(RunOptions()), *approach.options])
+        # --generations 1 is of use where the catalog has several, though it leaves no choice of one.
+        known = (options_in(RunOptions()), approach.options, find_approach(self.approach).options)
+        names = dict.fromkeys(name for options in known for name in options)
         if approach.matched or (self.match is not None and approach.matchable):
             names = {name: None for name in names if name not in MATCHED}
         if not approach.needs_unlabeled:
             names.pop("limit_unlabeled", None)
-        return [
-            name for name in self.given if name not in names or _says_nothing(name, self, approach)
-        ]
+        given = [name for name in declared() if name in self.given]
+        return [name for name in given if name not in names or _says_nothing(name, self, approach)]
 
     def plain(self) -> dict[str, Any]:
         """Return what was given as TOML and JSON know it; where networks come from is left out."""
@@ -343,7 +346,11 @@ def problems_of(settings: Settings) -> list[ImsegError]:
     if settings.thresholds is not None and settings.thresholds[0] >= settings.thresholds[1]:
         wanted = declared()["thresholds"].expected
         problems.append(
-            ImsegError(f"--thresholds cannot be {settings.thresholds}.", expected=wanted)
+            ImsegError(
+                f"--thresholds cannot be {settings.thresholds}.",
+                expected=wanted,
+                got=str(settings.thresholds),
+            )
         )
     problems += _contradictions(settings)
     try:
@@ -397,18 +404,26 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
     matched = approach.matched or (settings.match is not None and approach.matchable)
     if matched and set(unused) & set(MATCHED):
         why = "; its matched run settles steps, width and sizes"
-    elif {"block_color", "reblock"} & set(unused) and "blocking" in approach.options:
+    elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
         why = f"; --blocking {settings.blocking} leaves images as they are"
     else:
         why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
-    users = [each.name for each in APPROACHES.values() if set(unused) <= set(each.options)]
-    others = f", or --approach {and_more(users, 4)}" if users and not why else ""
+    users = [] if why else [name for name in APPROACHES if _has_use(name, unused, settings)]
+    others = f", or --approach {and_more(users, 4)}" if users else ""
     return ImsegError(
         f"{approach.name} has no use for {', '.join(told)}.",
         expected="options that change something.",
         got=f"{approach.name}{why}.",
         hint=f"leave them out{others}, or see imseg explain {approach.name}.",
     )
+
+
+def _has_use(approach: str, names: list[str], settings: Settings) -> bool:
+    """Return whether options would change something about another approach."""
+    try:
+        return not set(names) & set(settings.but(approach=approach).unused)
+    except ValueError:
+        return False  # a value out of range, which is told already
 
 
 def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:

@@ -20,6 +20,7 @@ from imseg.approaches.running.run_data import limited
 from imseg.components.audit import Audit
 from imseg.components.consensus import PseudoLabelBatch
 from imseg.components.labeling import Observer
+from imseg.data.cache.known_files import KnownFiles
 from imseg.data.cache.store import Stored, gather, open_array, store_split
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import RunFolder
@@ -61,6 +62,7 @@ def audited(
     folder: RunFolder,
     progress: Progress,
     reuse: Sequence[Path],
+    files: KnownFiles | None = None,
 ) -> Watch | None:
     """Return who compares pseudo-labels with hidden masks; None where there is nothing to compare.
 
@@ -71,6 +73,7 @@ def audited(
         folder: The run.
         progress: Told about decoded pictures.
         reuse: Folders of stored arrays from which known pictures are taken.
+        files: Where pixels wait that were decoded for the checks.
     """
     if hidden is None or plan.approach.pseudo_label is None:
         return None
@@ -83,6 +86,7 @@ def audited(
         size=plan.image_size,
         workers=usable_cores(),
         reuse=reuse,
+        files=files,
         progress=lambda done, total: progress(
             Working(what="reading hidden masks for the audit", done=done, total=total)
         ),

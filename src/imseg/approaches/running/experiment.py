@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning.duration import FILES
-from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.approaches.running.announce import announce_plan, start_was_better
 from imseg.approaches.running.auditing import audited
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.generations import Generations, Stages
-from imseg.approaches.running.preparation import note_changes, prepare
+from imseg.approaches.running.preparation import Prepared, note_changes, prepare
+from imseg.approaches.running.pseudo_labeling import Watch
 from imseg.approaches.running.run_data import RunData, gather, stores_in
 from imseg.approaches.running.stage import choose, summarize
 from imseg.approaches.runs.record import (
     check_same_data,
     check_same_target,
+    is_unchanged,
     write_record,
 )
 from imseg.approaches.runs.run import Run, load_run
-from imseg.approaches.runs.run_files import Record
+from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.approaches.runs.verification import mend
+from imseg.data.cache.known_files import KnownFiles
 from imseg.data.files.atomic import sweep_all
 from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RunFolder
@@ -71,10 +74,16 @@ def fit(
         TrainingFailed: If too few networks could be trained.
     """
     ready = prepare(
-        data, out=out, settings=settings, options=options, network=network, progress=progress
+        data,
+        out=out,
+        settings=settings,
+        options=options,
+        network=network,
+        progress=progress,
+        stores=True,
     )
     asked, folder, record, plan = ready.asked, ready.folder, ready.record, ready.plan
-    dataset, hidden, facts = ready.dataset, ready.hidden_pairs, ready.facts
+    dataset, facts = ready.dataset, ready.facts
     folder.open_for_writing()
     progress(Note(text=f"The run goes to {folder.path}"))
     clock = Clock()
@@ -82,16 +91,12 @@ def fit(
         sweep_all(folder.path)
         if record is not None:
             mend(folder, lambda wrong: progress(Note(text=wrong, warning=True)))
-        stores = stores_in(asked.reuse)
-        with clock.on(FILES):
-            run_data = gather(
-                dataset, plan, folder=folder.cache, hidden=hidden, progress=progress, reuse=stores
-            )
-            _identify(folder, record, asked, plan, dataset, run_data)
-            watch = audited(dataset, plan, hidden, folder=folder, progress=progress, reuse=stores)
-        if folder.summary.exists():
+        _keep_facts(folder, ready.files)
+        stored = None if _is_finished(ready) else _store(ready, clock, progress)
+        if stored is None or folder.summary.exists():
             progress(Note(text=f"{folder.path} is already finished."))
         else:
+            run_data, watch = stored
             recorder = _Recorder(folder, progress)
             recorder(Planned(steps=planned_steps(planned_stages(plan, facts)), first=True))
             if record is not None:
@@ -127,24 +132,56 @@ def _finish(context: RunContext, stages: Stages) -> None:
     summary.write(context.folder.summary)
 
 
-def _identify(
-    folder: RunFolder,
-    record: Record | None,
-    asked: Settings,
-    plan: Plan,
-    dataset: DataSet,
-    run_data: RunData,
-) -> None:
+def _keep_facts(folder: RunFolder, files: KnownFiles | None) -> None:
+    """Write down what files turned out to be, so that they need not be decoded again."""
+    if files is None or (folder.facts.exists() and not files.has_news):
+        return
+    packed = files.pack()
+    if packed is not None:
+        FileFacts(files=packed).write(folder.facts)
+
+
+def _is_finished(ready: Prepared) -> bool:
+    """Return whether the run is finished and its data is the same, without a look at pictures."""
+    folder, record = ready.folder, ready.record
+    if record is None or not folder.summary.exists():
+        return False
+    if not is_unchanged(folder, record, ready.dataset, ready.hidden_contents()):
+        return False
+    _identify(ready, record.digests)
+    return True
+
+
+def _store(ready: Prepared, clock: Clock, progress: Progress) -> tuple[RunData, Watch | None]:
+    """Return decoded pictures, and who compares pseudo-labels with hidden masks."""
+    folder, plan, files = ready.folder, ready.plan, ready.files
+    given: dict[str, Any] = {"progress": progress, "reuse": stores_in(ready.asked.reuse)}
+    with clock.on(FILES):
+        hidden = ready.hidden_pairs
+        run_data = gather(
+            ready.dataset, plan, folder=folder.cache, hidden=hidden, files=files, **given
+        )
+        _identify(ready, run_data.digests)
+        watch = audited(ready.dataset, plan, hidden, folder=folder, files=files, **given)
+    if files is not None:
+        files.release()
+    return run_data, watch
+
+
+def _identify(ready: Prepared, digests: Mapping[str, str]) -> None:
     """Write down what this run is, or check that it still is."""
-    digests = run_data.digests
+    folder, record, dataset = ready.folder, ready.record, ready.dataset
     if record is not None:
         if folder.target.exists():  # else it was damaged
             check_same_target(folder, dataset)
         check_same_data(folder, record, digests)
     named = record or Record(
-        asked=asked.plain(), plan=plan, digests=dict(digests), data=dataset.name
+        asked=ready.asked.plain(),
+        plan=ready.plan,
+        digests=dict(digests),
+        data=dataset.name,
     )
-    write_record(folder, named, dataset)
+    write_record(folder, named, dataset, ready.hidden_contents())
 
 
 class _Recorder:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.budget import fits_time, make_plan
+from imseg.approaches.planning.budget import fits_time, make_plan, working_size
 from imseg.approaches.planning.duration import fit_to_time, seconds_of
 from imseg.approaches.planning.measured import (
     Measured,
@@ -25,14 +24,15 @@ from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.run_data import RunData
 from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
-from imseg.approaches.runs.run_files import Record
+from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
+from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import counted, real_path, short_name
-from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan
-from imseg.data.images.picture_file import probe
+from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.encoding import describe_values
 from imseg.data.masks.recognize import word_of
+from imseg.engine.hardware.memory import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, and_more, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, check_network, provide
@@ -41,12 +41,17 @@ from imseg.tasks import check_pool, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import DataSet, LabeledImage
 
-SAMPLED_FOR_SIZE = 50
-"""Labeled images whose size is looked at to choose the working size."""
 
-
-def read_data(folder: Path, asked: Settings, progress: Progress) -> DataSet:
+def read_data(
+    folder: Path, asked: Settings, progress: Progress, files: KnownFiles | None = None
+) -> DataSet:
     """Return the data set in a folder, and tell every warning about it.
+
+    Args:
+        folder: The data folder.
+        asked: The settings, which may name the task.
+        progress: Told how far the look at the files is, and the warnings.
+        files: What is known already of files that have not changed; None: all are decoded.
 
     Raises:
         ImsegError: If anything is wrong with the folder; everything at once.
@@ -55,7 +60,7 @@ def read_data(folder: Path, asked: Settings, progress: Progress) -> DataSet:
     def read(done: int, total: int) -> None:
         progress(Working(what="checking images", done=done, total=total))
 
-    found = scan(folder, task=asked.task, progress=read)
+    found = scan(folder, task=asked.task, progress=read, files=files)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
     dataset = data_set_of(found)
@@ -181,15 +186,6 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
 
 def facts_of(dataset: DataSet) -> Facts:
     """Return what a plan needs to know about a data set."""
-    sizes = []
-    for pair in dataset.labeled[:SAMPLED_FOR_SIZE]:
-        pixels = pair.image.pixels
-        if isinstance(pixels, Path):
-            info = probe(pixels, pages=dataset.reading.pages)
-            sizes.append((info.height, info.width))
-        else:
-            sizes.append((pixels.shape[0], pixels.shape[1]))
-    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
     labeled = len(dataset.labeled)
     return Facts(
         task=dataset.spec.kind,
@@ -198,7 +194,7 @@ def facts_of(dataset: DataSet) -> Facts:
         unlabeled=len(dataset.unlabeled),
         channels=dataset.reading.channels,
         outputs=dataset.spec.outputs,
-        typical_size=(height, width),
+        typical_size=typical_size(dataset.labeled, pages=dataset.reading.pages),
     )
 
 
@@ -222,6 +218,10 @@ MEASURING = "measuring what a few steps cost on this machine ..."
 """Said before some seconds in which nothing else is."""
 
 
+MOST_KEPT = 4 << 30
+"""Bytes of decoded images that are kept for the store, and at most a quarter of the free memory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A training that could begin now."""
@@ -242,6 +242,14 @@ class Prepared:
     """What will be done."""
     measured: Measured | None
     """What was measured to fit the plan to a budget of time; None: nothing."""
+    files: KnownFiles | None
+    """What is known of the files of the data; None: it is not a folder."""
+
+    def hidden_contents(self) -> dict[str, str]:
+        """Return a hash of the hidden mask of each unlabeled image, if they are known."""
+        if self.hidden_pairs is None or self.files is None:
+            return {}
+        return {pair.name: self.files.content_of(pair.mask) for pair in self.hidden_pairs}
 
 
 def prepare(
@@ -253,6 +261,7 @@ def prepare(
     network: NetworkFactory | str | None,
     progress: Progress,
     probe: bool = True,
+    stores: bool = False,
 ) -> Prepared:
     """Return a training that could begin now; nothing is written.
 
@@ -264,6 +273,7 @@ def prepare(
         network: The user's own network.
         progress: Told what is found.
         probe: Whether costs are measured where the plan depends on them.
+        stores: Whether what the checks decode will be stored next, and so is kept in memory.
 
     Raises:
         ImsegError: For everything the user can mend, as far as it shows before images are decoded.
@@ -275,11 +285,17 @@ def prepare(
     record = read_record(folder)
     if record is not None:
         check_same(folder, record, asked)
-    dataset = data if isinstance(data, DataSet) else read_data(Path(data), asked, progress)
+    files = None
+    if isinstance(data, DataSet):
+        dataset = data
+    else:
+        planned = record.plan if record is not None else matched.plan if matched else None
+        files = _known_files(folder, asked, planned, stores=stores)
+        dataset = read_data(Path(data), asked, progress, files)
     check_fits(dataset, asked, matched)
     hidden = None
     if asked.unlabeled_masks is not None:
-        hidden = hidden_masks(dataset, asked.unlabeled_masks)
+        hidden = hidden_masks(dataset, asked.unlabeled_masks, files=files)
     if record is None and asked.reuse is not None:
         tell_data_changes(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
@@ -306,7 +322,33 @@ def prepare(
         facts=facts,
         plan=plan,
         measured=measured,
+        files=files,
     )
+
+
+def _known_files(
+    folder: RunFolder, asked: Settings, planned: Plan | None, *, stores: bool
+) -> KnownFiles:
+    """Return what this run, and those whose networks are taken over, found out about files.
+
+    Args:
+        folder: The run.
+        asked: What was asked for.
+        planned: Where the working size is settled already; None: it depends on the images.
+        stores: Whether decoded pixels are kept.
+    """
+
+    def size(typical: tuple[int, int]) -> tuple[int, int]:
+        return planned.image_size if planned is not None else working_size(asked, typical)
+
+    room = min(MOST_KEPT, (available_memory() or 0) // 4)
+    files = KnownFiles(working_size=size if stores else None, room=room)
+    reuse = asked.reuse
+    others = [] if reuse is None else [reuse, *sorted(reuse.glob("*/"))]
+    for path in (folder.path, *others):
+        with contextlib.suppress(ImsegError):  # what is not known is found out again
+            files.learn(FileFacts.read(RunFolder(path).facts).files)
+    return files
 
 
 def default_out(data: str | Path | DataSet, asked: Settings) -> Path:

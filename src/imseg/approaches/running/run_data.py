@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from imseg.approaches.planning.plan import Plan
+from imseg.data.cache.known_files import KnownFiles
 from imseg.data.cache.store import Stored, changed_sources, open_array, store_split
 from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
@@ -61,6 +62,7 @@ def gather(
     hidden: tuple[LabeledImage, ...] | None,
     progress: Progress,
     reuse: Sequence[Path] = (),
+    files: KnownFiles | None = None,
 ) -> RunData:
     """Return decoded, resized and encoded pictures.
 
@@ -71,6 +73,7 @@ def gather(
         hidden: Unlabeled images with their masks, for an upper bound alone.
         progress: Told about decoded pictures.
         reuse: Other folders of stored arrays, from which known pictures are taken.
+        files: Where pixels wait that were decoded for the checks.
     """
     approach = plan.approach
     indices: list[Path] = []
@@ -85,6 +88,7 @@ def gather(
             size=plan.image_size,
             workers=usable_cores(),
             reuse=reuse,
+            files=files,
             progress=_counted(progress, f"reading {name} images"),
         )
         indices.append(made.index)

@@ -107,6 +107,16 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(git("status", "--porcelain", "--", "."))}
 
 
+def no_run(path: Path, *, expected: str) -> ImsegError:
+    """Return the error about a folder that is not what is expected, such as that of a run."""
+    return ImsegError(
+        f"There is no run in {path}.",
+        expected=expected,
+        got="no experiment.toml." if path.is_dir() else "no such folder.",
+        hint="check the folder's name.",
+    )
+
+
 def read_record(folder: RunFolder) -> Record | None:
     """Return what a run wrote down, or None if it has not begun.
 
@@ -135,16 +145,24 @@ def read_record(folder: RunFolder) -> Record | None:
         raise
 
 
-def write_record(folder: RunFolder, record: Record, dataset: DataSet) -> None:
+def write_record(
+    folder: RunFolder, record: Record, dataset: DataSet, hidden: Mapping[str, str]
+) -> None:
     """Write ``target.json``, ``data.json``, ``provenance.json`` and, last, ``experiment.toml``.
 
     Those that are there stay as they are.
+
+    Args:
+        folder: The run.
+        record: Its settings.
+        dataset: What it learns from.
+        hidden: The hash of the hidden mask of each unlabeled picture, as far as they are known.
     """
     target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
     if not folder.target.exists():
         write_json(folder.target, target)
     if not folder.data.exists():
-        contents(dataset).write(folder.data)
+        contents(dataset, hidden).write(folder.data)
     if not folder.provenance.exists():
         provenance_of(dataset, record).write(folder.provenance)
     if not folder.experiment.exists():
@@ -185,6 +203,29 @@ def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str
         )
 
 
+def is_unchanged(
+    folder: RunFolder, record: Record, dataset: DataSet, hidden: Mapping[str, str]
+) -> bool:
+    """Return whether pictures and masks are those of the run, as far as hashes of files tell.
+
+    Args:
+        folder: The run.
+        record: Its settings.
+        dataset: What there is now.
+        hidden: See ``write_record``.
+    """
+    try:
+        then = DataContents.read(folder.data)
+    except ImsegError:
+        return False
+    now = contents(dataset, hidden)
+    # By content, in order: names do not matter.
+    splits = ["val" if name == "validation" else name for name in record.digests]
+    pairs = [[list(getattr(each, split).values()) for each in (now, then)] for split in splits]
+    known = all(all(ours) for ours, _ in pairs) and ("hidden" not in splits or bool(hidden))
+    return known and all(ours == theirs for ours, theirs in pairs)
+
+
 def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
     """Check that masks and pictures mean what they meant when the run began.
 
@@ -203,7 +244,7 @@ def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
         )
 
 
-def contents(dataset: DataSet) -> DataContents:
+def contents(dataset: DataSet, hidden: Mapping[str, str] | None = None) -> DataContents:
     """Return the hash of each picture (and its mask) by split and name."""
 
     def hashes(entries: Sequence[Image | LabeledImage]) -> dict[str, str]:
@@ -213,6 +254,7 @@ def contents(dataset: DataSet) -> DataContents:
         labeled=hashes(dataset.labeled),
         unlabeled=hashes(dataset.unlabeled),
         val=hashes(dataset.val),
+        hidden=dict(hidden or {}),
     )
 
 

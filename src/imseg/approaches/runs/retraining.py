@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.running.experiment import fit
-from imseg.approaches.runs.record import read_record, surroundings
+from imseg.approaches.runs.record import no_run, read_record, surroundings
 from imseg.approaches.runs.run_files import Provenance, Record, Surroundings
 from imseg.engine.hardware.device import resolve_device
 from imseg.engine.storage.run_folder import RunFolder
@@ -24,7 +24,7 @@ from imseg.engine.storage.trained_files import read_known, read_trained
 from imseg.engine.training.checkpoint import path_of
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.executors import DoneReport, NoteReport, Serial, StepReport
-from imseg.errors import ImsegError, TrainingFailed
+from imseg.errors import ImsegError, TrainingFailed, parts_of
 from imseg.networks.registry import CustomConfig
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.types import DataSet
@@ -32,22 +32,13 @@ from imseg.types import DataSet
 COMPARED = ("scores", "epoch_scores", "losses", "best_epoch", "steps", "images")
 """What is compared of what is known about a network."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Something that differs between a network and the same one trained again."""
-
-    what: str
-    """What differs."""
-    then: Any
-    """What it was, as a plain value."""
-    now: Any
-    """What it is, as a plain value."""
+Changes = dict[str, dict[str, Any]]
+"""Values that differ, by what they are called: ``then`` in the run, and ``now``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrained:
-    """A network and the same one, trained again."""
+    """How a network differs from the same one, trained again."""
 
     network: str
     """Its place in the run."""
@@ -55,15 +46,15 @@ class Retrained:
     """Whether all weights are the same to the bit."""
     same_job: bool
     """Whether both were trained on the same, by the hash of all that decides the result."""
-    weights: tuple[str, ...]
+    differing_tensors: tuple[str, ...]
     """Tensors that differ."""
     tensors: int
     """All tensors."""
-    most: float
+    largest_difference: float
     """The largest difference of a weight; 0 where none differs."""
-    known: tuple[Difference, ...]
+    differing_scores: Changes
     """What differs in scores, losses and steps."""
-    surroundings: tuple[Difference, ...]
+    differing_surroundings: Changes
     """What differs in versions and machine from those of the run's first call."""
     device: str
     """Where both were trained."""
@@ -73,7 +64,7 @@ class Retrained:
     @property
     def same(self) -> bool:
         """Whether weights and scores are the same to the bit."""
-        return self.same_weights and not self.known
+        return self.same_weights and not self.differing_scores
 
     @property
     def exact(self) -> bool:
@@ -82,23 +73,7 @@ class Retrained:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-
-        def plain(found: Sequence[Difference]) -> dict[str, Any]:
-            return {each.what: {"then": each.then, "now": each.now} for each in found}
-
-        return {
-            "network": self.network,
-            "same": self.same,
-            "same_weights": self.same_weights,
-            "same_job": self.same_job,
-            "differing_tensors": list(self.weights),
-            "tensors": self.tensors,
-            "largest_difference": self.most,
-            "differing_scores": plain(self.known),
-            "differing_surroundings": plain(self.surroundings),
-            "device": self.device,
-            "precision": self.precision,
-        }
+        return {"network": self.network, "same": self.same, **asdict(self)}
 
 
 def compare_networks(
@@ -114,23 +89,30 @@ def compare_networks(
         plan: How both were trained.
     """
     names, tensors, most = differing_weights(folder.weights(then.name), copy.weights(then.name))
-    known = [
-        Difference(what=name, then=before, now=after)
-        for name in COMPARED
-        if repr(before := getattr(then, name)) != repr(after := getattr(now, name))
-    ]
     return Retrained(
         network=then.name,
         same_weights=not names,
         same_job=then.job == now.job,
-        weights=tuple(names),
+        differing_tensors=tuple(names),
         tensors=tensors,
-        most=most,
-        known=tuple(known),
-        surroundings=differing_surroundings(folder),
+        largest_difference=most,
+        differing_scores=_changes(
+            {name: getattr(then, name) for name in COMPARED},
+            {name: getattr(now, name) for name in COMPARED},
+        ),
+        differing_surroundings=differing_surroundings(folder),
         device=plan.compute.device,
         precision=plan.compute.precision,
     )
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
+    # By their text: what is not a number is equal to itself there.
+    return {
+        name: {"then": then.get(name), "now": value}
+        for name, value in now.items()
+        if repr(then.get(name)) != repr(value)
+    }
 
 
 def differing_weights(one: Path, other: Path) -> tuple[list[str], int, float]:
@@ -157,18 +139,13 @@ def differing_weights(one: Path, other: Path) -> tuple[list[str], int, float]:
     return differing, len(names), most
 
 
-def differing_surroundings(folder: RunFolder) -> tuple[Difference, ...]:
+def differing_surroundings(folder: RunFolder) -> Changes:
     """Return what differs here and now in versions and machine from those of a run."""
     try:
         known = Provenance.read(folder.provenance)
     except ImsegError:
-        return ()
-    then, now = _flat(known), _flat(surroundings())
-    return tuple(
-        Difference(what=name, then=then.get(name), now=value)
-        for name, value in now.items()
-        if then.get(name) != value
-    )
+        return {}
+    return _changes(_flat(known), _flat(surroundings()))
 
 
 def _flat(known: Surroundings) -> dict[str, Any]:
@@ -207,15 +184,18 @@ def retrain(
     with tempfile.TemporaryDirectory(prefix="imseg-verify-") as temporary:
         copy = RunFolder(Path(temporary) / "run")
         copy_run(folder, copy, without=network)
-        alone = _Alone(network)
-        heard = _Heard(progress, folder.path, copy.path, then)
-        settings = settings_from(record.asked)
+        alone, settings = _Alone(network), settings_from(record.asked)
+
+        def about_run(text: str) -> str:
+            return text.replace(str(copy.path), str(folder.path))
+
+        heard = _heard(progress, then, about_run)
         try:
             fit(data, out=copy.path, settings=settings, progress=heard, executor=alone)
         except _Reached:
             pass
         except ImsegError as error:
-            raise _about(error, folder.path, copy.path, record) from error
+            raise _about(error, record, about_run) from error
         now = read_trained(copy.weights(network))
         if now is None:
             raise _not_alone(folder, network, alone.others)
@@ -259,11 +239,7 @@ def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
     """
     record = read_record(folder)
     if record is None:
-        raise ImsegError(
-            f"There is no run in {folder.path}.",
-            expected="the folder of a run, finished or not.",
-            hint="of a comparison, name one of its runs: seed-0/ldt below its folder.",
-        )
+        raise no_run(folder.path, expected="the folder of a run, finished or not.")
     there = sorted(
         f"{path.parent.name}/{path.stem}" for path in folder.path.glob("*/network-*.safetensors")
     )
@@ -288,6 +264,9 @@ def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
         for name in there
         if (each := read_known(folder.weights(name))) and isinstance(each.network, CustomConfig)
     }
+    asked = str(record.asked.get("network") or "")
+    if ":" in asked:  # not to be imported because a file says so
+        factories.add(asked)
     for factory in sorted(factories):
         raise ImsegError(
             f"{folder.path} was trained with a network of your own, which it does not hold.",
@@ -338,38 +317,29 @@ class _Alone(Serial):
         raise _Reached
 
 
-class _Heard:
-    """Passes on what is said about the one network, as if it was said about the run."""
+def _heard(progress: Progress, then: Trained, about_run: Callable[[str], str]) -> Progress:
+    """Return what passes on the events of the one network, as if they were about the run."""
 
-    def __init__(self, progress: Progress, run: Path, copy: Path, then: Trained) -> None:
-        self._progress = progress
-        self._run, self._copy, self._then = run, copy, then
-
-    def __call__(self, event: Event) -> None:
+    def heard(event: Event) -> None:
         match event:
             case Planned(first=True):
-                self._progress(Planned(steps=self._then.steps, first=True))
+                progress(Planned(steps=then.steps, first=True))
             case Stepped() | Working():
-                self._progress(event)
+                progress(event)
             case Note(warning=True):
-                text = event.text.replace(str(self._copy), str(self._run))
-                self._progress(Note(text=text, warning=True))
+                progress(Note(text=about_run(event.text), warning=True))
             case _:
                 pass
 
+    return heard
 
-def _about(error: ImsegError, run: Path, copy: Path, record: Record) -> ImsegError:
+
+def _about(error: ImsegError, record: Record, about_run: Callable[[str], str]) -> ImsegError:
     """Return an error about the copy as one about the run."""
-
-    def told(text: str | None) -> str | None:
-        return None if text is None else text.replace(str(copy), str(run))
-
-    hint = error.hint
-    if hint is not None and "--out" in hint:  # what helps a training, and does not help here
-        hint = f"--data with the folder that the run was trained on, {record.data} then."
-    return ImsegError(
-        told(error.what) or "", expected=told(error.expected), got=told(error.got), hint=told(hint)
-    )
+    parts = {name: part and about_run(part) for name, part in parts_of(error)[0].items()}
+    if "--out" in (parts["hint"] or ""):  # what helps a training, and does not help here
+        parts["hint"] = f"--data with the folder that the run was trained on, {record.data} then."
+    return ImsegError(parts.pop("what") or "", **parts)
 
 
 def _not_alone(folder: RunFolder, network: str, others: Sequence[str]) -> ImsegError:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import nn
 
 from imseg.approaches.planning.plan import Plan
-from imseg.approaches.runs.record import read_record
+from imseg.approaches.runs.record import no_run, read_record
 from imseg.approaches.runs.run_files import Judgment, read_network, read_summary, read_target
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
@@ -366,12 +366,8 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
             hint="imseg report shows the comparison; repeat its command if it is not finished.",
         )
     if record is None:
-        raise ImsegError(
-            f"There is no run in {path}.",
-            expected="the folder of a run, as `imseg train --out` makes it.",
-            got="no experiment.toml." if Path(path).is_dir() else "no such folder.",
-            hint="check the folder's name.",
-        )
+        expected = "the folder of a run, as `imseg train --out` makes it."
+        raise no_run(folder.path, expected=expected)
     if not folder.summary.exists():
         raise ImsegError(
             f"The run in {path} is not finished.",

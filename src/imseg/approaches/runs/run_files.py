@@ -144,10 +144,19 @@ class DataContents(SealedFile):
     labeled: dict[str, str]
     unlabeled: dict[str, str]
     val: dict[str, str]
+    hidden: dict[str, str]
+    """The hash of each hidden mask, by the name of its picture."""
 
     def by_split(self) -> dict[str, set[str]]:
         """Return the hashes of each split."""
-        return {split: set(pictures.values()) for split, pictures in self}
+        return {split: set(pictures.values()) for split, pictures in self if split != "hidden"}
+
+
+class FileFacts(SealedFile):
+    """``facts.json``: what files of the data turned out to be."""
+
+    files: str
+    """Packed; see ``KnownFiles``."""
 
 
 def _as_plan(plan: Plan | dict[str, Any]) -> Plan:
@@ -203,6 +212,7 @@ _FILES: Mapping[str, type[SealedFile]] = {
     "judgment.json": Judgment,
     "audit.json": AuditResult,
     "data.json": DataContents,
+    "facts.json": FileFacts,
     "provenance.json": Provenance,
     "experiment.toml": Record,
 }

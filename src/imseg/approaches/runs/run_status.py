@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from imseg.approaches.runs.record import command_in
+from imseg.approaches.runs.record import command_in, no_run
 from imseg.approaches.runs.recovery import Recovery, age_of, read_log
 from imseg.approaches.runs.run_files import Provenance, RunSummary
 from imseg.approaches.runs.stage_progress import StageProgress, stages_of, total_steps
 from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.errors import ImsegError
 
 
 def seconds_left(
@@ -154,19 +153,14 @@ class RunStatus:
         done, steps = self.steps
         return {
             "run": str(self.path),
-            "state": self.state,
-            "owner": None if self.owner is None else asdict(self.owner),
-            "approach": self.approach,
-            "seed": self.seed,
-            "data": self.data,
+            **{name: getattr(self, name) for name in ("state", "approach", "seed", "data")},
+            "owner": self.owner and asdict(self.owner),
             "stages": [stage.as_dict() for stage in self.stages],
             "steps_done": done,
             "steps": steps,
-            "seconds_left": self.seconds_left,
             "notes": [asdict(note) for note in self.notes],
-            "damaged": list(self.damaged),
-            "command": self.command,
-            "untouched": self.untouched,
+            **{name: getattr(self, name) for name in ("seconds_left", "damaged")},
+            **{name: getattr(self, name) for name in ("command", "untouched")},
         }
 
 
@@ -182,19 +176,15 @@ def status_of(path: str | Path) -> RunStatus:
     folder = RunFolder(Path(path))
     owner = owner_of(folder.path)
     _check_there(folder, owner)
-    memory = Recovery(folder)
-    record, log = memory.record(), read_log(folder)
-    finished = memory.content(folder.summary, RunSummary.read) is not None
-    provenance = memory.content(folder.provenance, Provenance.read)
+    recovery = Recovery(folder)
+    record, log = recovery.record(), read_log(folder)
+    finished = recovery.content(folder.summary, RunSummary.read) is not None
+    provenance = recovery.content(folder.provenance, Provenance.read)
     stages: tuple[StageProgress, ...] = ()
     left = None
-    if record is not None:
-        facts = memory.facts(record.plan)
-        if facts is not None:
-            stages = stages_of(
-                memory, record.plan, facts, held=owner is not None, finished=finished
-            )
-            left = seconds_left(stages, log, workers=record.plan.workers)
+    if record is not None and (facts := recovery.facts(record.plan)) is not None:
+        stages = stages_of(recovery, record.plan, facts, held=owner is not None, finished=finished)
+        left = seconds_left(stages, log, workers=record.plan.workers)
     return RunStatus(
         path=folder.path,
         state="finished" if finished else "stopped" if owner is None else "under way",
@@ -205,7 +195,7 @@ def status_of(path: str | Path) -> RunStatus:
         stages=stages,
         seconds_left=None if finished else left,
         notes=_notes(log),
-        damaged=tuple(memory.damaged),
+        damaged=tuple(recovery.damaged),
         command=None if provenance is None else command_in(provenance.command),
         untouched=_untouched(folder),
     )
@@ -214,12 +204,7 @@ def status_of(path: str | Path) -> RunStatus:
 def _check_there(folder: RunFolder, owner: Owner | None) -> None:
     own = (folder.experiment, folder.provenance, folder.target, folder.data, folder.cache)
     if owner is None and not any(path.exists() for path in own):
-        raise ImsegError(
-            f"There is no run in {folder.path}.",
-            expected="the folder of a run or a comparison, finished or not.",
-            got="no experiment.toml." if folder.path.is_dir() else "no such folder.",
-            hint="check the folder's name.",
-        )
+        raise no_run(folder.path, expected="the folder of a run or a comparison, finished or not.")
 
 
 def _notes(log: list[dict[str, Any]]) -> tuple[LogNote, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from imseg.approaches.planning.plan import Facts, Plan
@@ -23,7 +23,7 @@ StageState = Literal["done", "under way", "begun", "not begun", "left out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class SavedNetwork:
     """A network that is not finished and has a checkpoint."""
 
     network: str
@@ -50,7 +50,7 @@ class StageProgress:
     """Finished networks."""
     failed: tuple[str, ...] = ()
     """Why networks are missing that could not be trained."""
-    saved: tuple[Saved, ...] = ()
+    saved: tuple[SavedNetwork, ...] = ()
     """Networks with a checkpoint."""
     metric: Metric | None = None
     """What they are ranked by; None where no file knows."""
@@ -93,8 +93,7 @@ class StageProgress:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        best, metric = self.best, self.metric
-        admitted, images = self.pseudo_labels or (None, None)
+        best, metric, labels = self.best, self.metric, self.pseudo_labels
         return {
             "name": self.planned.name,
             "state": self.state,
@@ -104,35 +103,30 @@ class StageProgress:
             "best": None if best is None else best.name,
             "score": None if best is None or metric is None else best.scores[metric.key],
             "metric": None if metric is None else metric.key,
-            "checkpoints": [
-                {"network": each.network, "step": each.step, "steps": each.steps, "age": each.age}
-                for each in self.saved
-            ],
-            "pseudo_labels": None
-            if self.pseudo_labels is None
-            else {"admitted": admitted, "images": images},
+            "checkpoints": [asdict(each) for each in self.saved],
+            "pseudo_labels": labels and {"admitted": labels[0], "images": labels[1]},
             "steps_done": self.steps_done,
             "steps": self.steps_done + sum(self.steps_left),
         }
 
 
 def stages_of(
-    memory: Recovery, plan: Plan, facts: Facts, *, held: bool, finished: bool
+    recovery: Recovery, plan: Plan, facts: Facts, *, held: bool, finished: bool
 ) -> tuple[StageProgress, ...]:
     """Return how far each planned stage has come.
 
     Args:
-        memory: Reads the run.
+        recovery: Reads the run.
         plan: What is to be done.
         facts: What the data is like.
         held: Whether a process is at work in the run.
         finished: Whether the run is finished.
     """
     found: list[StageProgress] = []
-    metric, idle = memory.metric(plan), finished or not held
+    metric, idle = recovery.metric(plan), finished or not held
     for planned in planned_stages(plan, facts):
         stage = _stage(
-            memory,
+            recovery,
             planned,
             metric=scorers_metric(plan) if planned.scores_masks else metric,
             images=unlabeled_used(plan, facts),
@@ -145,7 +139,7 @@ def stages_of(
 
 
 def _stage(
-    memory: Recovery,
+    recovery: Recovery,
     planned: StagePlan,
     *,
     metric: Metric | None,
@@ -153,69 +147,60 @@ def _stage(
     at_work: bool,
     finished: bool,
 ) -> StageProgress:
-    """Return how far a stage has come; somebody is at it if somebody is at work and it is next."""
-    folder, name = memory.folder, planned.name
-    done = memory.content(folder.done(name), StageDone.read)
+    """Return how far a stage has come.
+
+    Args:
+        recovery: Reads the run.
+        planned: The stage.
+        metric: What its networks are ranked by.
+        images: Unlabeled images that its networks learn from.
+        at_work: Whether a process is at work in the run and the stages before are done.
+        finished: Whether the run is finished.
+    """
+    folder, name = recovery.folder, planned.name
+    done = recovery.content(folder.done(name), StageDone.read)
     names = [f"{name}/network-{number}" for number in range(planned.networks)]
-    ranked = () if done is None else done.ranking
-    trained = [
-        known
-        for each in names
-        if (known := _known(memory, each, expected=each in ranked)) is not None
-    ]
-    finished_names = {each.name for each in trained}
-    saved = [
-        there
-        for each in names
-        if each not in finished_names and (there := _saved(memory, each)) is not None
-    ]
-    counts = None if done is None else done.pseudo_labels
-    labels = None if counts is None else (counts.admitted, counts.images)
+    ranked = done.ranking if done else ()
+    known = {each: _known(recovery, each, expected=each in ranked) for each in names}
+    trained = tuple(each for each in known.values() if each)
+    left = [each for each, network in known.items() if not network]
+    saved = tuple(there for each in left if (there := _saved(recovery, each)))
+    counts = done.pseudo_labels if done else None
+    labels = (counts.admitted, counts.images) if counts else None
     if done is None and (admitted := admitted_in(folder.cache / name)) is not None:
         labels = (admitted, images)
-    whole = done is not None and len(trained) == len(ranked)
+    state: StageState = "left out" if finished else "not begun"
+    if done and len(trained) == len(ranked):
+        state = "done"
+    elif at_work:
+        state = "under way"
+    elif trained or saved or labels:
+        state = "begun"
     return StageProgress(
         planned=planned,
-        state=_state(
-            whole=whole,
-            begun=bool(trained or saved or labels),
-            at_work=at_work,
-            finished=finished,
-        ),
-        trained=tuple(trained),
-        failed=() if done is None else done.failed,
-        saved=tuple(saved),
+        state=state,
+        trained=trained,
+        failed=done.failed if done else (),
+        saved=saved,
         metric=metric,
         pseudo_labels=labels,
     )
 
 
-def _state(*, whole: bool, begun: bool, at_work: bool, finished: bool) -> StageState:
-    if whole:
-        return "done"
-    if at_work:
-        return "under way"
-    if begun:
-        return "begun"
-    return "left out" if finished else "not begun"
-
-
-def _known(memory: Recovery, network: str, *, expected: bool) -> Trained | None:
+def _known(recovery: Recovery, network: str, *, expected: bool) -> Trained | None:
     """Return a finished network, whose weights are not looked at; what is missing is kept."""
-    weights = memory.folder.weights(network)
+    weights = recovery.folder.weights(network)
     scores = weights.with_suffix(".json")
-    known = read_known(weights, tell=memory.tell)
-    if known is None:
-        lost = [weights] if expected or scores.exists() else []
-        lost += [scores] if expected else []
-        for path in lost:
-            if not path.exists():
-                memory.tell(f"{path} is missing.")
+    known = read_known(weights, tell=recovery.tell)
+    if known is None and not weights.exists() and (expected or scores.exists()):
+        recovery.tell(f"{weights} is missing.")
+    if known is None and not scores.exists() and expected:
+        recovery.tell(f"{scores} is missing.")
     return known
 
 
-def _saved(memory: Recovery, network: str) -> Saved | None:
-    path = path_of(memory.folder.weights(network))
+def _saved(recovery: Recovery, network: str) -> SavedNetwork | None:
+    path = path_of(recovery.folder.weights(network))
     try:
         written = path.stat().st_mtime
     except OSError:
@@ -223,9 +208,9 @@ def _saved(memory: Recovery, network: str) -> Saved | None:
     found = read_saved(path)
     if found is None:
         if path.exists():
-            memory.tell(f"{path} is damaged.")
+            recovery.tell(f"{path} is damaged.")
         return None
-    return Saved(
+    return SavedNetwork(
         network=network,
         step=found.steps,
         steps=found.of,

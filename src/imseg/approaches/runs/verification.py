@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.runs.record import read_record
+from imseg.approaches.runs.record import no_run, read_record
 from imseg.approaches.runs.run_files import form_problem
 from imseg.data.cache.store import damaged_pictures
 from imseg.data.cache.stored_arrays import read_index
@@ -166,10 +166,7 @@ class Verified:
         return {
             "folder": str(self.path),
             "whole": not self.damages,
-            "files": {
-                kind: {"whole": each.whole, "damaged": each.damaged}
-                for kind, each in self.counts.items()
-            },
+            "files": {kind: asdict(each) for kind, each in self.counts.items()},
             "damaged": [
                 {"file": str(each.path), "wrong": each.wrong, "remedy": each.remedy}
                 for each in self.damages
@@ -199,16 +196,14 @@ def verify(
         progress(min(number, total), total)
         found.setdefault(kind_of(each.path), []).append(each)
     progress(total, total)
-    damages = {
-        each.path: Damage(path=each.path, wrong=each.wrong, remedy=remedy_of(each.path, folder))
-        for kind in KINDS
-        for each in found.get(kind, ())
-        if each.wrong
-    }
+    wrong = {each.path: each.wrong for kind in KINDS for each in found.get(kind, ()) if each.wrong}
     return Verified(
         path=folder,
         counts={kind: _count(found[kind]) for kind in KINDS if kind in found},
-        damages=tuple(damages.values()),
+        damages=tuple(
+            Damage(path=path, wrong=text, remedy=remedy_of(path, folder))
+            for path, text in wrong.items()
+        ),
     )
 
 
@@ -256,12 +251,7 @@ def _check_there(folder: Path) -> None:
     run = RunFolder(folder)
     own = (run.experiment, run.provenance, folder / SETTINGS_FILE)
     if not any(path.exists() for path in own):
-        raise ImsegError(
-            f"There is no run in {folder}.",
-            expected="the folder of a run or a comparison, finished or not.",
-            got="no experiment.toml." if folder.is_dir() else "no such folder.",
-            hint="check the folder's name.",
-        )
+        raise no_run(folder, expected="the folder of a run or a comparison, finished or not.")
 
 
 def _check_quiet(folder: Path) -> None:

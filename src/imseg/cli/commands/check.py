@@ -100,7 +100,7 @@ def _targets(report: CheckReport) -> str:
         if found.area_um2 is not None:
             area += f" ({found.area_um2:.1f} square micrometers)"
         return (
-            f"{head}\nObjects: {found.total} in all, {found.fewest} to {found.most} an image "
+            f"{head}\nObjects: {found.total} in all, {found.fewest} to {found.most} per image "
             f"(median {found.median:g}); median area {area}; {found.share:.2%} of the pixels"
         )
     if report.numbers is not None:
@@ -155,8 +155,6 @@ def check(
     that of the copy.
     """
     from imseg.cli import show
-
-    pass
     from imseg.cli.options import parse_task
     from imseg.data.checks.folder_check import check_folder
     from imseg.data.checks.repair.repair import repair_folder

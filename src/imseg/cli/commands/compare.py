@@ -53,7 +53,7 @@ def compare(
     from imseg.comparison.comparison_estimate import estimate_comparison
     from imseg.comparison.comparison_plan import plan_comparison
     from imseg.comparison.runner import carry_out
-    from imseg.report.comparison_tables import NOTES, comparison_table, verdicts, write_tables
+    from imseg.report import comparison_tables as tables
 
     options = values_from(settings, config=config)
     with show.Bars() as bars:
@@ -77,15 +77,14 @@ def compare(
                 " continues."
             )
         found = carry_out(planned, bars)
-        table, sheet = write_tables(found, planned.out)
+        table, sheet = tables.write_tables(found, planned.out)
         page = page_of(planned.out, planned.dataset, bars)
     if json:
         further = {"report": None if page is None else str(page)}
         show.show_json({"comparison": str(planned.out), **further, **found.as_dict()})
     else:
-        print(comparison_table(found))
-        print(f"\n{NOTES}\n")
-        print("\n".join(f"* {line}" for line in verdicts(found)))
+        print(f"{tables.comparison_table(found)}\n\n{tables.NOTES}\n")
+        print("\n".join(f"* {line}" for line in tables.verdicts(found)))
         print(f"\nTables: {table} {sheet}")
         if page is not None:
             print(f"Report: {page}")
@@ -180,13 +179,7 @@ def reproduce(
     from imseg.approaches.planning.settings import values_from
     from imseg.cli import show
     from imseg.comparison.paper_comparison import carry_out_all, plan_reproduction
-    from imseg.report.comparison_tables import REPRODUCTION_NOTES as NOTES
-    from imseg.report.comparison_tables import (
-        departures_text,
-        reproduction_table,
-        write_reproduction,
-        write_tables,
-    )
+    from imseg.report import comparison_tables as tables
 
     options = values_from(settings, config=config)
     with show.Bars() as bars:
@@ -204,14 +197,14 @@ def reproduce(
             return _only_estimate(plans, bars, runs=runs, json=json)
         found, comparisons = carry_out_all(name, plans, options=options, progress=bars)
         for each, planned in zip(comparisons, plans, strict=True):
-            write_tables(each, planned.out)
+            tables.write_tables(each, planned.out)
             page_of(planned.out, planned.dataset, bars)
-        table, sheet = write_reproduction(found, plans[0].out.parent)
+        table, sheet = tables.write_reproduction(found, plans[0].out.parent)
     if json:
         show.show_json(found.as_dict())
     else:
-        print(reproduction_table(found))
-        print(f"\n{NOTES}\n\n{departures_text(found)}")
+        print(tables.reproduction_table(found))
+        print(f"\n{tables.REPRODUCTION_NOTES}\n\n{tables.departures_text(found)}")
         print(f"\nTables: {table} {sheet}")
         print(f"All runs, scores, tables and the report of each split: {plans[0].out.parent}")
     return FAILED if any(each.missing for each in comparisons) else 0

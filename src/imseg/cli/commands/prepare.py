@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,8 +50,6 @@ def prepare(
     json: Json = False,
 ) -> int:
     """Sort a downloaded data set into labeled, unlabeled, val and test. Nothing is downloaded."""
-    import dataclasses
-
     from imseg.cli import show
     from imseg.data.datasets import prepare_data_set
     from imseg.errors import shown
@@ -104,8 +103,8 @@ def polygons(
         str | None,
         typer.Option(
             "--as",
-            help="classes: a class number a pixel; instances: a number for each object; labels:"
-            " a mask a label, overlaps kept.  [default: by what is drawn]",
+            help="classes: a class number per pixel; instances: a number per object; labels:"
+            " a mask per label, overlaps kept.  [default: by what is drawn]",
             show_default=False,
         ),
     ] = None,
@@ -126,7 +125,7 @@ def polygons(
             progress=lambda done, total: bars.counted("drawing", done, total),
         )
     if json:
-        show.show_json({"out": str(out), **made.as_dict()})
+        show.show_json({"out": str(out), **dataclasses.asdict(made)})
         return 0
     _show(made, out)
     return 0

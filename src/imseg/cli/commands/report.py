@@ -60,26 +60,23 @@ def demo(
 ) -> int:
     """Train labels alone and inconsistency masks on made-up cells; show every seed and pictures."""
     from imseg.cli import show
-    from imseg.report.comparison_tables import comparison_table, seeds_table, verdicts, write_tables
+    from imseg.report import comparison_tables as tables
     from imseg.report.demo import FULL, QUICK, run_demo
 
     with show.Bars() as bars:
         show.say(f"The demo goes to {out}")
         outcome = run_demo(out, QUICK if quick else FULL, progress=bars)
         found = outcome.comparison
-        write_tables(found, outcome.folder)
+        tables.write_tables(found, outcome.folder)
         page = page_of(outcome.folder, outcome.data, bars)
     if json:
         pictures = [str(path) for path in outcome.pictures]
         further = {"report": None if page is None else str(page), "pictures": pictures}
         show.show_json({"comparison": found.as_dict(), **further})
         return 0
-    print(seeds_table(found))
-    print()
-    print(comparison_table(found))
-    print()
+    print(f"{tables.seeds_table(found)}\n\n{tables.comparison_table(found)}\n")
     print("ldt learns from the labels alone; ldt-matched too, with as many steps as im's network.")
-    print("\n".join(verdicts(found)))
+    print("\n".join(tables.verdicts(found)))
     if quick:
         print("`imseg demo` without --quick shows five seeds.")
     print("Pictures (image, truth, prediction, where networks disagree), from best to worst image:")

@@ -31,7 +31,7 @@ def run_text(status: RunStatus) -> str:
 
 
 def comparison_text(status: ComparisonStatus) -> str:
-    """Return how far a comparison has come, a line a run."""
+    """Return how far a comparison has come, a line per run."""
     head = f"{status.path}: a comparison, {status.finished} of {len(status.runs)} runs finished"
     parts = ["\n".join([head, _by_whom(status.state, status.owner, None)])]
     header = ["run", "state", "at", "networks", "best on validation", "steps done", "left"]
@@ -173,8 +173,6 @@ def status(folder: RunOrComparison, json: Json = False) -> int:
     from imseg.approaches.runs.run_status import status_of
     from imseg.cli import show
     from imseg.comparison.comparison_status import comparison_status, is_comparison
-
-    pass
 
     found: RunStatus | ComparisonStatus
     if is_comparison(folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,22 +51,22 @@ def network_text(again: Retrained) -> str:
             "It was not trained on the same: networks that it learns from, stored settings or imseg"
             " have changed since."
         )
-    changed = len(again.weights)
+    changed, most = len(again.differing_tensors), again.largest_difference
     lines = [
-        f"weights: {changed} of {again.tensors} tensors differ, by {again.most:.3g} at most"
+        f"weights: {changed} of {again.tensors} tensors differ, by {most:.3g} at most"
         if changed
         else f"weights: the same to the bit, all {again.tensors} tensors"
     ]
-    for each in again.known:
-        if isinstance(each.then, dict):
-            for name in sorted({*each.then, *each.now}):
-                then, now = each.then.get(name), each.now.get(name)
-                if repr(then) != repr(now):
-                    lines.append(f"{name}: {_number(then)} then, {_number(now)} now")
-        elif isinstance(each.then, tuple):
-            lines.append(f"{each.what}: differ")
+    for what, each in again.differing_scores.items():
+        then, now = each["then"], each["now"]
+        if isinstance(then, dict):
+            lines += [
+                f"{name}: {_number(then.get(name))} then, {_number(now.get(name))} now"
+                for name in sorted({*then, *now})
+                if repr(then.get(name)) != repr(now.get(name))
+            ]
         else:
-            lines.append(f"{each.what}: {each.then} then, {each.now} now")
+            lines.append(f"{what}: {'differ' if isinstance(then, tuple) else _then_now(each)}")
     parts.append("\n".join(f"* {line}" for line in lines))
     parts.append(_surroundings(again))
     return "\n\n".join(part for part in parts if part)
@@ -74,7 +74,8 @@ def network_text(again: Retrained) -> str:
 
 def _surroundings(again: Retrained) -> str:
     """Return what else differs, and what was to be expected."""
-    lines = [f"* {each.what}: {each.then} then, {each.now} now" for each in again.surroundings]
+    changes = again.differing_surroundings.items()
+    lines = [f"* {what}: {_then_now(each)}" for what, each in changes]
     told = "Versions and machine are those of then."
     if lines:
         told = "\n".join(["What is not as it was when the run was begun:", *lines])
@@ -83,6 +84,10 @@ def _surroundings(again: Retrained) -> str:
     if again.device != "cpu":
         expected.append(GPU)
     return f"{told}\n\n{' '.join(expected)}"
+
+
+def _then_now(each: dict[str, Any]) -> str:
+    return f"{each['then']} then, {each['now']} now"
 
 
 def _number(value: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.cache.known_files import DECODING, KnownFiles
 from imseg.data.cache.stored_arrays import (
     ArrayIndex,
     Known,
@@ -37,12 +38,9 @@ from imseg.data.files.listing import (
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import load_pixels
 from imseg.data.images.picture_file import resize_image
-from imseg.data.masks.io import load_target
+from imseg.data.masks.io import MaskFile, load_target, read_mask
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
-
-_DECODING = 1
-"""Raised when equal files become other bytes than before, so that old stores are made again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +75,7 @@ def store_split(
     size: tuple[int, int],
     workers: int,
     reuse: Path | Sequence[Path] = (),
+    files: KnownFiles | None = None,
     progress: Progress | None = None,
 ) -> Stored:
     """Decode, resize and encode pictures into ``<name>-images.npy`` and ``<name>-targets.npy``.
@@ -95,6 +94,7 @@ def store_split(
         size: Height and width in pixels for every picture.
         workers: Threads to decode with.
         reuse: Folders of other stores, from whose splits known pictures are taken.
+        files: Where pixels wait that were decoded for the checks, at the same size.
         progress: Called with (done, total) after each picture.
 
     Raises:
@@ -106,9 +106,9 @@ def store_split(
     if len(labeled) not in (0, len(entries)):
         raise ValueError("a split has masks for all of its pictures or for none")
     images = [entry.image if isinstance(entry, LabeledImage) else entry for entry in entries]
-    makings = {"images": _making_of_images(images, reading, size)}
+    makings = {"images": _making_of_images(images, reading, size, files)}
     if len(labeled) == len(entries):
-        makings["targets"] = _making_of_targets(labeled, spec, size)
+        makings["targets"] = _making_of_targets(labeled, spec, size, files)
     place = folder / f"{name}.json"
     with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -200,20 +200,33 @@ def gather(
     return np.take(array, rows, axis=0, out=out, mode="clip")
 
 
-def _making_of_images(images: Sequence[Image], reading: Reading, size: tuple[int, int]) -> Making:
+def _making_of_images(
+    images: Sequence[Image], reading: Reading, size: tuple[int, int], files: KnownFiles | None
+) -> Making:
+    def load(number: int) -> npt.NDArray[Any]:
+        image = images[number]
+        decoded = files.take(image.pixels) if files is not None and files.size == size else None
+        if isinstance(decoded, np.ndarray):
+            image = Image(image.name, decoded)
+        return resize_image(load_pixels(image, reading), size)
+
     return Making(
         sources=[image.pixels for image in images],
-        load=lambda number: resize_image(load_pixels(images[number], reading), size),
+        load=load,
         like=_like({"reading": reading.as_dict()}, np.dtype(np.uint8), (*size, reading.channels)),
     )
 
 
 def _making_of_targets(
-    pairs: Sequence[LabeledImage], spec: TargetSpec, size: tuple[int, int]
+    pairs: Sequence[LabeledImage], spec: TargetSpec, size: tuple[int, int], files: KnownFiles | None
 ) -> Making:
+    def read(path: Path) -> MaskFile:
+        decoded = files.take(path) if files is not None and files.size == size else None
+        return decoded if isinstance(decoded, MaskFile) else read_mask(path)
+
     return Making(
         sources=[pair.mask for pair in pairs],
-        load=lambda number: load_target(pairs[number], spec, size),
+        load=lambda number: load_target(pairs[number], spec, size, read=read),
         like=_like({"spec": spec.as_dict()}, spec.dtype, (spec.planes, *size)),
     )
 
@@ -221,7 +234,7 @@ def _making_of_targets(
 def _like(
     made_with: Mapping[str, Any], dtype: np.dtype[Any], row_shape: tuple[int, ...]
 ) -> ArrayIndex:
-    plain = {"decoding": _DECODING, **made_with}
+    plain = {"decoding": DECODING, **made_with}
     return ArrayIndex(made_with=plain, dtype=dtype, row_shape=row_shape, rows=())
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
+from pydantic import ConfigDict, Field
 
 from imseg.types import Bytes, Pixels
 
@@ -25,7 +26,11 @@ _FARTHEST = 1e15
 class Look:
     """The look of a picture; about half a kilobyte, so that those of 50,000 fit in memory."""
 
-    thumbnail: bytes
+    __pydantic_config__ = ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants"
+    )
+
+    thumbnail: Annotated[bytes, Field(min_length=THUMBNAIL**2, max_length=THUMBNAIL**2)]
     """``THUMBNAIL`` x ``THUMBNAIL`` gray levels, row by row, the darkest 0 and the brightest
     255."""
     relief: float

@@ -40,7 +40,7 @@ _AT_ONCE = 1024
 _MOST = 16
 
 Vectors = npt.NDArray[np.float32]
-"""A row a picture, of mean 0 and length 1; of a flat picture all 0."""
+"""One row per picture, of mean 0 and length 1; all 0 for a flat picture."""
 
 
 class NearPair(NamedTuple):
@@ -141,7 +141,7 @@ def groups_of(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def _rough(vectors: Vectors, *, turned: bool = False) -> Vectors:
-    """Return few numbers a picture whose products are minus the square of a distance.
+    """Return few numbers per picture whose products are minus the square of a distance.
 
     The distance of thumbnails at half their size is never more than that of the thumbnails
     themselves, so what it rules out need not be looked at: a fourth of the work is left.
@@ -160,7 +160,7 @@ def _rough(vectors: Vectors, *, turned: bool = False) -> Vectors:
 def _candidates(
     closeness: Vectors, least: float
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return row and column of what is close enough, at most so many a row."""
+    """Return row and column of what is close enough, at most ``_MOST`` per row."""
     # Rounding must not lose a pair; the exact distance is computed afterwards.
     close = closeness >= least - 1e-5
     if np.count_nonzero(close) > _MOST:

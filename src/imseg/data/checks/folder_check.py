@@ -96,20 +96,13 @@ class CheckReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the pairs of the contact sheet are left out."""
+        plain = dataclasses.asdict(dataclasses.replace(self, labeled=(), findings=(), spec=None))
+        del plain["labeled"], plain["spec"]
         return {
-            "folder": self.folder,
+            **plain,
             "ok": not self.errors,
-            "counts": dict(self.counts),
-            "channels": dict(self.channels),
-            "depths": dict(self.depths),
-            "sizes": _plain(self.sizes),
             "reading": self.reading.as_dict() if self.reading else None,
-            "task": self.task,
-            "asked": self.asked,
             "target": self.spec.as_dict() if self.spec else None,
-            "classes": [_plain(each) for each in self.classes],
-            "objects": _plain(self.objects),
-            "numbers": _plain(self.numbers),
             "findings": [
                 {part: getattr(finding, part) for part in _PARTS} for finding in self.findings
             ],
@@ -158,7 +151,3 @@ def report_of(found: FolderScan) -> CheckReport:
 
 def _channels_in_words(facts: ImageFacts) -> str:
     return {1: "gray", 3: "color"}.get(facts.channels, f"{facts.channels} channels")
-
-
-def _plain(value: Any) -> dict[str, Any] | None:
-    return None if value is None else dataclasses.asdict(value)

@@ -32,8 +32,8 @@ class SplitMask(NamedTuple):
 def find_odd_values(found: FolderScan) -> list[MaskValueFinding]:
     """Return what looks wrong with the values of masks.
 
-    Measurements and numbers of objects may be anything, so nothing is said about them where the
-    user says that the masks hold such.
+    Measurements and numbers of objects may be anything, so there is no finding where the user says
+    that the masks hold such.
     """
     config, spec = found.config, found.spec
     if found.task in ("regression", "instances") or (spec and spec.coding == "numbers"):
@@ -66,7 +66,7 @@ def _masks_of(survey: Survey) -> Iterator[SplitMask]:
 
 _MAIN = 0.001
 _MAIN_IN_MASK = 0.002
-_SAME = 24  # nobody paints two classes in colors that are less apart
+_SAME = 24  # classes are not painted in colors that are less apart
 _SCATTERED = 8
 _MIXED = 0.1
 _OFF_THE_LINE = 8
@@ -268,7 +268,7 @@ def find_mixed_ones(
 ) -> list[MaskValueFinding]:
     """Return a finding if some masks are 0 and 1 where others are 0 and 255.
 
-    Nothing is said if any mask holds anything else, for example both 1 and 255, or if 1 and 255
+    There is no finding if any mask holds anything else, for example both 1 and 255, or if 1 and 255
     are classes by the user's own words.
 
     Args:

@@ -23,7 +23,7 @@ road scenes and the drawn cells.
 """
 
 FEWEST = 8
-"""With fewer examples nothing is said."""
+"""With fewer examples there is no finding."""
 
 _MOST_EXAMPLES = 4096
 _SPARSE = 5.0
@@ -76,7 +76,7 @@ class Unlike:
 
 
 def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> TraitTable:
-    """Return a row of traits a picture.
+    """Return one row of traits per picture.
 
     Args:
         looks: How the pictures look.

@@ -15,7 +15,7 @@ from imseg.data.datasets.data_folder import PreparedCounts, prepare
 from imseg.data.datasets.hela import HELA
 from imseg.data.datasets.isic2018 import ISIC2018
 from imseg.data.datasets.nuclei import NUCLEI
-from imseg.data.datasets.public_dataset import PreparationProgress, PublicDataset
+from imseg.data.datasets.sources import PreparationProgress, PublicDataset
 from imseg.data.datasets.suim import SUIM
 from imseg.errors import ImsegError, look_up
 

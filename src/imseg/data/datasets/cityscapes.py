@@ -16,23 +16,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.datasets import pairs, sources
 from imseg.data.datasets.download import Download, folders_in
-from imseg.data.datasets.pairs import (
-    class_numbers,
-    read_pairs,
-    refuse_other_sizes,
-    refuse_other_values,
-    table_of,
-)
-from imseg.data.datasets.public_dataset import (
-    Destination,
-    Made,
-    PublicDataset,
-    SourceFiles,
-    SourceImages,
-    SourceLayout,
-    SourceParts,
-)
 from imseg.data.datasets.splitting import divide
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import read_image, resize_image
@@ -95,7 +80,7 @@ def _is_wanted(path: PurePosixPath) -> bool:
     return bool(fits) and len(path.parts) > 2 and path.parts[-3].lower() in ("train", "val")
 
 
-def cityscapes(*, classes: int = 34, paper_split: bool = False) -> PublicDataset:
+def cityscapes(*, classes: int = 34, paper_split: bool = False) -> sources.PublicDataset:
     """Return the data set.
 
     Args:
@@ -117,8 +102,8 @@ def cityscapes(*, classes: int = 34, paper_split: bool = False) -> PublicDataset
             expected="--classes 34 (all label ids) or --classes 19 (those of the benchmark).",
             got=f"{classes}.",
         )
-    layout = SourceLayout(f"Cityscapes, fine annotations, {classes} classes", {})
-    return PublicDataset(
+    layout = sources.SourceLayout(f"Cityscapes, fine annotations, {classes} classes", {})
+    return sources.PublicDataset(
         name="cityscapes",
         title="Cityscapes",
         page="https://www.cityscapes-dataset.com",
@@ -129,7 +114,7 @@ def cityscapes(*, classes: int = 34, paper_split: bool = False) -> PublicDataset
         layouts=(layout,),
         wanted=_is_wanted,
         read=partial(_read, layout.source, paper_split=paper_split),
-        write=partial(_write_small, table_of(numbers, other=VOID)),
+        write=partial(_write_small, pairs.table_of(numbers, other=VOID)),
         task="multiclass",
         classes={number: LABELS[label_id] for label_id, number in numbers.items()},
         void=VOID,
@@ -146,7 +131,7 @@ def small_side(length: int) -> int:
 
 def _read(
     source: str, download: Download, seed: int, *, paper_split: bool
-) -> tuple[str, SourceParts]:
+) -> tuple[str, sources.Parts]:
     """Return training, validation and test images with their masks."""
     images, masks, val_images, val_masks = download.need(*_PLACES)
     training = _merge(_read_cities(images, masks))
@@ -168,7 +153,7 @@ def _read(
     return source, {"training": training, "validation": val, "test": test}
 
 
-def _read_cities(images: Path, masks: Path) -> dict[str, SourceImages]:
+def _read_cities(images: Path, masks: Path) -> dict[str, sources.Images]:
     cities = [folder.name for folder in folders_in(images)]
     truth = [folder.name for folder in folders_in(masks)]
     if not cities or cities != truth:
@@ -180,23 +165,25 @@ def _read_cities(images: Path, masks: Path) -> dict[str, SourceImages]:
             hint="unpack the download again.",
         )
     return {
-        city: read_pairs(images / city, masks / city, image=_IMAGE, mask=_MASK, example=_EXAMPLE)
+        city: pairs.read_pairs(
+            images / city, masks / city, image=_IMAGE, mask=_MASK, example=_EXAMPLE
+        )
         for city in cities
     }
 
 
-def _merge(cities: dict[str, SourceImages]) -> SourceImages:
+def _merge(cities: dict[str, sources.Images]) -> sources.Images:
     return {name: pair for pairs in cities.values() for name, pair in pairs.items()}
 
 
 def _write_small(
-    table: npt.NDArray[np.uint8], name: str, files: SourceFiles, place: Destination
-) -> Made:
-    pixels, ids = read_image(files[0], channels=3), class_numbers(files[1])
+    table: npt.NDArray[np.uint8], name: str, files: sources.Files, place: sources.Destination
+) -> sources.Made:
+    pixels, ids = read_image(files[0], channels=3), pairs.class_numbers(files[1])
     height, width = pixels.shape[:2]
-    refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
-    refuse_other_values(files[1], np.unique(ids), {*LABELS, VOID})
+    pairs.refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
+    pairs.refuse_other_values(files[1], np.unique(ids), {*LABELS, VOID})
     size = small_side(height), small_side(width)
     write_png(place.images / f"{name}.png", resize_image(pixels, size))
     write_png(place.masks / f"{name}.png", table[resize_mask(ids, size)])
-    return Made((name,))
+    return sources.Made((name,))

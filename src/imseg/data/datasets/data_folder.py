@@ -12,19 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from imseg.data.datasets import sources
 from imseg.data.datasets.download import open_download, read_layouts
 from imseg.data.datasets.pairs import class_numbers, refuse_other_values
-from imseg.data.datasets.public_dataset import (
-    Destination,
-    Made,
-    NamedColors,
-    PreparationProgress,
-    PublicDataset,
-    SourceFiles,
-    SourceParts,
-)
 from imseg.data.datasets.splitting import refuse_bad_share, split_parts
 from imseg.data.files.atomic import copy_file, new_folder
+from imseg.data.folder.config import FILE_NAME, config_text
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.picture_file import probe
 
@@ -53,13 +46,13 @@ class PreparedCounts:
 
 
 def prepare(
-    dataset: PublicDataset,
+    dataset: sources.PublicDataset,
     raw: Path,
     out: Path,
     *,
     labeled: float,
     seed: int,
-    progress: PreparationProgress | None,
+    progress: sources.PreparationProgress | None,
 ) -> PreparedCounts:
     """Write a public data set as a data folder; see ``prepare_data_set``.
 
@@ -81,7 +74,8 @@ def prepare(
         else:
             splits, notes, figures = dataset.split(parts, labeled=labeled, seed=seed)
         stems, boxes, counted = _write_all(folder, splits, dataset, seed=seed, progress=progress)
-        write_config(folder, task=dataset.task, classes=dataset.classes, void=dataset.void)
+        config = config_text(dataset.task, classes=dataset.classes, void=dataset.void)
+        (folder / FILE_NAME).write_text(config, encoding="utf-8")
         figures = {**figures, **counted}
         record: dict[str, Any] = {"source": source, "seed": seed, "labeled_share": labeled}
         record |= dataset.options
@@ -102,35 +96,13 @@ def prepare(
     )
 
 
-def write_config(
-    folder: Path, *, task: str, classes: NamedColors | None = None, void: int | None = None
-) -> None:
-    """Write ``imseg.toml``.
-
-    Args:
-        folder: The data folder.
-        task: What a pixel is, in the words of ``imseg.toml``.
-        classes: Names and colors; None or empty: there is nothing to name.
-        void: The mask value of pixels that do not count.
-    """
-    lines = [f'task = "{task}"']
-    if void is not None:
-        lines.append(f"void = {void}")
-    if classes:
-        lines += ["", "[classes]"]
-        for value, (name, (red, green, blue)) in classes.items():
-            color = f"#{red:02x}{green:02x}{blue:02x}"
-            lines.append(f'{value} = {{ name = "{name}", color = "{color}" }}')
-    (folder / "imseg.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def _write_all(
     folder: Path,
-    splits: SourceParts,
-    dataset: PublicDataset,
+    splits: sources.Parts,
+    dataset: sources.PublicDataset,
     *,
     seed: int,
-    progress: PreparationProgress | None,
+    progress: sources.PreparationProgress | None,
 ) -> tuple[dict[str, list[str]], dict[str, dict[str, Any]], dict[str, int]]:
     """Write the images of every split; the masks of unlabeled ones go to ``hidden/masks``.
 
@@ -155,12 +127,12 @@ def _write_all(
     return stems, boxes, dict(sorted(counted.items()))
 
 
-def _make_folders(folder: Path, split: str, seed: int) -> Destination:
+def _make_folders(folder: Path, split: str, seed: int) -> sources.Destination:
     images = folder / split / "images"
     masks = folder / ("hidden" if split == "unlabeled" else split) / "masks"
     for place in (images, masks):
         place.mkdir(parents=True)
-    return Destination(images, masks, seed)
+    return sources.Destination(images, masks, seed)
 
 
 def copy_picture(source: Path, target: Path) -> None:
@@ -174,8 +146,12 @@ def copy_picture(source: Path, target: Path) -> None:
 
 
 def copy_files(
-    name: str, files: SourceFiles, place: Destination, *, known: Collection[int] | None = None
-) -> Made:
+    name: str,
+    files: sources.Files,
+    place: sources.Destination,
+    *,
+    known: Collection[int] | None = None,
+) -> sources.Made:
     """Copy an image and its mask under the name ``name``; their formats stay.
 
     Args:
@@ -191,4 +167,4 @@ def copy_files(
         refuse_other_values(files[1], np.unique(class_numbers(files[1])), known)
     for source, folder in zip(files, (place.images, place.masks), strict=True):
         copy_picture(source, folder / f"{name}{source.suffix.lower()}")
-    return Made((name,))
+    return sources.Made((name,))

@@ -8,13 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from imseg.data.datasets import sources
 from imseg.data.datasets.pairs import read_pairs
-from imseg.data.datasets.public_dataset import (
-    PreparationProgress,
-    PublicDataset,
-    SourceImages,
-    SourceParts,
-)
 from imseg.data.files.archives import (
     ArchiveLimits,
     archive_stem,
@@ -110,7 +105,7 @@ def _listed(folder: Path | None) -> list[Path]:
 class Download:
     """The folders of a download, wherever they lie."""
 
-    source: PublicDataset
+    source: sources.PublicDataset
     """What it should be."""
     raw: Path
     """What the user named."""
@@ -118,7 +113,7 @@ class Download:
     """Where folders are looked for, in this order."""
     seen: tuple[str, ...]
     """Folders and archives that are there, for errors."""
-    progress: PreparationProgress | None = None
+    progress: sources.PreparationProgress | None = None
     """Called with what is being done; see there."""
 
     def tell(self, what: str, done: int, total: int) -> None:
@@ -179,9 +174,9 @@ class Download:
 def open_download(
     raw: Path,
     *,
-    source: PublicDataset,
+    source: sources.PublicDataset,
     beside: Path,
-    progress: PreparationProgress | None = None,
+    progress: sources.PreparationProgress | None = None,
 ) -> Iterator[Download]:
     """Yield a download; archives are unpacked to a folder that is removed when the block ends.
 
@@ -232,7 +227,7 @@ def _unpacked_already(base: Path) -> tuple[list[Path], list[str]]:
     return [base, *looked_through(base)], seen
 
 
-def read_layouts(download: Download, seed: int) -> tuple[str, SourceParts]:
+def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
     """Return the source and the images of its parts, by the layouts of the data set.
 
     Args:
@@ -274,10 +269,10 @@ def read_layouts(download: Download, seed: int) -> tuple[str, SourceParts]:
     }
 
 
-def _read_part(folders: Sequence[Path], dataset: PublicDataset) -> SourceImages:
+def _read_part(folders: Sequence[Path], dataset: sources.PublicDataset) -> sources.Images:
     """Return the images in the first folder, with their masks in each of the others."""
     images, *masks = folders
-    found: SourceImages = {}
+    found: sources.Images = {}
     for folder in masks:
         pairs = read_pairs(
             images, folder, image=dataset.image, mask=dataset.mask, example=dataset.example
@@ -290,10 +285,10 @@ def _unpack_tree(
     archive: Path,
     place: Path,
     *,
-    source: PublicDataset,
+    source: sources.PublicDataset,
     limits: ArchiveLimits,
     base: Path | None,
-    progress: PreparationProgress | None,
+    progress: sources.PreparationProgress | None,
     inside: bool = False,
 ) -> tuple[ArchiveLimits, list[PurePosixPath]]:
     """Unpack an archive and the archives in it; return what is left of the limits, and its files.
@@ -357,7 +352,7 @@ def _plain(path: str) -> str:
     return "/".join(part.partition("|")[0] for part in path.split("/"))
 
 
-def _no_download(raw: Path, source: PublicDataset) -> ImsegError:
+def _no_download(raw: Path, source: sources.PublicDataset) -> ImsegError:
     if raw.exists():
         what = f"{raw} is neither a folder nor a zip or tar file."
     else:

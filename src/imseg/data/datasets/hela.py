@@ -18,14 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.datasets import sources
 from imseg.data.datasets.pairs import refuse_other_sizes
-from imseg.data.datasets.public_dataset import (
-    Destination,
-    Made,
-    PublicDataset,
-    SourceFiles,
-    SourceLayout,
-)
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import is_gray, read_image, to_channels
 from imseg.errors import ImsegError
@@ -100,7 +94,7 @@ _FOLDERS = (
 _PARTS = {"training": "train|training", "validation": "val|valid|validation", "test": "test"}
 
 
-def _cut(name: str, files: SourceFiles, place: Destination) -> Made:
+def _cut(name: str, files: sources.Files, place: sources.Destination) -> sources.Made:
     pixels = _gray(files[0])
     planes = {label: _gray(path) for label, path in zip(_COLORS, files[1:], strict=True)}
     height, width = pixels.shape
@@ -124,7 +118,7 @@ def _cut(name: str, files: SourceFiles, place: Destination) -> Made:
             marked = np.where(plane[part] > _MARKED, np.uint8(_SHOWN), np.uint8(0))
             write_png(place.masks / label / f"{stem}.png", marked)
         stems.append(stem)
-    return Made(tuple(stems), {"source_images": 1})
+    return sources.Made(tuple(stems), {"source_images": 1})
 
 
 def _gray(path: Path) -> npt.NDArray[Any]:
@@ -141,7 +135,7 @@ def _gray(path: Path) -> npt.NDArray[Any]:
     return pixels[..., 0]
 
 
-HELA = PublicDataset(
+HELA = sources.PublicDataset(
     name="hela",
     title="HeLa",
     page="https://github.com/MichaelVorndran/InconsistencyMasks",
@@ -152,12 +146,12 @@ HELA = PublicDataset(
     "train/mod_position/  a.png ... (or position/)\n"
     "val/ and test/ with the same four; without train/, val/ and test/ the four alone",
     layouts=(
-        SourceLayout(
+        sources.SourceLayout(
             "HeLa, bright field",
             {part: tuple(f"{top}/{each}" for each in _FOLDERS) for part, top in _PARTS.items()},
             frozenset({"validation", "test"}),
         ),
-        SourceLayout("HeLa, bright field", {"training": _FOLDERS}),
+        sources.SourceLayout("HeLa, bright field", {"training": _FOLDERS}),
     ),
     round_up=True,
     write=_cut,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from imseg.data.datasets.data_folder import copy_files
-from imseg.data.datasets.public_dataset import PublicDataset, SourceLayout
+from imseg.data.datasets.sources import PublicDataset, SourceLayout
 
 _LAYOUTS = (
     SourceLayout(

@@ -19,23 +19,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.datasets import pairs, sources
 from imseg.data.datasets.data_folder import SPLITS, copy_picture
 from imseg.data.datasets.download import Download, folders_in
-from imseg.data.datasets.pairs import (
-    class_numbers,
-    pictures_by_name,
-    read_pairs,
-    refuse_other_sizes,
-)
-from imseg.data.datasets.public_dataset import (
-    Destination,
-    Made,
-    PublicDataset,
-    SourceFiles,
-    SourceImages,
-    SourceLayout,
-    SourceParts,
-)
 from imseg.data.datasets.splitting import split_parts
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.images.image_files import write_png
@@ -99,10 +85,10 @@ def merge_nuclei(
     }
 
 
-def _read(download: Download, seed: int) -> tuple[str, SourceParts]:
+def _read(download: Download, seed: int) -> tuple[str, sources.Parts]:
     """Return the images, by look instead of by part."""
     found = _find_images(download)
-    looks: SourceParts = {}
+    looks: sources.Parts = {}
     for done, (name, files) in enumerate(found.items(), start=1):
         pixels = read_image(files[0])
         if pixels.dtype != np.uint8:
@@ -116,11 +102,11 @@ def _read(download: Download, seed: int) -> tuple[str, SourceParts]:
     return NUCLEI.layouts[0].source, dict(sorted(looks.items()))
 
 
-def _find_images(download: Download) -> SourceImages:
+def _find_images(download: Download) -> sources.Images:
     """Return the images by name, in whichever of the two layouts they are."""
     images, labels = download.find("images"), download.find("|".join(_LABEL_FOLDERS))
     if images is not None and labels is not None:
-        return read_pairs(images, labels)
+        return pairs.read_pairs(images, labels)
     stage = download.find("stage1_train")
     for root in (*((stage,) if stage else ()), *download.roots):
         folders = [each for each in folders_in(root) if (each / "masks").is_dir()]
@@ -131,7 +117,7 @@ def _find_images(download: Download) -> SourceImages:
     raise download.wrong_tree(["stage1_train", "images", "instances"], found_some=False)
 
 
-def _read_folder(folder: Path) -> SourceFiles:
+def _read_folder(folder: Path) -> sources.Files:
     """Return the files of one image of the original download."""
     if not (folder / "images").is_dir():
         raise ImsegError(
@@ -139,8 +125,8 @@ def _read_folder(folder: Path) -> SourceFiles:
             expected="images/ and masks/ in each of these folders.",
             hint="unpack the download again.",
         )
-    images = pictures_by_name(folder / "images", noun="images", example=f"{folder.name}.png")
-    masks = pictures_by_name(folder / "masks", noun="masks", example="a.png")
+    images = pairs.pictures_by_name(folder / "images", noun="images", example=f"{folder.name}.png")
+    masks = pairs.pictures_by_name(folder / "masks", noun="masks", example="a.png")
     if len(images) > 1:
         raise ImsegError(
             f"{folder / 'images'} holds {len(images)} images.",
@@ -152,8 +138,8 @@ def _read_folder(folder: Path) -> SourceFiles:
 
 
 def _split(
-    looks: SourceParts, *, labeled: float, seed: int
-) -> tuple[SourceParts, list[str], dict[str, int]]:
+    looks: sources.Parts, *, labeled: float, seed: int
+) -> tuple[sources.Parts, list[str], dict[str, int]]:
     """Split each look; those too rare for every split join the most frequent one."""
     first, *rest = sorted(looks.values(), key=len, reverse=True)
     groups = [dict(first)]
@@ -162,7 +148,7 @@ def _split(
             groups[0] |= alike
         else:
             groups.append(alike)
-    splits: SourceParts = {split: {} for split in SPLITS}
+    splits: sources.Parts = {split: {} for split in SPLITS}
     notes: dict[str, None] = {}
     for alike in groups:
         parts, said = split_parts({"training": alike}, labeled=labeled, seed=seed, round_up=True)
@@ -172,15 +158,17 @@ def _split(
     return splits, list(notes), {f"{look}_images": len(alike) for look, alike in looks.items()}
 
 
-def _write(name: str, files: SourceFiles, place: Destination) -> Made:
+def _write(name: str, files: sources.Files, place: sources.Destination) -> sources.Made:
     image, *masks = files
     if masks[0].parent.name.lower() in _LABEL_FOLDERS:
-        merged, figures = class_numbers(masks[0]), dict[str, int]()
+        merged, figures = pairs.class_numbers(masks[0]), dict[str, int]()
     else:
-        single = {path.name: class_numbers(path) > 0 for path in masks}
-        refuse_other_sizes(name, {file: mask.shape for file, mask in single.items()})
+        single = {path.name: pairs.class_numbers(path) > 0 for path in masks}
+        pairs.refuse_other_sizes(name, {file: mask.shape for file, mask in single.items()})
         merged, figures = merge_nuclei(list(single.values()))
-    refuse_other_sizes(name, {image.name: probe(image).size, f"masks of {name}": merged.shape})
+    pairs.refuse_other_sizes(
+        name, {image.name: probe(image).size, f"masks of {name}": merged.shape}
+    )
     if merged.max(initial=0) > _MOST_NUCLEI:
         raise ImsegError(
             f"{masks[0]} numbers its nuclei beyond {_MOST_NUCLEI}.",
@@ -190,7 +178,7 @@ def _write(name: str, files: SourceFiles, place: Destination) -> Made:
     copy_picture(image, place.images / f"{name}{image.suffix.lower()}")
     write_png(place.masks / f"{name}.png", merged.astype(np.uint16))
     nuclei = int(np.count_nonzero(np.unique(merged)))
-    return Made((name,), figures | {"nuclei": nuclei})
+    return sources.Made((name,), figures | {"nuclei": nuclei})
 
 
 def _describe(figures: Mapping[str, int]) -> list[str]:
@@ -205,7 +193,7 @@ def _describe(figures: Mapping[str, int]) -> list[str]:
     return notes
 
 
-NUCLEI = PublicDataset(
+NUCLEI = sources.PublicDataset(
     name="nuclei",
     title="nuclei",
     page="https://bbbc.broadinstitute.org/BBBC038",
@@ -215,7 +203,7 @@ NUCLEI = PublicDataset(
     "or label images, 0 is background and each nucleus has a number of its own:\n"
     "images/     a.png ...\n"
     "instances/  a.png ...",
-    layouts=(SourceLayout("nuclei of the Data Science Bowl 2018, stage 1", {}),),
+    layouts=(sources.SourceLayout("nuclei of the Data Science Bowl 2018, stage 1", {}),),
     wanted=_is_wanted,
     read=_read,
     split=_split,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.datasets.public_dataset import ANY_STEM, SourceImages
+from imseg.data.datasets.sources import ANY_STEM, Images
 from imseg.data.files.listing import list_pictures
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError, and_more
@@ -23,7 +23,7 @@ def read_pairs(
     image: re.Pattern[str] = ANY_STEM,
     mask: re.Pattern[str] = ANY_STEM,
     example: tuple[str, str] = ("a.png", "a.png"),
-) -> SourceImages:
+) -> Images:
     """Return the pairs of two folders.
 
     Args:

@@ -14,14 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from imseg.data.datasets import sources
 from imseg.data.datasets.hela import random_squares
-from imseg.data.datasets.public_dataset import (
-    Destination,
-    Made,
-    PublicDataset,
-    SourceFiles,
-    SourceLayout,
-)
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import read_image, resize_image
 from imseg.data.masks.io import resize_mask
@@ -49,7 +43,7 @@ def class_numbers_of(colors: Bytes) -> tuple[Bytes, int]:
     return numbers, int(np.count_nonzero(impure))
 
 
-def _write_squares(name: str, files: SourceFiles, place: Destination) -> Made:
+def _write_squares(name: str, files: sources.Files, place: sources.Destination) -> sources.Made:
     pixels = read_image(files[0], channels=3)
     numbers, impure = class_numbers_of(read_image(files[1], channels=3))
     height, width = pixels.shape[:2]
@@ -68,7 +62,7 @@ def _write_squares(name: str, files: SourceFiles, place: Destination) -> Made:
         "impure_files": int(impure > 0),
         "resized_masks": int(resized),
     }
-    return Made(tuple(made), figures, {stem: list(box) for stem, box in made.items()})
+    return sources.Made(tuple(made), figures, {stem: list(box) for stem, box in made.items()})
 
 
 def _describe(figures: Mapping[str, int]) -> list[str]:
@@ -86,7 +80,7 @@ def _describe(figures: Mapping[str, int]) -> list[str]:
     return notes
 
 
-SUIM = PublicDataset(
+SUIM = sources.PublicDataset(
     name="suim",
     title="SUIM",
     page="https://irvlab.cs.umn.edu/resources/suim-dataset",
@@ -96,14 +90,14 @@ SUIM = PublicDataset(
     "TEST/images/ TEST/masks/\n"
     "or, for a few samples, images/ and masks/ alone",
     layouts=(
-        SourceLayout(
+        sources.SourceLayout(
             "SUIM",
             {
                 "training": ("train_val/images", "train_val/masks"),
                 "test": ("TEST/images", "TEST/masks"),
             },
         ),
-        SourceLayout("SUIM", {"training": ("images", "masks")}),
+        sources.SourceLayout("SUIM", {"training": ("images", "masks")}),
     ),
     example=("d_r_47_.jpg", "d_r_47_.bmp"),
     round_up=True,

@@ -1,4 +1,4 @@
-"""Zip and tar files behind one interface; what may be in them is decided in ``archives``."""
+"""Zip and tar files, which are looked through entry by entry before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from imseg.errors import ImsegError, ImsegErrors, parts_of, shown
 
@@ -42,18 +43,9 @@ class StoredEntry:
     """Whether it is a folder."""
     problem: str
     """Why this is no plain file or folder, as the end of "which ..."; empty: it is one."""
-    handle: Any
-    """What the library knows it by."""
-
-
-class OpenedArchive(Protocol):
-    """An archive that is open for reading."""
-
-    def entries(self) -> Iterator[StoredEntry]:
-        """Yield what is in it; whoever does not like an entry stops here."""
-
-    def open(self, entry: StoredEntry) -> IO[bytes]:
-        """Return the content of a file."""
+    open: Callable[[], Any]
+    """Returns the content of a file. The libraries give no more of it than ``size`` bytes, and
+    raise an error if there is less."""
 
 
 class HugeHeader(Exception):
@@ -96,8 +88,8 @@ def errors_naming(names: Mapping[Path, Path]) -> Iterator[None]:
 
 
 @contextmanager
-def open_archive(path: Path, *, most_read: int) -> Iterator[OpenedArchive]:
-    """Open an archive; whatever goes wrong while it is open becomes an error that names it.
+def open_archive(path: Path, *, most_read: int) -> Iterator[Iterator[StoredEntry]]:
+    """Yield what is in an archive; what goes wrong meanwhile becomes an error that names it.
 
     Args:
         path: A zip or tar file; see ``SUFFIXES``.
@@ -111,13 +103,13 @@ def open_archive(path: Path, *, most_read: int) -> Iterator[OpenedArchive]:
         with path.open("rb") as raw:
             if path.name.lower().endswith(".zip"):
                 with zipfile.ZipFile(_guarded(raw, most_read)) as opened:
-                    yield _Zip(opened)
+                    yield _zip_entries(opened)
             else:
                 with (
                     _decompressed(raw, path.name.lower()) as stream,
                     tarfile.open(fileobj=_guarded(stream, most_read), mode="r:") as tar,
                 ):
-                    yield _Tar(tar)
+                    yield _tar_entries(tar)
     except FileNotFoundError as error:
         raise ImsegError(f"There is no file {path}.", hint="check the path.") from error
     except (*_BROKEN, *_BROKEN_INSIDE, OSError) as error:
@@ -129,68 +121,48 @@ def open_archive(path: Path, *, most_read: int) -> Iterator[OpenedArchive]:
         ) from error
 
 
-class _Zip:
-    def __init__(self, opened: zipfile.ZipFile) -> None:
-        self._opened = opened
-
-    def entries(self) -> Iterator[StoredEntry]:
-        for info in self._opened.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            problem = ""
-            if kind == stat.S_IFLNK:
-                problem = "is a link"
-            elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                problem = "is a device or something like it"
-            elif info.flag_bits & 0x1:
-                problem = "is encrypted"
+def _zip_entries(opened: zipfile.ZipFile) -> Iterator[StoredEntry]:
+    for info in opened.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        problem = ""
+        if kind == stat.S_IFLNK:
+            problem = "is a link"
+        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            problem = "is a device or something like it"
+        elif info.flag_bits & 0x1:
+            problem = "is encrypted"
+        yield StoredEntry(
             # The library cuts names at a NUL character; the name as written shows it.
-            name = info.orig_filename if "\0" in info.orig_filename else info.filename
-            yield StoredEntry(
-                name=name,
-                size=info.file_size,
-                is_folder=info.is_dir() or info.filename.endswith("\\"),
-                problem=problem,
-                handle=info,
-            )
-
-    def open(self, entry: StoredEntry) -> IO[bytes]:
-        return self._opened.open(entry.handle)
+            name=info.orig_filename if "\0" in info.orig_filename else info.filename,
+            size=info.file_size,
+            is_folder=info.is_dir() or info.filename.endswith("\\"),
+            problem=problem,
+            open=partial(opened.open, info),
+        )
 
 
-class _Tar:
-    def __init__(self, opened: tarfile.TarFile) -> None:
-        self._opened = opened
-
-    def entries(self) -> Iterator[StoredEntry]:
-        for info in self._opened:
-            problem = ""
-            if info.islnk() or info.issym():
-                problem = "is a link"
-            elif info.issparse():
-                problem = "is a file with holes"
-            elif not (info.isfile() or info.isdir()):
-                problem = "is a device or something like it"
-            yield StoredEntry(
-                name=info.name,
-                size=info.size,
-                is_folder=info.isdir(),
-                problem=problem,
-                handle=info,
-            )
-        self._check_end()
-
-    def _check_end(self) -> None:
-        """Notice a damaged header or a missing end, which the library takes for the end."""
-        file: Any = self._opened.fileobj
-        file.seek(self._opened.offset)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError("a header is damaged, or the end is missing")
-
-    def open(self, entry: StoredEntry) -> IO[bytes]:
-        file = self._opened.extractfile(entry.handle)
-        if file is None:
-            raise tarfile.ReadError(f"{entry.name!r} is no file")
-        return file
+def _tar_entries(opened: tarfile.TarFile) -> Iterator[StoredEntry]:
+    for info in opened:
+        problem = ""
+        # The filter "data" of the library lets links inside the folder pass, and changes names.
+        if info.islnk() or info.issym():
+            problem = "is a link"
+        elif info.issparse():
+            problem = "is a file with holes"
+        elif not (info.isfile() or info.isdir()):
+            problem = "is a device or something like it"
+        yield StoredEntry(
+            name=info.name,
+            size=info.size,
+            is_folder=info.isdir(),
+            problem=problem,
+            open=partial(opened.extractfile, info),
+        )
+    # A damaged header and a missing end are the end for the library.
+    file: Any = opened.fileobj
+    file.seek(opened.offset)
+    if file.read(_BLOCK) != bytes(_BLOCK):
+        raise tarfile.ReadError("a header is damaged, or the end is missing")
 
 
 class _Guarded(io.RawIOBase):
@@ -285,7 +257,7 @@ def unpack(
 
     Args:
         archive: A zip or tar file.
-        folder: Where to; made if missing. Nobody else may write to it meanwhile.
+        folder: Where to; made if missing. Nothing else may write to it meanwhile.
         wanted: Called with the path of each file in the archive; only those it wants are written.
         limits: How much is too much.
         progress: Called with (files written so far, files in all).
@@ -296,15 +268,18 @@ def unpack(
     """
     limits = limits or ArchiveLimits()
     try:
-        with open_archive(archive, most_read=limits.header_bytes) as opened:
-            entries = _checked(archive, opened, limits)
+        with open_archive(archive, most_read=limits.header_bytes) as found:
+            entries = _checked(archive, found, limits)
             shown = {path: entry for path, entry in entries.items() if _is_shown(path)}
             chosen = {path: entry for path, entry in shown.items() if wanted(path)}
             folder.mkdir(parents=True, exist_ok=True)
             needed = sum(entry.size for entry in chosen.values())
             _refuse_if_full(archive, folder, needed)
             for done, (path, entry) in enumerate(chosen.items(), start=1):
-                _write(archive, opened, entry, target=folder / path)
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with entry.open() as stream, target.open("xb") as file:
+                    shutil.copyfileobj(stream, file, _PIECE)
                 if progress is not None:
                     progress(done, len(chosen))
     except HugeHeader as error:
@@ -313,7 +288,7 @@ def unpack(
 
 
 def _checked(
-    archive: Path, opened: OpenedArchive, limits: ArchiveLimits
+    archive: Path, found: Iterator[StoredEntry], limits: ArchiveLimits
 ) -> dict[PurePosixPath, StoredEntry]:
     """Return the files of an archive by where they go, or refuse the archive."""
     packed = archive.stat().st_size
@@ -321,7 +296,7 @@ def _checked(
     files: dict[PurePosixPath, StoredEntry] = {}
     taken: dict[str, bool] = {}
     total = 0
-    for count, entry in enumerate(opened.entries(), start=1):
+    for count, entry in enumerate(found, start=1):
         path = _place(entry.name)
         total += entry.size
         problem = entry.problem or _problem_of_name(entry, path)
@@ -390,21 +365,6 @@ def _refuse_if_full(archive: Path, folder: Path, needed: int) -> None:
             got=f"{size_in_words(free)}.",
             hint="free some disk space, or write to another disk.",
         )
-
-
-def _write(archive: Path, opened: OpenedArchive, entry: StoredEntry, *, target: Path) -> None:
-    """Write one file, and no more of it than its header says."""
-    left = entry.size
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with opened.open(entry) as stream, target.open("xb") as file:
-        while piece := stream.read(_PIECE):
-            left -= len(piece)
-            if left < 0:
-                more = f"holds the entry {_quoted(entry.name)}, which is longer than it says"
-                raise _refusal(archive, more)
-            file.write(piece)
-    if left:
-        raise EOFError(f"{_quoted(entry.name)} is cut short")
 
 
 def _is_shown(path: PurePosixPath) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -102,6 +103,33 @@ class FolderConfig:
         """What is listed under ``[classes]``; these are classes even if no mask has them."""
         numbers = sorted(key for key in {*self.names, *self.colors} if isinstance(key, int))
         return (*numbers, *dict.fromkeys(key for key in self.names if isinstance(key, str)))
+
+
+def config_text(
+    task: str, *, classes: Mapping[Any, tuple[str, Color]], void: int | None = None
+) -> str:
+    """Return the text of an ``imseg.toml``.
+
+    Args:
+        task: What the masks are.
+        classes: Name and color of each mask value, or of each label; empty: they are not listed.
+        void: The mask value of pixels that do not count; None: there are none.
+    """
+    lines = [f'task = "{task}"']
+    if void is not None:
+        lines.append(f"void = {void}")
+    lines += ["", "[classes]"] * bool(classes)
+    for key, (name, color) in classes.items():
+        # JSON escapes quotes and backslashes as TOML does.
+        plain = (
+            str(key)
+            if re.fullmatch("[A-Za-z0-9_-]+", str(key))
+            else json.dumps(key, ensure_ascii=False)
+        )
+        code = "#" + "".join(f"{part:02x}" for part in color)
+        text = json.dumps(name, ensure_ascii=False)
+        lines.append(f'{plain} = {{ name = {text}, color = "{code}" }}')
+    return "\n".join(lines) + "\n"
 
 
 def read_config(folder: Path) -> FolderConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import os
@@ -9,10 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, PlainSerializer, PlainValidator
 
 from imseg.data.checks.appearance import Look
 from imseg.data.folder.config import as_color
@@ -58,9 +60,35 @@ class Counts(Mapping[int, int]):
         return f"Counts({dict(self)})"
 
 
+def _plain_array(array: npt.NDArray[Any] | None) -> tuple[str, list[int], str] | None:
+    if array is None:
+        return None
+    return array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode()
+
+
+def _array_from(plain: Any) -> npt.NDArray[Any] | None:
+    if plain is None:
+        return None
+    kind, shape, content = plain
+    return np.frombuffer(base64.b64decode(content), np.dtype(kind)).reshape(shape)
+
+
+# As JSON: two lists of numbers; the type, the shape and the bytes of an array.
+_JsonCounts = Annotated[
+    Mapping[int, int],
+    PlainSerializer(lambda counts: [list(counts), list(counts.values())]),
+    PlainValidator(lambda plain: Counts(*map(np.array, plain))),
+]
+_JsonArray = Annotated[
+    npt.NDArray[Any] | None, PlainSerializer(_plain_array), PlainValidator(_array_from)
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskFacts:
     """What a mask file turned out to be. Void pixels count in ``counts`` and nowhere else."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
 
     name: str
     """A path relative to the data folder, or ``mask of labeled[3]``."""
@@ -74,7 +102,7 @@ class MaskFacts:
     """The type of the file's values."""
     digest: str
     """Equal for masks of equal content."""
-    counts: Mapping[int, int]
+    counts: _JsonCounts
     """Pixels by value or packed color; empty for fractions. Of more than 512 values the most
     frequent, unless each is one connected region."""
     distinct: int
@@ -123,6 +151,8 @@ class MaskFacts:
 class ImageFacts:
     """What a picture, and its mask if it has one, turned out to be."""
 
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
+
     name: str
     """A path relative to the data folder, or ``labeled[3]``."""
     size: tuple[int, int]
@@ -135,7 +165,7 @@ class ImageFacts:
     """Equal for pictures of equal content."""
     look: Look | None = None
     """What it looks like."""
-    sample: npt.NDArray[Any] | None = None
+    sample: _JsonArray = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
     mask: MaskFacts | None = None

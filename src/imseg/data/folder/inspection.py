@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.appearance import look_at
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
@@ -55,7 +57,12 @@ class Scope:
 
 
 def inspect(
-    entry: Image | LabeledImage, root: Path, *, scope: Scope
+    entry: Image | LabeledImage,
+    root: Path,
+    *,
+    scope: Scope,
+    files: KnownFiles | None = None,
+    keep: bool = False,
 ) -> ImageFacts | list[tuple[str, UnreadablePicture]]:
     """Return the facts about one entry, or for each file that cannot be read its name and why.
 
@@ -63,6 +70,8 @@ def inspect(
         entry: A picture, perhaps with its mask.
         root: The data folder, to which names are relative.
         scope: What to look for in masks.
+        files: What is known already; None: every file is decoded.
+        keep: Whether what is decoded will be stored.
     """
     image = entry.image if isinstance(entry, LabeledImage) else entry
     problems: list[tuple[str, UnreadablePicture]] = []
@@ -70,28 +79,88 @@ def inspect(
     planes: dict[str, MaskFacts] = {}
     facts: ImageFacts | None = None
 
-    def of_file(path: Path, label: str | None = None) -> MaskFacts | None:
+    def of_mask(path: Path, label: str | None = None, *, whole: bool = False) -> MaskFacts | None:
         name = relative_name(path, root)
         try:
-            return mask_facts(name, read_mask(path), scope=scope, label=label)
+            found = facts_of_mask(
+                path, scope=scope, label=label, files=files, keep=keep, whole=whole
+            )
         except UnreadablePicture as error:
             problems.append((name, error))
             return None
+        return replace(found, name=name)
 
     if isinstance(entry, LabeledImage):
         if isinstance(entry.mask, Path):
-            mask = of_file(entry.mask)
+            mask = of_mask(entry.mask)
         elif isinstance(entry.mask, Mapping):
-            found = {label: of_file(path, label) for label, path in entry.mask.items()}
+            # Discs around cell centers are drawn anew at the working size.
+            whole = POSITION in entry.mask
+            found = {label: of_mask(path, label, whole=whole) for label, path in entry.mask.items()}
             planes = {label: plane for label, plane in found.items() if plane is not None}
     try:
-        pages = scope.config.pages
-        pixels = image.pixels
-        pixels = read_image(pixels, pages=pages) if isinstance(pixels, Path) else pixels
-        facts = image_facts(image.name, pixels, scope=scope, mask=mask, planes=planes)
+        facts = _facts_of_image(image, scope=scope, files=files, keep=keep)
+        facts = replace(facts, name=image.name, mask=mask, planes=planes)
     except UnreadablePicture as error:
         problems.append((image.name, error))
     return problems if problems or facts is None else facts
+
+
+def _facts_of_image(
+    image: Image, *, scope: Scope, files: KnownFiles | None, keep: bool
+) -> ImageFacts:
+    pages, path = scope.config.pages, image.pixels
+    if not isinstance(path, Path):
+        return image_facts(image.name, path, scope=scope)
+
+    def find() -> tuple[ImageFacts, Pixels]:
+        pixels = read_image(path, pages=pages)
+        return image_facts(image.name, pixels, scope=scope), pixels
+
+    def fits(facts: ImageFacts) -> bool:
+        height, width = facts.size
+        wanted = min(height * width, _samples(facts.channels, scope))
+        return facts.sample is None or len(facts.sample) == wanted
+
+    if files is None:
+        return find()[0]
+    looked_for = "pages as channels" if pages else "one page"
+    return files.facts_of(path, looked_for, find, fits=fits, keep=keep)
+
+
+def facts_of_mask(
+    path: Path,
+    *,
+    scope: Scope,
+    label: str | None = None,
+    files: KnownFiles | None = None,
+    keep: bool = False,
+    whole: bool = False,
+) -> MaskFacts:
+    """Return the facts about a mask file.
+
+    Args:
+        path: The file.
+        scope: What to look for.
+        label: The label that it is the mask of, where there is one a label.
+        files: What is known already; None: the file is decoded.
+        keep: Whether the mask will be stored.
+        whole: Whether its full size is needed for that.
+
+    Raises:
+        ImsegError: If the file cannot be read.
+    """
+
+    def find() -> tuple[MaskFacts, MaskFile]:
+        mask = read_mask(path)
+        return mask_facts(str(path), mask, scope=scope, label=label), mask
+
+    if files is None:
+        return find()[0]
+    counting = label == POSITION or (label is None and scope.regions)
+    regions = label or "values" if counting and has_regions() else "nothing"
+    looked_for = f"void {scope.config.void!r}, regions of {regions}"
+    return files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
 def image_facts(
@@ -225,8 +294,12 @@ def _may_number(above: npt.NDArray[Any], *, gapless: bool) -> bool:
 
 def _sample(pixels: Pixels, scope: Scope) -> Pixels:
     """Return some pixels, fewer where there are many pictures; the picture is not kept alive."""
-    share = _MOST_SAMPLES // max(1, scope.pictures * pixels.shape[2])
-    return sample_pixels(pixels, min(SAMPLES, max(1, share))).copy()
+    return sample_pixels(pixels, _samples(pixels.shape[2], scope)).copy()
+
+
+def _samples(channels: int, scope: Scope) -> int:
+    """Return how many pixels of a picture are kept, unless it has fewer."""
+    return min(SAMPLES, max(1, _MOST_SAMPLES // max(1, scope.pictures * channels)))
 
 
 def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -236,6 +309,11 @@ def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]
         found = np.flatnonzero(histogram)
         return found, histogram[found]
     return np.unique(values, return_counts=True)
+
+
+def has_regions() -> bool:
+    """Return whether connected regions can be counted."""
+    return importlib.util.find_spec("skimage") is not None
 
 
 def _count_regions(values: npt.NDArray[Any]) -> int | None:

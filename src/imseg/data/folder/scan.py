@@ -6,8 +6,13 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.fitness import (
     as_findings,
     errors_of,
@@ -20,20 +25,23 @@ from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
 from imseg.data.folder.folder_layout import Layout, find_layout
-from imseg.data.folder.inspection import Scope, inspect, mask_facts
+from imseg.data.folder.inspection import Scope, facts_of_mask, inspect
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import probe
 from imseg.data.images.ranges import find_reading
-from imseg.data.masks.io import read_mask
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
-from imseg.types import DataSet, Image, LabeledImage, TargetSpec
+from imseg.types import POSITION, DataSet, Image, LabeledImage, TargetSpec
 
 _log = logging.getLogger(__name__)
 
 
 def scan(
-    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
+    path: str | Path,
+    *,
+    task: TaskWord | None = None,
+    progress: Progress | None = None,
+    files: KnownFiles | None = None,
 ) -> FolderScan:
     """Decode every file of a data folder once and return what is there and what is wrong.
 
@@ -43,6 +51,8 @@ def scan(
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
         progress: Called with (done, total) after each picture.
+        files: What is known already of files that have not changed: these are not decoded. It
+            learns about the others, and keeps their pixels for the store. None: all are decoded.
     """
     root = Path(path)
     layout = find_layout(root)
@@ -55,7 +65,10 @@ def scan(
         config_errors = as_findings(error, (FILE_NAME,))
     errors += config_errors
     asked = task or config.task
-    survey, problems = _inspect_all(layout, config, asked, progress)
+    if files is not None and files.working_size is not None and layout.labeled:
+        with suppress(ImsegError):  # a file that cannot be read is told below
+            files.size = files.working_size(typical_size(layout.labeled, pages=config.pages))
+    survey, problems = _inspect_all(layout, config, asked, files=files, progress=progress)
     errors += unreadable(problems)
     spec = None
     if layout.labeled:
@@ -127,8 +140,39 @@ def data_set_of(found: FolderScan) -> DataSet:
     )
 
 
+SAMPLED_FOR_SIZE = 50
+"""Labeled pictures whose headers are looked at to find the typical size."""
+
+
+def typical_size(pairs: Sequence[LabeledImage], *, pages: bool) -> tuple[int, int]:
+    """Return the median height and the median width of the first pictures, in pixels.
+
+    Args:
+        pairs: Labeled pictures, at least one; of files only the headers are read.
+        pages: Whether the pages of TIFF files are channels.
+
+    Raises:
+        ImsegError: If a header cannot be read.
+    """
+    sizes = [_size_of(pair.image, pages=pages) for pair in pairs[:SAMPLED_FOR_SIZE]]
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    return height, width
+
+
+def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
+    """Return the height and width of a picture; of files only the header is read."""
+    if isinstance(image.pixels, Path):
+        return probe(image.pixels, pages=pages).size
+    return image.pixels.shape[0], image.pixels.shape[1]
+
+
 def _inspect_all(
-    layout: Layout, config: FolderConfig, asked: TaskWord | None, progress: Progress | None
+    layout: Layout,
+    config: FolderConfig,
+    asked: TaskWord | None,
+    *,
+    files: KnownFiles | None,
+    progress: Progress | None,
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
     splits: dict[str, Sequence[Image | LabeledImage]] = {
@@ -140,7 +184,12 @@ def _inspect_all(
     entries = [(split, entry) for split, members in splits.items() for entry in members]
     scope = Scope(config=config, regions=asked in (None, "instances"), pictures=len(entries))
     results = map_in_threads(
-        lambda entry: inspect(entry[1], layout.root, scope=scope), entries, progress=progress
+        # Test pictures are not stored: the evaluator alone reads them.
+        lambda entry: inspect(
+            entry[1], layout.root, scope=scope, files=files, keep=entry[0] != "test"
+        ),
+        entries,
+        progress=progress,
     )
     facts: dict[str, list[ImageFacts]] = {split: [] for split in splits}
     problems: list[tuple[str, UnreadablePicture]] = []
@@ -153,7 +202,11 @@ def _inspect_all(
 
 
 def hidden_masks(
-    dataset: DataSet, masks: str | Path, *, progress: Progress | None = None
+    dataset: DataSet,
+    masks: str | Path,
+    *,
+    progress: Progress | None = None,
+    files: KnownFiles | None = None,
 ) -> tuple[LabeledImage, ...]:
     """Return the unlabeled pictures of a data set with their masks from another folder.
 
@@ -162,6 +215,7 @@ def hidden_masks(
         masks: A folder of masks with the stems of the pictures, or with a folder of such masks for
             each label; it may hold others too.
         progress: Called with (done, total) after each picture.
+        files: What is known already of masks that have not changed; see ``scan``.
 
     Raises:
         ImsegError: If masks are missing, unreadable, of another size, or do not fit the data set.
@@ -192,12 +246,12 @@ def hidden_masks(
     raise_all(errors)
     pairs = []
     for image in dataset.unlabeled:
-        files = [by_stem[_stem(image)] for by_stem in found]
-        mask = dict(zip(labels, files, strict=True)) if labels else files[0]
+        paths = [by_stem[_stem(image)] for by_stem in found]
+        mask = dict(zip(labels, paths, strict=True)) if labels else paths[0]
         pairs.append(LabeledImage(image, mask))
 
     def problem(pair: LabeledImage) -> ImsegError | None:
-        return _problem_of_pair(pair, spec, pages=dataset.reading.pages)
+        return _problem_of_pair(pair, spec, pages=dataset.reading.pages, files=files)
 
     raise_all(error for error in map_in_threads(problem, pairs, progress=progress) if error)
     return tuple(pairs)
@@ -224,18 +278,22 @@ def _masks_in(folder: Path, images: Sequence[Image]) -> tuple[dict[str, Path], l
     return {stem: paths[0] for stem, paths in stems.items()}, errors
 
 
-def _problem_of_pair(pair: LabeledImage, spec: TargetSpec, *, pages: bool) -> ImsegError | None:
+def _problem_of_pair(
+    pair: LabeledImage, spec: TargetSpec, *, pages: bool, files: KnownFiles | None
+) -> ImsegError | None:
     """Return what is wrong with the mask files of a pair, if anything is."""
-    pixels = pair.image.pixels
-    files = pair.mask if isinstance(pair.mask, Mapping) else {None: pair.mask}
-    config = FolderConfig(void=_void_key(spec))
-    for label, path in files.items():
+    masks = pair.mask if isinstance(pair.mask, Mapping) else {None: pair.mask}
+    scope = Scope(config=FolderConfig(void=_void_key(spec)), regions=False)
+    for label, path in masks.items():
         if not isinstance(path, Path):
             raise TypeError("the masks of unlabeled images come from files")
         try:
-            scope = Scope(config=config, regions=False)
-            facts = mask_facts(str(path), read_mask(path), scope=scope, label=label)
-            size = probe(pixels, pages=pages).size if isinstance(pixels, Path) else pixels.shape[:2]
+            whole = POSITION in masks
+            facts = facts_of_mask(
+                path, scope=scope, label=label, files=files, keep=True, whole=whole
+            )
+            facts = replace(facts, name=str(path))
+            size = _size_of(pair.image, pages=pages)
         except ImsegError as error:
             return error
         if facts.size != size:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -138,7 +138,11 @@ def _color_mask(path: Path, values: npt.NDArray[Any]) -> MaskFile:
 
 
 def load_target(
-    pair: LabeledImage, spec: TargetSpec, size: tuple[int, int] | None = None
+    pair: LabeledImage,
+    spec: TargetSpec,
+    size: tuple[int, int] | None = None,
+    *,
+    read: Callable[[Path], MaskFile] = read_mask,
 ) -> Target:
     """Return the target of a picture, ``t h w``, in the numbering inside.
 
@@ -146,11 +150,12 @@ def load_target(
         pair: A picture and its mask.
         spec: What mask values mean.
         size: Height and width to resize to, by nearest neighbor; None keeps the mask's own.
+        read: Returns what a mask file holds.
 
     Raises:
         ImsegError: If a file cannot be read or holds unknown values.
     """
-    values = drawn = load_values(pair, spec)
+    values = drawn = load_values(pair, spec, read)
     if size is not None:
         values = _resized(drawn, size)
     try:
@@ -179,7 +184,9 @@ def _place_discs(plane: npt.NDArray[Any], marked: npt.NDArray[Any], spec: Target
     plane[plane != VOID] = discs[plane != VOID]
 
 
-def load_values(pair: LabeledImage, spec: TargetSpec) -> npt.NDArray[Any]:
+def load_values(
+    pair: LabeledImage, spec: TargetSpec, read: Callable[[Path], MaskFile] = read_mask
+) -> npt.NDArray[Any]:
     """Return the file values of a mask: ``h w``, or ``t h w`` planes in the order of the spec.
 
     Raises:
@@ -187,9 +194,9 @@ def load_values(pair: LabeledImage, spec: TargetSpec) -> npt.NDArray[Any]:
     """
     mask = pair.mask
     if isinstance(mask, Path):
-        return _of_file(read_mask(mask), mask, spec)
+        return _of_file(read(mask), mask, spec)
     if isinstance(mask, Mapping):
-        return np.stack([_of_file(read_mask(mask[name]), mask[name], spec) for name in spec.names])
+        return np.stack([_of_file(read(mask[name]), mask[name], spec) for name in spec.names])
     if spec.coding == "colors" and mask.ndim == 3:
         return pack_colors(mask)
     return mask

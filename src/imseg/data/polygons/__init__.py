@@ -5,8 +5,8 @@ One file a format (:mod:`coco`, :mod:`labelme`, :mod:`cvat`) returns what was dr
 such a reader, and a line in :mod:`recognize`.
 """
 
-from imseg.data.polygons.annotations import Annotations
 from imseg.data.polygons.convert import Conversion, convert_polygons
+from imseg.data.polygons.drawings import Annotations
 from imseg.data.polygons.formats import read_annotations
 from imseg.data.polygons.rasterize import MODES, Mode
 

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import shutil
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from imseg.data.files.atomic import new_folder, scratch_beside
+from imseg.data.files.atomic import copy_file, new_folder, scratch_beside
 from imseg.data.files.listing import counted
-from imseg.data.folder.config import FILE_NAME
-from imseg.data.folder.facts import map_in_threads
+from imseg.data.folder.config import FILE_NAME, config_text
+from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
 from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
-from imseg.data.polygons.annotations import Annotations, Picture, Tally
+from imseg.data.polygons import locate, rasterize
+from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
 from imseg.data.polygons.formats import opened, read_annotations
 from imseg.data.polygons.labelme import embedded_picture
-from imseg.data.polygons.locate import (
-    Located,
-    Size,
-    choose_stems,
-    find_images_folder,
-    locate,
-    read_sizes,
-    unlisted,
-)
-from imseg.data.polygons.rasterize import (
-    BYTE_VOID,
-    CannotDraw,
-    Mask,
-    Mode,
-    compose,
-    draw,
-    object_key,
-    void_value,
-)
 from imseg.errors import ImsegError, and_more, raise_all
 from imseg.types import MAX_CLASSES, POSITION, Color
 
@@ -54,11 +34,11 @@ _SPECIAL = re.compile("[0-9]+|#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class MaskPlan:
     """How the masks of a data set are written."""
 
-    mode: Mode
-    """One class number a pixel, one number an object, or one file a label."""
+    mode: rasterize.Mode
+    """One class number per pixel, one number per object, or one file per label."""
     reason: str
     """Why so, in words."""
     numbers: Mapping[str, int]
@@ -71,13 +51,16 @@ class Plan:
     @property
     def palette(self) -> tuple[Color, ...] | None:
         """The color of each byte of a class mask, so that any viewer shows it; None: no bytes."""
-        if self.mode != "classes" or void_value("classes", self.numbers) != BYTE_VOID:
+        if (
+            self.mode != "classes"
+            or rasterize.void_value("classes", self.numbers) != rasterize.BYTE_VOID
+        ):
             return None
         shown = {number: self.colors[label] for label, number in self.numbers.items()}
         return (BLACK, *(shown.get(value, GRAY) for value in range(1, 256)))
 
 
-def choose_plan(annotations: Annotations, mode: Mode | None = None) -> Plan:
+def choose_plan(annotations: Annotations, mode: rasterize.Mode | None = None) -> MaskPlan:
     """Return how to write masks.
 
     Numbers follow all labels that are declared, so that two exports of one project agree; those
@@ -105,7 +88,7 @@ def choose_plan(annotations: Annotations, mode: Mode | None = None) -> Plan:
             hint="--as labels, or merge labels in the annotation tool.",
         )
     ranks = {label: rank for rank, label in enumerate(annotations.objects, start=1)}
-    return Plan(
+    return MaskPlan(
         mode=mode,
         reason=reason,
         numbers={label: ranks[label] for label in used},
@@ -114,7 +97,7 @@ def choose_plan(annotations: Annotations, mode: Mode | None = None) -> Plan:
     )
 
 
-def settings_text(plan: Plan, *, void: bool) -> str:
+def settings_text(plan: MaskPlan, *, void: bool) -> str:
     """Return what ``imseg.toml`` says: the task, the value of void pixels, names and colors.
 
     Objects are learned without their labels, so for them no names are listed.
@@ -123,20 +106,16 @@ def settings_text(plan: Plan, *, void: bool) -> str:
         plan: How the masks are written.
         void: Whether some mask has void pixels.
     """
-    task = {"instances": "instances", "labels": "multilabel"}.get(plan.mode, "multiclass")
-    if plan.mode == "classes" and len(plan.numbers) == 1:
-        task = "binary"
-    lines = [f'task = "{task}"']
-    if void:
-        lines.append(f"void = {void_value(plan.mode, plan.numbers)}")
-    if plan.mode != "instances":
-        lines += ["", "[classes]"]
-        if plan.mode == "classes":
-            lines.append(_class_line("0", BACKGROUND, BLACK))
-        for label, number in plan.numbers.items():
-            key = str(number) if plan.mode == "classes" else _quoted(plan.folders[label])
-            lines.append(_class_line(key, label, plan.colors[label]))
-    return "\n".join(lines) + "\n"
+    value = rasterize.void_value(plan.mode, plan.numbers) if void else None
+    named = {label: (label, plan.colors[label]) for label in plan.numbers}
+    if plan.mode == "instances":
+        return config_text("instances", classes={}, void=value)
+    if plan.mode == "labels":
+        planes = {plan.folders[label]: each for label, each in named.items()}
+        return config_text("multilabel", classes=planes, void=value)
+    values = {number: named[label] for label, number in plan.numbers.items()}
+    task = "binary" if len(values) == 1 else "multiclass"
+    return config_text(task, classes={0: (BACKGROUND, BLACK), **values}, void=value)
 
 
 def name_folders(labels: tuple[str, ...]) -> dict[str, str]:
@@ -159,7 +138,7 @@ def name_folders(labels: tuple[str, ...]) -> dict[str, str]:
     return chosen
 
 
-def _choose_mode(annotations: Annotations) -> tuple[Mode, str]:
+def _choose_mode(annotations: Annotations) -> tuple[rasterize.Mode, str]:
     """Return the way that fits what was drawn, and why."""
     used = annotations.used
     if len(used) > 1:
@@ -167,27 +146,17 @@ def _choose_mode(annotations: Annotations) -> tuple[Mode, str]:
     counts = [count for count in map(_objects, annotations.pictures) if count]
     typical = statistics.median(counts) if counts else 0
     if typical >= _SEVERAL:
-        return "instances", f"one label, typically {typical:g} objects a picture"
-    return "classes", "one label, typically one object a picture"
+        return "instances", f"one label, typically {typical:g} objects per picture"
+    return "classes", "one label, typically one object per picture"
 
 
-def _objects(picture: Picture) -> int:
+def _objects(picture: AnnotatedPicture) -> int:
     regions = (region for region in picture.regions if region.role == "object")
-    return len({object_key(region) for region in regions})
-
-
-def _class_line(key: str, name: str, color: Color) -> str:
-    code = "#" + "".join(f"{part:02x}" for part in color)
-    return f'{key} = {{ name = {_quoted(name)}, color = "{code}" }}'
-
-
-def _quoted(text: str) -> str:
-    """Return a TOML text; JSON escapes quotes and backslashes alike."""
-    return json.dumps(text, ensure_ascii=False)
+    return len({rasterize.object_key(region) for region in regions})
 
 
 def _nothing_drawn(annotations: Annotations) -> ImsegError:
-    noted = [f"{len(places)} {what}" for what, places in annotations.tally.places.items()]
+    noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
     listed = f"{len(annotations.pictures)} pictures listed"
     return ImsegError(
         f"{annotations.source} has no region that gives a mask.",
@@ -196,9 +165,6 @@ def _nothing_drawn(annotations: Annotations) -> ImsegError:
         hint="draw outlines with the annotation tool; boxes of COCO, points and lines have none.",
     )
 
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
 """What is noted for pictures that are not taken for unlabeled ones."""
@@ -215,7 +181,7 @@ class Conversion:
     """``COCO``, ``LabelMe`` or ``CVAT``."""
     images: str
     """The folder in which the pictures were found."""
-    mode: Mode
+    mode: rasterize.Mode
     """How masks were written."""
     reason: str
     """Why so."""
@@ -242,35 +208,31 @@ class Conversion:
     renamed: Mapping[str, str]
     """New stems, by the paths of pictures that shared theirs with others."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class _Copy:
     """One picture to copy, and the mask that goes with it."""
 
     path: Path
     stem: str
-    picture: Picture | None = None
-    size: Size = (0, 0)
+    picture: AnnotatedPicture | None = None
+    size: locate.Size = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sorted:
     """Every picture that is copied."""
 
-    jobs: Sequence[_Job]
+    jobs: Sequence[_Copy]
     unlisted: int
     renamed: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Done:
+class _Written:
     """What became of one picture."""
 
-    mask: Mask | None = None
+    mask: rasterize.Mask | None = None
     tally: Tally
     errors: Sequence[str] = ()
 
@@ -280,7 +242,7 @@ def convert_polygons(
     out: Path,
     *,
     images: Path | None = None,
-    mode: Mode | None = None,
+    mode: rasterize.Mode | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Write a data folder with masks for annotated pictures.
@@ -310,7 +272,7 @@ def convert_polygons(
     ):
         annotations = read_annotations(inner)
         plan = choose_plan(annotations, mode)
-        folder = Path(images) if images else find_images_folder(annotations, beside)
+        folder = Path(images) if images else locate.find_images_folder(annotations, beside)
         found = _sort(annotations, folder, spare)
         done = _write_all(found.jobs, part, plan, progress=progress)
         inside = folder.is_relative_to(spare)
@@ -319,28 +281,30 @@ def convert_polygons(
 
 def _sort(annotations: Annotations, folder: Path, spare: Path) -> _Sorted:
     """Return what to do with each picture, or raise everything that is wrong with them."""
-    located, errors = locate(annotations, folder)
+    located, errors = locate.locate(annotations, folder)
     located, more = _unpack(located, spare)
-    sizes, wrong = read_sizes(located)
+    sizes, wrong = locate.read_sizes(located)
     raise_all([*errors, *more, *wrong])
-    alone, alike = unlisted(located, folder)
+    alone, alike = locate.unlisted(located, folder)
     for path in alike:
-        annotations.tally.add(ALIKE, path.name)
+        annotations.tally[ALIKE].append(path.name)
     names = [os.path.relpath(path, folder).replace(os.sep, "/") for path in alone]
-    stems = choose_stems([*(each.name for each in located), *names])
+    stems = locate.choose_stems([*(each.name for each in located), *names])
     jobs = [
-        _Job(path=each.path, stem=stems[each.name], picture=each.picture, size=size)
+        _Copy(path=each.path, stem=stems[each.name], picture=each.picture, size=size)
         for each, size in zip(located, sizes, strict=True)
         if each.path is not None
     ]
-    jobs += [_Job(path=path, stem=stems[name]) for path, name in zip(alone, names, strict=True)]
+    jobs += [_Copy(path=path, stem=stems[name]) for path, name in zip(alone, names, strict=True)]
     renamed = {name: stem for name, stem in stems.items() if stem != PurePosixPath(name).stem}
     return _Sorted(jobs=jobs, unlisted=len(alone), renamed=renamed)
 
 
-def _unpack(located: Sequence[Located], spare: Path) -> tuple[list[Located], list[ImsegError]]:
+def _unpack(
+    located: Sequence[locate.Located], spare: Path
+) -> tuple[list[locate.Located], list[ImsegError]]:
     """Write pictures that stand in annotation files to a folder."""
-    found: list[Located] = []
+    found: list[locate.Located] = []
     errors: list[ImsegError] = []
     for index, each in enumerate(located):
         if each.path is not None:
@@ -351,7 +315,7 @@ def _unpack(located: Sequence[Located], spare: Path) -> tuple[list[Located], lis
         except ImsegError as error:
             errors.append(error)
             continue
-        # What is none of these is found out, and said, by whoever opens it.
+        # What is none of these is found out when it is opened.
         fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
         path = spare / f"{index}{(fitting or ['.png'])[0]}"
         path.write_bytes(content)
@@ -360,8 +324,8 @@ def _unpack(located: Sequence[Located], spare: Path) -> tuple[list[Located], lis
 
 
 def _write_all(
-    jobs: Sequence[_Job], folder: Path, plan: Plan, *, progress: Progress | None
-) -> list[_Done]:
+    jobs: Sequence[_Copy], folder: Path, plan: MaskPlan, *, progress: Progress | None
+) -> list[_Written]:
     """Write all pictures, masks and settings."""
     for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
         (folder / name).mkdir(parents=True)
@@ -379,7 +343,7 @@ def _write_all(
             hint="export the annotations again, or remove these regions.",
         )
     if not any(each.mask for each in done):
-        noted = [what for each in done for what in each.tally.places]
+        noted = [what for each in done for what in each.tally]
         raise ImsegError(
             "No region covers a pixel of its picture.",
             expected="outlines in pixels, 0, 0 in the upper left corner.",
@@ -393,45 +357,33 @@ def _write_all(
     return done
 
 
-def _write(job: _Job, *, folder: Path, plan: Plan) -> _Done:
+def _write(job: _Copy, *, folder: Path, plan: MaskPlan) -> _Written:
     """Copy one picture, and write its mask if something is drawn on it."""
     target = f"{job.stem}{job.path.suffix}"
     tally, mask = Tally(), None
     if job.picture is not None and job.picture.regions:
-        drawn = draw(job.picture, job.size)
+        drawn = rasterize.draw(job.picture, job.size)
         tally = drawn.tally
         if drawn.errors:
-            return _Done(tally=tally, errors=drawn.errors)
+            return _Written(tally=tally, errors=drawn.errors)
         try:
-            mask = compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
-        except CannotDraw as error:
-            return _Done(tally=tally, errors=[f"{job.picture.name} {error}"])
+            mask = rasterize.compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
+        except rasterize.CannotDraw as error:
+            return _Written(tally=tally, errors=[f"{job.picture.name} {error}"])
     if mask is not None:
         for label, pixels in mask.pixels.items():
             inner = folder / "labeled/masks" / (plan.folders[label] if label else "")
             write_png(inner / f"{job.stem}.png", pixels, palette=plan.palette)
     split = "unlabeled" if mask is None else "labeled"
-    _copy(job.path, folder / split / "images" / target)
+    copy_file(job.path, folder / split / "images" / target)
     # The pixels are written; keeping them would fill the memory.
-    return _Done(mask=None if mask is None else replace(mask, pixels={}), tally=tally)
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise ImsegError(
-            f"{source} could not be copied.",
-            expected="a readable file, and room for its copy.",
-            got=f"{error.strerror or error}.",
-            hint="free some disk space, or mend the permissions.",
-        ) from error
+    return _Written(mask=None if mask is None else replace(mask, pixels={}), tally=tally)
 
 
 def _sum_up(
     annotations: Annotations,
-    done: Sequence[_Done],
-    plan: Plan,
+    done: Sequence[_Written],
+    plan: MaskPlan,
     *,
     found: _Sorted,
     images: str,
@@ -457,6 +409,6 @@ def _sum_up(
         overlap_pixels=sum(mask.overlap for mask in masks),
         overlap_pictures=sum(mask.overlap > 0 for mask in masks),
         void_pixels=sum(mask.void for mask in masks),
-        noted=annotations.tally.as_dict(),
+        noted=dict(annotations.tally),
         renamed=dict(found.renamed),
     )

@@ -1,26 +1,16 @@
-"""CVAT for images 1.1: one XML file with an element a picture."""
+"""CVAT for images 1.1: one XML file with an element for each picture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import PlainValidator
 
 from imseg.data.files.atomic import read_bounded
-from imseg.data.polygons.annotations import (
-    MOST_BYTES,
-    Annotations,
-    Area,
-    Entry,
-    Outline,
-    Picture,
-    Points,
-    Region,
-    Runs,
-    Tally,
-)
+from imseg.data.polygons import drawings
 from imseg.data.polygons.coco import FEW_POINTS, check_counts
 from imseg.data.polygons.rasterize import ellipse, turn
 from imseg.errors import ImsegError, import_extra
@@ -28,12 +18,116 @@ from imseg.errors import ImsegError, import_extra
 NO_AREA = "CVAT shapes without an area ({})"
 """What is noted for lines, points and the like."""
 
-_AREAS = frozenset({"polygon", "box", "ellipse", "mask"})
 _NO_SHAPES = frozenset({"tag"})
-_EXPECTED = "CVAT for images 1.1: <annotations> with an <image> a picture."
+_EXPECTED = "CVAT for images 1.1: <annotations> with an <image> for each picture."
 
 
-def read_cvat(path: Path) -> Annotations:
+def _corners(found: str) -> drawings.Corners:
+    """Return the corners that ``points="x,y;x,y"`` names."""
+    try:
+        pairs = [[float(number) for number in pair.split(",")] for pair in found.split(";")]
+    except ValueError:
+        pairs = [[]]
+    if any(len(pair) != 2 for pair in pairs):
+        raise drawings.wrong("has a wrong outline.", 'points="x,y;x,y;...".', found)
+    return drawings.ring(pairs)
+
+
+class CvatLabel(drawings.ParsedEntry):
+    """A label that the task declares."""
+
+    name: drawings.LabelText
+
+
+class CvatImage(drawings.SizedEntry):
+    """A picture."""
+
+    name: drawings.Text
+
+
+class CvatShape(drawings.ParsedEntry):
+    """What all shapes with an area have."""
+
+    label: drawings.LabelText
+    group_id: drawings.Whole = 0
+    z_order: drawings.Whole = 0
+    rotation: drawings.Number = 0.0
+    """Degrees, clockwise on the screen."""
+
+
+class CvatPolygon(CvatShape):
+    """A ring of corners."""
+
+    points: Annotated[Any, PlainValidator(_corners)]
+
+    def area(self, place: str) -> drawings.Area:
+        """Return where it is."""
+        return drawings.Outline((self.points,))
+
+
+class CvatBox(CvatShape):
+    """A rectangle, perhaps turned about its middle."""
+
+    xtl: drawings.Number
+    ytl: drawings.Number
+    xbr: drawings.Number
+    ybr: drawings.Number
+
+    def area(self, place: str) -> drawings.Area:
+        """Return where it is."""
+        left, top, right, bottom = self.xtl, self.ytl, self.xbr, self.ybr
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+        center = (left + right) / 2, (top + bottom) / 2
+        return drawings.Outline((turn(corners, center, self.rotation),))
+
+
+class CvatEllipse(CvatShape):
+    """An ellipse, perhaps turned about its middle."""
+
+    cx: drawings.Number
+    cy: drawings.Number
+    rx: drawings.Number
+    ry: drawings.Number
+
+    def area(self, place: str) -> drawings.Area:
+        """Return where it is."""
+        return drawings.Outline((ellipse((self.cx, self.cy), (self.rx, self.ry), self.rotation),))
+
+
+class CvatMask(CvatShape):
+    """Lengths of runs in a window."""
+
+    rle: drawings.Text
+    height: drawings.Whole = 0
+    width: drawings.Whole = 0
+    top: drawings.Whole = 0
+    left: drawings.Whole = 0
+
+    def area(self, place: str) -> drawings.Area:
+        """Return where it is."""
+        try:
+            if min(self.height, self.width) < 1:
+                raise ValueError("the window has no pixels")
+            counts = np.array([int(count) for count in self.rle.split(",")], np.int64)
+            check_counts(counts, self.height * self.width)
+        except (ValueError, OverflowError) as error:
+            expected = "run lengths that fill width x height pixels."
+            reason = drawings.wrong(f"has runs that cannot be read: {error}.", expected, self.rle)
+            raise drawings.entry_error(place, reason) from error
+        return drawings.Runs(
+            counts=counts, height=self.height, width=self.width, top=self.top, left=self.left
+        )
+
+
+_SHAPES: dict[str, type[CvatPolygon | CvatBox | CvatEllipse | CvatMask]] = {
+    "polygon": CvatPolygon,
+    "box": CvatBox,
+    "ellipse": CvatEllipse,
+    "mask": CvatMask,
+}
+
+
+def read_cvat(path: Path) -> drawings.Annotations:
     """Return what a CVAT file says. Labels come in the order of the task's list.
 
     Raises:
@@ -43,25 +137,21 @@ def read_cvat(path: Path) -> Annotations:
     images = list(root.iter("image")) if root.tag == "annotations" else []
     if not images:
         raise _other_kind(path, root)
-    tally = Tally()
+    tally = drawings.Tally()
     declared = [
-        Entry({"name": label.findtext("name")}, f"{path}: a <label>").label("name")
+        drawings.parse(CvatLabel, {"name": label.findtext("name")}, f"{path}: a <label>").name
         for label in root.iter("label")
         if label.find("parent") is None  # parts of skeletons
     ]
     pictures = []
     for index, element in enumerate(images):
-        entry = Entry(element.attrib, f"{path}: image {index}")
+        image = drawings.parse(CvatImage, element.attrib, f"{path}: image {index}")
+        regions = tuple(_regions(element, path, tally))
         pictures.append(
-            Picture(
-                name=entry.text("name"),
-                size=entry.size("height", "width"),
-                regions=tuple(_regions(element, path, tally)),
-                file=path,
-            )
+            drawings.AnnotatedPicture(name=image.name, size=image.size, regions=regions, file=path)
         )
     used = sorted({region.label for picture in pictures for region in picture.regions})
-    return Annotations(
+    return drawings.Annotations(
         format="CVAT",
         source=path,
         labels=tuple(dict.fromkeys([*declared, *used])),
@@ -76,7 +166,7 @@ def _parse(path: Path) -> Any:
     library = import_extra("defusedxml.ElementTree", extra="polygons", purpose=purpose)
     unsafe = import_extra("defusedxml.common", extra="polygons", purpose=purpose)
     try:
-        return library.fromstring(read_bounded(path, MOST_BYTES), forbid_dtd=True)
+        return library.fromstring(read_bounded(path, drawings.MOST_BYTES), forbid_dtd=True)
     except unsafe.DefusedXmlException as error:
         raise ImsegError(
             f"{path} declares entities or a document type, which annotations never need.",
@@ -108,74 +198,24 @@ def _other_kind(path: Path, root: Any) -> ImsegError:
     )
 
 
-def _regions(image: Any, path: Path, tally: Tally) -> Iterable[Region]:
+def _regions(image: Any, path: Path, tally: drawings.Tally) -> Iterator[drawings.Region]:
     """Yield the regions of a picture; shapes without an area are noted."""
-    name = image.get("name")
     for index, element in enumerate(image):
-        place = f"{name} {element.tag} {index}"
+        place = f"{image.get('name')} {element.tag} {index}"
         if element.tag in _NO_SHAPES:
             continue
-        if element.tag not in _AREAS:
-            tally.add(NO_AREA.format(element.tag), place)
+        if element.tag not in _SHAPES:
+            tally[NO_AREA.format(element.tag)].append(place)
             continue
-        entry = Entry(element.attrib, f"{path}: {place}")
-        area = _area(element.tag, entry)
-        if isinstance(area, Outline) and len(area.rings[0]) < 3:
-            tally.add(FEW_POINTS, place)
+        shape = drawings.parse(_SHAPES[element.tag], element.attrib, f"{path}: {place}")
+        area = shape.area(f"{path}: {place}")
+        if isinstance(area, drawings.Outline) and len(area.rings[0]) < 3:
+            tally[FEW_POINTS].append(place)
             continue
-        group = entry.whole("group_id")
-        yield Region(
-            label=entry.label("label"),
+        yield drawings.Region(
+            label=shape.label,
             area=area,
             place=place,
-            group=str(group) if group else None,
-            order=entry.whole("z_order"),
+            group=str(shape.group_id) if shape.group_id else None,
+            order=shape.z_order,
         )
-
-
-def _area(kind: str, entry: Entry) -> Area:
-    """Return where a shape is."""
-    if kind == "mask":
-        return _runs(entry)
-    degrees = entry.number("rotation") if "rotation" in entry.plain else 0.0
-    if kind == "ellipse":
-        center = entry.number("cx"), entry.number("cy")
-        return Outline((ellipse(center, (entry.number("rx"), entry.number("ry")), degrees),))
-    if kind == "box":
-        left, top, right, bottom = (entry.number(key) for key in ("xtl", "ytl", "xbr", "ybr"))
-        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-        return Outline((turn(corners, ((left + right) / 2, (top + bottom) / 2), degrees),))
-    return Outline((_corners(entry),))
-
-
-def _corners(entry: Entry) -> Points:
-    """Return the corners that ``points="x,y;x,y"`` names."""
-    text = entry.text("points")
-    try:
-        pairs = [[float(number) for number in pair.split(",")] for pair in text.split(";")]
-    except ValueError as error:
-        raise entry.wrong("has a wrong outline.", 'points="x,y;x,y;...".', text) from error
-    if any(len(pair) != 2 for pair in pairs):
-        raise entry.wrong("has a wrong outline.", 'points="x,y;x,y;...".', text)
-    return entry.ring(pairs)
-
-
-def _runs(entry: Entry) -> Runs:
-    """Return the mask that ``rle`` describes in its window."""
-    height, width = entry.whole("height"), entry.whole("width")
-    text = entry.text("rle")
-    try:
-        if min(height, width) < 1:
-            raise ValueError("the window has no pixels")
-        counts = np.array([int(count) for count in text.split(",")], np.int64)
-        check_counts(counts, height * width)
-    except (ValueError, OverflowError) as error:
-        expected = "run lengths that fill width x height pixels."
-        raise entry.wrong(f"has runs that cannot be read: {error}.", expected, text) from error
-    return Runs(
-        counts=counts,
-        height=height,
-        width=width,
-        top=entry.whole("top"),
-        left=entry.whole("left"),
-    )

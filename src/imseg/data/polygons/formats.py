@@ -1,4 +1,4 @@
-"""Annotations that come as an archive, as CVAT exports them."""
+"""Which format annotations have, and where they lie: in a file, a folder or a zip file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imseg.data.files.archives import unpack
+from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.files.atomic import open_plain
-from imseg.data.polygons.annotations import Annotations, read_json
 from imseg.data.polygons.coco import is_coco, read_coco
 from imseg.data.polygons.cvat import read_cvat
+from imseg.data.polygons.drawings import Annotations, read_json
 from imseg.data.polygons.labelme import OTHER_JSON, is_labelme, read_labelme
-from imseg.errors import ImsegError, ImsegErrors, and_more, near_miss, raise_all, shown
+from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
 _ZIP = b"PK\x03\x04"
 
@@ -26,7 +26,7 @@ def opened(source: Path, spare: Path) -> Iterator[Path]:
 
     Args:
         source: A file or folder of annotations, or a zip file of them.
-        spare: A folder to unpack to; whoever names it removes it.
+        spare: A folder to unpack to; the caller removes it.
 
     Raises:
         ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
@@ -35,19 +35,15 @@ def opened(source: Path, spare: Path) -> Iterator[Path]:
         yield source
         return
     unpack(source, spare)
-    try:
+    with errors_naming({source: spare}):
         yield _annotations_in(spare)
-    except ImsegErrors as several:
-        raise ImsegErrors([_renamed(each, spare, source) for each in several.errors]) from None
-    except ImsegError as error:
-        raise _renamed(error, spare, source) from None
 
 
 def _is_zip(source: Path) -> bool:
     try:
         with open_plain(source) as file:
             return file.read(len(_ZIP)) == _ZIP
-    except OSError:  # a folder, or not there: whoever reads it says so
+    except OSError:  # a folder, or not there: reading it says so
         return False
 
 
@@ -67,15 +63,6 @@ def _annotations_in(folder: Path) -> Path:
                 hint="unpack it, and name one of them.",
             )
     return folder
-
-
-def _renamed(error: ImsegError, spare: Path, source: Path) -> ImsegError:
-    """Return the error with the name that the user knows."""
-    texts = [
-        text.replace(str(spare), str(source)) if text else None
-        for text in (error.what, error.expected, error.got, error.hint)
-    ]
-    return ImsegError(texts[0] or "", expected=texts[1], got=texts[2], hint=texts[3])
 
 
 _EXPECTED = (
@@ -130,7 +117,7 @@ def _read_folder(folder: Path) -> Annotations:
             errors.append(error)
             continue
         if is_labelme(plain):
-            # The pictures inside would fill the memory; whoever needs one reads its file again.
+            # The pictures inside would fill the memory; their files are read again if needed.
             found.append((path, {**plain, "imageData": bool(plain.get("imageData"))}))
         else:
             others.append((path, plain))
@@ -145,7 +132,7 @@ def _read_folder(folder: Path) -> Annotations:
         raise _unknown(path, *_guess(plain))
     annotations = read_labelme(found, folder)
     for path, _ in others:
-        annotations.tally.add(OTHER_JSON, str(path.relative_to(folder)))
+        annotations.tally[OTHER_JSON].append(str(path.relative_to(folder)))
     return annotations
 
 

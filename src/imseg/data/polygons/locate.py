@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from imseg.data.files.listing import counted, has_odd_name, leads_out, list_pictures, nearest_stem
+from imseg.data.checks.fitness import size_in_words, unreadable
+from imseg.data.files.listing import has_odd_name, leads_out, list_pictures, nearest_stem, subject
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
-from imseg.data.polygons.annotations import Annotations, Picture
+from imseg.data.polygons.drawings import AnnotatedPicture, Annotations
 from imseg.errors import ImsegError, and_more
 
 _LOOKED_AT = 300
@@ -28,7 +29,7 @@ _LONGEST = 100  # characters of a joined name; file systems end at 255 bytes
 class Located:
     """A picture and the file that it is."""
 
-    picture: Picture
+    picture: AnnotatedPicture
     """What the annotations say."""
     path: Path | None
     """The file; None if the picture stands in the annotations and was not taken out yet."""
@@ -99,7 +100,7 @@ def locate(annotations: Annotations, images: Path) -> tuple[list[Located], list[
         )
     found: list[Located] = []
     outside: list[str] = []
-    missing: list[Picture] = []
+    missing: list[AnnotatedPicture] = []
     for picture in annotations.pictures:
         path = _find(picture, images)
         if path is not None and leads_out(path, images):
@@ -167,7 +168,7 @@ def choose_stems(names: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _find(picture: Picture, images: Path) -> Path | None:
+def _find(picture: AnnotatedPicture, images: Path) -> Path | None:
     """Return the file of a picture below a folder, or None."""
     parts = _parts(picture.name)
     if picture.start is not None:
@@ -206,9 +207,8 @@ def _leads_out(name: str) -> bool:
 
 
 def _outside(names: list[str], images: Path) -> ImsegError:
-    one = len(names) == 1
     return ImsegError(
-        f"{counted(len(names), 'file name')} {'leads' if one else 'lead'} out of {images}.",
+        f"{subject(len(names), 'file name', 'leads', 'lead')} out of {images}.",
         expected="names below the images folder, without .. and without a drive or / at the start.",
         got=f"{and_more(names)}.",
         hint="name the folder that holds all pictures after --images, and shorten the names to"
@@ -216,7 +216,7 @@ def _outside(names: list[str], images: Path) -> ImsegError:
     )
 
 
-def _missing(pictures: list[Picture], images: Path) -> ImsegError:
+def _missing(pictures: list[AnnotatedPicture], images: Path) -> ImsegError:
     """Return the error that lists every picture that was not found, with what may be meant."""
     there: dict[str, Path] = {}
     for path in itertools.islice(images.rglob("*"), _MOST_SEARCHED):
@@ -229,10 +229,9 @@ def _missing(pictures: list[Picture], images: Path) -> ImsegError:
             guess = nearest_stem(PurePosixPath(_parts(picture.name)[-1]).stem, there)
         near = f" (is it {there[guess].relative_to(images).as_posix()}?)" if guess else ""
         shown.append(picture.name + near)
-    one = len(pictures) == 1
     return ImsegError(
-        f"{counted(len(pictures), 'picture')} of the annotations {'is' if one else 'are'} not"
-        f" in {images}.",
+        subject(len(pictures), "picture", "of the annotations is", "of the annotations are")
+        + f" not in {images}.",
         expected="a file for every picture that is listed, annotated or not.",
         got="no " + and_more(shown, _SHOWN) + ".",
         hint="name another folder with --images, add the files, or remove them from the"
@@ -252,9 +251,9 @@ def _one_file_twice(found: Sequence[Located]) -> list[ImsegError]:
     texts = [f"{path.name} from {' and '.join(names[:3])}" for path, names in shared.items()]
     return [
         ImsegError(
-            f"{counted(len(shared), 'file')} {'has' if len(shared) == 1 else 'have'} more than one"
-            " entry in the annotations.",
-            expected="one entry a picture.",
+            subject(len(shared), "file", "has", "have")
+            + " more than one entry in the annotations.",
+            expected="one entry per picture.",
             got=f"{and_more(texts)}.",
             hint="merge or remove the entries; if they mean pictures of one name in different"
             " folders, name the folder above those with --images.",
@@ -262,7 +261,7 @@ def _one_file_twice(found: Sequence[Located]) -> list[ImsegError]:
     ]
 
 
-def _entry(picture: Picture) -> str:
+def _entry(picture: AnnotatedPicture) -> str:
     return picture.name if picture.start is None else picture.file.name
 
 
@@ -277,6 +276,15 @@ Size = tuple[int, int]
 """Height and width in pixels, as the picture is displayed."""
 
 
+_TURNED = tuple(f"{verb} on the side compared to the annotations." for verb in ("lies", "lie"))
+_DIFFERENT = tuple(f"{verb} another size than the annotations say." for verb in ("has", "have"))
+_TURN = (
+    "the tool that drew the outlines ignored the EXIF rotation of the file, so ignore it here, "
+    "too:\nexiftool -Orientation= FILE, and repeat the command. Or turn the annotations."
+)
+_RESCALE = "use the original pictures, or scale the annotations together with them."
+
+
 def read_sizes(located: Sequence[Located]) -> tuple[list[Size], list[ImsegError]]:
     """Return the size of each picture as it is displayed, and everything that does not fit.
 
@@ -284,12 +292,8 @@ def read_sizes(located: Sequence[Located]) -> tuple[list[Size], list[ImsegError]
         located: Pictures with files.
     """
     found = list(map_in_threads(_probe, located))
-    unreadable = [each for each in found if isinstance(each, UnreadablePicture)]
-    errors: list[ImsegError] = []
-    if len(unreadable) == 1:
-        errors.append(unreadable[0])
-    elif unreadable:
-        errors.append(_unreadable(unreadable))
+    problems = [(str(each.path), each) for each in found if isinstance(each, UnreadablePicture)]
+    errors = [finding.as_error() for finding in unreadable(problems)]
     turned: list[str] = []
     different: list[str] = []
     sizes: list[Size] = []
@@ -298,10 +302,16 @@ def read_sizes(located: Sequence[Located]) -> tuple[list[Size], list[ImsegError]
         sizes.append(size if isinstance(size, tuple) else (0, 0))
         if not isinstance(size, tuple) or wanted is None or size == wanted:
             continue
-        text = f"{each.name} is {_words(size)}, the annotations say {_words(wanted)}"
+        text = f"{each.name} is {size_in_words(size)}, the annotations say {size_in_words(wanted)}"
         (turned if size == wanted[::-1] else different).append(text)
-    errors += [_turned(turned)] if turned else []
-    errors += [_different(different)] if different else []
+    for texts, what, expected, hint in (
+        (turned, _TURNED, "outlines drawn on the picture as it is displayed, upright.", _TURN),
+        (different, _DIFFERENT, "the very files on which the outlines were drawn.", _RESCALE),
+    ):
+        if texts:
+            text = subject(len(texts), "picture", *what)
+            got = f"{and_more(texts)} (height x width)."
+            errors.append(ImsegError(text, expected=expected, got=got, hint=hint))
     return sizes, errors
 
 
@@ -324,42 +334,3 @@ def _probe(each: Located) -> Size | UnreadablePicture:
             expected=error.expected or "",
             hint="put the picture file beside it.",
         )
-
-
-def _unreadable(errors: Sequence[UnreadablePicture]) -> ImsegError:
-    texts = [f"{error.path} {error.reason}" for error in errors]
-    hints = list(dict.fromkeys(error.hint for error in errors if error.hint))
-    return ImsegError(
-        f"{len(errors)} pictures cannot be read.",
-        expected=errors[0].expected,
-        got=f"{and_more(texts)}.",
-        hint="\n".join(hints),
-    )
-
-
-def _turned(texts: Sequence[str]) -> ImsegError:
-    one = len(texts) == 1
-    return ImsegError(
-        f"{counted(len(texts), 'picture')} {'lies' if one else 'lie'} on the side compared to the"
-        " annotations.",
-        expected="outlines drawn on the picture as it is displayed, upright.",
-        got=f"{and_more(texts)} (height x width).",
-        hint="the tool that drew the outlines ignored the EXIF rotation of the file, so ignore it"
-        " here, too:\nexiftool -Orientation= FILE, and repeat the command. Or turn the"
-        " annotations.",
-    )
-
-
-def _different(texts: Sequence[str]) -> ImsegError:
-    one = len(texts) == 1
-    return ImsegError(
-        f"{counted(len(texts), 'picture')} {'has' if one else 'have'} another size than the"
-        " annotations say.",
-        expected="the very files on which the outlines were drawn.",
-        got=f"{and_more(texts)} (height x width).",
-        hint="use the original pictures, or scale the annotations together with them.",
-    )
-
-
-def _words(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

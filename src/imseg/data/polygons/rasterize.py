@@ -13,16 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.polygons.annotations import (
-    Area,
-    Outline,
-    Picture,
-    Points,
-    Region,
-    Runs,
-    Stencil,
-    Tally,
-)
+from imseg.data.checks.fitness import size_in_words
+from imseg.data.polygons import drawings
 from imseg.data.polygons.coco import decode_counts
 from imseg.errors import import_extra
 
@@ -55,7 +47,7 @@ class Patch:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
-def rasterize(area: Area, size: tuple[int, int]) -> tuple[Patch | None, bool]:
+def rasterize(area: drawings.Area, size: tuple[int, int]) -> tuple[Patch | None, bool]:
     """Return the pixels that an area covers, and whether some of it lies outside of the picture.
 
     Args:
@@ -68,18 +60,22 @@ def rasterize(area: Area, size: tuple[int, int]) -> tuple[Patch | None, bool]:
     Raises:
         CannotDraw: If the area makes no sense for such a picture.
     """
-    if isinstance(area, Outline):
+    if isinstance(area, drawings.Outline):
         return _draw(area.rings, size)
     shape = area.height, area.width
-    whole = isinstance(area, Runs) and area.by_columns
+    whole = isinstance(area, drawings.Runs) and area.by_columns
     # Before anything is decoded: a short text can claim more pixels than there is memory.
     if shape != size if whole else shape[0] > size[0] or shape[1] > size[1]:
-        raise CannotDraw(f"is a mask of {_words(shape)}, the picture is {_words(size)}")
-    window = _unfold(area) if isinstance(area, Runs) else _stencil(area)
+        raise CannotDraw(
+            f"is a mask of {size_in_words(shape)}, the picture is {size_in_words(size)}"
+        )
+    window = _unfold(area) if isinstance(area, drawings.Runs) else _stencil(area)
     return _inside(Patch(area.top, area.left, window), size)
 
 
-def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Points:
+def ellipse(
+    center: tuple[float, float], radii: tuple[float, float], degrees: float = 0
+) -> drawings.Corners:
     """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
 
     Args:
@@ -93,15 +89,15 @@ def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: fl
     return turn(points + np.asarray(center), center, degrees)
 
 
-def turn(points: Points, center: tuple[float, float], degrees: float) -> Points:
+def turn(points: drawings.Corners, center: tuple[float, float], degrees: float) -> drawings.Corners:
     """Return points turned about a center, clockwise on the screen."""
     angle = math.radians(degrees)
     matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    turned: Points = (points - np.asarray(center)) @ matrix + np.asarray(center)
+    turned: drawings.Corners = (points - np.asarray(center)) @ matrix + np.asarray(center)
     return turned
 
 
-def clip(ring: Points, size: tuple[int, int]) -> Points:
+def clip(ring: drawings.Corners, size: tuple[int, int]) -> drawings.Corners:
     """Return the part of a ring inside the picture (Sutherland and Hodgman 1974).
 
     Args:
@@ -123,7 +119,7 @@ def clip(ring: Points, size: tuple[int, int]) -> Points:
     return ring
 
 
-def _draw(rings: tuple[Points, ...], size: tuple[int, int]) -> tuple[Patch | None, bool]:
+def _draw(rings: tuple[drawings.Corners, ...], size: tuple[int, int]) -> tuple[Patch | None, bool]:
     """Return the union of rings."""
     height, width = size
     parts, clipped = [], False
@@ -149,11 +145,11 @@ def _draw(rings: tuple[Points, ...], size: tuple[int, int]) -> tuple[Patch | Non
     drawn = library.merge(library.frPyObjects(moved, *shape))
     # Unfolded here, because the library's own way is deprecated by NumPy.
     counts = decode_counts(drawn["counts"].decode("ascii"))
-    runs = Runs(counts=counts, height=shape[0], width=shape[1], by_columns=True)
+    runs = drawings.Runs(counts=counts, height=shape[0], width=shape[1], by_columns=True)
     return _filled(Patch(top, left, _unfold(runs))), clipped
 
 
-def _unfold(runs: Runs) -> Bits:
+def _unfold(runs: drawings.Runs) -> Bits:
     """Return the window that runs describe."""
     belongs = np.arange(len(runs.counts)) % 2 == 1
     flat = np.repeat(belongs, runs.counts)
@@ -162,15 +158,15 @@ def _unfold(runs: Runs) -> Bits:
     return flat.reshape(runs.height, runs.width)
 
 
-def _stencil(stencil: Stencil) -> Bits:
+def _stencil(stencil: drawings.Stencil) -> Bits:
     """Return the window that a PNG describes."""
     shape = stencil.height, stencil.width
     try:
         with Pillow.open(io.BytesIO(stencil.png), formats=("PNG",)) as picture:
             # Compared before anything is decoded: a small file can claim a huge picture.
             if picture.size != shape[::-1]:
-                found = _words(picture.size[::-1])
-                raise CannotDraw(f"has a mask of {found} for a window of {_words(shape)}")
+                found = size_in_words(picture.size[::-1])
+                raise CannotDraw(f"has a mask of {found} for a window of {size_in_words(shape)}")
             covers: Bits = np.asarray(picture.convert("L")) != 0
             return covers
     except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
@@ -190,12 +186,8 @@ def _filled(patch: Patch) -> Patch | None:
     return patch if patch.covers.any() else None
 
 
-def _words(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]}x{shape[1]}"
-
-
 Mode = Literal["classes", "instances", "labels"]
-"""One class number a pixel; a number of its own for every object; one file a label."""
+"""One class number per pixel; a number of its own for every object; one file per label."""
 
 MODES: tuple[Mode, ...] = ("classes", "instances", "labels")
 """All of them."""
@@ -223,9 +215,9 @@ class Drawn:
 
     size: tuple[int, int]
     """Height and width."""
-    layers: list[tuple[Region, Patch]]
+    layers: list[tuple[drawings.Region, Patch]]
     """From the lowest to the topmost."""
-    tally: Tally = field(default_factory=Tally)
+    tally: drawings.Tally = field(default_factory=drawings.Tally)
     """What was clipped or left out."""
     errors: list[str] = field(default_factory=list)
     """Regions that make no sense, in words."""
@@ -245,7 +237,7 @@ class Mask:
     """Objects seen of each label."""
 
 
-def draw(picture: Picture, size: tuple[int, int]) -> Drawn:
+def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int]) -> Drawn:
     """Return the regions of a picture as pixels.
 
     Args:
@@ -261,10 +253,10 @@ def draw(picture: Picture, size: tuple[int, int]) -> Drawn:
             drawn.errors.append(f"{place} {error}")
             continue
         if patch is None:
-            drawn.tally.add(NO_PIXEL, place)
+            drawn.tally[NO_PIXEL].append(place)
             continue
         if clipped:
-            drawn.tally.add(CLIPPED, place)
+            drawn.tally[CLIPPED].append(place)
         drawn.layers.append((region, patch))
     return drawn
 
@@ -302,7 +294,7 @@ def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
         settled[patch.window] |= patch.covers
     visible = np.unique(seen[seen != 0]).tolist()
     for index in sorted(set(places.values()) - set(visible)):
-        drawn.tally.add(HIDDEN, objects[list(objects)[index - 1]])
+        drawn.tally[HIDDEN].append(objects[list(objects)[index - 1]])
     if mode == "instances":
         values[visible] = np.arange(1, len(visible) + 1)
     wide = mode == "instances" or max(numbers.values(), default=0) >= BYTE_VOID
@@ -318,7 +310,7 @@ def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
     )
 
 
-def object_key(region: Region) -> tuple[str, str]:
+def object_key(region: drawings.Region) -> tuple[str, str]:
     """Return which object a region belongs to: its label, and its group or itself."""
     group = f"group {region.group}" if region.group is not None else region.place
     return region.label, group
@@ -333,7 +325,7 @@ def void_value(mode: Mode, numbers: Mapping[str, int]) -> int:
 
 
 def _planes(drawn: Drawn, labels: tuple[str, ...]) -> Mask:
-    """Return one mask a label, 0 and 255; where labels overlap, each has its pixels."""
+    """Return one mask per label, 0 and 255; where labels overlap, each has its pixels."""
     planes = {label: np.zeros(drawn.size, np.uint8) for label in labels}
     for region, patch in drawn.layers:
         if region.role == "object":
@@ -365,7 +357,7 @@ def _void(drawn: Drawn, label: str | None = None) -> Bits:
     return found
 
 
-def _objects(layers: Sequence[tuple[Region, Patch]]) -> dict[tuple[str, str], str]:
+def _objects(layers: Sequence[tuple[drawings.Region, Patch]]) -> dict[tuple[str, str], str]:
     """Return the objects from the lowest to the topmost, and where each stands."""
     found: dict[tuple[str, str], str] = {}
     for region, _ in layers:

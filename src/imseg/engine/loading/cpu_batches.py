@@ -1,4 +1,4 @@
-"""Batches made part by part: rows gathered on the host, disturbed in groups of equal treatment.
+"""Batches made set by set: rows gathered on the host, augmented in groups of equal parameters.
 
 The way for the CPU, where small groups stay in its cache.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.samples import Batch, SampleRefs, Samples, as_input
+from imseg.engine.loading.samples import Batch, SampleIndex, SampleRefs, as_input
 from imseg.engine.training.sample_set import SampleSet
 from imseg.ops.augment import augment
 from imseg.ops.inconsistency import COLORS, block_input, block_output, draw_color_keys, make_fill
@@ -21,38 +21,40 @@ from imseg.tasks import Planes
 
 
 class CpuBatches:
-    """Makes batches of the samples of several parts.
+    """Makes batches of the samples of several sample sets.
 
     Args:
-        parts: Where images and targets lie, and how they are disturbed.
+        sample_sets: Where images and targets lie, and how they are augmented.
         samples: What running numbers stand for.
         compute: Device and memory format of the batches.
-        paper: Disturb as the reference does where it differs from us.
+        paper: Augment as the reference does where it differs from us.
     """
 
     def __init__(
-        self, parts: tuple[SampleSet, ...], samples: Samples, compute: ComputeConfig, *, paper: bool
+        self,
+        sample_sets: tuple[SampleSet, ...],
+        samples: SampleIndex,
+        compute: ComputeConfig,
+        *,
+        paper: bool,
     ) -> None:
-        self._parts = parts
+        self._sample_sets = sample_sets
         self._samples = samples
         self._compute = compute
         self._paper = paper
-        self._images = [open_array(part.images) for part in parts]
-        self._targets = [open_array(part.targets) for part in parts]
-        self._shown = [None if part.shows is None else np.array(part.shows) for part in parts]
-        self._masks = [
-            None if part.inconsistent is None else open_array(part.inconsistent) for part in parts
+        names = ("images", "targets", "inconsistent", "qualities")
+        self._arrays = [
+            {name: open_array(path) for name in names if (path := getattr(each, name)) is not None}
+            for each in sample_sets
         ]
-        self._qualities = [
-            None if part.qualities is None else open_array(part.qualities) for part in parts
-        ]
-        self._ignores = any(part.ignores for part in parts)
+        self._shows = [None if each.shows is None else np.array(each.shows) for each in sample_sets]
+        self._ignores = any(each.ignores for each in sample_sets)
 
-    def make(self, called: SampleRefs) -> Batch:
+    def make(self, refs: SampleRefs) -> Batch:
         """Return the samples as a batch."""
         pieces = [
-            self._make_of(number, called.where(called.part == number))
-            for number in called.part.unique().tolist()
+            self._make_of(number, refs.where(refs.sample_set == number))
+            for number in refs.sample_set.unique().tolist()
         ]
         weights = [piece.weight for piece in pieces if piece.weight is not None]
         qualities = [piece.qualities for piece in pieces if piece.qualities is not None]
@@ -63,48 +65,43 @@ class CpuBatches:
             qualities=torch.cat(qualities) if qualities else None,
         )
 
-    def _make_of(self, number: int, called: SampleRefs) -> Batch:
-        part, mask, device = self._parts[number], self._masks[number], self._compute.device
-        rows, shown = called.row.numpy(), self._shown[number]
-        image_rows = rows if shown is None else shown[rows]
-        stored = torch.from_numpy(gather(self._images[number], image_rows)).to(device)
-        pixels = stored.permute(0, 3, 1, 2)
-        targets = torch.from_numpy(gather(self._targets[number], rows)).to(device)
+    def _make_of(self, number: int, refs: SampleRefs) -> Batch:
+        sample_set, arrays = self._sample_sets[number], self._arrays[number]
+        rows, shows = refs.row.numpy(), self._shows[number]
+        image_rows = rows if shows is None else shows[rows]
+
+        def fetch(name: str, rows: npt.NDArray[np.int64] = rows) -> Tensor:
+            return torch.from_numpy(gather(arrays[name], rows)).to(self._compute.device)
+
+        pixels, targets = fetch("images", image_rows).permute(0, 3, 1, 2), fetch("targets")
         inconsistent = fill = None
-        if mask is not None:
-            inconsistent = torch.from_numpy(gather(mask, rows)).to(device).bool()
-            if part.blocks_input:
-                fill = _fill_of(part, pixels, image_rows)
+        if "inconsistent" in arrays:
+            inconsistent = fetch("inconsistent").bool()
+            if sample_set.blocks_input:
+                fill = _fill_of(sample_set, pixels, image_rows)
                 pixels = block_input(pixels, inconsistent, fill)
-            if part.blocks_output:
+            if sample_set.blocks_output:
                 targets = block_output(targets, inconsistent)
-        if part.copies is not None:
-            names = self._samples.seeds_of(number, called)
+        if sample_set.copies is not None:
+            names = self._samples.seeds_of(number, refs)
             pixels, targets, inconsistent = self._augmented(
-                part, names, pixels, targets, inconsistent, fill=fill
+                sample_set, names, pixels, targets, inconsistent, fill=fill
             )
         weight = None
         if self._ignores:
             weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
-            if inconsistent is not None and part.ignores:
+            if inconsistent is not None and sample_set.ignores:
                 weight = weight.masked_fill(inconsistent, 0.0)
         return Batch(
             images=as_input(pixels, self._compute),
             targets=targets,
             weight=weight,
-            qualities=self._qualities_of(number, called),
+            qualities=fetch("qualities").float() if "qualities" in arrays else None,
         )
-
-    def _qualities_of(self, number: int, called: SampleRefs) -> Float[Tensor, "b r k"] | None:
-        stored = self._qualities[number]
-        if stored is None:
-            return None
-        rows = torch.from_numpy(gather(stored, called.row.numpy()))
-        return rows.to(self._compute.device, torch.float32)
 
     def _augmented(
         self,
-        part: SampleSet,
+        sample_set: SampleSet,
         names: list[int | None],
         pixels: UInt8[Tensor, "b c h w"],
         targets: Planes,
@@ -112,19 +109,19 @@ class CpuBatches:
         *,
         fill: UInt8[Tensor, "b c _ _"] | None,
     ) -> tuple[UInt8[Tensor, "b c h w"], Planes, Bool[Tensor, "b 1 h w"] | None]:
-        """Return the samples with those disturbed that have a seed."""
+        """Return the samples with those augmented that have a seed."""
         chosen = [place for place, name in enumerate(names) if name is not None]
-        if part.copies is None or not chosen:
+        if sample_set.copies is None or not chosen:
             return pixels, targets, inconsistent
         augmented = augment(
             pixels[chosen],
             targets[chosen],
             None if inconsistent is None else inconsistent[chosen],
             seeds=[name for name in names if name is not None],
-            strength=part.copies.strength,
-            rotate=part.copies.rotate,
+            strength=sample_set.copies.strength,
+            rotate=sample_set.copies.rotate,
             paper=self._paper,
-            black=part.reblocks(paper=self._paper),
+            black=sample_set.reblocks(paper=self._paper),
             fill=None if fill is None else fill[chosen],
         )
         if len(chosen) == len(names):
@@ -138,11 +135,12 @@ class CpuBatches:
 
 
 def _fill_of(
-    part: SampleSet, pixels: UInt8[Tensor, "b c h w"], image_rows: npt.NDArray[np.int64]
+    sample_set: SampleSet, pixels: UInt8[Tensor, "b c h w"], image_rows: npt.NDArray[np.int64]
 ) -> UInt8[Tensor, "b c _ _"] | None:
     """Return what blocked pixels of stored images become; None: black."""
-    if part.block_color == "black":
+    color = sample_set.block_color
+    if color == "black":
         return None
-    numbers = torch.full((len(pixels),), COLORS.index(part.block_color), device=pixels.device)
+    numbers = torch.full((len(pixels),), COLORS.index(color), device=pixels.device)
     keys = draw_color_keys(image_rows).to(pixels.device)
-    return make_fill(pixels, numbers, keys, among={part.block_color})
+    return make_fill(pixels, numbers, keys, among={color})

@@ -1,4 +1,4 @@
-"""Batches of stored images: gathered, disturbed and blocked, in seeded order."""
+"""Batches of stored images: gathered, augmented and blocked, in seeded order."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.cpu_batches import CpuBatches
 from imseg.engine.loading.device_batches import DeviceBatches
 from imseg.engine.loading.rows import Placement, placement_for
-from imseg.engine.loading.samples import Batch, Samples, as_input
+from imseg.engine.loading.samples import Batch, SampleIndex, as_input
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import SampleSet
 from imseg.types import Bytes
 
 
 class BatchLoader:
-    """Training samples of several parts under one running number.
+    """Training samples of several sample sets under one running number.
 
     Args:
-        parts: Where images and targets lie, and how they are disturbed.
+        sample_sets: Where images and targets lie, and how they are augmented.
         compute: Device and memory format of the batches.
-        seed: Seed of disturbances that are new at every look.
-        paper: Disturb as the reference does where it differs from us.
+        seed: Seed of augmentations that are new at every look.
+        paper: Augment as the reference does where it differs from us.
         placement: How batches are made, which changes no number; by the device when None.
 
     Raises:
-        ValueError: If only some parts have qualities, or there is not one count of copies an image.
+        ValueError: If only some sample sets have qualities, or there is not one count of copies per
+            image.
     """
 
     def __init__(
         self,
-        parts: tuple[SampleSet, ...],
+        sample_sets: tuple[SampleSet, ...],
         compute: ComputeConfig,
         *,
         seed: int = 0,
         paper: bool = False,
         placement: Placement | None = None,
     ) -> None:
-        if len({part.qualities is None for part in parts}) > 1:
-            raise ValueError("either all parts have qualities or none")
-        self._samples = Samples(parts, seed=seed)
+        if len({each.qualities is None for each in sample_sets}) > 1:
+            raise ValueError("either all sample sets have qualities or none")
+        self._samples = SampleIndex(sample_sets, seed=seed)
         placement = placement_for(compute.device) if placement is None else placement
         self._maker: CpuBatches | DeviceBatches
-        if placement.together and len(self._samples):
+        if placement.on_device and len(self._samples):
             self._maker = DeviceBatches(
-                parts, self._samples, compute, placement=placement, paper=paper
+                sample_sets, self._samples, compute, placement=placement, paper=paper
             )
         else:
-            self._maker = CpuBatches(parts, self._samples, compute, paper=paper)
+            self._maker = CpuBatches(sample_sets, self._samples, compute, paper=paper)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -63,7 +64,7 @@ class BatchLoader:
         return isinstance(self._maker, DeviceBatches)
 
     def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Batch]:
-        """Yield the samples with these running numbers, batch after batch, each part by part.
+        """Yield the samples with these running numbers, batch after batch, each set by set.
 
         What a sample looks like depends on how often it was taken before, never on its neighbors.
         On a device other than the CPU all that the host knows about all batches is sent ahead.
@@ -71,16 +72,16 @@ class BatchLoader:
         Args:
             batches: Running numbers on the CPU, of a whole pass if possible.
         """
-        calls = (self._samples.call(numbers) for numbers in batches)
+        refs = map(self._samples.refs, batches)
         if isinstance(self._maker, DeviceBatches):
-            yield from self._maker.feed(list(calls))
+            yield from self._maker.feed(list(refs))
         else:
-            yield from map(self._maker.make, calls)
+            yield from map(self._maker.make, refs)
 
     def skip(self, batches: Sequence[Int64[Tensor, "b"]]) -> None:
         """Count the looks of ``feed`` without making anything."""
         for numbers in batches:
-            self._samples.call(numbers)
+            self._samples.refs(numbers)
 
     def take(self, numbers: Int64[Tensor, "b"]) -> Batch:
         """Return the samples with these running numbers: ``feed`` of one batch."""

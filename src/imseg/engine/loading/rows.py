@@ -1,4 +1,4 @@
-"""Where samples are kept and how they are disturbed: decided in one place, by the device."""
+"""Where rows of stored arrays are kept for a device, and how they get there."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
 
 SHARE = 0.25
-"""Of the free memory of a GPU, for the pictures of one source; the rest is for the network."""
+"""Of the free memory of a GPU, for the images of one batch loader; the rest is for the network."""
 SHARED_BY = "IMSEG_SIDE_BY_SIDE"
 """Environment variable of a worker: how many of them share the GPU."""
 UNKNOWN_BUDGET = 2**30
-"""Bytes for pictures on devices that do not tell what is free."""
+"""Bytes for images on devices that do not tell what is free."""
 ALIGNMENT = 16
 """Bytes; every type of number may begin at a multiple."""
 
@@ -31,9 +31,9 @@ ALIGNMENT = 16
 class Placement:
     """How batches are made. The numbers do not depend on it."""
 
-    together: bool
-    """Whether whole batches are gathered and disturbed on the device; else rows are gathered on
-    the host and disturbed in groups of equal treatment, which is fastest on a CPU."""
+    on_device: bool
+    """Whether whole batches are gathered and augmented on the device; else rows are gathered on
+    the host and augmented in groups of equal parameters, which is fastest on a CPU."""
     budget: int = 0
     """Bytes of the device that stored arrays may fill; what does not fit is sent batch by batch."""
     pinned: bool = False
@@ -44,17 +44,17 @@ def placement_for(device: str) -> Placement:
     """Return how batches are made for a device."""
     kind = torch.device(device).type
     if kind == "cpu":
-        return Placement(together=False)
+        return Placement(on_device=False)
     if kind != "cuda":
-        return Placement(together=True, budget=UNKNOWN_BUDGET)
+        return Placement(on_device=True, budget=UNKNOWN_BUDGET)
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds but nothing uses is free too: left there by the network before.
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     sharing = max(1, int(os.environ.get(SHARED_BY, "1")))
-    return Placement(together=True, budget=int(SHARE * (free + held) / sharing), pinned=True)
+    return Placement(on_device=True, budget=int(SHARE * (free + held) / sharing), pinned=True)
 
 
-def send_together(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -> dict[str, Tensor]:
+def send(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -> dict[str, Tensor]:
     """Return tensors of the host on a device, after one copy of all of them.
 
     Args:
@@ -70,7 +70,7 @@ def send_together(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -
     for name, column in columns.items():
         first, last = places[name]
         block[first:last].view(column.dtype).copy_(column.reshape(-1))
-    # torch gives page-locked memory to nobody else before the copy has ended.
+    # torch does not give page-locked memory away before the copy has ended.
     there = block.to(device, non_blocking=pinned)
     return {
         name: there[slice(*places[name])].view(column.dtype).reshape(column.shape)
@@ -78,8 +78,10 @@ def send_together(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -
     }
 
 
-Numbers = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 """Running numbers of rows on the host."""
+UsedRows = dict[str, tuple[Path | None, Sequence[int] | RowNumbers]]
+"""Files by what they hold, with the numbers of rows in them; None where there is no such file."""
 
 BUFFERS = 3
 """Batches that may be on their way to the device at the same time."""
@@ -90,7 +92,7 @@ Wait = Callable[[], object]
 """Returns when a copy has ended."""
 
 
-class Rows:
+class RowSet:
     """Those rows of several files that are used, each once, under running numbers.
 
     Args:
@@ -104,11 +106,11 @@ class Rows:
 
     def __init__(
         self,
-        used: Iterable[tuple[Path | None, Sequence[int] | Numbers]],
+        used: Iterable[tuple[Path | None, Sequence[int] | RowNumbers]],
         *,
         dtype: npt.DTypeLike | None = None,
     ) -> None:
-        asked: dict[Path, list[Numbers]] = {}
+        asked: dict[Path, list[RowNumbers]] = {}
         self._blank = 0
         for path, rows in used:
             if path is None:
@@ -139,14 +141,14 @@ class Rows:
         """Bytes of one row."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
-    def numbers(self, path: Path | None, rows: Sequence[int] | Numbers) -> Numbers:
+    def numbers(self, path: Path | None, rows: Sequence[int] | RowNumbers) -> RowNumbers:
         """Return the running numbers of rows of a file; of the row of zeros for None."""
         if path is None:
             return np.zeros(len(rows), dtype=np.int64)
-        numbers: Numbers = self._first[path] + np.searchsorted(self._rows[path], rows)
+        numbers: RowNumbers = self._first[path] + np.searchsorted(self._rows[path], rows)
         return numbers
 
-    def read(self, numbers: Numbers, out: npt.NDArray[Any]) -> None:
+    def read(self, numbers: RowNumbers, out: npt.NDArray[Any]) -> None:
         """Read rows by their running numbers into an array of their shape."""
         out[numbers < self._blank] = 0
         for path, first in self._first.items():
@@ -161,7 +163,7 @@ class Rows:
 class RowCache(Protocol):
     """Gives rows on the device."""
 
-    def fetch(self, here: Numbers, there: Int64[Tensor, "b"]) -> Tensor:
+    def fetch(self, here: RowNumbers, there: Int64[Tensor, "b"]) -> Tensor:
         """Return rows by their running numbers, as fresh memory on the device.
 
         Args:
@@ -171,14 +173,14 @@ class RowCache(Protocol):
 
 
 class DeviceRows:
-    """A shelf on the device.
+    """A row cache in the memory of the device.
 
     Args:
         rows: What is put there.
         device: Where to.
     """
 
-    def __init__(self, rows: Rows, device: str) -> None:
+    def __init__(self, rows: RowSet, device: str) -> None:
         kind = torch.from_numpy(np.empty(0, rows.dtype)).dtype
         self._all = torch.empty((len(rows), *rows.shape), dtype=kind, device=device)
         at_once = max(1, BYTES_AT_ONCE // max(1, rows.row_bytes))
@@ -188,15 +190,15 @@ class DeviceRows:
             rows.read(numbers, some)
             self._all[first : first + len(numbers)].copy_(torch.from_numpy(some))
 
-    def fetch(self, here: Numbers, there: Int64[Tensor, "b"]) -> Tensor:
+    def fetch(self, here: RowNumbers, there: Int64[Tensor, "b"]) -> Tensor:
         """Return rows; the host is not asked."""
         return self._all.index_select(0, there)
 
 
 class PinnedRows:
-    """A shelf on the host, for what does not fit on the device.
+    """A row cache on the host, for what does not fit on the device.
 
-    Rows are read into one of a few buffers and sent from there; a buffer is written to again only
+    RowSet are read into one of a few buffers and sent from there; a buffer is written to again only
     when its last copy has ended.
 
     Args:
@@ -208,18 +210,18 @@ class PinnedRows:
     """
 
     def __init__(
-        self, rows: Rows, device: str, *, pinned: bool, mark: Callable[[], Wait] | None = None
+        self, rows: RowSet, device: str, *, pinned: bool, mark: Callable[[], Wait] | None = None
     ) -> None:
         self._rows = rows
         self._device = device
         self._pinned = pinned
-        self._mark = mark or ((lambda: _cuda_event(device)) if pinned else _nothing)
+        self._mark = mark or (lambda: _cuda_event(device) if pinned else _ended)
         kind = torch.from_numpy(np.empty(0, rows.dtype)).dtype
         self._buffers = [torch.empty((0, *rows.shape), dtype=kind)] * BUFFERS
-        self._waits: list[Wait] = [lambda: None] * BUFFERS
+        self._waits: list[Wait] = [_ended] * BUFFERS
         self._turn = 0
 
-    def fetch(self, here: Numbers, there: Int64[Tensor, "b"]) -> Tensor:
+    def fetch(self, here: RowNumbers, there: Int64[Tensor, "b"]) -> Tensor:
         """Return rows; the device is not asked, unless all buffers are on their way."""
         turn, self._turn = self._turn, (self._turn + 1) % BUFFERS
         self._waits[turn]()
@@ -234,35 +236,29 @@ class PinnedRows:
         return sent
 
 
-def cache_rows(
-    wanted: Sequence[Rows | None], device: str, placement: Placement
-) -> list[DeviceRows | PinnedRows | None]:
-    """Return a shelf for each set of rows: on the device, the smallest first, as far as they fit.
+def cache_rows(wanted: Sequence[RowSet], device: str, placement: Placement) -> list[RowCache]:
+    """Return a cache per set of rows: on the device, the smallest first, as far as they fit.
 
     Args:
-        wanted: None stays None.
+        wanted: Sets of rows.
         device: Where to.
         placement: How much fits.
     """
     left = placement.budget
-    row_caches: dict[int, DeviceRows | PinnedRows] = {}
-    by_size = sorted(
-        (rows.nbytes, number) for number, rows in enumerate(wanted) if rows is not None
-    )
-    for size, number in by_size:
+    caches: dict[int, RowCache] = {}
+    for number in sorted(range(len(wanted)), key=lambda number: wanted[number].nbytes):
         rows = wanted[number]
-        assert rows is not None
-        if size <= left:
-            left -= size
+        if rows.nbytes <= left:
+            left -= rows.nbytes
             try:
-                row_caches[number] = DeviceRows(rows, device)
+                caches[number] = DeviceRows(rows, device)
                 continue
             except Exception as error:
                 if not is_exhausted(error):
                     raise
             free_unused()  # another process was faster
-        row_caches[number] = PinnedRows(rows, device, pinned=placement.pinned)
-    return [row_caches.get(number) for number in range(len(wanted))]
+        caches[number] = PinnedRows(rows, device, pinned=placement.pinned)
+    return [caches[number] for number in range(len(wanted))]
 
 
 def _cuda_event(device: str) -> Wait:
@@ -272,5 +268,5 @@ def _cuda_event(device: str) -> Wait:
     return wait
 
 
-def _nothing() -> Wait:
-    return lambda: None
+def _ended() -> None:
+    """Return at once: the copy has ended."""

@@ -26,18 +26,18 @@ class Batch:
     weight: Float[Tensor, "b 1 h w"] | None
     """0 where the loss ignores a pixel; None if nothing is ignored."""
     qualities: Float[Tensor, "b r k"] | None = None
-    """What a mask scorer is to say about the targets; None where no mask scorer is trained."""
+    """What a mask scorer is to say about the targets; None where none is trained."""
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
     def split(self, sizes: Sequence[int]) -> list[Batch]:
         """Return the samples in their order, in batches of these sizes: the same memory."""
-        parts = [
+        pieces = [
             [None] * len(sizes) if each is None else each.split(list(sizes))
             for each in (self.images, self.targets, self.weight, self.qualities)
         ]
-        return [Batch(*pieces) for pieces in zip(*parts, strict=True)]
+        return [Batch(*each) for each in zip(*pieces, strict=True)]
 
 
 def as_input(pixels: UInt8[Tensor, "b c h w"], compute: ComputeConfig) -> Float[Tensor, "b c h w"]:
@@ -51,92 +51,88 @@ PLAIN = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRefs:
-    """Samples that are asked for, one row a sample."""
+    """Which samples are wanted, one row per sample."""
 
-    part: Int64[Tensor, "b"]
-    """Which part it is of."""
+    sample_set: Int64[Tensor, "b"]
+    """Number of its sample set."""
     row: Int64[Tensor, "b"]
-    """Its row among the targets of the part."""
+    """Its row among the targets of the sample set."""
     copy: Int64[Tensor, "b"]
-    """Which copy it is, or ``PLAIN``."""
+    """Number of the copy, or ``PLAIN``."""
     look: Int64[Tensor, "b"]
     """How often it was taken before."""
 
     def __len__(self) -> int:
-        return int(self.part.shape[0])
+        return int(self.row.shape[0])
 
     def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> SampleRefs:
         """Return some of the samples."""
-        return SampleRefs(
-            **{field.name: getattr(self, field.name)[chosen] for field in fields(self)}
-        )
+        return SampleRefs(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
 
-def joined(calls: Sequence[SampleRefs]) -> SampleRefs:
-    """Return the samples of at least one call one after another."""
-    return SampleRefs(
-        **{
-            field.name: torch.cat([getattr(called, field.name) for called in calls])
-            for field in fields(SampleRefs)
-        }
-    )
+def joined(batches: Sequence[SampleRefs]) -> SampleRefs:
+    """Return the samples of at least one batch one after another."""
+    names = [each.name for each in fields(SampleRefs)]
+    columns = {name: torch.cat([getattr(refs, name) for refs in batches]) for name in names}
+    return SampleRefs(**columns)
 
 
-class Samples:
-    """The samples of several parts under one running number.
+class SampleIndex:
+    """The samples of several sample sets under one running number.
 
     Args:
-        parts: What samples are made of.
-        seed: Seed of disturbances that are new at every look.
+        sample_sets: What samples are made of.
+        seed: Seed of augmentations that are new at every look.
     """
 
-    def __init__(self, parts: tuple[SampleSet, ...], *, seed: int) -> None:
-        self._parts = parts
+    def __init__(self, sample_sets: tuple[SampleSet, ...], *, seed: int) -> None:
+        self._sample_sets = sample_sets
         self._seed = seed
-        places = [_places_of(number, part) for number, part in enumerate(parts)]
+        places = [_places_of(number, each) for number, each in enumerate(sample_sets)]
         self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
         self._looks = torch.zeros(len(self._places), dtype=torch.long)
 
     def __len__(self) -> int:
         return int(self._places.shape[0])
 
-    def call(self, numbers: Int64[Tensor, "b"]) -> SampleRefs:
-        """Return what running numbers stand for, part after part, and count the look."""
+    def refs(self, numbers: Int64[Tensor, "b"]) -> SampleRefs:
+        """Return what running numbers stand for, set after set, and count the look."""
         places = self._places[numbers]
         order = places[:, 0].argsort(stable=True)
-        part, row, copy = places[order].unbind(dim=1)
-        called = SampleRefs(part=part, row=row, copy=copy, look=self._looks[numbers][order])
+        sample_set, row, copy = places[order].unbind(dim=1)
+        looks = self._looks[numbers][order]
         self._looks[numbers] += 1
-        return called
+        return SampleRefs(sample_set=sample_set, row=row, copy=copy, look=looks)
 
     def forget_looks(self) -> None:
         """Make the next look at each sample its first."""
         self._looks.zero_()
 
-    def seeds_of(self, number: int, called: SampleRefs) -> list[int | None]:
-        """Return a seed for each sample of a part; None for an image as it is."""
-        copies = self._parts[number].copies
+    def seeds_of(self, number: int, refs: SampleRefs) -> list[int | None]:
+        """Return a seed for each sample of a sample set; None for an image as it is."""
+        copies = self._sample_sets[number].copies
         if copies is None:
-            return [None] * len(called)
+            return [None] * len(refs)
+        columns = (each.tolist() for each in (refs.row, refs.copy, refs.look))
+        places = zip(*columns, strict=True)
         if copies.online:
-            pairs = zip(called.row.tolist(), called.look.tolist(), strict=True)
-            return [seeds.derive(self._seed, "look", number, row, look) for row, look in pairs]
-        seed, places = copies.seed, zip(called.row.tolist(), called.copy.tolist(), strict=True)
-        anew = [(self._seed, look) for look in called.look.tolist()] if copies.fresh else None
+            return [seeds.derive(self._seed, "look", number, row, look) for row, _, look in places]
         return [
             None
             if copy == PLAIN
-            else seeds.derive(seed, "copy", row, copy, *(anew[place] if anew else ()))
-            for place, (row, copy) in enumerate(places)
+            else seeds.derive(
+                copies.seed, "copy", row, copy, *((self._seed, look) if copies.fresh else ())
+            )
+            for row, copy, look in places
         ]
 
 
-def _places_of(number: int, part: SampleSet) -> Int64[Tensor, "n 3"]:
-    """Return part, row and copy of its samples: all plain images, then all first copies, and so on.
+def _places_of(number: int, sample_set: SampleSet) -> Int64[Tensor, "n 3"]:
+    """Return set, row and copy of its samples: all plain images, then all first copies, and so on.
 
-    Tensors all along: tuples would take a hundred bytes a sample for a moment.
+    Tensors all along: tuples would take a hundred bytes per sample for a moment.
     """
-    rows, copies = torch.tensor(part.indices, dtype=torch.long), part.copies
+    rows, copies = torch.tensor(sample_set.indices, dtype=torch.long), sample_set.copies
     if copies is None or copies.online:
         return _columns(number, rows, PLAIN)
     counts = torch.tensor(copies.counts or (copies.count,) * len(rows), dtype=torch.long)

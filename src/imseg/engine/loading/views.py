@@ -1,4 +1,4 @@
-"""Two disturbed views of each of some unlabeled images, moved alike."""
+"""Two augmented views of each of some unlabeled images, moved alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.device_batches import warm_up
-from imseg.engine.loading.rows import Placement, Rows, cache_rows, placement_for, send_together
+from imseg.engine.loading.rows import Placement, RowSet, cache_rows, placement_for, send
 from imseg.engine.loading.samples import as_input
 from imseg.engine.training import seeds
 from imseg.engine.training.sample_set import UnlabeledViews
@@ -23,7 +23,7 @@ from imseg.ops.batched import AugmentParams, params_of, range_of
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Two disturbed views of the same images, moved alike, on the device."""
+    """Two augmented views of the same images, moved alike, on the device."""
 
     one: Float[Tensor, "b c h w"]
     """0..1."""
@@ -43,13 +43,13 @@ class Views:
 
 
 class ViewLoader:
-    """Unlabeled images under running numbers, each disturbed twice at every look.
+    """Unlabeled images under running numbers, each augmented twice at every look.
 
     Args:
         unlabeled: Where they lie and how far they are pushed.
         compute: Device and memory format of the views.
-        seed: Of the disturbances.
-        paper: Disturb as the reference does where it differs from us.
+        seed: Of the augmentations.
+        paper: Augment as the reference does where it differs from us.
         placement: How views are made, which changes no number; by the device when None.
     """
 
@@ -77,8 +77,8 @@ class ViewLoader:
             for each in self._strengths
         )
         self._extent = first | second
-        if self._placement.together:
-            self._used = Rows([(unlabeled.images, unlabeled.indices)])
+        if self._placement.on_device:
+            self._used = RowSet([(unlabeled.images, unlabeled.indices)])
             (self._row_cache,) = cache_rows([self._used], compute.device, self._placement)
             warm_up(self._extent, self._used.shape, compute.device)
 
@@ -95,8 +95,8 @@ class ViewLoader:
             batches: Running numbers on the CPU, of a whole pass if possible.
         """
         calls = (self._call(numbers) for numbers in batches)
-        if self._placement.together:
-            yield from self._feed_together(list(calls))
+        if self._placement.on_device:
+            yield from self._feed_on_device(list(calls))
         else:
             yield from (self._grouped(rows, looks) for rows, looks in calls)
 
@@ -140,17 +140,17 @@ class ViewLoader:
         augmented = augment.apply(pixels, draws, order="view", paper=self._paper)
         return as_input(augmented.images, self._compute)
 
-    def _feed_together(self, calls: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Views]:
+    def _feed_on_device(self, calls: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Views]:
         if not calls:
             return
         rows, looks = (torch.cat(columns) for columns in zip(*calls, strict=True))
         here = self._used.numbers(self._unlabeled.images, np.asarray(rows))
         columns = {"images": torch.from_numpy(here)}
         for view, draws in enumerate(self._draw(rows, looks)):
-            treatment = params_of(draws).tensors()
-            columns |= {f"{view} {name}": column for name, column in treatment.items()}
+            params = params_of(draws).tensors()
+            columns |= {f"{view} {name}": column for name, column in params.items()}
         device, pinned = self._compute.device, self._placement.pinned
-        there = send_together(columns, device, pinned=pinned)
+        there = send(columns, device, pinned=pinned)
         names = AugmentParams.__dataclass_fields__
         one, other = (
             AugmentParams(**{name: there[f"{view} {name}"] for name in names}) for view in (0, 1)
@@ -158,7 +158,6 @@ class ViewLoader:
         end = 0
         for mine, _ in calls:
             first, end = end, end + len(mine)
-            assert self._row_cache is not None
             pixels = self._row_cache.fetch(here[first:end], there["images"][first:end])
             moved = batched.move_together(
                 pixels.permute(0, 3, 1, 2), one.rows(first, end), self._extent
@@ -169,9 +168,9 @@ class ViewLoader:
             )
 
     def _changed(
-        self, moved: UInt8[Tensor, "b c h w"], treatment: AugmentParams
+        self, moved: UInt8[Tensor, "b c h w"], params: AugmentParams
     ) -> Float[Tensor, "b c h w"]:
         changed = batched.change_values(
-            moved, treatment, extent=self._extent, order="view", paper=self._paper
+            moved, params, extent=self._extent, order="view", paper=self._paper
         )
         return as_input(changed, self._compute)

@@ -31,7 +31,8 @@ class RunFolder:
     """Names of the files of a run.
 
     ``experiment.toml`` (resolved settings), ``provenance.json``, ``target.json`` (what mask values
-    mean), ``data.json`` (which pictures); ``start/`` and ``generation-K/`` with
+    mean), ``data.json`` (which pictures), ``facts.json`` (what their files turned out to be);
+    ``start/`` and ``generation-K/`` with
     ``network-J.safetensors``, ``network-J.json``, ``audit.json`` where hidden masks are named, and
     last ``DONE``; ``scorer-start/`` and ``scorers/`` (with ``judgment.json``) of approaches with
     mask scorers; ``summary.json`` when all is done; ``log.jsonl``; ``cache/`` meanwhile.
@@ -54,6 +55,11 @@ class RunFolder:
     def data(self) -> Path:
         """Which pictures there were, by their content."""
         return self.path / "data.json"
+
+    @property
+    def facts(self) -> Path:
+        """What is known of the files of the data, by their sizes and times."""
+        return self.path / "facts.json"
 
     @property
     def provenance(self) -> Path:
@@ -158,7 +164,8 @@ class RunFolder:
 
     def _refuse_strangers(self) -> None:
         strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))
-        own = {p.name for p in (self.log, self.cache, self.target, self.data, self.provenance)}
+        known = (self.log, self.cache, self.target, self.data, self.facts, self.provenance)
+        own = {path.name for path in known}
         if set(strangers) - own and not self.experiment.exists():
             raise ImsegError(
                 f"{self.path} is not empty and is not a run.",

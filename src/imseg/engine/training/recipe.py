@@ -38,6 +38,14 @@ class Augmentation:
     """Whether images are also rotated and flipped upside down; None until the kind of masks is
     known."""
 
+    def __str__(self) -> str:
+        words = []
+        if self.strength_schedule != "default":
+            words.append(f"augmentation as strong as for {self.strength_schedule}")
+        if self.rotate is not None:
+            words.append(f"augmented images are {'' if self.rotate else 'not '}rotated")
+        return ", ".join(words)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -126,6 +134,22 @@ class Recipe:
             raise ValueError("validate_every, warm_up and average cannot be negative")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError("max_steps must be at least 1")
+
+    def __str__(self) -> str:
+        words = [
+            f"{self.epochs} epochs of batches of {self.batch_size} images",
+            f"AdamW with step size {self.learning_rate:g} and weight decay {self.weight_decay:g}",
+        ]
+        if self.max_steps is not None:
+            words.append(f"at most {self.max_steps} steps")
+        if self.schedule != "constant":
+            words.append(f"a {self.schedule} schedule")
+        if self.warm_up:
+            words.append(f"{self.warm_up} steps of warm-up")
+        if self.average:
+            words.append(f"weights averaged with decay {self.average:g}")
+        words.append(f"the {self.keep} weights are kept")
+        return ", ".join([*words, *([str(self.augmentation)] if str(self.augmentation) else [])])
 
     def steps_per_epoch(self, images: int) -> int:
         """Return optimizer steps of one epoch over so many images.

@@ -20,8 +20,6 @@ class Prose:
 
     paragraphs: tuple[str, ...]
     """The text."""
-    kind: str = "prose"
-    """How the template knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,6 @@ class ShortList:
 
     items: tuple[str, ...]
     """The sentences."""
-    kind: str = "list"
-    """How the template knows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +46,6 @@ class Chart:
     """Inches, where there is room."""
     narrow_height: float = 3.3
     """Inches, on a phone."""
-    kind: str = "chart"
-    """How the template knows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +78,6 @@ class ImageRows:
     """What colors mean."""
     columns: int = 4
     """Images side by side where there is room, 3 to 6."""
-    kind: str = "images"
-    """How the template knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +86,6 @@ class Commands:
 
     items: tuple[tuple[str, str], ...]
     """What it does, and the command."""
-    kind: str = "commands"
-    """How the template knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +96,6 @@ class Fold:
     """What it is."""
     text: str
     """The text as it stands."""
-    kind: str = "fold"
-    """How the template knows it."""
 
 
 PageBlock = Prose | ShortList | Chart | DataTable | ImageRows | Commands | Fold

@@ -168,7 +168,7 @@ def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) ->
     """Return a page as HTML.
 
     Args:
-        page: What it says.
+        page: Its content.
         drawings: Its figures, by their names.
         beside: The name of the folder with figures and tables.
     """
@@ -179,8 +179,8 @@ def render(page: ReportPage, drawings: Mapping[str, Drawing], *, beside: str) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["inline"] = inline
-    environment.filters["code"] = code
+    environment.filters |= {"inline": inline, "code": code}
+    environment.filters["class_name"] = lambda block: type(block).__name__
     style = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
     # Figures are markup: matplotlib has escaped the words in them.
     safe = {

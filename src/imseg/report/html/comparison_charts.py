@@ -19,7 +19,7 @@ _MARKS = "os^Dv<>P"
 
 
 def generations_chart(found: Comparison) -> Chart | None:
-    """Return scores by generation, a line an approach; None where no row has generations."""
+    """Return scores by generation, a line per approach; None where no row has generations."""
     methods = [row for row in found.rows if len(_stages_of(row)) > 1]
     if not methods:
         return None

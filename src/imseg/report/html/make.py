@@ -82,7 +82,7 @@ def write_page(page: ReportPage, target: Path) -> Path:
     """Write a page, and its figures and tables beside it, as whole files.
 
     Args:
-        page: What it says.
+        page: Its content.
         target: The HTML file.
 
     Raises:

@@ -227,28 +227,28 @@ def comparison_summary(found: Comparison) -> PageSummary:
 
 def _lead(found: Comparison) -> str:
     metric = found.metric
-    judged = {row.name: row.difference for row in found.methods if row.difference is not None}
+    measured = {row.name: row.difference for row in found.methods if row.difference is not None}
     where = f"on {count(found.images, 'test image')}, {count(len(found.seeds), 'seed')}"
-    if not judged:
+    if not measured:
         best = found.best
         return (
             f"**{best.name}** has the best {metric.label}, **{score(best.mean, metric)}**"
             f" ({where}). No approach has a matched baseline here, so what the unlabeled images"
             " were good for is not known."
         )
-    ranked = sorted(judged, key=lambda name: -found.merit(judged[name].mean))
-    won = [name for name in ranked if judged[name].verdict == "better"]
+    ranked = sorted(measured, key=lambda name: -found.merit(measured[name].mean))
+    won = [name for name in ranked if measured[name].verdict == "better"]
     if won:
         verb = "is" if len(won) == 2 else "are"
         also = f" So {verb} {in_words(won[1:])}." if won[1:] else ""
         return (
             f"The unlabeled images helped: **{won[0]}** is better than labels alone trained just"
-            f" as long, {_how_much(judged[won[0]], found)} ({where}).{also}"
+            f" as long, {_how_much(measured[won[0]], found)} ({where}).{also}"
         )
-    if all(each.verdict == "worse" for each in judged.values()):
+    if all(each.verdict == "worse" for each in measured.values()):
         return (
             "The unlabeled images **did not help**: labels alone, trained just as long, are better"
-            f" than {in_words(list(judged))} ({where})."
+            f" than {in_words(list(measured))} ({where})."
         )
     why = (
         "one seed cannot tell a method from chance in training"
@@ -258,7 +258,7 @@ def _lead(found: Comparison) -> str:
     )
     return (
         f"It is **not clear that the unlabeled images helped**: {why}. The best is {ranked[0]},"
-        f" {_how_much(judged[ranked[0]], found)} ({where})."
+        f" {_how_much(measured[ranked[0]], found)} ({where})."
     )
 
 

@@ -52,7 +52,7 @@ def select_files(root: Path) -> Selection:
     Files that are no pictures, pictures without a partner, names that are refused and links out of
     the folder stay behind. Where several files have one stem, unlabeled ones are renamed, and so
     are pairs with equal suffixes; of equal files one is kept, of masks the one that is no JPEG, of
-    images the one that fits the mask; else nobody can tell which is meant, and all stay behind.
+    images the one that fits the mask; else it is not clear which is meant, and all stay behind.
 
     Args:
         root: The data folder.
@@ -79,10 +79,8 @@ def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Pa
     usable: dict[str, list[Path]] = {}
     for stem, paths in pictures.items():
         for path in paths:
-            if has_odd_name(path):
-                selection.leave([path], "its name has control characters")
-            elif leads_out(path, root):
-                selection.leave([path], "a link that leads out of the data folder")
+            if why := _refusal(path, root):
+                selection.leave([path], why)
             else:
                 usable.setdefault(stem, []).append(path)
     return usable
@@ -189,7 +187,7 @@ _ORIENTATION = 0x0112
 def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
-    Hidden files stay behind without a word. Everything that needs no repair is copied byte for
+    Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
     byte, what lies outside of the splits too.
 
     Args:

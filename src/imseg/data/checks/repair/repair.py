@@ -13,16 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
+from imseg.data.checks.repair import rewriting
 from imseg.data.checks.repair.file_selection import CSV, JSON, copy_usable
-from imseg.data.checks.repair.rewriting import (
-    Pair,
-    Repair,
-    Rewrite,
-    Turn,
-    find_turn,
-    merged,
-    rewrite_mask,
-)
 from imseg.data.checks.scanned import FolderScan, MaskValueFinding, Mending, run_checks
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.csv_files import sheet
@@ -53,7 +45,7 @@ class RepairRound:
     """The EXIF orientation that pictures had before they were turned upright."""
     left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
     """Files to remove from the copy, why, and what that refers to."""
-    rewrites: dict[Path, list[Rewrite]] = field(default_factory=dict)
+    rewrites: dict[Path, list[rewriting.Rewrite]] = field(default_factory=dict)
     """Masks to rewrite."""
 
     def __post_init__(self) -> None:
@@ -67,7 +59,7 @@ class RepairRound:
         for path in files_of(entry):
             self.left_out.setdefault(path, (why, about))
 
-    def rewrite(self, names: Sequence[str], rewrite: Rewrite) -> None:
+    def rewrite(self, names: Sequence[str], rewrite: rewriting.Rewrite) -> None:
         """Rewrite masks, which are named relative to the data folder."""
         for name in names:
             self.rewrites.setdefault(self.found.layout.root / name, []).append(rewrite)
@@ -117,17 +109,17 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
             own = plan.orientations.get(facts.name, 1)
             back, reason = turn, "the mask lay on its side"
             if own in (5, 6, 7, 8):
-                back = Turn(own)
+                back = rewriting.Turn(own)
                 reason += ": drawn on the picture as it was stored, before its EXIF turn"
             if back is None:
                 text = "the mask lies on its side, and it is not clear which way it must be turned"
                 plan.leave(entry, text)
             else:
-                plan.rewrite(names, Rewrite(turn=back, reasons=(reason,)))
+                plan.rewrite(names, rewriting.Rewrite(turn=back, reasons=(reason,)))
         elif all(_same_shape(mask.size, facts.size) for mask in facts.masks):
             names = [mask.name for mask in facts.masks if mask.size != facts.size]
             reason = "the mask was not of the size of its image"
-            plan.rewrite(names, Rewrite(size=facts.size, reasons=(reason,)))
+            plan.rewrite(names, rewriting.Rewrite(size=facts.size, reasons=(reason,)))
         else:
             plan.leave(entry, "the mask has another size and another shape than its image")
 
@@ -138,7 +130,7 @@ def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
-def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> Turn | None:
+def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> rewriting.Turn | None:
     """Return how masks on their side must be turned, as their images show; None: not clear."""
     if not lying:
         return None
@@ -154,10 +146,10 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> Turn | None:
         ]
         for some in (lying, fitting)
     )
-    return find_turn(lying_pairs, known_pairs)
+    return rewriting.find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: bool) -> Pair:
+def _pair(entry: Image | LabeledImage, *, pages: bool) -> rewriting.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
     image, *masks = files_of(entry)
     mixture: npt.NDArray[Any] = np.zeros((1, 1), np.int64)
@@ -171,7 +163,7 @@ def _pair(entry: Image | LabeledImage, *, pages: bool) -> Pair:
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
     if isinstance(finding, MaskValueFinding) and finding.recode is not None:
-        rewrite = Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
+        rewrite = rewriting.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
 
 
@@ -208,7 +200,7 @@ class Repaired:
 
     folder: Path
     """The copy."""
-    repairs: tuple[Repair, ...]
+    repairs: tuple[rewriting.Repair, ...]
     """Everything that was changed, in order."""
     report: CheckReport
     """What there is to say about the copy."""
@@ -278,7 +270,7 @@ def repair_folder(
 
 def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
-) -> list[Repair]:
+) -> list[rewriting.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
     plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
     for check in CHECKS:
@@ -289,15 +281,15 @@ def _mend(
     for path, (why, about) in plan.left_out.items():
         path.unlink(missing_ok=True)
         name = path.relative_to(folder).as_posix()
-        done.append(Repair(name, "left out", "", "", why, about))
+        done.append(rewriting.Repair(name, "left out", "", "", why, about))
     return done + [
-        rewrite_mask(path, merged(steps), folder)
+        rewriting.rewrite_mask(path, rewriting.merged(steps), folder)
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]
 
 
-def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> None:
+def write_record(folder: Path, repairs: Sequence[rewriting.Repair], *, source: str) -> None:
     """Write the list of changes into the copy, as a table and as JSON.
 
     Args:
@@ -308,6 +300,6 @@ def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> Non
     plain = [dataclasses.asdict(repair) for repair in repairs]
     record = {"source": source, "repairs": plain}
     write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
-    header = [field.name for field in dataclasses.fields(Repair)]
+    header = [field.name for field in dataclasses.fields(rewriting.Repair)]
     table = sheet(header, [list(each.values()) for each in plain])
     write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))

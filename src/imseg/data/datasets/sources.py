@@ -14,20 +14,17 @@ from imseg.types import Color
 if TYPE_CHECKING:
     from imseg.data.datasets.download import Download
 
-SourceFiles = tuple[Path, ...]
+Files = tuple[Path, ...]
 """The file of an image, and those of its masks."""
 
-SourceImages = dict[str, SourceFiles]
+Images = dict[str, Files]
 """The files of each image, by its name; sorted by name."""
 
-SourceParts = dict[str, SourceImages]
+Parts = dict[str, Images]
 """The images of each official part: ``training``, and perhaps ``validation`` and ``test``."""
 
 PreparationProgress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
-
-NamedColors = Mapping[int, tuple[str, Color]] | Mapping[str, tuple[str, Color]]
-"""Name and color of each mask value, or of each label."""
 
 ANY_STEM = re.compile(r"(.+)")
 """Fits every stem; all of it is the name."""
@@ -99,19 +96,19 @@ class PublicDataset:
     wanted: Callable[[PurePosixPath], bool] | None = None
     """Whether a file of an archive is needed, by a path that begins with the archive's own name;
     None: pictures that lie directly in one of the folders of the layouts are."""
-    read: Callable[[Download, int], tuple[str, SourceParts]] | None = None
+    read: Callable[[Download, int], tuple[str, Parts]] | None = None
     """Returns the source and its parts, for a download and a seed; None: by the layouts."""
-    split: Callable[..., tuple[SourceParts, list[str], Mapping[str, int]]] | None = None
+    split: Callable[..., tuple[Parts, list[str], Mapping[str, int]]] | None = None
     """Returns the images of each split, notes and counts, for parts, ``labeled`` (the share) and
     ``seed``; None: see ``split_parts``."""
     round_up: bool = False
     """Whether the labeled share is rounded up, and not down."""
-    write: Callable[[str, SourceFiles, Destination], Made]
+    write: Callable[[str, Files, Destination], Made]
     """Writes one image and its masks, for its name, its files and where to."""
     task: str
     """What a pixel is, in the words of ``imseg.toml``."""
-    classes: NamedColors = field(default_factory=dict)
-    """Names and colors for ``imseg.toml``; empty: there is nothing to name."""
+    classes: Mapping[Any, tuple[str, Color]] = field(default_factory=dict)
+    """Name and color of each mask value or label, for ``imseg.toml``; empty: none is named."""
     void: int | None = None
     """The mask value of pixels that do not count."""
     is_cut: bool = False

@@ -1,0 +1,365 @@
+"""What annotations say, whatever tool wrote them, and how their values are checked."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from imseg.data.files.atomic import read_bounded
+from imseg.data.files.listing import has_odd_name
+from imseg.errors import ImsegError
+
+Corners = npt.NDArray[np.float64]
+"""Corners of a ring, ``p 2``: x and y in pixels; 0, 0 is the upper left edge of the picture."""
+
+MOST_PIXELS = 1_000_000_000
+"""No position in a picture is as far out as this; numbers beyond are damage."""
+
+MOST_BYTES = 2 << 30
+"""Bytes that a file of annotations may have; those of all of COCO have a quarter of it."""
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        ImsegError: If it cannot be read, is cut short, is not JSON or is nested too deeply.
+    """
+    try:
+        content = read_bounded(path, MOST_BYTES)
+    except OSError as error:
+        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos : error.pos + 9].strip()
+        ends = error.msg.startswith("Unterminated") or any(
+            word.startswith(rest) for word in ("true", "false", "null", "-")
+        )
+        raise ImsegError(
+            f"{path} {'ends in the middle' if ends else 'is not valid JSON'}.",
+            expected="a whole JSON file, as the annotation tool writes it.",
+            got=f"{error.msg} (line {error.lineno}, column {error.colno}).",
+            hint="export or copy the file again.",
+        ) from error
+    except (RecursionError, ValueError) as error:
+        deep = isinstance(error, RecursionError)
+        raise ImsegError(
+            f"{path} is not a usable JSON file.",
+            expected="a JSON file, as the annotation tool writes it.",
+            got="lists nested more deeply than any tool writes." if deep else f"{error}.",
+            hint="export the file again.",
+        ) from error
+
+
+_EXPECTED = {"string": "a text that is not empty.", "int": "a whole number of pixels."}
+_Model = TypeVar("_Model", bound="ParsedEntry")
+
+
+def parse(model: type[_Model], plain: object, place: str) -> _Model:
+    """Return one object of a JSON file or one element of an XML file, with all values checked.
+
+    Args:
+        model: What it must hold.
+        plain: Its values by name, as parsed; None counts as left out, and other names do not
+            matter.
+        place: Where it stands, as the start of a sentence.
+
+    Raises:
+        ImsegError: If a value is missing or wrong.
+    """
+    if not isinstance(plain, Mapping):
+        raise entry_error(place, wrong("is not an object.", "{...} with named values.", plain))
+    try:
+        return model.model_validate({key: each for key, each in plain.items() if each is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    got = first["input"]
+    match first["type"]:
+        case "entry":
+            what, expected, got = (first["ctx"][part] for part in ("what", "expected", "got"))
+            reason = wrong(what.replace("{key}", key), expected, got)
+        case "missing":
+            reason = wrong(f"has no {key}.", f'a value for "{key}".', list(plain))
+        case "list_type":
+            reason = wrong(f"has no list of {key}.", f'"{key}": [...].', got)
+        case _:
+            kind = first["type"].partition("_")[0]
+            expected = _EXPECTED.get(kind, "a number of pixels.")
+            reason = wrong(f"has a wrong {key}.", expected, got)
+    raise entry_error(place, reason)
+
+
+def wrong(what: str, expected: str, got: object) -> PydanticCustomError:
+    """Return the error about a value; ``{key}`` in ``what`` stands for its name."""
+    return PydanticCustomError("entry", "{what}", {"what": what, "expected": expected, "got": got})
+
+
+def entry_error(place: str, reason: PydanticCustomError) -> ImsegError:
+    """Return the error about the entry that stands at a place."""
+    about = reason.context or {}
+    got = about["got"]
+    text = str(got) if isinstance(got, Exception) else repr(got)
+    return ImsegError(
+        f"{place} {about['what']}",
+        expected=about["expected"],
+        got=f"{text if len(text) <= 60 else text[:57] + '...'}.",
+        hint="export the annotations again, or mend this entry.",
+    )
+
+
+def _one_line(text: str) -> str:
+    if has_odd_name(Path(text.replace("/", "_"))):
+        raise wrong("has control characters in {key}.", "a text in one line.", text)
+    return text
+
+
+def _plain_words(text: str) -> str:
+    words = "".join(each if each.isprintable() else " " for each in text).split()
+    if not words:
+        raise wrong("has a wrong {key}.", "a text that is not empty.", text)
+    return " ".join(words)
+
+
+def _without_fraction(found: object) -> object:
+    found = int(found) if isinstance(found, float) and found.is_integer() else found
+    if not isinstance(found, (int, str)):
+        raise wrong("has a wrong {key}.", "a whole number or a text.", found)
+    return found
+
+
+def _decoded(text: object) -> bytes:
+    try:
+        return base64.b64decode(text if isinstance(text, str) else b"?", validate=True)
+    except ValueError as error:
+        raise wrong("{key} is damaged.", "a picture file as base64 text.", error) from error
+
+
+def ring(numbers: object) -> Corners:
+    """Return x, y, x, y, ... or [x, y], [x, y], ... as corners.
+
+    Raises:
+        PydanticCustomError: If there is anything else among them, or a number that is no position.
+    """
+    try:
+        found = np.asarray(numbers)
+    except (ValueError, OverflowError):
+        found = np.asarray(None)
+    if found.size == 0:
+        return np.zeros((0, 2))
+    flat = found.ndim == 1 and len(found) % 2 == 0
+    if found.dtype.kind not in "iuf" or not (flat or (found.ndim == 2 and found.shape[1] == 2)):
+        raise wrong("has a wrong outline.", "pairs of numbers: x, y, x, y ...", numbers)
+    found = found.astype(np.float64).reshape(-1, 2)
+    strange = found[~(np.abs(found) <= MOST_PIXELS)]
+    if len(strange):
+        what = "has an outline with numbers that are no positions."
+        raise wrong(what, "pixels of the picture.", float(strange[0]))
+    return found
+
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_one_line)
+]
+"""A text that is not empty and has no control characters."""
+LabelText = Annotated[Text, AfterValidator(_plain_words)]
+"""A text of printable characters and single spaces, as names of classes are."""
+Identity = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(_without_fraction)]
+"""What names an entry, so that 7, 7.0 and "7" are one."""
+Number = Annotated[float, Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
+"""A finite number of pixels; a text that says one counts (XML)."""
+Whole = Annotated[int, Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
+"""A whole number of pixels."""
+Ring = Annotated[Any, PlainValidator(ring)]
+"""The corners of an outline."""
+PictureFile = Annotated[bytes, PlainValidator(_decoded)]
+"""A picture file as base64 text."""
+
+
+class ParsedEntry(BaseModel):
+    """One object of a JSON file or one element of an XML file; see ``parse``."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+
+class SizedEntry(ParsedEntry):
+    """A picture with its size, which may be left out."""
+
+    height: Whole = 0
+    """Rows; 0: it is not said."""
+    width: Whole = 0
+    """Columns; 0: it is not said."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width, or None if they are left out."""
+        return (self.height, self.width) if min(self.height, self.width) > 0 else None
+
+    @model_validator(mode="after")
+    def _is_no_negative_size(self) -> SizedEntry:
+        if min(self.height, self.width) < 0:
+            raise wrong("has a negative size.", "pixels.", (self.height, self.width))
+        return self
+
+
+RegionRole = Literal["object", "void", "background"]
+"""What a region says about its pixels."""
+
+VOID_LABELS = frozenset({"__ignore__"})
+"""Labels (in lower case) whose pixels are neither trained on nor scored."""
+
+BACKGROUND_LABELS = frozenset({"_background_", "background"})
+"""Labels (in lower case) that stand for no object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One or several rings; a pixel inside any of them belongs."""
+
+    rings: tuple[Corners, ...]
+    """At least three corners each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A rectangle of the picture, in pixels."""
+
+    height: int
+    """Its rows."""
+    width: int
+    """Its columns."""
+    top: int = 0
+    """Row of the picture where it begins."""
+    left: int = 0
+    """Column of the picture where it begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs(Window):
+    """Lengths of runs of pixels: first of those that do not belong, then of those that do, ..."""
+
+    counts: npt.NDArray[np.int64]
+    """The lengths; their sum is ``height * width``."""
+    by_columns: bool = False
+    """Whether runs go down the columns (COCO) instead of along the rows (CVAT)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stencil(Window):
+    """A small PNG picture whose pixels belong where they are not 0."""
+
+    png: bytes
+    """The file's content."""
+
+
+Area = Outline | Runs | Stencil
+"""Which pixels a region covers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Pixels of one label; one object, or a part of one."""
+
+    label: str
+    """The label's name."""
+    area: Area
+    """Where it is."""
+    place: str
+    """Where it stands in the annotations, for messages."""
+    group: str | None = None
+    """Regions of one picture with one label and one group are one object."""
+    order: int = 0
+    """Higher ones lie on top; among equals the later one does."""
+    crowd: bool = False
+    """Whether it stands for many objects that were not drawn one by one."""
+
+    @property
+    def role(self) -> RegionRole:
+        """What the region says about its pixels."""
+        if self.crowd or self.label.lower() in VOID_LABELS:
+            return "void"
+        return "background" if self.label.lower() in BACKGROUND_LABELS else "object"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotatedPicture:
+    """One picture of the annotations."""
+
+    name: str
+    """Its file name as the annotations have it."""
+    size: tuple[int, int] | None
+    """Height and width for which the regions were drawn; None if they are not given."""
+    regions: tuple[Region, ...]
+    """In the order of the file."""
+    file: Path
+    """The file of annotations that lists it."""
+    start: Path | None = None
+    """The folder from which the name leads to the picture (LabelMe); None: the images folder."""
+    embedded: bool = False
+    """Whether ``file`` holds the picture, too (LabelMe)."""
+
+
+class Tally(defaultdict[str, list[str]]):
+    """What was left out or changed, and the places where: nothing disappears silently."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+    def add_all(self, other: Tally) -> None:
+        """Note everything that another tally holds."""
+        for what, places in other.items():
+            self[what] += places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotations:
+    """Everything that the annotations of one data set say."""
+
+    format: str
+    """``COCO``, ``LabelMe`` or ``CVAT``."""
+    source: Path
+    """The file or folder they were read from."""
+    labels: tuple[str, ...]
+    """Every label that is declared, in the order in which they are numbered."""
+    pictures: tuple[AnnotatedPicture, ...]
+    """In the order of the file."""
+    tally: Tally
+    """What was left out while reading."""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The labels of objects that are drawn somewhere, in the order of ``labels``."""
+        drawn = {
+            region.label
+            for picture in self.pictures
+            for region in picture.regions
+            if region.role == "object" or region.crowd
+        }
+        return tuple(label for label in self.objects if label in drawn)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The declared labels without those for background and void."""
+        special = VOID_LABELS | BACKGROUND_LABELS
+        return tuple(label for label in self.labels if label.lower() not in special)
