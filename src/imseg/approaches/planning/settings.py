@@ -213,6 +213,8 @@ class Settings:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
         names = dict.fromkeys([*options_in(RunOptions()), *approach.options])
+        if "generations" in find_approach(self.approach).options:
+            names["generations"] = None  # one generation is a choice, too
         if approach.matched or (self.match is not None and approach.matchable):
             names = {name: None for name in names if name not in MATCHED}
         if not approach.needs_unlabeled:
