@@ -101,6 +101,10 @@ def _expanded(entry: Any) -> Any:
 
 
 def _command(name: str, command: Any, function: Any) -> Iterator[str]:
+    from imseg.cli.options import HEADINGS, MOST_USED
+
+    # Options that components declare are added when a command is used.
+    function = getattr(function, "complete", lambda: function)()
     # Nothing of click is imported: some versions of typer bring their own copy of it, and types are
     # called otherwise there. So types come from the function itself.
     types = {
@@ -118,10 +122,15 @@ def _command(name: str, command: Any, function: Any) -> Iterator[str]:
         yield from (f"| `{_placeholder(each)}` | {_text(each.help)} |" for each in arguments)
         yield ""
     yield from ("| option | meaning | default |", "|---|---|---|")
-    for option in options:
-        if "--help" not in option.opts:
-            meaning, default = _meaning(option)
-            yield f"| {_spelled(option, types[option.name])} | {meaning} | {default} |"
+    panels = {each.name: getattr(each, "rich_help_panel", None) or "Options" for each in options}
+    for heading in (MOST_USED, "Options", *HEADINGS.values()):
+        rows = [each for each in options if panels[each.name] == heading]
+        if rows and len(set(panels.values())) > 1:
+            yield f"| **{heading}** | | |"
+        for option in rows:
+            if "--help" not in option.opts:
+                meaning, default = _meaning(option)
+                yield f"| {_spelled(option, types[option.name])} | {meaning} | {default} |"
     yield ""
 
 

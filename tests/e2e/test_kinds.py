@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.rest
+
 SIDE = 48
 SETTINGS = ["--approach", "im", "--generations", "1", "--networks", "2", "--epochs", "60"]
 SETTINGS += ["--max-steps", "60", "--image-size", SIDE, SIDE, "--width", "0.5", "--workers", "1"]
@@ -154,7 +156,6 @@ def test_label_images_go_in_and_come_out(cli, trained, tmp_path):
     assert float(counted[0]["area [um2]"]) == 4 * int(counted[0]["area [px]"])
 
 
-@pytest.mark.rest
 def test_planes_of_labels_go_in_and_come_out(cli, trained, tmp_path):
     data = write_set(tmp_path / "d", planes)
     run, found = trained(data)
@@ -172,7 +173,6 @@ def test_planes_of_labels_go_in_and_come_out(cli, trained, tmp_path):
     assert {"bright cells", "dim cells"} < set(row) and "position area [px]" not in row
 
 
-@pytest.mark.rest
 def test_maps_of_numbers_go_in_and_come_out_in_their_unit(cli, trained, tmp_path):
     data = write_set(tmp_path / "d", depths, toml='unit = "mm"\n')
     run, found = trained(data)
@@ -191,7 +191,6 @@ def test_maps_of_numbers_go_in_and_come_out_in_their_unit(cli, trained, tmp_path
     assert float(rows_of(out)[0]["mean [mm]"]) == pytest.approx(mask.mean(), rel=1e-4)
 
 
-@pytest.mark.rest
 def test_colored_masks_go_in_and_come_out_and_void_is_not_scored(cli, trained, tmp_path):
     toml = 'void = "#ffffff"\n[classes]\n"#ff0000" = "dim"\n'
     data = write_set(tmp_path / "d", colors, toml=toml)
@@ -206,7 +205,6 @@ def test_colored_masks_go_in_and_come_out_and_void_is_not_scored(cli, trained, t
     assert found_colors <= {(0, 0, 0), (255, 0, 0), (0, 255, 0)}
 
 
-@pytest.mark.rest
 def test_palette_files_go_in_and_come_out_with_their_palette(cli, trained, tmp_path):
     data = write_set(tmp_path / "d", indexed)
     run, _ = trained(data)
@@ -217,7 +215,6 @@ def test_palette_files_go_in_and_come_out_with_their_palette(cli, trained, tmp_p
     assert mask.getpalette()[3:6] == [10, 20, 30] and mask.getpalette()[9:12] == [200, 100, 50]
 
 
-@pytest.mark.rest
 def test_deep_pictures_are_scaled_as_in_training_when_predicting(cli, trained, tmp_path):
     data = write_set(tmp_path / "d", instances, save_image=deep_image, toml=INSTANCES)
     run, _ = trained(data)

@@ -80,6 +80,7 @@ def test_a_prepared_folder_is_taken_as_it_is_and_the_headline_comes_last(cli, cl
     assert settings["asked"]["paper"] == "suim"
 
 
+@pytest.mark.rest
 def test_a_dry_run_states_the_hours_and_trains_nothing(cli, tmp_path):
     raw, out = LAYOUTS["isic2018"](tmp_path / "raw"), tmp_path / "out"
     asked = ["reproduce", "isic2018", raw, "--approaches", "im", "--dry-run", "--out", out]

@@ -226,6 +226,7 @@ def until_saved(process: subprocess.Popen[bytes], out: Path, more_than: int = 0)
     raise AssertionError("no checkpoint was written")
 
 
+@pytest.mark.rest
 def test_a_run_is_looked_at_while_it_is_trained_and_after_it_was_killed(
     cli, cli_json, at_work
 ) -> None:

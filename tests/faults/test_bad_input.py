@@ -164,9 +164,12 @@ ODD_COMMANDS = {
     "an unknown device": (["train", "{data}", "--device", "gpu9"], ["gpu9", "auto"]),
     "an unknown task": (["train", "{data}", "--task", "binray"], ["task", "binary"]),
     "an unknown data set": (["prepare", "isic", "{data}", "--out", "{tmp}/o"], ["isic2018"]),
-    "a file as the run folder": (["train", "{data}", "--out", "{tmp}/bad.toml"], ["bad.toml"]),
+    "a file as the run folder": (
+        ["train", "{data}", "--max-steps", "3", "--out", "{tmp}/bad.toml"],
+        ["bad.toml"],
+    ),
     "a folder with other things as the run folder": (
-        ["train", "{data}", "--out", "{data}"],
+        ["train", "{data}", "--max-steps", "3", "--out", "{data}"],
         ["not empty", "labeled"],
     ),
     "nothing to reuse": (["train", "{data}", "--reuse", "{tmp}/none"], ["reuse"]),

@@ -212,9 +212,9 @@ class Settings:
     def unused(self) -> list[str]:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
-        names = dict.fromkeys([*options_in(RunOptions()), *approach.options])
-        if "generations" in find_approach(self.approach).options:
-            names["generations"] = None  # one generation is a choice, too
+        # --generations 1 is of use where the catalog has several, though it leaves no choice of one.
+        known = (options_in(RunOptions()), approach.options, find_approach(self.approach).options)
+        names = dict.fromkeys(name for options in known for name in options)
         if approach.matched or (self.match is not None and approach.matchable):
             names = {name: None for name in names if name not in MATCHED}
         if not approach.needs_unlabeled:

@@ -15,19 +15,8 @@ from imseg.data.checks.fitness import FITNESS
 from imseg.data.checks.mask_values import find_odd_values
 from imseg.data.checks.scanned import Check, FolderScan, run_checks
 from imseg.data.checks.unlike import find_odd_pictures
+from imseg.data.folder import facts
 from imseg.data.folder.config import TaskWord
-from imseg.data.folder.facts import (
-    ClassSummary,
-    ImageFacts,
-    NumberSummary,
-    ObjectSummary,
-    Progress,
-    SizeSummary,
-    summarize_classes,
-    summarize_numbers,
-    summarize_objects,
-    summarize_sizes,
-)
 from imseg.data.folder.scan import scan
 from imseg.data.masks.recognize import word_of
 from imseg.errors import Finding
@@ -59,7 +48,7 @@ class CheckReport:
     """Readable pictures that are ``gray`` and ``color``, and, say, ``5 channels``."""
     depths: Mapping[str, int]
     """Readable pictures by the type of their pixels: uint8, uint16, float32."""
-    sizes: SizeSummary | None
+    sizes: facts.SizeSummary | None
     """How large the readable pictures are; None if there is none."""
     reading: Reading | None
     """How pictures become bytes; None if they are too different."""
@@ -69,11 +58,11 @@ class CheckReport:
     """The user's word for the task; None where ``spec`` is."""
     asked: bool
     """Whether the user named the task; otherwise it was recognized."""
-    classes: tuple[ClassSummary, ...]
+    classes: tuple[facts.ClassSummary, ...]
     """The classes of the labeled masks, in the order of their values, or the labels."""
-    objects: ObjectSummary | None
+    objects: facts.ObjectSummary | None
     """The objects in the labeled masks (task instances)."""
-    numbers: NumberSummary | None
+    numbers: facts.NumberSummary | None
     """The numbers in the labeled masks (task regression)."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
@@ -110,7 +99,7 @@ class CheckReport:
 
 
 def check_folder(
-    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
+    path: str | Path, *, task: TaskWord | None = None, progress: facts.Progress | None = None
 ) -> CheckReport:
     """Decode every file of a data folder once and report; problems are listed, never raised.
 
@@ -128,20 +117,20 @@ def report_of(found: FolderScan) -> CheckReport:
     every = survey.every()
     # Planes of different sizes cannot be laid upon one another.
     drawable = {f.name for f in survey.labeled if len({mask.size for mask in f.masks}) < 2}
-    channels = Counter(_channels_in_words(facts) for facts in every)
+    channels = Counter(_channels_in_words(each) for each in every)
     return CheckReport(
         folder=str(layout.root),
         counts={split: len(getattr(layout, split)) for split in survey.splits()},
         channels={"gray": 0, "color": 0, **channels},
-        depths=dict(Counter(facts.depth for facts in every)),
-        sizes=summarize_sizes(every),
+        depths=dict(Counter(each.depth for each in every)),
+        sizes=facts.summarize_sizes(every),
         reading=found.reading,
         spec=spec,
         task=word_of(spec) if spec else None,
         asked=found.task is not None,
-        classes=summarize_classes(survey.labeled, spec) if spec else (),
-        objects=summarize_objects(survey.labeled, spec) if spec else None,
-        numbers=summarize_numbers(survey.labeled, spec) if spec else None,
+        classes=facts.summarize_classes(survey.labeled, spec) if spec else (),
+        objects=facts.summarize_objects(survey.labeled, spec) if spec else None,
+        numbers=facts.summarize_numbers(survey.labeled, spec) if spec else None,
         findings=tuple(
             sorted(run_checks(CHECKS, found), key=lambda each: _SEVERITIES.index(each.severity))
         ),
@@ -149,5 +138,5 @@ def report_of(found: FolderScan) -> CheckReport:
     )
 
 
-def _channels_in_words(facts: ImageFacts) -> str:
-    return {1: "gray", 3: "color"}.get(facts.channels, f"{facts.channels} channels")
+def _channels_in_words(picture: facts.ImageFacts) -> str:
+    return {1: "gray", 3: "color"}.get(picture.channels, f"{picture.channels} channels")

@@ -35,7 +35,14 @@ _PALETTE_MODES = frozenset({"P", "PA"})
 _BLACK = (0, 0, 0)
 # What decoders raise for files that are broken in one way or another, beside OSError.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError)
-_BROKEN_INSIDE = (struct.error, zlib.error, ArithmeticError, RuntimeError, AttributeError)
+_BROKEN_INSIDE = (
+    struct.error,
+    zlib.error,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 class UnreadablePicture(ImsegError):

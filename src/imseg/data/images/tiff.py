@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
@@ -29,24 +31,20 @@ from imseg.errors import import_extra
 from imseg.types import Pixels
 
 _MOST_PAGES = 1024
-_MOST_NUMBERS = 4096
-_MOST_ENTRIES = 1024  # of a page; real ones have a few dozen
-_VERSIONS = {b"*\0": False, b"\0*": False, b"+\0": True, b"\0+": True}
-"""What follows the byte order, and whether it announces BigTIFF."""
-_TYPES = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q"}
-"""Types of whole numbers, as coded in TIFF and for ``struct``."""
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-_ORIENTATION, _SAMPLES, _PLANAR, _EXTRA, _NUMBERS = 274, 277, 284, 338, 339
+_VERSIONS = frozenset({b"*\0", b"\0*", b"+\0", b"\0+"})
+_ORIENTATION = 274
 _GRAY, _RGB, PALETTE, _CMYK, _YCBCR = frozenset({0, 1}), 2, 3, 5, 6
 NO_RGB = {8: "LAB", 9: "LAB", 10: "LAB", 32844: "LogLuv", 32845: "LogLuv"}
 """Meanings of the numbers that cannot be shown as they stand, as coded in TIFF."""
 _NOT_A_PICTURE = 1 | 4
 """Bits of the subfile type: a smaller copy of another page, or its transparency."""
-_WANTED = frozenset({
-    _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR,
-    _EXTRA, _NUMBERS,
-})  # fmt: skip
 _PER_SAMPLE = {1: "uint", 2: "int", 3: "float", 4: "uint"}
+_ROWS = 8
+PAGES_HINT = 'set pages = "channels" in imseg.toml, or save each page as a file of its own.'
+"""What to try where a file has several pages."""
+
+# The same damage is told in the error that names the file; this only keeps it off the screen.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +77,8 @@ class TiffPage:
     """Whether offsets have 64 bits (BigTIFF)."""
     orientation: int = 1
     """The EXIF number."""
-    subfile: int = 0
-    """Bits that say whether it is a picture of its own."""
+    source: tifffile.TiffPage = field(repr=False, compare=False)
+    """The page of the open file."""
 
     @property
     def channels(self) -> int:
@@ -146,105 +144,68 @@ def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
 
     Args:
         path: What to call the file in errors.
-        file: The open file; it is a TIFF file.
+        file: The open file; it is a TIFF file, and stays open while the pages are in use.
 
     Raises:
         UnreadablePicture: If there is no such page, or more than can be told.
-        SyntaxError: If the headers are broken.
-        struct.error: If they are cut short.
+        Exception: Whatever tifffile raises for broken headers.
     """
     file.seek(0)
-    head = file.read(4)
-    little, big = head[:2] == b"II", _VERSIONS[head[2:4]]
-    pages: list[TiffPage] = []
-    for tags in _directories(file, "<" if little else ">", big=big):
-        if len(pages) == _MOST_PAGES:
+    opened = tifffile.TiffFile(file)
+    found: dict[int, tifffile.TiffPage] = {}
+    for page in cast("Iterable[tifffile.TiffPage]", opened.pages):
+        if page.offset in found:
+            break
+        if len(found) == _MOST_PAGES:
             hint = "save the pages that belong to one picture as a file of their own."
             raise unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
-        pages.append(_page(len(pages), tags, little=little, big=big))
-    pictures = [page for page in pages if not page.subfile & _NOT_A_PICTURE] or pages[:1]
-    if not pictures:
+        found[page.offset] = page
+    if not found:
         raise damaged(path, "no page found")
-    return pictures
+    if _next_page(opened, page) not in (0, *found):
+        raise damaged(path, "a page is missing")
+    pages = list(found.values())
+    pictures = [page for page in pages if not page.subfiletype & _NOT_A_PICTURE] or pages[:1]
+    return [_page(opened, page) for page in pictures]
 
 
-def _directories(
-    file: BinaryIO, order: str, *, big: bool
-) -> Iterator[Mapping[int, tuple[int, ...]]]:
-    """Yield the numbers of each page by tag; Pillow tells them only of pages it can decode.
-
-    Args:
-        file: After the version.
-        order: ``<`` or ``>``.
-        big: Whether offsets have 64 bits.
-    """
-
-    def numbers(kind: str) -> tuple[int, ...]:
-        return struct.unpack(order + kind, file.read(struct.calcsize(order + kind)))
-
-    count, offset, entry = ("Q", "Q", "HHQ") if big else ("H", "L", "HHL")
-    inline = 8 if big else 4
-    place = numbers("HHQ")[-1] if big else numbers("L")[0]
-    seen: set[int] = set()
-    while place and place not in seen:
-        seen.add(place)
-        file.seek(place)
-        tags: dict[int, tuple[int, ...]] = {}
-        (entries,) = numbers(count)
-        if entries > _MOST_ENTRIES:
-            raise SyntaxError(f"a page with {entries} entries")
-        for _ in range(entries):
-            tag, kind, length = numbers(entry)
-            after = file.tell() + inline
-            if tag in _WANTED and kind in _TYPES and 0 < length <= _MOST_NUMBERS:
-                wanted = f"{length}{_TYPES[kind]}"
-                if struct.calcsize(order + wanted) > inline:
-                    file.seek(numbers(offset)[0])
-                tags[tag] = numbers(wanted)
-            file.seek(after)
-        yield tags
-        (place,) = numbers(offset)
+def _next_page(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
+    """Return where a header says that the next one is; 0: it is the last."""
+    form, file = opened.tiff, opened.filehandle
+    file.seek(page.offset)
+    (entries,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(entries * form.tagsize, os.SEEK_CUR)
+    place: int = struct.unpack(form.offsetformat, file.read(form.offsetsize))[0]
+    return place
 
 
-def _page(index: int, tags: Mapping[int, tuple[int, ...]], *, little: bool, big: bool) -> TiffPage:
-    def one_of(tag: int, default: int) -> int:
-        return tags.get(tag, (default,))[0]
-
-    height, width, bits = one_of(_HEIGHT, 0), one_of(_WIDTH, 0), tags.get(_BITS, (1,))
-    samples, photometric = one_of(_SAMPLES, 1), one_of(_PHOTOMETRIC, 0)
-    if min(height, width, samples, *bits) < 1 or len(set(bits)) > 1:
+def _page(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> TiffPage:
+    height, width, bits = page.imagelength, page.imagewidth, page.bitspersample
+    samples, photometric = page.samplesperpixel, int(page.photometric)
+    if not isinstance(bits, int) or min(height, width, samples, bits) < 1:
         raise SyntaxError(f"{width} x {height} pixels, {samples} samples of {bits} bits")
     base = {_RGB: 3, _YCBCR: 3, _CMYK: 4}.get(photometric, 1)
     extra = samples - base
     # Without a word about it, one number beyond red, green and blue is alpha in all programs.
-    silent = 2 if extra == 1 and photometric == _RGB else 0
-    kinds = tags.get(_EXTRA, (silent,))[: max(extra, 0)]
-    alpha = tuple(base + place for place, kind in enumerate(kinds) if kind != 0)
+    silent = (2,) if extra == 1 and photometric == _RGB else ()
+    kinds = (page.extrasamples or silent)[: max(extra, 0)]
+    orientation = page.tags.valueof(_ORIENTATION, 1)
     return TiffPage(
-        index=index,
+        index=page.index,
         height=height,
         width=width,
         samples=samples,
-        bits=bits[0],
-        numbers=_PER_SAMPLE.get(one_of(_NUMBERS, 1), "other"),
+        bits=bits,
+        numbers=_PER_SAMPLE.get(page.sampleformat, "other"),
         photometric=photometric,
-        alpha=alpha,
-        planar=one_of(_PLANAR, 1) == 2,
-        compression=one_of(_COMPRESSION, 1),
-        little=little,
-        big=big,
-        orientation=one_of(_ORIENTATION, 1),
-        subfile=one_of(_SUBFILE, 0),
+        alpha=tuple(base + place for place, kind in enumerate(kinds) if kind != 0),
+        planar=page.planarconfig == 2,
+        compression=int(page.compression),
+        little=opened.byteorder == "<",
+        big=opened.is_bigtiff,
+        orientation=orientation if isinstance(orientation, int) else 1,
+        source=page,
     )
-
-
-PAGES_HINT = 'set pages = "channels" in imseg.toml, or save each page as a file of its own.'
-"""What to try where a file has several pages."""
-
-_ROWS = 8
-
-# The same damage is told in the error that names the file; this only keeps it off the screen.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def check_pages(
@@ -289,7 +250,7 @@ def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> Decode
         pages: What ``read_pages`` found.
 
     Raises:
-        ImsegError: If tifffile or imagecodecs is needed and not installed.
+        ImsegError: If imagecodecs is needed and not installed.
         Exception: Whatever the decoders raise for broken files.
     """
     decoded = None
@@ -337,35 +298,30 @@ def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[
 
 
 def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded]:
-    tifffile = import_extra("tifffile", extra="microscopy", purpose=f"to read {path}")
-    file.seek(0)
     decoded = []
-    with tifffile.TiffFile(file) as opened:
-        for page in pages:
-            found = opened.pages[page.index]
-            _check_segments(path, file, page, found)
-            try:
-                values = found.asarray(maxworkers=1)
-            except (ImportError, ValueError) as error:
-                if isinstance(error, ValueError) and "imagecodecs" not in str(error):
-                    raise
-                import_extra("imagecodecs", extra="microscopy", purpose=f"to read {path}")
-                reason = f"is compressed in a way that cannot be read here ({error})"
-                raise unreadable(path, reason, "save it again with LZW or without.") from error
-            decoded.append(_arranged(page, values, axes=found.axes))
+    for page in pages:
+        _check_segments(path, file, page)
+        try:
+            values = page.source.asarray(maxworkers=1)
+        except (ImportError, ValueError) as error:
+            if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+                raise
+            import_extra("imagecodecs", extra="microscopy", purpose=f"to read {path}")
+            reason = f"is compressed in a way that cannot be read here ({error})"
+            raise unreadable(path, reason, "save it again with LZW or without.") from error
+        decoded.append(_arranged(page, values, axes=page.source.axes))
     return decoded
 
 
-def _check_segments(path: Path, file: BinaryIO, page: TiffPage, found: Any) -> None:
+def _check_segments(path: Path, file: BinaryIO, page: TiffPage) -> None:
     """Refuse strips and tiles that tifffile would fill up with zeros, or that burst.
 
     Args:
         path: What to call the file in errors.
         file: The open file.
         page: What its header says.
-        found: The same page as tifffile sees it.
     """
-    size = file.seek(0, 2)
+    size, found = file.seek(0, os.SEEK_END), page.source
     offsets, counts = found.dataoffsets, found.databytecounts
     if not offsets or len(offsets) != len(counts):
         raise damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")

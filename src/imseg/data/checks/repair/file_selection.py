@@ -79,10 +79,8 @@ def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Pa
     usable: dict[str, list[Path]] = {}
     for stem, paths in pictures.items():
         for path in paths:
-            if has_odd_name(path):
-                selection.leave([path], "its name has control characters")
-            elif leads_out(path, root):
-                selection.leave([path], "a link that leads out of the data folder")
+            if why := _refusal(path, root):
+                selection.leave([path], why)
             else:
                 usable.setdefault(stem, []).append(path)
     return usable
