@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from imseg.engine.training.networks import save_weights
 from safetensors.torch import load_file
 from tests.e2e.small_sets import Killed, Mortal, Told, contents, small_set, train
 from tests.e2e.test_integrity import flip
@@ -23,6 +22,7 @@ from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.storage.trained_files import read_trained
+from imseg.engine.training.weights import save_weights
 from imseg.engine.workers.jobs import index_networks
 from imseg.errors import ImsegError
 from imseg.types import VERSION
@@ -139,6 +139,7 @@ def test_a_run_of_an_earlier_version_is_refused_with_both_versions(
     before = contents(run)
     for words in (
         ["verify", run], ["status", run], ["report", run], ["train", cells, "--out", run],
+        ["train", cells, "--out", tmp_path / "new", "--reuse", run],
         ["predict", run, cells / "test" / "images", "--out", tmp_path / "masks"],
     ):  # fmt: skip
         code, _, err = cli(*words)

@@ -402,7 +402,7 @@ def _misfit(network: Network, state: Mapping[str, Tensor], *, channels: int, out
         else:
             with torch.device("meta"):
                 made = network.make(channels=channels, outputs=outputs)
-    except (RuntimeError, TypeError, ArithmeticError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, IndexError) as error:
         return f"there is no network of width {network.relative_width:g} ({error})"
     wanted = {key: tuple(value.shape) for key, value in made.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}

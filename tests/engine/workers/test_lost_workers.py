@@ -55,7 +55,7 @@ def pid_of(folder: Path, name: str, time: int) -> int:
 
 
 def test_a_hung_worker_is_replaced_and_its_job_done_again(pretend, tmp_path) -> None:
-    outcome = train_all(Processes(2, silence=SHORT), pretend("hangs-once", "slow", "fine"))
+    outcome = train_all(Processes(2, timeout=SHORT), pretend("hangs-once", "slow", "fine"))
     assert sorted(outcome.ended) == ["fine", "hangs-once", "slow"]
     assert None not in outcome.ended.values()
     told = "its process was silent for 1 s and was started again"
@@ -77,7 +77,7 @@ def test_a_hung_worker_is_replaced_and_its_job_done_again(pretend, tmp_path) -> 
 def test_a_job_that_loses_two_workers_ends_without_a_network_and_the_others_are_done(
     pretend, tmp_path, name: str, why: str
 ) -> None:
-    outcome = train_all(Processes(1, silence=SHORT), pretend(name, "fine", "talks"))
+    outcome = train_all(Processes(1, timeout=SHORT), pretend(name, "fine", "talks"))
     assert list(outcome.ended) == [name, "fine", "talks"]
     assert [name for name, trained in outcome.ended.items() if trained is None] == [name]
     assert len(outcome.reasons) == 1 and re.match(why, outcome.reasons[0])
@@ -92,7 +92,7 @@ def test_a_worker_that_never_reads_its_job_is_replaced(pretend, tmp_path, troubl
     job = pretend("fine")[0]
     job = replace(job, samples=(replace(job.samples[0], indices=tuple(range(50_000))),))
     assert len(job.as_json()) > 2 * 65_536
-    outcome = train_all(Processes(1, silence=replace(SHORT, starting=1.0)), [job])
+    outcome = train_all(Processes(1, timeout=replace(SHORT, starting=1.0)), [job])
     assert outcome.ended["fine"] is not None
     assert outcome.notes == [("fine", "its process was silent for 1 s and was started again", True)]
 
@@ -100,7 +100,7 @@ def test_a_worker_that_never_reads_its_job_is_replaced(pretend, tmp_path, troubl
 @pytest.mark.parametrize("name", ["torn", "mute"])
 def test_a_worker_that_ends_in_the_middle_of_a_word_is_replaced(pretend, monkeypatch, name) -> None:
     monkeypatch.setattr(worker_process, "PARTING", 0.5)
-    outcome = train_all(Processes(1, silence=SHORT), pretend(name))
+    outcome = train_all(Processes(1, timeout=SHORT), pretend(name))
     assert outcome.ended[name] is not None
     ((_, text, warning),) = outcome.notes
     assert warning and text.endswith("and was started again")
@@ -108,16 +108,16 @@ def test_a_worker_that_ends_in_the_middle_of_a_word_is_replaced(pretend, monkeyp
 
 def test_the_silence_allowed_grows_with_what_was_seen(pretend, tmp_path) -> None:
     """0.3 s and then 1.5 s; 1 s is allowed at least."""
-    patient = Processes(1, silence=replace(SHORT, factor=20))
+    patient = Processes(1, timeout=replace(SHORT, factor=20))
     assert train_all(patient, pretend("slower-and-slower")).notes == []
     (tmp_path / "slower-and-slower.1.pid").unlink()
     (tmp_path / "slower-and-slower.count").unlink()
-    (why,) = train_all(Processes(1, silence=SHORT), pretend("slower-and-slower")).reasons
+    (why,) = train_all(Processes(1, timeout=SHORT), pretend("slower-and-slower")).reasons
     assert "silent" in why
 
 
 def test_a_worker_that_runs_out_of_memory_gives_it_back_and_is_replaced(pretend, tmp_path) -> None:
-    outcome = train_all(Processes(1, silence=SHORT), pretend("exhausted-once", "fine"))
+    outcome = train_all(Processes(1, timeout=SHORT), pretend("exhausted-once", "fine"))
     assert None not in outcome.ended.values()
     ((name, text, warning),) = outcome.notes
     assert name == "exhausted-once" and warning
@@ -131,13 +131,13 @@ def test_after_an_error_that_would_meet_every_job_none_is_begun_and_running_ones
 ) -> None:
     outcome = Outcome()
     with pytest.raises(kind, match="disk full"):
-        train_all(Processes(2, silence=SHORT), pretend("slow", trouble, "fine"), outcome=outcome)
+        train_all(Processes(2, timeout=SHORT), pretend("slow", trouble, "fine"), outcome=outcome)
     assert list(outcome.ended) == ["slow"] and outcome.ended["slow"] is not None
     assert not (tmp_path / "fine.1.pid").exists()
 
 
 def test_what_a_worker_says_reaches_the_user(pretend) -> None:
-    outcome = train_all(Processes(1, silence=SHORT), pretend("talks"))
+    outcome = train_all(Processes(1, timeout=SHORT), pretend("talks"))
     assert outcome.notes == [
         ("talks", "batches are halved", True),
         ("talks", "all is well", False),
@@ -191,7 +191,7 @@ def test_a_stopped_worker_is_replaced_while_another_one_goes_on(make_job) -> Non
     """Real workers: SIGSTOP leaves a process there with all its threads, and it does nothing."""
     recipe = Recipe(epochs=300, batch_size=3, max_steps=600)
     jobs = [make_job(number, recipe=recipe) for number in range(2)]
-    executor = Processes(2, silence=HeartbeatTimeout(working=5.0, factor=1))
+    executor = Processes(2, timeout=HeartbeatTimeout(working=5.0, factor=1))
     at_work: set[str] = set()
     stopped: list[int] = []
 
@@ -227,7 +227,7 @@ worker_process.COMMAND = {worker_process.COMMAND!r}
 worker_process.GLANCE = 0.5
 notes = []
 job = TrainJob.from_json(Path({str(tmp_path / "job.json")!r}).read_text())
-with Processes(1, silence=HeartbeatTimeout(starting=30.0, working=1.0, factor=0)) as executor:
+with Processes(1, timeout=HeartbeatTimeout(starting=30.0, working=1.0, factor=0)) as executor:
     executor.run(
         [job],
         stepped=print,

@@ -212,7 +212,7 @@ class Settings:
     def unused(self) -> list[str]:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
-        # --generations 1 is of use where the catalog has several, though it leaves no choice of one.
+        # --generations 1 is of use where the catalog has several: what it leaves has one.
         known = (options_in(RunOptions()), approach.options, find_approach(self.approach).options)
         names = dict.fromkeys(name for options in known for name in options)
         if approach.matched or (self.match is not None and approach.matchable):

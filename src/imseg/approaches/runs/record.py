@@ -16,14 +16,8 @@ from typing import Any
 import torch
 
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.runs.run_files import (
-    DataContents,
-    DataNames,
-    Provenance,
-    Record,
-    Surroundings,
-    read_target,
-)
+from imseg.approaches.runs import run_files
+from imseg.approaches.runs.run_files import DataContents, Provenance, Record, Surroundings
 from imseg.data.masks.encoding import describe_values
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import RunFolder
@@ -47,7 +41,7 @@ def provenance_of(dataset: DataSet, record: Record) -> Provenance:
         **dict(surroundings()),
         command=tuple(sys.argv),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        data=DataNames(
+        data=run_files.DataNames(
             name=dataset.name,
             labeled=tuple(pair.name for pair in dataset.labeled),
             validation=tuple(pair.name for pair in dataset.val),
@@ -232,7 +226,7 @@ def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
     Raises:
         ImsegError: If classes, planes, void or the scale of the pictures have changed.
     """
-    spec, reading = read_target(folder.target)
+    spec, reading = run_files.read_target(folder.target)
     here = decisive_target(dataset.spec.as_dict())
     if decisive_target(spec.as_dict()) != here or reading != dataset.reading:
         raise ImsegError(
@@ -305,10 +299,14 @@ class DataChanges:
 
 
 def tell_data_changes(reuse: Path, dataset: DataSet, progress: Progress) -> None:
-    """Say what has changed since the run that is most like this one, if there is one."""
-    news = data_changes_since(reuse, dataset)
-    if news is not None:
-        progress(Note(text=str(news)))
+    """Tell what has changed since the run that is most like this one, if there is one.
+
+    Raises:
+        ImsegError: If ``reuse`` is a run that another version of imseg wrote.
+    """
+    changes = data_changes_since(reuse, dataset)
+    if changes is not None:
+        progress(Note(text=str(changes)))
 
 
 def data_changes_since(reuse: Path, dataset: DataSet) -> DataChanges | None:
@@ -317,17 +315,28 @@ def data_changes_since(reuse: Path, dataset: DataSet) -> DataChanges | None:
     Args:
         reuse: A run, or a folder of runs.
         dataset: What there is now.
+
+    Raises:
+        ImsegError: If ``reuse`` is a run that another version of imseg wrote.
     """
-    now = contents(dataset)
+    here = contents(dataset).by_split()
     found = []
     for path in (*reuse.glob("data.json"), *sorted(reuse.glob("*/data.json"))):
         try:
-            then = DataContents.read(path)
-        except ImsegError:
+            before = DataContents.read(path).by_split()
+        except ImsegError as error:
+            if isinstance(error, OtherVersion) and path.parent == reuse:
+                raise
             continue  # a run that was never begun properly has nothing to be taken over
-        if then.by_split()["labeled"] & now.by_split()["labeled"]:
-            found.append(_compare(path.parent, then, now, same_meaning=_means(path, dataset)))
-    return min(found, key=lambda news: news.changes, default=None)
+        if before["labeled"] & here["labeled"]:
+            change = DataChanges(
+                run=path.parent,
+                same_meaning=_means(path, dataset),
+                added={split: len(here[split] - before[split]) for split in here},
+                removed={split: len(before[split] - here[split]) for split in here},
+            )
+            found.append(change)
+    return min(found, key=lambda each: each.changes, default=None)
 
 
 def _means(data: Path, dataset: DataSet) -> bool:
@@ -337,15 +346,3 @@ def _means(data: Path, dataset: DataSet) -> bool:
     except ImsegError:
         return False
     return True
-
-
-def _compare(
-    run: Path, then: DataContents, now: DataContents, *, same_meaning: bool
-) -> DataChanges:
-    before, here = then.by_split(), now.by_split()
-    return DataChanges(
-        run=run,
-        same_meaning=same_meaning,
-        added={split: len(here[split] - before[split]) for split in here},
-        removed={split: len(before[split] - here[split]) for split in here},
-    )

@@ -1,4 +1,4 @@
-"""Which pairs of a data set a finished run is scored on, and whether it can be."""
+"""A finished run: its networks, what they predict, and how good that is."""
 
 from __future__ import annotations
 
@@ -20,15 +20,11 @@ from imseg.data.folder.scan import read_folder
 from imseg.data.images.image_files import list_images
 from imseg.data.masks.encoding import decode, describe_values
 from imseg.data.masks.recognize import word_of
-from imseg.engine.hardware.device import (
-    ComputeConfig,
-    resolve_device,
-    resolve_precision,
-    usable_cores,
-)
-from imseg.engine.inference import evaluator
+from imseg.engine.hardware import device as hardware
+from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.inference import evaluator, segment
 from imseg.engine.inference.evaluator import Evaluation
-from imseg.engine.inference.segment import Segmented, segment
+from imseg.engine.inference.segment import Segmented
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.engine.training.weights import load_network
@@ -48,16 +44,15 @@ def pairs_of(dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
         ImsegError: If there is no such split, or nothing in it.
     """
     if split not in SPLITS:
-        raise ImsegError(
-            f"There is no split named {split!r}.", expected=", ".join(SPLITS), got=split
-        )
+        known = ", ".join(SPLITS)
+        raise ImsegError(f"There is no split named {split!r}.", expected=known, got=split)
     pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
     if not pairs:
+        there = ", ".join(name for name in SPLITS if getattr(dataset, name))
         raise ImsegError(
             f"{dataset.name} has no {split} images.",
             expected=f"{split}/images and {split}/masks.",
-            hint="--split with one of: "
-            + ", ".join(name for name in SPLITS if getattr(dataset, name)),
+            hint=f"--split with one of: {there}",
         )
     return pairs
 
@@ -225,11 +220,12 @@ class Run:
 
     def compute(self, device: str = "auto") -> ComputeConfig:
         """Return how networks predict on this machine."""
-        resolved = resolve_device(device)
+        resolved = hardware.resolve_device(device)
+        auto = hardware.resolve_precision("auto", resolved)
         return ComputeConfig(
             device=resolved,
-            precision="float32" if resolved == "cpu" else resolve_precision("auto", resolved),
-            threads=usable_cores(),
+            precision="float32" if resolved == "cpu" else auto,
+            threads=hardware.usable_cores(),
             channels_last=self.plan.compute.channels_last,
         )
 
@@ -313,7 +309,7 @@ class Run:
         teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
         names = list(dict.fromkeys((*chosen, *teachers)))
         loaded = dict(zip(names, self.load(names, device=device), strict=True))
-        return segment(
+        return segment.segment(
             images,
             [loaded[name] for name in chosen],
             task=self.task,
@@ -355,14 +351,11 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
     record = read_record(folder)
     if record is None and (folder.path / "comparison.toml").exists():
         finished = sorted(folder.path.glob("seed-*/*/summary.json"))
+        later = f"{shown(path)}/seed-0/ldt, once it is finished."
+        example = shown(finished[0].parent) if finished else later
         raise ImsegError(
             f"{path} is a comparison, not a run.",
-            expected="one of its runs, such as "
-            + (
-                shown(finished[0].parent)
-                if finished
-                else f"{shown(path)}/seed-0/ldt, once it is finished."
-            ),
+            expected=f"one of its runs, such as {example}",
             hint="imseg report shows the comparison; repeat its command if it is not finished.",
         )
     if record is None:

@@ -1,8 +1,4 @@
-"""How much processor time the control groups of Linux leave to this process.
-
-Containers and batch systems limit time rather than processors: 64 processors may be in sight and
-the time of two be granted. Threads for all 64 would then mostly stand still.
-"""
+"""How networks are computed, on which device, and with how many processors."""
 
 from __future__ import annotations
 
@@ -23,6 +19,9 @@ from imseg.errors import ImsegError
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Return the processors' worth of time that this process may use, such as 2.5; None: no limit.
+
+    Containers and batch systems limit time rather than processors: 64 processors may be in sight
+    and the time of two be granted. Threads for all 64 would then mostly stand still.
 
     The smallest quota counts: of the group of this process and of all groups around it, in either
     version of control groups. What cannot be read limits nothing.

@@ -44,15 +44,8 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "task": self.task,
-            "metric": self.metric,
-            "unit": self.unit,
-            "images": len(self.names),
-            "per_image": self.per_image,
-            "dataset": self.dataset,
-            "ci95": self.ci95,
-        }
+        names = ("task", "metric", "unit", "per_image", "dataset", "ci95")
+        return {"images": len(self.names), **{name: getattr(self, name) for name in names}}
 
 
 def evaluate(

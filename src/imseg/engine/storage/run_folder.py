@@ -26,6 +26,16 @@ RESULT_FILE = "comparison.json"
 """What a comparison found."""
 
 
+class _Inside:
+    """A place in the folder of a run."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, folder: RunFolder, kind: type[RunFolder]) -> Path:
+        return folder.path.joinpath(*self._names)
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Names of the files of a run.
@@ -41,50 +51,24 @@ class RunFolder:
     path: Path
     """The folder."""
 
-    @property
-    def experiment(self) -> Path:
-        """Resolved settings."""
-        return self.path / "experiment.toml"
-
-    @property
-    def target(self) -> Path:
-        """What mask values mean."""
-        return self.path / "target.json"
-
-    @property
-    def data(self) -> Path:
-        """Which pictures there were, by their content."""
-        return self.path / "data.json"
-
-    @property
-    def facts(self) -> Path:
-        """What is known of the files of the data, by their sizes and times."""
-        return self.path / "facts.json"
-
-    @property
-    def provenance(self) -> Path:
-        """Versions, machine, command and data hashes."""
-        return self.path / "provenance.json"
-
-    @property
-    def summary(self) -> Path:
-        """Scores and costs; present when the run is finished."""
-        return self.path / "summary.json"
-
-    @property
-    def log(self) -> Path:
-        """One line of JSON an event."""
-        return self.path / "log.jsonl"
-
-    @property
-    def cache(self) -> Path:
-        """Decoded images and pseudo-labels; can be deleted, is made again."""
-        return self.path / "cache"
-
-    @property
-    def judgment(self) -> Path:
-        """How far mask scorers can be trusted, and when they are content."""
-        return self.path / "scorers" / "judgment.json"
+    experiment = _Inside("experiment.toml")
+    """Resolved settings."""
+    target = _Inside("target.json")
+    """What mask values mean."""
+    data = _Inside("data.json")
+    """Which pictures there were, by their content."""
+    facts = _Inside("facts.json")
+    """What is known of the files of the data, by their sizes and times."""
+    provenance = _Inside("provenance.json")
+    """Versions, machine, command and data hashes."""
+    summary = _Inside("summary.json")
+    """Scores and costs; present when the run is finished."""
+    log = _Inside("log.jsonl")
+    """One line of JSON per event."""
+    cache = _Inside("cache")
+    """Decoded images and pseudo-labels; can be deleted, is made again."""
+    judgment = _Inside("scorers", "judgment.json")
+    """How far mask scorers can be trusted, and from which score on a mask is good."""
 
     def audit(self, stage: str) -> Path:
         """Return what a comparison of a generation's pseudo-labels with hidden masks found."""
@@ -114,12 +98,7 @@ class RunFolder:
             with tempfile.NamedTemporaryFile(dir=self.path, prefix=".probe.", suffix=".tmp"):
                 pass
         except OSError as error:
-            raise ImsegError(
-                f"The run cannot be written to {self.path}.",
-                expected="a folder that can be made and written to.",
-                got=str(error.strerror or error),
-                hint="--out with another folder.",
-            ) from error
+            raise self._not_writable(str(error.strerror or error)) from error
         self._refuse_strangers()
         self.check_links()
 
@@ -132,12 +111,7 @@ class RunFolder:
         there = next(each for each in (self.path, *self.path.absolute().parents) if each.exists())
         reason = "File exists" if there == self.path else "Not a directory"
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise ImsegError(
-                f"The run cannot be written to {self.path}.",
-                expected="a folder that can be made and written to.",
-                got="Permission denied" if there.is_dir() else reason,
-                hint="--out with another folder.",
-            )
+            raise self._not_writable("Permission denied" if there.is_dir() else reason)
         if self.path.exists():
             self._refuse_strangers()
             self.check_links()
@@ -161,6 +135,14 @@ class RunFolder:
                 got=and_more(astray),
                 hint="move what they lead to into the folder; the folder itself may be a link.",
             )
+
+    def _not_writable(self, why: str) -> ImsegError:
+        return ImsegError(
+            f"The run cannot be written to {self.path}.",
+            expected="a folder that can be made and written to.",
+            got=why,
+            hint="--out with another folder.",
+        )
 
     def _refuse_strangers(self) -> None:
         strangers = sorted(p.name for p in self.path.iterdir() if not p.name.startswith("."))

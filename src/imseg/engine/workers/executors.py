@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from dataclasses import replace
 from typing import Protocol, Self
 
 import torch
@@ -16,7 +16,6 @@ from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener
 from imseg.engine.workers.worker_process import (
-    Allowance,
     HeartbeatTimeout,
     JobBroken,
     WorkerLost,
@@ -60,12 +59,7 @@ class Executor(Protocol):
     def __enter__(self) -> Self:
         """Make ready."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Clean up."""
 
 
@@ -117,33 +111,28 @@ class Serial:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
 
 class Processes:
     """Trains as many networks side by side as there are workers, each in a process of its own.
 
-    A worker that dies, runs out of memory or is silent for too long is replaced and its job is
-    tried once more; if that fails too, the job ends without a network.
+    A worker that dies, runs out of memory or sends no message for too long is replaced, and its job
+    is tried once more; if that fails too, the job ends without a network.
 
     Args:
         workers: Processes.
         threads: Threads of each; more than one of them would only fight over the cores.
-        silence: How long a worker may say nothing.
+        timeout: How long a worker may send no message.
     """
 
     def __init__(
-        self, workers: int, *, threads: int = 1, silence: HeartbeatTimeout | None = None
+        self, workers: int, *, threads: int = 1, timeout: HeartbeatTimeout | None = None
     ) -> None:
         self._workers: list[WorkerProcess | None] = [None] * workers
         self._threads = threads
-        self._allowance = Allowance(silence or HeartbeatTimeout())
+        self._timeout = replace(timeout or HeartbeatTimeout())
         self._closing = threading.Event()
         self._starting = threading.Lock()
 
@@ -211,7 +200,7 @@ class Processes:
                 if worker is not None:
                     worker.close()
                 worker = self._workers[slot] = WorkerProcess(
-                    self._threads, self._allowance, beside=len(self._workers)
+                    self._threads, self._timeout, beside=len(self._workers)
                 )
             return worker
 
@@ -219,12 +208,7 @@ class Processes:
         self._closing.clear()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._starting:
             self._closing.set()
         there = [worker for worker in self._workers if worker is not None]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from imseg.engine.hardware.exhaustion import MEMORY_GONE, NEEDS_LESS
@@ -36,44 +36,28 @@ THREADS = (
 """What libraries and compilers read how many threads they may start, processes included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class HeartbeatTimeout:
-    """How long a process may say nothing before it is taken for hung."""
+    """How long the processes of an executor may send no message before one counts as lost."""
 
     starting: float = 300.0
     """Seconds from its start until it is ready: Python and torch are loaded, often in 3 to 10."""
     working: float = 300.0
-    """Seconds between two signs of life of a training, at least. Every batch is one."""
+    """Seconds between two messages of a training, at least. Every batch sends one."""
     factor: float = 20.0
-    """That many times the longest silence after which a training of the same executor went on may
-    pass as well, so that slow machines are not punished."""
+    """A training may also be silent for that many times as long as one of the same executor was
+    before it went on, so that slow machines are not punished."""
+    longest: float = field(default=0.0, init=False)
+    """Seconds of the longest silence after which a training went on."""
 
     def __post_init__(self) -> None:
         if min(self.starting, self.working) <= 0 or self.factor < 0:
             raise ValueError(f"silences are longer than 0 s, factors not below 0: {self}")
 
-
-class Allowance:
-    """The silence allowed now, for all processes of an executor together.
-
-    Args:
-        silence: What is allowed at first.
-    """
-
-    def __init__(self, silence: HeartbeatTimeout) -> None:
-        self.starting = silence.starting
-        self._least = silence.working
-        self._factor = silence.factor
-        self._longest = 0.0
-
     @property
-    def working(self) -> float:
-        """Seconds that a training may be silent."""
-        return max(self._least, self._factor * self._longest)
-
-    def went_on(self, after: float) -> None:
-        """Take note that a training went on after a silence of so many seconds."""
-        self._longest = max(self._longest, after)
+    def allowed(self) -> float:
+        """Seconds that a training may be silent now."""
+        return max(self.working, self.factor * self.longest)
 
 
 class WorkerLost(Exception):
@@ -89,12 +73,12 @@ class WorkerProcess:
 
     Args:
         threads: What its libraries may start.
-        allowance: How long it may be silent.
+        timeout: How long it may send no message; shared by all processes of an executor.
         beside: How many workers there are, it among them.
     """
 
-    def __init__(self, threads: int, allowance: Allowance, *, beside: int = 1) -> None:
-        self._allowance = allowance
+    def __init__(self, threads: int, timeout: HeartbeatTimeout, *, beside: int = 1) -> None:
+        self._timeout = timeout
         self._process = subprocess.Popen(
             COMMAND,
             start_new_session=True,  # Ctrl-C is the parent's to answer
@@ -111,8 +95,8 @@ class WorkerProcess:
         )
         self._ready = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        # Threads, since nobody can wait for a pipe with a time limit on every system. Either ends
-        # with the process.
+        # Threads, since not every system can wait for a pipe with a time limit. Either ends with
+        # the process.
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._writer: threading.Thread | None = None
         self._reader.start()
@@ -137,15 +121,15 @@ class WorkerProcess:
                 gone then.
         """
         while not self._ready:
-            message, _ = self._next(self._allowance.starting)
+            message, _ = self._next(self._timeout.starting)
             self._ready = message["event"] == "ready"
         self._writer = threading.Thread(
             target=self._write, args=(job.as_json() + "\n",), daemon=True
         )
         self._writer.start()
         while True:
-            message, after = self._next(self._allowance.working)
-            self._allowance.went_on(after)
+            message, after = self._next(self._timeout.allowed)
+            self._timeout.longest = max(self._timeout.longest, after)
             match message["event"]:
                 case "stepped":
                     listener.stepped(message["steps"], message["loss"])
@@ -167,7 +151,7 @@ class WorkerProcess:
 
     def dismiss(self) -> None:
         """Let the process end by itself, which takes a moment; ``close`` waits for it."""
-        if not self._is_writing:  # else nobody reads at the other end, and it cannot be closed
+        if not self._is_writing:  # else the other end does not read, and it cannot be closed
             self._end_input()
 
     @property
@@ -202,7 +186,7 @@ class WorkerProcess:
                 line = self._lines.get(timeout=glance)
             except queue.Empty:
                 # No more than a glance: where this process was stopped or the computer slept, much
-                # time may have passed without anybody having been silent.
+                # time may have passed without a silence of the worker.
                 waited += glance
                 continue
             if line is None:
