@@ -8,7 +8,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError
 
 from imseg.data.files.atomic import read_bounded
 from imseg.errors import ImsegError, near_miss, raise_all, shown
@@ -72,11 +74,64 @@ TaskWord = Literal["binary", "multiclass", "multilabel", "instances", "regressio
 TASK_WORDS: tuple[TaskWord, ...] = get_args(TaskWord)
 """All of them."""
 
-_KEYS = ("task", "void", "pixel_size", "pages", "unit", "classes")
-_CLASS_KEYS = ("name", "color")
-_PAGES = ("channels", "refuse")
 _FARTHEST_VOID = 2**31 - 1
 _MOST_SHOWN = 100
+
+
+def _as_void(entry: object) -> Key:
+    if isinstance(entry, str) and is_color(entry):
+        return entry.lower()
+    if type(entry) is int and abs(entry) <= _FARTHEST_VOID:  # ``true`` is an int in Python only
+        return entry
+    raise ValueError("neither a number nor a color")
+
+
+def _as_rgb(entry: object) -> Color:
+    if isinstance(entry, str) and is_color(entry):
+        return color_of(packed_color(entry))
+    if isinstance(entry, list) and [type(part) for part in entry] == [int] * 3:
+        red, green, blue = entry
+        if 0 <= min(entry) <= max(entry) <= 255:
+            return red, green, blue
+    raise ValueError("no color")
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not printable")
+    return text
+
+
+class _Settings(BaseModel, extra="forbid", strict=True):
+    """The entries of ``imseg.toml``."""
+
+    task: TaskWord | None = None
+    void: Annotated[Key | None, PlainValidator(_as_void)] = None
+    pixel_size: Annotated[float, Field(gt=0, le=LARGEST_PIXEL)] | None = None
+    pages: Literal["channels", "refuse"] = "refuse"
+    unit: Annotated[str, AfterValidator(_one_line)] = ""
+    classes: dict[str, Any] = {}
+
+
+class _Class(BaseModel, extra="forbid", strict=True):
+    """What is said about a class."""
+
+    name: Annotated[str, Field(pattern=r"\S"), AfterValidator(_one_line)] = ""
+    color: Annotated[Color | None, PlainValidator(_as_rgb)] = None
+
+
+_EXPECTED = {
+    "task": "one of " + ", ".join(f'"{word}"' for word in TASK_WORDS),
+    "void": 'a whole number, or a color "#rrggbb"',
+    "pixel_size": "micrometers on a side of a pixel, above 0, such as 0.65",
+    "pages": '"channels" or "refuse"',
+    "unit": 'a text of one line, such as "m"',
+    "classes": 'a table: [classes], then 0 = "sky"',
+    "name": "a text that is not empty",
+    "color": '"#rrggbb" or [red, green, blue] with 0..255 each',
+}
+_WORDS = {"task": TASK_WORDS, "pages": ("channels", "refuse")}
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,24 +195,18 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path = folder / FILE_NAME
     try:
-        text = read_bounded(path).decode("utf-8")
+        plain = tomllib.loads(read_bounded(path).decode("utf-8"))
     except FileNotFoundError:
         if path.is_symlink():
             hint = "mend the link, or remove it."
             raise ImsegError(f"{path} is a link to nothing.", hint=hint) from None
         return FolderConfig()
-    except OSError as error:
-        raise ImsegError(f"{path} cannot be read.", got=str(error.strerror or error)) from error
-    except UnicodeDecodeError as error:
-        raise ImsegError(f"{path} cannot be read.", got=str(error)) from error
-    try:
-        plain = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        got = str(getattr(error, "strerror", None) or error)
+        raise ImsegError(f"{path} cannot be read.", got=got) from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep brackets
-        raise ImsegError(
-            f"{path} is not valid TOML.",
-            got=str(error),
-            hint='text stands in quotes, as in  0 = "sky"; see https://toml.io.',
-        ) from error
+        hint = 'text stands in quotes, as in  0 = "sky"; see https://toml.io.'
+        raise ImsegError(f"{path} is not valid TOML.", got=str(error), hint=hint) from error
     return parse_config(plain, str(path))
 
 
@@ -171,69 +220,59 @@ def parse_config(plain: Mapping[str, Any], source: str) -> FolderConfig:
     Raises:
         ImsegError: If there are problems; all of them at once.
     """
-    errors = [_unknown_key(key, _KEYS, source) for key in plain if key not in _KEYS]
-    errors += _wrong_settings(plain, source)
+    said, errors = _checked(_Settings, plain, source)
     names: dict[Key, str] = {}
     colors: dict[Key, Color] = {}
-    classes = plain.get("classes", {})
-    if isinstance(classes, Mapping):
-        for text, entry in classes.items():
-            errors += _read_class(text, entry, source, names=names, colors=colors)
-        errors += _mixed_keys(names, source)
-    else:
-        errors.append(_wrong(source, "classes", 'a table: [classes], then 0 = "sky"', classes))
-    void = _parse_void(plain.get("void"))
-    if void is not None and void in {*names, *colors}:
+    for text, entry in said.classes.items():
+        errors += _read_class(text, entry, source, names=names, colors=colors)
+    errors += _mixed_keys(names, source)
+    if said.void is not None and said.void in {*names, *colors}:
         errors.append(
             ImsegError(
-                f"{source}: {void} is both void and a class.",
+                f"{source}: {said.void} is both void and a class.",
                 expected="void pixels belong to no class.",
-                hint=f"remove the line with void, or {void} from [classes].",
+                hint=f"remove the line with void, or {said.void} from [classes].",
             )
         )
     raise_all(errors)
-    size = plain.get("pixel_size")
     return FolderConfig(
-        task=plain.get("task"),
-        void=void,
+        task=said.task,
+        void=said.void,
         names=names,
         colors=colors,
-        pixel_size=None if size is None else float(size),
-        pages=plain.get("pages") == "channels",
-        unit=plain.get("unit", ""),
+        pixel_size=said.pixel_size,
+        pages=said.pages == "channels",
+        unit=said.unit,
     )
 
 
-def _wrong_settings(plain: Mapping[str, Any], source: str) -> list[ImsegError]:
-    """Return what is wrong with everything but the classes."""
-    errors = []
-    task = plain.get("task")
-    if task is not None and task not in TASK_WORDS:
-        expected = "one of " + ", ".join(f'"{word}"' for word in TASK_WORDS)
-        errors.append(_wrong(source, "task", expected, task, TASK_WORDS))
-    void = plain.get("void")
-    if void is not None and _parse_void(void) is None:
-        errors.append(_wrong(source, "void", 'a whole number, or a color "#rrggbb"', void))
-    size = plain.get("pixel_size")
-    if size is not None and not _is_length(size):
-        expected = "micrometers on a side of a pixel, above 0, such as 0.65"
-        errors.append(_wrong(source, "pixel_size", expected, size))
-    pages = plain.get("pages")
-    if pages is not None and pages not in _PAGES:
-        errors.append(_wrong(source, "pages", '"channels" or "refuse"', pages, _PAGES))
-    unit = plain.get("unit")
-    if unit is not None and not (isinstance(unit, str) and unit.isprintable()):
-        errors.append(_wrong(source, "unit", 'a text of one line, such as "m"', unit))
-    return errors
+def _checked(
+    model: type[_Model], plain: Mapping[str, Any], source: str, where: str = ""
+) -> tuple[_Model, list[ImsegError]]:
+    """Return the entries that are right, and errors about the others.
+
+    Args:
+        model: What entries there may be.
+        plain: What the TOML reader returned.
+        source: The file, for errors.
+        where: The table that the entries are in, with a dot at its end.
+    """
+    try:
+        return model.model_validate(plain), []
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(each["loc"][0]) for each in error.errors(include_input=False))
+    known = tuple(model.model_fields)
+    errors = [
+        _wrong(source, where + key, _EXPECTED[key], plain[key], _WORDS.get(key, ()))
+        if key in known
+        else _unknown_key(key, known, source, where=where)
+        for key in wrong
+    ]
+    return model.model_validate({key: plain[key] for key in plain.keys() - wrong}), errors
 
 
 def _read_class(
-    text: str,
-    entry: object,
-    source: str,
-    *,
-    names: dict[Key, str],
-    colors: dict[Key, Color],
+    text: str, entry: object, source: str, *, names: dict[Key, str], colors: dict[Key, Color]
 ) -> list[ImsegError]:
     """Add one line of ``[classes]`` to ``names`` and ``colors``; return its problems."""
     place, key = f"classes.{text}", parse_key(text)
@@ -241,21 +280,21 @@ def _read_class(
         expected = f'a mask value (0..{MAX_VALUE}) before the equals sign, as in  3 = "road"'
         return [_wrong(source, place, expected, text)]
     if isinstance(entry, str):
+        if isinstance(key, str) and isinstance(parse_key(entry), int):
+            expected = f'a mask value before the equals sign, as in  {entry} = "{text}"'
+            return [_wrong(source, place, expected, entry)]
         entry = {"name": entry}
-        if isinstance(key, str) and isinstance(parse_key(entry["name"]), int):
-            expected = f'a mask value before the equals sign, as in  {entry["name"]} = "{text}"'
-            return [_wrong(source, place, expected, entry["name"])]
     if not isinstance(entry, Mapping):
         expected = 'a name, or { name = "...", color = "#rrggbb" }'
         return [_wrong(source, place, expected, entry)]
-    errors = [
-        _unknown_key(inner, _CLASS_KEYS, source, where=place + ".")
-        for inner in entry
-        if inner not in _CLASS_KEYS
-    ]
-    name = entry.get("name", f"class {key}" if isinstance(key, int) else key)
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        errors.append(_wrong(source, f"{place}.name", "a text that is not empty", name))
+    found, errors = _checked(_Class, entry, source, f"{place}.")
+    if found.color is not None:
+        colors[key] = found.color
+    if "name" in entry and "name" not in found.model_fields_set:
+        return errors
+    name = found.name or (f"class {key}" if isinstance(key, int) else key)
+    if key in names:
+        errors.append(_wrong(source, place, f"each class once, but {key} is there twice", text))
     elif name in names.values():
         errors.append(
             ImsegError(
@@ -264,17 +303,8 @@ def _read_class(
                 hint="give one of them another name.",
             )
         )
-    elif key in names:
-        errors.append(_wrong(source, place, f"each class once, but {key} is there twice", text))
     else:
         names[key] = name
-    if "color" in entry:
-        color = _parse_color(entry["color"])
-        if color is None:
-            expected = '"#rrggbb" or [red, green, blue] with 0..255 each'
-            errors.append(_wrong(source, f"{place}.color", expected, entry["color"]))
-        else:
-            colors[key] = color
     return errors
 
 
@@ -294,29 +324,6 @@ def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
             hint="keep those that the masks have.",
         )
     ]
-
-
-def _parse_color(entry: object) -> Color | None:
-    if isinstance(entry, str) and is_color(entry):
-        return color_of(packed_color(entry))
-    whole = isinstance(entry, list) and len(entry) == 3 and all(type(part) is int for part in entry)
-    if isinstance(entry, list) and whole and all(0 <= part <= 255 for part in entry):
-        return entry[0], entry[1], entry[2]
-    return None
-
-
-def _parse_void(entry: object) -> Key | None:
-    """Return a void value or color; None if it is neither (``true`` is an int in Python only)."""
-    if isinstance(entry, str) and is_color(entry):
-        return entry.lower()
-    if isinstance(entry, int) and type(entry) is int and abs(entry) <= _FARTHEST_VOID:
-        return entry
-    return None
-
-
-def _is_length(entry: object) -> bool:
-    number = isinstance(entry, (int, float)) and not isinstance(entry, bool)
-    return isinstance(entry, (int, float)) and number and 0 < entry <= LARGEST_PIXEL
 
 
 def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = "") -> ImsegError:
