@@ -204,8 +204,8 @@ class Approach:
         """What users can set about it and makes a difference, by name."""
         found = options_in(self)
         unused = {
-            "generations": self.generations > 1,
-            "patience": self.generations > 1,
+            "generations": self.pseudo_label is not None,
+            "patience": self.pseudo_label is not None,
             "select": self.pseudo_label is not None,
             "thresholds": self.has_thresholds,
             "strength_schedule": self.augments,
