@@ -101,7 +101,7 @@ def _expanded(entry: Any) -> Any:
 
 
 def _command(name: str, command: Any, function: Any) -> Iterator[str]:
-    from imseg.cli.options import HEADINGS, MOST_USED
+    from imseg.cli.arguments import HEADINGS, MOST_USED
 
     # Options that components declare are added when a command is used.
     function = getattr(function, "complete", lambda: function)()

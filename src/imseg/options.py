@@ -12,15 +12,18 @@ import typing
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import core_schema
 
 Group = Literal["data", "budget", "method", "network", "machine", "output"]
 """The heading under which ``--help`` shows an option."""
 
 Any_ = TypeVar("Any_")
+
+STRICT = ConfigDict(extra="forbid")
+"""How files of others are read into dataclasses: what is not a field is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,22 +148,14 @@ def with_options(component: Any_, given: Mapping[str, Any]) -> Any_:
     return replace(component, **changes) if changes else component  # type: ignore[type-var]
 
 
-def choices_of(one: Option) -> tuple[str, ...]:
-    """Return the words that an option can have; none where it is no choice of words."""
-    kinds = get_args(one.type) or (one.type,)
-    return next((get_args(kind) for kind in (one.type, *kinds) if _is_literal(kind)), ())
-
-
-def _is_literal(kind: Any) -> bool:
-    return typing.get_origin(kind) is Literal
-
-
 class Component:
     """The base of alternatives that are told apart by ``kind`` in files and messages.
 
     A base class such as ``Objective`` derives from it directly; every alternative names its own
     ``kind`` and is then found by it when a record or a job is read.
     """
+
+    __pydantic_config__ = STRICT
 
     kind: ClassVar[str]
     """What it is called in files."""

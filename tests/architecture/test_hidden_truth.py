@@ -20,8 +20,8 @@ import imseg
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import RunData, gather
 from imseg.components.consensus import Block, PseudoLabelBatch
 from imseg.components.labeling import PseudoLabels, pseudo_label
@@ -63,6 +63,18 @@ def importers(module: str) -> set[str]:
     return found
 
 
+def named_from(module: str, paths: set[str]) -> set[str]:
+    """Return what files import from a module."""
+    return {
+        alias.name
+        for path, tree in trees()
+        if path in paths
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for alias in node.names
+    }
+
+
 def readers(attribute: str) -> dict[str, int]:
     """Return how often files read an attribute of anything."""
     found: dict[str, int] = {}
@@ -84,7 +96,7 @@ def test_a_data_set_has_no_field_for_hidden_masks() -> None:
     assert names == ["name", "spec", "reading", "labeled", "unlabeled", "val", "test", "digests"]
 
 
-def test_the_material_of_an_approach_has_no_test_images() -> None:
+def test_the_run_data_of_an_approach_has_no_test_images() -> None:
     names = [field.name for field in dataclasses.fields(RunData)]
     assert names == ["labeled", "validation", "unlabeled", "hidden", "indices"]
 
@@ -92,7 +104,8 @@ def test_the_material_of_an_approach_has_no_test_images() -> None:
 def test_upper_bounds_alone_use_hidden_masks() -> None:
     """Issue 4 adds the second one, gt-im++: it copies by the true quality. No start uses any."""
     assert [name for name, each in APPROACHES.items() if each.labeled.hidden_too] == ["fdt"]
-    truth = [name for name, each in APPROACHES.items() if each.augment and each.augment.needs_truth]
+    copied = {name: each.amplification for name, each in APPROACHES.items()}
+    truth = [name for name, each in copied.items() if each is not None and each.needs_truth]
     assert truth == ["gt-im++"]
     assert [name for name, each in APPROACHES.items() if each.sees_truth] == UPPER_BOUNDS
     starts = [start for each in APPROACHES.values() for start in (each.start, each.scorer_start)]
@@ -134,7 +147,7 @@ def picture(number: int, *, labeled: bool) -> Image | LabeledImage:
 
 
 @pytest.mark.parametrize("approach", APPROACHES)
-def test_material_holds_hidden_masks_for_upper_bounds_alone(
+def test_run_data_holds_hidden_masks_for_upper_bounds_alone(
     approach: str, binary: Callable[..., object], tmp_path: Path
 ) -> None:
     """Even where they are named, as for an audit."""
@@ -157,18 +170,18 @@ def test_material_holds_hidden_masks_for_upper_bounds_alone(
         typical_size=(32, 32),
     )
     asked = Settings(approach=approach, effort="quick", device="cpu", image_size=(32, 32))
-    plan, _ = make_plan(asked, facts)
-    material = gather(data, plan, folder=tmp_path, hidden=hidden, progress=lambda _: None)
-    assert (material.hidden is not None) == (approach in UPPER_BOUNDS)
-    assert ("hidden" in material.digests) == (approach in UPPER_BOUNDS)
+    plan = make_plan(asked, facts)
+    run_data = gather(data, plan, folder=tmp_path, hidden=hidden, progress=lambda _: None)
+    assert (run_data.hidden is not None) == (approach in UPPER_BOUNDS)
+    assert ("hidden" in run_data.digests) == (approach in UPPER_BOUNDS)
     stored = {path.name for path in tmp_path.iterdir()}
     assert any("hidden" in name for name in stored) == (approach in UPPER_BOUNDS)
-    if material.unlabeled is not None:
-        assert material.unlabeled.targets is None
+    if run_data.unlabeled is not None:
+        assert run_data.unlabeled.targets is None
 
 
-def test_hidden_material_is_read_by_the_two_upper_bounds_alone() -> None:
-    """In ``context.py`` for fdt, in ``appraisal.py`` for the oracle; ``material.py`` hashes it.
+def test_hidden_run_data_is_read_by_the_two_upper_bounds_alone() -> None:
+    """In ``context.py`` for fdt, in ``mask_scoring.py`` for the oracle; ``run_data.py`` hashes it.
 
     Nothing else is called ``hidden``, so nothing else can be meant.
     """
@@ -182,10 +195,10 @@ def test_hidden_material_is_read_by_the_two_upper_bounds_alone() -> None:
         found["approaches/running/context.py"] == found["approaches/running/mask_scoring.py"] == 1
     )
     text = (ROOT / "approaches/running/context.py").read_text(encoding="utf-8")
-    assert "self.material.hidden if approach.labeled.hidden_too else None" in text
+    assert "self.data.hidden if approach.labeled.hidden_too else None" in text
 
 
-def test_what_is_prepared_hands_hidden_material_to_the_material_and_to_estimates_alone() -> None:
+def test_what_is_prepared_hands_hidden_pairs_to_the_run_data_and_to_estimates_alone() -> None:
     assert set(readers("hidden_pairs")) == {
         "approaches/running/experiment.py",
         "approaches/planning/estimate.py",
@@ -195,7 +208,14 @@ def test_what_is_prepared_hands_hidden_material_to_the_material_and_to_estimates
 def test_nothing_that_trains_knows_the_audit() -> None:
     """The way there is one: the experiment starts it, and it compares; nobody else has its name."""
     assert importers("imseg.approaches.running.auditing") == {"approaches/running/experiment.py"}
-    assert importers("imseg.components.audit") == {"approaches/running/auditing.py"}
+    # Of those that read finished runs, which show what was found and know its type alone:
+    shown = {"approaches/runs/run.py", "approaches/runs/run_files.py"}
+    assert importers("imseg.components.audit") == {"approaches/running/auditing.py", *shown}
+    assert named_from("imseg.components.audit", shown) == {"AuditResult"}
+    # What is written down about it is found by the audit and by who opens a run to show it.
+    assert set(readers("audit")) == {"approaches/running/auditing.py", "approaches/runs/run.py"}
+    shows = {path for path in readers("audits") if path.startswith(("report/", "cli/"))}
+    assert set(readers("audits")) == shows != set()
 
 
 def test_the_audit_looks_from_outside_at_who_trains() -> None:
@@ -308,5 +328,6 @@ def test_test_images_are_read_by_the_evaluation_alone() -> None:
 
     Since issue 4 every room of ``approaches/`` is looked at, not a list of them.
     """
-    training = ("stages", "approaches", "engine", "tasks", "models", "ops")
+    training = ("components", "approaches", "engine", "tasks", "networks", "ops")
+    assert all((ROOT / room).is_dir() for room in training)
     assert {name for name in readers("test") if name.startswith(training)} == set()

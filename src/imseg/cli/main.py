@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from imseg.cli.arguments import HEADINGS, MOST_USED
 from imseg.cli.commands import (
     approaches,
     check,
@@ -23,7 +24,6 @@ from imseg.cli.commands import (
     train,
     verify,
 )
-from imseg.cli.options import HEADINGS, MOST_USED
 from imseg.cli.stopping import stoppable
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, near_miss, raise_all, shown
 

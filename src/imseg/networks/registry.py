@@ -354,7 +354,7 @@ def read_weights(
             got=str(reason or (str(error).splitlines() or [type(error).__name__])[0]),
             hint="copy the file again; weights of a run are made anew by repeating its command.",
         ) from error
-    wrong = _misfit(network, state, channels=channels, outputs=outputs)
+    wrong = _mismatch(network, state, channels=channels, outputs=outputs)
     if wrong:
         width = f" with width {network.relative_width:g}" if hasattr(network, "width") else ""
         fits = _fitting(state, channels=channels, outputs=outputs)
@@ -382,7 +382,7 @@ def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str
     return " or ".join(
         f"--network {kind} --width {width:g}"
         for kind, width in candidates
-        if not _misfit(
+        if not _mismatch(
             Network.alternatives()[kind]().with_width(width),
             state,
             channels=channels,
@@ -391,7 +391,7 @@ def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str
     )
 
 
-def _misfit(network: Network, state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:
+def _mismatch(network: Network, state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:
     """Return in what weights are not those of a network; empty: in nothing.
 
     Shapes are compared without memory, so that a planted width fills none.

@@ -364,6 +364,8 @@ def test_the_number_of_mask_scorers_alone_needs_no_more_than_the_published_netwo
         {"approach": "evalnet", "thresholds": [0.0, 1.0]},
         {"approach": "consistency", "consistency_weight": 0.0, "consistency_ramp": 0},
         {"patience": 0},
+        {"generations": 1},
+        {"generations": 1, "patience": 1, "approach": "evalnet"},
         {"networks": 1, "approach": "noisy-student"},
         {"paper": "hela", "effort": "paper", "approach": "aim++"},
         {"width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},

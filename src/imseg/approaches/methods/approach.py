@@ -14,7 +14,7 @@ from imseg.engine.training.objectives.objective import Objective
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import Network, UNetConfig
-from imseg.options import option, options_in
+from imseg.options import STRICT, option, options_in
 
 Selection = Literal["paper", "same-classes", "all"]
 
@@ -25,6 +25,8 @@ SELECTIONS: dict[Selection, Select] = {"same-classes": SameClasses(), "all": Eve
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labeled:
     """The part of a training set that people labeled."""
+
+    __pydantic_config__ = STRICT
 
     hidden_too: bool = False
     """Whether the hidden masks of the unlabeled images are used as well: an upper bound."""
@@ -54,6 +56,8 @@ class Approach:
 
     In the catalog its numbers are those of the paper; a plan holds one with every number settled.
     """
+
+    __pydantic_config__ = STRICT
 
     name: str
     """What it is called on the command line."""
@@ -200,8 +204,8 @@ class Approach:
         """What users can set about it and makes a difference, by name."""
         found = options_in(self)
         unused = {
-            "generations": self.generations > 1,
-            "patience": self.generations > 1,
+            "generations": self.pseudo_label is not None,
+            "patience": self.pseudo_label is not None,
             "select": self.pseudo_label is not None,
             "thresholds": self.has_thresholds,
             "strength_schedule": self.augments,

@@ -15,6 +15,7 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import Network
 from imseg.ops.photometric import Strength
+from imseg.options import STRICT
 from imseg.types import Kind
 
 WIDTH_STEP = 0.25
@@ -45,6 +46,8 @@ class Facts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What will be done; written to the run and kept when it is continued."""
+
+    __pydantic_config__ = STRICT
 
     approach: Approach
     """The approach with every number settled, in its components too."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.options import Json
+from imseg.cli.arguments import Json
 
 
 def approaches(json: Json = False) -> int:

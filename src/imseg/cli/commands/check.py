@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.options import TASK_HELP, Data, Json
+from imseg.cli.arguments import TASK_HELP, Data, Json
 from imseg.data.checks.folder_check import CheckReport
 from imseg.data.checks.repair.file_selection import CSV
 from imseg.data.checks.repair.repair import Repaired
@@ -155,7 +155,7 @@ def check(
     that of the copy.
     """
     from imseg.cli import show
-    from imseg.cli.options import parse_task
+    from imseg.cli.arguments import parse_task
     from imseg.data.checks.folder_check import check_folder
     from imseg.data.checks.repair.repair import repair_folder
     from imseg.data.files.listing import short_name

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.options import Data, Device, Ensemble, Json, Network, RunPath
+from imseg.cli.arguments import Data, Device, Ensemble, Json, Network, RunPath
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imseg.cli.options import Json
+from imseg.cli.arguments import Json
 
 if TYPE_CHECKING:
     from imseg.data.polygons import Conversion, Mode

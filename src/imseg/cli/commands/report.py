@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.options import Device, Json
+from imseg.cli.arguments import Device, Json
 from imseg.cli.show import page_of
 
 

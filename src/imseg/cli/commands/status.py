@@ -11,7 +11,7 @@ import typer
 from imseg.approaches.planning.duration import in_time
 from imseg.approaches.runs.run_status import LogNote, RunStatus
 from imseg.approaches.runs.stage_progress import StageProgress
-from imseg.cli.options import Json
+from imseg.cli.arguments import Json
 from imseg.comparison.comparison_status import ComparisonStatus
 from imseg.engine.storage.lock import Owner
 from imseg.report.tables import table

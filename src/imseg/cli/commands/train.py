@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imseg.cli.options import Data, Json, takes_settings
+from imseg.cli.arguments import Data, Json, takes_settings
 from imseg.cli.show import page_of
 from imseg.errors import ImsegError, shown
 

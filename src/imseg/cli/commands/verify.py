@@ -9,8 +9,8 @@ import typer
 
 from imseg.approaches.runs.retraining import Retrained
 from imseg.approaches.runs.verification import Verified
+from imseg.cli.arguments import Json
 from imseg.cli.commands.status import RunOrComparison
-from imseg.cli.options import Json
 from imseg.errors import ImsegError, shown
 from imseg.report.tables import table
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from imseg.options import option
+from imseg.options import STRICT, option
 
 Schedule = Literal["constant", "cosine", "polynomial"]
 StrengthSchedule = Literal["default", "hela", "cityscapes"]
@@ -22,6 +22,8 @@ POWER = 0.9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """How images are augmented, wherever an approach augments any."""
+
+    __pydantic_config__ = STRICT
 
     strength_schedule: StrengthSchedule = option(
         "default",
@@ -53,6 +55,8 @@ class Recipe:
 
     Source: METHOD, "Training".
     """
+
+    __pydantic_config__ = STRICT
 
     epochs: int = option(50, "Passes over the training images.", group="budget", low=1)
     """Passes over the training images."""
