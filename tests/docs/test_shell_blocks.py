@@ -94,6 +94,7 @@ LAID_OUT: dict[str, Callable[[Path], None]] = {
     "docs/how-to/few-images.md": my_data,
     "docs/how-to/read-the-report.md": my_data,
     "docs/how-to/reproduce-the-paper.md": isic,
+    "docs/how-to/speed-and-memory.md": my_data,
     "docs/how-to/your-data.md": my_data,
     "docs/polygons.md": outlines,
 }
