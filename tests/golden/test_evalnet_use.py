@@ -1,8 +1,9 @@
 """What EvalNet's opinions are used for: ``evalnet_num_augs`` and ``segnet_selection``.
 
-Left out: nothing of the counts and choices. The reference averages mask scorers in float16,
-against steps of .006; ours are doubles, and all golden counts are the same. How it stores files is not compared:
-names, whether an image was copied from the generation before (``image_is``), and masks of 0/255.
+Left out: nothing of the counts and choices. The reference averages mask scorers in float16, against
+steps of .006; ours are doubles, and all golden counts are the same. How it stores files is not
+compared: names, whether an image was copied from the generation before (``image_is``), and masks of
+0/255.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +44,7 @@ def test_a_file_still_holds_what_it_held_until_it_is_changed(tmp_path, label) ->
     assert not still_holds(known)
     path.unlink()
     assert not still_holds(known)
-    assert not still_holds(replace(known, content=""))
+    assert not still_holds(known._replace(content=""))
 
 
 def test_content_is_what_matters_for_all_kinds_of_sources(tmp_path) -> None:

@@ -93,7 +93,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
             return None
         return done.stdout.strip()
 
-    # An environment may lie in a repository of somebody else, which does not track what is in it.
+    # An environment may lie in another repository, which does not track what is in it.
     tracked = git("ls-files", "--", ".")
     commit = git("rev-parse", "HEAD")
     if not tracked or not commit:

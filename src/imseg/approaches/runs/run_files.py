@@ -46,17 +46,29 @@ class NetworkSummary(StrictModel):
     """A network of a stage, in short."""
 
     name: NetworkName
+    """Its place in the run."""
     scores: dict[str, float]
+    """On validation images."""
     images: NonNegativeInt
+    """Training samples, copies included."""
     steps: NonNegativeInt
+    """Optimizer steps."""
     epochs: NonNegativeInt
+    """Looks at the validation images."""
     best_epoch: int
+    """The look whose weights were kept, from 1."""
     width: float
+    """How wide it is."""
     parameters: NonNegativeInt
+    """Trainable numbers."""
     flops: Amount
+    """Floating point operations of the whole training."""
     seconds: Amount
+    """Wall time."""
     retried: bool
+    """Whether this is the second try."""
     at_once: int | None
+    """Images whose gradients were computed at once; None: whole batches."""
 
     @classmethod
     def of_network(cls, network: Trained) -> Self:
@@ -70,13 +82,21 @@ class StageSummary(StrictModel):
     """A finished stage."""
 
     name: StageName
+    """``start``, ``generation-K``, or that of mask scorers."""
     best: NetworkName
+    """The network ranked first."""
     score: float
+    """Its score on validation images, by the run's metric."""
     mean_score: float
+    """The mean over its networks."""
     spread_score: float
+    """The sample standard deviation over its networks; 0 for one."""
     networks: Annotated[tuple[NetworkSummary, ...], Field(min_length=1)]
+    """Best first."""
     failed: tuple[str, ...]
+    """Why networks are missing."""
     pseudo_labels: LabelCounts | None
+    """How unlabeled images were labeled; None where they were not."""
 
     @model_validator(mode="after")
     def _best_is_there(self) -> Self:
@@ -89,20 +109,35 @@ class RunSummary(SealedFile):
     """``summary.json``."""
 
     approach: str
+    """Its name."""
     task: str
+    """What a pixel is."""
     metric: Metric
+    """What networks are ranked by."""
     stage: StageName
+    """The chosen stage."""
     network: NetworkName
+    """The chosen network."""
     ranking: Ranking
+    """The networks of the chosen stage, best first."""
     validation: dict[str, float]
+    """Scores of the chosen network on validation images."""
     start_was_better: bool
+    """Whether no generation was better on validation than the start."""
     steps: NonNegativeInt
+    """Optimizer steps of all networks together."""
     flops: Amount
+    """Floating point operations of all networks together."""
     training_seconds: Amount
+    """Wall time of all networks together."""
     seconds: Amount
+    """Wall time of the last call of the command."""
     seconds_by_activity: dict[str, Amount]
+    """Where that went."""
     stages: Annotated[tuple[StageSummary, ...], Field(min_length=1)]
+    """The start and all generations."""
     aside: tuple[StageSummary, ...]
+    """Stages that only helped, such as mask scorers."""
 
     @model_validator(mode="after")
     def _names_are_there(self) -> Self:
@@ -117,19 +152,28 @@ class StageDone(SealedFile):
     """``DONE``, the last file of a stage."""
 
     ranking: Ranking
+    """Its networks, best first."""
     failed: tuple[str, ...]
+    """Why networks are missing."""
     pseudo_labels: LabelCounts | None
+    """How unlabeled images were labeled; None where they were not."""
 
 
 class Judgment(SealedFile):
     """``judgment.json``: how far mask scorers can be trusted, and which scores are good."""
 
     samples: NonNegativeInt
+    """Masks of validation images that were scored."""
     mae: FiniteFloat
+    """Mean absolute error of the scores, which are IoU."""
     rank_correlation: FiniteFloat
+    """Spearman's, of both scores, -1..1."""
     said: tuple[FiniteFloat, ...]
+    """What the mask scorers say about each sample."""
     true: tuple[FiniteFloat, ...]
+    """The true score of each sample."""
     thresholds: tuple[FiniteFloat, FiniteFloat]
+    """Scores from which on a mask is good, and very good."""
 
     @model_validator(mode="after")
     def _pairs_are_whole(self) -> Self:
@@ -180,30 +224,45 @@ class Surroundings(StrictModel):
     """Versions and machine: what the same training may depend on."""
 
     versions: dict[str, str]
+    """Of imseg and the libraries that results depend on."""
     git: dict[str, str | bool] | None
+    """The commit of the code, and whether it was changed; None outside of a checkout."""
     python: str
+    """Its version."""
     machine: str
+    """Operating system and processor family."""
     cores: NonNegativeInt
+    """Processors that could be used."""
     cpu: str
+    """Its vector instructions."""
     gpu: str | None
+    """Its name; None without one."""
 
 
 class DataNames(StrictModel):
     """The names of labeled and validation images, and how many unlabeled ones there are."""
 
     name: str
+    """The data folder's name."""
     labeled: tuple[str, ...]
+    """The labeled images."""
     validation: tuple[str, ...]
+    """The validation images."""
     unlabeled: NonNegativeInt
+    """How many unlabeled images there are."""
 
 
 class Provenance(SealedFile, Surroundings):
     """``provenance.json``."""
 
     command: tuple[str, ...]
+    """The words of the command."""
     started: str
+    """Date and time, UTC."""
     data: DataNames
+    """What it was trained on."""
     experiment: Record
+    """A second copy of ``experiment.toml``."""
 
 
 _FILES: Mapping[str, type[SealedFile]] = {

@@ -55,7 +55,7 @@ def _first_pace(stages: Sequence[StageProgress]) -> float | None:
 
 
 def _pace(stage: StageProgress) -> float | None:
-    """Return seconds a step, divided by its operations; None where no network says."""
+    """Return seconds per step, divided by its operations; None where no network says."""
     spent = [(each.seconds, each.steps) for each in stage.trained if each.seconds > 0]
     spent = spent or [(each.seconds, each.step) for each in stage.saved if each.seconds > 0]
     steps = sum(count for _, count in spent)
@@ -115,7 +115,7 @@ class RunStatus:
     path: Path
     """Its folder."""
     state: RunState
-    """Whether it is finished, or somebody is at it."""
+    """Whether it is finished, or a process is at work."""
     owner: Owner | None = None
     """Who is at work in it now."""
     approach: str | None = None
@@ -127,7 +127,7 @@ class RunStatus:
     stages: tuple[StageProgress, ...] = ()
     """How far each stage has come; none where the plan is not known."""
     seconds_left: float | None = None
-    """About how long it has still to go, if somebody is at it; None where nobody can say."""
+    """About how long it has still to go while a process is at work; None where it is not known."""
     notes: tuple[LogNote, ...] = ()
     """What was told last, oldest first."""
     damaged: tuple[str, ...] = ()

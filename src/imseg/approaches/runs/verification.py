@@ -95,7 +95,7 @@ def mend(folder: RunFolder, tell: Callable[[str], None]) -> None:
     Settings are taken from their second copy. Stored images verify themselves.
 
     Args:
-        folder: The run; nobody else is at work in it.
+        folder: The run; no other process is at work in it.
         tell: Called with each damaged file, in words.
 
     Raises:
@@ -259,7 +259,7 @@ def _check_quiet(folder: Path) -> None:
     if owner is not None:
         raise ImsegError(
             f"{folder} is being trained, so its files come and go.",
-            expected="a folder in which nobody is at work.",
+            expected="a folder in which no process is at work.",
             got=f"process {owner.pid} on {owner.host} is at work since {owner.since}.",
             hint=f"imseg status {shown(folder)} shows how far it is. Finished runs of a comparison"
             " can be verified one by one.",

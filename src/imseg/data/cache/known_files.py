@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import threading
 import zlib
 from collections.abc import Callable, Mapping
@@ -86,8 +87,8 @@ class KnownFiles:
         try:
             unpacker = zlib.decompressobj()
             text = unpacker.decompress(base64.b85decode(str(packed)), _MOST_UNPACKED)
-            known = _adapter().validate_json(text)
-        except (ValueError, TypeError, OverflowError, zlib.error):
+            known = TypeAdapter(_Known).validate_python(json.loads(text))
+        except (ValueError, TypeError, OverflowError, RecursionError, zlib.error):
             return
         if known.decoding != DECODING:
             return
@@ -105,7 +106,9 @@ class KnownFiles:
                 known.images if isinstance(entry[1], ImageFacts) else known.masks
             )
             kind.setdefault(looked_for, []).append(entry)
-        packed = base64.b85encode(zlib.compress(_adapter().dump_json(known), 1)).decode()
+        # Not as JSON at once: names may hold bytes that are no text.
+        text = json.dumps(TypeAdapter(_Known).dump_python(known, mode="json")).encode("ascii")
+        packed = base64.b85encode(zlib.compress(text, 1)).decode()
         return packed if len(packed) <= _MOST_TEXT else None
 
     def facts_of(
@@ -185,7 +188,3 @@ class KnownFiles:
             if needed <= self._room:
                 self._room -= needed
                 self._decoded[path] = stamps, decoded
-
-
-def _adapter() -> TypeAdapter[_Known]:
-    return TypeAdapter(_Known)

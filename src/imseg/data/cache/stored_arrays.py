@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, read_bounded
 from imseg.data.files.listing import Fingerprint, Stamp
@@ -148,12 +149,10 @@ def checksum_of(row: npt.NDArray[Any]) -> str:
     return hashlib.sha256(row.reshape(-1).view(np.uint8).data).hexdigest()
 
 
-_FORMAT = 1
 _MOST_BYTES = 2 << 30  # of an index; a picture takes about 500
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """One picture, or its target."""
 
     source: Fingerprint
@@ -166,9 +165,11 @@ class StoredRow:
 class ArrayIndex:
     """What is known about one array."""
 
-    made_with: Mapping[str, Any]
+    made_with: dict[str, Any]
     """Everything beside the sources that its bytes depend on, as plain JSON values."""
-    dtype: np.dtype[Any]
+    dtype: Annotated[
+        np.dtype[Any], PlainValidator(np.dtype), PlainSerializer(lambda dtype: dtype.str)
+    ]
     """The type of its numbers."""
     row_shape: tuple[int, ...]
     """The shape of a row."""
@@ -187,8 +188,10 @@ class StoreIndex:
 
     names: tuple[str, ...]
     """The name of each picture."""
-    arrays: Mapping[str, ArrayIndex]
+    arrays: dict[str, ArrayIndex]
     """By what they hold: ``images``, and ``targets`` where there are any."""
+    format: Literal[2] = 2
+    """Raised when the same is written in another way."""
 
     @property
     def digest(self) -> str:
@@ -278,49 +281,16 @@ def array_path(index: Path, held: str) -> Path:
 
 def index_text(index: StoreIndex) -> bytes:
     """Return an index as JSON."""
-    arrays = {
-        held: {
-            "made_with": array.made_with,
-            "dtype": array.dtype.str,
-            "row_shape": array.row_shape,
-            "rows": [[row.checksum, row.source.content, *row.source.stamps] for row in array.rows],
-        }
-        for held, array in index.arrays.items()
-    }
-    plain = {"format": _FORMAT, "names": index.names, "arrays": arrays}
-    return json.dumps(plain).encode("ascii")
+    # Not as JSON at once: names may hold bytes that are no text.
+    return json.dumps(TypeAdapter(StoreIndex).dump_python(index, mode="json")).encode("ascii")
 
 
 def read_index(path: Path) -> StoreIndex | None:
     """Return an index; None if there is none, or one that cannot be understood."""
     try:
         plain = json.loads(read_bounded(path, _MOST_BYTES))
-        if plain["format"] != _FORMAT:
-            return None
-        names = tuple(str(name) for name in plain["names"])
-        arrays = {str(held): _array_index(given) for held, given in plain["arrays"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        index = TypeAdapter(StoreIndex).validate_python(plain)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    if "images" not in arrays or any(len(array.rows) != len(names) for array in arrays.values()):
-        return None
-    return StoreIndex(names=names, arrays=arrays)
-
-
-def _array_index(plain: Mapping[str, Any]) -> ArrayIndex:
-    return ArrayIndex(
-        made_with=dict(plain["made_with"]),
-        dtype=np.dtype(str(plain["dtype"])),
-        row_shape=tuple(int(side) for side in plain["row_shape"]),
-        rows=tuple(
-            StoredRow(
-                Fingerprint(tuple(_stamp(stamp) for stamp in stamps), str(content)), str(checksum)
-            )
-            for checksum, content, *stamps in plain["rows"]
-        ),
-    )
-
-
-def _stamp(plain: Any) -> Stamp:
-    label, path, *numbers = plain
-    size, modified, changed = (int(number) for number in numbers)
-    return Stamp(str(label), str(path), size, modified, changed)
+    whole = all(len(array.rows) == len(index.names) for array in index.arrays.values())
+    return index if whole and "images" in index.arrays else None

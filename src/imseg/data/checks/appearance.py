@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, PlainSerializer, PlainValidator
 
 from imseg.types import Bytes, Pixels
 
@@ -22,15 +23,24 @@ _ENDS = (1.0, 99.0)
 _FARTHEST = 1e15
 
 
+def _as_text(thumbnail: bytes) -> str:
+    return base64.b64encode(thumbnail).decode()
+
+
+def _bytes_from(text: str) -> bytes:
+    thumbnail = base64.b64decode(text)
+    if len(thumbnail) != THUMBNAIL**2:
+        raise ValueError(f"{len(thumbnail)} gray levels")
+    return thumbnail
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """The look of a picture; about half a kilobyte, so that those of 50,000 fit in memory."""
 
-    __pydantic_config__ = ConfigDict(
-        ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants"
-    )
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
 
-    thumbnail: Annotated[bytes, Field(min_length=THUMBNAIL**2, max_length=THUMBNAIL**2)]
+    thumbnail: Annotated[bytes, PlainValidator(_bytes_from), PlainSerializer(_as_text)]
     """``THUMBNAIL`` x ``THUMBNAIL`` gray levels, row by row, the darkest 0 and the brightest
     255."""
     relief: float

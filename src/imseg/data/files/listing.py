@@ -7,7 +7,6 @@ import os
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,8 +177,7 @@ class Stamp(NamedTuple):
     """Nanoseconds since 1970. Unlike ``modified``, copying and unpacking cannot set it back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """How a source is known again: by its stamps at no cost, else by its content."""
 
     stamps: tuple[Stamp, ...]

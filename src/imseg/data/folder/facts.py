@@ -76,11 +76,11 @@ def _array_from(plain: Any) -> npt.NDArray[Any] | None:
 # As JSON: two lists of numbers; the type, the shape and the bytes of an array.
 _JsonCounts = Annotated[
     Mapping[int, int],
-    PlainSerializer(lambda counts: [list(counts), list(counts.values())]),
     PlainValidator(lambda plain: Counts(*map(np.array, plain))),
+    PlainSerializer(lambda counts: [list(counts), list(counts.values())]),
 ]
 _JsonArray = Annotated[
-    npt.NDArray[Any] | None, PlainSerializer(_plain_array), PlainValidator(_array_from)
+    npt.NDArray[Any] | None, PlainValidator(_array_from), PlainSerializer(_plain_array)
 ]
 
 

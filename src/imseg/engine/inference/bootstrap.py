@@ -24,7 +24,7 @@ def interval_of_mean(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int
     """Return the 95 % percentile interval of the mean over images.
 
     Args:
-        values: One score an image; what is not a number is left out.
+        values: One score per image; what is not a number is left out.
         counts: From ``resample_counts``.
     """
     return middle(resampled_means(values, counts))
@@ -36,7 +36,7 @@ def resampled_means(
     """Return the mean over images in each resample; not a number where none of them counts.
 
     Args:
-        values: One score an image; what is not a number is left out.
+        values: One score per image; what is not a number is left out.
         counts: From ``resample_counts``.
     """
     known = np.isfinite(values)
@@ -55,7 +55,7 @@ def intervals_of(
     """Return the 95 % percentile intervals of scores of summed tallies.
 
     Args:
-        tallies: One an image, ``n ...``: whatever adds up over images.
+        tallies: One per image, ``n ...``: whatever adds up over images.
         counts: From ``resample_counts``.
         scores: From one sum to named numbers, the same names every time.
     """

@@ -131,7 +131,7 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # it is somebody else's
+        pass  # it belongs to another user
     return True
 
 
@@ -151,7 +151,7 @@ def _read_owner(place: Path) -> Owner | None:
 def _refusal(folder: Path, owner: Owner | None) -> ImsegError:
     return ImsegError(
         f"{folder} is being trained by another process.",
-        expected="one process a run.",
+        expected="one process per run.",
         got=f"{owner or 'an unknown process'} is at work.",
         hint="wait for it, stop it, or --out with another folder.",
     )
