@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,9 @@ from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list
 from imseg.data.images.picture_file import to_channels
 from imseg.data.masks.io import load_target
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine.inference.mask_scorer import judge_candidates
+from imseg.engine.inference.mask_scorer import score_candidates
+from imseg.engine.storage.trained_files import read_trained
+from imseg.engine.training.weights import load_network
 from imseg.ops import augment
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.ops.photometric import STRENGTH_SCHEDULES
@@ -42,7 +43,7 @@ INK, PAPER = (30, 30, 30), (255, 255, 255)
 GAP, CAPTION = 12, 30
 SHOWN = (11, 26, 55)
 """Unlabeled images with a visible share of disagreement."""
-TeacherBatch = tuple[str, Bytes]
+Captioned = tuple[str, Bytes]
 
 
 class Scene:
@@ -99,7 +100,7 @@ def method(scene: Scene) -> None:
     images = [scene.unlabeled[number] for number in SHOWN]
     pixels, votes = scene.votes(images)
     agreed = Consensus()(scene.run.task, votes)
-    teachers, disputes, lessons = [], [], []
+    teachers, disputes, students = [], [], []
     for number, (image, seen) in enumerate(zip(images, pixels, strict=True)):
         one, two = votes[0, number], votes[1, number]
         wrong = (one != scene.truth(image)[0])[0].numpy()
@@ -121,7 +122,7 @@ def method(scene: Scene) -> None:
                 (f"teacher 1 is wrong: {wrong.mean():.0%}", draw_inconsistency(seen, wrong)),
             ]
         )
-        lessons.append(
+        students.append(
             [
                 ("an unlabeled image", to_channels(seen, 3)),
                 ("what the student sees", to_channels(blocked.permute(1, 2, 0).numpy(), 3)),
@@ -130,7 +131,7 @@ def method(scene: Scene) -> None:
         )
     save("method-1-teachers.png", sheet(teachers))
     save("method-2-inconsistency.png", sheet(disputes))
-    save("method-3-student.png", sheet(lessons))
+    save("method-3-student.png", sheet(students))
 
 
 def generations(scene: Scene) -> None:
@@ -150,7 +151,7 @@ def generations(scene: Scene) -> None:
     rows = []
     for number in (order[round(share * (len(order) - 1))] for share in (0.1, 0.5, 0.9)):
         pixels = seen["start"][number].pixels
-        row: list[TeacherBatch] = [("truth", scene.overlay(pixels, truths[number]))]
+        row: list[Captioned] = [("truth", scene.overlay(pixels, truths[number]))]
         for name in scene.stages:
             short = name.replace("generation-", "gen. ")
             predicted = seen[name][number].predict(run.task)[0]
@@ -164,44 +165,47 @@ def generations(scene: Scene) -> None:
 
 
 def copies(scene: Scene) -> None:
-    """Picture 5: disturbed copies, and what judges say about masks."""
+    """Picture 5: augmented copies, and what mask scorers say about masks."""
     image = scene.unlabeled[SHOWN[0]]
     pixels, votes = scene.votes([image])
     agreed = Consensus()(scene.run.task, votes)
     batch = torch.from_numpy(pixels[0].copy()).permute(2, 0, 1)[None]
     blocked = block_input(batch, agreed.inconsistent)
-    row: list[TeacherBatch] = [
-        ("blocked image", to_channels(blocked[0].permute(1, 2, 0).numpy(), 3))
-    ]
-    for rung in (1, 3, 5):
+    row: list[Captioned] = [("blocked image", to_channels(blocked[0].permute(1, 2, 0).numpy(), 3))]
+    for level in (1, 3, 5):
         copy, _, _ = augment.augment(
             blocked,
             agreed.labels,
             agreed.inconsistent,
-            seeds=[rung * 5],
-            strength=STRENGTH_SCHEDULES["default"][rung - 1],
+            seeds=[level * 5],
+            strength=STRENGTH_SCHEDULES["default"][level - 1],
             rotate=True,
             black=True,
         )
         shown = to_channels(copy[0].permute(1, 2, 0).numpy(), 3)
-        row.append((f"copy, generation {rung}", shown))
-    save("method-5-copies.png", sheet([row, judged(scene)], scale=2))
+        row.append((f"copy, generation {level}", shown))
+    save("method-5-copies.png", sheet([row, scored(scene)], scale=2))
 
 
-def judged(scene: Scene) -> list[TeacherBatch]:
-    """Return pseudo-labels from those that judges like least to those that they like most."""
+def scored(scene: Scene) -> list[Captioned]:
+    """Return pseudo-labels from the lowest to the highest score by mask scorers."""
     run = scene.run
     pixels, votes = scene.votes(scene.unlabeled)
     agreed = Consensus()(run.task, votes)
     quality = quality_for(run.task)
     ranking = [each["name"] for each in run.summary["aside"][0]["networks"]][:2]
-    judges = _judges(scene, ranking, quality)
+    scorers = []
+    for weights in (run.path / f"{name}.safetensors" for name in ranking):
+        known = read_trained(weights)
+        assert known is not None
+        shape = {"channels": known.channels, "outputs": known.outputs}
+        scorers.append(load_network(weights, known.network, run.compute("cpu"), **shape))
     labels = block_output(agreed.labels, agreed.inconsistent)
     batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     seen = block_input(batch, agreed.inconsistent).permute(0, 2, 3, 1).numpy()
     compute = run.compute("cpu")
     said = quality.score(
-        judge_candidates(judges, seen, labels, quality, compute), amplification=True
+        score_candidates(scorers, seen, labels, quality, compute), amplification=True
     )
     truth = torch.cat([scene.truth(image) for image in scene.unlabeled])
     true = quality.of_consensus(agreed.labels, agreed.inconsistent, truth)[:, 0, 0]
@@ -209,26 +213,9 @@ def judged(scene: Scene) -> list[TeacherBatch]:
     row = []
     for share in (0.05, 0.35, 0.65, 0.95):
         number = order[round(share * (len(order) - 1))]
-        text = f"judge {said[number]:.2f}, true {true[number]:.2f}"
+        text = f"estimated {said[number]:.2f}, true {true[number]:.2f}"
         row.append((text, scene.overlay(pixels[number], labels[number])))
     return row
-
-
-def _judges(scene: Scene, names: Sequence[str], quality: Any) -> list[torch.nn.Module]:
-    from imseg.engine.training.job import NetworkSpec
-    from imseg.engine.training.networks import load_network
-
-    spec = NetworkSpec(
-        channels=scene.run.reading.channels,
-        outputs=quality.outputs,
-        width=scene.run.plan.judge_width,
-        factory=quality.factory(scene.run.plan.paper),
-    )
-    place = scene.run.path
-    return [
-        load_network(place / f"{name}.safetensors", spec, scene.run.compute("cpu"), factory=None)
-        for name in names
-    ]
 
 
 def tour(work: Path) -> None:
@@ -263,7 +250,7 @@ def screenshot(page: Path, picture: Path) -> None:
     save("tour-report.png", Pillow.open(picture))
 
 
-def sheet(rows: Sequence[Sequence[TeacherBatch]], *, scale: int = 3) -> Pillow.Image:
+def sheet(rows: Sequence[Sequence[Captioned]], *, scale: int = 3) -> Pillow.Image:
     """Return pictures side by side, enlarged without smoothing, with captions that can be read."""
     font = ImageFont.load_default(20)
     height, width = (side * scale for side in rows[0][0][1].shape[:2])
