@@ -102,25 +102,25 @@ class MaskFacts:
     """The type of the file's values."""
     digest: str
     """Equal for masks of equal content."""
-    counts: _JsonCounts
+    counts: _JsonCounts = field(default_factory=lambda: Counts(np.empty(0), np.empty(0)))
     """Pixels by value or packed color; empty for fractions. Of more than 512 values the most
     frequent, unless each is one connected region."""
-    distinct: int
+    distinct: int = 0
     """Different values; 0 for fractions."""
-    gapless: bool
+    gapless: bool = False
     """Whether the values above 0 are 1, 2, ... without gaps."""
-    regions: int | None
+    regions: int | None = None
     """Connected regions of one value above 0; None: not counted."""
     abrupt: float | None = None
     """Share of the steps between unequal neighbors that lead from or to 0, or jump by more than 1;
     None: not counted. Objects are abrupt, while measurements and layers change little by little."""
-    least: float
+    least: float = np.nan
     """The least number; NaN if there is none."""
-    greatest: float
+    greatest: float = np.nan
     """The greatest number; NaN if there is none."""
-    mean: float
+    mean: float = np.nan
     """The mean of the numbers; NaN if there is none."""
-    known: int
+    known: int = 0
     """Pixels that hold a number and are not void."""
     palette: tuple[Color, ...] | None = None
     """The colors of the values of an indexed file."""

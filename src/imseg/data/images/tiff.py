@@ -16,17 +16,7 @@ import tifffile
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from imseg.data.images.decoding import (
-    MAX_BYTES,
-    Decoded,
-    as_pixels,
-    check_size,
-    damaged,
-    decode_pillow,
-    turned,
-    unreadable,
-    upright,
-)
+from imseg.data.images import decoding
 from imseg.errors import import_extra
 from imseg.types import Pixels
 
@@ -158,12 +148,12 @@ def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
             break
         if len(found) == _MOST_PAGES:
             hint = "save the pages that belong to one picture as a file of their own."
-            raise unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
+            raise decoding.unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
         found[page.offset] = page
     if not found:
-        raise damaged(path, "no page found")
+        raise decoding.damaged(path, "no page found")
     if _next_page(opened, page) not in (0, *found):
-        raise damaged(path, "a page is missing")
+        raise decoding.damaged(path, "a page is missing")
     pages = list(found.values())
     pictures = [page for page in pages if not page.subfiletype & _NOT_A_PICTURE] or pages[:1]
     return [_page(opened, page) for page in pictures]
@@ -224,24 +214,26 @@ def check_pages(
     """
     first = pages[0]
     if len(pages) > 1 and not as_channels:
-        raise unreadable(path, f"has {len(pages)} pages", hint)
+        raise decoding.unreadable(path, f"has {len(pages)} pages", hint)
     for page in pages:
         if page.numbers == "other":
-            raise unreadable(path, "holds complex numbers", "save their magnitude.")
+            raise decoding.unreadable(path, "holds complex numbers", "save their magnitude.")
         if page.photometric == PALETTE and not page.suits_pillow:
             reason = f"has a palette and {page.samples} x {page.bits} bits"
-            raise unreadable(path, reason, "save it with 8 bits, or without the palette.")
+            raise decoding.unreadable(path, reason, "save it with 8 bits, or without the palette.")
         if page.photometric in NO_RGB:
-            raise unreadable(path, f"has {NO_RGB[page.photometric]} colors", "convert it to RGB.")
+            raise decoding.unreadable(
+                path, f"has {NO_RGB[page.photometric]} colors", "convert it to RGB."
+            )
         if page.kind != first.kind:
             other = f"page {page.index + 1} is {_in_words(page)}"
             reason = f"has pages of different kinds: the first is {_in_words(first)}, {other}"
-            raise unreadable(path, reason, "save each page as a file of its own.")
+            raise decoding.unreadable(path, reason, "save each page as a file of its own.")
     depth = sum(page.bytes_a_pixel for page in pages)
-    check_size(path, first.height, first.width, depth=depth)
+    decoding.check_size(path, first.height, first.width, depth=depth)
 
 
-def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> Decoded:
+def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> decoding.Decoded:
     """Return what checked pages hold, one after the other as channels.
 
     Args:
@@ -260,7 +252,7 @@ def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> Decode
         decoded = _with_tifffile(path, file, pages)
     if len(decoded) == 1:
         return decoded[0]
-    return Decoded(_side_by_side([as_pixels(one) for one in decoded]))
+    return decoding.Decoded(_side_by_side([decoding.as_pixels(one) for one in decoded]))
 
 
 def _side_by_side(parts: Sequence[Pixels]) -> Pixels:
@@ -278,7 +270,9 @@ def _in_words(page: TiffPage) -> str:
     return f"{page.width}x{page.height}, {page.depth}, {page.channels} channels"
 
 
-def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded] | None:
+def _with_pillow(
+    path: Path, file: BinaryIO, pages: Sequence[TiffPage]
+) -> list[decoding.Decoded] | None:
     """Return the pages, or None if Pillow does not know their coding."""
     file.seek(0)
     try:
@@ -289,15 +283,15 @@ def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[
     with picture:
         for page in pages:
             picture.seek(page.index)
-            found = decode_pillow(path, upright(picture))
+            found = decoding.decode_pillow(path, decoding.upright(picture))
             if page.numbers == "uint" and page.bits == 32:
                 # Pillow reads the same 32 bits as signed numbers.
-                found = Decoded(found.values.view(np.uint32))
+                found = decoding.Decoded(found.values.view(np.uint32))
             decoded.append(found)
     return decoded
 
 
-def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded]:
+def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[decoding.Decoded]:
     decoded = []
     for page in pages:
         _check_segments(path, file, page)
@@ -308,7 +302,7 @@ def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> lis
                 raise
             import_extra("imagecodecs", extra="microscopy", purpose=f"to read {path}")
             reason = f"is compressed in a way that cannot be read here ({error})"
-            raise unreadable(path, reason, "save it again with LZW or without.") from error
+            raise decoding.unreadable(path, reason, "save it again with LZW or without.") from error
         decoded.append(_arranged(page, values, axes=page.source.axes))
     return decoded
 
@@ -324,16 +318,16 @@ def _check_segments(path: Path, file: BinaryIO, page: TiffPage) -> None:
     size, found = file.seek(0, os.SEEK_END), page.source
     offsets, counts = found.dataoffsets, found.databytecounts
     if not offsets or len(offsets) != len(counts):
-        raise damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")
+        raise decoding.damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")
     if any(start + count > size for start, count in zip(offsets, counts, strict=True)):
-        raise damaged(path, "pixels are missing at its end")
+        raise decoding.damaged(path, "pixels are missing at its end")
     room = page.height * page.width * page.bytes_a_pixel
     tile = (found.tilewidth or 1) * (found.tilelength or 1) * (found.tiledepth or 1)
-    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_a_pixel > MAX_BYTES:
-        raise damaged(path, "strips or tiles are far larger than its pixels")
+    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_a_pixel > decoding.MAX_BYTES:
+        raise decoding.damaged(path, "strips or tiles are far larger than its pixels")
 
 
-def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> Decoded:
+def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> decoding.Decoded:
     """Return the values of a page, ``h w c`` and upright, without alpha."""
     if axes.startswith("S"):
         values = np.moveaxis(values, 0, -1)
@@ -341,8 +335,8 @@ def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> Decoded
         values = values[..., None]
     if values.shape != (page.height, page.width, page.samples):
         raise ValueError(f"pixels of shape {values.shape}")
-    values = turned(values, page.orientation)
+    values = decoding.turned(values, page.orientation)
     if not page.alpha:
-        return Decoded(values)
+        return decoding.Decoded(values)
     kept = [place for place in range(page.samples) if place not in page.alpha]
-    return Decoded(values[..., kept], values[..., page.alpha[0]])
+    return decoding.Decoded(values[..., kept], values[..., page.alpha[0]])
