@@ -75,7 +75,8 @@ def decisions_page() -> str:
             "# Decisions",
             "",
             "One page each: what the question was, what was decided, what follows from it. A"
-            " decision that no longer holds gets a new page, not a new text.",
+            " decision that no longer holds gets a new page, not a new text. Words and paths are"
+            " those of their time: [decision 33](0033-rooms-and-names.md) says what they are now.",
             "",
             *numbered,
             "",
