@@ -13,15 +13,11 @@ import torch
 
 from imseg.components.consensus import Consensus, TeacherBatch
 from imseg.components.labeling import pseudo_label
-from imseg.components.selection import Everything
-from imseg.engine.hardware.device import (
-    ComputeConfig,
-    keep_freed_memory,
-    resolve_precision,
-    usable_cores,
-)
+from imseg.components.consensus import Everything
+from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory, resolve_precision, usable_cores
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob, NetworkSpec, Recipe
+from imseg.engine.training.job import TrainJob, NetworkSpec
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.networks import build
 from imseg.engine.training.objectives import lesson_for

@@ -23,9 +23,8 @@ from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import RunData, gather
-from imseg.components.consensus import Block, PseudoLabelBatch
+from imseg.components.consensus import Block, Everything, PseudoLabelBatch
 from imseg.components.labeling import PseudoLabels, pseudo_label
-from imseg.components.selection import Everything
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage, Reading
 

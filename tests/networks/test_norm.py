@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from imseg.networks.norm import WIDE, Norm, pixels_together
+from imseg.networks.unet import WIDE, Norm, pixels_together
 
 LAST = torch.channels_last
 

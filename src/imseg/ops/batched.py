@@ -18,13 +18,14 @@ from torch import Tensor
 
 from imseg.ops import augment
 from imseg.ops.memory_layout import Layout, layout_of
-from imseg.ops.noise import add_noise, make_noise
 from imseg.ops.photometric import (
     KERNELS,
     MAX_RADIUS,
     VALUES_AT_ONCE_ELSEWHERE,
     Order,
     Strength,
+    add_noise,
+    make_noise,
     scale_values,
 )
 

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from imseg.approaches.planning.duration import in_time
-from imseg.approaches.runs.run_status import LogNote, RunStatus
-from imseg.approaches.runs.stage_progress import StageProgress
+from imseg.approaches.runs.run_status import LogNote, RunStatus, StageProgress
 from imseg.cli.arguments import Json
 from imseg.comparison.comparison_status import ComparisonStatus
 from imseg.engine.storage.lock import Owner
