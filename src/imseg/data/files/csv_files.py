@@ -13,7 +13,7 @@ CsvCell = str | int | float | None
 
 
 def sheet(header: Sequence[str], rows: Iterable[Sequence[CsvCell]]) -> str:
-    """Return a table as CSV, a line a row.
+    """Return a table as CSV, one line per row.
 
     Texts that a spreadsheet would run as a formula, such as a file called ``=1+1.png``, get a
     ``'`` before them, which shows them as text. Numbers are not touched, in words either.
