@@ -133,7 +133,7 @@ def _labels(pairs: Sequence[LabeledImage], meaning: Meaning) -> tuple[str, ...]:
     if flat:
         raise ImsegError(
             "The task is multilabel, but some masks have no axis of labels.",
-            expected="arrays (t, h, w): a plane a label.",
+            expected="arrays (t, h, w): one plane per label.",
             got=f"shape {shapes[flat[0]]} for {flat[0]}.",
             hint="put the labels first: np.stack([mask_of_a, mask_of_b]); for label images of "
             'objects, pass task="instances".',

@@ -156,7 +156,7 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
 
 
 PixelSource = Path | Mapping[str, Path] | npt.NDArray[Any]
-"""A file, one file a label, or a decoded array."""
+"""A file, one file per label, or a decoded array."""
 
 RECENT = 2_000_000_000
 """Nanoseconds within which a file can change twice and keep its times: FAT counts two seconds."""
@@ -183,7 +183,7 @@ class Fingerprint(NamedTuple):
     """How a source is known again: by its stamps at no cost, else by its content."""
 
     stamps: tuple[Stamp, ...]
-    """One a file; none for an array."""
+    """One per file; none for an array."""
     content: str
     """SHA-256 of what the files or the array hold; empty: they changed while they were read."""
 
@@ -266,7 +266,7 @@ CsvCell = str | int | float | None
 
 
 def sheet(header: Sequence[str], rows: Iterable[Sequence[CsvCell]]) -> str:
-    """Return a table as CSV, a line a row.
+    """Return a table as CSV, one line per row.
 
     Texts that a spreadsheet would run as a formula, such as a file called ``=1+1.png``, get a
     ``'`` before them, which shows them as text. Numbers are not touched, in words either.

@@ -31,7 +31,7 @@ _QUEUED = 16
 
 
 class Counts(Mapping[int, int]):
-    """Pixels by value, in twelve bytes an entry: 50,000 masks of many values stay small.
+    """Pixels by value, in twelve bytes per entry: 50,000 masks of many values stay small.
 
     Args:
         values: Whole numbers, ascending, each once.
@@ -171,7 +171,7 @@ class ImageFacts:
     mask: MaskFacts | None = None
     """The mask, where there is one in one file."""
     planes: Mapping[str, MaskFacts] = field(default_factory=dict)
-    """The masks by label, where there is a file a label."""
+    """The masks by label, where there is one file per label."""
 
     @property
     def masks(self) -> tuple[MaskFacts, ...]:
@@ -250,7 +250,7 @@ def map_in_threads(
     Args:
         function: Called once for each item, in a thread.
         items: What to work on.
-        workers: Threads; None takes one a core, at most 8.
+        workers: Threads; None: one per core, at most 8.
         progress: Called in the calling thread, once for each result.
     """
     threads = max(1, workers or min(8, os.cpu_count() or 1))

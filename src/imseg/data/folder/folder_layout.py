@@ -53,7 +53,7 @@ class Layout:
     test: tuple[LabeledImage, ...] = ()
     """Pairs for the final score."""
     labels: tuple[str, ...] = ()
-    """Names of the folders in ``labeled/masks``, "position" last; empty: one mask an image."""
+    """Names of the folders in ``labeled/masks``, "position" last; empty: one mask per image."""
     findings: list[Finding] = field(default_factory=list)
     """Problems seen so far."""
     refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})

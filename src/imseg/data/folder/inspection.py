@@ -141,7 +141,7 @@ def facts_of_mask(
     Args:
         path: The file.
         scope: What to look for.
-        label: The label that it is the mask of, where there is one a label.
+        label: The label that it is the mask of, where there is one per label.
         files: What is known already; None: the file is decoded.
         keep: Whether the mask will be stored.
         whole: Whether its full size is needed for that.
@@ -177,7 +177,7 @@ def image_facts(
         pixels: Bytes, 16 bits or floats.
         scope: What to look for.
         mask: The facts about its mask, where that is one file.
-        planes: The facts about its masks, where there is one a label.
+        planes: The facts about its masks, where there is one per label.
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
@@ -201,7 +201,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         name: What the user calls it.
         mask: What its file holds.
         scope: What to look for.
-        label: The label that it is the mask of, where there is one a label.
+        label: The label that it is the mask of, where there is one per label.
     """
     values = mask.values
     whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)

@@ -142,7 +142,7 @@ def _decode_deep_png(
     path: Path, file: BinaryIO, picture: Pillow.Image, head: bytes
 ) -> decoding.Decoded:
     """Return a 16-bit color PNG in its full depth, of which Pillow would leave 8 bits."""
-    purpose = f"to read {path}, a color PNG with 16 bits a channel"
+    purpose = f"to read {path}, a color PNG with 16 bits per channel"
     imagecodecs = import_extra("imagecodecs", extra="microscopy", purpose=purpose)
     channels, has_alpha = _deep_colors(head) or (1, False)
     decoding.check_size(path, picture.height, picture.width, depth=2 * (channels + has_alpha))
@@ -183,7 +183,7 @@ def read_image(path: Path, *, channels: int | None = None, pages: bool = False) 
     if pixels.dtype != np.uint8 or {pixels.shape[2], channels} != {1, 3}:
         reason = f"has {pixels.shape[2]} channels of {pixels.dtype}"
         raise decoding.unreadable(
-            path, reason, "convert it to gray or color with 8 bits a channel."
+            path, reason, "convert it to gray or color with 8 bits per channel."
         )
     return to_channels(pixels, channels)
 

@@ -48,9 +48,9 @@ class TiffPage:
     width: int
     """Pixels, as stored."""
     samples: int
-    """Numbers a pixel, alpha included."""
+    """Numbers per pixel, alpha included."""
     bits: int
-    """Bits a number."""
+    """Bits per number."""
     numbers: str
     """``uint``, ``int``, ``float`` or ``other`` (complex)."""
     photometric: int
@@ -90,8 +90,8 @@ class TiffPage:
         return self.height, self.width, self.channels, self.depth, self.orientation
 
     @property
-    def bytes_a_pixel(self) -> int:
-        """Memory a pixel takes, in the type of the file and where that differs also as float32."""
+    def bytes_per_pixel(self) -> int:
+        """Memory per pixel, in the type of the file and, where that differs, also as float32."""
         stored = -(-self.bits // 8)
         kept = self.depth != "float32" or (self.numbers, self.bits) == ("float", 32)
         return self.samples * (stored if kept else stored + 4)
@@ -100,9 +100,9 @@ class TiffPage:
     def suits_pillow(self) -> bool:
         """Whether Pillow returns exactly these numbers.
 
-        It is wrong without a word about deep colors (8 of 16 bits are left), signed bytes, numbers
-        with the high byte first in compressed files, gray planes, and channels beyond RGB. It does
-        not open BigTIFF with the high byte first.
+        It gives wrong numbers, without an error, for deep colors (8 of 16 bits are left), signed
+        bytes, compressed numbers with the high byte first, gray planes, and channels beyond RGB.
+        It does not open BigTIFF with the high byte first.
         """
         if self.big and not self.little:
             return False
@@ -229,7 +229,7 @@ def check_pages(
             other = f"page {page.index + 1} is {_in_words(page)}"
             reason = f"has pages of different kinds: the first is {_in_words(first)}, {other}"
             raise decoding.unreadable(path, reason, "save each page as a file of its own.")
-    depth = sum(page.bytes_a_pixel for page in pages)
+    depth = sum(page.bytes_per_pixel for page in pages)
     decoding.check_size(path, first.height, first.width, depth=depth)
 
 
@@ -321,9 +321,9 @@ def _check_segments(path: Path, file: BinaryIO, page: TiffPage) -> None:
         raise decoding.damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")
     if any(start + count > size for start, count in zip(offsets, counts, strict=True)):
         raise decoding.damaged(path, "pixels are missing at its end")
-    room = page.height * page.width * page.bytes_a_pixel
+    room = page.height * page.width * page.bytes_per_pixel
     tile = (found.tilewidth or 1) * (found.tilelength or 1) * (found.tiledepth or 1)
-    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_a_pixel > decoding.MAX_BYTES:
+    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_per_pixel > decoding.MAX_BYTES:
         raise decoding.damaged(path, "strips or tiles are far larger than its pixels")
 
 
