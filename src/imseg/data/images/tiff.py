@@ -21,6 +21,7 @@ from imseg.errors import import_extra
 from imseg.types import Pixels
 
 _MOST_PAGES = 1024
+_MOST_ENTRIES = 1024  # of a page; real ones have a few dozen
 _VERSIONS = frozenset({b"*\0", b"\0*", b"+\0", b"\0+"})
 _ORIENTATION = 274
 _GRAY, _RGB, PALETTE, _CMYK, _YCBCR = frozenset({0, 1}), 2, 3, 5, 6
@@ -149,6 +150,8 @@ def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
         if len(found) == _MOST_PAGES:
             hint = "save the pages that belong to one picture as a file of their own."
             raise decoding.unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
+        if (entries := _entries(opened, page)) > _MOST_ENTRIES:
+            raise SyntaxError(f"a page with {entries} entries")
         found[page.offset] = page
     if not found:
         raise decoding.damaged(path, "no page found")
@@ -159,12 +162,18 @@ def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
     return [_page(opened, page) for page in pictures]
 
 
+def _entries(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
+    """Return how many entries a header has; the file stands at the first of them."""
+    form, file = opened.tiff, opened.filehandle
+    file.seek(page.offset)
+    entries: int = struct.unpack(form.tagnoformat, file.read(form.tagnosize))[0]
+    return entries
+
+
 def _next_page(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
     """Return where a header says that the next one is; 0: it is the last."""
     form, file = opened.tiff, opened.filehandle
-    file.seek(page.offset)
-    (entries,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-    file.seek(entries * form.tagsize, os.SEEK_CUR)
+    file.seek(_entries(opened, page) * form.tagsize, os.SEEK_CUR)
     place: int = struct.unpack(form.offsetformat, file.read(form.offsetsize))[0]
     return place
 
