@@ -9,7 +9,7 @@ import typer
 
 from imseg.approaches.runs.retraining import Retrained
 from imseg.approaches.runs.verification import Verified
-from imseg.cli.arguments import Json
+from imseg.cli.arguments import Json, TrustNetwork
 from imseg.cli.commands.status import RunOrComparison
 from imseg.errors import ImsegError, shown
 from imseg.report.tables import table
@@ -111,6 +111,7 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="What the run was trained on; with --retrain.")
     ] = None,
+    trust_network: TrustNetwork = False,
     json: Json = False,
 ) -> int:
     """Compare every file of a run or a comparison with its checksum; nothing is changed."""
@@ -123,7 +124,7 @@ def verify(
     with show.Bars() as bars:
         found = verified(folder, progress=lambda d, t: bars.counted("checking files", d, t))
         if retrain is not None and data is not None and not found.damages:
-            again = retrained(folder, retrain, data, progress=bars)
+            again = retrained(folder, retrain, data, trust_network=trust_network, progress=bars)
     if json:
         further = (
             {} if retrain is None else {"retrained": None if again is None else again.as_dict()}
