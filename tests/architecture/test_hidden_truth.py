@@ -201,7 +201,20 @@ def test_what_is_prepared_hands_hidden_pairs_to_the_run_data_and_to_estimates_al
     assert set(readers("hidden_pairs")) == {
         "approaches/running/experiment.py",
         "approaches/planning/estimate.py",
+        "approaches/running/preparation.py",
     }
+    # There only hashes of the masks' files are taken, which are written down at the beginning.
+    hashes = next(
+        ast.unparse(node)
+        for path, tree in trees()
+        if path == "approaches/running/preparation.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "hidden_contents"
+    )
+    inside = hashes.count(".hidden_pairs")
+    assert readers("hidden_pairs")["approaches/running/preparation.py"] == inside == 2
+    assert "self.files.content_of(pair.mask) for pair in self.hidden_pairs" in hashes
+    assert set(readers("hidden_contents")) == {"approaches/running/experiment.py"}
 
 
 def test_nothing_that_trains_knows_the_audit() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.duration import in_time
 from imseg.approaches.planning.settings import Settings, plain_values
 from imseg.approaches.running.experiment import fit
 from imseg.approaches.running.stage import announce_plan
@@ -24,7 +23,7 @@ from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.workers.executors import choose_executor
 from imseg.errors import TrainingFailed
-from imseg.progress import Event, Note, Planned, Progress, Working, log_progress
+from imseg.progress import Event, Note, Planned, Progress, Working, in_time, log_progress
 from imseg.types import DataSet
 
 DEFAULT_APPROACHES = ("ldt", "aldt", "im", "aim++")

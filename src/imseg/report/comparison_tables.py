@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.duration import in_time
 from imseg.comparison.comparison_plan import ComparisonEstimate, ComparisonPlan
 from imseg.comparison.paper_comparison import PaperLine, Reproduction
 from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.statistics import LEAST_IMAGES, PairedDifference
 from imseg.data.files.atomic import write_whole
+from imseg.progress import in_time
 from imseg.report import tables
 from imseg.report.tables import Column, DataTable, ends, fields, mean_and_spread, table
 

@@ -383,15 +383,3 @@ def _around_scorers(
     samples = (facts.labeled * learned + validation) * 4 * start.decision
     thresholds = facts.validation * (2 * start.prediction + asked * scorer.prediction)
     return predicted + samples + asked * validation * scorer.prediction + thresholds
-
-
-def in_minutes(seconds: float) -> int:
-    """Return whole minutes, at least one."""
-    return max(1, math.ceil(seconds / 60 - 0.5))
-
-
-def in_time(seconds: float) -> str:
-    """Return a duration in the unit that fits, such as ``40 s``, ``12 min`` or ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

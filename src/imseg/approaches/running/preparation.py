@@ -308,12 +308,15 @@ def prepare(
         plan, measured = _new_plan(
             asked, facts, dataset, matched=matched, progress=progress, probe=probe
         )
-    check_network(
-        plan.network,
-        channels=dataset.reading.channels,
-        outputs=dataset.spec.outputs,
-        size=plan.image_size,
-    )
+    approach = plan.approach
+    stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
+    for one in dict.fromkeys(each.network for each in stages):
+        check_network(
+            one,
+            channels=dataset.reading.channels,
+            outputs=dataset.spec.outputs,
+            size=plan.image_size,
+        )
     return Prepared(
         asked=asked,
         folder=folder,

@@ -46,11 +46,11 @@ def compare(
     **settings: Any,
 ) -> int:
     """Compare approaches on the test images, each method with a baseline that trains as long."""
-    from imseg.approaches.planning.duration import in_time
     from imseg.approaches.planning.settings import values_from
     from imseg.cli import show
     from imseg.comparison.comparison_plan import estimate_comparison, plan_comparison
     from imseg.comparison.runner import carry_out
+    from imseg.progress import in_time
     from imseg.report import comparison_tables as tables
 
     options = values_from(settings, config=config)
