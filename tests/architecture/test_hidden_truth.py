@@ -309,7 +309,7 @@ def test_an_observer_cannot_change_what_is_learned(binary, tmp_path) -> None:
         return pseudo_label(
             tmp_path / "images.npy",
             "digest",
-            panel_for=lambda start, some: Seated(some),
+            teacher_batch_for=lambda start, some: Seated(some),
             labeler=Copied(),
             select=Everything(),
             task=binary(),

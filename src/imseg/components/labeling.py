@@ -95,7 +95,7 @@ def pseudo_label(
     images: Path,
     digest: str,
     *,
-    panel_for: PanelFor,
+    teacher_batch_for: PanelFor,
     labeler: Labeler,
     select: Select,
     task: Task,
@@ -108,7 +108,7 @@ def pseudo_label(
     Args:
         images: ``n h w c`` unsigned bytes (.npy).
         digest: Hash of their content.
-        panel_for: Who is asked.
+        teacher_batch_for: Who is asked.
         labeler: How what they say becomes labels.
         select: Which images are used.
         task: What a pixel is.
@@ -129,7 +129,7 @@ def pseudo_label(
         new_array(folder / "inconsistent.npy", np.uint8, (count, 1, height, width)) as masks,
     ):
         for start in range(0, count, BATCH):
-            teacher_batch = panel_for(start, pixels[start : start + BATCH])
+            teacher_batch = teacher_batch_for(start, pixels[start : start + BATCH])
             agreement = labeler.label(teacher_batch)
             made = agreement.labels.cpu().numpy().astype(task.spec.dtype, copy=False)
             mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)

@@ -28,7 +28,7 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return normalized features."""
-        together = 1 if torch.compiler.is_compiling() else pixels_together(input)
+        together = 1 if torch.compiler.is_compiling() else grouped_pixels(input)
         if together == 1:
             return super().forward(input)
         weight, bias = self.weight, self.bias
@@ -47,7 +47,7 @@ class Norm(nn.BatchNorm2d):
         return _scaled(input, mean, variance, weight, bias, eps=self.eps, together=together)
 
 
-def pixels_together(features: Tensor) -> int:
+def grouped_pixels(features: Tensor) -> int:
     """Return how many neighboring pixels are worked on as one; 1: the wide way does not apply."""
     if features.device.type != "cpu" or features.dtype not in (torch.float32, torch.bfloat16):
         return 1

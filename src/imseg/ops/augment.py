@@ -117,7 +117,7 @@ class Draws:
         return [Move(flip, turns) for flip, turns in pairs]
 
 
-class Disturbed(NamedTuple):
+class Augmented(NamedTuple):
     """What came of a batch."""
 
     images: UInt8[Tensor, "b c h w"]
@@ -161,7 +161,7 @@ def apply(
     fill: UInt8[Tensor, "b c _ _"] | None = None,
     order: Order = "copy",
     paper: bool = False,
-) -> Disturbed:
+) -> Augmented:
     """Return disturbed images, and what belongs to them moved the same way.
 
     Args:
@@ -194,7 +194,7 @@ def apply(
         fill=fill,
     )
     moved_targets = None if targets is None else move_each(targets, moves)
-    return Disturbed(images=augmented, targets=moved_targets, mask=moved_mask)
+    return Augmented(images=augmented, targets=moved_targets, mask=moved_mask)
 
 
 def augment(

@@ -260,7 +260,7 @@ class Strength:
                 )
 
 
-def _ladder(
+def _schedule(
     blurs: Sequence[int], noises: Sequence[int], gains: Sequence[float], offsets: Sequence[int]
 ) -> tuple[Strength, ...]:
     """Return one strength a generation."""
@@ -269,13 +269,13 @@ def _ladder(
 
 
 STRENGTH_SCHEDULES: Mapping[str, tuple[Strength, ...]] = {
-    "default": _ladder(
+    "default": _schedule(
         (0, 1, 1, 2, 3), (5, 10, 15, 20, 25), (0.1, 0.2, 0.3, 0.4, 0.5), (5, 10, 15, 20, 25)
     ),
-    "hela": _ladder(
+    "hela": _schedule(
         (0, 1, 1, 2, 3), (5, 10, 15, 20, 25), (0.1, 0.1, 0.2, 0.2, 0.3), (3, 6, 9, 12, 15)
     ),
-    "cityscapes": _ladder(
+    "cityscapes": _schedule(
         (0, 0, 0, 0, 1), (3, 6, 9, 12, 15), (0.05, 0.1, 0.2, 0.3, 0.4), (3, 6, 9, 12, 15)
     ),
 }
@@ -370,10 +370,10 @@ def apply(
         )
     layout = layout_of(images)
     device = images.device
-    treatments = list(zip(draws.scaled.tolist(), draws.radius.tolist(), strict=True))
+    all_params = list(zip(draws.scaled.tolist(), draws.radius.tolist(), strict=True))
 
     def change(some: Tensor, rows: list[int]) -> Tensor:
-        scaled, radius = treatments[rows[0]]
+        scaled, radius = all_params[rows[0]]
         mine = draws.take(rows)
         steps: list[Callable[[Tensor], Tensor]] = [
             lambda part: blur_along(part, radius, axes=(layout.height, layout.width)),
@@ -395,7 +395,7 @@ def apply(
     packed = layout.pack(images)
     most = VALUES_AT_ONCE if device.type == "cpu" else VALUES_AT_ONCE_ELSEWHERE
     at_once = max(1, most // max(1, packed[:1].numel()))
-    return layout.unpack(change_in_groups(packed, treatments, change, at_once=at_once))
+    return layout.unpack(change_in_groups(packed, all_params, change, at_once=at_once))
 
 
 def scale_values(

@@ -147,7 +147,7 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
     made = pseudo_label(
         validation.images,
         validation.digest,
-        panel_for=seat,
+        teacher_batch_for=seat,
         labeler=labeler,
         select=Everything(),
         task=context.task,

@@ -137,7 +137,7 @@ class PseudoLabeler:
         made = pseudo_label(
             store.images,
             store.digest,
-            panel_for=self._seats(number, networks, kept),
+            teacher_batch_for=self._seats(number, networks, kept),
             labeler=labeler,
             select=approach.selection,
             task=context.task,
