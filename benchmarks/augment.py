@@ -22,9 +22,11 @@ from naive import augment as naive_copy
 
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.loading.rows import send
-from imseg.ops import augment, batched, photometric
+from imseg.ops import augment
+from imseg.ops import batched
+from imseg.ops import photometric
 from imseg.ops.batched import AugmentParams, params_of, range_of
-from imseg.ops.geometry import move_each
+from imseg.ops.augment import move_each
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 BATCH = 32
@@ -60,7 +62,7 @@ def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
     images = torch.from_numpy(stored).to(device).permute(0, 3, 1, 2)
     targets = torch.from_numpy(masks).to(device)
     inconsistent = targets.bool()
-    extent = range_of(STRENGTH, rotate=True, square=True)
+    augment_range = range_of(STRENGTH, rotate=True, square=True)
 
     def ours(seeds: range) -> None:
         augment.augment(images, targets, None, seeds=seeds, strength=STRENGTH, rotate=True)
@@ -74,8 +76,8 @@ def measure(side: int, repeats: int, device: str) -> dict[str, list[float]]:
     def all_together(seeds: range) -> None:
         columns = params_of(draws(seeds)).tensors()
         pinned = torch.device(device).type == "cuda"
-        treatment = AugmentParams(**send(columns, device, pinned=pinned))
-        batched.apply(images, treatment, extent=extent, targets=targets)
+        augment_params = AugmentParams(**send(columns, device, pinned=pinned))
+        batched.apply(images, augment_params, augment_range=augment_range, targets=targets)
 
     def draws(seeds: range) -> augment.Draws:
         return augment.draw(seeds, STRENGTH, rotate=True, square=True)

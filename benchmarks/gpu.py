@@ -24,7 +24,7 @@ from machine import described
 
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.duration import durations
-from imseg.approaches.planning.measured import measure
+from imseg.approaches.planning.duration import measure
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.stages import planned_steps

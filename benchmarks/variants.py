@@ -13,7 +13,7 @@ import torch
 
 from imseg.components.consensus import Consensus, TeacherBatch
 from imseg.components.labeling import pseudo_label
-from imseg.components.selection import Everything
+from imseg.components.consensus import Everything
 from imseg.engine.hardware.device import (
     ComputeConfig,
     keep_freed_memory,
@@ -21,7 +21,8 @@ from imseg.engine.hardware.device import (
     usable_cores,
 )
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob, NetworkSpec, Recipe
+from imseg.engine.training.job import TrainJob, NetworkSpec
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.networks import build
 from imseg.engine.training.objectives import lesson_for
@@ -105,7 +106,7 @@ def pseudo_labels(side: int, data: Path) -> Work:
         from imseg.engine.loading.loader import BatchLoader
 
         made = pseudo_label(
-            data / "images.npy", "bench", panel_for=seat, labeler=Consensus(teachers=TEACHERS),
+            data / "images.npy", "bench", teacher_batch_for=seat, labeler=Consensus(teachers=TEACHERS),
             select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
             progress=lambda *_: None,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,3 +105,15 @@ def log_progress(event: Event) -> None:
             logger.info("%s", event.text)
         case _:
             pass
+
+
+def in_minutes(seconds: float) -> int:
+    """Return whole minutes, at least one."""
+    return max(1, math.ceil(seconds / 60 - 0.5))
+
+
+def in_time(seconds: float) -> str:
+    """Return a duration in the unit that fits, such as ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

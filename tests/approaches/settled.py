@@ -29,4 +29,6 @@ def settled(plan: Plan, name: str) -> Any:
     ]
     if not found:
         found = [plan.compute.precision if name == "precision" else getattr(plan, name)]
+    if name == "fresh_copies" and not approach.labeled.copies:
+        found = found[1:] or found  # those of pseudo-labeled images alone
     return found[0]

@@ -23,9 +23,8 @@ from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import RunData, gather
-from imseg.components.consensus import Block, PseudoLabelBatch
+from imseg.components.consensus import Block, Everything, PseudoLabelBatch
 from imseg.components.labeling import PseudoLabels, pseudo_label
-from imseg.components.selection import Everything
 from imseg.errors import ImsegError
 from imseg.types import DataSet, Image, LabeledImage, Reading
 
@@ -202,7 +201,20 @@ def test_what_is_prepared_hands_hidden_pairs_to_the_run_data_and_to_estimates_al
     assert set(readers("hidden_pairs")) == {
         "approaches/running/experiment.py",
         "approaches/planning/estimate.py",
+        "approaches/running/preparation.py",
     }
+    # There only hashes of the masks' files are taken, which are written down at the beginning.
+    hashes = next(
+        ast.unparse(node)
+        for path, tree in trees()
+        if path == "approaches/running/preparation.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "hidden_contents"
+    )
+    inside = hashes.count(".hidden_pairs")
+    assert readers("hidden_pairs")["approaches/running/preparation.py"] == inside == 2
+    assert "self.files.content_of(pair.mask) for pair in self.hidden_pairs" in hashes
+    assert set(readers("hidden_contents")) == {"approaches/running/experiment.py"}
 
 
 def test_nothing_that_trains_knows_the_audit() -> None:
@@ -297,7 +309,7 @@ def test_an_observer_cannot_change_what_is_learned(binary, tmp_path) -> None:
         return pseudo_label(
             tmp_path / "images.npy",
             "digest",
-            panel_for=lambda start, some: Seated(some),
+            teacher_batch_for=lambda start, some: Seated(some),
             labeler=Copied(),
             select=Everything(),
             task=binary(),

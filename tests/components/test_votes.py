@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from imseg.components.consensus import Block, Consensus, TeacherBatch
-from imseg.components.selection import SurvivesErosion
+from imseg.components.consensus import Block, Consensus, SurvivesErosion, TeacherBatch
 from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training import seeds
 from imseg.errors import ImsegError
 from imseg.ops import augment, photometric
-from imseg.ops.geometry import MOVES, move
+from imseg.ops.augment import MOVES, move
 from imseg.ops.markers import find_centers
 from imseg.ops.photometric import Strength
 from imseg.options import options_of

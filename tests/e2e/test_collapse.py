@@ -114,7 +114,9 @@ def test_a_good_generation_whose_labels_collapse_is_replaced_by_the_start(tmp_pa
     run = fit(out, executor, told, **options)
     start, one, two = run.summary["stages"]
     assert one["score"] > start["score"]
-    digests = [executor.jobs[name][0].samples[-1].digest for name in ("generation-1", "generation-2")]
+    digests = [
+        executor.jobs[name][0].samples[-1].digest for name in ("generation-1", "generation-2")
+    ]
     assert digests[0] == digests[1], "the start has labeled for both"
     assert one["pseudo_labels"]["collapsed"] is None
     assert why in two["pseudo_labels"]["collapsed"]

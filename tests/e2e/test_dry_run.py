@@ -15,9 +15,8 @@ from torch import nn
 
 import imseg
 from imseg.approaches.planning import estimate as estimating
-from imseg.approaches.planning.duration import ACTIVITIES
+from imseg.approaches.planning.duration import ACTIVITIES, Measured
 from imseg.approaches.planning.estimate import estimate
-from imseg.approaches.planning.measured import Measured
 from imseg.engine.hardware.memory import bytes_kept
 from imseg.engine.hardware.probe import SideBySide
 from imseg.engine.storage.run_folder import RunFolder
@@ -46,7 +45,15 @@ def test_a_measurement_says_what_a_run_would_take(cli_json, cells, tmp_path, mon
     said = cli_json("train", cells, "--approach", "aim++", *FEW, "--workers", "2", "--dry-run")
     assert everything_in(tmp_path) == {} and everything_in(cells) == before
     assert tuple(said["time"]) == ACTIVITIES
-    wanted = {"training", "augmentation", "validation", "pseudo-labels", "mask scorers", "files", "other"}
+    wanted = {
+        "training",
+        "augmentation",
+        "validation",
+        "pseudo-labels",
+        "mask scorers",
+        "files",
+        "other",
+    }
     assert {name for name, seconds in said["time"].items() if seconds > 0} == wanted
     assert 0 < said["seconds"] < 600
     # A bare process with PyTorch takes hundreds of megabytes, such small networks few more.

@@ -334,12 +334,14 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 
 
 SHARED = (
-    "--batch-size --block-color --blocking --compile --consistency-level --consistency-ramp"
-    " --consistency-weight --device --dilate --epochs --erode --fresh-copies --generations"
-    " --grow-labels --ignore --image-size --mask-scorers --limit-unlabeled --max-steps --networks"
+    "--average-weights --batch-size --block-color --blocking --compile --consistency-level"
+    " --consistency-ramp --consistency-weight --device --dilate --epochs --erode --fresh-copies"
+    " --generations --grow-labels --ignore --image-size --keep-weights --learning-rate"
+    " --learning-rate-schedule --limit-unlabeled --mask-scorers --max-steps --network --networks"
     " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
     " --patience --plain-view --precision --reblock --rotate --select --task --teachers"
-    " --thresholds --validate-every --views --vote --width --workers"
+    " --thresholds --validate-every --views --vote --warm-up-steps --weight-decay --weights"
+    " --width --workers"
 )
 """Settings that several runs can share."""
 
@@ -347,21 +349,24 @@ SHARED = (
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --help --json --sheet --task",
-        "train": "--approach --batch-size --block-color --blocking --compile --config"
-        " --consistency-level --consistency-ramp --consistency-weight --device --dilate"
-        " --dry-run --effort --epochs --erode --fresh-copies --generations --grow-labels"
-        " --help --ignore --image-size --json --mask-scorers --strength-schedule --limit-unlabeled --match"
-        " --max-steps --networks --no-fresh-copies --no-grow-labels --no-ignore"
-        " --no-plain-view --no-probe --no-reblock --no-report --no-rotate --out --paper --patience"
-        " --plain-view --precision --probe --reblock --report --reuse --rotate --strength-level --seed"
-        " --select --task --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
-        " --width --workers",
-        "evaluate": "--device --ensemble --help --json --network --pictures --split",
+        "train": "--approach --average-weights --batch-size --block-color --blocking --compile"
+        " --config --consistency-level --consistency-ramp --consistency-weight --device"
+        " --dilate --dry-run --effort --epochs --erode --fresh-copies --generations"
+        " --grow-labels --help --ignore --image-size --json --keep-weights"
+        " --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
+        " --match --max-steps --network --networks --no-fresh-copies --no-grow-labels"
+        " --no-ignore --no-plain-view --no-probe --no-reblock --no-report --no-rotate"
+        " --out --paper --patience --plain-view --precision --probe --reblock --report"
+        " --reuse --rotate --seed --select --strength-level --strength-schedule --task"
+        " --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
+        " --warm-up-steps --weight-decay --weights --width --workers",
+        "evaluate": "--device --ensemble --help --json --network --pictures --split"
+        " --trust-network",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
-        " --overwrite --pixel-size",
+        " --overwrite --pixel-size --trust-network",
         "status": "--help --json",
-        "verify": "--data --help --json --retrain",
-        "report": "--device --help --json --out",
+        "verify": "--data --help --json --retrain --trust-network",
+        "report": "--device --help --json --out --trust-network",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --help --images --json --out",
         "approaches": "--help --json",

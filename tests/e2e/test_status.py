@@ -371,7 +371,7 @@ def test_a_run_that_still_reads_its_images_is_known(cli, tmp_path) -> None:
 def test_the_command_that_continues_can_be_copied() -> None:
     words = ["/opt/venv/bin/imseg", "train", "my data", "--out", "runs/a"]
     assert command_in(words) == "imseg train 'my data' --out runs/a"
-    words[0] = "/home/me/src/imseg/cli/main.py"
+    words[0] = "/home/me/src/imseg/__main__.py"
     assert command_in(words) == "imseg train 'my data' --out runs/a"
     assert command_in(["my study.py", "--fast"]) == "python 'my study.py' --fast"
     assert command_in([""]) is None and command_in([]) is None

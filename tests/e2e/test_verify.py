@@ -21,9 +21,8 @@ from imseg.cli.commands.verify import network_text
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
-from imseg.engine.storage.trained_files import read_trained
-from imseg.engine.training.weights import save_weights
-from imseg.engine.workers.jobs import index_networks
+from imseg.engine.training.weights import read_trained, save_weights
+from imseg.engine.workers.executors import index_networks
 from imseg.errors import ImsegError
 from imseg.types import VERSION
 

@@ -39,17 +39,15 @@ from imseg.approaches.runs.run import load_run
 from imseg.approaches.runs.verification import survey
 from imseg.cli.main import run as command
 from imseg.data.cache.store import open_array
-from imseg.data.files.csv_files import sheet
-from imseg.data.files.listing import folder_names
+from imseg.data.files.listing import folder_names, sheet
 from imseg.data.folder.config import read_config
 from imseg.data.images.picture_file import probe, read_image
 from imseg.data.masks.io import read_mask
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
-from imseg.engine.storage.trained_files import hash_of
 from imseg.engine.training.checkpoint import _checksum, read_saved
-from imseg.engine.training.weights import build, load_network
+from imseg.engine.training.weights import build, hash_of, load_network
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, shown
 from imseg.networks import registry
 from imseg.networks.registry import (

@@ -19,7 +19,7 @@ LIMIT = 5.0
 
 STUBBORN = """
 import time
-from imseg.cli.stopping import stoppable
+from imseg.cli.main import stoppable
 with stoppable(["train", "my data"]) as stop:
     try:
         print("ready", flush=True)

@@ -23,7 +23,7 @@ from torch import nn
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
 from imseg.engine.training.optimizer import KerasAdamW
-from imseg.networks import norm
+from imseg.networks import unet
 from imseg.networks.evalnet import EvalNet, OneHead, TwoHeads
 from imseg.networks.unet import UNet
 
@@ -83,9 +83,9 @@ def test_four_training_steps_follow_the_reference(
     golden, keras_unet, keras_state, binary, monkeypatch
 ) -> None:
     arrays = golden("train_unet")
-    furthest, wide_or_not = [], norm.pixels_together
+    furthest, wide_or_not = [], unet.grouped_pixels
     for threads, library, last, wide in ROUNDINGS:
-        monkeypatch.setattr(norm, "pixels_together", wide_or_not if wide else lambda _: 1)
+        monkeypatch.setattr(norm, "grouped_pixels", wide_or_not if wide else lambda _: 1)
         furthest.append(
             largest_difference(arrays, keras_unet, keras_state, binary(), threads, library, last)
         )

@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.components.consensus import Block, Consensus, PseudoLabelBatch
-from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SameClasses
+from imseg.components.consensus import (
+    Block,
+    Consensus,
+    Everything,
+    ForegroundExceedsInconsistency,
+    PseudoLabelBatch,
+    SameClasses,
+)
 from imseg.ops.inconsistency import block_input, block_output
 
 ROWS = range(24)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from imseg.ops.geometry import MOVES, Move, move, move_back
+from imseg.ops.augment import MOVES, Move, move, move_back
 
 
 def planes(array) -> torch.Tensor:

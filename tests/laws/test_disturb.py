@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from imseg.ops import augment, photometric
-from imseg.ops.geometry import MOVES, Move, move, move_back_each, move_each
+from imseg.ops.augment import MOVES, Move, move, move_back_each, move_each
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 seeds = st.integers(0, 2**62)

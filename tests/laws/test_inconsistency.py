@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from imseg.components.consensus import Block, Consensus
-from imseg.components.selection import ForegroundExceedsInconsistency, SameClasses
-from imseg.ops.geometry import MOVES, move, move_back
+from imseg.components.consensus import Block, Consensus, ForegroundExceedsInconsistency, SameClasses
+from imseg.ops.augment import MOVES, move, move_back
 from imseg.ops.inconsistency import (
     COLORS,
     block_input,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.ops.memory_layout import Layout
-from imseg.ops.noise import (
+from imseg.ops.photometric import (
     STEP,
     add_noise,
     as_words,

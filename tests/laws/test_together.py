@@ -77,7 +77,7 @@ def test_together_is_in_groups(seed, strength, height, width, shape, order, flag
     found = batched.apply(
         images,
         params_of(draws),
-        extent=range_of(strength, rotate=rotate, square=square),
+        augment_range=range_of(strength, rotate=rotate, square=square),
         black=torch.full((images_count,), black) if black else None,
         **how,
     )
@@ -90,18 +90,20 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
     seed, weak, strong, order
 ) -> None:
     images, mask = draw_bytes(seed % 2**32, 9, 3, 6, 6), draw_bytes(seed % 2**31, 9, 1, 6, 6) > 99
-    treatment, expected = no_params(9), images.clone()
-    extent, black = AugmentRange(), torch.zeros(9, dtype=torch.bool)
+    augment_params, expected = no_params(9), images.clone()
+    augment_range, black = AugmentRange(), torch.zeros(9, dtype=torch.bool)
     for number, strength in enumerate((weak, strong)):
         rows = torch.tensor([1, 4, 7]) + number
         rotate, names = bool(number), [seed + int(row) for row in rows]
         draws = augment.draw(names, strength, rotate=rotate, square=True)
-        treatment.put(rows, params_of(draws))
-        extent |= range_of(strength, rotate=rotate, square=True)
+        augment_params.put(rows, params_of(draws))
+        augment_range |= range_of(strength, rotate=rotate, square=True)
         how = {"order": order, "black": not number}
         expected[rows] = augment.apply(images[rows], draws, mask=mask[rows], **how).images
         black[rows] = not number
-    found = batched.apply(images, treatment, extent=extent, mask=mask, black=black, order=order)
+    found = batched.apply(
+        images, augment_params, augment_range=augment_range, mask=mask, black=black, order=order
+    )
     assert torch.equal(found.images, expected)
     assert torch.equal(found.images[::3], images[::3]), "plain ones are left as they are"
 
@@ -109,30 +111,32 @@ def test_images_of_several_strengths_and_plain_ones_share_a_batch(
 def test_batches_beyond_what_is_worked_on_at_once_are_the_same(monkeypatch) -> None:
     images, draws = draw_bytes(1, 7, 3, 8, 8), photometric.draw(range(7), STRONG)
     still = augment.draw(range(7), STRONG, rotate=False, square=True)
-    treatment = params_of(replace(still, values=draws))
-    extent = range_of(STRONG, rotate=False, square=True, moves=False)
+    augment_params = params_of(replace(still, values=draws))
+    augment_range = range_of(STRONG, rotate=False, square=True, moves=False)
     monkeypatch.setattr(batched, "VALUES_AT_ONCE_ELSEWHERE", 2 * images[0].numel())
-    found = batched.change_values(images, treatment, extent=extent)
+    found = batched.change_values(images, augment_params, augment_range=augment_range)
     assert torch.equal(found, photometric.apply(images, draws))
 
 
 def test_what_comes_in_is_never_written_to() -> None:
     images = draw_bytes(2, 6, 3, 8, 8)
     before, draws = images.clone(), augment.draw(range(6), STRONG, rotate=True, square=True)
-    extent = range_of(STRONG, rotate=True, square=True)
-    batched.apply(images, params_of(draws), extent=extent).images.fill_(7)
+    augment_range = range_of(STRONG, rotate=True, square=True)
+    batched.apply(images, params_of(draws), augment_range=augment_range).images.fill_(7)
     assert torch.equal(images, before)
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    images, treatment = draw_bytes(0, 3, 1, 4, 4), no_params(2)
+    images, augment_params = draw_bytes(0, 3, 1, 4, 4), no_params(2)
     with pytest.raises(ValueError, match="2 rows do not fit 3 images"):
-        batched.apply(images, treatment, extent=AugmentRange())
+        batched.apply(images, augment_params, augment_range=AugmentRange())
     with pytest.raises(ValueError, match="there is no mask"):
         black = torch.ones(2, dtype=torch.bool)
-        batched.apply(images[:2], treatment, extent=AugmentRange(), black=black)
+        batched.apply(images[:2], augment_params, augment_range=AugmentRange(), black=black)
     with pytest.raises(ValueError, match=r"one of \('copy', 'view'\), not 'views'"):
-        batched.change_values(images[:2], treatment, extent=AugmentRange(), order="views")
+        batched.change_values(
+            images[:2], augment_params, augment_range=AugmentRange(), order="views"
+        )
     draws = augment.draw([1, 2, 3], STRONG, rotate=True, square=True)
     noise = torch.zeros(3, 1, 4, 4, dtype=torch.int16)
     with pytest.raises(ValueError, match="added in groups"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from imseg.networks.norm import WIDE, Norm, pixels_together
+from imseg.networks.unet import WIDE, Norm, grouped_pixels
 
 LAST = torch.channels_last
 
@@ -94,13 +94,13 @@ def test_predictions_are_those_of_torch(shape, seed) -> None:
 
 def test_layouts_and_types_that_it_is_not_for_are_left_to_torch() -> None:
     wide = features((2, 8, 16, 16), 0)
-    assert pixels_together(wide) * 8 == WIDE
-    assert pixels_together(wide.contiguous()) == 1
-    assert pixels_together(wide.double()) == 1
-    assert pixels_together(wide.to("meta")) == 1
-    assert pixels_together(features((3, 8, 5, 5), 0)) == 1, "75 pixels cannot be paired"
-    assert pixels_together(features((6, 8, 5, 5), 0)) == 2
-    assert pixels_together(features((2, 128, 16, 16), 0)) == 1
+    assert grouped_pixels(wide) * 8 == WIDE
+    assert grouped_pixels(wide.contiguous()) == 1
+    assert grouped_pixels(wide.double()) == 1
+    assert grouped_pixels(wide.to("meta")) == 1
+    assert grouped_pixels(features((3, 8, 5, 5), 0)) == 1, "75 pixels cannot be paired"
+    assert grouped_pixels(features((6, 8, 5, 5), 0)) == 2
+    assert grouped_pixels(features((2, 128, 16, 16), 0)) == 1
 
 
 def test_the_memory_format_stays() -> None:

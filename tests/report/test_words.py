@@ -6,7 +6,7 @@ import pytest
 from tests.report.comparisons import ERROR, difference, row, write
 
 from imseg.comparison.result import read_comparison
-from imseg.report import numbers
+from imseg.report import tables
 from imseg.report.html.words import (
     Gain,
     comparison_summary,
@@ -153,11 +153,11 @@ def test_seeds_that_do_not_agree_are_named(tmp_path):
     [(0.1, "0.100"), (12.0, "12.0"), (123.4, "123"), (1234.5, "1,234"), (0.00123, "0.00123")],
 )
 def test_errors_have_three_digits(value, wanted):
-    assert numbers.short(value, RMSE) == wanted
+    assert tables.short(value, RMSE) == wanted
 
 
 @pytest.mark.parametrize(
     ("seconds", "wanted"), [(0.4, "0.4 s"), (48, "48 s"), (91, "1.5 min"), (7200, "2.0 h")]
 )
 def test_times_are_in_the_unit_that_fits(seconds, wanted):
-    assert numbers.minutes(seconds) == wanted
+    assert tables.minutes(seconds) == wanted

@@ -35,6 +35,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")]
 Ensemble = Annotated[
     int, typer.Option(help="Average the probabilities of so many of the run's best networks.")
 ]
+TrustNetwork = Annotated[
+    bool,
+    typer.Option(
+        "--trust-network",
+        help="Import the network of your own that the run names (module:callable), which runs that"
+        " module; only for runs you trust.",
+    ),
+]
 Network = Annotated[
     str | None, typer.Option(help="Another network of the run, such as start/network-0.")
 ]

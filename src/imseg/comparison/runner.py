@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.duration import in_time
 from imseg.approaches.planning.settings import Settings, plain_values
-from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.experiment import fit
+from imseg.approaches.running.stage import announce_plan
 from imseg.approaches.runs import record, verification
 from imseg.approaches.runs.run import Run, load_run
-from imseg.comparison import notes, scoring
+from imseg.comparison import result, scoring
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.gathering import FinishedRun, rows_of
 from imseg.comparison.participants import Participant, settings_for
@@ -24,7 +23,7 @@ from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.workers.executors import choose_executor
 from imseg.errors import TrainingFailed
-from imseg.progress import Event, Note, Planned, Progress, Working, log_progress
+from imseg.progress import Event, Note, Planned, Progress, Working, in_time, log_progress
 from imseg.types import DataSet
 
 DEFAULT_APPROACHES = ("ldt", "aldt", "im", "aim++")
@@ -85,13 +84,13 @@ def carry_out(planned: ComparisonPlan, progress: Progress) -> Comparison:
     for participant in planned.participants:
         progress(Note(text=_budget(participant, planned)))
     with locked(planned.out):
-        asked_for = notes.ComparisonRecord(
+        asked_for = result.ComparisonRecord(
             approaches=tuple(each.approach for each in planned.participants if each.asked),
             seeds=planned.seeds,
             matched=any(each.baseline is not None for each in planned.participants),
             asked=plain_values(planned.given),
             settled=plain_values(planned.common),
-            data=notes.digests_of(planned.dataset),
+            data=result.digests_of(planned.dataset),
         )
         asked_for.write(planned.out / SETTINGS_FILE)
         return _Worker(planned, progress).run()
@@ -117,7 +116,7 @@ class _Worker:
         self._done: list[FinishedRun] = []
         self._missing: list[MissingRun] = []
         self._spent = self._worked = 0.0
-        self._test = notes.digests_of(planned.dataset)[scoring.SPLIT]
+        self._test = result.digests_of(planned.dataset)[scoring.SPLIT]
 
     def run(self) -> Comparison:
         planned = self._planned

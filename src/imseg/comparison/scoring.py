@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer
 
 from imseg.approaches.runs.run import Run, pairs_of
-from imseg.engine.inference.bootstrap import Interval
+from imseg.engine.inference.evaluator import Interval
 from imseg.engine.storage.sealed import StrictModel, in_words, read_json, unlike, write_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from imseg.engine.inference.bootstrap import (
+from imseg.engine.inference.evaluator import (
     Interval,
     interval_of_mean,
     middle,

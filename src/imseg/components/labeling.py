@@ -10,13 +10,13 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
 from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor
 
-from imseg.components.consensus import Labeler, PseudoLabelBatch, TeacherBatch
-from imseg.components.selection import Select
-from imseg.data.cache.store import open_array
+from imseg.components.consensus import Labeler, PseudoLabelBatch, Select, TeacherBatch
+from imseg.data.cache.store import gather, open_array
 from imseg.data.cache.stored_arrays import new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.inference.predictor import BATCH
@@ -24,7 +24,8 @@ from imseg.engine.storage.sealed import SealedFile, StrictModel
 from imseg.engine.training.sample_set import SampleSet
 from imseg.errors import ImsegError
 from imseg.tasks import Task
-from imseg.types import Bytes
+from imseg.tasks.collapse import census, collapsed
+from imseg.types import Bytes, TargetSpec
 
 PanelFor = Callable[[int, Bytes], TeacherBatch]
 """Seats the teachers in front of the images (``n h w c``) from a row on."""
@@ -94,7 +95,7 @@ def pseudo_label(
     images: Path,
     digest: str,
     *,
-    panel_for: PanelFor,
+    teacher_batch_for: PanelFor,
     labeler: Labeler,
     select: Select,
     task: Task,
@@ -107,7 +108,7 @@ def pseudo_label(
     Args:
         images: ``n h w c`` unsigned bytes (.npy).
         digest: Hash of their content.
-        panel_for: Who is asked.
+        teacher_batch_for: Who is asked.
         labeler: How what they say becomes labels.
         select: Which images are used.
         task: What a pixel is.
@@ -128,7 +129,7 @@ def pseudo_label(
         new_array(folder / "inconsistent.npy", np.uint8, (count, 1, height, width)) as masks,
     ):
         for start in range(0, count, BATCH):
-            teacher_batch = panel_for(start, pixels[start : start + BATCH])
+            teacher_batch = teacher_batch_for(start, pixels[start : start + BATCH])
             agreement = labeler.label(teacher_batch)
             made = agreement.labels.cpu().numpy().astype(task.spec.dtype, copy=False)
             mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
@@ -206,3 +207,50 @@ def _part(
         ignores=block.ignore or (block.output and not task.zero_is_nothing),
         block_color=block.color,
     )
+
+
+class LabelCensus:
+    """Counts what the pseudo-labels of one generation show, while they are made.
+
+    Counted are the pixels that are learned from as they are: the consistent ones of admitted
+    images.
+
+    Args:
+        spec: What values mean.
+    """
+
+    def __init__(self, spec: TargetSpec) -> None:
+        self._spec = spec
+        self._made: Float[Tensor, "t n"] | None = None
+
+    def __call__(
+        self, start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]
+    ) -> None:
+        """Count the labels of a batch of images."""
+        chosen = admitted.to(agreement.labels.device)
+        found = census(self._spec, agreement.labels[chosen], ~agreement.inconsistent[chosen])
+        self._made = found if self._made is None else self._made + found
+
+    def lost(self, drawn: Float[Tensor, "t n"]) -> str:
+        """Return in words what was lost of the variety of people's labels; empty if little.
+
+        Args:
+            drawn: The census of the labels that people made.
+        """
+        return "" if self._made is None else collapsed(self._spec, self._made, drawn)
+
+
+def census_of(part: SampleSet, spec: TargetSpec) -> Float[Tensor, "t n"]:
+    """Return the census of the labels of a part; all their pixels count.
+
+    Args:
+        part: What people labeled.
+        spec: What values mean.
+    """
+    targets, total = open_array(part.targets), torch.zeros(())
+    for start in range(0, len(part.indices), BATCH):
+        rows = np.array(part.indices[start : start + BATCH])
+        planes = torch.from_numpy(gather(targets, rows))
+        everywhere = torch.ones_like(planes[:, :1], dtype=torch.bool)
+        total = total + census(spec, planes, everywhere)
+    return total

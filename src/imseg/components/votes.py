@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imseg.components.consensus import TEACHERS, Labeler, PseudoLabelBatch, TeacherBatch
 from imseg.engine.training import seeds
 from imseg.ops import augment, photometric
-from imseg.ops.geometry import move_back_each
+from imseg.ops.augment import move_back_each
 from imseg.options import option
 from imseg.tasks import Pool, Task, Votes
 

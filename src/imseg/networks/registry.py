@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.resources
 import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -165,9 +166,11 @@ class CustomConfig(Network):
             raise ImsegError(
                 f"The network {self.callable!r} is not part of imseg and cannot be made from its"
                 " name.",
-                expected="the callable that made it.",
-                hint="imseg.load_run(folder, network=my_network) or imseg.fit(...,"
-                " network=my_network)",
+                expected="the callable that made it, or the permission to import it.",
+                got="its name in the files of a run, which is not imported unasked: that would run"
+                " its module.",
+                hint="--trust-network, if you trust this run; in Python imseg.load_run(folder,"
+                " network=my_network) or imseg.fit(..., network=my_network)",
             )
         return _call(factory, channels=channels, outputs=outputs, width=self.width)
 
@@ -189,6 +192,16 @@ def provide(factory: NetworkFactory, name: str = "") -> CustomConfig:
             name += f"#{hashlib.sha256(shapes.encode()).hexdigest()[:12]}"
     _provided[name] = factory
     return CustomConfig(callable=name)
+
+
+def import_network(network: Network) -> None:
+    """Import the callable that a network names, which runs its module; ours need none.
+
+    Raises:
+        ImsegError: If it cannot be imported.
+    """
+    if isinstance(network, CustomConfig) and network.callable not in _provided:
+        provide(import_callable(network.callable), network.callable)
 
 
 SEGMENTING = ("unet", "paper-unet")
@@ -224,6 +237,9 @@ def import_callable(name: str) -> NetworkFactory:
         ImsegError: If it cannot be imported.
     """
     module, _, path = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # the command ``imseg``, unlike ``python -m``, leaves it out
     try:
         found: Any = importlib.import_module(module)
         for part in path.split("."):

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from imseg.ops import augment
 from imseg.ops.memory_layout import Layout, layout_of
-from imseg.ops.noise import add_noise, make_noise
 from imseg.ops.photometric import (
     KERNELS,
     MAX_RADIUS,
     VALUES_AT_ONCE_ELSEWHERE,
     Order,
     Strength,
+    add_noise,
+    make_noise,
     scale_values,
 )
 
@@ -168,23 +169,23 @@ def _blur_columns(radius: Int64[Tensor, "b"]) -> dict[str, Tensor]:
 
 def apply(
     images: UInt8[Tensor, "b c h w"],
-    treatment: AugmentParams,
+    augment_params: AugmentParams,
     *,
-    extent: AugmentRange,
+    augment_range: AugmentRange,
     targets: Shaped[Tensor, "b t h w"] | None = None,
     mask: Bool[Tensor, "b 1 h w"] | None = None,
     black: Bool[Tensor, "b"] | None = None,
     fill: UInt8[Tensor, "b c _ _"] | None = None,
     order: Order = "copy",
     paper: bool = False,
-) -> augment.Disturbed:
+) -> augment.Augmented:
     """Return what ``augment.apply`` returns for the same draws.
 
     Args:
         images: In any memory format; the result is in the same (plain or channels-last). What
             nothing can happen to is returned itself, not a copy.
-        treatment: One row an image, on the device of the images.
-        extent: Everything that the treatment can do.
+        augment_params: One row an image, on the device of the images.
+        augment_range: Everything that the treatment can do.
         targets: Belonging to the images; only moved.
         mask: Of inconsistent pixels; only moved.
         black: For which images pixels under the mask are 0 in the end; None: for none.
@@ -197,9 +198,11 @@ def apply(
     """
     if black is not None and mask is None:
         raise ValueError("to keep pixels black, say which: there is no mask")
-    moved_mask = None if mask is None else move_together(mask, treatment, extent)
-    moved = move_together(images, treatment, extent)
-    changed = change_values(moved, treatment, extent=extent, order=order, paper=paper)
+    moved_mask = None if mask is None else move_batch(mask, augment_params, augment_range)
+    moved = move_batch(images, augment_params, augment_range)
+    changed = change_values(
+        moved, augment_params, augment_range=augment_range, order=order, paper=paper
+    )
     if black is not None and moved_mask is not None:
         layout = layout_of(images)
         hidden = layout.pack(moved_mask & as_column(black))
@@ -209,39 +212,39 @@ def apply(
         else:
             packed = torch.where(hidden, layout.pack(fill), packed)
         changed = layout.unpack(packed)
-    moved_targets = None if targets is None else move_together(targets, treatment, extent)
-    return augment.Disturbed(images=changed, targets=moved_targets, mask=moved_mask)
+    moved_targets = None if targets is None else move_batch(targets, augment_params, augment_range)
+    return augment.Augmented(images=changed, targets=moved_targets, mask=moved_mask)
 
 
-def move_together(
-    planes: Shaped[Tensor, "b c h w"], treatment: AugmentParams, extent: AugmentRange
+def move_batch(
+    planes: Shaped[Tensor, "b c h w"], augment_params: AugmentParams, augment_range: AugmentRange
 ) -> Shaped[Tensor, "b c h w"]:
     """Return planes of any type moved, in the same memory format (plain or channels-last)."""
-    _check_rows(planes, treatment)
+    _check_rows(planes, augment_params)
     layout = layout_of(planes)
     packed = layout.pack(planes)
-    if extent.swaps:
+    if augment_range.swaps:
         across = packed.transpose(layout.height, layout.width)
-        packed = _choose(treatment.swapped, across, packed)
-    if extent.turns:
-        packed = _choose(treatment.upside_down, packed.flip(layout.height), packed)
-    if extent.mirrors:
-        packed = _choose(treatment.mirrored, packed.flip(layout.width), packed)
+        packed = _choose(augment_params.swapped, across, packed)
+    if augment_range.turns:
+        packed = _choose(augment_params.upside_down, packed.flip(layout.height), packed)
+    if augment_range.mirrors:
+        packed = _choose(augment_params.mirrored, packed.flip(layout.width), packed)
     return layout.unpack(packed)
 
 
 def change_values(
     images: UInt8[Tensor, "b c h w"],
-    treatment: AugmentParams,
+    augment_params: AugmentParams,
     *,
-    extent: AugmentRange,
+    augment_range: AugmentRange,
     order: Order = "copy",
     paper: bool = False,
 ) -> UInt8[Tensor, "b c h w"]:
     """Return what ``photometric.apply`` returns for the same draws; see ``apply``."""
     if order not in get_args(Order):
         raise ValueError(f"the order is one of {get_args(Order)}, not {order!r}")
-    _check_rows(images, treatment)
+    _check_rows(images, augment_params)
     layout = layout_of(images)
     packed = layout.pack(images)
     # Only to limit the memory of what lies between the steps.
@@ -249,8 +252,8 @@ def change_values(
     parts = [
         _change(
             packed[first : first + at_once],
-            treatment.rows(first, first + at_once),
-            steps=_steps(extent, order, paper, layout),
+            augment_params.rows(first, first + at_once),
+            steps=_steps(augment_range, order, paper, layout),
         )
         for first in range(0, len(packed), at_once)
     ]
@@ -265,19 +268,19 @@ def as_column(values: Shaped[Tensor, "b"]) -> Shaped[Tensor, "b 1 1 1"]:
 _Step = Callable[[Tensor, AugmentParams], Tensor]
 
 
-def _steps(extent: AugmentRange, order: Order, paper: bool, layout: Layout) -> list[_Step]:
+def _steps(augment_range: AugmentRange, order: Order, paper: bool, layout: Layout) -> list[_Step]:
     def scale(packed: Tensor, rows: AugmentParams) -> Tensor:
         return scale_values(packed, gain=rows.gain, offset=rows.offset, absolute=paper)
 
     def blur(packed: Tensor, rows: AugmentParams) -> Tensor:
-        return _blur(packed, rows, reach=extent.blur, axes=(layout.height, layout.width))
+        return _blur(packed, rows, reach=augment_range.blur, axes=(layout.height, layout.width))
 
     steps: list[_Step] = []
-    if extent.blur:
+    if augment_range.blur:
         steps.append(blur)
-    if extent.noise:
+    if augment_range.noise:
         steps.append(functools.partial(_add_noise, layout=layout))
-    if extent.scales:
+    if augment_range.scales:
         steps.insert(0 if order == "copy" else len(steps), scale)
     return steps
 
@@ -333,6 +336,6 @@ def _mirrored_places(size: int, reach: int, *, device: torch.device) -> Int64[Te
     return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
 
 
-def _check_rows(planes: Tensor, treatment: AugmentParams) -> None:
-    if len(treatment) != len(planes):
-        raise ValueError(f"{len(treatment)} rows do not fit {len(planes)} images")
+def _check_rows(planes: Tensor, augment_params: AugmentParams) -> None:
+    if len(augment_params) != len(planes):
+        raise ValueError(f"{len(augment_params)} rows do not fit {len(planes)} images")

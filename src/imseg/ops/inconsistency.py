@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int32, Int64, UInt8
 from torch import Tensor
 
 from imseg.ops.memory_layout import layout_of
-from imseg.ops.noise import as_words, draw_keys, make_noise
+from imseg.ops.photometric import as_words, draw_keys, make_noise
 from imseg.types import INCONSISTENT
 
 FEW_SHIFTS = 8

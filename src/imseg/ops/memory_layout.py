@@ -56,7 +56,7 @@ def layout_of(planes: Tensor) -> Layout:
 
 def change_in_groups(
     batch: Tensor,
-    treatments: Sequence[Hashable],
+    all_params: Sequence[Hashable],
     change: Callable[[Tensor, list[int]], Tensor],
     *,
     at_once: int | None = None,
@@ -65,14 +65,14 @@ def change_in_groups(
 
     Args:
         batch: Rows without gaps in memory; not changed itself.
-        treatments: One a row; rows with equal ones may be changed together.
+        all_params: One a row; rows with equal ones may be changed together.
         change: From some rows and their numbers, all of one treatment, to the changed rows; it must
             not write into what it gets.
         at_once: The most rows that are changed together; all when None.
     """
     rows_of: dict[Hashable, list[int]] = {}
-    for row, treatment in enumerate(treatments):
-        rows_of.setdefault(treatment, []).append(row)
+    for row, augment_params in enumerate(all_params):
+        rows_of.setdefault(augment_params, []).append(row)
     changed: list[Tensor] = []
     order: list[int] = []
     for rows in rows_of.values():

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.duration import in_time
-from imseg.comparison.comparison_estimate import ComparisonEstimate
-from imseg.comparison.comparison_plan import ComparisonPlan
+from imseg.comparison.comparison_plan import ComparisonEstimate, ComparisonPlan
 from imseg.comparison.paper_comparison import PaperLine, Reproduction
 from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.statistics import LEAST_IMAGES, PairedDifference
 from imseg.data.files.atomic import write_whole
-from imseg.report import numbers
+from imseg.progress import in_time
+from imseg.report import tables
 from imseg.report.tables import Column, DataTable, ends, fields, mean_and_spread, table
 
 NOTES = """\
@@ -33,10 +32,10 @@ LEARNS_FROM = {
 """How kinds of rows are called."""
 
 COSTS: tuple[Column, ...] = (
-    ("steps", "network_steps", numbers.whole),
-    ("steps in all", "steps", numbers.whole),
-    ("operations", "tflops", lambda tflops: numbers.operations(tflops * 1e12)),
-    ("training time", "minutes", lambda minutes: numbers.minutes(minutes * 60)),
+    ("steps", "network_steps", tables.whole),
+    ("steps in all", "steps", tables.whole),
+    ("operations", "tflops", lambda tflops: tables.operations(tflops * 1e12)),
+    ("training time", "minutes", lambda minutes: tables.minutes(minutes * 60)),
 )
 
 
@@ -78,10 +77,10 @@ def score_columns(found: Comparison) -> tuple[Column, ...]:
     metric = found.metric
     return (
         (
-            f"test {numbers.with_unit(metric)}", "mean spread_over_seeds",
+            f"test {tables.with_unit(metric)}", "mean spread_over_seeds",
             lambda mean, spread: _level(mean, spread, found),
         ),
-        ("95 % interval", "low high", lambda low, high: numbers.between(low, high, metric)),
+        ("95 % interval", "low high", lambda low, high: tables.between(low, high, metric)),
     )  # fmt: skip
 
 
@@ -198,7 +197,7 @@ def _verdict(row: ComparisonRow, gained: PairedDifference, name: str, *, found: 
     return (
         f"{row.name} {VERDICTS[gained.verdict]} labeled images alone trained as long"
         f" ({found.row(name).approach}): {found.metric.label}"
-        f" {numbers.as_ascii(_difference(gained, found))}{margin}; better {where}."
+        f" {tables.as_ascii(_difference(gained, found))}{margin}; better {where}."
     )
 
 
@@ -209,13 +208,13 @@ def _seeds_missing(row: ComparisonRow, found: Comparison) -> str:
 
 def _level(mean: float, spread: float, found: Comparison) -> str:
     metric = found.metric
-    several = f" \N{PLUS-MINUS SIGN} {numbers.short(spread, metric)}" if found.seeds[1:] else ""
-    return numbers.short(mean, metric) + several
+    several = f" \N{PLUS-MINUS SIGN} {tables.short(spread, metric)}" if found.seeds[1:] else ""
+    return tables.short(mean, metric) + several
 
 
 def _difference(gained: PairedDifference, found: Comparison) -> str:
-    inside = numbers.between(*gained.interval, found.metric, sign=True)
-    return f"{numbers.signed(gained.mean, found.metric)} ({inside})"
+    inside = tables.between(*gained.interval, found.metric, sign=True)
+    return f"{tables.signed(gained.mean, found.metric)} ({inside})"
 
 
 def _gap(gap: Any) -> str:
@@ -234,7 +233,7 @@ def estimate_text(planned: ComparisonPlan, expected: ComparisonEstimate) -> str:
     ]  # fmt: skip
     return (
         f"{table(header, lines)}\n\n"
-        f"All of it, {numbers.count(expected.seeds, 'seed')}, one after the other on this machine:"
+        f"All of it, {tables.count(expected.seeds, 'seed')}, one after the other on this machine:"
         f" about {in_time(expected.seconds)}.\n"
         "Starts that another row trains too are counted once. It may be less: all pseudo-labels"
         " are taken\nto be used and no generation to be left out. Nothing was trained;"

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.files.atomic import NewFile, make_folder, sweep, writing_into
-from imseg.data.files.csv_files import Lines
-from imseg.data.files.listing import folder_names, real_path
+from imseg.data.files.listing import Lines, folder_names, real_path
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores

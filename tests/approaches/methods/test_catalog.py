@@ -44,12 +44,14 @@ from imseg.components.consensus import (
     TEACHERS,
     Block,
     Consensus,
+    Everything,
+    ForegroundExceedsInconsistency,
     Labeler,
     PseudoLabelBatch,
+    SurvivesErosion,
     TeacherBatch,
 )
 from imseg.components.proposals import BestProposal
-from imseg.components.selection import Everything, ForegroundExceedsInconsistency, SurvivesErosion
 from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.objectives.two_views import TwoViews

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.approaches.planning.budget import MOST_ON_GPU, make_plan, on_gpu
-from imseg.approaches.planning.measured import compiling_may_pay, compiling_pays, is_worth
+from imseg.approaches.planning.duration import compiling_may_pay, compiling_pays, is_worth
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.running import preparation

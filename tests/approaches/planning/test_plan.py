@@ -15,8 +15,7 @@ from imseg.approaches.methods.paper import PAPER, PaperSettings
 from imseg.approaches.planning import budget as planning
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import fits_time, make_plan
-from imseg.approaches.planning.duration import fit_to_time, seconds_of
-from imseg.approaches.planning.measured import Measured
+from imseg.approaches.planning.duration import Measured, fit_to_time, seconds_of
 from imseg.approaches.planning.plan import Facts, Plan, match_plan
 from imseg.approaches.planning.settings import Effort, Settings
 from imseg.approaches.planning.stages import planned_stages, planned_steps

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.running import mask_scoring
 from imseg.approaches.running.context import RunContext
-from imseg.approaches.running.early_stopping import EarlyStopping
 from imseg.approaches.running.generations import Generations
 from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.pseudo_labeling import PseudoLabeler, PseudoLabelResult
 from imseg.approaches.running.run_data import RunData
-from imseg.approaches.running.stage import Stage, rank
+from imseg.approaches.running.stage import EarlyStopping, Stage, rank
 from imseg.approaches.runs.run_files import Judgment
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored

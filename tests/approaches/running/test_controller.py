@@ -18,8 +18,7 @@ from tests.approaches.running.rehearsal import (
 
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.running.early_stopping import EarlyStopping, handed_on, spent
-from imseg.approaches.running.stage import Stage, choose, rank
+from imseg.approaches.running.stage import EarlyStopping, Stage, choose, handed_on, rank, spent
 from imseg.tasks import Metric
 
 IOU = Metric(key="iou", label="IoU")

@@ -10,7 +10,7 @@ from tests.approaches.running.rehearsal import ISIC, SUIM, rehearse
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.running.announce import announce_plan
+from imseg.approaches.running.stage import announce_plan
 
 
 def plan_for(approach: str, facts=ISIC, **asked: object):

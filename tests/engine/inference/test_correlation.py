@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.engine.inference.bootstrap import rank_correlation
+from imseg.engine.inference.evaluator import rank_correlation
 
 few_values = st.lists(st.integers(0, 5), min_size=2, max_size=20)
 pairs = few_values.flatmap(

@@ -20,8 +20,7 @@ from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.engine.training.trainer import train, train_and_save
 from imseg.engine.training.weights import build, load_network
-from imseg.engine.workers.executors import Processes, Serial
-from imseg.engine.workers.jobs import run_jobs
+from imseg.engine.workers.executors import Processes, Serial, run_jobs
 from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
 from imseg.ops.photometric import STRENGTH_SCHEDULES

@@ -14,7 +14,7 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.rows import Placement
 from imseg.engine.training.sample_set import Copies, SampleSet, content_of
-from imseg.ops import noise
+from imseg.ops import photometric
 from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
@@ -139,11 +139,11 @@ def test_parts_of_one_batch_are_reblocked_each_as_it_asks(blocked) -> None:
 
 
 def test_what_noise_is_made_from_is_on_the_device_before_the_first_batch(blocked) -> None:
-    noise._words.cache_clear()
+    photometric._words.cache_clear()
     placement = WAYS["on the device"]
     source = BatchLoader(
         (replace(blocked, block_color="noise"),), ComputeConfig(), placement=placement
     )
-    made = noise._words.cache_info().misses
+    made = photometric._words.cache_info().misses
     source.take(torch.arange(3))
-    assert noise._words.cache_info().misses == made == 1
+    assert photometric._words.cache_info().misses == made == 1

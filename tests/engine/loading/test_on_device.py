@@ -106,7 +106,7 @@ copies = st.builds(
     fresh=st.booleans(),
     reblock=st.sampled_from([None, True, False]),
 )
-treatments = st.fixed_dictionaries(
+all_params = st.fixed_dictionaries(
     {
         "blocks_input": st.booleans(),
         "blocks_output": st.booleans(),
@@ -119,7 +119,7 @@ treatments = st.fixed_dictionaries(
 
 @shared
 @given(
-    each=st.lists(st.tuples(treatments, st.booleans()), min_size=1, max_size=3),
+    each=st.lists(st.tuples(all_params, st.booleans()), min_size=1, max_size=3),
     flags=st.tuples(*[st.booleans()] * 5),
     size=st.sampled_from([(12, 12, 3), (8, 12, 1), (1, 1, 2)]),
     seed=st.integers(0, 2**40),
@@ -127,11 +127,11 @@ treatments = st.fixed_dictionaries(
 def test_every_batch_is_the_one_of_the_host(store, each, flags, size, seed) -> None:
     paper, last, scored, floats, streamed = flags
     parts = []
-    for number, (treatment, masked) in enumerate(each):
+    for number, (augment_params, masked) in enumerate(each):
         height, width, channels = size
         part = store("ab"[: 1 + number % 2], height=height, width=width, channels=channels,
                      kind="f4" if floats else "u1")  # fmt: skip
-        part = replace(part, **treatment)
+        part = replace(part, **augment_params)
         part = part if masked else replace(part, inconsistent=None)
         parts.append(part if scored else replace(part, qualities=None))
     compute = ComputeConfig(threads=1, channels_last=last)

@@ -9,13 +9,7 @@ import re
 import pytest
 
 from imseg.engine.storage import sealed
-from imseg.engine.storage.sealed import (
-    OtherVersion,
-    read_json,
-    read_toml,
-    write_json,
-    write_toml,
-)
+from imseg.engine.storage.sealed import OtherVersion, read_json, read_toml, write_json, write_toml
 from imseg.errors import ImsegError
 from imseg.types import VERSION
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.exhaustion import is_exhausted
+from imseg.engine.hardware.memory import is_exhausted
 from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import learner as learner_module
@@ -188,7 +188,7 @@ def test_a_real_lack_of_memory_is_recognized(tmp_path) -> None:
     """In a process that may have little more than the bare program."""
     program = """
 import resource, sys, torch
-from imseg.engine.hardware.exhaustion import is_exhausted
+from imseg.engine.hardware.memory import is_exhausted
 torch.set_num_threads(1)
 torch.ones(1) + 1
 now = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmSize"))

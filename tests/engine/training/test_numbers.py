@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imseg.engine.hardware import device
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, resolve_precision
-from imseg.engine.inference.bootstrap import interval_of_mean, intervals_of, resample_counts
+from imseg.engine.inference.evaluator import interval_of_mean, intervals_of, resample_counts
 from imseg.errors import ImsegError
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40).map(np.array)

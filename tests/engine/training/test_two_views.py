@@ -25,7 +25,7 @@ from imseg.engine.training.trainer import train
 from imseg.engine.training.weights import build
 from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import UNetConfig
-from imseg.ops.geometry import MOVES, move
+from imseg.ops.augment import MOVES, move
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 from imseg.tasks import Multilabel
 from imseg.types import TargetSpec

@@ -15,8 +15,7 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.sample_set import Copies, InitialWeights
 from imseg.engine.training.trainer import train
-from imseg.engine.workers.executors import Processes, Serial, choose_executor
-from imseg.engine.workers.jobs import run_jobs
+from imseg.engine.workers.executors import Processes, Serial, choose_executor, run_jobs
 from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
 from imseg.networks.registry import provide

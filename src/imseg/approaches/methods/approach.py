@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from imseg.components.amplification import FRESH, Amplification, MaskScorer
-from imseg.components.consensus import Labeler
-from imseg.components.selection import Everything, SameClasses, Select
+from imseg.components.consensus import Everything, Labeler, SameClasses, Select
 from imseg.engine.training.objectives.objective import Objective
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from imseg.approaches.methods.approach import Approach, Labeled, variant
 from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
-from imseg.components.consensus import Block, Consensus
+from imseg.components.consensus import (
+    Block,
+    Consensus,
+    ForegroundExceedsInconsistency,
+    SurvivesErosion,
+)
 from imseg.components.proposals import BestProposal
-from imseg.components.selection import ForegroundExceedsInconsistency, SurvivesErosion
 from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.errors import look_up

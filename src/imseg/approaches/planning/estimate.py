@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning.budget import CONTEXT, fits_time
-from imseg.approaches.planning.duration import FILES, durations
-from imseg.approaches.planning.measured import Measured, measure, needed_bytes, side_by_side
+from imseg.approaches.planning.duration import (
+    FILES,
+    Measured,
+    durations,
+    measure,
+    needed_bytes,
+    side_by_side,
+)
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import (

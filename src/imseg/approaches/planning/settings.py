@@ -359,7 +359,7 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         return [*problems, error]
     except ValueError:
         return problems  # a value out of range, which is told already
-    rules = (_unused, _match_misfit, _hidden_masks_misfit, _too_many_teachers)
+    rules = (_unused, _match_problem, _hidden_masks_problem, _too_many_teachers)
     found = (rule(settings, approach) for rule in rules)
     return problems + [error for error in found if error is not None]
 
@@ -426,7 +426,7 @@ def _has_use(approach: str, names: list[str], settings: Settings) -> bool:
         return False  # a value out of range, which is told already
 
 
-def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+def _match_problem(settings: Settings, approach: Approach) -> ImsegError | None:
     if approach.matched and settings.match is None:
         return ImsegError(
             f"{approach.name} does not know which run it is matched to.",
@@ -441,7 +441,7 @@ def _match_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
     return None
 
 
-def _hidden_masks_misfit(settings: Settings, approach: Approach) -> ImsegError | None:
+def _hidden_masks_problem(settings: Settings, approach: Approach) -> ImsegError | None:
     if approach.sees_truth and settings.unlabeled_masks is None:
         return ImsegError(
             f"{approach.name} needs the hidden masks of the unlabeled images.",

@@ -14,12 +14,7 @@ from imseg.engine.training.job import TrainJob
 from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import (
-    Copies,
-    InitialWeights,
-    SampleSet,
-    UnlabeledViews,
-)
+from imseg.engine.training.sample_set import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.networks.registry import EvalNetConfig, Network
 from imseg.ops.photometric import Strength
 from imseg.tasks.quality import heads_for

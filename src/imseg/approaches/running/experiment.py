@@ -13,14 +13,13 @@ from typing import Any
 from imseg.approaches.planning.duration import FILES
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stages import planned_stages, planned_steps
-from imseg.approaches.running.announce import announce_plan, start_was_better
 from imseg.approaches.running.auditing import audited
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.generations import Generations, Stages
 from imseg.approaches.running.preparation import Prepared, note_changes, prepare
 from imseg.approaches.running.pseudo_labeling import Watch
 from imseg.approaches.running.run_data import RunData, gather, stores_in
-from imseg.approaches.running.stage import choose, summarize
+from imseg.approaches.running.stage import announce_plan, choose, start_was_better, summarize
 from imseg.approaches.runs.record import (
     check_same_data,
     check_same_target,
@@ -35,8 +34,7 @@ from imseg.data.files.atomic import sweep_all
 from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.clock import Clock
-from imseg.engine.workers.executors import Executor, choose_executor
-from imseg.engine.workers.jobs import index_networks
+from imseg.engine.workers.executors import Executor, choose_executor, index_networks
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.tasks import task_for

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.running.context import RunContext
-from imseg.approaches.running.early_stopping import EarlyStopping, handed_on, spent
 from imseg.approaches.running.mask_scoring import MaskScoring
 from imseg.approaches.running.pseudo_labeling import NOBODY, PseudoLabeler, PseudoLabelResult, Watch
-from imseg.approaches.running.stage import Stage
-from imseg.components.selection import Everything
+from imseg.approaches.running.stage import EarlyStopping, Stage, handed_on, spent
+from imseg.components.consensus import Everything
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.sample_set import InitialWeights
 

@@ -15,9 +15,8 @@ from torch import Tensor
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS
 from imseg.approaches.planning.plan import Plan
-from imseg.approaches.running.announce import LITTLE, calibration_in_words
 from imseg.approaches.running.context import RunContext
-from imseg.approaches.running.stage import Stage
+from imseg.approaches.running.stage import LITTLE, Stage, calibration_in_words
 from imseg.approaches.runs.run_files import Judgment
 from imseg.components.amplification import (
     LEAST_LABELED,
@@ -27,7 +26,7 @@ from imseg.components.amplification import (
     enough_for_scorers,
     thresholds_from,
 )
-from imseg.components.consensus import ScorerGroup, TeacherBatch
+from imseg.components.consensus import Everything, ScorerGroup, TeacherBatch
 from imseg.components.labeling import pseudo_label
 from imseg.components.proposals import BestProposal
 from imseg.components.scorer_samples import (
@@ -35,9 +34,8 @@ from imseg.components.scorer_samples import (
     prediction_samples,
     store_hard_predictions,
 )
-from imseg.components.selection import Everything
 from imseg.data.cache.store import gather, open_array
-from imseg.engine.inference.bootstrap import rank_correlation
+from imseg.engine.inference.evaluator import rank_correlation
 from imseg.engine.inference.mask_scorer import score_masks
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.training import seeds
@@ -149,7 +147,7 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
     made = pseudo_label(
         validation.images,
         validation.digest,
-        panel_for=seat,
+        teacher_batch_for=seat,
         labeler=labeler,
         select=Everything(),
         task=context.task,

@@ -11,17 +11,18 @@ from typing import Any
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.budget import fits_time, make_plan, working_size
-from imseg.approaches.planning.duration import fit_to_time, seconds_of
-from imseg.approaches.planning.measured import (
+from imseg.approaches.planning.duration import (
     Measured,
     compiling_may_pay,
     compiling_pays,
+    fit_to_time,
     measure,
+    seconds_of,
 )
 from imseg.approaches.planning.plan import Facts, Plan, match_plan
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.approaches.running.announce import announce_plan
 from imseg.approaches.running.run_data import RunData
+from imseg.approaches.running.stage import announce_plan
 from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
@@ -307,12 +308,15 @@ def prepare(
         plan, measured = _new_plan(
             asked, facts, dataset, matched=matched, progress=progress, probe=probe
         )
-    check_network(
-        plan.network,
-        channels=dataset.reading.channels,
-        outputs=dataset.spec.outputs,
-        size=plan.image_size,
-    )
+    approach = plan.approach
+    stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
+    for one in dict.fromkeys(each.network for each in stages):
+        check_network(
+            one,
+            channels=dataset.reading.channels,
+            outputs=dataset.spec.outputs,
+            size=plan.image_size,
+        )
     return Prepared(
         asked=asked,
         folder=folder,

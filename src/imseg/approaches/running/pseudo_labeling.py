@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from imseg.approaches.planning.duration import PSEUDO_LABELS, SCORERS
 from imseg.approaches.running.context import RunContext
-from imseg.approaches.running.early_stopping import EarlyStopping, made_again
 from imseg.approaches.running.mask_scoring import MaskScoring
-from imseg.approaches.running.stage import Stage
+from imseg.approaches.running.stage import EarlyStopping, Stage, made_again
 from imseg.components.consensus import PseudoLabelBatch, TeacherBatch
-from imseg.components.label_collapse import LabelCensus, census_of
 from imseg.components.labeling import (
+    LabelCensus,
     LabelCounts,
     Observer,
     PanelFor,
     PseudoLabels,
+    census_of,
     pseudo_label,
     used_before,
 )
@@ -137,7 +137,7 @@ class PseudoLabeler:
         made = pseudo_label(
             store.images,
             store.digest,
-            panel_for=self._seats(number, networks, kept),
+            teacher_batch_for=self._seats(number, networks, kept),
             labeler=labeler,
             select=approach.selection,
             task=context.task,

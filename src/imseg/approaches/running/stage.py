@@ -1,4 +1,4 @@
-"""A finished stage of a run, and the summary of all of them."""
+"""Stages: ranked networks, which of them teaches, and what is told about them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import as_summary
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
 from imseg.components.labeling import LabelCounts
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.trained_files import read_trained
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import Trained
+from imseg.engine.training.weights import read_trained
 from imseg.tasks import Metric
 
 
@@ -186,3 +187,148 @@ def summarize(
         stages=tuple(stage.summary() for stage in stages),
         aside=tuple(stage.summary() for stage in aside),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """Decides between generations by their scores on validation images.
+
+    Without patience nothing is decided: each generation teaches the next, to the last.
+    """
+
+    patience: int
+    """Generations without a rise after which a run ends; 0: never."""
+
+    def teaching(self, stages: Sequence[Stage], teachers: int | None) -> Stage:
+        """Return the stage whose best networks teach the next generation.
+
+        Args:
+            stages: All finished ones, the start first.
+            teachers: How many of its best networks teach; None for all.
+        """
+        if not self.patience:
+            return stages[-1]
+        # Of equals the later one: what it has learned from the unlabeled images is not lost.
+        return max(reversed(stages), key=lambda stage: stage.mean_merit(teachers))
+
+    def instead(
+        self, teaching: Stage, stages: Sequence[Stage], teachers: int | None
+    ) -> Stage | None:
+        """Return the next best stage, to teach where the labels of the best one are of no use.
+
+        None where there is no other, or nothing is decided.
+
+        Args:
+            teaching: The stage whose labels are of no use.
+            stages: All finished ones, the start first.
+            teachers: How many of its best networks teach; None for all.
+        """
+        others = [stage for stage in stages if stage is not teaching]
+        return self.teaching(others, teachers) if self.patience and others else None
+
+    def is_spent(self, stages: Sequence[Stage]) -> bool:
+        """Return whether the last generations, as many as there is patience, brought no rise."""
+        if not self.patience or len(stages) <= self.patience:
+            return False
+        before = max(stage.merit for stage in stages[: -self.patience])
+        return all(stage.merit <= before for stage in stages[-self.patience :])
+
+
+def handed_on(teaching: Stage, last: Stage, teachers: int | None) -> str:
+    """Return why the last generation does not teach the next one."""
+    key, count = last.metric, teachers or 0
+    who = f"the {count} best networks of" if count > 1 else "the best network of" if count else ""
+    numbers = [stage.metric.number(abs(stage.mean_merit(teachers))) for stage in (last, teaching)]
+    return (
+        f"{last.name} is worse on validation than {teaching.name} ({key.label} {numbers[0]} against"
+        f" {numbers[1]}, {who or 'all networks of'} each), so {teaching.name} goes on teaching."
+    )
+
+
+def made_again(name: str, lost: str, teaching: Stage, other: Stage) -> str:
+    """Return that pseudo-labels are made again by the networks of another stage, and why."""
+    return (
+        f"{name}: the pseudo-labels of {teaching.name} are of no use ({lost}), so those of"
+        f" {other.name} are made and learned from."
+    )
+
+
+def spent(stages: Sequence[Stage], patience: int, generations: int) -> str:
+    """Return that a run ends early, and why."""
+    best = max(stages, key=lambda stage: stage.merit)
+    count = "1 generation" if patience == 1 else f"{patience} generations"
+    return (
+        f"{count} without a rise on validation (best: {best.name},"
+        f" {best.metric.text(best.best.scores)}): the run ends after {stages[-1].name} of"
+        f" {generations}. --patience 0 goes on to the end."
+    )
+
+
+LITTLE = 0.2
+"""Rank correlation on validation images below which mask scorers are not worth much."""
+
+
+def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
+    """Return one sentence about what is going to happen."""
+    approach, compute = plan.approach, plan.compute
+    planned = planned_stages(plan, facts)
+    aside = {stage.name: stage.networks for stage in planned}
+    stages = f"{aside['start']} networks"
+    if "scorer-start" in aside:
+        stages += f" and {aside['scorer-start']} that mask scorers learn from"
+    if "scorers" in aside:
+        stages += f", {aside['scorers']} mask scorers"
+    if approach.generations:
+        stages += f", then {approach.generations} x {approach.networks}"
+    # Mask scorers and those that they learn from too, which are trained aside.
+    each = planned_steps(planned) // sum(stage.networks for stage in planned)
+    name, width = approach.network.kind, approach.network.relative_width
+    widest = max(stage.width for stage in planned if not stage.scores_masks)
+    of_width = f" of width {width:g}" if hasattr(approach.network, "width") else ""
+    growing = f" growing to {widest:g}" if widest > width else ""
+    named = "" if name in ("unet", "paper-unet") else f" ({name})"
+    precision = f"{compute.precision}, compiled" if compute.compile else compute.precision
+    text = (
+        f"{approach.name}: {stages}{named}{of_width}{growing} at {plan.image_size[0]}x"
+        f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {precision},"
+        f" {plan.workers} side by side on {compute.device}."
+    )
+    if seconds is not None:
+        minutes = max(1, round(seconds / 60))
+        text += f" Measured on this machine, that takes about {minutes} min."
+    return text
+
+
+def start_was_better(stages: Sequence[Stage], final: Stage) -> str:
+    """Return that the start was better than the stage the network of the run is from.
+
+    Args:
+        stages: All stages, the start first.
+        final: The stage that was chosen.
+    """
+    start, best = stages[0].best, final.best
+    metric = stages[0].metric
+    here, there = (metric.number(network.scores[metric.key]) for network in (best, start))
+    return (
+        f"on validation {final.name} is not better than the start ({here} against {there}):"
+        f" unlabeled images have not helped here. The network of the run is that of {final.name};"
+        f" --network {start.name} evaluates the other."
+    )
+
+
+def calibration_in_words(judgment: Mapping[str, Any]) -> str:
+    """Return how far the mask scorers of a run can be trusted, and when they are content.
+
+    Args:
+        judgment: The content of ``judgment.json``.
+    """
+    low, high = judgment["thresholds"]
+    found = judgment["rank_correlation"]
+    text = (
+        f"mask scorers: on {judgment['samples']} masks of validation images their score is off"
+        f" by {judgment['mae']:.3f} on average, rank correlation with the true one {found:.2f} (0"
+        f" is guessing, 1 perfect); good from {low:.3f}, very good from {high:.3f}"
+    )
+    if found < LITTLE:
+        text += ". They hardly know good masks from bad ones; longer training or more labels help"
+    return text

@@ -20,12 +20,12 @@ from imseg.approaches.runs.record import no_run, read_record, surroundings
 from imseg.approaches.runs.run_files import Provenance, Record, Surroundings
 from imseg.engine.hardware.device import resolve_device
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.trained_files import read_known, read_trained
 from imseg.engine.training.checkpoint import path_of
 from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.weights import read_known, read_trained
 from imseg.engine.workers.executors import DoneReport, NoteReport, Serial, StepReport
 from imseg.errors import ImsegError, TrainingFailed, parts_of
-from imseg.networks.registry import CustomConfig
+from imseg.networks.registry import CustomConfig, import_network
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.types import DataSet
 
@@ -161,6 +161,7 @@ def retrain(
     network: str,
     data: str | Path | DataSet,
     *,
+    trust_network: bool = False,
     progress: Progress = log_progress,
 ) -> Retrained:
     """Train one network of a run again and return how it differs from the one in the run.
@@ -173,6 +174,7 @@ def retrain(
         path: The run.
         network: Its place in the run, such as ``generation-1/network-0``.
         data: What the run was trained on.
+        trust_network: As in ``load_run``.
         progress: Told how it goes on.
 
     Raises:
@@ -180,7 +182,7 @@ def retrain(
         TrainingFailed: If it cannot be trained.
     """
     folder = RunFolder(Path(path))
-    record, then = _recorded(folder, network)
+    record, then = _recorded(folder, network, trust_network=trust_network)
     with tempfile.TemporaryDirectory(prefix="imseg-verify-") as temporary:
         copy = RunFolder(Path(temporary) / "run")
         copy_run(folder, copy, without=network)
@@ -231,7 +233,7 @@ def copy_run(run: RunFolder, copy: RunFolder, *, without: str) -> None:
             shutil.copyfile(path, there)
 
 
-def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
+def _recorded(folder: RunFolder, network: str, *, trust_network: bool) -> tuple[Record, Trained]:
     """Return the settings of a run, and what is known about one of its networks.
 
     Raises:
@@ -268,11 +270,16 @@ def _recorded(folder: RunFolder, network: str) -> tuple[Record, Trained]:
     if ":" in asked:  # not to be imported because a file says so
         factories.add(asked)
     for factory in sorted(factories):
+        named = CustomConfig(callable=factory)
+        if trust_network and named.is_importable:
+            import_network(named)
+            continue
+        trusted = "--trust-network, if you trust this run, or " if named.is_importable else ""
         raise ImsegError(
             f"{folder.path} was trained with a network of your own, which it does not hold.",
             expected="networks of imseg, such as unet.",
             got=factory,
-            hint="call imseg.fit with it and another folder, and compare the files.",
+            hint=f"{trusted}call imseg.fit with it and another folder, and compare the files.",
         )
     resolve_device(record.plan.compute.device)
     return record, known

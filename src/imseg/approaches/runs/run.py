@@ -29,7 +29,7 @@ from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.engine.training.weights import load_network
 from imseg.errors import ImsegError, shown
-from imseg.networks.registry import CustomConfig, NetworkFactory, provide
+from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.instances import find_objects, tells_apart
 from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
@@ -337,15 +337,19 @@ class Run:
         )
 
 
-def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
+def load_run(
+    path: str | Path, *, network: NetworkFactory | None = None, trust_network: bool = False
+) -> Run:
     """Return a finished run from its folder, or from a copy of it on another machine.
 
     Args:
         path: The folder.
         network: The user's own network, if it was trained with one.
+        trust_network: Whether the network of the user's own that the run names may be imported,
+            which runs its module.
 
     Raises:
-        ImsegError: If there is no finished run.
+        ImsegError: If there is no finished run, or its network cannot be imported.
     """
     folder = RunFolder(Path(path))
     record = read_record(folder)
@@ -370,6 +374,8 @@ def load_run(path: str | Path, *, network: NetworkFactory | None = None) -> Run:
         )
     if network is not None and isinstance(record.plan.network, CustomConfig):
         provide(network, record.plan.network.callable)
+    elif trust_network:
+        import_network(record.plan.network)
     spec, reading = read_target(folder.target)
     return Run(
         path=folder.path,

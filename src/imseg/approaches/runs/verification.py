@@ -14,8 +14,8 @@ from imseg.data.cache.stored_arrays import read_index
 from imseg.engine.storage.lock import owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
 from imseg.engine.storage.sealed import OtherVersion, read_json, read_toml
-from imseg.engine.storage.trained_files import read_trained
 from imseg.engine.training.checkpoint import is_whole
+from imseg.engine.training.weights import read_trained
 from imseg.errors import ImsegError, shown
 
 

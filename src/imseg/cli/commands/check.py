@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imseg.cli.arguments import TASK_HELP, Data, Json
-from imseg.data.checks.folder_check import CheckReport
-from imseg.data.checks.repair.file_selection import CSV
-from imseg.data.checks.repair.repair import Repaired
 from imseg.errors import Finding, ImsegError, explained, shown
-from imseg.report.tables import table
+
+if TYPE_CHECKING:
+    from imseg.data.checks.folder_check import CheckReport
+    from imseg.data.checks.repair.repair import Repaired
 
 _SHOWN = 12
 
@@ -30,6 +30,8 @@ def as_text(report: CheckReport, sheet: Path | None) -> str:
 
 def repairs_as_text(fixed: Repaired) -> str:
     """Return what was changed in a repaired copy, and what is left to mend by hand."""
+    from imseg.data.checks.repair.file_selection import CSV
+
     report, repairs = fixed.report, fixed.repairs
     counts = Counter((repair.change, repair.did, repair.why) for repair in repairs)
     first = {(repair.change, repair.did, repair.why): repair.file for repair in reversed(repairs)}
@@ -83,6 +85,8 @@ def _pictures(report: CheckReport) -> str:
 
 def _targets(report: CheckReport) -> str:
     """Return what the masks mean and show."""
+    from imseg.report.tables import table
+
     spec = report.spec
     if spec is None:
         return ""

@@ -12,8 +12,7 @@ from imseg.cli.show import page_of
 from imseg.errors import ImsegError
 
 if TYPE_CHECKING:
-    from imseg.comparison.comparison_estimate import ComparisonEstimate
-    from imseg.comparison.comparison_plan import ComparisonPlan
+    from imseg.comparison.comparison_plan import ComparisonEstimate, ComparisonPlan
     from imseg.progress import Progress
 
 
@@ -47,12 +46,11 @@ def compare(
     **settings: Any,
 ) -> int:
     """Compare approaches on the test images, each method with a baseline that trains as long."""
-    from imseg.approaches.planning.duration import in_time
     from imseg.approaches.planning.settings import values_from
     from imseg.cli import show
-    from imseg.comparison.comparison_estimate import estimate_comparison
-    from imseg.comparison.comparison_plan import plan_comparison
+    from imseg.comparison.comparison_plan import estimate_comparison, plan_comparison
     from imseg.comparison.runner import carry_out
+    from imseg.progress import in_time
     from imseg.report import comparison_tables as tables
 
     options = values_from(settings, config=config)
@@ -216,7 +214,7 @@ def _only_estimate(
     """Show what one split would take, times the number of runs."""
     from dataclasses import replace
 
-    from imseg.comparison.comparison_estimate import estimate_comparison
+    from imseg.comparison.comparison_plan import estimate_comparison
 
     expected = estimate_comparison(plans[0], progress)
     return show_estimate(plans[0], replace(expected, seeds=runs), json=json)

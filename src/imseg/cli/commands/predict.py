@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.arguments import Data, Device, Ensemble, Json, Network, RunPath
+from imseg.cli.arguments import Data, Device, Ensemble, Json, Network, RunPath, TrustNetwork
 
 
 def evaluate(
@@ -16,6 +16,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, val or labeled.")] = "test",
     ensemble: Ensemble = 1,
     network: Network = None,
+    trust_network: TrustNetwork = False,
     pictures: Annotated[
         Path | None,
         typer.Option(help="Draw the best, middle and worst images into this PNG."),
@@ -32,7 +33,7 @@ def evaluate(
     from imseg.report.figures import gallery, save
     from imseg.report.tables import audit_table, evaluation_text, judgment_text
 
-    opened = load_run(run)
+    opened = load_run(run, trust_network=trust_network)
     names = [network] if network else opened.members(ensemble)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
@@ -97,6 +98,7 @@ def predict(
     ] = None,
     ensemble: Ensemble = 1,
     network: Network = None,
+    trust_network: TrustNetwork = False,
     device: Device = "auto",
     json: Json = False,
 ) -> int:
@@ -116,7 +118,7 @@ def predict(
             expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
             got=f"{pixel_size}.",
         )
-    opened = load_run(run)
+    opened = load_run(run, trust_network=trust_network)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
     with show.Bars() as bars:

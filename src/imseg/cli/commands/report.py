@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imseg.cli.arguments import Device, Json
+from imseg.cli.arguments import Device, Json, TrustNetwork
 from imseg.cli.show import page_of
 
 
@@ -31,6 +31,7 @@ def report(
         typer.Option(help="The page.  [default: report.html in the folder]"),
     ] = None,
     device: Device = "auto",
+    trust_network: TrustNetwork = False,
     json: Json = False,
 ) -> int:
     """Write a page that says what was found, with figures, images, and all numbers beside it."""
@@ -40,7 +41,9 @@ def report(
 
     place_of(folder, out)  # a name that cannot be is told before anything is looked at
     with show.Bars() as bars:
-        page = make_report(folder, data, out=out, device=device, progress=bars)
+        page = make_report(
+            folder, data, out=out, device=device, trust_network=trust_network, progress=bars
+        )
     if json:
         show.show_json({"report": str(page), "files": str(figures_beside(page))})
     else:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imseg.approaches.planning.duration import in_time
-from imseg.approaches.runs.run_status import LogNote, RunStatus
-from imseg.approaches.runs.stage_progress import StageProgress
 from imseg.cli.arguments import Json
-from imseg.comparison.comparison_status import ComparisonStatus
-from imseg.engine.storage.lock import Owner
-from imseg.report.tables import table
+from imseg.progress import in_time
+
+if TYPE_CHECKING:
+    from imseg.approaches.runs.run_status import LogNote, RunStatus, StageProgress
+    from imseg.comparison.comparison_status import ComparisonStatus
+    from imseg.engine.storage.lock import Owner
 
 
 def run_text(status: RunStatus) -> str:
@@ -32,6 +32,8 @@ def run_text(status: RunStatus) -> str:
 
 def comparison_text(status: ComparisonStatus) -> str:
     """Return how far a comparison has come, a line per run."""
+    from imseg.report.tables import table
+
     head = f"{status.path}: a comparison, {status.finished} of {len(status.runs)} runs finished"
     parts = ["\n".join([head, _by_whom(status.state, status.owner, None)])]
     header = ["run", "state", "at", "networks", "best on validation", "steps done", "left"]
@@ -65,6 +67,8 @@ def _by_whom(state: str, owner: Owner | None, untouched: float | None) -> str:
 
 
 def _stages(stages: Sequence[StageProgress]) -> str:
+    from imseg.report.tables import table
+
     rows = [
         [
             stage.planned.name,

@@ -50,7 +50,8 @@ def _stages(found: Estimate) -> str:
 
 
 def _time(found: Estimate, now: datetime) -> str:
-    from imseg.approaches.planning.duration import ACTIVITIES, in_minutes
+    from imseg.approaches.planning.duration import ACTIVITIES
+    from imseg.progress import in_minutes
     from imseg.report.tables import table
 
     if found.time is None or found.seconds is None:

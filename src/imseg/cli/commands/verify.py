@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imseg.approaches.runs.retraining import Retrained
-from imseg.approaches.runs.verification import Verified
-from imseg.cli.arguments import Json
+from imseg.cli.arguments import Json, TrustNetwork
 from imseg.cli.commands.status import RunOrComparison
 from imseg.errors import ImsegError, shown
-from imseg.report.tables import table
+
+if TYPE_CHECKING:
+    from imseg.approaches.runs.retraining import Retrained
+    from imseg.approaches.runs.verification import Verified
 
 EXPECTED = (
     "At equal versions of imseg and its libraries, on one machine, a network that is trained in"
@@ -27,6 +28,8 @@ GPU = (
 
 def files_text(found: Verified) -> str:
     """Return how many files of each kind are whole, and what is damaged."""
+    from imseg.report.tables import table
+
     rows = [[kind, str(each.whole), str(each.damaged)] for kind, each in found.counts.items()]
     parts = [
         f"{found.path}: every file compared with its checksum",
@@ -111,6 +114,7 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="What the run was trained on; with --retrain.")
     ] = None,
+    trust_network: TrustNetwork = False,
     json: Json = False,
 ) -> int:
     """Compare every file of a run or a comparison with its checksum; nothing is changed."""
@@ -123,7 +127,7 @@ def verify(
     with show.Bars() as bars:
         found = verified(folder, progress=lambda d, t: bars.counted("checking files", d, t))
         if retrain is not None and data is not None and not found.damages:
-            again = retrained(folder, retrain, data, progress=bars)
+            again = retrained(folder, retrain, data, trust_network=trust_network, progress=bars)
     if json:
         further = (
             {} if retrain is None else {"retrained": None if again is None else again.as_dict()}

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.arrays.items import (
-    image_from_array,
-    image_from_item,
-    mask_from_array,
-    mask_from_item,
-)
+from imseg.data.arrays import items
 from imseg.data.checks.fitness import as_findings, errors_of
 from imseg.data.checks.scanned import FolderScan
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
@@ -28,7 +23,7 @@ from imseg.data.images.ranges import find_reading
 from imseg.data.masks.io import MaskFile
 from imseg.data.masks.recognize import recognize
 from imseg.errors import ImsegError, and_more, near_miss, raise_all
-from imseg.types import DataSet, Image, Kind, LabeledImage
+from imseg.types import DataSet, Image, Kind, LabeledImage, Pixels
 
 ValueNames = Sequence[str] | Mapping[int, str]
 """Names by mask value; a list names 0, 1, 2, ..., or else the values found, in ascending order.
@@ -104,13 +99,7 @@ def survey_arrays(
         return survey, config
     values = [value for value in sorted(survey.label_counts()) if value != meaning.void]
     names = _names_by_value(meaning.class_names, values)
-    return survey, FolderConfig(
-        task=meaning.task,
-        void=meaning.void,
-        names=names,
-        pixel_size=meaning.pixel_size,
-        unit=meaning.unit,
-    )
+    return survey, replace(config, names=names)
 
 
 def _facts(pair: LabeledImage, labels: Sequence[str], scope: Scope) -> ImageFacts:
@@ -144,7 +133,7 @@ def _labels(pairs: Sequence[LabeledImage], meaning: Meaning) -> tuple[str, ...]:
     if flat:
         raise ImsegError(
             "The task is multilabel, but some masks have no axis of labels.",
-            expected="arrays (t, h, w): a plane a label.",
+            expected="arrays (t, h, w): one plane per label.",
             got=f"shape {shapes[flat[0]]} for {flat[0]}.",
             hint="put the labels first: np.stack([mask_of_a, mask_of_b]); for label images of "
             'objects, pass task="instances".',
@@ -237,18 +226,15 @@ def dataset_from_arrays(
     """
     meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
     errors: list[ImsegError] = []
-    pairs = {
-        "labeled": _pairs("labeled", labeled, task, errors),
-        "val": _pairs("val", val, task, errors),
-        "test": _pairs("test", test, task, errors),
-    }
-    alone = []
-    for index, array in enumerate(unlabeled if unlabeled is not None else ()):
-        name = f"unlabeled[{index}]"
-        if (pixels := _collect(image_from_array, array, name, errors)) is not None:
-            alone.append(Image(name, pixels))
-    _raise_some(errors)
-    return _checked_set(pairs, tuple(alone), meaning)
+    splits = {"labeled": labeled, "val": val, "test": test}
+    alone = unlabeled if unlabeled is not None else ()
+    return _converted(
+        {split: _array_pairs(split, arrays, errors) for split, arrays in splits.items()},
+        ((f"unlabeled[{index}]", array) for index, array in enumerate(alone)),
+        meaning,
+        convert=(items.image_from_array, items.mask_from_array),
+        errors=errors,
+    )
 
 
 def dataset_from_torch(
@@ -285,18 +271,54 @@ def dataset_from_torch(
     """
     meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
     errors: list[ImsegError] = []
-    pairs = {
-        "labeled": _item_pairs("labeled", labeled, task, errors),
-        "val": _item_pairs("val", val, task, errors),
-        "test": _item_pairs("test", test, task, errors),
-    }
-    alone = []
-    for name, item in _items("unlabeled", unlabeled):
-        image = item[0] if isinstance(item, (tuple, list)) and item else item
-        if (pixels := _collect(image_from_item, image, name, errors)) is not None:
-            alone.append(Image(name, pixels))
-    _raise_some(errors)
-    return _checked_set(pairs, tuple(alone), meaning)
+    splits = {"labeled": labeled, "val": val, "test": test}
+    alone = (
+        (name, item[0] if isinstance(item, (tuple, list)) and item else item)
+        for name, item in _items("unlabeled", unlabeled)
+    )
+    return _converted(
+        {split: _item_pairs(split, given, errors) for split, given in splits.items()},
+        alone,
+        meaning,
+        convert=(items.image_from_item, items.mask_from_item),
+        errors=errors,
+    )
+
+
+def _converted(
+    splits: Mapping[str, Iterable[tuple[str, Any, Any]]],
+    unlabeled: Iterable[tuple[str, Any]],
+    meaning: Meaning,
+    *,
+    convert: tuple[Callable[..., Pixels], Callable[..., npt.NDArray[Any]]],
+    errors: list[ImsegError],
+) -> DataSet:
+    """Return the data set of what users hold in memory.
+
+    Args:
+        splits: Name, image and mask of each pair.
+        unlabeled: Name and image of the others.
+        meaning: What the user says about the masks.
+        convert: What returns the pixels of an image, and the values of a mask.
+        errors: Problems found while ``splits`` are gone through.
+    """
+    to_pixels, to_values = convert[0], partial(convert[1], kind=_KINDS.get(meaning.task))
+    pairs: dict[str, tuple[LabeledImage, ...]] = {}
+    for split, given in splits.items():
+        found = []
+        for name, image, mask in given:
+            pixels = _collect(to_pixels, image, name, errors)
+            values = _collect(to_values, mask, f"mask of {name}", errors)
+            if pixels is not None and values is not None:
+                found.append(LabeledImage(Image(name, pixels), values))
+        pairs[split] = tuple(found)
+    alone = [(name, _collect(to_pixels, item, name, errors)) for name, item in unlabeled]
+    # With arrays, all items tend to have the same problem.
+    rest = len(errors) - _SHOWN
+    more = [ImsegError(f"{rest} more items cannot be used.")] if rest > 0 else []
+    raise_all([*errors[:_SHOWN], *more])
+    images = tuple(Image(name, pixels) for name, pixels in alone if pixels is not None)
+    return _checked_set(pairs, images, meaning)
 
 
 def _checked_set(
@@ -343,56 +365,40 @@ def _checked_set(
     )
 
 
-def _pairs(
-    split: str,
-    arrays: tuple[Arrays, Arrays] | None,
-    task: TaskWord | None,
-    errors: list[ImsegError],
-) -> tuple[LabeledImage, ...]:
-    """Return the pairs of a split; what is wrong goes to ``errors``."""
+def _array_pairs(
+    split: str, arrays: tuple[Arrays, Arrays] | None, errors: list[ImsegError]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name, image and mask of each pair of a split; what is wrong goes to ``errors``."""
     if arrays is None:
-        return ()
+        return
     if not isinstance(arrays, tuple) or len(arrays) != 2:
         got = f"{type(arrays).__name__}."
         errors.append(
             ImsegError(f"{split} cannot be used.", expected="a pair (images, masks).", got=got)
         )
-        return ()
-    images, masks = arrays
-    if len(images) != len(masks):
+    elif len(arrays[0]) != len(arrays[1]):
         errors.append(
             ImsegError(
                 f"{split} has images without masks, or masks without images.",
                 expected="as many masks as images, in the same order.",
-                got=f"{len(images)} images and {len(masks)} masks.",
+                got=f"{len(arrays[0])} images and {len(arrays[1])} masks.",
             )
         )
-        return ()
-    found = []
-    for index, (array, values) in enumerate(zip(images, masks, strict=True)):
-        name = f"{split}[{index}]"
-        pixels = _collect(image_from_array, array, name, errors)
-        mask = _collect(_reader(mask_from_array, task), values, f"mask of {name}", errors)
-        if pixels is not None and mask is not None:
-            found.append(LabeledImage(Image(name, pixels), mask))
-    return tuple(found)
+    else:
+        for index, (image, mask) in enumerate(zip(*arrays, strict=True)):
+            yield f"{split}[{index}]", image, mask
 
 
 def _item_pairs(
-    split: str, samples: TorchItems | None, task: TaskWord | None, errors: list[ImsegError]
-) -> tuple[LabeledImage, ...]:
-    """Return the pairs of a Dataset; what is wrong goes to ``errors``."""
-    found = []
-    for name, item in _items(split, samples):
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
+    split: str, given: TorchItems | None, errors: list[ImsegError]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the name, image and mask of each item of a Dataset."""
+    for name, item in _items(split, given):
+        if isinstance(item, (tuple, list)) and len(item) == 2:
+            yield name, *item
+        else:
             got = f"{len(item)} parts." if isinstance(item, (tuple, list)) else "one object."
             errors.append(ImsegError(f"{name} is no pair.", expected="(image, mask).", got=got))
-            continue
-        pixels = _collect(image_from_item, item[0], name, errors)
-        mask = _collect(_reader(mask_from_item, task), item[1], f"mask of {name}", errors)
-        if pixels is not None and mask is not None:
-            found.append(LabeledImage(Image(name, pixels), mask))
-    return tuple(found)
 
 
 def _items(split: str, samples: TorchItems | None) -> Iterator[tuple[str, Any]]:
@@ -410,13 +416,6 @@ def _items(split: str, samples: TorchItems | None) -> Iterator[tuple[str, Any]]:
         yield f"{split}[{index}]", samples[index]
 
 
-def _reader(
-    convert: Callable[..., npt.NDArray[Any]], task: TaskWord | None
-) -> Callable[[Any, str], npt.NDArray[Any]]:
-    """Return what converts the masks of a task."""
-    return functools.partial(convert, kind=_KINDS.get(task))
-
-
 def _collect(
     convert: Callable[[Any, str], _Array], item: Any, name: str, errors: list[ImsegError]
 ) -> _Array | None:
@@ -426,10 +425,3 @@ def _collect(
     except ImsegError as error:
         errors.append(error)
         return None
-
-
-def _raise_some(errors: Sequence[ImsegError]) -> None:
-    """Raise the first few errors; with arrays, all items tend to have the same one."""
-    rest = len(errors) - _SHOWN
-    more = [ImsegError(f"{rest} more items cannot be used.")] if rest > 0 else []
-    raise_all([*errors[:_SHOWN], *more])

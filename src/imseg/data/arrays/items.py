@@ -20,7 +20,7 @@ _IMAGE = (
 )
 _TENSOR = f"a tensor (c, h, w), c at most {MAX_CHANNELS}."
 _MASK = "an array (h, w) of whole numbers or booleans."
-_PLANES = "an array (t, h, w) of booleans, a plane a label, or (h, w) of object numbers."
+_PLANES = "an array (t, h, w) of booleans, one plane per label, or (h, w) of object numbers."
 _NUMBERS = "an array (h, w) of numbers."
 _FEW = 4
 """An axis of so many or fewer entries is taken for the channels, not for rows or columns."""
@@ -181,7 +181,7 @@ def _axes_hint(kind: Kind | None) -> str:
 
 
 def _is_tensor(item: Any) -> bool:
-    # Torch is not imported for this: whoever passes a tensor has done so.
+    # Torch is not imported for this: a caller who passes a tensor has imported it.
     return hasattr(item, "detach") and hasattr(item, "numpy")
 
 

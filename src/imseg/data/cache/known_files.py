@@ -101,7 +101,10 @@ class KnownFiles:
     def pack(self) -> str | None:
         """Return all about the files that were looked at, as text; None if it is too much."""
         known = _Known()
-        for (looked_for, _), entry in self._seen.items():
+        # In an order of their own: several threads look at files at once.
+        for (looked_for, _), entry in sorted(
+            self._seen.items(), key=lambda each: (each[0][0], str(each[0][1]))
+        ):
             kind: dict[str, list[Any]] = (
                 known.images if isinstance(entry[1], ImageFacts) else known.masks
             )

@@ -300,7 +300,7 @@ def build(
     Args:
         place: Where the index lies, or will.
         names: The name of each entry.
-        makings: How each array is made, one row an entry.
+        makings: How each array is made, one row per entry.
         reuse: Folders of other stores, from which rows may be taken.
         workers: Threads.
         progress: Called with (done, total) after each entry.

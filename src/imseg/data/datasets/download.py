@@ -10,13 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from imseg.data.datasets import sources
 from imseg.data.datasets.pairs import read_pairs
-from imseg.data.files.archives import (
-    ArchiveLimits,
-    archive_stem,
-    errors_naming,
-    is_archive,
-    unpack,
-)
+from imseg.data.files.archives import ArchiveLimits, archive_stem, errors_naming, is_archive, unpack
 from imseg.data.files.atomic import scratch_beside
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import ImsegError, and_more, near_miss, shown

@@ -1,4 +1,4 @@
-"""Files from somebody else, read without trusting their size or kind."""
+"""Files that are read with a bound on their size, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_plain(path: Path) -> BinaryIO:
         OSError: If it cannot be read, or is a pipe or a device: something that waits for a writer
             for ever, or never ends.
     """
-    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 (whoever asked closes it)
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -34,7 +34,7 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; without this flag, opening a pipe would wait for whoever writes into it."""
+    """Open a file; without this flag, opening a pipe would wait for a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 import time
 import unicodedata
@@ -154,7 +156,7 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
 
 
 PixelSource = Path | Mapping[str, Path] | npt.NDArray[Any]
-"""A file, one file a label, or a decoded array."""
+"""A file, one file per label, or a decoded array."""
 
 RECENT = 2_000_000_000
 """Nanoseconds within which a file can change twice and keep its times: FAT counts two seconds."""
@@ -181,7 +183,7 @@ class Fingerprint(NamedTuple):
     """How a source is known again: by its stamps at no cost, else by its content."""
 
     stamps: tuple[Stamp, ...]
-    """One a file; none for an array."""
+    """One per file; none for an array."""
     content: str
     """SHA-256 of what the files or the array hold; empty: they changed while they were read."""
 
@@ -255,3 +257,48 @@ def _stamp(label: str, path: Path) -> Stamp:
     except OSError:
         return Stamp(label, place, _UNKNOWN, _UNKNOWN, _UNKNOWN)
     return Stamp(label, place, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+CsvCell = str | int | float | None
+"""A value; None is an empty cell."""
+
+
+def sheet(header: Sequence[str], rows: Iterable[Sequence[CsvCell]]) -> str:
+    """Return a table as CSV, one line per row.
+
+    Texts that a spreadsheet would run as a formula, such as a file called ``=1+1.png``, get a
+    ``'`` before them, which shows them as text. Numbers are not touched, in words either.
+
+    Args:
+        header: Names of columns.
+        rows: Values.
+    """
+    lines = Lines()
+    return "".join([lines.of(header), *map(lines.of, rows)])
+
+
+class Lines:
+    """Rows of a table like that of ``sheet``, one by one."""
+
+    def __init__(self) -> None:
+        self._text = io.StringIO()
+        self._writer = csv.writer(self._text, lineterminator="\n")
+
+    def of(self, cells: Sequence[CsvCell]) -> str:
+        """Return a row, with the end of its line."""
+        self._text.seek(0)
+        self._text.truncate()
+        self._writer.writerow(map(_plain, cells))
+        return self._text.getvalue()
+
+
+def _plain(cell: CsvCell) -> CsvCell:
+    if not isinstance(cell, str) or not cell.lstrip(" ").startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

@@ -319,7 +319,7 @@ def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
     return [
         ImsegError(
             f"{source}: [classes] mixes {' and '.join(first)}.",
-            expected="mask values, or colors, or names of folders with one mask a label each.",
+            expected="mask values, or colors, or names of folders with one mask per label each.",
             got=" and ".join(shown(key) for key in first.values()) + ".",
             hint="keep those that the masks have.",
         )

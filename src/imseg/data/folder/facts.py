@@ -31,7 +31,7 @@ _QUEUED = 16
 
 
 class Counts(Mapping[int, int]):
-    """Pixels by value, in twelve bytes an entry: 50,000 masks of many values stay small.
+    """Pixels by value, in twelve bytes per entry: 50,000 masks of many values stay small.
 
     Args:
         values: Whole numbers, ascending, each once.
@@ -102,25 +102,25 @@ class MaskFacts:
     """The type of the file's values."""
     digest: str
     """Equal for masks of equal content."""
-    counts: _JsonCounts
+    counts: _JsonCounts = field(default_factory=lambda: Counts(np.empty(0), np.empty(0)))
     """Pixels by value or packed color; empty for fractions. Of more than 512 values the most
     frequent, unless each is one connected region."""
-    distinct: int
+    distinct: int = 0
     """Different values; 0 for fractions."""
-    gapless: bool
+    gapless: bool = False
     """Whether the values above 0 are 1, 2, ... without gaps."""
-    regions: int | None
+    regions: int | None = None
     """Connected regions of one value above 0; None: not counted."""
     abrupt: float | None = None
     """Share of the steps between unequal neighbors that lead from or to 0, or jump by more than 1;
     None: not counted. Objects are abrupt, while measurements and layers change little by little."""
-    least: float
+    least: float = np.nan
     """The least number; NaN if there is none."""
-    greatest: float
+    greatest: float = np.nan
     """The greatest number; NaN if there is none."""
-    mean: float
+    mean: float = np.nan
     """The mean of the numbers; NaN if there is none."""
-    known: int
+    known: int = 0
     """Pixels that hold a number and are not void."""
     palette: tuple[Color, ...] | None = None
     """The colors of the values of an indexed file."""
@@ -171,7 +171,7 @@ class ImageFacts:
     mask: MaskFacts | None = None
     """The mask, where there is one in one file."""
     planes: Mapping[str, MaskFacts] = field(default_factory=dict)
-    """The masks by label, where there is a file a label."""
+    """The masks by label, where there is one file per label."""
 
     @property
     def masks(self) -> tuple[MaskFacts, ...]:
@@ -250,7 +250,7 @@ def map_in_threads(
     Args:
         function: Called once for each item, in a thread.
         items: What to work on.
-        workers: Threads; None takes one a core, at most 8.
+        workers: Threads; None: one per core, at most 8.
         progress: Called in the calling thread, once for each result.
     """
     threads = max(1, workers or min(8, os.cpu_count() or 1))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import hash_pixels, read_image
 from imseg.data.images.ranges import SAMPLES, sample_pixels
-from imseg.data.masks.io import MaskFile, MaskForm, are_whole, read_mask
+from imseg.data.masks.io import MaskFile, are_whole, read_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
 
@@ -34,7 +34,6 @@ MAX_COUNTED = 512
 FEW_VALUES = 64
 """With more values than this, gaps do not speak against numbers of objects: crops have them."""
 
-_NOTHING = Counts(np.empty(0), np.empty(0))
 ABRUPT = 0.4
 """Least share of abrupt steps (see ``MaskFacts.abrupt``) in masks that number objects."""
 
@@ -142,7 +141,7 @@ def facts_of_mask(
     Args:
         path: The file.
         scope: What to look for.
-        label: The label that it is the mask of, where there is one a label.
+        label: The label that it is the mask of, where there is one per label.
         files: What is known already; None: the file is decoded.
         keep: Whether the mask will be stored.
         whole: Whether its full size is needed for that.
@@ -178,7 +177,7 @@ def image_facts(
         pixels: Bytes, 16 bits or floats.
         scope: What to look for.
         mask: The facts about its mask, where that is one file.
-        planes: The facts about its masks, where there is one a label.
+        planes: The facts about its masks, where there is one per label.
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
@@ -202,7 +201,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         name: What the user calls it.
         mask: What its file holds.
         scope: What to look for.
-        label: The label that it is the mask of, where there is one a label.
+        label: The label that it is the mask of, where there is one per label.
     """
     values = mask.values
     whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
@@ -210,7 +209,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         values, whole = values.astype(np.int32), True
     void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
     height, width = values.shape
-    common = _Common(
+    facts = MaskFacts(
         name=name,
         size=(height, width),
         form=mask.form,
@@ -219,7 +218,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         digest=_digest(mask),
     )
     if mask.form == "numbers" and not whole:
-        return _facts_about_fractions(values, void, common)
+        return _with_fractions(facts, values, void)
     found, pixels = _count(values)
     clear = found != void if void is not None else np.ones(len(found), bool)
     kept, known = found[clear], int(pixels[clear].sum())
@@ -238,8 +237,8 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         counts = Counts(found[frequent], pixels[frequent])
     else:
         counts = Counts(found, pixels)
-    return MaskFacts(
-        **common,
+    return replace(
+        facts,
         counts=counts,
         distinct=len(kept),
         gapless=gapless,
@@ -258,31 +257,17 @@ def relative_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-class _Common(TypedDict):
-    """What every mask has."""
-
-    name: str
-    size: tuple[int, int]
-    form: MaskForm
-    whole: bool
-    dtype: str
-    digest: str
-
-
-def _facts_about_fractions(
-    values: npt.NDArray[Any], void: int | None, common: _Common
-) -> MaskFacts:
+def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None) -> MaskFacts:
+    """Return the facts with what is known of measurements."""
     clear = np.isfinite(values)
     numbers = values[clear if void is None else clear & (values != void)]
-    return MaskFacts(
-        **common,
-        counts=_NOTHING,
-        distinct=0,
-        gapless=False,
-        regions=None,
-        least=float(numbers.min()) if numbers.size else np.nan,
-        greatest=float(numbers.max()) if numbers.size else np.nan,
-        mean=float(numbers.mean(dtype=np.float64)) if numbers.size else np.nan,
+    if not numbers.size:
+        return facts
+    return replace(
+        facts,
+        least=float(numbers.min()),
+        greatest=float(numbers.max()),
+        mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
 

@@ -98,7 +98,7 @@ def read_folder(
     """Return the data set in a folder.
 
     The folder holds ``labeled/images`` and ``labeled/masks`` with equal stems (or
-    ``labeled/masks/<label>``, one folder a label), and if wanted ``unlabeled``,
+    ``labeled/masks/<label>``, one folder per label), and if wanted ``unlabeled``,
     ``val/{images,masks}``, ``test/{images,masks}`` and ``imseg.toml``. Every file is decoded once,
     so that nothing breaks later. Unlabeled pictures that are also labeled or in val are left out.
 

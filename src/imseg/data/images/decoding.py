@@ -26,7 +26,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 
 MAX_BYTES = 1 << 29
 """Most bytes of one decoded picture: twice the largest 8-bit RGB picture that Pillow lets through.
-Decoding takes up to twice as much for a moment, and there is one picture a core at a time."""
+Decoding takes up to twice as much for a moment, and one picture per core is decoded at a time."""
 
 _GRAY_MODES = frozenset({"1", "L", "LA", "La"})
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
@@ -92,7 +92,7 @@ def check_size(path: Path, height: int, width: int, *, depth: int = 1) -> None:
         path: The file, for the error.
         height: Pixels, as the header says.
         width: Pixels, as the header says.
-        depth: Bytes a pixel, over all channels and pages.
+        depth: Bytes per pixel, over all channels and pages.
 
     Raises:
         UnreadablePicture: If it has more pixels than Pillow allows, or more bytes than MAX_BYTES.

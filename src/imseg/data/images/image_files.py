@@ -181,7 +181,7 @@ def _listed(place: Path) -> list[Image]:
     if doubled:
         raise ImsegError(
             f"Pictures in {place} would get masks of the same name.",
-            expected="one picture a stem.",
+            expected="one picture per stem.",
             got=and_more([f"{stem}.*" for stem in doubled]),
             hint="rename or move one of each.",
         )

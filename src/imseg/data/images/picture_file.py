@@ -15,18 +15,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.files.atomic import open_plain
-from imseg.data.images.decoding import (
-    FORMATS,
-    Decoded,
-    as_pixels,
-    channels_of,
-    check_size,
-    decode_pillow,
-    errors_named,
-    turned,
-    unreadable,
-    upright,
-)
+from imseg.data.images import decoding
 from imseg.data.images.tiff import PAGES_HINT, check_pages, decode_tiff, is_tiff, read_pages
 from imseg.errors import import_extra
 from imseg.types import Bytes, Pixels
@@ -72,7 +61,7 @@ def probe(path: Path, *, pages: bool = False) -> ImageInfo:
     Raises:
         ImsegError: If the file cannot be opened, is not a picture, or is too large.
     """
-    with errors_named(path), open_plain(path) as file:
+    with decoding.errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if is_tiff(head):
             found = read_pages(path, file)
@@ -89,7 +78,7 @@ def probe(path: Path, *, pages: bool = False) -> ImageInfo:
             width, height = picture.size
             if picture.getexif().get(_ORIENTATION) in _TURNED:
                 width, height = height, width
-            channels, depth = channels_of(picture.mode)
+            channels, depth = decoding.channels_of(picture.mode)
             if deep is not None:
                 channels, depth = deep[0], "uint16"
             elif head.startswith(_PNG) and depth == "float32":
@@ -98,7 +87,9 @@ def probe(path: Path, *, pages: bool = False) -> ImageInfo:
             return ImageInfo(height, width, channels, depth)
 
 
-def decode_file(path: Path, *, pages: bool = False, pages_hint: str = PAGES_HINT) -> Decoded:
+def decode_file(
+    path: Path, *, pages: bool = False, pages_hint: str = PAGES_HINT
+) -> decoding.Decoded:
     """Return what a picture file holds, upright, in its own type.
 
     Args:
@@ -110,7 +101,7 @@ def decode_file(path: Path, *, pages: bool = False, pages_hint: str = PAGES_HINT
     Raises:
         ImsegError: If the file cannot be read, is too large, or needs a library that is missing.
     """
-    with errors_named(path), open_plain(path) as file:
+    with decoding.errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if is_tiff(head):
             found = read_pages(path, file)
@@ -120,9 +111,9 @@ def decode_file(path: Path, *, pages: bool = False, pages_hint: str = PAGES_HINT
         with _opened(path, file, head) as picture:
             if _deep_colors(head) is not None:
                 return _decode_deep_png(path, file, picture, head)
-            decoded = decode_pillow(path, upright(picture))
+            decoded = decoding.decode_pillow(path, decoding.upright(picture))
             if head.startswith(_PNG) and decoded.values.dtype == np.int32:
-                return Decoded(decoded.values.astype(np.uint16))
+                return decoding.Decoded(decoded.values.astype(np.uint16))
             return decoded
 
 
@@ -132,11 +123,11 @@ def _opened(path: Path, file: BinaryIO, head: bytes) -> Iterator[Pillow.Image]:
     if head.startswith(_PNG) and len(head) == _HEAD:
         # Before Pillow opens it: from half its own limit on, Pillow prints a warning.
         width, height = struct.unpack(">II", head[16:24])
-        check_size(path, height, width)
+        decoding.check_size(path, height, width)
     file.seek(0)
     # By file, not by name: Pillow maps named files.
-    with Pillow.open(file, formats=FORMATS) as picture:
-        check_size(path, picture.height, picture.width)
+    with Pillow.open(file, formats=decoding.FORMATS) as picture:
+        decoding.check_size(path, picture.height, picture.width)
         yield picture
 
 
@@ -147,25 +138,27 @@ def _deep_colors(head: bytes) -> tuple[int, bool] | None:
     return _PNG_COLORS.get(head[25])
 
 
-def _decode_deep_png(path: Path, file: BinaryIO, picture: Pillow.Image, head: bytes) -> Decoded:
+def _decode_deep_png(
+    path: Path, file: BinaryIO, picture: Pillow.Image, head: bytes
+) -> decoding.Decoded:
     """Return a 16-bit color PNG in its full depth, of which Pillow would leave 8 bits."""
-    purpose = f"to read {path}, a color PNG with 16 bits a channel"
+    purpose = f"to read {path}, a color PNG with 16 bits per channel"
     imagecodecs = import_extra("imagecodecs", extra="microscopy", purpose=purpose)
     channels, has_alpha = _deep_colors(head) or (1, False)
-    check_size(path, picture.height, picture.width, depth=2 * (channels + has_alpha))
+    decoding.check_size(path, picture.height, picture.width, depth=2 * (channels + has_alpha))
     file.seek(0)
     values = np.asarray(imagecodecs.png_decode(file.read()))
     if values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < channels + has_alpha:
         raise ValueError(f"{values.dtype} of shape {values.shape}")
-    values = turned(values, picture.getexif().get(_ORIENTATION, 1))
+    values = decoding.turned(values, picture.getexif().get(_ORIENTATION, 1))
     alpha = values[..., channels] if has_alpha else None
-    return Decoded(values[..., :channels], alpha)
+    return decoding.Decoded(values[..., :channels], alpha)
 
 
 def _check_channels(path: Path, channels: int) -> None:
     if channels > MAX_CHANNELS:
         reason = f"has {channels} channels, which is more than {MAX_CHANNELS}"
-        raise unreadable(path, reason, "keep the channels that show what is to be found.")
+        raise decoding.unreadable(path, reason, "keep the channels that show what is to be found.")
 
 
 def read_image(path: Path, *, channels: int | None = None, pages: bool = False) -> Pixels:
@@ -184,18 +177,20 @@ def read_image(path: Path, *, channels: int | None = None, pages: bool = False) 
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
-    pixels = as_pixels(decode_file(path, pages=pages))
+    pixels = decoding.as_pixels(decode_file(path, pages=pages))
     if channels is None or pixels.shape[2] == channels:
         return pixels
     if pixels.dtype != np.uint8 or {pixels.shape[2], channels} != {1, 3}:
         reason = f"has {pixels.shape[2]} channels of {pixels.dtype}"
-        raise unreadable(path, reason, "convert it to gray or color with 8 bits a channel.")
+        raise decoding.unreadable(
+            path, reason, "convert it to gray or color with 8 bits per channel."
+        )
     return to_channels(pixels, channels)
 
 
 def pixels_of(picture: Pillow.Image, name: str) -> Pixels:
     """Return the pixels (``h w c``) of an open Pillow picture; ``name`` is used in errors."""
-    return as_pixels(decode_pillow(Path(name), picture))
+    return decoding.as_pixels(decoding.decode_pillow(Path(name), picture))
 
 
 def to_channels(pixels: Bytes, channels: int) -> Bytes:

@@ -93,11 +93,11 @@ def apply_ranges(pixels: Pixels, low: tuple[float, ...], high: tuple[float, ...]
 
     Args:
         pixels: uint8, uint16 or float32.
-        low: One number a channel.
-        high: One number a channel, above ``low``.
+        low: One number per channel.
+        high: One number per channel, above ``low``.
 
     Raises:
-        ValueError: If there is not one range a channel.
+        ValueError: If there is not one range per channel.
     """
     if not len(low) == len(high) == pixels.shape[2]:
         raise ValueError(f"{len(low)} ranges for {pixels.shape[2]} channels")

@@ -16,21 +16,12 @@ import tifffile
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from imseg.data.images.decoding import (
-    MAX_BYTES,
-    Decoded,
-    as_pixels,
-    check_size,
-    damaged,
-    decode_pillow,
-    turned,
-    unreadable,
-    upright,
-)
+from imseg.data.images import decoding
 from imseg.errors import import_extra
 from imseg.types import Pixels
 
 _MOST_PAGES = 1024
+_MOST_ENTRIES = 1024  # of a page; real ones have a few dozen
 _VERSIONS = frozenset({b"*\0", b"\0*", b"+\0", b"\0+"})
 _ORIENTATION = 274
 _GRAY, _RGB, PALETTE, _CMYK, _YCBCR = frozenset({0, 1}), 2, 3, 5, 6
@@ -58,9 +49,9 @@ class TiffPage:
     width: int
     """Pixels, as stored."""
     samples: int
-    """Numbers a pixel, alpha included."""
+    """Numbers per pixel, alpha included."""
     bits: int
-    """Bits a number."""
+    """Bits per number."""
     numbers: str
     """``uint``, ``int``, ``float`` or ``other`` (complex)."""
     photometric: int
@@ -100,8 +91,8 @@ class TiffPage:
         return self.height, self.width, self.channels, self.depth, self.orientation
 
     @property
-    def bytes_a_pixel(self) -> int:
-        """Memory a pixel takes, in the type of the file and where that differs also as float32."""
+    def bytes_per_pixel(self) -> int:
+        """Memory per pixel, in the type of the file and, where that differs, also as float32."""
         stored = -(-self.bits // 8)
         kept = self.depth != "float32" or (self.numbers, self.bits) == ("float", 32)
         return self.samples * (stored if kept else stored + 4)
@@ -110,9 +101,9 @@ class TiffPage:
     def suits_pillow(self) -> bool:
         """Whether Pillow returns exactly these numbers.
 
-        It is wrong without a word about deep colors (8 of 16 bits are left), signed bytes, numbers
-        with the high byte first in compressed files, gray planes, and channels beyond RGB. It does
-        not open BigTIFF with the high byte first.
+        It gives wrong numbers, without an error, for deep colors (8 of 16 bits are left), signed
+        bytes, compressed numbers with the high byte first, gray planes, and channels beyond RGB.
+        It does not open BigTIFF with the high byte first.
         """
         if self.big and not self.little:
             return False
@@ -158,23 +149,31 @@ def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
             break
         if len(found) == _MOST_PAGES:
             hint = "save the pages that belong to one picture as a file of their own."
-            raise unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
+            raise decoding.unreadable(path, f"has more than {_MOST_PAGES} pages", hint)
+        if (entries := _entries(opened, page)) > _MOST_ENTRIES:
+            raise SyntaxError(f"a page with {entries} entries")
         found[page.offset] = page
     if not found:
-        raise damaged(path, "no page found")
+        raise decoding.damaged(path, "no page found")
     if _next_page(opened, page) not in (0, *found):
-        raise damaged(path, "a page is missing")
+        raise decoding.damaged(path, "a page is missing")
     pages = list(found.values())
     pictures = [page for page in pages if not page.subfiletype & _NOT_A_PICTURE] or pages[:1]
     return [_page(opened, page) for page in pictures]
 
 
+def _entries(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
+    """Return how many entries a header has; the file stands at the first of them."""
+    form, file = opened.tiff, opened.filehandle
+    file.seek(page.offset)
+    entries: int = struct.unpack(form.tagnoformat, file.read(form.tagnosize))[0]
+    return entries
+
+
 def _next_page(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
     """Return where a header says that the next one is; 0: it is the last."""
     form, file = opened.tiff, opened.filehandle
-    file.seek(page.offset)
-    (entries,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
-    file.seek(entries * form.tagsize, os.SEEK_CUR)
+    file.seek(_entries(opened, page) * form.tagsize, os.SEEK_CUR)
     place: int = struct.unpack(form.offsetformat, file.read(form.offsetsize))[0]
     return place
 
@@ -224,24 +223,26 @@ def check_pages(
     """
     first = pages[0]
     if len(pages) > 1 and not as_channels:
-        raise unreadable(path, f"has {len(pages)} pages", hint)
+        raise decoding.unreadable(path, f"has {len(pages)} pages", hint)
     for page in pages:
         if page.numbers == "other":
-            raise unreadable(path, "holds complex numbers", "save their magnitude.")
+            raise decoding.unreadable(path, "holds complex numbers", "save their magnitude.")
         if page.photometric == PALETTE and not page.suits_pillow:
             reason = f"has a palette and {page.samples} x {page.bits} bits"
-            raise unreadable(path, reason, "save it with 8 bits, or without the palette.")
+            raise decoding.unreadable(path, reason, "save it with 8 bits, or without the palette.")
         if page.photometric in NO_RGB:
-            raise unreadable(path, f"has {NO_RGB[page.photometric]} colors", "convert it to RGB.")
+            raise decoding.unreadable(
+                path, f"has {NO_RGB[page.photometric]} colors", "convert it to RGB."
+            )
         if page.kind != first.kind:
             other = f"page {page.index + 1} is {_in_words(page)}"
             reason = f"has pages of different kinds: the first is {_in_words(first)}, {other}"
-            raise unreadable(path, reason, "save each page as a file of its own.")
-    depth = sum(page.bytes_a_pixel for page in pages)
-    check_size(path, first.height, first.width, depth=depth)
+            raise decoding.unreadable(path, reason, "save each page as a file of its own.")
+    depth = sum(page.bytes_per_pixel for page in pages)
+    decoding.check_size(path, first.height, first.width, depth=depth)
 
 
-def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> Decoded:
+def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> decoding.Decoded:
     """Return what checked pages hold, one after the other as channels.
 
     Args:
@@ -260,7 +261,7 @@ def decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> Decode
         decoded = _with_tifffile(path, file, pages)
     if len(decoded) == 1:
         return decoded[0]
-    return Decoded(_side_by_side([as_pixels(one) for one in decoded]))
+    return decoding.Decoded(_side_by_side([decoding.as_pixels(one) for one in decoded]))
 
 
 def _side_by_side(parts: Sequence[Pixels]) -> Pixels:
@@ -278,7 +279,9 @@ def _in_words(page: TiffPage) -> str:
     return f"{page.width}x{page.height}, {page.depth}, {page.channels} channels"
 
 
-def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded] | None:
+def _with_pillow(
+    path: Path, file: BinaryIO, pages: Sequence[TiffPage]
+) -> list[decoding.Decoded] | None:
     """Return the pages, or None if Pillow does not know their coding."""
     file.seek(0)
     try:
@@ -289,15 +292,15 @@ def _with_pillow(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[
     with picture:
         for page in pages:
             picture.seek(page.index)
-            found = decode_pillow(path, upright(picture))
+            found = decoding.decode_pillow(path, decoding.upright(picture))
             if page.numbers == "uint" and page.bits == 32:
                 # Pillow reads the same 32 bits as signed numbers.
-                found = Decoded(found.values.view(np.uint32))
+                found = decoding.Decoded(found.values.view(np.uint32))
             decoded.append(found)
     return decoded
 
 
-def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[Decoded]:
+def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> list[decoding.Decoded]:
     decoded = []
     for page in pages:
         _check_segments(path, file, page)
@@ -308,7 +311,7 @@ def _with_tifffile(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> lis
                 raise
             import_extra("imagecodecs", extra="microscopy", purpose=f"to read {path}")
             reason = f"is compressed in a way that cannot be read here ({error})"
-            raise unreadable(path, reason, "save it again with LZW or without.") from error
+            raise decoding.unreadable(path, reason, "save it again with LZW or without.") from error
         decoded.append(_arranged(page, values, axes=page.source.axes))
     return decoded
 
@@ -324,16 +327,16 @@ def _check_segments(path: Path, file: BinaryIO, page: TiffPage) -> None:
     size, found = file.seek(0, os.SEEK_END), page.source
     offsets, counts = found.dataoffsets, found.databytecounts
     if not offsets or len(offsets) != len(counts):
-        raise damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")
+        raise decoding.damaged(path, f"{len(offsets)} strips or tiles, {len(counts)} sizes")
     if any(start + count > size for start, count in zip(offsets, counts, strict=True)):
-        raise damaged(path, "pixels are missing at its end")
-    room = page.height * page.width * page.bytes_a_pixel
+        raise decoding.damaged(path, "pixels are missing at its end")
+    room = page.height * page.width * page.bytes_per_pixel
     tile = (found.tilewidth or 1) * (found.tilelength or 1) * (found.tiledepth or 1)
-    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_a_pixel > MAX_BYTES:
-        raise damaged(path, "strips or tiles are far larger than its pixels")
+    if sum(counts) > 2 * room + (1 << 16) or tile * page.bytes_per_pixel > decoding.MAX_BYTES:
+        raise decoding.damaged(path, "strips or tiles are far larger than its pixels")
 
 
-def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> Decoded:
+def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> decoding.Decoded:
     """Return the values of a page, ``h w c`` and upright, without alpha."""
     if axes.startswith("S"):
         values = np.moveaxis(values, 0, -1)
@@ -341,8 +344,8 @@ def _arranged(page: TiffPage, values: npt.NDArray[Any], *, axes: str) -> Decoded
         values = values[..., None]
     if values.shape != (page.height, page.width, page.samples):
         raise ValueError(f"pixels of shape {values.shape}")
-    values = turned(values, page.orientation)
+    values = decoding.turned(values, page.orientation)
     if not page.alpha:
-        return Decoded(values)
+        return decoding.Decoded(values)
     kept = [place for place in range(page.samples) if place not in page.alpha]
-    return Decoded(values[..., kept], values[..., page.alpha[0]])
+    return decoding.Decoded(values[..., kept], values[..., page.alpha[0]])

@@ -139,7 +139,7 @@ def find_spec(
             "The labeled masks hold values that cannot be class values.",
             expected=f"whole numbers from 0 to {MAX_VALUE}.",
             got=f"{classes[0]} to {classes[-1]}.",
-            hint="save the masks as 8-bit PNG with one small number a class.",
+            hint="save the masks as 8-bit PNG with one small number per class.",
         )
     kind = _kind_of(classes, found, task or config.task, coding="values")
     shown = palette if palette and _can_be_told_apart(palette, classes) else {}
@@ -287,7 +287,7 @@ def _can_be_told_apart(palette: Mapping[int, Color], classes: Iterable[int]) -> 
 
 
 def _not_binary(classes: tuple[int, ...], found: Mapping[int, int], coding: Coding) -> ImsegError:
-    hint = "drop the task to learn one class a value"
+    hint = "drop the task to learn one class per value"
     if coding == "values" and _is_smeared(found):
         hint = "the masks look smeared; save them as PNG, not JPEG, and threshold them at half"
     elif len(classes) == 3:
@@ -307,7 +307,7 @@ def _too_many_values(found: Mapping[int, int], distinct: int) -> ImsegError:
     guess = "these may be measurements, such as depth, or numbers of objects"
     hint = (
         f'task = "regression" in {FILE_NAME} if they are measurements, "instances" if each object '
-        "has a number of its own; else save one small number a class as 8-bit PNG"
+        "has a number of its own; else save one small number per class as 8-bit PNG"
     )
     if highest <= 255 and _is_smeared(found):
         guess = "nearly all are 0 or 255, so JPEG or smooth resizing smeared the masks"

@@ -39,7 +39,7 @@ def distinct_colors(count: int) -> tuple[Color, ...]:
         best = int(np.argmax(nearest)) if number else candidates.index(_FIRST)
         chosen.append(candidates[best])
         nearest = np.minimum(nearest, _distance(places, places[best]))
-    # Nobody tells more than two hundred colors apart; past that they repeat.
+    # People cannot tell more than two hundred colors apart; beyond that they repeat.
     return tuple(itertools.islice(itertools.cycle(chosen), count))
 
 

@@ -95,7 +95,7 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
         return _color_mask(path, values)
     if values.shape[2] > 1:
         reason = f"has {values.shape[2]} channels"
-        raise unreadable(path, reason, "save a mask with one number, or one color, a pixel.")
+        raise unreadable(path, reason, "save a mask with one number, or one color, per pixel.")
     values = values[..., 0]
     if values.dtype.kind == "f":
         # Beyond the largest float32 is infinity, which counts as unknown, like what is no number.
@@ -115,7 +115,7 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
 def _seen(values: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return ``h w c`` values with 0 where nothing is seen of them."""
     hidden = alpha == 0
-    # Some programs write an alpha channel and leave it at 0: then it says nothing.
+    # Some programs write an alpha channel and leave it at 0: then it means nothing.
     if not hidden.any() or hidden.all():
         return values
     return np.where(hidden[..., None], values.dtype.type(0), values)
@@ -128,8 +128,8 @@ def _color_mask(path: Path, values: npt.NDArray[Any]) -> MaskFile:
     if values.dtype == np.uint16:
         small = values // _DEEP_STEP
         if not np.array_equal(small * _DEEP_STEP, values):
-            reason = "holds colors that need 16 bits a channel"
-            raise unreadable(path, reason, "save it with 8 bits a channel.")
+            reason = "holds colors that need 16 bits per channel"
+            raise unreadable(path, reason, "save it with 8 bits per channel.")
         values = small
     # Not above: encoding brings PyTorch, a second or more that reading a picture can do without.
     from imseg.data.masks.encoding import pack_colors

@@ -36,7 +36,7 @@ class ObjectEvidence:
     gapless: float
     """Share of the masks that hold 1, 2, ... without gaps."""
     whole: float | None
-    """Numbers a connected region, 0..1: 1 if every number is one region; None: unknown."""
+    """Numbers per connected region, 0..1: 1 if every number is one region; None: unknown."""
 
     abrupt: float
     """Share of the steps between unequal neighbors that lead from or to 0, or jump."""
@@ -106,7 +106,7 @@ _DEEPEST = 65535
 def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) -> TargetSpec:
     """Return what the labeled masks mean.
 
-    One mask a label is multilabel; colors are classes; floats are regression and whole numbers
+    One mask per label is multilabel; colors are classes; floats are regression and whole numbers
     classes, unless everything speaks for numbers of objects (instances).
 
     Args:
@@ -184,7 +184,7 @@ def _spec_of_planes(
             f"The task is {word}, but there is a mask for each label.",
             expected="one mask for each image, in no folders.",
             got=f"labels {', '.join(labels)}.",
-            hint="drop the task (labels make it multilabel), or put one mask an image into masks/.",
+            hint="drop the task (labels make it multilabel), or put one mask per image in masks/.",
         )
     if labels == (POSITION,):
         raise ImsegError(

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
+from imseg.engine.hardware.memory import free_unused, is_exhausted
 from imseg.engine.loading.loader import to_device
 from imseg.engine.loading.samples import as_input
 from imseg.tasks import Task, Votes

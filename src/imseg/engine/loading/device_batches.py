@@ -119,7 +119,7 @@ class DeviceBatches:
             augmented = batched.apply(
                 pixels,
                 AugmentParams(**{name: there[name] for name in names}),
-                extent=self._range,
+                augment_range=self._range,
                 targets=targets,
                 mask=mask,
                 black=there["reblocks"] if self._reblocks else None,
@@ -195,7 +195,9 @@ class DeviceBatches:
 def warm_up(augment_range: AugmentRange, shape: tuple[int, ...], device: str) -> None:
     """Make what augmenting images (``h w c``) needs and keeps on a device, before an epoch."""
     there = rows.send(batched.no_params(1).tensors(), device, pinned=False)
-    batched.change_values(_black(shape, device), AugmentParams(**there), extent=augment_range)
+    batched.change_values(
+        _black(shape, device), AugmentParams(**there), augment_range=augment_range
+    )
 
 
 def _black(shape: tuple[int, ...], device: str) -> Tensor:

@@ -159,7 +159,7 @@ class ViewLoader:
         for mine, _ in calls:
             first, end = end, end + len(mine)
             pixels = self._row_cache.fetch(here[first:end], there["images"][first:end])
-            moved = batched.move_together(
+            moved = batched.move_batch(
                 pixels.permute(0, 3, 1, 2), one.rows(first, end), self._extent
             )
             yield Views(
@@ -171,6 +171,6 @@ class ViewLoader:
         self, moved: UInt8[Tensor, "b c h w"], params: AugmentParams
     ) -> Float[Tensor, "b c h w"]:
         changed = batched.change_values(
-            moved, params, extent=self._extent, order="view", paper=self._paper
+            moved, params, augment_range=self._extent, order="view", paper=self._paper
         )
         return as_input(changed, self._compute)

@@ -22,10 +22,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from imseg.data.files.atomic import write_whole
-from imseg.engine.storage.trained_files import Tell
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.learner import OBJECTIVE, OPTIMIZER, EpochState, Learner, part_of
+from imseg.engine.training.weights import Tell
 
 SHARE = 0.02
 """How much of the time of a training may go into writing its state, about."""

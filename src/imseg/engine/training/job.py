@@ -14,12 +14,7 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import (
-    InitialWeights,
-    SampleSet,
-    UnlabeledViews,
-    content_of,
-)
+from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews, content_of
 from imseg.networks.registry import Network
 from imseg.tasks import Task, task_for
 from imseg.types import POSITION, TargetSpec

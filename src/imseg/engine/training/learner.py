@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
+from imseg.engine.hardware.memory import free_unused, is_exhausted
 from imseg.engine.training.clock import BATCHES, STEPS, Clock
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.objectives.objective import AnyStep, Forward, ObjectiveAtWork

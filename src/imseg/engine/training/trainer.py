@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from imseg.engine.storage.trained_files import write_trained
 from imseg.engine.training import seeds
 from imseg.engine.training.checkpoint import Checkpoints, forget, path_of, read_saved
 from imseg.engine.training.clock import VALIDATION, Clock, with_rest
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.learner import Learner
-from imseg.engine.training.weights import build, load_network, save_weights
+from imseg.engine.training.weights import build, load_network, save_weights, write_trained
 from imseg.engine.workers.listener import Listener, hear
 from imseg.errors import MemoryTooShort, TrainingFailed
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, Self
 
 import torch
 
+from imseg.data.files.atomic import write_whole
 from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory
-from imseg.engine.hardware.exhaustion import MEMORY_GONE, free_unused, is_exhausted
+from imseg.engine.hardware.memory import MEMORY_GONE, free_unused, is_exhausted
+from imseg.engine.training.checkpoint import forget
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.trainer import train_and_save
+from imseg.engine.training.weights import Tell, read_known, read_trained, write_trained
 from imseg.engine.workers.listener import Listener
 from imseg.engine.workers.worker_process import (
     HeartbeatTimeout,
@@ -23,6 +27,8 @@ from imseg.engine.workers.worker_process import (
 )
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.networks.registry import CustomConfig, Network
+from imseg.progress import NetworkFinished, Note, Progress, Stepped
+from imseg.tasks import Metric
 
 StepReport = Callable[[TrainJob, int, float], None]
 """Called with a job, the steps since the last call and their mean loss."""
@@ -234,3 +240,99 @@ def choose_executor(compute: ComputeConfig, *, workers: int, network: Network) -
     if not alone and workers > 1 and torch.device(compute.device).type in ("cpu", "cuda"):
         return Processes(workers, threads=compute.threads)
     return Serial()
+
+
+def run_jobs(
+    jobs: Sequence[TrainJob],
+    executor: Executor,
+    *,
+    metric: Metric,
+    elsewhere: Mapping[str, Path],
+    progress: Progress,
+) -> tuple[list[Trained], list[str]]:
+    """Return the networks of all jobs, in the order of the jobs, and why any are missing.
+
+    Args:
+        jobs: What to train.
+        executor: Who trains it.
+        metric: How its score is told.
+        elsewhere: Weights of finished networks by the digest of their job, to be taken over.
+        progress: Told how it goes on.
+    """
+    trained: dict[str, Trained] = {}
+    failures: list[str] = []
+    waiting = []
+
+    def tell(wrong: str) -> None:
+        progress(Note(text=f"{wrong} The network is trained again.", warning=True))
+
+    for job in jobs:
+        earlier = _find(job, elsewhere, tell)
+        if earlier is None:
+            waiting.append(job)
+        else:
+            trained[job.name] = earlier
+            announce(earlier, progress, metric=metric, reused=True)
+
+    def stepped(job: TrainJob, steps: int, loss: float) -> None:
+        progress(Stepped(network=job.name, steps=steps, loss=loss))
+
+    def noted(job: TrainJob, text: str, warning: bool) -> None:
+        progress(Note(text=f"{job.name}: {text}", warning=warning))
+
+    def done(job: TrainJob, network: Trained | None, why: str) -> None:
+        if network is None:
+            failures.append(why)
+            left = f"{len(jobs) - len(failures)} of {len(jobs)} networks are left"
+            reason = why.removeprefix(f"{job.name}: ")
+            progress(Note(text=f"{job.name} is left out, {left}: {reason}", warning=True))
+            return
+        trained[job.name] = network
+        announce(network, progress, metric=metric)
+
+    if waiting:
+        executor.run(waiting, stepped=stepped, noted=noted, done=done)
+    return [trained[job.name] for job in jobs if job.name in trained], failures
+
+
+def announce(network: Trained, progress: Progress, *, metric: Metric, reused: bool = False) -> None:
+    """Tell that a network is finished."""
+    progress(
+        NetworkFinished(
+            network=network.name,
+            steps=network.steps,
+            score=metric.text(network.scores),
+            seconds=0.0 if reused else network.seconds,
+            reused=reused,
+        )
+    )
+
+
+def index_networks(folder: Path) -> dict[str, Path]:
+    """Return the weights of all finished networks below a folder by the digest of their job."""
+    found = {}
+    for path in sorted(folder.rglob("network-*.json")):
+        weights = path.with_suffix(".safetensors")
+        network = read_known(weights)  # its weights are looked at when they are taken
+        if network is not None:
+            found[network.job] = weights
+    return found
+
+
+def _find(job: TrainJob, elsewhere: Mapping[str, Path], tell: Tell) -> Trained | None:
+    """Return the network if it was trained before, here or in the run to reuse."""
+    digest = job.digest()
+    here = read_trained(job.output, tell=tell)
+    if here is not None and here.job == digest:
+        forget(job.output)  # it may have been killed just before it did so itself
+        return here
+    weights = elsewhere.get(digest)
+    if weights is None:
+        return None
+    known = read_trained(weights, tell=tell)
+    if known is None:
+        return None
+    write_whole(job.output, weights.read_bytes())
+    # What is known comes last, as after training; here the network has another place.
+    write_trained(job.output, replace(known, name=job.name))
+    return read_trained(job.output, tell=tell)

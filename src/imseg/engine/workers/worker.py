@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import torch
 
 from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.hardware.exhaustion import free_unused, is_exhausted
+from imseg.engine.hardware.memory import free_unused, is_exhausted
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers.listener import Listener

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from imseg.engine.hardware.exhaustion import MEMORY_GONE, NEEDS_LESS
+from imseg.engine.hardware.memory import MEMORY_GONE, NEEDS_LESS
 from imseg.engine.loading.rows import SHARED_BY
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.workers.listener import Listener

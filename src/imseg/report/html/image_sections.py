@@ -23,8 +23,7 @@ from imseg.report.figures import draw_prediction, draw_truth, from_best_to_worst
 from imseg.report.html.blocks import ImageRows, PageImage, Prose, Section
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, most_inconsistent
 from imseg.report.html.words import quoted
-from imseg.report.numbers import count, percent, score
-from imseg.report.tables import DataTable
+from imseg.report.tables import DataTable, count, percent, score
 from imseg.tasks.instances import tells_apart
 from imseg.types import Bytes, Color, DataSet, LabeledImage, TargetSpec
 

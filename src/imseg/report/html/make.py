@@ -32,6 +32,7 @@ def make_report(
     quick: bool = False,
     device: str = "auto",
     network: NetworkFactory | None = None,
+    trust_network: bool = False,
     progress: Progress = log_progress,
 ) -> Path:
     """Write the report of a finished run, or of a comparison, and return the page.
@@ -47,6 +48,7 @@ def make_report(
             ``test`` files are not checked again either.
         device: Where networks are computed.
         network: The user's own network, if the run was trained with one.
+        trust_network: As in ``load_run``.
         progress: Told how it goes on.
 
     Raises:
@@ -68,7 +70,7 @@ def make_report(
             expected="comparison.json, which is written after each seed.",
             hint="repeat its imseg compare command; it continues where it was stopped.",
         )
-    facts = RunFacts(load_run(place, network=network))
+    facts = RunFacts(load_run(place, network=network, trust_network=trust_network))
     if not quick:
         progress(Note(text=f"The report goes to {target}"))
     dataset = None

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from imseg.report.html.blocks import Chart
 from imseg.report.html.charts import Ink, dress, is_wide, legend
 from imseg.report.html.run_facts import RunFacts, ScoredSplit
-from imseg.report.numbers import between, score, with_unit
+from imseg.report.tables import between, score, with_unit
 
 MOST_LINES = 60
 """Networks whose learning curves are drawn."""

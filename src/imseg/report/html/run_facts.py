@@ -17,8 +17,7 @@ from imseg.approaches.runs.run_files import DataContents, Provenance
 from imseg.data.folder.scan import held_out
 from imseg.data.images.picture_file import probe, read_image
 from imseg.engine.inference import evaluator
-from imseg.engine.inference.bootstrap import interval_of_mean, resample_counts
-from imseg.engine.inference.evaluator import Evaluation
+from imseg.engine.inference.evaluator import Evaluation, interval_of_mean, resample_counts
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.progress import Progress, Working

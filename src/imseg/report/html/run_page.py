@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from imseg.approaches.running.announce import calibration_in_words
+from imseg.approaches.running.stage import calibration_in_words
 from imseg.progress import Progress
-from imseg.report import numbers, tables
+from imseg.report import tables
 from imseg.report.html import image_sections as images
 from imseg.report.html import run_charts as charts
 from imseg.report.html.blocks import (
@@ -20,8 +20,7 @@ from imseg.report.html.blocks import (
 )
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, score_split
 from imseg.report.html.words import learned_from, quoted, run_summary
-from imseg.report.numbers import count, minutes, operations, short
-from imseg.report.tables import Column, DataTable, ends, fields
+from imseg.report.tables import Column, DataTable, count, ends, fields, minutes, operations, short
 from imseg.types import VERSION, DataSet
 
 
@@ -109,7 +108,7 @@ def _scores(facts: RunFacts, scored: ScoredSplit | None) -> Section:
     table = DataTable(
         records=records,
         columns=columns,
-        caption=f"{numbers.with_unit(metric)}, means over images.",
+        caption=f"{tables.with_unit(metric)}, means over images.",
     )
     blocks: list[PageBlock] = [charts.scores_chart(facts, scored), table, _networks(facts)]
     if scored is not None:
@@ -237,7 +236,7 @@ def _cost(facts: RunFacts) -> Section:
         columns=(
             ("", "activity", str),
             ("time", "seconds", minutes),
-            ("share", "_share", numbers.percent),
+            ("share", "_share", tables.percent),
         ),
         name="time",
         caption=f"Where the last call's {minutes(whole)} went.",

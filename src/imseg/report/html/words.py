@@ -6,13 +6,13 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from imseg.approaches.running.announce import LITTLE
+from imseg.approaches.running.stage import LITTLE
 from imseg.comparison.result import Comparison
 from imseg.comparison.statistics import PairedDifference
 from imseg.report.comparison_tables import doubts_about_chance
 from imseg.report.html.blocks import PageSummary
 from imseg.report.html.run_facts import RunFacts, ScoredSplit
-from imseg.report.numbers import between, count, in_words, score, signed, whole_percent
+from imseg.report.tables import between, count, in_words, score, signed, whole_percent
 from imseg.tasks import Metric
 
 FEW_VALIDATION = 20

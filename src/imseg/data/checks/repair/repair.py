@@ -17,7 +17,7 @@ from imseg.data.checks.repair import rewriting
 from imseg.data.checks.repair.file_selection import CSV, JSON, copy_usable
 from imseg.data.checks.scanned import FolderScan, MaskValueFinding, Mending, run_checks
 from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.csv_files import sheet
+from imseg.data.files.listing import sheet
 from imseg.data.folder.config import TaskWord
 from imseg.data.folder.facts import ImageFacts, Progress
 from imseg.data.folder.inspection import relative_name

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.engine.inference.bootstrap import rank_correlation
+from imseg.engine.inference.evaluator import rank_correlation
 from imseg.engine.inference.mask_scorer import scorer_logits
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.loading.loader import BatchLoader
