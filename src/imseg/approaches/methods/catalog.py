@@ -111,7 +111,7 @@ IM = variant(
 IM_PLUS = variant(
     IM,
     name="im+",
-    summary="im, and students that grow wider learn from a augmented copy of each pseudo-labeled"
+    summary="im, and students that grow wider learn from an augmented copy of each pseudo-labeled"
     " image, more strongly augmented in each generation.",
     amplification=NoisyCopies(count=1),
     growing=True,

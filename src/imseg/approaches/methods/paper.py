@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from imseg.engine.training.objectives.two_views import Level
+from imseg.engine.training.objectives.objective import Level
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 from imseg.types import Kind
 

@@ -12,6 +12,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.planning.settings import LARGEST_SIDE, Effort
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.training.objectives.objective import ViewStrengths
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import Network
 from imseg.ops.photometric import Strength
@@ -135,10 +136,10 @@ class Plan:
         level = None if amplification is None else amplification.level
         return schedule[min(level or generation, len(schedule)) - 1]
 
-    def view_strengths(self) -> Mapping[str, Any]:
-        """Return how far views of unlabeled images may be pushed; see ``Objective``."""
+    def view_strengths(self) -> ViewStrengths:
+        """Return how strongly views of unlabeled images are augmented."""
         strengths = self.strengths
-        return {"consistency": strengths.consistency, "strongest": strengths.labeled_copies}
+        return ViewStrengths(levels=strengths.consistency, strongest=strengths.labeled_copies)
 
     def network_in(self, generation: int) -> Network:
         """Return the network of a generation, from 1: wider in each where networks grow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from imseg.options import STRICT, option
@@ -206,8 +206,6 @@ class Recipe:
 
     def decisive(self) -> dict[str, Any]:
         """Return what decides a training beside the number of steps, as plain values."""
-        names = (
-            *("batch_size", "learning_rate", "weight_decay", "schedule", "warm_up"),
-            *("average", "keep", "validate_every", "paper"),
-        )
+        told_otherwise = ("epochs", "max_steps", "least_steps", "augmentation")
+        names = [each.name for each in fields(self) if each.name not in told_otherwise]
         return {name: getattr(self, name) for name in names}

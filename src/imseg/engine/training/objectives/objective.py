@@ -12,7 +12,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,15 +20,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.loading.loader import epochs
 from imseg.engine.training import seeds
 from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import UnlabeledViews
+from imseg.ops.photometric import Strength
 from imseg.options import Component
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
+
+Level = Literal["low", "mid", "high"]
 
 DEAD = 1e-4
 """Range of an output, as a probability, over all validation images, below which it is the same
@@ -80,6 +83,16 @@ def by_epochs(recipe: Recipe, samples: int) -> Workload:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewStrengths:
+    """How strongly views of images are augmented, by the paper's settings for such data."""
+
+    levels: Mapping[Level, Strength]
+    """``low``, ``mid`` and ``high``."""
+    strongest: Strength
+    """As copies of labeled images are."""
+
+
 class Objective(Component, ABC):
     """What a network minimizes."""
 
@@ -91,14 +104,13 @@ class Objective(Component, ABC):
     """Whether a network begins with the weights of the best network of the stage before."""
 
     def unlabeled_views(
-        self, views: UnlabeledViews, strengths: Mapping[str, Any]
+        self, views: UnlabeledViews, strengths: ViewStrengths
     ) -> UnlabeledViews | None:
         """Return how unlabeled images are seen; None if they are not used.
 
         Args:
             views: The images, with moves as the data allows them and no other augmentation.
-            strengths: The ranges of augmentation that go with the data: ``consistency`` (by level)
-                and ``strongest``.
+            strengths: How strongly images of this kind are augmented.
         """
         return None
 
@@ -117,6 +129,9 @@ class Objective(Component, ABC):
 
 class ObjectiveAtWork(ABC):
     """An objective in one training: its batches, loss, validation and state.
+
+    Whoever overrides ``begin``, ``after_step``, ``kept``, ``state`` or ``restore`` calls the method
+    of this class as well, or ``--average-weights`` has no effect.
 
     Args:
         job: What is trained on what.
@@ -214,7 +229,8 @@ class Step(Generic[Content]):
     loss: Callable[[Forward, Content], Float[Tensor, "*t"]]
     """The terms of a network's loss, each the mean over a batch."""
     weigh: Callable[[Content], Float[Tensor, "*t"]]
-    """How much each mean is of: see ``mass``."""
+    """The mass of each term: of how many pixels or samples it is the mean. Where a step is split
+    for memory, the terms of its pieces are averaged with their masses as weights."""
 
     @property
     def samples(self) -> int:
@@ -272,6 +288,8 @@ def remaining(
 ) -> list[Numbers] | None:
     """Return the batches of a pass that are still to be made; None if the pass was made before.
 
+    An empty list means that all its steps were made and its validation was not.
+
     Args:
         batches: All batches of the pass, as running numbers.
         number: The pass, counted from 0.
@@ -285,19 +303,19 @@ def remaining(
 
 
 def epochs_of(
-    job: TrainJob, loader: BatchLoader, *, skipped: int, within: int
+    job: TrainJob, loader: Skipping[Tensor], *, skipped: int, within: int
 ) -> Iterator[list[Tensor]]:
     """Yield the batches of each pass over a job's samples that are still to be made.
 
     Args:
-        job: Its recipe, seed and number of steps.
-        loader: Makes the batches.
+        job: Its samples, recipe, seed and number of steps.
+        loader: Told which batches are skipped.
         skipped: Passes that were made before.
         within: Steps of the next one that were made before.
     """
     order = seeds.generator(job.seed, "order")
     recipe = replace(job.recipe, max_steps=job.steps)
-    for number, batches in enumerate(epochs(len(loader), recipe, order)):
+    for number, batches in enumerate(epochs(job.images, recipe, order)):
         left = remaining(batches, number, skipped=skipped, within=within, loader=loader)
         if left is not None:
             yield left

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -70,14 +70,14 @@ class SupervisedAtWork(ObjectiveAtWork):
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each epoch after those that are skipped."""
-        for batches in epochs_of(self._job, self._loader, skipped=skipped, within=within):
+        for batches in epochs_of(self._job, self, skipped=skipped, within=within):
             yield self.steps(batches)
 
     def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         """Yield a step for each list of running numbers."""
         return (Step(batch, self.loss, self.mass) for batch in self._loader.feed(batches))
 
-    def skip(self, batches: list[Tensor]) -> None:
+    def skip(self, batches: Sequence[Tensor]) -> None:
         """Go on as if the steps of ``steps`` had been made."""
         self._loader.skip(batches)
 

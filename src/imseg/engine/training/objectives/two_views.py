@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -20,8 +20,10 @@ from imseg.engine.training.objectives.objective import (
     Amounts,
     AnyStep,
     Forward,
+    Level,
     Objective,
     Step,
+    ViewStrengths,
     Workload,
     by_number,
     flops_of,
@@ -36,8 +38,6 @@ from imseg.types import TargetSpec
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
-
-Level = Literal["low", "mid", "high"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,9 @@ class TwoViews(Objective):
             f" output, with weight {self.weight:g}{rising}"
         )
 
-    def unlabeled_views(
-        self, views: UnlabeledViews, strengths: Mapping[str, Any]
-    ) -> UnlabeledViews:
+    def unlabeled_views(self, views: UnlabeledViews, strengths: ViewStrengths) -> UnlabeledViews:
         """Return unlabeled images with both views augmented at this level."""
-        return replace(views, strength=strengths["consistency"][self.level])
+        return replace(views, strength=strengths.levels[self.level])
 
     def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
         """Return how much a training is: passes over labeled and unlabeled images in turn."""
