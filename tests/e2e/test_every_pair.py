@@ -261,8 +261,8 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
         check_networks(run, generations[0], width=0.25, images=LABELED, steps=min(3, 4 * 2))
         assert "pseudo_labels" not in generations[0]
         for job in executor.jobs["generation-1"]:
-            assert job.beginning.weights == run.path / f"{start['best']}.safetensors"
-            assert len(job.two_views.indices) == UNLABELED
+            assert job.initial.weights == run.path / f"{start['best']}.safetensors"
+            assert len(job.unlabeled.indices) == UNLABELED
     else:
         for number, stage in enumerate(generations, 1):
             check_generation(run, stage, number, wanted)
