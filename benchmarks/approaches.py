@@ -110,7 +110,7 @@ def as_table(found: list[dict[str, Any]]) -> str:
     header = [
         "approach", "test IoU", "its stage's networks", "validation", "stage", "width",
         "steps in all", "TFLOP in all", "training minutes", "admitted", "IoU outside the mask",
-        "inside", "judges' rank correlation",
+        "inside", "mask scorers' rank correlation",
     ]  # fmt: skip
     return table(header, rows)
 

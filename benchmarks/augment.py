@@ -22,11 +22,9 @@ from naive import augment as naive_copy
 
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.loading.rows import send
-from imseg.ops import augment
-from imseg.ops import batched
-from imseg.ops import photometric
-from imseg.ops.batched import AugmentParams, params_of, range_of
+from imseg.ops import augment, batched, photometric
 from imseg.ops.augment import move_each
+from imseg.ops.batched import AugmentParams, params_of, range_of
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 BATCH = 32

@@ -29,16 +29,16 @@ from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
 from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import hidden_masks, read_folder
-from imseg.engine.training.weights import read_trained
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.trainer import train_and_save
+from imseg.engine.training.weights import read_trained
 from imseg.engine.workers.executors import Executor
 from imseg.engine.workers.listener import Listener
 from imseg.report.tables import table
 
 
 class Naively:
-    """An executor that trains each job the naive way, whatever numerics it has.
+    """An executor that trains each job the naive way, whatever it is to be computed with.
 
     Each in a process of its own: the allocator's settings of this one are not as they were.
     """
@@ -90,7 +90,7 @@ def main() -> None:
                 )  # fmt: skip
             found.append(
                 {
-                    "seed": seed, "way": way, "precision": run.plan.precision,
+                    "seed": seed, "way": way, "precision": run.plan.compute.precision,
                     "iou": _scores(run, scored, place), "seconds": time.monotonic() - began,
                     "seconds_a_network": run.summary["training_seconds"] / arguments.networks,
                 }

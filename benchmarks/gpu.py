@@ -23,15 +23,12 @@ import variants
 from machine import described
 
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.duration import durations
-from imseg.approaches.planning.duration import measure
-from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.duration import durations, measure, request_for
 from imseg.approaches.planning.plan import Facts
-from imseg.approaches.planning.stages import planned_steps
-from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
-from imseg.engine.hardware.device import ComputeConfig, resolve_precision
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stages import planned_stages, planned_steps
+from imseg.engine.hardware.benchmark import BenchmarkResult
 from imseg.engine.hardware.probe import prober
-from imseg.engine.training.job import NetworkSpec
 from imseg.report.tables import table
 
 BATCH = 32
@@ -80,30 +77,30 @@ def ask(
     arguments: argparse.Namespace, width: float, members: int, *, compiled: bool
 ) -> BenchmarkResult:
     """Return what was measured."""
-    question = BenchmarkRequest(
-        what="training",
-        network=NetworkSpec(channels=3, outputs=1, width=width),
-        compute=ComputeConfig(
-            device=arguments.device, compile=compiled,
-            precision=resolve_precision("auto", arguments.device),
-        ),
-        target=variants.SPEC.as_dict(), size=(arguments.side, arguments.side), batch_size=BATCH,
-        seconds=arguments.seconds,
+    settings = Settings(
+        approach="ldt", width=width, batch_size=BATCH, networks=members, max_steps=1000,
+        device=arguments.device, compile="on" if compiled else "off",
+        image_size=(arguments.side, arguments.side),
     )  # fmt: skip
-    device = arguments.device
-    with prober(device=device, processes=members, threads=1, factory=None) as machine:
-        return machine.ask(question, together=True)
+    plan = make_plan(settings, ISIC_2017)
+    stage = planned_stages(plan, ISIC_2017)[0]
+    asked = request_for(stage, plan, ISIC_2017, variants.SPEC)
+    request = replace(asked, seconds=arguments.seconds)
+    with prober(
+        device=arguments.device, processes=members, threads=1, network=plan.network
+    ) as machine:
+        return machine.ask(request, together=True)
 
 
 def whole(arguments: argparse.Namespace) -> dict:
     """Return the plan and the time of an aim++ under the published settings."""
     settings = Settings(approach="aim++", paper="isic2018", device=arguments.device)
-    plan, _ = make_plan(settings, ISIC_2017)
+    plan = make_plan(settings, ISIC_2017)
     plan = replace(plan, image_size=(arguments.side, arguments.side))
     measured = measure(plan, ISIC_2017, variants.SPEC)
     seconds = durations(plan, ISIC_2017, measured)
     return {
-        "plan": plan.as_dict(), "steps": planned_steps(plan, ISIC_2017),
+        "plan": plan.as_dict(), "steps": planned_steps(planned_stages(plan, ISIC_2017)),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "measured": asdict(measured),
     }  # fmt: skip

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imseg.engine.hardware.device import ComputeConfig, usable_cores
-from imseg.engine.training.job import NetworkSpec
-from imseg.engine.training.networks import build
 from imseg.engine.training.optimizer import KerasAdamW
+from imseg.engine.training.weights import build
+from imseg.networks.registry import EvalNetConfig, UNetConfig
 from imseg.ops.photometric import KERNELS, Strength
 
 
@@ -25,15 +25,15 @@ def compute() -> ComputeConfig:
     return ComputeConfig(threads=usable_cores(), channels_last=False)
 
 
-def training_step(spec: NetworkSpec, images: np.ndarray, masks: np.ndarray) -> Callable[[], None]:
+def training_step(network: UNetConfig, images: np.ndarray, masks: np.ndarray) -> Callable[[], None]:
     """Return what makes an optimizer step over all images (``n h w c``) and masks (``n 1 h w``)."""
-    network = build(spec, compute()).train()
-    optimizer = KerasAdamW(network, learning_rate=0.003, decay=1e-4)
+    trained = build(network, compute(), channels=3, outputs=1).train()
+    optimizer = KerasAdamW(trained, learning_rate=0.003, decay=1e-4)
 
     def step() -> None:
         batch = torch.stack([as_tensor(image) for image in images])
         truth = torch.stack([torch.from_numpy(mask).float() for mask in masks])
-        loss = functional.mse_loss(torch.sigmoid(network(batch)), truth)
+        loss = functional.mse_loss(torch.sigmoid(trained(batch)), truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -41,11 +41,11 @@ def training_step(spec: NetworkSpec, images: np.ndarray, masks: np.ndarray) -> C
     return step
 
 
-def judge_step(
-    spec: NetworkSpec, images: np.ndarray, masks: np.ndarray, qualities: np.ndarray
+def scorer_step(
+    network: EvalNetConfig, images: np.ndarray, masks: np.ndarray, qualities: np.ndarray
 ) -> Callable[[], None]:
-    """Return what makes an optimizer step of a judge of binary masks."""
-    scorer = build(spec, compute()).train()
+    """Return what makes an optimizer step of a scorer of binary masks."""
+    scorer = build(network, compute(), channels=3, outputs=1).train()
     optimizer = KerasAdamW(scorer, learning_rate=0.003, decay=1e-4)
 
     def step() -> None:

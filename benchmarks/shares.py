@@ -4,8 +4,8 @@
 
 RAW is the folder with the ISIC 2017 download. `aim++`, 64x64 px, 3 networks a stage, at most 150
 steps, 2 generations, seed 0. The naive way trains in float32, ``n c h w``, with the allocator as it
-is and one network after the other with all threads; teachers and judges are asked as they are here,
-but in float32. About 6 minutes.
+is and one network after the other with all threads; teachers and mask scorers are asked as they are
+here, but in float32. About 6 minutes.
 """
 
 from __future__ import annotations

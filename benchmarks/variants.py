@@ -11,9 +11,8 @@ import naive
 import numpy as np
 import torch
 
-from imseg.components.consensus import Consensus, TeacherBatch
+from imseg.components.consensus import Consensus, Everything, TeacherBatch
 from imseg.components.labeling import pseudo_label
-from imseg.components.consensus import Everything
 from imseg.engine.hardware.device import (
     ComputeConfig,
     keep_freed_memory,
@@ -21,17 +20,18 @@ from imseg.engine.hardware.device import (
     usable_cores,
 )
 from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob, NetworkSpec
-from imseg.engine.training.recipe import Recipe
+from imseg.engine.training.job import TrainJob
 from imseg.engine.training.learner import Learner
-from imseg.engine.training.networks import build
-from imseg.engine.training.objectives import lesson_for
+from imseg.engine.training.objectives.mask_quality import MaskQuality
+from imseg.engine.training.objectives.supervised import Supervised
+from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.sample_set import Copies, SampleSet
+from imseg.engine.training.weights import build
 from imseg.engine.workers.listener import Listener
+from imseg.networks.registry import EvalNetConfig, Network, UNetConfig
 from imseg.ops.augment import augment
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.tasks import task_for
-from imseg.tasks.quality import quality_for
 from imseg.types import TargetSpec
 
 BATCH, IMAGES, TEACHERS = 32, 64, 4
@@ -77,15 +77,12 @@ def precision_here(precision: str) -> str:
 
 
 def training(side: int, data: Path, *, precision: str = "auto", width: float = 0.5) -> Work:
-    network = NetworkSpec(channels=3, outputs=1, width=width)
-    return _lesson(data, precision=precision, network=network)
+    return _step(data, precision=precision, network=UNetConfig(width=width))
 
 
 def scorer(side: int, data: Path) -> Work:
-    network = NetworkSpec(
-        channels=3, outputs=1, width=1.0, factory=quality_for(task_for(SPEC)).factory(False)
-    )
-    return _lesson(data, precision="auto", network=network, qualities=data / "qualities.npy")
+    network = EvalNetConfig(width=1.0)
+    return _step(data, precision="auto", network=network, qualities=data / "qualities.npy")
 
 
 def pseudo_labels(side: int, data: Path) -> Work:
@@ -134,18 +131,14 @@ def copies(side: int, data: Path) -> Work:
 
 
 def naive_training(side: int, data: Path) -> Work:
-    spec = NetworkSpec(channels=3, outputs=1, width=0.5)
     images, masks = np.load(data / "images.npy")[:BATCH], np.load(data / "masks.npy")[:BATCH]
-    return naive.training_step(spec, images, masks), 1
+    return naive.training_step(UNetConfig(width=0.5), images, masks), 1
 
 
-def naive_judge(side: int, data: Path) -> Work:
-    spec = NetworkSpec(
-        channels=3, outputs=1, width=1.0, factory=quality_for(task_for(SPEC)).factory(False)
-    )
+def naive_scorer(side: int, data: Path) -> Work:
     images, masks = np.load(data / "images.npy")[:BATCH], np.load(data / "masks.npy")[:BATCH]
     qualities = np.load(data / "qualities.npy")[:BATCH]
-    return naive.judge_step(spec, images, masks, qualities), 1
+    return naive.scorer_step(EvalNetConfig(width=1.0), images, masks, qualities), 1
 
 
 def naive_pseudo_labels(side: int, data: Path) -> Work:
@@ -179,14 +172,12 @@ VARIANTS: dict[str, Callable[[int, Path], Work]] = {
     "naive pseudo-labels": naive_pseudo_labels,
     "copies": copies,
     "naive copies": naive_copies,
-    "judge": scorer,
-    "naive judge": naive_judge,
+    "mask scorer": scorer,
+    "naive mask scorer": naive_scorer,
 }
 
 
-def _lesson(
-    data: Path, *, precision: str, network: NetworkSpec, qualities: Path | None = None
-) -> Work:
+def _step(data: Path, *, precision: str, network: Network, qualities: Path | None = None) -> Work:
     """Return what makes one step as a worker does, batch included."""
     compute = _compute(precision, threads=1)
     keep_freed_memory()
@@ -196,18 +187,21 @@ def _lesson(
         copies=Copies(count=0, strength=STRENGTH, rotate=True, seed=0),
     )  # fmt: skip
     job = TrainJob(
-        name="bench", output=data / "none.safetensors", parts=(part,), validation=part,
-        target=SPEC.as_dict(), network=network, recipe=Recipe(epochs=10**6, batch_size=BATCH),
-        compute=compute, seed=0,
+        name="bench", output=data / "none.safetensors", samples=(part,), validation=part,
+        target=SPEC.as_dict(), network=network, channels=3, outputs=1,
+        objective=Supervised() if qualities is None else MaskQuality(),
+        recipe=Recipe(epochs=10**6, batch_size=BATCH), compute=compute, seed=0,
     )  # fmt: skip
-    learner = Learner(build(network, compute), job, listener=Listener(), clock=Clock())
-    steps = (step for one_pass in lesson_for(job).passes() for step in one_pass)
+    made = build(network, compute, channels=3, outputs=1)
+    objective = job.objective.open(job)
+    objective.begin(made)
+    learner = Learner(made, job, objective, listener=Listener(), clock=Clock())
+    steps = (step for one_pass in objective.passes() for step in one_pass)
     return lambda: learner.learn(iter([next(steps)])), 1
 
 
 def _teacher(data: Path, number: int, compute: ComputeConfig) -> torch.nn.Module:
-    spec = NetworkSpec(channels=3, outputs=1, width=0.5)
-    return build(spec, compute, seed=number).eval()
+    return build(UNetConfig(width=0.5), compute, channels=3, outputs=1, seed=number).eval()
 
 
 def _compute(precision: str, *, threads: int) -> ComputeConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from imseg.approaches.planning.estimate import estimate
 from imseg.engine.hardware.memory import bytes_kept
 from imseg.engine.hardware.probe import SideBySide
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.job import OUR_UNET, NetworkSpec
+from imseg.networks.registry import UNetConfig, provide
 
 FEW = ["--networks", "2", "--max-steps", "6", "--image-size", "48", "48", "--batch-size", "8"]
 FEW += ["--workers", "1", "--device", "cpu"]
@@ -107,7 +106,7 @@ def test_what_standard_fits_to_a_budget_is_what_train_fits_to_it(
     command = ["train", cells, "--approach", "ldt", "--networks", "1", "--image-size", "32", "32"]
     command += ["--workers", "1", "--device", "cpu", "--width", "0.125", "--out", tmp_path / "run"]
     said = cli_json(*command, "--dry-run")
-    assert said["plan"]["max_steps"] == 50 and 2000 < said["seconds"] < 3000
+    assert said["plan"]["approach"]["recipe"]["max_steps"] == 50 and 2000 < said["seconds"] < 3000
     assert said["stages"][0]["steps"] == cli_json(*command)["steps"] == 50
 
 
@@ -259,20 +258,20 @@ def test_a_network_of_ones_own_is_measured_here(tmp_path):
 
 
 def test_what_is_kept_for_the_way_back_grows_with_pixels_and_images():
-    spec = NetworkSpec(channels=3, outputs=1, width=0.5, factory=OUR_UNET)
-    one = bytes_kept(spec, ((1, 3, 64, 64),))
-    assert bytes_kept(spec, ((4, 3, 64, 64),)) == pytest.approx(4 * one, rel=0.01)
-    assert bytes_kept(spec, ((1, 3, 128, 128),)) == pytest.approx(4 * one, rel=0.01)
-    wide = bytes_kept(replace(spec, width=1.0), ((1, 3, 64, 64),))
-    assert wide == pytest.approx(2 * one, rel=0.1)
+    def kept(shape: tuple[int, ...], width: float = 0.5) -> int:
+        return bytes_kept(UNetConfig(width=width), (shape,), channels=3, outputs=1)
+
+    one = kept((1, 3, 64, 64))
+    assert kept((4, 3, 64, 64)) == pytest.approx(4 * one, rel=0.01)
+    assert kept((1, 3, 128, 128)) == pytest.approx(4 * one, rel=0.01)
+    assert kept((1, 3, 64, 64), 1.0) == pytest.approx(2 * one, rel=0.1)
 
 
 def test_what_is_kept_is_what_the_way_back_needs_and_no_weights():
     def one_layer(channels: int, outputs: int, width: float) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1), nn.Conv2d(4, outputs, 3))
 
-    spec = NetworkSpec(channels=3, outputs=1, factory="mine")
-    kept = bytes_kept(spec, ((2, 3, 16, 16),), factory=one_layer)
+    kept = bytes_kept(provide(one_layer), ((2, 3, 16, 16),), channels=3, outputs=1)
     assert kept == 2 * (3 + 4) * 16 * 16 * 4  # the input of each layer, in float32
 
 
