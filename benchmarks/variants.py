@@ -103,8 +103,8 @@ def pseudo_labels(side: int, data: Path) -> Work:
         from imseg.engine.loading.loader import BatchLoader
 
         made = pseudo_label(
-            data / "images.npy", "bench", teacher_batch_for=seat, labeler=Consensus(teachers=TEACHERS),
-            select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
+            data / "images.npy", "bench", teacher_batch_for=seat,
+            labeler=Consensus(teachers=TEACHERS), select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
             progress=lambda *_: None,
         )  # fmt: skip
         source = BatchLoader((made.part,), compute)
