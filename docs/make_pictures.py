@@ -27,8 +27,7 @@ from imseg.data.images.picture_file import to_channels
 from imseg.data.masks.io import load_target
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.engine.inference.mask_scorer import score_candidates
-from imseg.engine.storage.trained_files import read_trained
-from imseg.engine.training.weights import load_network
+from imseg.engine.training.weights import load_network, read_trained
 from imseg.ops import augment
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.ops.photometric import STRENGTH_SCHEDULES
@@ -188,18 +187,13 @@ def copies(scene: Scene) -> None:
 
 
 def scored(scene: Scene) -> list[Captioned]:
-    """Return pseudo-labels from the lowest to the highest score by mask scorers."""
+    """Return pseudo-labels from those that mask scorers like least to those that they like most."""
     run = scene.run
     pixels, votes = scene.votes(scene.unlabeled)
     agreed = Consensus()(run.task, votes)
     quality = quality_for(run.task)
     ranking = [each["name"] for each in run.summary["aside"][0]["networks"]][:2]
-    scorers = []
-    for weights in (run.path / f"{name}.safetensors" for name in ranking):
-        known = read_trained(weights)
-        assert known is not None
-        shape = {"channels": known.channels, "outputs": known.outputs}
-        scorers.append(load_network(weights, known.network, run.compute("cpu"), **shape))
+    scorers = _scorers(scene, ranking)
     labels = block_output(agreed.labels, agreed.inconsistent)
     batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     seen = block_input(batch, agreed.inconsistent).permute(0, 2, 3, 1).numpy()
@@ -213,9 +207,25 @@ def scored(scene: Scene) -> list[Captioned]:
     row = []
     for share in (0.05, 0.35, 0.65, 0.95):
         number = order[round(share * (len(order) - 1))]
-        text = f"estimated {said[number]:.2f}, true {true[number]:.2f}"
+        text = f"scored {said[number]:.2f}, true {true[number]:.2f}"
         row.append((text, scene.overlay(pixels[number], labels[number])))
     return row
+
+
+def _scorers(scene: Scene, names: Sequence[str]) -> list[torch.nn.Module]:
+    """Return mask scorers of the run, which does not load them among those that make masks."""
+    compute, networks = scene.run.compute("cpu"), []
+    for name in names:
+        weights = scene.run.path / f"{name}.safetensors"
+        known = read_trained(weights)
+        if known is None:
+            raise ValueError(f"{weights} is not whole")
+        networks.append(
+            load_network(
+                weights, known.network, compute, channels=known.channels, outputs=known.outputs
+            )
+        )
+    return networks
 
 
 def tour(work: Path) -> None:
