@@ -104,7 +104,8 @@ def pseudo_labels(side: int, data: Path) -> Work:
 
         made = pseudo_label(
             data / "images.npy", "bench", teacher_batch_for=seat,
-            labeler=Consensus(teachers=TEACHERS), select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
+            labeler=Consensus(teachers=TEACHERS),
+            select=Everything(), task=task, folder=data / f"labels-{os.getpid()}",
             progress=lambda *_: None,
         )  # fmt: skip
         source = BatchLoader((made.part,), compute)

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from imseg.data.files.atomic import write_whole
 from imseg.engine.training.clock import Clock
 from imseg.engine.training.job import TrainJob
-from imseg.engine.training.learner import OBJECTIVE, OPTIMIZER, EpochState, Learner, part_of
+from imseg.engine.training.learner import (
+    AVERAGE,
+    OBJECTIVE,
+    OPTIMIZER,
+    EpochState,
+    Learner,
+    part_of,
+)
 from imseg.engine.training.weights import Tell
 
 SHARE = 0.02
@@ -262,7 +269,11 @@ def _fits(
         found == {"step": torch.Size(), "exp_avg": weights[place], "exp_avg_sq": weights[place]}
         for place, found in moments.items()
     )
-    own = _shapes(part_of(learner.state(), OBJECTIVE)) == _shapes(part_of(tensors, OBJECTIVE))
+    present = learner.state()
+    own = all(
+        _shapes(part_of(present, name)) == _shapes(part_of(tensors, name))
+        for name in (AVERAGE, OBJECTIVE)
+    )
     now, best = (_shapes(part_of(tensors, name)) for name in (_NOW, _BEST))
     return like and own and now == wanted and best in (wanted, {})
 

@@ -89,7 +89,7 @@ def _make_room(network: nn.Module, compute: ComputeConfig, batch_size: int) -> N
     _compiled_before.add(shape)
 
 
-OPTIMIZER, OBJECTIVE = "optimizer", "objective"
+OPTIMIZER, AVERAGE, OBJECTIVE = "optimizer", "average", "objective"
 """How the names of tensors in a checkpoint begin, by what they belong to."""
 FEWEST = 2
 """Samples that are tried at once at least: one alone says little about how to normalize."""
@@ -190,13 +190,18 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """Return what steps depend on beside the weights."""
         found = {f"{OPTIMIZER}/{key}": value for key, value in self._optimizer.tensors().items()}
-        return found | {
-            f"{OBJECTIVE}/{key}": value for key, value in self._objective.state().items()
-        }
+        average = self._objective.average
+        if average is not None:
+            averaged = average.network.state_dict()
+            found |= {f"{AVERAGE}/{key}": value for key, value in averaged.items()}
+        own = self._objective.state()
+        return found | {f"{OBJECTIVE}/{key}": value for key, value in own.items()}
 
     def restore(self, state: Mapping[str, Tensor], *, steps: int, most: int | None) -> None:
         """Go on after so many steps with what ``state`` returned then."""
         self._optimizer.restore(part_of(state, OPTIMIZER), steps=steps)
+        if self._objective.average is not None:
+            self._objective.average.network.load_state_dict(part_of(state, AVERAGE))
         self._objective.restore(part_of(state, OBJECTIVE))
         self.most = most
 

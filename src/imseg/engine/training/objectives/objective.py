@@ -130,8 +130,8 @@ class Objective(Component, ABC):
 class ObjectiveAtWork(ABC):
     """An objective in one training: its batches, loss, validation and state.
 
-    Whoever overrides ``begin``, ``after_step``, ``kept``, ``state`` or ``restore`` calls the method
-    of this class as well, or ``--average-weights`` has no effect.
+    Whoever overrides ``begin``, ``after_step`` or ``kept`` calls the method of this class as well,
+    or ``--average-weights`` has no effect.
 
     Args:
         job: What is trained on what.
@@ -139,13 +139,14 @@ class ObjectiveAtWork(ABC):
 
     def __init__(self, job: TrainJob) -> None:
         self._job = job
-        self._average: AveragedNetwork | None = None
+        self.average: AveragedNetwork | None = None
+        """The averaged network; it is kept in checkpoints by itself."""
 
     def begin(self, network: nn.Module) -> None:
         """Take note of the network that will be trained, with its first weights."""
         decay = self._job.objective.averaging(self._job.recipe)
         if decay:
-            self._average = AveragedNetwork(network, decay)
+            self.average = AveragedNetwork(network, decay)
 
     @abstractmethod
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
@@ -163,21 +164,25 @@ class ObjectiveAtWork(ABC):
             network: What is trained.
             steps: Steps made so far, this one included.
         """
-        if self._average is not None:
-            self._average.update(network, steps=steps)
+        if self.average is not None:
+            self.average.update(network, steps=steps)
 
     def kept(self, network: nn.Module) -> nn.Module:
         """Return the network that is validated and kept: the averaged one, if there is one."""
-        return network if self._average is None else self._average.network
+        return network if self.average is None else self.average.network
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold beside weights and optimizer, by name."""
-        return {} if self._average is None else dict(self._average.network.state_dict())
+        """Return what else a checkpoint must hold, by name."""
+        return {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Continue with what ``state`` returned."""
-        if self._average is not None:
-            self._average.network.load_state_dict(dict(state))
+        """Continue with what ``state`` returned, after ``begin``.
+
+        Raises:
+            ValueError: If it is the state of another objective.
+        """
+        if state:
+            raise ValueError("this objective has no state")
 
     @abstractmethod
     def score(self, network: nn.Module) -> float:
