@@ -124,7 +124,7 @@ OTHER: dict[str, Any] = {
     "image_size": (48, 80),
     "limit_unlabeled": 9,
     "precision": "float32",
-    "workers": 1,
+    "workers": 3,
 }
 """For every option that a plan holds as it is, another value than it has by itself."""
 NOT_KEPT = {"approach", "effort", "paper", "network", "task", "unlabeled_masks", "match", "reuse"}

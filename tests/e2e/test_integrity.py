@@ -156,7 +156,7 @@ def test_a_stored_picture_that_is_damaged_is_named_and_read_again(whole, tmp_pat
 
 def test_provenance_says_where_a_run_comes_from(whole) -> None:
     content = json.loads((whole[0] / "provenance.json").read_text())
-    assert content["experiment"]["plan"]["device"] == "cpu"
+    assert content["experiment"]["plan"]["compute"]["device"] == "cpu"
     assert set(content["experiment"]["digests"]) == {"labeled", "validation", "unlabeled"}
     assert content["git"] is None or len(content["git"]["commit"]) == 40
     assert content["versions"]["torch"]

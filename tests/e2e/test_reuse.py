@@ -82,14 +82,14 @@ def test_a_ranking_of_foreign_names_is_not_believed(tmp_path) -> None:
 def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
     # Three steps teach little: that all is background would end a run with patience.
     options = {"select": "all", "thresholds": (1e-6, 2e-6), "generations": 1, "patience": 0}
-    out, own = tmp_path / "run", Serial(tiny)
+    out, own = tmp_path / "run", Serial()
     run = train(small_set("binary"), approach, out, network=tiny, executor=own, **options)
     assert run.judgment is not None
     named = {network["name"]: network for network in run.summary["aside"][-1]["networks"]}
     assert all(name.startswith("scorers/") for name in named)
     stages = [stage["name"] for stage in run.summary["stages"]]
     assert stages == ["start", "generation-1"]
-    assert run.trained("generation-1/network-0").network.factory.split("#")[0].endswith(":tiny")
-    with pytest.raises(ImsegError, match="scorers/network-0 judges masks, it makes none") as caught:
+    assert run.trained("generation-1/network-0").network.callable.split("#")[0].endswith(":tiny")
+    with pytest.raises(ImsegError, match="scorers/network-0 scores masks, it makes none") as caught:
         run.load(["scorers/network-0"])
     assert "start/network-0" in str(caught.value) and "Expected" in str(caught.value)

@@ -85,7 +85,7 @@ def test_four_training_steps_follow_the_reference(
     arrays = golden("train_unet")
     furthest, wide_or_not = [], unet.grouped_pixels
     for threads, library, last, wide in ROUNDINGS:
-        monkeypatch.setattr(norm, "grouped_pixels", wide_or_not if wide else lambda _: 1)
+        monkeypatch.setattr(unet, "grouped_pixels", wide_or_not if wide else lambda _: 1)
         furthest.append(
             largest_difference(arrays, keras_unet, keras_state, binary(), threads, library, last)
         )

@@ -20,7 +20,7 @@ from imseg.approaches.runs import run_files
 from imseg.approaches.runs.run_files import DataContents, Provenance, Record, Surroundings
 from imseg.data.masks.encoding import describe_values
 from imseg.engine.hardware.device import usable_cores
-from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.run_folder import SETTINGS_FILE, RunFolder
 from imseg.engine.storage.sealed import OtherVersion, write_json
 from imseg.engine.training.job import decisive_target
 from imseg.errors import ImsegError, shown
@@ -103,11 +103,14 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def no_run(path: Path, *, expected: str) -> ImsegError:
     """Return the error about a folder that is not what is expected, such as that of a run."""
+    hint = "check the folder's name."
+    if (path / SETTINGS_FILE).is_file():
+        hint = "of a comparison, name one of its runs: seed-0/ldt below its folder."
     return ImsegError(
         f"There is no run in {path}.",
         expected=expected,
         got="no experiment.toml." if path.is_dir() else "no such folder.",
-        hint="check the folder's name.",
+        hint=hint,
     )
 
 
