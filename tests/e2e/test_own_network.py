@@ -145,3 +145,9 @@ def test_a_network_planted_in_the_start_of_a_run_is_not_imported(place: Path) ->
     assert not (place / "imported").exists()
     assert done.returncode == 2, done.stderr
     assert "mine:net" in done.stderr
+
+
+def test_trust_says_nothing_where_no_network_is_made(cli, tmp_path) -> None:
+    status, _, err = cli("verify", tmp_path, "--trust-network")
+    assert status == 2
+    assert "--trust-network says nothing without --retrain." in err and "leave it out" in err

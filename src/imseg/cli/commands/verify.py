@@ -122,6 +122,12 @@ def verify(
     from imseg.approaches.runs.verification import verify as verified
     from imseg.cli import show
 
+    if trust_network and retrain is None:
+        raise ImsegError(
+            "--trust-network says nothing without --retrain.",
+            expected="it where a network is trained again; checksums need no network.",
+            hint="leave it out.",
+        )
     _check(folder, retrain, data)
     again = None
     with show.Bars() as bars:
