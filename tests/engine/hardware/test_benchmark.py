@@ -61,6 +61,14 @@ def test_the_training_of_every_objective_is_measured_without_its_files(jobs, kin
     assert found.at_once is None and not found.compiled
 
 
+def test_passes_of_a_single_step_are_measured(make_job) -> None:
+    """Few labels fit into one batch, which is then a whole pass."""
+    job = away(make_job(recipe=Recipe(epochs=2, batch_size=32)))
+    assert job.workload.epoch == 1
+    found = measure_here(BenchmarkRequest(what="training", job=job, size=SIZE, seconds=0.05))
+    assert found.step > 0 and found.validation > 0
+
+
 @pytest.mark.parametrize("kind", ["labels", "mask quality"])
 def test_predictions_are_measured(jobs, kind) -> None:
     found = measure_here(

@@ -188,6 +188,7 @@ def _training(
     passes = objective.passes()
     steps = next(passes)
     learner.learn(_some(steps, 1))
+    steps = next(passes)  # a pass may have been that one step
     first = clock.seconds[STEPS] + clock.seconds[BATCHES]
     meet()
     clock.resume(0.0, {name: clock.seconds[name] for name in ("aside", "opening")})
