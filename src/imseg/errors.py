@@ -61,7 +61,7 @@ class ImsegError(Exception):
 
 
 class ImsegErrors(ImsegError):
-    """Several mendable problems at once, so that nobody has to find them one run at a time."""
+    """Several mendable problems at once, so that they need not be found one run at a time."""
 
     def __init__(self, errors: Sequence[ImsegError]) -> None:
         self.errors = tuple(errors)

@@ -59,7 +59,7 @@ def _copies(score: float, low: float, high: float, most: int) -> int:
 LEAST_LABELED = 8
 """Labeled images below which mask scorers are not trained."""
 LEAST_VALIDATION = 4
-"""Validation images below which nobody could say whether they are any good."""
+"""Validation images below which it cannot be said how good they are."""
 
 LearnsFrom = Literal["consensus", "predictions"]
 
@@ -221,7 +221,7 @@ class _CopiesByScore(Amplification):
         return (1 + MOST) / 2
 
     def copies(self, images: int, appraisal: Appraisal | None) -> tuple[int, ...]:
-        """Return more copies for better masks; one each where nobody knows."""
+        """Return more copies for better masks; one each where that is not known."""
         if appraisal is None:
             return (1,) * images
         low, high = appraisal.thresholds

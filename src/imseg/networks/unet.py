@@ -236,7 +236,7 @@ class Decoder(nn.Module):
         self, x: Float[Tensor, "b i h w"], skip: Float[Tensor, "b i H W"]
     ) -> Float[Tensor, "b o H W"]:
         """Return features of the skip's size."""
-        # In place: nobody else needs the upsampled features, and at full size they are large.
+        # In place: nothing else needs the upsampled features, and at full size they are large.
         out: Tensor = self.layers(self.up(x).add_(skip))
         return out
 

@@ -1,4 +1,4 @@
-"""What every task can do, so that nobody else has to ask for the kind of target."""
+"""What every task can do, so that no other code asks for the kind of target."""
 
 from __future__ import annotations
 

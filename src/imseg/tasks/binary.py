@@ -26,7 +26,7 @@ from imseg.types import VOID, TargetSpec
 class PooledIoU:
     """Foreground IoU over all pixels of the validation set together."""
 
-    # Counts stay where the batches are until somebody asks: reading them makes a GPU wait.
+    # Counts stay where the batches are until they are asked for: reading them makes a GPU wait.
     shared: Int64[Tensor, ""] | int = 0
     union: Int64[Tensor, ""] | int = field(default=0)
 

@@ -31,7 +31,7 @@ class RunningSoftMeanIoU:
     no score at all, and so have we: such a batch makes the value not a number.
     """
 
-    # Sums stay where the batches are until somebody asks: reading them makes a GPU wait.
+    # Sums stay where the batches are until they are asked for: reading them makes a GPU wait.
     total: Float[Tensor, ""] | float = 0.0
     batches: int = 0
 
@@ -53,7 +53,7 @@ class RunningSoftMeanIoU:
 class PooledSoftMeanIoU:
     """Soft mIoU over all validation pixels together, of the classes that occur in the truth."""
 
-    # Sums stay where the batches are until somebody asks: reading them makes a GPU wait.
+    # Sums stay where the batches are until they are asked for: reading them makes a GPU wait.
     shared: Float[Tensor, "k"] | float = 0.0
     union: Float[Tensor, "k"] | float = field(default=0.0)
     true: Float[Tensor, "k"] | float = field(default=0.0)

@@ -29,7 +29,7 @@ class MeanLoss:
     """The loss over all validation pixels, negated: the epoch with the least is kept."""
 
     task: Multilabel
-    # The sum stays where the batches are until somebody asks: reading it makes a GPU wait.
+    # The sum stays where the batches are until it is asked for: reading it makes a GPU wait.
     total: Float[Tensor, ""] | float = 0.0
     images: int = field(default=0)
 

@@ -24,7 +24,7 @@ from imseg.types import TargetSpec
 class PooledError:
     """Root of the mean squared error over all validation pixels together, negated."""
 
-    # Sums stay where the batches are until somebody asks: reading them makes a GPU wait.
+    # Sums stay where the batches are until they are asked for: reading them makes a GPU wait.
     total: Float[Tensor, ""] | float = 0.0
     pixels: Float[Tensor, ""] | float = 0.0
 

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.mask_scoring import MaskScoring
-from imseg.approaches.running.pseudo_labeling import NOBODY, PseudoLabeler, PseudoLabelResult, Watch
+from imseg.approaches.running.pseudo_labeling import (
+    NONE_ADMITTED,
+    PseudoLabeler,
+    PseudoLabelResult,
+    Watch,
+)
 from imseg.approaches.running.stage import EarlyStopping, Stage, handed_on, spent
 from imseg.components.consensus import Everything
 from imseg.engine.training.job import TrainJob
@@ -102,7 +107,7 @@ class Generations:
         if taught.admitted == 0:
             hint = _instead(context.approach)
             context.note(
-                f"{name}: {NOBODY}. The run ends with the stage before. {hint}", warning=True
+                f"{name}: {NONE_ADMITTED}. The run ends with the stage before. {hint}", warning=True
             )
             return False
         if not taught.lost:

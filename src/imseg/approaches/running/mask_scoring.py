@@ -233,7 +233,7 @@ class MaskScoring:
         )
 
     def appraisal(self, part: SampleSet) -> Appraisal | None:
-        """Return how good the pseudo-labels of a part are; None where nobody can say."""
+        """Return how good the pseudo-labels of a part are; None where it is not known."""
         context, augment = self._context, self._context.approach.amplification
         if augment is not None and augment.needs_truth:
             return TrueQuality(context, part, self._oracle_thresholds)

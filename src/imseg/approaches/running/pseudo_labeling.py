@@ -34,7 +34,7 @@ from imseg.types import Bytes
 Kept = Callable[[int, int], tuple[Planes, Bool[Tensor, "b"]]]
 """Gives the labels of so many images from a row on, and which of them have one."""
 
-NOBODY = "no unlabeled image was admitted"
+NONE_ADMITTED = "no unlabeled image was admitted"
 """What is wrong where there is nothing to learn from."""
 
 Watch = Callable[[str], Observer]
@@ -100,7 +100,7 @@ class PseudoLabeler:
         Args:
             number: Of the generation, from 1.
             stages: All stages before it, the start first.
-            watched: Whether somebody looks on and the user is told; else they were made before.
+            watched: Whether the audit looks on and the user is told; else they were made before.
         """
         labeler = self.context.approach.pseudo_label
         teachers = labeler.teachers if labeler is not None else None
@@ -146,7 +146,7 @@ class PseudoLabeler:
             observe=_each(looks),
         )
         return PseudoLabelResult(
-            labels=made, lost=variety.lost(self._drawn) if made.admitted else NOBODY
+            labels=made, lost=variety.lost(self._drawn) if made.admitted else NONE_ADMITTED
         )
 
     def _seats(self, number: int, teachers: list[nn.Module], kept: Kept | None) -> PanelFor:

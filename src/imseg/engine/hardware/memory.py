@@ -40,14 +40,14 @@ def peak_memory() -> int:
 
 
 def memory_now() -> int:
-    """Return the memory that this process has in use, in bytes; its peak where nobody knows."""
+    """Return the memory that this process has in use, in bytes; or else its peak."""
     with suppress(OSError):
         return _kilobytes(_PROCESS, "VmRSS") or peak_memory()
     return peak_memory()
 
 
 def available_memory() -> int | None:
-    """Return the bytes that programs here can still get without swapping; None if nobody knows."""
+    """Return the bytes that programs here can still get without swapping; None if unknown."""
     found = []
     with suppress(OSError):
         found.append(_kilobytes(_MACHINE, "MemAvailable"))
