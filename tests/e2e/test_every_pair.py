@@ -69,6 +69,7 @@ WANTED = {
     "input-ensemble": Wanted(start="ldt", stages=2),
     "noisy-student": Wanted(start="ldt", stages=2, grows=True),
     "consistency": Wanted(start="ldt", stages=1),
+    "mean-teacher": Wanted(),
     "evalnet": Wanted(start="ldt", stages=2, aside=("scorer-start", "scorers")),
     "im": Wanted(start="ldt", stages=2, blocks=True),
     "im+": Wanted(start="ldt", stages=2, grows=True, blocks=True),
@@ -132,9 +133,9 @@ def bench_for(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Score
     return bench
 
 
-def steps_for(samples: int) -> int:
-    """Return the steps of a training in batches of 8; a last batch of one joins the one before."""
-    epoch = samples // 8 + (samples % 8 > 1)
+def steps_for(samples: int, batch: int = 8) -> int:
+    """Return the steps of a training in batches; a last batch of one joins the one before."""
+    epoch = samples // batch + (samples % batch > 1)
     return min(SETTINGS["max_steps"], SETTINGS["epochs"] * epoch)
 
 
@@ -218,7 +219,8 @@ PAIRS = [
     if not (kind == "regression" and name in NO_IOU)
 ]
 ONE_EACH = {
-    ("binary", "im"), ("binary", "consistency"), ("binary", "fdt"), ("binary", "aim++"),
+    ("binary", "im"), ("binary", "consistency"), ("binary", "mean-teacher"),
+    ("binary", "fdt"), ("binary", "aim++"),
     ("multiclass", "im+"), ("multiclass", "evalnet"), ("multiclass", "ldt-online"),
     ("multilabel", "im++"), ("multilabel", "input-ensemble"), ("multilabel", "ldt"),
     ("regression", "model-ensemble"), ("regression", "noisy-student"), ("regression", "aim+"),
@@ -250,7 +252,8 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
     assert not generations or chosen["score"] == best_of(generations, run)
 
     if wanted.start is None:
-        check_networks(run, start, width=0.25, images=wanted.labeled)
+        steps = steps_for(wanted.labeled, 4 if approach == "mean-teacher" else 8)  # half of a batch
+        check_networks(run, start, width=0.25, images=wanted.labeled, steps=steps)
     else:
         check_networks(run, start, width=0.25, images=WANTED[wanted.start].labeled)
         theirs, ours = weights_of(bench.runs / wanted.start), weights_of(run.path)

@@ -324,7 +324,8 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
     names = cli_json("approaches")
     assert list(names) == [
         *("ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online", "fdt"),
-        *("model-ensemble", "input-ensemble", "noisy-student", "consistency", "evalnet"),
+        *("model-ensemble", "input-ensemble", "noisy-student", "consistency"),
+        *("mean-teacher", "evalnet"),
         *("im", "im+", "im++", "aim+", "aim++", "gt-im++"),
     ]
     for name in names:
@@ -336,10 +337,12 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 SHARED = (
     "--average-weights --batch-size --block-color --blocking --compile --consistency-level"
     " --consistency-ramp --consistency-weight --device --dilate --epochs --erode --fresh-copies"
-    " --generations --grow-labels --ignore --image-size --keep-weights --learning-rate"
-    " --learning-rate-schedule --limit-unlabeled --mask-scorers --max-steps --network --networks"
+    " --generations --grow-labels --ignore --image-size --keep-weights --labeled-share"
+    " --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers --max-steps"
+    " --network --networks"
     " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
-    " --patience --plain-view --precision --reblock --rotate --select --task --teachers"
+    " --patience --plain-view --precision --reblock --rotate --select --task"
+    " --teacher-ramp --teacher-weight --teachers"
     " --thresholds --validate-every --views --vote --warm-up-steps --weight-decay --weights"
     " --width --workers"
 )
@@ -353,13 +356,14 @@ def test_options_are_frozen(cli):
         " --config --consistency-level --consistency-ramp --consistency-weight --device"
         " --dilate --dry-run --effort --epochs --erode --fresh-copies --generations"
         " --grow-labels --help --ignore --image-size --json --keep-weights"
-        " --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
+        " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
         " --match --max-steps --network --networks --no-fresh-copies --no-grow-labels"
         " --no-ignore --no-plain-view --no-probe --no-reblock --no-report --no-rotate"
         " --out --paper --patience --plain-view --precision --probe --reblock --report"
         " --reuse --rotate --seed --select --strength-level --strength-schedule --task"
-        " --teachers --thresholds --unlabeled-masks --validate-every --views --vote"
-        " --warm-up-steps --weight-decay --weights --width --workers",
+        " --teacher-ramp --teacher-weight --teachers --thresholds --unlabeled-masks"
+        " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width"
+        " --workers",
         "evaluate": "--device --ensemble --help --json --network --pictures --split"
         " --trust-network",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"

@@ -71,6 +71,7 @@ NAMES = [
     "input-ensemble",
     "noisy-student",
     "consistency",
+    "mean-teacher",
     "evalnet",
     "im",
     "im+",
@@ -276,7 +277,7 @@ def test_every_approach_has_a_known_parent_or_none() -> None:
         assert approach.name == name
         assert approach.parent is None or approach.parent in APPROACHES
     roots = {name for name, approach in APPROACHES.items() if approach.parent is None}
-    assert roots == {"ldt", "model-ensemble", "consistency"}
+    assert roots == {"ldt", "model-ensemble", "consistency", "mean-teacher"}
 
 
 def test_every_approach_leads_back_to_a_root_and_no_two_are_alike() -> None:
@@ -506,6 +507,7 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
         "input-ensemble": generations | augmented | {"views", "vote", "plain_view"},
         "evalnet": generations | augmented | judged | {"mask_scorers"},
         "consistency": augmented | consistency,
+        "mean-teacher": augmented | {"teacher_weight", "teacher_ramp", "labeled_share"},
         "im": generations | masking,
         **dict.fromkeys(("im+", "aim+"), generations | augmented | masking | copies),
         **dict.fromkeys(

@@ -12,7 +12,7 @@ from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
 TEACHING = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
-DISTURBING = ["aldt", "aldt-matched", "ldt-online", "consistency", *TEACHING[1:]]
+DISTURBING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher", *TEACHING[1:]]
 DISTURBING.remove("im")
 
 
@@ -306,10 +306,13 @@ WITH = {
     "consistency_weight": (2.0, ["consistency"]),
     "consistency_ramp": (3, ["consistency"]),
     "consistency_level": ("low", ["consistency"]),
+    "teacher_weight": (2.0, ["mean-teacher"]),
+    "teacher_ramp": (0.1, ["mean-teacher"]),
+    "labeled_share": (0.3, ["mean-teacher"]),
     "generations": (3, TEACHING),
     "patience": (1, TEACHING),
     "select": ("all", TEACHING),
-    "limit_unlabeled": (9, ["fdt", "consistency", *TEACHING]),
+    "limit_unlabeled": (9, ["fdt", "consistency", "mean-teacher", *TEACHING]),
     "block_color": ("mean", MASKING),
     "reblock": (False, MASKING[1:]),
     "strength_level": (3, ["noisy-student", *MASKING[1:]]),

@@ -13,6 +13,7 @@ from imseg.engine.training import checkpoint, trainer
 from imseg.engine.training.checkpoint import Checkpoints, path_of, read_saved
 from imseg.engine.training.job import Trained
 from imseg.engine.training.objectives.mask_quality import MaskQualityAtWork
+from imseg.engine.training.objectives.mean_teacher import MeanTeacher
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.objectives.two_views import TwoViewsAtWork
 from imseg.engine.training.recipe import Recipe
@@ -74,7 +75,7 @@ def kill(monkeypatch):
 
 
 @pytest.fixture
-def jobs(make_job, make_two, make_scorer):
+def jobs(make_job, make_two, make_scorer, unlabeled):
     """A job for each objective, and for each way in which copies are drawn."""
     part = make_job().samples[0]
     copies = Copies(count=2, strength=STRENGTH_SCHEDULES["default"][1], rotate=True, seed=3)
@@ -92,6 +93,11 @@ def jobs(make_job, make_two, make_scorer):
         "two views": make_two(recipe=RECIPE),
         "averaged two views": make_two(recipe=replace(RECIPE, average=0.5)),
         "mask quality": make_scorer(recipe=replace(RECIPE, epochs=4)),
+        "mean teacher": make_job(
+            recipe=Recipe(epochs=5, batch_size=6, average=0.9),
+            objective=MeanTeacher(),
+            unlabeled=unlabeled,
+        ),
     }
 
 
@@ -101,7 +107,7 @@ def untimed(trained: Trained) -> Trained:
 
 KINDS = (
     *("labels", "copies", "fresh copies", "paper", "few looks", "schedule", "averaged weights"),
-    *("last weights", "two views", "averaged two views", "mask quality"),
+    *("last weights", "two views", "averaged two views", "mask quality", "mean teacher"),
 )
 
 
@@ -149,7 +155,7 @@ def kill_at_step(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "kind", rest_but(KINDS, lambda kind: kind in ("labels", "averaged two views"))
+    "kind", rest_but(KINDS, lambda kind: kind in ("labels", "averaged two views", "mean teacher"))
 )
 def test_a_training_killed_within_a_pass_continues_to_the_same_bits(
     jobs, kill_at_step, monkeypatch, kind

@@ -12,7 +12,9 @@ from imseg.components.consensus import (
 )
 from imseg.components.proposals import BestProposal
 from imseg.components.votes import Vote, VoteOfViews
+from imseg.engine.training.objectives.mean_teacher import DECAY, MeanTeacher
 from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.recipe import Recipe
 from imseg.errors import look_up
 
 LDT = Approach(
@@ -90,6 +92,14 @@ CONSISTENCY = Approach(
     generations=1,
     objective=TwoViews(),
 )
+MEAN_TEACHER = Approach(
+    name="mean-teacher",
+    summary="Labeled and unlabeled images in one batch; for unlabeled ones the network is to agree"
+    " with the average of its own earlier weights, which is kept in the end.",
+    labeled=Labeled(online=True),
+    objective=MeanTeacher(),
+    recipe=Recipe(average=DECAY),
+)
 EVALNET = variant(
     MODEL_ENSEMBLE,
     name="evalnet",
@@ -148,7 +158,7 @@ GT_IM_PLUS_PLUS = variant(
 )
 
 BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
-TEACHING = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
+TEACHING = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, MEAN_TEACHER, EVALNET)
 MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
 APPROACHES: dict[str, Approach] = {each.name: each for each in (*BASELINES, *TEACHING, *MASKING)}
 

@@ -1,0 +1,215 @@
+"""Mean Teacher: the student agrees with the average of its own earlier weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.views import ViewLoader, Views
+from imseg.engine.training import seeds
+from imseg.engine.training.objectives import objective
+from imseg.engine.training.objectives.objective import Amounts, AnyStep, Forward, Step, Workload
+from imseg.engine.training.objectives.supervised import SupervisedAtWork
+from imseg.engine.training.optimizer import AveragedNetwork
+from imseg.engine.training.recipe import Recipe
+from imseg.engine.training.sample_set import UnlabeledViews
+from imseg.ops.photometric import Strength
+from imseg.options import option
+
+if TYPE_CHECKING:
+    from imseg.engine.training.job import TrainJob
+
+DECAY = 0.99
+"""How much of the teacher stays at each step, as in trainings of some hundred steps."""
+STEEPNESS = 5.0
+"""How late the weight rises: it begins with ``exp(-5)`` of its full value."""
+WITHOUT_GRADIENT = 1 / 3
+"""Cost of the teacher's pass, as a share of a pass forward and backward."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanTeacher(objective.Objective):
+    """Labels, and the output of an averaged teacher for unlabeled images, in one batch.
+
+    The teacher, an exponential average of the student's weights, sees a weakly augmented view of an
+    unlabeled image (moved, but with its own brightness and sharpness), the student a strongly
+    augmented one. Validated and kept is the teacher.
+
+    Source: Tarvainen and Valpola 2017, arXiv 1703.01780.
+    """
+
+    kind = "mean-teacher"
+    uses_unlabeled = True
+
+    weight: float = option(
+        1.0,
+        "Weight of the difference between student and teacher, beside 1 for labeled images.",
+        group="method",
+        name="teacher_weight",
+        low=0,
+        high=1e6,
+    )
+    """How much the difference counts once it has risen, beside 1 for labeled images."""
+    ramp: float = option(
+        0.4,
+        "Share of the optimizer steps over which that weight rises.",
+        group="method",
+        name="teacher_ramp",
+        low=0,
+        high=1,
+    )
+    """Share of the optimizer steps over which the weight rises."""
+    labeled: float = option(
+        0.5,
+        "Share of labeled images in a batch.",
+        group="method",
+        name="labeled_share",
+        low=0.01,
+        high=0.99,
+    )
+    """Share of labeled images in a batch."""
+
+    def __str__(self) -> str:
+        return (
+            "the student is to give strongly augmented unlabeled images the output that its"
+            f" averaged weights give weakly augmented ones, with weight {self.weight:g}, rising"
+            f" over {self.ramp:.0%} of the steps; {self.labeled:.0%} of a batch are labeled"
+        )
+
+    def unlabeled_views(
+        self, views: UnlabeledViews, strengths: objective.ViewStrengths
+    ) -> UnlabeledViews:
+        """Return unlabeled images, weakly augmented for the teacher, strongly for the student."""
+        return replace(views, strength=Strength(), other=strengths.strongest)
+
+    def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
+        """Return how much a training is: epochs over the labeled images."""
+        labeled, unlabeled = self.divided(recipe)
+        work = objective.by_epochs(labeled, amounts.samples)
+        images = work.images + unlabeled.batch_size
+        share = unlabeled.batch_size / images
+        return replace(work, images=images, passes=1 + share * WITHOUT_GRADIENT)
+
+    def divided(self, recipe: Recipe) -> tuple[Recipe, Recipe]:
+        """Return the recipes of the labeled and the unlabeled part of a batch."""
+        count = max(1, min(recipe.batch_size - 1, round(recipe.batch_size * self.labeled)))
+        others = max(1, recipe.batch_size - count)
+        return replace(recipe, batch_size=count), replace(recipe, batch_size=others)
+
+    def weight_at(self, share: float) -> float:
+        """Return the weight after a share of all steps, 0..1."""
+        missing = max(0.0, 1 - share / self.ramp) if self.ramp else 0.0
+        return self.weight * math.exp(-STEEPNESS * missing**2)
+
+    def open(self, job: TrainJob) -> MeanTeacherAtWork:
+        """Return the objective at work on a job's images."""
+        return MeanTeacherAtWork(job, self)
+
+
+@dataclass(frozen=True, slots=True)
+class MixedBatch:
+    """Labeled images, and two views of unlabeled ones: the first is the teacher's."""
+
+    labeled: Batch
+    unlabeled: Views
+
+    def __len__(self) -> int:
+        return len(self.labeled) + len(self.unlabeled)
+
+    def split(self, sizes: Sequence[int]) -> list[MixedBatch]:
+        """Return the samples in pieces of these sizes; each has its share of both kinds."""
+        ends = torch.tensor(sizes).cumsum(0)
+        labeled = (ends * len(self.labeled) / len(self)).round().long()
+        counts = labeled.diff(prepend=labeled.new_zeros(1)).tolist()
+        others = [size - count for size, count in zip(sizes, counts, strict=True)]
+        pieces = zip(self.labeled.split(counts), self.unlabeled.split(others), strict=True)
+        return [MixedBatch(*piece) for piece in pieces]
+
+
+class MeanTeacherAtWork(SupervisedAtWork):
+    """Learns from labels and from a teacher that is the average of what learns.
+
+    Args:
+        job: Samples, unlabeled images, recipe and seed.
+        value: Weight, ramp and shares.
+    """
+
+    def __init__(self, job: TrainJob, value: MeanTeacher) -> None:
+        super().__init__(job, job.task)
+        if job.unlabeled is None:
+            raise ValueError("a mean teacher needs unlabeled images")
+        self._value = value
+        self._views = ViewLoader(job.unlabeled, job.compute, seed=job.seed, paper=job.recipe.paper)
+
+    def begin(self, network: nn.Module) -> None:
+        """Make the teacher, with the first weights."""
+        self.average = AveragedNetwork(network, self._job.recipe.average)
+
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
+        """Yield the steps of the epochs after those that are skipped."""
+        steps, seed = self._job.steps, self._job.seed
+        labeled, unlabeled = (
+            replace(each, max_steps=steps) for each in self._value.divided(self._job.recipe)
+        )
+        orders = [seeds.generator(seed, name) for name in ("order", "unlabeled order")]
+        endless = replace(unlabeled, epochs=steps)
+        others = chain.from_iterable(epochs(len(self._views), endless, orders[1]))
+        made = 0
+        for number, batches in enumerate(epochs(self._job.images, labeled, orders[0])):
+            pairs = list(zip(batches, islice(others, len(batches)), strict=True))
+            todo = objective.remaining(pairs, number, skipped=skipped, within=within, loader=self)
+            made += len(pairs)
+            if todo is not None:
+                yield self._mixed(todo, made - len(todo))
+
+    def skip(self, batches: Sequence[Any]) -> None:
+        """Go on as if these pairs of running numbers had been seen."""
+        self._loader.skip([labeled for labeled, _ in batches])
+        self._views.skip([unlabeled for _, unlabeled in batches])
+
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of the whole training."""
+        pair = torch.tensor([0, 0])  # one alone may be too few to normalize
+        step = next(self._mixed([(pair, pair)], 0))
+        each = objective.flops_of(step, network, self._job.compute) / len(step.batch)
+        return each * self._job.workload.images * self._job.steps
+
+    def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[AnyStep]:
+        """Yield a step for each pair of running numbers, labeled and unlabeled."""
+        labeled = self._loader.feed([one for one, _ in pairs])
+        unlabeled = self._views.feed([other for _, other in pairs])
+        for number, both in enumerate(zip(labeled, unlabeled, strict=True), made):
+            weight = self._value.weight_at(number / self._job.steps)
+            yield Step(MixedBatch(*both), partial(self._terms, weight=weight), self._masses)
+
+    def _terms(self, network: Forward, batch: MixedBatch, *, weight: float) -> Float[Tensor, "2"]:
+        """Return the loss on labels, and the weighted mean squared difference to the teacher."""
+        labeled, (weak, strong) = batch.labeled, batch.unlabeled
+        outputs = network(torch.cat([labeled.images, strong]))
+        known, unknown = outputs.split([len(labeled), len(batch.unlabeled)])
+        assert self.average is not None
+        with torch.no_grad():
+            wanted = self._task.probabilities(self.average.network(weak))
+        zero = outputs.sum() * 0
+        terms = [
+            self._task.loss(known, labeled.targets, labeled.weight) if len(labeled) else zero,
+            functional.mse_loss(self._task.probabilities(unknown), wanted) * weight
+            if len(batch.unlabeled)
+            else zero,
+        ]
+        return torch.stack(terms)
+
+    def _masses(self, batch: MixedBatch) -> Float[Tensor, "2"]:
+        mass = self.mass(batch.labeled)
+        return torch.stack([mass, mass.new_tensor(float(len(batch.unlabeled)))])
