@@ -110,10 +110,7 @@ class Finding:
     def as_error(self) -> ImsegError:
         """Return the finding as an exception."""
         return ImsegError(
-            self.what,
-            expected=self.expected or None,
-            got=self.got or None,
-            hint=self.hint or None,
+            self.what, expected=self.expected or None, got=self.got or None, hint=self.hint or None
         )
 
 

@@ -40,10 +40,7 @@ ALLOWED = {
     ("errors.py", "importlib.import_module"): "an extra, whose name stands in the source",
     ("__init__.py", "importlib.import_module"): "the rooms of the package, when they are used",
     ("engine/training/objectives/__init__.py", "importlib.import_module"): "the files beside it",
-    (
-        "networks/registry.py",
-        "importlib.import_module",
-    ): "a network that a user names",
+    ("networks/registry.py", "importlib.import_module"): "a network that a user names",
 }
 PROCESSES = frozenset({"run", "Popen", "call", "check_call", "check_output"})
 

@@ -45,8 +45,7 @@ def test_every_figure_of_a_binary_audit_is_as_counted_by_hand(binary) -> None:
     truth, labels = row(1, 0, 1, 0, 1, 1), row(1, 1, 0, 0, 1, 0)
     first = row(1, 1, 1, 1, 0, 0)
     found = audited(
-        binary(),
-        (agreement(labels, first, disputed=[2, 3], blocked=[3, 4]), BOTH[:1], truth),
+        binary(), (agreement(labels, first, disputed=[2, 3], blocked=[3, 4]), BOTH[:1], truth)
     )
     assert found == {
         "images": 1,

@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.small_sets import (
-    Killed,
-    Mortal,
-    Scored,
-    Told,
-    Watched,
-    small_set,
-    train,
-    weights_of,
-)
+from tests.e2e.small_sets import Killed, Mortal, Scored, Told, Watched, small_set, train, weights_of
 from tests.sets import rest_but
 
 from imseg.approaches.running.pseudo_labeling import PseudoLabeler

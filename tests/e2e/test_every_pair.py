@@ -106,12 +106,7 @@ class ScorerGroup:
         if made.sees_truth:
             options["unlabeled_masks"] = self.hidden
         return train(
-            self.data,
-            approach,
-            self.runs / approach,
-            reuse=self.runs,
-            **watching,
-            **options,
+            self.data, approach, self.runs / approach, reuse=self.runs, **watching, **options
         )
 
 

@@ -125,9 +125,7 @@ def test_a_trusted_network_that_is_not_there_is_named(place: Path) -> None:
 
 def test_a_network_planted_in_the_start_of_a_run_is_not_imported(place: Path) -> None:
     """Workers import what jobs name; a run that is continued may come from anywhere."""
-    done = imseg_in(
-        *(place, "train", "data", "--generations", "1", "--out", "planted", *SMALL),
-    )
+    done = imseg_in(*(place, "train", "data", "--generations", "1", "--out", "planted", *SMALL))
     assert done.returncode == 0, done.stderr
     folder = RunFolder(place / "planted")
     folder.summary.unlink()
@@ -139,9 +137,7 @@ def test_a_network_planted_in_the_start_of_a_run_is_not_imported(place: Path) ->
     (place / "planted" / "start" / "DONE").unlink()
     for path in (place / "planted").glob("start/network-*"):
         path.unlink()
-    done = imseg_in(
-        *(place, "train", "data", "--generations", "1", "--out", "planted", *SMALL),
-    )
+    done = imseg_in(*(place, "train", "data", "--generations", "1", "--out", "planted", *SMALL))
     assert not (place / "imported").exists()
     assert done.returncode == 2, done.stderr
     assert "mine:net" in done.stderr

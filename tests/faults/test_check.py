@@ -680,8 +680,7 @@ def test_json_holds_everything(data, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
-    [("data/fixed", "inside of"), ("taken", "not empty"), ("data", "inside of")],
+    ("place", "words"), [("data/fixed", "inside of"), ("taken", "not empty"), ("data", "inside of")]
 )
 def test_a_copy_goes_to_a_new_folder_elsewhere(place, words, data, tmp_path):
     (tmp_path / "taken").mkdir()

@@ -92,9 +92,7 @@ def keras_state() -> Callable[..., dict[str, Tensor]]:
 
 
 @pytest.fixture(scope="session")
-def keras_unet(
-    keras_state: Callable[..., dict[str, Tensor]],
-) -> Callable[..., UNet]:
+def keras_unet(keras_state: Callable[..., dict[str, Tensor]]) -> Callable[..., UNet]:
     """A function that returns our U-Net with golden weights, of the width they have."""
 
     def load(arrays: Arrays, *, prefix: str = "w") -> UNet:

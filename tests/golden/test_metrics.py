@@ -59,10 +59,7 @@ def test_dice_is_the_reference_dice_of_truth_from_128(golden) -> None:
 
 @pytest.mark.parametrize(
     ("entry", "predicted", "truth"),
-    [
-        ("iou_multi_unique", "mc_pred", "mc_gt"),
-        ("iou_multi_unique_swapped", "mc_gt", "mc_pred"),
-    ],
+    [("iou_multi_unique", "mc_pred", "mc_gt"), ("iou_multi_unique_swapped", "mc_gt", "mc_pred")],
 )
 def test_mean_iou_is_that_over_the_classes_in_the_truth(golden, entry, predicted, truth) -> None:
     arrays = golden("metrics")

@@ -121,10 +121,7 @@ def _row(
 
 
 def _gap_closed(
-    participant: Participant,
-    by_name: Mapping[str, Mapping[int, FinishedRun]],
-    *,
-    metric: Metric,
+    participant: Participant, by_name: Mapping[str, Mapping[int, FinishedRun]], *, metric: Metric
 ) -> stats.Gap | None:
     """Return the share of the way from ``ldt`` to ``fdt``; None without a seed that has both."""
     mine = by_name[participant.name]

@@ -84,12 +84,7 @@ def scores_file(folder: Path, row: str, seed: int) -> Path:
 
 
 def score(
-    run: Run,
-    dataset: DataSet,
-    *,
-    path: Path,
-    digest: str,
-    progress: Callable[[int, int], None],
+    run: Run, dataset: DataSet, *, path: Path, digest: str, progress: Callable[[int, int], None]
 ) -> dict[str, NetworkScores]:
     """Return the test scores of a run's networks, from the file they are kept in where they are.
 

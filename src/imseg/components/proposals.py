@@ -149,11 +149,7 @@ class BestProposal(Labeler):
             kept = Kept(labels=there, scores=self._score(teacher_batch, bench, there), has=has)
         low, high = bench.thresholds
         chosen = choose_masks(
-            task,
-            candidates,
-            scores,
-            threshold=high if self.accepts == "high" else low,
-            kept=kept,
+            task, candidates, scores, threshold=high if self.accepts == "high" else low, kept=kept
         )
         disputed = task.vote(teacher_batch.hard_predictions)[1].any(dim=1, keepdim=True)
         return PseudoLabelBatch(

@@ -316,9 +316,7 @@ def write_demo(
     for name, number in {"seed": seed, **counts}.items():
         if number < 0:
             raise ImsegError(
-                f"The {name} of the demo data is negative.",
-                expected="0 or more.",
-                got=f"{number}.",
+                f"The {name} of the demo data is negative.", expected="0 or more.", got=f"{number}."
             )
     with new_folder(folder) as part:
         for split, count in counts.items():

@@ -108,12 +108,7 @@ class _Normalized(torch.autograd.Function):
 
 
 def _backward(
-    gradient: Tensor,
-    features: Tensor,
-    weight: Tensor,
-    mean: Tensor,
-    inverse: Tensor,
-    together: int,
+    gradient: Tensor, features: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, together: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of features, weight and bias."""
     channels = features.shape[1]

@@ -230,9 +230,7 @@ def make_fill(
 
 
 def paint(
-    images: UInt8[Tensor, "b c h w"],
-    mask: Bool[Tensor, "b 1 h w"],
-    fill: UInt8[Tensor, "b c _ _"],
+    images: UInt8[Tensor, "b c h w"], mask: Bool[Tensor, "b 1 h w"], fill: UInt8[Tensor, "b c _ _"]
 ) -> UInt8[Tensor, "b c h w"]:
     """Return images with the fill wherever the mask is true, in the memory format of the images."""
     layout = layout_of(images)

@@ -78,11 +78,7 @@ def find_centers(plane: npt.NDArray[Any], *, eroded: bool = True, paper: bool = 
 
 
 def disc_radii(
-    centers: Centers,
-    *,
-    smallest: int = SMALLEST,
-    largest: int = LARGEST,
-    single: int | None = None,
+    centers: Centers, *, smallest: int = SMALLEST, largest: int = LARGEST, single: int | None = None
 ) -> Numbers:
     """Return a radius for each center: a quarter of the distance to the nearest other one.
 
@@ -196,8 +192,7 @@ def count_centers(
     low = np.clip(places - half, 0, size).T
     high = np.clip(places + half, 0, size).T
     sums = np.pad(
-        _foreground(areas).astype(np.int64).cumsum(axis=1).cumsum(axis=2),
-        ((0, 0), (1, 0), (1, 0)),
+        _foreground(areas).astype(np.int64).cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0))
     )
     (top, left), (bottom, right) = low, high
     inside = (

@@ -134,12 +134,7 @@ def _words(
     return layout.pack(planes).to(device)
 
 
-KERNELS: tuple[tuple[int, ...], ...] = (
-    (1,),
-    (1, 2, 1),
-    (1, 4, 6, 4, 1),
-    (2, 7, 14, 18, 14, 7, 2),
-)
+KERNELS: tuple[tuple[int, ...], ...] = ((1,), (1, 2, 1), (1, 4, 6, 4, 1), (2, 7, 14, 18, 14, 7, 2))
 """Weights along one axis, by radius in pixels; their sums are powers of two."""
 
 MAX_RADIUS = len(KERNELS) - 1

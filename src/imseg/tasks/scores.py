@@ -53,10 +53,7 @@ def weighted_mean(
 
 
 def mass_of(
-    target: UInt8[Tensor, "b t h w"],
-    weight: Float[Tensor, "b 1 h w"] | None,
-    *,
-    has_void: bool,
+    target: UInt8[Tensor, "b t h w"], weight: Float[Tensor, "b 1 h w"] | None, *, has_void: bool
 ) -> Float[Tensor, ""]:
     """Return the sum of weights that ``weighted_mean`` divides by: the pixels that count."""
     weight = _without_void(weight, target, has_void=has_void)

@@ -43,11 +43,7 @@ FACTS = {"isic2018": ISIC, "hela": HELA, "suim": SUIM, "cityscapes": CITYSCAPES}
 NAMES = tuple(FACTS)
 
 # Strengths are (max blur, max noise m, gain g, offset o), as the columns of METHOD, "Disturbances".
-ORDINARY_CONSISTENCY = {
-    "low": (1, 10, 0.15, 10),
-    "mid": (2, 17, 0.3, 17),
-    "high": (3, 25, 0.5, 25),
-}
+ORDINARY_CONSISTENCY = {"low": (1, 10, 0.15, 10), "mid": (2, 17, 0.3, 17), "high": (3, 25, 0.5, 25)}
 ORDINARY_LADDER = [
     (0, 5, 0.1, 5),
     (1, 10, 0.2, 10),

@@ -42,13 +42,7 @@ def costs(step: float, *, start_up: float = 0.0, **more: float) -> Measured:
 
 
 def rising(
-    step: float,
-    plan: Plan,
-    facts: Facts,
-    *,
-    power: float = 1.5,
-    start_up: float = 0.0,
-    **more: Any,
+    step: float, plan: Plan, facts: Facts, *, power: float = 1.5, start_up: float = 0.0, **more: Any
 ) -> Measured:
     """Return what growing networks cost; of generations, the first and the last are measured."""
     stages = planned_stages(plan, facts)

@@ -85,10 +85,7 @@ def test_the_classes_are_the_bits_of_the_colors(out):
     for bits, (value, entry) in zip(
         itertools.product("0f", repeat=3), config["classes"].items(), strict=True
     ):
-        assert entry == {
-            "name": names[int(value)],
-            "color": "#" + "".join(bit * 2 for bit in bits),
-        }
+        assert entry == {"name": names[int(value)], "color": "#" + "".join(bit * 2 for bit in bits)}
 
 
 def test_inside_a_class_is_one_more_than_the_bits(out):
@@ -184,11 +181,7 @@ def test_a_black_and_a_white_mask_are_water_and_sea_floor(tmp_path):
         assert np.unique(load(path)).tolist() == [7 if path.name.startswith("w_r_1") else 0]
 
 
-@given(
-    height=st.integers(1, 900),
-    width=st.integers(1, 900),
-    seed=st.integers(0, 99),
-)
+@given(height=st.integers(1, 900), width=st.integers(1, 900), seed=st.integers(0, 99))
 def test_random_squares_lie_in_the_image_and_have_the_sides_of_the_paper(height, width, seed):
     boxes = random_squares(height, width, count=2, sides=(256, 511), key=str(seed))
     assert 1 <= len(boxes) == len(set(boxes)) <= 2

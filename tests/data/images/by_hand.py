@@ -11,10 +11,7 @@ DEFLATE = 8
 
 
 def tiff_bytes(
-    blob: bytes,
-    pages: Sequence[Mapping[int, int | tuple[int, ...]]],
-    *,
-    order: str = "<",
+    blob: bytes, pages: Sequence[Mapping[int, int | tuple[int, ...]]], *, order: str = "<"
 ) -> bytes:
     """Return a TIFF file whose pages all have ``blob`` as their only strip.
 

@@ -124,11 +124,7 @@ def test_alpha_is_dropped_and_other_extra_channels_are_kept(
     pixels = numbers(kind, *SIZE, samples)
     photometric = "minisblack" if samples == 2 else "rgb"
     path = written(
-        tmp_path / "a.tif",
-        pixels,
-        extrasamples=extra,
-        photometric=photometric,
-        planarconfig=planar,
+        tmp_path / "a.tif", pixels, extrasamples=extra, photometric=photometric, planarconfig=planar
     )
     found = read_image(path)
     assert found.shape == (*SIZE, channels)

@@ -51,9 +51,7 @@ def make_scorer_of_two(make_scorer, tmp_path) -> Callable[..., TrainJob]:
         np.save(tmp_path / f"{name}-2.npy", np.concatenate([targets, 0 * targets], axis=1))
         np.save(tmp_path / f"{name}-2-qualities.npy", np.concatenate(rows, axis=1))
         return replace(
-            part,
-            targets=tmp_path / f"{name}-2.npy",
-            qualities=tmp_path / f"{name}-2-qualities.npy",
+            part, targets=tmp_path / f"{name}-2.npy", qualities=tmp_path / f"{name}-2-qualities.npy"
         )
 
     def make(number: int = 0, **changes: object) -> TrainJob:
@@ -159,9 +157,7 @@ def test_the_reserved_class_does_not_count_in_the_score_that_decides_copies(
     np.save(tmp_path / "classes.npy", labels)
     np.save(tmp_path / "class-qualities.npy", wanted)
     validation = replace(
-        job.validation,
-        targets=tmp_path / "classes.npy",
-        qualities=tmp_path / "class-qualities.npy",
+        job.validation, targets=tmp_path / "classes.npy", qualities=tmp_path / "class-qualities.npy"
     )
 
     class Present(Echo):

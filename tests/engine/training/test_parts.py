@@ -50,10 +50,7 @@ def test_equal_counts_are_a_count(disks, count: int, plain: bool) -> None:
 
 
 @counted
-@given(
-    counts=st.lists(st.integers(0, 4), min_size=5, max_size=5).filter(any),
-    plain=st.booleans(),
-)
+@given(counts=st.lists(st.integers(0, 4), min_size=5, max_size=5).filter(any), plain=st.booleans())
 def test_each_image_has_as_many_copies_as_it_is_given(disks, counts, plain: bool) -> None:
     full = replace(disks, copies=copies(None, count=max(counts), plain=plain))
     some = replace(disks, copies=copies(tuple(counts), count=max(counts), plain=plain))

@@ -236,11 +236,7 @@ def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> 
 
 
 def test_a_network_that_predicts_and_votes_makes_one_pass(make_job, binary) -> None:
-    job, task, passes = (
-        make_job(network=UNetConfig(width=0.25)),
-        binary(),
-        [],
-    )
+    job, task, passes = (make_job(network=UNetConfig(width=0.25)), binary(), [])
     networks = [
         build(job.network, job.compute, channels=1, outputs=1, seed=seed).eval() for seed in (1, 2)
     ]

@@ -179,8 +179,7 @@ def test_the_second_pass_is_the_squared_difference_and_both_views_are_taught(mak
 
 
 @pytest.mark.parametrize(
-    ("ramp", "expected"),
-    [(0, [0.6] * 5), (1, [0.6] * 5), (3, [0.2, 0.4, 0.6, 0.6, 0.6])],
+    ("ramp", "expected"), [(0, [0.6] * 5), (1, [0.6] * 5), (3, [0.2, 0.4, 0.6, 0.6, 0.6])]
 )
 def test_the_weight_rises_to_what_it_is(make_two, ramp: int, expected) -> None:
     def losses(**change: object) -> list[float]:
@@ -286,9 +285,7 @@ def test_it_trains_the_same_bits_again(make_two) -> None:
 
 def test_views_come_to_agree(make_two) -> None:
     job = make_two(
-        initial=None,
-        objective=TwoViews(weight=3.0),
-        recipe=Recipe(epochs=25, batch_size=3),
+        initial=None, objective=TwoViews(weight=3.0), recipe=Recipe(epochs=25, batch_size=3)
     )
     trained, _ = train(job, ignore)
     labeled, unlabeled_losses = trained.losses[::2], trained.losses[1::2]

@@ -138,10 +138,7 @@ def test_after_an_error_that_would_meet_every_job_none_is_begun_and_running_ones
 
 def test_what_a_worker_says_reaches_the_user(pretend) -> None:
     outcome = train_all(Processes(1, timeout=SHORT), pretend("talks"))
-    assert outcome.notes == [
-        ("talks", "batches are halved", True),
-        ("talks", "all is well", False),
-    ]
+    assert outcome.notes == [("talks", "batches are halved", True), ("talks", "all is well", False)]
 
 
 def test_leaving_early_ends_a_worker_that_does_not_listen(pretend, tmp_path) -> None:

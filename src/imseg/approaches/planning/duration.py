@@ -157,11 +157,7 @@ def needed_bytes(plan: Plan, facts: Facts) -> int | None:
         inputs = (shape, mask) if stage.scores_masks else (shape,)
         try:
             needed = training_bytes(
-                stage.network,
-                plan.compute,
-                inputs,
-                channels=facts.channels,
-                outputs=stage.outputs,
+                stage.network, plan.compute, inputs, channels=facts.channels, outputs=stage.outputs
             )
         except Exception:
             # Whatever a user's network does on a device without numbers.

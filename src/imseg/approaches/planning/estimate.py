@@ -89,13 +89,7 @@ class Disk:
         return self.cache + self.finished
 
 
-def disk_of(
-    plan: Plan,
-    facts: Facts,
-    data: DataSet,
-    *,
-    hidden: bool = False,
-) -> Disk:
+def disk_of(plan: Plan, facts: Facts, data: DataSet, *, hidden: bool = False) -> Disk:
     """Return how much a run takes on the disk, if no generation is left out.
 
     Args:

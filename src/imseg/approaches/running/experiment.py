@@ -174,10 +174,7 @@ def _identify(ready: Prepared, digests: Mapping[str, str]) -> None:
             check_same_target(folder, dataset)
         check_same_data(folder, record, digests)
     named = record or Record(
-        asked=ready.asked.plain(),
-        plan=ready.plan,
-        digests=dict(digests),
-        data=dataset.name,
+        asked=ready.asked.plain(), plan=ready.plan, digests=dict(digests), data=dataset.name
     )
     write_record(folder, named, dataset, ready.hidden_contents())
 

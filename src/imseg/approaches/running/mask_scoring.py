@@ -227,9 +227,7 @@ class MaskScoring:
         judgment = Judgment.read(self._context.folder.judgment)
         scorers = self._context.load(self._scorers.ranked[: self._asked])
         return ScorerGroup(
-            scorers=scorers,
-            quality=quality_for(self._context.task),
-            thresholds=judgment.thresholds,
+            scorers=scorers, quality=quality_for(self._context.task), thresholds=judgment.thresholds
         )
 
     def appraisal(self, part: SampleSet) -> Appraisal | None:
@@ -298,10 +296,7 @@ class MaskScoring:
         context, plan = self._context, self._context.plan
         copies = Copies(count=1, strength=plan.strengths.scorer_samples, rotate=False, seed=0)
         made = []
-        for split, part in (
-            ("labeled", context.data.labeled),
-            ("val", context.data.validation),
-        ):
+        for split, part in (("labeled", context.data.labeled), ("val", context.data.validation)):
             chosen = split == "val"
             seed = seeds.derive(plan.seed, "judge samples", split)
             folder = context.folder.cache / "scorers" / split

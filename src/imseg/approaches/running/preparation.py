@@ -426,9 +426,5 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
         compute = replace(plan.compute, compile=run.plan.compute.compile)
         plan = replace(plan, compute=compute)
     return match_plan(
-        plan,
-        matched=run.plan,
-        steps=final.steps,
-        network=final.network,
-        labeled=facts.labeled,
+        plan, matched=run.plan, steps=final.steps, network=final.network, labeled=facts.labeled
     )

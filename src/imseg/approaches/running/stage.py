@@ -136,11 +136,7 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     if len(whole) < len(networks):
         return None  # a file was lost: what is missing is trained again
     return Stage(
-        name=name,
-        ranked=whole,
-        metric=metric,
-        failed=done.failed,
-        pseudo_labels=done.pseudo_labels,
+        name=name, ranked=whole, metric=metric, failed=done.failed, pseudo_labels=done.pseudo_labels
     )
 
 

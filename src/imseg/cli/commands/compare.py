@@ -39,8 +39,7 @@ def compare(
         typer.Option(help="Settings of all runs as TOML; options given here win over it."),
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Train and write nothing: say how long it would take."),
+        bool, typer.Option("--dry-run", help="Train and write nothing: say how long it would take.")
     ] = False,
     json: Json = False,
     **settings: Any,

@@ -18,8 +18,7 @@ def evaluate(
     network: Network = None,
     trust_network: TrustNetwork = False,
     pictures: Annotated[
-        Path | None,
-        typer.Option(help="Draw the best, middle and worst images into this PNG."),
+        Path | None, typer.Option(help="Draw the best, middle and worst images into this PNG.")
     ] = None,
     device: Device = "auto",
     json: Json = False,

@@ -27,8 +27,7 @@ def report(
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="The page.  [default: report.html in the folder]"),
+        Path | None, typer.Option(help="The page.  [default: report.html in the folder]")
     ] = None,
     device: Device = "auto",
     trust_network: TrustNetwork = False,

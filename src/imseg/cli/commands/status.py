@@ -165,9 +165,7 @@ def _line(name: str, run: RunStatus | None) -> list[str]:
 RunOrComparison = Annotated[
     Path,
     typer.Argument(
-        help="The folder of a run or of a comparison.",
-        metavar="RUN|COMPARISON",
-        show_default=False,
+        help="The folder of a run or of a comparison.", metavar="RUN|COMPARISON", show_default=False
     ),
 ]
 

@@ -142,8 +142,7 @@ def _size(count: int | None) -> str:
 def train(
     data: Data,
     out: Annotated[
-        Path | None,
-        typer.Option(help="The run folder.  [default: runs/<data>-<approach>-seed<N>]"),
+        Path | None, typer.Option(help="The run folder.  [default: runs/<data>-<approach>-seed<N>]")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings as TOML; options given here win over it.")

@@ -85,12 +85,7 @@ SIDE, OVERLAP = 256, 0.6
 
 _MARKED, _SHOWN = 10, 255
 _COLORS = {"alive": (64, 192, 64), "dead": (208, 48, 48), POSITION: (64, 128, 255)}
-_FOLDERS = (
-    "brightfield|bright_field|bf|images",
-    "alive",
-    "dead",
-    "mod_position|position|pos",
-)
+_FOLDERS = ("brightfield|bright_field|bf|images", "alive", "dead", "mod_position|position|pos")
 _PARTS = {"training": "train|training", "validation": "val|valid|validation", "test": "test"}
 
 

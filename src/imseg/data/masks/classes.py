@@ -156,11 +156,7 @@ def find_spec(
 
 
 def find_color_spec(
-    colors: Mapping[int, int],
-    *,
-    task: TaskWord | None,
-    config: FolderConfig,
-    distinct: int = 0,
+    colors: Mapping[int, int], *, task: TaskWord | None, config: FolderConfig, distinct: int = 0
 ) -> TargetSpec:
     """Return what the colors of a set of class masks mean.
 
@@ -208,11 +204,7 @@ def find_color_spec(
 
 
 def _kind_of(
-    classes: tuple[int, ...],
-    found: Mapping[int, int],
-    task: TaskWord | None,
-    *,
-    coding: Coding,
+    classes: tuple[int, ...], found: Mapping[int, int], task: TaskWord | None, *, coding: Coding
 ) -> Kind:
     """Return whether classes are binary or multiclass.
 

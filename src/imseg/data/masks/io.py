@@ -163,10 +163,7 @@ def load_target(
     except UnknownMaskValues as error:
         name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
         raise ImsegError(
-            f"{name} holds unknown values.",
-            expected=error.expected,
-            got=error.got,
-            hint=error.hint,
+            f"{name} holds unknown values.", expected=error.expected, got=error.got, hint=error.hint
         ) from error
     if spec.coding == "planes" and spec.position is not None and values.shape != drawn.shape:
         _place_discs(target[spec.position], drawn[spec.position], spec)

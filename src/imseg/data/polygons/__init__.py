@@ -10,11 +10,4 @@ from imseg.data.polygons.drawings import Annotations
 from imseg.data.polygons.formats import read_annotations
 from imseg.data.polygons.rasterize import MODES, Mode
 
-__all__ = [
-    "MODES",
-    "Annotations",
-    "Conversion",
-    "Mode",
-    "convert_polygons",
-    "read_annotations",
-]
+__all__ = ["MODES", "Annotations", "Conversion", "Mode", "convert_polygons", "read_annotations"]

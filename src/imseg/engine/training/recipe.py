@@ -61,11 +61,7 @@ class Recipe:
     epochs: int = option(50, "Passes over the training images.", group="budget", low=1)
     """Passes over the training images."""
     max_steps: int | None = option(
-        None,
-        "Most optimizer steps of any one network.",
-        group="budget",
-        low=1,
-        essential=True,
+        None, "Most optimizer steps of any one network.", group="budget", low=1, essential=True
     )
     """Most optimizer steps of any one network; None is no limit."""
     batch_size: int = option(32, "Images per optimizer step.", group="budget", low=1)

@@ -239,12 +239,7 @@ def kept_runs(found: Comparison) -> dict[str, Run]:
 
 
 def compared_section(
-    found: Comparison,
-    runs: Mapping[str, Run],
-    dataset: DataSet,
-    *,
-    device: str,
-    progress: Progress,
+    found: Comparison, runs: Mapping[str, Run], dataset: DataSet, *, device: str, progress: Progress
 ) -> Section | None:
     """Return test images with the predictions of all approaches; None where there are none.
 

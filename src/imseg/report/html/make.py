@@ -139,11 +139,7 @@ def place_of(folder: Path, out: str | Path | None) -> Path:
 
 
 def _of_comparison(
-    found: Comparison,
-    data: str | Path | DataSet | None,
-    *,
-    device: str,
-    progress: Progress,
+    found: Comparison, data: str | Path | DataSet | None, *, device: str, progress: Progress
 ) -> ReportPage:
     """Return the page of a comparison; with images where data and runs are there."""
     from imseg.report.html import image_sections

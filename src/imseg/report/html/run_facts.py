@@ -180,13 +180,7 @@ class ScoredSplit:
 
 
 def score_split(
-    facts: RunFacts,
-    dataset: DataSet,
-    *,
-    test: bool,
-    quick: bool,
-    device: str,
-    progress: Progress,
+    facts: RunFacts, dataset: DataSet, *, test: bool, quick: bool, device: str, progress: Progress
 ) -> ScoredSplit | None:
     """Return scores of the best network of every stage; None where there are no images.
 

@@ -106,9 +106,7 @@ def _scores(facts: RunFacts, scored: ScoredSplit | None) -> Section:
     if scored is not None and scored.split == "test":
         columns.append((scored.words, "test", lambda value: short(value, metric)))
     table = DataTable(
-        records=records,
-        columns=columns,
-        caption=f"{tables.with_unit(metric)}, means over images.",
+        records=records, columns=columns, caption=f"{tables.with_unit(metric)}, means over images."
     )
     blocks: list[PageBlock] = [charts.scores_chart(facts, scored), table, _networks(facts)]
     if scored is not None:

@@ -134,11 +134,7 @@ class MaskQualityAtWork(ObjectiveAtWork):
 
     def _logits(self, network: Forward, batch: Batch) -> Float[Tensor, "b r k"]:
         return scorer_logits(
-            network,
-            batch.images,
-            batch.targets,
-            quality=self._quality,
-            compute=self._job.compute,
+            network, batch.images, batch.targets, quality=self._quality, compute=self._job.compute
         )
 
     def _scored(self, network: nn.Module) -> tuple[Float[Tensor, "b r k"], Float[Tensor, "b r k"]]:
