@@ -268,7 +268,11 @@ def test_compiled_steps_learn_the_same(make_job) -> None:
     )
     assert heard.notes == []
     assert learner._compiled.works and not learner._compiled.on_trial(4), "a compiled step worked"
-    assert torch.allclose(found[0], wanted[0], atol=1e-3)
+    # AdamW divides a gradient by its size. Where the gradient is only rounding, another order of
+    # summation sends that weight another way, by up to twice the step size at both steps.
+    difference = (found[0] - wanted[0]).abs()
+    assert difference.quantile(0.99) < 1e-4
+    assert difference.max() < 2 * 2 * plain.recipe.learning_rate
     assert set(network.state_dict()) == set(
         build(plain.network, plain.compute, channels=1, outputs=1).state_dict()
     )
