@@ -84,8 +84,8 @@ VARIANTS = (
     Variant("im+"),
     Variant("im+", "fresh-copies", {"fresh_copies": True}),
     Variant("im+", "no-reblock", {"reblock": False}),
-    Variant("im+", "rung-3", {"strength_level": 3}),
-    Variant("im+", "rung-5", {"strength_level": 5}),
+    Variant("im+", "level-3", {"strength_level": 3}),
+    Variant("im+", "level-5", {"strength_level": 5}),
     Variant("im", "teachers-3", {"teachers": 3}),
     Variant("im", "teachers-4", {"teachers": 4}),
     Variant("im", "select-all", {"select": "all"}),
@@ -97,7 +97,7 @@ VARIANTS = (
 )
 """The most interesting ones first. What is not named is as in the paper: blocking in image and
 label, in black (but again in copies), two teachers, no clean-up, the approach's own selection,
-copies that are drawn once, by rung 1 in the only generation."""
+copies that are drawn once, by level 1 in the only generation."""
 
 
 def main() -> None:
