@@ -166,6 +166,7 @@ def test_a_folder_that_is_no_data_is_refused(cli, tmp_path):
     assert cli("train", tmp_path, "--dry-run") == cli("train", tmp_path)
 
 
+@pytest.mark.rest
 def test_a_run_that_is_there_already_keeps_its_plan(cli, cells, tmp_path, pretended):
     command = ["train", cells, "--approach", "ldt", *FEW, "--out", tmp_path / "run"]
     assert cli(*command)[0] == 0

@@ -73,6 +73,7 @@ def test_a_run_goes_on_without_a_network_that_is_killed_twice(mortal, tmp_path, 
     assert goes_on in " ".join(told.err.split())
 
 
+@pytest.mark.rest
 def test_with_too_few_networks_left_a_run_stops_and_can_be_repeated(mortal, tmp_path):
     mortal("start/network-0")
     options = {"generations": 1, "select": "all"}

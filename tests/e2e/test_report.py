@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from tests.e2e.conftest import SMALL
 
 FEW = [word for word in SMALL if word != "--no-report"]
@@ -41,6 +42,7 @@ def test_a_report_that_fails_loses_no_run(cli, cells, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.rest
 def test_a_report_with_data_has_test_scores(cli, cli_json, cells, im_run, tmp_path):
     found = cli_json("report", im_run, cells, "--out", tmp_path / "page.html")
     assert found == {"report": str(tmp_path / "page.html"), "files": str(tmp_path / "page")}

@@ -121,6 +121,7 @@ def test_a_finished_run_is_told_with_its_scores_and_labels(cli, cli_json, im) ->
     assert found["seconds_left"] is None and found["damaged"] == []
 
 
+@pytest.mark.rest
 def test_limited_unlabeled_images_are_counted_as_they_are_used(tmp_path) -> None:
     out = tmp_path / "run"
     with pytest.raises(Killed):
@@ -129,6 +130,7 @@ def test_limited_unlabeled_images_are_counted_as_they_are_used(tmp_path) -> None
     assert of(status_of(out), "generation-1").pseudo_labels == (4, 4)
 
 
+@pytest.mark.rest
 def test_a_run_that_ended_early_has_left_out_what_it_did_not_need(tmp_path) -> None:
     scores = {"start": 0.5, "generation-1": 0.4, "generation-2": 0.45}
     run = train(

@@ -202,6 +202,7 @@ def test_a_network_trained_again_is_the_same_to_the_bit(whole, network) -> None:
     assert told.warnings == [] and told.reused == []
 
 
+@pytest.mark.rest
 def test_the_command_trains_a_network_again(cli, cli_json, cells, from_files) -> None:
     before = contents(from_files)
     for network in ("start/network-0", "generation-2/network-1"):
@@ -224,6 +225,7 @@ def plant(run: Path, network: str, *, by: float) -> None:
     write_json(weights.with_suffix(".json"), {**known, "sha256": save_weights(state, weights)})
 
 
+@pytest.mark.rest
 def test_other_weights_with_a_checksum_that_is_right_are_found_by_training_again(
     cli, cells, from_files, tmp_path
 ) -> None:
@@ -283,6 +285,7 @@ def test_a_run_need_not_be_finished_if_the_network_is(tmp_path) -> None:
         retrain(run, "generation-1/network-1", small_set("binary"))
 
 
+@pytest.mark.rest
 def test_a_network_that_others_are_missing_for_is_not_trained(whole, tmp_path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
     (run / "scorers" / "network-0.safetensors").unlink()

@@ -47,6 +47,7 @@ def test_a_case_is_the_same_whoever_plays_it(runs: Runs, tmp_path: Path) -> None
     assert played[0] == played[1]
 
 
+@pytest.mark.rest
 def test_the_cases_hold_every_command_and_both_ends(runs: Runs, tmp_path: Path) -> None:
     ends = set()
     for number in range(60):
