@@ -18,7 +18,6 @@ import numpy.typing as npt
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
 
-_LONGEST = 200
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
 _LONGEST_NAME = 200  # bytes; file systems end at 255
 
@@ -100,7 +99,7 @@ def real_path(path: Path) -> Path:
 def short_name(folder: Path) -> str:
     """Return a folder's name for what is called after it: printable, and of at most 200 bytes."""
     name = shown(real_path(folder).name)
-    return name.encode()[:_LONGEST].decode(errors="ignore")
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def nearest_stem(stem: str, known: Iterable[str]) -> str | None:
@@ -126,33 +125,24 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
     Args:
         refused: Their names below the data folder, those with odd ``names`` and odd ``links``.
     """
-    findings = []
-    if odd := list(refused["names"]):
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(odd), 'name')} {'has' if len(odd) == 1 else 'have'} "
-                "control characters.",
-                expected="names of printable characters.",
-                got=and_more([ascii(name) for name in odd]) + ".",
-                hint="rename them.",
-                files=tuple(ascii(name)[1:-1] for name in odd),
-            )
-        )
-    if links := list(refused["links"]):
-        one = len(links) == 1
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(links), 'link')} {'leads' if one else 'lead'} "
-                "out of the data folder.",
-                expected="files and folders that are inside, or links to such.",
-                got=and_more(links) + ".",
-                hint="copy what is meant to where the link is.",
-                files=tuple(links),
-            )
-        )
-    return findings
+    odd, links = [ascii(name) for name in refused["names"]], list(refused["links"])
+    names = Finding(
+        severity="error",
+        what=f"{subject(len(odd), 'name', 'has', 'have')} control characters.",
+        expected="names of printable characters.",
+        got=and_more(odd) + ".",
+        hint="rename them.",
+        files=tuple(name[1:-1] for name in odd),
+    )
+    outside = Finding(
+        severity="error",
+        what=f"{subject(len(links), 'link', 'leads', 'lead')} out of the data folder.",
+        expected="files and folders that are inside, or links to such.",
+        got=and_more(links) + ".",
+        hint="copy what is meant to where the link is.",
+        files=tuple(links),
+    )
+    return [finding for finding in (names, outside) if finding.files]
 
 
 PixelSource = Path | Mapping[str, Path] | npt.NDArray[Any]
@@ -276,7 +266,7 @@ def sheet(header: Sequence[str], rows: Iterable[Sequence[CsvCell]]) -> str:
         rows: Values.
     """
     lines = Lines()
-    return "".join([lines.of(header), *map(lines.of, rows)])
+    return "".join(map(lines.of, [header, *rows]))
 
 
 class Lines:
