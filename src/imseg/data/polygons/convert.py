@@ -21,7 +21,7 @@ from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
 from imseg.data.polygons import locate, rasterize
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
 from imseg.data.polygons.formats import opened, read_annotations
-from imseg.data.polygons.labelme import embedded_picture
+from imseg.data.polygons.readers import embedded_picture
 from imseg.errors import ImsegError, and_more, raise_all
 from imseg.types import MAX_CLASSES, POSITION, Color
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -81,27 +81,26 @@ def parse(model: type[_Model], plain: object, place: str) -> _Model:
 
     Args:
         model: What it must hold.
-        plain: Its values by name, as parsed; None counts as left out, and other names do not
-            matter.
+        plain: Its values by name, as parsed; see ``ParsedEntry``.
         place: Where it stands, as the start of a sentence.
 
     Raises:
         ImsegError: If a value is missing or wrong.
     """
-    if not isinstance(plain, Mapping):
-        raise entry_error(place, wrong("is not an object.", "{...} with named values.", plain))
     try:
-        return model.model_validate({key: each for key, each in plain.items() if each is not None})
+        return model.model_validate(plain)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-    key = str(first["loc"][0]) if first["loc"] else ""
-    got = first["input"]
+    names, got = first["loc"], first["input"]
+    if len(names) > 1 and isinstance(names[1], int):  # an entry of a list
+        place, names = f"{place} {names[0]}[{names[1]}]", names[2:]
+    key = str(names[0]) if names else ""
     match first["type"]:
         case "entry":
             what, expected, got = (first["ctx"][part] for part in ("what", "expected", "got"))
             reason = wrong(what.replace("{key}", key), expected, got)
         case "missing":
-            reason = wrong(f"has no {key}.", f'a value for "{key}".', list(plain))
+            reason = wrong(f"has no {key}.", f'a value for "{key}".', list(got))
         case "list_type":
             reason = wrong(f"has no list of {key}.", f'"{key}": [...].', got)
         case _:
@@ -198,9 +197,19 @@ PictureFile = Annotated[bytes, PlainValidator(_decoded)]
 
 
 class ParsedEntry(BaseModel):
-    """One object of a JSON file or one element of an XML file; see ``parse``."""
+    """One object of a JSON file or one element of an XML file; see ``parse``.
+
+    None counts as left out, and names of other values do not matter.
+    """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_values(cls, plain: object) -> dict[str, Any]:
+        if not isinstance(plain, Mapping):
+            raise wrong("is not an object.", "{...} with named values.", plain)
+        return {key: each for key, each in plain.items() if each is not None}
 
 
 class SizedEntry(ParsedEntry):
@@ -277,6 +286,48 @@ Area = Outline | Runs | Stencil
 """Which pixels a region covers."""
 
 
+def decode_counts(text: str) -> npt.NDArray[np.int64]:
+    """Return the run lengths of COCO's compressed text.
+
+    Each number is a chain of characters: ``"0"`` plus five bits, lowest first, and 32 if another
+    follows; the last one's bit of 16 is the sign. From the fourth number on it is the difference
+    to the last but one. The library's own decoder reads past the end of damaged texts.
+
+    Raises:
+        ValueError: If the text has other characters or ends inside a number.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"the character {character!r} cannot stand there")
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        counts.append(number + counts[-2] if len(counts) > 2 else number)
+        number = shift = 0
+    if shift:
+        raise ValueError("the text ends inside a number")
+    return np.asarray(counts, np.int64)
+
+
+def check_counts(counts: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64]:
+    """Return run lengths that fill a window of so many pixels.
+
+    Raises:
+        ValueError: If one is negative, or their sum is another.
+    """
+    if len(counts) and (counts.min() < 0 or counts.max() > pixels):
+        raise ValueError("a run is negative or longer than the picture")
+    if int(counts.sum()) != pixels:
+        raise ValueError(f"the runs are {int(counts.sum())} pixels long, not {pixels}")
+    return counts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
     """Pixels of one label; one object, or a part of one."""
@@ -330,6 +381,26 @@ class Tally(defaultdict[str, list[str]]):
         """Note everything that another tally holds."""
         for what, places in other.items():
             self[what] += places
+
+
+FEW_POINTS = "outlines with fewer than 3 points"
+"""What is noted for outlines that enclose nothing."""
+
+
+def as_area(drawn: Runs | Stencil | Sequence[Corners], place: str, tally: Tally) -> Area | None:
+    """Return an area; of rings, those that enclose something, or None if none does.
+
+    Args:
+        drawn: An area already, or rings.
+        place: Where it stands in the annotations.
+        tally: Rings of fewer than three corners are noted here.
+    """
+    if isinstance(drawn, Window):
+        return drawn
+    whole = tuple(ring for ring in drawn if len(ring) >= 3)
+    for _ in range(len(drawn) - len(whole)):
+        tally[FEW_POINTS].append(place)
+    return Outline(whole) if whole else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

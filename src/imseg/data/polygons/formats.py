@@ -9,13 +9,9 @@ from typing import Any
 
 from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.files.atomic import open_plain
-from imseg.data.polygons.coco import is_coco, read_coco
-from imseg.data.polygons.cvat import read_cvat
+from imseg.data.polygons import readers
 from imseg.data.polygons.drawings import Annotations, read_json
-from imseg.data.polygons.labelme import OTHER_JSON, is_labelme, read_labelme
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
-
-_ZIP = b"PK\x03\x04"
 
 
 @contextmanager
@@ -31,20 +27,12 @@ def opened(source: Path, spare: Path) -> Iterator[Path]:
     Raises:
         ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
     """
-    if not _is_zip(source):
+    if source.is_dir() or not _start(source).startswith(b"PK\x03\x04"):
         yield source
         return
     unpack(source, spare)
     with errors_naming({source: spare}):
         yield _annotations_in(spare)
-
-
-def _is_zip(source: Path) -> bool:
-    try:
-        with open_plain(source) as file:
-            return file.read(len(_ZIP)) == _ZIP
-    except OSError:  # a folder, or not there: reading it says so
-        return False
 
 
 def _annotations_in(folder: Path) -> Path:
@@ -85,16 +73,16 @@ def read_annotations(path: Path) -> Annotations:
         return _read_folder(path)
     start = _start(path)
     if start.startswith(b"<"):
-        return read_cvat(path)
+        return readers.read_cvat(path)
     if not start.startswith((b"{", b"[")):
         shown = start[:20].decode("utf-8", "replace").split("\n")[0]
         hint = "export as COCO, LabelMe or CVAT for images 1.1."
         raise _unknown(path, f"{shown!r} at its start." if start else "an empty file.", hint)
     plain = read_json(path)
-    if is_labelme(plain):
-        return read_labelme([(path, plain)], path)
-    if is_coco(plain):
-        return read_coco(plain, path)
+    if readers.is_labelme(plain):
+        return readers.read_labelme([(path, plain)], path)
+    if readers.is_coco(plain):
+        return readers.read_coco(plain, path)
     raise _unknown(path, *_guess(plain))
 
 
@@ -116,7 +104,7 @@ def _read_folder(folder: Path) -> Annotations:
         except ImsegError as error:
             errors.append(error)
             continue
-        if is_labelme(plain):
+        if readers.is_labelme(plain):
             # The pictures inside would fill the memory; their files are read again if needed.
             found.append((path, {**plain, "imageData": bool(plain.get("imageData"))}))
         else:
@@ -127,12 +115,12 @@ def _read_folder(folder: Path) -> Annotations:
     raise_all(errors)
     if not found:
         path, plain = others[0]
-        if is_coco(plain):
+        if readers.is_coco(plain):
             raise _unknown(folder, f"{path.name}, a COCO file.", f"imseg polygons {path}")
         raise _unknown(path, *_guess(plain))
-    annotations = read_labelme(found, folder)
+    annotations = readers.read_labelme(found, folder)
     for path, _ in others:
-        annotations.tally[OTHER_JSON].append(str(path.relative_to(folder)))
+        annotations.tally[readers.OTHER_JSON].append(str(path.relative_to(folder)))
     return annotations
 
 

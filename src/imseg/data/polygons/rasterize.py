@@ -15,7 +15,6 @@ from PIL import Image as Pillow
 
 from imseg.data.checks.fitness import size_in_words
 from imseg.data.polygons import drawings
-from imseg.data.polygons.coco import decode_counts
 from imseg.errors import import_extra
 
 LONGEST_OUTLINE = 20_000_000
@@ -144,7 +143,7 @@ def _draw(rings: tuple[drawings.Corners, ...], size: tuple[int, int]) -> tuple[P
     moved = [(part - (left, top)).reshape(-1).tolist() for part in parts]
     drawn = library.merge(library.frPyObjects(moved, *shape))
     # Unfolded here, because the library's own way is deprecated by NumPy.
-    counts = decode_counts(drawn["counts"].decode("ascii"))
+    counts = drawings.decode_counts(drawn["counts"].decode("ascii"))
     runs = drawings.Runs(counts=counts, height=shape[0], width=shape[1], by_columns=True)
     return _filled(Patch(top, left, _unfold(runs))), clipped
 
