@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import re
 import shutil
 import statistics
@@ -19,10 +17,9 @@ from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
 from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
 from imseg.data.polygons import locate, rasterize
-from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
+from imseg.data.polygons.drawings import AnnotatedPicture, Annotations
 from imseg.data.polygons.formats import opened, read_annotations
-from imseg.data.polygons.readers import embedded_picture
-from imseg.errors import ImsegError, and_more, raise_all
+from imseg.errors import ImsegError, and_more
 from imseg.types import MAX_CLASSES, POSITION, Color
 
 BACKGROUND = "background"
@@ -51,10 +48,7 @@ class MaskPlan:
     @property
     def palette(self) -> tuple[Color, ...] | None:
         """The color of each byte of a class mask, so that any viewer shows it; None: no bytes."""
-        if (
-            self.mode != "classes"
-            or rasterize.void_value("classes", self.numbers) != rasterize.BYTE_VOID
-        ):
+        if rasterize.void_value(self.mode, self.numbers) != rasterize.BYTE_VOID:
             return None
         shown = {number: self.colors[label] for label, number in self.numbers.items()}
         return (BLACK, *(shown.get(value, GRAY) for value in range(1, 256)))
@@ -166,13 +160,6 @@ def _nothing_drawn(annotations: Annotations) -> ImsegError:
     )
 
 
-ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
-"""What is noted for pictures that are not taken for unlabeled ones."""
-
-_STARTS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
-_STARTS |= {b"II*\x00": ".tif", b"MM\x00*": ".tif"}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
     """What was made of annotations."""
@@ -207,34 +194,6 @@ class Conversion:
     """What was left out or changed, and where."""
     renamed: Mapping[str, str]
     """New stems, by the paths of pictures that shared theirs with others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Copy:
-    """One picture to copy, and the mask that goes with it."""
-
-    path: Path
-    stem: str
-    picture: AnnotatedPicture | None = None
-    size: locate.Size = (0, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sorted:
-    """Every picture that is copied."""
-
-    jobs: Sequence[_Copy]
-    unlisted: int
-    renamed: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
-    """What became of one picture."""
-
-    mask: rasterize.Mask | None = None
-    tally: Tally
-    errors: Sequence[str] = ()
 
 
 def convert_polygons(
@@ -273,67 +232,57 @@ def convert_polygons(
         annotations = read_annotations(inner)
         plan = choose_plan(annotations, mode)
         folder = Path(images) if images else locate.find_images_folder(annotations, beside)
-        found = _sort(annotations, folder, spare)
-        done = _write_all(found.jobs, part, plan, progress=progress)
+        located = locate.locate(annotations, folder, spare)
+        stems = locate.choose_stems(each.name for each in located)
+        done = _write_all(located, stems, part, plan=plan, progress=progress)
         inside = folder.is_relative_to(spare)
-    return _sum_up(annotations, done, plan, found=found, images=str(source if inside else folder))
-
-
-def _sort(annotations: Annotations, folder: Path, spare: Path) -> _Sorted:
-    """Return what to do with each picture, or raise everything that is wrong with them."""
-    located, errors = locate.locate(annotations, folder)
-    located, more = _unpack(located, spare)
-    sizes, wrong = locate.read_sizes(located)
-    raise_all([*errors, *more, *wrong])
-    alone, alike = locate.unlisted(located, folder)
-    for path in alike:
-        annotations.tally[ALIKE].append(path.name)
-    names = [os.path.relpath(path, folder).replace(os.sep, "/") for path in alone]
-    stems = locate.choose_stems([*(each.name for each in located), *names])
-    jobs = [
-        _Copy(path=each.path, stem=stems[each.name], picture=each.picture, size=size)
-        for each, size in zip(located, sizes, strict=True)
-        if each.path is not None
-    ]
-    jobs += [_Copy(path=path, stem=stems[name]) for path, name in zip(alone, names, strict=True)]
-    renamed = {name: stem for name, stem in stems.items() if stem != PurePosixPath(name).stem}
-    return _Sorted(jobs=jobs, unlisted=len(alone), renamed=renamed)
-
-
-def _unpack(
-    located: Sequence[locate.Located], spare: Path
-) -> tuple[list[locate.Located], list[ImsegError]]:
-    """Write pictures that stand in annotation files to a folder."""
-    found: list[locate.Located] = []
-    errors: list[ImsegError] = []
-    for index, each in enumerate(located):
-        if each.path is not None:
-            found.append(each)
-            continue
-        try:
-            content = embedded_picture(each.picture.file)
-        except ImsegError as error:
-            errors.append(error)
-            continue
-        # What is none of these is found out when it is opened.
-        fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
-        path = spare / f"{index}{(fitting or ['.png'])[0]}"
-        path.write_bytes(content)
-        found.append(replace(each, path=path))
-    return found, errors
+    objects: Counter[str] = Counter()
+    masks = [each.mask for each in done if each.mask is not None]
+    for mask in masks:
+        objects.update(mask.objects)
+    for each in done:
+        annotations.tally.add_all(each.tally)
+    unlabeled, unlisted = len(done) - len(masks), sum(not each.listed for each in located)
+    return Conversion(
+        format=annotations.format,
+        images=str(source if inside else folder),
+        mode=plan.mode,
+        reason=plan.reason,
+        labeled=len(masks),
+        unlabeled=unlabeled,
+        listed_empty=unlabeled - unlisted,
+        unlisted=unlisted,
+        objects={label: objects[label] for label in plan.numbers},
+        unused=tuple(label for label in annotations.objects if label not in plan.numbers),
+        overlap_pixels=sum(mask.overlap for mask in masks),
+        overlap_pictures=sum(mask.overlap > 0 for mask in masks),
+        void_pixels=sum(mask.void for mask in masks),
+        noted=dict(annotations.tally),
+        renamed={name: stem for name, stem in stems.items() if stem != PurePosixPath(name).stem},
+    )
 
 
 def _write_all(
-    jobs: Sequence[_Copy], folder: Path, plan: MaskPlan, *, progress: Progress | None
-) -> list[_Written]:
-    """Write all pictures, masks and settings."""
+    located: Sequence[locate.Located],
+    stems: Mapping[str, str],
+    folder: Path,
+    *,
+    plan: MaskPlan,
+    progress: Progress | None,
+) -> list[rasterize.Drawn]:
+    """Write all pictures under their stems, masks and settings; return what was drawn."""
     for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
         (folder / name).mkdir(parents=True)
     if plan.mode == "labels":
         for name in plan.folders.values():
             (folder / "labeled/masks" / name).mkdir()
-    write = functools.partial(_write, folder=folder, plan=plan)
-    done = list(map_in_threads(write, jobs, progress=progress))
+    done = list(
+        map_in_threads(
+            lambda each: _write(each, stems[each.name], folder, plan=plan),
+            located,
+            progress=progress,
+        )
+    )
     errors = [error for each in done for error in each.errors]
     if errors:
         raise ImsegError(
@@ -357,58 +306,17 @@ def _write_all(
     return done
 
 
-def _write(job: _Copy, *, folder: Path, plan: MaskPlan) -> _Written:
+def _write(each: locate.Located, stem: str, folder: Path, *, plan: MaskPlan) -> rasterize.Drawn:
     """Copy one picture, and write its mask if something is drawn on it."""
-    target = f"{job.stem}{job.path.suffix}"
-    tally, mask = Tally(), None
-    if job.picture is not None and job.picture.regions:
-        drawn = rasterize.draw(job.picture, job.size)
-        tally = drawn.tally
-        if drawn.errors:
-            return _Written(tally=tally, errors=drawn.errors)
-        try:
-            mask = rasterize.compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
-        except rasterize.CannotDraw as error:
-            return _Written(tally=tally, errors=[f"{job.picture.name} {error}"])
-    if mask is not None:
-        for label, pixels in mask.pixels.items():
+    drawn = rasterize.draw(each.picture, each.size, mode=plan.mode, numbers=plan.numbers)
+    if drawn.errors:
+        return drawn
+    if drawn.mask is not None:
+        for label, pixels in drawn.mask.pixels.items():
             inner = folder / "labeled/masks" / (plan.folders[label] if label else "")
-            write_png(inner / f"{job.stem}.png", pixels, palette=plan.palette)
-    split = "unlabeled" if mask is None else "labeled"
-    copy_file(job.path, folder / split / "images" / target)
-    # The pixels are written; keeping them would fill the memory.
-    return _Written(mask=None if mask is None else replace(mask, pixels={}), tally=tally)
-
-
-def _sum_up(
-    annotations: Annotations,
-    done: Sequence[_Written],
-    plan: MaskPlan,
-    *,
-    found: _Sorted,
-    images: str,
-) -> Conversion:
-    """Return what was made."""
-    for each in done:
-        annotations.tally.add_all(each.tally)
-    masks = [each.mask for each in done if each.mask is not None]
-    objects: Counter[str] = Counter()
-    for mask in masks:
-        objects.update(mask.objects)
-    return Conversion(
-        format=annotations.format,
-        images=images,
-        mode=plan.mode,
-        reason=plan.reason,
-        labeled=len(masks),
-        unlabeled=len(done) - len(masks),
-        listed_empty=len(done) - len(masks) - found.unlisted,
-        unlisted=found.unlisted,
-        objects={label: objects[label] for label in plan.numbers},
-        unused=tuple(label for label in annotations.objects if label not in plan.numbers),
-        overlap_pixels=sum(mask.overlap for mask in masks),
-        overlap_pictures=sum(mask.overlap > 0 for mask in masks),
-        void_pixels=sum(mask.void for mask in masks),
-        noted=dict(annotations.tally),
-        renamed=dict(found.renamed),
-    )
+            write_png(inner / f"{stem}.png", pixels, palette=plan.palette)
+        # The pixels are written; keeping them would fill the memory.
+        drawn.mask = replace(drawn.mask, pixels={})
+    split = "unlabeled" if drawn.mask is None else "labeled"
+    copy_file(each.path, folder / split / "images" / f"{stem}{each.path.suffix}")
+    return drawn

@@ -6,8 +6,8 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from imseg.data.checks.fitness import size_in_words, unreadable
@@ -15,8 +15,9 @@ from imseg.data.files.listing import has_odd_name, leads_out, list_pictures, nea
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
-from imseg.data.polygons.drawings import AnnotatedPicture, Annotations
-from imseg.errors import ImsegError, and_more
+from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
+from imseg.data.polygons.readers import embedded_picture
+from imseg.errors import ImsegError, and_more, raise_all
 
 _LOOKED_AT = 300
 _SAMPLE = 50
@@ -25,16 +26,30 @@ _SHOWN = 10
 _LONGEST = 100  # characters of a joined name; file systems end at 255 bytes
 
 
+ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
+"""What is noted for pictures that are not taken for unlabeled ones."""
+
+_STARTS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
+_STARTS |= {b"II*\x00": ".tif", b"MM\x00*": ".tif"}
+
+Size = tuple[int, int]
+"""Height and width in pixels, as the picture is displayed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Located:
     """A picture and the file that it is."""
 
-    picture: AnnotatedPicture
-    """What the annotations say."""
-    path: Path | None
-    """The file; None if the picture stands in the annotations and was not taken out yet."""
+    path: Path
+    """The file."""
     name: str
     """The path below the images folder; what the picture is called in messages."""
+    picture: AnnotatedPicture
+    """What the annotations say; of a picture that they do not list, no more than its name."""
+    size: Size = (0, 0)
+    """Its size; zeros if the annotations do not list it."""
+    listed: bool = True
+    """Whether the annotations list it."""
     inside: bool = False
     """Whether the picture stands in the annotations."""
 
@@ -78,19 +93,20 @@ def home_of(annotations: Annotations) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def locate(annotations: Annotations, images: Path) -> tuple[list[Located], list[ImsegError]]:
-    """Return the file of each picture, and what is wrong with the names.
+def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]:
+    """Return the file of each picture, and the pictures beside those that are not listed.
 
     A name is looked up below ``images``; where nothing is there, without its first folders.
     Names that lead out of the folder are refused; LabelMe writes such names when a file is saved
     elsewhere, so there the last part alone is looked up. No name is ever followed out.
 
     Args:
-        annotations: What to find.
+        annotations: What to find; pictures that are left out are noted in their tally.
         images: The folder of the pictures.
+        spare: A folder for pictures that stand in the annotations.
 
     Raises:
-        ImsegError: If ``images`` is not a folder.
+        ImsegError: If ``images`` is not a folder, or everything that is wrong with the pictures.
     """
     if not images.is_dir():
         raise ImsegError(
@@ -100,44 +116,62 @@ def locate(annotations: Annotations, images: Path) -> tuple[list[Located], list[
         )
     found: list[Located] = []
     outside: list[str] = []
-    missing: list[AnnotatedPicture] = []
+    missing: list[str] = []
+    damaged: list[ImsegError] = []
     for picture in annotations.pictures:
         path = _find(picture, images)
         if path is not None and leads_out(path, images):
             outside.append(f"{picture.name} (a link)")
         elif path is not None:
             name = Path(os.path.relpath(path, images)).as_posix()
-            found.append(Located(picture=picture, path=path, name=name))
+            found.append(Located(path=path, name=name, picture=picture))
         elif picture.embedded:
             name = picture.file.relative_to(home_of(annotations)).as_posix()
-            found.append(Located(picture=picture, path=None, name=name, inside=True))
+            try:
+                path = _take_out(picture.file, spare / f"{len(found)}")
+                found.append(Located(path=path, name=name, picture=picture, inside=True))
+            except ImsegError as error:
+                damaged.append(error)
         elif _leads_out(picture.name):
             outside.append(picture.name)
         else:
-            missing.append(picture)
+            missing.append(picture.name)
     errors = [_outside(outside, images)] if outside else []
     errors += [_missing(missing, images)] if missing else []
-    return found, errors + _one_file_twice(found)
+    errors += [*_one_file_twice(found), *damaged]
+    located, wrong = _read_sizes(found)
+    raise_all([*errors, *wrong])
+    return [*located, *_unlisted(located, images, annotations.tally)]
 
 
-def unlisted(located: Sequence[Located], images: Path) -> tuple[list[Path], list[Path]]:
-    """Return pictures that lie beside annotated ones and have no annotations, and look-alikes.
+def _take_out(file: Path, place: Path) -> Path:
+    """Write the picture that stands in a file of annotations to a place, and add its suffix."""
+    content = embedded_picture(file)
+    # What is none of these is found out when it is opened.
+    fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
+    path = place.with_suffix((fitting or [".png"])[0])
+    path.write_bytes(content)
+    return path
 
-    A look-alike has the stem of a listed picture in the same folder: its mask, most likely, or the
-    same picture in another format.
+
+def _unlisted(located: Sequence[Located], images: Path, tally: Tally) -> Iterator[Located]:
+    """Yield the pictures that lie beside annotated ones and have no annotations.
+
+    What has the stem of a listed picture in the same folder is noted instead: it is its mask, most
+    likely, or the same picture in another format.
     """
-    listed = {each.path.absolute() for each in located if each.path is not None}
+    listed = {each.path.absolute() for each in located}
     stems = {(path.parent, path.stem) for path in listed}
-    alone: list[Path] = []
-    alike: list[Path] = []
     for folder in sorted({path.parent for path in listed} or {images.absolute()}):
-        for paths in list_pictures(folder)[0].values():
-            for path in paths:
-                refused = has_odd_name(path) or leads_out(path, images)
-                if path.absolute() not in listed and not refused:
-                    again = (path.absolute().parent, path.stem) in stems
-                    (alike if again else alone).append(path)
-    return alone, alike
+        for path in itertools.chain(*list_pictures(folder)[0].values()):
+            if path.absolute() in listed or has_odd_name(path) or leads_out(path, images):
+                continue
+            if (path.absolute().parent, path.stem) in stems:
+                tally[ALIKE].append(path.name)
+            else:
+                name = os.path.relpath(path, images).replace(os.sep, "/")
+                picture = AnnotatedPicture(name=name, size=None, regions=(), file=path)
+                yield Located(path=path, name=name, picture=picture, listed=False)
 
 
 def choose_stems(names: Iterable[str]) -> dict[str, str]:
@@ -216,21 +250,19 @@ def _outside(names: list[str], images: Path) -> ImsegError:
     )
 
 
-def _missing(pictures: list[AnnotatedPicture], images: Path) -> ImsegError:
+def _missing(names: list[str], images: Path) -> ImsegError:
     """Return the error that lists every picture that was not found, with what may be meant."""
     there: dict[str, Path] = {}
     for path in itertools.islice(images.rglob("*"), _MOST_SEARCHED):
         if path.suffix.lower() in SUFFIXES:
             there.setdefault(path.stem, path)
-    shown: list[str] = []
-    for picture in pictures:
-        guess = None
-        if len(shown) < _SHOWN:
-            guess = nearest_stem(PurePosixPath(_parts(picture.name)[-1]).stem, there)
-        near = f" (is it {there[guess].relative_to(images).as_posix()}?)" if guess else ""
-        shown.append(picture.name + near)
+    shown = list(names)
+    for index, name in enumerate(names[:_SHOWN]):
+        guess = nearest_stem(PurePosixPath(_parts(name)[-1]).stem, there)
+        if guess:
+            shown[index] += f" (is it {there[guess].relative_to(images).as_posix()}?)"
     return ImsegError(
-        subject(len(pictures), "picture", "of the annotations is", "of the annotations are")
+        subject(len(names), "picture", "of the annotations is", "of the annotations are")
         + f" not in {images}.",
         expected="a file for every picture that is listed, annotated or not.",
         got="no " + and_more(shown, _SHOWN) + ".",
@@ -243,26 +275,25 @@ def _one_file_twice(found: Sequence[Located]) -> list[ImsegError]:
     """Return an error if two pictures of the annotations are one file."""
     entries: dict[Path, list[str]] = {}
     for each in found:
-        if each.path is not None:
-            entries.setdefault(each.path, []).append(_entry(each.picture))
-    shared = {path: names for path, names in entries.items() if len(names) > 1}
-    if not shared:
+        picture = each.picture
+        name = picture.name if picture.start is None else picture.file.name
+        entries.setdefault(each.path, []).append(name)
+    texts = [
+        f"{path.name} from {' and '.join(names[:3])}"
+        for path, names in entries.items()
+        if len(names) > 1
+    ]
+    if not texts:
         return []
-    texts = [f"{path.name} from {' and '.join(names[:3])}" for path, names in shared.items()]
     return [
         ImsegError(
-            subject(len(shared), "file", "has", "have")
-            + " more than one entry in the annotations.",
+            subject(len(texts), "file", "has", "have") + " more than one entry in the annotations.",
             expected="one entry per picture.",
             got=f"{and_more(texts)}.",
             hint="merge or remove the entries; if they mean pictures of one name in different"
             " folders, name the folder above those with --images.",
         )
     ]
-
-
-def _entry(picture: AnnotatedPicture) -> str:
-    return picture.name if picture.start is None else picture.file.name
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -272,53 +303,47 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in inner if path.is_dir())
 
 
-Size = tuple[int, int]
-"""Height and width in pixels, as the picture is displayed."""
-
-
-_TURNED = tuple(f"{verb} on the side compared to the annotations." for verb in ("lies", "lie"))
-_DIFFERENT = tuple(f"{verb} another size than the annotations say." for verb in ("has", "have"))
-_TURN = (
-    "the tool that drew the outlines ignored the EXIF rotation of the file, so ignore it here, "
-    "too:\nexiftool -Orientation= FILE, and repeat the command. Or turn the annotations."
-)
-_RESCALE = "use the original pictures, or scale the annotations together with them."
-
-
-def read_sizes(located: Sequence[Located]) -> tuple[list[Size], list[ImsegError]]:
-    """Return the size of each picture as it is displayed, and everything that does not fit.
-
-    Args:
-        located: Pictures with files.
-    """
+def _read_sizes(located: Sequence[Located]) -> tuple[list[Located], list[ImsegError]]:
+    """Return the pictures with their sizes as they are displayed, and all that does not fit."""
     found = list(map_in_threads(_probe, located))
     problems = [(str(each.path), each) for each in found if isinstance(each, UnreadablePicture)]
     errors = [finding.as_error() for finding in unreadable(problems)]
     turned: list[str] = []
     different: list[str] = []
-    sizes: list[Size] = []
+    sized: list[Located] = []
     for each, size in zip(located, found, strict=True):
-        wanted = each.picture.size
-        sizes.append(size if isinstance(size, tuple) else (0, 0))
-        if not isinstance(size, tuple) or wanted is None or size == wanted:
+        if isinstance(size, UnreadablePicture):
             continue
-        text = f"{each.name} is {size_in_words(size)}, the annotations say {size_in_words(wanted)}"
-        (turned if size == wanted[::-1] else different).append(text)
-    for texts, what, expected, hint in (
-        (turned, _TURNED, "outlines drawn on the picture as it is displayed, upright.", _TURN),
-        (different, _DIFFERENT, "the very files on which the outlines were drawn.", _RESCALE),
-    ):
-        if texts:
-            text = subject(len(texts), "picture", *what)
-            got = f"{and_more(texts)} (height x width)."
-            errors.append(ImsegError(text, expected=expected, got=got, hint=hint))
-    return sizes, errors
+        sized.append(replace(each, size=size))
+        wanted = each.picture.size
+        if wanted is not None and size != wanted:
+            sizes = f"{size_in_words(size)}, the annotations say {size_in_words(wanted)}"
+            (turned if size == wanted[::-1] else different).append(f"{each.name} is {sizes}")
+    if turned:
+        lies = subject(len(turned), "picture", "lies", "lie")
+        error = ImsegError(
+            f"{lies} on the side compared to the annotations.",
+            expected="outlines drawn on the picture as it is displayed, upright.",
+            got=f"{and_more(turned)} (height x width).",
+            hint="the tool that drew the outlines ignored the EXIF rotation of the file, so ignore"
+            " it here, too:\nexiftool -Orientation= FILE, and repeat the command. Or turn the"
+            " annotations.",
+        )
+        errors.append(error)
+    if different:
+        error = ImsegError(
+            f"{subject(len(different), 'picture', 'has', 'have')} another size than the"
+            " annotations say.",
+            expected="the very files on which the outlines were drawn.",
+            got=f"{and_more(different)} (height x width).",
+            hint="use the original pictures, or scale the annotations together with them.",
+        )
+        errors.append(error)
+    return sized, errors
 
 
 def _probe(each: Located) -> Size | UnreadablePicture:
     path = each.path
-    if path is None:
-        raise RuntimeError("every picture has a file by now")
     if path.suffix.lower() not in SUFFIXES:
         reason = f"has the suffix {path.suffix or 'of no file type'}, which is not read"
         expected = ", ".join(sorted(SUFFIXES)) + " (upper case too)."

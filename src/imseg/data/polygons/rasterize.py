@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -208,20 +208,6 @@ HIDDEN = "objects that others cover completely (not in the mask)"
 """What is noted for objects of which nothing is seen."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Drawn:
-    """The regions of one picture as pixels, in the order in which they lie on each other."""
-
-    size: tuple[int, int]
-    """Height and width."""
-    layers: list[tuple[drawings.Region, Patch]]
-    """From the lowest to the topmost."""
-    tally: drawings.Tally = field(default_factory=drawings.Tally)
-    """What was clipped or left out."""
-    errors: list[str] = field(default_factory=list)
-    """Regions that make no sense, in words."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
     """The mask of one picture."""
@@ -236,53 +222,79 @@ class Mask:
     """Objects seen of each label."""
 
 
-def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int]) -> Drawn:
-    """Return the regions of a picture as pixels.
+@dataclass(slots=True, kw_only=True)
+class Drawn:
+    """What became of the regions of one picture."""
+
+    mask: Mask | None = None
+    """None: no region covers a pixel, or one makes no sense."""
+    tally: drawings.Tally = field(default_factory=drawings.Tally)
+    """What was clipped, left out or hidden."""
+    errors: list[str] = field(default_factory=list)
+    """Regions that make no sense, in words."""
+
+
+Layers = list[tuple[drawings.Region, Patch]]
+"""Regions and the pixels that they cover, from the lowest to the topmost."""
+
+
+def draw(
+    picture: drawings.AnnotatedPicture,
+    size: tuple[int, int],
+    *,
+    mode: Mode,
+    numbers: Mapping[str, int],
+) -> Drawn:
+    """Return the mask of a picture.
 
     Args:
         picture: What the annotations say.
         size: Height and width of the picture as it is displayed.
+        mode: How masks are written.
+        numbers: The number of each class, from 1; their order is that of the planes.
     """
-    drawn = Drawn(size=size, layers=[])
+    drawn = Drawn()
+    layers: Layers = []
     for region in sorted(picture.regions, key=lambda region: region.order):
-        place = region.place
         try:
             patch, clipped = rasterize(region.area, size)
         except CannotDraw as error:
-            drawn.errors.append(f"{place} {error}")
+            drawn.errors.append(f"{region.place} {error}")
             continue
         if patch is None:
-            drawn.tally[NO_PIXEL].append(place)
+            drawn.tally[NO_PIXEL].append(region.place)
             continue
         if clipped:
-            drawn.tally[CLIPPED].append(place)
-        drawn.layers.append((region, patch))
+            drawn.tally[CLIPPED].append(region.place)
+        layers.append((region, patch))
+    count = len(_objects(layers))
+    if mode != "labels" and count > MOST_OBJECTS and not drawn.errors:
+        limit = "more than a mask of 16 bits can number"
+        drawn.errors.append(f"{picture.name} has {count} objects, {limit}")
+    if layers and not drawn.errors and mode == "labels":
+        drawn.mask = _planes(layers, size, tuple(numbers))
+    elif layers and not drawn.errors:
+        drawn.mask = _compose(layers, size, drawn.tally, mode=mode, numbers=numbers)
     return drawn
 
 
-def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
-    """Return the mask of a picture.
-
-    Args:
-        drawn: Its regions; objects that turn out to be hidden are noted in its tally.
-        mode: How masks are written.
-        numbers: The number of each class, from 1; their order is that of the planes.
-
-    Raises:
-        CannotDraw: If there are more objects than a label image can hold.
-    """
-    if mode == "labels":
-        return _planes(drawn, tuple(numbers))
-    objects = _objects(drawn.layers)
-    if len(objects) > MOST_OBJECTS:
-        raise CannotDraw(f"has {len(objects)} objects, more than a mask of 16 bits can number")
-    values = np.arange(len(objects) + 1)
+def _compose(
+    layers: Layers,
+    size: tuple[int, int],
+    tally: drawings.Tally,
+    *,
+    mode: Mode,
+    numbers: Mapping[str, int],
+) -> Mask:
+    """Return one mask of class or object numbers; objects that turn out to be hidden are noted."""
+    objects = _objects(layers)
+    keys = list(objects)
+    values = np.arange(len(keys) + 1)
     if mode == "classes":
-        values[1:] = [numbers[label] for label, _ in objects]
-    places = {key: index for index, key in enumerate(objects, start=1)}
-    seen, settled = np.zeros(drawn.size, np.int32), np.zeros(drawn.size, bool)
-    overlap = np.zeros(drawn.size, bool)
-    for region, patch in drawn.layers:
+        values[1:] = [numbers[label] for label, _ in keys]
+    places = {key: index for index, key in enumerate(keys, start=1)}
+    seen, settled, overlap = np.zeros(size, np.int32), np.zeros(size, bool), np.zeros(size, bool)
+    for region, patch in layers:
         if region.role == "void":
             continue
         index = places[object_key(region)] if region.role == "object" else 0
@@ -293,19 +305,18 @@ def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
         settled[patch.window] |= patch.covers
     visible = np.unique(seen[seen != 0]).tolist()
     for index in sorted(set(places.values()) - set(visible)):
-        drawn.tally[HIDDEN].append(objects[list(objects)[index - 1]])
+        tally[HIDDEN].append(objects[keys[index - 1]])
     if mode == "instances":
         values[visible] = np.arange(1, len(visible) + 1)
-    wide = mode == "instances" or max(numbers.values(), default=0) >= BYTE_VOID
-    pixels = values[seen].astype(np.uint16 if wide else np.uint8)
-    void = _void(drawn) & ~settled
-    pixels[void] = WIDE_VOID if wide else BYTE_VOID
-    names = list(objects)
+    undecided = void_value(mode, numbers)
+    pixels = values[seen].astype(np.uint16 if undecided == WIDE_VOID else np.uint8)
+    void = _void(layers, size) & ~settled
+    pixels[void] = undecided
     return Mask(
         pixels={"": pixels},
         overlap=int(overlap.sum()),
         void=int(void.sum()),
-        objects=Counter(names[index - 1][0] for index in visible),
+        objects=Counter(keys[index - 1][0] for index in visible),
     )
 
 
@@ -323,10 +334,10 @@ def void_value(mode: Mode, numbers: Mapping[str, int]) -> int:
     return WIDE_VOID if wide else BYTE_VOID
 
 
-def _planes(drawn: Drawn, labels: tuple[str, ...]) -> Mask:
+def _planes(layers: Layers, size: tuple[int, int], labels: tuple[str, ...]) -> Mask:
     """Return one mask per label, 0 and 255; where labels overlap, each has its pixels."""
-    planes = {label: np.zeros(drawn.size, np.uint8) for label in labels}
-    for region, patch in drawn.layers:
+    planes = {label: np.zeros(size, np.uint8) for label in labels}
+    for region, patch in layers:
         if region.role == "object":
             planes[region.label][patch.window][patch.covers] = 255
         elif region.role == "background":
@@ -335,28 +346,28 @@ def _planes(drawn: Drawn, labels: tuple[str, ...]) -> Mask:
     shared = sum((plane == 255).astype(np.int32) for plane in planes.values())
     void = 0
     for label, plane in planes.items():
-        doubtful = _void(drawn, label) & (plane == 0)
+        doubtful = _void(layers, size, label) & (plane == 0)
         plane[doubtful] = PLANE_VOID
         void += int(doubtful.sum())
     return Mask(
         pixels=planes,
         overlap=int((np.asarray(shared) > 1).sum()),
         void=void,
-        objects=Counter(label for label, _ in _objects(drawn.layers)),
+        objects=Counter(label for label, _ in _objects(layers)),
     )
 
 
-def _void(drawn: Drawn, label: str | None = None) -> Bits:
+def _void(layers: Layers, size: tuple[int, int], label: str | None = None) -> Bits:
     """Return the pixels of void regions; of one label, those that speak of another are left out."""
-    found = np.zeros(drawn.size, bool)
-    for region, patch in drawn.layers:
+    found = np.zeros(size, bool)
+    for region, patch in layers:
         others = label is not None and region.crowd and region.label != label
         if region.role == "void" and not others:
             found[patch.window] |= patch.covers
     return found
 
 
-def _objects(layers: Sequence[tuple[drawings.Region, Patch]]) -> dict[tuple[str, str], str]:
+def _objects(layers: Layers) -> dict[tuple[str, str], str]:
     """Return the objects from the lowest to the topmost, and where each stands."""
     found: dict[tuple[str, str], str] = {}
     for region, _ in layers:
