@@ -6,16 +6,17 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from imseg.data.datasets import sources
 from imseg.data.datasets.pairs import read_pairs
 from imseg.data.files.archives import ArchiveLimits, archive_stem, errors_naming, is_archive, unpack
 from imseg.data.files.atomic import scratch_beside
+from imseg.data.files.listing import files_in, folders_in
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import ImsegError, and_more, near_miss, shown
 
-_HIDDEN = (".", "__MACOSX")
 _SHOWN = 8
 
 
@@ -27,28 +28,24 @@ def descend(root: Path, path: str) -> Path | None:
         path: Folder names joined by ``/``; alternatives for one folder are joined by ``|``.
             Capitals do not matter. A folder that was unpacked into itself is looked through.
     """
-    here = root
-    for part in path.split("/"):
-        found = _child(here, part)
-        if found is None:
-            return None
-        here = found
+    here, missing = _follow(root, path)
     while folders_in(here) == [here / here.name]:
         here = here / here.name
-    return here
+    return None if missing else here
 
 
-def misspelt(root: Path, path: str) -> tuple[str, str] | None:
-    """Return the name of a folder and what it may have been meant to be, for a missing path."""
+def _follow(root: Path, path: str) -> tuple[Path, str]:
+    """Return how far a path leads, and the first part of it that is missing; empty: none is."""
     here = root
     for part in path.split("/"):
-        found = _child(here, part)
+        inside = {child.name: child for child in folders_in(here)}
+        lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
+        hits = (inside.get(name) or lower.get(name.lower()) for name in part.split("|"))
+        found = next((hit for hit in hits if hit is not None), None)
         if found is None:
-            names = [child.name for child in folders_in(here)]
-            pairs = ((near_miss(name, names), name) for name in part.split("|"))
-            return next(((guess, name) for guess, name in pairs if guess), None)
+            return here, part
         here = found
-    return None
+    return here, ""
 
 
 def looked_through(folder: Path) -> list[Path]:
@@ -63,36 +60,12 @@ def looked_through(folder: Path) -> list[Path]:
     return chain
 
 
-def folders_below(folder: Path | None, depth: int) -> Iterator[Path]:
+def folders_below(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the folders in a folder, sorted, each before those in it, down to a depth."""
     for inside in folders_in(folder):
         yield inside
         if depth > 1:
             yield from folders_below(inside, depth - 1)
-
-
-def folders_in(folder: Path | None) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
-    return [path for path in _listed(folder) if path.is_dir()]
-
-
-def files_in(folder: Path | None) -> list[Path]:
-    """Return the files in a folder, sorted, without hidden ones."""
-    return [path for path in _listed(folder) if path.is_file()]
-
-
-def _child(folder: Path, names: str) -> Path | None:
-    """Return the folder of the first of these names, joined by ``|``, in whatever capitals."""
-    inside = {child.name: child for child in folders_in(folder)}
-    lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
-    hits = (inside.get(name) or lower.get(name.lower()) for name in names.split("|"))
-    return next((hit for hit in hits if hit is not None), None)
-
-
-def _listed(folder: Path | None) -> list[Path]:
-    if folder is None or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(_HIDDEN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +80,8 @@ class Download:
     """Where folders are looked for, in this order."""
     seen: tuple[str, ...]
     """Folders and archives that are there, for errors."""
-    progress: sources.PreparationProgress | None = None
+    progress: sources.PreparationProgress
     """Called with what is being done; see there."""
-
-    def tell(self, what: str, done: int, total: int) -> None:
-        """Report progress."""
-        if self.progress is not None:
-            self.progress(what, done, total)
 
     def find(self, path: str) -> Path | None:
         """Return a folder, or None.
@@ -158,19 +126,17 @@ class Download:
             if any(descend(folder, path) for path in missing):
                 return f"imseg prepare {self.source.name} {folder}"
         for root, path in itertools.product(self.roots, missing):
-            guess = misspelt(root, path)
-            if guess:
-                return f"is {guess[0]} meant to be {guess[1]}? Rename it then."
+            here, part = _follow(root, path)
+            names = [child.name for child in folders_in(here)]
+            for name in part.split("|"):
+                if guess := near_miss(name, names):
+                    return f"is {guess} meant to be {name}? Rename it then."
         return f"name the folder that holds these folders. The data set's site: {self.source.page}"
 
 
 @contextmanager
 def open_download(
-    raw: Path,
-    *,
-    source: sources.PublicDataset,
-    beside: Path,
-    progress: sources.PreparationProgress | None = None,
+    raw: Path, *, source: sources.PublicDataset, beside: Path, progress: sources.PreparationProgress
 ) -> Iterator[Download]:
     """Yield a download; archives are unpacked to a folder that is removed when the block ends.
 
@@ -202,7 +168,11 @@ def open_download(
             limits = ArchiveLimits()
             for archive, place in places.items():
                 if place.exists():
-                    raise _taken(archive)
+                    raise ImsegError(
+                        f"{archive} has the name of another archive beside it.",
+                        expected="one archive of each name.",
+                        hint="move one of them to a folder of its own.",
+                    )
                 limits, files = _unpack_tree(
                     archive, place, source=source, limits=limits, base=base, progress=progress
                 )
@@ -233,16 +203,13 @@ def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
             where only one may.
     """
     dataset = download.source
-    found = {
-        place: {folder for folder in layout.folders if download.find(folder)}
-        for place, layout in enumerate(dataset.layouts)
-    }
-    fitting = [dataset.layouts[place] for place, folders in found.items() if folders]
+    found = [[each for each in layout.folders if download.find(each)] for layout in dataset.layouts]
+    fitting = [layout for layout, folders in zip(dataset.layouts, found, strict=True) if folders]
     if not fitting:
         every = [folder for layout in dataset.layouts for folder in layout.folders]
         raise download.wrong_tree(every, found_some=False)
     if dataset.one_layout and len(fitting) > 1:
-        there = sorted(folder for folders in found.values() for folder in folders)
+        there = sorted(set(itertools.chain(*found)))
         raise ImsegError(
             f"{download.raw} holds more than one release:"
             f" {' and '.join(layout.source for layout in fitting)}.",
@@ -282,7 +249,7 @@ def _unpack_tree(
     source: sources.PublicDataset,
     limits: ArchiveLimits,
     base: Path | None,
-    progress: sources.PreparationProgress | None,
+    progress: sources.PreparationProgress,
     inside: bool = False,
 ) -> tuple[ArchiveLimits, list[PurePosixPath]]:
     """Unpack an archive and the archives in it; return what is left of the limits, and its files.
@@ -303,14 +270,8 @@ def _unpack_tree(
             return False
         return source.wants(place.name / path) or (not inside and is_archive(Path(path.name)))
 
-    label = f"unpacking {archive.name}"
-    done = unpack(
-        archive,
-        place,
-        wanted=wanted,
-        limits=limits,
-        progress=progress and (lambda written, total: progress(label, written, total)),
-    )
+    tell = partial(progress, f"unpacking {archive.name}")
+    done = unpack(archive, place, wanted=wanted, limits=limits, progress=tell)
     limits = replace(limits, total_bytes=limits.total_bytes - done.written)
     files = list(done.files)
     if inside:
@@ -327,14 +288,6 @@ def _unpack_tree(
     return limits, files
 
 
-def _taken(archive: Path) -> ImsegError:
-    return ImsegError(
-        f"{archive} has the name of another archive beside it.",
-        expected="one archive of each name.",
-        hint="move one of them to a folder of its own.",
-    )
-
-
 def _tops(files: Sequence[PurePosixPath]) -> list[str]:
     """Return the folders of an archive, two deep."""
     tops = {"/".join(path.parts[: min(2, len(path.parts) - 1)]) for path in files}
@@ -347,17 +300,12 @@ def _plain(path: str) -> str:
 
 
 def _no_download(raw: Path, source: sources.PublicDataset) -> ImsegError:
-    if raw.exists():
-        what = f"{raw} is neither a folder nor a zip or tar file."
-    else:
+    what = f"{raw} is neither a folder nor a zip or tar file."
+    hint = f"download it from {source.page}"
+    if not raw.exists():
         what = f"There is no folder or archive {raw}."
-    guess = None
-    if not raw.exists() and raw.parent.is_dir():
-        guess = near_miss(raw.name, [path.name for path in raw.parent.iterdir()])
-    return ImsegError(
-        what,
-        expected=f"the {source.title} download, unpacked or not:\n{source.tree}",
-        hint=f"imseg prepare {source.name} {shown(raw.parent / guess)}"
-        if guess
-        else f"download it from {source.page}",
-    )
+        near = [path.name for path in raw.parent.iterdir()] if raw.parent.is_dir() else []
+        if guess := near_miss(raw.name, near):
+            hint = f"imseg prepare {source.name} {shown(raw.parent / guess)}"
+    expected = f"the {source.title} download, unpacked or not:\n{source.tree}"
+    return ImsegError(what, expected=expected, hint=hint)

