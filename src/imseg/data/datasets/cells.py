@@ -32,8 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.datasets import pairs, sources
-from imseg.data.datasets.download import Download
+from imseg.data.datasets import download, sources
 from imseg.data.files.listing import folders_in
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.images.image_files import write_png
@@ -78,11 +77,12 @@ _PARTS = {"training": "train|training", "validation": "val|valid|validation", "t
 def _cut(name: str, files: sources.Files, place: sources.Destination) -> sources.Made:
     pixels = _gray(files[0])
     planes = {label: _gray(path) for label, path in zip(_COLORS, files[1:], strict=True)}
+    sizes = {
+        f"{label}/{path.name}": planes[label].shape
+        for label, path in zip(planes, files[1:], strict=True)
+    }
+    sources.refuse_other_sizes(name, {files[0].name: pixels.shape, **sizes})
     height, width = pixels.shape
-    sizes = {files[0].name: (height, width)}
-    for (label, plane), path in zip(planes.items(), files[1:], strict=True):
-        sizes[f"{label}/{path.name}"] = plane.shape
-    pairs.refuse_other_sizes(name, sizes)
     if min(height, width) < SIDE:
         raise ImsegError(
             f"{files[0]} is smaller than the squares to cut it into.",
@@ -198,9 +198,9 @@ def merge_nuclei(
     }
 
 
-def _read(download: Download, seed: int) -> tuple[str, sources.Parts]:
+def _read(given: download.Download, seed: int) -> tuple[str, sources.Parts]:
     """Return the images, by look instead of by part."""
-    found = _find_images(download)
+    found = _find_images(given)
     looks: sources.Parts = {}
     for done, (name, files) in enumerate(found.items(), start=1):
         pixels = read_image(files[0])
@@ -211,23 +211,23 @@ def _read(download: Download, seed: int) -> tuple[str, sources.Parts]:
                 hint="unpack the download again.",
             )
         looks.setdefault(look_of(pixels), {})[name] = files
-        download.progress("looking at images", done, len(found))
+        given.progress("looking at images", done, len(found))
     return NUCLEI.layouts[0].source, dict(sorted(looks.items()))
 
 
-def _find_images(download: Download) -> sources.Images:
+def _find_images(given: download.Download) -> sources.Images:
     """Return the images by name, in whichever of the two layouts they are."""
-    images, labels = download.find("images"), download.find("|".join(_LABEL_FOLDERS))
+    images, labels = given.find("images"), given.find("|".join(_LABEL_FOLDERS))
     if images is not None and labels is not None:
-        return pairs.read_pairs(images, labels)
-    stage = download.find("stage1_train")
-    for root in (*((stage,) if stage else ()), *download.roots):
+        return download.read_pairs(images, labels)
+    stage = given.find("stage1_train")
+    for root in (*((stage,) if stage else ()), *given.roots):
         folders = [each for each in folders_in(root) if (each / "masks").is_dir()]
         if folders:
             return {folder.name: _read_folder(folder) for folder in folders}
     if images or labels:
-        raise download.wrong_tree(["instances" if images else "images"], found_some=True)
-    raise download.wrong_tree(["stage1_train", "images", "instances"], found_some=False)
+        raise given.wrong_tree(["instances" if images else "images"], found_some=True)
+    raise given.wrong_tree(["stage1_train", "images", "instances"], found_some=False)
 
 
 def _read_folder(folder: Path) -> sources.Files:
@@ -238,8 +238,10 @@ def _read_folder(folder: Path) -> sources.Files:
             expected="images/ and masks/ in each of these folders.",
             hint="unpack the download again.",
         )
-    images = pairs.pictures_by_name(folder / "images", noun="images", example=f"{folder.name}.png")
-    masks = pairs.pictures_by_name(folder / "masks", noun="masks", example="a.png")
+    images = download.pictures_by_name(
+        folder / "images", noun="images", example=f"{folder.name}.png"
+    )
+    masks = download.pictures_by_name(folder / "masks", noun="masks", example="a.png")
     if len(images) > 1:
         raise ImsegError(
             f"{folder / 'images'} holds {len(images)} images.",
@@ -276,12 +278,12 @@ def _split(
 def _write(name: str, files: sources.Files, place: sources.Destination) -> sources.Made:
     image, *masks = files
     if masks[0].parent.name.lower() in _LABEL_FOLDERS:
-        merged, figures = pairs.class_numbers(masks[0]), dict[str, int]()
+        merged, figures = sources.class_numbers(masks[0]), dict[str, int]()
     else:
-        single = {path.name: pairs.class_numbers(path) > 0 for path in masks}
-        pairs.refuse_other_sizes(name, {file: mask.shape for file, mask in single.items()})
+        single = {path.name: sources.class_numbers(path) > 0 for path in masks}
+        sources.refuse_other_sizes(name, {file: mask.shape for file, mask in single.items()})
         merged, figures = merge_nuclei(list(single.values()))
-    pairs.refuse_other_sizes(
+    sources.refuse_other_sizes(
         name, {image.name: probe(image).size, f"masks of {name}": merged.shape}
     )
     if merged.max(initial=0) > _MOST_NUCLEI:
@@ -290,7 +292,7 @@ def _write(name: str, files: sources.Files, place: sources.Destination) -> sourc
             expected="numbers that fit 16 bits.",
             got=f"{merged.max()}.",
         )
-    pairs.copy_picture(image, place.images / f"{name}{image.suffix.lower()}")
+    sources.copy_picture(image, place.images / f"{name}{image.suffix.lower()}")
     write_png(place.masks / f"{name}.png", merged.astype(np.uint16))
     nuclei = int(np.count_nonzero(np.unique(merged)))
     return sources.Made((name,), figures | {"nuclei": nuclei})

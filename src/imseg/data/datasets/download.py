@@ -1,19 +1,19 @@
-"""The folders of a download, wherever they lie, and the images and masks in them."""
+"""The folders of a download, wherever they lie, and the pairs of images and masks in them."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from imseg.data.datasets import sources
-from imseg.data.datasets.pairs import read_pairs
 from imseg.data.files.archives import ArchiveLimits, archive_stem, errors_naming, is_archive, unpack
 from imseg.data.files.atomic import scratch_beside
-from imseg.data.files.listing import files_in, folders_in
+from imseg.data.files.listing import files_in, folders_in, list_pictures, subject
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import ImsegError, and_more, near_miss, shown
 
@@ -154,18 +154,21 @@ def open_download(
     """
     base = raw if raw.is_dir() else None
     if base is not None:
-        archives = sorted(path for path in raw.iterdir() if path.is_file() and is_archive(path))
+        archives = [path for path in sorted(raw.iterdir()) if path.is_file() and is_archive(path)]
     elif raw.is_file() and is_archive(raw):
         archives = [raw]
     else:
         raise _no_download(raw, source)
-    with ExitStack() as stack:
-        roots, seen = _unpacked_already(base) if base else ([], [])
-        if archives:
-            scratch = stack.enter_context(scratch_beside(beside))
-            places = {archive: scratch / archive_stem(archive) for archive in archives}
-            stack.enter_context(errors_naming(places))
-            limits = ArchiveLimits()
+    roots: list[Path] = []
+    seen: list[str] = []
+    if base is not None:
+        roots = [base, *looked_through(base)]
+        seen = [path.relative_to(base).as_posix() + "/" for path in folders_below(base, 2)]
+        seen += [path.name for path in files_in(base) if not is_archive(path)]
+    with scratch_beside(beside) as scratch:
+        places = {archive: scratch / archive_stem(archive) for archive in archives}
+        limits = ArchiveLimits()
+        with errors_naming(places):
             for archive, place in places.items():
                 if place.exists():
                     raise ImsegError(
@@ -178,17 +181,9 @@ def open_download(
                 )
                 seen += [archive.name, *(f"{archive.name}/{top}" for top in _tops(files))]
                 roots += [place, *looked_through(place)]
-            roots.append(scratch)
-        yield Download(
-            source=source, raw=raw, roots=tuple(roots), seen=tuple(seen), progress=progress
-        )
-
-
-def _unpacked_already(base: Path) -> tuple[list[Path], list[str]]:
-    """Return where to look in a folder, and what is there."""
-    seen = [path.relative_to(base).as_posix() + "/" for path in folders_below(base, 2)]
-    seen += [path.name for path in files_in(base) if not is_archive(path)]
-    return [base, *looked_through(base)], seen
+            yield Download(
+                source=source, raw=raw, roots=(*roots, scratch), seen=tuple(seen), progress=progress
+            )
 
 
 def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
@@ -240,6 +235,79 @@ def _read_part(folders: Sequence[Path], dataset: sources.PublicDataset) -> sourc
         )
         found = {name: (*found.get(name, (image,)), mask) for name, (image, mask) in pairs.items()}
     return found
+
+
+def read_pairs(
+    images: Path,
+    masks: Path,
+    *,
+    image: re.Pattern[str] = sources.ANY_STEM,
+    mask: re.Pattern[str] = sources.ANY_STEM,
+    example: tuple[str, str] = ("a.png", "a.png"),
+) -> sources.Images:
+    """Return the pairs of two folders.
+
+    Args:
+        images: Folder of images.
+        masks: Folder of masks.
+        image: What stems of images look like; its group is the name. Other files are not looked at.
+        mask: What stems of masks look like; its group is the name of the image.
+        example: File names of an image and of its mask, for errors.
+
+    Raises:
+        ImsegError: If there are no images, or an image or mask has no partner.
+    """
+    found = pictures_by_name(images, image, noun="images", example=example[0])
+    truth = pictures_by_name(masks, mask, noun="masks", example=example[1])
+    for one, other, noun, partner, place in (
+        (found, truth, "image", "mask", masks),
+        (truth, found, "mask", "image", images),
+    ):
+        alone = [path.name for name, path in one.items() if name not in other]
+        if alone:
+            raise ImsegError(
+                f"{subject(len(alone), noun, 'has', 'have')} no {partner} in {place}.",
+                expected=f"equal names, such as {example[0]} and {example[1]}.",
+                got=f"no {partner} for {and_more(alone)}.",
+                hint=f"unpack the {partner}s again, or remove these {noun}s.",
+            )
+    return {name: (found[name], truth[name]) for name in sorted(found)}
+
+
+def pictures_by_name(
+    folder: Path, pattern: re.Pattern[str] = sources.ANY_STEM, *, noun: str, example: str
+) -> dict[str, Path]:
+    """Return the pictures of a folder whose stems fit a pattern, by the name in its group.
+
+    Raises:
+        ImsegError: If there is none, or two have one name.
+    """
+    listed, _, folders = list_pictures(folder)
+    found: dict[str, Path] = {}
+    for stem, paths in listed.items():
+        match = pattern.fullmatch(stem)
+        if match is None:
+            continue
+        path, *others = paths
+        if others or match[1] in found:
+            twins = [each.name for each in (found.get(match[1], path), *others, path)]
+            raise ImsegError(
+                f"{folder} holds two {noun} named {match[1]}.",
+                expected="one file for each name.",
+                got=f"{' and '.join(dict.fromkeys(twins))}.",
+                hint="remove one of them.",
+            )
+        found[match[1]] = path
+    if not found:
+        there = [f"{each.name}/" for each in folders]
+        there += [each.name for paths in listed.values() for each in paths]
+        raise ImsegError(
+            f"{folder} holds no {noun}.",
+            expected=f"files named like {example}.",
+            got=(and_more(there) or "nothing") + ".",
+            hint="unpack this part again.",
+        )
+    return {name: found[name] for name in sorted(found)}
 
 
 def _unpack_tree(

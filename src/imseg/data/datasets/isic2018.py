@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 
-from imseg.data.datasets.pairs import copy_files
-from imseg.data.datasets.sources import PublicDataset, SourceLayout
+from imseg.data.datasets.sources import PublicDataset, SourceLayout, copy_files
 
 _LAYOUTS = (
     SourceLayout(

@@ -1,18 +1,24 @@
-"""What is declared about a public data set, and which of its images go into which split."""
+"""What is declared about a public data set, how its files are checked, copied and split."""
 
 from __future__ import annotations
 
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.files.atomic import copy_file
 from imseg.data.files.listing import counted
 from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.picture_file import probe
+from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError, and_more
 from imseg.types import Color
 
@@ -135,6 +141,85 @@ class PublicDataset:
         folders = [folder for layout in self.layouts for folder in layout.folders]
         names = "|".join(folder.rpartition("/")[2] for folder in folders).lower().split("|")
         return path.suffix.lower() in SUFFIXES and path.parent.name.lower() in names
+
+
+def refuse_other_sizes(name: str, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse pictures that belong together but have different sizes.
+
+    Args:
+        name: The source image.
+        sizes: Height and width of each picture, by its file.
+
+    Raises:
+        ImsegError: If not all are equal.
+    """
+    if len(set(sizes.values())) > 1:
+        shown = [f"{file} is {width}x{height}" for file, (height, width) in sizes.items()]
+        raise ImsegError(
+            f"The pictures of {name} have different sizes.",
+            expected="an image and masks of the same width and height.",
+            got=", ".join(shown) + ".",
+            hint="download this part again.",
+        )
+
+
+def class_numbers(path: Path, known: Collection[int] | None = None) -> npt.NDArray[Any]:
+    """Return the whole numbers in a mask file, ``h w``.
+
+    Args:
+        path: The file.
+        known: The values that it may hold; None: any.
+
+    Raises:
+        ImsegError: If the file cannot be read, or holds colors, fractions or other values.
+    """
+    mask = read_mask(path)
+    if mask.form != "values":
+        raise ImsegError(
+            f"{path} is not the kind of mask that this data set has.",
+            expected="whole numbers, one for each class or object.",
+            got=f"{mask.form}.",
+            hint="docs/datasets.md says which download is read.",
+        )
+    if known and (strange := set(np.unique(mask.values).tolist()) - set(known)):
+        raise ImsegError(
+            f"{path} holds values that are no class of this data set.",
+            expected=f"{min(known)} to {max(known)}.",
+            got=and_more([str(value) for value in sorted(strange)]) + ".",
+            hint="docs/datasets.md says which download is read.",
+        )
+    return mask.values
+
+
+def copy_picture(source: Path, target: Path) -> None:
+    """Copy a picture file as it is, after a look at its header.
+
+    Raises:
+        ImsegError: If it is no picture, has too many pixels, or cannot be copied.
+    """
+    probe(source)
+    copy_file(source, target)
+
+
+def copy_files(
+    name: str, files: Files, place: Destination, *, known: Collection[int] | None = None
+) -> Made:
+    """Copy an image and its mask under the name ``name``; their formats stay.
+
+    Args:
+        name: The stem of both copies.
+        files: The image and the mask.
+        place: Where to.
+        known: The values that the mask may hold; None: it is not looked at.
+
+    Raises:
+        ImsegError: If the mask holds other values, or a file is no picture or cannot be copied.
+    """
+    if known is not None:
+        class_numbers(files[1], known)
+    for source, folder in zip(files, (place.images, place.masks), strict=True):
+        copy_picture(source, folder / f"{name}{source.suffix.lower()}")
+    return Made((name,))
 
 
 def refuse_bad_share(labeled: float) -> None:

@@ -32,8 +32,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from imseg.data.datasets import pairs, sources
-from imseg.data.datasets.download import Download
+from imseg.data.datasets import download, sources
 from imseg.data.files.listing import folders_in
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import read_image, resize_image
@@ -143,7 +142,7 @@ CAMVID = sources.PublicDataset(
     ),
     example=("0001TP_006690.png", "0001TP_006690.png"),
     split=_split,
-    write=partial(pairs.copy_files, known={*_CLASSES, VOID_ID}),
+    write=partial(sources.copy_files, known={*_CLASSES, VOID_ID}),
     task="multiclass",
     classes=_CLASSES,
     void=VOID_ID,
@@ -255,26 +254,27 @@ def small_side(length: int) -> int:
 
 
 def _read(
-    source: str, download: Download, seed: int, *, paper_split: bool
+    source: str, given: download.Download, seed: int, *, paper_split: bool
 ) -> tuple[str, sources.Parts]:
     """Return training, validation and test images with their masks."""
-    images, masks, val_images, val_masks = download.need(*_PLACES)
+    images, masks, val_images, val_masks = given.need(*_PLACES)
     training = _merge(_read_cities(images, masks))
     cities = _read_cities(val_images, val_masks)
     if paper_split:
         official = _merge(cities)
         val, test = sources.divide(official, len(official) // 2, key=f"{seed}/halves")
-        return source, {"training": training, "validation": val, "test": test}
-    if sorted(cities) != sorted((*_VAL_CITIES, *_TEST_CITIES)):
+    elif sorted(cities) != sorted((*_VAL_CITIES, *_TEST_CITIES)):
         raise ImsegError(
             f"{val_images} does not hold the cities of the official validation part.",
             expected="frankfurt, lindau and munster.",
             got=", ".join(cities) + ".",
             hint="unpack the download again, or take random halves with --paper-split.",
         )
-    val, test = (
-        _merge({city: cities[city] for city in chosen}) for chosen in (_VAL_CITIES, _TEST_CITIES)
-    )
+    else:
+        val, test = (
+            _merge({city: cities[city] for city in chosen})
+            for chosen in (_VAL_CITIES, _TEST_CITIES)
+        )
     return source, {"training": training, "validation": val, "test": test}
 
 
@@ -290,7 +290,7 @@ def _read_cities(images: Path, masks: Path) -> dict[str, sources.Images]:
             hint="unpack the download again.",
         )
     return {
-        city: pairs.read_pairs(
+        city: download.read_pairs(
             images / city, masks / city, image=_IMAGE, mask=_MASK, example=_EXAMPLE
         )
         for city in cities
@@ -298,16 +298,16 @@ def _read_cities(images: Path, masks: Path) -> dict[str, sources.Images]:
 
 
 def _merge(cities: dict[str, sources.Images]) -> sources.Images:
-    return {name: pair for pairs in cities.values() for name, pair in pairs.items()}
+    return {name: pair for found in cities.values() for name, pair in found.items()}
 
 
 def _write_small(
     numbers: Mapping[int, int], name: str, files: sources.Files, place: sources.Destination
 ) -> sources.Made:
     pixels = read_image(files[0], channels=3)
-    ids = pairs.class_numbers(files[1], {*LABELS, VOID})
+    ids = sources.class_numbers(files[1], {*LABELS, VOID})
     height, width = pixels.shape[:2]
-    pairs.refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
+    sources.refuse_other_sizes(name, {files[0].name: (height, width), files[1].name: ids.shape})
     size = small_side(height), small_side(width)
     table = np.full(256, VOID, np.uint8)
     table[list(numbers)] = list(numbers.values())

@@ -17,7 +17,7 @@ from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
 from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
 from imseg.data.polygons import locate, rasterize
-from imseg.data.polygons.drawings import AnnotatedPicture, Annotations
+from imseg.data.polygons.drawings import Annotations
 from imseg.data.polygons.formats import opened, read_annotations
 from imseg.errors import ImsegError, and_more
 from imseg.types import MAX_CLASSES, POSITION, Color
@@ -70,7 +70,15 @@ def choose_plan(annotations: Annotations, mode: rasterize.Mode | None = None) ->
     """
     used = annotations.used
     if not used:
-        raise _nothing_drawn(annotations)
+        noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
+        listed = f"{len(annotations.pictures)} pictures listed"
+        raise ImsegError(
+            f"{annotations.source} has no region that gives a mask.",
+            expected="polygons or masks with a label.",
+            got="; ".join([listed, *noted]) + ".",
+            hint="draw outlines with the annotation tool; boxes of COCO, points and lines have"
+            " none.",
+        )
     reason = "as asked for"
     if mode is None:
         mode, reason = _choose_mode(annotations)
@@ -137,27 +145,15 @@ def _choose_mode(annotations: Annotations) -> tuple[rasterize.Mode, str]:
     used = annotations.used
     if len(used) > 1:
         return "classes", f"{len(used)} labels"
-    counts = [count for count in map(_objects, annotations.pictures) if count]
+    objects = [
+        {rasterize.object_key(region) for region in picture.regions if region.role == "object"}
+        for picture in annotations.pictures
+    ]
+    counts = [len(keys) for keys in objects if keys]
     typical = statistics.median(counts) if counts else 0
     if typical >= _SEVERAL:
         return "instances", f"one label, typically {typical:g} objects per picture"
     return "classes", "one label, typically one object per picture"
-
-
-def _objects(picture: AnnotatedPicture) -> int:
-    regions = (region for region in picture.regions if region.role == "object")
-    return len({rasterize.object_key(region) for region in regions})
-
-
-def _nothing_drawn(annotations: Annotations) -> ImsegError:
-    noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
-    listed = f"{len(annotations.pictures)} pictures listed"
-    return ImsegError(
-        f"{annotations.source} has no region that gives a mask.",
-        expected="polygons or masks with a label.",
-        got="; ".join([listed, *noted]) + ".",
-        hint="draw outlines with the annotation tool; boxes of COCO, points and lines have none.",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +237,8 @@ def convert_polygons(
     for mask in masks:
         objects.update(mask.objects)
     for each in done:
-        annotations.tally.add_all(each.tally)
+        for what, places in each.tally.items():
+            annotations.tally[what] += places
     unlabeled, unlisted = len(done) - len(masks), sum(not each.listed for each in located)
     return Conversion(
         format=annotations.format,

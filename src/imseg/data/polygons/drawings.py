@@ -12,17 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+import pydantic
 from pydantic_core import PydanticCustomError
 
 from imseg.data.files.atomic import read_bounded
@@ -89,7 +79,7 @@ def parse(model: type[_Model], plain: object, place: str) -> _Model:
     """
     try:
         return model.model_validate(plain)
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
     names, got = first["loc"], first["input"]
     if len(names) > 1 and isinstance(names[1], int):  # an entry of a list
@@ -179,32 +169,36 @@ def ring(numbers: object) -> Corners:
 
 
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_one_line)
+    str,
+    pydantic.StringConstraints(strip_whitespace=True, min_length=1),
+    pydantic.AfterValidator(_one_line),
 ]
 """A text that is not empty and has no control characters."""
-LabelText = Annotated[Text, AfterValidator(_plain_words)]
+LabelText = Annotated[Text, pydantic.AfterValidator(_plain_words)]
 """A text of printable characters and single spaces, as names of classes are."""
-Identity = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(_without_fraction)]
+Identity = Annotated[
+    str, pydantic.Field(coerce_numbers_to_str=True), pydantic.BeforeValidator(_without_fraction)
+]
 """What names an entry, so that 7, 7.0 and "7" are one."""
-Number = Annotated[float, Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
+Number = Annotated[float, pydantic.Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
 """A finite number of pixels; a text that says one counts (XML)."""
-Whole = Annotated[int, Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
+Whole = Annotated[int, pydantic.Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
 """A whole number of pixels."""
-Ring = Annotated[Any, PlainValidator(ring)]
+Ring = Annotated[Any, pydantic.PlainValidator(ring)]
 """The corners of an outline."""
-PictureFile = Annotated[bytes, PlainValidator(_decoded)]
+PictureFile = Annotated[bytes, pydantic.PlainValidator(_decoded)]
 """A picture file as base64 text."""
 
 
-class ParsedEntry(BaseModel):
+class ParsedEntry(pydantic.BaseModel):
     """One object of a JSON file or one element of an XML file; see ``parse``.
 
     None counts as left out, and names of other values do not matter.
     """
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    model_config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _named_values(cls, plain: object) -> dict[str, Any]:
         if not isinstance(plain, Mapping):
@@ -225,15 +219,12 @@ class SizedEntry(ParsedEntry):
         """Height and width, or None if they are left out."""
         return (self.height, self.width) if min(self.height, self.width) > 0 else None
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _is_no_negative_size(self) -> SizedEntry:
         if min(self.height, self.width) < 0:
             raise wrong("has a negative size.", "pixels.", (self.height, self.width))
         return self
 
-
-RegionRole = Literal["object", "void", "background"]
-"""What a region says about its pixels."""
 
 VOID_LABELS = frozenset({"__ignore__"})
 """Labels (in lower case) whose pixels are neither trained on nor scored."""
@@ -346,7 +337,7 @@ class Region:
     """Whether it stands for many objects that were not drawn one by one."""
 
     @property
-    def role(self) -> RegionRole:
+    def role(self) -> Literal["object", "void", "background"]:
         """What the region says about its pixels."""
         if self.crowd or self.label.lower() in VOID_LABELS:
             return "void"
@@ -371,17 +362,8 @@ class AnnotatedPicture:
     """Whether ``file`` holds the picture, too (LabelMe)."""
 
 
-class Tally(defaultdict[str, list[str]]):
-    """What was left out or changed, and the places where: nothing disappears silently."""
-
-    def __init__(self) -> None:
-        super().__init__(list)
-
-    def add_all(self, other: Tally) -> None:
-        """Note everything that another tally holds."""
-        for what, places in other.items():
-            self[what] += places
-
+Tally = defaultdict[str, list[str]]
+"""What was left out or changed, and the places where: nothing disappears silently."""
 
 FEW_POINTS = "outlines with fewer than 3 points"
 """What is noted for outlines that enclose nothing."""

@@ -94,7 +94,12 @@ def _read_folder(folder: Path) -> Annotations:
         if path.suffix.lower() == ".json" and path.is_file() and not path.name.startswith(".")
     ]
     if not files:
-        raise _no_json(folder)
+        there = sorted(path.name for path in folder.iterdir())
+        near = [name for name in there if name.lower().endswith((".xml", ".zip"))]
+        hint = "name the file or folder of the annotations."
+        if near:
+            hint = f"imseg polygons {folder / near[0]}"
+        raise _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
     found: list[tuple[Path, Mapping[str, Any]]] = []
     others: list[tuple[Path, Any]] = []
     errors: list[ImsegError] = []
@@ -177,13 +182,6 @@ def _guess(plain: object) -> tuple[str, str]:
     if "imagePath" in plain:
         return "LabelMe without a list of shapes.", "save it again with LabelMe."
     return f"an object with {and_more([repr(str(key)) for key in plain], 5) or 'nothing'}.", coco
-
-
-def _no_json(folder: Path) -> ImsegError:
-    near = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".xml", ".zip")]
-    there = [path.name for path in sorted(folder.iterdir())]
-    hint = f"imseg polygons {near[0]}" if near else "name the file or folder of the annotations."
-    return _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
 
 
 def _unknown(path: Path, got: str, hint: str) -> ImsegError:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from imseg.data.checks.fitness import size_in_words, unreadable
-from imseg.data.files.listing import has_odd_name, leads_out, list_pictures, nearest_stem, subject
+from imseg.data.files import listing
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
@@ -66,20 +65,20 @@ def find_images_folder(annotations: Annotations, beside: Path | None = None) -> 
     Raises:
         ImsegError: If no picture is in any of them.
     """
-    source, home = annotations.source, home_of(annotations)
-    near = [home, *_folders(home), *_folders(home / "images")]
-    for other in (home.absolute().parent, beside):
-        near += [other, *_folders(other)] if other is not None else []
+    home = home_of(annotations)
+    near = [home, *listing.folders_in(home), *listing.folders_in(home / "images")]
+    for other in (home.absolute().parent, beside or home):
+        near += [other, *listing.folders_in(other)]
     pictures = annotations.pictures
     sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
-    best, found = home, 0
-    for folder in near[:_LOOKED_AT]:
-        count = sum(_find(picture, folder) is not None for picture in sample)
-        if count > found:
-            best, found = folder, count
-    if not found and not any(picture.embedded for picture in pictures):
+    found = {
+        folder: sum(_find(picture, folder) is not None for picture in sample)
+        for folder in near[:_LOOKED_AT]
+    }
+    best = max(found, key=found.__getitem__)
+    if not found[best] and not any(picture.embedded for picture in pictures):
         raise ImsegError(
-            f"The pictures of {source} are not beside it.",
+            f"The pictures of {annotations.source} are not beside it.",
             expected=f"files such as {and_more([picture.name for picture in pictures])}.",
             got=f"none of them in {home} and the folders around it.",
             hint="name their folder: --images FOLDER.",
@@ -120,7 +119,7 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
     damaged: list[ImsegError] = []
     for picture in annotations.pictures:
         path = _find(picture, images)
-        if path is not None and leads_out(path, images):
+        if path is not None and listing.leads_out(path, images):
             outside.append(f"{picture.name} (a link)")
         elif path is not None:
             name = Path(os.path.relpath(path, images)).as_posix()
@@ -136,11 +135,8 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
             outside.append(picture.name)
         else:
             missing.append(picture.name)
-    errors = [_outside(outside, images)] if outside else []
-    errors += [_missing(missing, images)] if missing else []
-    errors += [*_one_file_twice(found), *damaged]
     located, wrong = _read_sizes(found)
-    raise_all([*errors, *wrong])
+    raise_all([*_misplaced(outside, missing, found, images), *damaged, *wrong])
     return [*located, *_unlisted(located, images, annotations.tally)]
 
 
@@ -163,8 +159,12 @@ def _unlisted(located: Sequence[Located], images: Path, tally: Tally) -> Iterato
     listed = {each.path.absolute() for each in located}
     stems = {(path.parent, path.stem) for path in listed}
     for folder in sorted({path.parent for path in listed} or {images.absolute()}):
-        for path in itertools.chain(*list_pictures(folder)[0].values()):
-            if path.absolute() in listed or has_odd_name(path) or leads_out(path, images):
+        for path in itertools.chain(*listing.list_pictures(folder)[0].values()):
+            if (
+                path.absolute() in listed
+                or listing.has_odd_name(path)
+                or listing.leads_out(path, images)
+            ):
                 continue
             if (path.absolute().parent, path.stem) in stems:
                 tally[ALIKE].append(path.name)
@@ -209,10 +209,11 @@ def _find(picture: AnnotatedPicture, images: Path) -> Path | None:
         home = Path(os.path.normpath(images.absolute()))
         # Lexically: what counts is what the name says, not where links in the folder lead.
         path = Path(os.path.normpath(picture.start.absolute().joinpath(*parts)))
-        if not _is_absolute(picture.name) and path.is_relative_to(home) and _is_file(path):
+        anchored = PureWindowsPath(picture.name).anchor
+        if not anchored and path.is_relative_to(home) and _is_file(path):
             return images / path.relative_to(home)
     if _leads_out(picture.name):
-        parts = parts[-1:] if picture.start is not None else []
+        parts = parts[-1:] if picture.start is not None else ()
     for first in range(len(parts)):
         path = images.joinpath(*parts[first:])
         if parts[-1] != ".." and _is_file(path):
@@ -227,80 +228,67 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _parts(name: str) -> list[str]:
+def _parts(name: str) -> tuple[str, ...]:
     """Return the folders and the file that a name consists of, whichever system wrote it."""
-    return [part for part in re.split(r"[/\\]", name) if part not in ("", ".")] or [name]
-
-
-def _is_absolute(name: str) -> bool:
-    return name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) is not None
+    return PureWindowsPath(name).parts or (name,)
 
 
 def _leads_out(name: str) -> bool:
-    return _is_absolute(name) or ".." in _parts(name)
+    return bool(PureWindowsPath(name).anchor) or ".." in _parts(name)
 
 
-def _outside(names: list[str], images: Path) -> ImsegError:
-    return ImsegError(
-        f"{subject(len(names), 'file name', 'leads', 'lead')} out of {images}.",
-        expected="names below the images folder, without .. and without a drive or / at the start.",
-        got=f"{and_more(names)}.",
-        hint="name the folder that holds all pictures after --images, and shorten the names to"
-        " what is below it.",
-    )
+def _misplaced(
+    outside: Sequence[str], missing: Sequence[str], found: Sequence[Located], images: Path
+) -> Iterator[ImsegError]:
+    """Yield the errors about names that lead out, about missing files, and about shared ones."""
+    if outside:
+        yield ImsegError(
+            f"{listing.subject(len(outside), 'file name', 'leads', 'lead')} out of {images}.",
+            expected="names below the images folder, without .. and without a drive or / at the"
+            " start.",
+            got=f"{and_more(outside)}.",
+            hint="name the folder that holds all pictures after --images, and shorten the names to"
+            " what is below it.",
+        )
+    if missing:
+        one, many = (f"of the annotations {verb}" for verb in ("is", "are"))
+        yield ImsegError(
+            f"{listing.subject(len(missing), 'picture', one, many)} not in {images}.",
+            expected="a file for every picture that is listed, annotated or not.",
+            got="no " + and_more(_with_guesses(missing, images), _SHOWN) + ".",
+            hint="name another folder with --images, add the files, or remove them from the"
+            " annotations.",
+        )
+    entries: dict[Path, list[str]] = {}
+    for each in found:
+        picture = each.picture
+        name = picture.name if picture.start is None else picture.file.name
+        entries.setdefault(each.path, []).append(name)
+    shared = {path: names for path, names in entries.items() if len(names) > 1}
+    texts = [f"{path.name} from {' and '.join(names[:3])}" for path, names in shared.items()]
+    if texts:
+        yield ImsegError(
+            f"{listing.subject(len(texts), 'file', 'has', 'have')} more than one entry in the"
+            " annotations.",
+            expected="one entry per picture.",
+            got=f"{and_more(texts)}.",
+            hint="merge or remove the entries; if they mean pictures of one name in different"
+            " folders, name the folder above those with --images.",
+        )
 
 
-def _missing(names: list[str], images: Path) -> ImsegError:
-    """Return the error that lists every picture that was not found, with what may be meant."""
+def _with_guesses(names: Sequence[str], images: Path) -> list[str]:
+    """Return names, the first of them with a file that may be meant."""
     there: dict[str, Path] = {}
     for path in itertools.islice(images.rglob("*"), _MOST_SEARCHED):
         if path.suffix.lower() in SUFFIXES:
             there.setdefault(path.stem, path)
     shown = list(names)
     for index, name in enumerate(names[:_SHOWN]):
-        guess = nearest_stem(PurePosixPath(_parts(name)[-1]).stem, there)
+        guess = listing.nearest_stem(PurePosixPath(_parts(name)[-1]).stem, there)
         if guess:
             shown[index] += f" (is it {there[guess].relative_to(images).as_posix()}?)"
-    return ImsegError(
-        subject(len(names), "picture", "of the annotations is", "of the annotations are")
-        + f" not in {images}.",
-        expected="a file for every picture that is listed, annotated or not.",
-        got="no " + and_more(shown, _SHOWN) + ".",
-        hint="name another folder with --images, add the files, or remove them from the"
-        " annotations.",
-    )
-
-
-def _one_file_twice(found: Sequence[Located]) -> list[ImsegError]:
-    """Return an error if two pictures of the annotations are one file."""
-    entries: dict[Path, list[str]] = {}
-    for each in found:
-        picture = each.picture
-        name = picture.name if picture.start is None else picture.file.name
-        entries.setdefault(each.path, []).append(name)
-    texts = [
-        f"{path.name} from {' and '.join(names[:3])}"
-        for path, names in entries.items()
-        if len(names) > 1
-    ]
-    if not texts:
-        return []
-    return [
-        ImsegError(
-            subject(len(texts), "file", "has", "have") + " more than one entry in the annotations.",
-            expected="one entry per picture.",
-            got=f"{and_more(texts)}.",
-            hint="merge or remove the entries; if they mean pictures of one name in different"
-            " folders, name the folder above those with --images.",
-        )
-    ]
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    inner = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in inner if path.is_dir())
+    return shown
 
 
 def _read_sizes(located: Sequence[Located]) -> tuple[list[Located], list[ImsegError]]:
@@ -320,7 +308,7 @@ def _read_sizes(located: Sequence[Located]) -> tuple[list[Located], list[ImsegEr
             sizes = f"{size_in_words(size)}, the annotations say {size_in_words(wanted)}"
             (turned if size == wanted[::-1] else different).append(f"{each.name} is {sizes}")
     if turned:
-        lies = subject(len(turned), "picture", "lies", "lie")
+        lies = listing.subject(len(turned), "picture", "lies", "lie")
         error = ImsegError(
             f"{lies} on the side compared to the annotations.",
             expected="outlines drawn on the picture as it is displayed, upright.",
@@ -332,7 +320,7 @@ def _read_sizes(located: Sequence[Located]) -> tuple[list[Located], list[ImsegEr
         errors.append(error)
     if different:
         error = ImsegError(
-            f"{subject(len(different), 'picture', 'has', 'have')} another size than the"
+            f"{listing.subject(len(different), 'picture', 'has', 'have')} another size than the"
             " annotations say.",
             expected="the very files on which the outlines were drawn.",
             got=f"{and_more(different)} (height x width).",

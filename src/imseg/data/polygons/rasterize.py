@@ -228,7 +228,7 @@ class Drawn:
 
     mask: Mask | None = None
     """None: no region covers a pixel, or one makes no sense."""
-    tally: drawings.Tally = field(default_factory=drawings.Tally)
+    tally: drawings.Tally = field(default_factory=lambda: drawings.Tally(list))
     """What was clipped, left out or hidden."""
     errors: list[str] = field(default_factory=list)
     """Regions that make no sense, in words."""

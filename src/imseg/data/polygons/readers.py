@@ -121,7 +121,7 @@ def read_coco(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
             got=f"{and_more(list(dict.fromkeys(unknown)), 8)}.",
             hint="add the missing categories to the file, or remove those annotations.",
         )
-    tally = drawings.Tally()
+    tally = drawings.Tally(list)
     names = [category.name for category in file.categories]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -220,7 +220,7 @@ def read_labelme(
     Raises:
         ImsegError: If a shape is not as LabelMe has it.
     """
-    tally = drawings.Tally()
+    tally = drawings.Tally(list)
     pictures = []
     for path, plain in files:
         file = drawings.parse(LabelMeFile, plain, f"{path}:")
@@ -408,7 +408,7 @@ def read_cvat(path: Path) -> drawings.Annotations:
     images = list(root.iter("image")) if root.tag == "annotations" else []
     if not images:
         raise _other_xml(path, root)
-    tally = drawings.Tally()
+    tally = drawings.Tally(list)
     declared = [
         drawings.parse(CvatLabel, {"name": label.findtext("name")}, f"{path}: a <label>").name
         for label in root.iter("label")
