@@ -256,11 +256,10 @@ def _split(
     looks: sources.Parts, *, labeled: float, seed: int
 ) -> tuple[sources.Parts, list[str], dict[str, int]]:
     """Split each look; those too rare for every split join the most frequent one."""
-    first, *rest = sorted(looks.values(), key=len, reverse=True)
-    groups = [dict(first)]
-    for alike in rest:
-        if len(alike) < _LEAST_OF_A_LOOK:
-            groups[0] |= alike
+    groups: list[sources.Images] = []
+    for alike in sorted(looks.values(), key=len, reverse=True):
+        if groups and len(alike) < _LEAST_OF_A_LOOK:
+            groups[0] = groups[0] | alike
         else:
             groups.append(alike)
     splits: sources.Parts = {split: {} for split in sources.SPLITS}

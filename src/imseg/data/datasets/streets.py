@@ -43,6 +43,7 @@ from imseg.types import VOID, Color
 VOID_ID = 11
 """What SegNet's masks hold where the class is not known."""
 
+_PARTS = {"training": "train", "val": "val", "test": "test"}
 _CLASSES = {
     0: ("sky", (128, 128, 128)),
     1: ("building", (128, 0, 0)),
@@ -133,11 +134,7 @@ CAMVID = sources.PublicDataset(
     layouts=(
         sources.SourceLayout(
             "CamVid, SegNet's 11 classes",
-            {
-                "training": ("train", "trainannot"),
-                "val": ("val", "valannot"),
-                "test": ("test", "testannot"),
-            },
+            {part: (top, f"{top}annot") for part, top in _PARTS.items()},
         ),
     ),
     example=("0001TP_006690.png", "0001TP_006690.png"),
@@ -216,16 +213,14 @@ def cityscapes(*, classes: int = 34, paper_split: bool = False) -> sources.Publi
     Raises:
         ImsegError: If ``classes`` is another number.
     """
-    if classes == len(LABELS):
-        numbers = {label_id: label_id for label_id in LABELS}
-    elif classes == len(TRAIN_IDS):
-        numbers = {label_id: train_id for train_id, label_id in enumerate(TRAIN_IDS)}
-    else:
+    label_ids = {len(LABELS): tuple(LABELS), len(TRAIN_IDS): TRAIN_IDS}
+    if classes not in label_ids:
         raise ImsegError(
             f"There is no such set of classes: --classes {classes}.",
             expected="--classes 34 (all label ids) or --classes 19 (those of the benchmark).",
             got=f"{classes}.",
         )
+    numbers = {label_id: number for number, label_id in enumerate(label_ids[classes])}
     layout = sources.SourceLayout(f"Cityscapes, fine annotations, {classes} classes", {})
     return sources.PublicDataset(
         name="cityscapes",

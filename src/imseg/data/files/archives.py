@@ -120,38 +120,34 @@ def open_archive(path: Path, *, most_read: int) -> Iterator[Iterator[StoredEntry
 def _zip_entries(opened: zipfile.ZipFile) -> Iterator[StoredEntry]:
     for info in opened.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
-        problem = ""
-        if kind == stat.S_IFLNK:
-            problem = "is a link"
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            problem = "is a device or something like it"
-        elif info.flag_bits & 0x1:
-            problem = "is encrypted"
+        problems = {
+            "is a link": kind == stat.S_IFLNK,
+            "is a device or something like it": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
+            "is encrypted": info.flag_bits & 0x1,
+        }
         yield StoredEntry(
             # The library cuts names at a NUL character; the name as written shows it.
             name=info.orig_filename if "\0" in info.orig_filename else info.filename,
             size=info.file_size,
             is_folder=info.is_dir() or info.filename.endswith("\\"),
-            problem=problem,
+            problem=_first(problems),
             open=partial(opened.open, info),
         )
 
 
 def _tar_entries(opened: tarfile.TarFile) -> Iterator[StoredEntry]:
     for info in opened:
-        problem = ""
         # The filter "data" of the library lets links inside the folder pass, and changes names.
-        if info.islnk() or info.issym():
-            problem = "is a link"
-        elif info.issparse():
-            problem = "is a file with holes"
-        elif not (info.isfile() or info.isdir()):
-            problem = "is a device or something like it"
+        problems = {
+            "is a link": info.islnk() or info.issym(),
+            "is a file with holes": info.issparse(),
+            "is a device or something like it": not (info.isfile() or info.isdir()),
+        }
         yield StoredEntry(
             name=info.name,
             size=info.size,
             is_folder=info.isdir(),
-            problem=problem,
+            problem=_first(problems),
             open=partial(opened.extractfile, info),
         )
     # A damaged header and a missing end are the end for the library.
@@ -159,6 +155,11 @@ def _tar_entries(opened: tarfile.TarFile) -> Iterator[StoredEntry]:
     file.seek(opened.offset)
     if file.read(_BLOCK) != bytes(_BLOCK):
         raise tarfile.ReadError("a header is damaged, or the end is missing")
+
+
+def _first(problems: Mapping[str, object]) -> str:
+    """Return the first problem that there is, or an empty text."""
+    return next((problem for problem, found in problems.items() if found), "")
 
 
 class _Guarded:
@@ -287,18 +288,19 @@ def _checked(
 
 
 def _problem_of_name(entry: StoredEntry, path: PurePosixPath) -> str:
-    if any(unicodedata.category(each) in _UNPRINTABLE for each in entry.name):
-        return "has control characters in its name"
-    if path.is_absolute() or (path.parts and path.parts[0][1:2] == ":"):
-        return "has an absolute name"
-    if ".." in path.parts:
-        return "leaves the folder"
-    if not path.parts and not entry.is_folder:
-        return "has no name"
-    longest = max((len(part.encode()) for part in path.parts), default=0)
-    if longest > _LONGEST_PART or len(entry.name) > _LONGEST_NAME or len(path.parts) > _DEEPEST:
-        return "has a name longer than files have"
-    return ""
+    name, parts = entry.name, path.parts
+    odd = any(unicodedata.category(each) in _UNPRINTABLE for each in name)
+    long = any(len(part.encode(errors="replace")) > _LONGEST_PART for part in parts)
+    problems = {
+        "has control characters in its name": odd,
+        "has an absolute name": path.is_absolute() or (parts and parts[0][1:2] == ":"),
+        "leaves the folder": ".." in parts,
+        "has no name": not parts and not entry.is_folder,
+        "has a name longer than files have": long
+        or len(name) > _LONGEST_NAME
+        or len(parts) > _DEEPEST,
+    }
+    return _first(problems)
 
 
 def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bool:
@@ -352,7 +354,5 @@ def _quoted(name: str) -> str:
 def size_in_words(size: int) -> str:
     """Return a number of bytes for people: ``1.5 GiB``."""
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    amount, unit = float(size), 0
-    while amount >= 1024 and unit < len(units) - 1:
-        amount, unit = amount / 1024, unit + 1
-    return f"{amount:.{1 if unit else 0}f} {units[unit]}"
+    unit = min((size.bit_length() - 1) // 10, len(units) - 1) if size else 0
+    return f"{size / 1024**unit:.{1 if unit else 0}f} {units[unit]}"

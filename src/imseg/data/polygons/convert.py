@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from imseg.data.files.atomic import copy_file, new_folder, scratch_beside
@@ -229,8 +230,7 @@ def convert_polygons(
         plan = choose_plan(annotations, mode)
         folder = Path(images) if images else locate.find_images_folder(annotations, beside)
         located = locate.locate(annotations, folder, spare)
-        stems = locate.choose_stems(each.name for each in located)
-        done = _write_all(located, stems, part, plan=plan, progress=progress)
+        done = _write_all(located, part, plan, progress=progress)
         inside = folder.is_relative_to(spare)
     objects: Counter[str] = Counter()
     masks = [each.mask for each in done if each.mask is not None]
@@ -255,31 +255,23 @@ def convert_polygons(
         overlap_pictures=sum(mask.overlap > 0 for mask in masks),
         void_pixels=sum(mask.void for mask in masks),
         noted=dict(annotations.tally),
-        renamed={name: stem for name, stem in stems.items() if stem != PurePosixPath(name).stem},
+        renamed={
+            each.name: each.stem for each in located if each.stem != PurePosixPath(each.name).stem
+        },
     )
 
 
 def _write_all(
-    located: Sequence[locate.Located],
-    stems: Mapping[str, str],
-    folder: Path,
-    *,
-    plan: MaskPlan,
-    progress: Progress | None,
+    located: Sequence[locate.Located], folder: Path, plan: MaskPlan, *, progress: Progress | None
 ) -> list[rasterize.Drawn]:
-    """Write all pictures under their stems, masks and settings; return what was drawn."""
+    """Write all pictures, masks and settings; return what was drawn."""
     for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
         (folder / name).mkdir(parents=True)
     if plan.mode == "labels":
         for name in plan.folders.values():
             (folder / "labeled/masks" / name).mkdir()
-    done = list(
-        map_in_threads(
-            lambda each: _write(each, stems[each.name], folder, plan=plan),
-            located,
-            progress=progress,
-        )
-    )
+    write = partial(_write, folder=folder, plan=plan)
+    done = list(map_in_threads(write, located, progress=progress))
     errors = [error for each in done for error in each.errors]
     if errors:
         raise ImsegError(
@@ -303,7 +295,7 @@ def _write_all(
     return done
 
 
-def _write(each: locate.Located, stem: str, folder: Path, *, plan: MaskPlan) -> rasterize.Drawn:
+def _write(each: locate.Located, *, folder: Path, plan: MaskPlan) -> rasterize.Drawn:
     """Copy one picture, and write its mask if something is drawn on it."""
     drawn = rasterize.draw(each.picture, each.size, mode=plan.mode, numbers=plan.numbers)
     if drawn.errors:
@@ -311,9 +303,9 @@ def _write(each: locate.Located, stem: str, folder: Path, *, plan: MaskPlan) -> 
     if drawn.mask is not None:
         for label, pixels in drawn.mask.pixels.items():
             inner = folder / "labeled/masks" / (plan.folders[label] if label else "")
-            write_png(inner / f"{stem}.png", pixels, palette=plan.palette)
+            write_png(inner / f"{each.stem}.png", pixels, palette=plan.palette)
         # The pixels are written; keeping them would fill the memory.
         drawn.mask = replace(drawn.mask, pixels={})
     split = "unlabeled" if drawn.mask is None else "labeled"
-    copy_file(each.path, folder / split / "images" / f"{stem}{each.path.suffix}")
+    copy_file(each.path, folder / split / "images" / f"{each.stem}{each.path.suffix}")
     return drawn

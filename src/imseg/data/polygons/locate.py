@@ -51,9 +51,11 @@ class Located:
     """Whether the annotations list it."""
     inside: bool = False
     """Whether the picture stands in the annotations."""
+    stem: str = ""
+    """Under which it is copied; see ``choose_stems``."""
 
 
-def find_images_folder(annotations: Annotations, beside: Path | None = None) -> Path:
+def find_images_folder(annotations: Annotations, beside: Path) -> Path:
     """Return the folder near the annotations in which most of the pictures are.
 
     Looked at are the annotations' folder, the folders in it, its parent and the folders in that.
@@ -67,7 +69,7 @@ def find_images_folder(annotations: Annotations, beside: Path | None = None) -> 
     """
     home = home_of(annotations)
     near = [home, *listing.folders_in(home), *listing.folders_in(home / "images")]
-    for other in (home.absolute().parent, beside or home):
+    for other in (home.absolute().parent, beside):
         near += [other, *listing.folders_in(other)]
     pictures = annotations.pictures
     sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
@@ -137,7 +139,9 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
             missing.append(picture.name)
     located, wrong = _read_sizes(found)
     raise_all([*_misplaced(outside, missing, found, images), *damaged, *wrong])
-    return [*located, *_unlisted(located, images, annotations.tally)]
+    located += _unlisted(located, images, annotations.tally)
+    stems = choose_stems(each.name for each in located)
+    return [replace(each, stem=stems[each.name]) for each in located]
 
 
 def _take_out(file: Path, place: Path) -> Path:

@@ -60,7 +60,14 @@ def rasterize(area: drawings.Area, size: tuple[int, int]) -> tuple[Patch | None,
         CannotDraw: If the area makes no sense for such a picture.
     """
     if isinstance(area, drawings.Outline):
-        return _draw(area.rings, size)
+        patch, cut = _draw(area.rings, size)
+    else:
+        patch, cut = _unpack(area, size)
+    return (patch if patch is not None and patch.covers.any() else None), cut
+
+
+def _unpack(area: drawings.Runs | drawings.Stencil, size: tuple[int, int]) -> tuple[Patch, bool]:
+    """Return the part of runs or of a stencil inside the picture, and whether it was cut."""
     shape = area.height, area.width
     whole = isinstance(area, drawings.Runs) and area.by_columns
     # Before anything is decoded: a short text can claim more pixels than there is memory.
@@ -68,8 +75,12 @@ def rasterize(area: drawings.Area, size: tuple[int, int]) -> tuple[Patch | None,
         raise CannotDraw(
             f"is a mask of {size_in_words(shape)}, the picture is {size_in_words(size)}"
         )
-    window = _unfold(area) if isinstance(area, drawings.Runs) else _stencil(area)
-    return _inside(Patch(area.top, area.left, window), size)
+    covers = _unfold(area) if isinstance(area, drawings.Runs) else _stencil(area)
+    top, left = max(0, -area.top), max(0, -area.left)
+    bottom, right = max(0, size[0] - area.top), max(0, size[1] - area.left)
+    inner = covers[top:bottom, left:right]
+    cut = bool(np.count_nonzero(inner) < np.count_nonzero(covers))
+    return Patch(area.top + top, area.left + left, inner), cut
 
 
 def ellipse(
@@ -145,7 +156,7 @@ def _draw(rings: tuple[drawings.Corners, ...], size: tuple[int, int]) -> tuple[P
     # Unfolded here, because the library's own way is deprecated by NumPy.
     counts = drawings.decode_counts(drawn["counts"].decode("ascii"))
     runs = drawings.Runs(counts=counts, height=shape[0], width=shape[1], by_columns=True)
-    return _filled(Patch(top, left, _unfold(runs))), clipped
+    return Patch(top, left, _unfold(runs)), clipped
 
 
 def _unfold(runs: drawings.Runs) -> Bits:
@@ -170,19 +181,6 @@ def _stencil(stencil: drawings.Stencil) -> Bits:
             return covers
     except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
         raise CannotDraw(f"has a mask that is not a whole PNG picture ({error})") from error
-
-
-def _inside(patch: Patch, size: tuple[int, int]) -> tuple[Patch | None, bool]:
-    """Return the part of a patch inside the picture, and whether it was cut."""
-    top, left = max(0, -patch.top), max(0, -patch.left)
-    bottom, right = max(0, size[0] - patch.top), max(0, size[1] - patch.left)
-    inner = patch.covers[top:bottom, left:right]
-    cut = bool(np.count_nonzero(inner) < np.count_nonzero(patch.covers))
-    return _filled(Patch(patch.top + top, patch.left + left, inner)), cut
-
-
-def _filled(patch: Patch) -> Patch | None:
-    return patch if patch.covers.any() else None
 
 
 Mode = Literal["classes", "instances", "labels"]
@@ -267,14 +265,15 @@ def draw(
         if clipped:
             drawn.tally[CLIPPED].append(region.place)
         layers.append((region, patch))
-    count = len(_objects(layers))
-    if mode != "labels" and count > MOST_OBJECTS and not drawn.errors:
+    if drawn.errors or not layers:
+        return drawn
+    if mode == "labels":
+        drawn.mask = _planes(layers, size, tuple(numbers))
+    elif (count := len(_objects(layers))) <= MOST_OBJECTS:
+        drawn.mask = _compose(layers, size, drawn.tally, mode=mode, numbers=numbers)
+    else:
         limit = "more than a mask of 16 bits can number"
         drawn.errors.append(f"{picture.name} has {count} objects, {limit}")
-    if layers and not drawn.errors and mode == "labels":
-        drawn.mask = _planes(layers, size, tuple(numbers))
-    elif layers and not drawn.errors:
-        drawn.mask = _compose(layers, size, drawn.tally, mode=mode, numbers=numbers)
     return drawn
 
 
