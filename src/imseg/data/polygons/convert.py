@@ -1,160 +1,199 @@
-"""How masks are written: in which way, with which numbers, and what ``imseg.toml`` says of them."""
+"""From annotations of any known format, in a file, a folder or a zip file, to a data folder."""
 
 from __future__ import annotations
 
-import re
 import shutil
-import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from imseg.data.files.atomic import copy_file, new_folder, scratch_beside
+from imseg.data.files import atomic
+from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.files.listing import counted
-from imseg.data.folder.config import FILE_NAME, config_text
+from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
-from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
-from imseg.data.polygons import locate, rasterize
-from imseg.data.polygons.drawings import Annotations
-from imseg.data.polygons.formats import opened, read_annotations
-from imseg.errors import ImsegError, and_more
-from imseg.types import MAX_CLASSES, POSITION, Color
-
-BACKGROUND = "background"
-"""The name of class 0."""
-
-_SEVERAL = 2
-_LONGEST = 50  # characters; file systems end at 255 bytes
-_SPECIAL = re.compile("[0-9]+|#[0-9a-fA-F]{6}")
+from imseg.data.polygons import drawings, locate, rasterize, readers
+from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskPlan:
-    """How the masks of a data set are written."""
+@contextmanager
+def opened(source: Path, spare: Path) -> Iterator[Path]:
+    """Yield the annotations: ``source`` itself, or what is in it if it is a zip file.
 
-    mode: rasterize.Mode
-    """One class number per pixel, one number per object, or one file per label."""
-    reason: str
-    """Why so, in words."""
-    numbers: Mapping[str, int]
-    """The number of each label that is drawn somewhere, from 1."""
-    folders: Mapping[str, str]
-    """The folder of each label's masks (way ``labels``)."""
-    colors: Mapping[str, Color]
-    """A color for each label."""
-
-    @property
-    def palette(self) -> tuple[Color, ...] | None:
-        """The color of each byte of a class mask, so that any viewer shows it; None: no bytes."""
-        if rasterize.void_value(self.mode, self.numbers) != rasterize.BYTE_VOID:
-            return None
-        shown = {number: self.colors[label] for label, number in self.numbers.items()}
-        return (BLACK, *(shown.get(value, GRAY) for value in range(1, 256)))
-
-
-def choose_plan(annotations: Annotations, mode: rasterize.Mode | None = None) -> MaskPlan:
-    """Return how to write masks.
-
-    Numbers follow all labels that are declared, so that two exports of one project agree; those
-    that are drawn nowhere leave gaps.
+    What goes wrong inside the block names the zip file, not where it was unpacked.
 
     Args:
-        annotations: What was drawn.
-        mode: The way that was asked for; None: ``instances`` if there is one label, and half of
-            the annotated pictures or more have several objects; else ``classes``.
+        source: A file or folder of annotations, or a zip file of them.
+        spare: A folder to unpack to; the caller removes it.
 
     Raises:
-        ImsegError: If nothing is drawn, or there are more classes than a network can tell apart.
+        ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
     """
-    used = annotations.used
-    if not used:
-        noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
-        listed = f"{len(annotations.pictures)} pictures listed"
-        raise ImsegError(
-            f"{annotations.source} has no region that gives a mask.",
-            expected="polygons or masks with a label.",
-            got="; ".join([listed, *noted]) + ".",
-            hint="draw outlines with the annotation tool; boxes of COCO, points and lines have"
-            " none.",
-        )
-    reason = "as asked for"
-    if mode is None:
-        mode, reason = _choose_mode(annotations)
-    if mode == "classes" and len(used) + 1 > MAX_CLASSES:
-        raise ImsegError(
-            f"{annotations.source} has {len(used)} labels, too many for one mask.",
-            expected=f"at most {MAX_CLASSES - 1} labels beside the background.",
-            got=f"{and_more(used)}.",
-            hint="--as labels, or merge labels in the annotation tool.",
-        )
-    ranks = {label: rank for rank, label in enumerate(annotations.objects, start=1)}
-    return MaskPlan(
-        mode=mode,
-        reason=reason,
-        numbers={label: ranks[label] for label in used},
-        folders=name_folders(used),
-        colors=dict(zip(used, distinct_colors(len(used)), strict=True)),
-    )
+    if source.is_dir() or not _start(source).startswith(b"PK\x03\x04"):
+        yield source
+        return
+    unpack(source, spare)
+    with errors_naming({source: spare}):
+        yield _annotations_in(spare)
 
 
-def settings_text(plan: MaskPlan, *, void: bool) -> str:
-    """Return what ``imseg.toml`` says: the task, the value of void pixels, names and colors.
+def _annotations_in(folder: Path) -> Path:
+    """Return the file or folder of annotations in an unpacked archive."""
+    for suffix in (".xml", ".json"):
+        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == suffix]
+        if len(files) == 1:
+            return files[0]
+        if suffix == ".json" and len({path.parent for path in files}) == 1:
+            return files[0].parent
+        if files:
+            raise ImsegError(
+                f"{folder} holds more than one file of annotations.",
+                expected="one, such as annotations.xml.",
+                got=f"{and_more([path.relative_to(folder).as_posix() for path in files])}.",
+                hint="unpack it, and name one of them.",
+            )
+    return folder
 
-    Objects are learned without their labels, so for them no names are listed.
+
+_EXPECTED = (
+    "a COCO instances .json, a folder of LabelMe .json files (or one), or a CVAT for images .xml"
+    " (or a .zip of them)."
+)
+_SHOWN_ERRORS = 5
+
+
+def read_annotations(path: Path) -> drawings.Annotations:
+    """Return what annotations say, whichever of the known formats they have.
 
     Args:
-        plan: How the masks are written.
-        void: Whether some mask has void pixels.
+        path: A COCO file, a LabelMe file or a folder of them, or a CVAT for images file.
+
+    Raises:
+        ImsegError: If there is nothing, it is of another kind, or it is damaged.
     """
-    value = rasterize.void_value(plan.mode, plan.numbers) if void else None
-    named = {label: (label, plan.colors[label]) for label in plan.numbers}
-    if plan.mode == "instances":
-        return config_text("instances", classes={}, void=value)
-    if plan.mode == "labels":
-        planes = {plan.folders[label]: each for label, each in named.items()}
-        return config_text("multilabel", classes=planes, void=value)
-    values = {number: named[label] for label, number in plan.numbers.items()}
-    task = "binary" if len(values) == 1 else "multiclass"
-    return config_text(task, classes={0: (BACKGROUND, BLACK), **values}, void=value)
+    if path.is_dir():
+        return _read_folder(path)
+    start = _start(path)
+    if start.startswith(b"<"):
+        return readers.read_cvat(path)
+    if not start.startswith((b"{", b"[")):
+        shown = start[:20].decode("utf-8", "replace").split("\n")[0]
+        hint = "export as COCO, LabelMe or CVAT for images 1.1."
+        raise _unknown(path, f"{shown!r} at its start." if start else "an empty file.", hint)
+    plain = drawings.read_json(path)
+    if readers.is_labelme(plain):
+        return readers.read_labelme([(path, plain)], path)
+    if readers.is_coco(plain):
+        return readers.read_coco(plain, path)
+    raise _unknown(path, *_guess(plain))
 
 
-def name_folders(labels: tuple[str, ...]) -> dict[str, str]:
-    """Return a folder name for each label: safe on every system, and none twice.
-
-    Whatever is not a letter, a digit, a space, "-", "_" or "." becomes "_". Names that mean
-    something else as a folder of masks (a number, ``position``) get ``label_`` before them.
-    """
-    chosen: dict[str, str] = {}
-    taken: set[str] = set()
-    for label in labels:
-        safe = re.sub(r"[^\w .-]", "_", label)[:_LONGEST].strip(". ") or "label"
-        if safe.lower() == POSITION or _SPECIAL.fullmatch(safe):
-            safe = f"label_{safe}"
-        name, number = safe, 2
-        while name.lower() in taken:
-            name, number = f"{safe}_{number}", number + 1
-        taken.add(name.lower())
-        chosen[label] = name
-    return chosen
-
-
-def _choose_mode(annotations: Annotations) -> tuple[rasterize.Mode, str]:
-    """Return the way that fits what was drawn, and why."""
-    used = annotations.used
-    if len(used) > 1:
-        return "classes", f"{len(used)} labels"
-    objects = [
-        {rasterize.object_key(region) for region in picture.regions if region.role == "object"}
-        for picture in annotations.pictures
+def _read_folder(folder: Path) -> drawings.Annotations:
+    """Return what the LabelMe files in a folder and the folders in it say."""
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() == ".json" and path.is_file() and not path.name.startswith(".")
     ]
-    counts = [len(keys) for keys in objects if keys]
-    typical = statistics.median(counts) if counts else 0
-    if typical >= _SEVERAL:
-        return "instances", f"one label, typically {typical:g} objects per picture"
-    return "classes", "one label, typically one object per picture"
+    if not files:
+        there = sorted(path.name for path in folder.iterdir())
+        near = [name for name in there if name.lower().endswith((".xml", ".zip"))]
+        hint = "name the file or folder of the annotations."
+        if near:
+            hint = f"imseg polygons {folder / near[0]}"
+        raise _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
+    found: list[tuple[Path, Mapping[str, Any]]] = []
+    others: list[tuple[Path, Any]] = []
+    errors: list[ImsegError] = []
+    for path in files:
+        try:
+            plain = drawings.read_json(path)
+        except ImsegError as error:
+            errors.append(error)
+            continue
+        if readers.is_labelme(plain):
+            # The pictures inside would fill the memory; their files are read again if needed.
+            found.append((path, {**plain, "imageData": bool(plain.get("imageData"))}))
+        else:
+            others.append((path, plain))
+    if len(errors) > _SHOWN_ERRORS:
+        rest = f"{len(errors) - _SHOWN_ERRORS} more files in {folder} cannot be read."
+        errors = [*errors[:_SHOWN_ERRORS], ImsegError(rest, hint="export them again.")]
+    raise_all(errors)
+    if not found:
+        path, plain = others[0]
+        if readers.is_coco(plain):
+            raise _unknown(folder, f"{path.name}, a COCO file.", f"imseg polygons {path}")
+        raise _unknown(path, *_guess(plain))
+    annotations = readers.read_labelme(found, folder)
+    for path, _ in others:
+        annotations.tally[readers.OTHER_JSON].append(str(path.relative_to(folder)))
+    return annotations
+
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file that are not blank."""
+    try:
+        with atomic.open_plain(path) as file:
+            start = file.read(512)
+    except FileNotFoundError:
+        near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        guess = near_miss(path.name, near)
+        raise ImsegError(
+            f"There is no {path}.",
+            expected=_EXPECTED,
+            hint=f"did you mean {shown(path.parent / guess)}?" if guess else "check the path.",
+        ) from None
+    except OSError as error:
+        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        start = start.decode("utf-16", "ignore").encode()
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def _guess(plain: object) -> tuple[str, str]:
+    """Return what JSON of another kind seems to be, and what to do about it."""
+    coco = "export as COCO instances."
+    if isinstance(plain, list):
+        first = plain[0] if plain and isinstance(plain[0], Mapping) else {}
+        if "segmentation" in first or "bbox" in first:
+            return (
+                "a list of annotations: COCO results, without images and categories.",
+                'put it into {"images": ..., "annotations": ..., "categories": ...}.',
+            )
+        if "data" in first or "completions" in first:
+            return "a list of tasks, as Label Studio writes it.", coco
+        return "a list.", coco
+    if not isinstance(plain, Mapping):
+        return f"{plain!r:.40}.", coco
+    values = [value for value in plain.values() if isinstance(value, Mapping)]
+    known = (
+        ("_via_img_metadata" in plain, "a VGG Image Annotator (VIA) project."),
+        (any("regions" in value for value in values), "VGG Image Annotator (VIA) annotations."),
+        (plain.get("type") == "FeatureCollection", "GeoJSON."),
+        ("objects" in plain and "size" in plain, "Supervisely annotations."),
+        ("imgHeight" in plain and "objects" in plain, "Cityscapes polygons."),
+        ("log" in plain or "_via_settings" in plain, "a project file."),
+    )
+    for matches, name in known:
+        if matches:
+            return name, coco
+    missing = [key for key in ("images", "annotations", "categories") if key not in plain]
+    if len(missing) < 3:
+        return f"COCO without {' and '.join(missing)}.", "export the whole file again."
+    if "imagePath" in plain:
+        return "LabelMe without a list of shapes.", "save it again with LabelMe."
+    return f"an object with {and_more([repr(str(key)) for key in plain], 5) or 'nothing'}.", coco
+
+
+def _unknown(path: Path, got: str, hint: str) -> ImsegError:
+    what = f"{path} holds no annotations that can be read."
+    return ImsegError(what, expected=_EXPECTED, got=got, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,12 +261,12 @@ def convert_polygons(
     # Pictures beside an archive are looked for where the archive is, not where it was unpacked.
     beside = source.absolute().parent
     with (
-        new_folder(out) as part,
-        scratch_beside(out) as spare,
+        atomic.new_folder(out) as part,
+        atomic.scratch_beside(out) as spare,
         opened(source, spare / "archive") as inner,
     ):
         annotations = read_annotations(inner)
-        plan = choose_plan(annotations, mode)
+        plan = rasterize.choose_plan(annotations, mode)
         folder = Path(images) if images else locate.find_images_folder(annotations, beside)
         located = locate.locate(annotations, folder, spare)
         done = _write_all(located, part, plan, progress=progress)
@@ -262,7 +301,11 @@ def convert_polygons(
 
 
 def _write_all(
-    located: Sequence[locate.Located], folder: Path, plan: MaskPlan, *, progress: Progress | None
+    located: Sequence[locate.Located],
+    folder: Path,
+    plan: rasterize.MaskPlan,
+    *,
+    progress: Progress | None,
 ) -> list[rasterize.Drawn]:
     """Write all pictures, masks and settings; return what was drawn."""
     for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
@@ -289,15 +332,15 @@ def _write_all(
             hint="some tools write shares of 0 to 1, or percent; export in pixels.",
         )
     void = any(each.mask.void for each in done if each.mask)
-    (folder / FILE_NAME).write_text(settings_text(plan, void=void), encoding="utf-8")
+    (folder / FILE_NAME).write_text(rasterize.settings_text(plan, void=void), encoding="utf-8")
     if not any((folder / "unlabeled/images").iterdir()):
         shutil.rmtree(folder / "unlabeled")
     return done
 
 
-def _write(each: locate.Located, *, folder: Path, plan: MaskPlan) -> rasterize.Drawn:
+def _write(each: locate.Located, *, folder: Path, plan: rasterize.MaskPlan) -> rasterize.Drawn:
     """Copy one picture, and write its mask if something is drawn on it."""
-    drawn = rasterize.draw(each.picture, each.size, mode=plan.mode, numbers=plan.numbers)
+    drawn = rasterize.draw(each.picture, each.size, plan)
     if drawn.errors:
         return drawn
     if drawn.mask is not None:
@@ -307,5 +350,5 @@ def _write(each: locate.Located, *, folder: Path, plan: MaskPlan) -> rasterize.D
         # The pixels are written; keeping them would fill the memory.
         drawn.mask = replace(drawn.mask, pixels={})
     split = "unlabeled" if drawn.mask is None else "labeled"
-    copy_file(each.path, folder / split / "images" / f"{each.stem}{each.path.suffix}")
+    atomic.copy_file(each.path, folder / split / "images" / f"{each.stem}{each.path.suffix}")
     return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -166,6 +167,28 @@ def ring(numbers: object) -> Corners:
         what = "has an outline with numbers that are no positions."
         raise wrong(what, "pixels of the picture.", float(strange[0]))
     return found
+
+
+def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Corners:
+    """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
+
+    Args:
+        center: x and y.
+        radii: Along x and along y, before the turn.
+        degrees: How far it is turned, clockwise on the screen.
+    """
+    corners = max(16, math.ceil(math.pi * math.sqrt(10 * max(abs(radii[0]), abs(radii[1]), 1))))
+    angles = 2 * np.pi * np.arange(min(corners, 10_000)) / min(corners, 10_000)
+    points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
+    return turn(points + np.asarray(center), center, degrees)
+
+
+def turn(points: Corners, center: tuple[float, float], degrees: float) -> Corners:
+    """Return points turned about a center, clockwise on the screen."""
+    angle = math.radians(degrees)
+    matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    turned: Corners = (points - np.asarray(center)) @ matrix + np.asarray(center)
+    return turned
 
 
 Text = Annotated[

@@ -12,7 +12,6 @@ from pydantic import Field, PlainValidator
 
 from imseg.data.files.atomic import read_bounded
 from imseg.data.polygons import drawings
-from imseg.data.polygons.rasterize import ellipse, turn
 from imseg.errors import ImsegError, and_more, import_extra
 
 NO_OUTLINE = "annotations without an outline (a box or points only)"
@@ -263,7 +262,7 @@ def _labelme_regions(
             drawn = _stencil(points, plain[index], f"{path}: shapes[{index}]")
         elif kind == "circle" and len(points) == 2:
             rim = math.dist(*points)
-            drawn = [ellipse((float(points[0, 0]), float(points[0, 1])), (rim, rim))]
+            drawn = [drawings.ellipse((float(points[0, 0]), float(points[0, 1])), (rim, rim))]
         elif kind not in _GIVEN_BY_CORNERS:
             tally[NO_AREA.format(kind)].append(place)
             continue
@@ -349,7 +348,9 @@ class CvatBox(CvatShape):
     def drawn(self, place: str) -> list[drawings.Corners]:
         """Return where it is."""
         center = (self.xtl + self.xbr) / 2, (self.ytl + self.ybr) / 2
-        return [turn(_rectangle(self.xtl, self.ytl, self.xbr, self.ybr), center, self.rotation)]
+        return [
+            drawings.turn(_rectangle(self.xtl, self.ytl, self.xbr, self.ybr), center, self.rotation)
+        ]
 
 
 class CvatEllipse(CvatShape):
@@ -362,7 +363,7 @@ class CvatEllipse(CvatShape):
 
     def drawn(self, place: str) -> list[drawings.Corners]:
         """Return where it is."""
-        return [ellipse((self.cx, self.cy), (self.rx, self.ry), self.rotation)]
+        return [drawings.ellipse((self.cx, self.cy), (self.rx, self.ry), self.rotation)]
 
 
 class CvatMask(CvatShape):
