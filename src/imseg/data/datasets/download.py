@@ -213,16 +213,14 @@ def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
             hint="move one of them to a folder of its own.",
         )
     layout = fitting[0]
-    wanted = {
+    parts = {
         part: folders
         for part, folders in layout.parts.items()
         if part not in layout.optional or any(map(download.find, folders))
     }
-    places = iter(download.need(*(folder for folders in wanted.values() for folder in folders)))
-    return layout.source, {
-        part: _read_part([next(places) for _ in folders], dataset)
-        for part, folders in wanted.items()
-    }
+    places = iter(download.need(*itertools.chain(*parts.values())))
+    wanted = {part: [next(places) for _ in folders] for part, folders in parts.items()}
+    return layout.source, {part: _read_part(each, dataset) for part, each in wanted.items()}
 
 
 def _read_part(folders: Sequence[Path], dataset: sources.PublicDataset) -> sources.Images:

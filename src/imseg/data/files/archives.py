@@ -17,8 +17,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
+from imseg.data.files.listing import folded
 from imseg.errors import ImsegError, parts_of, raise_all, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -205,8 +206,7 @@ class ArchiveLimits:
     """Bytes that one header or table of contents may have; it is held in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """What was done with an archive."""
 
     files: tuple[PurePosixPath, ...]
@@ -309,7 +309,7 @@ def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bo
     Letters count as equal in both cases, because on some systems the second file would replace the
     first. A folder may be named as often as one likes.
     """
-    above, own = [_key(up) for up in path.parents], _key(path)
+    own, *above = [folded(each.as_posix()) for each in (path, *path.parents)]
     if not all(taken.get(up, True) for up in above):
         return False
     if own in taken and not (is_folder and taken[own]):
@@ -317,10 +317,6 @@ def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bo
     taken.update(dict.fromkeys(above, True))
     taken[own] = is_folder
     return True
-
-
-def _key(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
 def _refuse_if_full(archive: Path, folder: Path, needed: int) -> None:

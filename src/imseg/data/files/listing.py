@@ -25,7 +25,8 @@ _LONGEST_NAME = 200  # bytes; file systems end at 255
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
     """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
 
-    Links that lead nowhere count as files; reading them says so.
+    Links that lead nowhere count as files; reading them says so. Pipes, sockets and devices do not:
+    opening one might wait for ever.
     """
     pictures: dict[str, list[Path]] = {}
     strange: list[Path] = []
@@ -36,7 +37,7 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
             continue
         if path.is_dir():
             folders.append(path)
-        elif path.suffix.lower() in SUFFIXES and not is_special(path):
+        elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
             pictures.setdefault(path.stem, []).append(path)
         else:
             strange.append(path)
@@ -72,11 +73,6 @@ def has_odd_name(path: Path) -> bool:
     return shown(path.name) != path.name
 
 
-def is_special(path: Path) -> bool:
-    """Return whether this is a pipe, a socket or a device: opening it might wait for ever."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
 def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[str]:
     """Return the name of a folder for each label: the label, wherever that is a plain name.
 
@@ -94,14 +90,14 @@ def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[s
         plain = plain.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
         plain = plain if plain.strip(". ") and not plain.startswith(".") else f"_{plain}"
         name, number = plain, 2
-        while _alike(name) in taken:
+        while folded(name) in taken:
             name, number = f"{plain}_{number}", number + 1
-        taken.add(_alike(name))
+        taken.add(folded(name))
         names.append(name)
     return names
 
 
-def _alike(name: str) -> str:
+def folded(name: str) -> str:
     """Return what equal names have in common on systems that see no case or composition."""
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -204,8 +200,7 @@ class Fingerprint(NamedTuple):
 
 def stamps_of(source: PixelSource) -> tuple[Stamp, ...]:
     """Return the stamps of a source's files as they are now."""
-    files = _files(source)
-    return tuple(_stamp(label, files[label]) for label in sorted(files))
+    return tuple(_stamp(label, path) for label, path in sorted(_files(source).items()))
 
 
 def content_of(source: PixelSource) -> str:
@@ -215,12 +210,11 @@ def content_of(source: PixelSource) -> str:
         digest.update(f"{source.dtype.str} {source.shape}".encode())
         digest.update(source.tobytes())
         return digest.hexdigest()
-    files = _files(source)
-    for label in sorted(files):
+    for label, path in sorted(_files(source).items()):
         # The suffix belongs to it: what a file is read as may depend on it.
-        digest.update(os.fsencode(f"{label}\0{files[label].suffix.lower()}\0"))
+        digest.update(os.fsencode(f"{label}\0{path.suffix.lower()}\0"))
         try:
-            with files[label].open("rb") as file:
+            with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError:
             return ""

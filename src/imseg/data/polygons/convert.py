@@ -270,18 +270,15 @@ def convert_polygons(
         folder = Path(images) if images else locate.find_images_folder(annotations, beside)
         located = locate.locate(annotations, folder, spare)
         done = _write_all(located, part, plan, progress=progress)
-        inside = folder.is_relative_to(spare)
-    objects: Counter[str] = Counter()
     masks = [each.mask for each in done if each.mask is not None]
-    for mask in masks:
-        objects.update(mask.objects)
+    objects = sum((mask.objects for mask in masks), Counter[str]())
     for each in done:
         for what, places in each.tally.items():
             annotations.tally[what] += places
     unlabeled, unlisted = len(done) - len(masks), sum(not each.listed for each in located)
     return Conversion(
         format=annotations.format,
-        images=str(source if inside else folder),
+        images=str(source if folder.is_relative_to(spare) else folder),
         mode=plan.mode,
         reason=plan.reason,
         labeled=len(masks),

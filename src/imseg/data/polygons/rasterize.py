@@ -1,4 +1,4 @@
-"""From outlines to masks: how they are written, and which pixels belong (their centers are inside)."""
+"""How masks are written, and from outlines to pixels: one belongs if its center is inside."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ class Mask:
     """Pixels that belong to two classes (or objects, where those are told apart)."""
     void: int
     """Pixels that are neither trained on nor scored."""
-    objects: Mapping[str, int]
+    objects: Counter[str]
     """Objects seen of each label."""
 
 
