@@ -88,7 +88,8 @@ class CocoFile(drawings.ParsedEntry):
 
     images: list[CocoImage]
     categories: list[CocoCategory]
-    annotations: list[CocoAnnotation]
+    annotations: list[Any]
+    """See ``CocoAnnotation``; there may be a million of them, so they are parsed one by one."""
 
 
 def is_coco(plain: object) -> bool:
@@ -111,23 +112,19 @@ def read_coco(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
     listed = _by_id(file.categories, f"{path}: categories", "has an id that another has.")
     ordered = sorted(listed, key=lambda each: (not each.isdigit(), each.zfill(20)))
     labels = {identity: listed[identity].name for identity in ordered}
-    unknown = [each.category_id for each in file.annotations if each.category_id not in labels]
-    if unknown:
-        known = [f"{identity} ({name})" for identity, name in labels.items()]
-        raise ImsegError(
-            f"{path}: annotations name categories that are not listed.",
-            expected=f"a category_id among {and_more(known, 8) or 'none, the list is empty'}.",
-            got=f"{and_more(list(dict.fromkeys(unknown)), 8)}.",
-            hint="add the missing categories to the file, or remove those annotations.",
-        )
     tally = drawings.Tally(list)
     names = [category.name for category in file.categories]
     for index, name in enumerate(names):
         if name in names[:index]:
             tally[REPEATED].append(name)
     regions: dict[str, list[drawings.Region]] = {identity: [] for identity in images}
-    for index, entry in enumerate(file.annotations):
+    unknown: dict[str, None] = {}
+    for index, each in enumerate(file.annotations):
         place = f"annotations[{index}]"
+        entry = drawings.parse(CocoAnnotation, each, f"{path}: {place}")
+        if entry.category_id not in labels:
+            unknown[entry.category_id] = None
+            continue
         if entry.image_id not in images:
             tally[NO_IMAGE].append(place)
             continue
@@ -139,6 +136,14 @@ def read_coco(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
             label, crowd = labels[entry.category_id], bool(entry.iscrowd)
             region = drawings.Region(label=label, area=area, place=place, crowd=crowd)
             regions[entry.image_id].append(region)
+    if unknown:
+        known = [f"{identity} ({name})" for identity, name in labels.items()]
+        raise ImsegError(
+            f"{path}: annotations name categories that are not listed.",
+            expected=f"a category_id among {and_more(known, 8) or 'none, the list is empty'}.",
+            got=f"{and_more(list(unknown), 8)}.",
+            hint="add the missing categories to the file, or remove those annotations.",
+        )
     return drawings.Annotations(
         format="COCO",
         source=path,
