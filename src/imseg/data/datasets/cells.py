@@ -219,7 +219,7 @@ def _find_images(given: download.Download) -> sources.Images:
     """Return the images by name, in whichever of the two layouts they are."""
     images, labels = given.find("images"), given.find("|".join(_LABEL_FOLDERS))
     if images is not None and labels is not None:
-        return download.read_pairs(images, labels)
+        return download.read_pairs(images, labels, given.source)
     stage = given.find("stage1_train")
     for root in (*((stage,) if stage else ()), *given.roots):
         folders = [each for each in folders_in(root) if (each / "masks").is_dir()]

@@ -228,35 +228,25 @@ def _read_part(folders: Sequence[Path], dataset: sources.PublicDataset) -> sourc
     images, *masks = folders
     found: sources.Images = {}
     for folder in masks:
-        pairs = read_pairs(
-            images, folder, image=dataset.image, mask=dataset.mask, example=dataset.example
-        )
+        pairs = read_pairs(images, folder, dataset)
         found = {name: (*found.get(name, (image,)), mask) for name, (image, mask) in pairs.items()}
     return found
 
 
-def read_pairs(
-    images: Path,
-    masks: Path,
-    *,
-    image: re.Pattern[str] = sources.ANY_STEM,
-    mask: re.Pattern[str] = sources.ANY_STEM,
-    example: tuple[str, str] = ("a.png", "a.png"),
-) -> sources.Images:
+def read_pairs(images: Path, masks: Path, dataset: sources.PublicDataset) -> sources.Images:
     """Return the pairs of two folders.
 
     Args:
         images: Folder of images.
         masks: Folder of masks.
-        image: What stems of images look like; its group is the name. Other files are not looked at.
-        mask: What stems of masks look like; its group is the name of the image.
-        example: File names of an image and of its mask, for errors.
+        dataset: Says what their stems look like.
 
     Raises:
         ImsegError: If there are no images, or an image or mask has no partner.
     """
-    found = pictures_by_name(images, image, noun="images", example=example[0])
-    truth = pictures_by_name(masks, mask, noun="masks", example=example[1])
+    example = dataset.example
+    found = pictures_by_name(images, dataset.image, noun="images", example=example[0])
+    truth = pictures_by_name(masks, dataset.mask, noun="masks", example=example[1])
     for one, other, noun, partner, place in (
         (found, truth, "image", "mask", masks),
         (truth, found, "mask", "image", images),

@@ -231,6 +231,9 @@ def cityscapes(*, classes: int = 34, paper_split: bool = False) -> sources.Publi
         f"gtFine/train/aachen/       {_EXAMPLE[1]} ...\n"
         "leftImg8bit/val/ and gtFine/val/ with frankfurt/, lindau/ and munster/",
         layouts=(layout,),
+        image=_IMAGE,
+        mask=_MASK,
+        example=_EXAMPLE,
         wanted=_is_wanted,
         read=partial(_read, layout.source, paper_split=paper_split),
         write=partial(_write_small, numbers),
@@ -253,8 +256,8 @@ def _read(
 ) -> tuple[str, sources.Parts]:
     """Return training, validation and test images with their masks."""
     images, masks, val_images, val_masks = given.need(*_PLACES)
-    training = _merge(_read_cities(images, masks))
-    cities = _read_cities(val_images, val_masks)
+    training = _merge(_read_cities(images, masks, given.source))
+    cities = _read_cities(val_images, val_masks, given.source)
     if paper_split:
         official = _merge(cities)
         val, test = sources.divide(official, len(official) // 2, key=f"{seed}/halves")
@@ -273,7 +276,9 @@ def _read(
     return source, {"training": training, "validation": val, "test": test}
 
 
-def _read_cities(images: Path, masks: Path) -> dict[str, sources.Images]:
+def _read_cities(
+    images: Path, masks: Path, dataset: sources.PublicDataset
+) -> dict[str, sources.Images]:
     cities = [folder.name for folder in folders_in(images)]
     truth = [folder.name for folder in folders_in(masks)]
     if not cities or cities != truth:
@@ -284,12 +289,7 @@ def _read_cities(images: Path, masks: Path) -> dict[str, sources.Images]:
             got=f"in one of the two only: {only}.",
             hint="unpack the download again.",
         )
-    return {
-        city: download.read_pairs(
-            images / city, masks / city, image=_IMAGE, mask=_MASK, example=_EXAMPLE
-        )
-        for city in cities
-    }
+    return {city: download.read_pairs(images / city, masks / city, dataset) for city in cities}
 
 
 def _merge(cities: dict[str, sources.Images]) -> sources.Images:
