@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from imseg.data.datasets.hela import overlapping_boxes
-from imseg.data.datasets.splitting import divide, split_parts
+from imseg.data.datasets.cells import overlapping_boxes
+from imseg.data.datasets.sources import divide, split_parts
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.data.datasets.prepared import (
 )
 
 from imseg.data.datasets import prepare_data_set
-from imseg.data.datasets.camvid import film_of, label_stretches
+from imseg.data.datasets.streets import film_of, label_stretches
 
 prepare_camvid = partial(prepare_data_set, "camvid")
 

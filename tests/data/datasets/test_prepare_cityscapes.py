@@ -12,7 +12,7 @@ from tests.data.datasets import prepared
 from tests.data.datasets.prepared import contents, fingerprint, load, noise, pack, save, stems
 
 from imseg.data.datasets import prepare_data_set
-from imseg.data.datasets.cityscapes import LABELS, TRAIN_IDS, small_side
+from imseg.data.datasets.streets import LABELS, TRAIN_IDS, small_side
 
 prepare_cityscapes = partial(prepare_data_set, "cityscapes")
 

@@ -15,7 +15,7 @@ from tests.data.datasets.prepared import noise, pack, save
 
 from imseg.cli.main import run
 from imseg.data.datasets import DATASETS, prepare_data_set
-from imseg.data.datasets.splitting import divide, share_of, split_parts
+from imseg.data.datasets.sources import divide, share_of, split_parts
 from imseg.data.folder.config import config_text
 from imseg.errors import ImsegError
 

@@ -14,7 +14,7 @@ from tests.data.datasets import prepared
 from tests.data.datasets.prepared import contents, fingerprint, load, noise, pack, save, stems
 
 from imseg.data.datasets import prepare_data_set
-from imseg.data.datasets.hela import overlapping_boxes
+from imseg.data.datasets.cells import overlapping_boxes
 
 prepare_hela = partial(prepare_data_set, "hela")
 

@@ -23,7 +23,7 @@ from tests.data.datasets.prepared import (
 )
 
 from imseg.data.datasets import prepare_data_set
-from imseg.data.datasets.nuclei import look_of, merge_nuclei
+from imseg.data.datasets.cells import look_of, merge_nuclei
 
 prepare_nuclei = partial(prepare_data_set, "nuclei")
 

@@ -24,8 +24,7 @@ from tests.data.datasets.prepared import (
 )
 
 from imseg.data.datasets import prepare_data_set
-from imseg.data.datasets.hela import random_squares
-from imseg.data.datasets.suim import class_numbers_of
+from imseg.data.datasets.suim import class_numbers_of, random_squares
 
 prepare_suim = partial(prepare_data_set, "suim")
 

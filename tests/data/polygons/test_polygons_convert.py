@@ -25,8 +25,8 @@ from tests.data.polygons.polygon_files import (
 )
 
 from imseg.data.polygons import convert_polygons, read_annotations
-from imseg.data.polygons.convert import ALIKE, name_folders
-from imseg.data.polygons.locate import choose_stems
+from imseg.data.polygons.locate import ALIKE, choose_stems
+from imseg.data.polygons.rasterize import name_folders
 from imseg.errors import ImsegError, ImsegErrors
 
 SIZE = (24, 20)

@@ -17,7 +17,7 @@ from tests.data.polygons.polygon_files import (
 )
 
 from imseg.data.polygons import convert_polygons
-from imseg.data.polygons.coco import FEW_POINTS
+from imseg.data.polygons.drawings import FEW_POINTS
 from imseg.errors import ImsegError
 
 SIZE = (24, 20)

@@ -19,8 +19,8 @@ from tests.data.polygons.polygon_files import (
 )
 
 from imseg.data.polygons import convert_polygons
-from imseg.data.polygons.coco import FEW_POINTS
-from imseg.data.polygons.labelme import OTHER_JSON
+from imseg.data.polygons.drawings import FEW_POINTS
+from imseg.data.polygons.readers import OTHER_JSON
 from imseg.errors import ImsegError
 
 SIZE = (24, 20)

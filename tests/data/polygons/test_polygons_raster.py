@@ -13,9 +13,16 @@ from PIL import Image
 from pycocotools import mask as pycocotools
 from tests.data.polygons.polygon_files import inside, square
 
-from imseg.data.polygons.coco import check_counts, decode_counts
-from imseg.data.polygons.drawings import Outline, Runs, Stencil
-from imseg.data.polygons.rasterize import CannotDraw, clip, ellipse, rasterize, turn
+from imseg.data.polygons.drawings import (
+    Outline,
+    Runs,
+    Stencil,
+    check_counts,
+    decode_counts,
+    ellipse,
+    turn,
+)
+from imseg.data.polygons.rasterize import CannotDraw, clip, rasterize
 
 SIZE = (24, 20)
 

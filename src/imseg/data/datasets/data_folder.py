@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from imseg.data.datasets import sources
+from imseg.data.datasets import cells, sources, streets
 from imseg.data.datasets.download import open_download, read_layouts
-from imseg.data.datasets.pairs import class_numbers, refuse_other_values
-from imseg.data.datasets.splitting import refuse_bad_share, split_parts
-from imseg.data.files.atomic import copy_file, new_folder
+from imseg.data.datasets.isic2018 import ISIC2018
+from imseg.data.datasets.suim import SUIM
+from imseg.data.files.atomic import new_folder
 from imseg.data.folder.config import FILE_NAME, config_text
 from imseg.data.folder.facts import map_in_threads
-from imseg.data.images.picture_file import probe
+from imseg.errors import ImsegError, look_up
 
-SPLITS = ("labeled", "unlabeled", "val", "test")
-"""The splits of a data folder, in the order in which they are written and counted."""
+DATASETS: dict[str, sources.PublicDataset] = {
+    dataset.name: dataset
+    for dataset in (ISIC2018, cells.HELA, SUIM, streets.cityscapes(), streets.CAMVID, cells.NUCLEI)
+}
+"""Every data set that can be prepared, by the name used on the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,35 +47,64 @@ class PreparedCounts:
     """What is worth knowing about this preparation, in sentences."""
 
 
-def prepare(
-    dataset: sources.PublicDataset,
+def prepare_data_set(
+    name: str,
     raw: Path,
     out: Path,
     *,
-    labeled: float,
-    seed: int,
-    progress: sources.PreparationProgress | None,
+    labeled: float = 0.1,
+    seed: int = 0,
+    progress: sources.PreparationProgress | None = None,
+    **options: Any,
 ) -> PreparedCounts:
-    """Write a public data set as a data folder; see ``prepare_data_set``.
+    """Write a public data set as a data folder.
+
+    A share of the training images is labeled, drawn by the seed; the masks of the others go to
+    ``hidden/masks``. A larger share contains the images of a smaller one. The same seed chooses the
+    same images on every machine.
+
+    Args:
+        name: Which; see ``DATASETS``.
+        raw: The download as its source gives it: unpacked, an archive, or a folder of archives.
+        out: Must not exist yet, or be empty. It appears when everything is in it.
+        labeled: Share of the training images that keep their masks, between 0 and 1.
+        seed: Chooses among the images.
+        progress: Called with what is being done, how much of it is done, and how much there is.
+        options: What only some data sets have; None: not given.
 
     Raises:
-        ImsegError: If ``raw`` is no such download, an image has no mask, there are too few images,
+        ImsegError: If there is no such data set (the nearest name is suggested), it has no such
+            option, ``raw`` is no such download, an image has no mask, there are too few images,
             ``labeled`` leaves no labeled image, or ``out`` cannot be written.
     """
-    refuse_bad_share(labeled)
+    dataset = look_up(name, DATASETS, noun="data set", command="imseg prepare {} RAW --out DATA")
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in dataset.options:
+            word = f"--{option.replace('_', '-')}"
+            having = [other.name for other in DATASETS.values() if option in other.options]
+            raise ImsegError(
+                f"{name} has no use for {word}.",
+                expected=f"{word} for {', '.join(having) or 'no data set'} only.",
+                hint=f"leave {word} away.",
+            )
+    if given and dataset.with_options is not None:
+        dataset = dataset.with_options(**given)
+    sources.refuse_bad_share(labeled)
+    tell = progress or (lambda what, done, total: None)
     with (
         new_folder(out) as folder,
-        open_download(raw, source=dataset, beside=out, progress=progress) as download,
+        open_download(raw, source=dataset, beside=out, progress=tell) as download,
     ):
         source, parts = (dataset.read or read_layouts)(download, seed)
         if dataset.split is None:
-            splits, notes = split_parts(
+            splits, notes = sources.split_parts(
                 parts, labeled=labeled, seed=seed, round_up=dataset.round_up
             )
             figures: Mapping[str, int] = {}
         else:
             splits, notes, figures = dataset.split(parts, labeled=labeled, seed=seed)
-        stems, boxes, counted = _write_all(folder, splits, dataset, seed=seed, progress=progress)
+        stems, boxes, counted = _write_all(folder, splits, dataset, seed=seed, progress=tell)
         config = config_text(dataset.task, classes=dataset.classes, void=dataset.void)
         (folder / FILE_NAME).write_text(config, encoding="utf-8")
         figures = {**figures, **counted}
@@ -81,7 +112,7 @@ def prepare(
         record |= dataset.options
         if figures:
             record["figures"] = figures
-        record["splits"] = {split: sorted(stems[split]) for split in SPLITS}
+        record["splits"] = {split: sorted(stems[split]) for split in sources.SPLITS}
         if dataset.is_cut:
             record["sources"] = {split: list(images) for split, images in splits.items()}
         if any(boxes.values()):
@@ -90,7 +121,7 @@ def prepare(
         (folder / "splits.json").write_bytes(text.encode())
     return PreparedCounts(
         source=source,
-        **{split: len(stems[split]) for split in SPLITS},
+        **{split: len(stems[split]) for split in sources.SPLITS},
         figures=figures,
         notes=(*notes, *dataset.describe(figures)),
     )
@@ -102,7 +133,7 @@ def _write_all(
     dataset: sources.PublicDataset,
     *,
     seed: int,
-    progress: sources.PreparationProgress | None,
+    progress: sources.PreparationProgress,
 ) -> tuple[dict[str, list[str]], dict[str, dict[str, Any]], dict[str, int]]:
     """Write the images of every split; the masks of unlabeled ones go to ``hidden/masks``.
 
@@ -118,7 +149,7 @@ def _write_all(
         lambda each: dataset.write(each[1], each[2], places[each[0]]),
         work,
         workers=os.cpu_count(),
-        progress=progress and (lambda done, total: progress("writing images", done, total)),
+        progress=partial(progress, "writing images"),
     )
     for (split, _, _), one in zip(work, made, strict=True):
         stems[split] += one.stems
@@ -133,38 +164,3 @@ def _make_folders(folder: Path, split: str, seed: int) -> sources.Destination:
     for place in (images, masks):
         place.mkdir(parents=True)
     return sources.Destination(images, masks, seed)
-
-
-def copy_picture(source: Path, target: Path) -> None:
-    """Copy a picture file as it is, after a look at its header.
-
-    Raises:
-        ImsegError: If it is no picture, has too many pixels, or cannot be copied.
-    """
-    probe(source)
-    copy_file(source, target)
-
-
-def copy_files(
-    name: str,
-    files: sources.Files,
-    place: sources.Destination,
-    *,
-    known: Collection[int] | None = None,
-) -> sources.Made:
-    """Copy an image and its mask under the name ``name``; their formats stay.
-
-    Args:
-        name: The stem of both copies.
-        files: The image and the mask.
-        place: Where to.
-        known: The values that the mask may hold; None: it is not looked at.
-
-    Raises:
-        ImsegError: If the mask holds other values, or a file is no picture or cannot be copied.
-    """
-    if known is not None:
-        refuse_other_values(files[1], np.unique(class_numbers(files[1])), known)
-    for source, folder in zip(files, (place.images, place.masks), strict=True):
-        copy_picture(source, folder / f"{name}{source.suffix.lower()}")
-    return sources.Made((name,))

@@ -1,21 +1,22 @@
-"""The folders of a download, wherever they lie, and the images and masks in them."""
+"""The folders of a download, wherever they lie, and the pairs of images and masks in them."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from imseg.data.datasets import sources
-from imseg.data.datasets.pairs import read_pairs
 from imseg.data.files.archives import ArchiveLimits, archive_stem, errors_naming, is_archive, unpack
 from imseg.data.files.atomic import scratch_beside
+from imseg.data.files.listing import files_in, folders_in, list_pictures, subject
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import ImsegError, and_more, near_miss, shown
 
-_HIDDEN = (".", "__MACOSX")
 _SHOWN = 8
 
 
@@ -27,28 +28,24 @@ def descend(root: Path, path: str) -> Path | None:
         path: Folder names joined by ``/``; alternatives for one folder are joined by ``|``.
             Capitals do not matter. A folder that was unpacked into itself is looked through.
     """
-    here = root
-    for part in path.split("/"):
-        found = _child(here, part)
-        if found is None:
-            return None
-        here = found
+    here, missing = _follow(root, path)
     while folders_in(here) == [here / here.name]:
         here = here / here.name
-    return here
+    return None if missing else here
 
 
-def misspelt(root: Path, path: str) -> tuple[str, str] | None:
-    """Return the name of a folder and what it may have been meant to be, for a missing path."""
+def _follow(root: Path, path: str) -> tuple[Path, str]:
+    """Return how far a path leads, and the first part of it that is missing; empty: none is."""
     here = root
     for part in path.split("/"):
-        found = _child(here, part)
+        inside = {child.name: child for child in folders_in(here)}
+        lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
+        hits = (inside.get(name) or lower.get(name.lower()) for name in part.split("|"))
+        found = next((hit for hit in hits if hit is not None), None)
         if found is None:
-            names = [child.name for child in folders_in(here)]
-            pairs = ((near_miss(name, names), name) for name in part.split("|"))
-            return next(((guess, name) for guess, name in pairs if guess), None)
+            return here, part
         here = found
-    return None
+    return here, ""
 
 
 def looked_through(folder: Path) -> list[Path]:
@@ -63,36 +60,12 @@ def looked_through(folder: Path) -> list[Path]:
     return chain
 
 
-def folders_below(folder: Path | None, depth: int) -> Iterator[Path]:
+def folders_below(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the folders in a folder, sorted, each before those in it, down to a depth."""
     for inside in folders_in(folder):
         yield inside
         if depth > 1:
             yield from folders_below(inside, depth - 1)
-
-
-def folders_in(folder: Path | None) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
-    return [path for path in _listed(folder) if path.is_dir()]
-
-
-def files_in(folder: Path | None) -> list[Path]:
-    """Return the files in a folder, sorted, without hidden ones."""
-    return [path for path in _listed(folder) if path.is_file()]
-
-
-def _child(folder: Path, names: str) -> Path | None:
-    """Return the folder of the first of these names, joined by ``|``, in whatever capitals."""
-    inside = {child.name: child for child in folders_in(folder)}
-    lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
-    hits = (inside.get(name) or lower.get(name.lower()) for name in names.split("|"))
-    return next((hit for hit in hits if hit is not None), None)
-
-
-def _listed(folder: Path | None) -> list[Path]:
-    if folder is None or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(_HIDDEN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +80,8 @@ class Download:
     """Where folders are looked for, in this order."""
     seen: tuple[str, ...]
     """Folders and archives that are there, for errors."""
-    progress: sources.PreparationProgress | None = None
+    progress: sources.PreparationProgress
     """Called with what is being done; see there."""
-
-    def tell(self, what: str, done: int, total: int) -> None:
-        """Report progress."""
-        if self.progress is not None:
-            self.progress(what, done, total)
 
     def find(self, path: str) -> Path | None:
         """Return a folder, or None.
@@ -158,19 +126,17 @@ class Download:
             if any(descend(folder, path) for path in missing):
                 return f"imseg prepare {self.source.name} {folder}"
         for root, path in itertools.product(self.roots, missing):
-            guess = misspelt(root, path)
-            if guess:
-                return f"is {guess[0]} meant to be {guess[1]}? Rename it then."
+            here, part = _follow(root, path)
+            names = [child.name for child in folders_in(here)]
+            for name in part.split("|"):
+                if guess := near_miss(name, names):
+                    return f"is {guess} meant to be {name}? Rename it then."
         return f"name the folder that holds these folders. The data set's site: {self.source.page}"
 
 
 @contextmanager
 def open_download(
-    raw: Path,
-    *,
-    source: sources.PublicDataset,
-    beside: Path,
-    progress: sources.PreparationProgress | None = None,
+    raw: Path, *, source: sources.PublicDataset, beside: Path, progress: sources.PreparationProgress
 ) -> Iterator[Download]:
     """Yield a download; archives are unpacked to a folder that is removed when the block ends.
 
@@ -188,37 +154,36 @@ def open_download(
     """
     base = raw if raw.is_dir() else None
     if base is not None:
-        archives = sorted(path for path in raw.iterdir() if path.is_file() and is_archive(path))
+        archives = [path for path in sorted(raw.iterdir()) if path.is_file() and is_archive(path)]
     elif raw.is_file() and is_archive(raw):
         archives = [raw]
     else:
         raise _no_download(raw, source)
-    with ExitStack() as stack:
-        roots, seen = _unpacked_already(base) if base else ([], [])
-        if archives:
-            scratch = stack.enter_context(scratch_beside(beside))
-            places = {archive: scratch / archive_stem(archive) for archive in archives}
-            stack.enter_context(errors_naming(places))
-            limits = ArchiveLimits()
+    roots: list[Path] = []
+    seen: list[str] = []
+    if base is not None:
+        roots = [base, *looked_through(base)]
+        seen = [path.relative_to(base).as_posix() + "/" for path in folders_below(base, 2)]
+        seen += [path.name for path in files_in(base) if not is_archive(path)]
+    with scratch_beside(beside) as scratch:
+        places = {archive: scratch / archive_stem(archive) for archive in archives}
+        limits = ArchiveLimits()
+        with errors_naming(places):
             for archive, place in places.items():
                 if place.exists():
-                    raise _taken(archive)
+                    raise ImsegError(
+                        f"{archive} has the name of another archive beside it.",
+                        expected="one archive of each name.",
+                        hint="move one of them to a folder of its own.",
+                    )
                 limits, files = _unpack_tree(
                     archive, place, source=source, limits=limits, base=base, progress=progress
                 )
                 seen += [archive.name, *(f"{archive.name}/{top}" for top in _tops(files))]
                 roots += [place, *looked_through(place)]
-            roots.append(scratch)
-        yield Download(
-            source=source, raw=raw, roots=tuple(roots), seen=tuple(seen), progress=progress
-        )
-
-
-def _unpacked_already(base: Path) -> tuple[list[Path], list[str]]:
-    """Return where to look in a folder, and what is there."""
-    seen = [path.relative_to(base).as_posix() + "/" for path in folders_below(base, 2)]
-    seen += [path.name for path in files_in(base) if not is_archive(path)]
-    return [base, *looked_through(base)], seen
+            yield Download(
+                source=source, raw=raw, roots=(*roots, scratch), seen=tuple(seen), progress=progress
+            )
 
 
 def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
@@ -233,16 +198,13 @@ def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
             where only one may.
     """
     dataset = download.source
-    found = {
-        place: {folder for folder in layout.folders if download.find(folder)}
-        for place, layout in enumerate(dataset.layouts)
-    }
-    fitting = [dataset.layouts[place] for place, folders in found.items() if folders]
+    found = [[each for each in layout.folders if download.find(each)] for layout in dataset.layouts]
+    fitting = [layout for layout, folders in zip(dataset.layouts, found, strict=True) if folders]
     if not fitting:
         every = [folder for layout in dataset.layouts for folder in layout.folders]
         raise download.wrong_tree(every, found_some=False)
     if dataset.one_layout and len(fitting) > 1:
-        there = sorted(folder for folders in found.values() for folder in folders)
+        there = sorted(set(itertools.chain(*found)))
         raise ImsegError(
             f"{download.raw} holds more than one release:"
             f" {' and '.join(layout.source for layout in fitting)}.",
@@ -251,16 +213,14 @@ def read_layouts(download: Download, seed: int) -> tuple[str, sources.Parts]:
             hint="move one of them to a folder of its own.",
         )
     layout = fitting[0]
-    wanted = {
+    parts = {
         part: folders
         for part, folders in layout.parts.items()
         if part not in layout.optional or any(map(download.find, folders))
     }
-    places = iter(download.need(*(folder for folders in wanted.values() for folder in folders)))
-    return layout.source, {
-        part: _read_part([next(places) for _ in folders], dataset)
-        for part, folders in wanted.items()
-    }
+    places = iter(download.need(*itertools.chain(*parts.values())))
+    wanted = {part: [next(places) for _ in folders] for part, folders in parts.items()}
+    return layout.source, {part: _read_part(each, dataset) for part, each in wanted.items()}
 
 
 def _read_part(folders: Sequence[Path], dataset: sources.PublicDataset) -> sources.Images:
@@ -268,11 +228,74 @@ def _read_part(folders: Sequence[Path], dataset: sources.PublicDataset) -> sourc
     images, *masks = folders
     found: sources.Images = {}
     for folder in masks:
-        pairs = read_pairs(
-            images, folder, image=dataset.image, mask=dataset.mask, example=dataset.example
-        )
+        pairs = read_pairs(images, folder, dataset)
         found = {name: (*found.get(name, (image,)), mask) for name, (image, mask) in pairs.items()}
     return found
+
+
+def read_pairs(images: Path, masks: Path, dataset: sources.PublicDataset) -> sources.Images:
+    """Return the pairs of two folders.
+
+    Args:
+        images: Folder of images.
+        masks: Folder of masks.
+        dataset: Says what their stems look like.
+
+    Raises:
+        ImsegError: If there are no images, or an image or mask has no partner.
+    """
+    example = dataset.example
+    found = pictures_by_name(images, dataset.image, noun="images", example=example[0])
+    truth = pictures_by_name(masks, dataset.mask, noun="masks", example=example[1])
+    for one, other, noun, partner, place in (
+        (found, truth, "image", "mask", masks),
+        (truth, found, "mask", "image", images),
+    ):
+        alone = [path.name for name, path in one.items() if name not in other]
+        if alone:
+            raise ImsegError(
+                f"{subject(len(alone), noun, 'has', 'have')} no {partner} in {place}.",
+                expected=f"equal names, such as {example[0]} and {example[1]}.",
+                got=f"no {partner} for {and_more(alone)}.",
+                hint=f"unpack the {partner}s again, or remove these {noun}s.",
+            )
+    return {name: (found[name], truth[name]) for name in sorted(found)}
+
+
+def pictures_by_name(
+    folder: Path, pattern: re.Pattern[str] = sources.ANY_STEM, *, noun: str, example: str
+) -> dict[str, Path]:
+    """Return the pictures of a folder whose stems fit a pattern, by the name in its group.
+
+    Raises:
+        ImsegError: If there is none, or two have one name.
+    """
+    listed, _, folders = list_pictures(folder)
+    found: dict[str, Path] = {}
+    for stem, paths in listed.items():
+        match = pattern.fullmatch(stem)
+        if match is None:
+            continue
+        path, *others = paths
+        if others or match[1] in found:
+            twins = [each.name for each in (found.get(match[1], path), *others, path)]
+            raise ImsegError(
+                f"{folder} holds two {noun} named {match[1]}.",
+                expected="one file for each name.",
+                got=f"{' and '.join(dict.fromkeys(twins))}.",
+                hint="remove one of them.",
+            )
+        found[match[1]] = path
+    if not found:
+        there = [f"{each.name}/" for each in folders]
+        there += [each.name for paths in listed.values() for each in paths]
+        raise ImsegError(
+            f"{folder} holds no {noun}.",
+            expected=f"files named like {example}.",
+            got=(and_more(there) or "nothing") + ".",
+            hint="unpack this part again.",
+        )
+    return {name: found[name] for name in sorted(found)}
 
 
 def _unpack_tree(
@@ -282,7 +305,7 @@ def _unpack_tree(
     source: sources.PublicDataset,
     limits: ArchiveLimits,
     base: Path | None,
-    progress: sources.PreparationProgress | None,
+    progress: sources.PreparationProgress,
     inside: bool = False,
 ) -> tuple[ArchiveLimits, list[PurePosixPath]]:
     """Unpack an archive and the archives in it; return what is left of the limits, and its files.
@@ -303,14 +326,8 @@ def _unpack_tree(
             return False
         return source.wants(place.name / path) or (not inside and is_archive(Path(path.name)))
 
-    label = f"unpacking {archive.name}"
-    done = unpack(
-        archive,
-        place,
-        wanted=wanted,
-        limits=limits,
-        progress=progress and (lambda written, total: progress(label, written, total)),
-    )
+    tell = partial(progress, f"unpacking {archive.name}")
+    done = unpack(archive, place, wanted=wanted, limits=limits, progress=tell)
     limits = replace(limits, total_bytes=limits.total_bytes - done.written)
     files = list(done.files)
     if inside:
@@ -327,14 +344,6 @@ def _unpack_tree(
     return limits, files
 
 
-def _taken(archive: Path) -> ImsegError:
-    return ImsegError(
-        f"{archive} has the name of another archive beside it.",
-        expected="one archive of each name.",
-        hint="move one of them to a folder of its own.",
-    )
-
-
 def _tops(files: Sequence[PurePosixPath]) -> list[str]:
     """Return the folders of an archive, two deep."""
     tops = {"/".join(path.parts[: min(2, len(path.parts) - 1)]) for path in files}
@@ -347,17 +356,12 @@ def _plain(path: str) -> str:
 
 
 def _no_download(raw: Path, source: sources.PublicDataset) -> ImsegError:
-    if raw.exists():
-        what = f"{raw} is neither a folder nor a zip or tar file."
-    else:
+    what = f"{raw} is neither a folder nor a zip or tar file."
+    hint = f"download it from {source.page}"
+    if not raw.exists():
         what = f"There is no folder or archive {raw}."
-    guess = None
-    if not raw.exists() and raw.parent.is_dir():
-        guess = near_miss(raw.name, [path.name for path in raw.parent.iterdir()])
-    return ImsegError(
-        what,
-        expected=f"the {source.title} download, unpacked or not:\n{source.tree}",
-        hint=f"imseg prepare {source.name} {shown(raw.parent / guess)}"
-        if guess
-        else f"download it from {source.page}",
-    )
+        near = [path.name for path in raw.parent.iterdir()] if raw.parent.is_dir() else []
+        if guess := near_miss(raw.name, near):
+            hint = f"imseg prepare {source.name} {shown(raw.parent / guess)}"
+    expected = f"the {source.title} download, unpacked or not:\n{source.tree}"
+    return ImsegError(what, expected=expected, hint=hint)

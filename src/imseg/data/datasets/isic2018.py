@@ -12,31 +12,19 @@ from __future__ import annotations
 
 import re
 
-from imseg.data.datasets.data_folder import copy_files
-from imseg.data.datasets.sources import PublicDataset, SourceLayout
+from imseg.data.datasets.sources import PublicDataset, SourceLayout, copy_files
+
+
+def _layout(source: str, images: str, masks: str, test: str) -> SourceLayout:
+    """Return where the images and masks of a year lie; ``{}`` stands for the part."""
+    words = {"training": "Training", "validation": "Validation", "test": test}
+    parts = {part: (images.format(word), masks.format(word)) for part, word in words.items()}
+    return SourceLayout(source, parts, frozenset({"test"}))
+
 
 _LAYOUTS = (
-    SourceLayout(
-        "ISIC 2018",
-        {
-            "training": ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),
-            "validation": (
-                "ISIC2018_Task1-2_Validation_Input",
-                "ISIC2018_Task1_Validation_GroundTruth",
-            ),
-            "test": ("ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth"),
-        },
-        frozenset({"test"}),
-    ),
-    SourceLayout(
-        "ISIC 2017",
-        {
-            "training": ("ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"),
-            "validation": ("ISIC-2017_Validation_Data", "ISIC-2017_Validation_Part1_GroundTruth"),
-            "test": ("ISIC-2017_Test_v2_Data", "ISIC-2017_Test_v2_Part1_GroundTruth"),
-        },
-        frozenset({"test"}),
-    ),
+    _layout("ISIC 2018", "ISIC2018_Task1-2_{}_Input", "ISIC2018_Task1_{}_GroundTruth", "Test"),
+    _layout("ISIC 2017", "ISIC-2017_{}_Data", "ISIC-2017_{}_Part1_GroundTruth", "Test_v2"),
 )
 
 ISIC2018 = PublicDataset(

@@ -10,12 +10,12 @@ Source: https://irvlab.cs.umn.edu/resources/suim-dataset
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 
 import numpy as np
 
 from imseg.data.datasets import sources
-from imseg.data.datasets.hela import random_squares
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import read_image, resize_image
 from imseg.data.masks.io import resize_mask
@@ -29,6 +29,38 @@ CROPS, CROP_SIDES = 2, (256, 511)
 
 _ON, _FULL = 128, 255
 _NAMES = ("water", "diver", "plants", "wreck", "robot", "reef", "fish", "sea floor")
+
+
+def random_squares(
+    height: int, width: int, *, count: int, sides: tuple[int, int], key: str
+) -> list[tuple[int, int, int, int]]:
+    """Return random squares of an image, drawn by ``key``; equal ones are returned once.
+
+    Of each its left, its top, its width and its height are returned, in pixels.
+
+    A side is drawn that is below the image's longer side. If the square does not fit the shorter
+    one, or there is no such side, the whole image is taken.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        count: How many squares to draw.
+        sides: Least and greatest side, in pixels.
+        key: The same key draws the same squares on every machine.
+    """
+    # Of the random module only random() is promised to stay the same in later versions of Python.
+    numbers = random.Random(key)
+    least, most = sides[0], min(sides[1], max(height, width) - 1)
+    boxes: list[tuple[int, int, int, int]] = []
+    for _ in range(count):
+        size, across, down = numbers.random(), numbers.random(), numbers.random()
+        side = least + int(size * (most - least + 1))
+        if most < least or side > min(height, width):
+            boxes.append((0, 0, width, height))
+        else:
+            left, top = int(across * (width - side + 1)), int(down * (height - side + 1))
+            boxes.append((left, top, side, side))
+    return list(dict.fromkeys(boxes))
 
 
 def class_numbers_of(colors: Bytes) -> tuple[Bytes, int]:

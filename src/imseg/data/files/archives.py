@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import shutil
 import stat
@@ -14,20 +13,22 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from imseg.errors import ImsegError, ImsegErrors, parts_of, shown
+from imseg.data.files.listing import folded
+from imseg.errors import ImsegError, parts_of, raise_all, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """How the names of archives end, in lower case."""
 
-# What the libraries raise for archives that are broken in one way or another, beside OSError.
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
-_BROKEN_INSIDE = (EOFError, NotImplementedError, RuntimeError, ValueError, KeyError, IndexError)
+_OF_LIBRARIES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error)
+# What is raised for archives that are broken in one way or another.
+_BROKEN = (*_OF_LIBRARIES, OSError, EOFError, RuntimeError, ValueError, LookupError)
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _BLOCK = 512
 
 
@@ -48,7 +49,7 @@ class StoredEntry:
     raise an error if there is less."""
 
 
-class HugeHeader(Exception):
+class _HugeHeader(Exception):
     """A header claims more bytes than any honest one has."""
 
 
@@ -71,20 +72,16 @@ def errors_naming(names: Mapping[Path, Path]) -> Iterator[None]:
         names: The folder to which each archive was unpacked.
     """
 
-    def renamed(error: ImsegError) -> ImsegError:
-        texts = {}
-        for part, text in parts_of(error)[0].items():
-            for archive, folder in names.items():
-                text = text and text.replace(str(folder), str(archive))
-            texts[part] = text
-        return ImsegError(texts.pop("what") or "", **texts)
+    def renamed(text: str | None) -> str | None:
+        for archive, folder in names.items():
+            text = text and text.replace(str(folder), str(archive))
+        return text
 
     try:
         yield
-    except ImsegErrors as several:
-        raise ImsegErrors([renamed(each) for each in several.errors]) from several
     except ImsegError as error:
-        raise renamed(error) from error
+        each = [{part: renamed(text) for part, text in one.items()} for one in parts_of(error)]
+        raise_all([ImsegError(texts.pop("what") or "", **texts) for texts in each])
 
 
 @contextmanager
@@ -96,23 +93,23 @@ def open_archive(path: Path, *, most_read: int) -> Iterator[Iterator[StoredEntry
         most_read: Bytes that may be read at once. Tables of contents are read so, into memory.
 
     Raises:
-        HugeHeader: If a header is larger than ``most_read``.
-        ImsegError: If the file is missing or damaged.
+        ImsegError: If the file is missing or damaged, or a header is larger than ``most_read``.
     """
     try:
-        with path.open("rb") as raw:
-            if path.name.lower().endswith(".zip"):
-                with zipfile.ZipFile(_guarded(raw, most_read)) as opened:
+        suffix = path.suffix.lower()
+        with path.open("rb") as raw, _OPENERS.get(suffix, nullcontext)(raw) as stream:
+            guarded: Any = _Guarded(stream, most_read)
+            if suffix == ".zip":
+                with zipfile.ZipFile(guarded) as opened:
                     yield _zip_entries(opened)
             else:
-                with (
-                    _decompressed(raw, path.name.lower()) as stream,
-                    tarfile.open(fileobj=_guarded(stream, most_read), mode="r:") as tar,
-                ):
+                with tarfile.open(fileobj=guarded, mode="r:") as tar:
                     yield _tar_entries(tar)
+    except _HugeHeader as error:
+        raise _refusal(path, "has a header larger than any real one") from error
     except FileNotFoundError as error:
         raise ImsegError(f"There is no file {path}.", hint="check the path.") from error
-    except (*_BROKEN, *_BROKEN_INSIDE, OSError) as error:
+    except _BROKEN as error:
         raise ImsegError(
             f"{path} cannot be unpacked.",
             expected="a whole zip or tar file.",
@@ -124,38 +121,34 @@ def open_archive(path: Path, *, most_read: int) -> Iterator[Iterator[StoredEntry
 def _zip_entries(opened: zipfile.ZipFile) -> Iterator[StoredEntry]:
     for info in opened.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
-        problem = ""
-        if kind == stat.S_IFLNK:
-            problem = "is a link"
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            problem = "is a device or something like it"
-        elif info.flag_bits & 0x1:
-            problem = "is encrypted"
+        problems = {
+            "is a link": kind == stat.S_IFLNK,
+            "is a device or something like it": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
+            "is encrypted": info.flag_bits & 0x1,
+        }
         yield StoredEntry(
             # The library cuts names at a NUL character; the name as written shows it.
             name=info.orig_filename if "\0" in info.orig_filename else info.filename,
             size=info.file_size,
             is_folder=info.is_dir() or info.filename.endswith("\\"),
-            problem=problem,
+            problem=_first(problems),
             open=partial(opened.open, info),
         )
 
 
 def _tar_entries(opened: tarfile.TarFile) -> Iterator[StoredEntry]:
     for info in opened:
-        problem = ""
         # The filter "data" of the library lets links inside the folder pass, and changes names.
-        if info.islnk() or info.issym():
-            problem = "is a link"
-        elif info.issparse():
-            problem = "is a file with holes"
-        elif not (info.isfile() or info.isdir()):
-            problem = "is a device or something like it"
+        problems = {
+            "is a link": info.islnk() or info.issym(),
+            "is a file with holes": info.issparse(),
+            "is a device or something like it": not (info.isfile() or info.isdir()),
+        }
         yield StoredEntry(
             name=info.name,
             size=info.size,
             is_folder=info.isdir(),
-            problem=problem,
+            problem=_first(problems),
             open=partial(opened.extractfile, info),
         )
     # A damaged header and a missing end are the end for the library.
@@ -165,7 +158,12 @@ def _tar_entries(opened: tarfile.TarFile) -> Iterator[StoredEntry]:
         raise tarfile.ReadError("a header is damaged, or the end is missing")
 
 
-class _Guarded(io.RawIOBase):
+def _first(problems: Mapping[str, object]) -> str:
+    """Return the first problem that there is, or an empty text."""
+    return next((problem for problem, found in problems.items() if found), "")
+
+
+class _Guarded:
     """A file that refuses to be read in huge pieces, as damaged or hostile headers ask for."""
 
     def __init__(self, file: IO[bytes], most: int) -> None:
@@ -174,38 +172,14 @@ class _Guarded(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         if size > self._most:
-            raise HugeHeader
+            raise _HugeHeader
         data = self._file.read(size if size >= 0 else self._most + 1)
         if len(data) > self._most:
-            raise HugeHeader
+            raise _HugeHeader
         return data
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-
-def _guarded(file: IO[bytes], most: int) -> IO[bytes]:
-    guarded: Any = _Guarded(file, most)
-    return guarded  # type: ignore[no-any-return]
-
-
-def _decompressed(raw: IO[bytes], name: str) -> Any:
-    if name.endswith((".gz", ".tgz")):
-        return gzip.GzipFile(fileobj=raw, mode="rb")
-    if name.endswith(".bz2"):
-        return bz2.BZ2File(raw)
-    if name.endswith(".xz"):
-        return lzma.LZMAFile(raw)
-    return raw
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 _PIECE = 1 << 20
@@ -232,8 +206,7 @@ class ArchiveLimits:
     """Bytes that one header or table of contents may have; it is held in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """What was done with an archive."""
 
     files: tuple[PurePosixPath, ...]
@@ -267,23 +240,20 @@ def unpack(
             an entry leaves the folder, is a link or device, or has a name that it should not have.
     """
     limits = limits or ArchiveLimits()
-    try:
-        with open_archive(archive, most_read=limits.header_bytes) as found:
-            entries = _checked(archive, found, limits)
-            shown = {path: entry for path, entry in entries.items() if _is_shown(path)}
-            chosen = {path: entry for path, entry in shown.items() if wanted(path)}
-            folder.mkdir(parents=True, exist_ok=True)
-            needed = sum(entry.size for entry in chosen.values())
-            _refuse_if_full(archive, folder, needed)
-            for done, (path, entry) in enumerate(chosen.items(), start=1):
-                target = folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with entry.open() as stream, target.open("xb") as file:
-                    shutil.copyfileobj(stream, file, _PIECE)
-                if progress is not None:
-                    progress(done, len(chosen))
-    except HugeHeader as error:
-        raise _refusal(archive, "has a header larger than any real one") from error
+    with open_archive(archive, most_read=limits.header_bytes) as found:
+        entries = _checked(archive, found, limits)
+        shown = {path: entry for path, entry in entries.items() if _is_shown(path)}
+        chosen = {path: entry for path, entry in shown.items() if wanted(path)}
+        folder.mkdir(parents=True, exist_ok=True)
+        needed = sum(entry.size for entry in chosen.values())
+        _refuse_if_full(archive, folder, needed)
+        for done, (path, entry) in enumerate(chosen.items(), start=1):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with entry.open() as stream, target.open("xb") as file:
+                shutil.copyfileobj(stream, file, _PIECE)
+            if progress is not None:
+                progress(done, len(chosen))
     return Unpacked(tuple(shown), needed)
 
 
@@ -297,7 +267,8 @@ def _checked(
     taken: dict[str, bool] = {}
     total = 0
     for count, entry in enumerate(found, start=1):
-        path = _place(entry.name)
+        # Some Windows programs write backslashes between folders.
+        path = PurePosixPath(entry.name.replace("\\", "/"))
         total += entry.size
         problem = entry.problem or _problem_of_name(entry, path)
         if not problem and entry.size > limits.entry_bytes:
@@ -316,24 +287,20 @@ def _checked(
     return files
 
 
-def _place(name: str) -> PurePosixPath:
-    """Return where an entry goes; some Windows programs write backslashes between folders."""
-    return PurePosixPath(name.replace("\\", "/"))
-
-
 def _problem_of_name(entry: StoredEntry, path: PurePosixPath) -> str:
-    if any(unicodedata.category(each) in _UNPRINTABLE for each in entry.name):
-        return "has control characters in its name"
-    if path.is_absolute() or (path.parts and path.parts[0][1:2] == ":"):
-        return "has an absolute name"
-    if ".." in path.parts:
-        return "leaves the folder"
-    if not path.parts and not entry.is_folder:
-        return "has no name"
-    longest = max((len(part.encode()) for part in path.parts), default=0)
-    if longest > _LONGEST_PART or len(entry.name) > _LONGEST_NAME or len(path.parts) > _DEEPEST:
-        return "has a name longer than files have"
-    return ""
+    name, parts = entry.name, path.parts
+    odd = any(unicodedata.category(each) in _UNPRINTABLE for each in name)
+    long = any(len(part.encode(errors="replace")) > _LONGEST_PART for part in parts)
+    problems = {
+        "has control characters in its name": odd,
+        "has an absolute name": path.is_absolute() or (parts and parts[0][1:2] == ":"),
+        "leaves the folder": ".." in parts,
+        "has no name": not parts and not entry.is_folder,
+        "has a name longer than files have": long
+        or len(name) > _LONGEST_NAME
+        or len(parts) > _DEEPEST,
+    }
+    return _first(problems)
 
 
 def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bool:
@@ -342,7 +309,7 @@ def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bo
     Letters count as equal in both cases, because on some systems the second file would replace the
     first. A folder may be named as often as one likes.
     """
-    above, own = [_key(up) for up in path.parents], _key(path)
+    own, *above = [folded(each.as_posix()) for each in (path, *path.parents)]
     if not all(taken.get(up, True) for up in above):
         return False
     if own in taken and not (is_folder and taken[own]):
@@ -350,10 +317,6 @@ def _take(path: PurePosixPath, taken: dict[str, bool], *, is_folder: bool) -> bo
     taken.update(dict.fromkeys(above, True))
     taken[own] = is_folder
     return True
-
-
-def _key(path: PurePosixPath) -> str:
-    return unicodedata.normalize("NFC", path.as_posix()).casefold()
 
 
 def _refuse_if_full(archive: Path, folder: Path, needed: int) -> None:
@@ -387,7 +350,5 @@ def _quoted(name: str) -> str:
 def size_in_words(size: int) -> str:
     """Return a number of bytes for people: ``1.5 GiB``."""
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    amount, unit = float(size), 0
-    while amount >= 1024 and unit < len(units) - 1:
-        amount, unit = amount / 1024, unit + 1
-    return f"{amount:.{1 if unit else 0}f} {units[unit]}"
+    unit = min((size.bit_length() - 1) // 10, len(units) - 1) if size else 0
+    return f"{size / 1024**unit:.{1 if unit else 0}f} {units[unit]}"

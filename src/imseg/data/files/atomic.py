@@ -283,11 +283,9 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
 
 def _remove_empty(folders: list[Path]) -> None:
     """Remove folders, the innermost first, as far as they are empty."""
-    for folder in folders:
-        try:
+    with suppress(OSError):
+        for folder in folders:
             folder.rmdir()
-        except OSError:
-            return
 
 
 def _refuse_if_taken(folder: Path) -> None:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
 
-_LONGEST = 200
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
 _LONGEST_NAME = 200  # bytes; file systems end at 255
 
@@ -26,7 +25,8 @@ _LONGEST_NAME = 200  # bytes; file systems end at 255
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
     """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
 
-    Links that lead nowhere count as files; reading them says so.
+    Links that lead nowhere count as files; reading them says so. Pipes, sockets and devices do not:
+    opening one might wait for ever.
     """
     pictures: dict[str, list[Path]] = {}
     strange: list[Path] = []
@@ -37,21 +37,40 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
             continue
         if path.is_dir():
             folders.append(path)
-        elif path.suffix.lower() in SUFFIXES and not is_special(path):
+        elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
             pictures.setdefault(path.stem, []).append(path)
         else:
             strange.append(path)
     return pictures, strange, folders
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return [path for path in _listed(folder) if path.is_dir()]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files in a folder, sorted, without hidden ones."""
+    return [path for path in _listed(folder) if path.is_file()]
+
+
+def _child(folder: Path, names: str) -> Path | None:
+    """Return the folder of the first of these names, joined by ``|``, in whatever capitals."""
+    inside = {child.name: child for child in folders_in(folder)}
+    lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
+    hits = (inside.get(name) or lower.get(name.lower()) for name in names.split("|"))
+    return next((hit for hit in hits if hit is not None), None)
+
+
+def _listed(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+
+
 def has_odd_name(path: Path) -> bool:
     """Return whether a name holds characters that would garble terminals and reports."""
     return shown(path.name) != path.name
-
-
-def is_special(path: Path) -> bool:
-    """Return whether this is a pipe, a socket or a device: opening it might wait for ever."""
-    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[str]:
@@ -71,14 +90,14 @@ def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[s
         plain = plain.encode()[:_LONGEST_NAME].decode("utf-8", "ignore")
         plain = plain if plain.strip(". ") and not plain.startswith(".") else f"_{plain}"
         name, number = plain, 2
-        while _alike(name) in taken:
+        while folded(name) in taken:
             name, number = f"{plain}_{number}", number + 1
-        taken.add(_alike(name))
+        taken.add(folded(name))
         names.append(name)
     return names
 
 
-def _alike(name: str) -> str:
+def folded(name: str) -> str:
     """Return what equal names have in common on systems that see no case or composition."""
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -100,7 +119,7 @@ def real_path(path: Path) -> Path:
 def short_name(folder: Path) -> str:
     """Return a folder's name for what is called after it: printable, and of at most 200 bytes."""
     name = shown(real_path(folder).name)
-    return name.encode()[:_LONGEST].decode(errors="ignore")
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def nearest_stem(stem: str, known: Iterable[str]) -> str | None:
@@ -126,33 +145,24 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
     Args:
         refused: Their names below the data folder, those with odd ``names`` and odd ``links``.
     """
-    findings = []
-    if odd := list(refused["names"]):
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(odd), 'name')} {'has' if len(odd) == 1 else 'have'} "
-                "control characters.",
-                expected="names of printable characters.",
-                got=and_more([ascii(name) for name in odd]) + ".",
-                hint="rename them.",
-                files=tuple(ascii(name)[1:-1] for name in odd),
-            )
-        )
-    if links := list(refused["links"]):
-        one = len(links) == 1
-        findings.append(
-            Finding(
-                severity="error",
-                what=f"{counted(len(links), 'link')} {'leads' if one else 'lead'} "
-                "out of the data folder.",
-                expected="files and folders that are inside, or links to such.",
-                got=and_more(links) + ".",
-                hint="copy what is meant to where the link is.",
-                files=tuple(links),
-            )
-        )
-    return findings
+    odd, links = [ascii(name) for name in refused["names"]], list(refused["links"])
+    names = Finding(
+        severity="error",
+        what=f"{subject(len(odd), 'name', 'has', 'have')} control characters.",
+        expected="names of printable characters.",
+        got=and_more(odd) + ".",
+        hint="rename them.",
+        files=tuple(name[1:-1] for name in odd),
+    )
+    outside = Finding(
+        severity="error",
+        what=f"{subject(len(links), 'link', 'leads', 'lead')} out of the data folder.",
+        expected="files and folders that are inside, or links to such.",
+        got=and_more(links) + ".",
+        hint="copy what is meant to where the link is.",
+        files=tuple(links),
+    )
+    return [finding for finding in (names, outside) if finding.files]
 
 
 PixelSource = Path | Mapping[str, Path] | npt.NDArray[Any]
@@ -190,8 +200,7 @@ class Fingerprint(NamedTuple):
 
 def stamps_of(source: PixelSource) -> tuple[Stamp, ...]:
     """Return the stamps of a source's files as they are now."""
-    files = _files(source)
-    return tuple(_stamp(label, files[label]) for label in sorted(files))
+    return tuple(_stamp(label, path) for label, path in sorted(_files(source).items()))
 
 
 def content_of(source: PixelSource) -> str:
@@ -201,12 +210,11 @@ def content_of(source: PixelSource) -> str:
         digest.update(f"{source.dtype.str} {source.shape}".encode())
         digest.update(source.tobytes())
         return digest.hexdigest()
-    files = _files(source)
-    for label in sorted(files):
+    for label, path in sorted(_files(source).items()):
         # The suffix belongs to it: what a file is read as may depend on it.
-        digest.update(os.fsencode(f"{label}\0{files[label].suffix.lower()}\0"))
+        digest.update(os.fsencode(f"{label}\0{path.suffix.lower()}\0"))
         try:
-            with files[label].open("rb") as file:
+            with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError:
             return ""
@@ -276,7 +284,7 @@ def sheet(header: Sequence[str], rows: Iterable[Sequence[CsvCell]]) -> str:
         rows: Values.
     """
     lines = Lines()
-    return "".join([lines.of(header), *map(lines.of, rows)])
+    return "".join(map(lines.of, [header, *rows]))
 
 
 class Lines:

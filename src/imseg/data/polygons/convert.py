@@ -1,176 +1,199 @@
-"""How masks are written: in which way, with which numbers, and what ``imseg.toml`` says of them."""
+"""From annotations of any known format, in a file, a folder or a zip file, to a data folder."""
 
 from __future__ import annotations
 
-import functools
-import os
-import re
 import shutil
-import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from imseg.data.files.atomic import copy_file, new_folder, scratch_beside
+from imseg.data.files import atomic
+from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.files.listing import counted
-from imseg.data.folder.config import FILE_NAME, config_text
+from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
-from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
-from imseg.data.polygons import locate, rasterize
-from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
-from imseg.data.polygons.formats import opened, read_annotations
-from imseg.data.polygons.labelme import embedded_picture
-from imseg.errors import ImsegError, and_more, raise_all
-from imseg.types import MAX_CLASSES, POSITION, Color
-
-BACKGROUND = "background"
-"""The name of class 0."""
-
-_SEVERAL = 2
-_LONGEST = 50  # characters; file systems end at 255 bytes
-_SPECIAL = re.compile("[0-9]+|#[0-9a-fA-F]{6}")
+from imseg.data.polygons import drawings, locate, rasterize, readers
+from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskPlan:
-    """How the masks of a data set are written."""
+@contextmanager
+def opened(source: Path, spare: Path) -> Iterator[Path]:
+    """Yield the annotations: ``source`` itself, or what is in it if it is a zip file.
 
-    mode: rasterize.Mode
-    """One class number per pixel, one number per object, or one file per label."""
-    reason: str
-    """Why so, in words."""
-    numbers: Mapping[str, int]
-    """The number of each label that is drawn somewhere, from 1."""
-    folders: Mapping[str, str]
-    """The folder of each label's masks (way ``labels``)."""
-    colors: Mapping[str, Color]
-    """A color for each label."""
-
-    @property
-    def palette(self) -> tuple[Color, ...] | None:
-        """The color of each byte of a class mask, so that any viewer shows it; None: no bytes."""
-        if (
-            self.mode != "classes"
-            or rasterize.void_value("classes", self.numbers) != rasterize.BYTE_VOID
-        ):
-            return None
-        shown = {number: self.colors[label] for label, number in self.numbers.items()}
-        return (BLACK, *(shown.get(value, GRAY) for value in range(1, 256)))
-
-
-def choose_plan(annotations: Annotations, mode: rasterize.Mode | None = None) -> MaskPlan:
-    """Return how to write masks.
-
-    Numbers follow all labels that are declared, so that two exports of one project agree; those
-    that are drawn nowhere leave gaps.
+    What goes wrong inside the block names the zip file, not where it was unpacked.
 
     Args:
-        annotations: What was drawn.
-        mode: The way that was asked for; None: ``instances`` if there is one label, and half of
-            the annotated pictures or more have several objects; else ``classes``.
+        source: A file or folder of annotations, or a zip file of them.
+        spare: A folder to unpack to; the caller removes it.
 
     Raises:
-        ImsegError: If nothing is drawn, or there are more classes than a network can tell apart.
+        ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
     """
-    used = annotations.used
-    if not used:
-        raise _nothing_drawn(annotations)
-    reason = "as asked for"
-    if mode is None:
-        mode, reason = _choose_mode(annotations)
-    if mode == "classes" and len(used) + 1 > MAX_CLASSES:
-        raise ImsegError(
-            f"{annotations.source} has {len(used)} labels, too many for one mask.",
-            expected=f"at most {MAX_CLASSES - 1} labels beside the background.",
-            got=f"{and_more(used)}.",
-            hint="--as labels, or merge labels in the annotation tool.",
-        )
-    ranks = {label: rank for rank, label in enumerate(annotations.objects, start=1)}
-    return MaskPlan(
-        mode=mode,
-        reason=reason,
-        numbers={label: ranks[label] for label in used},
-        folders=name_folders(used),
-        colors=dict(zip(used, distinct_colors(len(used)), strict=True)),
-    )
+    if source.is_dir() or not _start(source).startswith(b"PK\x03\x04"):
+        yield source
+        return
+    unpack(source, spare)
+    with errors_naming({source: spare}):
+        yield _annotations_in(spare)
 
 
-def settings_text(plan: MaskPlan, *, void: bool) -> str:
-    """Return what ``imseg.toml`` says: the task, the value of void pixels, names and colors.
+def _annotations_in(folder: Path) -> Path:
+    """Return the file or folder of annotations in an unpacked archive."""
+    for suffix in (".xml", ".json"):
+        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == suffix]
+        if len(files) == 1:
+            return files[0]
+        if suffix == ".json" and len({path.parent for path in files}) == 1:
+            return files[0].parent
+        if files:
+            raise ImsegError(
+                f"{folder} holds more than one file of annotations.",
+                expected="one, such as annotations.xml.",
+                got=f"{and_more([path.relative_to(folder).as_posix() for path in files])}.",
+                hint="unpack it, and name one of them.",
+            )
+    return folder
 
-    Objects are learned without their labels, so for them no names are listed.
+
+_EXPECTED = (
+    "a COCO instances .json, a folder of LabelMe .json files (or one), or a CVAT for images .xml"
+    " (or a .zip of them)."
+)
+_SHOWN_ERRORS = 5
+
+
+def read_annotations(path: Path) -> drawings.Annotations:
+    """Return what annotations say, whichever of the known formats they have.
 
     Args:
-        plan: How the masks are written.
-        void: Whether some mask has void pixels.
+        path: A COCO file, a LabelMe file or a folder of them, or a CVAT for images file.
+
+    Raises:
+        ImsegError: If there is nothing, it is of another kind, or it is damaged.
     """
-    value = rasterize.void_value(plan.mode, plan.numbers) if void else None
-    named = {label: (label, plan.colors[label]) for label in plan.numbers}
-    if plan.mode == "instances":
-        return config_text("instances", classes={}, void=value)
-    if plan.mode == "labels":
-        planes = {plan.folders[label]: each for label, each in named.items()}
-        return config_text("multilabel", classes=planes, void=value)
-    values = {number: named[label] for label, number in plan.numbers.items()}
-    task = "binary" if len(values) == 1 else "multiclass"
-    return config_text(task, classes={0: (BACKGROUND, BLACK), **values}, void=value)
+    if path.is_dir():
+        return _read_folder(path)
+    start = _start(path)
+    if start.startswith(b"<"):
+        return readers.read_cvat(path)
+    if not start.startswith((b"{", b"[")):
+        shown = start[:20].decode("utf-8", "replace").split("\n")[0]
+        hint = "export as COCO, LabelMe or CVAT for images 1.1."
+        raise _unknown(path, f"{shown!r} at its start." if start else "an empty file.", hint)
+    plain = drawings.read_json(path)
+    if readers.is_labelme(plain):
+        return readers.read_labelme([(path, plain)], path)
+    if readers.is_coco(plain):
+        return readers.read_coco(plain, path)
+    raise _unknown(path, *_guess(plain))
 
 
-def name_folders(labels: tuple[str, ...]) -> dict[str, str]:
-    """Return a folder name for each label: safe on every system, and none twice.
+def _read_folder(folder: Path) -> drawings.Annotations:
+    """Return what the LabelMe files in a folder and the folders in it say."""
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() == ".json" and path.is_file() and not path.name.startswith(".")
+    ]
+    if not files:
+        there = sorted(path.name for path in folder.iterdir())
+        near = [name for name in there if name.lower().endswith((".xml", ".zip"))]
+        hint = "name the file or folder of the annotations."
+        if near:
+            hint = f"imseg polygons {folder / near[0]}"
+        raise _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
+    found: list[tuple[Path, Mapping[str, Any]]] = []
+    others: list[tuple[Path, Any]] = []
+    errors: list[ImsegError] = []
+    for path in files:
+        try:
+            plain = drawings.read_json(path)
+        except ImsegError as error:
+            errors.append(error)
+            continue
+        if readers.is_labelme(plain):
+            # The pictures inside would fill the memory; their files are read again if needed.
+            found.append((path, {**plain, "imageData": bool(plain.get("imageData"))}))
+        else:
+            others.append((path, plain))
+    if len(errors) > _SHOWN_ERRORS:
+        rest = f"{len(errors) - _SHOWN_ERRORS} more files in {folder} cannot be read."
+        errors = [*errors[:_SHOWN_ERRORS], ImsegError(rest, hint="export them again.")]
+    raise_all(errors)
+    if not found:
+        path, plain = others[0]
+        if readers.is_coco(plain):
+            raise _unknown(folder, f"{path.name}, a COCO file.", f"imseg polygons {path}")
+        raise _unknown(path, *_guess(plain))
+    annotations = readers.read_labelme(found, folder)
+    for path, _ in others:
+        annotations.tally[readers.OTHER_JSON].append(str(path.relative_to(folder)))
+    return annotations
 
-    Whatever is not a letter, a digit, a space, "-", "_" or "." becomes "_". Names that mean
-    something else as a folder of masks (a number, ``position``) get ``label_`` before them.
-    """
-    chosen: dict[str, str] = {}
-    taken: set[str] = set()
-    for label in labels:
-        safe = re.sub(r"[^\w .-]", "_", label)[:_LONGEST].strip(". ") or "label"
-        if safe.lower() == POSITION or _SPECIAL.fullmatch(safe):
-            safe = f"label_{safe}"
-        name, number = safe, 2
-        while name.lower() in taken:
-            name, number = f"{safe}_{number}", number + 1
-        taken.add(name.lower())
-        chosen[label] = name
-    return chosen
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file that are not blank."""
+    try:
+        with atomic.open_plain(path) as file:
+            start = file.read(512)
+    except FileNotFoundError:
+        near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        guess = near_miss(path.name, near)
+        raise ImsegError(
+            f"There is no {path}.",
+            expected=_EXPECTED,
+            hint=f"did you mean {shown(path.parent / guess)}?" if guess else "check the path.",
+        ) from None
+    except OSError as error:
+        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        start = start.decode("utf-16", "ignore").encode()
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
-def _choose_mode(annotations: Annotations) -> tuple[rasterize.Mode, str]:
-    """Return the way that fits what was drawn, and why."""
-    used = annotations.used
-    if len(used) > 1:
-        return "classes", f"{len(used)} labels"
-    counts = [count for count in map(_objects, annotations.pictures) if count]
-    typical = statistics.median(counts) if counts else 0
-    if typical >= _SEVERAL:
-        return "instances", f"one label, typically {typical:g} objects per picture"
-    return "classes", "one label, typically one object per picture"
-
-
-def _objects(picture: AnnotatedPicture) -> int:
-    regions = (region for region in picture.regions if region.role == "object")
-    return len({rasterize.object_key(region) for region in regions})
-
-
-def _nothing_drawn(annotations: Annotations) -> ImsegError:
-    noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
-    listed = f"{len(annotations.pictures)} pictures listed"
-    return ImsegError(
-        f"{annotations.source} has no region that gives a mask.",
-        expected="polygons or masks with a label.",
-        got="; ".join([listed, *noted]) + ".",
-        hint="draw outlines with the annotation tool; boxes of COCO, points and lines have none.",
+def _guess(plain: object) -> tuple[str, str]:
+    """Return what JSON of another kind seems to be, and what to do about it."""
+    coco = "export as COCO instances."
+    if isinstance(plain, list):
+        first = plain[0] if plain and isinstance(plain[0], Mapping) else {}
+        if "segmentation" in first or "bbox" in first:
+            return (
+                "a list of annotations: COCO results, without images and categories.",
+                'put it into {"images": ..., "annotations": ..., "categories": ...}.',
+            )
+        if "data" in first or "completions" in first:
+            return "a list of tasks, as Label Studio writes it.", coco
+        return "a list.", coco
+    if not isinstance(plain, Mapping):
+        return f"{plain!r:.40}.", coco
+    values = [value for value in plain.values() if isinstance(value, Mapping)]
+    known = (
+        ("_via_img_metadata" in plain, "a VGG Image Annotator (VIA) project."),
+        (any("regions" in value for value in values), "VGG Image Annotator (VIA) annotations."),
+        (plain.get("type") == "FeatureCollection", "GeoJSON."),
+        ("objects" in plain and "size" in plain, "Supervisely annotations."),
+        ("imgHeight" in plain and "objects" in plain, "Cityscapes polygons."),
+        ("log" in plain or "_via_settings" in plain, "a project file."),
     )
+    for matches, name in known:
+        if matches:
+            return name, coco
+    missing = [key for key in ("images", "annotations", "categories") if key not in plain]
+    if len(missing) < 3:
+        return f"COCO without {' and '.join(missing)}.", "export the whole file again."
+    if "imagePath" in plain:
+        return "LabelMe without a list of shapes.", "save it again with LabelMe."
+    return f"an object with {and_more([repr(str(key)) for key in plain], 5) or 'nothing'}.", coco
 
 
-ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
-"""What is noted for pictures that are not taken for unlabeled ones."""
-
-_STARTS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
-_STARTS |= {b"II*\x00": ".tif", b"MM\x00*": ".tif"}
+def _unknown(path: Path, got: str, hint: str) -> ImsegError:
+    what = f"{path} holds no annotations that can be read."
+    return ImsegError(what, expected=_EXPECTED, got=got, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,34 +232,6 @@ class Conversion:
     """New stems, by the paths of pictures that shared theirs with others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Copy:
-    """One picture to copy, and the mask that goes with it."""
-
-    path: Path
-    stem: str
-    picture: AnnotatedPicture | None = None
-    size: locate.Size = (0, 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sorted:
-    """Every picture that is copied."""
-
-    jobs: Sequence[_Copy]
-    unlisted: int
-    renamed: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
-    """What became of one picture."""
-
-    mask: rasterize.Mask | None = None
-    tally: Tally
-    errors: Sequence[str] = ()
-
-
 def convert_polygons(
     source: Path,
     out: Path,
@@ -266,74 +261,57 @@ def convert_polygons(
     # Pictures beside an archive are looked for where the archive is, not where it was unpacked.
     beside = source.absolute().parent
     with (
-        new_folder(out) as part,
-        scratch_beside(out) as spare,
+        atomic.new_folder(out) as part,
+        atomic.scratch_beside(out) as spare,
         opened(source, spare / "archive") as inner,
     ):
         annotations = read_annotations(inner)
-        plan = choose_plan(annotations, mode)
+        plan = rasterize.choose_plan(annotations, mode)
         folder = Path(images) if images else locate.find_images_folder(annotations, beside)
-        found = _sort(annotations, folder, spare)
-        done = _write_all(found.jobs, part, plan, progress=progress)
-        inside = folder.is_relative_to(spare)
-    return _sum_up(annotations, done, plan, found=found, images=str(source if inside else folder))
-
-
-def _sort(annotations: Annotations, folder: Path, spare: Path) -> _Sorted:
-    """Return what to do with each picture, or raise everything that is wrong with them."""
-    located, errors = locate.locate(annotations, folder)
-    located, more = _unpack(located, spare)
-    sizes, wrong = locate.read_sizes(located)
-    raise_all([*errors, *more, *wrong])
-    alone, alike = locate.unlisted(located, folder)
-    for path in alike:
-        annotations.tally[ALIKE].append(path.name)
-    names = [os.path.relpath(path, folder).replace(os.sep, "/") for path in alone]
-    stems = locate.choose_stems([*(each.name for each in located), *names])
-    jobs = [
-        _Copy(path=each.path, stem=stems[each.name], picture=each.picture, size=size)
-        for each, size in zip(located, sizes, strict=True)
-        if each.path is not None
-    ]
-    jobs += [_Copy(path=path, stem=stems[name]) for path, name in zip(alone, names, strict=True)]
-    renamed = {name: stem for name, stem in stems.items() if stem != PurePosixPath(name).stem}
-    return _Sorted(jobs=jobs, unlisted=len(alone), renamed=renamed)
-
-
-def _unpack(
-    located: Sequence[locate.Located], spare: Path
-) -> tuple[list[locate.Located], list[ImsegError]]:
-    """Write pictures that stand in annotation files to a folder."""
-    found: list[locate.Located] = []
-    errors: list[ImsegError] = []
-    for index, each in enumerate(located):
-        if each.path is not None:
-            found.append(each)
-            continue
-        try:
-            content = embedded_picture(each.picture.file)
-        except ImsegError as error:
-            errors.append(error)
-            continue
-        # What is none of these is found out when it is opened.
-        fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
-        path = spare / f"{index}{(fitting or ['.png'])[0]}"
-        path.write_bytes(content)
-        found.append(replace(each, path=path))
-    return found, errors
+        located = locate.locate(annotations, folder, spare)
+        done = _write_all(located, part, plan, progress=progress)
+    masks = [each.mask for each in done if each.mask is not None]
+    objects = sum((mask.objects for mask in masks), Counter[str]())
+    for each in done:
+        for what, places in each.tally.items():
+            annotations.tally[what] += places
+    unlabeled, unlisted = len(done) - len(masks), sum(not each.listed for each in located)
+    return Conversion(
+        format=annotations.format,
+        images=str(source if folder.is_relative_to(spare) else folder),
+        mode=plan.mode,
+        reason=plan.reason,
+        labeled=len(masks),
+        unlabeled=unlabeled,
+        listed_empty=unlabeled - unlisted,
+        unlisted=unlisted,
+        objects={label: objects[label] for label in plan.numbers},
+        unused=tuple(label for label in annotations.objects if label not in plan.numbers),
+        overlap_pixels=sum(mask.overlap for mask in masks),
+        overlap_pictures=sum(mask.overlap > 0 for mask in masks),
+        void_pixels=sum(mask.void for mask in masks),
+        noted=dict(annotations.tally),
+        renamed={
+            each.name: each.stem for each in located if each.stem != PurePosixPath(each.name).stem
+        },
+    )
 
 
 def _write_all(
-    jobs: Sequence[_Copy], folder: Path, plan: MaskPlan, *, progress: Progress | None
-) -> list[_Written]:
-    """Write all pictures, masks and settings."""
+    located: Sequence[locate.Located],
+    folder: Path,
+    plan: rasterize.MaskPlan,
+    *,
+    progress: Progress | None,
+) -> list[rasterize.Drawn]:
+    """Write all pictures, masks and settings; return what was drawn."""
     for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
         (folder / name).mkdir(parents=True)
     if plan.mode == "labels":
         for name in plan.folders.values():
             (folder / "labeled/masks" / name).mkdir()
-    write = functools.partial(_write, folder=folder, plan=plan)
-    done = list(map_in_threads(write, jobs, progress=progress))
+    write = partial(_write, folder=folder, plan=plan)
+    done = list(map_in_threads(write, located, progress=progress))
     errors = [error for each in done for error in each.errors]
     if errors:
         raise ImsegError(
@@ -351,64 +329,23 @@ def _write_all(
             hint="some tools write shares of 0 to 1, or percent; export in pixels.",
         )
     void = any(each.mask.void for each in done if each.mask)
-    (folder / FILE_NAME).write_text(settings_text(plan, void=void), encoding="utf-8")
+    (folder / FILE_NAME).write_text(rasterize.settings_text(plan, void=void), encoding="utf-8")
     if not any((folder / "unlabeled/images").iterdir()):
         shutil.rmtree(folder / "unlabeled")
     return done
 
 
-def _write(job: _Copy, *, folder: Path, plan: MaskPlan) -> _Written:
+def _write(each: locate.Located, *, folder: Path, plan: rasterize.MaskPlan) -> rasterize.Drawn:
     """Copy one picture, and write its mask if something is drawn on it."""
-    target = f"{job.stem}{job.path.suffix}"
-    tally, mask = Tally(), None
-    if job.picture is not None and job.picture.regions:
-        drawn = rasterize.draw(job.picture, job.size)
-        tally = drawn.tally
-        if drawn.errors:
-            return _Written(tally=tally, errors=drawn.errors)
-        try:
-            mask = rasterize.compose(drawn, plan.mode, plan.numbers) if drawn.layers else None
-        except rasterize.CannotDraw as error:
-            return _Written(tally=tally, errors=[f"{job.picture.name} {error}"])
-    if mask is not None:
-        for label, pixels in mask.pixels.items():
+    drawn = rasterize.draw(each.picture, each.size, plan)
+    if drawn.errors:
+        return drawn
+    if drawn.mask is not None:
+        for label, pixels in drawn.mask.pixels.items():
             inner = folder / "labeled/masks" / (plan.folders[label] if label else "")
-            write_png(inner / f"{job.stem}.png", pixels, palette=plan.palette)
-    split = "unlabeled" if mask is None else "labeled"
-    copy_file(job.path, folder / split / "images" / target)
-    # The pixels are written; keeping them would fill the memory.
-    return _Written(mask=None if mask is None else replace(mask, pixels={}), tally=tally)
-
-
-def _sum_up(
-    annotations: Annotations,
-    done: Sequence[_Written],
-    plan: MaskPlan,
-    *,
-    found: _Sorted,
-    images: str,
-) -> Conversion:
-    """Return what was made."""
-    for each in done:
-        annotations.tally.add_all(each.tally)
-    masks = [each.mask for each in done if each.mask is not None]
-    objects: Counter[str] = Counter()
-    for mask in masks:
-        objects.update(mask.objects)
-    return Conversion(
-        format=annotations.format,
-        images=images,
-        mode=plan.mode,
-        reason=plan.reason,
-        labeled=len(masks),
-        unlabeled=len(done) - len(masks),
-        listed_empty=len(done) - len(masks) - found.unlisted,
-        unlisted=found.unlisted,
-        objects={label: objects[label] for label in plan.numbers},
-        unused=tuple(label for label in annotations.objects if label not in plan.numbers),
-        overlap_pixels=sum(mask.overlap for mask in masks),
-        overlap_pictures=sum(mask.overlap > 0 for mask in masks),
-        void_pixels=sum(mask.void for mask in masks),
-        noted=dict(annotations.tally),
-        renamed=dict(found.renamed),
-    )
+            write_png(inner / f"{each.stem}.png", pixels, palette=plan.palette)
+        # The pixels are written; keeping them would fill the memory.
+        drawn.mask = replace(drawn.mask, pixels={})
+    split = "unlabeled" if drawn.mask is None else "labeled"
+    atomic.copy_file(each.path, folder / split / "images" / f"{each.stem}{each.path.suffix}")
+    return drawn

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+import pydantic
 from pydantic_core import PydanticCustomError
 
 from imseg.data.files.atomic import read_bounded
@@ -81,27 +72,26 @@ def parse(model: type[_Model], plain: object, place: str) -> _Model:
 
     Args:
         model: What it must hold.
-        plain: Its values by name, as parsed; None counts as left out, and other names do not
-            matter.
+        plain: Its values by name, as parsed; see ``ParsedEntry``.
         place: Where it stands, as the start of a sentence.
 
     Raises:
         ImsegError: If a value is missing or wrong.
     """
-    if not isinstance(plain, Mapping):
-        raise entry_error(place, wrong("is not an object.", "{...} with named values.", plain))
     try:
-        return model.model_validate({key: each for key, each in plain.items() if each is not None})
-    except ValidationError as error:
+        return model.model_validate(plain)
+    except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-    key = str(first["loc"][0]) if first["loc"] else ""
-    got = first["input"]
+    names, got = first["loc"], first["input"]
+    if len(names) > 1 and isinstance(names[1], int):  # an entry of a list
+        place, names = f"{place} {names[0]}[{names[1]}]", names[2:]
+    key = str(names[0]) if names else ""
     match first["type"]:
         case "entry":
             what, expected, got = (first["ctx"][part] for part in ("what", "expected", "got"))
             reason = wrong(what.replace("{key}", key), expected, got)
         case "missing":
-            reason = wrong(f"has no {key}.", f'a value for "{key}".', list(plain))
+            reason = wrong(f"has no {key}.", f'a value for "{key}".', list(got))
         case "list_type":
             reason = wrong(f"has no list of {key}.", f'"{key}": [...].', got)
         case _:
@@ -179,28 +169,64 @@ def ring(numbers: object) -> Corners:
     return found
 
 
+def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Corners:
+    """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
+
+    Args:
+        center: x and y.
+        radii: Along x and along y, before the turn.
+        degrees: How far it is turned, clockwise on the screen.
+    """
+    corners = max(16, math.ceil(math.pi * math.sqrt(10 * max(abs(radii[0]), abs(radii[1]), 1))))
+    angles = 2 * np.pi * np.arange(min(corners, 10_000)) / min(corners, 10_000)
+    points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
+    return turn(points + np.asarray(center), center, degrees)
+
+
+def turn(points: Corners, center: tuple[float, float], degrees: float) -> Corners:
+    """Return points turned about a center, clockwise on the screen."""
+    angle = math.radians(degrees)
+    matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    turned: Corners = (points - np.asarray(center)) @ matrix + np.asarray(center)
+    return turned
+
+
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_one_line)
+    str,
+    pydantic.StringConstraints(strip_whitespace=True, min_length=1),
+    pydantic.AfterValidator(_one_line),
 ]
 """A text that is not empty and has no control characters."""
-LabelText = Annotated[Text, AfterValidator(_plain_words)]
+LabelText = Annotated[Text, pydantic.AfterValidator(_plain_words)]
 """A text of printable characters and single spaces, as names of classes are."""
-Identity = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(_without_fraction)]
+Identity = Annotated[
+    str, pydantic.Field(coerce_numbers_to_str=True), pydantic.BeforeValidator(_without_fraction)
+]
 """What names an entry, so that 7, 7.0 and "7" are one."""
-Number = Annotated[float, Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
+Number = Annotated[float, pydantic.Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
 """A finite number of pixels; a text that says one counts (XML)."""
-Whole = Annotated[int, Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
+Whole = Annotated[int, pydantic.Field(ge=-MOST_PIXELS, le=MOST_PIXELS)]
 """A whole number of pixels."""
-Ring = Annotated[Any, PlainValidator(ring)]
+Ring = Annotated[Any, pydantic.PlainValidator(ring)]
 """The corners of an outline."""
-PictureFile = Annotated[bytes, PlainValidator(_decoded)]
+PictureFile = Annotated[bytes, pydantic.PlainValidator(_decoded)]
 """A picture file as base64 text."""
 
 
-class ParsedEntry(BaseModel):
-    """One object of a JSON file or one element of an XML file; see ``parse``."""
+class ParsedEntry(pydantic.BaseModel):
+    """One object of a JSON file or one element of an XML file; see ``parse``.
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    None counts as left out, and names of other values do not matter.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _named_values(cls, plain: object) -> dict[str, Any]:
+        if not isinstance(plain, Mapping):
+            raise wrong("is not an object.", "{...} with named values.", plain)
+        return {key: each for key, each in plain.items() if each is not None}
 
 
 class SizedEntry(ParsedEntry):
@@ -216,15 +242,12 @@ class SizedEntry(ParsedEntry):
         """Height and width, or None if they are left out."""
         return (self.height, self.width) if min(self.height, self.width) > 0 else None
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _is_no_negative_size(self) -> SizedEntry:
         if min(self.height, self.width) < 0:
             raise wrong("has a negative size.", "pixels.", (self.height, self.width))
         return self
 
-
-RegionRole = Literal["object", "void", "background"]
-"""What a region says about its pixels."""
 
 VOID_LABELS = frozenset({"__ignore__"})
 """Labels (in lower case) whose pixels are neither trained on nor scored."""
@@ -277,6 +300,48 @@ Area = Outline | Runs | Stencil
 """Which pixels a region covers."""
 
 
+def decode_counts(text: str) -> npt.NDArray[np.int64]:
+    """Return the run lengths of COCO's compressed text.
+
+    Each number is a chain of characters: ``"0"`` plus five bits, lowest first, and 32 if another
+    follows; the last one's bit of 16 is the sign. From the fourth number on it is the difference
+    to the last but one. The library's own decoder reads past the end of damaged texts.
+
+    Raises:
+        ValueError: If the text has other characters or ends inside a number.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"the character {character!r} cannot stand there")
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        counts.append(number + counts[-2] if len(counts) > 2 else number)
+        number = shift = 0
+    if shift:
+        raise ValueError("the text ends inside a number")
+    return np.asarray(counts, np.int64)
+
+
+def check_counts(counts: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64]:
+    """Return run lengths that fill a window of so many pixels.
+
+    Raises:
+        ValueError: If one is negative, or their sum is another.
+    """
+    if len(counts) and (counts.min() < 0 or counts.max() > pixels):
+        raise ValueError("a run is negative or longer than the picture")
+    if int(counts.sum()) != pixels:
+        raise ValueError(f"the runs are {int(counts.sum())} pixels long, not {pixels}")
+    return counts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
     """Pixels of one label; one object, or a part of one."""
@@ -295,7 +360,7 @@ class Region:
     """Whether it stands for many objects that were not drawn one by one."""
 
     @property
-    def role(self) -> RegionRole:
+    def role(self) -> Literal["object", "void", "background"]:
         """What the region says about its pixels."""
         if self.crowd or self.label.lower() in VOID_LABELS:
             return "void"
@@ -320,16 +385,27 @@ class AnnotatedPicture:
     """Whether ``file`` holds the picture, too (LabelMe)."""
 
 
-class Tally(defaultdict[str, list[str]]):
-    """What was left out or changed, and the places where: nothing disappears silently."""
+Tally = defaultdict[str, list[str]]
+"""What was left out or changed, and the places where: nothing disappears silently."""
 
-    def __init__(self) -> None:
-        super().__init__(list)
+FEW_POINTS = "outlines with fewer than 3 points"
+"""What is noted for outlines that enclose nothing."""
 
-    def add_all(self, other: Tally) -> None:
-        """Note everything that another tally holds."""
-        for what, places in other.items():
-            self[what] += places
+
+def as_area(drawn: Runs | Stencil | Sequence[Corners], place: str, tally: Tally) -> Area | None:
+    """Return an area; of rings, those that enclose something, or None if none does.
+
+    Args:
+        drawn: An area already, or rings.
+        place: Where it stands in the annotations.
+        tally: Rings of fewer than three corners are noted here.
+    """
+    if isinstance(drawn, Window):
+        return drawn
+    whole = tuple(ring for ring in drawn if len(ring) >= 3)
+    for _ in range(len(drawn) - len(whole)):
+        tally[FEW_POINTS].append(place)
+    return Outline(whole) if whole else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,12 @@
-"""From outlines to pixels: a pixel belongs if its center is inside."""
+"""How masks are written, and from outlines to pixels: one belongs if its center is inside."""
 
 from __future__ import annotations
 
 import io
-import math
+import re
+import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,9 +15,11 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.checks.fitness import size_in_words
+from imseg.data.folder.config import config_text
+from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
 from imseg.data.polygons import drawings
-from imseg.data.polygons.coco import decode_counts
-from imseg.errors import import_extra
+from imseg.errors import ImsegError, and_more, import_extra
+from imseg.types import MAX_CLASSES, POSITION, Color
 
 LONGEST_OUTLINE = 20_000_000
 """Pixels along all edges of an outline; drawing takes memory by its length."""
@@ -61,7 +64,14 @@ def rasterize(area: drawings.Area, size: tuple[int, int]) -> tuple[Patch | None,
         CannotDraw: If the area makes no sense for such a picture.
     """
     if isinstance(area, drawings.Outline):
-        return _draw(area.rings, size)
+        patch, cut = _draw(area.rings, size)
+    else:
+        patch, cut = _unpack(area, size)
+    return (patch if patch is not None and patch.covers.any() else None), cut
+
+
+def _unpack(area: drawings.Runs | drawings.Stencil, size: tuple[int, int]) -> tuple[Patch, bool]:
+    """Return the part of runs or of a stencil inside the picture, and whether it was cut."""
     shape = area.height, area.width
     whole = isinstance(area, drawings.Runs) and area.by_columns
     # Before anything is decoded: a short text can claim more pixels than there is memory.
@@ -69,32 +79,12 @@ def rasterize(area: drawings.Area, size: tuple[int, int]) -> tuple[Patch | None,
         raise CannotDraw(
             f"is a mask of {size_in_words(shape)}, the picture is {size_in_words(size)}"
         )
-    window = _unfold(area) if isinstance(area, drawings.Runs) else _stencil(area)
-    return _inside(Patch(area.top, area.left, window), size)
-
-
-def ellipse(
-    center: tuple[float, float], radii: tuple[float, float], degrees: float = 0
-) -> drawings.Corners:
-    """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
-
-    Args:
-        center: x and y.
-        radii: Along x and along y, before the turn.
-        degrees: How far it is turned, clockwise on the screen.
-    """
-    corners = max(16, math.ceil(math.pi * math.sqrt(10 * max(abs(radii[0]), abs(radii[1]), 1))))
-    angles = 2 * np.pi * np.arange(min(corners, 10_000)) / min(corners, 10_000)
-    points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
-    return turn(points + np.asarray(center), center, degrees)
-
-
-def turn(points: drawings.Corners, center: tuple[float, float], degrees: float) -> drawings.Corners:
-    """Return points turned about a center, clockwise on the screen."""
-    angle = math.radians(degrees)
-    matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    turned: drawings.Corners = (points - np.asarray(center)) @ matrix + np.asarray(center)
-    return turned
+    covers = _unfold(area) if isinstance(area, drawings.Runs) else _stencil(area)
+    top, left = max(0, -area.top), max(0, -area.left)
+    bottom, right = max(0, size[0] - area.top), max(0, size[1] - area.left)
+    inner = covers[top:bottom, left:right]
+    cut = bool(np.count_nonzero(inner) < np.count_nonzero(covers))
+    return Patch(area.top + top, area.left + left, inner), cut
 
 
 def clip(ring: drawings.Corners, size: tuple[int, int]) -> drawings.Corners:
@@ -144,9 +134,9 @@ def _draw(rings: tuple[drawings.Corners, ...], size: tuple[int, int]) -> tuple[P
     moved = [(part - (left, top)).reshape(-1).tolist() for part in parts]
     drawn = library.merge(library.frPyObjects(moved, *shape))
     # Unfolded here, because the library's own way is deprecated by NumPy.
-    counts = decode_counts(drawn["counts"].decode("ascii"))
+    counts = drawings.decode_counts(drawn["counts"].decode("ascii"))
     runs = drawings.Runs(counts=counts, height=shape[0], width=shape[1], by_columns=True)
-    return _filled(Patch(top, left, _unfold(runs))), clipped
+    return Patch(top, left, _unfold(runs)), clipped
 
 
 def _unfold(runs: drawings.Runs) -> Bits:
@@ -173,19 +163,6 @@ def _stencil(stencil: drawings.Stencil) -> Bits:
         raise CannotDraw(f"has a mask that is not a whole PNG picture ({error})") from error
 
 
-def _inside(patch: Patch, size: tuple[int, int]) -> tuple[Patch | None, bool]:
-    """Return the part of a patch inside the picture, and whether it was cut."""
-    top, left = max(0, -patch.top), max(0, -patch.left)
-    bottom, right = max(0, size[0] - patch.top), max(0, size[1] - patch.left)
-    inner = patch.covers[top:bottom, left:right]
-    cut = bool(np.count_nonzero(inner) < np.count_nonzero(patch.covers))
-    return _filled(Patch(patch.top + top, patch.left + left, inner)), cut
-
-
-def _filled(patch: Patch) -> Patch | None:
-    return patch if patch.covers.any() else None
-
-
 Mode = Literal["classes", "instances", "labels"]
 """One class number per pixel; a number of its own for every object; one file per label."""
 
@@ -209,18 +186,146 @@ HIDDEN = "objects that others cover completely (not in the mask)"
 """What is noted for objects of which nothing is seen."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Drawn:
-    """The regions of one picture as pixels, in the order in which they lie on each other."""
+BACKGROUND = "background"
+"""The name of class 0."""
 
-    size: tuple[int, int]
-    """Height and width."""
-    layers: list[tuple[drawings.Region, Patch]]
-    """From the lowest to the topmost."""
-    tally: drawings.Tally = field(default_factory=drawings.Tally)
-    """What was clipped or left out."""
-    errors: list[str] = field(default_factory=list)
-    """Regions that make no sense, in words."""
+_SEVERAL = 2
+_LONGEST = 50  # characters; file systems end at 255 bytes
+_SPECIAL = re.compile("[0-9]+|#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskPlan:
+    """How the masks of a data set are written."""
+
+    mode: Mode
+    """One class number per pixel, one number per object, or one file per label."""
+    reason: str
+    """Why so, in words."""
+    numbers: Mapping[str, int]
+    """The number of each label that is drawn somewhere, from 1."""
+    folders: Mapping[str, str]
+    """The folder of each label's masks (way ``labels``)."""
+    colors: Mapping[str, Color]
+    """A color for each label."""
+
+    @property
+    def void(self) -> int:
+        """The file value of void pixels."""
+        if self.mode == "labels":
+            return PLANE_VOID
+        wide = self.mode == "instances" or max(self.numbers.values(), default=0) >= BYTE_VOID
+        return WIDE_VOID if wide else BYTE_VOID
+
+    @property
+    def palette(self) -> tuple[Color, ...] | None:
+        """The color of each byte of a class mask, so that any viewer shows it; None: no bytes."""
+        if self.void != BYTE_VOID:
+            return None
+        shown = {number: self.colors[label] for label, number in self.numbers.items()}
+        return (BLACK, *(shown.get(value, GRAY) for value in range(1, 256)))
+
+
+def choose_plan(annotations: drawings.Annotations, mode: Mode | None = None) -> MaskPlan:
+    """Return how to write masks.
+
+    Numbers follow all labels that are declared, so that two exports of one project agree; those
+    that are drawn nowhere leave gaps.
+
+    Args:
+        annotations: What was drawn.
+        mode: The way that was asked for; None: ``instances`` if there is one label, and half of
+            the annotated pictures or more have several objects; else ``classes``.
+
+    Raises:
+        ImsegError: If nothing is drawn, or there are more classes than a network can tell apart.
+    """
+    used = annotations.used
+    if not used:
+        noted = [f"{len(places)} {what}" for what, places in annotations.tally.items()]
+        listed = f"{len(annotations.pictures)} pictures listed"
+        raise ImsegError(
+            f"{annotations.source} has no region that gives a mask.",
+            expected="polygons or masks with a label.",
+            got="; ".join([listed, *noted]) + ".",
+            hint="draw outlines with the annotation tool; boxes of COCO, points and lines have"
+            " none.",
+        )
+    reason = "as asked for"
+    if mode is None:
+        mode, reason = _choose_mode(annotations)
+    if mode == "classes" and len(used) + 1 > MAX_CLASSES:
+        raise ImsegError(
+            f"{annotations.source} has {len(used)} labels, too many for one mask.",
+            expected=f"at most {MAX_CLASSES - 1} labels beside the background.",
+            got=f"{and_more(used)}.",
+            hint="--as labels, or merge labels in the annotation tool.",
+        )
+    ranks = {label: rank for rank, label in enumerate(annotations.objects, start=1)}
+    return MaskPlan(
+        mode=mode,
+        reason=reason,
+        numbers={label: ranks[label] for label in used},
+        folders=name_folders(used),
+        colors=dict(zip(used, distinct_colors(len(used)), strict=True)),
+    )
+
+
+def settings_text(plan: MaskPlan, *, void: bool) -> str:
+    """Return what ``imseg.toml`` says: the task, the value of void pixels, names and colors.
+
+    Objects are learned without their labels, so for them no names are listed.
+
+    Args:
+        plan: How the masks are written.
+        void: Whether some mask has void pixels.
+    """
+    value = plan.void if void else None
+    named = {label: (label, plan.colors[label]) for label in plan.numbers}
+    if plan.mode == "instances":
+        return config_text("instances", classes={}, void=value)
+    if plan.mode == "labels":
+        planes = {plan.folders[label]: each for label, each in named.items()}
+        return config_text("multilabel", classes=planes, void=value)
+    values = {number: named[label] for label, number in plan.numbers.items()}
+    task = "binary" if len(values) == 1 else "multiclass"
+    return config_text(task, classes={0: (BACKGROUND, BLACK), **values}, void=value)
+
+
+def name_folders(labels: tuple[str, ...]) -> dict[str, str]:
+    """Return a folder name for each label: safe on every system, and none twice.
+
+    Whatever is not a letter, a digit, a space, "-", "_" or "." becomes "_". Names that mean
+    something else as a folder of masks (a number, ``position``) get ``label_`` before them.
+    """
+    chosen: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in labels:
+        safe = re.sub(r"[^\w .-]", "_", label)[:_LONGEST].strip(". ") or "label"
+        if safe.lower() == POSITION or _SPECIAL.fullmatch(safe):
+            safe = f"label_{safe}"
+        name, number = safe, 2
+        while name.lower() in taken:
+            name, number = f"{safe}_{number}", number + 1
+        taken.add(name.lower())
+        chosen[label] = name
+    return chosen
+
+
+def _choose_mode(annotations: drawings.Annotations) -> tuple[Mode, str]:
+    """Return the way that fits what was drawn, and why."""
+    used = annotations.used
+    if len(used) > 1:
+        return "classes", f"{len(used)} labels"
+    objects = [
+        {object_key(region) for region in picture.regions if region.role == "object"}
+        for picture in annotations.pictures
+    ]
+    counts = [len(keys) for keys in objects if keys]
+    typical = statistics.median(counts) if counts else 0
+    if typical >= _SEVERAL:
+        return "instances", f"one label, typically {typical:g} objects per picture"
+    return "classes", "one label, typically one object per picture"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,57 +338,72 @@ class Mask:
     """Pixels that belong to two classes (or objects, where those are told apart)."""
     void: int
     """Pixels that are neither trained on nor scored."""
-    objects: Mapping[str, int]
+    objects: Counter[str]
     """Objects seen of each label."""
 
 
-def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int]) -> Drawn:
-    """Return the regions of a picture as pixels.
+@dataclass(slots=True, kw_only=True)
+class Drawn:
+    """What became of the regions of one picture."""
+
+    mask: Mask | None = None
+    """None: no region covers a pixel, or one makes no sense."""
+    tally: drawings.Tally = field(default_factory=lambda: drawings.Tally(list))
+    """What was clipped, left out or hidden."""
+    errors: list[str] = field(default_factory=list)
+    """Regions that make no sense, in words."""
+
+
+Layers = list[tuple[drawings.Region, Patch]]
+"""Regions and the pixels that they cover, from the lowest to the topmost."""
+
+
+def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int], plan: MaskPlan) -> Drawn:
+    """Return the mask of a picture.
 
     Args:
         picture: What the annotations say.
         size: Height and width of the picture as it is displayed.
+        plan: How masks are written.
     """
-    drawn = Drawn(size=size, layers=[])
+    drawn = Drawn()
+    layers: Layers = []
     for region in sorted(picture.regions, key=lambda region: region.order):
-        place = region.place
         try:
             patch, clipped = rasterize(region.area, size)
         except CannotDraw as error:
-            drawn.errors.append(f"{place} {error}")
+            drawn.errors.append(f"{region.place} {error}")
             continue
         if patch is None:
-            drawn.tally[NO_PIXEL].append(place)
+            drawn.tally[NO_PIXEL].append(region.place)
             continue
         if clipped:
-            drawn.tally[CLIPPED].append(place)
-        drawn.layers.append((region, patch))
+            drawn.tally[CLIPPED].append(region.place)
+        layers.append((region, patch))
+    if drawn.errors or not layers:
+        return drawn
+    if plan.mode == "labels":
+        drawn.mask = _planes(layers, size, plan)
+    elif (count := len(_objects(layers))) <= MOST_OBJECTS:
+        drawn.mask = _compose(layers, size, plan, tally=drawn.tally)
+    else:
+        limit = "more than a mask of 16 bits can number"
+        drawn.errors.append(f"{picture.name} has {count} objects, {limit}")
     return drawn
 
 
-def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
-    """Return the mask of a picture.
-
-    Args:
-        drawn: Its regions; objects that turn out to be hidden are noted in its tally.
-        mode: How masks are written.
-        numbers: The number of each class, from 1; their order is that of the planes.
-
-    Raises:
-        CannotDraw: If there are more objects than a label image can hold.
-    """
-    if mode == "labels":
-        return _planes(drawn, tuple(numbers))
-    objects = _objects(drawn.layers)
-    if len(objects) > MOST_OBJECTS:
-        raise CannotDraw(f"has {len(objects)} objects, more than a mask of 16 bits can number")
-    values = np.arange(len(objects) + 1)
-    if mode == "classes":
-        values[1:] = [numbers[label] for label, _ in objects]
-    places = {key: index for index, key in enumerate(objects, start=1)}
-    seen, settled = np.zeros(drawn.size, np.int32), np.zeros(drawn.size, bool)
-    overlap = np.zeros(drawn.size, bool)
-    for region, patch in drawn.layers:
+def _compose(
+    layers: Layers, size: tuple[int, int], plan: MaskPlan, *, tally: drawings.Tally
+) -> Mask:
+    """Return one mask of class or object numbers; objects that turn out to be hidden are noted."""
+    objects = _objects(layers)
+    keys = list(objects)
+    values = np.arange(len(keys) + 1)
+    if plan.mode == "classes":
+        values[1:] = [plan.numbers[label] for label, _ in keys]
+    places = {key: index for index, key in enumerate(keys, start=1)}
+    seen, settled, overlap = np.zeros(size, np.int32), np.zeros(size, bool), np.zeros(size, bool)
+    for region, patch in layers:
         if region.role == "void":
             continue
         index = places[object_key(region)] if region.role == "object" else 0
@@ -294,19 +414,17 @@ def compose(drawn: Drawn, mode: Mode, numbers: Mapping[str, int]) -> Mask:
         settled[patch.window] |= patch.covers
     visible = np.unique(seen[seen != 0]).tolist()
     for index in sorted(set(places.values()) - set(visible)):
-        drawn.tally[HIDDEN].append(objects[list(objects)[index - 1]])
-    if mode == "instances":
+        tally[HIDDEN].append(objects[keys[index - 1]])
+    if plan.mode == "instances":
         values[visible] = np.arange(1, len(visible) + 1)
-    wide = mode == "instances" or max(numbers.values(), default=0) >= BYTE_VOID
-    pixels = values[seen].astype(np.uint16 if wide else np.uint8)
-    void = _void(drawn) & ~settled
-    pixels[void] = WIDE_VOID if wide else BYTE_VOID
-    names = list(objects)
+    pixels = values[seen].astype(np.uint16 if plan.void == WIDE_VOID else np.uint8)
+    void = _void(layers, size) & ~settled
+    pixels[void] = plan.void
     return Mask(
         pixels={"": pixels},
         overlap=int(overlap.sum()),
         void=int(void.sum()),
-        objects=Counter(names[index - 1][0] for index in visible),
+        objects=Counter(keys[index - 1][0] for index in visible),
     )
 
 
@@ -316,18 +434,10 @@ def object_key(region: drawings.Region) -> tuple[str, str]:
     return region.label, group
 
 
-def void_value(mode: Mode, numbers: Mapping[str, int]) -> int:
-    """Return the file value of void pixels."""
-    if mode == "labels":
-        return PLANE_VOID
-    wide = mode == "instances" or max(numbers.values(), default=0) >= BYTE_VOID
-    return WIDE_VOID if wide else BYTE_VOID
-
-
-def _planes(drawn: Drawn, labels: tuple[str, ...]) -> Mask:
+def _planes(layers: Layers, size: tuple[int, int], plan: MaskPlan) -> Mask:
     """Return one mask per label, 0 and 255; where labels overlap, each has its pixels."""
-    planes = {label: np.zeros(drawn.size, np.uint8) for label in labels}
-    for region, patch in drawn.layers:
+    planes = {label: np.zeros(size, np.uint8) for label in plan.numbers}
+    for region, patch in layers:
         if region.role == "object":
             planes[region.label][patch.window][patch.covers] = 255
         elif region.role == "background":
@@ -336,28 +446,28 @@ def _planes(drawn: Drawn, labels: tuple[str, ...]) -> Mask:
     shared = sum((plane == 255).astype(np.int32) for plane in planes.values())
     void = 0
     for label, plane in planes.items():
-        doubtful = _void(drawn, label) & (plane == 0)
-        plane[doubtful] = PLANE_VOID
+        doubtful = _void(layers, size, label) & (plane == 0)
+        plane[doubtful] = plan.void
         void += int(doubtful.sum())
     return Mask(
         pixels=planes,
         overlap=int((np.asarray(shared) > 1).sum()),
         void=void,
-        objects=Counter(label for label, _ in _objects(drawn.layers)),
+        objects=Counter(label for label, _ in _objects(layers)),
     )
 
 
-def _void(drawn: Drawn, label: str | None = None) -> Bits:
+def _void(layers: Layers, size: tuple[int, int], label: str | None = None) -> Bits:
     """Return the pixels of void regions; of one label, those that speak of another are left out."""
-    found = np.zeros(drawn.size, bool)
-    for region, patch in drawn.layers:
+    found = np.zeros(size, bool)
+    for region, patch in layers:
         others = label is not None and region.crowd and region.label != label
         if region.role == "void" and not others:
             found[patch.window] |= patch.covers
     return found
 
 
-def _objects(layers: Sequence[tuple[drawings.Region, Patch]]) -> dict[tuple[str, str], str]:
+def _objects(layers: Layers) -> dict[tuple[str, str], str]:
     """Return the objects from the lowest to the topmost, and where each stands."""
     found: dict[tuple[str, str], str] = {}
     for region, _ in layers:
