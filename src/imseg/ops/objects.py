@@ -43,7 +43,7 @@ class Matches:
     """Predicted objects that match none."""
     fn: int
     """True objects that no predicted one matches."""
-    overlap: float
+    overlap: float = 0.0
     """The IoUs of the matched pairs, added up."""
 
     @property
