@@ -38,6 +38,11 @@ class Layout:
         """The axis of the channels."""
         return 3 if self.channels_last else 1
 
+    def sizes(self, packed: Tensor) -> dict[str, int]:
+        """Return channels, height and width of a packed batch by their names."""
+        axes = {"channels": self.channel, "height": self.height, "width": self.width}
+        return {name: packed.shape[axis] for name, axis in axes.items()}
+
     def pack(self, planes: Tensor) -> Tensor:
         """Return ``b c h w`` planes in this layout, without gaps; the same memory if they fit."""
         axes = planes.permute(0, 2, 3, 1) if self.channels_last else planes
@@ -73,20 +78,16 @@ def change_in_groups(
     rows_of: dict[Hashable, list[int]] = {}
     for row, augment_params in enumerate(all_params):
         rows_of.setdefault(augment_params, []).append(row)
-    changed: list[Tensor] = []
-    order: list[int] = []
+    groups: list[list[int]] = []
     for rows in rows_of.values():
         most = at_once or len(rows)
-        for first in range(0, len(rows), most):
-            some = rows[first : first + most]
-            changed.append(change(take(batch, some), some))
-            order += some
-    if not changed:
+        groups += [rows[first : first + most] for first in range(0, len(rows), most)]
+    if not groups:
         return batch.clone()
-    place_of = {row: place for place, row in enumerate(order)}
-    back = [place_of[row] for row in range(len(order))]
+    changed = torch.cat([change(take(batch, rows), rows) for rows in groups])
+    order = [row for rows in groups for row in rows]
     # Joined and then sorted: writing each group to its rows takes far longer on a CPU.
-    return take(torch.cat(changed), back)
+    return take(changed, sorted(range(len(order)), key=order.__getitem__))
 
 
 def take(batch: Tensor, rows: list[int]) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from imseg.ops import inconsistency, markers, objects, overlap
+from imseg.ops import inconsistency, objects, overlap
 from imseg.tasks import base
 from imseg.types import OBJECT_PLANES, POSITION, VOID, Bytes, TargetSpec
 
@@ -178,7 +178,7 @@ class Multilabel(base.Task):
         if plane is None:
             return labels
         drawn = labels.clone()
-        drawn[:, plane] = markers.redraw(labels[:, plane], paper=self.paper, scoring=scoring)
+        drawn[:, plane] = objects.redraw(labels[:, plane], paper=self.paper, scoring=scoring)
         return drawn
 
     def _count_error(self, predicted: Labels, target: Labels) -> base.PerImage:
@@ -192,7 +192,7 @@ class Multilabel(base.Task):
 
     def _count(self, planes: Bytes) -> npt.NDArray[np.int64]:
         """Return how many cells there are of each kind."""
-        return markers.count_cells(
+        return objects.count_cells(
             planes[list(self.spec.areas)], planes[self.spec.position], paper=self.paper
         )
 
