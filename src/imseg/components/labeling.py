@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -145,9 +145,8 @@ def pseudo_label(
             progress(start + len(made), count)
     part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
     share = float(np.concatenate(shares).mean()) if shares else 0.0
-    labeled = PseudoLabels(part=part, images=count, inconsistent_share=share)
     LabelsFile(digest=part.digest, used=part.indices).write(_place_of_words(folder))
-    return labeled
+    return PseudoLabels(part=part, images=count, inconsistent_share=share)
 
 
 def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
@@ -192,16 +191,13 @@ def _place_of_words(folder: Path) -> Path:
 def _part(
     images: Path, folder: Path, labeler: Labeler, task: Task, digest: str, used: tuple[int, ...]
 ) -> SampleSet:
-    targets = folder / "labels.npy"
+    part = SampleSet(images=images, targets=folder / "labels.npy", digest=digest, indices=used)
     block = labeler.block
     if block is None:
-        return SampleSet(images=images, targets=targets, digest=digest, indices=used)
-    return SampleSet(
-        images=images,
-        targets=targets,
+        return part
+    return replace(
+        part,
         inconsistent=folder / "inconsistent.npy",
-        digest=digest,
-        indices=used,
         blocks_input=block.input,
         blocks_output=block.output and task.zero_is_nothing,
         ignores=block.ignore or (block.output and not task.zero_is_nothing),
