@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from pydantic import FiniteFloat, NonNegativeInt
@@ -121,7 +120,7 @@ def pseudo_label(
     make_folder(folder)
     _place_of_words(folder).unlink(missing_ok=True)
     used: list[int] = []
-    shares: list[npt.NDArray[np.float64]] = []
+    shares: list[float] = []
     content = hashlib.sha256(digest.encode())
     planes = (count, task.spec.planes, height, width)
     with (
@@ -135,7 +134,7 @@ def pseudo_label(
             mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
             for array, rows in ((labels, made), (masks, mask)):
                 content.update(array.put_all(start, rows).data)
-            shares.append(mask.reshape(len(mask), -1).mean(axis=1))
+            shares += mask.reshape(len(mask), -1).mean(axis=1).tolist()
             chosen = select(task, teacher_batch.hard_predictions, agreement).cpu()
             if agreement.admitted is not None:
                 chosen = chosen & agreement.admitted.cpu()
@@ -144,7 +143,7 @@ def pseudo_label(
                 observe(start, agreement, chosen)
             progress(start + len(made), count)
     part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
-    share = float(np.concatenate(shares).mean()) if shares else 0.0
+    share = float(np.mean(shares)) if shares else 0.0
     LabelsFile(digest=part.digest, used=part.indices).write(_place_of_words(folder))
     return PseudoLabels(part=part, images=count, inconsistent_share=share)
 

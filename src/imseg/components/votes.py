@@ -14,13 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from imseg.components.amplification import MaskScorer
-from imseg.components.consensus import (
-    TEACHERS,
-    Labeler,
-    PseudoLabelBatch,
-    ScorerGroup,
-    TeacherBatch,
-)
+from imseg.components.consensus import TEACHERS, Labeler, PseudoLabelBatch, TeacherBatch
 from imseg.engine.inference.mask_scorer import score_candidates
 from imseg.engine.training import seeds
 from imseg.ops import augment, photometric
@@ -309,13 +303,20 @@ class BestProposal(Labeler):
         bench, task = teacher_batch.bench, teacher_batch.task
         if bench is None:
             raise ValueError("proposals need mask scorers")
+
+        def score(labels: Planes) -> Float[Tensor, "b"]:
+            scorers, images = bench.scorers[: self.scorers], teacher_batch.images
+            quality = bench.quality
+            scored = score_candidates(scorers, images, labels, quality, teacher_batch.compute)
+            return quality.score(scored, amplification=False)
+
         candidates = as_candidates(task, teacher_batch.hard_predictions)
-        scores = torch.stack([self._score(teacher_batch, bench, labels) for labels in candidates])
+        scores = torch.stack([score(labels) for labels in candidates])
         kept = None
         if teacher_batch.kept is not None:
             labels, has = teacher_batch.kept
             there = labels.to(candidates.device)
-            kept = Kept(labels=there, scores=self._score(teacher_batch, bench, there), has=has)
+            kept = Kept(labels=there, scores=score(there), has=has)
         low, high = bench.thresholds
         chosen = choose_masks(
             task, candidates, scores, threshold=high if self.accepts == "high" else low, kept=kept
@@ -328,12 +329,3 @@ class BestProposal(Labeler):
             first=teacher_batch.hard_predictions[0],
             admitted=chosen.admitted,
         )
-
-    def _score(
-        self, teacher_batch: TeacherBatch, bench: ScorerGroup, labels: Planes
-    ) -> Float[Tensor, "b"]:
-        scorers = bench.scorers[: self.scorers]
-        scored = score_candidates(
-            scorers, teacher_batch.images, labels, bench.quality, teacher_batch.compute
-        )
-        return bench.quality.score(scored, amplification=False)

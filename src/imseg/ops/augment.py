@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from imseg.ops import photometric
-from imseg.ops.memory_layout import change_in_groups, layout_of
-from imseg.ops.photometric import Fill, Images, Order, PixelMask, Strength, as_words, draw_below
+from imseg.ops.memory_layout import Fill, Images, PixelMask, change_in_groups, layout_of
+from imseg.ops.photometric import Order, Strength, as_words, draw_below
 
 Targets = UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"]
 """What belongs to images and moves with them."""

@@ -16,16 +16,8 @@ from torch import Tensor
 
 from imseg.ops import augment, photometric
 from imseg.ops.inconsistency import paint
-from imseg.ops.memory_layout import Layout, layout_of
-from imseg.ops.photometric import (
-    KERNELS,
-    VALUES_AT_ONCE_ELSEWHERE,
-    Fill,
-    Images,
-    Order,
-    PixelMask,
-    Strength,
-)
+from imseg.ops.memory_layout import Fill, Images, Layout, PixelMask, layout_of
+from imseg.ops.photometric import KERNELS, VALUES_AT_ONCE_ELSEWHERE, Order, Strength
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +38,10 @@ class AugmentRange:
     """Whether there may be noise."""
 
     def __or__(self, other: AugmentRange) -> AugmentRange:
-        """Return what may happen to images of either kind."""
+        """Return what may happen to images of either kind: the larger of each, yes over no."""
+        names = [field.name for field in fields(self)]
         return AugmentRange(
-            mirrors=self.mirrors or other.mirrors,
-            turns=self.turns or other.turns,
-            swaps=self.swaps or other.swaps,
-            scales=self.scales or other.scales,
-            blur=max(self.blur, other.blur),
-            noise=self.noise or other.noise,
+            **{name: max(getattr(self, name), getattr(other, name)) for name in names}
         )
 
 

@@ -13,12 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64, UInt8
 from torch import Tensor
 
-from imseg.ops.memory_layout import layout_of
-from imseg.ops.photometric import Fill, Images, PixelMask, as_words, draw_keys, make_noise
+from imseg.ops.memory_layout import Fill, Images, PixelMask, PlaneMask, layout_of
+from imseg.ops.photometric import as_words, draw_keys, make_noise
 from imseg.types import INCONSISTENT
-
-PlaneMask = Bool[Tensor, "b t h w"]
-"""Some pixels of each plane."""
 
 Labels = UInt8[Tensor, "b t h w"]
 """Classes, or planes of 0 and 1."""

@@ -11,9 +11,21 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
+
+Images = UInt8[Tensor, "b c h w"]
+"""Bytes in any memory format."""
+
+PixelMask = Bool[Tensor, "b 1 h w"]
+"""Some pixels of each image, the same of all its planes."""
+
+PlaneMask = Bool[Tensor, "b t h w"]
+"""Some pixels of each plane."""
+
+Fill = UInt8[Tensor, "b c _ _"]
+"""What pixels become: bytes for every place, or one for all places of an image."""
 
 
 @dataclass(frozen=True, slots=True)

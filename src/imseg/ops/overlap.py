@@ -66,8 +66,7 @@ def accuracy(
 ) -> Float[Tensor, "b"]:
     """Return the share of pixels that are right, 0..1 (1 where no pixel counts)."""
     right = predicted == truth
-    if valid is None:
-        return right.double().mean(dim=(-2, -1))
+    valid = torch.ones_like(right) if valid is None else valid
     counted = valid.sum(dim=(-2, -1)).double()
     share = (right & valid).sum(dim=(-2, -1)).double() / counted.clamp(min=1)
     return torch.where(counted == 0, torch.ones_like(share), share)

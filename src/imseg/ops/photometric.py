@@ -18,19 +18,10 @@ from jaxtyping import Bool, Float32, Int16, Int32, Int64, UInt8
 from torch import Tensor
 
 from imseg.errors import ImsegError
-from imseg.ops.memory_layout import Layout, change_in_groups, layout_of, take
+from imseg.ops.memory_layout import Fill, Images, Layout, change_in_groups, layout_of, take
 
 Words = npt.NDArray[np.uint64]
 """Unsigned 64-bit numbers: their products wrap around, which signed ones need not do."""
-
-Images = UInt8[Tensor, "b c h w"]
-"""Bytes in any memory format."""
-
-PixelMask = Bool[Tensor, "b 1 h w"]
-"""Some pixels of each image."""
-
-Fill = UInt8[Tensor, "b c _ _"]
-"""What pixels become: bytes for every place, or one for all places of an image."""
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 """2 ** 64 divided by the golden ratio, made odd."""
@@ -355,7 +346,7 @@ def apply(
     *,
     order: Order = "copy",
     paper: bool = False,
-    blocked: PixelMask | None = None,
+    blocked: Bool[Tensor, "b 1 h w"] | None = None,
     fill: Fill | None = None,
 ) -> Images:
     """Return disturbed images, rounded to gray levels after every step.

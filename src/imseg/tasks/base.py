@@ -14,6 +14,7 @@ from torch import Tensor
 
 from imseg.errors import ImsegError
 from imseg.ops import inconsistency, overlap
+from imseg.ops.memory_layout import PixelMask, PlaneMask
 from imseg.types import VOID, TargetSpec
 
 Planes = UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"]
@@ -24,12 +25,6 @@ Votes = UInt8[Tensor, "v b t h w"] | Float[Tensor, "v b t h w"]
 
 Outputs = Float[Tensor, "b k h w"]
 """What a network says: logits or probabilities, one plane an output."""
-
-PlaneMask = Bool[Tensor, "b t h w"]
-"""Some pixels of each plane."""
-
-PixelMask = Bool[Tensor, "b 1 h w"]
-"""Some pixels, the same of all planes."""
 
 Weight = Float[Tensor, "b 1 h w"] | None
 """How much each pixel counts; None: all alike."""

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 
 from imseg.ops import inconsistency, overlap
+from imseg.ops.memory_layout import PixelMask
 from imseg.tasks import base
 from imseg.types import VOID
 
@@ -53,9 +54,7 @@ class Binary(base.Task):
         rule: base.Pool = "unanimous" if how == "paper" else how
         return base.pool_foreground(probabilities, how=rule, at_threshold=of == "views")
 
-    def exceeds_inconsistency(
-        self, labels: Labels, inconsistent: base.PixelMask
-    ) -> base.SomeImages:
+    def exceeds_inconsistency(self, labels: Labels, inconsistent: PixelMask) -> base.SomeImages:
         """Return where there is foreground, and more of it than inconsistent pixels."""
         foreground = labels.sum(dim=(1, 2, 3), dtype=torch.long)
         return (foreground > 0) & (foreground > inconsistent.sum(dim=(1, 2, 3)))

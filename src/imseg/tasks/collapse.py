@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from imseg.tasks.base import PixelMask, Planes, known_in
+from imseg.ops.memory_layout import PixelMask
+from imseg.tasks.base import Planes, known_in
 from imseg.types import INCONSISTENT, TargetSpec
 
 LEFT = 0.02

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from imseg.ops import inconsistency, overlap
+from imseg.ops.memory_layout import PixelMask
 from imseg.tasks import base
 from imseg.types import INCONSISTENT, VOID
 
@@ -88,7 +89,7 @@ class Multiclass(base.Task):
             classes = torch.where(classes == VOID, 0, classes)
         return functional.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
 
-    def vote(self, votes: UInt8[Tensor, "v b 1 h w"]) -> tuple[Labels, base.PixelMask]:
+    def vote(self, votes: UInt8[Tensor, "v b 1 h w"]) -> tuple[Labels, PixelMask]:
         """Return the class all teachers agree on, and where they do not."""
         return inconsistency.agree_on_class(votes)
 

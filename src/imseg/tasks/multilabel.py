@@ -20,7 +20,7 @@ from torch import Tensor
 
 from imseg.ops import inconsistency, objects, overlap
 from imseg.tasks import base
-from imseg.types import OBJECT_PLANES, POSITION, VOID, Bytes, TargetSpec
+from imseg.types import OBJECT_PLANES, POSITION, VOID, TargetSpec
 
 Labels = UInt8[Tensor, "b t h w"]
 """1 where a plane has its label, else 0."""
@@ -183,18 +183,16 @@ class Multilabel(base.Task):
 
     def _count_error(self, predicted: Labels, target: Labels) -> base.PerImage:
         """Return how many cells too many or too few are seen, summed over the area planes."""
+        areas, position = list(self.spec.areas), self.spec.position
         counted = [
-            [self._count(planes) for planes in (batch == 1).byte().cpu().numpy()]
+            [
+                objects.count_cells(planes[areas], planes[position], paper=self.paper)
+                for planes in (batch == 1).byte().cpu().numpy()
+            ]
             for batch in (predicted.masked_fill(target == VOID, 0), target)
         ]
         errors = [float(abs(here - there).sum()) for here, there in zip(*counted, strict=True)]
         return torch.tensor(errors, dtype=torch.double)
-
-    def _count(self, planes: Bytes) -> npt.NDArray[np.int64]:
-        """Return how many cells there are of each kind."""
-        return objects.count_cells(
-            planes[list(self.spec.areas)], planes[self.spec.position], paper=self.paper
-        )
 
 
 def _mean(values: Float[Tensor, "n"]) -> float | None:

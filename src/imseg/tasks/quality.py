@@ -16,7 +16,8 @@ from torch.nn import functional
 from imseg.errors import ImsegError
 from imseg.ops import overlap
 from imseg.ops.inconsistency import block_output
-from imseg.tasks.base import PerImage, PixelMask, Planes, Scalar, Task
+from imseg.ops.memory_layout import PixelMask
+from imseg.tasks.base import PerImage, Planes, Scalar, Task
 from imseg.tasks.multiclass import one_hot
 from imseg.types import INCONSISTENT, VOID, Kind
 

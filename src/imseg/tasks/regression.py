@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from imseg.ops import inconsistency, overlap
+from imseg.ops.memory_layout import PixelMask
 from imseg.tasks import base
 
 Numbers = Float[Tensor, "b 1 h w"]
@@ -63,7 +64,7 @@ class Regression(base.Task):
         known = target.isfinite().float()
         return known if weight is None else weight * known
 
-    def vote(self, votes: Float[Tensor, "v b 1 h w"]) -> tuple[Numbers, base.PixelMask]:
+    def vote(self, votes: Float[Tensor, "v b 1 h w"]) -> tuple[Numbers, PixelMask]:
         """Return the teachers' mean, and where they scatter more than twice as much as usual."""
         return votes.mean(dim=0), inconsistency.spread_out(votes)
 
