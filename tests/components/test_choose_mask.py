@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.components.proposals import Kept, as_candidates, choose_masks
+from imseg.components.votes import Kept, as_candidates, choose_masks
 
 SIDE = 24
 

@@ -18,7 +18,7 @@ from imseg.engine.training import seeds
 from imseg.errors import ImsegError
 from imseg.ops import augment, photometric
 from imseg.ops.augment import MOVES, move
-from imseg.ops.markers import find_centers
+from imseg.ops.objects import find_centers
 from imseg.ops.photometric import Strength
 from imseg.options import options_of
 from imseg.tasks import task_for

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from imseg.components.amplification import copies_for
-from imseg.components.proposals import Kept, choose_masks
+from imseg.components.votes import Kept, choose_masks
 from imseg.tasks.quality import quality_for
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from imseg.ops.inconsistency import agree_on_foreground, block_output
-from imseg.ops.markers import (
+from imseg.ops.objects import (
     SMALLEST,
     count_cells,
     count_centers,

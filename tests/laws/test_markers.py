@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.errors import ImsegError
-from imseg.ops.markers import (
+from imseg.ops.objects import (
     count_cells,
     count_centers,
     disc_radii,

@@ -9,7 +9,7 @@ import torch
 from imseg.components.consensus import Consensus
 from imseg.ops.objects import object_planes
 from imseg.tasks import task_for
-from imseg.tasks.instances import Objects, compare_objects, find_objects, object_scores
+from imseg.tasks.multilabel import Objects, compare_objects, find_objects, object_scores
 from imseg.types import OBJECT_PLANES, TargetSpec
 
 SPEC = TargetSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from imseg.tasks.scores import quarters
+from imseg.tasks.base import quarters
 from imseg.types import VOID
 
 

@@ -44,16 +44,14 @@ def copies_for(
             expected="a lower threshold that is not above the upper one.",
             got=f"{low:g} and {high:g}",
         )
-    return [_copies(score, low, high, most) for score in scores.double().tolist()]
-
-
-def _copies(score: float, low: float, high: float, most: int) -> int:
-    if math.isnan(score) or score <= low:
-        return 1
-    if score > high:
-        return most
     step = (high - low) / most
-    return min(most, 1 + math.floor((score - low) / step))
+
+    def copies(score: float) -> int:
+        if math.isnan(score) or score <= low:
+            return 1
+        return most if score > high else min(most, 1 + math.floor((score - low) / step))
+
+    return [copies(score) for score in scores.double().tolist()]
 
 
 LEAST_LABELED = 8

@@ -5,7 +5,6 @@ Source: METHOD, "Scores"; the question whether the inconsistency mask covers the
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool
 from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor
@@ -84,11 +83,16 @@ class Audit:
         known = task.known(here)
         self._known += int(known.sum())
         self._agreed += int((known & ~mask).sum())
-        self._count("outside", labels, task.blank(here, mask))
-        self._count("inside", first[used], task.blank(here, ~mask))
-        self._count("taught", labels, task.blank(here, blocked))
-        self._count("everywhere", first[used], here)
-        self._count("not_admitted", first[~used], truth[~used])
+        regions = {
+            "outside": (labels, task.blank(here, mask)),
+            "inside": (first[used], task.blank(here, ~mask)),
+            "taught": (labels, task.blank(here, blocked)),
+            "everywhere": (first[used], here),
+            "not_admitted": (first[~used], truth[~used]),
+        }
+        for region, (found, true) in regions.items():
+            if len(found):
+                self._tallies[region] = self._tallies.get(region, 0) + task.tally(found, true).cpu()
 
     def result(self) -> AuditResult:
         """Return what was found."""
@@ -99,12 +103,6 @@ class Audit:
             metric=self._task.metric.key,
             **{region: self._scores(region) for region in REGIONS},
         )
-
-    def _count(self, region: str, labels: Planes, truth: Planes) -> None:
-        if len(labels) == 0:
-            return
-        tally = self._task.tally(labels, truth).cpu()
-        self._tallies[region] = self._tallies.get(region, torch.zeros_like(tally)) + tally
 
     def _scores(self, region: str) -> RegionScores:
         tally = self._tallies.get(region)

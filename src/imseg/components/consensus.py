@@ -160,6 +160,9 @@ TEACHERS: Mapping[str, Any] = {
 }
 """What is declared about the option ``teachers``, which several labelers have."""
 
+KERNEL: Mapping[str, Any] = {"group": "method", "among": (0, 3, 5), "expected": "0, 3 or 5 pixels."}
+"""What is declared about the side of a square in pixels."""
+
 COLORS_IN_WORDS: dict[BlockColor, str] = {
     "black": "black in the image",
     "mean": "of the image's mean color",
@@ -178,21 +181,9 @@ class Consensus(Labeler):
 
     teachers: int = option(2, **TEACHERS)
     """How many of the best networks vote: 2, 3 or 4."""
-    erode: int = option(
-        0,
-        "Erode inconsistency masks by 0, 3 or 5 px.",
-        group="method",
-        among=(0, 3, 5),
-        expected="0, 3 or 5 pixels.",
-    )
+    erode: int = option(0, "Erode inconsistency masks by 0, 3 or 5 px.", **KERNEL)
     """Side of the square by which the mask is eroded first, in pixels: 0 (off), 3 or 5."""
-    dilate: int = option(
-        0,
-        "Dilate inconsistency masks by 0, 3 or 5 px.",
-        group="method",
-        among=(0, 3, 5),
-        expected="0, 3 or 5 pixels.",
-    )
+    dilate: int = option(0, "Dilate inconsistency masks by 0, 3 or 5 px.", **KERNEL)
     """Side of the square by which the mask is dilated then, in pixels: 0 (off), 3 or 5."""
     grow_labels: bool = option(False, "Dilate class labels by 3 px too.", group="method")
     """Dilate class labels by 3x3 too, as the reference does when it erodes the mask."""
@@ -209,15 +200,12 @@ class Consensus(Labeler):
             parts.append(
                 f"their disagreement is eroded by {self.erode}, dilated by {self.dilate} px"
             )
-        done = [
-            text
-            for switch, text in (
-                (self.block.input, COLORS_IN_WORDS[self.block.color]),
-                (self.block.output, "0 in the label"),
-                (self.block.ignore, "without weight in the loss"),
-            )
-            if switch
-        ]
+        switches = {
+            COLORS_IN_WORDS[self.block.color]: self.block.input,
+            "0 in the label": self.block.output,
+            "without weight in the loss": self.block.ignore,
+        }
+        done = [text for text, switch in switches.items() if switch]
         parts.append("pixels on which they disagree are " + (" and ".join(done) or "kept"))
         return "; ".join(parts)
 

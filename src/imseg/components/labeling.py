@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from pydantic import FiniteFloat, NonNegativeInt
@@ -121,7 +120,7 @@ def pseudo_label(
     make_folder(folder)
     _place_of_words(folder).unlink(missing_ok=True)
     used: list[int] = []
-    shares: list[npt.NDArray[np.float64]] = []
+    shares: list[float] = []
     content = hashlib.sha256(digest.encode())
     planes = (count, task.spec.planes, height, width)
     with (
@@ -135,7 +134,7 @@ def pseudo_label(
             mask = agreement.inconsistent.cpu().numpy().astype(np.uint8)
             for array, rows in ((labels, made), (masks, mask)):
                 content.update(array.put_all(start, rows).data)
-            shares.append(mask.reshape(len(mask), -1).mean(axis=1))
+            shares += mask.reshape(len(mask), -1).mean(axis=1).tolist()
             chosen = select(task, teacher_batch.hard_predictions, agreement).cpu()
             if agreement.admitted is not None:
                 chosen = chosen & agreement.admitted.cpu()
@@ -144,10 +143,9 @@ def pseudo_label(
                 observe(start, agreement, chosen)
             progress(start + len(made), count)
     part = _part(images, folder, labeler, task, content.hexdigest(), tuple(used))
-    share = float(np.concatenate(shares).mean()) if shares else 0.0
-    labeled = PseudoLabels(part=part, images=count, inconsistent_share=share)
+    share = float(np.mean(shares)) if shares else 0.0
     LabelsFile(digest=part.digest, used=part.indices).write(_place_of_words(folder))
-    return labeled
+    return PseudoLabels(part=part, images=count, inconsistent_share=share)
 
 
 def used_before(folder: Path, digest: str) -> tuple[Path, list[int]] | None:
@@ -192,16 +190,13 @@ def _place_of_words(folder: Path) -> Path:
 def _part(
     images: Path, folder: Path, labeler: Labeler, task: Task, digest: str, used: tuple[int, ...]
 ) -> SampleSet:
-    targets = folder / "labels.npy"
+    part = SampleSet(images=images, targets=folder / "labels.npy", digest=digest, indices=used)
     block = labeler.block
     if block is None:
-        return SampleSet(images=images, targets=targets, digest=digest, indices=used)
-    return SampleSet(
-        images=images,
-        targets=targets,
+        return part
+    return replace(
+        part,
         inconsistent=folder / "inconsistent.npy",
-        digest=digest,
-        indices=used,
         blocks_input=block.input,
         blocks_output=block.output and task.zero_is_nothing,
         ignores=block.ignore or (block.output and not task.zero_is_nothing),

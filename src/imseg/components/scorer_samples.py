@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from imseg.components.consensus import Consensus
-from imseg.components.proposals import as_candidates
+from imseg.components.votes import as_candidates
 from imseg.data.cache.store import gather, open_array
 from imseg.data.cache.stored_arrays import NewArray, new_array
 from imseg.data.files.atomic import make_folder
@@ -83,7 +83,13 @@ class Samples(NamedTuple):
 
 
 def store_samples(
-    batches: Iterator[Samples], images: SampleSet, *, folder: Path, samples: int, copies: Copies
+    batches: Iterator[Samples],
+    images: SampleSet,
+    *,
+    folder: Path,
+    passes: int,
+    copies: Copies,
+    seed: int,
 ) -> tuple[SampleSet, ...]:
     """Write samples to files; return the plain and the disturbed ones as parts.
 
@@ -91,8 +97,9 @@ def store_samples(
         batches: All samples.
         images: The images they belong to.
         folder: Where ``labels.npy``, ``inconsistent.npy`` and ``qualities.npy`` go.
-        samples: How many there are.
-        copies: Of the disturbed ones.
+        passes: How often each image is among them.
+        copies: How disturbed ones are; there is one of each image in its stead.
+        seed: Of all draws.
 
     Returns:
         Parts that share the files; one without samples is left out.
@@ -108,32 +115,36 @@ def store_samples(
                 values = getattr(batch, name)
                 if values is None:
                     continue
-                values = values.to(torch.uint8) if values.dtype == torch.bool else values
                 array = values.cpu().numpy()
+                array = array.astype(np.uint8) if array.dtype == np.bool_ else array
                 if name not in files:
-                    shape = (samples, *array.shape[1:])
+                    shape = (passes * len(images.indices), *array.shape[1:])
                     new = new_array(folder / f"{name}.npy", array.dtype, shape)
                     files[name] = whole.enter_context(new)
                 content.update(files[name].put_all(len(shows), array).data)
             shows += batch.shows
             augmented += batch.augmented
-    parts = []
-    for disturbed in (False, True):
-        chosen = tuple(i for i, each in enumerate(augmented) if each is disturbed)
-        if chosen:
-            parts.append(
-                SampleSet(
-                    images=images.images,
-                    targets=folder / "labels.npy",
-                    digest=content.hexdigest(),
-                    indices=chosen,
-                    inconsistent=folder / "inconsistent.npy" if "inconsistent" in files else None,
-                    copies=copies if disturbed else None,
-                    shows=tuple(shows),
-                    qualities=folder / "qualities.npy",
-                )
-            )
-    return tuple(parts)
+    one_each = replace(
+        copies, count=1, plain=False, counts=None, seed=seeds.derive(seed, "judge copies")
+    )
+    part = SampleSet(
+        images=images.images,
+        targets=folder / "labels.npy",
+        digest=content.hexdigest(),
+        indices=(),
+        inconsistent=folder / "inconsistent.npy" if "inconsistent" in files else None,
+        shows=tuple(shows),
+        qualities=folder / "qualities.npy",
+    )
+    rows = {
+        disturbed: tuple(row for row, each in enumerate(augmented) if each is disturbed)
+        for disturbed in (False, True)
+    }
+    return tuple(
+        replace(part, indices=indices, copies=one_each if disturbed else None)
+        for disturbed, indices in rows.items()
+        if indices
+    )
 
 
 class Draw(NamedTuple):
@@ -269,13 +280,7 @@ def consensus_samples(
             qualities = quality.of_consensus(labels, inconsistent, true)
             yield Samples(shows, [d.augmented for d in draws], labels, inconsistent, qualities)
 
-    return store_samples(
-        batches(),
-        images,
-        folder=folder,
-        samples=rounds * len(images.indices),
-        copies=_one(copies, seed),
-    )
+    return store_samples(batches(), images, folder=folder, passes=rounds, copies=copies, seed=seed)
 
 
 def prediction_samples(
@@ -322,23 +327,12 @@ def prediction_samples(
             yield Samples(shows, augmented, labels, None, quality.of_prediction(labels, true))
 
     return store_samples(
-        batches(),
-        images,
-        folder=folder,
-        samples=(perfect + 1) * len(images.indices),
-        copies=_one(copies, seed),
+        batches(), images, folder=folder, passes=perfect + 1, copies=copies, seed=seed
     )
 
 
 def _coin(generator: torch.Generator) -> float:
     return torch.rand((), generator=generator, dtype=torch.double).item()
-
-
-def _one(copies: Copies, seed: int) -> Copies:
-    """Return one copy of each image in its stead."""
-    return replace(
-        copies, count=1, plain=False, counts=None, seed=seeds.derive(seed, "judge copies")
-    )
 
 
 def _passes(count: int, indices: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:

@@ -14,8 +14,11 @@ from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from imseg.ops import photometric
-from imseg.ops.memory_layout import change_in_groups, layout_of
+from imseg.ops.memory_layout import Fill, Images, PixelMask, change_in_groups, layout_of
 from imseg.ops.photometric import Order, Strength, as_words, draw_below
+
+Targets = UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"]
+"""What belongs to images and moves with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +123,11 @@ class Draws:
 class Augmented(NamedTuple):
     """What came of a batch."""
 
-    images: UInt8[Tensor, "b c h w"]
+    images: Images
     """Moved, values disturbed."""
-    targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"] | None
+    targets: Targets | None
     """Moved; None if there were none."""
-    mask: Bool[Tensor, "b 1 h w"] | None
+    mask: PixelMask | None
     """Moved; None if there was none."""
 
 
@@ -152,13 +155,13 @@ def draw(
 
 
 def apply(
-    images: UInt8[Tensor, "b c h w"],
+    images: Images,
     draws: Draws,
     *,
-    targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"] | None = None,
-    mask: Bool[Tensor, "b 1 h w"] | None = None,
+    targets: Targets | None = None,
+    mask: PixelMask | None = None,
     black: bool = False,
-    fill: UInt8[Tensor, "b c _ _"] | None = None,
+    fill: Fill | None = None,
     order: Order = "copy",
     paper: bool = False,
 ) -> Augmented:
@@ -173,7 +176,7 @@ def apply(
             moved.
         black: Image pixels under the mask are 0 in the end. For images whose inconsistent
             pixels were blocked; the reference lets offset, blur and noise brighten them.
-        fill: What these pixels are instead of 0, see ``block_color``; it is not moved.
+        fill: What these pixels are instead of 0, see ``make_fill``; it is not moved.
         order: Of gain and offset, blur and noise; the geometry is always first.
         paper: Gain and offset take the absolute value, as in the reference.
 
@@ -198,9 +201,9 @@ def apply(
 
 
 def augment(
-    images: UInt8[Tensor, "b c h w"],
-    targets: UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"],
-    mask: Bool[Tensor, "b 1 h w"] | None,
+    images: Images,
+    targets: Targets,
+    mask: PixelMask | None,
     *,
     seeds: Sequence[int] | Int64[Tensor, "b"],
     strength: Strength,
@@ -208,12 +211,8 @@ def augment(
     order: Order = "copy",
     paper: bool = False,
     black: bool = False,
-    fill: UInt8[Tensor, "b c _ _"] | None = None,
-) -> tuple[
-    UInt8[Tensor, "b c h w"],
-    UInt8[Tensor, "b t h w"] | Float[Tensor, "b t h w"],
-    Bool[Tensor, "b 1 h w"] | None,
-]:
+    fill: Fill | None = None,
+) -> tuple[Images, Targets, PixelMask | None]:
     """Return noisy copies of images with their targets and mask: ``draw`` and ``apply`` in one.
 
     Args:

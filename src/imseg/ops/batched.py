@@ -7,27 +7,17 @@ nowhere. See ``together``.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import get_args
 
 import torch
-from jaxtyping import Bool, Float32, Int16, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int16, Int32, Int64, Shaped
 from torch import Tensor
 
-from imseg.ops import augment
-from imseg.ops.memory_layout import Layout, layout_of
-from imseg.ops.photometric import (
-    KERNELS,
-    MAX_RADIUS,
-    VALUES_AT_ONCE_ELSEWHERE,
-    Order,
-    Strength,
-    add_noise,
-    make_noise,
-    scale_values,
-)
+from imseg.ops import augment, photometric
+from imseg.ops.inconsistency import paint
+from imseg.ops.memory_layout import Fill, Images, Layout, PixelMask, layout_of
+from imseg.ops.photometric import KERNELS, VALUES_AT_ONCE_ELSEWHERE, Order, Strength
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +38,10 @@ class AugmentRange:
     """Whether there may be noise."""
 
     def __or__(self, other: AugmentRange) -> AugmentRange:
-        """Return what may happen to images of either kind."""
+        """Return what may happen to images of either kind: the larger of each, yes over no."""
+        names = [field.name for field in fields(self)]
         return AugmentRange(
-            mirrors=self.mirrors or other.mirrors,
-            turns=self.turns or other.turns,
-            swaps=self.swaps or other.swaps,
-            scales=self.scales or other.scales,
-            blur=max(self.blur, other.blur),
-            noise=self.noise or other.noise,
+            **{name: max(getattr(self, name), getattr(other, name)) for name in names}
         )
 
 
@@ -159,7 +145,7 @@ def params_of(draws: augment.Draws) -> AugmentParams:
 
 
 def _blur_columns(radius: Int64[Tensor, "b"]) -> dict[str, Tensor]:
-    taps = torch.zeros(len(KERNELS), MAX_RADIUS + 1, dtype=torch.int16)
+    taps = torch.zeros(len(KERNELS), photometric.MAX_RADIUS + 1, dtype=torch.int16)
     for number, kernel in enumerate(KERNELS):
         taps[number, : number + 1] = torch.tensor(kernel[number:], dtype=torch.int16)
     totals = torch.tensor([sum(kernel) ** 2 for kernel in KERNELS], dtype=torch.int32)
@@ -168,14 +154,14 @@ def _blur_columns(radius: Int64[Tensor, "b"]) -> dict[str, Tensor]:
 
 
 def apply(
-    images: UInt8[Tensor, "b c h w"],
+    images: Images,
     augment_params: AugmentParams,
     *,
     augment_range: AugmentRange,
     targets: Shaped[Tensor, "b t h w"] | None = None,
-    mask: Bool[Tensor, "b 1 h w"] | None = None,
+    mask: PixelMask | None = None,
     black: Bool[Tensor, "b"] | None = None,
-    fill: UInt8[Tensor, "b c _ _"] | None = None,
+    fill: Fill | None = None,
     order: Order = "copy",
     paper: bool = False,
 ) -> augment.Augmented:
@@ -189,7 +175,7 @@ def apply(
         targets: Belonging to the images; only moved.
         mask: Of inconsistent pixels; only moved.
         black: For which images pixels under the mask are 0 in the end; None: for none.
-        fill: What these pixels are instead of 0, see ``block_color``; it is not moved.
+        fill: What these pixels are instead of 0, see ``inconsistency.make_fill``; it is not moved.
         order: Of gain and offset, blur and noise.
         paper: Gain and offset take the absolute value, as in the reference.
 
@@ -204,14 +190,7 @@ def apply(
         moved, augment_params, augment_range=augment_range, order=order, paper=paper
     )
     if black is not None and moved_mask is not None:
-        layout = layout_of(images)
-        hidden = layout.pack(moved_mask & as_column(black))
-        packed = layout.pack(changed)
-        if fill is None:
-            packed = packed.masked_fill(hidden, 0)
-        else:
-            packed = torch.where(hidden, layout.pack(fill), packed)
-        changed = layout.unpack(packed)
+        changed = paint(changed, moved_mask & as_column(black), fill)
     moved_targets = None if targets is None else move_batch(targets, augment_params, augment_range)
     return augment.Augmented(images=changed, targets=moved_targets, mask=moved_mask)
 
@@ -234,13 +213,13 @@ def move_batch(
 
 
 def change_values(
-    images: UInt8[Tensor, "b c h w"],
+    images: Images,
     augment_params: AugmentParams,
     *,
     augment_range: AugmentRange,
     order: Order = "copy",
     paper: bool = False,
-) -> UInt8[Tensor, "b c h w"]:
+) -> Images:
     """Return what ``photometric.apply`` returns for the same draws; see ``apply``."""
     if order not in get_args(Order):
         raise ValueError(f"the order is one of {get_args(Order)}, not {order!r}")
@@ -253,7 +232,10 @@ def change_values(
         _change(
             packed[first : first + at_once],
             augment_params.rows(first, first + at_once),
-            steps=_steps(augment_range, order, paper, layout),
+            layout,
+            augment_range=augment_range,
+            order=order,
+            paper=paper,
         )
         for first in range(0, len(packed), at_once)
     ]
@@ -265,52 +247,35 @@ def as_column(values: Shaped[Tensor, "b"]) -> Shaped[Tensor, "b 1 1 1"]:
     return values.reshape(-1, 1, 1, 1)
 
 
-_Step = Callable[[Tensor, AugmentParams], Tensor]
+def _change(
+    packed: Tensor,
+    rows: AugmentParams,
+    layout: Layout,
+    *,
+    augment_range: AugmentRange,
+    order: Order,
+    paper: bool,
+) -> Tensor:
+    def scale(values: Tensor) -> Tensor:
+        return photometric.scale_values(values, gain=rows.gain, offset=rows.offset, absolute=paper)
 
-
-def _steps(augment_range: AugmentRange, order: Order, paper: bool, layout: Layout) -> list[_Step]:
-    def scale(packed: Tensor, rows: AugmentParams) -> Tensor:
-        return scale_values(packed, gain=rows.gain, offset=rows.offset, absolute=paper)
-
-    def blur(packed: Tensor, rows: AugmentParams) -> Tensor:
-        return _blur(packed, rows, reach=augment_range.blur, axes=(layout.height, layout.width))
-
-    steps: list[_Step] = []
+    if augment_range.scales and order == "copy":
+        packed = scale(packed)
     if augment_range.blur:
-        steps.append(blur)
+        packed = _blur(packed, rows, layout, reach=augment_range.blur)
     if augment_range.noise:
-        steps.append(functools.partial(_add_noise, layout=layout))
-    if augment_range.scales:
-        steps.insert(0 if order == "copy" else len(steps), scale)
-    return steps
-
-
-def _change(packed: Tensor, rows: AugmentParams, *, steps: Iterable[_Step]) -> Tensor:
-    for step in steps:
-        packed = step(packed, rows)
-    return packed
+        packed = photometric.add_noise_of(packed, rows.noise_keys, rows.reach, layout=layout)
+    return scale(packed) if augment_range.scales and order == "view" else packed
 
 
 def _choose(flags: Bool[Tensor, "b"], changed: Tensor, unchanged: Tensor) -> Tensor:
     return torch.where(as_column(flags), changed, unchanged).contiguous()
 
 
-def _add_noise(packed: Tensor, rows: AugmentParams, *, layout: Layout) -> Tensor:
-    noise = make_noise(
-        rows.noise_keys,
-        rows.reach,
-        channels=packed.shape[layout.channel],
-        height=packed.shape[layout.height],
-        width=packed.shape[layout.width],
-        layout=layout,
-    )
-    return add_noise(packed, noise)
-
-
-def _blur(packed: Tensor, rows: AugmentParams, *, reach: int, axes: tuple[int, int]) -> Tensor:
+def _blur(packed: Tensor, rows: AugmentParams, layout: Layout, *, reach: int) -> Tensor:
     # 16 bits hold every sum along one axis.
-    sums = _weigh(packed, rows.taps, reach=reach, axis=axes[0], dtype=torch.int16)
-    sums = _weigh(sums, rows.taps, reach=reach, axis=axes[1], dtype=torch.int32)
+    sums = _weigh(packed, rows.taps, reach=reach, axis=layout.height, dtype=torch.int16)
+    sums = _weigh(sums, rows.taps, reach=reach, axis=layout.width, dtype=torch.int32)
     rounded = sums.add_(as_column(rows.half)).bitwise_right_shift_(as_column(rows.shift))
     return rounded.to(torch.uint8)
 
@@ -318,7 +283,7 @@ def _blur(packed: Tensor, rows: AugmentParams, *, reach: int, axes: tuple[int, i
 def _weigh(planes: Tensor, taps: Tensor, *, reach: int, axis: int, dtype: torch.dtype) -> Tensor:
     """Return sums of neighbors along an axis, weighted for each image."""
     size = planes.shape[axis]
-    places = _mirrored_places(size, reach, device=planes.device)
+    places = photometric.mirrored_places(size, reach, device=planes.device)
     padded = planes.index_select(axis, places).to(dtype)
     weights = taps.to(dtype)
     sums = padded.narrow(axis, reach, size) * as_column(weights[:, 0])
@@ -326,14 +291,6 @@ def _weigh(planes: Tensor, taps: Tensor, *, reach: int, axis: int, dtype: torch.
         before, after = (padded.narrow(axis, at, size) for at in (reach - step, reach + step))
         sums.addcmul_(before + after, as_column(weights[:, step]))
     return sums
-
-
-@functools.lru_cache(maxsize=16)
-def _mirrored_places(size: int, reach: int, *, device: torch.device) -> Int64[Tensor, "_"]:
-    """Return which pixel each place of a mirrored axis shows; made where it is needed, and kept."""
-    period = max(2 * (size - 1), 1)
-    places = torch.arange(-reach, size + reach, device=device).remainder(period)
-    return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
 
 
 def _check_rows(planes: Tensor, augment_params: AugmentParams) -> None:

@@ -13,17 +13,18 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64, UInt8
 from torch import Tensor
 
-from imseg.ops.memory_layout import layout_of
+from imseg.ops.memory_layout import Fill, Images, PixelMask, PlaneMask, layout_of
 from imseg.ops.photometric import as_words, draw_keys, make_noise
 from imseg.types import INCONSISTENT
+
+Labels = UInt8[Tensor, "b t h w"]
+"""Classes, or planes of 0 and 1."""
 
 FEW_SHIFTS = 8
 """Pixels of reach up to which it is faster to shift masks than to sum them up."""
 
 
-def agree_on_foreground(
-    votes: UInt8[Tensor, "v b t h w"],
-) -> tuple[UInt8[Tensor, "b t h w"], Bool[Tensor, "b t h w"]]:
+def agree_on_foreground(votes: UInt8[Tensor, "v b t h w"]) -> tuple[Labels, PlaneMask]:
     """Return consensus and inconsistency of binary votes.
 
     Args:
@@ -43,9 +44,7 @@ def agree_on_foreground(
     return unanimous.to(torch.uint8), positive.any(dim=0) & ~unanimous
 
 
-def agree_on_class(
-    votes: UInt8[Tensor, "v b t h w"],
-) -> tuple[UInt8[Tensor, "b t h w"], Bool[Tensor, "b t h w"]]:
+def agree_on_class(votes: UInt8[Tensor, "v b t h w"]) -> tuple[Labels, PlaneMask]:
     """Return consensus and inconsistency of class votes.
 
     Args:
@@ -64,7 +63,7 @@ def agree_on_class(
     return torch.where(equal, votes[0], torch.full_like(votes[0], INCONSISTENT)), ~equal
 
 
-def spread_out(votes: Float[Tensor, "v b t h w"], factor: float = 2.0) -> Bool[Tensor, "b t h w"]:
+def spread_out(votes: Float[Tensor, "v b t h w"], factor: float = 2.0) -> PlaneMask:
     """Return where continuous predictions scatter more than ``factor`` times the image's mean.
 
     Scatter is the population standard deviation over teachers, in the unit of the predictions. An
@@ -85,22 +84,21 @@ def spread_out(votes: Float[Tensor, "v b t h w"], factor: float = 2.0) -> Bool[T
     return scatter > factor * scatter.mean(dim=(1, 2, 3), keepdim=True)
 
 
-def dilate(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
+def dilate(mask: PlaneMask, kernel: int) -> PlaneMask:
     """Return the mask grown by a square of ``kernel`` pixels (odd; 0 leaves it as it is)."""
     if kernel == 0:
         return mask
-    _check_kernel(kernel)
+    if kernel < 0 or kernel % 2 == 0:
+        raise ValueError(f"a kernel is 0 or an odd number of pixels, not {kernel}")
     return _spread(_spread(mask, kernel // 2, dim=-1), kernel // 2, dim=-2)
 
 
-def erode(mask: Bool[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b t h w"]:
+def erode(mask: PlaneMask, kernel: int) -> PlaneMask:
     """Return the mask shrunk by a square of ``kernel`` pixels; image borders do not erode."""
     return mask if kernel == 0 else ~dilate(~mask, kernel)
 
 
-def clean_up(
-    inconsistent: Bool[Tensor, "b t h w"], *, erode_by: int = 0, dilate_by: int = 0
-) -> Bool[Tensor, "b t h w"]:
+def clean_up(inconsistent: PlaneMask, *, erode_by: int = 0, dilate_by: int = 0) -> PlaneMask:
     """Return the inconsistency mask after an erosion and then a dilation.
 
     Args:
@@ -131,29 +129,25 @@ def dilate_classes(
 
 
 def block_input(
-    images: Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"],
-    inconsistent: Bool[Tensor, "b t h w"],
-    fill: UInt8[Tensor, "b c _ _"] | None = None,
-) -> Float[Tensor, "b c h w"] | UInt8[Tensor, "b c h w"]:
+    images: Float[Tensor, "b c h w"] | Images, inconsistent: PlaneMask, fill: Fill | None = None
+) -> Float[Tensor, "b c h w"] | Images:
     """Return images that are black, or the fill, wherever any plane is inconsistent.
 
     Args:
         images: To be blocked.
         inconsistent: Where.
-        fill: From ``block_color.make_fill``; None: black.
+        fill: From ``make_fill``; None: black.
     """
     hidden = inconsistent.any(dim=1, keepdim=True)
     return images.masked_fill(hidden, 0) if fill is None else paint(images, hidden, fill)
 
 
-def block_output(
-    targets: UInt8[Tensor, "b t h w"], inconsistent: Bool[Tensor, "b t h w"]
-) -> UInt8[Tensor, "b t h w"]:
+def block_output(targets: Labels, inconsistent: PlaneMask) -> Labels:
     """Return targets that are 0 wherever any plane is inconsistent."""
     return targets.masked_fill(inconsistent.any(dim=1, keepdim=True), 0)
 
 
-def _spread(mask: Bool[Tensor, "b t h w"], reach: int, *, dim: int) -> Bool[Tensor, "b t h w"]:
+def _spread(mask: PlaneMask, reach: int, *, dim: int) -> PlaneMask:
     """Return where a pixel lies within reach along one axis."""
     size = mask.shape[dim]
     if reach <= FEW_SHIFTS:
@@ -175,11 +169,6 @@ def _spread(mask: Bool[Tensor, "b t h w"], reach: int, *, dim: int) -> Bool[Tens
     return last > torch.where(inside, before, torch.zeros_like(before))
 
 
-def _check_kernel(kernel: int) -> None:
-    if kernel < 0 or kernel % 2 == 0:
-        raise ValueError(f"a kernel is 0 or an odd number of pixels, not {kernel}")
-
-
 BlockColor = Literal["black", "mean", "noise"]
 COLORS: tuple[BlockColor, ...] = get_args(BlockColor)
 """The place of a color is the number that stands for it."""
@@ -196,12 +185,12 @@ def draw_color_keys(rows: Sequence[int] | np.ndarray) -> Int32[Tensor, "b 2"]:
 
 
 def make_fill(
-    images: UInt8[Tensor, "b c h w"],
+    images: Images,
     colors: Int64[Tensor, "b"],
     keys: Int32[Tensor, "b 2"],
     *,
     among: Collection[BlockColor],
-) -> UInt8[Tensor, "b c _ _"]:
+) -> Fill:
     """Return what blocked pixels become: bytes for every place, or one for all places of an image.
 
     Mean: of all pixels of a channel, rounded, halves up. Noise: whole numbers even over 0..255.
@@ -229,13 +218,13 @@ def make_fill(
     return fill
 
 
-def paint(
-    images: UInt8[Tensor, "b c h w"], mask: Bool[Tensor, "b 1 h w"], fill: UInt8[Tensor, "b c _ _"]
-) -> UInt8[Tensor, "b c h w"]:
-    """Return images with the fill wherever the mask is true, in the memory format of the images."""
+def paint(images: Images, mask: PixelMask, fill: Fill | None) -> Images:
+    """Return images with the fill (None: black) wherever the mask is, in their memory format."""
     layout = layout_of(images)
-    painted = torch.where(layout.pack(mask), layout.pack(fill), layout.pack(images))
-    return layout.unpack(painted)
+    hidden, packed = layout.pack(mask), layout.pack(images)
+    if fill is None:
+        return layout.unpack(packed.masked_fill(hidden, 0))
+    return layout.unpack(torch.where(hidden, layout.pack(fill), packed))
 
 
 def _chosen(colors: Int64[Tensor, "b"], color: BlockColor) -> Bool[Tensor, "b 1 1 1"]:

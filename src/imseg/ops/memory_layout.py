@@ -11,9 +11,21 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
+
+Images = UInt8[Tensor, "b c h w"]
+"""Bytes in any memory format."""
+
+PixelMask = Bool[Tensor, "b 1 h w"]
+"""Some pixels of each image, the same of all its planes."""
+
+PlaneMask = Bool[Tensor, "b t h w"]
+"""Some pixels of each plane."""
+
+Fill = UInt8[Tensor, "b c _ _"]
+"""What pixels become: bytes for every place, or one for all places of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,11 @@ class Layout:
     def channel(self) -> int:
         """The axis of the channels."""
         return 3 if self.channels_last else 1
+
+    def sizes(self, packed: Tensor) -> dict[str, int]:
+        """Return channels, height and width of a packed batch by their names."""
+        axes = {"channels": self.channel, "height": self.height, "width": self.width}
+        return {name: packed.shape[axis] for name, axis in axes.items()}
 
     def pack(self, planes: Tensor) -> Tensor:
         """Return ``b c h w`` planes in this layout, without gaps; the same memory if they fit."""
@@ -73,20 +90,16 @@ def change_in_groups(
     rows_of: dict[Hashable, list[int]] = {}
     for row, augment_params in enumerate(all_params):
         rows_of.setdefault(augment_params, []).append(row)
-    changed: list[Tensor] = []
-    order: list[int] = []
+    groups: list[list[int]] = []
     for rows in rows_of.values():
         most = at_once or len(rows)
-        for first in range(0, len(rows), most):
-            some = rows[first : first + most]
-            changed.append(change(take(batch, some), some))
-            order += some
-    if not changed:
+        groups += [rows[first : first + most] for first in range(0, len(rows), most)]
+    if not groups:
         return batch.clone()
-    place_of = {row: place for place, row in enumerate(order)}
-    back = [place_of[row] for row in range(len(order))]
+    changed = torch.cat([change(take(batch, rows), rows) for rows in groups])
+    order = [row for rows in groups for row in rows]
     # Joined and then sorted: writing each group to its rows takes far longer on a CPU.
-    return take(torch.cat(changed), back)
+    return take(changed, sorted(range(len(order)), key=order.__getitem__))
 
 
 def take(batch: Tensor, rows: list[int]) -> Tensor:

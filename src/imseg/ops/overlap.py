@@ -11,20 +11,23 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from imseg.ops.inconsistency import erode
+
+Masks = Bool[Tensor, "*b h w"]
+"""One mask an image, or several."""
+
+PerMask = Float[Tensor, "*b"]
+"""One number a mask."""
 
 EPSILON = 1e-7
 """Added to unions, as in the reference, so that an empty union gives 0."""
 
 
 def iou(
-    predicted: Bool[Tensor, "b h w"],
-    truth: Bool[Tensor, "b h w"],
-    *,
-    valid: Bool[Tensor, "b h w"] | None = None,
-    empty: float = 1.0,
-) -> Float[Tensor, "b"]:
+    predicted: Masks, truth: Masks, *, valid: Masks | None = None, empty: float = 1.0
+) -> PerMask:
     """Return intersection over union, 0..1.
 
     Args:
@@ -45,12 +48,8 @@ def iou(
 
 
 def dice(
-    predicted: Bool[Tensor, "b h w"],
-    truth: Bool[Tensor, "b h w"],
-    *,
-    valid: Bool[Tensor, "b h w"] | None = None,
-    smoothing: float = 1.0,
-) -> Float[Tensor, "b"]:
+    predicted: Masks, truth: Masks, *, valid: Masks | None = None, smoothing: float = 1.0
+) -> PerMask:
     """Return twice the intersection over the sum of areas, 0..1; ``smoothing`` is added to both."""
     if valid is not None:
         predicted, truth = predicted & valid, truth & valid
@@ -67,20 +66,15 @@ def accuracy(
 ) -> Float[Tensor, "b"]:
     """Return the share of pixels that are right, 0..1 (1 where no pixel counts)."""
     right = predicted == truth
-    if valid is None:
-        return right.double().mean(dim=(-2, -1))
+    valid = torch.ones_like(right) if valid is None else valid
     counted = valid.sum(dim=(-2, -1)).double()
     share = (right & valid).sum(dim=(-2, -1)).double() / counted.clamp(min=1)
     return torch.where(counted == 0, torch.ones_like(share), share)
 
 
 def boundary_iou(
-    predicted: Bool[Tensor, "b h w"],
-    truth: Bool[Tensor, "b h w"],
-    *,
-    valid: Bool[Tensor, "b h w"] | None = None,
-    thickness: float = 0.02,
-) -> Float[Tensor, "b"]:
+    predicted: Masks, truth: Masks, *, valid: Masks | None = None, thickness: float = 0.02
+) -> PerMask:
     """Return the IoU of the inner rims of two masks, 0..1: how exact the outline is.
 
     Args:
@@ -94,7 +88,7 @@ def boundary_iou(
     height, width = truth.shape[-2:]
     pixels = max(1, round(thickness * math.hypot(height, width)))
     rims = [mask & ~_erode_freely(mask, pixels) for mask in (predicted, truth)]
-    return iou(rims[0], rims[1], valid=valid)
+    return iou(*rims, valid=valid)
 
 
 def confusion_matrix(
@@ -112,33 +106,23 @@ def confusion_matrix(
         classes: How many classes there are.
         valid: Pixels that count; all when None.
     """
-    counted = None if valid is None else valid.reshape(1, -1)
-    return _counts(predicted.reshape(1, -1), truth.reshape(1, -1), classes, counted)[0]
+    counted = None if valid is None else valid[None]
+    return confusion_matrices(predicted[None], truth[None], classes=classes, valid=counted)[0]
 
 
 def confusion_matrices(
-    predicted: UInt8[Tensor, "b h w"],
-    truth: UInt8[Tensor, "b h w"],
+    predicted: UInt8[Tensor, "b *shape"],
+    truth: UInt8[Tensor, "b *shape"],
     *,
     classes: int,
-    valid: Bool[Tensor, "b h w"] | None = None,
+    valid: Bool[Tensor, "b *shape"] | None = None,
 ) -> Int[Tensor, "b k k"]:
     """Return one confusion matrix an image."""
-    counted = None if valid is None else valid.flatten(1)
-    return _counts(predicted.flatten(1), truth.flatten(1), classes, counted)
-
-
-def _counts(
-    predicted: UInt8[Tensor, "b n"],
-    truth: UInt8[Tensor, "b n"],
-    classes: int,
-    valid: Bool[Tensor, "b n"] | None,
-) -> Int[Tensor, "b k k"]:
     cells = classes * classes
-    pairs = truth.long() * classes + predicted.long()
+    pairs = (truth.long() * classes + predicted.long()).flatten(1)
     if valid is not None:
         # Counted in a cell of their own: to pick pixels out makes a GPU wait.
-        pairs = pairs.masked_fill(~valid, cells)
+        pairs = pairs.masked_fill(~valid.flatten(1), cells)
     counts = torch.zeros(len(pairs), cells + 1, dtype=torch.long, device=pairs.device)
     counts.scatter_add_(1, pairs, torch.ones_like(pairs))
     return counts[:, :cells].reshape(-1, classes, classes)
@@ -177,33 +161,33 @@ def soft_overlap(
     return shared, sums - shared
 
 
-def _erode_freely(mask: Bool[Tensor, "b h w"], pixels: int) -> Bool[Tensor, "b h w"]:
+def _erode_freely(mask: Masks, pixels: int) -> Masks:
     """Shrink by ``pixels`` from every side, the border of the image included."""
-    padded = torch.nn.functional.pad(mask.unsqueeze(1).float(), [pixels] * 4).bool()
-    return erode(padded, 2 * pixels + 1)[:, 0, pixels:-pixels, pixels:-pixels]
+    padded = functional.pad(mask.float(), [pixels] * 4).bool()
+    return erode(padded, 2 * pixels + 1)[..., pixels:-pixels, pixels:-pixels]
 
+
+Numbers = Float[Tensor, "b h w"]
+"""One number a pixel; not a number where the truth is not known."""
+
+SumAndCount = tuple[Float[Tensor, "b"], Float[Tensor, "b"]]
+"""Of each image the sum of something over its pixels, and how many pixels count."""
 
 DELTA = 1.25
 """Prediction and truth agree where neither is more than this times the other."""
 
 
-def squared_error(
-    predicted: Float[Tensor, "b h w"], truth: Float[Tensor, "b h w"]
-) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+def squared_error(predicted: Numbers, truth: Numbers) -> SumAndCount:
     """Return the sum of squared errors, and how many pixels count."""
     return _sums((predicted - truth).double().square(), truth)
 
 
-def absolute_error(
-    predicted: Float[Tensor, "b h w"], truth: Float[Tensor, "b h w"]
-) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+def absolute_error(predicted: Numbers, truth: Numbers) -> SumAndCount:
     """Return the sum of absolute errors, and how many pixels count."""
     return _sums((predicted - truth).double().abs(), truth)
 
 
-def within_delta(
-    predicted: Float[Tensor, "b h w"], truth: Float[Tensor, "b h w"], *, delta: float = DELTA
-) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+def within_delta(predicted: Numbers, truth: Numbers, *, delta: float = DELTA) -> SumAndCount:
     """Return on how many pixels the larger number is less than ``delta`` times the smaller.
 
     Only pixels with a truth above 0 count: ratios to 0 say nothing. A prediction of 0 or less
@@ -225,9 +209,7 @@ def within_delta(
     return agrees.double().sum(dim=(-2, -1)), positive.double().sum(dim=(-2, -1))
 
 
-def _sums(
-    values: Float[Tensor, "b h w"], truth: Float[Tensor, "b h w"]
-) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+def _sums(values: Numbers, truth: Numbers) -> SumAndCount:
     known = truth.isfinite()
     total = torch.where(known, values, torch.zeros_like(values)).sum(dim=(-2, -1))
     return total, known.double().sum(dim=(-2, -1))

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Int16, Int32, Int64, UInt8
 from torch import Tensor
 
 from imseg.errors import ImsegError
-from imseg.ops.memory_layout import Layout, change_in_groups, layout_of, take
+from imseg.ops.memory_layout import Fill, Images, Layout, change_in_groups, layout_of, take
 
 Words = npt.NDArray[np.uint64]
 """Unsigned 64-bit numbers: their products wrap around, which signed ones need not do."""
@@ -118,6 +118,20 @@ def make_noise(
     return noise.mul_(2 * reach.reshape(-1, 1, 1, 1)).bitwise_right_shift_(16)
 
 
+def add_noise_of(
+    packed: UInt8[Tensor, "b _ _ _"],
+    keys: Int32[Tensor, "b 2"],
+    reach: Int32[Tensor, "b"],
+    *,
+    layout: Layout,
+) -> UInt8[Tensor, "b _ _ _"]:
+    """Return a packed batch moved by the noise of keys and reaches; see ``make_noise``."""
+    noise = make_noise(
+        keys.to(packed.device), reach.to(packed.device), layout=layout, **layout.sizes(packed)
+    )
+    return add_noise(packed, noise)
+
+
 def add_noise(images: UInt8[Tensor, "b _ _ _"], noise: Tensor) -> UInt8[Tensor, "b _ _ _"]:
     """Return images moved by noise (signed, the same shape, at most 16 bits), cut at 0 and 255."""
     return noise.to(torch.int16, copy=True).add_(images).clamp_(0, 255).to(torch.uint8)
@@ -142,7 +156,7 @@ LARGEST = 2**15 - 1
 """The largest 16-bit number."""
 
 
-def blur(images: UInt8[Tensor, "b c h w"], radius: int) -> UInt8[Tensor, "b c h w"]:
+def blur(images: Images, radius: int) -> Images:
     """Return images smoothed along both axes, rounded once, halves up.
 
     Beyond the border the image is mirrored without repeating the pixel at the edge.
@@ -199,21 +213,17 @@ def _weigh(planes: Tensor, weights: tuple[int, ...], *, axis: int, dtype: torch.
 
 def _mirror(planes: Tensor, reach: int, *, axis: int) -> Tensor:
     """Return planes with the mirrored pixels before and after; short axes are mirrored again."""
-    size = planes.shape[axis]
+    places = mirrored_places(planes.shape[axis], reach, device=planes.device)
+    before, after = (planes.index_select(axis, ends) for ends in (places[:reach], places[-reach:]))
+    return torch.cat([before, planes, after], dim=axis)
+
+
+@functools.lru_cache(maxsize=16)
+def mirrored_places(size: int, reach: int, *, device: torch.device) -> Int64[Tensor, "_"]:
+    """Return which pixel each place of a mirrored axis shows; made where it is needed, and kept."""
     period = max(2 * (size - 1), 1)
-    before = [_reflect(place, size, period=period) for place in range(-reach, 0)]
-    after = [_reflect(place, size, period=period) for place in range(size, size + reach)]
-    ends = [
-        planes.index_select(axis, torch.tensor(places, device=planes.device))
-        for places in (before, after)
-    ]
-    return torch.cat([ends[0], planes, ends[1]], dim=axis)
-
-
-def _reflect(place: int, size: int, *, period: int) -> int:
-    """Return the place inside the axis that a place outside of it shows."""
-    place %= period
-    return min(place, period - place) if size > 1 else 0
+    places = torch.arange(-reach, size + reach, device=device).remainder(period)
+    return torch.minimum(places, period - places) if size > 1 else torch.zeros_like(places)
 
 
 Order = Literal["copy", "view"]
@@ -331,14 +341,14 @@ def draw(seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength) -> Draws
 
 
 def apply(
-    images: UInt8[Tensor, "b c h w"],
+    images: Images,
     draws: Draws,
     *,
     order: Order = "copy",
     paper: bool = False,
     blocked: Bool[Tensor, "b 1 h w"] | None = None,
-    fill: UInt8[Tensor, "b c _ _"] | None = None,
-) -> UInt8[Tensor, "b c h w"]:
+    fill: Fill | None = None,
+) -> Images:
     """Return disturbed images, rounded to gray levels after every step.
 
     Args:
@@ -349,7 +359,7 @@ def apply(
         paper: Gain and offset take the absolute value, as in the reference, so that black pixels
             turn gray; else values below 0 become 0.
         blocked: Pixels that are 0 in the end: black ones that would not stay black otherwise.
-        fill: What they are instead of 0, for every place or one for all, see ``block_color``.
+        fill: What they are instead of 0, for every place or one for all, see ``make_fill``.
 
     Raises:
         ValueError: If there is no such order, there is not one row of draws an image, or given
@@ -425,15 +435,7 @@ def _add_noise(packed: Tensor, draws: Draws, layout: Layout) -> Tensor:
         return add_noise(packed, layout.pack(given))
     if not draws.reach.any():
         return packed
-    noise = make_noise(
-        draws.noise_keys.to(packed.device),
-        draws.reach.to(packed.device),
-        channels=packed.shape[layout.channel],
-        height=packed.shape[layout.height],
-        width=packed.shape[layout.width],
-        layout=layout,
-    )
-    return add_noise(packed, noise)
+    return add_noise_of(packed, draws.noise_keys, draws.reach, layout=layout)
 
 
 def _blacken(packed: Tensor, blocked: Tensor, layout: Layout) -> Tensor:

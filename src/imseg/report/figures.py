@@ -18,7 +18,7 @@ from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.engine.inference.evaluator import Evaluation
 from imseg.engine.inference.segment import Segmented
 from imseg.tasks import Task
-from imseg.tasks.instances import find_objects, tells_apart
+from imseg.tasks.multilabel import find_objects, tells_apart
 from imseg.types import Bytes, LabeledImage, Reading, TargetSpec
 
 CELL = 192

@@ -20,7 +20,7 @@ from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.inference.segment import Segmented
 from imseg.errors import ImsegError, and_more, shown
-from imseg.tasks.instances import tells_apart
+from imseg.tasks.multilabel import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec
 
 FILE_NAME = "measurements.csv"

@@ -1,20 +1,17 @@
 """What a pixel is: the only room that branches on the kind of target."""
 
-from imseg.tasks.base import EpochMeter, Metric, Origin, Planes, Pool, Task, Votes
+from imseg.tasks.base import Metric, Planes, Pool, Task, Votes, check_pool
 from imseg.tasks.binary import Binary
-from imseg.tasks.choose import task_for
 from imseg.tasks.multiclass import Multiclass
-from imseg.tasks.multilabel import Multilabel
+from imseg.tasks.multilabel import Multilabel, Objects, tells_apart
 from imseg.tasks.regression import Regression
-from imseg.tasks.scores import check_pool
+from imseg.types import TargetSpec
 
 __all__ = [
     "Binary",
-    "EpochMeter",
     "Metric",
     "Multiclass",
     "Multilabel",
-    "Origin",
     "Planes",
     "Pool",
     "Regression",
@@ -23,3 +20,23 @@ __all__ = [
     "check_pool",
     "task_for",
 ]
+
+
+def task_for(spec: TargetSpec, *, paper: bool = False, even: bool = False) -> Task:
+    """Return the task for a target.
+
+    Args:
+        spec: What mask values mean.
+        paper: Follow the reference where it differs (see REFERENCE, "Quirks").
+        even: Let all planes of a multilabel target weigh the same in the loss.
+    """
+    match spec.kind:
+        case "binary":
+            return Binary(spec=spec, paper=paper)
+        case "multiclass":
+            return Multiclass(spec=spec, paper=paper)
+        case "multilabel":
+            planes = Objects if tells_apart(spec) else Multilabel
+            return planes(spec=spec, paper=paper, unweighted=even)
+        case "regression":
+            return Regression(spec=spec, paper=paper)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from imseg.tasks.base import Planes
-from imseg.types import INCONSISTENT, VOID, TargetSpec
+from imseg.ops.memory_layout import PixelMask
+from imseg.tasks.base import Planes, known_in
+from imseg.types import INCONSISTENT, TargetSpec
 
 LEFT = 0.02
 """Share of the variety of people's labels below which pseudo-labels have collapsed.
@@ -19,11 +20,6 @@ teachers miss half of the foreground or draw twice as much; one fiftieth of it i
 those that have learned that the commonest answer is a cheap one. It is a share, so that rare things
 count as much as frequent ones.
 """
-
-
-def known_in(target: Planes) -> Bool[Tensor, "b t h w"]:
-    """Return where a target is not void."""
-    return target.isfinite() if target.is_floating_point() else target != VOID
 
 
 def sole_value(spec: TargetSpec, least: Float[Tensor, "t"], greatest: Float[Tensor, "t"]) -> str:
@@ -43,9 +39,7 @@ def sole_value(spec: TargetSpec, least: Float[Tensor, "t"], greatest: Float[Tens
     return f"everywhere {' and '.join(shown)}" if shown else "no label at all"
 
 
-def census(
-    spec: TargetSpec, planes: Planes, counted: Bool[Tensor, "b 1 h w"]
-) -> Float[Tensor, "t n"]:
+def census(spec: TargetSpec, planes: Planes, counted: PixelMask) -> Float[Tensor, "t n"]:
     """Return what adds up over images and is all that ``collapsed`` needs, on the CPU.
 
     Of numbers how many there are, their sum and the sum of their squares; of classes and labels how
@@ -59,9 +53,8 @@ def census(
     known = known_in(planes) & counted
     if spec.kind == "regression":
         numbers = planes[known].double()
-        return torch.stack([known.sum().double(), numbers.sum(), numbers.square().sum()])[
-            None
-        ].cpu()
+        moments = [known.sum().double(), numbers.sum(), numbers.square().sum()]
+        return torch.stack(moments).unsqueeze(0).cpu()
     values = spec.outputs if spec.kind == "multiclass" else 2
     rows = [
         torch.bincount(planes[:, t][known[:, t]].long(), minlength=values)
@@ -87,11 +80,8 @@ def collapsed(spec: TargetSpec, made: Float[Tensor, "t n"], drawn: Float[Tensor,
         if not (here < LEFT * there):
             return ""
         scale = spec.high - spec.low
-        return (
-            f"they hardly vary (standard deviation {here * scale:.2g} against"
-            f" {there * scale:.2g} {spec.unit}".rstrip()
-            + " of labels that people made)"
-        )
+        both = f"{here * scale:.2g} against {there * scale:.2g} {spec.unit}".rstrip()
+        return f"they hardly vary (standard deviation {both} of labels that people made)"
     found = []
     for plane in spec.areas if spec.kind == "multilabel" else (0,):
         counts, theirs = made[plane], drawn[plane]
@@ -103,7 +93,8 @@ def collapsed(spec: TargetSpec, made: Float[Tensor, "t n"], drawn: Float[Tensor,
             if their_rest > 0:
                 return ""
             continue
-        name = _name(spec, common) if spec.kind != "multilabel" else _with(spec, plane, common)
+        marked = f"{'with' if common else 'without'} {spec.names[plane]}"
+        name = marked if spec.kind == "multilabel" else _name(spec, common)
         found.append(f"{1 - rest:.2%} of their pixels are {name}, of people's {1 - their_rest:.2%}")
     return "; ".join(found)
 
@@ -112,10 +103,6 @@ def _name(spec: TargetSpec, value: int) -> str:
     if spec.kind == "multiclass" and value == INCONSISTENT:
         return "inconsistent"
     return spec.names[value - spec.first_index]
-
-
-def _with(spec: TargetSpec, plane: int, value: int) -> str:
-    return f"{'with' if value else 'without'} {spec.names[plane]}"
 
 
 def _deviation(moments: Float[Tensor, "3"]) -> float:

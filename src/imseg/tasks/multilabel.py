@@ -2,11 +2,14 @@
 
 A plane named ``position`` marks the middle of each cell by a disc. It weighs more in the loss, is
 redrawn after every vote and before every score, counts cells and is no area.
+
+Objects told apart are such planes too: from these planes to a label image, and its scores.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,164 +18,104 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from imseg.ops import inconsistency, markers, overlap
-from imseg.tasks.base import Metric, Origin, Pool
-from imseg.tasks.scores import THRESHOLD, by_name, mean_by, pool_foreground, quarters
-from imseg.types import VOID, Bytes, TargetSpec
+from imseg.ops import inconsistency, objects, overlap
+from imseg.tasks import base
+from imseg.types import OBJECT_PLANES, POSITION, VOID, TargetSpec
+
+Labels = UInt8[Tensor, "b t h w"]
+"""1 where a plane has its label, else 0."""
 
 POSITION_WEIGHT = 3.0
 """How much more the plane of cell centers counts in the loss than any other."""
 
 
-@dataclass(slots=True)
-class MeanLoss:
-    """The loss over all validation pixels, negated: the epoch with the least is kept."""
+class MeanLoss(base.EpochMeter):
+    """The loss over all validation pixels, negated: the epoch with the least is kept.
 
-    task: Multilabel
-    # The sum stays where the batches are until it is asked for: reading it makes a GPU wait.
-    total: Float[Tensor, ""] | float = 0.0
-    images: int = field(default=0)
+    Args:
+        task: Whose loss it is.
+    """
 
-    def update(
-        self, probabilities: Float[Tensor, "b t h w"], target: UInt8[Tensor, "b t h w"]
-    ) -> None:
-        """Add a batch."""
-        count = len(target)
-        self.total = self.total + self.task.error(probabilities, target, None).double() * count
-        self.images += count
+    def __init__(self, task: Multilabel) -> None:
+        super().__init__()
+        self._task = task
 
-    def value(self) -> float:
-        """Return minus the mean loss so far."""
-        return -float(self.total) / max(self.images, 1)
+    def count(self, probabilities: base.Outputs, target: Labels) -> Float[Tensor, "2"]:
+        """Return the summed losses of the images, and how many they are."""
+        mean = self._task.error(probabilities, target, None).double()
+        return torch.stack([mean * len(target), torch.full_like(mean, len(target))])
+
+    def score(self, sums: Float[Tensor, "2"]) -> float:
+        """Return minus the mean loss."""
+        total, images = sums.tolist()
+        return float(-total / images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Multilabel:
-    """The task with any number of labels a pixel; ``spec.names[i]`` is plane ``i``."""
+class Multilabel(base.Task):
+    """The task with any number of labels a pixel; ``spec.names[i]`` is plane ``i``.
 
-    spec: TargetSpec
-    """Names and colors of the planes."""
-    paper: bool = False
-    """Draw discs and score empty planes as the reference does."""
+    ``paper``: draw discs and score empty planes as the reference does.
+    """
+
     unweighted: bool = False
     """All planes weigh the same in the loss; else that of cell centers weighs more."""
 
-    @property
-    def metric(self) -> Metric:
-        """IoU: mean over the area planes, then over images."""
-        return Metric(key="iou", label="IoU")
+    grows_labels = True
 
-    @property
-    def zero_is_nothing(self) -> bool:
-        """0 is background."""
-        return True
-
-    @property
-    def grows_labels(self) -> bool:
-        """Each area by itself."""
-        return True
-
-    @property
-    def moves_views(self) -> bool:
-        """Views differ in their values alone."""
-        return False
-
-    def probabilities(self, logits: Float[Tensor, "b t h w"]) -> Float[Tensor, "b t h w"]:
-        """Return the probability of each label."""
-        return torch.sigmoid(logits.float())
-
-    def discretize(self, probabilities: Float[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
+    def discretize(self, probabilities: base.Outputs) -> Labels:
         """Return 1 where a probability is above one half; cell centers are redrawn as discs."""
-        return self._with_discs((probabilities > THRESHOLD).to(torch.uint8), scoring=True)
+        return self._with_discs(base.Task.discretize(self, probabilities), scoring=True)
 
-    def hard_prediction(self, probabilities: Float[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
+    def hard_prediction(self, probabilities: base.Outputs) -> Labels:
         """Return 1 where a probability is one half or above, as the reference votes."""
-        return (probabilities >= THRESHOLD).to(torch.uint8)
+        return (probabilities >= base.THRESHOLD).to(torch.uint8)
 
-    def loss(
-        self,
-        logits: Float[Tensor, "b t h w"],
-        target: UInt8[Tensor, "b t h w"],
-        weight: Float[Tensor, "b 1 h w"] | None,
-    ) -> Float[Tensor, ""]:
-        """Return the mean squared error between probability and target, by plane weight."""
-        return self.error(self.probabilities(logits), target, weight)
+    def errors(self, logits: base.Outputs, target: Labels) -> Float[Tensor, "b t h w"]:
+        """Return the squared error between probability and target."""
+        return _squared_errors(self.probabilities(logits), target)
 
     def error(
-        self,
-        probabilities: Float[Tensor, "b t h w"],
-        target: UInt8[Tensor, "b t h w"],
-        weight: Float[Tensor, "b 1 h w"] | None,
-    ) -> Float[Tensor, ""]:
+        self, probabilities: base.Outputs, target: Labels, weight: base.Weight
+    ) -> base.Scalar:
         """Return the loss of probabilities."""
-        error = (probabilities - (target == 1).float()).square()
-        return mean_by(error, self._weights(error, target, weight))
+        errors = _squared_errors(probabilities, target)
+        return base.mean_by(errors, self.counted(target, weight))
 
-    def mass(
-        self, target: UInt8[Tensor, "b t h w"], weight: Float[Tensor, "b 1 h w"] | None
-    ) -> Float[Tensor, ""]:
-        """Return the pixels that count in the loss, by plane weight."""
-        like = target.float()
-        return self._weights(like, target, weight).expand_as(like).sum()
-
-    def _weights(
-        self,
-        like: Float[Tensor, "b t h w"],
-        target: UInt8[Tensor, "b t h w"],
-        weight: Float[Tensor, "b 1 h w"] | None,
-    ) -> Float[Tensor, "#b t #h #w"]:
-        """Return how much each pixel of each plane counts."""
-        by_plane = self._plane_weights(like)
-        if self.spec.void is not None:
-            by_plane = by_plane * (target != VOID).float()
-        return by_plane if weight is None else by_plane * weight
-
-    def vote(
-        self, votes: UInt8[Tensor, "v b t h w"]
-    ) -> tuple[UInt8[Tensor, "b t h w"], Bool[Tensor, "b t h w"]]:
-        """Return for each label what all teachers say, and where some but not all say it."""
-        return inconsistency.agree_on_foreground(votes)
+    def counted(self, target: Labels, weight: base.Weight) -> Float[Tensor, "#b t #h #w"]:
+        """Return how much each pixel counts in the loss, by plane: centers more than the others."""
+        by_plane = torch.ones(1, self.spec.planes, 1, 1, device=target.device)
+        if self.spec.position is not None and not self.unweighted:
+            by_plane[0, self.spec.position] = POSITION_WEIGHT
+        counted = base.Task.counted(self, target, weight)
+        return by_plane if counted is None else by_plane * counted
 
     def pool(
-        self, probabilities: Float[Tensor, "v b t h w"], *, how: Pool, of: Origin
-    ) -> UInt8[Tensor, "b t h w"]:
+        self, probabilities: Float[Tensor, "v b t h w"], *, how: base.Pool, of: base.Origin
+    ) -> Labels:
         """Return labels; under ``paper`` teachers' mean, views where all say so.
 
         One half is enough for a teacher that is alone.
         """
-        as_published: Pool = "unanimous" if of == "views" else "mean"
+        as_published: base.Pool = "unanimous" if of == "views" else "mean"
         rule = as_published if how == "paper" else how
-        return pool_foreground(probabilities, how=rule, at_threshold=of == "one")
+        return base.pool_foreground(probabilities, how=rule, at_threshold=of == "one")
 
-    def grow_labels(self, labels: UInt8[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
+    def grow_labels(self, labels: Labels) -> Labels:
         """Return labels whose areas are dilated by 3x3, each plane by itself."""
-        grown = labels.clone()
-        for plane in self.spec.areas:
-            one = labels[:, plane : plane + 1].bool()
-            grown[:, plane : plane + 1] = inconsistency.dilate(one, 3).to(torch.uint8)
+        grown, areas = labels.clone(), list(self.spec.areas)
+        grown[:, areas] = inconsistency.dilate(labels[:, areas].bool(), 3).to(torch.uint8)
         return grown
 
-    def redraw(self, labels: UInt8[Tensor, "b t h w"]) -> UInt8[Tensor, "b t h w"]:
+    def redraw(self, labels: Labels) -> Labels:
         """Return labels of teachers whose cell centers are spaced discs."""
         return self._with_discs(labels, scoring=False)
-
-    def exceeds_inconsistency(
-        self, labels: UInt8[Tensor, "b t h w"], inconsistent: Bool[Tensor, "b t h w"]
-    ) -> Bool[Tensor, "b"]:
-        """Return true for every image: the paper admits all of them."""
-        return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
-
-    def survives(self, labels: UInt8[Tensor, "b t h w"], kernel: int) -> Bool[Tensor, "b"]:
-        """Return true for every image: the paper drops none of them."""
-        return torch.ones(labels.shape[0], dtype=torch.bool, device=labels.device)
 
     def meter(self) -> MeanLoss:
         """Return an empty meter of the loss."""
         return MeanLoss(self)
 
-    def image_scores(
-        self, predicted: UInt8[Tensor, "b t h w"], target: UInt8[Tensor, "b t h w"]
-    ) -> dict[str, Float[Tensor, "b"]]:
+    def image_scores(self, predicted: Labels, target: Labels) -> dict[str, base.PerImage]:
         """Return IoU, Dice and boundary IoU (means over areas), IoU by plane, errors of counting.
 
         ``miou`` is the mean over all planes, ``cell_count_error`` the sum over area planes of the
@@ -180,17 +123,13 @@ class Multilabel:
         """
         valid = target != VOID
         guess, truth = predicted == 1, target == 1
-        empty = 0.0 if self.paper else 1.0
-        planes = range(self.spec.planes)
-        ious = [
-            overlap.iou(guess[:, t], truth[:, t], valid=valid[:, t], empty=empty) for t in planes
-        ]
+        ious = overlap.iou(guess, truth, valid=valid, empty=0.0 if self.paper else 1.0).unbind(1)
+        dices = overlap.dice(guess, truth, valid=valid).unbind(1)
         areas = self.spec.areas
-        dices = [overlap.dice(guess[:, t], truth[:, t], valid=valid[:, t]) for t in areas]
         rims = [overlap.boundary_iou(guess[:, t], truth[:, t], valid=valid[:, t]) for t in areas]
         scores = {
             "iou": torch.stack([ious[t] for t in areas]).mean(dim=0),
-            "dice": torch.stack(dices).mean(dim=0),
+            "dice": torch.stack([dices[t] for t in areas]).mean(dim=0),
             "boundary_iou": torch.stack(rims).mean(dim=0),
             "miou": torch.stack(ious).mean(dim=0),
         }
@@ -198,18 +137,10 @@ class Multilabel:
             scores["cell_count_error"] = self._count_error(predicted, target)
         return scores | {f"iou_{name}": ious[t] for t, name in enumerate(self.spec.names)}
 
-    def tally(
-        self, predicted: UInt8[Tensor, "b t h w"], target: UInt8[Tensor, "b t h w"]
-    ) -> Int[Tensor, "t 2 2"]:
+    def tally(self, predicted: Labels, target: Labels) -> Int[Tensor, "t 2 2"]:
         """Return pixel counts by truth (row) and prediction (column) of each plane."""
-        return torch.stack(
-            [
-                overlap.confusion_matrix(
-                    predicted[:, t], target[:, t], classes=2, valid=target[:, t] != VOID
-                )
-                for t in range(self.spec.planes)
-            ]
-        )
+        guess, truth = predicted.transpose(0, 1), target.transpose(0, 1)
+        return overlap.confusion_matrices(guess, truth, classes=2, valid=truth != VOID)
 
     def dataset_scores(self, tally: Int[Tensor, "t 2 2"]) -> dict[str, Any]:
         """Return scores over all pixels; ``iou`` and ``dice`` are means over the area planes."""
@@ -220,8 +151,8 @@ class Multilabel:
             "iou": _mean(ious[areas]),
             "miou": _mean(ious),
             "dice": _mean(dices[areas]),
-            "iou_per_class": by_name(self.spec, ious),
-            "dice_per_class": by_name(self.spec, dices),
+            "iou_per_class": base.by_name(self.spec, ious),
+            "dice_per_class": base.by_name(self.spec, dices),
         }
 
     def precision(self, tally: Int[Tensor, "t 2 2"]) -> float | None:
@@ -230,21 +161,11 @@ class Multilabel:
         predicted = areas[:, :, 1].sum().item()
         return areas[:, 1, 1].sum().item() / predicted if predicted else None
 
-    def known(self, truth: UInt8[Tensor, "b t h w"]) -> Bool[Tensor, "b 1 h w"]:
-        """Return where the truth is not void."""
-        return (truth != VOID).any(dim=1, keepdim=True)
-
-    def blank(
-        self, truth: UInt8[Tensor, "b t h w"], where: Bool[Tensor, "b 1 h w"]
-    ) -> UInt8[Tensor, "b t h w"]:
-        """Return the truth, void in some places too."""
-        return truth.masked_fill(where, VOID)
-
-    def strata(self, targets: UInt8[Tensor, "b t h w"]) -> list[frozenset[int]]:
+    def strata(self, targets: Labels) -> list[frozenset[int]]:
         """Return for each image and label the quarter of the images by how much it shows of it."""
         found: list[frozenset[int]] = [frozenset()] * len(targets)
         for plane in self.spec.areas:
-            groups = quarters((targets[:, plane] == 1).sum(dim=(1, 2)).tolist())
+            groups = base.quarters((targets[:, plane] == 1).sum(dim=(1, 2)).tolist())
             shift = plane * 16
             found = [
                 before | {group + shift for group in here}
@@ -252,40 +173,122 @@ class Multilabel:
             ]
         return found
 
-    def _with_discs(
-        self, labels: UInt8[Tensor, "b t h w"], *, scoring: bool
-    ) -> UInt8[Tensor, "b t h w"]:
+    def _with_discs(self, labels: Labels, *, scoring: bool) -> Labels:
         plane = self.spec.position
         if plane is None:
             return labels
         drawn = labels.clone()
-        drawn[:, plane] = markers.redraw(labels[:, plane], paper=self.paper, scoring=scoring)
+        drawn[:, plane] = objects.redraw(labels[:, plane], paper=self.paper, scoring=scoring)
         return drawn
 
-    def _plane_weights(self, like: Float[Tensor, "b t h w"]) -> Float[Tensor, "1 t 1 1"]:
-        weights = torch.ones(1, self.spec.planes, 1, 1, device=like.device)
-        if self.spec.position is not None and not self.unweighted:
-            weights[0, self.spec.position] = POSITION_WEIGHT
-        return weights
-
-    def _count_error(
-        self, predicted: UInt8[Tensor, "b t h w"], target: UInt8[Tensor, "b t h w"]
-    ) -> Float[Tensor, "b"]:
+    def _count_error(self, predicted: Labels, target: Labels) -> base.PerImage:
         """Return how many cells too many or too few are seen, summed over the area planes."""
+        areas, position = list(self.spec.areas), self.spec.position
         counted = [
-            [self._count(planes) for planes in (batch == 1).byte().cpu().numpy()]
+            [
+                objects.count_cells(planes[areas], planes[position], paper=self.paper)
+                for planes in (batch == 1).byte().cpu().numpy()
+            ]
             for batch in (predicted.masked_fill(target == VOID, 0), target)
         ]
         errors = [float(abs(here - there).sum()) for here, there in zip(*counted, strict=True)]
         return torch.tensor(errors, dtype=torch.double)
 
-    def _count(self, planes: Bytes) -> npt.NDArray[np.int64]:
-        """Return how many cells there are of each kind."""
-        return markers.count_cells(
-            planes[list(self.spec.areas)], planes[self.spec.position], paper=self.paper
-        )
-
 
 def _mean(values: Float[Tensor, "n"]) -> float | None:
-    mean = values.nanmean().item()
-    return None if mean != mean else mean
+    return None if values.isnan().all() else values.nanmean().item()
+
+
+def _squared_errors(probabilities: base.Outputs, target: Labels) -> Float[Tensor, "b t h w"]:
+    return (probabilities - (target == 1).float()).square()
+
+
+MATCHED = 0.5
+"""Two objects are the same from this IoU on."""
+
+
+AREA, BORDER, CENTERS = (OBJECT_PLANES.index(name) for name in ("area", "border", POSITION))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects(Multilabel):
+    """The planes of objects: area, border and position, of which the last two follow from objects.
+
+    Teachers hardly ever draw a thin rim or a small disc on the very same pixels. Where they differ
+    about these alone they do not doubt what is there, so only the area is inconsistent; border and
+    position of a pseudo-label are drawn anew from the objects that the teachers see together.
+    """
+
+    def vote(self, votes: UInt8[Tensor, "v b 3 h w"]) -> tuple[Labels, Bool[Tensor, "b 3 h w"]]:
+        """Return area that all teachers see, borders that any sees, the best one's centers.
+
+        The centers of several teachers would lie side by side, and cut objects in two.
+        """
+        unanimous, disputed = Multilabel.vote(self, votes)
+        inconsistent = torch.zeros_like(disputed)
+        inconsistent[:, AREA] = disputed[:, AREA]
+        return _with_marks(unanimous, votes), inconsistent
+
+    def pool(
+        self, probabilities: Float[Tensor, "v b 3 h w"], *, how: base.Pool, of: base.Origin
+    ) -> Labels:
+        """Return the area that the opinions give together, any borders, the first one's centers.
+
+        Rims of a pixel or two hardly ever meet: a mean or a majority would lose them.
+        """
+        pooled = Multilabel.pool(self, probabilities, how=how, of=of)
+        return _with_marks(pooled, self.hard_prediction(probabilities))
+
+    def discretize(self, probabilities: base.Outputs) -> Labels:
+        """Return 1 where a probability is above one half, centers as they are predicted."""
+        return base.Task.discretize(self, probabilities)
+
+    def redraw(self, labels: Labels) -> Labels:
+        """Return the planes of the objects that labels show."""
+        drawn = labels.cpu().numpy().copy()
+        for place, planes in enumerate(drawn.astype(np.float32)):
+            drawn[place] = objects.object_planes(objects.separate(*planes))
+        return torch.from_numpy(drawn).to(labels.device)
+
+
+def _with_marks(labels: Labels, votes: UInt8[Tensor, "v b 3 h w"]) -> Labels:
+    marked = labels.clone()
+    marked[:, BORDER] = votes[:, :, BORDER].amax(dim=0)
+    marked[:, CENTERS] = votes[0, :, CENTERS]
+    return marked
+
+
+def tells_apart(spec: TargetSpec) -> bool:
+    """Return whether predictions are label images of objects."""
+    return spec.coding == "objects"
+
+
+def find_objects(task: base.Task, probabilities: Float[Tensor, "1 t h w"]) -> npt.NDArray[np.int32]:
+    """Return a label image (``h w``; 0 is background, objects are 1..k) from probabilities.
+
+    Centers are taken as they are predicted: discs that were spaced anew lose crowded objects.
+    """
+    planes = dict(zip(task.spec.names, probabilities[0].cpu().numpy(), strict=True))
+    centers = (planes[POSITION] > base.THRESHOLD).astype(np.uint8)
+    return objects.separate(planes["area"], planes["border"], centers)
+
+
+def compare_objects(
+    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], *, void: int | None
+) -> objects.Matches:
+    """Return how many objects of two label images are the same."""
+    outside = None if void is None else truth == void
+    known = truth if outside is None else np.where(outside, 0, truth)
+    return objects.match_objects(predicted, known, threshold=MATCHED, void_mask=outside)
+
+
+def object_scores(counts: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return scores of (true positive, false positive, false negative) objects.
+
+    Returns:
+        ``object_f1`` (2 tp / (2 tp + fp + fn)) and ``object_ap`` (tp / (tp + fp + fn), the average
+        precision at one threshold of the Data Science Bowl), both at IoU .5; 1 where there is no
+        object on either side.
+    """
+    matches = objects.Matches(*(int(count) for count in counts))
+    return {"object_f1": matches.f1, "object_ap": matches.ap}

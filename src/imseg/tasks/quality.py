@@ -5,8 +5,8 @@ Source: METHOD, "EvalNet".
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,28 +16,40 @@ from torch.nn import functional
 from imseg.errors import ImsegError
 from imseg.ops import overlap
 from imseg.ops.inconsistency import block_output
-from imseg.tasks.base import Planes, Task
+from imseg.ops.memory_layout import PixelMask
+from imseg.tasks.base import PerImage, Planes, Scalar, Task
 from imseg.tasks.multiclass import one_hot
-from imseg.types import INCONSISTENT, VOID, Kind, TargetSpec
+from imseg.types import INCONSISTENT, VOID, Kind
+
+Heads = Float[Tensor, "b r k"]
+"""Numbers about a mask: ``r`` heads of a mask scorer (IoU; presence), ``k`` classes of each."""
+
+Labels = UInt8[Tensor, "b t h w"]
+"""Masks: classes, or planes of 0 and 1."""
+
+PRESENT = 0.5
+"""A class is present if the mask scorers say so with this probability or a higher one."""
+IOU, PRESENCE = 0, 1
+"""The heads of a mask scorer."""
 
 
-class Quality(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality(ABC):
     """A kind of target, as far as its masks are scored.
 
     Axes beside those of all signatures: ``n`` mask scorers, ``m`` planes of a mask that they see,
     ``r`` heads of a mask scorer (IoU; presence), here with ``k`` for the classes of each head.
     """
 
-    @property
-    def outputs(self) -> int:
-        """Numbers that each head gives: one a class or plane."""
+    outputs: int
+    """Numbers that each head gives: one a class or plane."""
 
     def as_input(self, labels: Planes) -> Float[Tensor, "b m h w"]:
         """Return masks as a mask scorer sees them: 0 or 1; void is nothing."""
+        return (labels == 1).float()
 
-    def of_consensus(
-        self, labels: Planes, inconsistent: Bool[Tensor, "b 1 h w"], truth: Planes
-    ) -> Float[Tensor, "b r k"]:
+    @abstractmethod
+    def of_consensus(self, labels: Planes, inconsistent: PixelMask, truth: Planes) -> Heads:
         """Return what a mask scorer is to say about the consensus of several teachers, 0..1.
 
         Args:
@@ -46,32 +58,38 @@ class Quality(Protocol):
             truth: The mask that a person drew; void does not count.
         """
 
-    def of_prediction(self, labels: Planes, truth: Planes) -> Float[Tensor, "b r k"]:
+    @abstractmethod
+    def of_prediction(self, labels: Planes, truth: Planes) -> Heads:
         """Return what a mask scorer is to say about the prediction of one network, 0..1."""
 
-    def loss(
-        self, logits: Float[Tensor, "b r k"], wanted: Float[Tensor, "b r k"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, logits: Heads, wanted: Heads) -> Scalar:
         """Return the squared error of IoU plus the cross-entropy of presence, means over all."""
+        error = functional.mse_loss(torch.sigmoid(logits[:, IOU].float()), wanted[:, IOU])
+        return error + functional.binary_cross_entropy_with_logits(
+            logits[:, PRESENCE].float(), wanted[:, PRESENCE]
+        )
 
-    def probabilities(self, logits: Float[Tensor, "b r k"]) -> Float[Tensor, "b r k"]:
+    def probabilities(self, logits: Heads) -> Heads:
         """Return what a mask scorer says, 0..1."""
+        return torch.sigmoid(logits.float())
 
-    def score(self, scored: Float[Tensor, "n b r k"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b r k"], *, amplification: bool) -> PerImage:
         """Return how good mask scorers find masks on average: the mean IoU of the classes present.
 
         Args:
             scored: Probabilities.
             amplification: For the number of copies; the class "inconsistent" is left out.
         """
+        return mean_of_present(scored)
 
-    def true_score(
-        self, labels: Planes, inconsistent: Bool[Tensor, "b 1 h w"], truth: Planes
-    ) -> Float[Tensor, "b"]:
+    def true_score(self, labels: Planes, inconsistent: PixelMask, truth: Planes) -> PerImage:
         """Return the true mean IoU of a consensus, with the truth blanked where it is inconsistent.
 
         Classes that are not in what remains of the truth do not count; 0 if none is.
         """
+        mask, remaining = block_output(labels, inconsistent), blanked(truth, inconsistent)
+        present = (remaining == 1).any(dim=3).any(dim=2)
+        return _mean_where(plane_ious(mask, remaining, empty=0.0), present)
 
 
 def heads_for(kind: Kind) -> int:
@@ -91,7 +109,7 @@ def quality_for(task: Task) -> Quality:
         case "multiclass":
             return MulticlassQuality(outputs=task.spec.outputs)
         case "multilabel":
-            return MultilabelQuality(spec=task.spec)
+            return MultilabelQuality(outputs=task.spec.planes, areas=task.spec.areas)
         case "regression":
             raise ImsegError(
                 "Masks of numbers cannot be scored.",
@@ -101,104 +119,46 @@ def quality_for(task: Task) -> Quality:
             )
 
 
-PRESENT = 0.5
-"""A class is present if the mask scorers say so with this probability or a higher one."""
-IOU, PRESENCE = 0, 1
-"""The heads of a mask scorer."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BinaryQuality:
+class BinaryQuality(Quality):
     """One number: the IoU of the foreground."""
 
+    outputs: int = 1
+    """One."""
     empty: float = 1.0
     """The IoU of an empty mask of an image that shows nothing; 0 in the reference."""
 
-    @property
-    def outputs(self) -> int:
-        """One."""
-        return 1
-
-    def as_input(self, labels: UInt8[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """Return the foreground."""
-        return (labels == 1).float()
-
     def of_consensus(
-        self,
-        labels: UInt8[Tensor, "b 1 h w"],
-        inconsistent: Bool[Tensor, "b 1 h w"],
-        truth: UInt8[Tensor, "b 1 h w"],
+        self, labels: Labels, inconsistent: PixelMask, truth: Labels
     ) -> Float[Tensor, "b 1 1"]:
         """Return the IoU of what remains of the consensus with the whole truth."""
         return self.of_prediction(block_output(labels, inconsistent), truth)
 
-    def of_prediction(
-        self, labels: UInt8[Tensor, "b 1 h w"], truth: UInt8[Tensor, "b 1 h w"]
-    ) -> Float[Tensor, "b 1 1"]:
+    def of_prediction(self, labels: Labels, truth: Labels) -> Float[Tensor, "b 1 1"]:
         """Return the IoU."""
         return plane_ious(labels, truth, empty=self.empty).unsqueeze(1).float()
 
-    def loss(
-        self, logits: Float[Tensor, "b 1 1"], wanted: Float[Tensor, "b 1 1"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, logits: Heads, wanted: Heads) -> Scalar:
         """Return the mean squared error."""
         return functional.mse_loss(self.probabilities(logits), wanted)
 
-    def probabilities(self, logits: Float[Tensor, "b 1 1"]) -> Float[Tensor, "b 1 1"]:
-        """Return the IoU that a mask scorer sees, 0..1."""
-        return torch.sigmoid(logits.float())
-
-    def score(self, scored: Float[Tensor, "n b 1 1"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b 1 1"], *, amplification: bool) -> PerImage:
         """Return the mean over the mask scorers."""
         return scored.double().mean(dim=0)[:, IOU, 0]
 
-    def true_score(
-        self,
-        labels: UInt8[Tensor, "b 1 h w"],
-        inconsistent: Bool[Tensor, "b 1 h w"],
-        truth: UInt8[Tensor, "b 1 h w"],
-    ) -> Float[Tensor, "b"]:
-        """Return the IoU with what remains of the truth; 0 if nothing remains."""
-        mask, remaining = block_output(labels, inconsistent), blanked(truth, inconsistent)
-        return plane_ious(mask, remaining, empty=0.0)[:, 0]
-
-
-class _TwoHeads:
-    """What mask scorers of several classes or labels have in common."""
-
-    __slots__ = ()
-
-    def loss(
-        self, logits: Float[Tensor, "b 2 k"], wanted: Float[Tensor, "b 2 k"]
-    ) -> Float[Tensor, ""]:
-        """Return the squared error of IoU plus the cross-entropy of presence, means over all."""
-        error = functional.mse_loss(torch.sigmoid(logits[:, IOU].float()), wanted[:, IOU])
-        return error + functional.binary_cross_entropy_with_logits(
-            logits[:, PRESENCE].float(), wanted[:, PRESENCE]
-        )
-
-    def probabilities(self, logits: Float[Tensor, "b 2 k"]) -> Float[Tensor, "b 2 k"]:
-        """Return IoU and probability of presence that a mask scorer sees, 0..1."""
-        return torch.sigmoid(logits.float())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MulticlassQuality(_TwoHeads):
-    """IoU and presence of each class, the reserved class "inconsistent" among them."""
+class MulticlassQuality(Quality):
+    """IoU and presence of each class, the reserved class "inconsistent" among them.
 
-    outputs: int
-    """Classes, the reserved one included."""
+    ``outputs``: classes, the reserved one included.
+    """
 
-    def as_input(self, labels: UInt8[Tensor, "b 1 h w"]) -> Float[Tensor, "b k h w"]:
+    def as_input(self, labels: Labels) -> Float[Tensor, "b k h w"]:
         """Return one plane a class, the reserved one included."""
         return one_hot(labels, self.outputs)
 
-    def of_consensus(
-        self,
-        labels: UInt8[Tensor, "b 1 h w"],
-        inconsistent: Bool[Tensor, "b 1 h w"],
-        truth: UInt8[Tensor, "b 1 h w"],
-    ) -> Float[Tensor, "b 2 k"]:
+    def of_consensus(self, labels: Labels, inconsistent: PixelMask, truth: Labels) -> Heads:
         """Return IoU with the whole truth, and which classes can still be seen of it.
 
         A class is present where teachers leave 30 % of its true pixels, or 10 % of the image, to be
@@ -218,108 +178,61 @@ class MulticlassQuality(_TwoHeads):
         present[:, INCONSISTENT] = left[:, INCONSISTENT] > 0
         return torch.stack([ious, present.double()], dim=1).float()
 
-    def of_prediction(
-        self, labels: UInt8[Tensor, "b 1 h w"], truth: UInt8[Tensor, "b 1 h w"]
-    ) -> Float[Tensor, "b 2 k"]:
+    def of_prediction(self, labels: Labels, truth: Labels) -> Heads:
         """Return IoU, and which classes cover more than 1 % of the truth."""
         matrices = self._matrices(labels, truth)
         true = matrices.sum(dim=-1)
         present = 100 * true > true.sum(dim=-1, keepdim=True)
         return torch.stack([_of_true_classes(matrices), present.double()], dim=1).float()
 
-    def score(self, scored: Float[Tensor, "n b 2 k"], *, amplification: bool) -> Float[Tensor, "b"]:
+    def score(self, scored: Float[Tensor, "n b 2 k"], *, amplification: bool) -> PerImage:
         """Return the mean IoU of the classes present, for copies without "inconsistent"."""
         return mean_of_present(scored[..., 1:] if amplification else scored)
 
-    def true_score(
-        self,
-        labels: UInt8[Tensor, "b 1 h w"],
-        inconsistent: Bool[Tensor, "b 1 h w"],
-        truth: UInt8[Tensor, "b 1 h w"],
-    ) -> Float[Tensor, "b"]:
+    def true_score(self, labels: Labels, inconsistent: PixelMask, truth: Labels) -> PerImage:
         """Return the mean IoU of the classes in what remains of the truth; 0 if none is."""
         mask, remaining = block_output(labels, inconsistent), blanked(truth, inconsistent)
         matrices = self._matrices(mask, remaining)
         present = matrices.sum(dim=-1) > 0
         return _mean_where(_of_true_classes(matrices)[:, 1:], present[:, 1:])
 
-    def _matrices(
-        self, labels: UInt8[Tensor, "b 1 h w"], truth: UInt8[Tensor, "b 1 h w"]
-    ) -> Int[Tensor, "b k k"]:
-        valid = (truth != VOID)[:, 0]
-        return overlap.confusion_matrices(
-            labels[:, 0], truth[:, 0], classes=self.outputs, valid=valid
-        )
+    def _matrices(self, labels: Labels, truth: Labels) -> Int[Tensor, "b k k"]:
+        return overlap.confusion_matrices(labels, truth, classes=self.outputs, valid=truth != VOID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MultilabelQuality(_TwoHeads):
-    """IoU and presence of each plane."""
+class MultilabelQuality(Quality):
+    """IoU and presence of each plane; ``outputs``: planes."""
 
-    spec: TargetSpec
-    """Which planes there are, and which of them are areas."""
+    areas: tuple[int, ...]
+    """Which of them are areas."""
 
-    @property
-    def outputs(self) -> int:
-        """Planes."""
-        return self.spec.planes
-
-    def as_input(self, labels: UInt8[Tensor, "b t h w"]) -> Float[Tensor, "b t h w"]:
-        """Return the planes."""
-        return (labels == 1).float()
-
-    def of_consensus(
-        self,
-        labels: UInt8[Tensor, "b t h w"],
-        inconsistent: Bool[Tensor, "b 1 h w"],
-        truth: UInt8[Tensor, "b t h w"],
-    ) -> Float[Tensor, "b 2 t"]:
+    def of_consensus(self, labels: Labels, inconsistent: PixelMask, truth: Labels) -> Heads:
         """Return IoU of what remains of the consensus with the whole truth, and presence in it."""
         ious = plane_ious(block_output(labels, inconsistent), truth, empty=0.0)
         return torch.stack([ious, self._present(truth).double()], dim=1).float()
 
-    def of_prediction(
-        self, labels: UInt8[Tensor, "b t h w"], truth: UInt8[Tensor, "b t h w"]
-    ) -> Float[Tensor, "b 2 t"]:
+    def of_prediction(self, labels: Labels, truth: Labels) -> Heads:
         """Return IoU, 0 for planes that are absent, and which planes are present."""
         present = self._present(truth).double()
         ious = plane_ious(labels, truth, empty=0.0) * present
         return torch.stack([ious, present], dim=1).float()
 
-    def _present(self, truth: UInt8[Tensor, "b t h w"]) -> Bool[Tensor, "b t"]:
+    def _present(self, truth: Labels) -> Bool[Tensor, "b t"]:
         """Return which planes cover 1 % of the truth; of marks and borders 0.1 %."""
         covered = (truth == 1).sum(dim=(2, 3))
         pixels = (truth != VOID).sum(dim=(2, 3))
-        parts = [100 if plane in self.spec.areas else 1000 for plane in range(self.outputs)]
+        parts = [100 if plane in self.areas else 1000 for plane in range(self.outputs)]
         enough = torch.tensor(parts, device=truth.device) * covered >= pixels
         return (covered > 0) & enough
 
-    def score(self, scored: Float[Tensor, "n b 2 t"], *, amplification: bool) -> Float[Tensor, "b"]:
-        """Return the mean IoU of the planes present."""
-        return mean_of_present(scored)
 
-    def true_score(
-        self,
-        labels: UInt8[Tensor, "b t h w"],
-        inconsistent: Bool[Tensor, "b 1 h w"],
-        truth: UInt8[Tensor, "b t h w"],
-    ) -> Float[Tensor, "b"]:
-        """Return the mean IoU of the planes in what remains of the truth; 0 if none is."""
-        mask, remaining = block_output(labels, inconsistent), blanked(truth, inconsistent)
-        present = (remaining == 1).any(dim=3).any(dim=2)
-        return _mean_where(plane_ious(mask, remaining, empty=0.0), present)
-
-
-def blanked(
-    truth: UInt8[Tensor, "b t h w"], inconsistent: Bool[Tensor, "b 1 h w"]
-) -> UInt8[Tensor, "b t h w"]:
+def blanked(truth: Labels, inconsistent: PixelMask) -> Labels:
     """Return a truth that is 0 where teachers disagree; void stays void."""
     return truth.masked_fill(inconsistent & (truth != VOID), 0)
 
 
-def plane_ious(
-    labels: UInt8[Tensor, "b t h w"], truth: UInt8[Tensor, "b t h w"], *, empty: float
-) -> Float[Tensor, "b t"]:
+def plane_ious(labels: Labels, truth: Labels, *, empty: float) -> Float[Tensor, "b t"]:
     """Return the IoU of each plane; void does not count.
 
     Args:
@@ -327,19 +240,16 @@ def plane_ious(
         truth: 1 inside.
         empty: The IoU of two empty planes.
     """
-    guess, true, valid = labels == 1, truth == 1, truth != VOID
-    flat = [planes.flatten(0, 1) for planes in (guess, true, valid)]
-    ious = overlap.iou(flat[0], flat[1], valid=flat[2], empty=empty)
-    return ious.reshape(guess.shape[:2])
+    return overlap.iou(labels == 1, truth == 1, valid=truth != VOID, empty=empty)
 
 
-def mean_of_present(scored: Float[Tensor, "n b 2 k"]) -> Float[Tensor, "b"]:
+def mean_of_present(scored: Float[Tensor, "n b 2 k"]) -> PerImage:
     """Return the mean IoU, averaged over scorers, of the classes that they find present; or 0."""
     mean = scored.double().mean(dim=0)
     return _mean_where(mean[:, IOU], mean[:, PRESENCE] >= PRESENT)
 
 
-def _mean_where(values: Float[Tensor, "b k"], chosen: Bool[Tensor, "b k"]) -> Float[Tensor, "b"]:
+def _mean_where(values: Float[Tensor, "b k"], chosen: Bool[Tensor, "b k"]) -> PerImage:
     return (values * chosen).sum(dim=1) / chosen.sum(dim=1).clamp(min=1)
 
 

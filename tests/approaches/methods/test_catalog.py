@@ -51,8 +51,7 @@ from imseg.components.consensus import (
     SurvivesErosion,
     TeacherBatch,
 )
-from imseg.components.proposals import BestProposal
-from imseg.components.votes import Vote, VoteOfViews
+from imseg.components.votes import BestProposal, Vote, VoteOfViews
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Augmentation, Recipe

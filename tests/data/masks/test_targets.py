@@ -10,7 +10,7 @@ import tifffile
 
 from imseg.data.masks.io import load_target
 from imseg.errors import ImsegError
-from imseg.ops.markers import find_centers
+from imseg.ops.objects import find_centers
 from imseg.types import VOID, Image, LabeledImage, TargetSpec
 
 

@@ -10,8 +10,7 @@ from imseg.components.consensus import (
     ForegroundExceedsInconsistency,
     SurvivesErosion,
 )
-from imseg.components.proposals import BestProposal
-from imseg.components.votes import Vote, VoteOfViews
+from imseg.components.votes import BestProposal, Vote, VoteOfViews
 from imseg.engine.training.objectives.mean_teacher import DECAY, MeanTeacher
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe

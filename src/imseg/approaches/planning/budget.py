@@ -15,8 +15,7 @@ from imseg.approaches.planning.plan import Facts, Plan, with_recipe
 from imseg.approaches.planning.settings import SMALLEST_SIDE, Effort, Settings
 from imseg.approaches.planning.stages import planned_stages
 from imseg.components.consensus import Consensus
-from imseg.components.proposals import BestProposal
-from imseg.components.votes import VoteOfViews
+from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware.device import (
     ComputeConfig,
     resolve_device,

@@ -17,8 +17,7 @@ from imseg.approaches.planning.stages import (
     unlabeled_used,
 )
 from imseg.components.amplification import CopiesByQuality
-from imseg.components.proposals import BestProposal
-from imseg.components.votes import VoteOfViews
+from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
 from imseg.engine.hardware.memory import how_many_fit, memory_now, training_bytes
 from imseg.engine.hardware.probe import Prober, prober

@@ -28,12 +28,12 @@ from imseg.components.amplification import (
 )
 from imseg.components.consensus import Everything, ScorerGroup, TeacherBatch
 from imseg.components.labeling import pseudo_label
-from imseg.components.proposals import BestProposal
 from imseg.components.scorer_samples import (
     consensus_samples,
     prediction_samples,
     store_hard_predictions,
 )
+from imseg.components.votes import BestProposal
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.evaluator import rank_correlation
 from imseg.engine.inference.mask_scorer import score_masks

@@ -31,7 +31,7 @@ from imseg.engine.training.weights import load_network
 from imseg.errors import ImsegError, shown
 from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
-from imseg.tasks.instances import find_objects, tells_apart
+from imseg.tasks.multilabel import find_objects, tells_apart
 from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
 
 SPLITS = ("test", "val", "labeled")

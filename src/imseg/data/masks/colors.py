@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.ops.markers import count_cells
+from imseg.ops.objects import count_cells
 from imseg.types import INCONSISTENT, VOID, Bytes, Color, Target, TargetSpec
 
 BLACK: Color = (0, 0, 0)

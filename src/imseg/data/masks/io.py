@@ -15,7 +15,7 @@ from imseg.data.images.decoding import Decoded, decode_pillow, unreadable
 from imseg.data.images.picture_file import decode_file
 from imseg.data.masks.encoding import UnknownMaskValues, encode, pack_colors
 from imseg.errors import ImsegError
-from imseg.ops.markers import disc_radii, draw_discs, find_centers
+from imseg.ops.objects import disc_radii, draw_discs, find_centers
 from imseg.types import VOID, Color, LabeledImage, Target, TargetSpec
 
 MaskForm = Literal["values", "colors", "numbers"]

@@ -17,7 +17,7 @@ from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.segment import Segmented, segment
 from imseg.tasks import Task
-from imseg.tasks.instances import compare_objects, find_objects, object_scores, tells_apart
+from imseg.tasks.multilabel import compare_objects, find_objects, object_scores, tells_apart
 from imseg.types import LabeledImage, Reading
 
 RESAMPLES = 2000

@@ -24,7 +24,7 @@ from imseg.report.html.blocks import ImageRows, PageImage, Prose, Section
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, most_inconsistent
 from imseg.report.html.words import quoted
 from imseg.report.tables import DataTable, count, percent, score
-from imseg.tasks.instances import tells_apart
+from imseg.tasks.multilabel import tells_apart
 from imseg.types import Bytes, Color, DataSet, LabeledImage, TargetSpec
 
 SIDE = 232

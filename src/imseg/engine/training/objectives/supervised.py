@@ -28,7 +28,8 @@ from imseg.engine.training.objectives.objective import (
 )
 from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks import Planes, Task
-from imseg.tasks.collapse import known_in, sole_value
+from imseg.tasks.base import known_in
+from imseg.tasks.collapse import sole_value
 from imseg.types import Bytes, Target
 
 if TYPE_CHECKING:
