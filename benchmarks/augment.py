@@ -3,10 +3,10 @@
     python benchmarks/augment.py [--sides 96 256] [--repeats 40] [--device cpu]
 
 Images are RGB and lie as in the store (``n h w c``), with one target plane and no mask, in batches
-of 32, at the last level of the default strength schedule with free rotation. The naive way is image by image in
-floats on the CPU; "together" is the way of devices other than the CPU, and sends them what is known
-about a batch. Times are the median of all repeats and, because other programs disturb them, the
-best.
+of 32, at the last level of the default strength schedule with free rotation. The naive way is image
+by image in floats on the CPU; "together" is the way of devices other than the CPU, and sends them
+what is known about a batch. Times are the median of all repeats and, because other programs disturb
+them, the best.
 """
 
 from __future__ import annotations
