@@ -21,7 +21,7 @@ from imseg.data.checks.mask_values import (
     smeared_between,
 )
 from imseg.data.checks.recodes import Exchange, Snap, Threshold
-from imseg.data.masks.encoding import pack_colors, unpack_colors
+from imseg.data.masks.io import pack_colors, unpack_colors
 
 seeds = st.integers(0, 10_000)
 

@@ -9,7 +9,7 @@ from imseg.data.files.listing import subject
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture
-from imseg.data.masks.encoding import describe_values, unknown_values, value_text
+from imseg.data.masks.io import describe_values, unknown_values, value_text
 from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, ImsegErrors, and_more
 from imseg.types import Color, TargetSpec
@@ -81,7 +81,7 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
         return ImsegError(
             f"{mask.name} holds values that no labeled mask has.",
             expected=describe_values(spec),
-            got=and_more([value_text(value, spec) for value in strange], most=8) + ".",
+            got=and_more([value_text(value, spec.coding) for value in strange], most=8) + ".",
             hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
         )
     return None
@@ -208,10 +208,10 @@ def _unknown_values(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         masks = [facts.mask for facts in split if facts.mask is not None]
         known = [(mask, unknown_values(mask.counted_as(spec.coding), spec)) for mask in masks]
         strange = [(mask, values) for mask, values in known if values and _has_form(mask, spec)]
-        shown = [
-            f"{mask.name} has {and_more([value_text(value, spec) for value in values], most=5)}"
-            for mask, values in strange
-        ]
+        shown = []
+        for mask, values in strange:
+            texts = [value_text(value, spec.coding) for value in values]
+            shown.append(f"{mask.name} has {and_more(texts, most=5)}")
         if strange:
             yield error(
                 f"{subject(len(strange), 'mask', f'in {name} holds', f'in {name} hold')} values "

@@ -14,7 +14,7 @@ from imseg.data.checks.scanned import FolderScan, MaskValueFinding
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.config import as_color, as_number
 from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.masks.encoding import pack_colors, unpack_colors
+from imseg.data.masks.io import pack_colors, unpack_colors
 from imseg.errors import and_more
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.masks.encoding import unpack_colors
+from imseg.data.masks.io import unpack_colors
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from imseg.data.checks.recodes import Recode, Snap
 from imseg.data.images.decoding import turned
 from imseg.data.images.image_files import write_png, write_tiff
-from imseg.data.masks.encoding import unpack_colors
-from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask
+from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.types import Pixels
 
 Change = Literal["left out", "renamed", "rewritten"]
