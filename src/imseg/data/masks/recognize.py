@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, parse_key
-from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
+from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, parse_key
+from imseg.data.folder.facts import MaskFacts, Survey
 from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT
-from imseg.data.masks.classes import find_color_spec, void_value
-from imseg.data.masks.classes import find_spec as find_spec
-from imseg.data.masks.colors import distinct_colors
+from imseg.data.masks.classes import find_color_spec, find_spec, void_value
+from imseg.data.masks.colors import fill_colors
 from imseg.errors import ImsegError, and_more, near_miss
-from imseg.types import OBJECT_PLANES, POSITION, Color, TargetSpec
+from imseg.types import OBJECT_PLANES, POSITION, Coding, Color, TargetSpec
 
 _NEARLY_ALL = 0.9
 _ONE_PIECE = 0.95
@@ -118,8 +117,7 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
         ImsegError: If the masks fit no task, or not the one that is asked for.
     """
     word = task or config.task
-    labels = labels_of(survey.labeled)
-    if labels:
+    if labels := tuple(survey.labeled[0].planes) if survey.labeled else ():
         return _spec_of_planes(survey, labels, word, config)
     masks = [facts.mask for facts in survey.labeled if facts.mask is not None]
     if word == "multilabel":
@@ -160,19 +158,14 @@ def word_of(spec: TargetSpec) -> TaskWord:
     return "instances" if spec.coding == "objects" else spec.kind
 
 
-def labels_of(split: Sequence[ImageFacts]) -> tuple[str, ...]:
-    """Return the labels that the masks of a split have a file each for, in the order of planes."""
-    return tuple(split[0].planes) if split else ()
-
-
 def palette_of(masks: Sequence[MaskFacts]) -> dict[int, Color]:
     """Return the color of each value that indexed masks hold; the first file decides."""
     colors: dict[int, Color] = {}
     for mask in masks:
-        if mask.palette is not None:
-            for value in mask.counts:
-                if 0 <= value < len(mask.palette):
-                    colors.setdefault(value, mask.palette[value])
+        palette = mask.palette or ()
+        for value in mask.counts:
+            if 0 <= value < len(palette):
+                colors.setdefault(value, palette[value])
     return colors
 
 
@@ -193,22 +186,14 @@ def _spec_of_planes(
             hint=f"rename {POSITION}/ if it holds areas, or add a folder with masks of areas.",
         )
     colors = _plane_colors(labels, config, "the masks have no folder of that name")
-    shown = any(plane.objects for facts in survey.labeled for plane in facts.planes.values())
-    if not shown:
+    if not any(plane.objects for facts in survey.labeled for plane in facts.planes.values()):
         raise ImsegError(
             "The labeled masks are empty, so there is nothing to learn.",
             expected="masks that are not 0 where the label is.",
             got="0 everywhere, in the masks of all labels.",
             hint="label images on which something is marked.",
         )
-    return TargetSpec(
-        kind="multilabel",
-        coding="planes",
-        names=labels,
-        colors=colors,
-        void=void_value(config.void, "planes"),
-        pixel_size=config.pixel_size,
-    )
+    return _multilabel(labels, colors, config, coding="planes")
 
 
 def _spec_of_objects(
@@ -233,12 +218,19 @@ def _spec_of_objects(
             hint="export label images (Cellpose, StarDist and ImageJ write them), or use "
             'task = "binary", which learns where objects are.',
         )
+    colors = _plane_colors(OBJECT_PLANES, config, "the masks number objects, not classes")
+    return _multilabel(OBJECT_PLANES, colors, config, coding="objects")
+
+
+def _multilabel(
+    labels: tuple[str, ...], colors: tuple[Color, ...], config: FolderConfig, *, coding: Coding
+) -> TargetSpec:
     return TargetSpec(
         kind="multilabel",
-        coding="objects",
-        names=OBJECT_PLANES,
-        colors=_plane_colors(OBJECT_PLANES, config, "the masks number objects, not classes"),
-        void=void_value(config.void, "objects"),
+        coding=coding,
+        names=labels,
+        colors=colors,
+        void=void_value(config.void, coding),
         pixel_size=config.pixel_size,
     )
 
@@ -294,8 +286,7 @@ def _plane_colors(
         ImsegError: If ``imseg.toml`` lists something else, or gives a label another name.
     """
     keys = {parse_key(label): label for label in labels}
-    strange = [key for key in config.listed if key not in keys]
-    if strange:
+    if strange := [key for key in config.listed if key not in keys]:
         guess = near_miss(str(strange[0]), labels)
         raise ImsegError(
             f"{FILE_NAME} lists classes that there are no masks of: {otherwise}.",
@@ -305,7 +296,7 @@ def _plane_colors(
         )
     for key, label in keys.items():
         name = config.names.get(key, label)
-        if name not in (label, _name_by_default(key)):
+        if name not in (label, f"class {key}" if isinstance(key, int) else key):
             raise ImsegError(
                 f'{FILE_NAME} calls the label "{label}" by another name.',
                 expected="a label is called as the folder with its masks.",
@@ -313,14 +304,7 @@ def _plane_colors(
                 hint=f"rename the folder {label}/, or list it as  {label} = "
                 '{ color = "#rrggbb" }.',
             )
-    given = {keys[key]: color for key, color in config.colors.items()}
-    palette = distinct_colors(len(labels) + len(given))
-    free = (color for color in palette if color not in given.values())
-    return tuple(given[label] if label in given else next(free) for label in labels)
-
-
-def _name_by_default(key: Key) -> str:
-    return f"class {key}" if isinstance(key, int) else key
+    return fill_colors(labels, {keys[key]: color for key, color in config.colors.items()})
 
 
 def _stored_type(masks: Sequence[MaskFacts], low: float, high: float) -> str:
