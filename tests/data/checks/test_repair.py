@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.data.checks.looking import blobs
 
-from imseg.data.checks.recodes import Exchange, Snap
+from imseg.data.checks.mask_values import Exchange, Snap
 from imseg.data.checks.repair import repair
 from imseg.data.checks.repair.file_selection import copy_usable, select_files
 from imseg.data.checks.repair.repair import repair_folder

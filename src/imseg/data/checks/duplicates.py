@@ -122,21 +122,13 @@ def near_pairs(
 
 def groups_of(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return what hangs together through pairs, each group ascending, the largest first."""
-    leader: dict[int, int] = {}
-
-    def find(index: int) -> int:
-        leader.setdefault(index, index)
-        while leader[index] != index:
-            leader[index] = leader[leader[index]]
-            index = leader[index]
-        return index
-
-    for one, other in pairs:
-        low, high = sorted((find(one), find(other)))
-        leader[high] = low
-    groups: dict[int, list[int]] = {}
-    for index in sorted(leader):
-        groups.setdefault(find(index), []).append(index)
+    group_of: dict[int, list[int]] = {}
+    for pair in pairs:
+        small, large = sorted((group_of.setdefault(i, [i]) for i in pair), key=len)
+        if small is not large:
+            large += small
+            group_of.update(dict.fromkeys(small, large))
+    groups = {id(group): sorted(group) for group in group_of.values()}
     return sorted(groups.values(), key=lambda group: (-len(group), group[0]))
 
 
@@ -253,7 +245,7 @@ def _within(
     crossing = split == "labeled" and not val
     if crossing:
         # A fifth of them is set aside to choose by, and exact copies cross that border, too.
-        near += _exact_pairs(members)
+        near += exact_pairs(members)
     else:
         near = [(one, other) for one, other in near if members[one].digest != members[other].digest]
     groups = groups_of(near)
@@ -287,7 +279,8 @@ def _within(
     )
 
 
-def _exact_pairs(members: Sequence[ImageFacts]) -> list[tuple[int, int]]:
+def exact_pairs(members: Sequence[ImageFacts]) -> list[tuple[int, int]]:
+    """Return for each picture that is there already the index of the first one, and its own."""
     first: dict[str, int] = {}
     places = [(first.setdefault(facts.digest, index), index) for index, facts in enumerate(members)]
     return [(one, other) for one, other in places if one != other]

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.checks.fitness import FolderScan, Mending, run_checks
 from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
+from imseg.data.checks.mask_values import MaskValueFinding
 from imseg.data.checks.repair import rewriting
 from imseg.data.checks.repair.file_selection import CSV, JSON, copy_usable
-from imseg.data.checks.scanned import FolderScan, MaskValueFinding, Mending, run_checks
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import sheet
 from imseg.data.folder.config import TaskWord

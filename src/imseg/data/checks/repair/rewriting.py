@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.checks.recodes import Recode, Snap
+from imseg.data.checks.mask_values import Recode, Snap
 from imseg.data.images.decoding import turned
 from imseg.data.images.image_files import write_png, write_tiff
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
