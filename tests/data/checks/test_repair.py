@@ -10,16 +10,17 @@ import pytest
 from PIL import Image
 from tests.data.checks.looking import blobs
 
+from imseg.data.checks import repair
 from imseg.data.checks.mask_values import Exchange, Snap
-from imseg.data.checks.repair import repair
-from imseg.data.checks.repair.file_selection import copy_usable, select_files
-from imseg.data.checks.repair.repair import repair_folder
-from imseg.data.checks.repair.rewriting import (
+from imseg.data.checks.repair import repair_folder
+from imseg.data.checks.repaired_files import (
     Rewrite,
     Turn,
+    copy_usable,
     find_turn,
     merged,
     rewrite_mask,
+    select_files,
     write_mask,
 )
 from imseg.data.images.decoding import turned

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imseg.data.checks import repaired_files
 from imseg.data.checks.fitness import FolderScan, Mending, run_checks
 from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
 from imseg.data.checks.mask_values import MaskValueFinding
-from imseg.data.checks.repair import rewriting
-from imseg.data.checks.repair.file_selection import CSV, JSON, copy_usable
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import sheet
 from imseg.data.folder.config import TaskWord
@@ -46,7 +45,7 @@ class RepairRound:
     """The EXIF orientation that pictures had before they were turned upright."""
     left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
     """Files to remove from the copy, why, and what that refers to."""
-    rewrites: dict[Path, list[rewriting.Rewrite]] = field(default_factory=dict)
+    rewrites: dict[Path, list[repaired_files.Rewrite]] = field(default_factory=dict)
     """Masks to rewrite."""
 
     def __post_init__(self) -> None:
@@ -60,7 +59,7 @@ class RepairRound:
         for path in files_of(entry):
             self.left_out.setdefault(path, (why, about))
 
-    def rewrite(self, names: Sequence[str], rewrite: rewriting.Rewrite) -> None:
+    def rewrite(self, names: Sequence[str], rewrite: repaired_files.Rewrite) -> None:
         """Rewrite masks, which are named relative to the data folder."""
         for name in names:
             self.rewrites.setdefault(self.found.layout.root / name, []).append(rewrite)
@@ -110,17 +109,17 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
             own = plan.orientations.get(facts.name, 1)
             back, reason = turn, "the mask lay on its side"
             if own in (5, 6, 7, 8):
-                back = rewriting.Turn(own)
+                back = repaired_files.Turn(own)
                 reason += ": drawn on the picture as it was stored, before its EXIF turn"
             if back is None:
                 text = "the mask lies on its side, and it is not clear which way it must be turned"
                 plan.leave(entry, text)
             else:
-                plan.rewrite(names, rewriting.Rewrite(turn=back, reasons=(reason,)))
+                plan.rewrite(names, repaired_files.Rewrite(turn=back, reasons=(reason,)))
         elif all(_same_shape(mask.size, facts.size) for mask in facts.masks):
             names = [mask.name for mask in facts.masks if mask.size != facts.size]
             reason = "the mask was not of the size of its image"
-            plan.rewrite(names, rewriting.Rewrite(size=facts.size, reasons=(reason,)))
+            plan.rewrite(names, repaired_files.Rewrite(size=facts.size, reasons=(reason,)))
         else:
             plan.leave(entry, "the mask has another size and another shape than its image")
 
@@ -131,7 +130,7 @@ def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
-def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> rewriting.Turn | None:
+def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> repaired_files.Turn | None:
     """Return how masks on their side must be turned, as their images show; None: not clear."""
     if not lying:
         return None
@@ -147,10 +146,10 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> rewriting.Tu
         ]
         for some in (lying, fitting)
     )
-    return rewriting.find_turn(lying_pairs, known_pairs)
+    return repaired_files.find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: bool) -> rewriting.Pair:
+def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
     image, *masks = files_of(entry)
     mixture: npt.NDArray[Any] = np.zeros((1, 1), np.int64)
@@ -164,7 +163,7 @@ def _pair(entry: Image | LabeledImage, *, pages: bool) -> rewriting.Pair:
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
     if isinstance(finding, MaskValueFinding) and finding.recode is not None:
-        rewrite = rewriting.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
+        rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
 
 
@@ -201,7 +200,7 @@ class Repaired:
 
     folder: Path
     """The copy."""
-    repairs: tuple[rewriting.Repair, ...]
+    repairs: tuple[repaired_files.Repair, ...]
     """Everything that was changed, in order."""
     report: CheckReport
     """What there is to say about the copy."""
@@ -258,7 +257,7 @@ def repair_folder(
             hint=f"--fix {shown(data.resolve())}-repaired",
         )
     with new_folder(out) as part:
-        repairs, orientations = copy_usable(data, part)
+        repairs, orientations = repaired_files.copy_usable(data, part)
         for _ in range(_MOST_ROUNDS):
             done = _mend(part, orientations, task=task, progress=progress)
             if not done:
@@ -271,7 +270,7 @@ def repair_folder(
 
 def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
-) -> list[rewriting.Repair]:
+) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
     plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
     for check in CHECKS:
@@ -282,15 +281,15 @@ def _mend(
     for path, (why, about) in plan.left_out.items():
         path.unlink(missing_ok=True)
         name = path.relative_to(folder).as_posix()
-        done.append(rewriting.Repair(name, "left out", "", "", why, about))
+        done.append(repaired_files.Repair(name, "left out", "", "", why, about))
     return done + [
-        rewriting.rewrite_mask(path, rewriting.merged(steps), folder)
+        repaired_files.rewrite_mask(path, repaired_files.merged(steps), folder)
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]
 
 
-def write_record(folder: Path, repairs: Sequence[rewriting.Repair], *, source: str) -> None:
+def write_record(folder: Path, repairs: Sequence[repaired_files.Repair], *, source: str) -> None:
     """Write the list of changes into the copy, as a table and as JSON.
 
     Args:
@@ -300,7 +299,7 @@ def write_record(folder: Path, repairs: Sequence[rewriting.Repair], *, source: s
     """
     plain = [dataclasses.asdict(repair) for repair in repairs]
     record = {"source": source, "repairs": plain}
-    write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
-    header = [field.name for field in dataclasses.fields(rewriting.Repair)]
+    write_whole(folder / repaired_files.JSON, (json.dumps(record, indent=1) + "\n").encode())
+    header = [field.name for field in dataclasses.fields(repaired_files.Repair)]
     table = sheet(header, [list(each.values()) for each in plain])
-    write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))
+    write_whole(folder / repaired_files.CSV, table.encode("utf-8", "backslashreplace"))
