@@ -77,9 +77,11 @@ def error(
     )
 
 
-def warning(what: str, *, got: str = "", hint: str = "", files: Iterable[str] = ()) -> Finding:
+def warning(
+    what: str, *, why: str = "", got: str = "", hint: str = "", files: Iterable[str] = ()
+) -> Finding:
     """Return a finding that is worth knowing."""
-    return Finding(severity="warning", what=what, got=got, hint=hint, files=tuple(files))
+    return Finding(severity="warning", what=what, why=why, got=got, hint=hint, files=tuple(files))
 
 
 MIN_SIDE = 16

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from imseg.data.folder.config import (
-    FILE_NAME,
-    MAX_VALUE,
-    FolderConfig,
-    Key,
-    TaskWord,
-    as_color,
-    as_number,
-    color_of,
-)
+from imseg.data.folder.config import FILE_NAME, MAX_VALUE, FolderConfig, Key, TaskWord, color_of
 from imseg.data.masks.colors import BLACK, fill_colors
-from imseg.data.masks.io import value_text
+from imseg.data.masks.io import as_value, value_text
 from imseg.errors import ImsegError, and_more
 from imseg.types import MAX_CLASSES, Coding, Color, Kind, TargetSpec
 
+_Meaning = TypeVar("_Meaning")
 _ANY = 2**31
 _VOIDS: Mapping[Coding, tuple[int, int, str]] = {
     "values": (0, MAX_VALUE, f"a whole number from 0 to {MAX_VALUE}."),
@@ -49,10 +42,9 @@ def listed_values(config: FolderConfig, coding: Coding) -> Listed:
     Raises:
         ImsegError: If something listed cannot be in such masks.
     """
-    convert = as_color if coding == "colors" else as_number
     holds = "colors" if coding == "colors" else "whole numbers"
     example = '"#00ff00" = "plant"' if coding == "colors" else '1 = "cell"'
-    if strange := [key for key in config.listed if convert(key) is None]:
+    if strange := [key for key in config.listed if as_value(key, coding) is None]:
         raise ImsegError(
             f"{FILE_NAME} lists classes that the masks cannot have: they hold {holds}.",
             expected=f"lines such as  {example}.",
@@ -60,10 +52,16 @@ def listed_values(config: FolderConfig, coding: Coding) -> Listed:
             hint=f"list what the masks hold under [classes] in {FILE_NAME}.",
         )
     return Listed(
-        names={at: name for key, name in config.names.items() if (at := convert(key)) is not None},
-        colors={at: rgb for key, rgb in config.colors.items() if (at := convert(key)) is not None},
+        names=dict(_by_value(config.names, coding)),
+        colors=dict(_by_value(config.colors, coding)),
         void=void_value(config.void, coding),
     )
+
+
+def _by_value(by_key: Mapping[Key, _Meaning], coding: Coding) -> Iterator[tuple[int, _Meaning]]:
+    for key, meaning in by_key.items():
+        if (value := as_value(key, coding)) is not None:
+            yield value, meaning
 
 
 def void_value(void: Key | None, coding: Coding) -> int | None:
@@ -74,7 +72,7 @@ def void_value(void: Key | None, coding: Coding) -> int | None:
     """
     if void is None:
         return None
-    value = as_color(void) if coding == "colors" else as_number(void)
+    value = as_value(void, coding)
     least, greatest, expected = _VOIDS[coding]
     if value is None or not least <= value <= greatest:
         raise ImsegError(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.folder.config import FILE_NAME, MAX_VALUE
+from imseg.data.folder.config import FILE_NAME, MAX_VALUE, Key, as_color, as_number
 from imseg.data.images.decoding import Decoded, decode_pillow, unreadable
 from imseg.data.images.picture_file import decode_file
 from imseg.errors import ImsegError, and_more
@@ -248,6 +248,11 @@ def describe_values(spec: TargetSpec) -> str:
             pairs = zip(keys, spec.names, strict=True)
             texts = [key if key == name else f"{key} ({name})" for key, name in pairs]
             return and_more(texts, most=12) + f"{void}."
+
+
+def as_value(key: Key | None, coding: Coding) -> int | None:
+    """Return what masks of a coding hold where a user writes ``key``; None if they cannot."""
+    return as_color(key) if coding == "colors" else as_number(key)
 
 
 def value_text(value: int, coding: Coding) -> str:
