@@ -105,15 +105,13 @@ def unreadable(problems: Sequence[tuple[str, UnreadablePicture]]) -> list[Findin
     """Return one error for all files that cannot be read."""
     if not problems:
         return []
-    first = problems[0][1]
-    what, got = f"{problems[0][0]} {first.reason}.", ""
+    reasons = [f"{name} {problem.reason}" for name, problem in problems]
+    what, got = f"{reasons[0]}.", ""
     if len(problems) > 1:
-        what = f"{len(problems)} files cannot be read."
-        got = and_more([f"{name} {problem.reason}" for name, problem in problems]) + "."
-    hints = dict.fromkeys(problem.hint for _, problem in problems if problem.hint)
-    files = [name for name, _ in problems]
-    hint = "\n".join(hints)
-    return [error(what, expected=first.expected or "", got=got, hint=hint, files=files)]
+        what, got = f"{len(problems)} files cannot be read.", and_more(reasons) + "."
+    hint = "\n".join(dict.fromkeys(problem.hint for _, problem in problems if problem.hint))
+    expected, files = problems[0][1].expected or "", [name for name, _ in problems]
+    return [error(what, expected=expected, got=got, hint=hint, files=files)]
 
 
 def as_findings(raised: ImsegError, files: tuple[str, ...] = ()) -> list[Finding]:
@@ -139,8 +137,7 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
             got=_values_of(mask, spec) + ".",
             hint="threshold it at half, and save it as PNG.",
         )
-    strange = unknown_values(mask.counted_as(spec.coding), spec)
-    if strange:
+    if strange := unknown_values(mask.counted_as(spec.coding), spec):
         return ImsegError(
             f"{mask.name} holds values that no labeled mask has.",
             expected=describe_values(spec),
@@ -151,13 +148,9 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
 
 
 def _has_form(mask: MaskFacts, spec: TargetSpec) -> bool:
-    match spec.coding:
-        case "colors":
-            return mask.form in ("colors", "values")
-        case "numbers":
-            return mask.form in ("numbers", "values")
-        case _:
-            return mask.whole
+    if spec.coding in ("colors", "numbers"):
+        return mask.form in (spec.coding, "values")
+    return mask.whole
 
 
 def _too_few(found: FolderScan) -> Iterator[Finding]:
@@ -191,8 +184,7 @@ def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
 
 
 def _too_small(found: FolderScan) -> Iterator[Finding]:
-    small = [facts for facts in found.survey.every() if min(facts.size) < MIN_SIDE]
-    if small:
+    if small := [facts for facts in found.survey.every() if min(facts.size) < MIN_SIDE]:
         yield error(
             f"{subject(len(small), 'image')} too small.",
             expected=f"at least {MIN_SIDE} pixels on each side.",
@@ -215,8 +207,7 @@ def _leaks(found: FolderScan) -> Iterator[Finding]:
     splits = found.survey.splits()
     for one, other, why in _LEAKS:
         names = {facts.digest: facts.name for facts in splits[other]}
-        shared = [(f.name, names[f.digest]) for f in splits[one] if f.digest in names]
-        if shared:
+        if shared := [(f.name, names[f.digest]) for f in splits[one] if f.digest in names]:
             yield error(
                 f"{subject(len(shared), 'image')} in {one} and in {other}.",
                 expected="different images, compared by content.",
@@ -232,8 +223,7 @@ def _masks(found: FolderScan) -> list[MaskFacts]:
 
 
 def _of_other_form(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
-    wrong = [mask for mask in _masks(found) if not _has_form(mask, spec)]
-    if wrong:
+    if wrong := [mask for mask in _masks(found) if not _has_form(mask, spec)]:
         verb = "is" if len(wrong) == 1 else "are"
         yield error(
             f"{subject(len(wrong), 'mask')} not of the kind that {verb} needed.",
@@ -245,8 +235,7 @@ def _of_other_form(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
 
 
 def _smeared_planes(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
-    wrong = [mask for mask in _masks(found) if mask.whole and mask.objects > 1]
-    if wrong:
+    if wrong := [mask for mask in _masks(found) if mask.whole and mask.objects > 1]:
         yield error(
             f"{subject(len(wrong), 'mask', 'holds', 'hold')} more than two values, so where the "
             "label is cannot be told.",

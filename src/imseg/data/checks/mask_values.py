@@ -267,14 +267,13 @@ def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskV
         masks: Every mask.
         void: A value that counts as no class.
     """
-    smeared = [
-        (mask.facts, ends)
-        for mask in masks
-        if (ends := smeared_between(mask.facts, void)) is not None
-    ]
+    smeared = [(m.facts, ends) for m in masks if (ends := smeared_between(m.facts, void))]
     if not smeared:
         return
-    low, high = _common_ends(smeared)
+    # The two values that most of these masks were made of.
+    middle = len(smeared) // 2
+    low, high = (sorted(ends[place] for _, ends in smeared)[middle] for place in (0, 1))
+    low, high = 0 if low <= _AROUND else low, 255 if high >= 255 - _AROUND else high
     names = tuple(facts.name for facts, _ in smeared)
     lossy = all(name.lower().endswith(_LOSSY) for name in names)
     cause = "JPEG" if lossy else "smooth resizing or JPEG"
@@ -323,12 +322,6 @@ def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int
 
 def _most_frequent(part: Mapping[int, int]) -> int:
     return max(part, key=lambda value: part[value])
-
-
-def _common_ends(smeared: Sequence[tuple[MaskFacts, tuple[int, int]]]) -> tuple[int, int]:
-    """Return the two values that most smeared masks were made of; 0 and 255 where close."""
-    low, high = (sorted(ends[place] for _, ends in smeared)[len(smeared) // 2] for place in (0, 1))
-    return (0 if low <= _AROUND else low), (255 if high >= 255 - _AROUND else high)
 
 
 def find_mixed_ones(
@@ -398,11 +391,9 @@ def find_shifted(
         void: A value that counts as no class.
         listed: The classes that the user names.
     """
-    known = [
-        (mask, frozenset(value for value in mask.facts.counts if value != void)) for mask in masks
-    ]
-    if any(mask.label is not None or mask.facts.form != "values" for mask, _ in known):
+    if any(mask.label is not None or mask.facts.form != "values" for mask in masks):
         return
+    known = [(mask, frozenset(mask.facts.counts) - {void}) for mask in masks]
     known = [(mask, values) for mask, values in known if values]
     named = {value for value in listed if isinstance(value, int)}
     if named:

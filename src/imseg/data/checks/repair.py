@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from imseg.data.checks import repaired_files
 from imseg.data.checks.fitness import FolderScan, Mending, run_checks
 from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
@@ -151,12 +148,12 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> repaired_fil
 
 def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
-    image, *masks = files_of(entry)
-    mixture: npt.NDArray[Any] = np.zeros((1, 1), np.int64)
-    for place, path in enumerate(masks):
-        values = read_mask(path).values
-        # Of a single mask the values count, of several where each is set.
-        mixture = mixture + (values if len(masks) == 1 else (values != 0) * (1 << place))
+    image, *paths = files_of(entry)
+    masks = [read_mask(path).values for path in paths]
+    # Of a single mask the values count, of several where each is set.
+    mixture: Any = masks[0]
+    if len(masks) > 1:
+        mixture = sum((mask != 0) * (1 << place) for place, mask in enumerate(masks))
     return read_image(image, pages=pages), mixture
 
 

@@ -14,12 +14,9 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.checks.mask_values import Recode, Snap
-from imseg.data.files.atomic import copy_file
-from imseg.data.files.listing import has_odd_name, leads_out, list_pictures
+from imseg.data.files import atomic, listing
 from imseg.data.folder.folder_layout import find_labels
-from imseg.data.images.decoding import SUFFIXES, turned
-from imseg.data.images.image_files import write_png, write_tiff
-from imseg.data.images.picture_file import hash_pixels, probe, read_image
+from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.errors import ImsegError
 from imseg.types import Pixels
@@ -96,9 +93,9 @@ def select_files(root: Path) -> Selection:
 
 def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Path]]:
     """Return the picture files of a folder by stem; everything else stays behind."""
-    if not folder.is_dir() or leads_out(folder, root):
+    if not folder.is_dir() or listing.leads_out(folder, root):
         return {}
-    pictures, strange, _ = list_pictures(folder)
+    pictures, strange, _ = listing.list_pictures(folder)
     selection.leave(strange, "not a picture that can be read")
     usable: dict[str, list[Path]] = {}
     for path in [path for paths in pictures.values() for path in paths]:
@@ -131,7 +128,7 @@ def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
     single = masks[0] if len(masks) == 1 else None
 
     def fits(path: Path) -> bool:
-        return single is None or read_mask(single).values.shape == probe(path).size
+        return single is None or read_mask(single).values.shape == picture_file.probe(path).size
 
     image = _choose(found[0], _hash_image, selection, fits=fits)
     kept = [path for path in (image, *masks) if path is not None]
@@ -185,12 +182,12 @@ def _no_jpeg(path: Path) -> bool:
 
 
 def _hash_image(path: Path) -> str:
-    return hash_pixels(read_image(path))
+    return picture_file.hash_pixels(picture_file.read_image(path))
 
 
 def _hash_mask(path: Path) -> str:
     values = read_mask(path).values
-    return hash_pixels(np.ascontiguousarray(values)[..., None])
+    return picture_file.hash_pixels(np.ascontiguousarray(values)[..., None])
 
 
 def _try(function: Callable[[Path], object], path: Path) -> object:
@@ -240,7 +237,7 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
         orientation = _orientation(path, root)
         upright = _write_upright(path, goal) if orientation != 1 else None
         if upright is None:
-            copy_file(path, goal)
+            atomic.copy_file(path, goal)
             with suppress(OSError):  # the dates only say which picture was taken when
                 os.utime(goal, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
             continue
@@ -260,7 +257,7 @@ def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Ite
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (folder == root and path.name in (CSV, JSON)):
             continue
-        if path.is_dir() and not (path.is_symlink() and leads_out(path, root)):
+        if path.is_dir() and not (path.is_symlink() and listing.leads_out(path, root)):
             yield from _files(path, root, seen | {here})
         else:
             yield path
@@ -268,9 +265,9 @@ def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Ite
 
 def _refusal(path: Path, root: Path) -> str:
     """Return why a file cannot be in the copy whatever it is; empty if it can."""
-    if has_odd_name(path):
+    if listing.has_odd_name(path):
         return "its name has control characters"
-    if path.is_symlink() and leads_out(path, root):
+    if path.is_symlink() and listing.leads_out(path, root):
         return "a link that leads out of the data folder"
     if not path.is_file():
         return "not a file, or a link that leads nowhere"
@@ -283,7 +280,7 @@ def _orientation(path: Path, root: Path) -> int:
     It is 1 (upright) if there is none, for other files, and for broken ones.
     """
     split = path.relative_to(root).parts[0]
-    if split not in (*_PAIRED, *_ALONE) or path.suffix.lower() not in SUFFIXES:
+    if split not in (*_PAIRED, *_ALONE) or path.suffix.lower() not in decoding.SUFFIXES:
         return 1
     try:
         with path.open("rb") as file, Pillow.open(file) as picture:
@@ -300,8 +297,8 @@ def _write_upright(path: Path, goal: Path) -> Path | None:
     try:
         if "masks" in path.parts:
             return write_mask(goal, read_mask(path))
-        pixels = read_image(path)
-        write_png(goal, pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        pixels = picture_file.read_image(path)
+        image_files.write_png(goal, pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     except (ImsegError, ValueError):
         return None
     return goal
@@ -330,7 +327,7 @@ class Turn:
 
     def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the ``h w`` values, turned."""
-        return np.ascontiguousarray(turned(values, self.orientation))
+        return np.ascontiguousarray(decoding.turned(values, self.orientation))
 
     def __str__(self) -> str:
         return _WORDS[self.orientation]
@@ -372,7 +369,7 @@ def _fits(pairs: Sequence[Pair], orientations: Sequence[int]) -> npt.NDArray[np.
         gray = pixels[::step, ::step].astype(np.float32).mean(axis=2)
         steepness = np.hypot(*np.gradient(gray))
         for way, orientation in enumerate(orientations):
-            small = turned(mask, orientation)[::step, ::step]
+            small = decoding.turned(mask, orientation)[::step, ::step]
             fits[place, :, way] = (
                 _explained(gray, small),
                 _explained(steepness, small),
@@ -473,15 +470,15 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     """
     values = mask.values
     if mask.form == "colors":
-        write_png(path, unpack_colors(values))
+        image_files.write_png(path, unpack_colors(values))
         return path
     if mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
         path = path.with_suffix(".tif")
-        write_tiff(path, values)
+        image_files.write_tiff(path, values)
         return path
     small = int(values.max(initial=0)) <= np.iinfo(np.uint8).max
     whole = values.astype(np.uint8 if small else np.uint16)
-    write_png(path, whole, palette=mask.palette if small else None)
+    image_files.write_png(path, whole, palette=mask.palette if small else None)
     return path
 
 

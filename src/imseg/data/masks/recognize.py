@@ -121,7 +121,14 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
         return _spec_of_planes(survey, labels, word, config)
     masks = [facts.mask for facts in survey.labeled if facts.mask is not None]
     if word == "multilabel":
-        raise _needs_planes()
+        raise ImsegError(
+            "The task is multilabel, but there is one mask for each image.",
+            expected="a folder for each label: labeled/masks/alive/cell_07.png, "
+            "labeled/masks/dead/cell_07.png, ...",
+            got="masks directly in labeled/masks.",
+            hint="make a folder for each label, and in it a mask of each image: 0, and 255 where "
+            "the label is.",
+        )
     colored = [mask for mask in masks if mask.form == "colors"]
     floats = [mask for mask in masks if mask.form == "numbers"]
     fractions = [mask for mask in floats if not mask.whole]
@@ -129,7 +136,12 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
     if word == "regression":
         return _spec_of_numbers(masks, colored, config)
     if fractions and word is not None:
-        raise _needs_whole_numbers(fractions, word)
+        raise ImsegError(
+            f"The task is {word}, but {_some(fractions, 'fractions')}.",
+            expected="whole numbers from 0.",
+            got=_named(fractions),
+            hint='save whole numbers, or use task = "regression" to learn measurements.',
+        )
     if word == "instances":
         return _spec_of_objects(masks, colored, config)
     if colored and floats:
@@ -312,26 +324,6 @@ def _stored_type(masks: Sequence[MaskFacts], low: float, high: float) -> str:
     if any(mask.form == "numbers" for mask in masks) or low < 0 or high > _DEEPEST:
         return "float32"
     return "uint8" if all(mask.dtype == "uint8" for mask in masks) else "uint16"
-
-
-def _needs_planes() -> ImsegError:
-    return ImsegError(
-        "The task is multilabel, but there is one mask for each image.",
-        expected="a folder for each label: labeled/masks/alive/cell_07.png, "
-        "labeled/masks/dead/cell_07.png, ...",
-        got="masks directly in labeled/masks.",
-        hint="make a folder for each label, and in it a mask of each image: 0, and 255 where the "
-        "label is.",
-    )
-
-
-def _needs_whole_numbers(fractions: Sequence[MaskFacts], word: TaskWord | None) -> ImsegError:
-    return ImsegError(
-        f"The task is {word}, but {_some(fractions, 'fractions')}.",
-        expected="whole numbers from 0.",
-        got=_named(fractions),
-        hint='save whole numbers, or use task = "regression" to learn measurements.',
-    )
 
 
 def _mixed(one: str, masks: Sequence[MaskFacts], other: str) -> ImsegError:
