@@ -81,13 +81,14 @@ def leave_unreadable(plan: RepairRound, finding: Finding) -> None:
 
 def _what_is_broken(entry: Image | LabeledImage, found: FolderScan) -> str:
     for path in files_of(entry):
+        name = relative_name(path, found.layout.root)
         try:
-            if "masks" in path.parts:
+            if "/masks/" in name:
                 read_mask(path)
             else:
                 read_image(path, pages=found.config.pages)
         except UnreadablePicture as error:
-            return f"{relative_name(path, found.layout.root)} {error.reason}"
+            return f"{name} {error.reason}"
     return ""
 
 
@@ -106,7 +107,7 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
             own = plan.orientations.get(facts.name, 1)
             back, reason = turn, "the mask lay on its side"
             if own in (5, 6, 7, 8):
-                back = repaired_files.Turn(own)
+                back = own
                 reason += ": drawn on the picture as it was stored, before its EXIF turn"
             if back is None:
                 text = "the mask lies on its side, and it is not clear which way it must be turned"
@@ -127,7 +128,7 @@ def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
-def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> repaired_files.Turn | None:
+def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
     """Return how masks on their side must be turned, as their images show; None: not clear."""
     if not lying:
         return None

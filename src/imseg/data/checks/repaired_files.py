@@ -27,6 +27,7 @@ CSV, JSON = "repairs.csv", "repairs.json"
 Pair = tuple[Pixels, npt.NDArray[Any]]
 """An image, ``h w c``, and the values of its mask."""
 
+_FindOut = Callable[[Path], object]
 _PAIRED = ("labeled", "labelled", "val", "test")
 _ALONE = ("unlabeled", "unlabelled")
 
@@ -85,9 +86,8 @@ def select_files(root: Path) -> Selection:
     for name in _ALONE:
         folder = root / name / "images"
         folder = folder if folder.is_dir() else root / name
-        if folder.is_dir():
-            for stem, paths in _usable(folder, root, selection).items():
-                _rename(paths[1:], stem, selection)
+        for stem, paths in _usable(folder, root, selection).items():
+            _rename(paths[1:], stem, selection)
     return selection
 
 
@@ -109,17 +109,16 @@ def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Pa
 def _select_pairs(folder: Path, root: Path, selection: Selection) -> None:
     images = _usable(folder / "images", root, selection)
     place = folder / "masks"
-    labels = find_labels(place)
-    folders = [place / label for label in labels] if labels else [place]
+    folders = [place / label for label in find_labels(place)] or [place]
     masks = [_usable(each, root, selection) for each in folders]
-    for stem in sorted({*images, *(stem for files in masks for stem in files)}):
+    for stem in sorted(set(images).union(*masks)):
         found = [images.get(stem, []), *(files.get(stem, []) for files in masks)]
         suffixes = {tuple(sorted(path.suffix.lower() for path in paths)) for paths in found}
         if len(suffixes) == 1 and len(found[0]) > 1:
             for paths in found:
                 _rename(sorted(paths, key=lambda path: path.suffix.lower())[1:], stem, selection)
-            continue
-        _select_one(found, selection)
+        else:
+            _select_one(found, selection)
 
 
 def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
@@ -139,11 +138,7 @@ def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
 
 
 def _choose(
-    paths: list[Path],
-    content: Callable[[Path], str],
-    selection: Selection,
-    *,
-    fits: Callable[[Path], bool],
+    paths: list[Path], content: _FindOut, selection: Selection, *, fits: _FindOut
 ) -> Path | None:
     """Return the one file that is meant, or None; the others stay behind."""
     if len(paths) < 2:
@@ -190,7 +185,7 @@ def _hash_mask(path: Path) -> str:
     return picture_file.hash_pixels(np.ascontiguousarray(values)[..., None])
 
 
-def _try(function: Callable[[Path], object], path: Path) -> object:
+def _try(function: _FindOut, path: Path) -> object:
     """Return what a function finds out about a file; None if the file cannot be read."""
     try:
         return function(path)
@@ -235,7 +230,7 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
             repairs.append(Repair(name, "renamed", became, "", why))
         goal.parent.mkdir(parents=True, exist_ok=True)
         orientation = _orientation(path, root)
-        upright = _write_upright(path, goal) if orientation != 1 else None
+        upright = _write_upright(path, goal, root) if orientation != 1 else None
         if upright is None:
             atomic.copy_file(path, goal)
             with suppress(OSError):  # the dates only say which picture was taken when
@@ -291,11 +286,11 @@ def _orientation(path: Path, root: Path) -> int:
     return found if found in range(2, 9) else 1
 
 
-def _write_upright(path: Path, goal: Path) -> Path | None:
+def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
     """Write a picture as it is meant to be seen; None if it cannot be a PNG file."""
     goal = goal.with_suffix(".png")
     try:
-        if "masks" in path.parts:
+        if "masks" in path.relative_to(root).parts:
             return write_mask(goal, read_mask(path))
         pixels = picture_file.read_image(path)
         image_files.write_png(goal, pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -318,23 +313,10 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How a mask is turned back."""
+def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
+    """Return the orientation (see ``Rewrite.turn``) by which masks fit their images best.
 
-    orientation: int
-    """The EXIF number of a picture that is stored on its side: 5, 6, 7 or 8."""
-
-    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the ``h w`` values, turned."""
-        return np.ascontiguousarray(decoding.turned(values, self.orientation))
-
-    def __str__(self) -> str:
-        return _WORDS[self.orientation]
-
-
-def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> Turn | None:
-    """Return the turn by which masks fit their images best; None if that is not clear.
+    It is None if that is not clear.
 
     Three measures tell how well a mask fits: whether its classes differ in brightness, whether they
     differ in texture, and whether the image has edges where the mask has. Which of them can be
@@ -357,7 +339,7 @@ def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> Turn | None:
     best = int(right.argmax())
     if right[best] < _SURE:
         return None
-    return Turn(list(_WORDS)[int(found.mean(axis=0)[best].argmax())])
+    return list(_WORDS)[int(found.mean(axis=0)[best].argmax())]
 
 
 def _fits(pairs: Sequence[Pair], orientations: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -407,8 +389,8 @@ def _steepness_at_edges(steepness: npt.NDArray[Any], mask: npt.NDArray[Any]) -> 
 class Rewrite:
     """What is to be done to a mask file; the steps are made in this order."""
 
-    turn: Turn | None = None
-    """How it is turned back."""
+    turn: int | None = None
+    """How it is turned back: the EXIF number of a picture stored on its side, 5, 6, 7 or 8."""
     size: tuple[int, int] | None = None
     """The height and width it is brought to."""
     recodes: tuple[Recode, ...] = ()
@@ -417,7 +399,7 @@ class Rewrite:
     """Why."""
 
     def __str__(self) -> str:
-        steps = [str(self.turn)] if self.turn else []
+        steps = [_WORDS[self.turn]] if self.turn else []
         if self.size:
             steps.append(f"resized to {self.size[0]}x{self.size[1]} by nearest neighbor")
         return "; ".join([*steps, *(str(recode) for recode in self.recodes)])
@@ -437,7 +419,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
     mask = read_mask(path)
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
-        values = rewrite.turn(values)
+        values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))
     if rewrite.size is not None:
         values = resize_mask(values, rewrite.size)
     for recode in rewrite.recodes:
