@@ -11,7 +11,7 @@ from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord
 from imseg.data.folder.facts import MaskFacts, Survey
 from imseg.data.folder.folder_layout import Layout
 from imseg.data.images.decoding import UnreadablePicture
-from imseg.data.masks.io import HOLDS, describe_values, unknown_values, value_text
+from imseg.data.masks import io
 from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, and_more, parts_of
 from imseg.types import Coding, Color, Reading, TargetSpec
@@ -126,7 +126,7 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
     """Return what is wrong with one mask, if anything is."""
     if not _has_form(mask, spec):
         return ImsegError(
-            f"{mask.name} holds {HOLDS[mask.form]}.",
+            f"{mask.name} holds {io.HOLDS[mask.form]}.",
             expected=_WANTED[spec.coding],
             hint="save it as the labeled masks are saved.",
         )
@@ -137,13 +137,9 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
             got=_values_of(mask, spec) + ".",
             hint="threshold it at half, and save it as PNG.",
         )
-    if strange := unknown_values(mask.counted_as(spec.coding), spec):
-        return ImsegError(
-            f"{mask.name} holds values that no labeled mask has.",
-            expected=describe_values(spec),
-            got=and_more([value_text(value, spec.coding) for value in strange], most=8) + ".",
-            hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
-        )
+    if strange := io.unknown_values(mask.counted_as(spec.coding), spec):
+        what = f"{mask.name} holds values that no labeled mask has."
+        return io.UnknownMaskValues(strange, spec, what)
     return None
 
 
@@ -228,7 +224,7 @@ def _of_other_form(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         yield error(
             f"{subject(len(wrong), 'mask')} not of the kind that {verb} needed.",
             expected=_WANTED[spec.coding],
-            got=and_more([f"{mask.name} holds {HOLDS[mask.form]}" for mask in wrong]) + ".",
+            got=and_more([f"{mask.name} holds {io.HOLDS[mask.form]}" for mask in wrong]) + ".",
             hint="save all masks in the same way.",
             files=(mask.name for mask in wrong),
         )
@@ -252,17 +248,17 @@ def _unknown_values(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     """Yield an error for each of val and test whose masks hold values that no labeled mask has."""
     for name, split in (("val", found.survey.val), ("test", found.survey.test)):
         masks = [facts.mask for facts in split if facts.mask is not None]
-        known = [(mask, unknown_values(mask.counted_as(spec.coding), spec)) for mask in masks]
+        known = [(mask, io.unknown_values(mask.counted_as(spec.coding), spec)) for mask in masks]
         strange = [(mask, values) for mask, values in known if values and _has_form(mask, spec)]
         shown = []
         for mask, values in strange:
-            texts = [value_text(value, spec.coding) for value in values]
+            texts = [io.value_text(value, spec.coding) for value in values]
             shown.append(f"{mask.name} has {and_more(texts, most=5)}")
         if strange:
             yield error(
                 f"{subject(len(strange), 'mask', f'in {name} holds', f'in {name} hold')} values "
                 "that no labeled mask has.",
-                expected=describe_values(spec),
+                expected=io.describe_values(spec),
                 got=and_more(shown) + ".",
                 hint=f"list the values under [classes] in {FILE_NAME}, set void there, or label "
                 "an image that has them.",

@@ -387,7 +387,8 @@ def report_of(found: FolderScan) -> CheckReport:
     every = survey.every()
     # Planes of different sizes cannot be laid upon one another.
     drawable = {f.name for f in survey.labeled if len({mask.size for mask in f.masks}) < 2}
-    channels = Counter(_channels_in_words(each) for each in every)
+    words = {1: "gray", 3: "color"}
+    channels = Counter(words.get(each.channels, f"{each.channels} channels") for each in every)
     return CheckReport(
         folder=str(layout.root),
         counts={split: len(getattr(layout, split)) for split in survey.splits()},
@@ -406,7 +407,3 @@ def report_of(found: FolderScan) -> CheckReport:
         ),
         labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
     )
-
-
-def _channels_in_words(picture: facts.ImageFacts) -> str:
-    return {1: "gray", 3: "color"}.get(picture.channels, f"{picture.channels} channels")

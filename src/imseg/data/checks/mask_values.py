@@ -15,7 +15,7 @@ from imseg.data.checks.fitness import FolderScan
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.config import as_color, as_number
 from imseg.data.folder.facts import MaskFacts
-from imseg.data.masks.io import pack_colors, unpack_colors
+from imseg.data.masks.io import pack_colors, unpack_colors, value_text
 from imseg.errors import Finding, and_more
 
 
@@ -174,7 +174,7 @@ def find_impure(
     near = all(_gap(color, main) <= _SAME for color in strange)
     sure = near or len(strange) > _SCATTERED
     frequent = sorted(strange, key=lambda color: (-strange[color], color))
-    shown = and_more([_text(each) for each in frequent], most=_SHOWN)
+    texts = [value_text(color, "colors") for color in frequent]
     share = sum(strange.values()) / sum(total.values())
     colors = counted(len(strange), "impure color" if sure else "rare color")
     yield MaskValueFinding(
@@ -182,8 +182,8 @@ def find_impure(
         what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % of "
         "the pixels.",
         why="each color is taken for a class of its own.",
-        expected=f"the main colors: {and_more([_text(each) for each in main], most=12)}.",
-        got=f"{shown}.",
+        expected=f"the main colors: {and_more([value_text(c, 'colors') for c in main], most=12)}.",
+        got=f"{and_more(texts, most=_SHOWN)}.",
         hint="--fix writes a copy in which every color is the nearest main one. For next time: "
         "save masks as PNG, without smooth edges."
         if sure
@@ -245,10 +245,6 @@ def _is_between(color: int, main: Sequence[int]) -> bool:
         if np.abs(start + part * way - here).max() <= _OFF_THE_LINE:
             return True
     return False
-
-
-def _text(color: int) -> str:
-    return f"#{color:06x}"
 
 
 _AROUND = 16  # JPEG moves flat areas by a few gray levels; more is an edge

@@ -453,14 +453,13 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     values = mask.values
     if mask.form == "colors":
         image_files.write_png(path, unpack_colors(values))
-        return path
-    if mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
+    elif mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
         path = path.with_suffix(".tif")
         image_files.write_tiff(path, values)
-        return path
-    small = int(values.max(initial=0)) <= np.iinfo(np.uint8).max
-    whole = values.astype(np.uint8 if small else np.uint16)
-    image_files.write_png(path, whole, palette=mask.palette if small else None)
+    else:
+        small = int(values.max(initial=0)) <= np.iinfo(np.uint8).max
+        whole = values.astype(np.uint8 if small else np.uint16)
+        image_files.write_png(path, whole, palette=mask.palette if small else None)
     return path
 
 

@@ -96,7 +96,10 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
     if decoded.palette is not None:
         return MaskFile(values[..., 0], "values", decoded.palette)
     if decoded.alpha is not None:
-        values = _seen(values, decoded.alpha)
+        hidden = decoded.alpha == 0
+        # Some programs write an alpha channel and leave it at 0: then it means nothing.
+        if hidden.any() and not hidden.all():
+            values = np.where(hidden[..., None], values.dtype.type(0), values)
     if values.shape[2] == 3 and values.dtype in (np.uint8, np.uint16):
         return _color_mask(path, values)
     if values.shape[2] > 1:
@@ -114,15 +117,6 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
         reason = f"holds whole numbers that need all of 64 bits ({values.max()})"
         raise unreadable(path, reason, hint)
     return MaskFile(values, "values")
-
-
-def _seen(values: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return ``h w c`` values with 0 where nothing is seen of them."""
-    hidden = alpha == 0
-    # Some programs write an alpha channel and leave it at 0: then it means nothing.
-    if not hidden.any() or hidden.all():
-        return values
-    return np.where(hidden[..., None], values.dtype.type(0), values)
 
 
 def _color_mask(path: Path, values: npt.NDArray[Any]) -> MaskFile:
@@ -162,9 +156,7 @@ def load_target(
         target = encode(values, spec)
     except UnknownMaskValues as error:
         name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
-        raise ImsegError(
-            f"{name} holds unknown values.", expected=error.expected, got=error.got, hint=error.hint
-        ) from error
+        raise UnknownMaskValues(error.values, spec, f"{name} holds unknown values.") from error
     if spec.coding == "planes" and spec.position is not None and values.shape != drawn.shape:
         _place_discs(target[spec.position], drawn[spec.position], spec)
     return target
@@ -221,12 +213,15 @@ class UnknownMaskValues(ImsegError):
     Args:
         values: The unknown values.
         spec: What values there may be.
+        what: What is wrong, in a sentence.
     """
 
-    def __init__(self, values: Iterable[int], spec: TargetSpec) -> None:
+    def __init__(
+        self, values: Iterable[int], spec: TargetSpec, what: str = "A mask holds unknown values."
+    ) -> None:
         self.values = tuple(values)
         super().__init__(
-            "A mask holds unknown values.",
+            what,
             expected=describe_values(spec),
             got=and_more([value_text(value, spec.coding) for value in self.values], most=8) + ".",
             hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
