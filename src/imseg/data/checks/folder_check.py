@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +302,7 @@ CHECKS: tuple[Check, ...] = (
 """Everything that is looked for, in the order in which it is told within each severity."""
 
 _SEVERITIES = ("error", "warning", "note")
-_PARTS = tuple(part.name for part in dataclasses.fields(Finding))
+_PARTS = tuple(part.name for part in fields(Finding))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +335,7 @@ class CheckReport:
     """The numbers in the labeled masks (task regression)."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
-    labeled: tuple[LabeledImage, ...] = dataclasses.field(default=(), repr=False)
+    labeled: tuple[LabeledImage, ...] = field(default=(), repr=False)
     """The labeled pairs that can be read and drawn, for a contact sheet."""
 
     def of_severity(self, severity: str) -> tuple[Finding, ...]:
@@ -355,7 +354,7 @@ class CheckReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; the pairs of the contact sheet are left out."""
-        plain = dataclasses.asdict(dataclasses.replace(self, labeled=(), findings=(), spec=None))
+        plain = asdict(replace(self, labeled=(), findings=(), spec=None))
         del plain["labeled"], plain["spec"]
         return {
             **plain,

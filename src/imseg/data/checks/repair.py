@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import repaired_files
-from imseg.data.checks.fitness import FolderScan, Mending, run_checks
-from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
-from imseg.data.checks.mask_values import MaskValueFinding
+from imseg.data.checks import fitness, folder_check, mask_values, repaired_files
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import sheet
 from imseg.data.folder.config import TaskWord
@@ -36,7 +32,7 @@ _MOST_ROUNDS = 5
 class RepairRound:
     """What is to be done to a copy after one look at it."""
 
-    found: FolderScan
+    found: fitness.FolderScan
     """What a look at every file of the copy gave."""
     orientations: Mapping[str, int]
     """The EXIF orientation that pictures had before they were turned upright."""
@@ -79,7 +75,7 @@ def leave_unreadable(plan: RepairRound, finding: Finding) -> None:
             plan.leave(entry, why, _what_is_broken(entry, plan.found))
 
 
-def _what_is_broken(entry: Image | LabeledImage, found: FolderScan) -> str:
+def _what_is_broken(entry: Image | LabeledImage, found: fitness.FolderScan) -> str:
     for path in files_of(entry):
         name = relative_name(path, found.layout.root)
         try:
@@ -160,7 +156,7 @@ def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
 
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
-    if isinstance(finding, MaskValueFinding) and finding.recode is not None:
+    if isinstance(finding, mask_values.MaskValueFinding) and finding.recode is not None:
         rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
 
@@ -183,7 +179,7 @@ def drop_copies(plan: RepairRound, finding: Finding) -> None:
                 plan.leave(entry, "an exact copy", f"the same picture as {first.name}")
 
 
-MENDERS: Mapping[Mending, Callable[[RepairRound, Finding], None]] = {
+MENDERS: Mapping[fitness.Mending, Callable[[RepairRound, Finding], None]] = {
     "unreadable": leave_unreadable,
     "sizes": fit_masks,
     "values": recode_masks,
@@ -200,14 +196,14 @@ class Repaired:
     """The copy."""
     repairs: tuple[repaired_files.Repair, ...]
     """Everything that was changed, in order."""
-    report: CheckReport
+    report: folder_check.CheckReport
     """What there is to say about the copy."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
             "folder": str(self.folder),
-            "repairs": [dataclasses.asdict(repair) for repair in self.repairs],
+            "repairs": [asdict(repair) for repair in self.repairs],
             "report": self.report.as_dict(),
         }
 
@@ -262,7 +258,7 @@ def repair_folder(
                 break
             repairs += done
         write_record(part, repairs, source=str(data))
-    report = check_folder(out, task=task, progress=progress)
+    report = folder_check.check_folder(out, task=task, progress=progress)
     return Repaired(folder=out, repairs=tuple(repairs), report=report)
 
 
@@ -271,9 +267,9 @@ def _mend(
 ) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
     plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
-    for check in CHECKS:
+    for check in folder_check.CHECKS:
         if check.mends is not None:
-            for finding in run_checks([check], plan.found):
+            for finding in fitness.run_checks([check], plan.found):
                 MENDERS[check.mends](plan, finding)
     done = []
     for path, (why, about) in plan.left_out.items():
@@ -295,9 +291,9 @@ def write_record(folder: Path, repairs: Sequence[repaired_files.Repair], *, sour
         repairs: Every change, in the order in which they were made.
         source: What was copied.
     """
-    plain = [dataclasses.asdict(repair) for repair in repairs]
+    plain = [asdict(repair) for repair in repairs]
     record = {"source": source, "repairs": plain}
     write_whole(folder / repaired_files.JSON, (json.dumps(record, indent=1) + "\n").encode())
-    header = [field.name for field in dataclasses.fields(repaired_files.Repair)]
+    header = [each.name for each in fields(repaired_files.Repair)]
     table = sheet(header, [list(each.values()) for each in plain])
     write_whole(folder / repaired_files.CSV, table.encode("utf-8", "backslashreplace"))

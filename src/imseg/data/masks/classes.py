@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -241,14 +242,12 @@ def _build_spec(
     )
 
 
-def _can_be_told_apart(palette: Mapping[int, Color], classes: Iterable[int]) -> bool:
+def _can_be_told_apart(palette: Mapping[int, Color], classes: Collection[int]) -> bool:
     """Return whether a palette has a color for each class, other than shades next to each other."""
-    colors = [palette.get(value) for value in classes]
-    known = [color for color in colors if color is not None]
-    return len(known) == len(colors) and all(
+    known = [palette[value] for value in classes if value in palette]
+    return len(known) == len(classes) and all(
         max(abs(a - b) for a, b in zip(one, other, strict=True)) >= _ALIKE
-        for index, one in enumerate(known)
-        for other in known[:index]
+        for one, other in itertools.combinations(known, 2)
     )
 
 

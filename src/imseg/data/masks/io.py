@@ -15,8 +15,7 @@ from imseg.data.folder.config import FILE_NAME, MAX_VALUE, Key, as_color, as_num
 from imseg.data.images.decoding import Decoded, decode_pillow, unreadable
 from imseg.data.images.picture_file import decode_file
 from imseg.errors import ImsegError, and_more
-from imseg.ops.markers import disc_radii, draw_discs, find_centers
-from imseg.ops.objects import object_planes
+from imseg.ops import markers, objects
 from imseg.types import INCONSISTENT, VOID, Bytes, Coding, Color, LabeledImage, Target, TargetSpec
 
 MaskForm = Literal["values", "colors", "numbers"]
@@ -166,10 +165,10 @@ def _place_discs(plane: npt.NDArray[Any], marked: npt.NDArray[Any], spec: Target
     """Draw the discs of a plane anew at another size: shrunk with the picture they would vanish."""
     known = (marked != 0) if spec.void is None else (marked != 0) & (marked != spec.void)
     # Erosion parts discs that touch, but loses points and very small ones.
-    centers = max((find_centers(known, eroded=eroded) for eroded in (True, False)), key=len)
+    centers = max((markers.find_centers(known, eroded=eroded) for eroded in (True, False)), key=len)
     scale = np.array(plane.shape) / np.array(marked.shape)
     places = np.floor((centers + 0.5) * scale).astype(np.int64)
-    discs = draw_discs(places, disc_radii(places), plane.shape)
+    discs = markers.draw_discs(places, markers.disc_radii(places), plane.shape)
     plane[plane != VOID] = discs[plane != VOID]
 
 
@@ -284,7 +283,7 @@ def encode(mask: npt.NDArray[Any], spec: TargetSpec) -> Target:
                 planes[mask == spec.void] = VOID
             return planes
         case "objects":
-            return object_planes(mask, void=spec.void)
+            return objects.object_planes(mask, void=spec.void)
         case "numbers":
             return _encode_numbers(mask, spec)[None]
         case _:
