@@ -17,7 +17,7 @@ from PIL import Image
 from imseg.cli.commands.check import as_text
 from imseg.cli.main import run
 from imseg.data.checks.folder_check import check_folder
-from imseg.data.checks.repair.repair import repair_folder
+from imseg.data.checks.repair import repair_folder
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.errors import ImsegError
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from imseg.data.folder.config import FolderConfig
 from imseg.data.masks.classes import find_spec
-from imseg.data.masks.encoding import encode
+from imseg.data.masks.io import encode
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
 from imseg.engine.training.optimizer import KerasAdamW

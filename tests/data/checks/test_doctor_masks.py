@@ -13,6 +13,9 @@ from PIL import Image
 from tests.data.checks.looking import mask_in, masks_in
 
 from imseg.data.checks.mask_values import (
+    Exchange,
+    Snap,
+    Threshold,
     find_impure,
     find_mixed_ones,
     find_shifted,
@@ -20,8 +23,7 @@ from imseg.data.checks.mask_values import (
     main_colors,
     smeared_between,
 )
-from imseg.data.checks.recodes import Exchange, Snap, Threshold
-from imseg.data.masks.encoding import pack_colors, unpack_colors
+from imseg.data.masks.io import pack_colors, unpack_colors
 
 seeds = st.integers(0, 10_000)
 
@@ -168,7 +170,7 @@ def test_the_value_that_is_named_is_kept() -> None:
     ],
 )
 def test_nothing_is_said_about_ones_that_mean_something_else(masks, void, listed) -> None:
-    assert find_mixed_ones(masks_in({"labeled": masks}), void=void, listed=listed) == []
+    assert [*find_mixed_ones(masks_in({"labeled": masks}), void=void, listed=listed)] == []
 
 
 def test_numbers_beside_the_named_ones_are_moved() -> None:
@@ -210,7 +212,7 @@ def test_a_split_that_counts_from_one_is_moved() -> None:
     ],
 )
 def test_numbers_that_may_be_right_are_left_alone(splits, listed) -> None:
-    assert find_shifted(masks_in(splits), void=None, listed=listed) == []
+    assert [*find_shifted(masks_in(splits), void=None, listed=listed)] == []
 
 
 def test_a_mixture_within_a_split_is_only_suspected() -> None:
@@ -269,8 +271,8 @@ def test_pure_colors_are_left_alone_even_if_rare() -> None:
     rare = colored(1)
     rare[:2, :6] = 0x00C800
     masks = masks_in({"labeled": [colored(2), rare]}, form="colors")
-    assert find_impure(masks, listed=[RED, BLUE, WHITE, 0x00C800]) == []
-    assert find_impure(masks_in({"labeled": [colored(2)]}, form="colors"), listed=()) == []
+    assert [*find_impure(masks, listed=[RED, BLUE, WHITE, 0x00C800])] == []
+    assert [*find_impure(masks_in({"labeled": [colored(2)]}, form="colors"), listed=())] == []
 
 
 def test_a_few_tiny_areas_may_be_classes() -> None:
@@ -317,7 +319,7 @@ def test_one_far_value_does_not_fill_the_memory() -> None:
     masks = {"labeled": [[0, 1, far], [1, 2, far], [0, 2, far]], "val": [[0, 3], [1, 3], [2, 3]]}
     tracemalloc.start()
     try:
-        assert find_shifted(masks_in(masks), void=None, listed=()) == []
+        assert [*find_shifted(masks_in(masks), void=None, listed=())] == []
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()

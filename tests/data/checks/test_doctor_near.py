@@ -183,7 +183,7 @@ def blob_or_copy(seed: int) -> np.ndarray:
 
 
 def findings(**splits: list[int]) -> list[Finding]:
-    return find_near_duplicates(survey(**splits))
+    return list(find_near_duplicates(survey(**splits)))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def survey(odd: np.ndarray | None = None, *, split: str = "unlabeled", count: in
 
 
 def findings(found: Survey) -> list[Finding]:
-    return find_odd_pictures(found)
+    return list(find_odd_pictures(found))
 
 
 def test_pictures_of_one_kind_give_no_finding() -> None:

@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 from tests.data.checks.looking import blobs
 
-from imseg.data.checks.recodes import Exchange, Snap
-from imseg.data.checks.repair import repair
-from imseg.data.checks.repair.file_selection import copy_usable, select_files
-from imseg.data.checks.repair.repair import repair_folder
-from imseg.data.checks.repair.rewriting import (
+from imseg.data.checks import repair
+from imseg.data.checks.mask_values import Exchange, Snap
+from imseg.data.checks.repair import repair_folder
+from imseg.data.checks.repaired_files import (
     Rewrite,
-    Turn,
+    copy_usable,
     find_turn,
     merged,
     rewrite_mask,
+    select_files,
     write_mask,
 )
 from imseg.data.images.decoding import turned
@@ -248,7 +248,7 @@ def test_steps_are_made_in_order_and_told_in_order(maker) -> None:
     rewrite = merged(
         [
             Rewrite(recodes=(Exchange({255: 1}),), reasons=("second",)),
-            Rewrite(turn=Turn(6), reasons=("first",)),
+            Rewrite(turn=6, reasons=("first",)),
         ]
     )
     before = read_mask(path).values
@@ -278,8 +278,8 @@ def test_the_right_turn_is_found(orientation) -> None:
         # The turn that undoes 6 is 8, and the other way round; mirroring undoes itself.
         lying.append((pixels, turned(mask, {6: 8, 8: 6}.get(orientation, orientation))))
     turn = find_turn(lying, known)
-    assert turn == Turn(orientation)
-    np.testing.assert_array_equal(turn(lying[0][1]), cells(20)[1])
+    assert turn == orientation
+    np.testing.assert_array_equal(turned(lying[0][1], turn), cells(20)[1])
 
 
 def test_no_turn_is_guessed_where_images_do_not_show_what_masks_do() -> None:
@@ -351,3 +351,19 @@ def test_a_turned_16_bit_picture_is_copied_in_its_own_depth(maker, tmp_path) -> 
     back = read_image(tmp_path / "copy/unlabeled/a.png")
     assert back.dtype == np.uint16
     np.testing.assert_array_equal(back[..., 0], pixels[::-1, ::-1])
+
+
+def test_what_a_folder_further_up_is_called_does_not_make_a_mask_of_a_picture(
+    maker, tmp_path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pixels = maker.generator.integers(0, 255, (20, 30, 4), np.uint8)
+    pixels[:5, :, 3] = 0
+    root = tmp_path / "masks/data"
+    (root / "unlabeled").mkdir(parents=True)
+    Image.fromarray(pixels).save(root / "unlabeled/a.png", exif=exif)
+    (tmp_path / "copy").mkdir()
+    copy_usable(root, tmp_path / "copy")
+    seen = read_image(tmp_path / "copy/unlabeled/a.png")
+    np.testing.assert_array_equal(seen, pixels[::-1, ::-1, :3])

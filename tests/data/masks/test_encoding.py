@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imseg.data.folder.config import FolderConfig
 from imseg.data.masks.classes import find_spec
 from imseg.data.masks.colors import colorize, covered, distinct_colors, scale_bar
-from imseg.data.masks.encoding import (
+from imseg.data.masks.io import (
     UnknownMaskValues,
     classless_value,
     decode,

@@ -15,8 +15,7 @@ from PIL import Image as Pillow
 
 from imseg.data.folder.config import FolderConfig
 from imseg.data.folder.inspection import Scope, mask_facts
-from imseg.data.masks.encoding import unpack_colors
-from imseg.data.masks.io import as_packed_colors, mask_of, read_mask, resize_mask
+from imseg.data.masks.io import as_packed_colors, mask_of, read_mask, resize_mask, unpack_colors
 from imseg.errors import ImsegError
 
 GRAY = np.arange(20 * 24, dtype=np.uint8).reshape(20, 24)

@@ -237,3 +237,9 @@ def test_label_images_are_not_taken_for_smeared_masks() -> None:
     text = complaint({0: 90_000, **dict.fromkeys(range(1, 79), 100)})
     assert "instances" in text
     assert "smeared" not in text and "255" not in text
+
+
+def test_with_more_classes_than_colors_there_are_colors_for_all() -> None:
+    names = {value: f"part {value}" for value in range(250)}
+    spec = find_spec({0: 9, 1: 9}, task=None, config=FolderConfig(names=names))
+    assert len(spec.colors) == 250 and len(set(spec.colors)) > 200

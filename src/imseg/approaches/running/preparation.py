@@ -31,7 +31,7 @@ from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import counted, real_path, short_name
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
-from imseg.data.masks.encoding import describe_values
+from imseg.data.masks.io import describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.memory import available_memory
 from imseg.engine.storage.run_folder import RunFolder

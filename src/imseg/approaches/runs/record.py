@@ -18,7 +18,7 @@ import torch
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.runs import run_files
 from imseg.approaches.runs.run_files import DataContents, Provenance, Record, Surroundings
-from imseg.data.masks.encoding import describe_values
+from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import SETTINGS_FILE, RunFolder
 from imseg.engine.storage.sealed import OtherVersion, write_json

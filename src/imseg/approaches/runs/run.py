@@ -18,7 +18,7 @@ from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
 from imseg.data.folder.scan import read_folder
 from imseg.data.images.image_files import list_images
-from imseg.data.masks.encoding import decode, describe_values
+from imseg.data.masks.io import decode, describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware import device as hardware
 from imseg.engine.hardware.device import ComputeConfig

@@ -13,7 +13,7 @@ from imseg.errors import Finding, ImsegError, explained, shown
 
 if TYPE_CHECKING:
     from imseg.data.checks.folder_check import CheckReport
-    from imseg.data.checks.repair.repair import Repaired
+    from imseg.data.checks.repair import Repaired
 
 _SHOWN = 12
 
@@ -30,7 +30,7 @@ def as_text(report: CheckReport, sheet: Path | None) -> str:
 
 def repairs_as_text(fixed: Repaired) -> str:
     """Return what was changed in a repaired copy, and what is left to mend by hand."""
-    from imseg.data.checks.repair.file_selection import CSV
+    from imseg.data.checks.repaired_files import CSV
 
     report, repairs = fixed.report, fixed.repairs
     counts = Counter((repair.change, repair.did, repair.why) for repair in repairs)
@@ -161,7 +161,7 @@ def check(
     from imseg.cli import show
     from imseg.cli.arguments import parse_task
     from imseg.data.checks.folder_check import check_folder
-    from imseg.data.checks.repair.repair import repair_folder
+    from imseg.data.checks.repair import repair_folder
     from imseg.data.files.listing import short_name
     from imseg.errors import shown
     from imseg.report.figures import contact_sheet, save

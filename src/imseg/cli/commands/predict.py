@@ -107,7 +107,7 @@ def predict(
     from imseg.approaches.runs.run import load_run
     from imseg.cli import show
     from imseg.data.folder.config import LARGEST_PIXEL
-    from imseg.data.masks.encoding import describe_values
+    from imseg.data.masks.io import describe_values
     from imseg.errors import ImsegError, shown
     from imseg.report.prediction_files import COUNTS_NAME, FILE_NAME, write_predictions
 

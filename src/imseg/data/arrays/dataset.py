@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.arrays import items
-from imseg.data.checks.fitness import as_findings, errors_of
-from imseg.data.checks.scanned import FolderScan
+from imseg.data.checks.fitness import FolderScan, as_findings, errors_of
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
 from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.folder_layout import Layout

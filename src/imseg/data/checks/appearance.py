@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from pydantic import ConfigDict, PlainSerializer, PlainValidator
+from pydantic import Base64Bytes, ConfigDict, Field
 
 from imseg.types import Bytes, Pixels
 
@@ -23,24 +22,13 @@ _ENDS = (1.0, 99.0)
 _FARTHEST = 1e15
 
 
-def _as_text(thumbnail: bytes) -> str:
-    return base64.b64encode(thumbnail).decode()
-
-
-def _bytes_from(text: str) -> bytes:
-    thumbnail = base64.b64decode(text)
-    if len(thumbnail) != THUMBNAIL**2:
-        raise ValueError(f"{len(thumbnail)} gray levels")
-    return thumbnail
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """The look of a picture; about half a kilobyte, so that those of 50,000 fit in memory."""
 
     __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
 
-    thumbnail: Annotated[bytes, PlainValidator(_bytes_from), PlainSerializer(_as_text)]
+    thumbnail: Annotated[Base64Bytes, Field(min_length=THUMBNAIL**2, max_length=THUMBNAIL**2)]
     """``THUMBNAIL`` x ``THUMBNAIL`` gray levels, row by row, the darkest 0 and the brightest
     255."""
     relief: float
@@ -70,7 +58,7 @@ def look_at(pixels: Pixels) -> Look:
     looked at as the mean of their channels. Pixels that are not finite count as the darkest.
     """
     small = _shrunk(pixels)
-    brightness, contrast = _levels(small)
+    gray = small.mean(axis=0)
     if pixels.dtype != np.uint8:
         small = _scaled(small)
     thumbnail = small.mean(axis=0).reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
@@ -78,8 +66,8 @@ def look_at(pixels: Pixels) -> Look:
     return Look(
         thumbnail=_stretched(thumbnail).tobytes(),
         relief=float(thumbnail.std()),
-        brightness=brightness,
-        contrast=contrast,
+        brightness=float(gray.mean()),
+        contrast=float(gray.std()),
         saturation=saturation,
         red=red,
         blue=blue,
@@ -117,12 +105,6 @@ def _finite(plane: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if wrong.any():
         numbers[wrong] = numbers[~wrong].min() if not wrong.all() else 0.0
     return np.clip(numbers, -_FARTHEST, _FARTHEST)
-
-
-def _levels(small: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Return brightness and contrast in the unit of the file."""
-    gray = small.mean(axis=0)
-    return float(gray.mean()), float(gray.std())
 
 
 def _scaled(small: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

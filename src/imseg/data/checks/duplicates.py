@@ -8,7 +8,7 @@ a difference hash of 64 bits, and costs no more: all pairs of 50,000 pictures ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -122,21 +122,13 @@ def near_pairs(
 
 def groups_of(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return what hangs together through pairs, each group ascending, the largest first."""
-    leader: dict[int, int] = {}
-
-    def find(index: int) -> int:
-        leader.setdefault(index, index)
-        while leader[index] != index:
-            leader[index] = leader[leader[index]]
-            index = leader[index]
-        return index
-
-    for one, other in pairs:
-        low, high = sorted((find(one), find(other)))
-        leader[high] = low
-    groups: dict[int, list[int]] = {}
-    for index in sorted(leader):
-        groups.setdefault(find(index), []).append(index)
+    group_of: dict[int, list[int]] = {}
+    for pair in pairs:
+        small, large = sorted((group_of.setdefault(i, [i]) for i in pair), key=len)
+        if small is not large:
+            large += small
+            group_of.update(dict.fromkeys(small, large))
+    groups = {id(group): sorted(group) for group in group_of.values()}
     return sorted(groups.values(), key=lambda group: (-len(group), group[0]))
 
 
@@ -192,8 +184,8 @@ _KEEP_APART = (
 )
 
 
-def find_near_duplicates(survey: Survey) -> list[Finding]:
-    """Return what to say about near duplicates; exact ones are reported by their content.
+def find_near_duplicates(survey: Survey) -> Iterator[Finding]:
+    """Yield what to say about near duplicates; exact ones are reported by their content.
 
     Args:
         survey: The facts about all pictures.
@@ -202,71 +194,58 @@ def find_near_duplicates(survey: Survey) -> list[Finding]:
         name: [facts for facts in members if facts.look is not None]
         for name, members in survey.splits().items()
     }
-    looks = [facts.look for members in splits.values() for facts in members]
-    every = vectors_of([look for look in looks if look is not None])
+    every = vectors_of([f.look for members in splits.values() for f in members if f.look])
     ends = np.cumsum([len(members) for members in splits.values()])
     vectors = dict(zip(splits, np.split(every, ends[:-1]), strict=True))
     tolerance = tolerance_for(every)
-    findings = []
     for one, other, severity in _ACROSS:
-        pairs = near_pairs(vectors[other], vectors[one], tolerance=tolerance)
-        findings.append(_across(pairs, splits, one, other=other, severity=severity))
+        nearest: dict[int, tuple[str, str]] = {}
+        for pair in near_pairs(vectors[other], vectors[one], tolerance=tolerance):
+            here, there = splits[other][pair.one], splits[one][pair.other]
+            if here.digest != there.digest:
+                nearest.setdefault(pair.one, (here.name, there.name))
+        if nearest:
+            yield Finding(
+                severity=severity,
+                what=subject(len(nearest), "image", f"in {other} is", f"in {other} are")
+                + f" nearly the same as an image in {one}.",
+                why=_WHY[other],
+                got=and_more([" ~ ".join(names) for names in nearest.values()]) + ".",
+                hint=_KEEP_APART,
+                files=tuple(name for names in nearest.values() for name in names),
+            )
     for name, members in splits.items():
         pairs = near_pairs(vectors[name], tolerance=tolerance)
-        findings.append(_within(name, members, pairs, val=bool(survey.val)))
-    return [finding for finding in findings if finding]
+        yield from _within(name, members, pairs, val=bool(survey.val))
 
 
-def _across(
-    pairs: Sequence[NearPair],
-    splits: dict[str, list[ImageFacts]],
-    one: str,
-    *,
-    other: str,
-    severity: str,
-) -> Finding | None:
-    """Return a finding about pictures of ``other`` that are nearly in ``one``, too."""
-    nearest: dict[int, tuple[ImageFacts, ImageFacts]] = {}
-    for pair in pairs:
-        here, there = splits[other][pair.one], splits[one][pair.other]
-        if here.digest != there.digest:
-            nearest.setdefault(pair.one, (here, there))
-    if not nearest:
-        return None
-    shown = [f"{here.name} ~ {there.name}" for here, there in nearest.values()]
-    return Finding(
-        severity=severity,
-        what=subject(len(nearest), "image", f"in {other} is", f"in {other} are")
-        + f" nearly the same as an image in {one}.",
-        why=_WHY[other],
-        got=and_more(shown) + ".",
-        hint=_KEEP_APART,
-        files=tuple(name for pair in nearest.values() for name in (pair[0].name, pair[1].name)),
-    )
+_TEACHES_LITTLE = "a group teaches little more than one image of it."
+_WHY_IN = {
+    "labeled": _TEACHES_LITTLE,
+    "unlabeled": _TEACHES_LITTLE,
+    "val": "a group counts several times in the choice.",
+    "test": "a group counts several times in the score.",
+}
 
 
 def _within(
     split: str, members: Sequence[ImageFacts], pairs: Sequence[NearPair], *, val: bool
-) -> Finding | None:
-    """Return a finding about groups of pictures of one split that show nearly the same."""
+) -> Iterator[Finding]:
+    """Yield a finding about groups of pictures of one split that show nearly the same."""
     near = [(pair.one, pair.other) for pair in pairs]
     crossing = split == "labeled" and not val
     if crossing:
         # A fifth of them is set aside to choose by, and exact copies cross that border, too.
-        near += _exact_pairs(members)
+        near += exact_pairs(members)
     else:
         near = [(one, other) for one, other in near if members[one].digest != members[other].digest]
-    groups = groups_of(near)
+    groups = [[members[index].name for index in group] for group in groups_of(near)]
     if not groups:
-        return None
+        return
     count = sum(len(group) for group in groups)
-    shown = [and_more([members[index].name for index in group], most=2) for group in groups]
-    why = {
-        "labeled": "a group teaches little more than one image of it.",
-        "unlabeled": "a group teaches little more than one image of it.",
-        "val": "a group counts several times in the choice.",
-        "test": "a group counts several times in the score.",
-    }[split]
+    shown = "; ".join(and_more(group, most=2) for group in groups[:3])
+    rest = f" (and {len(groups) - 3} more groups)" if len(groups) > 3 else ""
+    why = _WHY_IN[split]
     hint = "look at some; thin out frames of a video, and spend the next labels on other scenes."
     if crossing:
         why = (
@@ -274,20 +253,19 @@ def _within(
             "may lie on both sides: networks would be chosen by how well they remember."
         )
         hint = "put pairs of other scenes into val/images and val/masks, or remove the copies."
-    return Finding(
+    yield Finding(
         severity="warning" if crossing else "note",
         what=f"{counted(count, 'image')} in {split} form {counted(len(groups), 'group')} that "
         f"{'shows' if len(groups) == 1 else 'show'} nearly the same.",
         why=why,
-        got="; ".join(shown[:3])
-        + (f" (and {len(groups) - 3} more groups)" * (len(groups) > 3))
-        + ".",
+        got=f"{shown}{rest}.",
         hint=hint,
-        files=tuple(members[index].name for group in groups for index in group),
+        files=tuple(name for group in groups for name in group),
     )
 
 
-def _exact_pairs(members: Sequence[ImageFacts]) -> list[tuple[int, int]]:
+def exact_pairs(members: Sequence[ImageFacts]) -> list[tuple[int, int]]:
+    """Return for each picture that is there already the index of the first one, and its own."""
     first: dict[str, int] = {}
     places = [(first.setdefault(facts.digest, index), index) for index, facts in enumerate(members)]
     return [(one, other) for one, other in places if one != other]

@@ -1,23 +1,92 @@
-"""What makes a data set unfit for training, for files and arrays alike."""
+"""What a check is and looks at, and what makes a data set unfit, for files and arrays alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
 
-from imseg.data.checks.scanned import ANY_CODING, Check, FolderScan, error, run_checks
 from imseg.data.files.listing import subject
-from imseg.data.folder.config import FILE_NAME
-from imseg.data.folder.facts import ImageFacts, MaskFacts
+from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord
+from imseg.data.folder.facts import MaskFacts, Survey
+from imseg.data.folder.folder_layout import Layout
 from imseg.data.images.decoding import UnreadablePicture
-from imseg.data.masks.encoding import describe_values, unknown_values, value_text
+from imseg.data.masks import io
 from imseg.data.masks.recognize import palette_of
-from imseg.errors import Finding, ImsegError, ImsegErrors, and_more
-from imseg.types import Color, TargetSpec
+from imseg.errors import Finding, ImsegError, and_more, parts_of
+from imseg.types import Coding, Color, Reading, TargetSpec
+
+Mending = Literal["unreadable", "sizes", "values", "copies"]
+"""What a program does about a finding; see ``MENDERS`` in ``repair``."""
+
+ANY_CODING: tuple[Coding, ...] = get_args(Coding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderScan:
+    """What one look at every file of a data folder, or at arrays, gave."""
+
+    layout: Layout
+    """The files or arrays, by split."""
+    config: FolderConfig
+    """``imseg.toml``; the defaults if it is missing or wrong."""
+    task: TaskWord | None
+    """The task that the caller or ``imseg.toml`` asks for; None: recognized from the masks."""
+    survey: Survey
+    """The facts about everything that can be read."""
+    spec: TargetSpec | None
+    """What masks mean; None if that could not be found out."""
+    reading: Reading | None
+    """How pictures become bytes; None if they are too different."""
+    failures: tuple[Finding, ...]
+    """Errors: what could not be read or understood."""
+
+    @property
+    def redundant(self) -> frozenset[str]:
+        """Names of unlabeled pictures that are also labeled or in val; they are left out."""
+        known = {facts.digest for facts in (*self.survey.labeled, *self.survey.val)}
+        return frozenset(facts.name for facts in self.survey.unlabeled if facts.digest in known)
+
+
+class Check(NamedTuple):
+    """One thing to look for in data whose files were all looked at."""
+
+    find: Callable[..., Iterable[Finding]]
+    """Yields the findings about a scan; with ``codings`` it is called with the spec, too."""
+    codings: tuple[Coding, ...] = ()
+    """The codings of masks for which to look; empty: always, even if there is no spec."""
+    mends: Mending | None = None
+    """What a program can do about its findings; None: a person must."""
+
+
+def run_checks(checks: Iterable[Check], found: FolderScan) -> Iterator[Finding]:
+    """Yield all findings, in the order of the checks."""
+    for check in checks:
+        if not check.codings:
+            yield from check.find(found)
+        elif found.spec is not None and found.spec.coding in check.codings:
+            yield from check.find(found, found.spec)
+
+
+def error(
+    what: str, *, expected: str = "", got: str = "", hint: str = "", files: Iterable[str] = ()
+) -> Finding:
+    """Return a finding without which nothing can be trained."""
+    return Finding(
+        severity="error", what=what, expected=expected, got=got, hint=hint, files=tuple(files)
+    )
+
+
+def warning(
+    what: str, *, why: str = "", got: str = "", hint: str = "", files: Iterable[str] = ()
+) -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding(severity="warning", what=what, why=why, got=got, hint=hint, files=tuple(files))
+
 
 MIN_SIDE = 16
 """Fewest pixels a picture may have on a side."""
 
-_HOLDS = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
 _WANTED = {
     "values": "whole numbers, as in labeled/masks.",
     "colors": "colors, as in labeled/masks.",
@@ -36,28 +105,20 @@ def unreadable(problems: Sequence[tuple[str, UnreadablePicture]]) -> list[Findin
     """Return one error for all files that cannot be read."""
     if not problems:
         return []
-    first = problems[0][1]
-    what, got = f"{problems[0][0]} {first.reason}.", ""
+    reasons = [f"{name} {problem.reason}" for name, problem in problems]
+    what, got = f"{reasons[0]}.", ""
     if len(problems) > 1:
-        what = f"{len(problems)} files cannot be read."
-        got = and_more([f"{name} {problem.reason}" for name, problem in problems]) + "."
-    hints = dict.fromkeys(problem.hint for _, problem in problems if problem.hint)
-    files = [name for name, _ in problems]
-    hint = "\n".join(hints)
-    return [error(what, expected=first.expected or "", got=got, hint=hint, files=files)]
+        what, got = f"{len(problems)} files cannot be read.", and_more(reasons) + "."
+    hint = "\n".join(dict.fromkeys(problem.hint for _, problem in problems if problem.hint))
+    expected, files = problems[0][1].expected or "", [name for name, _ in problems]
+    return [error(what, expected=expected, got=got, hint=hint, files=files)]
 
 
 def as_findings(raised: ImsegError, files: tuple[str, ...] = ()) -> list[Finding]:
     """Return what an error, or each of several errors, says as findings."""
     return [
-        error(
-            one.what,
-            expected=one.expected or "",
-            got=one.got or "",
-            hint=one.hint or "",
-            files=files,
-        )
-        for one in (raised.errors if isinstance(raised, ImsegErrors) else (raised,))
+        error(files=files, **{name: text or "" for name, text in parts.items()})
+        for parts in parts_of(raised)
     ]
 
 
@@ -65,7 +126,7 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
     """Return what is wrong with one mask, if anything is."""
     if not _has_form(mask, spec):
         return ImsegError(
-            f"{mask.name} holds {_HOLDS[mask.form]}.",
+            f"{mask.name} holds {io.HOLDS[mask.form]}.",
             expected=_WANTED[spec.coding],
             hint="save it as the labeled masks are saved.",
         )
@@ -76,33 +137,16 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
             got=_values_of(mask, spec) + ".",
             hint="threshold it at half, and save it as PNG.",
         )
-    strange = unknown_values(mask.counted_as(spec.coding), spec)
-    if strange:
-        return ImsegError(
-            f"{mask.name} holds values that no labeled mask has.",
-            expected=describe_values(spec),
-            got=and_more([value_text(value, spec) for value in strange], most=8) + ".",
-            hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
-        )
+    if strange := io.unknown_values(mask.counted_as(spec.coding), spec):
+        what = f"{mask.name} holds values that no labeled mask has."
+        return io.UnknownMaskValues(strange, spec, what)
     return None
 
 
 def _has_form(mask: MaskFacts, spec: TargetSpec) -> bool:
-    match spec.coding:
-        case "colors":
-            return mask.form in ("colors", "values")
-        case "numbers":
-            return mask.form in ("numbers", "values")
-        case _:
-            return mask.whole
-
-
-def same_pictures(
-    one: Iterable[ImageFacts], other: Iterable[ImageFacts]
-) -> list[tuple[ImageFacts, ImageFacts]]:
-    """Return the pairs of pictures of equal content, in the order of ``one``."""
-    by_digest = {facts.digest: facts for facts in other}
-    return [(facts, by_digest[facts.digest]) for facts in one if facts.digest in by_digest]
+    if spec.coding in ("colors", "numbers"):
+        return mask.form in (spec.coding, "values")
+    return mask.whole
 
 
 def _too_few(found: FolderScan) -> Iterator[Finding]:
@@ -136,8 +180,7 @@ def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
 
 
 def _too_small(found: FolderScan) -> Iterator[Finding]:
-    small = [facts for facts in found.survey.every() if min(facts.size) < MIN_SIDE]
-    if small:
+    if small := [facts for facts in found.survey.every() if min(facts.size) < MIN_SIDE]:
         yield error(
             f"{subject(len(small), 'image')} too small.",
             expected=f"at least {MIN_SIDE} pixels on each side.",
@@ -159,13 +202,14 @@ def _leaks(found: FolderScan) -> Iterator[Finding]:
     """Yield an error for each pair of splits that share pictures and must not."""
     splits = found.survey.splits()
     for one, other, why in _LEAKS:
-        if shared := same_pictures(splits[one], splits[other]):
+        names = {facts.digest: facts.name for facts in splits[other]}
+        if shared := [(f.name, names[f.digest]) for f in splits[one] if f.digest in names]:
             yield error(
                 f"{subject(len(shared), 'image')} in {one} and in {other}.",
                 expected="different images, compared by content.",
-                got=and_more([f"{left.name} = {right.name}" for left, right in shared]) + ".",
+                got=and_more([f"{left} = {right}" for left, right in shared]) + ".",
                 hint=f"remove them from one of the two; {why}.",
-                files=(facts.name for pair in shared for facts in pair),
+                files=(name for pair in shared for name in pair),
             )
 
 
@@ -175,21 +219,19 @@ def _masks(found: FolderScan) -> list[MaskFacts]:
 
 
 def _of_other_form(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
-    wrong = [mask for mask in _masks(found) if not _has_form(mask, spec)]
-    if wrong:
+    if wrong := [mask for mask in _masks(found) if not _has_form(mask, spec)]:
         verb = "is" if len(wrong) == 1 else "are"
         yield error(
             f"{subject(len(wrong), 'mask')} not of the kind that {verb} needed.",
             expected=_WANTED[spec.coding],
-            got=and_more([f"{mask.name} holds {_HOLDS[mask.form]}" for mask in wrong]) + ".",
+            got=and_more([f"{mask.name} holds {io.HOLDS[mask.form]}" for mask in wrong]) + ".",
             hint="save all masks in the same way.",
             files=(mask.name for mask in wrong),
         )
 
 
 def _smeared_planes(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
-    wrong = [mask for mask in _masks(found) if mask.whole and mask.objects > 1]
-    if wrong:
+    if wrong := [mask for mask in _masks(found) if mask.whole and mask.objects > 1]:
         yield error(
             f"{subject(len(wrong), 'mask', 'holds', 'hold')} more than two values, so where the "
             "label is cannot be told.",
@@ -206,17 +248,17 @@ def _unknown_values(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     """Yield an error for each of val and test whose masks hold values that no labeled mask has."""
     for name, split in (("val", found.survey.val), ("test", found.survey.test)):
         masks = [facts.mask for facts in split if facts.mask is not None]
-        known = [(mask, unknown_values(mask.counted_as(spec.coding), spec)) for mask in masks]
+        known = [(mask, io.unknown_values(mask.counted_as(spec.coding), spec)) for mask in masks]
         strange = [(mask, values) for mask, values in known if values and _has_form(mask, spec)]
-        shown = [
-            f"{mask.name} has {and_more([value_text(value, spec) for value in values], most=5)}"
-            for mask, values in strange
-        ]
+        shown = []
+        for mask, values in strange:
+            texts = [io.value_text(value, spec.coding) for value in values]
+            shown.append(f"{mask.name} has {and_more(texts, most=5)}")
         if strange:
             yield error(
                 f"{subject(len(strange), 'mask', f'in {name} holds', f'in {name} hold')} values "
                 "that no labeled mask has.",
-                expected=describe_values(spec),
+                expected=io.describe_values(spec),
                 got=and_more(shown) + ".",
                 hint=f"list the values under [classes] in {FILE_NAME}, set void there, or label "
                 "an image that has them.",

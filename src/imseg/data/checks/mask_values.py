@@ -1,21 +1,99 @@
-"""Values of masks that look wrong: impure colors, smeared masks, mixed or shifted numbers."""
+"""Values of masks that look wrong (impure, smeared, mixed or shifted), and how they are mended."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from imseg.data.checks.recodes import Exchange, Snap, Threshold
-from imseg.data.checks.scanned import FolderScan, MaskValueFinding
+from imseg.data.checks.fitness import FolderScan
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.config import as_color, as_number
-from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.masks.encoding import pack_colors, unpack_colors
-from imseg.errors import and_more
+from imseg.data.folder.facts import MaskFacts
+from imseg.data.masks.io import pack_colors, unpack_colors, value_text
+from imseg.errors import Finding, and_more
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Two values again where smearing made many: at half, up or down."""
+
+    low: int
+    """What values below the middle become."""
+    high: int
+    """What the middle and all values above it become."""
+    void: int | None = None
+    """A value that stays as it is."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return mended ``h w`` values."""
+        above = values >= (self.low + self.high) / 2
+        mended = np.where(above, self.high, self.low)
+        return mended if self.void is None else np.where(values == self.void, self.void, mended)
+
+    def __str__(self) -> str:
+        return f"every value became {self.low} or {self.high}, whichever is nearer"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Other numbers for the same classes."""
+
+    new: Mapping[int, int]
+    """The new value of each value that changes; all others stay."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return mended ``h w`` values."""
+        mended = values.astype(np.int64)
+        for old, new in self.new.items():
+            mended[values == old] = new
+        return mended
+
+    def __str__(self) -> str:
+        steps = {new - old for old, new in self.new.items()}
+        if len(self.new) > 2 and len(steps) == 1:
+            return f"every class number was moved by {steps.pop():+d}"
+        return ", ".join(f"{old} became {new}" for old, new in self.new.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Snap:
+    """The nearest main color for each pixel."""
+
+    colors: tuple[int, ...]
+    """The main colors, packed."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return mended ``h w`` packed colors."""
+        found, places = np.unique(values, return_inverse=True)
+        main = np.array(self.colors, np.int64)
+        # Whole numbers: a byte's square would not fit a byte.
+        apart = unpack_colors(found)[:, None].astype(np.int64) - unpack_colors(main)[None]
+        nearest = main[(apart**2).sum(axis=2).argmin(axis=1)]
+        mended: npt.NDArray[Any] = nearest[places].reshape(values.shape)
+        return mended
+
+    def __str__(self) -> str:
+        return f"every color became the nearest of {len(self.colors)} main ones"
+
+
+Recode = Threshold | Exchange | Snap
+"""What is done to the values of a mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskValueFinding(Finding):
+    """A finding about the values of masks."""
+
+    recode: Recode | None = None
+    """What mends the values of each of the files; None: a person must."""
+    reason: str = ""
+    """Why, for the list of repairs."""
 
 
 class SplitMask(NamedTuple):
@@ -29,39 +107,33 @@ class SplitMask(NamedTuple):
     """The label it is the mask of; None: it is the only mask of its image."""
 
 
-def find_odd_values(found: FolderScan) -> list[MaskValueFinding]:
-    """Return what looks wrong with the values of masks.
+def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
+    """Yield what looks wrong with the values of masks.
 
     Measurements and numbers of objects may be anything, so there is no finding where the user says
     that the masks hold such.
     """
     config, spec = found.config, found.spec
     if found.task in ("regression", "instances") or (spec and spec.coding == "numbers"):
-        return []
-    masks = list(_masks_of(found.survey))
+        return
+    masks = [
+        SplitMask(split, mask, label)
+        for split, members in found.survey.splits().items()
+        for facts in members
+        for label, mask in ((None, facts.mask), *facts.planes.items())
+        if mask is not None
+    ]
     void = as_number(config.void)
-    smeared = find_smeared(masks, void)
+    smeared = list(find_smeared(masks, void))
+    yield from smeared
     if spec is not None and spec.coding == "objects":
-        return smeared
+        return
     ill = {name for finding in smeared for name in finding.files}
     clean = [mask for mask in masks if mask.facts.name not in ill]
-    listed = [as_color(key) for key in (*config.listed, config.void) if key is not None]
-    return [
-        *smeared,
-        *find_mixed_ones(clean, void=void, listed=config.listed),
-        *find_shifted(clean, void=void, listed=config.listed),
-        *find_impure(masks, listed=[color for color in listed if color is not None]),
-    ]
-
-
-def _masks_of(survey: Survey) -> Iterator[SplitMask]:
-    """Yield every mask that can be read, split by split."""
-    for split, members in survey.splits().items():
-        for facts in members:
-            if facts.mask is not None:
-                yield SplitMask(split, facts.mask, None)
-            for label, plane in facts.planes.items():
-                yield SplitMask(split, plane, label)
+    yield from find_mixed_ones(clean, void=void, listed=config.listed)
+    yield from find_shifted(clean, void=void, listed=config.listed)
+    keys = (*config.listed, config.void)
+    yield from find_impure(masks, listed=[c for key in keys if (c := as_color(key)) is not None])
 
 
 _MAIN = 0.001
@@ -74,20 +146,22 @@ _HARDLY = 4
 _SHOWN = 6
 
 
-def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[MaskValueFinding]:
-    """Return a finding if color masks hold colors that are no class.
+def find_impure(
+    masks: Sequence[SplitMask], *, listed: Collection[int]
+) -> Iterator[MaskValueFinding]:
+    """Yield a finding if color masks hold colors that are no class.
 
     Main colors are those that the user names (and void), and those on a thousandth of all pixels
     or a five-hundredth of one mask that are not nearly a more frequent one, nor a mixture of two
-    ten times as frequent. A few rare colors far
-    from the main ones may be classes: there is no cure for them until they are named.
+    ten times as frequent. A few rare colors far from the main ones may be classes: there is no cure
+    for them until they are named.
 
     Args:
         masks: Every mask.
         listed: The packed colors that the user names.
     """
     if not any(mask.facts.form == "colors" and mask.label is None for mask in masks):
-        return []
+        return
     counts = {mask.facts.name: mask.facts.counted_as("colors") for mask in masks}
     main = main_colors(list(counts.values()), listed)
     total: Counter[int] = Counter()
@@ -95,21 +169,21 @@ def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[
         total.update(found)
     strange = {color: pixels for color, pixels in total.items() if color not in main}
     if not strange or len(main) < 2:
-        return []
+        return
     names = tuple(name for name, found in counts.items() if not set(found) <= set(main))
     near = all(_gap(color, main) <= _SAME for color in strange)
     sure = near or len(strange) > _SCATTERED
     frequent = sorted(strange, key=lambda color: (-strange[color], color))
-    shown = and_more([_text(each) for each in frequent], most=_SHOWN)
+    texts = [value_text(color, "colors") for color in frequent]
     share = sum(strange.values()) / sum(total.values())
     colors = counted(len(strange), "impure color" if sure else "rare color")
-    finding = MaskValueFinding(
+    yield MaskValueFinding(
         severity="error" if sure else "warning",
         what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % of "
         "the pixels.",
         why="each color is taken for a class of its own.",
-        expected=f"the main colors: {and_more([_text(each) for each in main], most=12)}.",
-        got=f"{shown}.",
+        expected=f"the main colors: {and_more([value_text(c, 'colors') for c in main], most=12)}.",
+        got=f"{and_more(texts, most=_SHOWN)}.",
         hint="--fix writes a copy in which every color is the nearest main one. For next time: "
         "save masks as PNG, without smooth edges."
         if sure
@@ -118,7 +192,6 @@ def find_impure(masks: Sequence[SplitMask], *, listed: Collection[int]) -> list[
         recode=Snap(main) if sure else None,
         reason="colors beside or between the main ones",
     )
-    return [finding]
 
 
 def main_colors(
@@ -174,10 +247,6 @@ def _is_between(color: int, main: Sequence[int]) -> bool:
     return False
 
 
-def _text(color: int) -> str:
-    return f"#{color:06x}"
-
-
 _AROUND = 16  # JPEG moves flat areas by a few gray levels; more is an edge
 _APART = 64
 _MOST_BETWEEN = 0.5
@@ -187,27 +256,26 @@ _LEVELS = 256
 _LOSSY = (".jpg", ".jpeg")
 
 
-def find_smeared(masks: Sequence[SplitMask], void: int | None) -> list[MaskValueFinding]:
-    """Return one finding about all smeared masks, if there are any.
+def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskValueFinding]:
+    """Yield one finding about all smeared masks, if there are any.
 
     Args:
         masks: Every mask.
         void: A value that counts as no class.
     """
-    smeared = [
-        (mask.facts, ends)
-        for mask in masks
-        if (ends := smeared_between(mask.facts, void)) is not None
-    ]
+    smeared = [(m.facts, ends) for m in masks if (ends := smeared_between(m.facts, void))]
     if not smeared:
-        return []
-    low, high = _common_ends(smeared)
+        return
+    # The two values that most of these masks were made of.
+    middle = len(smeared) // 2
+    low, high = (sorted(ends[place] for _, ends in smeared)[middle] for place in (0, 1))
+    low, high = 0 if low <= _AROUND else low, 255 if high >= 255 - _AROUND else high
     names = tuple(facts.name for facts, _ in smeared)
-    lossy = sum(name.lower().endswith(_LOSSY) for name in names)
-    cause = "JPEG" if lossy == len(names) else "smooth resizing or JPEG"
+    lossy = all(name.lower().endswith(_LOSSY) for name in names)
+    cause = "JPEG" if lossy else "smooth resizing or JPEG"
     first = smeared[0][0]
     more = f" (and {len(names) - 1} more masks)." if len(names) > 1 else "."
-    finding = MaskValueFinding(
+    yield MaskValueFinding(
         severity="error",
         what=f"{subject(len(names), 'mask')} smeared: nearly all values are close to {low} or "
         f"{high}, but not equal.",
@@ -220,7 +288,6 @@ def find_smeared(masks: Sequence[SplitMask], void: int | None) -> list[MaskValue
         recode=Threshold(low, high, void),
         reason=f"smeared by {cause}, cut at half",
     )
-    return [finding]
 
 
 def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int] | None:
@@ -253,20 +320,10 @@ def _most_frequent(part: Mapping[int, int]) -> int:
     return max(part, key=lambda value: part[value])
 
 
-def _common_ends(smeared: Sequence[tuple[MaskFacts, tuple[int, int]]]) -> tuple[int, int]:
-    """Return the two values that most smeared masks were made of; 0 and 255 where close."""
-    low, high = (sorted(ends[place] for _, ends in smeared)[len(smeared) // 2] for place in (0, 1))
-    return (0 if low <= _AROUND else low), (255 if high >= 255 - _AROUND else high)
-
-
-_WAYS = {frozenset({0, 1}): 1, frozenset({1}): 1, frozenset({0, 255}): 255, frozenset({255}): 255}
-_NOTHING = (frozenset({0}), frozenset[int]())
-
-
 def find_mixed_ones(
     masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
-) -> list[MaskValueFinding]:
-    """Return a finding if some masks are 0 and 1 where others are 0 and 255.
+) -> Iterator[MaskValueFinding]:
+    """Yield a finding if some masks are 0 and 1 where others are 0 and 255.
 
     There is no finding if any mask holds anything else, for example both 1 and 255, or if 1 and 255
     are classes by the user's own words.
@@ -277,50 +334,37 @@ def find_mixed_ones(
         listed: The classes that the user names.
     """
     if {1, 255} <= set(listed):
-        return []
+        return
     ways: dict[int, list[SplitMask]] = {1: [], 255: []}
     for mask in masks:
         if mask.label is not None or mask.facts.form != "values":
-            return []
-        found = frozenset(value for value in mask.facts.counts if value != void)
-        if found in _NOTHING:
-            continue
-        if found not in _WAYS:
-            return []
-        ways[_WAYS[found]].append(mask)
+            return
+        shown = {value for value in mask.facts.counts if value not in (0, void)}
+        if shown and shown not in ({1}, {255}):
+            return
+        if shown:
+            ways[shown.pop()].append(mask)
     if not ways[1] or not ways[255]:
-        return []
-    kept = _usual(ways, listed)
-    strange = ways[256 - kept]
-    names = tuple(mask.facts.name for mask in strange)
-    usual = Counter(mask.split for mask in ways[kept])
-    places = Counter(mask.split for mask in strange)
-    finding = MaskValueFinding(
+        return
+    splits = {value: Counter(mask.split for mask in found) for value, found in ways.items()}
+    # The value that is named, else the one of most labeled masks.
+    kept = max(
+        (255, 1), key=lambda value: (value in listed, splits[value]["labeled"], len(ways[value]))
+    )
+    names = tuple(mask.facts.name for mask in ways[256 - kept])
+    yield MaskValueFinding(
         severity="error",
         what=f"{subject(len(names), 'mask', 'writes', 'write')} the foreground as {256 - kept}, "
         f"where the others write {kept}.",
         why="1 and 255 are taken for two classes, or one of them for an unknown value.",
-        expected=f"0 and {kept} in all masks, as in {_by_split(usual)}.",
-        got=f"0 and {256 - kept} in {_by_split(places)}: {and_more(names)}.",
+        expected=f"0 and {kept} in all masks, as in {_by_split(splits[kept])}.",
+        got=f"0 and {256 - kept} in {_by_split(splits[256 - kept])}: {and_more(names)}.",
         hint="--fix writes a copy in which all are equal. If 1 and 255 do mean different things, "
         "name both under [classes] in imseg.toml, or set void.",
         files=names,
         recode=Exchange({256 - kept: kept}),
         reason=f"{256 - kept} and {kept} meant the same",
     )
-    return [finding]
-
-
-def _usual(ways: dict[int, list[SplitMask]], listed: Collection[object]) -> int:
-    """Return the value to keep: the one that is named, else the one of most labeled masks."""
-    for value in (1, 255):
-        if value in listed:
-            return value
-    labeled = {
-        value: (sum(mask.split == "labeled" for mask in found), len(found))
-        for value, found in ways.items()
-    }
-    return max((255, 1), key=lambda value: labeled[value])
 
 
 def _by_split(counts: Counter[str]) -> str:
@@ -332,8 +376,8 @@ _FEWEST = 2
 
 def find_shifted(
     masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
-) -> list[MaskValueFinding]:
-    """Return findings about class numbers that seem to be off by one.
+) -> Iterator[MaskValueFinding]:
+    """Yield findings about class numbers that seem to be off by one.
 
     Only what is unambiguous gets a cure: all masks against the classes that the user names, or all
     masks of val or test against the labeled ones. Within one split it can only be guessed.
@@ -343,22 +387,20 @@ def find_shifted(
         void: A value that counts as no class.
         listed: The classes that the user names.
     """
-    known = [
-        (mask, frozenset(value for value in mask.facts.counts if value != void)) for mask in masks
-    ]
-    if any(mask.label is not None or mask.facts.form != "values" for mask, _ in known):
-        return []
+    if any(mask.label is not None or mask.facts.form != "values" for mask in masks):
+        return
+    known = [(mask, frozenset(mask.facts.counts) - {void}) for mask in masks]
     known = [(mask, values) for mask, values in known if values]
     named = {value for value in listed if isinstance(value, int)}
     if named:
-        step = _step_to(_union(known), named) if len(named) > 1 else 0
-        what = "The class numbers in the masks are off by one from those in imseg.toml."
-        expected = f"{_span(named)}, the classes that imseg.toml names."
-        return [_shifted(known, step=step, what=what, expected=expected)] if step else []
+        if len(named) > 1 and (step := _step_to(_union(known), named)):
+            what = "The class numbers in the masks are off by one from those in imseg.toml."
+            expected = f"{_span(named)}, the classes that imseg.toml names."
+            yield _shifted(known, step=step, what=what, expected=expected)
+        return
     labeled = [(mask, values) for mask, values in known if mask.split == "labeled"]
     usual = _union(labeled)
     gapless = bool(usual) and len(usual) == max(usual) - min(usual) + 1
-    findings = []
     for split in ("val", "test"):
         others = [(mask, values) for mask, values in known if mask.split == split]
         every = _union(others)
@@ -366,8 +408,8 @@ def find_shifted(
         if enough and (step := _step_to(every, usual)):
             what = f"The class numbers in {split} are off by one from those in labeled."
             expected = f"{_span(usual)}, as in labeled."
-            findings.append(_shifted(others, step=step, what=what, expected=expected))
-    return findings + _within(labeled)
+            yield _shifted(others, step=step, what=what, expected=expected)
+    yield from _within(labeled)
 
 
 _Known = Sequence[tuple[SplitMask, frozenset[int]]]
@@ -377,20 +419,20 @@ def _union(known: _Known) -> frozenset[int]:
     return frozenset[int]().union(*(values for _, values in known))
 
 
-def _within(labeled: _Known) -> list[MaskValueFinding]:
-    """Return a finding if some labeled masks seem to count from 0, and others from 1."""
+def _within(labeled: _Known) -> Iterator[MaskValueFinding]:
+    """Yield a finding if some labeled masks seem to count from 0, and others from 1."""
     every = _union(labeled)
-    if len(every) < 3 or (min(every), max(every)) != (0, len(every) - 1):
-        return []
-    last = max(every)
+    last = len(every) - 1
+    if last < 2 or (min(every), max(every)) != (0, last):
+        return
     if any({0, last} <= values for _, values in labeled):
-        return []
+        return
     from_one = [mask.facts.name for mask, values in labeled if last in values]
     from_zero = [mask.facts.name for mask, values in labeled if 0 in values]
     if min(len(from_one), len(from_zero)) < _FEWEST:
-        return []
+        return
     fewer = min(from_one, from_zero, key=len)
-    finding = MaskValueFinding(
+    yield MaskValueFinding(
         severity="warning",
         what=f"Some labeled masks may count classes from 1 and others from 0: none has both 0 "
         f"and {last}.",
@@ -401,7 +443,6 @@ def _within(labeled: _Known) -> list[MaskValueFinding]:
         "wrong; --fix does not guess here.",
         files=tuple(fewer),
     )
-    return [finding]
 
 
 def _step_to(every: Collection[int], usual: Collection[int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.checks.appearance import Look
+from imseg.data.checks.fitness import warning
 from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.errors import Finding, and_more
@@ -31,6 +32,7 @@ _GRAY = 1.5
 _JUMP = 4.0
 _ROWS = 256
 _NORMAL = 1.349
+_SHOWN = 5
 
 TraitTable = npt.NDArray[np.float64]
 
@@ -67,12 +69,8 @@ class Unlike:
 
     index: int
     """Which picture."""
-    nearest: int
-    """The example most like it."""
-    distance: float
-    """How far it is from that, in spreads."""
     words: str
-    """In what it differs from that example, such as ``darker, 4x larger``."""
+    """In what it differs from the example most like it, such as ``darker, 4x larger``."""
 
 
 def traits_of(looks: Sequence[Look], sizes: Sequence[tuple[int, int]]) -> TraitTable:
@@ -117,7 +115,8 @@ def find_unlike(
     if len(examples) < FEWEST or not len(traits):
         return []
     spreads = _spreads(examples, deep=deep)
-    kept = _evenly(len(examples))
+    # Of very many examples an even choice.
+    kept = np.arange(0, len(examples), -(-len(examples) // _MOST_EXAMPLES))
     known = examples[kept] / spreads
     gap, _ = _nearest(known, known, itself=np.arange(len(known)))
     limit = max(UNLIKE, _SPARSE * float(np.median(gap)))
@@ -126,16 +125,9 @@ def find_unlike(
         places = {int(index): place for place, index in enumerate(kept)}
         itself = np.array([places.get(index, -1) for index in range(len(traits))])
     distances, nearest = _nearest(traits / spreads, known, itself=itself)
-    found = [
-        Unlike(
-            int(index),
-            int(kept[nearest[index]]),
-            float(distances[index]),
-            _words(traits[index] - examples[kept[nearest[index]]], spreads),
-        )
-        for index in np.flatnonzero(distances > limit)
-    ]
-    return sorted(found, key=lambda each: (-each.distance, each.index))
+    apart = traits - examples[kept[nearest]]
+    order = np.argsort(-distances, kind="stable")
+    return [Unlike(i, _words(apart[i], spreads)) for i in order.tolist() if distances[i] > limit]
 
 
 def _spreads(examples: TraitTable, *, deep: bool) -> npt.NDArray[np.float64]:
@@ -150,12 +142,6 @@ def _spreads(examples: TraitTable, *, deep: bool) -> npt.NDArray[np.float64]:
     return spreads
 
 
-def _evenly(count: int) -> npt.NDArray[np.intp]:
-    """Return which examples to compare with: all, or of very many an even choice."""
-    step = max(1, -(-count // _MOST_EXAMPLES))
-    return np.arange(0, count, step)
-
-
 def _nearest(
     rows: TraitTable, known: TraitTable, *, itself: npt.NDArray[np.intp] | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
@@ -166,7 +152,6 @@ def _nearest(
         known: In spreads.
         itself: The place of each row among the known ones, which does not count; -1: it has none.
     """
-    distances = np.empty(len(rows))
     nearest = np.empty(len(rows), np.intp)
     lengths = (known**2).sum(axis=1)
     for start in range(0, len(rows), _ROWS):
@@ -176,9 +161,7 @@ def _nearest(
             own = itself[start : start + _ROWS]
             squares[np.flatnonzero(own >= 0), own[own >= 0]] = np.inf
         nearest[start : start + _ROWS] = squares.argmin(axis=1)
-    gaps = rows - known[nearest]
-    distances[:] = np.sqrt((gaps**2).sum(axis=1))
-    return distances, nearest
+    return np.sqrt(((rows - known[nearest]) ** 2).sum(axis=1)), nearest
 
 
 def _words(difference: npt.NDArray[np.float64], spreads: npt.NDArray[np.float64]) -> str:
@@ -196,94 +179,62 @@ def _words(difference: npt.NDArray[np.float64], spreads: npt.NDArray[np.float64]
     return ", ".join(words)
 
 
-_SHOWN = 5
+_WHY = {
+    "unlabeled": "what networks say about such images is least reliable, and they learn from it.",
+    "val": "choosing by such images says little about the labeled kind.",
+    "test": "the score mixes how well networks segment with how well they adapt.",
+}
 
 
-def find_odd_pictures(survey: Survey) -> list[Finding]:
-    """Return what to say about blank pictures and about such as look unlike the others.
+def find_odd_pictures(survey: Survey) -> Iterator[Finding]:
+    """Yield what to say about blank pictures and about such as look unlike the others.
 
     Args:
         survey: The facts about all pictures.
     """
-    splits = {
-        name: [facts for facts in members if not is_blank(facts)]
-        for name, members in survey.splits().items()
-    }
-    blank = [facts for facts in survey.every() if is_blank(facts)]
-    labeled = splits["labeled"]
-    # The unit of brightness differs with the depth; what is rarer has findings of its own.
-    deep = sum(facts.depth != "uint8" for facts in labeled) > len(labeled) / 2
-    alike = {
-        name: [facts for facts in members if (facts.depth != "uint8") == deep]
-        for name, members in splits.items()
-    }
-    traits = {
-        name: traits_of(
-            [facts.look for facts in members if facts.look], [facts.size for facts in members]
+    if blank := [facts.name for facts in survey.every() if _is_blank(facts)]:
+        yield warning(
+            f"{subject(len(blank), 'image')} blank: one value everywhere.",
+            why="there is nothing to learn on them, and a failed exposure may hide behind them.",
+            got=and_more(blank) + ".",
+            hint="look at them, and remove them if nothing is meant to be there.",
+            files=blank,
         )
-        for name, members in alike.items()
-    }
-    findings = [_blank(blank)] if blank else []
-    for name in ("unlabeled", "val", "test"):
-        found = find_unlike(traits[name], traits["labeled"], deep=deep)
-        if found:
-            findings.append(_unlike_labeled(name, alike[name], found))
-    every = np.concatenate([traits[name] for name in ("labeled", "unlabeled", "val", "test")])
-    alone = find_unlike(traits["labeled"], every, deep=deep, among=True)
-    if alone:
-        findings.append(_unlike_all(alike["labeled"], alone))
-    return findings
+    labeled = [facts.depth != "uint8" for facts in survey.labeled if not _is_blank(facts)]
+    # The unit of brightness differs with the depth; what is rarer has findings of its own.
+    deep = sum(labeled) > len(labeled) / 2
+    names: dict[str, list[str]] = {}
+    traits: dict[str, TraitTable] = {}
+    for split, every in survey.splits().items():
+        alike = [f for f in every if not _is_blank(f) and (f.depth != "uint8") == deep]
+        names[split] = [facts.name for facts in alike]
+        looks = [facts.look for facts in alike if facts.look]
+        traits[split] = traits_of(looks, [facts.size for facts in alike])
+    for split, why in _WHY.items():
+        if found := find_unlike(traits[split], traits["labeled"], deep=deep):
+            what = f"1 {split} image looks"
+            if len(found) > 1:
+                what = f"{len(found)} of {len(names[split])} {split} images look"
+            hint = "look at them; label one of each kind, or remove what does not belong."
+            what += " unlike every labeled one."
+            yield _unlike(what, names[split], found, why=why, hint=hint)
+    everywhere = np.concatenate(list(traits.values()))
+    if found := find_unlike(traits["labeled"], everywhere, deep=deep, among=True):
+        what = subject(len(found), "labeled image", "looks", "look") + " unlike every other image."
+        why = "a label spent on a wrong file teaches what is never needed."
+        hint = "look at them; add more images of their kind, or remove what does not belong."
+        yield _unlike(what, names["labeled"], found, why=why, hint=hint)
 
 
-def is_blank(facts: ImageFacts) -> bool:
+def _is_blank(facts: ImageFacts) -> bool:
     """Return whether a picture has one value everywhere, or no look was taken of it."""
     return facts.look is None or facts.look.contrast == 0
 
 
-def _blank(blank: Sequence[ImageFacts]) -> Finding:
-    names = tuple(facts.name for facts in blank)
-    return Finding(
-        severity="warning",
-        what=f"{subject(len(names), 'image')} blank: one value everywhere.",
-        why="there is nothing to learn on them, and a failed exposure may hide behind them.",
-        got=and_more(names) + ".",
-        hint="look at them, and remove them if nothing is meant to be there.",
-        files=names,
-    )
-
-
-def _unlike_labeled(split: str, members: Sequence[ImageFacts], found: Sequence[Unlike]) -> Finding:
-    why = {
-        "unlabeled": "what networks say about such images is least reliable, and they learn from "
-        "it.",
-        "val": "choosing by such images says little about the labeled kind.",
-        "test": "the score mixes how well networks segment with how well they adapt.",
-    }[split]
-    what = f"1 {split} image looks"
-    if len(found) > 1:
-        what = f"{len(found)} of {len(members)} {split} images look"
-    return Finding(
-        severity="warning",
-        what=f"{what} unlike every labeled one.",
-        why=why,
-        got=_described(members, found),
-        hint="look at them; label one of each kind, or remove what does not belong.",
-        files=tuple(members[each.index].name for each in found),
-    )
-
-
-def _unlike_all(members: Sequence[ImageFacts], found: Sequence[Unlike]) -> Finding:
-    return Finding(
-        severity="warning",
-        what=subject(len(found), "labeled image", "looks", "look") + " unlike every other image.",
-        why="a label spent on a wrong file teaches what is never needed.",
-        got=_described(members, found),
-        hint="look at them; add more images of their kind, or remove what does not belong.",
-        files=tuple(members[each.index].name for each in found),
-    )
-
-
-def _described(members: Sequence[ImageFacts], found: Sequence[Unlike]) -> str:
-    """Return names with what is odd about them; compared with the picture most like each."""
-    texts = [f"{members[each.index].name} ({each.words})" for each in found]
-    return and_more(texts, most=_SHOWN) + "."
+def _unlike(
+    what: str, names: Sequence[str], found: Sequence[Unlike], *, why: str, hint: str
+) -> Finding:
+    """Return a finding that names pictures, each with what tells it from the one most like it."""
+    got = and_more([f"{names[each.index]} ({each.words})" for each in found], most=_SHOWN) + "."
+    files = (names[each.index] for each in found)
+    return warning(what, why=why, got=got, hint=hint, files=files)

@@ -18,8 +18,7 @@ from pydantic import ConfigDict, PlainSerializer, PlainValidator
 
 from imseg.data.checks.appearance import Look
 from imseg.data.folder.config import as_color
-from imseg.data.masks.encoding import value_text
-from imseg.data.masks.io import MaskForm
+from imseg.data.masks.io import MaskForm, value_text
 from imseg.types import POSITION, Coding, Color, TargetSpec
 
 Progress = Callable[[int, int], None]
@@ -385,7 +384,7 @@ def summarize_classes(split: Sequence[ImageFacts], spec: TargetSpec) -> tuple[Cl
     total = sum(pixels[value] for value in spec.values)
     return tuple(
         ClassSummary(
-            key=value_text(value, spec),
+            key=value_text(value, spec.coding),
             name=name,
             color=color,
             share=pixels[value] / total if total else 0.0,

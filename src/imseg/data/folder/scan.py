@@ -14,13 +14,13 @@ import numpy as np
 
 from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.fitness import (
+    FolderScan,
     as_findings,
     errors_of,
     mask_problem,
     size_in_words,
     unreadable,
 )
-from imseg.data.checks.scanned import FolderScan
 from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from imseg.data.folder.config import (
-    FILE_NAME,
-    MAX_VALUE,
-    FolderConfig,
-    Key,
-    TaskWord,
-    as_color,
-    as_number,
-    color_of,
-)
-from imseg.data.masks.colors import BLACK, distinct_colors
+from imseg.data.folder.config import FILE_NAME, MAX_VALUE, FolderConfig, Key, TaskWord, color_of
+from imseg.data.masks.colors import BLACK, fill_colors
+from imseg.data.masks.io import as_value, value_text
 from imseg.errors import ImsegError, and_more
 from imseg.types import MAX_CLASSES, Coding, Color, Kind, TargetSpec
 
 _Meaning = TypeVar("_Meaning")
 _ANY = 2**31
+_VOIDS: Mapping[Coding, tuple[int, int, str]] = {
+    "values": (0, MAX_VALUE, f"a whole number from 0 to {MAX_VALUE}."),
+    "colors": (0, _ANY, 'a color, such as "#ffffff".'),
+    "planes": (1, MAX_VALUE, f"a whole number from 1 to {MAX_VALUE}; 0 is background."),
+    "objects": (1, MAX_VALUE, f"a whole number from 1 to {MAX_VALUE}; 0 is background."),
+    "numbers": (-_ANY, _ANY, "a whole number."),
+}
+"""The least and the greatest value of void by coding, and both in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,9 @@ def listed_values(config: FolderConfig, coding: Coding) -> Listed:
     Raises:
         ImsegError: If something listed cannot be in such masks.
     """
-    convert = as_color if coding == "colors" else as_number
     holds = "colors" if coding == "colors" else "whole numbers"
     example = '"#00ff00" = "plant"' if coding == "colors" else '1 = "cell"'
-    strange = [key for key in config.listed if convert(key) is None]
-    if strange:
+    if strange := [key for key in config.listed if as_value(key, coding) is None]:
         raise ImsegError(
             f"{FILE_NAME} lists classes that the masks cannot have: they hold {holds}.",
             expected=f"lines such as  {example}.",
@@ -54,10 +53,16 @@ def listed_values(config: FolderConfig, coding: Coding) -> Listed:
             hint=f"list what the masks hold under [classes] in {FILE_NAME}.",
         )
     return Listed(
-        names=_converted(config.names, convert),
-        colors=_converted(config.colors, convert),
+        names=dict(_by_value(config.names, coding)),
+        colors=dict(_by_value(config.colors, coding)),
         void=void_value(config.void, coding),
     )
+
+
+def _by_value(by_key: Mapping[Key, _Meaning], coding: Coding) -> Iterator[tuple[int, _Meaning]]:
+    for key, meaning in by_key.items():
+        if (value := as_value(key, coding)) is not None:
+            yield value, meaning
 
 
 def void_value(void: Key | None, coding: Coding) -> int | None:
@@ -68,16 +73,8 @@ def void_value(void: Key | None, coding: Coding) -> int | None:
     """
     if void is None:
         return None
-    value = as_color(void) if coding == "colors" else as_number(void)
-    least, expected = 0, f"a whole number from 0 to {MAX_VALUE}."
-    match coding:
-        case "colors":
-            expected = 'a color, such as "#ffffff".'
-        case "numbers":
-            least, expected = -_ANY, "a whole number."
-        case "planes" | "objects":
-            least, expected = 1, f"a whole number from 1 to {MAX_VALUE}; 0 is background."
-    greatest = MAX_VALUE if coding not in ("numbers", "colors") else _ANY
+    value = as_value(void, coding)
+    least, greatest, expected = _VOIDS[coding]
     if value is None or not least <= value <= greatest:
         raise ImsegError(
             "void does not fit the masks.",
@@ -86,13 +83,6 @@ def void_value(void: Key | None, coding: Coding) -> int | None:
             hint=f"set void (in {FILE_NAME}) to what undecided pixels have, or leave it out.",
         )
     return value
-
-
-def _converted(
-    by_key: Mapping[Key, _Meaning], convert: Callable[[Key], int | None]
-) -> dict[int, _Meaning]:
-    found = {convert(key): meaning for key, meaning in by_key.items()}
-    return {value: meaning for value, meaning in found.items() if value is not None}
 
 
 MAX_DISTINCT = 64
@@ -142,17 +132,7 @@ def find_spec(
             hint="save the masks as 8-bit PNG with one small number per class.",
         )
     kind = _kind_of(classes, found, task or config.task, coding="values")
-    shown = palette if palette and _can_be_told_apart(palette, classes) else {}
-    background = {classes[0]: BLACK} if kind == "binary" and not shown else {}
-    return _build_spec(
-        kind,
-        classes,
-        listed,
-        shown={**background, **shown},
-        coding="values",
-        indexed=palette is not None,
-        pixel_size=config.pixel_size,
-    )
+    return _build_spec(kind, classes, listed, config, coding="values", palette=palette)
 
 
 def find_color_spec(
@@ -192,15 +172,7 @@ def find_color_spec(
         frequent = max(classes, key=lambda color: found.get(color, 0))
         background = names.get(_BACKGROUND, 0 if 0 in classes else frequent)
         classes = (background, next(color for color in classes if color != background))
-    return _build_spec(
-        kind,
-        classes,
-        listed,
-        shown={color: color_of(color) for color in classes},
-        coding="colors",
-        indexed=False,
-        pixel_size=config.pixel_size,
-    )
+    return _build_spec(kind, classes, listed, config, coding="colors")
 
 
 def _kind_of(
@@ -212,7 +184,9 @@ def _kind_of(
         ImsegError: If there are too few or too many of them.
     """
     if len(found) < 2:
-        only = f"only {_text(next(iter(found)), coding)}" if found else "no pixel that is not void"
+        only = "no pixel that is not void"
+        if found:
+            only = f"only {value_text(next(iter(found)), coding)}"
         raise ImsegError(
             "The labeled masks show one class only, so there is nothing to learn.",
             expected="at least two different values, such as 0 (background) and 255 (foreground).",
@@ -237,44 +211,43 @@ def _build_spec(
     kind: Kind,
     classes: tuple[int, ...],
     listed: Listed,
+    config: FolderConfig,
     *,
-    shown: Mapping[int, Color],
     coding: Coding,
-    indexed: bool,
-    pixel_size: float | None,
+    palette: Mapping[int, Color] | None = None,
 ) -> TargetSpec:
-    names = {value: f"class {value}" for value in classes}
+    shown: Mapping[int, Color] = {}
+    if coding == "colors":
+        names = [value_text(color, coding) for color in classes]
+        shown = {color: color_of(color) for color in classes}
+    else:
+        names = [f"class {value}" for value in classes]
+        if palette and _can_be_told_apart(palette, classes):
+            shown = palette
+        elif kind == "binary":
+            shown = {classes[0]: BLACK}
     if kind == "binary":
-        names = dict(zip(classes, (_BACKGROUND, "foreground"), strict=True))
-    elif coding == "colors":
-        names = {color: _text(color, coding) for color in classes}
-    names.update(listed.names)
-    colors = {**shown, **listed.colors}
-    palette = iter(distinct_colors(len(classes) + len(colors)))
-    free = (color for color in palette if color not in colors.values())
-    for value in classes:
-        if value not in colors:
-            colors[value] = next(free)
+        names = [_BACKGROUND, "foreground"]
     return TargetSpec(
         kind=kind,
         coding=coding,
         values=classes,
-        names=tuple(names[value] for value in classes),
-        colors=tuple(colors[value] for value in classes),
+        names=tuple(
+            listed.names.get(value, name) for value, name in zip(classes, names, strict=True)
+        ),
+        colors=fill_colors(classes, {**shown, **listed.colors}),
         void=listed.void,
-        pixel_size=pixel_size,
-        indexed=indexed,
+        pixel_size=config.pixel_size,
+        indexed=palette is not None,
     )
 
 
-def _can_be_told_apart(palette: Mapping[int, Color], classes: Iterable[int]) -> bool:
+def _can_be_told_apart(palette: Mapping[int, Color], classes: Collection[int]) -> bool:
     """Return whether a palette has a color for each class, other than shades next to each other."""
-    colors = [palette.get(value) for value in classes]
-    known = [color for color in colors if color is not None]
-    return len(known) == len(colors) and all(
+    known = [palette[value] for value in classes if value in palette]
+    return len(known) == len(classes) and all(
         max(abs(a - b) for a, b in zip(one, other, strict=True)) >= _ALIKE
-        for index, one in enumerate(known)
-        for other in known[:index]
+        for one, other in itertools.combinations(known, 2)
     )
 
 
@@ -283,12 +256,12 @@ def _not_binary(classes: tuple[int, ...], found: Mapping[int, int], coding: Codi
     if coding == "values" and _is_smeared(found):
         hint = "the masks look smeared; save them as PNG, not JPEG, and threshold them at half"
     elif len(classes) == 3:
-        void = f'"{_text(classes[-1], coding)}"' if coding == "colors" else classes[-1]
+        void = f'"{value_text(classes[-1], coding)}"' if coding == "colors" else classes[-1]
         hint += f", or set void = {void} in {FILE_NAME} if that marks undecided pixels"
     return ImsegError(
         "The task is binary, but the masks hold more than two values.",
         expected="two values: background and foreground.",
-        got=and_more([_text(value, coding) for value in classes], most=8) + ".",
+        got=and_more([value_text(value, coding) for value in classes], most=8) + ".",
         hint=hint + ".",
     )
 
@@ -319,7 +292,7 @@ def _too_many_colors(found: Mapping[int, int], distinct: int) -> ImsegError:
     total = sum(found.values())
     frequent = sorted(found, key=lambda color: (-found[color], color))
     main = [
-        f"{_text(color, 'colors')} ({found[color] / total:.0%})"
+        f"{value_text(color, 'colors')} ({found[color] / total:.0%})"
         for color in frequent
         if found[color] >= _MAIN * total
     ]
@@ -346,7 +319,3 @@ def _is_smeared(found: Mapping[int, int]) -> bool:
     bright = sum(count for value, count in found.items() if value >= 239)
     both = min(dark, bright) > 0.001 * sum(found.values())
     return len(found) > _SMEARED and both and dark + bright > 0.9 * sum(found.values())
-
-
-def _text(value: int, coding: Coding) -> str:
-    return f"#{value:06x}" if coding == "colors" else str(value)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ BLACK: Color = (0, 0, 0)
 GRAY: Color = (128, 128, 128)
 """Shown for void pixels."""
 
+_Key = TypeVar("_Key")
 _LEVELS = (0, 48, 96, 160, 208, 255)
 _FIRST: Color = (255, 160, 0)  # orange stands out on most pictures, dark or bright
 _RESERVED: tuple[Color, ...] = (BLACK, GRAY, (255, 255, 255))
@@ -41,6 +43,13 @@ def distinct_colors(count: int) -> tuple[Color, ...]:
         nearest = np.minimum(nearest, _distance(places, places[best]))
     # People cannot tell more than two hundred colors apart; beyond that they repeat.
     return tuple(itertools.islice(itertools.cycle(chosen), count))
+
+
+def fill_colors(keys: Sequence[_Key], given: Mapping[_Key, Color]) -> tuple[Color, ...]:
+    """Return the color of each key: the given one, else one that is given to no other."""
+    palette = distinct_colors(len(keys) + len(given))
+    free = (color for color in palette if color not in given.values())
+    return tuple(given[key] if key in given else next(free) for key in keys)
 
 
 def _opponent(colors: list[Color]) -> npt.NDArray[np.float64]:
@@ -72,7 +81,11 @@ def colorize(target: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
     """
     match spec.kind:
         case "multilabel":
-            return _paint_planes(target, spec)
+            painted = np.zeros((*target.shape[1:], 3), np.uint8)
+            for plane, color in zip(target, spec.colors, strict=True):
+                painted[plane == VOID] = GRAY
+                painted[plane == 1] = color
+            return painted
         case "regression":
             return _paint_numbers(target[0])
         case _:
@@ -81,17 +94,14 @@ def colorize(target: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
             colors[VOID] = GRAY
             first = spec.first_index
             colors[first : first + len(spec.values)] = spec.colors
-            painted: Bytes = colors[target[0]]
-            return painted
+            shown: Bytes = colors[target[0]]
+            return shown
 
 
 def covered(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.bool_]:
     """Return where a ``t h w`` target shows something (``h w``): not background, not void."""
-    found: npt.NDArray[np.bool_]
-    if spec.kind == "regression":
-        found = np.isfinite(target[0])
-    else:
-        found = (target != INCONSISTENT).any(axis=0)
+    shown = np.isfinite(target) if spec.kind == "regression" else target != INCONSISTENT
+    found: npt.NDArray[np.bool_] = shown.any(axis=0)
     return found
 
 
@@ -111,14 +121,6 @@ def colorize_objects(labels: npt.NDArray[Any]) -> Bytes:
     """Return an ``h w`` label image as ``h w 3``: neighbors in numbering differ in color."""
     colors = np.array((BLACK, *distinct_colors(40)), np.uint8)
     painted: Bytes = colors[np.where(labels > 0, (labels - 1) % 40 + 1, 0)]
-    return painted
-
-
-def _paint_planes(target: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
-    painted = np.zeros((*target.shape[1:], 3), np.uint8)
-    for plane, color in zip(target, spec.colors, strict=True):
-        painted[plane == VOID] = GRAY
-        painted[plane == 1] = color
     return painted
 
 

@@ -1,8 +1,8 @@
-"""Mask files: values, colors or numbers, just as they lie in the file."""
+"""Mask files: what lies in them, and how it becomes the target of a task, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,20 +11,25 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
+from imseg.data.folder.config import FILE_NAME, MAX_VALUE, Key, as_color, as_number
 from imseg.data.images.decoding import Decoded, decode_pillow, unreadable
 from imseg.data.images.picture_file import decode_file
-from imseg.data.masks.encoding import UnknownMaskValues, encode, pack_colors
-from imseg.errors import ImsegError
-from imseg.ops.objects import disc_radii, draw_discs, find_centers
-from imseg.types import VOID, Color, LabeledImage, Target, TargetSpec
+from imseg.errors import ImsegError, and_more
+from imseg.ops import objects
+from imseg.types import INCONSISTENT, VOID, Bytes, Coding, Color, LabeledImage, Target, TargetSpec
 
 MaskForm = Literal["values", "colors", "numbers"]
 """What a mask file holds: a whole number, a color or a measurement for each pixel."""
+
+HOLDS = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
+"""The forms in words."""
 
 _GRAY_TO_COLOR = 0x010101
 _DEEP_STEP = 257
 _LARGEST = 2**63 - 1
 _LARGEST_WHOLE = 1 << 24  # beyond it, float32 leaves whole numbers out
+_UNKNOWN = -1
+_SHOWN = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +70,14 @@ def as_packed_colors(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 
 def resize_mask(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Return an ``h w`` mask at another (height, width), by nearest neighbor."""
-    if mask.shape == size:
+    """Return a mask (``h w`` or ``t h w``) at another (height, width), by nearest neighbor."""
+    if mask.shape[-2:] == size:
         return mask
     rows, columns = (
         (2 * np.arange(new) + 1) * old // (2 * new)
-        for new, old in zip(size, mask.shape, strict=True)
+        for new, old in zip(size, mask.shape[-2:], strict=True)
     )
-    resized: npt.NDArray[Any] = mask[rows[:, None], columns[None, :]]
+    resized: npt.NDArray[Any] = mask[..., rows[:, None], columns]
     return resized
 
 
@@ -90,7 +95,10 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
     if decoded.palette is not None:
         return MaskFile(values[..., 0], "values", decoded.palette)
     if decoded.alpha is not None:
-        values = _seen(values, decoded.alpha)
+        hidden = decoded.alpha == 0
+        # Some programs write an alpha channel and leave it at 0: then it means nothing.
+        if hidden.any() and not hidden.all():
+            values = np.where(hidden[..., None], values.dtype.type(0), values)
     if values.shape[2] == 3 and values.dtype in (np.uint8, np.uint16):
         return _color_mask(path, values)
     if values.shape[2] > 1:
@@ -101,24 +109,13 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
         # Beyond the largest float32 is infinity, which counts as unknown, like what is no number.
         with np.errstate(over="ignore", invalid="ignore"):
             return MaskFile(values.astype(np.float32, copy=False), "numbers")
+    hint = "save class values from 0 to 65535, or measurements as a float TIFF."
     if values.dtype.kind == "i" and values.min(initial=0) < 0:
-        reason = f"holds whole numbers below 0 ({values.min()})"
-        hint = "save class values from 0 to 65535, or measurements as a float TIFF."
-        raise unreadable(path, reason, hint)
+        raise unreadable(path, f"holds whole numbers below 0 ({values.min()})", hint)
     if values.dtype == np.uint64 and values.max(initial=0) > _LARGEST:
         reason = f"holds whole numbers that need all of 64 bits ({values.max()})"
-        hint = "save class values from 0 to 65535, or measurements as a float TIFF."
         raise unreadable(path, reason, hint)
     return MaskFile(values, "values")
-
-
-def _seen(values: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return ``h w c`` values with 0 where nothing is seen of them."""
-    hidden = alpha == 0
-    # Some programs write an alpha channel and leave it at 0: then it means nothing.
-    if not hidden.any() or hidden.all():
-        return values
-    return np.where(hidden[..., None], values.dtype.type(0), values)
 
 
 def _color_mask(path: Path, values: npt.NDArray[Any]) -> MaskFile:
@@ -131,9 +128,6 @@ def _color_mask(path: Path, values: npt.NDArray[Any]) -> MaskFile:
             reason = "holds colors that need 16 bits per channel"
             raise unreadable(path, reason, "save it with 8 bits per channel.")
         values = small
-    # Not above: encoding brings PyTorch, a second or more that reading a picture can do without.
-    from imseg.data.masks.encoding import pack_colors
-
     return MaskFile(pack_colors(values), "colors")
 
 
@@ -155,16 +149,13 @@ def load_target(
     Raises:
         ImsegError: If a file cannot be read or holds unknown values.
     """
-    values = drawn = load_values(pair, spec, read)
-    if size is not None:
-        values = _resized(drawn, size)
+    drawn = load_values(pair, spec, read)
+    values = drawn if size is None else resize_mask(drawn, size)
     try:
         target = encode(values, spec)
     except UnknownMaskValues as error:
         name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
-        raise ImsegError(
-            f"{name} holds unknown values.", expected=error.expected, got=error.got, hint=error.hint
-        ) from error
+        raise UnknownMaskValues(error.values, spec, f"{name} holds unknown values.") from error
     if spec.coding == "planes" and spec.position is not None and values.shape != drawn.shape:
         _place_discs(target[spec.position], drawn[spec.position], spec)
     return target
@@ -174,10 +165,10 @@ def _place_discs(plane: npt.NDArray[Any], marked: npt.NDArray[Any], spec: Target
     """Draw the discs of a plane anew at another size: shrunk with the picture they would vanish."""
     known = (marked != 0) if spec.void is None else (marked != 0) & (marked != spec.void)
     # Erosion parts discs that touch, but loses points and very small ones.
-    centers = max((find_centers(known, eroded=eroded) for eroded in (True, False)), key=len)
+    centers = max((objects.find_centers(known, eroded=eroded) for eroded in (True, False)), key=len)
     scale = np.array(plane.shape) / np.array(marked.shape)
     places = np.floor((centers + 0.5) * scale).astype(np.int64)
-    discs = draw_discs(places, disc_radii(places), plane.shape)
+    discs = objects.draw_discs(places, objects.disc_radii(places), plane.shape)
     plane[plane != VOID] = discs[plane != VOID]
 
 
@@ -202,21 +193,198 @@ def load_values(
 def _of_file(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
     if spec.coding == "colors" and found.form == "values":
         return as_packed_colors(found.values)
-    form = {"colors": "colors", "numbers": "numbers"}.get(spec.coding, "values")
-    if found.form == form or (form == "numbers" and found.form == "values"):
+    form = spec.coding if spec.coding in ("colors", "numbers") else "values"
+    if found.form in (form, "values"):
         return found.values
     if form == "values" and found.form == "numbers" and are_whole(found.values):
         return found.values.astype(np.int32)
-    holds = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
     raise ImsegError(
         f"{path} is not a mask of the kind that the others are.",
-        expected=f"{holds[form]}.",
-        got=f"{holds[found.form]}.",
+        expected=f"{HOLDS[form]}.",
+        got=f"{HOLDS[found.form]}.",
         hint="save all masks in the same way.",
     )
 
 
-def _resized(values: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    if values.ndim == 3:
-        return np.stack([resize_mask(plane, size) for plane in values])
-    return resize_mask(values, size)
+class UnknownMaskValues(ImsegError):
+    """A mask holds values that are no class of the data set.
+
+    Args:
+        values: The unknown values.
+        spec: What values there may be.
+        what: What is wrong, in a sentence.
+    """
+
+    def __init__(
+        self, values: Iterable[int], spec: TargetSpec, what: str = "A mask holds unknown values."
+    ) -> None:
+        self.values = tuple(values)
+        super().__init__(
+            what,
+            expected=describe_values(spec),
+            got=and_more([value_text(value, spec.coding) for value in self.values], most=8) + ".",
+            hint=f"list them under [classes] in {FILE_NAME}, or set void there.",
+        )
+
+
+def describe_values(spec: TargetSpec) -> str:
+    """Return what masks may hold, in words."""
+    void = "" if spec.void is None else f", {value_text(spec.void, spec.coding)} (void)"
+    match spec.coding:
+        case "planes":
+            return f"in each of {', '.join(spec.names)}: 0, and one other value{void}."
+        case "objects":
+            return f"0 (background) and a whole number for each object{void}."
+        case "numbers":
+            return f"numbers{void}."
+        case _:
+            keys = [value_text(value, spec.coding) for value in spec.values]
+            pairs = zip(keys, spec.names, strict=True)
+            texts = [key if key == name else f"{key} ({name})" for key, name in pairs]
+            return and_more(texts, most=12) + f"{void}."
+
+
+def as_value(key: Key | None, coding: Coding) -> int | None:
+    """Return what masks of a coding hold where a user writes ``key``; None if they cannot."""
+    return as_color(key) if coding == "colors" else as_number(key)
+
+
+def value_text(value: int, coding: Coding) -> str:
+    """Return a file value as the user knows it: a number, or a color such as ``#00ff00``."""
+    return f"#{value:06x}" if coding == "colors" else str(value)
+
+
+def unknown_values(counts: Iterable[int], spec: TargetSpec) -> tuple[int, ...]:
+    """Return the values that are neither a class nor void, ascending."""
+    if spec.coding not in ("values", "colors"):
+        return ()
+    known = {*spec.values, spec.void}
+    return tuple(sorted(int(value) for value in counts if value not in known))
+
+
+def encode(mask: npt.NDArray[Any], spec: TargetSpec) -> Target:
+    """Return a mask of file values as a target, ``t h w``, in the numbering inside.
+
+    Binary: 0 and 1. Multiclass: 1 for the lowest value, 2 for the next. Multilabel: 0 and 1 in each
+    plane; objects become ``OBJECT_PLANES``. Void is 255 in all of them. Regression: floats, 0 at
+    ``spec.low`` and 1 at ``spec.high``; void is not a number.
+
+    Args:
+        mask: ``h w`` values, packed colors, object numbers or measurements; ``t h w`` planes.
+        spec: What they mean.
+
+    Raises:
+        UnknownMaskValues: If the mask holds a value that is neither a class nor void.
+    """
+    match spec.coding:
+        case "planes":
+            planes: Bytes = (mask != 0).astype(np.uint8)
+            if spec.void is not None:
+                planes[mask == spec.void] = VOID
+            return planes
+        case "objects":
+            return objects.object_planes(mask, void=spec.void)
+        case "numbers":
+            return _encode_numbers(mask, spec)[None]
+        case _:
+            return _encode_classes(mask, spec)[None]
+
+
+def decode(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[Any]:
+    """Return a ``t h w`` target in the user's own values.
+
+    The type depends on the spec alone. Pixels of no class (void, or "inconsistent" in a multiclass
+    target) get ``classless_value``.
+
+    Returns:
+        ``h w`` of 8 or 16 bits (values), ``h w 3`` (colors), ``t h w`` of 0 and 255 (planes and
+        objects) or ``h w`` of the user's type (numbers).
+
+    Raises:
+        ValueError: If the target holds numbers that are no class of the spec.
+    """
+    match spec.coding:
+        case "planes" | "objects":
+            return np.where(target == 1, np.uint8(_SHOWN), np.uint8(0))
+        case "numbers":
+            return _decode_numbers(target[0], spec)
+        case "colors":
+            return unpack_colors(_decode_classes(target[0], spec))
+        case _:
+            small = max((*spec.values, spec.void or 0)) <= 255
+            return _decode_classes(target[0], spec).astype(np.uint8 if small else np.uint16)
+
+
+def classless_value(spec: TargetSpec) -> int:
+    """Return the file value for pixels of no class: void, else the highest value in no use."""
+    if spec.void is not None:
+        return spec.void
+    if spec.coding == "colors":
+        grays = {level * 0x010101 for level in range(256)}
+        return min(grays - set(spec.values))
+    highest = 255 if max(spec.values) <= 255 else MAX_VALUE
+    return max(set(range(highest + 1)) - set(spec.values))
+
+
+def pack_colors(colors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Return ``... 3`` colors as whole numbers: 65536 red + 256 green + blue."""
+    wide = colors.astype(np.int32)
+    packed: npt.NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return packed
+
+
+def unpack_colors(packed: npt.NDArray[Any]) -> Bytes:
+    """Return whole numbers as ``... 3`` colors."""
+    return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
+
+
+def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
+    pairs = [(value, number) for number, value in enumerate(spec.values, spec.first_index)]
+    pairs += [(spec.void, VOID)] if spec.void is not None else []
+    known = np.array([value for value, _ in sorted(pairs)], np.int64)
+    codes = np.array([number for _, number in sorted(pairs)], np.uint8)
+    if mask.dtype == np.uint8 and known[-1] <= 255:
+        # By table, several times faster than by search.
+        table = np.full(256, _UNKNOWN, np.int16)
+        table[known] = codes
+        encoded: npt.NDArray[Any] = table[mask]
+        is_known = not (encoded == _UNKNOWN).any()
+    else:
+        places = np.minimum(np.searchsorted(known, mask), len(known) - 1)
+        encoded = codes[places]
+        is_known = np.array_equal(known[places], mask)
+    if not is_known:
+        raise UnknownMaskValues(unknown_values(np.unique(mask).tolist(), spec), spec)
+    target: Bytes = encoded.astype(np.uint8, copy=False)
+    return target
+
+
+def _encode_numbers(mask: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.float32]:
+    numbers = mask.astype(np.float64)
+    if spec.void is not None:
+        numbers[mask == spec.void] = np.nan
+    numbers[~np.isfinite(numbers)] = np.nan
+    scaled: npt.NDArray[np.float64] = (numbers - spec.low) / (spec.high - spec.low)
+    return scaled.astype(np.float32)
+
+
+def _decode_classes(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.int32]:
+    values: npt.NDArray[np.int32] = np.full(256, _UNKNOWN, np.int32)
+    values[[INCONSISTENT, VOID]] = classless_value(spec)
+    first = spec.first_index
+    values[first : first + len(spec.values)] = spec.values
+    decoded: npt.NDArray[np.int32] = values[target]
+    if (decoded == _UNKNOWN).any():
+        raise ValueError(f"the target holds numbers beyond its {len(spec.values)} classes")
+    return decoded
+
+
+def _decode_numbers(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[Any]:
+    numbers = spec.low + target.astype(np.float64) * (spec.high - spec.low)
+    kind = np.dtype(spec.stored)
+    if kind.kind == "f":
+        return numbers.astype(np.float32)
+    ends = np.iinfo(kind)
+    empty = spec.void if spec.void is not None else 0
+    whole = np.rint(np.where(np.isfinite(numbers), numbers, empty))
+    return np.clip(whole, ends.min, ends.max).astype(kind)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, parse_key
-from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
+from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, parse_key
+from imseg.data.folder.facts import MaskFacts, Survey
 from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT
-from imseg.data.masks.classes import find_color_spec, void_value
-from imseg.data.masks.classes import find_spec as find_spec
-from imseg.data.masks.colors import distinct_colors
+from imseg.data.masks.classes import find_color_spec, find_spec, void_value
+from imseg.data.masks.colors import fill_colors
 from imseg.errors import ImsegError, and_more, near_miss
-from imseg.types import OBJECT_PLANES, POSITION, Color, TargetSpec
+from imseg.types import OBJECT_PLANES, POSITION, Coding, Color, TargetSpec
 
 _NEARLY_ALL = 0.9
 _ONE_PIECE = 0.95
@@ -118,12 +117,18 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
         ImsegError: If the masks fit no task, or not the one that is asked for.
     """
     word = task or config.task
-    labels = labels_of(survey.labeled)
-    if labels:
+    if labels := tuple(survey.labeled[0].planes) if survey.labeled else ():
         return _spec_of_planes(survey, labels, word, config)
     masks = [facts.mask for facts in survey.labeled if facts.mask is not None]
     if word == "multilabel":
-        raise _needs_planes()
+        raise ImsegError(
+            "The task is multilabel, but there is one mask for each image.",
+            expected="a folder for each label: labeled/masks/alive/cell_07.png, "
+            "labeled/masks/dead/cell_07.png, ...",
+            got="masks directly in labeled/masks.",
+            hint="make a folder for each label, and in it a mask of each image: 0, and 255 where "
+            "the label is.",
+        )
     colored = [mask for mask in masks if mask.form == "colors"]
     floats = [mask for mask in masks if mask.form == "numbers"]
     fractions = [mask for mask in floats if not mask.whole]
@@ -131,7 +136,12 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
     if word == "regression":
         return _spec_of_numbers(masks, colored, config)
     if fractions and word is not None:
-        raise _needs_whole_numbers(fractions, word)
+        raise ImsegError(
+            f"The task is {word}, but {_some(fractions, 'fractions')}.",
+            expected="whole numbers from 0.",
+            got=_named(fractions),
+            hint='save whole numbers, or use task = "regression" to learn measurements.',
+        )
     if word == "instances":
         return _spec_of_objects(masks, colored, config)
     if colored and floats:
@@ -160,19 +170,14 @@ def word_of(spec: TargetSpec) -> TaskWord:
     return "instances" if spec.coding == "objects" else spec.kind
 
 
-def labels_of(split: Sequence[ImageFacts]) -> tuple[str, ...]:
-    """Return the labels that the masks of a split have a file each for, in the order of planes."""
-    return tuple(split[0].planes) if split else ()
-
-
 def palette_of(masks: Sequence[MaskFacts]) -> dict[int, Color]:
     """Return the color of each value that indexed masks hold; the first file decides."""
     colors: dict[int, Color] = {}
     for mask in masks:
-        if mask.palette is not None:
-            for value in mask.counts:
-                if 0 <= value < len(mask.palette):
-                    colors.setdefault(value, mask.palette[value])
+        palette = mask.palette or ()
+        for value in mask.counts:
+            if 0 <= value < len(palette):
+                colors.setdefault(value, palette[value])
     return colors
 
 
@@ -193,22 +198,14 @@ def _spec_of_planes(
             hint=f"rename {POSITION}/ if it holds areas, or add a folder with masks of areas.",
         )
     colors = _plane_colors(labels, config, "the masks have no folder of that name")
-    shown = any(plane.objects for facts in survey.labeled for plane in facts.planes.values())
-    if not shown:
+    if not any(plane.objects for facts in survey.labeled for plane in facts.planes.values()):
         raise ImsegError(
             "The labeled masks are empty, so there is nothing to learn.",
             expected="masks that are not 0 where the label is.",
             got="0 everywhere, in the masks of all labels.",
             hint="label images on which something is marked.",
         )
-    return TargetSpec(
-        kind="multilabel",
-        coding="planes",
-        names=labels,
-        colors=colors,
-        void=void_value(config.void, "planes"),
-        pixel_size=config.pixel_size,
-    )
+    return _multilabel(labels, colors, config, coding="planes")
 
 
 def _spec_of_objects(
@@ -233,12 +230,19 @@ def _spec_of_objects(
             hint="export label images (Cellpose, StarDist and ImageJ write them), or use "
             'task = "binary", which learns where objects are.',
         )
+    colors = _plane_colors(OBJECT_PLANES, config, "the masks number objects, not classes")
+    return _multilabel(OBJECT_PLANES, colors, config, coding="objects")
+
+
+def _multilabel(
+    labels: tuple[str, ...], colors: tuple[Color, ...], config: FolderConfig, *, coding: Coding
+) -> TargetSpec:
     return TargetSpec(
         kind="multilabel",
-        coding="objects",
-        names=OBJECT_PLANES,
-        colors=_plane_colors(OBJECT_PLANES, config, "the masks number objects, not classes"),
-        void=void_value(config.void, "objects"),
+        coding=coding,
+        names=labels,
+        colors=colors,
+        void=void_value(config.void, coding),
         pixel_size=config.pixel_size,
     )
 
@@ -294,8 +298,7 @@ def _plane_colors(
         ImsegError: If ``imseg.toml`` lists something else, or gives a label another name.
     """
     keys = {parse_key(label): label for label in labels}
-    strange = [key for key in config.listed if key not in keys]
-    if strange:
+    if strange := [key for key in config.listed if key not in keys]:
         guess = near_miss(str(strange[0]), labels)
         raise ImsegError(
             f"{FILE_NAME} lists classes that there are no masks of: {otherwise}.",
@@ -305,7 +308,7 @@ def _plane_colors(
         )
     for key, label in keys.items():
         name = config.names.get(key, label)
-        if name not in (label, _name_by_default(key)):
+        if name not in (label, f"class {key}" if isinstance(key, int) else key):
             raise ImsegError(
                 f'{FILE_NAME} calls the label "{label}" by another name.',
                 expected="a label is called as the folder with its masks.",
@@ -313,14 +316,7 @@ def _plane_colors(
                 hint=f"rename the folder {label}/, or list it as  {label} = "
                 '{ color = "#rrggbb" }.',
             )
-    given = {keys[key]: color for key, color in config.colors.items()}
-    palette = distinct_colors(len(labels) + len(given))
-    free = (color for color in palette if color not in given.values())
-    return tuple(given[label] if label in given else next(free) for label in labels)
-
-
-def _name_by_default(key: Key) -> str:
-    return f"class {key}" if isinstance(key, int) else key
+    return fill_colors(labels, {keys[key]: color for key, color in config.colors.items()})
 
 
 def _stored_type(masks: Sequence[MaskFacts], low: float, high: float) -> str:
@@ -328,26 +324,6 @@ def _stored_type(masks: Sequence[MaskFacts], low: float, high: float) -> str:
     if any(mask.form == "numbers" for mask in masks) or low < 0 or high > _DEEPEST:
         return "float32"
     return "uint8" if all(mask.dtype == "uint8" for mask in masks) else "uint16"
-
-
-def _needs_planes() -> ImsegError:
-    return ImsegError(
-        "The task is multilabel, but there is one mask for each image.",
-        expected="a folder for each label: labeled/masks/alive/cell_07.png, "
-        "labeled/masks/dead/cell_07.png, ...",
-        got="masks directly in labeled/masks.",
-        hint="make a folder for each label, and in it a mask of each image: 0, and 255 where the "
-        "label is.",
-    )
-
-
-def _needs_whole_numbers(fractions: Sequence[MaskFacts], word: TaskWord | None) -> ImsegError:
-    return ImsegError(
-        f"The task is {word}, but {_some(fractions, 'fractions')}.",
-        expected="whole numbers from 0.",
-        got=_named(fractions),
-        hint='save whole numbers, or use task = "regression" to learn measurements.',
-    )
 
 
 def _mixed(one: str, masks: Sequence[MaskFacts], other: str) -> ImsegError:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from imseg.data.checks.folder_check import CHECKS, CheckReport, check_folder
-from imseg.data.checks.repair import rewriting
-from imseg.data.checks.repair.file_selection import CSV, JSON, copy_usable
-from imseg.data.checks.scanned import FolderScan, MaskValueFinding, Mending, run_checks
+from imseg.data.checks import fitness, folder_check, mask_values, repaired_files
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import sheet
 from imseg.data.folder.config import TaskWord
@@ -39,13 +32,13 @@ _MOST_ROUNDS = 5
 class RepairRound:
     """What is to be done to a copy after one look at it."""
 
-    found: FolderScan
+    found: fitness.FolderScan
     """What a look at every file of the copy gave."""
     orientations: Mapping[str, int]
     """The EXIF orientation that pictures had before they were turned upright."""
     left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
     """Files to remove from the copy, why, and what that refers to."""
-    rewrites: dict[Path, list[rewriting.Rewrite]] = field(default_factory=dict)
+    rewrites: dict[Path, list[repaired_files.Rewrite]] = field(default_factory=dict)
     """Masks to rewrite."""
 
     def __post_init__(self) -> None:
@@ -59,7 +52,7 @@ class RepairRound:
         for path in files_of(entry):
             self.left_out.setdefault(path, (why, about))
 
-    def rewrite(self, names: Sequence[str], rewrite: rewriting.Rewrite) -> None:
+    def rewrite(self, names: Sequence[str], rewrite: repaired_files.Rewrite) -> None:
         """Rewrite masks, which are named relative to the data folder."""
         for name in names:
             self.rewrites.setdefault(self.found.layout.root / name, []).append(rewrite)
@@ -82,15 +75,16 @@ def leave_unreadable(plan: RepairRound, finding: Finding) -> None:
             plan.leave(entry, why, _what_is_broken(entry, plan.found))
 
 
-def _what_is_broken(entry: Image | LabeledImage, found: FolderScan) -> str:
+def _what_is_broken(entry: Image | LabeledImage, found: fitness.FolderScan) -> str:
     for path in files_of(entry):
+        name = relative_name(path, found.layout.root)
         try:
-            if "masks" in path.parts:
+            if "/masks/" in name:
                 read_mask(path)
             else:
                 read_image(path, pages=found.config.pages)
         except UnreadablePicture as error:
-            return f"{relative_name(path, found.layout.root)} {error.reason}"
+            return f"{name} {error.reason}"
     return ""
 
 
@@ -109,17 +103,17 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
             own = plan.orientations.get(facts.name, 1)
             back, reason = turn, "the mask lay on its side"
             if own in (5, 6, 7, 8):
-                back = rewriting.Turn(own)
+                back = own
                 reason += ": drawn on the picture as it was stored, before its EXIF turn"
             if back is None:
                 text = "the mask lies on its side, and it is not clear which way it must be turned"
                 plan.leave(entry, text)
             else:
-                plan.rewrite(names, rewriting.Rewrite(turn=back, reasons=(reason,)))
+                plan.rewrite(names, repaired_files.Rewrite(turn=back, reasons=(reason,)))
         elif all(_same_shape(mask.size, facts.size) for mask in facts.masks):
             names = [mask.name for mask in facts.masks if mask.size != facts.size]
             reason = "the mask was not of the size of its image"
-            plan.rewrite(names, rewriting.Rewrite(size=facts.size, reasons=(reason,)))
+            plan.rewrite(names, repaired_files.Rewrite(size=facts.size, reasons=(reason,)))
         else:
             plan.leave(entry, "the mask has another size and another shape than its image")
 
@@ -130,7 +124,7 @@ def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
-def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> rewriting.Turn | None:
+def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
     """Return how masks on their side must be turned, as their images show; None: not clear."""
     if not lying:
         return None
@@ -146,24 +140,24 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> rewriting.Tu
         ]
         for some in (lying, fitting)
     )
-    return rewriting.find_turn(lying_pairs, known_pairs)
+    return repaired_files.find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: bool) -> rewriting.Pair:
+def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
-    image, *masks = files_of(entry)
-    mixture: npt.NDArray[Any] = np.zeros((1, 1), np.int64)
-    for place, path in enumerate(masks):
-        values = read_mask(path).values
-        # Of a single mask the values count, of several where each is set.
-        mixture = mixture + (values if len(masks) == 1 else (values != 0) * (1 << place))
+    image, *paths = files_of(entry)
+    masks = [read_mask(path).values for path in paths]
+    # Of a single mask the values count, of several where each is set.
+    mixture: Any = masks[0]
+    if len(masks) > 1:
+        mixture = sum((mask != 0) * (1 << place) for place, mask in enumerate(masks))
     return read_image(image, pages=pages), mixture
 
 
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
-    if isinstance(finding, MaskValueFinding) and finding.recode is not None:
-        rewrite = rewriting.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
+    if isinstance(finding, mask_values.MaskValueFinding) and finding.recode is not None:
+        rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
 
 
@@ -185,7 +179,7 @@ def drop_copies(plan: RepairRound, finding: Finding) -> None:
                 plan.leave(entry, "an exact copy", f"the same picture as {first.name}")
 
 
-MENDERS: Mapping[Mending, Callable[[RepairRound, Finding], None]] = {
+MENDERS: Mapping[fitness.Mending, Callable[[RepairRound, Finding], None]] = {
     "unreadable": leave_unreadable,
     "sizes": fit_masks,
     "values": recode_masks,
@@ -200,16 +194,16 @@ class Repaired:
 
     folder: Path
     """The copy."""
-    repairs: tuple[rewriting.Repair, ...]
+    repairs: tuple[repaired_files.Repair, ...]
     """Everything that was changed, in order."""
-    report: CheckReport
+    report: folder_check.CheckReport
     """What there is to say about the copy."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
             "folder": str(self.folder),
-            "repairs": [dataclasses.asdict(repair) for repair in self.repairs],
+            "repairs": [asdict(repair) for repair in self.repairs],
             "report": self.report.as_dict(),
         }
 
@@ -257,39 +251,39 @@ def repair_folder(
             hint=f"--fix {shown(data.resolve())}-repaired",
         )
     with new_folder(out) as part:
-        repairs, orientations = copy_usable(data, part)
+        repairs, orientations = repaired_files.copy_usable(data, part)
         for _ in range(_MOST_ROUNDS):
             done = _mend(part, orientations, task=task, progress=progress)
             if not done:
                 break
             repairs += done
         write_record(part, repairs, source=str(data))
-    report = check_folder(out, task=task, progress=progress)
+    report = folder_check.check_folder(out, task=task, progress=progress)
     return Repaired(folder=out, repairs=tuple(repairs), report=report)
 
 
 def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
-) -> list[rewriting.Repair]:
+) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
     plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
-    for check in CHECKS:
+    for check in folder_check.CHECKS:
         if check.mends is not None:
-            for finding in run_checks([check], plan.found):
+            for finding in fitness.run_checks([check], plan.found):
                 MENDERS[check.mends](plan, finding)
     done = []
     for path, (why, about) in plan.left_out.items():
         path.unlink(missing_ok=True)
         name = path.relative_to(folder).as_posix()
-        done.append(rewriting.Repair(name, "left out", "", "", why, about))
+        done.append(repaired_files.Repair(name, "left out", "", "", why, about))
     return done + [
-        rewriting.rewrite_mask(path, rewriting.merged(steps), folder)
+        repaired_files.rewrite_mask(path, repaired_files.merged(steps), folder)
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]
 
 
-def write_record(folder: Path, repairs: Sequence[rewriting.Repair], *, source: str) -> None:
+def write_record(folder: Path, repairs: Sequence[repaired_files.Repair], *, source: str) -> None:
     """Write the list of changes into the copy, as a table and as JSON.
 
     Args:
@@ -297,9 +291,9 @@ def write_record(folder: Path, repairs: Sequence[rewriting.Repair], *, source: s
         repairs: Every change, in the order in which they were made.
         source: What was copied.
     """
-    plain = [dataclasses.asdict(repair) for repair in repairs]
+    plain = [asdict(repair) for repair in repairs]
     record = {"source": source, "repairs": plain}
-    write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
-    header = [field.name for field in dataclasses.fields(rewriting.Repair)]
+    write_whole(folder / repaired_files.JSON, (json.dumps(record, indent=1) + "\n").encode())
+    header = [each.name for each in fields(repaired_files.Repair)]
     table = sheet(header, [list(each.values()) for each in plain])
-    write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))
+    write_whole(folder / repaired_files.CSV, table.encode("utf-8", "backslashreplace"))
