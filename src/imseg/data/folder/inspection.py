@@ -42,6 +42,9 @@ SMALLEST_OBJECT = 4.0
 
 _MOST_SAMPLES = 1 << 23
 
+Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
+"""The facts about a picture and its masks, or for each unreadable file its name and why."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
@@ -62,8 +65,8 @@ def inspect(
     scope: Scope,
     files: KnownFiles | None = None,
     keep: bool = False,
-) -> ImageFacts | list[tuple[str, UnreadablePicture]]:
-    """Return the facts about one entry, or for each file that cannot be read its name and why.
+) -> Inspected:
+    """Return the facts about one entry, or what of it cannot be read.
 
     Args:
         entry: A picture, perhaps with its mask.
@@ -72,37 +75,37 @@ def inspect(
         files: What is known already; None: every file is decoded.
         keep: Whether what is decoded will be stored.
     """
-    image = entry.image if isinstance(entry, LabeledImage) else entry
+    masks: dict[str | None, Path] = {}
+    if isinstance(entry, LabeledImage):
+        masks, entry = mask_files(entry), entry.image
     problems: list[tuple[str, UnreadablePicture]] = []
-    mask: MaskFacts | None = None
-    planes: dict[str, MaskFacts] = {}
-    facts: ImageFacts | None = None
-
-    def of_mask(path: Path, label: str | None = None, *, whole: bool = False) -> MaskFacts | None:
+    found: dict[str | None, MaskFacts] = {}
+    for label, path in masks.items():
         name = relative_name(path, root)
         try:
-            found = facts_of_mask(
-                path, scope=scope, label=label, files=files, keep=keep, whole=whole
+            facts = facts_of_mask(
+                path, scope=scope, label=label, files=files, keep=keep, whole=POSITION in masks
             )
+            found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
             problems.append((name, error))
-            return None
-        return replace(found, name=name)
-
-    if isinstance(entry, LabeledImage):
-        if isinstance(entry.mask, Path):
-            mask = of_mask(entry.mask)
-        elif isinstance(entry.mask, Mapping):
-            # Discs around cell centers are drawn anew at the working size.
-            whole = POSITION in entry.mask
-            found = {label: of_mask(path, label, whole=whole) for label, path in entry.mask.items()}
-            planes = {label: plane for label, plane in found.items() if plane is not None}
     try:
-        facts = _facts_of_image(image, scope=scope, files=files, keep=keep)
-        facts = replace(facts, name=image.name, mask=mask, planes=planes)
+        picture = _facts_of_image(entry, scope=scope, files=files, keep=keep)
     except UnreadablePicture as error:
-        problems.append((image.name, error))
-    return problems if problems or facts is None else facts
+        return [*problems, (entry.name, error)]
+    return problems or with_masks(replace(picture, name=entry.name), found)
+
+
+def mask_files(pair: LabeledImage) -> dict[str | None, Path]:
+    """Return the mask files of a pair by label; the label is None where there is one mask."""
+    masks = pair.mask if isinstance(pair.mask, Mapping) else {None: pair.mask}
+    return {label: path for label, path in masks.items() if isinstance(path, Path)}
+
+
+def with_masks(picture: ImageFacts, masks: Mapping[str | None, MaskFacts]) -> ImageFacts:
+    """Return the facts about a picture with those about its masks by label; see ``mask_files``."""
+    planes = {label: plane for label, plane in masks.items() if label is not None}
+    return replace(picture, mask=masks.get(None), planes=planes)
 
 
 def _facts_of_image(
@@ -144,7 +147,8 @@ def facts_of_mask(
         label: The label that it is the mask of, where there is one per label.
         files: What is known already; None: the file is decoded.
         keep: Whether the mask will be stored.
-        whole: Whether its full size is needed for that.
+        whole: Whether its full size is needed for that: discs around cell centers are drawn anew
+            at the working size.
 
     Raises:
         ImsegError: If the file cannot be read.
@@ -162,22 +166,13 @@ def facts_of_mask(
     return files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
-def image_facts(
-    name: str,
-    pixels: Pixels,
-    *,
-    scope: Scope,
-    mask: MaskFacts | None = None,
-    planes: Mapping[str, MaskFacts] | None = None,
-) -> ImageFacts:
+def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:
     """Return the facts about ``h w c`` pixels.
 
     Args:
         name: What the user calls the picture.
         pixels: Bytes, 16 bits or floats.
         scope: What to look for.
-        mask: The facts about its mask, where that is one file.
-        planes: The facts about its masks, where there is one per label.
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
@@ -188,9 +183,8 @@ def image_facts(
         depth=pixels.dtype.name,
         digest=hash_pixels(pixels),
         look=look_at(pixels),
-        sample=None if plain else _sample(pixels, scope),
-        mask=mask,
-        planes=planes or {},
+        # A copy, so that the picture is not kept alive.
+        sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
     )
 
 
@@ -224,11 +218,12 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
     kept, known = found[clear], int(pixels[clear].sum())
     above = kept[kept > 0]
     gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
+    may_number = len(above) > 1 and (gapless or len(above) > FEW_VALUES)
     clean = np.where(values == void, 0, values) if void else values
     regions = abrupt = None
     if label == POSITION:
         regions = _count_regions(clean != 0)
-    elif label is None and scope.regions and whole and _may_number(above, gapless=gapless):
+    elif label is None and scope.regions and whole and may_number:
         regions, abrupt = _count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
@@ -270,16 +265,6 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
         mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
-
-
-def _may_number(above: npt.NDArray[Any], *, gapless: bool) -> bool:
-    """Return whether the values above 0 may be numbers of objects."""
-    return len(above) > 1 and (gapless or len(above) > FEW_VALUES)
-
-
-def _sample(pixels: Pixels, scope: Scope) -> Pixels:
-    """Return some pixels, fewer where there are many pictures; the picture is not kept alive."""
-    return sample_pixels(pixels, _samples(pixels.shape[2], scope)).copy()
 
 
 def _samples(channels: int, scope: Scope) -> int:
