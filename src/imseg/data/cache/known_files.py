@@ -24,7 +24,7 @@ from imseg.data.files.listing import (
     stamps_of,
 )
 from imseg.data.folder.facts import ImageFacts, MaskFacts
-from imseg.data.images.picture_file import resize_image
+from imseg.data.images.decoding import resize_image
 from imseg.data.masks.io import MaskFile, resize_mask
 from imseg.types import Pixels
 

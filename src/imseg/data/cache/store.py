@@ -19,8 +19,8 @@ from imseg.data.files import listing
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
 from imseg.data.files.listing import Fingerprint, PixelSource, content_of, fingerprint, stamps_of
 from imseg.data.folder.facts import Progress, map_in_threads
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
-from imseg.data.images.picture_file import resize_image
 from imseg.data.masks.io import MaskFile, load_target, read_mask
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec

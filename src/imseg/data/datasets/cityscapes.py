@@ -19,8 +19,9 @@ import numpy.typing as npt
 from imseg.data.datasets import pairs, sources
 from imseg.data.datasets.download import Download, folders_in
 from imseg.data.datasets.splitting import divide
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import read_image, resize_image
+from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import resize_mask
 from imseg.errors import ImsegError
 from imseg.types import VOID, Color

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from imseg.data.datasets import sources
 from imseg.data.datasets.pairs import refuse_other_sizes
+from imseg.data.images.decoding import is_gray, to_channels
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import is_gray, read_image, to_channels
+from imseg.data.images.picture_file import read_image
 from imseg.errors import ImsegError
 from imseg.types import POSITION
 

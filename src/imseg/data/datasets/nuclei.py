@@ -23,9 +23,9 @@ from imseg.data.datasets import pairs, sources
 from imseg.data.datasets.data_folder import SPLITS, copy_picture
 from imseg.data.datasets.download import Download, folders_in
 from imseg.data.datasets.splitting import split_parts
-from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.decoding import SUFFIXES, to_channels
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import probe, read_image, to_channels
+from imseg.data.images.picture_file import probe, read_image
 from imseg.errors import ImsegError, and_more
 from imseg.types import Pixels
 

@@ -18,9 +18,9 @@ from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.appearance import look_at
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
-from imseg.data.images.decoding import UnreadablePicture
-from imseg.data.images.picture_file import hash_pixels, read_image
-from imseg.data.images.ranges import SAMPLES, sample_pixels
+from imseg.data.images.decoding import UnreadablePicture, hash_pixels
+from imseg.data.images.image_files import SAMPLES, sample_pixels
+from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import MaskFile, are_whole, read_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels

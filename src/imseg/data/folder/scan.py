@@ -21,8 +21,8 @@ from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_con
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
 from imseg.data.folder.folder_layout import Layout, find_layout
 from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
-from imseg.data.images.ranges import find_reading
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
 from imseg.types import POSITION, DataSet, Image, LabeledImage

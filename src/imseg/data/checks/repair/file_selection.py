@@ -16,9 +16,9 @@ from imseg.data.checks.repair.rewriting import Repair, write_mask
 from imseg.data.files.atomic import copy_file
 from imseg.data.files.listing import has_odd_name, leads_out, list_pictures
 from imseg.data.folder.folder_layout import find_labels
-from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.decoding import SUFFIXES, hash_pixels
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import hash_pixels, probe, read_image
+from imseg.data.images.picture_file import probe, read_image
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
 
