@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.cache import stored_arrays
-from imseg.data.cache.known_files import DECODING, KnownFiles
 from imseg.data.cache.stored_arrays import ArrayIndex, KnownRow, NewArray, StoredRow, StoreIndex
 from imseg.data.files import listing
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
 from imseg.data.files.listing import Fingerprint, PixelSource, content_of, fingerprint, stamps_of
 from imseg.data.folder.facts import Progress, map_in_threads
+from imseg.data.folder.inspection import DECODING, KnownFiles
 from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
 from imseg.data.masks.io import MaskFile, load_target, read_mask

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks import fitness
 from imseg.data.checks.scanned import FolderScan
 from imseg.data.files.listing import counted, list_pictures, nearest_stem
@@ -35,7 +34,7 @@ def scan(
     *,
     task: TaskWord | None = None,
     progress: Progress | None = None,
-    files: KnownFiles | None = None,
+    files: inspection.KnownFiles | None = None,
 ) -> FolderScan:
     """Decode every file of a data folder once and return what is there and what is wrong.
 
@@ -185,7 +184,7 @@ def _inspect_all(
     config: FolderConfig,
     asked: TaskWord | None,
     *,
-    files: KnownFiles | None,
+    files: inspection.KnownFiles | None,
     progress: Progress | None,
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
@@ -221,7 +220,7 @@ def hidden_masks(
     masks: str | Path,
     *,
     progress: Progress | None = None,
-    files: KnownFiles | None = None,
+    files: inspection.KnownFiles | None = None,
 ) -> tuple[LabeledImage, ...]:
     """Return the unlabeled pictures of a data set with their masks from another folder.
 
@@ -296,7 +295,7 @@ def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[
 
 
 def _problem_of_pair(
-    pair: LabeledImage, dataset: DataSet, files: KnownFiles | None
+    pair: LabeledImage, dataset: DataSet, files: inspection.KnownFiles | None
 ) -> ImsegError | None:
     """Return what is wrong with the mask files of a pair, if anything is."""
     masks, spec = inspection.mask_files(pair), dataset.spec
