@@ -16,6 +16,9 @@ from imseg.types import Bytes
 Plane = npt.NDArray[np.float32]
 """A gray picture while it is being drawn, in gray levels 0..255 but not yet clipped."""
 
+Place = tuple[float, float]
+"""Row and column in pixels, perhaps beyond the picture."""
+
 
 def draw_dish(generator: np.random.Generator, size: tuple[int, int], *, hard: float) -> Plane:
     """Return the empty dish: uneven light, coarse stains and a fine grain."""
@@ -47,7 +50,7 @@ def add_cell(
     picture: Plane,
     mask: npt.NDArray[np.bool_],
     *,
-    center: tuple[float, float],
+    center: Place,
     radius: float,
     hard: float,
 ) -> None:
@@ -117,9 +120,7 @@ def add_debris(generator: np.random.Generator, picture: Plane, *, hard: float) -
     draw(generator, picture, center, contrast)
 
 
-def _speck(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _speck(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a small dark or bright grain with a halo of the other sign."""
     radius = generator.uniform(0.8, 2.6)
     window, rows, columns = _window(picture, center, reach=12)
@@ -130,9 +131,7 @@ def _speck(
     picture[window] -= 0.5 * sign * contrast * np.exp(-(((distance - 2 * radius) / 1.2) ** 2))
 
 
-def _bubble(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _bubble(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a circle as large as a small cell, with an even, closed rim and a bright middle."""
     radius = generator.uniform(3.0, 9.0)
     window, rows, columns = _window(picture, center, reach=radius + 8)
@@ -142,9 +141,7 @@ def _bubble(
     picture[window] += 0.35 * contrast * np.exp(-(((outside + radius) / (0.5 * radius)) ** 2))
 
 
-def _fiber(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _fiber(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a bent thread, dark on one side and bright on the other, that fades at its ends."""
     length, bend = generator.uniform(8, 34), generator.normal(0, 0.012)
     window, rows, columns = _window(picture, center, reach=length + 6)
@@ -157,9 +154,7 @@ def _fiber(
     picture[window] += 0.5 * contrast * fade * np.exp(-(((across - 2.0) / 1.2) ** 2))
 
 
-def _smear(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _smear(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a patch with the texture of a cell and no rim."""
     radius = generator.uniform(5.0, 13.0)
     window, rows, columns = _window(picture, center, reach=1.8 * radius)
@@ -172,7 +167,7 @@ def _smear(
 
 
 def _window(
-    picture: Plane, center: tuple[float, float], *, reach: float
+    picture: Plane, center: Place, *, reach: float
 ) -> tuple[tuple[slice, slice], Plane, Plane]:
     """Return the part of a picture around ``center`` and its pixels' offsets from there."""
     slices, offsets = [], []
@@ -267,7 +262,7 @@ def draw_cells(generator: np.random.Generator, scene: CellScene) -> tuple[Bytes,
     below = int(generator.integers(0, debris + 1))
     for _ in range(below):
         add_debris(generator, picture, hard=hard)
-    centers: list[tuple[float, float]] = []
+    centers: list[Place] = []
     for _ in range(count):
         radius = float(generator.uniform(*scene.radius))
         center = _place(generator, scene.size, centers, radius=radius)
@@ -335,12 +330,8 @@ def write_demo(
 
 
 def _place(
-    generator: np.random.Generator,
-    size: tuple[int, int],
-    centers: list[tuple[float, float]],
-    *,
-    radius: float,
-) -> tuple[float, float]:
+    generator: np.random.Generator, size: tuple[int, int], centers: list[Place], *, radius: float
+) -> Place:
     """Return where the next cell goes: half of them beside another one, touching it."""
     if centers and generator.random() < 0.5:
         row, column = centers[int(generator.integers(len(centers)))]

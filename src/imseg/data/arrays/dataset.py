@@ -311,7 +311,7 @@ def _data_set(
         val=pairs["val"],
         test=pairs["test"],
     )
-    return data_set_of(understand(layout, survey, config, task=config.task))
+    return data_set_of(understand(layout, survey, config))
 
 
 def _array_pairs(

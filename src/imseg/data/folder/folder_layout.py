@@ -15,8 +15,10 @@ from imseg.types import POSITION, Image, LabeledImage
 EXAMPLE = "labeled/images/cell_07.png with labeled/masks/cell_07.png"
 """What a pair looks like, for errors."""
 
-_SPLITS = ("labeled", "unlabeled", "val", "test")
-_KNOWN_FOLDERS = (*_SPLITS, "labelled", "unlabelled", "hidden")
+SPLITS = ("labeled", "unlabeled", "val", "test")
+"""The folders that are read."""
+
+_KNOWN_FOLDERS = (*SPLITS, "labelled", "unlabelled", "hidden")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +258,12 @@ def _note_unknown_folders(layout: Layout) -> None:
     for path in sorted(layout.root.iterdir()):
         if not path.is_dir() or path.name in _KNOWN_FOLDERS or listing.has_odd_name(path):
             continue
-        guess = "val" if path.name.lower().startswith("val") else near_miss(path.name, _SPLITS)
+        guess = "val" if path.name.lower().startswith("val") else near_miss(path.name, SPLITS)
         if guess:
             layout.note(
                 f"The folder {path.name}/ is not read.",
                 severity="warning",
-                expected=", ".join(f"{name}/" for name in _SPLITS) + ".",
+                expected=", ".join(f"{name}/" for name in SPLITS) + ".",
                 hint=f"rename it to {guess}/ if that is what it holds.",
                 files=(path.name,),
             )

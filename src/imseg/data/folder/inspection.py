@@ -227,23 +227,17 @@ class Scope:
     """Whether to count connected regions where a mask may number objects."""
     pictures: int = 1
     """How many pictures there are, so that the samples of all stay small."""
+    files: KnownFiles | None = None
+    """What is known already; None: every file is decoded."""
 
 
-def inspect(
-    entry: Image | LabeledImage,
-    root: Path,
-    *,
-    scope: Scope,
-    files: KnownFiles | None = None,
-    keep: bool = False,
-) -> Inspected:
+def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool) -> Inspected:
     """Return the facts about one entry, or what of it cannot be read.
 
     Args:
         entry: A picture, perhaps with its mask.
         root: The data folder, to which names are relative.
-        scope: What to look for in masks.
-        files: What is known already; None: every file is decoded.
+        scope: What to look for.
         keep: Whether what is decoded will be stored.
     """
     masks: dict[str | None, Path] = {}
@@ -254,14 +248,12 @@ def inspect(
     for label, path in masks.items():
         name = relative_name(path, root)
         try:
-            facts = facts_of_mask(
-                path, scope=scope, label=label, files=files, keep=keep, whole=POSITION in masks
-            )
+            facts = facts_of_mask(path, scope, label=label, keep=keep, whole=POSITION in masks)
             found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
             problems.append((name, error))
     try:
-        picture = _facts_of_image(entry, scope=scope, files=files, keep=keep)
+        picture = _facts_of_image(entry, scope, keep=keep)
     except UnreadablePicture as error:
         return [*problems, (entry.name, error)]
     return problems or with_masks(replace(picture, name=entry.name), found)
@@ -279,9 +271,7 @@ def with_masks(picture: ImageFacts, masks: Mapping[str | None, MaskFacts]) -> Im
     return replace(picture, mask=masks.get(None), planes=planes)
 
 
-def _facts_of_image(
-    image: Image, *, scope: Scope, files: KnownFiles | None, keep: bool
-) -> ImageFacts:
+def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
     pages, path = scope.config.pages, image.pixels
     if not isinstance(path, Path):
         return image_facts(image.name, path, scope=scope)
@@ -295,20 +285,14 @@ def _facts_of_image(
         wanted = min(height * width, _samples(facts.channels, scope))
         return facts.sample is None or len(facts.sample) == wanted
 
-    if files is None:
+    if scope.files is None:
         return find()[0]
     looked_for = "pages as channels" if pages else "one page"
-    return files.facts_of(path, looked_for, find, fits=fits, keep=keep)
+    return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
 def facts_of_mask(
-    path: Path,
-    *,
-    scope: Scope,
-    label: str | None = None,
-    files: KnownFiles | None = None,
-    keep: bool = False,
-    whole: bool = False,
+    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool
 ) -> MaskFacts:
     """Return the facts about a mask file.
 
@@ -316,7 +300,6 @@ def facts_of_mask(
         path: The file.
         scope: What to look for.
         label: The label that it is the mask of, where there is one per label.
-        files: What is known already; None: the file is decoded.
         keep: Whether the mask will be stored.
         whole: Whether its full size is needed for that: discs around cell centers are drawn anew
             at the working size.
@@ -329,12 +312,12 @@ def facts_of_mask(
         mask = read_mask(path)
         return mask_facts(str(path), mask, scope=scope, label=label), mask
 
-    if files is None:
+    if scope.files is None:
         return find()[0]
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
     looked_for = f"void {scope.config.void!r}, regions of {regions}"
-    return files.facts_of(path, looked_for, find, keep=keep, whole=whole)
+    return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
 def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:

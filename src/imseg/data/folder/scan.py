@@ -18,7 +18,7 @@ from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
-from imseg.data.folder.folder_layout import Layout, find_layout
+from imseg.data.folder.folder_layout import SPLITS, Layout, find_layout
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
@@ -56,16 +56,18 @@ def scan(
         config = read_config(root)
     except ImsegError as error:
         config_errors = fitness.as_findings(error, (FILE_NAME,))
-    asked = task or config.task
+    config = replace(config, task=task or config.task)
     if files is not None and files.working_size is not None and layout.labeled:
         with suppress(ImsegError):  # a file that cannot be read is told below
             files.size = files.working_size(typical_size(layout.labeled, pages=config.pages))
-    survey, problems = _inspect_all(layout, config, asked, files=files, progress=progress)
+    regions = config.task in (None, "instances")
+    scope = inspection.Scope(config=config, regions=regions, files=files)
+    survey, problems = _inspect_all(layout, scope, progress)
     errors += config_errors + fitness.unreadable(problems)
     # What is left of the masks when some cannot be read would only mislead, and so do masks
     # without what imseg.toml says about them.
     telling = len(survey.labeled) == len(layout.labeled) and not config_errors
-    return understand(layout, survey, config, task=asked, errors=errors, telling=telling)
+    return understand(layout, survey, config, errors=errors, telling=telling)
 
 
 def understand(
@@ -73,7 +75,6 @@ def understand(
     survey: Survey,
     config: FolderConfig,
     *,
-    task: TaskWord | None,
     errors: Sequence[Finding] = (),
     telling: bool = True,
 ) -> FolderScan:
@@ -82,22 +83,21 @@ def understand(
     Args:
         layout: The files or arrays.
         survey: The facts about those that can be read.
-        config: What the user says about them.
-        task: What the masks are; None: recognized from them.
+        config: What the user says about them, the task included.
         errors: What is wrong as yet.
         telling: Whether it is worth saying that masks have no meaning.
     """
     spec, failures = None, [*errors]
     if layout.labeled:
         try:
-            spec = recognize(survey, task=task, config=config)
+            spec = recognize(survey, task=config.task, config=config)
         except ImsegError as error:
             failures += fitness.as_findings(error) if telling else []
     reading, unlike = find_reading(survey, pages=config.pages)
     return FolderScan(
         layout=layout,
         config=config,
-        task=task,
+        task=config.task,
         survey=survey,
         spec=spec,
         reading=reading,
@@ -180,31 +180,20 @@ def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
 
 
 def _inspect_all(
-    layout: Layout,
-    config: FolderConfig,
-    asked: TaskWord | None,
-    *,
-    files: inspection.KnownFiles | None,
-    progress: Progress | None,
+    layout: Layout, scope: inspection.Scope, progress: Progress | None
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
-    splits: dict[str, Sequence[Image | LabeledImage]] = {
-        "labeled": layout.labeled,
-        "unlabeled": layout.unlabeled,
-        "val": layout.val,
-        "test": layout.test,
-    }
-    entries = [(split, entry) for split, members in splits.items() for entry in members]
-    regions = asked in (None, "instances")
-    scope = inspection.Scope(config=config, regions=regions, pictures=len(entries))
+    entries: list[tuple[str, Image | LabeledImage]] = []
+    for split in SPLITS:
+        entries += [(split, entry) for entry in getattr(layout, split)]
+    scope = replace(scope, pictures=len(entries))
 
     def look(placed: tuple[str, Image | LabeledImage]) -> inspection.Inspected:
         split, entry = placed
         # Test pictures are not stored: the evaluator alone reads them.
-        keep = split != "test"
-        return inspection.inspect(entry, layout.root, scope=scope, files=files, keep=keep)
+        return inspection.inspect(entry, layout.root, scope, keep=split != "test")
 
-    facts: dict[str, list[ImageFacts]] = {split: [] for split in splits}
+    facts: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
     problems: list[tuple[str, UnreadablePicture]] = []
     results = map_in_threads(look, entries, progress=progress)
     for (split, _), result in zip(entries, results, strict=True):
@@ -301,11 +290,11 @@ def _problem_of_pair(
     masks, spec = inspection.mask_files(pair), dataset.spec
     # As ``imseg.toml`` would say it.
     void = spec.void if spec.void is None or spec.coding != "colors" else f"#{spec.void:06x}"
-    scope = inspection.Scope(config=FolderConfig(void=void), regions=False)
+    scope = inspection.Scope(config=FolderConfig(void=void), regions=False, files=files)
     for label, path in masks.items():
         try:
             facts = inspection.facts_of_mask(
-                path, scope=scope, label=label, files=files, keep=True, whole=POSITION in masks
+                path, scope, label=label, keep=True, whole=POSITION in masks
             )
             size = _size_of(pair.image, pages=dataset.reading.pages)
         except ImsegError as error:

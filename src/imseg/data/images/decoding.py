@@ -38,15 +38,8 @@ _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _PALETTE_MODES = frozenset({"P", "PA"})
 _BLACK = (0, 0, 0)
 # What decoders raise for files that are broken in one way or another, beside OSError.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError)
-_BROKEN_INSIDE = (
-    struct.error,
-    zlib.error,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    AssertionError,
-)
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError)
+_BROKEN_INSIDE = (struct.error, zlib.error, ArithmeticError, RuntimeError, AssertionError)
 
 
 class UnreadablePicture(ImsegError):
