@@ -70,7 +70,7 @@ def add_cell(
     shape = (rows.shape[0], rows.shape[1])
     inner = 0.20 * contrast * _cloud(generator, shape, 2.5)
     inner += 0.16 * contrast * _cloud(generator, shape, 6)
-    inner += offset - _nucleus(generator, outside, rows, columns, radius=radius, contrast=contrast)
+    inner += offset - _nucleus(generator, rows, columns, radius=radius, contrast=contrast)
     level = blurred(picture[window], 3.0)
     drawn = picture[window] * (1 - body) + (level + inner) * body
     drawn -= contrast * rim * np.exp(-(((outside + 1.2) / 1.1) ** 2))
@@ -93,17 +93,11 @@ def _outline(generator: np.random.Generator, angle: Plane, *, radius: float) -> 
 
 
 def _nucleus(
-    generator: np.random.Generator,
-    outside: Plane,
-    rows: Plane,
-    columns: Plane,
-    *,
-    radius: float,
-    contrast: float,
+    generator: np.random.Generator, rows: Plane, columns: Plane, *, radius: float, contrast: float
 ) -> Plane:
     """Return how much darker a cell is for its nucleus; many cells show none."""
     if generator.random() < 0.4:
-        return np.zeros_like(outside)
+        return np.zeros_like(rows)
     row, column = generator.normal(0, 0.15 * radius, 2)
     inside = 0.38 * radius - np.hypot(rows - row, columns - column)
     ring = np.exp(-((inside / 1.3) ** 2))

@@ -268,9 +268,12 @@ def _build(
     found: dict[str, Sequence[_Found]] = {}
     for held, making in makings.items():
         own = stored_arrays.rows_of(place, before, held, like=making.like) if before else []
-        known = stored_arrays.Known(stores, held, like=making.like)
-        found[held] = _recognize_all(making, own, known, workers)
-        if _is_up_to_date(stored_arrays.array_path(place, held), found[held], own, making.like):
+        known = stored_arrays.known_rows(stores, held, like=making.like)
+        found[held] = _recognize_all(making, own, *known, workers=workers)
+        # Whether the array holds all rows in their order, and nothing else.
+        same = [id(each.origin) for each in found[held]] == [id(row) for row in own]
+        path, shape = stored_arrays.array_path(place, held), (len(own), *making.like.row_shape)
+        if same and stored_arrays.is_whole(path, making.like.dtype, shape):
             kept = zip(found[held], own, strict=True)
             rows = tuple(StoredRow(each.source, origin.checksum) for each, origin in kept)
             arrays[held] = replace(making.like, rows=rows)
@@ -318,7 +321,12 @@ def _stores_in(folders: Sequence[Path]) -> list[tuple[Path, StoreIndex]]:
 
 
 def _recognize_all(
-    making: Making, own: Sequence[KnownRow], known: stored_arrays.Known, workers: int
+    making: Making,
+    own: Sequence[KnownRow],
+    by_stamps: Mapping[tuple[listing.Stamp, ...], KnownRow],
+    by_content: Mapping[str, KnownRow],
+    *,
+    workers: int,
 ) -> Sequence[_Found]:
     """Return where each row can be taken from; every byte of it has been checked."""
 
@@ -326,18 +334,20 @@ def _recognize_all(
         source = making.sources[number]
         stamps, content = stamps_of(source), ""
         # Of equal pictures in a split, each keeps its own row, so that the order stays.
-        same_place = own[number : number + 1]
-        like_stamps = [row for row in same_place if stamps and row.source.stamps == stamps]
-        origin = like_stamps[0] if like_stamps else known.of_stamps(stamps)
+        same_place = own[number] if number < len(own) else None
+        origin = by_stamps.get(stamps)
+        if origin and same_place and same_place.source.stamps == stamps:
+            origin = same_place
         if origin is None:
             content = content_of(source)
-            like_content = [row for row in same_place if content and row.source.content == content]
-            origin = like_content[0] if like_content else known.of_content(content)
+            origin = by_content.get(content)
+            if origin and same_place and same_place.source.content == content:
+                origin = same_place
         if origin is None or not origin.sound:
             return _Found(Fingerprint(stamps, content), None, damaged=origin is not None)
         return _Found(fingerprint(stamps, origin.source.content), origin)
 
-    if not known:
+    if not by_stamps and not by_content:
         return [_Found(Fingerprint((), ""), None)] * len(making.sources)
     numbers = range(len(making.sources))
     spans = [numbers[start : start + _AT_ONCE] for start in numbers[::_AT_ONCE]]
@@ -345,16 +355,6 @@ def _recognize_all(
         lambda span: [recognize(number) for number in span], spans, workers=workers
     )
     return list(itertools.chain.from_iterable(found))
-
-
-def _is_up_to_date(
-    path: Path, found: Sequence[_Found], own: Sequence[KnownRow], like: ArrayIndex
-) -> bool:
-    """Return whether a stored array holds all rows in their order, and nothing else."""
-    same = len(found) == len(own) and all(
-        each.origin is origin for each, origin in zip(found, own, strict=True)
-    )
-    return same and stored_arrays.is_whole(path, like.dtype, (len(own), *like.row_shape))
 
 
 def _write_rows(

@@ -6,7 +6,6 @@ import base64
 import functools
 import hashlib
 import importlib.util
-import itertools
 import json
 import sys
 import threading
@@ -116,8 +115,8 @@ class KnownFiles:
             return
         if known.decoding != DECODING:
             return
-        kinds: tuple[dict[str, list[Any]], ...] = (known.images, known.masks)
-        for looked_for, entries in itertools.chain(*(kind.items() for kind in kinds)):
+        every: list[tuple[str, list[Any]]] = [*known.images.items(), *known.masks.items()]
+        for looked_for, entries in every:
             for entry in entries:
                 self._by_stamps.setdefault((looked_for, entry[0].stamps), entry)
                 self._by_content.setdefault((looked_for, entry[0].content), entry)
@@ -126,12 +125,9 @@ class KnownFiles:
         """Return all about the files that were looked at, as text; None if it is too much."""
         known = _Known()
         # In an order of their own: several threads look at files at once.
-        for (looked_for, _), entry in sorted(
-            self._seen.items(), key=lambda each: (each[0][0], str(each[0][1]))
-        ):
-            kind: dict[str, list[Any]] = (
-                known.images if isinstance(entry[1], ImageFacts) else known.masks
-            )
+        for looked_for, path in sorted(self._seen, key=lambda seen: (seen[0], str(seen[1]))):
+            entry = self._seen[looked_for, path]
+            kind: Any = known.images if isinstance(entry[1], ImageFacts) else known.masks
             kind.setdefault(looked_for, []).append(entry)
         # Not as JSON at once: names may hold bytes that are no text.
         text = json.dumps(TypeAdapter(_Known).dump_python(known, mode="json")).encode("ascii")

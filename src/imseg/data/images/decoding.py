@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,9 +35,6 @@ _COLOR_MODES = {"RGBA": "RGBA", "RGBa": "RGBA"} | dict.fromkeys(
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _PALETTE_MODES = frozenset({"P", "PA"})
 _BLACK = (0, 0, 0)
-# What decoders raise for files that are broken in one way or another, beside OSError.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, AttributeError)
-_BROKEN_INSIDE = (struct.error, zlib.error, ArithmeticError, RuntimeError, AssertionError)
 
 
 class UnreadablePicture(ImsegError):
@@ -129,7 +124,8 @@ def errors_named(path: Path) -> Iterator[None]:
             raise unreadable(path, "is empty", "copy it again, or remove it.") from error
         reason = "is not a PNG, JPEG, BMP or TIFF picture, or is damaged at its start"
         raise unreadable(path, reason, "convert it, copy it again, or remove it.") from error
-    except _BROKEN + _BROKEN_INSIDE as error:
+    # What decoders raise for files that are broken in one way or another has nothing in common.
+    except Exception as error:
         raise damaged(path, error) from error
 
 

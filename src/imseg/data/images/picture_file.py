@@ -118,10 +118,8 @@ class TiffPage:
             return known and alone and not (self.source.planarconfig == 2 and self.alpha)
         if self.samples > 1 or self.photometric not in _GRAY:
             return False
-        if self.numbers == "uint" and self.bits <= 16:
-            return True
         if self.numbers == "uint":
-            return self.bits == 32 and little
+            return self.bits <= 16 or (self.bits == 32 and little)
         plain = little or self.source.compression == 1
         return plain and (self.numbers, self.bits) in {("int", 16), ("int", 32), ("float", 32)}
 
@@ -230,9 +228,8 @@ def _checked_pages(
             reason = f"has a palette and {page.samples} x {page.bits} bits"
             raise decoding.unreadable(path, reason, "save it with 8 bits, or without the palette.")
         if page.photometric in _NO_RGB:
-            raise decoding.unreadable(
-                path, f"has {_NO_RGB[page.photometric]} colors", "convert it to RGB."
-            )
+            reason = f"has {_NO_RGB[page.photometric]} colors"
+            raise decoding.unreadable(path, reason, "convert it to RGB.")
         if page.kind != first.kind:
             other = f"page {page.source.index + 1} is {_in_words(page)}"
             reason = f"has pages of different kinds: the first is {_in_words(first)}, {other}"
@@ -253,9 +250,8 @@ def _decode_tiff(path: Path, file: BinaryIO, pages: Sequence[TiffPage]) -> decod
         ImsegError: If imagecodecs is needed and not installed.
         Exception: Whatever the decoders raise for broken files.
     """
-    decoded = None
-    if all(page.suits_pillow for page in pages):
-        decoded = _with_pillow(path, file, pages)
+    suits = all(page.suits_pillow for page in pages)
+    decoded = _with_pillow(path, file, pages) if suits else None
     if decoded is None:
         decoded = _with_tifffile(path, file, pages)
     if len(decoded) == 1:
@@ -383,10 +379,9 @@ def probe(path: Path, *, pages: bool = False) -> ImageInfo:
         deep = _deep_colors(head)
         with _opened(path, file, head) as picture:
             channels, depth = decoding.channels_of(picture.mode)
-            if deep is not None:
-                channels, depth = deep[0], "uint16"
-            elif head.startswith(_PNG) and depth == "float32":
-                # Some versions of Pillow keep 16 bits in 32.
+            channels = deep[0] if deep else channels
+            # Some versions of Pillow keep 16 bits in 32.
+            if deep or (head.startswith(_PNG) and depth == "float32"):
                 depth = "uint16"
             orientation = picture.getexif().get(_ORIENTATION)
             return _info((picture.height, picture.width), channels, depth, orientation)
@@ -417,8 +412,8 @@ def decode_file(
             found = _checked_pages(path, file, as_channels=pages, hint=pages_hint)
             return _decode_tiff(path, file, found)
         with _opened(path, file, head) as picture:
-            if _deep_colors(head) is not None:
-                return _decode_deep_png(path, file, picture, head)
+            if (deep := _deep_colors(head)) is not None:
+                return _decode_deep_png(path, file, picture, *deep)
             decoded = decoding.decode_pillow(path, decoding.upright(picture))
             if head.startswith(_PNG) and decoded.values.dtype == np.int32:
                 return decoding.Decoded(decoded.values.astype(np.uint16))
@@ -447,12 +442,11 @@ def _deep_colors(head: bytes) -> tuple[int, bool] | None:
 
 
 def _decode_deep_png(
-    path: Path, file: BinaryIO, picture: Pillow.Image, head: bytes
+    path: Path, file: BinaryIO, picture: Pillow.Image, channels: int, has_alpha: bool
 ) -> decoding.Decoded:
     """Return a 16-bit color PNG in its full depth, of which Pillow would leave 8 bits."""
     purpose = f"to read {path}, a color PNG with 16 bits per channel"
     imagecodecs = import_extra("imagecodecs", extra="microscopy", purpose=purpose)
-    channels, has_alpha = _deep_colors(head) or (1, False)
     decoding.check_size(path, picture.height, picture.width, depth=2 * (channels + has_alpha))
     file.seek(0)
     values = np.asarray(imagecodecs.png_decode(file.read()))
@@ -484,7 +478,6 @@ def read_image(path: Path, *, channels: int | None = None, pages: bool = False) 
         return pixels
     if pixels.dtype != np.uint8 or {pixels.shape[2], channels} != {1, 3}:
         reason = f"has {pixels.shape[2]} channels of {pixels.dtype}"
-        raise decoding.unreadable(
-            path, reason, "convert it to gray or color with 8 bits per channel."
-        )
+        hint = "convert it to gray or color with 8 bits per channel."
+        raise decoding.unreadable(path, reason, hint)
     return decoding.to_channels(pixels, channels)
