@@ -22,10 +22,7 @@ Place = tuple[float, float]
 
 def draw_dish(generator: np.random.Generator, size: tuple[int, int], *, hard: float) -> Plane:
     """Return the empty dish: uneven light, coarse stains and a fine grain."""
-    height, width = size
-    rows, columns = np.meshgrid(
-        np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij"
-    )
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, edge) for edge in size), indexing="ij")
     slope, bow = generator.normal(0, 8 + 8 * hard, 2), generator.uniform(0, 12 + 14 * hard)
     light = generator.uniform(110, 155) + slope[0] * rows + slope[1] * columns
     light -= bow * ((rows - slope[0] / 40) ** 2 + (columns - slope[1] / 40) ** 2)
@@ -39,9 +36,7 @@ def _cloud(generator: np.random.Generator, size: tuple[int, int], grain: float) 
     """Return smooth noise of about unit scatter whose blobs are ``grain`` pixels wide."""
     rows, columns = (max(2, round(edge / grain) + 1) for edge in size)
     coarse = generator.standard_normal((rows, columns)).astype(np.float32)
-    smooth = PillowImage.fromarray(coarse).resize(
-        (size[1], size[0]), PillowImage.Resampling.BICUBIC
-    )
+    smooth = PillowImage.fromarray(coarse).resize(size[::-1], PillowImage.Resampling.BICUBIC)
     return np.asarray(smooth, dtype=np.float32) * np.float32(1.5)
 
 
@@ -86,9 +81,8 @@ def _outline(generator: np.random.Generator, angle: Plane, *, radius: float) -> 
     turned = angle - generator.uniform(0, 2 * np.pi)
     edge = 1 / np.sqrt(np.cos(turned) ** 2 / stretch + np.sin(turned) ** 2 * stretch)
     for wave, depth in ((2, 0.06), (3, 0.07), (4, 0.04), (5, 0.03)):
-        edge *= 1 + depth * generator.normal() * np.cos(
-            wave * angle + generator.uniform(0, 2 * np.pi)
-        )
+        swing = depth * generator.normal()
+        edge *= 1 + swing * np.cos(wave * angle + generator.uniform(0, 2 * np.pi))
     return np.asarray(radius * np.clip(edge, 0.45, 2.0), dtype=np.float32)
 
 

@@ -42,15 +42,9 @@ def _survey(
     scope = Scope(config=config, regions=config.task in (None, "instances"), pictures=total)
     every = [pair for members in pairs.values() for pair in members]
     labels = _labels(every, class_names) if config.task == "multilabel" else ()
-    survey = Survey(
-        unlabeled=tuple(
-            image_facts(image.name, np.asarray(image.pixels), scope=scope) for image in unlabeled
-        ),
-        **{
-            split: tuple(_facts(pair, labels, scope) for pair in members)
-            for split, members in pairs.items()
-        },
-    )
+    alone = [image_facts(image.name, np.asarray(image.pixels), scope=scope) for image in unlabeled]
+    facts = {split: tuple(_facts(pair, labels, scope) for pair in pairs[split]) for split in pairs}
+    survey = Survey(unlabeled=tuple(alone), **facts)
     if class_names is None or labels:
         return survey, config
     values = [value for value in sorted(survey.label_counts()) if value != config.void]
@@ -178,18 +172,11 @@ def dataset_from_arrays(
         ImsegError: If anything is wrong with the arrays; everything at once.
     """
     config = FolderConfig(task=task, void=void, pixel_size=pixel_size, unit=unit)
-    _check_config(config, class_names)
-    errors: list[ImsegError] = []
     splits = {"labeled": labeled, "val": val, "test": test}
-    alone = unlabeled if unlabeled is not None else ()
-    return _data_set(
-        {split: _array_pairs(split, arrays, errors) for split, arrays in splits.items()},
-        ((f"unlabeled[{index}]", array) for index, array in enumerate(alone)),
-        config,
-        class_names,
-        convert=(items.image_from_array, items.mask_from_array),
-        errors=errors,
-    )
+    given = unlabeled if unlabeled is not None else ()
+    alone = ((f"unlabeled[{index}]", array) for index, array in enumerate(given))
+    convert = items.image_from_array, items.mask_from_array
+    return _data_set(splits, alone, config, class_names, pairs_of=_array_pairs, convert=convert)
 
 
 def dataset_from_torch(
@@ -225,21 +212,13 @@ def dataset_from_torch(
         ImsegError: If anything is wrong with the items; everything at once.
     """
     config = FolderConfig(task=task, void=void, pixel_size=pixel_size, unit=unit)
-    _check_config(config, class_names)
-    errors: list[ImsegError] = []
     splits = {"labeled": labeled, "val": val, "test": test}
     alone = (
         (name, item[0] if isinstance(item, (tuple, list)) and item else item)
         for name, item in _items("unlabeled", unlabeled)
     )
-    return _data_set(
-        {split: _item_pairs(split, given, errors) for split, given in splits.items()},
-        alone,
-        config,
-        class_names,
-        convert=(items.image_from_item, items.mask_from_item),
-        errors=errors,
-    )
+    convert = items.image_from_item, items.mask_from_item
+    return _data_set(splits, alone, config, class_names, pairs_of=_item_pairs, convert=convert)
 
 
 def _check_config(config: FolderConfig, class_names: ValueNames | None) -> None:
@@ -263,29 +242,31 @@ def _check_config(config: FolderConfig, class_names: ValueNames | None) -> None:
 
 
 def _data_set(
-    splits: Mapping[str, Iterable[tuple[str, Any, Any]]],
+    splits: Mapping[str, Any],
     unlabeled: Iterable[tuple[str, Any]],
     config: FolderConfig,
     class_names: ValueNames | None,
     *,
+    pairs_of: Callable[[str, Any, list[ImsegError]], Iterable[tuple[str, Any, Any]]],
     convert: tuple[Callable[..., Pixels], Callable[..., npt.NDArray[Any]]],
-    errors: list[ImsegError],
 ) -> DataSet:
     """Return the data set of what users hold in memory, if it passes the checks of folders.
 
     Args:
-        splits: Name, image and mask of each pair.
+        splits: What the user passed for each split with masks.
         unlabeled: Name and image of the others.
         config: What the user says about the masks.
         class_names: Names for mask values, or planes.
+        pairs_of: Yields name, image and mask of each pair of a split, and notes errors.
         convert: What returns the pixels of an image, and the values of a mask.
-        errors: Problems found while ``splits`` are gone through.
     """
+    _check_config(config, class_names)
+    errors: list[ImsegError] = []
     to_pixels, to_values = convert[0], partial(convert[1], kind=_KINDS.get(config.task))
     pairs: dict[str, tuple[LabeledImage, ...]] = {}
     for split, given in splits.items():
         found = []
-        for name, image, mask in given:
+        for name, image, mask in pairs_of(split, given, errors):
             pixels = _collect(to_pixels, image, name, errors)
             values = _collect(to_values, mask, f"mask of {name}", errors)
             if pixels is not None and values is not None:
@@ -304,13 +285,8 @@ def _data_set(
             hint="label some, or check what is passed as labeled.",
         )
     survey, config = _survey(pairs, images, config, class_names)
-    layout = Layout(
-        root=Path("arrays"),
-        labeled=pairs["labeled"],
-        unlabeled=images,
-        val=pairs["val"],
-        test=pairs["test"],
-    )
+    layout = Layout(root=Path("arrays"), unlabeled=images)
+    layout.labeled, layout.val, layout.test = pairs["labeled"], pairs["val"], pairs["test"]
     return data_set_of(understand(layout, survey, config))
 
 

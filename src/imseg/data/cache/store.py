@@ -269,7 +269,7 @@ def _build(
     for held, making in makings.items():
         own = stored_arrays.rows_of(place, before, held, like=making.like) if before else []
         known = stored_arrays.known_rows(stores, held, like=making.like)
-        found[held] = _recognize_all(making, own, *known, workers=workers)
+        found[held] = _recognize_all(making, own, known, workers)
         # Whether the array holds all rows in their order, and nothing else.
         same = [id(each.origin) for each in found[held]] == [id(row) for row in own]
         path, shape = stored_arrays.array_path(place, held), (len(own), *making.like.row_shape)
@@ -321,14 +321,10 @@ def _stores_in(folders: Sequence[Path]) -> list[tuple[Path, StoreIndex]]:
 
 
 def _recognize_all(
-    making: Making,
-    own: Sequence[KnownRow],
-    by_stamps: Mapping[tuple[listing.Stamp, ...], KnownRow],
-    by_content: Mapping[str, KnownRow],
-    *,
-    workers: int,
+    making: Making, own: Sequence[KnownRow], known: stored_arrays.Known, workers: int
 ) -> Sequence[_Found]:
     """Return where each row can be taken from; every byte of it has been checked."""
+    by_stamps, by_content = known
 
     def recognize(number: int) -> _Found:
         source = making.sources[number]
@@ -351,9 +347,7 @@ def _recognize_all(
         return [_Found(Fingerprint((), ""), None)] * len(making.sources)
     numbers = range(len(making.sources))
     spans = [numbers[start : start + _AT_ONCE] for start in numbers[::_AT_ONCE]]
-    found = map_in_threads(
-        lambda span: [recognize(number) for number in span], spans, workers=workers
-    )
+    found = map_in_threads(lambda span: list(map(recognize, span)), spans, workers=workers)
     return list(itertools.chain.from_iterable(found))
 
 
@@ -393,6 +387,5 @@ def _make_row(job: _ArrayJob, number: int) -> tuple[StoredRow, bool]:
     checksum = job.array.put(number, job.making.load(number))
     content = content_of(source)
     steady = stamps_of(source) == stamps
-    return StoredRow(
-        fingerprint(stamps, content) if steady else Fingerprint(stamps, ""), checksum
-    ), True
+    made_of = fingerprint(stamps, content) if steady else Fingerprint(stamps, "")
+    return StoredRow(made_of, checksum), True

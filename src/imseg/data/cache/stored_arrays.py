@@ -222,10 +222,12 @@ class KnownRow:
         return checksum_of(self.values) == self.checksum
 
 
-def known_rows(
-    stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex
-) -> tuple[dict[tuple[Stamp, ...], KnownRow], dict[str, KnownRow]]:
-    """Return the rows that earlier stores hold of one kind, by stamps and by content of the source.
+Known = tuple[dict[tuple[Stamp, ...], KnownRow], dict[str, KnownRow]]
+"""Rows by the stamps, and by the content, of what they were made of."""
+
+
+def known_rows(stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex) -> Known:
+    """Return the rows that earlier stores hold of one kind.
 
     Args:
         stores: Indexes and where they lie; where several know a source, the first is taken.

@@ -53,20 +53,10 @@ class Layout:
     """Files that are not looked at: names with control characters, and links that lead out."""
 
     def note(
-        self,
-        what: str,
-        *,
-        severity: str = "error",
-        expected: str = "",
-        got: str = "",
-        hint: str = "",
-        files: Iterable[str] = (),
+        self, what: str, *, severity: str = "error", files: Iterable[str] = (), **parts: str
     ) -> None:
-        """Add a finding."""
-        found = Finding(
-            severity=severity, what=what, expected=expected, got=got, hint=hint, files=tuple(files)
-        )
-        self.findings.append(found)
+        """Add a finding; ``parts`` are its ``expected``, ``got`` and ``hint``."""
+        self.findings.append(Finding(severity=severity, what=what, files=tuple(files), **parts))
 
     def name_of(self, path: Path) -> str:
         """Return a path relative to the data folder, with slashes."""
