@@ -54,18 +54,12 @@ def _survey(
 def _facts(pair: LabeledImage, labels: Sequence[str], scope: Scope) -> ImageFacts:
     mask, name = np.asarray(pair.mask), f"mask of {pair.name}"
     found: dict[str | None, MaskFacts] = {}
-    if labels:
-        for label, plane in zip(labels, mask, strict=True):
-            file = _as_file(plane)
-            found[label] = mask_facts(f"{name} ({label})", file, scope=scope, label=label)
-    else:
-        found[None] = mask_facts(name, _as_file(mask), scope=scope)
+    for label, values in zip(labels, mask, strict=True) if labels else [(None, mask)]:
+        file = MaskFile(values, "numbers" if values.dtype.kind == "f" else "values")
+        called = name if label is None else f"{name} ({label})"
+        found[label] = mask_facts(called, file, scope=scope, label=label)
     picture = image_facts(pair.name, np.asarray(pair.image.pixels), scope=scope)
     return with_masks(picture, found)
-
-
-def _as_file(values: npt.NDArray[Any]) -> MaskFile:
-    return MaskFile(values, "numbers" if values.dtype.kind == "f" else "values")
 
 
 def _labels(pairs: Sequence[LabeledImage], class_names: ValueNames | None) -> tuple[str, ...]:

@@ -57,15 +57,11 @@ class Counts(Mapping[int, int]):
         return len(self._values)
 
 
-def _plain_array(array: npt.NDArray[Any] | None) -> tuple[str, list[int], str] | None:
-    if array is None:
-        return None
+def _plain_array(array: npt.NDArray[Any]) -> tuple[str, list[int], str]:
     return array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode()
 
 
-def _array_from(plain: Any) -> npt.NDArray[Any] | None:
-    if plain is None:
-        return None
+def _array_from(plain: Any) -> npt.NDArray[Any]:
     kind, shape, content = plain
     return np.frombuffer(base64.b64decode(content), np.dtype(kind)).reshape(shape)
 
@@ -76,9 +72,7 @@ _JsonCounts = Annotated[
     PlainValidator(lambda plain: Counts(*map(np.array, plain))),
     PlainSerializer(lambda counts: [list(counts), list(counts.values())]),
 ]
-_JsonArray = Annotated[
-    npt.NDArray[Any] | None, PlainValidator(_array_from), PlainSerializer(_plain_array)
-]
+_JsonArray = Annotated[npt.NDArray[Any], PlainValidator(_array_from), PlainSerializer(_plain_array)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +161,7 @@ class ImageFacts:
     """Equal for pictures of equal content."""
     look: Look | None = None
     """What it looks like."""
-    sample: _JsonArray = None
+    sample: _JsonArray | None = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
     mask: MaskFacts | None = None

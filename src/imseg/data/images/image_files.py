@@ -226,27 +226,20 @@ def load_pixels(image: Image, reading: Reading) -> Bytes:
     else:
         name, pixels = image.name, in_own_type(image.pixels)
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    if str(pixels.dtype) != reading.depth:
-        raise _of_other_kind(name, pixels, reading)
-    channels = pixels.shape[2]
-    if reading.low is not None and reading.high is not None:
-        if channels != reading.channels:
-            raise _of_other_kind(name, pixels, reading)
-        return apply_ranges(pixels, reading.low, reading.high)
+    channels, low, high = pixels.shape[2], reading.low, reading.high
+    fits = channels == reading.channels or (low is None and {channels, reading.channels} == {1, 3})
+    if str(pixels.dtype) != reading.depth or not fits:
+        raise ImsegError(
+            f"{name} is not of the kind that the pictures for training are.",
+            expected=_in_words(reading.channels, reading.depth),
+            got=_in_words(channels, str(pixels.dtype)),
+            hint="save it as they are saved, with the same channels and depth.",
+        )
+    if low is not None and high is not None:
+        return apply_ranges(pixels, low, high)
     if pixels.dtype != np.uint8:
         raise ValueError(f"{reading.depth} pixels need ranges to become bytes")
-    if channels != reading.channels and {channels, reading.channels} != {1, 3}:
-        raise _of_other_kind(name, pixels, reading)
     return to_channels(pixels, reading.channels)
-
-
-def _of_other_kind(name: str, pixels: Pixels, reading: Reading) -> ImsegError:
-    return ImsegError(
-        f"{name} is not of the kind that the pictures for training are.",
-        expected=_in_words(reading.channels, reading.depth),
-        got=_in_words(pixels.shape[2], str(pixels.dtype)),
-        hint="save it as they are saved, with the same channels and depth.",
-    )
 
 
 def _in_words(channels: int, depth: str) -> str:
