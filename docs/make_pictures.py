@@ -22,8 +22,8 @@ import imseg
 from imseg.approaches.runs.run import Run
 from imseg.components.consensus import Consensus
 from imseg.data.folder.scan import read_folder
+from imseg.data.images.decoding import to_channels
 from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list_images
-from imseg.data.images.picture_file import to_channels
 from imseg.data.masks.io import load_target
 from imseg.data.synthetic import CellScene, write_demo
 from imseg.engine.inference.mask_scorer import score_candidates

@@ -10,8 +10,8 @@ import torch
 
 from imseg.approaches.runs.run import load_run
 from imseg.components.consensus import Consensus
+from imseg.data.images.decoding import to_channels
 from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list_images
-from imseg.data.images.picture_file import to_channels
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.report.figures import image_grid, save
 

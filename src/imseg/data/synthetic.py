@@ -16,13 +16,13 @@ from imseg.types import Bytes
 Plane = npt.NDArray[np.float32]
 """A gray picture while it is being drawn, in gray levels 0..255 but not yet clipped."""
 
+Place = tuple[float, float]
+"""Row and column in pixels, perhaps beyond the picture."""
+
 
 def draw_dish(generator: np.random.Generator, size: tuple[int, int], *, hard: float) -> Plane:
     """Return the empty dish: uneven light, coarse stains and a fine grain."""
-    height, width = size
-    rows, columns = np.meshgrid(
-        np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij"
-    )
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, edge) for edge in size), indexing="ij")
     slope, bow = generator.normal(0, 8 + 8 * hard, 2), generator.uniform(0, 12 + 14 * hard)
     light = generator.uniform(110, 155) + slope[0] * rows + slope[1] * columns
     light -= bow * ((rows - slope[0] / 40) ** 2 + (columns - slope[1] / 40) ** 2)
@@ -36,9 +36,7 @@ def _cloud(generator: np.random.Generator, size: tuple[int, int], grain: float) 
     """Return smooth noise of about unit scatter whose blobs are ``grain`` pixels wide."""
     rows, columns = (max(2, round(edge / grain) + 1) for edge in size)
     coarse = generator.standard_normal((rows, columns)).astype(np.float32)
-    smooth = PillowImage.fromarray(coarse).resize(
-        (size[1], size[0]), PillowImage.Resampling.BICUBIC
-    )
+    smooth = PillowImage.fromarray(coarse).resize(size[::-1], PillowImage.Resampling.BICUBIC)
     return np.asarray(smooth, dtype=np.float32) * np.float32(1.5)
 
 
@@ -47,7 +45,7 @@ def add_cell(
     picture: Plane,
     mask: npt.NDArray[np.bool_],
     *,
-    center: tuple[float, float],
+    center: Place,
     radius: float,
     hard: float,
 ) -> None:
@@ -67,7 +65,7 @@ def add_cell(
     shape = (rows.shape[0], rows.shape[1])
     inner = 0.20 * contrast * _cloud(generator, shape, 2.5)
     inner += 0.16 * contrast * _cloud(generator, shape, 6)
-    inner += offset - _nucleus(generator, outside, rows, columns, radius=radius, contrast=contrast)
+    inner += offset - _nucleus(generator, rows, columns, radius=radius, contrast=contrast)
     level = blurred(picture[window], 3.0)
     drawn = picture[window] * (1 - body) + (level + inner) * body
     drawn -= contrast * rim * np.exp(-(((outside + 1.2) / 1.1) ** 2))
@@ -83,24 +81,17 @@ def _outline(generator: np.random.Generator, angle: Plane, *, radius: float) -> 
     turned = angle - generator.uniform(0, 2 * np.pi)
     edge = 1 / np.sqrt(np.cos(turned) ** 2 / stretch + np.sin(turned) ** 2 * stretch)
     for wave, depth in ((2, 0.06), (3, 0.07), (4, 0.04), (5, 0.03)):
-        edge *= 1 + depth * generator.normal() * np.cos(
-            wave * angle + generator.uniform(0, 2 * np.pi)
-        )
+        swing = depth * generator.normal()
+        edge *= 1 + swing * np.cos(wave * angle + generator.uniform(0, 2 * np.pi))
     return np.asarray(radius * np.clip(edge, 0.45, 2.0), dtype=np.float32)
 
 
 def _nucleus(
-    generator: np.random.Generator,
-    outside: Plane,
-    rows: Plane,
-    columns: Plane,
-    *,
-    radius: float,
-    contrast: float,
+    generator: np.random.Generator, rows: Plane, columns: Plane, *, radius: float, contrast: float
 ) -> Plane:
     """Return how much darker a cell is for its nucleus; many cells show none."""
     if generator.random() < 0.4:
-        return np.zeros_like(outside)
+        return np.zeros_like(rows)
     row, column = generator.normal(0, 0.15 * radius, 2)
     inside = 0.38 * radius - np.hypot(rows - row, columns - column)
     ring = np.exp(-((inside / 1.3) ** 2))
@@ -117,9 +108,7 @@ def add_debris(generator: np.random.Generator, picture: Plane, *, hard: float) -
     draw(generator, picture, center, contrast)
 
 
-def _speck(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _speck(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a small dark or bright grain with a halo of the other sign."""
     radius = generator.uniform(0.8, 2.6)
     window, rows, columns = _window(picture, center, reach=12)
@@ -130,9 +119,7 @@ def _speck(
     picture[window] -= 0.5 * sign * contrast * np.exp(-(((distance - 2 * radius) / 1.2) ** 2))
 
 
-def _bubble(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _bubble(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a circle as large as a small cell, with an even, closed rim and a bright middle."""
     radius = generator.uniform(3.0, 9.0)
     window, rows, columns = _window(picture, center, reach=radius + 8)
@@ -142,9 +129,7 @@ def _bubble(
     picture[window] += 0.35 * contrast * np.exp(-(((outside + radius) / (0.5 * radius)) ** 2))
 
 
-def _fiber(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _fiber(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a bent thread, dark on one side and bright on the other, that fades at its ends."""
     length, bend = generator.uniform(8, 34), generator.normal(0, 0.012)
     window, rows, columns = _window(picture, center, reach=length + 6)
@@ -157,9 +142,7 @@ def _fiber(
     picture[window] += 0.5 * contrast * fade * np.exp(-(((across - 2.0) / 1.2) ** 2))
 
 
-def _smear(
-    generator: np.random.Generator, picture: Plane, center: tuple[float, float], contrast: float
-) -> None:
+def _smear(generator: np.random.Generator, picture: Plane, center: Place, contrast: float) -> None:
     """Add a patch with the texture of a cell and no rim."""
     radius = generator.uniform(5.0, 13.0)
     window, rows, columns = _window(picture, center, reach=1.8 * radius)
@@ -172,7 +155,7 @@ def _smear(
 
 
 def _window(
-    picture: Plane, center: tuple[float, float], *, reach: float
+    picture: Plane, center: Place, *, reach: float
 ) -> tuple[tuple[slice, slice], Plane, Plane]:
     """Return the part of a picture around ``center`` and its pixels' offsets from there."""
     slices, offsets = [], []
@@ -267,7 +250,7 @@ def draw_cells(generator: np.random.Generator, scene: CellScene) -> tuple[Bytes,
     below = int(generator.integers(0, debris + 1))
     for _ in range(below):
         add_debris(generator, picture, hard=hard)
-    centers: list[tuple[float, float]] = []
+    centers: list[Place] = []
     for _ in range(count):
         radius = float(generator.uniform(*scene.radius))
         center = _place(generator, scene.size, centers, radius=radius)
@@ -335,12 +318,8 @@ def write_demo(
 
 
 def _place(
-    generator: np.random.Generator,
-    size: tuple[int, int],
-    centers: list[tuple[float, float]],
-    *,
-    radius: float,
-) -> tuple[float, float]:
+    generator: np.random.Generator, size: tuple[int, int], centers: list[Place], *, radius: float
+) -> Place:
     """Return where the next cell goes: half of them beside another one, touching it."""
     if centers and generator.random() < 0.5:
         row, column = centers[int(generator.integers(len(centers)))]

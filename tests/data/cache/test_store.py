@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.data.cache.store import Stored, gather, open_array, store_split
-from imseg.data.images.picture_file import resize_image
+from imseg.data.images.decoding import resize_image
 from imseg.data.masks.io import resize_mask
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec

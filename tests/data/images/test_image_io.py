@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from imseg.data.images import picture_file
+from imseg.data.images import decoding, picture_file
 from imseg.data.masks import io
 from imseg.errors import ImsegError
 
@@ -202,7 +202,7 @@ def test_colors_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ImsegError, match=r"a\.tif has LAB colors(.*\n)*.*RGB"):
             read(tmp_path / "a.tif")
     with pytest.raises(ImsegError, match="picture has the color mode HSV"):
-        picture_file.pixels_of(Pillow.new("HSV", (24, 20)), "picture")
+        decoding.pixels_of(Pillow.new("HSV", (24, 20)), "picture")
 
 
 @pytest.mark.filterwarnings("error")
@@ -287,9 +287,9 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_shrinking_averages_and_keeps_flat_colors() -> None:
     checkers = (np.indices((32, 32)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None]
-    assert abs(picture_file.resize_image(checkers, (8, 8)).astype(int) - 127).max() <= 32
+    assert abs(decoding.resize_image(checkers, (8, 8)).astype(int) - 127).max() <= 32
     flat = np.full((20, 30, 3), (10, 20, 30), np.uint8)
-    resized = picture_file.resize_image(flat, (13, 47))
+    resized = decoding.resize_image(flat, (13, 47))
     assert resized.shape == (13, 47, 3)
     assert np.array_equal(np.unique(resized.reshape(-1, 3), axis=0), [[10, 20, 30]])
 
@@ -297,16 +297,16 @@ def test_shrinking_averages_and_keeps_flat_colors() -> None:
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_channels_are_resized_each_by_itself(channels: int) -> None:
     pixels = random_numbers(np.uint8, (20, 24, channels))
-    resized = picture_file.resize_image(pixels, (13, 47))
+    resized = decoding.resize_image(pixels, (13, 47))
     for index in range(channels):
-        alone = picture_file.resize_image(pixels[..., index : index + 1], (13, 47))
+        alone = decoding.resize_image(pixels[..., index : index + 1], (13, 47))
         assert np.array_equal(resized[..., index], alone[..., 0])
 
 
 def test_three_channels_are_resized_like_each_of_them() -> None:
-    resized = picture_file.resize_image(COLOR, (11, 9))
+    resized = decoding.resize_image(COLOR, (11, 9))
     for index in range(3):
-        alone = picture_file.resize_image(COLOR[..., index : index + 1], (11, 9))
+        alone = decoding.resize_image(COLOR[..., index : index + 1], (11, 9))
         assert np.array_equal(resized[..., index], alone[..., 0])
 
 
@@ -326,28 +326,28 @@ def test_one_changed_pixel_or_another_shape_changes_the_hash() -> None:
     changed = COLOR.copy()
     changed[3, 4, 1] ^= 1
     arrays = (COLOR, changed, COLOR.reshape(24, 20, 3))
-    assert len({picture_file.hash_pixels(array) for array in arrays}) == 3
+    assert len({decoding.hash_pixels(array) for array in arrays}) == 3
 
 
 def test_hashes_of_bytes_stay_as_they_are() -> None:
     """Stored runs know pictures by these."""
-    assert picture_file.hash_pixels(COLOR) == DIGEST
+    assert decoding.hash_pixels(COLOR) == DIGEST
 
 
 def test_the_type_of_pixels_changes_the_hash_and_the_byte_order_does_not() -> None:
     pixels = np.stack([DEEP, DEEP + 1], axis=2)
     kinds = [pixels.astype(kind) for kind in ("<u2", "<f4", "u1")]
-    assert len({picture_file.hash_pixels(one) for one in kinds}) == 3
-    assert picture_file.hash_pixels(pixels.astype(">u2")) == picture_file.hash_pixels(kinds[0])
+    assert len({decoding.hash_pixels(one) for one in kinds}) == 3
+    assert decoding.hash_pixels(pixels.astype(">u2")) == decoding.hash_pixels(kinds[0])
 
 
 def test_gray_saved_in_color_has_the_hash_of_gray_also_with_holes() -> None:
     gray = FLOATS[..., None].copy()
     gray[2, 3] = np.nan
-    assert picture_file.hash_pixels(np.repeat(gray, 3, axis=2)) == picture_file.hash_pixels(gray)
+    assert decoding.hash_pixels(np.repeat(gray, 3, axis=2)) == decoding.hash_pixels(gray)
 
 
 def content_hash(source: Path | np.ndarray) -> str:
     """Return the hash of a file's or an array's pixels."""
     pixels = picture_file.read_image(source) if isinstance(source, Path) else source
-    return picture_file.hash_pixels(pixels if pixels.ndim == 3 else pixels[..., None])
+    return decoding.hash_pixels(pixels if pixels.ndim == 3 else pixels[..., None])

@@ -9,9 +9,8 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from imseg.data.images.image_files import load_pixels
-from imseg.data.images.picture_file import to_channels
-from imseg.data.images.ranges import apply_ranges
+from imseg.data.images.decoding import to_channels
+from imseg.data.images.image_files import apply_ranges, load_pixels
 from imseg.errors import ImsegError
 from imseg.types import Image, Reading
 

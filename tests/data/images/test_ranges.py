@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.data.images import ranges
-from imseg.data.images.ranges import apply_ranges, estimate_ranges, sample_pixels
+from imseg.data.images import image_files
+from imseg.data.images.image_files import apply_ranges, estimate_ranges, sample_pixels
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -64,7 +64,7 @@ def test_ranges_are_the_percentiles_over_all_pictures() -> None:
         ordered = np.sort(np.concatenate([sample[:, channel] for sample in samples]))
         assert ordered[2] <= low[channel] <= ordered[3]
         assert ordered[-4] <= high[channel] <= ordered[-3]
-    assert (ranges.LOW_PERCENTILE, ranges.HIGH_PERCENTILE) == (0.1, 99.9)
+    assert (image_files.LOW_PERCENTILE, image_files.HIGH_PERCENTILE) == (0.1, 99.9)
 
 
 @given(seed=SEEDS)
@@ -101,7 +101,7 @@ def test_a_few_bright_spots_in_the_dark_are_not_lost() -> None:
 def test_very_many_samples_are_thinned_out_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [np.full((64, 1), level, np.uint16) for level in range(1000)]
     whole = estimate_ranges(samples)
-    monkeypatch.setattr(ranges, "_MOST_VALUES", 5000)
+    monkeypatch.setattr(image_files, "_MOST_VALUES", 5000)
     assert np.allclose(estimate_ranges(samples), whole, atol=1)
     assert np.allclose(estimate_ranges(iter(samples)), whole, atol=1)
 
@@ -152,7 +152,7 @@ def test_any_part_of_a_picture_is_scaled_like_the_whole(monkeypatch: pytest.Monk
     pixels = random_pixels(4, 40, 30, 3)
     low, high = (9.0, 50.0, 1e4), (6e4, 5e4, 2e4)
     whole = apply_ranges(pixels, low, high)
-    monkeypatch.setattr(ranges, "_AT_ONCE", 200)
+    monkeypatch.setattr(image_files, "_AT_ONCE", 200)
     assert np.array_equal(apply_ranges(pixels, low, high), whole)
     part = apply_ranges(pixels[5:25:2, 3:9], low, high)
     assert np.array_equal(part, whole[5:25:2, 3:9])

@@ -13,7 +13,7 @@ from imseg.data.checks.fitness import errors_of
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.folder.facts import Survey
 from imseg.data.folder.scan import read_folder, scan
-from imseg.data.images.ranges import find_reading
+from imseg.data.images.image_files import find_reading
 from imseg.types import Reading
 
 Complaint = Callable[[], str]

@@ -15,8 +15,7 @@ import tifffile
 from PIL import Image as Pillow
 from tests.data.images.by_hand import DEFLATE, tiff_bytes
 
-from imseg.data.images.picture_file import ImageInfo, probe, read_image
-from imseg.data.images.tiff import PAGES_HINT, read_pages
+from imseg.data.images.picture_file import PAGES_HINT, ImageInfo, probe, read_image, read_pages
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
 

@@ -32,8 +32,8 @@ from imseg.approaches.running.preparation import MEASURING, Prepared, prepare
 from imseg.approaches.running.run_data import limited
 from imseg.approaches.runs.record import check_same_target
 from imseg.data.files.listing import content_of
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
-from imseg.data.images.picture_file import resize_image
 from imseg.data.masks.io import load_target
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.hardware.memory import (

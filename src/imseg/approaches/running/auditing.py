@@ -20,8 +20,8 @@ from imseg.approaches.running.run_data import limited
 from imseg.components.audit import Audit
 from imseg.components.consensus import PseudoLabelBatch
 from imseg.components.labeling import Observer
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.cache.store import Stored, gather, open_array, store_split
+from imseg.data.folder.inspection import KnownFiles
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.progress import Progress, Working

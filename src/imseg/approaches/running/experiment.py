@@ -29,8 +29,8 @@ from imseg.approaches.runs.record import (
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.approaches.runs.verification import mend
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.files.atomic import sweep_all
+from imseg.data.folder.inspection import KnownFiles
 from imseg.engine.storage.lock import locked
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.clock import Clock

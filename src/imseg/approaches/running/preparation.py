@@ -27,9 +27,9 @@ from imseg.approaches.runs.record import check_same, read_record, tell_data_chan
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import counted, real_path, short_name
+from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
 from imseg.data.masks.recognize import word_of

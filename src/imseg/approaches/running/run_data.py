@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from imseg.approaches.planning.plan import Plan
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.cache.store import Stored, changed_sources, open_array, store_split
+from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.training import seeds

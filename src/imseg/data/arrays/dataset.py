@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.arrays import items
-from imseg.data.checks.fitness import FolderScan, as_findings, errors_of
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
 from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.folder_layout import Layout
-from imseg.data.folder.inspection import Scope, image_facts, mask_facts
-from imseg.data.images.ranges import find_reading
+from imseg.data.folder.inspection import Scope, image_facts, mask_facts, with_masks
+from imseg.data.folder.scan import data_set_of, understand
 from imseg.data.masks.io import MaskFile
-from imseg.data.masks.recognize import recognize
 from imseg.errors import ImsegError, and_more, near_miss, raise_all
 from imseg.types import DataSet, Image, Kind, LabeledImage, Pixels
 
@@ -29,99 +27,42 @@ ValueNames = Sequence[str] | Mapping[int, str]
 Of planes, a name each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What the user says about masks in memory."""
-
-    task: TaskWord | None
-    """What the masks are; None: recognized from them."""
-    class_names: ValueNames | None
-    """Names for mask values, or planes."""
-    void: int | None
-    """The mask value of pixels that are never trained on nor scored."""
-    pixel_size: float | None = None
-    """Side of a pixel in micrometers."""
-    unit: str = ""
-    """The unit of the numbers."""
-
-    def __post_init__(self) -> None:
-        if self.task is not None and self.task not in TASK_WORDS:
-            guess = near_miss(str(self.task), TASK_WORDS)
-            raise ImsegError(
-                f"There is no task {self.task!r}.",
-                expected=", ".join(TASK_WORDS) + ".",
-                hint=f'did you mean "{guess}"?' if guess else None,
-            )
-        size = self.pixel_size
-        if size is not None and not (math.isfinite(size) and size > 0):
-            raise ImsegError(
-                "pixel_size is wrong.", expected="micrometers, above 0.", got=f"{size}."
-            )
-        if self.class_names is not None and self.task in ("instances", "regression"):
-            raise ImsegError(
-                f"class_names has no use, because the task is {self.task}.",
-                expected="no class_names.",
-                hint="leave it out, or choose another task.",
-            )
-
-
-def survey_arrays(
-    pairs: Mapping[str, Sequence[LabeledImage]], unlabeled: Sequence[Image], meaning: Meaning
+def _survey(
+    pairs: Mapping[str, Sequence[LabeledImage]],
+    unlabeled: Sequence[Image],
+    config: FolderConfig,
+    class_names: ValueNames | None,
 ) -> tuple[Survey, FolderConfig]:
-    """Return the facts about arrays, and what the user says in the words of ``imseg.toml``.
-
-    Args:
-        pairs: Images and masks of each split.
-        unlabeled: Images alone.
-        meaning: What the user says about the masks.
+    """Return the facts about arrays, and the config with the names of mask values.
 
     Raises:
         ImsegError: If the names do not fit the masks.
     """
-    config = FolderConfig(
-        task=meaning.task, void=meaning.void, pixel_size=meaning.pixel_size, unit=meaning.unit
-    )
     total = len(unlabeled) + sum(map(len, pairs.values()))
-    scope = Scope(config=config, regions=meaning.task in (None, "instances"), pictures=total)
+    scope = Scope(config=config, regions=config.task in (None, "instances"), pictures=total)
     every = [pair for members in pairs.values() for pair in members]
-    labels = _labels(every, meaning) if meaning.task == "multilabel" else ()
-    survey = Survey(
-        unlabeled=tuple(
-            image_facts(image.name, np.asarray(image.pixels), scope=scope) for image in unlabeled
-        ),
-        **{
-            split: tuple(_facts(pair, labels, scope) for pair in members)
-            for split, members in pairs.items()
-        },
-    )
-    if meaning.class_names is None or labels:
+    labels = _labels(every, class_names) if config.task == "multilabel" else ()
+    alone = [image_facts(image.name, np.asarray(image.pixels), scope=scope) for image in unlabeled]
+    facts = {split: tuple(_facts(pair, labels, scope) for pair in pairs[split]) for split in pairs}
+    survey = Survey(unlabeled=tuple(alone), **facts)
+    if class_names is None or labels:
         return survey, config
-    values = [value for value in sorted(survey.label_counts()) if value != meaning.void]
-    names = _names_by_value(meaning.class_names, values)
-    return survey, replace(config, names=names)
+    values = [value for value in sorted(survey.label_counts()) if value != config.void]
+    return survey, replace(config, names=_names_by_value(class_names, values))
 
 
 def _facts(pair: LabeledImage, labels: Sequence[str], scope: Scope) -> ImageFacts:
-    mask = np.asarray(pair.mask)
-    name = f"mask of {pair.name}"
-    found: MaskFacts | None = None
-    planes: dict[str, MaskFacts] = {}
-    if labels:
-        planes = {
-            label: mask_facts(f"{name} ({label})", _as_file(plane), scope=scope, label=label)
-            for label, plane in zip(labels, mask, strict=True)
-        }
-    else:
-        found = mask_facts(name, _as_file(mask), scope=scope)
-    pixels = np.asarray(pair.image.pixels)
-    return image_facts(pair.name, pixels, scope=scope, mask=found, planes=planes)
+    mask, name = np.asarray(pair.mask), f"mask of {pair.name}"
+    found: dict[str | None, MaskFacts] = {}
+    for label, values in zip(labels, mask, strict=True) if labels else [(None, mask)]:
+        file = MaskFile(values, "numbers" if values.dtype.kind == "f" else "values")
+        called = name if label is None else f"{name} ({label})"
+        found[label] = mask_facts(called, file, scope=scope, label=label)
+    picture = image_facts(pair.name, np.asarray(pair.image.pixels), scope=scope)
+    return with_masks(picture, found)
 
 
-def _as_file(values: npt.NDArray[Any]) -> MaskFile:
-    return MaskFile(values, "numbers" if values.dtype.kind == "f" else "values")
-
-
-def _labels(pairs: Sequence[LabeledImage], meaning: Meaning) -> tuple[str, ...]:
+def _labels(pairs: Sequence[LabeledImage], class_names: ValueNames | None) -> tuple[str, ...]:
     """Return the names of planes, in their order.
 
     Raises:
@@ -146,10 +87,11 @@ def _labels(pairs: Sequence[LabeledImage], meaning: Meaning) -> tuple[str, ...]:
             got=and_more(shown) + ".",
         )
     planes = next(iter(counts))
-    names = meaning.class_names
-    if isinstance(names, Mapping):
-        names = [names.get(index, f"label {index}") for index in range(planes)]
-    names = [f"label {index}" for index in range(planes)] if names is None else list(names)
+    if class_names is None or isinstance(class_names, Mapping):
+        given = class_names or {}
+        names = [given.get(index, f"label {index}") for index in range(planes)]
+    else:
+        names = list(class_names)
     if len(names) != planes or len(set(names)) != planes:
         raise ImsegError(
             "The class names do not fit the planes of the masks.",
@@ -223,17 +165,12 @@ def dataset_from_arrays(
     Raises:
         ImsegError: If anything is wrong with the arrays; everything at once.
     """
-    meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
-    errors: list[ImsegError] = []
+    config = FolderConfig(task=task, void=void, pixel_size=pixel_size, unit=unit)
     splits = {"labeled": labeled, "val": val, "test": test}
-    alone = unlabeled if unlabeled is not None else ()
-    return _converted(
-        {split: _array_pairs(split, arrays, errors) for split, arrays in splits.items()},
-        ((f"unlabeled[{index}]", array) for index, array in enumerate(alone)),
-        meaning,
-        convert=(items.image_from_array, items.mask_from_array),
-        errors=errors,
-    )
+    given = unlabeled if unlabeled is not None else ()
+    alone = ((f"unlabeled[{index}]", array) for index, array in enumerate(given))
+    convert = items.image_from_array, items.mask_from_array
+    return _data_set(splits, alone, config, class_names, pairs_of=_array_pairs, convert=convert)
 
 
 def dataset_from_torch(
@@ -268,44 +205,62 @@ def dataset_from_torch(
     Raises:
         ImsegError: If anything is wrong with the items; everything at once.
     """
-    meaning = Meaning(task, class_names, void, pixel_size=pixel_size, unit=unit)
-    errors: list[ImsegError] = []
+    config = FolderConfig(task=task, void=void, pixel_size=pixel_size, unit=unit)
     splits = {"labeled": labeled, "val": val, "test": test}
     alone = (
         (name, item[0] if isinstance(item, (tuple, list)) and item else item)
         for name, item in _items("unlabeled", unlabeled)
     )
-    return _converted(
-        {split: _item_pairs(split, given, errors) for split, given in splits.items()},
-        alone,
-        meaning,
-        convert=(items.image_from_item, items.mask_from_item),
-        errors=errors,
-    )
+    convert = items.image_from_item, items.mask_from_item
+    return _data_set(splits, alone, config, class_names, pairs_of=_item_pairs, convert=convert)
 
 
-def _converted(
-    splits: Mapping[str, Iterable[tuple[str, Any, Any]]],
+def _check_config(config: FolderConfig, class_names: ValueNames | None) -> None:
+    """Refuse what no user can mean about masks in memory."""
+    task, size = config.task, config.pixel_size
+    if task is not None and task not in TASK_WORDS:
+        guess = near_miss(str(task), TASK_WORDS)
+        raise ImsegError(
+            f"There is no task {task!r}.",
+            expected=", ".join(TASK_WORDS) + ".",
+            hint=f'did you mean "{guess}"?' if guess else None,
+        )
+    if size is not None and not (math.isfinite(size) and size > 0):
+        raise ImsegError("pixel_size is wrong.", expected="micrometers, above 0.", got=f"{size}.")
+    if class_names is not None and task in ("instances", "regression"):
+        raise ImsegError(
+            f"class_names has no use, because the task is {task}.",
+            expected="no class_names.",
+            hint="leave it out, or choose another task.",
+        )
+
+
+def _data_set(
+    splits: Mapping[str, Any],
     unlabeled: Iterable[tuple[str, Any]],
-    meaning: Meaning,
+    config: FolderConfig,
+    class_names: ValueNames | None,
     *,
+    pairs_of: Callable[[str, Any, list[ImsegError]], Iterable[tuple[str, Any, Any]]],
     convert: tuple[Callable[..., Pixels], Callable[..., npt.NDArray[Any]]],
-    errors: list[ImsegError],
 ) -> DataSet:
-    """Return the data set of what users hold in memory.
+    """Return the data set of what users hold in memory, if it passes the checks of folders.
 
     Args:
-        splits: Name, image and mask of each pair.
+        splits: What the user passed for each split with masks.
         unlabeled: Name and image of the others.
-        meaning: What the user says about the masks.
+        config: What the user says about the masks.
+        class_names: Names for mask values, or planes.
+        pairs_of: Yields name, image and mask of each pair of a split, and notes errors.
         convert: What returns the pixels of an image, and the values of a mask.
-        errors: Problems found while ``splits`` are gone through.
     """
-    to_pixels, to_values = convert[0], partial(convert[1], kind=_KINDS.get(meaning.task))
+    _check_config(config, class_names)
+    errors: list[ImsegError] = []
+    to_pixels, to_values = convert[0], partial(convert[1], kind=_KINDS.get(config.task))
     pairs: dict[str, tuple[LabeledImage, ...]] = {}
     for split, given in splits.items():
         found = []
-        for name, image, mask in given:
+        for name, image, mask in pairs_of(split, given, errors):
             pixels = _collect(to_pixels, image, name, errors)
             values = _collect(to_values, mask, f"mask of {name}", errors)
             if pixels is not None and values is not None:
@@ -317,51 +272,16 @@ def _converted(
     more = [ImsegError(f"{rest} more items cannot be used.")] if rest > 0 else []
     raise_all([*errors[:_SHOWN], *more])
     images = tuple(Image(name, pixels) for name, pixels in alone if pixels is not None)
-    return _checked_set(pairs, images, meaning)
-
-
-def _checked_set(
-    pairs: Mapping[str, tuple[LabeledImage, ...]], unlabeled: tuple[Image, ...], meaning: Meaning
-) -> DataSet:
-    """Return the data set if it passes the checks that folders pass."""
-    labeled = pairs["labeled"]
-    if not labeled:
+    if not pairs["labeled"]:
         raise ImsegError(
             "There are no labeled images.",
             expected="at least 2 images with masks.",
             hint="label some, or check what is passed as labeled.",
         )
-    survey, config = survey_arrays(pairs, unlabeled, meaning)
-    findings = []
-    spec = None
-    try:
-        spec = recognize(survey, task=meaning.task, config=config)
-    except ImsegError as error:
-        findings += as_findings(error)
-    reading, unlike = find_reading(survey, pages=False)
-    found = FolderScan(
-        layout=Layout(root=Path("arrays"), labeled=labeled),
-        config=config,
-        task=meaning.task,
-        survey=survey,
-        spec=spec,
-        reading=reading,
-        failures=(*findings, *unlike),
-    )
-    raise_all(finding.as_error() for finding in errors_of(found))
-    if spec is None or reading is None:
-        raise RuntimeError("arrays without errors have a spec and a reading")
-    left_out = found.redundant
-    return DataSet(
-        name="arrays",
-        spec=spec,
-        reading=reading,
-        labeled=labeled,
-        unlabeled=tuple(image for image in unlabeled if image.name not in left_out),
-        val=pairs["val"],
-        test=pairs["test"],
-        digests=survey.digests(),
-    )
+    survey, config = _survey(pairs, images, config, class_names)
+    layout = Layout(root=Path("arrays"), unlabeled=images)
+    layout.labeled, layout.val, layout.test = pairs["labeled"], pairs["val"], pairs["test"]
+    return data_set_of(understand(layout, survey, config))
 
 
 def _array_pairs(

@@ -12,32 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.cache.known_files import DECODING, KnownFiles
-from imseg.data.cache.stored_arrays import (
-    ArrayIndex,
-    Known,
-    KnownRow,
-    NewArray,
-    StoredRow,
-    StoreIndex,
-    array_path,
-    index_text,
-    is_whole,
-    read_index,
-    rows_of,
-)
+from imseg.data.cache import stored_arrays
+from imseg.data.cache.stored_arrays import ArrayIndex, KnownRow, NewArray, StoredRow, StoreIndex
+from imseg.data.files import listing
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
-from imseg.data.files.listing import (
-    Fingerprint,
-    PixelSource,
-    content_of,
-    fingerprint,
-    stamps_of,
-    still_holds,
-)
+from imseg.data.files.listing import Fingerprint, PixelSource, content_of, fingerprint, stamps_of
 from imseg.data.folder.facts import Progress, map_in_threads
+from imseg.data.folder.inspection import DECODING, KnownFiles
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
-from imseg.data.images.picture_file import resize_image
 from imseg.data.masks.io import MaskFile, load_target, read_mask
 from imseg.errors import ImsegError
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
@@ -112,26 +95,11 @@ def store_split(
     place = folder / f"{name}.json"
     with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for path in (place, *(array_path(place, held) for held in makings)):
+        for path in (place, *(stored_arrays.array_path(place, held) for held in makings)):
             sweep(path)
-    built = build(
-        place,
-        [entry.name for entry in entries],
-        makings,
-        reuse=[reuse] if isinstance(reuse, Path) else reuse,
-        workers=workers,
-        progress=progress,
-    )
-    return Stored(
-        images=array_path(place, "images"),
-        targets=array_path(place, "targets") if "targets" in makings else None,
-        index=place,
-        digest=built.index.digest,
-        names=built.index.names,
-        decoded=built.decoded,
-        reused=len(entries) - built.decoded,
-        damaged=tuple(entries[number].name for number in built.damaged),
-    )
+    folders = [folder, *([reuse] if isinstance(reuse, Path) else reuse)]
+    names = tuple(entry.name for entry in entries)
+    return _build(place, names, makings, _stores_in(folders), workers=workers, progress=progress)
 
 
 def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
@@ -146,7 +114,7 @@ def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
         ImsegError: If the index is gone or cannot be understood.
     """
     place = stored if isinstance(stored, Path) else stored.index
-    store = read_index(place)
+    store = stored_arrays.read_index(place)
     if store is None:
         raise ImsegError(
             f"{place} is not the index of stored images.",
@@ -154,7 +122,7 @@ def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
             hint="repeat the command; what is missing is stored again.",
         )
     held = (zip(store.names, array.rows, strict=True) for array in store.arrays.values())
-    changed = {name for rows in held for name, row in rows if not still_holds(row.source)}
+    changed = {name for rows in held for name, row in rows if not listing.still_holds(row.source)}
     return tuple(name for name in store.names if name in changed)
 
 
@@ -164,12 +132,12 @@ def damaged_pictures(index: Path) -> tuple[str, ...]:
     Args:
         index: Of a split; one that cannot be understood knows no pictures.
     """
-    store = read_index(index)
+    store = stored_arrays.read_index(index)
     if store is None:
         return ()
     damaged: set[str] = set()
     for held, array in store.arrays.items():
-        rows = rows_of(index, store, held, like=array)
+        rows = stored_arrays.rows_of(index, store, held, like=array)
         damaged.update(store.names[len(rows) :])
         damaged.update(name for name, row in zip(store.names, rows, strict=False) if not row.sound)
     return tuple(name for name in store.names if name in damaged)
@@ -255,18 +223,6 @@ class Making:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """What a store has become."""
-
-    index: StoreIndex
-    """What its arrays hold."""
-    decoded: int
-    """Entries that were decoded, wholly or in part."""
-    damaged: tuple[int, ...]
-    """Entries whose stored bytes were not those that had been written."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Found:
     source: Fingerprint
     origin: KnownRow | None
@@ -277,21 +233,20 @@ class _Found:
 class _ArrayJob:
     """An array to be written, and where its rows can be taken from."""
 
-    held: str
     making: Making
     found: Sequence[_Found]
     array: NewArray
 
 
-def build(
+def _build(
     place: Path,
-    names: Sequence[str],
+    names: tuple[str, ...],
     makings: Mapping[str, Making],
+    stores: Sequence[tuple[Path, StoreIndex]],
     *,
-    reuse: Sequence[Path],
     workers: int,
     progress: Progress | None,
-) -> Built:
+) -> Stored:
     """Bring a store up to date with its sources.
 
     Nothing is written if nothing has changed. Published arrays are replaced, never changed: who
@@ -301,99 +256,99 @@ def build(
         place: Where the index lies, or will.
         names: The name of each entry.
         makings: How each array is made, one row per entry.
-        reuse: Folders of other stores, from which rows may be taken.
+        stores: Indexes of this and other stores, from which rows may be taken.
         workers: Threads.
         progress: Called with (done, total) after each entry.
 
     Raises:
         ImsegError: If the store cannot be written, or whatever loading raises.
     """
-    stores = _stores_in([place.parent, *reuse])
     before = next((store for path, store in stores if path == place), None)
     arrays: dict[str, ArrayIndex] = {}
     found: dict[str, Sequence[_Found]] = {}
     for held, making in makings.items():
-        own = rows_of(place, before, held, like=making.like) if before else []
-        known = Known(stores, held, like=making.like)
+        own = stored_arrays.rows_of(place, before, held, like=making.like) if before else []
+        known = stored_arrays.known_rows(stores, held, like=making.like)
         found[held] = _recognize_all(making, own, known, workers)
-        if _is_up_to_date(array_path(place, held), found[held], own, making.like):
+        # Whether the array holds all rows in their order, and nothing else.
+        same = [id(each.origin) for each in found[held]] == [id(row) for row in own]
+        path, shape = stored_arrays.array_path(place, held), (len(own), *making.like.row_shape)
+        if same and stored_arrays.is_whole(path, making.like.dtype, shape):
             kept = zip(found[held], own, strict=True)
             rows = tuple(StoredRow(each.source, origin.checksum) for each, origin in kept)
             arrays[held] = replace(making.like, rows=rows)
     with ExitStack() as stack:
-        jobs = []
-        for held in [held for held in makings if held not in arrays]:
-            like = makings[held].like
-            array = NewArray(array_path(place, held), like.dtype, (len(names), *like.row_shape))
-            stack.callback(array.discard)
-            jobs.append(_ArrayJob(held, makings[held], found[held], array))
-        rows_made, decoded = _write_rows(jobs, len(names), workers, progress)
-        for job, made in zip(jobs, rows_made, strict=True):
-            arrays[job.held] = replace(job.making.like, rows=tuple(made))
-        index = StoreIndex(names=tuple(names), arrays=arrays)
+        jobs: dict[str, _ArrayJob] = {}
+        for held, making in makings.items():
+            if held not in arrays:
+                shape = (len(names), *making.like.row_shape)
+                array = NewArray(stored_arrays.array_path(place, held), making.like.dtype, shape)
+                stack.callback(array.discard)
+                jobs[held] = _ArrayJob(making, found[held], array)
+        rows_made, decoded = _write_rows(list(jobs.values()), len(names), workers, progress)
+        for (held, job), made in zip(jobs.items(), rows_made, strict=True):
+            arrays[held] = replace(job.making.like, rows=tuple(made))
+        index = StoreIndex(names=names, arrays=arrays)
         if jobs or index != before:
-            written: list[NewFile] = [job.array for job in jobs]
-            written.append(NewFile(place))
-            stack.callback(written[-1].discard)
-            written[-1].write_at(0, index_text(index))
+            file = NewFile(place)
+            stack.callback(file.discard)
+            file.write_at(0, stored_arrays.index_text(index))
+            written = [*(job.array for job in jobs.values()), file]
             # All are on the disk before the first has its name: a full disk leaves all as it was.
-            for file in written:
-                file.seal()
-            for file in written:
-                file.publish()
+            for each in written:
+                each.seal()
+            for each in written:
+                each.publish()
             bring_names_to_disk(place.parent)
     marks = zip(*([each.damaged for each in rows] for rows in found.values()), strict=True)
-    damaged = tuple(number for number, row in enumerate(marks) if any(row))
-    return Built(index, decoded, damaged)
+    return Stored(
+        images=stored_arrays.array_path(place, "images"),
+        targets=stored_arrays.array_path(place, "targets") if "targets" in makings else None,
+        index=place,
+        digest=index.digest,
+        names=names,
+        decoded=decoded,
+        reused=len(names) - decoded,
+        damaged=tuple(name for name, row in zip(names, marks, strict=True) if any(row)),
+    )
 
 
 def _stores_in(folders: Sequence[Path]) -> list[tuple[Path, StoreIndex]]:
     """Return the indexes in folders, and where they lie; other files are passed over."""
     paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    stores = ((path, read_index(path)) for path in paths)
+    stores = ((path, stored_arrays.read_index(path)) for path in paths)
     return [(path, store) for path, store in stores if store is not None]
 
 
 def _recognize_all(
-    making: Making, own: Sequence[KnownRow], known: Known, workers: int
+    making: Making, own: Sequence[KnownRow], known: stored_arrays.Known, workers: int
 ) -> Sequence[_Found]:
     """Return where each row can be taken from; every byte of it has been checked."""
+    by_stamps, by_content = known
 
     def recognize(number: int) -> _Found:
         source = making.sources[number]
         stamps, content = stamps_of(source), ""
         # Of equal pictures in a split, each keeps its own row, so that the order stays.
         same_place = own[number] if number < len(own) else None
-        origin = known.of_stamps(stamps)
-        if origin is not None and same_place is not None and same_place.source.stamps == stamps:
+        origin = by_stamps.get(stamps)
+        if origin and same_place and same_place.source.stamps == stamps:
             origin = same_place
         if origin is None:
             content = content_of(source)
-            origin = known.of_content(content)
-            if origin is not None and same_place is not None:
-                origin = same_place if same_place.source.content == content else origin
+            origin = by_content.get(content)
+            if origin and same_place and same_place.source.content == content:
+                origin = same_place
         if origin is None or not origin.sound:
             return _Found(Fingerprint(stamps, content), None, damaged=origin is not None)
         return _Found(fingerprint(stamps, origin.source.content), origin)
 
-    if not known:
+    if not by_stamps and not by_content:
         return [_Found(Fingerprint((), ""), None)] * len(making.sources)
     numbers = range(len(making.sources))
     spans = [numbers[start : start + _AT_ONCE] for start in numbers[::_AT_ONCE]]
-    found = map_in_threads(
-        lambda span: [recognize(number) for number in span], spans, workers=workers
-    )
+    found = map_in_threads(lambda span: list(map(recognize, span)), spans, workers=workers)
     return list(itertools.chain.from_iterable(found))
-
-
-def _is_up_to_date(
-    path: Path, found: Sequence[_Found], own: Sequence[KnownRow], like: ArrayIndex
-) -> bool:
-    """Return whether a stored array holds all rows in their order, and nothing else."""
-    same = len(found) == len(own) and all(
-        each.origin is origin for each, origin in zip(found, own, strict=True)
-    )
-    return same and is_whole(path, like.dtype, (len(own), *like.row_shape))
 
 
 def _write_rows(
@@ -432,6 +387,5 @@ def _make_row(job: _ArrayJob, number: int) -> tuple[StoredRow, bool]:
     checksum = job.array.put(number, job.making.load(number))
     content = content_of(source)
     steady = stamps_of(source) == stamps
-    return StoredRow(
-        fingerprint(stamps, content) if steady else Fingerprint(stamps, ""), checksum
-    ), True
+    made_of = fingerprint(stamps, content) if steady else Fingerprint(stamps, "")
+    return StoredRow(made_of, checksum), True

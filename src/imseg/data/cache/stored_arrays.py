@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -222,35 +222,28 @@ class KnownRow:
         return checksum_of(self.values) == self.checksum
 
 
-class Known:
-    """The rows that earlier stores hold of one kind, found by what they were made of.
+Known = tuple[dict[tuple[Stamp, ...], KnownRow], dict[str, KnownRow]]
+"""Rows by the stamps, and by the content, of what they were made of."""
+
+
+def known_rows(stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex) -> Known:
+    """Return the rows that earlier stores hold of one kind.
 
     Args:
         stores: Indexes and where they lie; where several know a source, the first is taken.
         held: Which array.
         like: How its rows must have been made; its own rows do not matter.
     """
-
-    def __init__(
-        self, stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex
-    ) -> None:
-        self._by_stamps: dict[tuple[Stamp, ...], KnownRow] = {}
-        self._by_content: dict[str, KnownRow] = {}
-        for path, store in stores:
-            for origin in rows_of(path, store, held, like=like):
-                self._by_stamps.setdefault(origin.source.stamps, origin)
-                self._by_content.setdefault(origin.source.content, origin)
-
-    def __bool__(self) -> bool:
-        return bool(self._by_content)
-
-    def of_stamps(self, stamps: tuple[Stamp, ...]) -> KnownRow | None:
-        """Return the row made of files with these stamps; without any, None."""
-        return self._by_stamps.get(stamps) if stamps else None
-
-    def of_content(self, content: str) -> KnownRow | None:
-        """Return the row made of a source with this content; None if that is not known."""
-        return self._by_content.get(content) if content else None
+    by_stamps: dict[tuple[Stamp, ...], KnownRow] = {}
+    by_content: dict[str, KnownRow] = {}
+    for path, store in stores:
+        for origin in rows_of(path, store, held, like=like):
+            by_stamps.setdefault(origin.source.stamps, origin)
+            by_content.setdefault(origin.source.content, origin)
+    # Sources without files, and those whose content is not known, are not known by that.
+    by_stamps.pop((), None)
+    by_content.pop("", None)
+    return by_stamps, by_content
 
 
 def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> list[KnownRow]:
@@ -263,11 +256,7 @@ def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> li
         like: How its rows must have been made; its own rows do not matter.
     """
     index = store.arrays.get(held)
-    if index is None or (index.made_with, index.dtype, index.row_shape) != (
-        like.made_with,
-        like.dtype,
-        like.row_shape,
-    ):
+    if index is None or replace(index, rows=()) != replace(like, rows=()):
         return []
     values = map_rows(array_path(path, held), index.dtype, index.shape)
     pairs = zip(index.rows, values, strict=False)

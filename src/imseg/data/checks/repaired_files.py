@@ -177,12 +177,12 @@ def _no_jpeg(path: Path) -> bool:
 
 
 def _hash_image(path: Path) -> str:
-    return picture_file.hash_pixels(picture_file.read_image(path))
+    return decoding.hash_pixels(picture_file.read_image(path))
 
 
 def _hash_mask(path: Path) -> str:
     values = read_mask(path).values
-    return picture_file.hash_pixels(np.ascontiguousarray(values)[..., None])
+    return decoding.hash_pixels(np.ascontiguousarray(values)[..., None])
 
 
 def _try(function: _FindOut, path: Path) -> object:

@@ -34,9 +34,9 @@ import numpy.typing as npt
 
 from imseg.data.datasets import download, sources
 from imseg.data.files.listing import folders_in
-from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.decoding import SUFFIXES, is_gray, to_channels
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import is_gray, probe, read_image, to_channels
+from imseg.data.images.picture_file import probe, read_image
 from imseg.errors import ImsegError, and_more
 from imseg.types import POSITION, Pixels
 

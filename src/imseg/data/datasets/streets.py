@@ -34,8 +34,9 @@ import numpy as np
 
 from imseg.data.datasets import download, sources
 from imseg.data.files.listing import folders_in
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import read_image, resize_image
+from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import resize_mask
 from imseg.errors import ImsegError
 from imseg.types import VOID, Color

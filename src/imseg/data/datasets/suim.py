@@ -16,8 +16,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from imseg.data.datasets import sources
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import write_png
-from imseg.data.images.picture_file import read_image, resize_image
+from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import resize_mask
 from imseg.types import Bytes
 

@@ -176,11 +176,8 @@ def config_text(
     lines += ["", "[classes]"] * bool(classes)
     for key, (name, color) in classes.items():
         # JSON escapes quotes and backslashes as TOML does.
-        plain = (
-            str(key)
-            if re.fullmatch("[A-Za-z0-9_-]+", str(key))
-            else json.dumps(key, ensure_ascii=False)
-        )
+        bare = re.fullmatch("[A-Za-z0-9_-]+", str(key))
+        plain = str(key) if bare else json.dumps(key, ensure_ascii=False)
         code = "#" + "".join(f"{part:02x}" for part in color)
         text = json.dumps(name, ensure_ascii=False)
         lines.append(f'{plain} = {{ name = {text}, color = "{code}" }}')
@@ -235,15 +232,9 @@ def parse_config(plain: Mapping[str, Any], source: str) -> FolderConfig:
             )
         )
     raise_all(errors)
-    return FolderConfig(
-        task=said.task,
-        void=said.void,
-        names=names,
-        colors=colors,
-        pixel_size=said.pixel_size,
-        pages=said.pages == "channels",
-        unit=said.unit,
-    )
+    plain = dict(said) | {"names": names, "colors": colors, "pages": said.pages == "channels"}
+    del plain["classes"]
+    return FolderConfig(**plain)
 
 
 def _checked(
@@ -316,14 +307,13 @@ def _mixed_keys(keys: Iterable[Key], source: str) -> list[ImsegError]:
         first.setdefault(kind, key)
     if len(first) < 2:
         return []
-    return [
-        ImsegError(
-            f"{source}: [classes] mixes {' and '.join(first)}.",
-            expected="mask values, or colors, or names of folders with one mask per label each.",
-            got=" and ".join(shown(key) for key in first.values()) + ".",
-            hint="keep those that the masks have.",
-        )
-    ]
+    mixed = ImsegError(
+        f"{source}: [classes] mixes {' and '.join(first)}.",
+        expected="mask values, or colors, or names of folders with one mask per label each.",
+        got=" and ".join(shown(key) for key in first.values()) + ".",
+        hint="keep those that the masks have.",
+    )
+    return [mixed]
 
 
 def _unknown_key(key: str, known: tuple[str, ...], source: str, *, where: str = "") -> ImsegError:

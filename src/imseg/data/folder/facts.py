@@ -9,7 +9,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -55,19 +55,12 @@ class Counts(Mapping[int, int]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def __repr__(self) -> str:
-        return f"Counts({dict(self)})"
 
-
-def _plain_array(array: npt.NDArray[Any] | None) -> tuple[str, list[int], str] | None:
-    if array is None:
-        return None
+def _plain_array(array: npt.NDArray[Any]) -> tuple[str, list[int], str]:
     return array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode()
 
 
-def _array_from(plain: Any) -> npt.NDArray[Any] | None:
-    if plain is None:
-        return None
+def _array_from(plain: Any) -> npt.NDArray[Any]:
     kind, shape, content = plain
     return np.frombuffer(base64.b64decode(content), np.dtype(kind)).reshape(shape)
 
@@ -78,9 +71,7 @@ _JsonCounts = Annotated[
     PlainValidator(lambda plain: Counts(*map(np.array, plain))),
     PlainSerializer(lambda counts: [list(counts), list(counts.values())]),
 ]
-_JsonArray = Annotated[
-    npt.NDArray[Any] | None, PlainValidator(_array_from), PlainSerializer(_plain_array)
-]
+_JsonArray = Annotated[npt.NDArray[Any], PlainValidator(_array_from), PlainSerializer(_plain_array)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +134,12 @@ class MaskFacts:
         """Return pixels by value as a coding knows values: among colors, gray levels are colors."""
         if coding != "colors" or self.form == "colors":
             return self.counts
-        return {_as_gray(value): pixels for value, pixels in self.counts.items()}
+        grays = {value: as_color(value) for value in self.counts}
+        # What is no gray level is left beyond all colors.
+        return {
+            1 << 24 | value if gray is None else gray: self.counts[value]
+            for value, gray in grays.items()
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +160,7 @@ class ImageFacts:
     """Equal for pictures of equal content."""
     look: Look | None = None
     """What it looks like."""
-    sample: _JsonArray = None
+    sample: _JsonArray | None = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
     mask: MaskFacts | None = None
@@ -182,12 +178,9 @@ class ImageFacts:
         """A hash of the picture and of its masks."""
         if not self.masks:
             return self.digest
-        digest = hashlib.sha256(self.digest.encode())
-        if self.mask is not None:
-            digest.update(self.mask.digest.encode())
-        for label, plane in self.planes.items():
-            digest.update(f"{label}\0{plane.digest}".encode())
-        return digest.hexdigest()
+        parts = [self.digest, self.mask.digest if self.mask else ""]
+        parts += [f"{label}\0{plane.digest}" for label, plane in self.planes.items()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     @property
     def plain(self) -> bool:
@@ -210,8 +203,7 @@ class Survey:
 
     def splits(self) -> dict[str, tuple[ImageFacts, ...]]:
         """Return the facts by the name of the split."""
-        names = ("labeled", "unlabeled", "val", "test")
-        return {name: getattr(self, name) for name in names}
+        return {split.name: getattr(self, split.name) for split in fields(self)}
 
     def every(self) -> list[ImageFacts]:
         """Return the facts about all pictures."""
@@ -223,16 +215,15 @@ class Survey:
 
     def label_counts(self, coding: Coding = "values") -> Counter[int]:
         """Return the pixels of each mask value over all labeled masks."""
-        return total_counts(self.labeled, coding)
+        total: Counter[int] = Counter()
+        for mask in single_masks(self.labeled):
+            total.update(mask.counted_as(coding))
+        return total
 
 
-def total_counts(split: Iterable[ImageFacts], coding: Coding = "values") -> Counter[int]:
-    """Return the pixels of each mask value over a split."""
-    total: Counter[int] = Counter()
-    for facts in split:
-        if facts.mask is not None:
-            total.update(facts.mask.counted_as(coding))
-    return total
+def single_masks(split: Iterable[ImageFacts]) -> list[MaskFacts]:
+    """Return the masks of a split where there is one per image."""
+    return [facts.mask for facts in split if facts.mask is not None]
 
 
 def map_in_threads(
@@ -268,12 +259,6 @@ def map_in_threads(
         finally:
             # Without this, an error or Ctrl-C would first wait for everything still queued.
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _as_gray(value: int) -> int:
-    """Return a gray level as a packed color; what is none is left beyond all colors."""
-    color = as_color(value)
-    return color if color is not None else 1 << 24 | value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,11 +361,10 @@ def summarize_classes(split: Sequence[ImageFacts], spec: TargetSpec) -> tuple[Cl
         return ()
     pixels: Counter[int] = Counter()
     images: Counter[int] = Counter()
-    for facts in split:
-        if facts.mask is not None:
-            counts = facts.mask.counted_as(spec.coding)
-            pixels.update(counts)
-            images.update(counts.keys())
+    for mask in single_masks(split):
+        counts = mask.counted_as(spec.coding)
+        pixels.update(counts)
+        images.update(counts.keys())
     total = sum(pixels[value] for value in spec.values)
     return tuple(
         ClassSummary(
@@ -396,11 +380,14 @@ def summarize_classes(split: Sequence[ImageFacts], spec: TargetSpec) -> tuple[Cl
 
 def summarize_objects(split: Sequence[ImageFacts], spec: TargetSpec) -> ObjectSummary | None:
     """Return how many objects the masks of a split show, and how large; None if they show none."""
-    masks = [facts.mask for facts in split if facts.mask is not None]
+    masks = single_masks(split)
     if spec.coding != "objects" or not masks:
         return None
-    numbers = [mask.objects for mask in masks]
-    areas = np.array([area for mask in masks for area in areas_of(mask, spec)], np.float64)
+    numbers, no_object = [mask.objects for mask in masks], (0, spec.void)
+    sizes = [
+        size for mask in masks for value, size in mask.counts.items() if value not in no_object
+    ]
+    areas = np.array(sizes, np.float64)
     median = float(np.median(areas)) if areas.size else 0.0
     known = sum(mask.known for mask in masks)
     return ObjectSummary(
@@ -416,7 +403,7 @@ def summarize_objects(split: Sequence[ImageFacts], spec: TargetSpec) -> ObjectSu
 
 def summarize_numbers(split: Sequence[ImageFacts], spec: TargetSpec) -> NumberSummary | None:
     """Return what numbers the masks of a split hold; None if they hold none."""
-    masks = [facts.mask for facts in split if facts.mask is not None]
+    masks = single_masks(split)
     known = [mask for mask in masks if mask.known]
     if spec.coding != "numbers" or not known:
         return None
@@ -430,23 +417,17 @@ def summarize_numbers(split: Sequence[ImageFacts], spec: TargetSpec) -> NumberSu
     )
 
 
-def areas_of(mask: MaskFacts, spec: TargetSpec) -> Iterable[int]:
-    """Return the pixels of each value that is neither 0 nor void."""
-    return (pixels for value, pixels in mask.counts.items() if value not in (0, spec.void))
-
-
 def _summarize_plane(split: Sequence[ImageFacts], name: str, color: Color) -> ClassSummary:
     planes = [facts.planes[name] for facts in split if name in facts.planes]
     known = sum(plane.known for plane in planes)
     # Void is not known, and 0 is not the label.
     shown = sum(plane.known - plane.zeros for plane in planes)
-    regions = [plane.regions for plane in planes]
-    counted = [number for number in regions if number is not None]
+    regions = [plane.regions for plane in planes if plane.regions is not None]
     return ClassSummary(
         key=name,
         name=name,
         color=color,
         share=shown / known if known else 0.0,
         images=sum(plane.objects > 0 for plane in planes),
-        regions=sum(counted) if name == POSITION and len(counted) == len(regions) else None,
+        regions=sum(regions) if name == POSITION and len(regions) == len(planes) else None,
     )

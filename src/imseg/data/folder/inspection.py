@@ -1,27 +1,33 @@
-"""The facts about pictures and masks: each file is decoded once."""
+"""The facts about pictures and masks: each file is decoded once, and not again until it changes."""
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import importlib.util
+import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.checks.appearance import look_at
+from imseg.data.files import listing
+from imseg.data.files.listing import Fingerprint, Stamp, stamps_of
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
-from imseg.data.images.decoding import UnreadablePicture
-from imseg.data.images.picture_file import hash_pixels, read_image
-from imseg.data.images.ranges import SAMPLES, sample_pixels
-from imseg.data.masks.io import MaskFile, are_whole, read_mask
+from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
+from imseg.data.images.image_files import SAMPLES, sample_pixels
+from imseg.data.images.picture_file import read_image
+from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
 
@@ -42,6 +48,170 @@ SMALLEST_OBJECT = 4.0
 
 _MOST_SAMPLES = 1 << 23
 
+Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
+"""The facts about a picture and its masks, or for each unreadable file its name and why."""
+
+DECODING = 1
+"""Raised when equal files become other pixels or facts than before, so that both are made anew."""
+
+_MOST_TEXT = 48 << 20  # in a file of 64 MiB, the largest that is read
+_MOST_UNPACKED = 1 << 30
+
+_Facts = TypeVar("_Facts", ImageFacts, MaskFacts)
+_Decoded = Pixels | MaskFile
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Facts by what was looked for, each with the fingerprint of its file."""
+
+    decoding: int = DECODING
+    images: dict[str, list[tuple[Fingerprint, ImageFacts]]] = field(default_factory=dict)
+    masks: dict[str, list[tuple[Fingerprint, MaskFacts]]] = field(default_factory=dict)
+
+
+class KnownFiles:
+    """Facts about files, by fingerprint, and pixels that wait to be stored.
+
+    The checks ask here before they decode a file. What they had to decode stays here at the
+    working size, as far as there is room, until the store takes it.
+
+    Args:
+        working_size: Returns the height and width at which a run stores pictures, from those that
+            are typical of its labeled pictures; None: no pixels are kept.
+        room: Most bytes of pixels that are kept; what does not fit is decoded again.
+    """
+
+    def __init__(
+        self,
+        *,
+        working_size: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+        room: int = 2 << 30,
+    ) -> None:
+        self.working_size = working_size
+        self.size: tuple[int, int] | None = None
+        """Height and width of pixels that are kept; None: none are."""
+        self.has_news = False
+        """Whether something was found out that is not in what was learned."""
+        self._room = room
+        self._by_stamps: dict[tuple[str, tuple[Stamp, ...]], tuple[Fingerprint, Any]] = {}
+        self._by_content: dict[tuple[str, str], tuple[Fingerprint, Any]] = {}
+        self._seen: dict[tuple[str, Path], tuple[Fingerprint, Any]] = {}
+        self._contents: dict[Path, str] = {}
+        self._decoded: dict[Path, tuple[tuple[Stamp, ...], _Decoded]] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, packed: object) -> None:
+        """Take over what an earlier look found out; what cannot be understood is passed over.
+
+        Args:
+            packed: What ``pack`` returned.
+        """
+        try:
+            unpacker = zlib.decompressobj()
+            text = unpacker.decompress(base64.b85decode(str(packed)), _MOST_UNPACKED)
+            known = TypeAdapter(_Known).validate_python(json.loads(text))
+        except (ValueError, TypeError, OverflowError, RecursionError, zlib.error):
+            return
+        if known.decoding != DECODING:
+            return
+        every: list[tuple[str, list[Any]]] = [*known.images.items(), *known.masks.items()]
+        for looked_for, entries in every:
+            for entry in entries:
+                self._by_stamps.setdefault((looked_for, entry[0].stamps), entry)
+                self._by_content.setdefault((looked_for, entry[0].content), entry)
+
+    def pack(self) -> str | None:
+        """Return all about the files that were looked at, as text; None if it is too much."""
+        known = _Known()
+        # In an order of their own: several threads look at files at once.
+        for looked_for, path in sorted(self._seen, key=lambda seen: (seen[0], str(seen[1]))):
+            entry = self._seen[looked_for, path]
+            kind: Any = known.images if isinstance(entry[1], ImageFacts) else known.masks
+            kind.setdefault(looked_for, []).append(entry)
+        # Not as JSON at once: names may hold bytes that are no text.
+        text = json.dumps(TypeAdapter(_Known).dump_python(known, mode="json")).encode("ascii")
+        packed = base64.b85encode(zlib.compress(text, 1)).decode()
+        return packed if len(packed) <= _MOST_TEXT else None
+
+    def facts_of(
+        self,
+        path: Path,
+        looked_for: str,
+        find: Callable[[], tuple[_Facts, _Decoded]],
+        *,
+        fits: Callable[[_Facts], bool] = lambda _: True,
+        keep: bool,
+        whole: bool = False,
+    ) -> _Facts:
+        """Return what is known about a file, or else what is found by decoding it.
+
+        Args:
+            path: The file.
+            looked_for: What the facts depend on beside the content of the file.
+            find: Decodes the file; returns the facts and what it holds.
+            fits: Whether known facts can be used.
+            keep: Whether the store will need what the file holds.
+            whole: Whether the store will need it at full size.
+
+        Raises:
+            UnreadablePicture: If ``find`` does.
+        """
+        stamps = stamps_of(path)
+        known = self._by_stamps.get((looked_for, stamps))
+        content = known[0].content if known else listing.content_of(path)
+        if known is None:
+            self.has_news = True
+            known = self._by_content.get((looked_for, content)) if content else None
+        if known is not None and fits(known[1]):
+            facts: _Facts = known[1]
+            steady = True
+        else:
+            facts, decoded = find()
+            steady = stamps_of(path) == stamps
+            if keep and steady:
+                self._keep(path, stamps, decoded, whole=whole)
+        if steady and content:
+            self._seen[looked_for, path] = listing.fingerprint(stamps, content), facts
+            self._contents[path] = content
+        return facts
+
+    def content_of(self, source: listing.PixelSource) -> str:
+        """Return the hashes of files that were looked at; empty if one of them is not known."""
+        paths = source.values() if isinstance(source, Mapping) else [source]
+        found = [self._contents.get(path, "") for path in paths if isinstance(path, Path)]
+        return " ".join(found) if all(found) else ""
+
+    def take(self, path: object) -> _Decoded | None:
+        """Return what a file holds, once; None if it is not here, or has changed since."""
+        if not isinstance(path, Path):
+            return None
+        with self._lock:
+            stamps, decoded = self._decoded.pop(path, ((), None))
+        return decoded if stamps and stamps_of(path) == stamps else None
+
+    def release(self) -> None:
+        """Forget all pixels."""
+        self._decoded.clear()
+
+    def _keep(
+        self, path: Path, stamps: tuple[Stamp, ...], decoded: _Decoded, *, whole: bool
+    ) -> None:
+        if self.size is None:
+            return
+        if isinstance(decoded, MaskFile):
+            values = decoded.values if whole else resize_mask(decoded.values, self.size)
+            decoded = replace(decoded, values=np.ascontiguousarray(values))
+        elif decoded.dtype == np.uint8 and decoded.shape[2] in (1, 3):
+            decoded = resize_image(decoded, self.size)
+        else:
+            decoded = np.ascontiguousarray(decoded)
+        needed = (decoded.values if isinstance(decoded, MaskFile) else decoded).nbytes
+        with self._lock:
+            if needed <= self._room:
+                self._room -= needed
+                self._decoded[path] = stamps, decoded
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
@@ -53,61 +223,51 @@ class Scope:
     """Whether to count connected regions where a mask may number objects."""
     pictures: int = 1
     """How many pictures there are, so that the samples of all stay small."""
+    files: KnownFiles | None = None
+    """What is known already; None: every file is decoded."""
 
 
-def inspect(
-    entry: Image | LabeledImage,
-    root: Path,
-    *,
-    scope: Scope,
-    files: KnownFiles | None = None,
-    keep: bool = False,
-) -> ImageFacts | list[tuple[str, UnreadablePicture]]:
-    """Return the facts about one entry, or for each file that cannot be read its name and why.
+def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool) -> Inspected:
+    """Return the facts about one entry, or what of it cannot be read.
 
     Args:
         entry: A picture, perhaps with its mask.
         root: The data folder, to which names are relative.
-        scope: What to look for in masks.
-        files: What is known already; None: every file is decoded.
+        scope: What to look for.
         keep: Whether what is decoded will be stored.
     """
-    image = entry.image if isinstance(entry, LabeledImage) else entry
+    masks: dict[str | None, Path] = {}
+    if isinstance(entry, LabeledImage):
+        masks, entry = mask_files(entry), entry.image
     problems: list[tuple[str, UnreadablePicture]] = []
-    mask: MaskFacts | None = None
-    planes: dict[str, MaskFacts] = {}
-    facts: ImageFacts | None = None
-
-    def of_mask(path: Path, label: str | None = None, *, whole: bool = False) -> MaskFacts | None:
+    found: dict[str | None, MaskFacts] = {}
+    for label, path in masks.items():
         name = relative_name(path, root)
         try:
-            found = facts_of_mask(
-                path, scope=scope, label=label, files=files, keep=keep, whole=whole
-            )
+            facts = facts_of_mask(path, scope, label=label, keep=keep, whole=POSITION in masks)
+            found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
             problems.append((name, error))
-            return None
-        return replace(found, name=name)
-
-    if isinstance(entry, LabeledImage):
-        if isinstance(entry.mask, Path):
-            mask = of_mask(entry.mask)
-        elif isinstance(entry.mask, Mapping):
-            # Discs around cell centers are drawn anew at the working size.
-            whole = POSITION in entry.mask
-            found = {label: of_mask(path, label, whole=whole) for label, path in entry.mask.items()}
-            planes = {label: plane for label, plane in found.items() if plane is not None}
     try:
-        facts = _facts_of_image(image, scope=scope, files=files, keep=keep)
-        facts = replace(facts, name=image.name, mask=mask, planes=planes)
+        picture = _facts_of_image(entry, scope, keep=keep)
     except UnreadablePicture as error:
-        problems.append((image.name, error))
-    return problems if problems or facts is None else facts
+        return [*problems, (entry.name, error)]
+    return problems or with_masks(replace(picture, name=entry.name), found)
 
 
-def _facts_of_image(
-    image: Image, *, scope: Scope, files: KnownFiles | None, keep: bool
-) -> ImageFacts:
+def mask_files(pair: LabeledImage) -> dict[str | None, Path]:
+    """Return the mask files of a pair by label; the label is None where there is one mask."""
+    masks = pair.mask if isinstance(pair.mask, Mapping) else {None: pair.mask}
+    return {label: path for label, path in masks.items() if isinstance(path, Path)}
+
+
+def with_masks(picture: ImageFacts, masks: Mapping[str | None, MaskFacts]) -> ImageFacts:
+    """Return the facts about a picture with those about its masks by label; see ``mask_files``."""
+    planes = {label: plane for label, plane in masks.items() if label is not None}
+    return replace(picture, mask=masks.get(None), planes=planes)
+
+
+def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
     pages, path = scope.config.pages, image.pixels
     if not isinstance(path, Path):
         return image_facts(image.name, path, scope=scope)
@@ -121,20 +281,14 @@ def _facts_of_image(
         wanted = min(height * width, _samples(facts.channels, scope))
         return facts.sample is None or len(facts.sample) == wanted
 
-    if files is None:
+    if scope.files is None:
         return find()[0]
     looked_for = "pages as channels" if pages else "one page"
-    return files.facts_of(path, looked_for, find, fits=fits, keep=keep)
+    return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
 def facts_of_mask(
-    path: Path,
-    *,
-    scope: Scope,
-    label: str | None = None,
-    files: KnownFiles | None = None,
-    keep: bool = False,
-    whole: bool = False,
+    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool
 ) -> MaskFacts:
     """Return the facts about a mask file.
 
@@ -142,9 +296,9 @@ def facts_of_mask(
         path: The file.
         scope: What to look for.
         label: The label that it is the mask of, where there is one per label.
-        files: What is known already; None: the file is decoded.
         keep: Whether the mask will be stored.
-        whole: Whether its full size is needed for that.
+        whole: Whether its full size is needed for that: discs around cell centers are drawn anew
+            at the working size.
 
     Raises:
         ImsegError: If the file cannot be read.
@@ -154,30 +308,21 @@ def facts_of_mask(
         mask = read_mask(path)
         return mask_facts(str(path), mask, scope=scope, label=label), mask
 
-    if files is None:
+    if scope.files is None:
         return find()[0]
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
     looked_for = f"void {scope.config.void!r}, regions of {regions}"
-    return files.facts_of(path, looked_for, find, keep=keep, whole=whole)
+    return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
-def image_facts(
-    name: str,
-    pixels: Pixels,
-    *,
-    scope: Scope,
-    mask: MaskFacts | None = None,
-    planes: Mapping[str, MaskFacts] | None = None,
-) -> ImageFacts:
+def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:
     """Return the facts about ``h w c`` pixels.
 
     Args:
         name: What the user calls the picture.
         pixels: Bytes, 16 bits or floats.
         scope: What to look for.
-        mask: The facts about its mask, where that is one file.
-        planes: The facts about its masks, where there is one per label.
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
@@ -188,9 +333,8 @@ def image_facts(
         depth=pixels.dtype.name,
         digest=hash_pixels(pixels),
         look=look_at(pixels),
-        sample=None if plain else _sample(pixels, scope),
-        mask=mask,
-        planes=planes or {},
+        # A copy, so that the picture is not kept alive.
+        sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
     )
 
 
@@ -224,11 +368,12 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
     kept, known = found[clear], int(pixels[clear].sum())
     above = kept[kept > 0]
     gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
+    may_number = len(above) > 1 and (gapless or len(above) > FEW_VALUES)
     clean = np.where(values == void, 0, values) if void else values
     regions = abrupt = None
     if label == POSITION:
         regions = _count_regions(clean != 0)
-    elif label is None and scope.regions and whole and _may_number(above, gapless=gapless):
+    elif label is None and scope.regions and whole and may_number:
         regions, abrupt = _count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
@@ -270,16 +415,6 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
         mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
-
-
-def _may_number(above: npt.NDArray[Any], *, gapless: bool) -> bool:
-    """Return whether the values above 0 may be numbers of objects."""
-    return len(above) > 1 and (gapless or len(above) > FEW_VALUES)
-
-
-def _sample(pixels: Pixels, scope: Scope) -> Pixels:
-    """Return some pixels, fewer where there are many pictures; the picture is not kept alive."""
-    return sample_pixels(pixels, _samples(pixels.shape[2], scope)).copy()
 
 
 def _samples(channels: int, scope: Scope) -> int:

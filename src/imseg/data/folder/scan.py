@@ -5,33 +5,26 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from imseg.data.cache.known_files import KnownFiles
-from imseg.data.checks.fitness import (
-    FolderScan,
-    as_findings,
-    errors_of,
-    mask_problem,
-    size_in_words,
-    unreadable,
-)
+from imseg.data.checks import fitness
+from imseg.data.checks.fitness import FolderScan
 from imseg.data.files.listing import counted, list_pictures, nearest_stem
-from imseg.data.folder.config import FILE_NAME, FolderConfig, Key, TaskWord, read_config
+from imseg.data.folder import inspection
+from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
-from imseg.data.folder.folder_layout import Layout, find_layout
-from imseg.data.folder.inspection import Scope, facts_of_mask, inspect
+from imseg.data.folder.folder_layout import SPLITS, Layout, find_layout
 from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
-from imseg.data.images.ranges import find_reading
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
-from imseg.types import POSITION, DataSet, Image, LabeledImage, TargetSpec
+from imseg.types import POSITION, DataSet, Image, LabeledImage
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +34,7 @@ def scan(
     *,
     task: TaskWord | None = None,
     progress: Progress | None = None,
-    files: KnownFiles | None = None,
+    files: inspection.KnownFiles | None = None,
 ) -> FolderScan:
     """Decode every file of a data folder once and return what is there and what is wrong.
 
@@ -62,33 +55,53 @@ def scan(
     try:
         config = read_config(root)
     except ImsegError as error:
-        config_errors = as_findings(error, (FILE_NAME,))
-    errors += config_errors
-    asked = task or config.task
+        config_errors = fitness.as_findings(error, (FILE_NAME,))
+    config = replace(config, task=task or config.task)
     if files is not None and files.working_size is not None and layout.labeled:
         with suppress(ImsegError):  # a file that cannot be read is told below
             files.size = files.working_size(typical_size(layout.labeled, pages=config.pages))
-    survey, problems = _inspect_all(layout, config, asked, files=files, progress=progress)
-    errors += unreadable(problems)
-    spec = None
+    regions = config.task in (None, "instances")
+    scope = inspection.Scope(config=config, regions=regions, files=files)
+    survey, problems = _inspect_all(layout, scope, progress)
+    errors += config_errors + fitness.unreadable(problems)
+    # What is left of the masks when some cannot be read would only mislead, and so do masks
+    # without what imseg.toml says about them.
+    telling = len(survey.labeled) == len(layout.labeled) and not config_errors
+    return understand(layout, survey, config, errors=errors, telling=telling)
+
+
+def understand(
+    layout: Layout,
+    survey: Survey,
+    config: FolderConfig,
+    *,
+    errors: Sequence[Finding] = (),
+    telling: bool = True,
+) -> FolderScan:
+    """Return a scan with what masks mean and how pictures become bytes, or why that is not clear.
+
+    Args:
+        layout: The files or arrays.
+        survey: The facts about those that can be read.
+        config: What the user says about them, the task included.
+        errors: What is wrong as yet.
+        telling: Whether it is worth saying that masks have no meaning.
+    """
+    spec, failures = None, [*errors]
     if layout.labeled:
         try:
-            spec = recognize(survey, task=task, config=config)
+            spec = recognize(survey, task=config.task, config=config)
         except ImsegError as error:
-            # What is left of the masks when some cannot be read would only mislead, and so do masks
-            # without what imseg.toml says about them.
-            if len(survey.labeled) == len(layout.labeled) and not config_errors:
-                errors += as_findings(error)
+            failures += fitness.as_findings(error) if telling else []
     reading, unlike = find_reading(survey, pages=config.pages)
-    errors += unlike
     return FolderScan(
         layout=layout,
         config=config,
-        task=asked,
+        task=config.task,
         survey=survey,
         spec=spec,
         reading=reading,
-        failures=tuple(errors),
+        failures=(*failures, *unlike),
     )
 
 
@@ -114,14 +127,14 @@ def read_folder(
 
 
 def data_set_of(found: FolderScan) -> DataSet:
-    """Return the data set of a folder that was looked at.
+    """Return the data set of a folder, or of arrays, that was looked at.
 
     Raises:
         ImsegError: If the look found errors; all of them at once.
     """
-    raise_all(finding.as_error() for finding in errors_of(found))
+    raise_all(finding.as_error() for finding in fitness.errors_of(found))
     if found.spec is None or found.reading is None:
-        raise RuntimeError("a folder without errors has a spec and a reading")
+        raise RuntimeError("data without errors have a spec and a reading")
     left_out = found.redundant
     if left_out:
         names = and_more(sorted(left_out))
@@ -167,32 +180,22 @@ def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
 
 
 def _inspect_all(
-    layout: Layout,
-    config: FolderConfig,
-    asked: TaskWord | None,
-    *,
-    files: KnownFiles | None,
-    progress: Progress | None,
+    layout: Layout, scope: inspection.Scope, progress: Progress | None
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
-    splits: dict[str, Sequence[Image | LabeledImage]] = {
-        "labeled": layout.labeled,
-        "unlabeled": layout.unlabeled,
-        "val": layout.val,
-        "test": layout.test,
-    }
-    entries = [(split, entry) for split, members in splits.items() for entry in members]
-    scope = Scope(config=config, regions=asked in (None, "instances"), pictures=len(entries))
-    results = map_in_threads(
+    entries: list[tuple[str, Image | LabeledImage]] = []
+    for split in SPLITS:
+        entries += [(split, entry) for entry in getattr(layout, split)]
+    scope = replace(scope, pictures=len(entries))
+
+    def look(placed: tuple[str, Image | LabeledImage]) -> inspection.Inspected:
+        split, entry = placed
         # Test pictures are not stored: the evaluator alone reads them.
-        lambda entry: inspect(
-            entry[1], layout.root, scope=scope, files=files, keep=entry[0] != "test"
-        ),
-        entries,
-        progress=progress,
-    )
-    facts: dict[str, list[ImageFacts]] = {split: [] for split in splits}
+        return inspection.inspect(entry, layout.root, scope, keep=split != "test")
+
+    facts: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
     problems: list[tuple[str, UnreadablePicture]] = []
+    results = map_in_threads(look, entries, progress=progress)
     for (split, _), result in zip(entries, results, strict=True):
         if isinstance(result, ImageFacts):
             facts[split].append(result)
@@ -206,7 +209,7 @@ def hidden_masks(
     masks: str | Path,
     *,
     progress: Progress | None = None,
-    files: KnownFiles | None = None,
+    files: inspection.KnownFiles | None = None,
 ) -> tuple[LabeledImage, ...]:
     """Return the unlabeled pictures of a data set with their masks from another folder.
 
@@ -236,96 +239,76 @@ def hidden_masks(
             got=f"no folder {and_more(missing)}.",
             hint="where a label does not occur on an image, save an all-black mask.",
         )
-    places = [folder / label for label in labels] or [folder]
-    found: list[dict[str, Path]] = []
     errors: list[ImsegError] = []
-    for place in places:
-        by_stem, problems = _masks_in(place, dataset.unlabeled)
-        found.append(by_stem)
-        errors += problems
+    found = {label: _masks_in(folder / label, dataset, errors) for label in labels or ("",)}
     raise_all(errors)
     pairs = []
     for image in dataset.unlabeled:
-        paths = [by_stem[_stem(image)] for by_stem in found]
-        mask = dict(zip(labels, paths, strict=True)) if labels else paths[0]
-        pairs.append(LabeledImage(image, mask))
+        paths = {label: by_stem[_stem(image)] for label, by_stem in found.items()}
+        pairs.append(LabeledImage(image, paths.get("", paths)))
 
     def problem(pair: LabeledImage) -> ImsegError | None:
-        return _problem_of_pair(pair, spec, pages=dataset.reading.pages, files=files)
+        return _problem_of_pair(pair, dataset, files)
 
     raise_all(error for error in map_in_threads(problem, pairs, progress=progress) if error)
     return tuple(pairs)
 
 
-def _masks_in(folder: Path, images: Sequence[Image]) -> tuple[dict[str, Path], list[ImsegError]]:
-    """Return the mask of each stem, and what is wrong with those that are needed."""
+def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[str, Path]:
+    """Return the mask of each stem; what is wrong with those that are needed goes to ``errors``."""
     stems = list_pictures(folder)[0]
-    missing = [image.name for image in images if _stem(image) not in stems]
-    doubled = [paths for image in images if len(paths := stems.get(_stem(image), [])) > 1]
-    errors = []
+    missing = [image.name for image in dataset.unlabeled if _stem(image) not in stems]
+    needed = [stems.get(_stem(image), []) for image in dataset.unlabeled]
+    doubled = [" and ".join(path.name for path in paths) for paths in needed if len(paths) > 1]
     if missing:
-        errors.append(_no_mask_for(missing, folder, list(stems)))
-    if doubled:
-        names = [" and ".join(path.name for path in paths) for paths in doubled]
-        errors.append(
-            ImsegError(
-                f"{counted(len(doubled), 'stem')} in {folder} with more than one mask.",
-                expected="one mask for each image.",
-                got=and_more(names) + ".",
-                hint="remove one of them.",
-            )
+        told = list(missing)
+        for place, name in enumerate(missing[:3]):
+            if guess := nearest_stem(Path(name).stem, stems):
+                told[place] += f" (is it {guess}?)"
+        problem = ImsegError(
+            f"{folder} lacks masks of {counted(len(missing), 'unlabeled image')}.",
+            expected="a mask with the stem of each unlabeled image.",
+            got="no mask for " + and_more(told) + ".",
+            hint="add the masks, or check --unlabeled-masks.",
         )
-    return {stem: paths[0] for stem, paths in stems.items()}, errors
+        errors.append(problem)
+    if doubled:
+        problem = ImsegError(
+            f"{counted(len(doubled), 'stem')} in {folder} with more than one mask.",
+            expected="one mask for each image.",
+            got=and_more(doubled) + ".",
+            hint="remove one of them.",
+        )
+        errors.append(problem)
+    return {stem: paths[0] for stem, paths in stems.items()}
 
 
 def _problem_of_pair(
-    pair: LabeledImage, spec: TargetSpec, *, pages: bool, files: KnownFiles | None
+    pair: LabeledImage, dataset: DataSet, files: inspection.KnownFiles | None
 ) -> ImsegError | None:
     """Return what is wrong with the mask files of a pair, if anything is."""
-    masks = pair.mask if isinstance(pair.mask, Mapping) else {None: pair.mask}
-    scope = Scope(config=FolderConfig(void=_void_key(spec)), regions=False)
+    masks, spec = inspection.mask_files(pair), dataset.spec
+    # As ``imseg.toml`` would say it.
+    void = spec.void if spec.void is None or spec.coding != "colors" else f"#{spec.void:06x}"
+    scope = inspection.Scope(config=FolderConfig(void=void), regions=False, files=files)
     for label, path in masks.items():
-        if not isinstance(path, Path):
-            raise TypeError("the masks of unlabeled images come from files")
         try:
-            whole = POSITION in masks
-            facts = facts_of_mask(
-                path, scope=scope, label=label, files=files, keep=True, whole=whole
+            facts = inspection.facts_of_mask(
+                path, scope, label=label, keep=True, whole=POSITION in masks
             )
-            facts = replace(facts, name=str(path))
-            size = _size_of(pair.image, pages=pages)
+            size = _size_of(pair.image, pages=dataset.reading.pages)
         except ImsegError as error:
             return error
         if facts.size != size:
             return ImsegError(
                 f"{path} does not fit its image.",
-                expected=f"the size of {pair.name}, {size_in_words(size)}.",
-                got=f"{size_in_words(facts.size)}.",
+                expected=f"the size of {pair.name}, {fitness.size_in_words(size)}.",
+                got=f"{fitness.size_in_words(facts.size)}.",
                 hint="export the mask at full size.",
             )
-        if problem := mask_problem(facts, spec):
+        if problem := fitness.mask_problem(replace(facts, name=str(path)), spec):
             return problem
     return None
-
-
-def _void_key(spec: TargetSpec) -> Key | None:
-    """Return void as ``imseg.toml`` would say it."""
-    if spec.void is None or spec.coding != "colors":
-        return spec.void
-    return f"#{spec.void:06x}"
-
-
-def _no_mask_for(missing: list[str], folder: Path, stems: list[str]) -> ImsegError:
-    shown = []
-    for name in missing[:3]:
-        guess = nearest_stem(Path(name).stem, stems)
-        shown.append(name + (f" (is it {guess}?)" if guess else ""))
-    return ImsegError(
-        f"{folder} lacks masks of {counted(len(missing), 'unlabeled image')}.",
-        expected="a mask with the stem of each unlabeled image.",
-        got="no mask for " + and_more([*shown, *missing[3:]]) + ".",
-        hint="add the masks, or check --unlabeled-masks.",
-    )
 
 
 def _stem(image: Image) -> str:
@@ -360,8 +343,12 @@ def split_validation(labels: Sequence[frozenset[int]], *, seed: int) -> tuple[li
     if count < 2:
         raise ValueError(f"{count} labeled images cannot be split")
     number_held_out = held_out(count)
-    # Hashes instead of a generator: no library promises the same shuffle for all of its versions.
-    order = sorted(range(count), key=lambda index: _shuffle_key(seed, index))
+
+    def shuffle_key(index: int) -> bytes:
+        # No generator: no library promises the same shuffle for all of its versions.
+        return hashlib.sha256(f"validation {seed} {index}".encode()).digest()
+
+    order = sorted(range(count), key=shuffle_key)
     frequency = Counter(label for each in labels for label in each)
     share = number_held_out / count
     chosen_by = {label: n * share if n > 1 else 0.0 for label, n in frequency.items()}
@@ -371,28 +358,19 @@ def split_validation(labels: Sequence[frozenset[int]], *, seed: int) -> tuple[li
     rarest_first = sorted(frequency, key=lambda label: (frequency[label], label))
     waiting = set(range(count))
 
-    def place(index: int, label: int | None) -> None:
-        def need(side: int) -> tuple[bool, float, float]:
-            missing = 0.0 if label is None else wanted[side][label]
-            return room[side] > 0, missing, room[side] / count
-
-        # Training is named first, so it wins a tie.
-        side = max((0, 1), key=need)
-        sides[side].append(index)
-        room[side] -= 1
-        waiting.discard(index)
-        for each in labels[index]:
-            wanted[side][each] -= 1
-
-    for label in rarest_first:
+    for label in (*rarest_first, None):
         for index in order:
-            if index in waiting and label in labels[index]:
-                place(index, label)
-    for index in order:
-        if index in waiting:
-            place(index, None)
+            if index not in waiting or (label is not None and label not in labels[index]):
+                continue
+            needs = [
+                (room[side] > 0, 0.0 if label is None else wanted[side][label], room[side] / count)
+                for side in (0, 1)
+            ]
+            # Training comes first, so it wins a tie.
+            side = needs.index(max(needs))
+            sides[side].append(index)
+            room[side] -= 1
+            waiting.discard(index)
+            for each in labels[index]:
+                wanted[side][each] -= 1
     return sorted(sides[0]), sorted(sides[1])
-
-
-def _shuffle_key(seed: int, index: int) -> bytes:
-    return hashlib.sha256(f"validation {seed} {index}".encode()).digest()

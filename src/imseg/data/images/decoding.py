@@ -1,9 +1,8 @@
-"""From an open picture to numbers, before anyone asks whether it is an image or a mask."""
+"""From an open picture to numbers, and what is done to them for images and masks alike."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from imseg.errors import ImsegError
-from imseg.types import Color, Pixels
+from imseg.types import Bytes, Color, Pixels
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 """Suffixes of picture files, in lower case; compare with ``path.suffix.lower()``."""
@@ -28,21 +27,14 @@ MAX_BYTES = 1 << 29
 """Most bytes of one decoded picture: twice the largest 8-bit RGB picture that Pillow lets through.
 Decoding takes up to twice as much for a moment, and one picture per core is decoded at a time."""
 
-_GRAY_MODES = frozenset({"1", "L", "LA", "La"})
+# What Pillow modes are converted to.
+_GRAY_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA"}
+_COLOR_MODES = {"RGBA": "RGBA", "RGBa": "RGBA"} | dict.fromkeys(
+    ("RGB", "RGBX", "CMYK", "YCbCr"), "RGB"
+)
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-_COLOR_MODES = frozenset({"RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr"})
 _PALETTE_MODES = frozenset({"P", "PA"})
 _BLACK = (0, 0, 0)
-# What decoders raise for files that are broken in one way or another, beside OSError.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError)
-_BROKEN_INSIDE = (
-    struct.error,
-    zlib.error,
-    ArithmeticError,
-    RuntimeError,
-    AttributeError,
-    AssertionError,
-)
 
 
 class UnreadablePicture(ImsegError):
@@ -132,7 +124,8 @@ def errors_named(path: Path) -> Iterator[None]:
             raise unreadable(path, "is empty", "copy it again, or remove it.") from error
         reason = "is not a PNG, JPEG, BMP or TIFF picture, or is damaged at its start"
         raise unreadable(path, reason, "convert it, copy it again, or remove it.") from error
-    except _BROKEN + _BROKEN_INSIDE as error:
+    # What decoders raise for files that are broken in one way or another has nothing in common.
+    except Exception as error:
         raise damaged(path, error) from error
 
 
@@ -166,12 +159,9 @@ def decode_pillow(path: Path, picture: Pillow.Image) -> Decoded:
     if mode in _DEEP_MODES:
         values = np.asarray(picture)
         return Decoded(values.astype(values.dtype.newbyteorder("="), copy=False)[..., None])
-    if mode not in _GRAY_MODES | _COLOR_MODES:
+    wanted = (_GRAY_MODES | _COLOR_MODES).get(mode)
+    if wanted is None:
         raise unreadable(path, f"has the color mode {mode}", "convert it to gray or RGB.")
-    premultiplied = {"La": "LA", "RGBa": "RGBA"}
-    wanted = premultiplied.get(mode, mode)
-    if mode not in ("L", "LA", "RGB", "RGBA"):
-        wanted = premultiplied.get(mode, "L" if mode in _GRAY_MODES else "RGB")
     values = np.asarray(picture if wanted == mode else picture.convert(wanted), np.uint8)
     if wanted in ("LA", "RGBA"):
         return Decoded(values[..., :-1], values[..., -1])
@@ -233,3 +223,54 @@ def _palette(picture: Pillow.Image, indices: npt.NDArray[np.uint8]) -> tuple[Col
     colors = [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3)]
     used = int(indices.max(initial=0)) + 1
     return tuple(colors + [_BLACK] * (used - len(colors)))
+
+
+def pixels_of(picture: Pillow.Image, name: str) -> Pixels:
+    """Return the pixels (``h w c``) of an open Pillow picture; ``name`` is used in errors."""
+    return as_pixels(decode_pillow(Path(name), picture))
+
+
+def to_channels(pixels: Bytes, channels: int) -> Bytes:
+    """Return ``h w c`` pixels with 1 or 3 channels: gray is repeated, color becomes lightness."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    return np.asarray(Pillow.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
+
+
+def resize_image(pixels: Bytes, size: tuple[int, int]) -> Bytes:
+    """Return ``h w c`` pixels at another (height, width): bilinear, smoothed when shrinking."""
+    if pixels.shape[:2] == size:
+        return pixels
+    if pixels.shape[2] == 3:
+        return _resized(pixels, size)
+    # Each channel by itself: Pillow would take two or four channels for colors with alpha.
+    channels = [_resized(pixels[..., index], size) for index in range(pixels.shape[2])]
+    return np.stack(channels, axis=2)
+
+
+def hash_pixels(pixels: Pixels) -> str:
+    """Return the SHA-256 of ``h w c`` pixels and their shape; gray RGB counts as gray.
+
+    The same picture saved as PNG and as BMP has one hash, on machines of either byte order.
+    """
+    if pixels.shape[2] == 3 and is_gray(pixels):
+        pixels = pixels[..., :1]
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
+
+
+def is_gray(pixels: npt.NDArray[Any]) -> bool:
+    """Return whether the first three channels of ``h w c`` pixels are equal everywhere."""
+    first = pixels[..., 0]
+    unknown = pixels.dtype.kind == "f"
+    return all(np.array_equal(first, pixels[..., i], equal_nan=unknown) for i in (1, 2))
+
+
+def _resized(pixels: Bytes, size: tuple[int, int]) -> Bytes:
+    """Return ``h w`` or ``h w 3`` pixels at another (height, width)."""
+    height, width = size
+    picture = Pillow.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR), np.uint8)

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
-from imseg.data.images.picture_file import probe, resize_image
+from imseg.data.images.picture_file import probe
 from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory, usable_cores
 from imseg.engine.inference.predictor import BATCH, predict_mean
 from imseg.tasks import Planes, Task

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from imseg.data.cache.known_files import KnownFiles
 from imseg.data.cache.store import store_split
+from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import scan
 from imseg.data.images import picture_file
 from imseg.data.masks import io
