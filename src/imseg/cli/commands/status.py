@@ -13,7 +13,7 @@ from imseg.progress import in_time
 
 if TYPE_CHECKING:
     from imseg.approaches.runs.run_status import LogNote, RunStatus, StageProgress
-    from imseg.comparison.comparison_status import ComparisonStatus
+    from imseg.comparison.result import ComparisonStatus
     from imseg.engine.storage.lock import Owner
 
 
@@ -174,7 +174,7 @@ def status(folder: RunOrComparison, json: Json = False) -> int:
     """Show what is done, under way and left; a training that goes on is not disturbed."""
     from imseg.approaches.runs.run_status import status_of
     from imseg.cli import show
-    from imseg.comparison.comparison_status import comparison_status, is_comparison
+    from imseg.comparison.result import comparison_status, is_comparison
 
     found: RunStatus | ComparisonStatus
     if is_comparison(folder):

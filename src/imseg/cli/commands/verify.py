@@ -150,7 +150,7 @@ def verify(
 
 def _check(folder: Path, retrain: str | None, data: Path | None) -> None:
     """Check that both or neither of two options are given, for a run."""
-    from imseg.comparison.comparison_status import is_comparison
+    from imseg.comparison.result import is_comparison
 
     if retrain is not None and is_comparison(folder):
         raise ImsegError(
