@@ -188,7 +188,6 @@ def _useful(participant: Participant, common: Mapping[str, Any]) -> dict[str, An
 
 
 def _own_baseline(method: Approach) -> str:
-    """Return the matched baseline that learns from labeled images as a method does."""
-    return next(
-        each.name for each in APPROACHES.values() if each.matched and each.labeled == method.labeled
-    )
+    """Return the baseline that can be matched and learns from labeled images as a method does."""
+    fitting = (each for each in APPROACHES.values() if each.matched or each.matchable)
+    return next(each.name for each in fitting if each.labeled == method.labeled)
