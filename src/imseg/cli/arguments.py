@@ -27,8 +27,8 @@ HEADINGS = {
     "output": "Output",
 }
 """How the groups of declared options are headed in ``--help``."""
-Data = Annotated[Path, typer.Argument(help="The data folder.", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)]
+Data = Annotated[Path, typer.Argument(help="The data folder.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 TASK_HELP = "binary, multiclass, multilabel, instances or regression.  [default: from the masks]"
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")]

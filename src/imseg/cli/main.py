@@ -19,17 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from imseg.cli.arguments import HEADINGS, MOST_USED
-from imseg.cli.commands import (
-    approaches,
-    check,
-    compare,
-    predict,
-    prepare,
-    report,
-    status,
-    train,
-    verify,
-)
+from imseg.cli.commands import approaches, data_folders, predict, status, train
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, near_miss, raise_all, shown
 
 GRACE = 4.0
@@ -216,20 +206,20 @@ app = typer.Typer(
     help="From a handful of labeled images and a pile of unlabeled ones to a segmentation model.",
 )
 for name, function in (
-    ("check", check.check),
+    ("check", data_folders.check),
     ("train", train.train),
     ("evaluate", predict.evaluate),
     ("predict", predict.predict),
-    ("compare", compare.compare),
-    ("reproduce", compare.reproduce),
+    ("compare", approaches.compare),
+    ("reproduce", approaches.reproduce),
     ("status", status.status),
-    ("verify", verify.verify),
-    ("report", report.report),
-    ("prepare", prepare.prepare),
-    ("polygons", prepare.polygons),
+    ("verify", status.verify),
+    ("report", predict.report),
+    ("prepare", data_folders.prepare),
+    ("polygons", data_folders.polygons),
     ("approaches", approaches.approaches),
     ("explain", approaches.explain),
-    ("demo", report.demo),
+    ("demo", approaches.demo),
 ):
     kind = SettingsCommand if hasattr(function, "complete") else StrictCommand
     app.command(name, cls=kind)(function)

@@ -9,22 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import rich.progress as drawing
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from imseg.errors import shown
 from imseg.progress import Event, NetworkFinished, Note, Planned, StageFinished, Stepped, Working
 
 if TYPE_CHECKING:
-    pass
     from imseg.types import DataSet
 
 
@@ -37,6 +28,22 @@ def show_json(content: Mapping[str, Any]) -> None:
     print(json.dumps(content, indent=1))
 
 
+def show_result(text: str, content: Mapping[str, Any], *, json: bool, failed: bool = False) -> int:
+    """Write a result to stdout and return the exit status: 0, or 1 if something failed.
+
+    Args:
+        text: What people read.
+        content: The same as one JSON object.
+        json: Whether that is wanted.
+        failed: Whether a part of it failed, such as one run of several.
+    """
+    if json:
+        show_json(content)
+    else:
+        print(text)
+    return int(failed)
+
+
 def say(text: str) -> None:
     """Write a line to stderr."""
     print(shown(text), file=sys.stderr, flush=True)
@@ -47,18 +54,18 @@ class Bars:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+        self._progress = drawing.Progress(
+            drawing.TextColumn("{task.description}", markup=False),
+            drawing.BarColumn(bar_width=30),
+            drawing.MofNCompleteColumn(),
+            drawing.TimeElapsedColumn(),
+            drawing.TextColumn("left:"),
+            drawing.TimeRemainingColumn(elapsed_when_finished=False),
             console=self._console,
             transient=True,
         )
-        self._training: TaskID | None = None
-        self._working: TaskID | None = None
+        self._training: drawing.TaskID | None = None
+        self._working: drawing.TaskID | None = None
         self._began = self._last_line = time.monotonic()
         self._done = self._skipped = self._planned = 0
         self._counted: dict[str, int] = {}
@@ -153,7 +160,6 @@ def page_of(
         test: Whether a run is scored on the test images.
         quick: Whether few images are looked at.
     """
-    from imseg.cli import show
     from imseg.report.html.make import make_report
 
     try:
@@ -161,5 +167,5 @@ def page_of(
     except Exception as error:  # whatever goes wrong here, what was trained stays
         reason = str(error).partition("\n")[0] or type(error).__name__
         name = data.name if hasattr(data, "spec") else data
-        show.say(f"warning: no report could be made ({reason}); imseg report {folder} {name}")
+        say(f"warning: no report could be made ({reason}); imseg report {folder} {name}")
         return None

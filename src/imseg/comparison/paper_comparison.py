@@ -71,9 +71,8 @@ class PaperScores:
 
 
 _FILE = resources.files("imseg.comparison") / "published.json"
-PUBLISHED: Mapping[Published, PaperScores] = TypeAdapter(
-    dict[Published, PaperScores]
-).validate_json(_FILE.read_bytes(), strict=True)
+_SCORES = TypeAdapter(dict[Published, PaperScores])
+PUBLISHED = _SCORES.validate_json(_FILE.read_bytes(), strict=True)
 """What the paper reports, by data set."""
 
 
@@ -153,8 +152,7 @@ def compare_with_paper(
             runs.setdefault(row.name, []).extend(row.runs)
     rows = {row.name: row for comparison in found for row in comparison.rows}
     lines = [line for row in rows.values() for line in _lines(row, runs[row.name], paper=paper)]
-    headline = None
-    best = paper.headline
+    headline, best = None, paper.headline
     if best is not None and best.approach in runs:
         ours = [run.per_image[best.score] for run in runs[best.approach]]
         headline = _line(best.approach, ours, label=best.label, published=best.value)
@@ -171,20 +169,17 @@ def _lines(row: ComparisonRow, runs: Sequence[OneRun], *, paper: PaperScores) ->
     """Return a line for each stage, of the runs that got so far."""
     published = paper.of(row.approach) if row.kind != "matched" else ()
     first = 1 if find_approach(row.approach).generations else 0
-    lines = []
-    for place in range(first, max(len(run.stages) for run in runs)):
-        at = place - first
-        lines.append(
-            _line(
-                row.name,
-                [run.stages[place].score for run in runs if place < len(run.stages)],
-                label=paper.label,
-                published=published[at] if at < len(published) else None,
-                generation=place if first else None,
-                below=paper.below.get(row.approach),
-            )
+    return [
+        _line(
+            row.name,
+            [run.stages[place].score for run in runs if place < len(run.stages)],
+            label=paper.label,
+            published=published[place - first] if place - first < len(published) else None,
+            generation=place if first else None,
+            below=paper.below.get(row.approach),
         )
-    return lines
+        for place in range(first, max(len(run.stages) for run in runs))
+    ]
 
 
 def _line(
@@ -322,12 +317,11 @@ def plan_reproduction(
 
 
 def carry_out_all(
-    name: str, plans: Sequence[ComparisonPlan], *, options: Mapping[str, Any], progress: Progress
+    plans: Sequence[ComparisonPlan], *, options: Mapping[str, Any], progress: Progress
 ) -> tuple[Reproduction, list[Comparison]]:
     """Return what planned comparisons find, beside the paper's numbers, and the comparisons.
 
     Args:
-        name: Which data set.
         plans: From ``plan_reproduction``.
         options: Fields of ``Settings`` that make it smaller.
         progress: Told how the work goes on.
@@ -335,13 +329,12 @@ def carry_out_all(
     Raises:
         TrainingFailed: If no run at all could be finished.
     """
-    chosen: Published = next(each for each in PUBLISHED if each == name)
     found = []
     for number, planned in enumerate(plans, 1):
         if len(plans) > 1:
             progress(Note(text=f"split {number} of {len(plans)}"))
         found.append(carry_out(planned, progress))
-    done = compare_with_paper(chosen, found, plans, options=options)
+    done = compare_with_paper(plans[0].given["paper"], found, plans, options=options)
     done.write(plans[0].out.parent / REPRODUCTION_FILE)
     return done, found
 

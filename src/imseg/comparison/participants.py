@@ -85,10 +85,10 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
             " itself.",
         )
     starts = [each.start.name for each in asked.values() if each.start is not None]
-    alone = [name for name in dict.fromkeys([*starts, *asked]) if name not in fitting]
+    first = dict.fromkeys([*starts, *(name for name in asked if name not in fitting)])
     rows = [
         Participant(approach=name, asked=name in asked)
-        for name in alone
+        for name in first
         if find_approach(name) not in methods
     ]
     baselines: list[Participant] = []

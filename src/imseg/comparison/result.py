@@ -71,15 +71,13 @@ def check_place(place: Path) -> None:
 
 
 def check_same_settings(
-    place: Path, earlier: ComparisonRecord | None, *, given: Mapping[str, Any]
+    place: Path, earlier: ComparisonRecord, *, given: Mapping[str, Any]
 ) -> None:
     """Check that a comparison in progress is the one that is asked for now.
 
     Raises:
         ImsegError: If any shared setting differs. Approaches and seeds may be added.
     """
-    if earlier is None:
-        return
     then, now = earlier.asked, plain_values(given)
     # Hidden masks change no network but those of upper bounds, whose runs know them; they may have
     # been moved, or come with the first upper bound.
@@ -126,9 +124,8 @@ def digests_of(dataset: DataSet) -> dict[str, str]:
 
 
 def _content(entry: Image | LabeledImage, dataset: DataSet) -> str:
-    known = dataset.digests.get(entry.name)
-    if known is not None:
-        return known
+    if entry.name in dataset.digests:
+        return dataset.digests[entry.name]
     if isinstance(entry, LabeledImage):
         return content_of(entry.image.pixels) + content_of(entry.mask)
     return content_of(entry.pixels)
