@@ -109,9 +109,7 @@ class Finding:
 
     def as_error(self) -> ImsegError:
         """Return the finding as an exception."""
-        return ImsegError(
-            self.what, expected=self.expected or None, got=self.got or None, hint=self.hint or None
-        )
+        return ImsegError(self.what, expected=self.expected, got=self.got, hint=self.hint)
 
 
 def shown(text: object, *, lines: bool = False) -> str:

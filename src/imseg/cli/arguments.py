@@ -7,25 +7,16 @@ import inspect
 import typing
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
 from imseg.data.folder.config import TaskWord
 from imseg.errors import ImsegError, near_miss
-
-if TYPE_CHECKING:
-    from imseg.options import Option
+from imseg.options import Group, Option
 
 MOST_USED = "Most used"
-HEADINGS = {
-    "data": "Data",
-    "budget": "Budget",
-    "method": "Method",
-    "network": "Network",
-    "machine": "Machine",
-    "output": "Output",
-}
+HEADINGS = {group: group.capitalize() for group in get_args(Group)}
 """How the groups of declared options are headed in ``--help``."""
 Data = Annotated[Path, typer.Argument(help="The data folder.")]
 RunPath = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
