@@ -202,11 +202,6 @@ class TargetSpec:
         return (self.kind, self.coding) == (other.kind, other.coding) and same_planes
 
     @property
-    def has_void(self) -> bool:
-        """Whether there may be pixels that do not count."""
-        return self.void is not None or self.kind == "regression"
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """The type of encoded targets."""
         return np.dtype(np.float32 if self.kind == "regression" else np.uint8)

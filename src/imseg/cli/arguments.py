@@ -22,6 +22,9 @@ Data = Annotated[Path, typer.Argument(help="The data folder.")]
 RunPath = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 TASK_HELP = "binary, multiclass, multilabel, instances or regression.  [default: from the masks]"
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")]
 Ensemble = Annotated[
     int, typer.Option(help="Average the probabilities of so many of the run's best networks.")
@@ -91,8 +94,7 @@ def _complete(command: Callable[..., int], without: Collection[str]) -> Callable
         for name, each in inspect.signature(command).parameters.items()
         if each.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    shown = [one for name, one in declared().items() if name not in without]
-    settings = [_parameter(one) for one in shown]
+    settings = [_parameter(one) for name, one in declared().items() if name not in without]
     place = 1 + [each.name for each in mine].index("config")
     parameters = [*mine[:place], *settings, *mine[place:]]
 

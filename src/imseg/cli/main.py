@@ -41,7 +41,8 @@ class Stop:
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = list(arguments)
         self.signal: int | None = None
-        self._last: threading.Timer | None = None
+        self.last_resort = threading.Timer(GRACE, self._give_up)
+        self.last_resort.daemon = True
 
     @property
     def status(self) -> int:
@@ -62,15 +63,8 @@ class Stop:
         if self.signal is not None:
             _end(self.status)
         self.signal = number
-        self._last = threading.Timer(GRACE, self._give_up)
-        self._last.daemon = True
-        self._last.start()
+        self.last_resort.start()
         raise KeyboardInterrupt
-
-    def over(self) -> None:
-        """Take note that the command has come to its end."""
-        if self._last is not None:
-            self._last.cancel()
 
     def _give_up(self) -> None:
         print(f"\n{self.words}", file=sys.stderr, flush=True)
@@ -94,7 +88,7 @@ def stoppable(arguments: Sequence[str]) -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        stop.over()
+        stop.last_resort.cancel()
         for each, handler in before.items():
             signal.signal(each, signal.SIG_DFL if handler is None else handler)
 

@@ -7,17 +7,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich.progress as drawing
 from rich.console import Console
 
 from imseg.errors import shown
 from imseg.progress import Event, NetworkFinished, Note, Planned, StageFinished, Stepped, Working
-
-if TYPE_CHECKING:
-    from imseg.types import DataSet
-
+from imseg.types import DataSet
 
 LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
@@ -166,6 +163,6 @@ def page_of(
         return make_report(folder, data, test=test, quick=quick, progress=bars)
     except Exception as error:  # whatever goes wrong here, what was trained stays
         reason = str(error).partition("\n")[0] or type(error).__name__
-        name = data.name if hasattr(data, "spec") else data
+        name = data.name if isinstance(data, DataSet) else data
         say(f"warning: no report could be made ({reason}); imseg report {folder} {name}")
         return None

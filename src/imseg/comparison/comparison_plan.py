@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.budget import fits_time
-from imseg.approaches.planning.duration import Measured, durations, measure
-from imseg.approaches.planning.estimate import decoding_of, decoding_seconds
+from imseg.approaches.planning import budget, duration, estimate
 from imseg.approaches.planning.settings import values_from
 from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
@@ -109,7 +107,12 @@ def plan_comparison(
     Raises:
         ImsegError: For everything the user can mend.
     """
-    _check_seeds(seeds)
+    if not seeds or min(seeds) < 0:
+        raise ImsegError(
+            "A comparison needs seeds.",
+            expected="whole numbers from 0, such as --seeds 0,1,2.",
+            got=",".join(map(str, seeds)) or "none.",
+        )
     if out is None:
         name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
         out = Path("runs") / f"{name}-compare"
@@ -132,11 +135,11 @@ def plan_comparison(
     if images < FEW_IMAGES:
         text = f"{images} test images are few to compare approaches on; 20 and more tell more."
         progress(Note(text=text, warning=True))
+    common = dict(given)
     if earlier is not None:
         result.check_same_data(place, earlier, dataset=dataset)
-    common = dict(given)
-    if earlier is not None and "max_steps" in earlier.settled:
-        common["max_steps"] = earlier.settled["max_steps"]
+        if "max_steps" in earlier.settled:
+            common["max_steps"] = earlier.settled["max_steps"]
     seeds = tuple(dict.fromkeys(seeds))
     settled, ready = _settle(
         participants, common, dataset=dataset, seed=seeds[0], progress=progress
@@ -178,7 +181,7 @@ def _settle(
 
     settled = dict(common)
     ready = {name: prepared(name, settled, probe=False) for name in alone}
-    if any(fits_time(each.asked) for each in ready.values()):
+    if any(budget.fits_time(each.asked) for each in ready.values()):
         # The one that the longest run has time for.
         longest = max(
             ready, key=lambda name: work_of(planned_stages(ready[name].plan, ready[name].facts))
@@ -186,15 +189,6 @@ def _settle(
         settled["max_steps"] = prepared(longest, settled, probe=True).plan.recipe.max_steps
         ready = {name: prepared(name, settled, probe=False) for name in alone}
     return settled, ready
-
-
-def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds or min(seeds) < 0:
-        raise ImsegError(
-            "A comparison needs seeds.",
-            expected="whole numbers from 0, such as --seeds 0,1,2.",
-            got=",".join(map(str, seeds)) or "none.",
-        )
 
 
 def work_of(stages: Sequence[StagePlan]) -> float:
@@ -246,14 +240,14 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
         planned: What would be done.
         progress: Told what is measured.
     """
-    costs: dict[str, Measured] = {}
+    costs: dict[str, duration.Measured] = {}
     rows = []
     for participant in planned.participants:
         method = participant.matched_to or participant.name
         ready = planned.ready[method]
         if participant.matched_to is None:
             progress(Note(text=f"measuring what a few steps of {method} cost ..."))
-            costs[method] = measure(ready.plan, ready.facts, ready.dataset.spec)
+            costs[method] = duration.measure(ready.plan, ready.facts, ready.dataset.spec)
             seconds = _own_seconds(ready, costs[method], planned=planned)
         else:
             seconds = _matched_seconds(ready, costs[method])
@@ -272,28 +266,28 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
     return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
 
 
-def _own_seconds(ready: Prepared, measured: Measured, *, planned: ComparisonPlan) -> float:
+def _own_seconds(ready: Prepared, measured: duration.Measured, *, planned: ComparisonPlan) -> float:
     """Return the seconds of a row without those of a start that is taken over."""
-    spent = sum(durations(ready.plan, ready.facts, measured).values())
+    spent = sum(duration.durations(ready.plan, ready.facts, measured).values())
     start = ready.plan.approach.start
     if start is not None:
-        begun = durations(planned.ready[start.name].plan, ready.facts, measured)
+        begun = duration.durations(planned.ready[start.name].plan, ready.facts, measured)
         spent = max(0.0, spent - sum(begun.values())) + measured.start_up
-    return spent + decoding_seconds(ready)
+    return spent + estimate.decoding_seconds(ready)
 
 
-def _matched_seconds(ready: Prepared, measured: Measured) -> float:
+def _matched_seconds(ready: Prepared, measured: duration.Measured) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
     stages = planned_stages(ready.plan, ready.facts)
     last = stages[-1]
     cost, rounds = measured.of(last, stages), -(-last.networks // ready.plan.workers)
     validation = last.workload.validations * last.validation * cost.validation
     each = last.steps * (cost.step + cost.batch) + validation + cost.aside
-    return rounds * each + measured.start_up + decoding_seconds(ready)
+    return rounds * each + measured.start_up + estimate.decoding_seconds(ready)
 
 
-def _scoring_seconds(ready: Prepared, measured: Measured) -> float:
+def _scoring_seconds(ready: Prepared, measured: duration.Measured) -> float:
     """Return the seconds of one network's look at all test images."""
     images = images_to_score(ready.dataset)
     looked_at = len(images) * measured.stages["start"].prediction
-    return looked_at + decoding_of(ready.dataset, ready.plan, images)
+    return looked_at + estimate.decoding_of(ready.dataset, ready.plan, images)

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints
 
 from imseg.approaches.planning.settings import plain_values
+from imseg.approaches.runs import run_status
 from imseg.approaches.runs.recovery import Recovery
-from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
 from imseg.comparison.participants import RowKind, participants_of
 from imseg.comparison.scoring import Gap, MeanScore, PairedDifference
 from imseg.data.files.listing import content_of
@@ -340,11 +340,11 @@ class ComparisonStatus:
 
     path: Path
     """Its folder."""
-    state: RunState
+    state: run_status.RunState
     """Whether it is finished, under way in some process, or stopped."""
     owner: Owner | None
     """The process that works on it now; None if there is none."""
-    runs: Mapping[str, RunStatus | None]
+    runs: Mapping[str, run_status.RunStatus | None]
     """Each run by its place, such as ``seed-0/im``, in the order of training; None: not begun."""
     seconds_left: float | None
     """About how long it has still to go; None where that is not known."""
@@ -363,10 +363,8 @@ class ComparisonStatus:
         return {
             "comparison": str(self.path),
             "state": self.state,
-            "owner": None if self.owner is None else asdict(self.owner),
-            "runs": {
-                name: None if run is None else run.as_dict() for name, run in self.runs.items()
-            },
+            "owner": self.owner and asdict(self.owner),
+            "runs": {name: run and run.as_dict() for name, run in self.runs.items()},
             "finished": self.finished,
             "seconds_left": self.seconds_left,
             "damaged": list(self.damaged),
@@ -417,15 +415,15 @@ def _places(folder: Path, record: ComparisonRecord | None) -> list[str]:
     return list(dict.fromkeys([*planned, *(f"{path.parent.name}/{path.name}" for path in there)]))
 
 
-def _run(path: Path) -> RunStatus | None:
+def _run(path: Path) -> run_status.RunStatus | None:
     """Return how far a run has come; None if it is not begun."""
     try:
-        return status_of(path)
+        return run_status.status_of(path)
     except ImsegError:
         return None
 
 
-def _left(runs: Mapping[str, RunStatus | None]) -> float | None:
+def _left(runs: Mapping[str, run_status.RunStatus | None]) -> float | None:
     """Return about how many seconds are left: a run that is not begun takes as long as its like.
 
     None where one is not known.

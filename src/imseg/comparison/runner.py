@@ -19,7 +19,6 @@ from imseg.approaches.runs.run import Run, load_run
 from imseg.comparison import result, scoring
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.participants import Participant, settings_for
-from imseg.comparison.result import Comparison, ComparisonRow, MissingRun
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
 from imseg.engine.storage.lock import locked
@@ -42,7 +41,7 @@ def compare(
     out: str | Path | None = None,
     progress: Progress = log_progress,
     **options: Any,
-) -> Comparison:
+) -> result.Comparison:
     """Train approaches with several seeds and score them on the test images; again, it continues.
 
     Start networks are trained once per seed and taken over. Each method gets a matched baseline:
@@ -71,7 +70,7 @@ def compare(
     return carry_out(planned, progress)
 
 
-def carry_out(planned: ComparisonPlan, progress: Progress) -> Comparison:
+def carry_out(planned: ComparisonPlan, progress: Progress) -> result.Comparison:
     """Return what a planned comparison finds; ``comparison.json`` is written after each seed.
 
     A run that fails is left out and told; the others go on.
@@ -118,11 +117,11 @@ class _Worker:
         self._planned = planned
         self._progress = progress
         self._done: list[FinishedRun] = []
-        self._missing: list[MissingRun] = []
+        self._missing: list[result.MissingRun] = []
         self._spent = self._worked = 0.0
         self._test = result.digests_of(planned.dataset)[scoring.SPLIT]
 
-    def run(self) -> Comparison:
+    def run(self) -> result.Comparison:
         planned = self._planned
         # Seed after seed: what is finished says something, whenever it is stopped.
         todo = [(seed, each) for seed in planned.seeds for each in planned.participants]
@@ -139,9 +138,9 @@ class _Worker:
                 try:
                     self._done.append(self._one(seed, participant, executor=own))
                 except TrainingFailed as failure:
-                    why = str(failure)
-                    self._missing.append(MissingRun(name=participant.name, seed=seed, why=why))
-                    text = f"{participant.name}, seed {seed}, failed and is left out: {why}"
+                    name, why = participant.name, str(failure)
+                    self._missing.append(result.MissingRun(name=name, seed=seed, why=why))
+                    text = f"{name}, seed {seed}, failed and is left out: {why}"
                     self._progress(Note(text=text, warning=True))
                 if self._done and participant is planned.participants[-1]:
                     self._result().write(planned.out / RESULT_FILE)
@@ -212,12 +211,12 @@ class _Worker:
         finished = RunFolder(self._planned.folder(seed) / participant.name).summary.exists()
         return 0.0 if finished else self._planned.work(participant)
 
-    def _result(self) -> Comparison:
+    def _result(self) -> result.Comparison:
         planned, dataset = self._planned, self._planned.dataset
         begun = {run.seed for run in self._done} | {run.seed for run in self._missing}
         splits = ("labeled", "unlabeled", "val", "test")
         images = {split: len(getattr(dataset, split)) for split in splits}
-        return Comparison(
+        return result.Comparison(
             data=result.ComparedData(
                 name=Path(dataset.name).name, task=word_of(dataset.spec), **images
             ),
@@ -280,7 +279,7 @@ class FinishedRun:
 
 def rows_of(
     participants: Sequence[Participant], done: Sequence[FinishedRun], *, out: Path
-) -> tuple[ComparisonRow, ...]:
+) -> tuple[result.ComparisonRow, ...]:
     """Return a row for each participant with at least one finished run.
 
     Args:
@@ -291,7 +290,7 @@ def rows_of(
     by_name: dict[str, dict[int, FinishedRun]] = {each.name: {} for each in participants}
     for each in done:
         by_name[each.participant.name][each.seed] = each
-    rows: list[ComparisonRow] = []
+    rows: list[result.ComparisonRow] = []
     for participant in participants:
         if by_name[participant.name]:
             matched = [each.name for each in participants if each.matched_to == participant.name]
@@ -304,16 +303,13 @@ def _row(
     by_name: Mapping[str, Mapping[int, FinishedRun]],
     *,
     matched: Sequence[str],
-    before: Sequence[ComparisonRow],
+    before: Sequence[result.ComparisonRow],
     out: Path,
-) -> ComparisonRow:
+) -> result.ComparisonRow:
     mine = by_name[participant.name]
     metric = next(iter(mine.values())).run.metric
-    gained = {
-        name: found
-        for name in matched
-        if (found := _gained(mine, by_name[name], metric=metric)) is not None
-    }
+    found = {name: _gained(mine, by_name[name], metric=metric) for name in matched}
+    gained = {name: each for name, each in found.items() if each is not None}
     baseline = participant.baseline if participant.baseline in gained else None
     twins = [row.name for row in before if row.kind == participant.kind == "matched"]
     same = [name for name in twins if _jobs(by_name[name]) == _jobs(mine)]
@@ -323,7 +319,7 @@ def _row(
         return sum(float(getattr(run, name)) for run in runs) / len(runs)
 
     last = np.array([each.last.each[metric.key] for each in mine.values()])
-    return ComparisonRow(
+    return result.ComparisonRow(
         name=participant.name,
         approach=participant.approach,
         kind=participant.kind,
@@ -331,7 +327,7 @@ def _row(
         matched_to=participant.matched_to,
         baseline=baseline,
         same_as=same[0] if same else None,
-        **asdict(scoring.level_of(_scores(mine, mine, metric))),
+        **asdict(scoring.level_of(_scores(mine, mine, metric.key))),
         last=scoring.level_of(last),
         difference=gained.get(baseline or ""),
         other_differences={name: each for name, each in gained.items() if name != baseline},
@@ -356,9 +352,9 @@ def _gap_closed(
     if not seeds or participant.approach in ENDS:
         return None
     return scoring.gap_closed(
-        _scores(mine, seeds, metric),
-        labels=_scores(labels, seeds, metric),
-        bound=_scores(bound, seeds, metric),
+        _scores(mine, seeds, metric.key),
+        labels=_scores(labels, seeds, metric.key),
+        bound=_scores(bound, seeds, metric.key),
         higher_is_better=metric.higher_is_better,
     )
 
@@ -374,23 +370,20 @@ def _gained(
     if not seeds:
         return None
     return scoring.difference(
-        _scores(mine, seeds, metric),
-        _scores(others, seeds, metric),
+        _scores(mine, seeds, metric.key),
+        _scores(others, seeds, metric.key),
         higher_is_better=metric.higher_is_better,
     )
 
 
-def _scores(
-    runs: Mapping[int, FinishedRun], seeds: Iterable[int], metric: Metric
-) -> scoring.Scores:
+def _scores(runs: Mapping[int, FinishedRun], seeds: Iterable[int], key: str) -> scoring.Scores:
     """Return the scores of the network of each run."""
-    return np.array([runs[seed].chosen.each[metric.key] for seed in seeds])
+    return np.array([runs[seed].chosen.each[key] for seed in seeds])
 
 
 def _one_run(done: FinishedRun, out: Path) -> result.OneRun:
     run, key = done.run, done.run.metric.key
-    final = run.trained(run.summary["network"])
-    totals = done.chosen.dataset
+    final, totals = run.trained(run.summary["network"]), done.chosen.dataset
     return result.OneRun(
         seed=done.seed,
         path=run.path.relative_to(out).as_posix(),

@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, PlainSerializer
 
-from imseg.approaches.runs.run import Run, pairs_of
+from imseg.approaches.runs.run import Run
 from imseg.engine.inference import evaluator
-from imseg.engine.inference.evaluator import Interval
 from imseg.engine.storage.sealed import StrictModel, in_words, read_json, unlike, write_json
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
@@ -61,7 +60,7 @@ class NetworkScores(StrictModel):
     """Means over images."""
     dataset: dict[str, Any]
     """Scores over all pixels together."""
-    ci95: dict[str, dict[str, Interval]]
+    ci95: dict[str, dict[str, evaluator.Interval]]
     """Bootstrap intervals over images for both."""
 
 
@@ -71,15 +70,14 @@ def images_to_score(dataset: DataSet) -> tuple[LabeledImage, ...]:
     Raises:
         ImsegError: If there are none.
     """
-    try:
-        return pairs_of(dataset, SPLIT)
-    except ImsegError as error:
+    if not dataset.test:
         raise ImsegError(
             f"{dataset.name} has no test images to compare approaches on.",
             expected="test/images and test/masks, which are used for nothing else.",
             got="none.",
             hint="move some labeled images (20 or more) and their masks there.",
-        ) from error
+        )
+    return dataset.test
 
 
 def scores_file(folder: Path, row: str, seed: int) -> Path:
@@ -177,7 +175,7 @@ class MeanScore:
     """Mean over seeds of the mean over images."""
     spread: float
     """Sample standard deviation over seeds; 0 for a single one."""
-    interval: Interval
+    interval: evaluator.Interval
     """Where 95 % of resampled sets of test images have the mean."""
 
 
@@ -187,7 +185,7 @@ class PairedDifference:
 
     mean: float
     """Its score minus the other's."""
-    interval: Interval
+    interval: evaluator.Interval
     """Where 95 % of resampled sets of test images have it."""
     of_seeds: tuple[float, ...]
     """The same for each seed."""
@@ -206,7 +204,7 @@ class Gap:
 
     mean: float
     """0: as good as ``ldt``, 1: as good as ``fdt``."""
-    interval: Interval
+    interval: evaluator.Interval
     """Where 95 % of resampled sets of test images have it."""
 
 
@@ -255,7 +253,7 @@ def difference(one: Scores, other: Scores, *, higher_is_better: bool = True) -> 
     )
 
 
-def _margin(of_seeds: Sequence[float], interval: Interval) -> float | None:
+def _margin(of_seeds: Sequence[float], interval: evaluator.Interval) -> float | None:
     """Return half the width of an interval that allows for images and for seeds.
 
     Both are taken to be independent, so that their squares add up. With few seeds Student's t makes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import Data, Json, takes_settings
+from imseg.cli.arguments import Config, Data, Json, takes_settings
 from imseg.errors import ImsegError
 from imseg.progress import in_time
 
@@ -64,13 +64,12 @@ def compare(
 ) -> int:
     """Compare approaches on the test images, each method with a baseline that trains as long."""
     from imseg.approaches.planning.settings import values_from
-    from imseg.comparison.comparison_plan import estimate_comparison, plan_comparison
-    from imseg.comparison.runner import carry_out
+    from imseg.comparison import comparison_plan, runner
     from imseg.report import comparison_tables as tables
 
     options = values_from(settings, config=config)
     with show.Bars() as bars:
-        planned = plan_comparison(
+        planned = comparison_plan.plan_comparison(
             data,
             approaches=_words(approaches),
             seeds=_numbers(seeds),
@@ -78,17 +77,17 @@ def compare(
             options=options,
             progress=bars,
         )
-        if dry_run:
-            return _show_estimate(planned, estimate_comparison(planned, bars), json=json)
-        if planned.is_long:
-            expected = estimate_comparison(planned, bars)
+        if dry_run or planned.is_long:
+            expected = comparison_plan.estimate_comparison(planned, bars)
+            if dry_run:
+                return _show_estimate(planned, expected, json=json)
             show.say(
                 f"{len(planned.participants) * len(planned.seeds)} runs, about"
                 f" {in_time(expected.seconds)} in all on this machine if nothing is done yet."
                 " --effort quick takes minutes a run. Stop it whenever you like: the same command"
                 " continues."
             )
-        found = carry_out(planned, bars)
+        found = runner.carry_out(planned, bars)
         table, sheet = tables.write_tables(found, planned.out)
         page = show.page_of(planned.out, planned.dataset, bars)
     verdicts = "\n".join(f"* {line}" for line in tables.verdicts(found))
@@ -161,9 +160,7 @@ def reproduce(
             help="Add baselines that train as long as each method, which the paper lacks.",
         ),
     ] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
-    ] = None,
+    config: Config = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -177,13 +174,12 @@ def reproduce(
 ) -> int:
     """Train approaches under the published settings and compare with the published scores."""
     from imseg.approaches.planning.settings import values_from
-    from imseg.comparison.comparison_plan import estimate_comparison
-    from imseg.comparison.paper_comparison import carry_out_all, plan_reproduction
+    from imseg.comparison import comparison_plan, paper_comparison
     from imseg.report import comparison_tables as tables
 
     options = values_from(settings, config=config)
     with show.Bars() as bars:
-        plans = plan_reproduction(
+        plans = paper_comparison.plan_reproduction(
             name,
             data,
             approaches=None if approaches is None else _words(approaches),
@@ -194,9 +190,9 @@ def reproduce(
             progress=bars,
         )
         if dry_run:
-            one = estimate_comparison(plans[0], bars)
+            one = comparison_plan.estimate_comparison(plans[0], bars)
             return _show_estimate(plans[0], replace(one, seeds=runs), json=json)
-        found, comparisons = carry_out_all(plans, options=options, progress=bars)
+        found, comparisons = paper_comparison.carry_out_all(plans, bars)
         for each, planned in zip(comparisons, plans, strict=True):
             tables.write_tables(each, planned.out)
             show.page_of(planned.out, planned.dataset, bars)

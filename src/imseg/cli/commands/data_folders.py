@@ -61,13 +61,7 @@ def repairs_as_text(fixed: Repaired) -> str:
 
 def finding_as_text(finding: Finding) -> str:
     """Return a finding: what is wrong, why it matters, and what to do."""
-    rows = (
-        ("Why:", finding.why),
-        ("Expected:", finding.expected),
-        ("Got:", finding.got),
-        ("Try:", finding.hint),
-    )
-    return explained(f"{finding.severity}: {finding.what}", rows)
+    return explained(f"{finding.severity}: {finding.what}", finding)
 
 
 def _counts(report: CheckReport) -> str:
@@ -177,13 +171,9 @@ def check(
             picture = save(path, contact_sheet(report.labeled, report.spec, reading=report.reading))
         except ImsegError as error:
             unwritten = error  # what was found is said all the same
-    if json:
-        found = {**report.as_dict(), "contact_sheet": str(picture) if picture else None}
-        show.show_json({**found, "fixed": fixed.as_dict() if fixed else None})
-    else:
-        print(shown(as_text(report, picture), lines=True))
-        if fixed is not None:
-            print(shown(repairs_as_text(fixed), lines=True))
+    text = as_text(report, picture) + (f"\n{repairs_as_text(fixed)}" if fixed else "")
+    found = {"contact_sheet": picture and str(picture), "fixed": fixed and fixed.as_dict()}
+    show.show_result(shown(text, lines=True), {**report.as_dict(), **found}, json=json)
     if unwritten is not None:
         raise unwritten
     return 2 if (fixed.report if fixed else report).errors else 0

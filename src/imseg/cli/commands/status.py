@@ -15,14 +15,12 @@ from imseg.errors import ImsegError, shown
 from imseg.progress import in_time
 
 if TYPE_CHECKING:
-    from imseg.approaches.runs.retraining import Retrained
-    from imseg.approaches.runs.run_status import RunStatus, StageProgress
-    from imseg.approaches.runs.verification import Verified
+    from imseg.approaches.runs import retraining, run_status, verification
     from imseg.comparison.result import ComparisonStatus
     from imseg.engine.storage.lock import Owner
 
 
-def run_text(status: RunStatus) -> str:
+def run_text(status: run_status.RunStatus) -> str:
     """Return what is done of a run, what is under way and what is left."""
     head = str(status.path)
     if status.approach is not None:
@@ -66,7 +64,7 @@ def _by_whom(state: str, owner: Owner | None, untouched: float | None) -> str:
     return f"State: stopped{last}"
 
 
-def _stages(stages: Sequence[StageProgress]) -> str:
+def _stages(stages: Sequence[run_status.StageProgress]) -> str:
     from imseg.report.tables import table
 
     rows = [
@@ -84,14 +82,14 @@ def _stages(stages: Sequence[StageProgress]) -> str:
     return table(header, rows)
 
 
-def _score(stage: StageProgress) -> str:
+def _score(stage: run_status.StageProgress) -> str:
     best, metric = stage.best, stage.metric
     if best is None or metric is None:
         return "-"
     return f"{metric.text(best.scores)} ({best.name.rpartition('/')[2]})"
 
 
-def _saved(stage: StageProgress) -> str:
+def _saved(stage: run_status.StageProgress) -> str:
     told = [
         f"{each.network.rpartition('/')[2]}: step {each.step} of {each.steps},"
         f" {in_time(each.age)} ago"
@@ -100,7 +98,7 @@ def _saved(stage: StageProgress) -> str:
     return "; ".join(told) or "-"
 
 
-def _steps(status: RunStatus) -> str:
+def _steps(status: run_status.RunStatus) -> str:
     done, steps = status.steps
     if status.state == "finished":
         return f"{done} training steps were made."
@@ -122,7 +120,7 @@ def _listed(head: str, items: Sequence[str]) -> str:
     return "\n".join([head, *(f"* {item}" for item in items)]) if items else ""
 
 
-def _ends(status: RunStatus | ComparisonStatus) -> Iterator[str]:
+def _ends(status: run_status.RunStatus | ComparisonStatus) -> Iterator[str]:
     """Yield what is damaged, and how to go on."""
     yield _listed("Damaged (what is damaged, and only that, is made again):", status.damaged)
     if status.state == "stopped" and status.command is not None:
@@ -131,7 +129,7 @@ def _ends(status: RunStatus | ComparisonStatus) -> Iterator[str]:
         yield "To continue, call imseg.fit again as it was called; it was not begun by a command."
 
 
-def _line(name: str, run: RunStatus | None) -> list[str]:
+def _line(name: str, run: run_status.RunStatus | None) -> list[str]:
     if run is None:
         return [name, "not begun", *["-"] * 5]
     stage = run.current or (run.stages[-1] if run.stages else None)
@@ -151,13 +149,13 @@ RunOrComparison = Annotated[
 
 def status(folder: RunOrComparison, json: Json = False) -> int:
     """Show what is done, under way and left; a training that goes on is not disturbed."""
-    from imseg.approaches.runs.run_status import status_of
+    from imseg.approaches.runs import run_status
     from imseg.comparison.result import comparison_status, is_comparison
 
     if is_comparison(folder):
         comparison = comparison_status(folder)
         return show.show_result(comparison_text(comparison), comparison.as_dict(), json=json)
-    run = status_of(folder)
+    run = run_status.status_of(folder)
     return show.show_result(run_text(run), run.as_dict(), json=json)
 
 
@@ -171,7 +169,7 @@ GPU = (
 )
 
 
-def files_text(found: Verified) -> str:
+def files_text(found: verification.Verified) -> str:
     """Return how many files of each kind are whole, and what is damaged."""
     from imseg.report.tables import table
 
@@ -182,7 +180,7 @@ def files_text(found: Verified) -> str:
     return f"{head}\n\n{files}\n\n{damages or 'Nothing is damaged or missing.'}"
 
 
-def network_text(again: Retrained) -> str:
+def network_text(again: retraining.Retrained) -> str:
     """Return whether a network that was trained again is the same, and where it is not."""
     if again.same:
         return (
@@ -215,7 +213,7 @@ def network_text(again: Retrained) -> str:
     return "\n\n".join(parts)
 
 
-def _surroundings(again: Retrained) -> str:
+def _surroundings(again: retraining.Retrained) -> str:
     """Return what else differs, and what was to be expected."""
     changed = again.differing_surroundings.items()
     told = _listed(
@@ -256,8 +254,7 @@ def verify(
     json: Json = False,
 ) -> int:
     """Compare every file of a run or a comparison with its checksum; nothing is changed."""
-    from imseg.approaches.runs.retraining import retrain as retrained
-    from imseg.approaches.runs.verification import verify as verified
+    from imseg.approaches.runs import retraining, verification
 
     if trust_network and retrain is None:
         raise ImsegError(
@@ -268,9 +265,11 @@ def verify(
     _check(folder, retrain, data)
     again = None
     with show.Bars() as bars:
-        found = verified(folder, progress=partial(bars.counted, "checking files"))
+        found = verification.verify(folder, progress=partial(bars.counted, "checking files"))
         if retrain is not None and data is not None and not found.damages:
-            again = retrained(folder, retrain, data, trust_network=trust_network, progress=bars)
+            again = retraining.retrain(
+                folder, retrain, data, trust_network=trust_network, progress=bars
+            )
     text, content = files_text(found), found.as_dict()
     if retrain is not None:
         content["retrained"] = again and again.as_dict()

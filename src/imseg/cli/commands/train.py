@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import Data, Json, takes_settings
+from imseg.cli.arguments import Config, Data, Json, takes_settings
 from imseg.errors import ImsegError, shown
 from imseg.progress import in_minutes
 
@@ -130,9 +130,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder.  [default: runs/<data>-<approach>-seed<N>]")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
-    ] = None,
+    config: Config = None,
     dry_run: Annotated[
         bool,
         typer.Option(
