@@ -103,8 +103,7 @@ class Reading:
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError("low and high need each other")
-        ends = (self.low, self.high)
-        if any(end is not None and len(end) != self.channels for end in ends):
+        if any(end is not None and len(end) != self.channels for end in (self.low, self.high)):
             raise ValueError("low and high need one number a channel")
 
     def as_dict(self) -> dict[str, Any]:

@@ -20,24 +20,18 @@ LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
 
 
-def show_json(content: Mapping[str, Any]) -> None:
-    """Write one JSON object to stdout."""
-    print(json.dumps(content, indent=1))
-
-
-def show_result(text: str, content: Mapping[str, Any], *, json: bool, failed: bool = False) -> int:
+def show_result(
+    text: str, content: Mapping[str, Any], *, as_json: bool, failed: bool = False
+) -> int:
     """Write a result to stdout and return the exit status: 0, or 1 if something failed.
 
     Args:
         text: What people read.
         content: The same as one JSON object.
-        json: Whether that is wanted.
+        as_json: Whether that is wanted.
         failed: Whether a part of it failed, such as one run of several.
     """
-    if json:
-        show_json(content)
-    else:
-        print(text)
+    print(json.dumps(content, indent=1) if as_json else text)
     return int(failed)
 
 

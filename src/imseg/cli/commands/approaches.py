@@ -23,7 +23,7 @@ def approaches(json: Json = False) -> int:
 
     summaries = {name: each.summary for name, each in APPROACHES.items()}
     text = "\n".join(f"{name:<15} {summary}" for name, summary in summaries.items())
-    return show.show_result(text, summaries, json=json)
+    return show.show_result(text, summaries, as_json=json)
 
 
 def explain(
@@ -34,7 +34,7 @@ def explain(
     from imseg.approaches.methods.explain import explain_approach
 
     explained = explain_approach(find_approach(name))
-    return show.show_result(explained.as_text(), explained.as_dict(), json=json)
+    return show.show_result(explained.as_text(), explained.as_dict(), as_json=json)
 
 
 Approaches = Annotated[
@@ -94,7 +94,7 @@ def compare(
     text = f"{tables.comparison_table(found)}\n\n{tables.NOTES}\n\n{verdicts}"
     text += f"\n\nTables: {table} {sheet}" + (f"\nReport: {page}" if page else "")
     content = {"comparison": str(planned.out), "report": page and str(page), **found.as_dict()}
-    return show.show_result(text, content, json=json, failed=bool(found.missing))
+    return show.show_result(text, content, as_json=json, failed=bool(found.missing))
 
 
 def _show_estimate(planned: ComparisonPlan, expected: ComparisonEstimate, *, json: bool) -> int:
@@ -102,7 +102,7 @@ def _show_estimate(planned: ComparisonPlan, expected: ComparisonEstimate, *, jso
     from imseg.report.comparison_tables import estimate_text
 
     content = {"comparison": str(planned.out), **expected.as_dict()}
-    return show.show_result(estimate_text(planned, expected), content, json=json)
+    return show.show_result(estimate_text(planned, expected), content, as_json=json)
 
 
 def _words(text: str) -> list[str]:
@@ -202,7 +202,7 @@ def reproduce(
     text += f"{tables.departures_text(found)}\n\nTables: {table} {sheet}\n"
     text += f"All runs, scores, tables and the report of each split: {place}"
     failed = any(each.missing for each in comparisons)
-    return show.show_result(text, found.as_dict(), json=json, failed=failed)
+    return show.show_result(text, found.as_dict(), as_json=json, failed=failed)
 
 
 def demo(
@@ -235,4 +235,4 @@ def demo(
     if page is not None:
         lines.append(f"Report: {page}")
     content = {"comparison": found.as_dict(), "report": page and str(page), "pictures": pictures}
-    return show.show_result("\n".join(lines), content, json=json)
+    return show.show_result("\n".join(lines), content, as_json=json)

@@ -73,8 +73,8 @@ def _pictures(report: CheckReport) -> str:
     if report.sizes is None:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.channels.items() if count)
-    deep = ", ".join(f"{count} {depth}" for depth, count in report.depths.items())
     if set(report.depths) - {"uint8"}:
+        deep = ", ".join(f"{count} {depth}" for depth, count in report.depths.items())
         kinds += f" ({deep})"
     height, width = report.sizes.median
     if report.sizes.all_equal:
@@ -173,7 +173,7 @@ def check(
             unwritten = error  # what was found is said all the same
     text = as_text(report, picture) + (f"\n{repairs_as_text(fixed)}" if fixed else "")
     found = {"contact_sheet": picture and str(picture), "fixed": fixed and fixed.as_dict()}
-    show.show_result(shown(text, lines=True), {**report.as_dict(), **found}, json=json)
+    show.show_result(shown(text, lines=True), {**report.as_dict(), **found}, as_json=json)
     if unwritten is not None:
         raise unwritten
     return 2 if (fixed.report if fixed else report).errors else 0
@@ -229,7 +229,7 @@ def prepare(
     lines += [f"Note: {shown(note)}" for note in counts.notes]
     lines.append(f"Next: imseg check {shown(out)}")
     content = {"out": str(out), **dataclasses.asdict(counts)}
-    return show.show_result("\n".join(lines), content, json=json)
+    return show.show_result("\n".join(lines), content, as_json=json)
 
 
 def polygons(
@@ -269,7 +269,7 @@ def polygons(
             annotations, out, images=images, mode=mode, progress=partial(bars.counted, "drawing")
         )
     content = {"out": str(out), **dataclasses.asdict(made)}
-    return show.show_result(_conversion_text(made, out), content, json=json)
+    return show.show_result(_conversion_text(made, out), content, as_json=json)
 
 
 def _conversion_text(made: Conversion, out: Path) -> str:

@@ -66,7 +66,7 @@ def evaluate(
         parts.append(f"Pictures, from best to worst: {shown(pictures)}")
     content = {**found.as_dict(), "split": split, "networks": names}
     content |= {"audits": opened.audits, "judgment": opened.judgment}
-    return show.show_result("\n\n".join(part for part in parts if part), content, json=json)
+    return show.show_result("\n\n".join(part for part in parts if part), content, as_json=json)
 
 
 MOST_SHOWN = 5
@@ -136,7 +136,7 @@ def predict(
         first = written[:MOST_SHOWN]
         lines += [f"  {each.inconsistent:6.1%}  {shown(each.image)}" for each in first]
     content = {"out": str(out), "masks": [asdict(each) for each in written]}
-    return show.show_result("\n".join(lines), content, json=json)
+    return show.show_result("\n".join(lines), content, as_json=json)
 
 
 def report(
@@ -169,4 +169,4 @@ def report(
     text = f"Report: {shown(page)}\nFigures and tables: {shown(files)}"
     if data is None:
         text += f"\nWith images: imseg report {shown(folder)} DATA"
-    return show.show_result(text, {"report": str(page), "files": str(files)}, json=json)
+    return show.show_result(text, {"report": str(page), "files": str(files)}, as_json=json)

@@ -154,9 +154,9 @@ def status(folder: RunOrComparison, json: Json = False) -> int:
 
     if is_comparison(folder):
         comparison = comparison_status(folder)
-        return show.show_result(comparison_text(comparison), comparison.as_dict(), json=json)
+        return show.show_result(comparison_text(comparison), comparison.as_dict(), as_json=json)
     run = run_status.status_of(folder)
-    return show.show_result(run_text(run), run.as_dict(), json=json)
+    return show.show_result(run_text(run), run.as_dict(), as_json=json)
 
 
 EXPECTED = (
@@ -276,7 +276,7 @@ def verify(
         missing = f"{retrain} was not trained again: first let what is damaged be made again."
         text += f"\n\n{network_text(again) if again else missing}"
     failed = bool(found.damages) or (again is not None and not again.same)
-    return show.show_result(text, content, json=json, failed=failed)
+    return show.show_result(text, content, as_json=json, failed=failed)
 
 
 def _check(folder: Path, retrain: str | None, data: Path | None) -> None:

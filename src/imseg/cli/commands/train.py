@@ -171,7 +171,7 @@ def train(
     if dry_run:
         with show.Bars() as bars:
             found = estimate(data, out=out, settings=asked, progress=bars, probe=probe)
-        return show.show_result(estimate_text(found, datetime.now()), found.as_dict(), json=json)
+        return show.show_result(estimate_text(found, datetime.now()), found.as_dict(), as_json=json)
     with show.Bars() as bars:
         run = fit(data, out=out, settings=asked, progress=bars)
         page = run.path / "report.html" if report else None
@@ -192,4 +192,4 @@ def train(
     lines.append(f"Next: imseg evaluate {path} {shown(data)}{better}")
     lines.append(f"      imseg predict {path} IMAGES --out masks/{better}")
     content = {"run": str(run.path), "report": page and str(page), **run.summary}
-    return show.show_result("\n".join(lines), content, json=json)
+    return show.show_result("\n".join(lines), content, as_json=json)
