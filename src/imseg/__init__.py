@@ -35,39 +35,26 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = VERSION
 
 _HOMES = {
-    "ImsegError": "imseg.errors",
-    "Prediction": "imseg.approaches.runs.run",
+    "fit": "imseg.approaches.running.experiment",
+    "estimate": "imseg.approaches.planning.estimate",
+    "compare": "imseg.comparison.runner",
+    "load_run": "imseg.approaches.runs.run",
     "Run": "imseg.approaches.runs.run",
     "Settings": "imseg.approaches.planning.settings",
-    "compare": "imseg.comparison.runner",
+    "Prediction": "imseg.approaches.runs.run",
+    "read_folder": "imseg.data.folder.scan",
     "dataset_from_arrays": "imseg.data.arrays.dataset",
     "dataset_from_torch": "imseg.data.arrays.dataset",
-    "estimate": "imseg.approaches.planning.estimate",
-    "fit": "imseg.approaches.running.experiment",
-    "load_run": "imseg.approaches.runs.run",
-    "read_folder": "imseg.data.folder.scan",
+    "ImsegError": "imseg.errors",
 }
 
-__all__ = [  # noqa: RUF022 - the order in which a reader needs them
-    "fit",
-    "estimate",
-    "compare",
-    "load_run",
-    "Run",
-    "Settings",
-    "Prediction",
-    "read_folder",
-    "dataset_from_arrays",
-    "dataset_from_torch",
-    "ImsegError",
-]
+__all__ = list(_HOMES)  # in the order in which a reader needs them
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module 'imseg' has no attribute {name!r}")
-    return getattr(importlib.import_module(home), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

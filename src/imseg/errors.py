@@ -17,16 +17,19 @@ _STEERING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def explained(what: str, rows: Iterable[tuple[str, str | None]]) -> str:
+_LABELS = {"why": "Why:", "expected": "Expected:", "got": "Got:", "hint": "Try:"}
+
+
+def explained(what: str, parts: ImsegError | Finding) -> str:
     """Return one line that says what is wrong, and below it what is known, without empty rows.
 
     Args:
         what: The first line.
-        rows: A label such as ``Got:``, and its text, of one or more lines.
+        parts: What has the further rows as ``why``, ``expected``, ``got`` and ``hint``.
     """
     lines = [shown(what)]
-    for label, text in rows:
-        if text:
+    for name, label in _LABELS.items():
+        if text := getattr(parts, name, None):
             lines.append(f"  {label:<9} " + shown(text, lines=True).replace("\n", "\n" + " " * 12))
     return "\n".join(lines)
 
@@ -56,8 +59,7 @@ class ImsegError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        rows = (("Expected:", self.expected), ("Got:", self.got), ("Try:", self.hint))
-        return explained(self.what, rows)
+        return explained(self.what, self)
 
 
 class ImsegErrors(ImsegError):
@@ -109,9 +111,7 @@ class Finding:
 
     def as_error(self) -> ImsegError:
         """Return the finding as an exception."""
-        return ImsegError(
-            self.what, expected=self.expected or None, got=self.got or None, hint=self.hint or None
-        )
+        return ImsegError(self.what, expected=self.expected, got=self.got, hint=self.hint)
 
 
 def shown(text: object, *, lines: bool = False) -> str:

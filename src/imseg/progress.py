@@ -103,8 +103,6 @@ def log_progress(event: Event) -> None:
             logger.warning("%s", event.text)
         case Note():
             logger.info("%s", event.text)
-        case _:
-            pass
 
 
 def in_minutes(seconds: float) -> int:

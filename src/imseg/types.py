@@ -8,12 +8,13 @@ images are ``n h w c`` unsigned bytes; targets always carry a plane axis (``t h 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 VERSION = "0.2.0"
 """Of imseg."""
@@ -102,34 +103,18 @@ class Reading:
     def __post_init__(self) -> None:
         if (self.low is None) != (self.high is None):
             raise ValueError("low and high need each other")
-        ends = (self.low, self.high)
-        if any(end is not None and len(end) != self.channels for end in ends):
+        if any(end is not None and len(end) != self.channels for end in (self.low, self.high)):
             raise ValueError("low and high need one number a channel")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        plain: dict[str, Any] = {
-            "channels": self.channels,
-            "depth": self.depth,
-            "pages": self.pages,
-        }
-        if self.low is not None and self.high is not None:
-            plain |= {"low": list(self.low), "high": list(self.high)}
-        return plain
+        values = asdict(self).items()
+        return {name: _as_lists(value) for name, value in values if value is not None}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Reading:
         """Return what ``as_dict`` wrote."""
-        ends = {
-            name: tuple(float(end) for end in plain[name]) if name in plain else None
-            for name in ("low", "high")
-        }
-        return cls(
-            channels=int(plain["channels"]),
-            depth=str(plain.get("depth", "uint8")),
-            pages=bool(plain.get("pages", False)),
-            **ends,
-        )
+        return TypeAdapter(cls).validate_python(plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,34 +201,22 @@ class TargetSpec:
         return (self.kind, self.coding) == (other.kind, other.coding) and same_planes
 
     @property
-    def has_void(self) -> bool:
-        """Whether there may be pixels that do not count."""
-        return self.void is not None or self.kind == "regression"
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """The type of encoded targets."""
         return np.dtype(np.float32 if self.kind == "regression" else np.uint8)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for TOML and JSON; what is as by default is left out."""
-        plain: dict[str, Any] = {"kind": self.kind, "coding": self.coding}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in plain or value is None or value == entry.default:
-                continue
-            plain[entry.name] = _as_lists(value)
-        return plain
+        """Return plain values for TOML and JSON; but for the coding, defaults are left out."""
+        return {
+            entry.name: _as_lists(value)
+            for entry in fields(self)
+            if (value := getattr(self, entry.name)) != entry.default or entry.name == "coding"
+        }
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TargetSpec:
         """Return the spec that ``as_dict`` wrote."""
-        known = {entry.name for entry in fields(cls)}
-        given = {name: value for name, value in plain.items() if name in known}
-        given["values"] = tuple(int(value) for value in plain.get("values", ()))
-        given["names"] = tuple(str(name) for name in plain["names"])
-        given["colors"] = tuple((int(r), int(g), int(b)) for r, g, b in plain["colors"])
-        return cls(**given)
+        return TypeAdapter(cls).validate_python(plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

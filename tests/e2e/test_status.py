@@ -33,7 +33,7 @@ from imseg.approaches.running.preparation import facts_of
 from imseg.approaches.runs.record import command_in, read_record
 from imseg.approaches.runs.recovery import Recovery
 from imseg.approaches.runs.run_status import RunStatus, seconds_left, status_of
-from imseg.comparison.comparison_status import comparison_status
+from imseg.comparison.result import comparison_status
 from imseg.engine.storage.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import imseg
 from imseg.approaches.runs.retraining import Retrained, copy_run, differing_weights, retrain
 from imseg.approaches.runs.run import load_run
 from imseg.approaches.runs.verification import kind_of, remedy_of, verify
-from imseg.cli.commands.verify import network_text
+from imseg.cli.commands.status import network_text
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml

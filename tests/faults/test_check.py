@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imseg.cli.commands.check import as_text
+from imseg.cli.commands.data_folders import as_text
 from imseg.cli.main import run
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.checks.repair import repair_folder

@@ -39,8 +39,8 @@ def test_an_error_keeps_its_own_lines_but_not_those_of_a_name() -> None:
     assert first == f"{SHOWN} is empty."
     assert got == f"  Got:      {SHOWN}"
     assert [line.strip() for line in hints] == ["Try:      copy it.", "Or remove it."]
-    assert explained("what", [("Got:", None), ("Try:", "")]) == "what"
     finding = Finding(severity="error", what=f"{ODD} is empty.")
+    assert explained("what", finding) == "what", "rows without a text are left out"
     assert str(finding.as_error()) == f"{SHOWN} is empty."
 
 

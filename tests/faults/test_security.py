@@ -845,8 +845,8 @@ def test_no_process_of_a_training_listens(tmp_path) -> None:
 
 
 def test_the_report_of_names_is_json_that_no_terminal_obeys(whole, capsys) -> None:
-    from imseg.cli.show import show_json
+    from imseg.cli.show import show_result
 
-    show_json({"name": STEERING})
+    show_result("", {"name": STEERING}, as_json=True)
     assert capsys.readouterr().out.isascii()
     assert json.loads(json.dumps(STEERING)) == STEERING

@@ -1,1 +1,1 @@
-"""The command line: one small file a command; parse, one call, show."""
+"""The command line: parse, one call, show."""

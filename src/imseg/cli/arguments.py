@@ -7,30 +7,24 @@ import inspect
 import typing
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
 from imseg.data.folder.config import TaskWord
 from imseg.errors import ImsegError, near_miss
-
-if TYPE_CHECKING:
-    from imseg.options import Option
+from imseg.options import Group, Option
 
 MOST_USED = "Most used"
-HEADINGS = {
-    "data": "Data",
-    "budget": "Budget",
-    "method": "Method",
-    "network": "Network",
-    "machine": "Machine",
-    "output": "Output",
-}
+HEADINGS = {group: group.capitalize() for group in get_args(Group)}
 """How the groups of declared options are headed in ``--help``."""
-Data = Annotated[Path, typer.Argument(help="The data folder.", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)]
+Data = Annotated[Path, typer.Argument(help="The data folder.")]
+RunPath = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 TASK_HELP = "binary, multiclass, multilabel, instances or regression.  [default: from the masks]"
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")]
 Ensemble = Annotated[
     int, typer.Option(help="Average the probabilities of so many of the run's best networks.")
@@ -100,8 +94,7 @@ def _complete(command: Callable[..., int], without: Collection[str]) -> Callable
         for name, each in inspect.signature(command).parameters.items()
         if each.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    shown = [one for name, one in declared().items() if name not in without]
-    settings = [_parameter(one) for one in shown]
+    settings = [_parameter(one) for name, one in declared().items() if name not in without]
     place = 1 + [each.name for each in mine].index("config")
     parameters = [*mine[:place], *settings, *mine[place:]]
 

@@ -19,17 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from imseg.cli.arguments import HEADINGS, MOST_USED
-from imseg.cli.commands import (
-    approaches,
-    check,
-    compare,
-    predict,
-    prepare,
-    report,
-    status,
-    train,
-    verify,
-)
+from imseg.cli.commands import approaches, data_folders, predict, status, train
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, near_miss, raise_all, shown
 
 GRACE = 4.0
@@ -51,7 +41,8 @@ class Stop:
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = list(arguments)
         self.signal: int | None = None
-        self._last: threading.Timer | None = None
+        self.last_resort = threading.Timer(GRACE, self._give_up)
+        self.last_resort.daemon = True
 
     @property
     def status(self) -> int:
@@ -72,15 +63,8 @@ class Stop:
         if self.signal is not None:
             _end(self.status)
         self.signal = number
-        self._last = threading.Timer(GRACE, self._give_up)
-        self._last.daemon = True
-        self._last.start()
+        self.last_resort.start()
         raise KeyboardInterrupt
-
-    def over(self) -> None:
-        """Take note that the command has come to its end."""
-        if self._last is not None:
-            self._last.cancel()
 
     def _give_up(self) -> None:
         print(f"\n{self.words}", file=sys.stderr, flush=True)
@@ -104,16 +88,16 @@ def stoppable(arguments: Sequence[str]) -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        stop.over()
+        stop.last_resort.cancel()
         for each, handler in before.items():
             signal.signal(each, signal.SIG_DFL if handler is None else handler)
 
 
-def _end(status: int) -> None:
+def _end(exit_status: int) -> None:
     """End the process at once; its workers notice."""
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h")  # a progress bar may have hidden the cursor
-    os._exit(status)
+    os._exit(exit_status)
 
 
 class StrictCommand(TyperCommand):
@@ -126,25 +110,19 @@ class StrictCommand(TyperCommand):
         }
         options = sorted(name for name in known if name.startswith("--"))
         written = args[: args.index("--")] if "--" in args else args
-        unknown = [
-            word.partition("=")[0]
-            for word in written
-            if word.startswith("--") and word.partition("=")[0] not in known
-        ]
-        raise_all(self._refuse(name, options) for name in dict.fromkeys(unknown))
+        names = dict.fromkeys(word.partition("=")[0] for word in written if word.startswith("--"))
+        raise_all(self._refuse(name, options) for name in names if name not in known)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then options under the headings they are declared with."""
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], MOST_USED: [], "Options": []}
-        sections |= {heading: [] for heading in HEADINGS.values()}
+        headings = ("Arguments", MOST_USED, "Options", *HEADINGS.values())
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in headings}
         for each in self.get_params(ctx):
+            panel = getattr(each, "rich_help_panel", None) or "Options"
             record = each.get_help_record(ctx)
             if record is not None:
-                panel = getattr(each, "rich_help_panel", None) or "Options"
-                sections["Arguments" if each.param_type_name == "argument" else panel].append(
-                    record
-                )
+                sections["Arguments" if each.param_type_name == "argument" else panel] += [record]
         for heading, records in sections.items():
             if records:
                 with formatter.section(heading):
@@ -215,24 +193,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="From a handful of labeled images and a pile of unlabeled ones to a segmentation model.",
 )
-for name, function in (
-    ("check", check.check),
-    ("train", train.train),
-    ("evaluate", predict.evaluate),
-    ("predict", predict.predict),
-    ("compare", compare.compare),
-    ("reproduce", compare.reproduce),
-    ("status", status.status),
-    ("verify", verify.verify),
-    ("report", report.report),
-    ("prepare", prepare.prepare),
-    ("polygons", prepare.polygons),
-    ("approaches", approaches.approaches),
-    ("explain", approaches.explain),
-    ("demo", report.demo),
-):
+for function in (
+    data_folders.check, train.train, predict.evaluate, predict.predict, approaches.compare,
+    approaches.reproduce, status.status, status.verify, predict.report, data_folders.prepare,
+    data_folders.polygons, approaches.approaches, approaches.explain, approaches.demo,
+):  # fmt: skip
     kind = SettingsCommand if hasattr(function, "complete") else StrictCommand
-    app.command(name, cls=kind)(function)
+    app.command(function.__name__, cls=kind)(function)
 
 
 def _version(asked: bool) -> None:
@@ -265,50 +232,42 @@ def run(arguments: list[str] | None = None) -> int:
         arguments: What stands after ``imseg``; None: what was typed.
     """
     typed = sys.argv[1:] if arguments is None else arguments
-    with stoppable(typed) as stop:
+    with stoppable(typed) as stop, warnings.catch_warnings():
+        # Without what Pillow says about damaged files: our errors name them.
+        warnings.filterwarnings("ignore", module="PIL")
         try:
-            status = _without_warnings(arguments)
+            exit_status = app(args=typed, prog_name="imseg", standalone_mode=False)
         except (KeyboardInterrupt, typer.Abort):
-            status = INTERRUPTED
+            exit_status = INTERRUPTED
         except Exception as error:
             if stop.signal is None:  # else something came apart because it was stopped
                 return _failed(error)
-            status = INTERRUPTED
-        if status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
+            exit_status = INTERRUPTED
+        if exit_status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
             print(f"\n{stop.words}", file=sys.stderr)
             return stop.status
-    return status if isinstance(status, int) else 0
+    return exit_status if isinstance(exit_status, int) else 0
 
 
 def _failed(error: Exception) -> int:
     """Say what went wrong and return the exit status; raise what is none of the user's business."""
+    told: Sequence[object] = [error]
+    exit_status = 2
     if isinstance(error, ImsegErrors):
-        print("\n\n".join(f"imseg: {each}" for each in error.errors), file=sys.stderr)
-        return 2
-    if isinstance(error, ImsegError):
-        print(f"imseg: {error}", file=sys.stderr)
-        return 2
-    if isinstance(error, UsageError):
-        print(f"imseg: {_usage(error)}", file=sys.stderr)
-        return 2
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        print(f"imseg: {_too_long(str(error.filename))}", file=sys.stderr)
-        return 2
-    if isinstance(error, OSError):
+        told = error.errors
+    elif isinstance(error, UsageError):
+        told = [_usage(error)]
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        told = [_too_long(str(error.filename))]
+    elif isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
-        print(f"imseg: {shown(error.strerror or error)}{shown(place)}", file=sys.stderr)
-        return 1
-    if isinstance(error, TrainingFailed):
-        print(f"imseg: {shown(error, lines=True)}", file=sys.stderr)
-        return 1
-    raise error
-
-
-def _without_warnings(arguments: list[str] | None) -> object:
-    """Run a command without what Pillow says about damaged files: our errors name them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        return app(args=arguments, prog_name="imseg", standalone_mode=False)
+        told, exit_status = [f"{shown(error.strerror or error)}{shown(place)}"], 1
+    elif isinstance(error, TrainingFailed):
+        told, exit_status = [shown(error, lines=True)], 1
+    elif not isinstance(error, ImsegError):
+        raise error
+    print("\n\n".join(f"imseg: {each}" for each in told), file=sys.stderr)
+    return exit_status
 
 
 def _too_long(name: str) -> ImsegError:
@@ -323,24 +282,22 @@ def _too_long(name: str) -> ImsegError:
 
 def _usage(error: Exception) -> ImsegError:
     """Return what is wrong with a command line in our words."""
-    context = getattr(error, "ctx", None)
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     command = context.command_path if context is not None else "imseg"
-    parameter = getattr(error, "param", None)
     said = str(getattr(error, "message", "") or error)
-    what = (
-        f"{command}: {parameter.opts[-1]} is missing or wrong."
-        if parameter
-        else f"{command}: {said}"
+    what = f"{parameter.opts[-1]} is missing or wrong." if parameter else said
+    return ImsegError(
+        f"{command}: {what}".removeprefix("imseg "),
+        got=said if parameter else None,
+        hint=f"{command} --help",
     )
-    what = what.removeprefix("imseg ")
-    return ImsegError(what, got=said if parameter else None, hint=f"{command} --help")
 
 
 def main() -> None:
     """Run the command that was typed."""
-    status = run()
-    if status >= 128:  # it was stopped: no thread of a library is waited for
+    exit_status = run()
+    if exit_status >= 128:  # it was stopped: no thread of a library is waited for
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+        os._exit(exit_status)
+    sys.exit(exit_status)

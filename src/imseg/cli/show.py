@@ -7,34 +7,32 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import rich.progress as drawing
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from imseg.errors import shown
 from imseg.progress import Event, NetworkFinished, Note, Planned, StageFinished, Stepped, Working
-
-if TYPE_CHECKING:
-    pass
-    from imseg.types import DataSet
-
+from imseg.types import DataSet
 
 LINE_EVERY = 60.0
 """Seconds between progress lines where no bar can be drawn (a log file)."""
 
 
-def show_json(content: Mapping[str, Any]) -> None:
-    """Write one JSON object to stdout."""
-    print(json.dumps(content, indent=1))
+def show_result(
+    text: str, content: Mapping[str, Any], *, as_json: bool, failed: bool = False
+) -> int:
+    """Write a result to stdout and return the exit status: 0, or 1 if something failed.
+
+    Args:
+        text: What people read.
+        content: The same as one JSON object.
+        as_json: Whether that is wanted.
+        failed: Whether a part of it failed, such as one run of several.
+    """
+    print(json.dumps(content, indent=1) if as_json else text)
+    return int(failed)
 
 
 def say(text: str) -> None:
@@ -47,18 +45,18 @@ class Bars:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+        self._progress = drawing.Progress(
+            drawing.TextColumn("{task.description}", markup=False),
+            drawing.BarColumn(bar_width=30),
+            drawing.MofNCompleteColumn(),
+            drawing.TimeElapsedColumn(),
+            drawing.TextColumn("left:"),
+            drawing.TimeRemainingColumn(elapsed_when_finished=False),
             console=self._console,
             transient=True,
         )
-        self._training: TaskID | None = None
-        self._working: TaskID | None = None
+        self._training: drawing.TaskID | None = None
+        self._working: drawing.TaskID | None = None
         self._began = self._last_line = time.monotonic()
         self._done = self._skipped = self._planned = 0
         self._counted: dict[str, int] = {}
@@ -153,13 +151,12 @@ def page_of(
         test: Whether a run is scored on the test images.
         quick: Whether few images are looked at.
     """
-    from imseg.cli import show
     from imseg.report.html.make import make_report
 
     try:
         return make_report(folder, data, test=test, quick=quick, progress=bars)
     except Exception as error:  # whatever goes wrong here, what was trained stays
         reason = str(error).partition("\n")[0] or type(error).__name__
-        name = data.name if hasattr(data, "spec") else data
-        show.say(f"warning: no report could be made ({reason}); imseg report {folder} {name}")
+        name = data.name if isinstance(data, DataSet) else data
+        say(f"warning: no report could be made ({reason}); imseg report {folder} {name}")
         return None

@@ -7,10 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.planning.budget import fits_time
-from imseg.approaches.planning.duration import Measured, durations, measure
-from imseg.approaches.planning.estimate import decoding_of, decoding_seconds
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning import budget, duration, estimate
 from imseg.approaches.planning.settings import values_from
 from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
@@ -20,7 +17,7 @@ from imseg.comparison.scoring import images_to_score
 from imseg.data.files.listing import short_name
 from imseg.engine.storage.run_folder import SETTINGS_FILE
 from imseg.errors import ImsegError
-from imseg.progress import Event, Note, Progress
+from imseg.progress import Note, Progress
 from imseg.types import DataSet
 
 NOWHERE = Path("no-such-folder") / "nor-such-run"
@@ -72,18 +69,12 @@ class ComparisonPlan:
 
         A matched baseline trains what the last generation of its method does, at most.
         """
+        ready = self.ready[participant.matched_to or participant.name]
+        stages = planned_stages(ready.plan, ready.facts)
         if participant.matched_to is not None:
-            ready = self.ready[participant.matched_to]
-            return planned_stages_of(ready)[-1:]
-        ready = self.ready[participant.name]
-        names = {each.approach for each in self.participants}
-        start = ready.plan.approach.start
-        taken_over = start is not None and start.name in names
-        return [
-            stage
-            for stage in planned_stages_of(ready)
-            if not (taken_over and stage.name == "start")
-        ]
+            return stages[-1:]
+        taken_over = ready.plan.approach.start is not None
+        return [stage for stage in stages if not (taken_over and stage.name == "start")]
 
     def work(self, participant: Participant) -> float:
         """Return about how much is computed for a row, in steps of a network of the base width."""
@@ -116,8 +107,16 @@ def plan_comparison(
     Raises:
         ImsegError: For everything the user can mend.
     """
-    _check_seeds(seeds)
-    place = Path(out if out is not None else default_out(data))
+    if not seeds or min(seeds) < 0:
+        raise ImsegError(
+            "A comparison needs seeds.",
+            expected="whole numbers from 0, such as --seeds 0,1,2.",
+            got=",".join(map(str, seeds)) or "none.",
+        )
+    if out is None:
+        name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
+        out = Path("runs") / f"{name}-compare"
+    place = Path(out)
     check_paths([data, place])
     result.check_place(place)
     settings_file = place / SETTINGS_FILE
@@ -128,18 +127,19 @@ def plan_comparison(
     participants = participants_of(approaches, matched=matched)
     given = values_from(options)
     check_options(participants, given)
-    result.check_same_settings(place, earlier, given=given)
+    if earlier is not None:
+        result.check_same_settings(place, earlier, given=given)
     first = settings_for(participants[0], given, seed=seeds[0], runs=None)
     dataset = data if isinstance(data, DataSet) else read_data(Path(data), first, progress)
     images = len(images_to_score(dataset))
     if images < FEW_IMAGES:
         text = f"{images} test images are few to compare approaches on; 20 and more tell more."
         progress(Note(text=text, warning=True))
+    common = dict(given)
     if earlier is not None:
         result.check_same_data(place, earlier, dataset=dataset)
-    common = dict(given)
-    if earlier is not None and "max_steps" in earlier.settled:
-        common["max_steps"] = earlier.settled["max_steps"]
+        if "max_steps" in earlier.settled:
+            common["max_steps"] = earlier.settled["max_steps"]
     seeds = tuple(dict.fromkeys(seeds))
     settled, ready = _settle(
         participants, common, dataset=dataset, seed=seeds[0], progress=progress
@@ -165,7 +165,7 @@ def _settle(
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Prepared]]:
     """Return the shared settings with one number of steps for all, and the plan of each row."""
-    alone = {each.name: each for each in participants if each.kind != "matched"}
+    alone = {each.name: each for each in participants if each.matched_to is None}
 
     def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
         return prepare(
@@ -174,47 +174,26 @@ def _settle(
             settings=settings_for(alone[name], shared, seed=seed, runs=None),
             options={},
             network=None,
-            progress=progress if probe else _quiet,
+            # Plans are told when their runs begin.
+            progress=progress if probe else lambda event: None,
             probe=probe,
         )
 
     settled = dict(common)
     ready = {name: prepared(name, settled, probe=False) for name in alone}
-    if any(fits_time(each.asked) for each in ready.values()):
+    if any(budget.fits_time(each.asked) for each in ready.values()):
         # The one that the longest run has time for.
-        longest = max(ready, key=lambda name: work_of(planned_stages_of(ready[name])))
+        longest = max(
+            ready, key=lambda name: work_of(planned_stages(ready[name].plan, ready[name].facts))
+        )
         settled["max_steps"] = prepared(longest, settled, probe=True).plan.recipe.max_steps
         ready = {name: prepared(name, settled, probe=False) for name in alone}
     return settled, ready
 
 
-def default_out(data: str | Path | DataSet) -> Path:
-    """Return where a comparison goes if nothing else is said."""
-    name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
-    return Path("runs") / f"{name}-compare"
-
-
-def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds or min(seeds) < 0:
-        raise ImsegError(
-            "A comparison needs seeds.",
-            expected="whole numbers from 0, such as --seeds 0,1,2.",
-            got=",".join(map(str, seeds)) or "none.",
-        )
-
-
-def planned_stages_of(ready: Prepared) -> list[StagePlan]:
-    """Return all stages of a row's plan."""
-    return planned_stages(ready.plan, ready.facts)
-
-
 def work_of(stages: Sequence[StagePlan]) -> float:
     """Return about how much stages compute, in steps of a network of the base width."""
     return sum(each.networks * each.steps * each.operations for each in stages)
-
-
-def _quiet(event: Event) -> None:
-    """Say nothing: plans are told when their runs begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,22 +240,20 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
         planned: What would be done.
         progress: Told what is measured.
     """
-    costs: dict[str, Measured] = {}
+    costs: dict[str, duration.Measured] = {}
     rows = []
     for participant in planned.participants:
+        method = participant.matched_to or participant.name
+        ready = planned.ready[method]
         if participant.matched_to is None:
-            progress(Note(text=f"measuring what a few steps of {participant.name} cost ..."))
-            ready = planned.ready[participant.name]
-            costs[participant.name] = measure(ready.plan, ready.facts, ready.dataset.spec)
-            seconds = _own_seconds(ready, costs[participant.name], planned=planned)
+            progress(Note(text=f"measuring what a few steps of {method} cost ..."))
+            costs[method] = duration.measure(ready.plan, ready.facts, ready.dataset.spec)
+            seconds = _own_seconds(ready, costs[method], planned=planned)
         else:
-            ready = planned.ready[participant.matched_to]
-            seconds = _matched_seconds(participant, costs[participant.matched_to], planned=planned)
+            seconds = _matched_seconds(ready, costs[method])
         stages = planned.stages(participant)
         scored = ready.plan.approach.generations + ready.plan.approach.networks
-        seconds += scored * _scoring_seconds(
-            ready, costs[participant.matched_to or participant.name]
-        )
+        seconds += scored * _scoring_seconds(ready, costs[method])
         rows.append(
             RowEstimate(
                 name=participant.name,
@@ -289,35 +266,28 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
     return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
 
 
-def _own_seconds(ready: Prepared, measured: Measured, *, planned: ComparisonPlan) -> float:
+def _own_seconds(ready: Prepared, measured: duration.Measured, *, planned: ComparisonPlan) -> float:
     """Return the seconds of a row without those of a start that is taken over."""
-    spent = _training_seconds(ready.plan, measured, ready=ready)
+    spent = sum(duration.durations(ready.plan, ready.facts, measured).values())
     start = ready.plan.approach.start
-    if start is not None and start.name in planned.ready:
-        begun = _training_seconds(planned.ready[start.name].plan, measured, ready=ready)
-        spent = max(0.0, spent - begun) + measured.start_up
-    return spent + decoding_seconds(ready)
+    if start is not None:
+        begun = duration.durations(planned.ready[start.name].plan, ready.facts, measured)
+        spent = max(0.0, spent - sum(begun.values())) + measured.start_up
+    return spent + estimate.decoding_seconds(ready)
 
 
-def _matched_seconds(
-    participant: Participant, measured: Measured, *, planned: ComparisonPlan
-) -> float:
+def _matched_seconds(ready: Prepared, measured: duration.Measured) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
-    ready = planned.ready[str(participant.matched_to)]
-    stages = planned_stages_of(ready)
+    stages = planned_stages(ready.plan, ready.facts)
     last = stages[-1]
     cost, rounds = measured.of(last, stages), -(-last.networks // ready.plan.workers)
     validation = last.workload.validations * last.validation * cost.validation
     each = last.steps * (cost.step + cost.batch) + validation + cost.aside
-    return rounds * each + measured.start_up + decoding_seconds(ready)
+    return rounds * each + measured.start_up + estimate.decoding_seconds(ready)
 
 
-def _training_seconds(plan: Plan, measured: Measured, *, ready: Prepared) -> float:
-    return sum(durations(plan, ready.facts, measured).values())
-
-
-def _scoring_seconds(ready: Prepared, measured: Measured) -> float:
+def _scoring_seconds(ready: Prepared, measured: duration.Measured) -> float:
     """Return the seconds of one network's look at all test images."""
     images = images_to_score(ready.dataset)
     looked_at = len(images) * measured.stages["start"].prediction
-    return looked_at + decoding_of(ready.dataset, ready.plan, images)
+    return looked_at + estimate.decoding_of(ready.dataset, ready.plan, images)

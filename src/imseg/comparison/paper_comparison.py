@@ -14,7 +14,6 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +69,9 @@ class PaperScores:
         return self.generations.get(approach, ())
 
 
-_FILE = resources.files("imseg.comparison") / "published.json"
-PUBLISHED: Mapping[Published, PaperScores] = TypeAdapter(
-    dict[Published, PaperScores]
-).validate_json(_FILE.read_bytes(), strict=True)
+_FILE = Path(__file__).with_name("published.json")
+_SCORES = TypeAdapter(dict[Published, PaperScores])
+PUBLISHED = _SCORES.validate_json(_FILE.read_bytes(), strict=True)
 """What the paper reports, by data set."""
 
 
@@ -131,60 +129,21 @@ class Reproduction(SealedFile):
     """Where all runs and scores are."""
 
 
-def compare_with_paper(
-    name: Published,
-    found: Sequence[Comparison],
-    plans: Sequence[ComparisonPlan],
-    *,
-    options: Mapping[str, Any],
-) -> Reproduction:
-    """Return our scores beside the paper's.
-
-    Args:
-        name: Which data set.
-        found: Finished comparisons, one a split.
-        plans: What they did.
-        options: Fields of ``Settings`` that made it smaller.
-    """
-    paper = PUBLISHED[name]
-    runs: dict[str, list[OneRun]] = {}
-    for comparison in found:
-        for row in comparison.rows:
-            runs.setdefault(row.name, []).extend(row.runs)
-    rows = {row.name: row for comparison in found for row in comparison.rows}
-    lines = [line for row in rows.values() for line in _lines(row, runs[row.name], paper=paper)]
-    headline = None
-    best = paper.headline
-    if best is not None and best.approach in runs:
-        ours = [run.per_image[best.score] for run in runs[best.approach]]
-        headline = _line(best.approach, ours, label=best.label, published=best.value)
-    return Reproduction(
-        data_set=name,
-        lines=tuple(lines),
-        headline=headline,
-        departures=tuple(_departures(name, found, plans=plans, options=options)),
-        comparisons=tuple(planned.out for planned in plans),
-    )
-
-
 def _lines(row: ComparisonRow, runs: Sequence[OneRun], *, paper: PaperScores) -> list[PaperLine]:
     """Return a line for each stage, of the runs that got so far."""
     published = paper.of(row.approach) if row.kind != "matched" else ()
     first = 1 if find_approach(row.approach).generations else 0
-    lines = []
-    for place in range(first, max(len(run.stages) for run in runs)):
-        at = place - first
-        lines.append(
-            _line(
-                row.name,
-                [run.stages[place].score for run in runs if place < len(run.stages)],
-                label=paper.label,
-                published=published[at] if at < len(published) else None,
-                generation=place if first else None,
-                below=paper.below.get(row.approach),
-            )
+    return [
+        _line(
+            row.name,
+            [run.stages[place].score for run in runs if place < len(run.stages)],
+            label=paper.label,
+            published=published[place - first] if place - first < len(published) else None,
+            generation=place if first else None,
+            below=paper.below.get(row.approach),
         )
-    return lines
+        for place in range(first, max(len(run.stages) for run in runs))
+    ]
 
 
 def _line(
@@ -210,17 +169,11 @@ def _line(
     )
 
 
-def _departures(
-    name: Published,
-    found: Sequence[Comparison],
-    *,
-    plans: Sequence[ComparisonPlan],
-    options: Mapping[str, Any],
-) -> list[str]:
+def _departures(found: Sequence[Comparison], plans: Sequence[ComparisonPlan]) -> list[str]:
     """Return in what this is not the published experiment."""
-    given = {key: value for key, value in options.items() if key not in HARMLESS}
-    told = [f"{key} = {value}" for key, value in given.items() if value is not None]
-    told += _of_data(name, plans)
+    given = {key: value for key, value in plans[0].given.items() if key not in HARMLESS}
+    told = [f"{key} = {value}" for key, value in given.items()]
+    told += _of_data(plans[0].given["paper"], plans)
     runs = sum(len(comparison.seeds) for comparison in found)
     if runs < RUNS:
         told.append(f"{runs} of the paper's {RUNS} runs")
@@ -322,26 +275,40 @@ def plan_reproduction(
 
 
 def carry_out_all(
-    name: str, plans: Sequence[ComparisonPlan], *, options: Mapping[str, Any], progress: Progress
+    plans: Sequence[ComparisonPlan], progress: Progress
 ) -> tuple[Reproduction, list[Comparison]]:
     """Return what planned comparisons find, beside the paper's numbers, and the comparisons.
 
     Args:
-        name: Which data set.
         plans: From ``plan_reproduction``.
-        options: Fields of ``Settings`` that make it smaller.
         progress: Told how the work goes on.
 
     Raises:
         TrainingFailed: If no run at all could be finished.
     """
-    chosen: Published = next(each for each in PUBLISHED if each == name)
     found = []
     for number, planned in enumerate(plans, 1):
         if len(plans) > 1:
             progress(Note(text=f"split {number} of {len(plans)}"))
         found.append(carry_out(planned, progress))
-    done = compare_with_paper(chosen, found, plans, options=options)
+    name: Published = plans[0].given["paper"]
+    rows = {row.name: row for comparison in found for row in comparison.rows}
+    runs: dict[str, list[OneRun]] = {row: [] for row in rows}
+    for comparison in found:
+        for row in comparison.rows:
+            runs[row.name] += row.runs
+    headline, best = None, PUBLISHED[name].headline
+    if best is not None and best.approach in runs:
+        ours = [run.per_image[best.score] for run in runs[best.approach]]
+        headline = _line(best.approach, ours, label=best.label, published=best.value)
+    lines = (_lines(row, runs[row.name], paper=PUBLISHED[name]) for row in rows.values())
+    done = Reproduction(
+        data_set=name,
+        lines=tuple(line for of_row in lines for line in of_row),
+        headline=headline,
+        departures=tuple(_departures(found, plans)),
+        comparisons=tuple(planned.out for planned in plans),
+    )
     done.write(plans[0].out.parent / REPRODUCTION_FILE)
     return done, found
 

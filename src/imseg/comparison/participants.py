@@ -32,18 +32,24 @@ TAKEN_OVER = (
 class Participant:
     """One row of a comparison."""
 
-    name: str
-    """What it is called, and its folder below that of a seed."""
     approach: str
     """What it trains."""
-    kind: RowKind
-    """What it is in the comparison for."""
     matched_to: str | None = None
     """The row whose final network's steps and width it gets."""
     baseline: str | None = None
     """The row that it is compared with: labeled images alone, trained as long."""
     asked: bool = True
     """Whether it was asked for, or added for a fair comparison."""
+
+    @property
+    def name(self) -> str:
+        """What it is called, and its folder below that of a seed."""
+        return f"{self.approach}-to-{self.matched_to}" if self.matched_to else self.approach
+
+    @property
+    def kind(self) -> RowKind:
+        """What it is in the comparison for."""
+        return "matched" if self.matched_to else kind_of(find_approach(self.approach))
 
 
 def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Participant, ...]:
@@ -67,44 +73,34 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
             expected="names from `imseg approaches`, such as --approaches ldt,im.",
             got="none.",
         )
-    asked = [find_approach(name) for name in dict.fromkeys(names)]
-    methods = [each for each in asked if kind_of(each) == "method"]
-    fitting = [each for each in asked if each.matched or (each.matchable and methods)]
-    if not methods and any(each.matched for each in asked):
-        raise _nothing_to_match(next(each.name for each in asked if each.matched))
-    starts = [each.start.name for each in (*asked, *methods) if each.start is not None]
-    alone = [each for each in asked if each not in methods and each not in fitting]
-    first = dict.fromkeys([*starts, *(each.name for each in alone)])
-    wanted = {each.name for each in asked}
-    rows = [
-        Participant(
-            name=name, approach=name, kind=kind_of(find_approach(name)), asked=name in wanted
+    asked = {name: find_approach(name) for name in names}
+    methods = [each for each in asked.values() if kind_of(each) == "method"]
+    fitting = [name for name, each in asked.items() if each.matched or (each.matchable and methods)]
+    if fitting and not methods:
+        raise ImsegError(
+            f"{fitting[0]} has nothing to be matched to.",
+            expected="a method beside it, whose steps and width it gets.",
+            got="approaches that learn from labels alone.",
+            hint=f"--approaches im,{fitting[0]}; a method brings its matched baseline along by"
+            " itself.",
         )
+    starts = [each.start.name for each in asked.values() if each.start is not None]
+    first = dict.fromkeys([*starts, *(name for name in asked if name not in fitting)])
+    rows = [
+        Participant(approach=name, asked=name in asked)
         for name in first
         if find_approach(name) not in methods
     ]
-    rows += [
-        Participant(
-            name=each.name,
-            approach=each.name,
-            kind="method",
-            baseline=_matched_name(_own_baseline(each), each) if matched else None,
-        )
-        for each in methods
-    ]
-    for each in methods:
-        own = _own_baseline(each)
-        rows += [
-            Participant(
-                name=_matched_name(kind, each),
-                approach=kind,
-                kind="matched",
-                matched_to=each.name,
-                asked=kind in wanted,
-            )
-            for kind in dict.fromkeys([*([own] * matched), *(one.name for one in fitting)])
+    baselines: list[Participant] = []
+    for method in methods:
+        own = [_own_baseline(method)] if matched else []
+        added = [
+            Participant(approach=name, matched_to=method.name, asked=name in asked)
+            for name in dict.fromkeys([*own, *fitting])
         ]
-    return tuple(rows)
+        rows.append(Participant(approach=method.name, baseline=added[0].name if own else None))
+        baselines += added
+    return (*rows, *baselines)
 
 
 def kind_of(approach: Approach) -> RowKind:
@@ -131,14 +127,9 @@ def settings_for(
     Raises:
         ImsegError: With every problem at once.
     """
-    approach = find_approach(participant.approach)
-    given = {name: value for name, value in common.items() if name not in SETTLED}
-    if participant.matched_to is not None:
-        given = {name: value for name, value in given.items() if name in TAKEN_OVER}
-        given["match"] = (runs or Path()) / participant.matched_to
-    given |= {"approach": approach.name, "seed": seed}
-    for name in _unused(given, approach):
-        del given[name]
+    given = {**_useful(participant, common), "seed": seed}
+    if runs is not None and participant.matched_to is not None:
+        given["match"] = runs / participant.matched_to
     if runs is not None and runs.is_dir():
         given["reuse"] = runs
     return settings_from(given)
@@ -154,33 +145,27 @@ def check_options(participants: Sequence[Participant], common: Mapping[str, Any]
     Raises:
         ImsegError: With every problem at once.
     """
-    problems: dict[str, ImsegError] = {}
-    used: set[str] = set()
-    for name in [name for name in common if name in SETTLED]:
-        problems[name] = ImsegError(
+    problems = {
+        name: ImsegError(
             f"A comparison chooses {name} for each of its runs by itself.",
             expected="settings that all runs share.",
-            got=f"{name} = {common[name]}",
+            got=f"{name} = {value}",
             hint="leave it out; --approaches and --seeds say what is compared.",
         )
-    shared = {name: value for name, value in common.items() if name not in SETTLED}
+        for name, value in common.items()
+        if name in SETTLED
+    }
+    used = set(SETTLED)
     for participant in participants:
-        approach = find_approach(participant.approach)
-        given = shared | {"approach": approach.name}
-        if participant.kind == "matched":
-            given = {name: given[name] for name in given if name in (*TAKEN_OVER, "approach")}
-            used |= set(given) - set(_unused(given, approach))
-            continue
-        idle = _unused(given, approach)
-        used |= set(given) - set(idle)
-        settings = Settings(**{name: value for name, value in given.items() if name not in idle})
-        problems |= {str(error): error for error in problems_of(settings)}
-    useless = [name for name in shared if name not in used]
+        given = _useful(participant, common)
+        used |= given.keys()
+        if participant.kind != "matched":
+            problems |= {str(error): error for error in problems_of(Settings(**given))}
+    useless = [declared()[name].flag for name in common if name not in used]
     if useless:
-        options = ", ".join(declared()[name].flag for name in useless)
         names = ",".join(participant.approach for participant in participants if participant.asked)
         problems["useless"] = ImsegError(
-            f"No approach here has a use for {options}.",
+            f"No approach here has a use for {', '.join(useless)}.",
             expected="options that change something.",
             got=f"--approaches {names}",
             hint="leave them out.",
@@ -188,29 +173,21 @@ def check_options(participants: Sequence[Participant], common: Mapping[str, Any]
     raise_all(problems.values())
 
 
-def _unused(given: Mapping[str, Any], approach: Approach) -> list[str]:
-    """Return the given settings that an approach has no use for."""
-    settings = Settings(**given)
-    sees = approach.sees_truth or approach.pseudo_label is not None
-    hidden = settings.unlabeled_masks is not None and not sees
-    return [*settings.unused, *(["unlabeled_masks"] if hidden else [])]
+def _useful(participant: Participant, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the approach of a row and the common settings that say something about it."""
+    approach = find_approach(participant.approach)
+    given = {name: value for name, value in common.items() if name not in SETTLED}
+    if participant.matched_to is not None:
+        given = {name: value for name, value in given.items() if name in TAKEN_OVER}
+        given["match"] = Path(participant.matched_to)
+    given["approach"] = approach.name
+    unused = Settings(**given).unused
+    if not approach.sees_truth and approach.pseudo_label is None:
+        unused.append("unlabeled_masks")
+    return {name: value for name, value in given.items() if name not in unused}
 
 
 def _own_baseline(method: Approach) -> str:
-    """Return the matched baseline that learns from labeled images as a method does."""
-    return next(
-        each.name for each in APPROACHES.values() if each.matched and each.labeled == method.labeled
-    )
-
-
-def _matched_name(baseline: str, method: Approach) -> str:
-    return f"{baseline}-to-{method.name}"
-
-
-def _nothing_to_match(name: str) -> ImsegError:
-    return ImsegError(
-        f"{name} has nothing to be matched to.",
-        expected="a method beside it, whose steps and width it gets.",
-        got="approaches that learn from labels alone.",
-        hint=f"--approaches im,{name}; a method brings its matched baseline along by itself.",
-    )
+    """Return the baseline that can be matched and learns from labeled images as a method does."""
+    fitting = (each for each in APPROACHES.values() if each.matched or each.matchable)
+    return next(each.name for each in fitting if each.labeled == method.labeled)

@@ -1,24 +1,28 @@
-"""What a comparison is, and what came of it."""
+"""What a comparison is, what came of it, and how far one has come that is not finished."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from imseg.approaches.planning.settings import plain_values
-from imseg.comparison.participants import RowKind
-from imseg.comparison.statistics import Gap, MeanScore, PairedDifference
+from imseg.approaches.runs import run_status
+from imseg.approaches.runs.recovery import Recovery
+from imseg.comparison.participants import RowKind, participants_of
+from imseg.comparison.scoring import Gap, MeanScore, PairedDifference
 from imseg.data.files.listing import content_of
 from imseg.engine.inference.evaluator import Interval
+from imseg.engine.storage.lock import Owner, owner_of
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import SealedFile
+from imseg.engine.storage.sealed import SealedFile, read_json
 from imseg.errors import ImsegError, look_up
 from imseg.tasks import Metric
 from imseg.types import DataSet, Image, LabeledImage
@@ -67,15 +71,13 @@ def check_place(place: Path) -> None:
 
 
 def check_same_settings(
-    place: Path, earlier: ComparisonRecord | None, *, given: Mapping[str, Any]
+    place: Path, earlier: ComparisonRecord, *, given: Mapping[str, Any]
 ) -> None:
     """Check that a comparison in progress is the one that is asked for now.
 
     Raises:
         ImsegError: If any shared setting differs. Approaches and seeds may be added.
     """
-    if earlier is None:
-        return
     then, now = earlier.asked, plain_values(given)
     # Hidden masks change no network but those of upper bounds, whose runs know them; they may have
     # been moved, or come with the first upper bound.
@@ -122,9 +124,8 @@ def digests_of(dataset: DataSet) -> dict[str, str]:
 
 
 def _content(entry: Image | LabeledImage, dataset: DataSet) -> str:
-    known = dataset.digests.get(entry.name)
-    if known is not None:
-        return known
+    if entry.name in dataset.digests:
+        return dataset.digests[entry.name]
     if isinstance(entry, LabeledImage):
         return content_of(entry.image.pixels) + content_of(entry.mask)
     return content_of(entry.pixels)
@@ -331,3 +332,115 @@ def read_comparison(folder: Path) -> Comparison:
         ImsegError: If there is none, or it is damaged.
     """
     return Comparison.read(folder / RESULT_FILE).model_copy(update={"path": folder})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonStatus:
+    """How far a comparison has come."""
+
+    path: Path
+    """Its folder."""
+    state: run_status.RunState
+    """Whether it is finished, under way in some process, or stopped."""
+    owner: Owner | None
+    """The process that works on it now; None if there is none."""
+    runs: Mapping[str, run_status.RunStatus | None]
+    """Each run by its place, such as ``seed-0/im``, in the order of training; None: not begun."""
+    seconds_left: float | None
+    """About how long it has still to go; None where that is not known."""
+    damaged: tuple[str, ...]
+    """What is wrong with files, those of all runs, in words that name them."""
+    command: str | None
+    """What continues it; None where it was not begun by a command."""
+
+    @property
+    def finished(self) -> int:
+        """Runs that are finished."""
+        return sum(run is not None and run.state == "finished" for run in self.runs.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "comparison": str(self.path),
+            "state": self.state,
+            "owner": self.owner and asdict(self.owner),
+            "runs": {name: run and run.as_dict() for name, run in self.runs.items()},
+            "finished": self.finished,
+            "seconds_left": self.seconds_left,
+            "damaged": list(self.damaged),
+            "command": self.command,
+        }
+
+
+def is_comparison(path: Path) -> bool:
+    """Return whether a folder is that of a comparison."""
+    return (path / SETTINGS_FILE).exists()
+
+
+def comparison_status(path: str | Path) -> ComparisonStatus:
+    """Return how far a comparison has come.
+
+    Args:
+        path: Its folder, in which another process may be at work.
+    """
+    folder = Path(path)
+    owner = owner_of(folder)
+    memory = Recovery(RunFolder(folder))
+    record = memory.content(folder / SETTINGS_FILE, ComparisonRecord.read)
+    runs = {name: _run(folder / name) for name in _places(folder, record)}
+    begun = [run for run in runs.values() if run is not None]
+    for wrong in [wrong for run in begun for wrong in run.damaged]:
+        memory.tell(wrong)
+    result = memory.content(folder / RESULT_FILE, read_json)
+    all_done = bool(runs) and all(run and run.state == "finished" for run in runs.values())
+    finished = result is not None and all_done
+    return ComparisonStatus(
+        path=folder,
+        state="finished" if finished else "stopped" if owner is None else "under way",
+        owner=owner,
+        runs=runs,
+        seconds_left=None if finished else _left(runs),
+        damaged=tuple(memory.damaged),
+        command=next((run.command for run in reversed(begun) if run.command), None),
+    )
+
+
+def _places(folder: Path, record: ComparisonRecord | None) -> list[str]:
+    """Return the places of all runs: those that were planned, else those that are there."""
+    there = [path for path in sorted(folder.glob("seed-*/*")) if path.is_dir()]
+    planned = []
+    if record is not None:
+        rows = participants_of(record.approaches, matched=record.matched)
+        planned = [f"seed-{seed}/{row.name}" for seed in record.seeds for row in rows]
+    return list(dict.fromkeys([*planned, *(f"{path.parent.name}/{path.name}" for path in there)]))
+
+
+def _run(path: Path) -> run_status.RunStatus | None:
+    """Return how far a run has come; None if it is not begun."""
+    try:
+        return run_status.status_of(path)
+    except ImsegError:
+        return None
+
+
+def _left(runs: Mapping[str, run_status.RunStatus | None]) -> float | None:
+    """Return about how many seconds are left: a run that is not begun takes as long as its like.
+
+    None where one is not known.
+    """
+    spent: dict[str, list[float]] = {}
+    for name, run in runs.items():
+        if run is not None and run.state == "finished":
+            seconds = [each.seconds for stage in run.stages for each in stage.trained]
+            spent.setdefault(name.partition("/")[2], []).append(sum(seconds))
+    left = 0.0
+    for name, run in runs.items():
+        if run is None:
+            like = spent.get(name.partition("/")[2])
+            seconds_left = statistics.fmean(like) if like else None
+        else:
+            seconds_left = 0.0 if run.state == "finished" else run.seconds_left
+        if seconds_left is None:
+            return None
+        left += seconds_left
+    return left

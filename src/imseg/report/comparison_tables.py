@@ -9,7 +9,7 @@ from typing import Any
 from imseg.comparison.comparison_plan import ComparisonEstimate, ComparisonPlan
 from imseg.comparison.paper_comparison import PaperLine, Reproduction
 from imseg.comparison.result import Comparison, ComparisonRow
-from imseg.comparison.statistics import LEAST_IMAGES, PairedDifference
+from imseg.comparison.scoring import LEAST_IMAGES, PairedDifference
 from imseg.data.files.atomic import write_whole
 from imseg.progress import in_time
 from imseg.report import tables

@@ -1,1 +1,1 @@
-"""One file per command or pair of commands: parse, one call, show."""
+"""One file per subject: parse, one call, show."""

@@ -1,13 +1,18 @@
-"""``imseg evaluate``: scores of a run on labeled images."""
+"""``imseg evaluate``, ``predict`` and ``report``: what a finished run is good for."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from imseg.cli import show
 from imseg.cli.arguments import Data, Device, Ensemble, Json, Network, RunPath, TrustNetwork
+from imseg.data.folder.config import LARGEST_PIXEL
+from imseg.errors import ImsegError, shown
 
 
 def evaluate(
@@ -25,10 +30,8 @@ def evaluate(
 ) -> int:
     """Show scores with their 95 % intervals: means over images, and over all pixels together."""
     from imseg.approaches.runs.run import load_run
-    from imseg.cli import show
     from imseg.data.folder.scan import read_folder
     from imseg.data.masks.recognize import word_of
-    from imseg.errors import shown
     from imseg.report.figures import gallery, save
     from imseg.report.tables import audit_table, evaluation_text, judgment_text
 
@@ -39,34 +42,31 @@ def evaluate(
     show.say(f"{run} was trained for {word_of(opened.spec)} masks")
     with show.Bars() as bars:
         dataset = read_folder(
-            data,
-            task=word_of(opened.spec),
-            progress=lambda d, t: bars.counted("checking images", d, t),
+            data, task=word_of(opened.spec), progress=partial(bars.counted, "checking images")
         )
         found = opened.evaluate(
             dataset,
             split,
             networks=names,
             device=device,
-            progress=lambda d, t: bars.counted("evaluating", d, t),
+            progress=partial(bars.counted, "evaluating"),
         )
     if dataset.spec.names != opened.spec.names:
         theirs, ours = (shown(", ".join(each.spec.names)) for each in (dataset, opened))
         show.say(f"warning: the classes here are {theirs}; the run was trained on {ours}")
     if pictures is not None:
         save(pictures, gallery(opened, getattr(dataset, split), found, networks=names))
-    if json:
-        further = {"audits": opened.audits, "judgment": opened.judgment}
-        show.show_json({**found.as_dict(), "split": split, "networks": names, **further})
-    else:
-        print(f"{', '.join(names)} of {shown(run)} on {split}\n")
-        print(evaluation_text(found))
-        for text in (audit_table(opened), judgment_text(opened)):
-            if text:
-                print(f"\n{text}")
-        if pictures is not None:
-            print(f"\nPictures, from best to worst: {shown(pictures)}")
-    return 0
+    parts = [
+        f"{', '.join(names)} of {shown(run)} on {split}",
+        evaluation_text(found),
+        audit_table(opened),
+        judgment_text(opened),
+    ]
+    if pictures is not None:
+        parts.append(f"Pictures, from best to worst: {shown(pictures)}")
+    content = {**found.as_dict(), "split": split, "networks": names}
+    content |= {"audits": opened.audits, "judgment": opened.judgment}
+    return show.show_result("\n\n".join(part for part in parts if part), content, as_json=json)
 
 
 MOST_SHOWN = 5
@@ -75,10 +75,8 @@ MOST_SHOWN = 5
 
 def predict(
     run: RunPath,
-    images: Annotated[
-        Path, typer.Argument(help="A picture, or a folder of pictures.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option(help="Where masks go, as PNG.", show_default=False)],
+    images: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    out: Annotated[Path, typer.Option(help="Where masks go, as PNG.")],
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also draw masks on pictures, in OUT/overlays.")
     ] = False,
@@ -102,13 +100,8 @@ def predict(
     json: Json = False,
 ) -> int:
     """Write masks at the images' own sizes, in the values of the masks the run was trained on."""
-    import dataclasses
-
     from imseg.approaches.runs.run import load_run
-    from imseg.cli import show
-    from imseg.data.folder.config import LARGEST_PIXEL
     from imseg.data.masks.io import describe_values
-    from imseg.errors import ImsegError, shown
     from imseg.report.prediction_files import COUNTS_NAME, FILE_NAME, write_predictions
 
     if pixel_size is not None and not 0 < pixel_size <= LARGEST_PIXEL:
@@ -131,18 +124,49 @@ def predict(
             device=device,
             overwrite=overwrite,
             pixel_size=pixel_size,
-            progress=lambda d, t: bars.counted("predicting", d, t),
+            progress=partial(bars.counted, "predicting"),
         )
-    if json:
-        show.show_json({"out": str(out), "masks": [dataclasses.asdict(each) for each in written]})
-        return 0
     masks = f"{len(written)} mask{'s' * (len(written) != 1)}"
-    print(f"{masks} in {shown(out)}: {shown(describe_values(opened.spec))}")
+    lines = [f"{masks} in {shown(out)}: {shown(describe_values(opened.spec))}"]
     tables = [out / name for name in (FILE_NAME, COUNTS_NAME) if (out / name).exists()]
     if tables:
-        print(f"Areas, counts or means: {', '.join(map(shown, tables))}")
+        lines.append(f"Areas, counts or means: {', '.join(map(shown, tables))}")
     if inconsistency:
-        print("Most inconsistent, so worth labeling next:")
-        for each in written[:MOST_SHOWN]:
-            print(f"  {each.inconsistent:6.1%}  {shown(each.image)}")
-    return 0
+        lines.append("Most inconsistent, so worth labeling next:")
+        first = written[:MOST_SHOWN]
+        lines += [f"  {each.inconsistent:6.1%}  {shown(each.image)}" for each in first]
+    content = {"out": str(out), "masks": [asdict(each) for each in written]}
+    return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def report(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder of a finished run, or of a comparison.", metavar="RUN|COMPARISON"
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="The data folder: adds images and scores on its test split."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page.  [default: report.html in the folder]")
+    ] = None,
+    device: Device = "auto",
+    trust_network: TrustNetwork = False,
+    json: Json = False,
+) -> int:
+    """Write a page that says what was found, with figures, images, and all numbers beside it."""
+    from imseg.report.html.make import figures_beside, make_report, place_of
+
+    place_of(folder, out)  # a name that cannot be is told before anything is looked at
+    with show.Bars() as bars:
+        page = make_report(
+            folder, data, out=out, device=device, trust_network=trust_network, progress=bars
+        )
+    files = figures_beside(page)
+    text = f"Report: {shown(page)}\nFigures and tables: {shown(files)}"
+    if data is None:
+        text += f"\nWith images: imseg report {shown(folder)} DATA"
+    return show.show_result(text, {"report": str(page), "files": str(files)}, as_json=json)

@@ -1,4 +1,4 @@
-"""What a training would take, as text."""
+"""``imseg train``: a training, or what it would take."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imseg.cli.arguments import Data, Json, takes_settings
-from imseg.cli.show import page_of
+from imseg.cli import show
+from imseg.cli.arguments import Config, Data, Json, takes_settings
 from imseg.errors import ImsegError, shown
+from imseg.progress import in_minutes
 
 if TYPE_CHECKING:
     from imseg.approaches.planning.estimate import Estimate
-    from imseg.approaches.planning.settings import Settings
-    from imseg.cli.show import Bars
 
 
 _IN_WORDS = {"other": "start-up and the rest", "files": "reading images"}
@@ -29,7 +28,18 @@ def estimate_text(found: Estimate, now: datetime) -> str:
         now: The time of day.
     """
     parts = [_stages(found), _time(found, now), _memory(found), _disk(found)]
-    parts += [text for text in (_memory_warning(found), _disk_warning(found)) if text]
+    if not found.memory.fits:
+        fewer = "--workers 1, " if found.memory.processes > 1 else ""
+        parts.append(
+            "warning: that is more memory than is free.\n"
+            f"  Try:      {fewer}a smaller --batch-size, --image-size or --width, or close other"
+            " programs."
+        )
+    if not found.disk_fits:
+        parts.append(
+            "warning: that is more than is free on this disk.\n"
+            "  Try:      --out on another disk, --limit-unlabeled, or a smaller --image-size."
+        )
     parts.append("Nothing was trained or written. Without --dry-run the training begins.")
     return "\n\n".join(parts)
 
@@ -51,7 +61,6 @@ def _stages(found: Estimate) -> str:
 
 def _time(found: Estimate, now: datetime) -> str:
     from imseg.approaches.planning.duration import ACTIVITIES
-    from imseg.progress import in_minutes
     from imseg.report.tables import table
 
     if found.time is None or found.seconds is None:
@@ -88,39 +97,16 @@ def _memory(found: Estimate) -> str:
 
 def _disk(found: Estimate) -> str:
     disk = found.disk
-    parts = [
-        f"{name} {_size(size)}"
-        for name, size in (
-            ("decoded images", disk.pictures),
-            ("pseudo-labels", disk.pseudo_labels),
-            ("what mask scorers learn from", disk.scorers),
-        )
-        if size
-    ]
+    sizes = {
+        "decoded images": disk.pictures,
+        "pseudo-labels": disk.pseudo_labels,
+        "what mask scorers learn from": disk.scorers,
+    }
+    parts = ", ".join(f"{name} {_size(size)}" for name, size in sizes.items() if size)
     return (
-        f"Disk:   up to {_size(disk.most)} while it runs ({', '.join(parts)}),"
+        f"Disk:   up to {_size(disk.most)} while it runs ({parts}),"
         f" {_size(disk.finished)} for the finished run; {_size(found.disk_free)} free for"
         f" {shown(found.run)}."
-    )
-
-
-def _memory_warning(found: Estimate) -> str:
-    if found.memory.fits:
-        return ""
-    fewer = "--workers 1, " if found.memory.processes > 1 else ""
-    return (
-        "warning: that is more memory than is free.\n"
-        f"  Try:      {fewer}a smaller --batch-size, --image-size or --width, or close other"
-        " programs."
-    )
-
-
-def _disk_warning(found: Estimate) -> str:
-    if found.disk_fits:
-        return ""
-    return (
-        "warning: that is more than is free on this disk.\n"
-        "  Try:      --out on another disk, --limit-unlabeled, or a smaller --image-size."
     )
 
 
@@ -144,9 +130,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder.  [default: runs/<data>-<approach>-seed<N>]")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
-    ] = None,
+    config: Config = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -171,10 +155,10 @@ def train(
     **settings: Any,
 ) -> int:
     """Train an approach. Repeat the command to continue a run that was stopped."""
+    from imseg.approaches.planning.estimate import estimate
     from imseg.approaches.planning.settings import settings_from
     from imseg.approaches.running.experiment import fit
     from imseg.approaches.running.stage import missing_by_stage
-    from imseg.cli import show
     from imseg.report.tables import stages_table, time_in_words
 
     if not probe and not dry_run:
@@ -185,51 +169,27 @@ def train(
         )
     asked = settings_from(settings, config=config)
     if dry_run:
-        return _only_estimate(data, out, asked, probe=probe, json=json)
+        with show.Bars() as bars:
+            found = estimate(data, out=out, settings=asked, progress=bars, probe=probe)
+        return show.show_result(estimate_text(found, datetime.now()), found.as_dict(), as_json=json)
     with show.Bars() as bars:
         run = fit(data, out=out, settings=asked, progress=bars)
-        page = _page(run.path, data, bars) if report else None
-    if json:
-        further = {"report": None if page is None else str(page)}
-        show.show_json({"run": str(run.path), **further, **run.summary})
-        return 0
-    final = run.summary["network"]
-    print(f"{stages_table(run)}\n")
-    print(f"Network of the run: {final}, validation {run.metric.text(run.summary['validation'])}")
-    for stage, missing in missing_by_stage(run.summary).items():
-        print(f"{stage}: {missing}")
-    if run.start_was_better:
-        print(
-            f"The start was better on validation: --network {run.best_of_start} takes it instead."
-        )
-    if spent := time_in_words(run.summary):
-        print(f"Time: {spent}")
+        page = run.path / "report.html" if report else None
+        if page is not None and not page.exists():  # one that is there stays
+            page = show.page_of(run.path, data, bars, test=False, quick=True)
+    validation = run.metric.text(run.summary["validation"])
+    network = f"Network of the run: {run.summary['network']}, validation {validation}"
+    lines = [stages_table(run), "", network]
+    lines += [f"{stage}: {missing}" for stage, missing in missing_by_stage(run.summary).items()]
     better = f" --network {run.best_of_start}" if run.start_was_better else ""
+    if better:
+        lines.append(f"The start was better on validation:{better} takes it instead.")
+    if spent := time_in_words(run.summary):
+        lines.append(f"Time: {spent}")
     if page is not None:
-        print(f"Report: {shown(page)}")
+        lines.append(f"Report: {shown(page)}")
     path = shown(run.path)
-    print(f"Next: imseg evaluate {path} {shown(data)}{better}")
-    print(f"      imseg predict {path} IMAGES --out masks/{better}")
-    return 0
-
-
-def _page(run: Path, data: Path, bars: Bars) -> Path | None:
-    """Return the report of a run, made now of the validation images; one that is there stays."""
-    there = run / "report.html"
-    return there if there.exists() else page_of(run, data, bars, test=False, quick=True)
-
-
-def _only_estimate(
-    data: Path, out: Path | None, settings: Settings, *, probe: bool, json: bool
-) -> int:
-    """Show what a training would take."""
-    from imseg.approaches.planning.estimate import estimate
-    from imseg.cli import show
-
-    with show.Bars() as bars:
-        found = estimate(data, out=out, settings=settings, progress=bars, probe=probe)
-    if json:
-        show.show_json(found.as_dict())
-    else:
-        print(estimate_text(found, datetime.now()))
-    return 0
+    lines.append(f"Next: imseg evaluate {path} {shown(data)}{better}")
+    lines.append(f"      imseg predict {path} IMAGES --out masks/{better}")
+    content = {"run": str(run.path), "report": page and str(page), **run.summary}
+    return show.show_result("\n".join(lines), content, as_json=json)

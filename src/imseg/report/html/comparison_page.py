@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from imseg.comparison.result import Comparison, ComparisonRow
-from imseg.comparison.statistics import PairedDifference
+from imseg.comparison.scoring import PairedDifference
 from imseg.report import comparison_tables, tables
 from imseg.report.html.blocks import (
     Chart,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imseg.approaches.running.stage import LITTLE
 from imseg.comparison.result import Comparison
-from imseg.comparison.statistics import PairedDifference
+from imseg.comparison.scoring import PairedDifference
 from imseg.report.comparison_tables import doubts_about_chance
 from imseg.report.html.blocks import PageSummary
 from imseg.report.html.run_facts import RunFacts, ScoredSplit

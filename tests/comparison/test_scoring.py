@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sets import rest_but
 
-from imseg.comparison.statistics import difference, gap_closed, level_of
+from imseg.comparison.scoring import difference, gap_closed, level_of
 
 
 def scores(seed: int, *, seeds: int = 3, images: int = 40, mean: float = 0.6) -> np.ndarray:
