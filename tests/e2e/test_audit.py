@@ -28,8 +28,8 @@ from tests.sets import rest_but
 
 import imseg
 from imseg.approaches.runs.run import Run
+from imseg.engine.loading.samples import SampleSet
 from imseg.engine.storage.sealed import read_json
-from imseg.engine.training.sample_set import SampleSet
 from imseg.report.tables import audit_table, judgment_text
 from imseg.types import DataSet
 

@@ -16,8 +16,8 @@ import imseg
 from imseg.approaches.planning import estimate as estimating
 from imseg.approaches.planning.duration import ACTIVITIES, Measured
 from imseg.approaches.planning.estimate import estimate
-from imseg.engine.hardware.memory import bytes_kept
-from imseg.engine.hardware.probe import SideBySide
+from imseg.engine.hardware.benchmark import SideBySide
+from imseg.engine.hardware.device import bytes_kept
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.networks.registry import UNetConfig, provide
 

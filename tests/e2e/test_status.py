@@ -358,7 +358,7 @@ def test_what_is_no_run_is_refused(cli, tmp_path, place) -> None:
 
 
 def test_a_run_that_still_reads_its_images_is_known(cli, tmp_path) -> None:
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     run = tmp_path / "run"
     (run / "cache").mkdir(parents=True)
@@ -416,7 +416,7 @@ def test_a_comparison_whose_settings_are_damaged_shows_the_runs_that_are_there(
 
 
 def test_a_comparison_at_work_says_who_is_at_it(cli_json, compared) -> None:
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     with locked(compared):
         assert cli_json("status", compared)["owner"]["pid"] == os.getpid()

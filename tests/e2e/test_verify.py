@@ -21,7 +21,7 @@ from imseg.cli.commands.verify import network_text
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
-from imseg.engine.training.weights import read_trained, save_weights
+from imseg.engine.training.job import read_trained, save_weights
 from imseg.engine.workers.executors import index_networks
 from imseg.errors import ImsegError
 from imseg.types import VERSION
@@ -114,7 +114,7 @@ def test_whatever_stands_in_a_file_it_is_named(cli, whole, tmp_path, name, conte
 
 
 def test_a_run_that_is_trained_is_not_looked_at(cli, whole, tmp_path) -> None:
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     run = shutil.copytree(whole, tmp_path / "run")
     with locked(run):

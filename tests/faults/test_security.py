@@ -47,7 +47,7 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
 from imseg.engine.training.checkpoint import _checksum, read_saved
-from imseg.engine.training.weights import build, hash_of, load_network
+from imseg.engine.training.job import build, hash_of, load_network
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, shown
 from imseg.networks import registry
 from imseg.networks.registry import (

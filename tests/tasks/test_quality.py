@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.training.weights import build
+from imseg.engine.training.job import build
 from imseg.errors import ImsegError
 from imseg.networks.evalnet import OneHead, TwoHeads
 from imseg.networks.registry import EvalNetConfig

@@ -12,8 +12,7 @@ from imseg.approaches.runs.recovery import Recovery
 from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
 from imseg.comparison.participants import participants_of
 from imseg.comparison.result import ComparisonRecord
-from imseg.engine.storage.lock import Owner, owner_of
-from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
+from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, Owner, RunFolder, owner_of
 from imseg.engine.storage.sealed import read_json
 from imseg.errors import ImsegError
 

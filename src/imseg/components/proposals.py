@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imseg.components.amplification import MaskScorer
 from imseg.components.consensus import Labeler, PseudoLabelBatch, ScorerGroup, TeacherBatch
-from imseg.engine.inference.mask_scorer import score_candidates
+from imseg.engine.inference.predictor import score_candidates
 from imseg.options import option
 from imseg.tasks import Planes, Task, Votes
 

@@ -15,14 +15,14 @@ from dataclasses import asdict
 
 import pytest
 
-from imseg.engine.storage import lock
-from imseg.engine.storage.lock import NAME, Owner, locked, owner_of
+from imseg.engine.storage import run_folder
+from imseg.engine.storage.run_folder import NAME, Owner, locked, owner_of
 from imseg.errors import ImsegError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from imseg.engine.storage.lock import locked
+from imseg.engine.storage.run_folder import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -90,7 +90,7 @@ def test_an_owner_on_another_machine_lives_while_it_gives_signs(tmp_path, silent
 
 
 def test_an_owner_gives_signs_of_life(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(run_folder, "BEAT", 0.05)
     with locked(tmp_path):
         os.utime(tmp_path / NAME, (0, 0))
         until = time.monotonic() + 10

@@ -9,17 +9,17 @@ import pytest
 import torch
 from tests.sets import rest_but
 
+from imseg.engine.loading.samples import Copies
 from imseg.engine.training import checkpoint, trainer
 from imseg.engine.training.checkpoint import Checkpoints, path_of, read_saved
 from imseg.engine.training.job import Trained
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.mask_quality import MaskQualityAtWork
 from imseg.engine.training.objectives.mean_teacher import MeanTeacher
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.objectives.two_views import TwoViewsAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 

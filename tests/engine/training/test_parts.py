@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import SampleIndex
+from imseg.engine.loading.samples import Copies, SampleIndex, SampleSet
 from imseg.engine.training.objectives.supervised import stored_pairs
-from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 NUMERICS = ComputeConfig(threads=1)

@@ -13,15 +13,14 @@ from safetensors.torch import load_file
 from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import predict, predict_mean, vote
 from imseg.engine.loading.loader import BatchLoader
+from imseg.engine.loading.samples import InitialWeights
 from imseg.engine.training import trainer
-from imseg.engine.training.job import Trained
+from imseg.engine.training.job import Trained, build, load_network
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import InitialWeights
 from imseg.engine.training.trainer import train, train_and_save
-from imseg.engine.training.weights import build, load_network
 from imseg.engine.workers.executors import Serial
-from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.networks.registry import CustomConfig, UNetConfig
 

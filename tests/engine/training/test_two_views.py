@@ -14,16 +14,15 @@ from torch import nn
 from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
+from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.loading.views import ViewLoader
 from imseg.engine.training import seeds
-from imseg.engine.training.job import TrainJob
+from imseg.engine.training.job import TrainJob, build
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.engine.training.trainer import train
-from imseg.engine.training.weights import build
-from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import UNetConfig
 from imseg.ops.augment import MOVES, move
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength

@@ -19,11 +19,12 @@ from imseg.components.proposals import BestProposal
 from imseg.components.votes import VoteOfViews
 from imseg.engine.hardware.device import (
     ComputeConfig,
+    free_device_memory,
     resolve_device,
     resolve_precision,
+    training_bytes,
     usable_cores,
 )
-from imseg.engine.hardware.memory import free_device_memory, training_bytes
 from imseg.networks.registry import CustomConfig
 
 ENOUGH_STEPS = 500

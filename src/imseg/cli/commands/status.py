@@ -14,7 +14,7 @@ from imseg.progress import in_time
 if TYPE_CHECKING:
     from imseg.approaches.runs.run_status import LogNote, RunStatus, StageProgress
     from imseg.comparison.comparison_status import ComparisonStatus
-    from imseg.engine.storage.lock import Owner
+    from imseg.engine.storage.run_folder import Owner
 
 
 def run_text(status: RunStatus) -> str:

@@ -1,22 +1,25 @@
 """What training costs, measured with what trains: real steps of a real job on made-up images.
 
 ``python -m imseg.engine.hardware.benchmark`` answers requests that come in as JSON lines;
-``probe.py`` asks several such processes at once, because networks side by side share the memory's
+``SideBySide`` asks several such processes at once, because networks side by side share the memory's
 bandwidth.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +29,16 @@ from torch import nn
 
 from imseg.data.cache.store import open_array
 from imseg.data.cache.stored_arrays import new_array
-from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.hardware.memory import leave_first, peak_memory
-from imseg.engine.inference.mask_scorer import scorer_logits
-from imseg.engine.inference.predictor import BATCH, vote
-from imseg.engine.loading.samples import as_input
-from imseg.engine.training.clock import BATCHES, STEPS, VALIDATION, Clock
-from imseg.engine.training.job import TrainJob
+from imseg.engine.hardware.device import keep_freed_memory, leave_first, peak_memory
+from imseg.engine.inference.predictor import BATCH, scorer_logits, vote
+from imseg.engine.loading.samples import SampleSet, as_input
+from imseg.engine.training.job import TrainJob, build
 from imseg.engine.training.learner import EpochState, Learner
+from imseg.engine.training.monitor import BATCHES, STEPS, VALIDATION, Clock, Listener
 from imseg.engine.training.objectives.objective import AnyStep
-from imseg.engine.training.sample_set import SampleSet
-from imseg.engine.training.weights import build
-from imseg.engine.workers.listener import Listener
-from imseg.networks.registry import EvalNetConfig, trust_names
+from imseg.engine.workers.worker_process import THREADS
+from imseg.errors import ImsegError
+from imseg.networks.registry import CustomConfig, EvalNetConfig, Network, trust_names
 from imseg.tasks.quality import quality_for
 
 IN_A_ROW = 8
@@ -309,6 +309,148 @@ def main() -> None:
         met.cache_clear()
         found = measure_here(TypeAdapter(BenchmarkRequest).validate_json(line), meet=met)
         tell(TypeAdapter(BenchmarkResult).dump_json(found).decode())
+
+
+class Prober(Protocol):
+    """Answers requests about costs."""
+
+    @property
+    def start_up(self) -> float:
+        """Seconds until a training process is ready; 0 where none is started."""
+
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+        """Return what was measured, by all processes at once or by one alone."""
+
+
+class Inside:
+    """Measures in this process, where networks on a GPU and some of users' own are trained too."""
+
+    start_up = 0.0
+
+    def __init__(self) -> None:
+        keep_freed_memory()
+
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+        """Return what was measured, alone."""
+        return measure_here(request)
+
+
+class SideBySide:
+    """Measures in processes that are started as those that train are.
+
+    Args:
+        processes: How many are busy at once.
+        threads: Threads of each.
+    """
+
+    def __init__(self, processes: int, *, threads: int) -> None:
+        limits = {name: str(threads) for name in THREADS}
+        paths = os.pathsep.join(path for path in sys.path if path)
+        began = time.monotonic()
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", "imseg.engine.hardware.benchmark"],
+                start_new_session=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **limits, "PYTHONPATH": paths},
+                text=True,
+                encoding="utf-8",
+            )
+            for _ in range(processes)
+        ]
+        try:
+            for process in self._processes:
+                json.loads(_line_of(process))
+        except BaseException:
+            self.close()
+            raise
+        self.start_up = time.monotonic() - began
+
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+        """Return what was measured: the mean of all processes, and the peak of any.
+
+        Raises:
+            ImsegError: If a process ends, as for a lack of memory.
+        """
+        asked = self._processes if together else self._processes[:1]
+        text = TypeAdapter(BenchmarkRequest).dump_json(request).decode() + "\n"
+        for process in asked:
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):  # it is gone, which is noticed below
+                    process.stdin.write(text)
+                    process.stdin.flush()
+        with ThreadPoolExecutor(len(asked)) as pool:
+            list(pool.map(_line_of, asked))  # all are warm
+            for process in asked:
+                if process.stdin is not None:
+                    with contextlib.suppress(OSError):
+                        process.stdin.write("go\n")
+                        process.stdin.flush()
+            lines = list(pool.map(_line_of, asked))
+        return mean_answer([TypeAdapter(BenchmarkResult).validate_json(line) for line in lines])
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+
+
+@contextlib.contextmanager
+def prober(*, device: str, processes: int, threads: int, network: Network) -> Iterator[Prober]:
+    """Yield who measures: processes side by side where networks are trained so, else this one.
+
+    Args:
+        device: Where networks are trained.
+        processes: How many are trained at once.
+        threads: CPU threads of each.
+        network: What is trained; one that other processes cannot import is measured here.
+    """
+    kind = torch.device(device).type
+    alone = kind == "cuda" and processes == 1
+    own = isinstance(network, CustomConfig) and not network.is_importable
+    if own or alone or kind not in ("cpu", "cuda"):
+        yield Inside()
+        if kind == "cuda":
+            torch.cuda.empty_cache()
+        return
+    found = SideBySide(processes, threads=threads)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:
+    """Return the mean seconds of several answers, and the most bytes."""
+    values: dict[str, Any] = {}
+    for entry in fields(BenchmarkResult):
+        each = [getattr(one, entry.name) for one in answers]
+        if entry.name == "compiled":
+            values[entry.name] = all(each)
+        elif entry.name == "at_once":
+            values[entry.name] = min((few for few in each if few), default=None)
+        else:
+            values[entry.name] = max(each) if "memory" in entry.name else sum(each) / len(each)
+    return BenchmarkResult(**values)
+
+
+def _line_of(process: subprocess.Popen[str]) -> str:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if line:
+        return line
+    status = process.wait()
+    raise ImsegError(
+        "A short measurement before the training was ended by the system.",
+        expected="enough memory for the networks that are trained side by side.",
+        got=f"exit status {status}" + (" (killed)" if status < 0 else "") + ".",
+        hint="--workers 1, a smaller --batch-size or a smaller --image-size.",
+    )
 
 
 if __name__ == "__main__":

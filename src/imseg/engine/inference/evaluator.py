@@ -15,7 +15,7 @@ from torch import nn
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.inference.segment import Segmented, segment
+from imseg.engine.inference.predictor import Segmented, segment
 from imseg.tasks import Task
 from imseg.tasks.instances import compare_objects, find_objects, object_scores, tells_apart
 from imseg.types import LabeledImage, Reading

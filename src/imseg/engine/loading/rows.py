@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
-from imseg.engine.hardware.memory import free_unused, is_exhausted
+from imseg.engine.hardware.device import free_unused, is_exhausted
 
 SHARE = 0.25
 """Of the free memory of a GPU, for the images of one batch loader; the rest is for the network."""

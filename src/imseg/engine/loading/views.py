@@ -12,11 +12,10 @@ from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.device_batches import warm_up
+from imseg.engine.loading.loader import warm_up
 from imseg.engine.loading.rows import Placement, RowSet, cache_rows, placement_for, send
-from imseg.engine.loading.samples import as_input
+from imseg.engine.loading.samples import UnlabeledViews, as_input
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops import augment, batched, photometric
 from imseg.ops.batched import AugmentParams, params_of, range_of
 

@@ -22,8 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from imseg.data.files.atomic import write_whole
-from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob
+from imseg.engine.training.job import Tell, TrainJob
 from imseg.engine.training.learner import (
     AVERAGE,
     OBJECTIVE,
@@ -32,7 +31,7 @@ from imseg.engine.training.learner import (
     Learner,
     part_of,
 )
-from imseg.engine.training.weights import Tell
+from imseg.engine.training.monitor import Clock
 
 SHARE = 0.02
 """How much of the time of a training may go into writing its state, about."""

@@ -15,13 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.memory import free_unused, is_exhausted
-from imseg.engine.training.clock import BATCHES, STEPS, Clock
+from imseg.engine.hardware.device import ComputeConfig, free_unused, is_exhausted
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import BATCHES, STEPS, Clock, Listener, Reporter
 from imseg.engine.training.objectives.objective import AnyStep, Forward, ObjectiveAtWork
 from imseg.engine.training.optimizer import KerasAdamW
-from imseg.engine.workers.listener import Listener, Reporter
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 _compiled_before: set[tuple[Any, ...]] = set()

@@ -9,11 +9,16 @@ from torch import Tensor, nn
 
 from imseg.engine.training import seeds
 from imseg.engine.training.checkpoint import Checkpoints, forget, path_of, read_saved
-from imseg.engine.training.clock import VALIDATION, Clock, with_rest
-from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.job import (
+    Trained,
+    TrainJob,
+    build,
+    load_network,
+    save_weights,
+    write_trained,
+)
 from imseg.engine.training.learner import Learner
-from imseg.engine.training.weights import build, load_network, save_weights, write_trained
-from imseg.engine.workers.listener import Listener, hear
+from imseg.engine.training.monitor import VALIDATION, Clock, Listener, hear, with_rest
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 NO_SCORE = -1e9

@@ -12,13 +12,24 @@ from typing import Protocol, Self
 import torch
 
 from imseg.data.files.atomic import write_whole
-from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory
-from imseg.engine.hardware.memory import MEMORY_GONE, free_unused, is_exhausted
+from imseg.engine.hardware.device import (
+    MEMORY_GONE,
+    ComputeConfig,
+    free_unused,
+    is_exhausted,
+    keep_freed_memory,
+)
 from imseg.engine.training.checkpoint import forget
-from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.job import (
+    Tell,
+    Trained,
+    TrainJob,
+    read_known,
+    read_trained,
+    write_trained,
+)
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.training.weights import Tell, read_known, read_trained, write_trained
-from imseg.engine.workers.listener import Listener
 from imseg.engine.workers.worker_process import (
     HeartbeatTimeout,
     JobBroken,

@@ -18,11 +18,10 @@ from typing import Any, TextIO
 
 import torch
 
-from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.hardware.memory import free_unused, is_exhausted
+from imseg.engine.hardware.device import free_unused, is_exhausted, keep_freed_memory
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed, parts_of
 from imseg.networks.registry import trust_names
 

@@ -14,10 +14,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from imseg.engine.hardware.memory import MEMORY_GONE, NEEDS_LESS
+from imseg.engine.hardware.device import MEMORY_GONE, NEEDS_LESS
 from imseg.engine.loading.rows import SHARED_BY
 from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.workers.listener import Listener
+from imseg.engine.training.monitor import Listener
 from imseg.errors import ImsegError, TrainingFailed, raise_all
 
 COMMAND = (sys.executable, "-P", "-m", "imseg.engine.workers.worker")

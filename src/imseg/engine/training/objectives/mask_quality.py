@@ -11,10 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imseg.engine.inference.evaluator import rank_correlation
-from imseg.engine.inference.mask_scorer import scorer_logits
-from imseg.engine.inference.predictor import BATCH
+from imseg.engine.inference.predictor import BATCH, scorer_logits
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.samples import Batch, SampleSet
 from imseg.engine.training.objectives.objective import (
     AnyStep,
     Forward,
@@ -28,7 +27,6 @@ from imseg.engine.training.objectives.objective import (
     epochs_of,
     flops_of,
 )
-from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks.quality import IOU, Quality, quality_for
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imseg.engine.loading.loader import epochs
-from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives import objective
@@ -23,7 +23,6 @@ from imseg.engine.training.objectives.objective import Amounts, AnyStep, Forward
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops.photometric import Strength
 from imseg.options import option
 

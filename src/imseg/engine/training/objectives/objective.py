@@ -21,10 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.training import seeds
 from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops.photometric import Strength
 from imseg.options import Component
 

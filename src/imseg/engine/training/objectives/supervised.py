@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import BATCH, in_halves, predict
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.samples import Batch, SampleSet
 from imseg.engine.training.objectives.objective import (
     AnyStep,
     Forward,
@@ -26,7 +26,6 @@ from imseg.engine.training.objectives.objective import (
     epochs_of,
     flops_of,
 )
-from imseg.engine.training.sample_set import SampleSet
 from imseg.tasks import Planes, Task
 from imseg.tasks.collapse import known_in, sole_value
 from imseg.types import Bytes, Target

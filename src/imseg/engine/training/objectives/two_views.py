@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives.objective import (
@@ -31,7 +32,6 @@ from imseg.engine.training.objectives.objective import (
 )
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.options import option
 from imseg.tasks import task_for
 from imseg.types import TargetSpec
