@@ -13,7 +13,7 @@ from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
 from imseg.comparison.participants import participants_of
 from imseg.comparison.result import ComparisonRecord
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, Owner, RunFolder, owner_of
-from imseg.engine.storage.sealed import read_json
+from imseg.engine.storage.sealed import read_sealed
 from imseg.errors import ImsegError
 
 
@@ -76,7 +76,7 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     begun = [run for run in runs.values() if run is not None]
     for wrong in [wrong for run in begun for wrong in run.damaged]:
         memory.tell(wrong)
-    result = memory.content(folder / RESULT_FILE, read_json)
+    result = memory.content(folder / RESULT_FILE, read_sealed)
     all_done = bool(runs) and all(run and run.state == "finished" for run in runs.values())
     finished = result is not None and all_done
     return ComparisonStatus(

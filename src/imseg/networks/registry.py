@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from imseg.data.files.atomic import read_bounded
 from imseg.errors import ImsegError, and_more, near_miss
-from imseg.networks.evalnet import OneHead, TwoHeads, one_head, two_heads
-from imseg.networks.unet import UNet, unet
+from imseg.networks.evalnet import EvalNet
+from imseg.networks.unet import UNet, keep_up, unet
 from imseg.options import Component, option
 
 NetworkFactory = Callable[..., nn.Module]
@@ -85,6 +85,11 @@ class Network(Component, ABC):
         """How wide its layers are, for estimates; operations grow with its square."""
         return float(getattr(self, "width", 1.0))
 
+    @property
+    def is_importable(self) -> bool:
+        """Whether other processes can make it."""
+        return True
+
     def with_width(self, width: float) -> Self:
         """Return the network with another width; itself where it has none."""
         return replace(self, **cast(Any, {"width": width})) if hasattr(self, "width") else self
@@ -130,9 +135,10 @@ class EvalNetConfig(Network):
 
     def make(self, *, channels: int, outputs: int) -> nn.Module:
         """Return a fresh network; see ``Network.make``."""
-        ours, reference = ((one_head, OneHead), (two_heads, TwoHeads))[self.heads - 1]
-        factory: NetworkFactory = reference if self.paper else ours
-        return factory(channels=channels, outputs=outputs, width=self.width)
+        network = EvalNet(channels=channels, outputs=outputs, heads=self.heads, width=self.width)
+        if not self.paper:
+            keep_up(network)
+        return network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +155,7 @@ class CustomConfig(Network):
 
     @property
     def is_importable(self) -> bool:
-        """Whether other processes can find it by its name."""
+        """Whether other processes can make it: find its callable by its name."""
         module, _, name = self.callable.partition(":")
         return "#" not in name and "<" not in name and module != "__main__"
 
@@ -218,13 +224,12 @@ def network_named(name: str) -> Network:
         return CustomConfig(callable=name)
     if ":" in name:
         return provide(import_callable(name), name)
-    ours = {kind: one for kind, one in Network.alternatives().items() if kind in SEGMENTING}
-    if name in ours:
-        return ours[name]()
-    guess = near_miss(name, ours)
+    if name in SEGMENTING:
+        return Network.alternatives()[name]()
+    guess = near_miss(name, SEGMENTING)
     raise ImsegError(
         f"There is no network named {name!r}.",
-        expected=f"{', '.join(ours)}, or module:callable of your own.",
+        expected=f"{', '.join(SEGMENTING)}, or module:callable of your own.",
         got=name,
         hint=f"--network {guess}" if guess else None,
     )
@@ -389,21 +394,17 @@ def read_weights(
 def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:
     """Return the options of networks that weights fit, or an empty text."""
     narrowest = {len(each) / 16 for each in state.values() if each.shape[1:2] == (channels,)}
+    ours = [Network.alternatives()[kind]() for kind in SEGMENTING]
     candidates = [
-        (kind, width)
-        for kind in SEGMENTING
-        if hasattr(Network.alternatives()[kind](), "width")
+        network.with_width(width)
+        for network in ours
+        if hasattr(network, "width")
         for width in sorted(narrowest)
     ]
     return " or ".join(
-        f"--network {kind} --width {width:g}"
-        for kind, width in candidates
-        if not _mismatch(
-            Network.alternatives()[kind]().with_width(width),
-            state,
-            channels=channels,
-            outputs=outputs,
-        )
+        f"--network {network.kind} --width {network.relative_width:g}"
+        for network in candidates
+        if not _mismatch(network, state, channels=channels, outputs=outputs)
     )
 
 

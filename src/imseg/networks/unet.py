@@ -291,7 +291,12 @@ def unet(*, channels: int, outputs: int, width: float = 1.0) -> UNet:
         width: The paper's alpha.
     """
     network = UNet(channels=channels, outputs=outputs, width=width)
+    keep_up(network)
+    return network
+
+
+def keep_up(network: nn.Module) -> None:
+    """Let the moving statistics of a fresh network keep up with short trainings."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = MOMENTUM
-    return network

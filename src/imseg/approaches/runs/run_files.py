@@ -340,7 +340,7 @@ def read_target(path: Path) -> tuple[TargetSpec, Reading]:
     Raises:
         ImsegError: See ``SealedFile.read``.
     """
-    content = sealed.read_json(path)
+    content = sealed.read_sealed(path)
     try:
         return meaning(content)
     except (KeyError, TypeError, ValueError) as error:

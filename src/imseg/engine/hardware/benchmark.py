@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from imseg.data.cache.store import open_array
-from imseg.data.cache.stored_arrays import new_array
 from imseg.engine.hardware.device import keep_freed_memory, leave_first, peak_memory
 from imseg.engine.inference.predictor import BATCH, scorer_logits, vote
 from imseg.engine.loading.samples import SampleSet, as_input
@@ -36,9 +34,9 @@ from imseg.engine.training.job import TrainJob, build
 from imseg.engine.training.learner import EpochState, Learner
 from imseg.engine.training.monitor import BATCHES, STEPS, VALIDATION, Clock, Listener
 from imseg.engine.training.objectives.objective import AnyStep
-from imseg.engine.workers.worker_process import THREADS
+from imseg.engine.workers.worker_process import serve_parent, start, write_to
 from imseg.errors import ImsegError
-from imseg.networks.registry import CustomConfig, EvalNetConfig, Network, trust_names
+from imseg.networks.registry import EvalNetConfig, Network
 from imseg.tasks.quality import quality_for
 
 IN_A_ROW = 8
@@ -48,14 +46,12 @@ EPOCH = 6
 LEAST_STEPS = 4
 """Steps that are timed at least."""
 
-BenchmarkKind = Literal["training", "predicting"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkRequest:
     """What is measured: the training of a network, or its predictions."""
 
-    what: BenchmarkKind
+    what: Literal["training", "predicting"]
     """Training (batches, steps and validation), or prediction alone."""
     job: TrainJob
     """What is trained; its images are made up here, as many as it names but not too many."""
@@ -115,11 +111,6 @@ def measure_here(
     return replace(found, memory=peak_memory(), device_memory=device_memory)
 
 
-def _store(path: Path, rows: npt.NDArray[Any]) -> None:
-    with new_array(path, rows.dtype, rows.shape) as array:
-        array.put_all(0, rows)
-
-
 def make_up(job: TrainJob, size: tuple[int, int], folder: Path) -> TrainJob:
     """Return a job that goes on without end, with made-up images in place of those it names.
 
@@ -139,17 +130,17 @@ def make_up(job: TrainJob, size: tuple[int, int], folder: Path) -> TrainJob:
     rows = max(few(len(each.indices)) for each in (*job.samples, job.validation))
     rows = max(rows, few(unlabeled), BATCH)
     images = random.integers(0, 256, (rows, *size, job.channels), dtype=np.uint8)
-    _store(folder / "images.npy", images)
+    np.save(folder / "images.npy", images)
     # What a network could say is a target of the right kind, whatever the kind is.
     task = job.task
     smooth = torch.randn(rows, task.spec.outputs, 4, 4, generator=torch.Generator().manual_seed(0))
     logits = nn.functional.interpolate(smooth, size=size, mode="bilinear") * 4
     targets = task.discretize(task.probabilities(logits)).numpy().astype(task.spec.dtype)
-    _store(folder / "targets.npy", targets)
+    np.save(folder / "targets.npy", targets)
     if job.validation.qualities is not None:
         heads = getattr(job.network, "heads", 1)
         qualities = np.full((rows, heads, job.outputs), 0.5, np.float32)
-        _store(folder / "qualities.npy", qualities)
+        np.save(folder / "qualities.npy", qualities)
 
     def made(samples: SampleSet, count: int) -> SampleSet:
         return replace(
@@ -187,7 +178,7 @@ def _training(
         learner = Learner(network, job, objective, listener=Listener(), clock=clock)
     passes = objective.passes()
     steps = next(passes)
-    learner.learn(_some(steps, 1))
+    learner.learn(itertools.islice(steps, 1))
     steps = next(passes)  # a pass may have been that one step
     first = clock.seconds[STEPS] + clock.seconds[BATCHES]
     meet()
@@ -217,12 +208,6 @@ def _training(
         at_once=learner.most,
         compiled=learner.compiled,
     )
-
-
-def _some(steps: Iterator[AnyStep], count: int) -> Iterator[AnyStep]:
-    """Yield so many steps."""
-    for _, step in zip(range(count), steps, strict=False):
-        yield step
 
 
 def _within(steps: Iterator[AnyStep], end: float, *, least: int) -> Iterator[AnyStep]:
@@ -288,10 +273,7 @@ def _repeated(work: Callable[[], object], *, seconds: float, device: str) -> flo
 
 def main() -> None:
     """Answer requests until the input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to stderr
-    keep_freed_memory()
-    trust_names()  # requests come from the parent process alone
+    answers = serve_parent()
     leave_first()
     torch.zeros(1)
 
@@ -344,21 +326,9 @@ class SideBySide:
     """
 
     def __init__(self, processes: int, *, threads: int) -> None:
-        limits = {name: str(threads) for name in THREADS}
-        paths = os.pathsep.join(path for path in sys.path if path)
+        command = [sys.executable, "-P", "-m", "imseg.engine.hardware.benchmark"]
         began = time.monotonic()
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-P", "-m", "imseg.engine.hardware.benchmark"],
-                start_new_session=True,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, **limits, "PYTHONPATH": paths},
-                text=True,
-                encoding="utf-8",
-            )
-            for _ in range(processes)
-        ]
+        self._processes = [start(command, threads=threads) for _ in range(processes)]
         try:
             for process in self._processes:
                 json.loads(_line_of(process))
@@ -376,17 +346,11 @@ class SideBySide:
         asked = self._processes if together else self._processes[:1]
         text = TypeAdapter(BenchmarkRequest).dump_json(request).decode() + "\n"
         for process in asked:
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):  # it is gone, which is noticed below
-                    process.stdin.write(text)
-                    process.stdin.flush()
+            write_to(process, text)
         with ThreadPoolExecutor(len(asked)) as pool:
             list(pool.map(_line_of, asked))  # all are warm
             for process in asked:
-                if process.stdin is not None:
-                    with contextlib.suppress(OSError):
-                        process.stdin.write("go\n")
-                        process.stdin.flush()
+                write_to(process, "go\n")
             lines = list(pool.map(_line_of, asked))
         return mean_answer([TypeAdapter(BenchmarkResult).validate_json(line) for line in lines])
 
@@ -394,11 +358,8 @@ class SideBySide:
         """End the processes."""
         for process in self._processes:
             process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
+            with contextlib.suppress(OSError), process:
+                pass  # its pipes are closed, and it is waited for
 
 
 @contextlib.contextmanager
@@ -413,17 +374,13 @@ def prober(*, device: str, processes: int, threads: int, network: Network) -> It
     """
     kind = torch.device(device).type
     alone = kind == "cuda" and processes == 1
-    own = isinstance(network, CustomConfig) and not network.is_importable
-    if own or alone or kind not in ("cpu", "cuda"):
+    if alone or not network.is_importable or kind not in ("cpu", "cuda"):
         yield Inside()
         if kind == "cuda":
             torch.cuda.empty_cache()
         return
-    found = SideBySide(processes, threads=threads)
-    try:
+    with contextlib.closing(SideBySide(processes, threads=threads)) as found:
         yield found
-    finally:
-        found.close()
 
 
 def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:

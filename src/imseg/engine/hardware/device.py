@@ -101,13 +101,19 @@ class ComputeConfig:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Run a block with these threads and autocast settings; put the threads back afterwards."""
+        """Run a block with these threads and autocast settings; put the threads back afterwards.
+
+        cuDNN chooses its fastest convolutions, with shortened products in low precision only.
+        """
         low = self.precision == "bfloat16"
         kind = torch.device(self.device).type
         with (
             self.threaded(),
             torch.autocast(kind, dtype=torch.bfloat16, enabled=low),
-            _fast_convolutions(low) if kind == "cuda" else contextlib.nullcontext(),
+            # ``enabled`` is said because torch would switch cuDNN off where only the rest is given.
+            torch.backends.cudnn.flags(enabled=True, benchmark=low, allow_tf32=low)
+            if kind == "cuda"
+            else contextlib.nullcontext(),
         ):
             yield
 
@@ -120,17 +126,6 @@ class ComputeConfig:
             yield
         finally:
             torch.set_num_threads(before)
-
-
-def _fast_convolutions(low: bool) -> contextlib.AbstractContextManager[None]:
-    """Return what lets cuDNN choose its fastest convolutions, shortened products only if low.
-
-    ``enabled`` is said because torch would switch cuDNN off where only the rest is given.
-    """
-    flags: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=low, allow_tf32=low
-    )
-    return flags
 
 
 def resolve_device(name: str) -> str:
@@ -161,16 +156,12 @@ def resolve_precision(name: str, device: str) -> Precision:
 
     Without such instructions bfloat16 is emulated and many times slower than float32.
     """
-    if name == "float32":
-        return "float32"
-    if name == "bfloat16":
-        return "bfloat16"
-    kind = torch.device(device).type
-    if kind == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    if kind == "cpu":
-        return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
-    return "float32"
+    kind, low = torch.device(device).type, name == "bfloat16"
+    if name == "auto" and kind == "cuda":
+        low = torch.cuda.is_bf16_supported()
+    elif name == "auto" and kind == "cpu":
+        low = cpu_multiplies_bfloat16()
+    return "bfloat16" if low else "float32"
 
 
 def cpu_multiplies_bfloat16() -> bool:
@@ -232,7 +223,7 @@ def peak_memory() -> int:
     """Return the most memory that this process has ever had in use, in bytes."""
     with suppress(OSError):
         # What getrusage calls the peak includes that of whoever started the process.
-        return _kilobytes(_PROCESS, "VmHWM") or 0
+        return _number_in(_PROCESS, "VmHWM:") * 1024
     try:
         import resource
     except ImportError:  # Windows has nothing like it
@@ -244,7 +235,7 @@ def peak_memory() -> int:
 def memory_now() -> int:
     """Return the memory that this process has in use, in bytes; or else its peak."""
     with suppress(OSError):
-        return _kilobytes(_PROCESS, "VmRSS") or peak_memory()
+        return _number_in(_PROCESS, "VmRSS:") * 1024 or peak_memory()
     return peak_memory()
 
 
@@ -252,14 +243,14 @@ def available_memory() -> int | None:
     """Return the bytes that programs here can still get without swapping; None if unknown."""
     found = []
     with suppress(OSError):
-        found.append(_kilobytes(_MACHINE, "MemAvailable"))
+        if kilobytes := _number_in(_MACHINE, "MemAvailable:"):
+            found.append(kilobytes * 1024)
     with suppress(OSError, ValueError):
         # A container may be given less than the machine has.
         limit = int((_GROUP / "memory.max").read_text(encoding="ascii"))
         taken = int((_GROUP / "memory.current").read_text(encoding="ascii"))
-        found.append(limit - taken + (_bytes_of(_GROUP / "memory.stat", "inactive_file") or 0))
-    known = [each for each in found if each is not None]
-    return max(0, min(known)) if known else None
+        found.append(limit - taken + _number_in(_GROUP / "memory.stat", "inactive_file"))
+    return max(0, min(found)) if found else None
 
 
 def free_device_memory(device: str) -> int | None:
@@ -348,19 +339,10 @@ def how_many_fit(needed: int, wanted: int) -> int:
     return wanted if free is None or needed <= 0 else max(1, min(wanted, free // needed))
 
 
-def _kilobytes(path: Path, name: str) -> int | None:
-    """Return a number of kilobytes in a file of the system, in bytes."""
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _bytes_of(path: Path, name: str) -> int | None:
-    for line in path.read_text(encoding="ascii").splitlines():
-        if line.split()[0] == name:
-            return int(line.split()[1])
-    return None
+def _number_in(path: Path, name: str) -> int:
+    """Return the number behind a name in a file of the system; 0 if the name is not in it."""
+    lines = map(str.split, path.read_text(encoding="ascii", errors="replace").splitlines())
+    return next((int(words[1]) for words in lines if words[:1] == [name]), 0)
 
 
 NEEDS_LESS = "a smaller --image-size or --batch-size, or --workers 1, needs less"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from imseg.data.files.atomic import write_whole
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.samples import InitialWeights, SampleSet, UnlabeledViews, content_of
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe
@@ -256,7 +256,7 @@ def write_trained(weights: Path, trained: Trained) -> None:
     Raises:
         ImsegError: If it cannot be written.
     """
-    write_json(weights.with_suffix(".json"), json.loads(trained.as_json()))
+    write_sealed(weights.with_suffix(".json"), json.loads(trained.as_json()))
 
 
 def read_trained(weights: Path, *, tell: Tell = lambda _: None) -> Trained | None:
@@ -279,7 +279,7 @@ def read_known(weights: Path, *, tell: Tell = lambda _: None) -> Trained | None:
     if not weights.is_file() or not place.exists():
         return None
     try:
-        return Trained.from_json(json.dumps(read_json(place)))
+        return Trained.from_json(json.dumps(read_sealed(place)))
     except (ImsegError, ValueError) as error:
         tell(f"{place} is damaged." if isinstance(error, ValueError) else error.what)
         return None

@@ -37,7 +37,7 @@ from imseg.engine.workers.worker_process import (
     WorkerProcess,
 )
 from imseg.errors import ImsegError, TrainingFailed
-from imseg.networks.registry import CustomConfig, Network
+from imseg.networks.registry import Network
 from imseg.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.tasks import Metric
 
@@ -247,8 +247,8 @@ def choose_executor(compute: ComputeConfig, *, workers: int, network: Network) -
 
     A network of the user's own that other processes could not import is trained in this one.
     """
-    alone = isinstance(network, CustomConfig) and not network.is_importable
-    if not alone and workers > 1 and torch.device(compute.device).type in ("cpu", "cuda"):
+    common = torch.device(compute.device).type in ("cpu", "cuda")
+    if workers > 1 and common and network.is_importable:
         return Processes(workers, threads=compute.threads)
     return Serial()
 

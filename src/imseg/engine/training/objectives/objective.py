@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.loader import epochs
-from imseg.engine.loading.samples import UnlabeledViews
+from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.training import seeds
 from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
@@ -139,6 +139,7 @@ class ObjectiveAtWork(ABC):
 
     def __init__(self, job: TrainJob) -> None:
         self._job = job
+        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=job.recipe.paper)
         self.average: AveragedNetwork | None = None
         """The averaged network; it is kept in checkpoints by itself."""
 
@@ -148,14 +149,37 @@ class ObjectiveAtWork(ABC):
         if decay:
             self.average = AveragedNetwork(network, decay)
 
-    @abstractmethod
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each pass; after each pass the network is validated.
+
+        By default a pass is an epoch over the samples.
 
         Args:
             skipped: Passes that were made before; those that follow are the same as ever.
             within: Steps of the next one that were made before, too.
         """
+        order = seeds.generator(self._job.seed, "order")
+        recipe = replace(self._job.recipe, max_steps=self._job.steps)
+        for number, batches in enumerate(epochs(self._job.images, recipe, order)):
+            left = remaining(batches, number, skipped=skipped, within=within, loader=self)
+            if left is not None:
+                yield self.steps(left)
+
+    def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
+        """Yield a step for each list of running numbers."""
+        return (Step(batch, self.loss, self.mass) for batch in self._loader.feed(batches))
+
+    def skip(self, batches: Sequence[Any]) -> None:
+        """Go on as if the steps of ``steps`` had been made."""
+        self._loader.skip(batches)
+
+    @abstractmethod
+    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return the terms of the loss over a batch, each a mean."""
+
+    def mass(self, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return by what the terms of a piece of a batch are weighted."""
+        return by_number(batch)
 
     def after_step(self, network: nn.Module, *, steps: int) -> None:
         """Do what comes after an optimizer step.
@@ -192,9 +216,16 @@ class ObjectiveAtWork(ABC):
     def validate(self, network: nn.Module) -> ValidationResult:
         """Return what validation says about a trained network."""
 
-    @abstractmethod
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of all passes so far, forward and backward."""
+        seen = self._job.recipe.mean_batch(len(self._loader))
+        return self.flops_of_sample(network) * self._job.steps * seen
+
+    def flops_of_sample(self, network: nn.Module) -> float:
+        """Return floating point operations of one image, forward and backward."""
+        # Twice the same: one alone may be too few to normalize.
+        step = next(self.steps([torch.tensor([0, 0])]))
+        return flops_of(step, network, self._job.compute) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,25 +336,6 @@ def remaining(
     before = len(batches) if number < skipped else within if number == skipped else 0
     loader.skip(batches[:before])
     return batches[before:] if number >= skipped else None
-
-
-def epochs_of(
-    job: TrainJob, loader: Skipping[Tensor], *, skipped: int, within: int
-) -> Iterator[list[Tensor]]:
-    """Yield the batches of each pass over a job's samples that are still to be made.
-
-    Args:
-        job: Its samples, recipe, seed and number of steps.
-        loader: Told which batches are skipped.
-        skipped: Passes that were made before.
-        within: Steps of the next one that were made before.
-    """
-    order = seeds.generator(job.seed, "order")
-    recipe = replace(job.recipe, max_steps=job.steps)
-    for number, batches in enumerate(epochs(job.images, recipe, order)):
-        left = remaining(batches, number, skipped=skipped, within=within, loader=loader)
-        if left is not None:
-            yield left
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,18 +14,8 @@ from imseg.data.cache.store import open_array
 from imseg.engine.inference.predictor import BATCH, in_halves, predict
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch, SampleSet
-from imseg.engine.training.objectives.objective import (
-    AnyStep,
-    Forward,
-    Objective,
-    ObjectiveAtWork,
-    OutputRange,
-    Step,
-    ValidationResult,
-    death,
-    epochs_of,
-    flops_of,
-)
+from imseg.engine.training.objectives import objective
+from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.tasks import Planes, Task
 from imseg.tasks.collapse import known_in, sole_value
 from imseg.types import Bytes, Target
@@ -35,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Supervised(Objective):
+class Supervised(objective.Objective):
     """Labels and pseudo-labels alike: every image has a target."""
 
     kind = "supervised"
@@ -48,7 +38,7 @@ class Supervised(Objective):
         return SupervisedAtWork(job, job.task)
 
 
-class SupervisedAtWork(ObjectiveAtWork):
+class SupervisedAtWork(objective.ObjectiveAtWork):
     """Learns to give each image its target; the best epoch is kept by the meter of the task.
 
     Args:
@@ -59,26 +49,11 @@ class SupervisedAtWork(ObjectiveAtWork):
     def __init__(self, job: TrainJob, task: Task) -> None:
         super().__init__(job)
         self._task = task
-        paper = job.recipe.paper
-        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=paper)
         validation = replace(
             job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
         )
         # Kept for all epochs, and with it, where there is room, its images on the device.
         self._validation = BatchLoader((validation,), job.compute)
-
-    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each epoch after those that are skipped."""
-        for batches in epochs_of(self._job, self, skipped=skipped, within=within):
-            yield self.steps(batches)
-
-    def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
-        """Yield a step for each list of running numbers."""
-        return (Step(batch, self.loss, self.mass) for batch in self._loader.feed(batches))
-
-    def skip(self, batches: Sequence[Tensor]) -> None:
-        """Go on as if the steps of ``steps`` had been made."""
-        self._loader.skip(batches)
 
     def loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
         """Return the task's mean loss over a batch."""
@@ -114,18 +89,7 @@ class SupervisedAtWork(ObjectiveAtWork):
         scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
         sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
         doubt = f"predicts {sole} on all validation images" if sole else ""
-        return ValidationResult(scores=scores, dead=death(outputs, true), doubt=doubt)
-
-    def flops(self, network: nn.Module) -> float:
-        """Return floating point operations of the whole training."""
-        seen = self._job.recipe.mean_batch(len(self._loader))
-        return self.flops_of_sample(network) * self._job.steps * seen
-
-    def flops_of_sample(self, network: nn.Module) -> float:
-        """Return floating point operations of one image, forward and backward."""
-        # Twice the same: one alone may be too few to normalize.
-        step = next(self.steps([torch.tensor([0, 0])]))
-        return flops_of(step, network, self._job.compute) / 2
+        return ValidationResult(scores=scores, dead=objective.death(outputs, true), doubt=doubt)
 
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
         """Yield probabilities of the validation images and the truth, batch after batch."""
