@@ -261,8 +261,7 @@ def import_callable(name: str) -> NetworkFactory:
             expected="a function or class that returns an nn.Module.",
             got=type(found).__name__,
         )
-    checked: NetworkFactory = found
-    return checked
+    return cast(NetworkFactory, found)
 
 
 def trust_names() -> None:
@@ -279,13 +278,6 @@ def _call(factory: NetworkFactory, *, channels: int, outputs: int, width: float)
         takes = True
     further = {"width": width} if takes else {}
     return factory(channels=channels, outputs=outputs, **further)
-
-
-def fresh_network(network: Network, *, channels: int, outputs: int, seed: int) -> nn.Module:
-    """Return a network with random weights; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return network.make(channels=channels, outputs=outputs)
 
 
 def check_network(network: Network, *, channels: int, outputs: int, size: tuple[int, int]) -> None:

@@ -31,20 +31,18 @@ class Norm(nn.BatchNorm2d):
         together = 1 if torch.compiler.is_compiling() else grouped_pixels(input)
         if together == 1:
             return super().forward(input)
-        weight, bias = self.weight, self.bias
         mean, variance = self.running_mean, self.running_var
         if mean is None or variance is None or self.momentum is None:
             return super().forward(input)
         if self.training:
-            out: Tensor = _Normalized.apply(
-                input, weight, bias, mean, variance, self.momentum, self.eps, together
-            )
+            out: Tensor = _Normalized.apply(input, self.weight, self.bias, self, together)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
             return out
         if torch.is_grad_enabled():
             return super().forward(input)
-        return _scaled(input, mean, variance, weight, bias, eps=self.eps, together=together)
+        shift = (mean, variance, self.weight, self.bias)
+        return _scaled(input, *shift, eps=self.eps, together=together)
 
 
 def grouped_pixels(features: Tensor) -> int:
@@ -65,20 +63,12 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        features: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        running_mean: Tensor,
-        running_variance: Tensor,
-        momentum: float,
-        eps: float,
-        together: int,
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, norm: Any, together: int
     ) -> Tensor:
         channels = features.shape[1]
         pixels = features.numel() // channels
         # Given somewhere to put them, torch keeps statistics of low-precision features in 32 bits.
-        aside, beside = running_mean.new_zeros(2, together * channels)
+        aside, beside = norm.running_mean.new_zeros(2, together * channels)
         means, variances = torch.batch_norm_update_stats(
             _wide(features, together), aside, beside, 0.0
         )
@@ -87,18 +77,18 @@ class _Normalized(torch.autograd.Function):
         # Within the wide channels, and between them.
         variance = variances.view(together, channels).mean(dim=0)
         variance += (means - mean).square().mean(dim=0)
-        running_mean.lerp_(mean, momentum)
-        running_variance.lerp_(variance * (pixels / (pixels - 1)), momentum)
-        out = _scaled(features, mean, variance, weight, bias, eps=eps, together=together)
-        ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + eps))
-        ctx.eps, ctx.together = eps, together
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
+        out = _scaled(features, mean, variance, weight, bias, eps=norm.eps, together=together)
+        ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + norm.eps))
+        ctx.eps, ctx.together = norm.eps, together
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         features, weight, mean, inverse = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        nothing = (None,) * 5
+        nothing = (None, None)
         if features.dtype != torch.bfloat16 or features.shape[1] > WIDE_BACKWARD:
             found = torch.ops.aten.native_batch_norm_backward(
                 gradient, features, weight, mean, mean, mean, inverse, True, ctx.eps, [True] * 3
@@ -113,18 +103,11 @@ def _backward(
     """Return the gradients of features, weight and bias."""
     channels = features.shape[1]
     pixels = features.numel() // channels
-    many = [each.repeat(together) for each in (weight, mean, inverse)]
+    wide = (_wide(gradient, together), _wide(features, together))
+    weights, means, inverses = (each.repeat(together) for each in (weight, mean, inverse))
+    statistics = (means, means, means, inverses)
     _, weights, biases = torch.ops.aten.native_batch_norm_backward(
-        _wide(gradient, together),
-        _wide(features, together),
-        many[0],
-        many[1],
-        many[1],
-        many[1],
-        many[2],
-        True,
-        0.0,
-        [False, True, True],
+        *wide, weights, *statistics, True, 0.0, [False, True, True]
     )
     of_weight = weights.view(together, channels).sum(dim=0)
     of_bias = biases.view(together, channels).sum(dim=0)

@@ -200,7 +200,7 @@ def test_a_pass_whose_loss_is_no_number_leaves_no_state(make_job, monkeypatch) -
     written = []
     monkeypatch.setattr(checkpoint, "WITHIN", 0.0)
     monkeypatch.setattr(checkpoint, "write_whole", lambda path, content: written.append(path))
-    real = trainer._first_network
+    real = trainer.first_network
 
     def first_network(job):
         network = real(job)
@@ -208,7 +208,7 @@ def test_a_pass_whose_loss_is_no_number_leaves_no_state(make_job, monkeypatch) -
             next(network.parameters()).fill_(math.nan)
         return network
 
-    monkeypatch.setattr(trainer, "_first_network", first_network)
+    monkeypatch.setattr(trainer, "first_network", first_network)
     with pytest.raises(TrainingFailed, match="stopped being a number"):
         trainer.train(make_job(recipe=RECIPE), Listener())
     assert written == []
@@ -228,7 +228,7 @@ def test_only_the_rest_is_trained(make_job, kill, monkeypatch) -> None:
 
 def test_a_second_try_is_not_tried_a_third_time(make_job, kill, monkeypatch) -> None:
     job = make_job(recipe=RECIPE)
-    real, tried = trainer._first_network, []
+    real, tried = trainer.first_network, []
 
     def first_network(tried_now):
         tried.append(tried_now.seed)
@@ -238,7 +238,7 @@ def test_a_second_try_is_not_tried_a_third_time(make_job, kill, monkeypatch) -> 
                 next(network.parameters()).fill_(math.nan)
         return network
 
-    monkeypatch.setattr(trainer, "_first_network", first_network)
+    monkeypatch.setattr(trainer, "first_network", first_network)
     whole = train_and_save(job, Listener())
     weights = job.output.read_bytes()
     for path in (job.output, job.output.with_suffix(".json")):

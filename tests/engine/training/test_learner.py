@@ -279,7 +279,7 @@ def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
     assert calls == [network.forward]
     assert one.forward(4) == "compiled" and one.on_trial(4)
     assert one.forward(3) is network and not one.on_trial(3)
-    one.proven()
+    one.proven = True
     assert not one.on_trial(4)
     one.give_up()
     assert one.forward(4) is network

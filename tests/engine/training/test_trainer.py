@@ -36,7 +36,7 @@ def poisoned(monkeypatch):
     tried = []
 
     def poison(trainings: int) -> list:
-        real = trainer._first_network
+        real = trainer.first_network
 
         def first_network(job):
             network = real(job)
@@ -46,7 +46,7 @@ def poisoned(monkeypatch):
                     next(network.parameters()).fill_(math.nan)
             return network
 
-        monkeypatch.setattr(trainer, "_first_network", first_network)
+        monkeypatch.setattr(trainer, "first_network", first_network)
         return tried
 
     return poison

@@ -141,8 +141,12 @@ class Segmented:
     """Where teachers disagree, at working size; None where that was not asked for."""
 
     def at_size(self, size: tuple[int, int] | None = None) -> Float[Tensor, "1 k h w"]:
-        """Return probabilities at a height and width; None for the picture's own."""
-        return upsample(self.probabilities, size or (self.pixels.shape[0], self.pixels.shape[1]))
+        """Return probabilities at a height and width, bilinearly; None for the picture's own."""
+        size = size or (self.pixels.shape[0], self.pixels.shape[1])
+        found = self.probabilities
+        if tuple(found.shape[-2:]) == size:
+            return found
+        return functional.interpolate(found, size=size, mode="bilinear", align_corners=False)
 
     def predict(self, task: Task, size: tuple[int, int] | None = None) -> Planes:
         """Return the predicted value of each pixel (``1 t h w``), in inside numbering.
@@ -163,15 +167,6 @@ class Segmented:
             raise ValueError("disagreement was not asked for")
         size = (self.pixels.shape[0], self.pixels.shape[1])
         return functional.interpolate(self.inconsistent.float(), size=size, mode="nearest") > 0.5
-
-
-def upsample(
-    probabilities: Float[Tensor, "b k h w"], size: tuple[int, int]
-) -> Float[Tensor, "b k H W"]:
-    """Return probabilities at another size, bilinearly, before they are made discrete."""
-    if tuple(probabilities.shape[-2:]) == size:
-        return probabilities
-    return functional.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
 
 
 def segment(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +14,8 @@ from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.rows import (
-    Placement,
-    RowNumbers,
-    RowSet,
-    UsedRows,
-    cache_rows,
-    placement_for,
-    send,
-)
-from imseg.engine.loading.samples import Batch, SampleIndex, SampleRefs, SampleSet, as_input, joined
+from imseg.engine.loading.rows import Placement, RowNumbers, RowSet, cache_rows, placement_for, send
+from imseg.engine.loading.samples import FILES, Batch, SampleIndex, SampleRefs, SampleSet, as_input
 from imseg.engine.training.recipe import Recipe
 from imseg.ops import augment, batched
 from imseg.ops.batched import AugmentParams, AugmentRange
@@ -61,11 +54,9 @@ class BatchLoader:
         placement = placement_for(compute.device) if placement is None else placement
         self._maker: CpuBatches | DeviceBatches
         if placement.on_device and len(self._samples):
-            self._maker = DeviceBatches(
-                sample_sets, self._samples, compute, placement=placement, paper=paper
-            )
+            self._maker = DeviceBatches(self._samples, compute, placement=placement, paper=paper)
         else:
-            self._maker = CpuBatches(sample_sets, self._samples, compute, paper=paper)
+            self._maker = CpuBatches(self._samples, compute, paper=paper)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -84,11 +75,7 @@ class BatchLoader:
         Args:
             batches: Running numbers on the CPU, of a whole pass if possible.
         """
-        refs = map(self._samples.refs, batches)
-        if isinstance(self._maker, DeviceBatches):
-            yield from self._maker.feed(list(refs))
-        else:
-            yield from map(self._maker.make, refs)
+        return self._maker.feed(map(self._samples.refs, batches))
 
     def skip(self, batches: Sequence[Int64[Tensor, "b"]]) -> None:
         """Count the looks of ``feed`` without making anything."""
@@ -144,49 +131,35 @@ class CpuBatches:
     The way for the CPU, where small groups stay in its cache.
 
     Args:
-        sample_sets: Where images and targets lie, and how they are augmented.
-        samples: What running numbers stand for.
+        samples: The samples of several sample sets.
         compute: Device and memory format of the batches.
         paper: Augment as the reference does where it differs from us.
     """
 
-    def __init__(
-        self,
-        sample_sets: tuple[SampleSet, ...],
-        samples: SampleIndex,
-        compute: ComputeConfig,
-        *,
-        paper: bool,
-    ) -> None:
-        self._sample_sets = sample_sets
+    def __init__(self, samples: SampleIndex, compute: ComputeConfig, *, paper: bool) -> None:
         self._samples = samples
         self._compute = compute
         self._paper = paper
-        names = ("images", "targets", "inconsistent", "qualities")
         self._arrays = [
-            {name: open_array(path) for name in names if (path := getattr(each, name)) is not None}
-            for each in sample_sets
+            {name: open_array(path) for name in FILES if (path := getattr(each, name)) is not None}
+            for each in samples.sample_sets
         ]
-        self._shows = [None if each.shows is None else np.array(each.shows) for each in sample_sets]
-        self._ignores = any(each.ignores for each in sample_sets)
+        shown = [each.shows for each in samples.sample_sets]
+        self._shows = [None if each is None else np.array(each) for each in shown]
+        self._ignores = any(each.ignores for each in samples.sample_sets)
 
-    def make(self, refs: SampleRefs) -> Batch:
-        """Return the samples as a batch."""
-        pieces = [
-            self._make_of(number, refs.where(refs.sample_set == number))
-            for number in refs.sample_set.unique().tolist()
-        ]
-        weights = [piece.weight for piece in pieces if piece.weight is not None]
-        qualities = [piece.qualities for piece in pieces if piece.qualities is not None]
-        return Batch(
-            images=torch.cat([piece.images for piece in pieces]),
-            targets=torch.cat([piece.targets for piece in pieces]),
-            weight=torch.cat(weights) if weights else None,
-            qualities=torch.cat(qualities) if qualities else None,
-        )
+    def feed(self, batches: Iterable[SampleRefs]) -> Iterator[Batch]:
+        """Yield the samples of each batch."""
+        for refs in batches:
+            yield Batch.joined(
+                [
+                    self._make_of(number, refs.where(refs.sample_set == number))
+                    for number in refs.sample_set.unique().tolist()
+                ]
+            )
 
     def _make_of(self, number: int, refs: SampleRefs) -> Batch:
-        sample_set, arrays = self._sample_sets[number], self._arrays[number]
+        sample_set, arrays = self._samples.sample_sets[number], self._arrays[number]
         rows, shows = refs.row.numpy(), self._shows[number]
         image_rows = rows if shows is None else shows[rows]
 
@@ -246,12 +219,11 @@ class CpuBatches:
         )
         if len(chosen) == len(names):
             return augmented
-        pixels, targets = pixels.clone(), targets.clone()
-        pixels[chosen], targets[chosen] = augmented[0], augmented[1]
+        place = torch.tensor(chosen, device=pixels.device)
         if inconsistent is not None and augmented[2] is not None:
-            inconsistent = inconsistent.clone()
-            inconsistent[chosen] = augmented[2]
-        return pixels, targets, inconsistent
+            inconsistent = inconsistent.index_copy(0, place, augmented[2])
+        pixels = pixels.index_copy(0, place, augmented[0])
+        return pixels, targets.index_copy(0, place, augmented[1]), inconsistent
 
 
 def _fill_of(
@@ -276,23 +248,16 @@ class DeviceBatches:
     nothing, so it runs ahead. The numbers are those of ``CpuBatches``.
 
     Args:
-        sample_sets: Where images and targets lie, and how they are augmented; at least one.
-        samples: What running numbers stand for.
+        samples: The samples of at least one sample set.
         compute: Device and memory format of the batches.
         placement: How much of the device may be filled, and how it is sent what does not fit.
         paper: Augment as the reference does where it differs from us.
     """
 
     def __init__(
-        self,
-        sample_sets: tuple[SampleSet, ...],
-        samples: SampleIndex,
-        compute: ComputeConfig,
-        *,
-        placement: Placement,
-        paper: bool,
+        self, samples: SampleIndex, compute: ComputeConfig, *, placement: Placement, paper: bool
     ) -> None:
-        self._sample_sets = sample_sets
+        sample_sets = self._sample_sets = samples.sample_sets
         self._samples = samples
         self._compute = compute
         self._placement = placement
@@ -304,13 +269,12 @@ class DeviceBatches:
         self._reblocks = any(each.reblocks(paper=paper) for each in masked)
         self._colors = {each.block_color for each in masked if each.blocks_input}
         used = [_rows_of(each, each.indices) for each in sample_sets]
-        absent = {name for name in used[0] if all(each[name][0] is None for each in used)}
         self._stored = {
             name: RowSet(
                 (each[name] for each in used), dtype=np.float32 if name == "qualities" else None
             )
-            for name in used[0]
-            if name not in absent
+            for name in FILES
+            if any(each[name][0] is not None for each in used)
         }
         caches = cache_rows(list(self._stored.values()), compute.device, placement)
         self._caches = dict(zip(self._stored, caches, strict=True))
@@ -327,11 +291,12 @@ class DeviceBatches:
         if self._colors - {"black"}:
             self._warm_up_colors(shape)
 
-    def feed(self, batches: Sequence[SampleRefs]) -> Iterator[Batch]:
+    def feed(self, batches: Iterable[SampleRefs]) -> Iterator[Batch]:
         """Yield the samples of each batch."""
+        batches = list(batches)
         if not batches:
             return
-        refs = joined(batches)
+        refs = SampleRefs.joined(batches)
         here = self._numbers(refs)
         columns = {name: torch.from_numpy(numbers) for name, numbers in here.items()}
         columns |= self._switches(refs) | self._color_columns(refs)
@@ -452,14 +417,13 @@ def _black(shape: tuple[int, ...], device: str) -> Tensor:
     return torch.zeros((1, *shape), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
 
 
-def _rows_of(sample_set: SampleSet, of_targets: Sequence[int] | RowNumbers) -> UsedRows:
-    """Return the rows of each file that belong to some rows of the targets."""
-    return {
-        "images": (sample_set.images, _image_rows(sample_set, of_targets)),
-        "targets": (sample_set.targets, of_targets),
-        "inconsistent": (sample_set.inconsistent, of_targets),
-        "qualities": (sample_set.qualities, of_targets),
-    }
+def _rows_of(
+    sample_set: SampleSet, of_targets: Sequence[int] | RowNumbers
+) -> dict[str, tuple[Path | None, Sequence[int] | RowNumbers]]:
+    """Return each file, and its rows that belong to some rows of the targets."""
+    images = _image_rows(sample_set, of_targets)
+    rows = {name: images if name == "images" else of_targets for name in FILES}
+    return {name: (getattr(sample_set, name), rows[name]) for name in FILES}
 
 
 def _image_rows(sample_set: SampleSet, of_targets: Sequence[int] | RowNumbers) -> RowNumbers:

@@ -80,8 +80,6 @@ def send(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -> dict[st
 
 RowNumbers = npt.NDArray[np.int64]
 """Running numbers of rows on the host."""
-UsedRows = dict[str, tuple[Path | None, Sequence[int] | RowNumbers]]
-"""Files by what they hold, with the numbers of rows in them; None where there is no such file."""
 
 BUFFERS = 3
 """Batches that may be on their way to the device at the same time."""

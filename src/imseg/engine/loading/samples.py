@@ -17,6 +17,9 @@ from imseg.ops.inconsistency import BlockColor
 from imseg.ops.photometric import Strength
 from imseg.tasks import Planes
 
+FILES = ("images", "targets", "inconsistent", "qualities")
+"""The fields of a sample set that name files."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copies:
@@ -142,9 +145,7 @@ class InitialWeights:
 def content_of(data: SampleSet | UnlabeledViews | InitialWeights) -> dict[str, Any]:
     """Return what decides a result, as plain values: content, not places."""
     plain = asdict(data)
-    for place in ("images", "targets", "inconsistent", "qualities", "weights"):
-        plain.pop(place, None)
-    return plain
+    return {name: value for name, value in plain.items() if name not in (*FILES, "weights")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,15 @@ class Batch:
             for each in (self.images, self.targets, self.weight, self.qualities)
         ]
         return [Batch(*each) for each in zip(*pieces, strict=True)]
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Batch]) -> Batch:
+        """Return the samples of pieces with the same fields one after another."""
+        whole: dict[str, Any] = {}
+        for name in (each.name for each in fields(cls)):
+            column = [getattr(piece, name) for piece in pieces]
+            whole[name] = None if column[0] is None else torch.cat(column)
+        return cls(**whole)
 
 
 def as_input(pixels: UInt8[Tensor, "b c h w"], compute: ComputeConfig) -> Float[Tensor, "b c h w"]:
@@ -201,12 +211,11 @@ class SampleRefs:
         """Return some of the samples."""
         return SampleRefs(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
-
-def joined(batches: Sequence[SampleRefs]) -> SampleRefs:
-    """Return the samples of at least one batch one after another."""
-    names = [each.name for each in fields(SampleRefs)]
-    columns = {name: torch.cat([getattr(refs, name) for refs in batches]) for name in names}
-    return SampleRefs(**columns)
+    @classmethod
+    def joined(cls, batches: Sequence[SampleRefs]) -> SampleRefs:
+        """Return the samples of at least one batch one after another."""
+        names = [each.name for each in fields(cls)]
+        return cls(**{name: torch.cat([getattr(refs, name) for refs in batches]) for name in names})
 
 
 class SampleIndex:
@@ -218,7 +227,8 @@ class SampleIndex:
     """
 
     def __init__(self, sample_sets: tuple[SampleSet, ...], *, seed: int) -> None:
-        self._sample_sets = sample_sets
+        self.sample_sets = sample_sets
+        """What samples are made of."""
         self._seed = seed
         places = [_places_of(number, each) for number, each in enumerate(sample_sets)]
         self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
@@ -242,7 +252,7 @@ class SampleIndex:
 
     def seeds_of(self, number: int, refs: SampleRefs) -> list[int | None]:
         """Return a seed for each sample of a sample set; None for an image as it is."""
-        copies = self._sample_sets[number].copies
+        copies = self.sample_sets[number].copies
         if copies is None:
             return [None] * len(refs)
         columns = (each.tolist() for each in (refs.row, refs.copy, refs.look))

@@ -18,11 +18,12 @@ from imseg.data.files.atomic import write_whole
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.samples import InitialWeights, SampleSet, UnlabeledViews, content_of
 from imseg.engine.storage.sealed import read_sealed, write_sealed
+from imseg.engine.training import seeds
 from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe
 from imseg.errors import ImsegError
-from imseg.networks.registry import Network, fresh_network, read_weights
+from imseg.networks.registry import Network, read_weights
 from imseg.tasks import Task, task_for
 from imseg.types import POSITION, TargetSpec
 
@@ -205,7 +206,9 @@ def build(
     """
     if torch.device(compute.device).type == "cuda":
         torch.cuda.set_device(compute.device)  # events and clocks ask the current one
-    made = fresh_network(network, channels=channels, outputs=outputs, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = network.make(channels=channels, outputs=outputs)
     # torch's types do not know that a module takes a memory format.
     made.to(device=compute.device, memory_format=compute.memory_format)  # type: ignore[call-overload]
     return made
@@ -237,6 +240,16 @@ def load_network(
     made = build(network, compute, channels=channels, outputs=outputs)
     made.load_state_dict(state)
     return made.eval()
+
+
+def first_network(job: TrainJob) -> nn.Module:
+    """Return the network that the training of a job begins with."""
+    channels, outputs, compute = job.channels, job.outputs, job.compute
+    if job.initial is not None:
+        place = job.initial.weights
+        return load_network(place, job.network, compute, channels=channels, outputs=outputs)
+    seed = seeds.derive(job.seed, "weights")
+    return build(job.network, compute, channels=channels, outputs=outputs, seed=seed)
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> str:

@@ -128,7 +128,7 @@ class WorkerProcess:
         # Threads, since not every system can wait for a pipe with a time limit. Either ends with
         # the process.
         self._reader = threading.Thread(target=self._read, daemon=True)
-        self._writer: threading.Thread | None = None
+        self._writer = threading.Thread()
         self._reader.start()
 
     @property
@@ -180,22 +180,18 @@ class WorkerProcess:
 
     def dismiss(self) -> None:
         """Let the process end by itself, which takes a moment; ``close`` waits for it."""
-        if not self._is_writing:  # else the other end does not read, and it cannot be closed
+        if not self._writer.is_alive():  # else the other end does not read, and it cannot be closed
             self._end_input()
-
-    @property
-    def _is_writing(self) -> bool:
-        return self._writer is not None and self._writer.is_alive()
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        writing = self._is_writing
+        writing = self._writer.is_alive()
         if not writing:
             self._end_input()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=0.5)
         self._kill()
-        if writing and self._writer is not None:
+        if writing:
             self._writer.join(PARTING)
             self._end_input()
         self._reader.join(PARTING)

@@ -21,7 +21,6 @@ from imseg.engine.training import seeds
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import Amounts, AnyStep, Forward, Step, Workload
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
-from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import option
@@ -153,7 +152,7 @@ class MeanTeacherAtWork(SupervisedAtWork):
 
     def begin(self, network: nn.Module) -> None:
         """Make the teacher, with the first weights."""
-        self.average = AveragedNetwork(network, self._job.recipe.average)
+        self.average = objective.AveragedNetwork(network, self._job.recipe.average)
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of the epochs after those that are skipped."""

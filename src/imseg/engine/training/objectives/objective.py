@@ -23,7 +23,6 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader, epochs
 from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.training import seeds
-from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import Component
@@ -91,6 +90,37 @@ class ViewStrengths:
     """``low``, ``mid`` and ``high``."""
     strongest: Strength
     """As copies of labeled images are."""
+
+
+class AveragedNetwork:
+    """An exponential average of a network's weights and normalization statistics, step by step.
+
+    Args:
+        network: What is averaged; the average begins with its weights.
+        decay: How much of the average stays at each step, 0..1. In the first steps it is less, so
+            that the first weights are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        """The averaged network, in inference mode."""
+        self._decay = decay
+
+    def update(self, network: nn.Module, *, steps: int) -> None:
+        """Take in the weights after an optimizer step.
+
+        Args:
+            network: What is averaged.
+            steps: Steps made so far, this one included.
+        """
+        decay = min(self._decay, (1 + steps) / (10 + steps))
+        with torch.no_grad():
+            state = network.state_dict()
+            for key, mean in self.network.state_dict().items():
+                if mean.dtype.is_floating_point:
+                    mean.lerp_(state[key], 1 - decay)
+                else:
+                    mean.copy_(state[key])
 
 
 class Objective(Component, ABC):
