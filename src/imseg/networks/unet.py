@@ -9,6 +9,7 @@ of torch up to rounding. Wherever this does not apply, torch's own way is taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,8 +42,8 @@ class Norm(nn.BatchNorm2d):
             return out
         if torch.is_grad_enabled():
             return super().forward(input)
-        shift = (mean, variance, self.weight, self.bias)
-        return _scaled(input, *shift, eps=self.eps, together=together)
+        statistics = (mean, variance, self.weight, self.bias)
+        return _scaled(input, statistics, eps=self.eps, together=together)
 
 
 def grouped_pixels(features: Tensor) -> int:
@@ -79,7 +80,8 @@ class _Normalized(torch.autograd.Function):
         variance += (means - mean).square().mean(dim=0)
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
-        out = _scaled(features, mean, variance, weight, bias, eps=norm.eps, together=together)
+        statistics = (mean, variance, weight, bias)
+        out = _scaled(features, statistics, eps=norm.eps, together=together)
         ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + norm.eps))
         ctx.eps, ctx.together = norm.eps, together
         return out
@@ -113,26 +115,24 @@ def _backward(
     of_bias = biases.view(together, channels).sum(dim=0)
     scale = weight * inverse
     zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-    out = _scaled(gradient, zero, one, scale, -scale * of_bias / pixels, together=together)
+    out = _scaled(gradient, (zero, one, scale, -scale * of_bias / pixels), together=together)
     slope = -scale * inverse * of_weight / pixels
-    out += _scaled(features, mean, one, slope, zero, together=together)
+    out += _scaled(features, (mean, one, slope, zero), together=together)
     return out, of_weight, of_bias
 
 
 def _scaled(
-    features: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    *,
-    eps: float = 0.0,
-    together: int,
+    features: Tensor, statistics: Sequence[Tensor], *, eps: float = 0.0, together: int
 ) -> Tensor:
-    """Return features less a mean, over a root, times a weight, plus a bias, channel by channel."""
-    weight, bias, mean, variance = (
-        each.repeat(together) for each in (weight, bias, mean, variance)
-    )
+    """Return features less a mean, over a root, times a weight, plus a bias, channel by channel.
+
+    Args:
+        features: Channels last in memory.
+        statistics: Of each channel: mean, variance, weight and bias.
+        eps: What is added to the variance.
+        together: How many neighboring pixels are worked on as one.
+    """
+    mean, variance, weight, bias = (each.repeat(together) for each in statistics)
     wide, _, _ = torch.native_batch_norm(
         _wide(features, together), weight, bias, mean, variance, False, 0.0, eps
     )

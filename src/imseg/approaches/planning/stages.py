@@ -69,7 +69,7 @@ class StagePlan:
         """How much the training of each network is, if all pseudo-labels are admitted."""
         samples = self.labeled + self.pseudo
         recipe = self.recipe.validated(samples=samples, validation=self.validation)
-        amounts = Amounts(samples=samples, unlabeled=self.unlabeled, validation=self.validation)
+        amounts = Amounts(samples=samples, unlabeled=self.unlabeled)
         return self.objective.workload(recipe, amounts)
 
     @property

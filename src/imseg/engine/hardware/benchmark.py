@@ -1,7 +1,7 @@
 """What training costs, measured with what trains: real steps of a real job on made-up images.
 
 ``python -m imseg.engine.hardware.benchmark`` answers requests that come in as JSON lines;
-``SideBySide`` asks several such processes at once, because networks side by side share the memory's
+``Prober`` asks several such processes at once, because networks side by side share the memory's
 bandwidth.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -293,39 +293,18 @@ def main() -> None:
         tell(TypeAdapter(BenchmarkResult).dump_json(found).decode())
 
 
-class Prober(Protocol):
-    """Answers requests about costs."""
-
-    @property
-    def start_up(self) -> float:
-        """Seconds until a training process is ready; 0 where none is started."""
-
-    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
-        """Return what was measured, by all processes at once or by one alone."""
-
-
-class Inside:
-    """Measures in this process, where networks on a GPU and some of users' own are trained too."""
-
-    start_up = 0.0
-
-    def __init__(self) -> None:
-        keep_freed_memory()
-
-    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
-        """Return what was measured, alone."""
-        return measure_here(request)
-
-
-class SideBySide:
+class Prober:
     """Measures in processes that are started as those that train are.
 
     Args:
-        processes: How many are busy at once.
+        processes: How many are busy at once; 0 to measure in this process, where networks on a GPU
+            and some of users' own are trained too.
         threads: Threads of each.
     """
 
     def __init__(self, processes: int, *, threads: int) -> None:
+        if not processes:
+            keep_freed_memory()
         command = [sys.executable, "-P", "-m", "imseg.engine.hardware.benchmark"]
         began = time.monotonic()
         self._processes = [start(command, threads=threads) for _ in range(processes)]
@@ -335,14 +314,21 @@ class SideBySide:
         except BaseException:
             self.close()
             raise
-        self.start_up = time.monotonic() - began
+        self.start_up = time.monotonic() - began if processes else 0.0
+        """Seconds until a training process is ready; 0 where none is started."""
 
     def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
         """Return what was measured: the mean of all processes, and the peak of any.
 
+        Args:
+            request: What is wanted.
+            together: Whether all processes measure at once, or one alone.
+
         Raises:
             ImsegError: If a process ends, as for a lack of memory.
         """
+        if not self._processes:
+            return measure_here(request)
         asked = self._processes if together else self._processes[:1]
         text = TypeAdapter(BenchmarkRequest).dump_json(request).decode() + "\n"
         for process in asked:
@@ -374,13 +360,11 @@ def prober(*, device: str, processes: int, threads: int, network: Network) -> It
     """
     kind = torch.device(device).type
     alone = kind == "cuda" and processes == 1
-    if alone or not network.is_importable or kind not in ("cpu", "cuda"):
-        yield Inside()
-        if kind == "cuda":
-            torch.cuda.empty_cache()
-        return
-    with contextlib.closing(SideBySide(processes, threads=threads)) as found:
+    inside = alone or not network.is_importable or kind not in ("cpu", "cuda")
+    with contextlib.closing(Prober(0 if inside else processes, threads=threads)) as found:
         yield found
+    if inside and kind == "cuda":
+        torch.cuda.empty_cache()
 
 
 def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:

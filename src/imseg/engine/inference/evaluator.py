@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.data.masks.recognize import word_of
@@ -174,8 +173,8 @@ def evaluate(
         tallies.append(tally)
         if progress is not None:
             progress(number, len(pairs))
-    shape = task.tally(predicted, target).shape
-    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), tuple(shape))
+    like = task.tally(predicted, target)
+    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), like)
 
 
 def _match(
@@ -192,17 +191,13 @@ def _match(
 
 
 def _summarize(
-    task: Task,
-    names: list[str],
-    each: dict[str, list[float]],
-    tallies: np.ndarray,
-    shape: tuple[int, ...],
+    task: Task, names: list[str], each: dict[str, list[float]], tallies: np.ndarray, like: Tensor
 ) -> Evaluation:
     counts = resample_counts(len(names))
-    pixels = math.prod(shape)
+    pixels = like.numel()
 
     def scores_of(total: np.ndarray) -> dict[str, Any]:
-        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(shape))
+        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(like.shape))
         return {**(object_scores(total[pixels:]) if tells_apart(task.spec) else {}), **scores}
 
     dataset = scores_of(tallies.sum(axis=0))

@@ -15,13 +15,8 @@ from torch.nn import functional
 
 from imseg.data.images.image_files import load_pixels
 from imseg.data.images.picture_file import probe, resize_image
-from imseg.engine.hardware.device import (
-    ComputeConfig,
-    free_unused,
-    is_exhausted,
-    keep_freed_memory,
-    usable_cores,
-)
+from imseg.engine.hardware import device
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader, to_device
 from imseg.engine.loading.rows import placement_for
 from imseg.engine.loading.samples import SampleSet, as_input
@@ -31,24 +26,6 @@ from imseg.types import Bytes, Image, Reading
 
 BATCH = 32
 """Images predicted at once; results do not depend on it beyond rounding."""
-
-
-def predict(
-    network: nn.Module, images: Bytes, task: Task, compute: ComputeConfig, *, batch: int = BATCH
-) -> Iterator[Float[Tensor, "b k h w"]]:
-    """Yield probabilities for ``n h w c`` images, batch after batch, on the device.
-
-    Args:
-        network: In inference mode.
-        images: Stored images of one size.
-        task: How outputs become probabilities.
-        compute: Device, precision, memory format and threads.
-        batch: Images at once.
-    """
-    with torch.inference_mode(), compute.applied():
-        for start in range(0, len(images), batch):
-            there = to_device(images[start : start + batch], compute)
-            yield _probabilities(network, there, task)
 
 
 def predict_mean(
@@ -116,9 +93,9 @@ def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     try:
         return ask(images)
     except Exception as error:
-        if len(images) < 2 or not is_exhausted(error):
+        if len(images) < 2 or not device.is_exhausted(error):
             raise
-    free_unused()
+    device.free_unused()
     half = len(images) // 2
     return torch.cat([in_halves(ask, images[:half]), in_halves(ask, images[half:])])
 
@@ -198,8 +175,8 @@ def segment(
         pixels = load_pixels(image, reading)
         return pixels, resize_image(pixels, size)
 
-    keep_freed_memory()
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    device.keep_freed_memory()
+    with ThreadPoolExecutor(device.usable_cores()) as pool:
         chunks = _chunks(images, reading)
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
         for number, chunk in enumerate(chunks, 1):

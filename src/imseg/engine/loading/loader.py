@@ -180,17 +180,10 @@ class CpuBatches:
             pixels, targets, inconsistent = self._augmented(
                 sample_set, names, pixels, targets, inconsistent, fill=fill
             )
-        weight = None
-        if self._ignores:
-            weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
-            if inconsistent is not None and sample_set.ignores:
-                weight = weight.masked_fill(inconsistent, 0.0)
-        return Batch(
-            images=as_input(pixels, self._compute),
-            targets=targets,
-            weight=weight,
-            qualities=fetch("qualities").float() if "qualities" in arrays else None,
-        )
+        ignored = inconsistent if sample_set.ignores else None
+        weight = _weight_of(targets, ignored) if self._ignores else None
+        qualities = fetch("qualities").float() if "qualities" in arrays else None
+        return Batch(as_input(pixels, self._compute), targets, weight, qualities)
 
     def _augmented(
         self,
@@ -224,6 +217,14 @@ class CpuBatches:
             inconsistent = inconsistent.index_copy(0, place, augmented[2])
         pixels = pixels.index_copy(0, place, augmented[0])
         return pixels, targets.index_copy(0, place, augmented[1]), inconsistent
+
+
+def _weight_of(
+    targets: Planes, ignored: Bool[Tensor, "b 1 h w"] | None
+) -> Float[Tensor, "b 1 h w"]:
+    """Return the weight of each pixel in the loss: 0 where it is ignored, else 1."""
+    weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
+    return weight if ignored is None else weight.masked_fill(ignored, 0.0)
 
 
 def _fill_of(
@@ -340,17 +341,9 @@ class DeviceBatches:
             )
             assert augmented.targets is not None
             pixels, targets, mask = augmented.images, augmented.targets, augmented.mask
-        weight = None
-        if self._ignores and mask is not None:
-            weight = (~(mask & batched.as_column(there["ignores"]))).float()
-        elif self._ignores:
-            weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
-        return Batch(
-            images=as_input(pixels, self._compute),
-            targets=targets,
-            weight=weight,
-            qualities=fetched.get("qualities"),
-        )
+        ignored = None if mask is None else mask & batched.as_column(there["ignores"])
+        weight = _weight_of(targets, ignored) if self._ignores else None
+        return Batch(as_input(pixels, self._compute), targets, weight, fetched.get("qualities"))
 
     def _numbers(self, refs: SampleRefs) -> dict[str, RowNumbers]:
         """Return where each sample's rows are in their caches."""

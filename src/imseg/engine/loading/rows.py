@@ -243,20 +243,19 @@ def cache_rows(wanted: Sequence[RowSet], device: str, placement: Placement) -> l
         placement: How much fits.
     """
     left = placement.budget
-    caches: dict[int, RowCache] = {}
-    for number in sorted(range(len(wanted)), key=lambda number: wanted[number].nbytes):
-        rows = wanted[number]
-        if rows.nbytes <= left:
-            left -= rows.nbytes
-            try:
-                caches[number] = DeviceRows(rows, device)
-                continue
-            except Exception as error:
-                if not is_exhausted(error):
-                    raise
-            free_unused()  # another process was faster
-        caches[number] = PinnedRows(rows, device, pinned=placement.pinned)
-    return [caches[number] for number in range(len(wanted))]
+    caches: list[RowCache] = [PinnedRows(each, device, pinned=placement.pinned) for each in wanted]
+    for number, rows in sorted(enumerate(wanted), key=lambda entry: entry[1].nbytes):
+        if rows.nbytes > left:
+            break
+        left -= rows.nbytes
+        try:
+            caches[number] = DeviceRows(rows, device)
+            continue
+        except Exception as error:
+            if not is_exhausted(error):
+                raise
+        free_unused()  # another process was faster
+    return caches
 
 
 def _cuda_event(device: str) -> Wait:

@@ -74,11 +74,8 @@ class TrainJob:
     @property
     def workload(self) -> Workload:
         """How much the whole training is."""
-        amounts = Amounts(
-            samples=self.images,
-            unlabeled=0 if self.unlabeled is None else len(self.unlabeled.indices),
-            validation=len(self.validation.indices),
-        )
+        unlabeled = 0 if self.unlabeled is None else len(self.unlabeled.indices)
+        amounts = Amounts(samples=self.images, unlabeled=unlabeled)
         return self.objective.workload(self.recipe, amounts)
 
     @property

@@ -43,14 +43,12 @@ Forward = Callable[..., Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amounts:
-    """How many images a network is trained and validated with."""
+    """How many images a network is trained with."""
 
     samples: int
     """Labeled and pseudo-labeled images and their copies, per epoch."""
     unlabeled: int = 0
     """Unlabeled images that have no label."""
-    validation: int = 0
-    """Validation images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.data.cache.store import open_array
-from imseg.engine.inference.predictor import BATCH, in_halves, predict
+from imseg.engine.inference.predictor import BATCH, in_halves
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import Batch, SampleSet
+from imseg.engine.loading.samples import Batch
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.tasks import Planes, Task
 from imseg.tasks.collapse import known_in, sole_value
-from imseg.types import Bytes, Target
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
@@ -94,24 +92,9 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
         """Yield probabilities of the validation images and the truth, batch after batch."""
         network.eval()
-        if self._validation.on_device:
-            for batch in self.validation_batches():
-                with torch.inference_mode(), self._job.compute.applied():
-                    probabilities = in_halves(
-                        lambda some: self._task.probabilities(network(some)), batch.images
-                    )
-                yield probabilities, batch.targets
-            return
-        images, targets = stored_pairs(self._job.validation)
-        start = 0
-        for probabilities in predict(network, images, self._task, self._job.compute):
-            end = start + len(probabilities)
-            yield probabilities, torch.from_numpy(targets[start:end])
-            start = end
-
-
-def stored_pairs(samples: SampleSet) -> tuple[Bytes, Target]:
-    """Return the images and targets of a sample set as they are stored."""
-    rows = list(samples.indices)
-    images = open_array(samples.images)[[samples.image_row(row) for row in rows]]
-    return images, open_array(samples.targets)[rows]
+        for batch in self.validation_batches():
+            with torch.inference_mode(), self._job.compute.applied():
+                probabilities = in_halves(
+                    lambda some: self._task.probabilities(network(some)), batch.images
+                )
+            yield probabilities, batch.targets
