@@ -254,15 +254,9 @@ class Run:
         dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
-        return evaluator.evaluate(
-            pairs,
-            self.load(networks or self.members(ensemble), device=device),
-            task=self.task,
-            reading=self.reading,
-            size=self.plan.image_size,
-            compute=self.compute(device),
-            progress=progress,
-        )
+        images = [pair.image for pair in pairs]
+        found = self.segment(images, ensemble=ensemble, networks=networks, device=device)
+        return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
 
     def predict(
         self,
