@@ -149,13 +149,11 @@ class Checkpoints:
         if saved.losses and not best:
             best = {key: value.clone() for key, value in now.items()}
         return TrainingState(
-            epoch_scores=list(saved.epoch_scores),
-            losses=list(saved.losses),
+            epoch_scores=saved.epoch_scores,
+            losses=saved.losses,
             best={key: value.to(there) for key, value in best.items()},
             best_epoch=saved.best_epoch,
-            epoch=EpochState(saved.within, tensors[_TOTAL].to(there))
-            if saved.within
-            else EpochState(),
+            epoch=EpochState(saved.within, tensors[_TOTAL].to(there) if saved.within else None),
         )
 
     def keep(self, state: TrainingState, network: nn.Module, learner: Learner) -> None:

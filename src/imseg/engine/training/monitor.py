@@ -145,15 +145,12 @@ class Clock:
             self.add(activity, time.monotonic() - began)
 
     def each(self, items: Iterator[Item], activity: str) -> Iterator[Item]:
-        """Yield items; the time it takes to make them is an activity's."""
+        """Yield items, none of which is None; the time it takes to make them is an activity's."""
         while True:
-            began = time.monotonic()
-            try:
-                item = next(items)
-            except StopIteration:
+            with self.on(activity):
+                item = next(items, None)
+            if item is None:
                 return
-            finally:
-                self.add(activity, time.monotonic() - began)
             yield item
 
     def add(self, activity: str, seconds: float) -> None:

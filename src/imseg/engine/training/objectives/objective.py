@@ -337,18 +337,17 @@ def flops_of(
 
 
 Numbers = TypeVar("Numbers")
-Numbers_in = TypeVar("Numbers_in", contravariant=True)
 
 
-class Skipping(Protocol[Numbers_in]):
+class Skipping(Protocol):
     """Makes batches, and can go on as if some had been made."""
 
-    def skip(self, batches: Sequence[Numbers_in]) -> None:
+    def skip(self, batches: Sequence[Any]) -> None:
         """Count batches without making them."""
 
 
 def remaining(
-    batches: list[Numbers], number: int, *, skipped: int, within: int, loader: Skipping[Numbers]
+    batches: list[Numbers], number: int, *, skipped: int, within: int, loader: Skipping
 ) -> list[Numbers] | None:
     """Return the batches of a pass that are still to be made; None if the pass was made before.
 
