@@ -33,6 +33,8 @@ SETTINGS_FILE = "comparison.toml"
 """What was asked of a comparison, and what was settled."""
 RESULT_FILE = "comparison.json"
 """What a comparison found."""
+LOCK_FILE = ".lock"
+"""Which process holds a run folder."""
 
 
 class _Inside:
@@ -133,7 +135,7 @@ class RunFolder:
         Raises:
             ImsegError: If a folder in it, or a file that is appended to, is a link.
         """
-        appended = (self.log, self.path / ".lock")
+        appended = (self.log, self.path / LOCK_FILE)
         links = (path for path in self.path.rglob("*") if path.is_symlink())
         led = [path for path in links if path in appended or path.is_dir() or not path.exists()]
         astray = [str(path) for path in led if leads_out(path, self.path)]
@@ -182,7 +184,6 @@ class RunFolder:
         shutil.rmtree(self.cache, ignore_errors=True)
 
 
-NAME = ".lock"
 BEAT = 20.0
 """Seconds between two signs of life of an owner."""
 SILENT = 120.0
@@ -223,7 +224,7 @@ def locked(folder: Path) -> Iterator[None]:
         ImsegError: If another process holds it, here or on another machine, or it cannot be
             written to.
     """
-    place = folder / NAME
+    place = folder / LOCK_FILE
     with writing_into(folder):
         lock = _take(place)
     try:
@@ -245,8 +246,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def owner_of(folder: Path) -> Owner | None:
     """Return who is at work in a run folder now, without disturbing the work; None: no process."""
-    owner = _read_owner(folder / NAME)
-    if owner is None or not _lives(owner, folder / NAME, now=time.time()):
+    owner = _read_owner(folder / LOCK_FILE)
+    if owner is None or not _lives(owner, folder / LOCK_FILE, now=time.time()):
         return None
     return owner
 
