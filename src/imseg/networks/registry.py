@@ -387,12 +387,8 @@ def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str
     """Return the options of networks that weights fit, or an empty text."""
     narrowest = {len(each) / 16 for each in state.values() if each.shape[1:2] == (channels,)}
     ours = [Network.alternatives()[kind]() for kind in SEGMENTING]
-    candidates = [
-        network.with_width(width)
-        for network in ours
-        if hasattr(network, "width")
-        for width in sorted(narrowest)
-    ]
+    scalable = [each for each in ours if hasattr(each, "width")]
+    candidates = [each.with_width(width) for each in scalable for width in sorted(narrowest)]
     return " or ".join(
         f"--network {network.kind} --width {network.relative_width:g}"
         for network in candidates

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from imseg.data.cache.store import open_array
+from imseg.data.cache.stored_arrays import new_array
 from imseg.engine.hardware.device import keep_freed_memory, leave_first, peak_memory
 from imseg.engine.inference.predictor import BATCH, scorer_logits, vote
 from imseg.engine.loading.samples import SampleSet, as_input
@@ -111,6 +113,11 @@ def measure_here(
     return replace(found, memory=peak_memory(), device_memory=device_memory)
 
 
+def _store(path: Path, rows: npt.NDArray[Any]) -> None:
+    with new_array(path, rows.dtype, rows.shape) as array:
+        array.put_all(0, rows)
+
+
 def make_up(job: TrainJob, size: tuple[int, int], folder: Path) -> TrainJob:
     """Return a job that goes on without end, with made-up images in place of those it names.
 
@@ -130,17 +137,17 @@ def make_up(job: TrainJob, size: tuple[int, int], folder: Path) -> TrainJob:
     rows = max(few(len(each.indices)) for each in (*job.samples, job.validation))
     rows = max(rows, few(unlabeled), BATCH)
     images = random.integers(0, 256, (rows, *size, job.channels), dtype=np.uint8)
-    np.save(folder / "images.npy", images)
+    _store(folder / "images.npy", images)
     # What a network could say is a target of the right kind, whatever the kind is.
     task = job.task
     smooth = torch.randn(rows, task.spec.outputs, 4, 4, generator=torch.Generator().manual_seed(0))
     logits = nn.functional.interpolate(smooth, size=size, mode="bilinear") * 4
     targets = task.discretize(task.probabilities(logits)).numpy().astype(task.spec.dtype)
-    np.save(folder / "targets.npy", targets)
+    _store(folder / "targets.npy", targets)
     if job.validation.qualities is not None:
         heads = getattr(job.network, "heads", 1)
         qualities = np.full((rows, heads, job.outputs), 0.5, np.float32)
-        np.save(folder / "qualities.npy", qualities)
+        _store(folder / "qualities.npy", qualities)
 
     def made(samples: SampleSet, count: int) -> SampleSet:
         return replace(
