@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -294,12 +295,6 @@ def _ask(
     quality: Quality,
     compute: ComputeConfig,
 ) -> Float[Tensor, "n b r k"]:
+    ask = partial(scorer_logits, images=images, targets=targets, quality=quality, compute=compute)
     with torch.inference_mode(), compute.applied():
-        return torch.stack(
-            [
-                quality.probabilities(
-                    scorer_logits(scorer, images, targets, quality=quality, compute=compute)
-                ).cpu()
-                for scorer in scorers
-            ]
-        )
+        return torch.stack([quality.probabilities(ask(scorer)).cpu() for scorer in scorers])
