@@ -27,7 +27,7 @@ from imseg.approaches.runs.run import Run
 from imseg.cli.show import Bars
 from imseg.data.folder.scan import read_folder
 from imseg.engine.hardware.device import ComputeConfig, usable_cores
-from imseg.engine.storage.sealed import write_json
+from imseg.engine.storage.sealed import write_sealed
 from imseg.engine.workers.executors import Executor, choose_executor
 from imseg.report.tables import table
 from imseg.types import DataSet
@@ -122,7 +122,7 @@ def main() -> None:
             asked = variant.settings(seed=seed, max_steps=arguments.max_steps)
             named = {"data": name, "seed": seed}
             do(variant, dataset, runs, asked=asked, named=named, executor=executor)
-            write_json(arguments.out / "scores.json", {"runs": known_in(arguments.out)})
+            write_sealed(arguments.out / "scores.json", {"runs": known_in(arguments.out)})
     print(in_words(known_in(arguments.out), list(data_sets)))
 
 
@@ -154,7 +154,7 @@ def do(
     with Bars() as bars:
         run = fit(dataset, out=runs / folder, reuse=runs, progress=bars, executor=executor, **asked)
     said = {**named, "base": variant.base, "variant": variant.name, "asked": plain}
-    write_json(place, {**said, **described(run, dataset)})
+    write_sealed(place, {**said, **described(run, dataset)})
 
 
 def described(run: Run, dataset: DataSet) -> dict[str, Any]:

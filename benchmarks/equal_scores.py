@@ -29,11 +29,10 @@ from imseg.approaches.running.experiment import fit
 from imseg.cli.show import Bars
 from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import hidden_masks, read_folder
-from imseg.engine.training.job import TrainJob
+from imseg.engine.training.job import TrainJob, read_trained
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.training.weights import read_trained
 from imseg.engine.workers.executors import Executor
-from imseg.engine.workers.listener import Listener
 from imseg.report.tables import table
 
 

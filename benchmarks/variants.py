@@ -19,15 +19,13 @@ from imseg.engine.hardware.device import (
     resolve_precision,
     usable_cores,
 )
-from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob
+from imseg.engine.loading.samples import Copies, SampleSet
+from imseg.engine.training.job import TrainJob, build
 from imseg.engine.training.learner import Learner
+from imseg.engine.training.monitor import Clock, Listener
 from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies, SampleSet
-from imseg.engine.training.weights import build
-from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import EvalNetConfig, Network, UNetConfig
 from imseg.ops.augment import augment
 from imseg.ops.photometric import STRENGTH_SCHEDULES

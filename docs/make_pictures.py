@@ -26,8 +26,8 @@ from imseg.data.images.decoding import to_channels
 from imseg.data.images.image_files import draw_inconsistency, draw_overlay, list_images
 from imseg.data.masks.io import load_target
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine.inference.mask_scorer import score_candidates
-from imseg.engine.training.weights import load_network, read_trained
+from imseg.engine.inference.predictor import score_candidates
+from imseg.engine.training.job import load_network, read_trained
 from imseg.ops import augment
 from imseg.ops.inconsistency import block_input, block_output
 from imseg.ops.photometric import STRENGTH_SCHEDULES

@@ -12,8 +12,8 @@ import torch
 from imseg.components.scorer_samples import consensus_samples, draw_consensus, prediction_samples
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
+from imseg.engine.loading.samples import Copies, SampleSet
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.errors import ImsegError
 from imseg.ops.inconsistency import block_output, clean_up
 from imseg.ops.photometric import Strength

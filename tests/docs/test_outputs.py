@@ -12,7 +12,7 @@ from tests.e2e.test_kinds import INSTANCES, colors, depths, indexed, instances, 
 
 from imseg.cli.main import run
 from imseg.data.synthetic import CellScene, write_demo
-from imseg.engine.storage.sealed import read_json, read_toml
+from imseg.engine.storage.sealed import read_sealed
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/outputs.md").read_text(encoding="utf-8")
 TINY = ["--networks", "2", "--max-steps", "2", "--epochs", "2", "--image-size", "32", "32"]
@@ -145,9 +145,9 @@ def test_every_file_and_key_of_a_run_is_described(cells: Path, runs: list[Path])
     check_both_ways({**described("run"), **described("report")}, files_of(runs))
     for title, file in KEYS:
         for folder in runs:
-            found = read_json(folder / file)
+            found = read_sealed(folder / file)
             assert set(found) == keys_of(title), folder / file
-    settings = read_toml(runs[0] / "experiment.toml")
+    settings = read_sealed(runs[0] / "experiment.toml")
     assert set(settings) == keys_of("experiment.toml")
 
 
@@ -157,7 +157,7 @@ def test_every_file_key_column_and_score_of_predictions_is_described(
 ) -> None:
     check_both_ways(described("predict"), files_of(predicted.values()))
     runs = {kind: folder.with_name("run") for kind, folder in predicted.items()}
-    targets = [read_json(folder / "target.json") for folder in runs.values()]
+    targets = [read_sealed(folder / "target.json") for folder in runs.values()]
     assert set().union(*targets) == keys_of("target.json")
     assert keys_of("target.json") - set.intersection(*map(set, targets)) <= WITHOUT_MEANING
     for kind, columns in COLUMNS.items():
@@ -169,7 +169,7 @@ def test_every_file_key_column_and_score_of_predictions_is_described(
     part = PAGE.partition("## Scores")[2].partition("\n## ")[0]
     scores = {name.replace("LABEL", r"\w+") for name in re.findall(r"`([^`]+)`", part)}
     for kind, folder in runs.items():
-        for name in read_json(folder / "summary.json")["validation"]:
+        for name in read_sealed(folder / "summary.json")["validation"]:
             assert any(re.fullmatch(each, name) for each in scores), f"{kind}: {name}"
 
 

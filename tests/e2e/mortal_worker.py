@@ -7,8 +7,8 @@ import signal
 import sys
 
 from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.monitor import Listener
 from imseg.engine.workers import worker
-from imseg.engine.workers.listener import Listener
 
 train_and_save = worker.train_and_save
 

@@ -13,8 +13,7 @@ from PIL import Image
 
 import imseg
 from imseg.approaches.runs.run import Run
-from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.training.weights import write_trained
+from imseg.engine.training.job import Trained, TrainJob, write_trained
 from imseg.engine.workers.executors import DoneReport, Executor, NoteReport, Serial, StepReport
 from imseg.progress import Event, NetworkFinished, Note
 from imseg.types import DataSet

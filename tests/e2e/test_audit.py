@@ -28,8 +28,8 @@ from tests.sets import rest_but
 
 import imseg
 from imseg.approaches.runs.run import Run
-from imseg.engine.storage.sealed import read_json
-from imseg.engine.training.sample_set import SampleSet
+from imseg.engine.loading.samples import SampleSet
+from imseg.engine.storage.sealed import read_sealed
 from imseg.report.tables import audit_table, judgment_text
 from imseg.types import DataSet
 
@@ -159,7 +159,7 @@ class Started:
                 self.data, approach, out, executor=executor, reuse=self.run.path, generations=1,
                 unlabeled_masks=self.hidden, **LONGER, **options,
             )  # fmt: skip
-        found = read_json(out / "generation-1" / "audit.json")
+        found = read_sealed(out / "generation-1" / "audit.json")
         return found, executor.jobs["generation-1"][0].samples[-1]
 
     def opinions(self, images: npt.NDArray[np.uint8]) -> list[Masks]:

@@ -17,7 +17,7 @@ from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
 from imseg.comparison import runner as comparing
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.errors import ImsegError, TrainingFailed
 
 
@@ -31,7 +31,7 @@ def untimed(found: dict) -> dict:
 
 
 def read(out: Path) -> dict:
-    return read_json(out / "comparison.json")
+    return read_sealed(out / "comparison.json")
 
 
 def test_the_table_rests_on_scores_that_anyone_can_recompute(compared):
@@ -143,10 +143,10 @@ def test_scores_in_another_form_are_counted_again(compared, cells, cli, tmp_path
     )
     files = sorted((out / "scores").rglob("*.json"))
     for path in files:
-        found = read_json(path)
+        found = read_sealed(path)
         for kept, spoil in zip(found.values(), spoiled, strict=False):
             spoil(kept)
-        write_json(path, found)
+        write_sealed(path, found)
     assert files and cli(*words(cells, out))[0] == 0
     assert untimed(read(out)) == untimed(read(compared))
 

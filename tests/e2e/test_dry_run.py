@@ -16,8 +16,8 @@ import imseg
 from imseg.approaches.planning import estimate as estimating
 from imseg.approaches.planning.duration import ACTIVITIES, Measured
 from imseg.approaches.planning.estimate import estimate
-from imseg.engine.hardware.memory import bytes_kept
-from imseg.engine.hardware.probe import SideBySide
+from imseg.engine.hardware.benchmark import Prober
+from imseg.engine.hardware.device import bytes_kept
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.networks.registry import UNetConfig, provide
 
@@ -279,5 +279,5 @@ def test_what_is_kept_is_what_the_way_back_needs_and_no_weights():
 def test_a_measurement_that_the_system_ends_is_told_as_a_lack_of_memory(monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(imseg.ImsegError) as caught:
-        SideBySide(2, threads=1)
+        Prober(2, threads=1)
     assert "was ended by the system" in str(caught.value) and "--workers 1" in str(caught.value)

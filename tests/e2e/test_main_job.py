@@ -126,7 +126,7 @@ def test_a_lost_file_of_a_finished_stage_is_trained_again(cli, cells, im_run, tm
 
 
 def test_two_processes_do_not_train_one_run(cli, cells, im_run):
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     words = ["train", cells, "--approach", "im", "--generations", "1", "--out", im_run, *SMALL]
     with locked(im_run):

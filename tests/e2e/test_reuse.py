@@ -9,7 +9,7 @@ from tests.e2e.small_sets import Told, small_set, train, weights_of
 from tests.sets import rest_but
 from torch import Tensor, nn
 
-from imseg.engine.training.weights import read_trained
+from imseg.engine.training.job import read_trained
 from imseg.engine.workers.executors import Serial
 from imseg.errors import ImsegError
 

@@ -360,7 +360,7 @@ def test_what_is_no_run_is_refused(cli, tmp_path, place) -> None:
 
 
 def test_a_run_that_still_reads_its_images_is_known(cli, tmp_path) -> None:
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     run = tmp_path / "run"
     (run / "cache").mkdir(parents=True)
@@ -418,7 +418,7 @@ def test_a_comparison_whose_settings_are_damaged_shows_the_runs_that_are_there(
 
 
 def test_a_comparison_at_work_says_who_is_at_it(cli_json, compared) -> None:
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     with locked(compared):
         assert cli_json("status", compared)["owner"]["pid"] == os.getpid()
@@ -426,15 +426,15 @@ def test_a_comparison_at_work_says_who_is_at_it(cli_json, compared) -> None:
 
 def test_only_baselines_that_were_planned_are_missed(compared, tmp_path) -> None:
     """A reproduction may have none that train as long."""
-    from imseg.engine.storage.sealed import read_toml, write_toml
+    from imseg.engine.storage.sealed import read_sealed, write_sealed
 
     part = shutil.copytree(compared, tmp_path / "part")
     for seed in (0, 1):
         shutil.rmtree(part / f"seed-{seed}" / "ldt-matched-to-im")
     assert len(comparison_status(part).runs) == 6
-    said = read_toml(part / "comparison.toml")
+    said = read_sealed(part / "comparison.toml")
     assert said["matched"] is True
-    write_toml(part / "comparison.toml", {**said, "matched": False})
+    write_sealed(part / "comparison.toml", {**said, "matched": False})
     assert list(comparison_status(part).runs) == [
         f"seed-{seed}/{name}" for seed in (0, 1) for name in ("ldt", "im")
     ]

@@ -20,8 +20,8 @@ from imseg.approaches.runs.verification import kind_of, remedy_of, verify
 from imseg.cli.commands.status import network_text
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
-from imseg.engine.training.weights import read_trained, save_weights
+from imseg.engine.storage.sealed import read_sealed, write_sealed
+from imseg.engine.training.job import read_trained, save_weights
 from imseg.engine.workers.executors import index_networks
 from imseg.errors import ImsegError
 from imseg.types import VERSION
@@ -114,7 +114,7 @@ def test_whatever_stands_in_a_file_it_is_named(cli, whole, tmp_path, name, conte
 
 
 def test_a_run_that_is_trained_is_not_looked_at(cli, whole, tmp_path) -> None:
-    from imseg.engine.storage.lock import locked
+    from imseg.engine.storage.run_folder import locked
 
     run = shutil.copytree(whole, tmp_path / "run")
     with locked(run):
@@ -130,10 +130,9 @@ def test_a_run_of_an_earlier_version_is_refused_with_both_versions(
     documents = [path for path in run.rglob("*") if path.name == "DONE" or path.suffix == ".json"]
     with monkeypatch.context() as earlier:
         for path in (run / "experiment.toml", *documents):
-            toml = path.suffix == ".toml"
-            content = (read_toml if toml else read_json)(path)
+            content = read_sealed(path)
             earlier.setattr(sealed, "_WRITTEN_BY", "imseg, format 1")
-            (write_toml if toml else write_json)(path, content)
+            write_sealed(path, content)
             earlier.undo()
     before = contents(run)
     for words in (
@@ -220,9 +219,9 @@ def plant(run: Path, network: str, *, by: float) -> None:
     state = load_file(weights)
     name = next(key for key, value in state.items() if value.dtype == torch.float32)
     state[name] = state[name] + by
-    known = read_json(weights.with_suffix(".json"))
+    known = read_sealed(weights.with_suffix(".json"))
     known["scores"]["iou"] = 0.987654
-    write_json(weights.with_suffix(".json"), {**known, "sha256": save_weights(state, weights)})
+    write_sealed(weights.with_suffix(".json"), {**known, "sha256": save_weights(state, weights)})
 
 
 @pytest.mark.rest
@@ -255,7 +254,7 @@ def test_what_is_expected_elsewhere_is_said() -> None:
 
 def test_what_a_network_learned_from_is_looked_at_too(whole, tmp_path) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    stage = read_json(run / "start" / "DONE")
+    stage = read_sealed(run / "start" / "DONE")
     plant(run, stage["ranking"][0], by=2.0)  # it is the teacher of the first generation
     again = retrain(run, "generation-1/network-0", small_set("binary"))
     assert not again.same and not again.same_job
@@ -264,9 +263,9 @@ def test_what_a_network_learned_from_is_looked_at_too(whole, tmp_path) -> None:
 def test_versions_and_machine_that_differ_are_named(cli, cells, from_files, tmp_path) -> None:
     run = shutil.copytree(from_files, tmp_path / "run")
     plant(run, "start/network-0", by=1.0)
-    known = read_json(run / "provenance.json")
+    known = read_sealed(run / "provenance.json")
     known["versions"]["torch"], known["cpu"] = "1.0.0", "ABACUS"
-    write_json(run / "provenance.json", known)
+    write_sealed(run / "provenance.json", known)
     code, text, _ = cli("verify", run, "--retrain", "start/network-0", "--data", cells)
     assert code == 1
     assert f"* version of torch: 1.0.0 then, {torch.__version__} now" in text

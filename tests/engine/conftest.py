@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.samples import InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import EvalNetConfig, UNetConfig
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import TargetSpec

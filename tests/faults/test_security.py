@@ -45,9 +45,9 @@ from imseg.data.images.picture_file import probe, read_image
 from imseg.data.masks.io import read_mask
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json, read_toml, write_json, write_toml
+from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.engine.training.checkpoint import _checksum, read_saved
-from imseg.engine.training.weights import build, hash_of, load_network
+from imseg.engine.training.job import build, hash_of, load_network
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, shown
 from imseg.networks import registry
 from imseg.networks.registry import (
@@ -151,7 +151,7 @@ def test_a_pickle_as_weights_is_refused(planted, pictures, refused, bomb, kind, 
     weights.write_bytes(content)
     if resealed:  # so that no checksum is in the way
         known = weights.with_suffix(".json")
-        write_json(known, {**read_json(known), "sha256": hash_of(weights)})
+        write_sealed(known, {**read_sealed(known), "sha256": hash_of(weights)})
     text = refused("predict", planted, pictures, "--out", planted.parent / "masks")
     assert str(weights) in text and not executed.exists()
 
@@ -231,9 +231,9 @@ def test_only_our_own_networks_are_made_from_their_names(name, monkeypatch) -> N
 def test_a_planted_network_is_refused(planted, pictures, refused) -> None:
     network = load_run(planted).members()[0]
     known = planted / f"{network}.json"
-    content = read_json(known)
+    content = read_sealed(known)
     content["network"] = {"kind": "custom", "callable": "imseg.cli.main:run"}
-    write_json(known, content)
+    write_sealed(known, content)
     text = refused("predict", planted, pictures, "--out", planted.parent / "masks")
     assert "'imseg.cli.main:run' is not part of imseg" in text
 
@@ -670,8 +670,7 @@ def test_a_log_of_anything_does_no_harm_to_a_report(planted) -> None:
 
 def plant(path: Path, place: tuple[str | int, ...], value: object) -> None:
     """Put a value into a document of a run and seal it again; None as value removes."""
-    toml = path.suffix == ".toml"
-    content: Any = (read_toml if toml else read_json)(path)
+    content: Any = read_sealed(path)
     inner = content
     for part in place[:-1]:
         inner = inner[part]
@@ -679,7 +678,7 @@ def plant(path: Path, place: tuple[str | int, ...], value: object) -> None:
         del inner[place[-1]]
     else:
         inner[place[-1]] = value
-    (write_toml if toml else write_json)(path, content)
+    write_sealed(path, content)
 
 
 NETWORK = "generation-1/network-0.json"
@@ -746,7 +745,7 @@ def test_a_run_that_does_not_hold_what_it_must_is_refused(
 
 @pytest.mark.parametrize("name", ["summary.json", "generation-1/DONE", "scorers/judgment.json"])
 def test_a_document_without_its_content_is_made_again(whole, planted, name) -> None:
-    write_json(planted / name, {"planted": 1})
+    write_sealed(planted / name, {"planted": 1})
     told = Told()
     train(small_set("multilabel"), "im++", planted, told=told, unlabeled_masks=whole[1], **OPTIONS)
     assert told.said(name)
@@ -755,7 +754,7 @@ def test_a_document_without_its_content_is_made_again(whole, planted, name) -> N
 
 
 def test_all_problems_of_a_document_are_told_at_once(planted) -> None:
-    write_json(planted / "summary.json", {"steps": "x", "ranking": [], "flops": -1})
+    write_sealed(planted / "summary.json", {"steps": "x", "ranking": [], "flops": -1})
     with pytest.raises(ImsegError) as refusal:
         load_run(planted)
     told = str(refusal.value)

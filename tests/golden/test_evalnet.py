@@ -11,7 +11,7 @@ import torch
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
-from imseg.networks.evalnet import OneHead, TwoHeads
+from imseg.networks.evalnet import EvalNet
 from imseg.tasks.multiclass import one_hot
 
 ONE_PASS = 1e-4
@@ -35,7 +35,7 @@ def test_a_scorer_of_binary_masks_gives_the_reference_iou_with_its_weights(
     golden, keras_state
 ) -> None:
     arrays = golden("model_evalnet")
-    network = OneHead(channels=3, width=width_of(arrays))
+    network = EvalNet(channels=3, outputs=1, heads=1, width=width_of(arrays))
     network = loaded(network, keras_state(arrays, network))
     images, masks = (to_device(arrays[name], ComputeConfig()) for name in "ab")
     assert set(masks.unique().tolist()) == {0, 1}
@@ -49,7 +49,7 @@ def test_a_scorer_of_binary_masks_gives_the_reference_iou_with_its_weights(
 def test_a_scorer_of_classes_gives_the_reference_iou_and_presence(golden, keras_state) -> None:
     arrays = golden("model_evalnet_miou")
     classes = arrays["iou"].shape[1]
-    network = TwoHeads(channels=3, outputs=classes, width=width_of(arrays))
+    network = EvalNet(channels=3, outputs=classes, heads=2, width=width_of(arrays))
     named = {"heads.0": "iou", "heads.1": "detection"}
     network = loaded(network, keras_state(arrays, network, named=named))
     labels = torch.from_numpy(arrays["labels"]).unsqueeze(1)

@@ -22,9 +22,9 @@ from torch import nn
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
-from imseg.engine.training.optimizer import KerasAdamW
+from imseg.engine.training.learner import KerasAdamW
 from imseg.networks import unet
-from imseg.networks.evalnet import EvalNet, OneHead, TwoHeads
+from imseg.networks.evalnet import EvalNet
 from imseg.networks.unet import UNet
 
 ONE_PASS = 1e-4
@@ -215,9 +215,8 @@ def test_a_scorer_has_the_parameters_and_layers_of_the_reference(
     described = json.loads((golden_folder / "model_shapes.json").read_text(encoding="utf-8"))
     expected = described[evalnet_name(data, alpha)]
     channels, outputs = CHANNELS[data], OUTPUTS[data]
-    network: EvalNet = (OneHead if data == "isic" else TwoHeads)(
-        channels=channels, outputs=outputs, width=float(alpha)
-    )
+    heads = 1 if data == "isic" else 2
+    network = EvalNet(channels=channels, outputs=outputs, heads=heads, width=float(alpha))
     assert parameters(network) == (expected["trainable"], expected["non_trainable"])
     dense = [entry for entry in expected["layers"] if entry[1] == "Dense"]
     ours = [m for m in network.modules() if isinstance(m, nn.Linear)]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from imseg.networks.evalnet import SMALLEST, OneHead, TwoHeads, one_head, two_heads
+from imseg.networks.evalnet import SMALLEST, EvalNet
+from imseg.networks.registry import EvalNetConfig
 from imseg.networks.unet import MOMENTUM, PAPER_MOMENTUM
 
 WIDTH = 0.125
@@ -21,7 +22,7 @@ def an_image(height: int, width: int, *, planes: int = 1) -> tuple[torch.Tensor,
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (32, 90), (63, 64), (100, 65)])
 def test_images_of_any_size_are_scored(height, width) -> None:
     images, masks = an_image(height, width, planes=4)
-    network = two_heads(channels=3, outputs=4, width=WIDTH).eval()
+    network = EvalNet(channels=3, outputs=4, heads=2, width=WIDTH).eval()
     with torch.inference_mode():
         scored = network(images, masks)
     assert scored.shape == (2, 2, 4)
@@ -30,7 +31,7 @@ def test_images_of_any_size_are_scored(height, width) -> None:
 
 def test_small_images_are_scored_as_if_their_edges_went_on() -> None:
     images, masks = an_image(40, 50)
-    network = one_head(channels=3, width=WIDTH).eval()
+    network = EvalNet(channels=3, outputs=1, heads=1, width=WIDTH).eval()
     wider = [
         nn.functional.pad(planes, (0, SMALLEST - 50, 0, SMALLEST - 40), mode="replicate")
         for planes in (images, masks)
@@ -42,7 +43,7 @@ def test_small_images_are_scored_as_if_their_edges_went_on() -> None:
 def test_both_the_image_and_the_mask_are_looked_at() -> None:
     images, masks = an_image(64, 64)
     torch.manual_seed(3)
-    network = one_head(channels=3).eval()
+    network = EvalNet(channels=3, outputs=1, heads=1).eval()
     with torch.inference_mode():
         scored = network(images, masks)
         assert not torch.equal(scored, network(images, 1 - masks))
@@ -50,11 +51,11 @@ def test_both_the_image_and_the_mask_are_looked_at() -> None:
 
 
 def test_only_the_momentum_tells_ours_from_the_paper() -> None:
-    for ours, paper in ((one_head, OneHead), (two_heads, TwoHeads)):
+    for heads in (1, 2):
         torch.manual_seed(3)
-        here = ours(channels=1, outputs=1, width=WIDTH)
+        here = EvalNetConfig(heads=heads, width=WIDTH).make(channels=1, outputs=1)
         torch.manual_seed(3)
-        there = paper(channels=1, outputs=1, width=WIDTH)
+        there = EvalNetConfig(heads=heads, width=WIDTH, paper=True).make(channels=1, outputs=1)
         for name, value in here.state_dict().items():
             assert torch.equal(value, there.state_dict()[name])
         momenta = [
@@ -65,7 +66,7 @@ def test_only_the_momentum_tells_ours_from_the_paper() -> None:
 
 
 def test_a_fresh_scorer_has_no_opinion_in_advance() -> None:
-    network = two_heads(channels=3, outputs=4)
+    network = EvalNet(channels=3, outputs=4, heads=2)
     for head in network.heads:
         bound = (6 / (256 + 4)) ** 0.5
         assert head.bias.abs().max() == 0
@@ -74,6 +75,6 @@ def test_a_fresh_scorer_has_no_opinion_in_advance() -> None:
 
 def test_a_width_or_number_of_outputs_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 0\.0625"):
-        one_head(channels=3, width=0.05)
+        EvalNet(channels=3, outputs=1, heads=1, width=0.05)
     with pytest.raises(ValueError, match="one output, not 2"):
-        one_head(channels=3, outputs=2)
+        EvalNet(channels=3, outputs=2, heads=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from imseg.engine.storage.sealed import write_json
+from imseg.engine.storage.sealed import write_sealed
 
 METRIC = {"key": "iou", "label": "IoU", "higher_is_better": True, "unit": "", "pooled_key": ""}
 ERROR = {"key": "rmse", "label": "RMSE", "higher_is_better": False, "unit": "m", "pooled_key": ""}
@@ -138,5 +138,5 @@ def content(**changes: Any) -> dict[str, Any]:
 def write(folder: Path, **changes: Any) -> Path:
     """Write a comparison and return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "comparison.json", content(**changes))
+    write_sealed(folder / "comparison.json", content(**changes))
     return folder

@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_an_end_half_way_says_what_is_written_and_all_of_it_is_whole(
     run, pictures, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("imseg.engine.inference.segment.BATCH", 2)
+    monkeypatch.setattr("imseg.engine.inference.predictor.BATCH", 2)
     # Its header is whole: what is wrong shows when it is its turn.
     broken = pictures / "2.bmp"
     with Image.open(pictures / "2.png") as picture:

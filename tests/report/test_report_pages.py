@@ -13,7 +13,7 @@ from tests.e2e.small_sets import KINDS
 from tests.report.pages import Page
 
 from imseg.approaches.runs.run import load_run
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.errors import ImsegError
 from imseg.report.html import make, run_facts
 from imseg.report.html.charts import inline
@@ -134,12 +134,13 @@ def test_names_of_users_are_never_markup(tiny, tmp_path):
             for i, pair in enumerate(data.test)
         ),
     )
-    kept = (run.path / "target.json").read_bytes()
-    write_json(run.path / "target.json", {**read_json(run.path / "target.json"), "names": names})
+    target = run.path / "target.json"
+    kept = target.read_bytes()
+    write_sealed(target, {**read_sealed(target), "names": names})
     try:
         path = make_report(run.path, renamed, out=tmp_path / "page.html", progress=quiet)
     finally:
-        (run.path / "target.json").write_bytes(kept)
+        target.write_bytes(kept)
     page = read(path)
     assert "script" not in {tag for tag, _ in page.elements}
     assert "alert('x')" in page.text, "it is shown as text"
@@ -186,9 +187,9 @@ def test_a_comparison_has_its_page_and_its_numbers(comparison):
 
 
 def test_a_damaged_comparison_is_named(comparison):
-    content = read_json(comparison / "comparison.json")
+    content = read_sealed(comparison / "comparison.json")
     del content["rows"][0]["mean"]
-    write_json(comparison / "comparison.json", content)
+    write_sealed(comparison / "comparison.json", content)
     with pytest.raises(ImsegError, match=r"comparison.json does not hold what it must") as error:
         make_report(comparison, progress=quiet)
     assert "rows.0.mean" in str(error.value)
@@ -207,11 +208,11 @@ def test_a_damaged_comparison_is_named(comparison):
 )
 def test_a_comparison_that_leads_out_is_refused(comparison, place, value):
     file = comparison / "comparison.json"
-    content = inner = read_json(file)
+    content = inner = read_sealed(file)
     for part in place[:-1]:
         inner = inner[part]
     inner[place[-1]] = value
-    write_json(file, content)
+    write_sealed(file, content)
     with pytest.raises(ImsegError, match=r"comparison\.json does not hold what it must"):
         make_report(comparison, progress=quiet)
 
@@ -274,7 +275,7 @@ def test_a_comparison_with_data_shows_the_same_images_through_all_approaches(tin
         kept = {k: v for k, v in evaluation.as_dict().items() if k != "images"}
         kept |= {"names": evaluation.names, "each": evaluation.each}
         kept |= {"job": "", "data": ""}
-        write_json(scores, {network: kept})
+        write_sealed(scores, {network: kept})
     page = read(make_report(write(folder, rows=rows, images=5), data, progress=quiet))
     shown = [found["alt"] for tag, found in page.elements if tag == "img"]
     assert len(shown) == 4 * (2 + 2), "image, truth and two predictions of four images"

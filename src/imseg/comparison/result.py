@@ -20,9 +20,8 @@ from imseg.comparison.participants import RowKind, participants_of
 from imseg.comparison.scoring import Gap, MeanScore, PairedDifference
 from imseg.data.files.listing import content_of
 from imseg.engine.inference.evaluator import Interval
-from imseg.engine.storage.lock import Owner, owner_of
-from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import SealedFile, read_json
+from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, Owner, RunFolder, owner_of
+from imseg.engine.storage.sealed import SealedFile, read_sealed
 from imseg.errors import ImsegError, look_up
 from imseg.tasks import Metric
 from imseg.types import DataSet, Image, LabeledImage
@@ -391,7 +390,7 @@ def comparison_status(path: str | Path) -> ComparisonStatus:
     begun = [run for run in runs.values() if run is not None]
     for wrong in [wrong for run in begun for wrong in run.damaged]:
         memory.tell(wrong)
-    result = memory.content(folder / RESULT_FILE, read_json)
+    result = memory.content(folder / RESULT_FILE, read_sealed)
     all_done = bool(runs) and all(run and run.state == "finished" for run in runs.values())
     finished = result is not None and all_done
     return ComparisonStatus(

@@ -21,8 +21,7 @@ from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
 from imseg.comparison.participants import Participant, settings_for
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
-from imseg.engine.storage.lock import locked
-from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
+from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder, locked
 from imseg.engine.workers.executors import choose_executor
 from imseg.errors import TrainingFailed
 from imseg.progress import Event, Note, Planned, Progress, Working, in_time, log_progress

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from imseg.approaches.runs.run import Run
 from imseg.engine.inference import evaluator
-from imseg.engine.storage.sealed import StrictModel, in_words, read_json, unlike, write_json
+from imseg.engine.storage.sealed import StrictModel, in_words, read_sealed, unlike, write_sealed
 from imseg.errors import ImsegError
 from imseg.types import DataSet, LabeledImage
 
@@ -107,7 +107,7 @@ def score(
         progress: Told about scored and all networks.
     """
     try:
-        kept = read_json(path)
+        kept = read_sealed(path)
     except ImsegError:
         kept = {}  # it is scored again
     best = [str(stage["best"]) for stage in run.summary["stages"]]
@@ -125,7 +125,7 @@ def score(
                 dataset=found.dataset, ci95=found.ci95,
             )  # fmt: skip
             kept[name] = known.as_dict()
-            write_json(path, kept)
+            write_sealed(path, kept)
         scored[name] = known
     progress(len(names), len(names))
     return scored
@@ -137,7 +137,7 @@ def read_scores(path: Path, network: str) -> NetworkScores | None:
     Raises:
         ImsegError: If the file is damaged, or holds anything else.
     """
-    kept = read_json(path).get(network) if path.exists() else None
+    kept = read_sealed(path).get(network) if path.exists() else None
     try:
         return None if kept is None else NetworkScores.of(kept)
     except ValueError as error:

@@ -19,8 +19,8 @@ from imseg.data.cache.store import gather, open_array
 from imseg.data.cache.stored_arrays import new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.inference.predictor import BATCH
+from imseg.engine.loading.samples import SampleSet
 from imseg.engine.storage.sealed import SealedFile, StrictModel
-from imseg.engine.training.sample_set import SampleSet
 from imseg.errors import ImsegError
 from imseg.tasks import Task
 from imseg.tasks.collapse import census, collapsed

@@ -21,8 +21,8 @@ from imseg.data.cache.stored_arrays import NewArray, new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import BATCH, vote
+from imseg.engine.loading.samples import Copies, SampleSet
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.errors import ImsegError
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality

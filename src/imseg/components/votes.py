@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from imseg.components.amplification import MaskScorer
 from imseg.components.consensus import TEACHERS, Labeler, PseudoLabelBatch, TeacherBatch
-from imseg.engine.inference.mask_scorer import score_candidates
+from imseg.engine.inference.predictor import score_candidates
 from imseg.engine.training import seeds
 from imseg.ops import augment, photometric
 from imseg.options import option

@@ -11,36 +11,35 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imseg.networks.unet import MOMENTUM, Encoder, conv, norm
+from imseg.networks.unet import Encoder, conv, norm
 
 SMALLEST = 64
 """Pixels a side that survive six halvings; smaller images are padded to this."""
 
 
 class EvalNet(nn.Module):
-    """Scores masks: one number a head and class for each image with its mask.
+    """Scores masks: one number per head and class for each image with its mask.
 
     Args:
         channels: Image channels.
-        planes: Planes of a mask.
-        outputs: Numbers that each head gives: one a class.
-        heads: 1 (IoU) or 2 (IoU, and whether the class is present).
+        outputs: Planes of a mask, and numbers that each head gives: one per class.
+        heads: 1 (IoU of binary masks) or 2 (IoU, and whether the class is present).
         width: The paper's alpha; every layer has ``alpha`` times 16 to 256 filters.
 
     Raises:
-        ValueError: If ``width`` leaves a layer without filters.
+        ValueError: If ``width`` leaves a layer without filters, or one head has several outputs.
     """
 
-    def __init__(
-        self, *, channels: int, planes: int, outputs: int, heads: int, width: float = 1.0
-    ) -> None:
+    def __init__(self, *, channels: int, outputs: int, heads: int, width: float = 1.0) -> None:
+        if heads == 1 and outputs != 1:
+            raise ValueError(f"a mask scorer with one head has one output, not {outputs}")
         super().__init__()
         sizes = [int(base * width) for base in (16, 32, 64, 128, 256)]
         first = sizes[0]
         if first < 1:
             raise ValueError(f"width must be at least 0.0625, not {width}")
         self.image = _branch(channels, first)
-        self.mask = _branch(planes, first)
+        self.mask = _branch(outputs, first)
         inputs = [2 * first, *sizes[:-1]]
         self.trunk = nn.Sequential(
             *(_block(before, size) for before, size in zip(inputs, sizes, strict=True))
@@ -59,70 +58,6 @@ class EvalNet(nn.Module):
         seen = [self.image(_large_enough(images)), self.mask(_large_enough(masks))]
         features: Tensor = self.trunk(torch.cat(seen, dim=1)).mean(dim=(2, 3))
         return torch.stack([head(features) for head in self.heads], dim=1)
-
-
-class OneHead(EvalNet):
-    """The scorer of binary masks: their IoU.
-
-    Args:
-        channels: Image channels.
-        outputs: 1.
-        width: The paper's alpha.
-
-    Raises:
-        ValueError: If ``outputs`` is another number.
-    """
-
-    def __init__(self, *, channels: int, outputs: int = 1, width: float = 1.0) -> None:
-        if outputs != 1:
-            raise ValueError(f"a mask scorer with one head has one output, not {outputs}")
-        super().__init__(channels=channels, planes=1, outputs=1, heads=1, width=width)
-
-
-class TwoHeads(EvalNet):
-    """The scorer of masks with several classes or labels: the IoU of each, and its presence.
-
-    Args:
-        channels: Image channels.
-        outputs: Planes of a mask, and numbers of each head.
-        width: The paper's alpha.
-    """
-
-    def __init__(self, *, channels: int, outputs: int, width: float = 1.0) -> None:
-        super().__init__(channels=channels, planes=outputs, outputs=outputs, heads=2, width=width)
-
-
-def one_head(*, channels: int, outputs: int = 1, width: float = 1.0) -> OneHead:
-    """Return ``OneHead`` with moving statistics that keep up with short trainings.
-
-    Args:
-        channels: Image channels.
-        outputs: 1.
-        width: The paper's alpha.
-    """
-    network = OneHead(channels=channels, outputs=outputs, width=width)
-    _keep_up(network)
-    return network
-
-
-def two_heads(*, channels: int, outputs: int, width: float = 1.0) -> TwoHeads:
-    """Return ``TwoHeads`` with moving statistics that keep up with short trainings.
-
-    Args:
-        channels: Image channels.
-        outputs: Planes of a mask, and numbers of each head.
-        width: The paper's alpha.
-    """
-    network = TwoHeads(channels=channels, outputs=outputs, width=width)
-    _keep_up(network)
-    return network
-
-
-def _keep_up(network: EvalNet) -> None:
-    """See docs/decisions/0002-normalization-momentum.md."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = MOMENTUM
 
 
 def _branch(inputs: int, filters: int) -> nn.Sequential:

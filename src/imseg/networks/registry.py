@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from imseg.data.files.atomic import read_bounded
 from imseg.errors import ImsegError, and_more, near_miss
-from imseg.networks.evalnet import OneHead, TwoHeads, one_head, two_heads
-from imseg.networks.unet import UNet, unet
+from imseg.networks.evalnet import EvalNet
+from imseg.networks.unet import UNet, keep_up, unet
 from imseg.options import Component, option
 
 NetworkFactory = Callable[..., nn.Module]
@@ -85,6 +85,11 @@ class Network(Component, ABC):
         """How wide its layers are, for estimates; operations grow with its square."""
         return float(getattr(self, "width", 1.0))
 
+    @property
+    def is_importable(self) -> bool:
+        """Whether other processes can make it."""
+        return True
+
     def with_width(self, width: float) -> Self:
         """Return the network with another width; itself where it has none."""
         return replace(self, **cast(Any, {"width": width})) if hasattr(self, "width") else self
@@ -130,9 +135,10 @@ class EvalNetConfig(Network):
 
     def make(self, *, channels: int, outputs: int) -> nn.Module:
         """Return a fresh network; see ``Network.make``."""
-        ours, reference = ((one_head, OneHead), (two_heads, TwoHeads))[self.heads - 1]
-        factory: NetworkFactory = reference if self.paper else ours
-        return factory(channels=channels, outputs=outputs, width=self.width)
+        network = EvalNet(channels=channels, outputs=outputs, heads=self.heads, width=self.width)
+        if not self.paper:
+            keep_up(network)
+        return network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +155,7 @@ class CustomConfig(Network):
 
     @property
     def is_importable(self) -> bool:
-        """Whether other processes can find it by its name."""
+        """Whether other processes can make it: find its callable by its name."""
         module, _, name = self.callable.partition(":")
         return "#" not in name and "<" not in name and module != "__main__"
 
@@ -218,13 +224,12 @@ def network_named(name: str) -> Network:
         return CustomConfig(callable=name)
     if ":" in name:
         return provide(import_callable(name), name)
-    ours = {kind: one for kind, one in Network.alternatives().items() if kind in SEGMENTING}
-    if name in ours:
-        return ours[name]()
-    guess = near_miss(name, ours)
+    if name in SEGMENTING:
+        return Network.alternatives()[name]()
+    guess = near_miss(name, SEGMENTING)
     raise ImsegError(
         f"There is no network named {name!r}.",
-        expected=f"{', '.join(ours)}, or module:callable of your own.",
+        expected=f"{', '.join(SEGMENTING)}, or module:callable of your own.",
         got=name,
         hint=f"--network {guess}" if guess else None,
     )
@@ -256,8 +261,7 @@ def import_callable(name: str) -> NetworkFactory:
             expected="a function or class that returns an nn.Module.",
             got=type(found).__name__,
         )
-    checked: NetworkFactory = found
-    return checked
+    return cast(NetworkFactory, found)
 
 
 def trust_names() -> None:
@@ -274,13 +278,6 @@ def _call(factory: NetworkFactory, *, channels: int, outputs: int, width: float)
         takes = True
     further = {"width": width} if takes else {}
     return factory(channels=channels, outputs=outputs, **further)
-
-
-def fresh_network(network: Network, *, channels: int, outputs: int, seed: int) -> nn.Module:
-    """Return a network with random weights; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return network.make(channels=channels, outputs=outputs)
 
 
 def check_network(network: Network, *, channels: int, outputs: int, size: tuple[int, int]) -> None:
@@ -389,21 +386,13 @@ def read_weights(
 def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:
     """Return the options of networks that weights fit, or an empty text."""
     narrowest = {len(each) / 16 for each in state.values() if each.shape[1:2] == (channels,)}
-    candidates = [
-        (kind, width)
-        for kind in SEGMENTING
-        if hasattr(Network.alternatives()[kind](), "width")
-        for width in sorted(narrowest)
-    ]
+    ours = [Network.alternatives()[kind]() for kind in SEGMENTING]
+    scalable = [each for each in ours if hasattr(each, "width")]
+    candidates = [each.with_width(width) for each in scalable for width in sorted(narrowest)]
     return " or ".join(
-        f"--network {kind} --width {width:g}"
-        for kind, width in candidates
-        if not _mismatch(
-            Network.alternatives()[kind]().with_width(width),
-            state,
-            channels=channels,
-            outputs=outputs,
-        )
+        f"--network {network.kind} --width {network.relative_width:g}"
+        for network in candidates
+        if not _mismatch(network, state, channels=channels, outputs=outputs)
     )
 
 

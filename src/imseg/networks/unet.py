@@ -9,6 +9,7 @@ of torch up to rounding. Wherever this does not apply, torch's own way is taken.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,20 +32,18 @@ class Norm(nn.BatchNorm2d):
         together = 1 if torch.compiler.is_compiling() else grouped_pixels(input)
         if together == 1:
             return super().forward(input)
-        weight, bias = self.weight, self.bias
         mean, variance = self.running_mean, self.running_var
         if mean is None or variance is None or self.momentum is None:
             return super().forward(input)
         if self.training:
-            out: Tensor = _Normalized.apply(
-                input, weight, bias, mean, variance, self.momentum, self.eps, together
-            )
+            out: Tensor = _Normalized.apply(input, self.weight, self.bias, self, together)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
             return out
         if torch.is_grad_enabled():
             return super().forward(input)
-        return _scaled(input, mean, variance, weight, bias, eps=self.eps, together=together)
+        statistics = (mean, variance, self.weight, self.bias)
+        return _scaled(input, statistics, eps=self.eps, together=together)
 
 
 def grouped_pixels(features: Tensor) -> int:
@@ -65,20 +64,12 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        features: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        running_mean: Tensor,
-        running_variance: Tensor,
-        momentum: float,
-        eps: float,
-        together: int,
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, norm: Any, together: int
     ) -> Tensor:
         channels = features.shape[1]
         pixels = features.numel() // channels
         # Given somewhere to put them, torch keeps statistics of low-precision features in 32 bits.
-        aside, beside = running_mean.new_zeros(2, together * channels)
+        aside, beside = norm.running_mean.new_zeros(2, together * channels)
         means, variances = torch.batch_norm_update_stats(
             _wide(features, together), aside, beside, 0.0
         )
@@ -87,18 +78,19 @@ class _Normalized(torch.autograd.Function):
         # Within the wide channels, and between them.
         variance = variances.view(together, channels).mean(dim=0)
         variance += (means - mean).square().mean(dim=0)
-        running_mean.lerp_(mean, momentum)
-        running_variance.lerp_(variance * (pixels / (pixels - 1)), momentum)
-        out = _scaled(features, mean, variance, weight, bias, eps=eps, together=together)
-        ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + eps))
-        ctx.eps, ctx.together = eps, together
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
+        statistics = (mean, variance, weight, bias)
+        out = _scaled(features, statistics, eps=norm.eps, together=together)
+        ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + norm.eps))
+        ctx.eps, ctx.together = norm.eps, together
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         features, weight, mean, inverse = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        nothing = (None,) * 5
+        nothing = (None, None)
         if features.dtype != torch.bfloat16 or features.shape[1] > WIDE_BACKWARD:
             found = torch.ops.aten.native_batch_norm_backward(
                 gradient, features, weight, mean, mean, mean, inverse, True, ctx.eps, [True] * 3
@@ -113,43 +105,34 @@ def _backward(
     """Return the gradients of features, weight and bias."""
     channels = features.shape[1]
     pixels = features.numel() // channels
-    many = [each.repeat(together) for each in (weight, mean, inverse)]
+    wide = (_wide(gradient, together), _wide(features, together))
+    weights, means, inverses = (each.repeat(together) for each in (weight, mean, inverse))
+    statistics = (means, means, means, inverses)
     _, weights, biases = torch.ops.aten.native_batch_norm_backward(
-        _wide(gradient, together),
-        _wide(features, together),
-        many[0],
-        many[1],
-        many[1],
-        many[1],
-        many[2],
-        True,
-        0.0,
-        [False, True, True],
+        *wide, weights, *statistics, True, 0.0, [False, True, True]
     )
     of_weight = weights.view(together, channels).sum(dim=0)
     of_bias = biases.view(together, channels).sum(dim=0)
     scale = weight * inverse
     zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-    out = _scaled(gradient, zero, one, scale, -scale * of_bias / pixels, together=together)
+    out = _scaled(gradient, (zero, one, scale, -scale * of_bias / pixels), together=together)
     slope = -scale * inverse * of_weight / pixels
-    out += _scaled(features, mean, one, slope, zero, together=together)
+    out += _scaled(features, (mean, one, slope, zero), together=together)
     return out, of_weight, of_bias
 
 
 def _scaled(
-    features: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    *,
-    eps: float = 0.0,
-    together: int,
+    features: Tensor, statistics: Sequence[Tensor], *, eps: float = 0.0, together: int
 ) -> Tensor:
-    """Return features less a mean, over a root, times a weight, plus a bias, channel by channel."""
-    weight, bias, mean, variance = (
-        each.repeat(together) for each in (weight, bias, mean, variance)
-    )
+    """Return features less a mean, over a root, times a weight, plus a bias, channel by channel.
+
+    Args:
+        features: Channels last in memory.
+        statistics: Of each channel: mean, variance, weight and bias.
+        eps: What is added to the variance.
+        together: How many neighboring pixels are worked on as one.
+    """
+    mean, variance, weight, bias = (each.repeat(together) for each in statistics)
     wide, _, _ = torch.native_batch_norm(
         _wide(features, together), weight, bias, mean, variance, False, 0.0, eps
     )
@@ -291,7 +274,12 @@ def unet(*, channels: int, outputs: int, width: float = 1.0) -> UNet:
         width: The paper's alpha.
     """
     network = UNet(channels=channels, outputs=outputs, width=width)
+    keep_up(network)
+    return network
+
+
+def keep_up(network: nn.Module) -> None:
+    """Let the moving statistics of a fresh network keep up with short trainings."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = MOMENTUM
-    return network

@@ -16,7 +16,7 @@ from imseg.data.images import image_files as files
 from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.engine.inference.evaluator import Evaluation
-from imseg.engine.inference.segment import Segmented
+from imseg.engine.inference.predictor import Segmented
 from imseg.tasks import Task
 from imseg.tasks.multilabel import find_objects, tells_apart
 from imseg.types import Bytes, LabeledImage, Reading, TargetSpec

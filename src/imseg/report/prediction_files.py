@@ -18,7 +18,7 @@ from imseg.data.files.listing import Lines, folder_names, real_path
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
-from imseg.engine.inference.segment import Segmented
+from imseg.engine.inference.predictor import Segmented
 from imseg.errors import ImsegError, and_more, shown
 from imseg.tasks.multilabel import tells_apart
 from imseg.types import Bytes, Color, Image, TargetSpec

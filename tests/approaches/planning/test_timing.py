@@ -14,9 +14,9 @@ from imseg.approaches.planning.duration import (
     add_stage,
     as_summary,
 )
-from imseg.engine.training import clock
-from imseg.engine.training.clock import Clock, with_rest
+from imseg.engine.training import monitor
 from imseg.engine.training.job import Trained
+from imseg.engine.training.monitor import Clock, with_rest
 from imseg.networks.registry import UNetConfig
 from imseg.report.tables import time_in_words
 
@@ -46,7 +46,7 @@ def test_a_stage_is_shared_out_as_its_networks_spent_their_time() -> None:
 
 def test_what_nobody_counted_is_the_rest(monkeypatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: now[0])
     run = Clock()
     with run.on(TRAINING):
         now[0] += 7.0
@@ -59,7 +59,7 @@ def test_what_nobody_counted_is_the_rest(monkeypatch) -> None:
 
 def test_making_items_is_counted_and_using_them_is_not(monkeypatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: now[0])
     run = Clock()
 
     def items():

@@ -22,9 +22,9 @@ from imseg.approaches.running.stage import EarlyStopping, Stage, rank
 from imseg.approaches.runs.run_files import Judgment
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored
+from imseg.engine.loading.samples import SampleSet
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.training.sample_set import SampleSet
 from imseg.engine.workers.executors import Serial
 from imseg.networks.registry import UNetConfig
 from imseg.tasks import Metric, task_for

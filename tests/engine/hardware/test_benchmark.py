@@ -10,10 +10,10 @@ import pytest
 
 from imseg.engine.hardware import benchmark
 from imseg.engine.hardware.benchmark import BenchmarkRequest, make_up, measure_here
+from imseg.engine.loading.samples import Copies
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 SIZE = (32, 48)

@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from imseg.data.cache.store import open_array
-from imseg.engine.inference.mask_scorer import score_candidates, score_masks
+from imseg.engine.inference.predictor import score_candidates, score_masks
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.training.job import TrainJob
+from imseg.engine.loading.samples import Copies, SampleSet
+from imseg.engine.training.job import TrainJob, build, load_network
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.objective import ObjectiveAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.engine.training.trainer import train, train_and_save
-from imseg.engine.training.weights import build, load_network
 from imseg.engine.workers.executors import Processes, Serial, run_jobs
-from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.tasks import Metric, task_for

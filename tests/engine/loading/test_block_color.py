@@ -13,7 +13,7 @@ from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.rows import Placement
-from imseg.engine.training.sample_set import Copies, SampleSet, content_of
+from imseg.engine.loading.samples import Copies, SampleSet, content_of
 from imseg.ops import photometric
 from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import STRENGTH_SCHEDULES

@@ -10,7 +10,7 @@ import torch
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.training.sample_set import Copies
+from imseg.engine.loading.samples import Copies
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
 
 NUMERICS = ComputeConfig(threads=1)

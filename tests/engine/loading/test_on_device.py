@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.inference import mask_scorer
+from imseg.engine.inference import predictor
 from imseg.engine.inference.predictor import BATCH
 from imseg.engine.loading import loader, views
 from imseg.engine.loading.loader import BatchLoader
@@ -27,15 +27,14 @@ from imseg.engine.loading.rows import (
     placement_for,
     send,
 )
-from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.samples import Batch, Copies, SampleSet, UnlabeledViews
 from imseg.engine.loading.views import ViewLoader
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies, SampleSet, UnlabeledViews
 from imseg.engine.training.trainer import train
-from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import EvalNetConfig
 from imseg.ops.inconsistency import COLORS
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
@@ -197,7 +196,7 @@ def on_device(monkeypatch, request) -> Callable[[], None]:
     """A function after whose call all objectives make their batches on the device."""
 
     def force() -> None:
-        for module in (loader, views, mask_scorer):
+        for module in (loader, views, predictor):
             monkeypatch.setattr(module, "placement_for", lambda _device: request.param)
 
     return force

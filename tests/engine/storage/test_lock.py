@@ -15,14 +15,14 @@ from dataclasses import asdict
 
 import pytest
 
-from imseg.engine.storage import lock
-from imseg.engine.storage.lock import NAME, Owner, locked, owner_of
+from imseg.engine.storage import run_folder
+from imseg.engine.storage.run_folder import LOCK_FILE, Owner, locked, owner_of
 from imseg.errors import ImsegError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from imseg.engine.storage.lock import locked
+from imseg.engine.storage.run_folder import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -45,7 +45,7 @@ def holder(tmp_path):
 
 
 def write(folder, owner: Owner, *, silent_for: float = 0.0) -> None:
-    place = folder / NAME
+    place = folder / LOCK_FILE
     place.write_text(json.dumps(asdict(owner)))
     if silent_for:
         then = time.time() - silent_for
@@ -64,11 +64,11 @@ def test_a_second_process_is_refused_and_told_by_whom(tmp_path, holder) -> None:
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(tmp_path, holder) -> None:
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert (tmp_path / NAME).exists()
+    assert (tmp_path / LOCK_FILE).exists()
     assert owner_of(tmp_path) is None
     with locked(tmp_path):
         pass
-    assert not (tmp_path / NAME).exists()
+    assert not (tmp_path / LOCK_FILE).exists()
 
 
 def test_a_number_that_another_process_has_now_does_not_keep_the_folder(tmp_path) -> None:
@@ -90,13 +90,13 @@ def test_an_owner_on_another_machine_lives_while_it_gives_signs(tmp_path, silent
 
 
 def test_an_owner_gives_signs_of_life(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(run_folder, "BEAT", 0.05)
     with locked(tmp_path):
-        os.utime(tmp_path / NAME, (0, 0))
+        os.utime(tmp_path / LOCK_FILE, (0, 0))
         until = time.monotonic() + 10
-        while (tmp_path / NAME).stat().st_mtime < 1000 and time.monotonic() < until:
+        while (tmp_path / LOCK_FILE).stat().st_mtime < 1000 and time.monotonic() < until:
             time.sleep(0.01)
-        assert (tmp_path / NAME).stat().st_mtime > 1000
+        assert (tmp_path / LOCK_FILE).stat().st_mtime > 1000
 
 
 def test_without_locks_of_the_system_it_counts_whether_the_owner_lives(tmp_path, monkeypatch):
@@ -119,18 +119,18 @@ def test_a_file_that_its_owner_removes_while_it_is_opened_is_nobodys(tmp_path, m
     def locks(stream, how):
         if not removed:
             removed.append(stream)
-            (tmp_path / NAME).unlink()
+            (tmp_path / LOCK_FILE).unlink()
         return real(stream, how)
 
     monkeypatch.setattr(fcntl, "flock", locks)
     with locked(tmp_path):
         assert removed
-        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("text", ["", "12345", "{}", '{"pid": "x"}'])
 def test_whatever_stands_in_the_file_it_can_be_taken_when_nobody_holds_it(tmp_path, text) -> None:
-    (tmp_path / NAME).write_text(text)
+    (tmp_path / LOCK_FILE).write_text(text)
     assert owner_of(tmp_path) is None
     with locked(tmp_path):
         pass

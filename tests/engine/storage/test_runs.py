@@ -9,7 +9,7 @@ import pytest
 
 from imseg.data.files.atomic import sweep_all, write_whole
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.storage.sealed import read_json, write_json
+from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.errors import ImsegError
 
 
@@ -57,8 +57,8 @@ def test_an_interrupted_write_leaves_no_temporary_file(tmp_path, monkeypatch) ->
 
 def test_json_comes_back_as_it_was_written(tmp_path) -> None:
     content = {"a": [1, 2.5, None], "b": {"c": "ü"}}
-    write_json(tmp_path / "a.json", content)
-    assert read_json(tmp_path / "a.json") == content
+    write_sealed(tmp_path / "a.json", content)
+    assert read_sealed(tmp_path / "a.json") == content
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe{}"])
@@ -67,7 +67,7 @@ def test_a_missing_or_damaged_json_file_is_the_users_to_mend(tmp_path, content) 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ImsegError, match=r"summary\.json"):
-        read_json(path)
+        read_sealed(path)
 
 
 @pytest.mark.parametrize("left", [".probe.a1b2.tmp", ".experiment.toml.c3.tmp"])

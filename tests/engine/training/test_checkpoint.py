@@ -9,17 +9,17 @@ import pytest
 import torch
 from tests.sets import rest_but
 
+from imseg.engine.loading.samples import Copies
 from imseg.engine.training import checkpoint, trainer
 from imseg.engine.training.checkpoint import Checkpoints, path_of, read_saved
 from imseg.engine.training.job import Trained
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.mask_quality import MaskQualityAtWork
 from imseg.engine.training.objectives.mean_teacher import MeanTeacher
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.objectives.two_views import TwoViewsAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
@@ -200,7 +200,7 @@ def test_a_pass_whose_loss_is_no_number_leaves_no_state(make_job, monkeypatch) -
     written = []
     monkeypatch.setattr(checkpoint, "WITHIN", 0.0)
     monkeypatch.setattr(checkpoint, "write_whole", lambda path, content: written.append(path))
-    real = trainer._first_network
+    real = trainer.first_network
 
     def first_network(job):
         network = real(job)
@@ -208,7 +208,7 @@ def test_a_pass_whose_loss_is_no_number_leaves_no_state(make_job, monkeypatch) -
             next(network.parameters()).fill_(math.nan)
         return network
 
-    monkeypatch.setattr(trainer, "_first_network", first_network)
+    monkeypatch.setattr(trainer, "first_network", first_network)
     with pytest.raises(TrainingFailed, match="stopped being a number"):
         trainer.train(make_job(recipe=RECIPE), Listener())
     assert written == []
@@ -228,7 +228,7 @@ def test_only_the_rest_is_trained(make_job, kill, monkeypatch) -> None:
 
 def test_a_second_try_is_not_tried_a_third_time(make_job, kill, monkeypatch) -> None:
     job = make_job(recipe=RECIPE)
-    real, tried = trainer._first_network, []
+    real, tried = trainer.first_network, []
 
     def first_network(tried_now):
         tried.append(tried_now.seed)
@@ -238,7 +238,7 @@ def test_a_second_try_is_not_tried_a_third_time(make_job, kill, monkeypatch) -> 
                 next(network.parameters()).fill_(math.nan)
         return network
 
-    monkeypatch.setattr(trainer, "_first_network", first_network)
+    monkeypatch.setattr(trainer, "first_network", first_network)
     whole = train_and_save(job, Listener())
     weights = job.output.read_bytes()
     for path in (job.output, job.output.with_suffix(".json")):

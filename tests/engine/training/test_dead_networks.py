@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.engine.workers.outcomes import train_all
 
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.objective import DEAD, OutputRange, death
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
 from imseg.engine.workers.executors import Processes, Serial
-from imseg.engine.workers.listener import Listener
 from imseg.errors import TrainingFailed
 from imseg.networks.registry import CustomConfig, UNetConfig, provide
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.samples import Copies, InitialWeights, UnlabeledViews
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies, InitialWeights, UnlabeledViews
 from imseg.networks.registry import PaperUNetConfig, UNetConfig
 from imseg.ops.photometric import Strength
 

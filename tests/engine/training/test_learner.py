@@ -13,19 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.memory import is_exhausted
+from imseg.engine.hardware.device import ComputeConfig, is_exhausted
 from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import learner as learner_module
-from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob
+from imseg.engine.training.job import TrainJob, build
 from imseg.engine.training.learner import Learner
+from imseg.engine.training.monitor import Clock, Listener
 from imseg.engine.training.objectives.objective import Step, by_number
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
-from imseg.engine.training.weights import build
-from imseg.engine.workers.listener import Listener
 from imseg.errors import MemoryTooShort, TrainingFailed
 from imseg.networks.registry import NetworkFactory, provide
 
@@ -189,7 +186,7 @@ def test_a_real_lack_of_memory_is_recognized(tmp_path) -> None:
     """In a process that may have little more than the bare program."""
     program = """
 import resource, sys, torch
-from imseg.engine.hardware.memory import is_exhausted
+from imseg.engine.hardware.device import is_exhausted
 torch.set_num_threads(1)
 torch.ones(1) + 1
 now = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmSize"))
@@ -230,7 +227,7 @@ def test_a_compilation_that_fails_is_said_and_does_no_harm(make_job, tmp_path) -
     program = """
 import sys
 from imseg.engine.training.job import TrainJob
-from imseg.engine.workers.listener import Listener
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train_and_save
 
 class Printing(Listener):
@@ -286,7 +283,7 @@ def test_only_whole_batches_are_compiled(make_job, monkeypatch) -> None:
     assert calls == [network.forward]
     assert one.forward(4) == "compiled" and one.on_trial(4)
     assert one.forward(3) is network and not one.on_trial(3)
-    one.proven()
+    one.proven = True
     assert not one.on_trial(4)
     one.give_up()
     assert one.forward(4) is network

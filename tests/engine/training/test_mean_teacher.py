@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from imseg.data.cache.store import open_array
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.mean_teacher import MeanTeacher, MeanTeacherAtWork, MixedBatch
 from imseg.engine.training.objectives.objective import Amounts, ViewStrengths
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
-from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import UNetConfig
 from imseg.ops.augment import MOVES, move
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength

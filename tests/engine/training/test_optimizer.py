@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from imseg.engine.loading.samples import InitialWeights
 from imseg.engine.training import seeds
-from imseg.engine.training.learner import Learner
-from imseg.engine.training.optimizer import BETAS, EPSILON, AveragedNetwork, KerasAdamW
+from imseg.engine.training.job import build, load_network
+from imseg.engine.training.learner import BETAS, EPSILON, KerasAdamW, Learner
+from imseg.engine.training.monitor import Listener
+from imseg.engine.training.objectives.objective import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import InitialWeights
 from imseg.engine.training.trainer import train, train_and_save
-from imseg.engine.training.weights import build, load_network
-from imseg.engine.workers.listener import Listener
 
 SCHEDULES = ("constant", "cosine", "polynomial")
 RECIPE = Recipe(epochs=4, batch_size=3)

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 
 from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.loader import BatchLoader
-from imseg.engine.loading.samples import SampleIndex
-from imseg.engine.training.objectives.supervised import stored_pairs
-from imseg.engine.training.sample_set import Copies, SampleSet
+from imseg.engine.loading.loader import BatchLoader, to_device
+from imseg.engine.loading.samples import Copies, SampleIndex, SampleSet
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 
 NUMERICS = ComputeConfig(threads=1)
@@ -139,9 +137,11 @@ def test_two_targets_of_an_image_get_copies_of_their_own(several) -> None:
 
 
 def test_validation_shows_targets_with_their_images_too(several, make_job) -> None:
-    images, targets = stored_pairs(several)
-    assert targets[:, 0, 0, 0].tolist() == [6, 2, 1, 3, 0]
-    np.testing.assert_array_equal(images, open_array(several.images)[[2, 4, 0, 3, 0]])
+    job = make_job(validation=several)
+    (batch,) = job.objective.open(job).validation_batches()
+    assert batch.targets[:, 0, 0, 0].tolist() == [6, 2, 1, 3, 0]
+    stored = open_array(several.images)[[2, 4, 0, 3, 0]]
+    assert torch.equal(batch.images, to_device(stored, job.compute))
 
 
 def test_parts_without_qualities_have_none(disks) -> None:

@@ -11,17 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from imseg.data.cache.store import open_array
-from imseg.engine.inference.predictor import predict, predict_mean, vote
+from imseg.engine.inference.predictor import predict_mean, vote
 from imseg.engine.loading.loader import BatchLoader
+from imseg.engine.loading.samples import InitialWeights
 from imseg.engine.training import trainer
-from imseg.engine.training.job import Trained
+from imseg.engine.training.job import Trained, build, load_network
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import InitialWeights
 from imseg.engine.training.trainer import train, train_and_save
-from imseg.engine.training.weights import build, load_network
 from imseg.engine.workers.executors import Serial
-from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, TrainingFailed
 from imseg.networks.registry import CustomConfig, UNetConfig
 
@@ -37,7 +36,7 @@ def poisoned(monkeypatch):
     tried = []
 
     def poison(trainings: int) -> list:
-        real = trainer._first_network
+        real = trainer.first_network
 
         def first_network(job):
             network = real(job)
@@ -47,7 +46,7 @@ def poisoned(monkeypatch):
                     next(network.parameters()).fill_(math.nan)
             return network
 
-        monkeypatch.setattr(trainer, "_first_network", first_network)
+        monkeypatch.setattr(trainer, "first_network", first_network)
         return tried
 
     return poison
@@ -211,8 +210,13 @@ def test_predictions_do_not_depend_on_the_batch_size(make_job, binary) -> None:
     job, task = make_job(network=UNetConfig(width=0.25)), binary()
     network = build(job.network, job.compute, channels=1, outputs=1, seed=1).eval()
     images = open_array(job.samples[0].images)
+    assert len(images) == 6
+
+    def predicted(some: np.ndarray) -> torch.Tensor:
+        return predict_mean([network], some, task=task, compute=job.compute)[0]
+
     whole, single = (
-        torch.cat(list(predict(network, images, task, job.compute, batch=batch)))
+        torch.cat([predicted(images[i : i + batch]) for i in range(0, 6, batch)])
         for batch in (6, 1)
     )
     torch.testing.assert_close(whole, single, rtol=0, atol=1e-5)
@@ -227,7 +231,7 @@ def test_a_mean_and_votes_are_those_of_the_single_networks(make_job, binary) -> 
     ]
     images = open_array(job.samples[0].images)
     each = torch.stack(
-        [torch.cat(list(predict(one, images, task, job.compute))) for one in networks]
+        [predict_mean([one], images, task=task, compute=job.compute)[0] for one in networks]
     )
     mean, votes = predict_mean(networks, images, task=task, compute=job.compute, teachers=networks)
     torch.testing.assert_close(mean, each.mean(dim=0), rtol=0, atol=1e-6)

@@ -14,16 +14,16 @@ from torch import nn
 from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
+from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.loading.views import ViewLoader
 from imseg.engine.training import seeds
-from imseg.engine.training.job import TrainJob
+from imseg.engine.training.job import TrainJob, build
+from imseg.engine.training.monitor import Listener
+from imseg.engine.training.objectives.objective import Amounts
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.engine.training.trainer import train
-from imseg.engine.training.weights import build
-from imseg.engine.workers.listener import Listener
 from imseg.networks.registry import UNetConfig
 from imseg.ops.augment import MOVES, move
 from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength
@@ -327,3 +327,8 @@ def test_planes_weigh_the_same_in_the_reference_alone(
     assert abs(error.mean() - (error * weights).sum() / weights.sum()) > 1e-3 or paper
     assert job.objective.open(job).score(network) == pytest.approx(-expected.item(), rel=1e-5)
     assert isinstance(job.objective.open(job)._task, Multilabel)
+
+
+def test_without_unlabeled_images_the_workload_is_that_of_the_labeled_ones() -> None:
+    work = TwoViews().workload(Recipe(epochs=5, batch_size=4), Amounts(samples=8, unlabeled=0))
+    assert (work.steps, work.images, work.passes) == (10, 4, 1)

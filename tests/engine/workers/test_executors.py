@@ -12,11 +12,11 @@ from tests.engine.workers.outcomes import Outcome, train_all
 from tests.sets import rest_but
 
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.samples import Copies, InitialWeights
 from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.training.sample_set import Copies, InitialWeights
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train
 from imseg.engine.workers.executors import Processes, Serial, choose_executor, run_jobs
-from imseg.engine.workers.listener import Listener
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
 from imseg.networks.registry import provide
 from imseg.ops.photometric import STRENGTH_SCHEDULES

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from tests.engine.workers.outcomes import Outcome, train_all
 
-from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.job import Trained, TrainJob, load_network
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.weights import load_network
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.executors import Processes
 from imseg.engine.workers.worker_process import HeartbeatTimeout

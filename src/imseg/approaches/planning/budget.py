@@ -18,11 +18,12 @@ from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware.device import (
     ComputeConfig,
+    free_device_memory,
     resolve_device,
     resolve_precision,
+    training_bytes,
     usable_cores,
 )
-from imseg.engine.hardware.memory import free_device_memory, training_bytes
 from imseg.networks.registry import CustomConfig
 
 ENOUGH_STEPS = 500

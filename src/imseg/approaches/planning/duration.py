@@ -18,12 +18,11 @@ from imseg.approaches.planning.stages import (
 )
 from imseg.components.amplification import CopiesByQuality
 from imseg.components.votes import BestProposal, VoteOfViews
-from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult
-from imseg.engine.hardware.memory import how_many_fit, memory_now, training_bytes
-from imseg.engine.hardware.probe import Prober, prober
-from imseg.engine.training import clock
-from imseg.engine.training.clock import Clock
+from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, Prober, prober
+from imseg.engine.hardware.device import how_many_fit, memory_now, training_bytes
+from imseg.engine.training import monitor
 from imseg.engine.training.job import Trained
+from imseg.engine.training.monitor import Clock
 from imseg.errors import ImsegError
 from imseg.networks.registry import CustomConfig
 from imseg.types import TargetSpec
@@ -239,10 +238,10 @@ scorers cost, their training included; decoding images and looking for changed o
 starting processes, counting operations, writing networks."""
 
 _OF_NETWORK = {
-    clock.STEPS: TRAINING,
-    clock.BATCHES: AUGMENTATION,
-    clock.VALIDATION: VALIDATION,
-    clock.OTHER: OTHER,
+    monitor.STEPS: TRAINING,
+    monitor.BATCHES: AUGMENTATION,
+    monitor.VALIDATION: VALIDATION,
+    monitor.OTHER: OTHER,
 }
 
 
@@ -271,7 +270,7 @@ def add_stage(
 
 def as_summary(run: Clock) -> dict[str, float]:
     """Return the seconds of every activity; together they are what the run took."""
-    seconds = clock.with_rest(run.seconds, run.passed, OTHER)
+    seconds = monitor.with_rest(run.seconds, run.passed, OTHER)
     return {name: round(seconds.get(name, 0.0), 2) for name in ACTIVITIES}
 
 

@@ -35,11 +35,11 @@ from imseg.data.files.listing import content_of
 from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
 from imseg.data.masks.io import load_target
-from imseg.engine.hardware.device import usable_cores
-from imseg.engine.hardware.memory import (
+from imseg.engine.hardware.device import (
     available_memory,
     free_device_memory,
     memory_now,
+    usable_cores,
     weight_bytes,
 )
 from imseg.networks.registry import NetworkFactory

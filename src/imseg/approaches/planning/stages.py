@@ -9,12 +9,12 @@ from pathlib import Path
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.components.amplification import MaskScorer, enough_for_scorers
+from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training import seeds
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.objective import Amounts, Objective, Workload
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.networks.registry import EvalNetConfig, Network
 from imseg.ops.photometric import Strength
 from imseg.tasks.quality import heads_for
@@ -69,7 +69,7 @@ class StagePlan:
         """How much the training of each network is, if all pseudo-labels are admitted."""
         samples = self.labeled + self.pseudo
         recipe = self.recipe.validated(samples=samples, validation=self.validation)
-        amounts = Amounts(samples=samples, unlabeled=self.unlabeled, validation=self.validation)
+        amounts = Amounts(samples=samples, unlabeled=self.unlabeled)
         return self.objective.workload(recipe, amounts)
 
     @property

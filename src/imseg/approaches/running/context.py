@@ -18,12 +18,11 @@ from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import Stage, rank, read_stage
 from imseg.components.labeling import LabelCounts
 from imseg.engine.hardware.device import keep_freed_memory
+from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training import seeds
-from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.training.sample_set import Copies, InitialWeights, SampleSet, UnlabeledViews
-from imseg.engine.training.weights import hash_of, load_network
+from imseg.engine.training.job import Trained, TrainJob, hash_of, load_network
+from imseg.engine.training.monitor import Clock
 from imseg.engine.workers.executors import Executor, announce, run_jobs
 from imseg.errors import TrainingFailed
 from imseg.networks.registry import find_weights

@@ -31,9 +31,8 @@ from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.approaches.runs.verification import mend
 from imseg.data.files.atomic import sweep_all
 from imseg.data.folder.inspection import KnownFiles
-from imseg.engine.storage.lock import locked
-from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.clock import Clock
+from imseg.engine.storage.run_folder import RunFolder, locked
+from imseg.engine.training.monitor import Clock
 from imseg.engine.workers.executors import Executor, choose_executor, index_networks
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress

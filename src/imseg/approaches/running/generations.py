@@ -15,8 +15,8 @@ from imseg.approaches.running.pseudo_labeling import (
 )
 from imseg.approaches.running.stage import EarlyStopping, Stage, handed_on, spent
 from imseg.components.consensus import Everything
+from imseg.engine.loading.samples import InitialWeights
 from imseg.engine.training.job import TrainJob
-from imseg.engine.training.sample_set import InitialWeights
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,10 @@ from imseg.components.scorer_samples import (
 from imseg.components.votes import BestProposal
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.evaluator import rank_correlation
-from imseg.engine.inference.mask_scorer import score_masks
-from imseg.engine.inference.predictor import BATCH
+from imseg.engine.inference.predictor import BATCH, score_masks
+from imseg.engine.loading.samples import Copies, SampleSet
 from imseg.engine.training import seeds
 from imseg.engine.training.job import Trained
-from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.tasks import Metric, Task
 from imseg.tasks.quality import Quality, quality_for
 from imseg.types import Bytes

@@ -33,7 +33,7 @@ from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
 from imseg.data.masks.recognize import word_of
-from imseg.engine.hardware.memory import available_memory
+from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, and_more, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, check_network, provide

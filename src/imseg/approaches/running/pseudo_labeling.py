@@ -26,8 +26,8 @@ from imseg.components.labeling import (
     used_before,
 )
 from imseg.data.cache.store import open_array
+from imseg.engine.loading.samples import Copies, SampleSet
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import Copies, SampleSet
 from imseg.tasks import Planes
 from imseg.types import Bytes
 

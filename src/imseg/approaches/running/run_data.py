@@ -15,8 +15,8 @@ from imseg.data.cache.store import Stored, changed_sources, open_array, store_sp
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
+from imseg.engine.loading.samples import SampleSet
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import SampleSet
 from imseg.progress import Note, Progress, Working
 from imseg.tasks import task_for
 from imseg.types import DataSet, Image, LabeledImage

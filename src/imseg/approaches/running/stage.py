@@ -13,9 +13,8 @@ from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
 from imseg.components.labeling import LabelCounts
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import Trained
-from imseg.engine.training.weights import read_trained
+from imseg.engine.training.job import Trained, read_trained
+from imseg.engine.training.monitor import Clock
 from imseg.tasks import Metric
 
 

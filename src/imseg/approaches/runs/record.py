@@ -21,7 +21,7 @@ from imseg.approaches.runs.run_files import DataContents, Provenance, Record, Su
 from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import OtherVersion, write_json
+from imseg.engine.storage.sealed import OtherVersion, write_sealed
 from imseg.engine.training.job import decisive_target
 from imseg.errors import ImsegError, shown
 from imseg.progress import Note, Progress
@@ -157,7 +157,7 @@ def write_record(
     """
     target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
     if not folder.target.exists():
-        write_json(folder.target, target)
+        write_sealed(folder.target, target)
     if not folder.data.exists():
         contents(dataset, hidden).write(folder.data)
     if not folder.provenance.exists():

@@ -21,8 +21,7 @@ from imseg.approaches.runs.run_files import Provenance, Record, Surroundings
 from imseg.engine.hardware.device import resolve_device
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.checkpoint import path_of
-from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.training.weights import read_known, read_trained
+from imseg.engine.training.job import Trained, TrainJob, read_known, read_trained
 from imseg.engine.workers.executors import DoneReport, NoteReport, Serial, StepReport
 from imseg.errors import ImsegError, TrainingFailed, parts_of
 from imseg.networks.registry import CustomConfig, import_network

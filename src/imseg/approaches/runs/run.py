@@ -22,12 +22,11 @@ from imseg.data.masks.io import decode, describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware import device as hardware
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.inference import evaluator, segment
+from imseg.engine.inference import evaluator, predictor
 from imseg.engine.inference.evaluator import Evaluation
-from imseg.engine.inference.segment import Segmented
+from imseg.engine.inference.predictor import Segmented
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.job import Trained
-from imseg.engine.training.weights import load_network
+from imseg.engine.training.job import Trained, load_network
 from imseg.errors import ImsegError, shown
 from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
@@ -255,15 +254,9 @@ class Run:
         dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
-        return evaluator.evaluate(
-            pairs,
-            self.load(networks or self.members(ensemble), device=device),
-            task=self.task,
-            reading=self.reading,
-            size=self.plan.image_size,
-            compute=self.compute(device),
-            progress=progress,
-        )
+        images = [pair.image for pair in pairs]
+        found = self.segment(images, ensemble=ensemble, networks=networks, device=device)
+        return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
 
     def predict(
         self,
@@ -309,7 +302,7 @@ class Run:
         teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
         names = list(dict.fromkeys((*chosen, *teachers)))
         loaded = dict(zip(names, self.load(names, device=device), strict=True))
-        return segment.segment(
+        return predictor.segment(
             images,
             [loaded[name] for name in chosen],
             task=self.task,

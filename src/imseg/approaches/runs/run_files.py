@@ -28,8 +28,7 @@ from imseg.data.images.picture_file import MAX_CHANNELS
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import NETWORK_NAME, STAGE_NAME, RunFolder
 from imseg.engine.storage.sealed import SealedFile, StrictModel
-from imseg.engine.training.job import Trained
-from imseg.engine.training.weights import read_known
+from imseg.engine.training.job import Trained, read_known
 from imseg.errors import ImsegError, and_more
 from imseg.tasks import Metric
 from imseg.types import Reading, TargetSpec
@@ -341,7 +340,7 @@ def read_target(path: Path) -> tuple[TargetSpec, Reading]:
     Raises:
         ImsegError: See ``SealedFile.read``.
     """
-    content = sealed.read_json(path)
+    content = sealed.read_sealed(path)
     try:
         return meaning(content)
     except (KeyError, TypeError, ValueError) as error:

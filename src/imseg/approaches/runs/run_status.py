@@ -17,11 +17,9 @@ from imseg.approaches.runs.record import command_in, no_run
 from imseg.approaches.runs.recovery import Recovery, age_of, read_log
 from imseg.approaches.runs.run_files import Provenance, RunSummary, StageDone
 from imseg.components.labeling import admitted_in
-from imseg.engine.storage.lock import Owner, owner_of
-from imseg.engine.storage.run_folder import RunFolder
+from imseg.engine.storage.run_folder import Owner, RunFolder, owner_of
 from imseg.engine.training.checkpoint import path_of, read_saved
-from imseg.engine.training.job import Trained
-from imseg.engine.training.weights import read_known
+from imseg.engine.training.job import Trained, read_known
 from imseg.tasks import Metric
 
 StageState = Literal["done", "under way", "begun", "not begun", "left out"]

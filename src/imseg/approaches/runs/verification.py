@@ -11,11 +11,10 @@ from imseg.approaches.runs.record import no_run, read_record
 from imseg.approaches.runs.run_files import form_problem
 from imseg.data.cache.store import damaged_pictures
 from imseg.data.cache.stored_arrays import read_index
-from imseg.engine.storage.lock import owner_of
-from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder
-from imseg.engine.storage.sealed import OtherVersion, read_json, read_toml
+from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder, owner_of
+from imseg.engine.storage.sealed import OtherVersion, read_sealed
 from imseg.engine.training.checkpoint import is_whole
-from imseg.engine.training.weights import read_trained
+from imseg.engine.training.job import read_trained
 from imseg.errors import ImsegError, shown
 
 
@@ -62,7 +61,7 @@ def _document(path: Path) -> Iterator[Checked]:
         yield Checked(path, f"{path}: what is stored of {shown} is damaged." if names else "")
         return
     try:
-        content = (read_toml if path.suffix == ".toml" else read_json)(path)
+        content = read_sealed(path)
     except OtherVersion:
         raise
     except ImsegError as error:

@@ -17,7 +17,7 @@ from imseg.progress import in_time
 if TYPE_CHECKING:
     from imseg.approaches.runs import retraining, run_status, verification
     from imseg.comparison.result import ComparisonStatus
-    from imseg.engine.storage.lock import Owner
+    from imseg.engine.storage.run_folder import Owner
 
 
 def run_text(status: run_status.RunStatus) -> str:

@@ -1,20 +1,23 @@
 """What training costs, measured with what trains: real steps of a real job on made-up images.
 
 ``python -m imseg.engine.hardware.benchmark`` answers requests that come in as JSON lines;
-``probe.py`` asks several such processes at once, because networks side by side share the memory's
+``Prober`` asks several such processes at once, because networks side by side share the memory's
 bandwidth.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import json
-import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,19 +29,16 @@ from torch import nn
 
 from imseg.data.cache.store import open_array
 from imseg.data.cache.stored_arrays import new_array
-from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.hardware.memory import leave_first, peak_memory
-from imseg.engine.inference.mask_scorer import scorer_logits
-from imseg.engine.inference.predictor import BATCH, vote
-from imseg.engine.loading.samples import as_input
-from imseg.engine.training.clock import BATCHES, STEPS, VALIDATION, Clock
-from imseg.engine.training.job import TrainJob
+from imseg.engine.hardware.device import keep_freed_memory, leave_first, peak_memory
+from imseg.engine.inference.predictor import BATCH, scorer_logits, vote
+from imseg.engine.loading.samples import SampleSet, as_input
+from imseg.engine.training.job import TrainJob, build
 from imseg.engine.training.learner import EpochState, Learner
+from imseg.engine.training.monitor import BATCHES, STEPS, VALIDATION, Clock, Listener
 from imseg.engine.training.objectives.objective import AnyStep
-from imseg.engine.training.sample_set import SampleSet
-from imseg.engine.training.weights import build
-from imseg.engine.workers.listener import Listener
-from imseg.networks.registry import EvalNetConfig, trust_names
+from imseg.engine.workers.worker_process import serve_parent, start, write_to
+from imseg.errors import ImsegError
+from imseg.networks.registry import EvalNetConfig, Network
 from imseg.tasks.quality import quality_for
 
 IN_A_ROW = 8
@@ -48,14 +48,12 @@ EPOCH = 6
 LEAST_STEPS = 4
 """Steps that are timed at least."""
 
-BenchmarkKind = Literal["training", "predicting"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkRequest:
     """What is measured: the training of a network, or its predictions."""
 
-    what: BenchmarkKind
+    what: Literal["training", "predicting"]
     """Training (batches, steps and validation), or prediction alone."""
     job: TrainJob
     """What is trained; its images are made up here, as many as it names but not too many."""
@@ -187,7 +185,7 @@ def _training(
         learner = Learner(network, job, objective, listener=Listener(), clock=clock)
     passes = objective.passes()
     steps = next(passes)
-    learner.learn(_some(steps, 1))
+    learner.learn(itertools.islice(steps, 1))
     steps = next(passes)  # a pass may have been that one step
     first = clock.seconds[STEPS] + clock.seconds[BATCHES]
     meet()
@@ -217,12 +215,6 @@ def _training(
         at_once=learner.most,
         compiled=learner.compiled,
     )
-
-
-def _some(steps: Iterator[AnyStep], count: int) -> Iterator[AnyStep]:
-    """Yield so many steps."""
-    for _, step in zip(range(count), steps, strict=False):
-        yield step
 
 
 def _within(steps: Iterator[AnyStep], end: float, *, least: int) -> Iterator[AnyStep]:
@@ -288,10 +280,7 @@ def _repeated(work: Callable[[], object], *, seconds: float, device: str) -> flo
 
 def main() -> None:
     """Answer requests until the input ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to stderr
-    keep_freed_memory()
-    trust_names()  # requests come from the parent process alone
+    answers = serve_parent()
     leave_first()
     torch.zeros(1)
 
@@ -309,6 +298,107 @@ def main() -> None:
         met.cache_clear()
         found = measure_here(TypeAdapter(BenchmarkRequest).validate_json(line), meet=met)
         tell(TypeAdapter(BenchmarkResult).dump_json(found).decode())
+
+
+class Prober:
+    """Measures in processes that are started as those that train are.
+
+    Args:
+        processes: How many are busy at once; 0 to measure in this process, where networks on a GPU
+            and some of users' own are trained too.
+        threads: Threads of each.
+    """
+
+    def __init__(self, processes: int, *, threads: int) -> None:
+        if not processes:
+            keep_freed_memory()
+        command = [sys.executable, "-P", "-m", "imseg.engine.hardware.benchmark"]
+        began = time.monotonic()
+        self._processes = [start(command, threads=threads) for _ in range(processes)]
+        try:
+            for process in self._processes:
+                json.loads(_line_of(process))
+        except BaseException:
+            self.close()
+            raise
+        self.start_up = time.monotonic() - began if processes else 0.0
+        """Seconds until a training process is ready; 0 where none is started."""
+
+    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+        """Return what was measured: the mean of all processes, and the peak of any.
+
+        Args:
+            request: What is wanted.
+            together: Whether all processes measure at once, or one alone.
+
+        Raises:
+            ImsegError: If a process ends, as for a lack of memory.
+        """
+        if not self._processes:
+            return measure_here(request)
+        asked = self._processes if together else self._processes[:1]
+        text = TypeAdapter(BenchmarkRequest).dump_json(request).decode() + "\n"
+        for process in asked:
+            write_to(process, text)
+        with ThreadPoolExecutor(len(asked)) as pool:
+            list(pool.map(_line_of, asked))  # all are warm
+            for process in asked:
+                write_to(process, "go\n")
+            lines = list(pool.map(_line_of, asked))
+        return mean_answer([TypeAdapter(BenchmarkResult).validate_json(line) for line in lines])
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.kill()
+            with contextlib.suppress(OSError), process:
+                pass  # its pipes are closed, and it is waited for
+
+
+@contextlib.contextmanager
+def prober(*, device: str, processes: int, threads: int, network: Network) -> Iterator[Prober]:
+    """Yield who measures: processes side by side where networks are trained so, else this one.
+
+    Args:
+        device: Where networks are trained.
+        processes: How many are trained at once.
+        threads: CPU threads of each.
+        network: What is trained; one that other processes cannot import is measured here.
+    """
+    kind = torch.device(device).type
+    alone = kind == "cuda" and processes == 1
+    inside = alone or not network.is_importable or kind not in ("cpu", "cuda")
+    with contextlib.closing(Prober(0 if inside else processes, threads=threads)) as found:
+        yield found
+    if inside and kind == "cuda":
+        torch.cuda.empty_cache()
+
+
+def mean_answer(answers: Sequence[BenchmarkResult]) -> BenchmarkResult:
+    """Return the mean seconds of several answers, and the most bytes."""
+    values: dict[str, Any] = {}
+    for entry in fields(BenchmarkResult):
+        each = [getattr(one, entry.name) for one in answers]
+        if entry.name == "compiled":
+            values[entry.name] = all(each)
+        elif entry.name == "at_once":
+            values[entry.name] = min((few for few in each if few), default=None)
+        else:
+            values[entry.name] = max(each) if "memory" in entry.name else sum(each) / len(each)
+    return BenchmarkResult(**values)
+
+
+def _line_of(process: subprocess.Popen[str]) -> str:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if line:
+        return line
+    status = process.wait()
+    raise ImsegError(
+        "A short measurement before the training was ended by the system.",
+        expected="enough memory for the networks that are trained side by side.",
+        got=f"exit status {status}" + (" (killed)" if status < 0 else "") + ".",
+        hint="--workers 1, a smaller --batch-size or a smaller --image-size.",
+    )
 
 
 if __name__ == "__main__":

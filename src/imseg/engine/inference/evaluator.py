@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor
 
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.data.masks.recognize import word_of
-from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.inference.segment import Segmented, segment
+from imseg.engine.inference.predictor import Segmented
 from imseg.tasks import Task
 from imseg.tasks.multilabel import compare_objects, find_objects, object_scores, tells_apart
-from imseg.types import LabeledImage, Reading
+from imseg.types import LabeledImage
 
 RESAMPLES = 2000
 SEED = 20240114
@@ -129,23 +127,17 @@ class Evaluation:
 
 def evaluate(
     pairs: Sequence[LabeledImage],
-    networks: Sequence[nn.Module],
+    found: Iterable[Segmented],
     *,
     task: Task,
-    reading: Reading,
-    size: tuple[int, int],
-    compute: ComputeConfig,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Return scores at each mask's own size (``paper``: at working size).
 
     Args:
         pairs: Pictures with masks.
-        networks: Their mean probability is the prediction.
+        found: What networks say about each picture.
         task: What a pixel is.
-        reading: How pictures were read for training.
-        size: Height and width at which they work.
-        compute: How they are computed.
         progress: Told about finished and all images.
 
     Raises:
@@ -155,10 +147,9 @@ def evaluate(
         raise ValueError("there is nothing to evaluate")
     each: dict[str, list[float]] = {}
     tallies: list[np.ndarray] = []
-    images = [pair.image for pair in pairs]
-    found = segment(images, networks, task=task, reading=reading, size=size, compute=compute)
     for number, (pair, segmented) in enumerate(zip(pairs, found, strict=True), 1):
-        truth = load_target(pair, task.spec, size if task.paper else None)
+        height, width = segmented.probabilities.shape[-2:]
+        truth = load_target(pair, task.spec, (height, width) if task.paper else None)
         target = torch.from_numpy(np.ascontiguousarray(truth))[None]
         own = (truth.shape[1], truth.shape[2])
         predicted = segmented.predict(task, own)
@@ -174,8 +165,8 @@ def evaluate(
         tallies.append(tally)
         if progress is not None:
             progress(number, len(pairs))
-    shape = task.tally(predicted, target).shape
-    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), tuple(shape))
+    like = task.tally(predicted, target)
+    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), like)
 
 
 def _match(
@@ -192,17 +183,13 @@ def _match(
 
 
 def _summarize(
-    task: Task,
-    names: list[str],
-    each: dict[str, list[float]],
-    tallies: np.ndarray,
-    shape: tuple[int, ...],
+    task: Task, names: list[str], each: dict[str, list[float]], tallies: np.ndarray, like: Tensor
 ) -> Evaluation:
     counts = resample_counts(len(names))
-    pixels = math.prod(shape)
+    pixels = like.numel()
 
     def scores_of(total: np.ndarray) -> dict[str, Any]:
-        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(shape))
+        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(like.shape))
         return {**(object_scores(total[pixels:]) if tells_apart(task.spec) else {}), **scores}
 
     dataset = scores_of(tallies.sum(axis=0))

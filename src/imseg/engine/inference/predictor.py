@@ -1,40 +1,33 @@
-"""Batched inference: stored images in, probabilities out."""
+"""Batched inference: probabilities of stored images, pictures of any size, scores of masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional
 
+from imseg.data.images.decoding import resize_image
+from imseg.data.images.image_files import load_pixels
+from imseg.data.images.picture_file import probe
+from imseg.engine.hardware import device
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.memory import free_unused, is_exhausted
-from imseg.engine.loading.loader import to_device
-from imseg.engine.loading.samples import as_input
-from imseg.tasks import Task, Votes
-from imseg.types import Bytes
+from imseg.engine.loading.loader import BatchLoader, to_device
+from imseg.engine.loading.rows import placement_for
+from imseg.engine.loading.samples import SampleSet, as_input
+from imseg.tasks import Planes, Task, Votes
+from imseg.tasks.quality import Quality
+from imseg.types import Bytes, Image, Reading
 
 BATCH = 32
 """Images predicted at once; results do not depend on it beyond rounding."""
-
-
-def predict(
-    network: nn.Module, images: Bytes, task: Task, compute: ComputeConfig, *, batch: int = BATCH
-) -> Iterator[Float[Tensor, "b k h w"]]:
-    """Yield probabilities for ``n h w c`` images, batch after batch, on the device.
-
-    Args:
-        network: In inference mode.
-        images: Stored images of one size.
-        task: How outputs become probabilities.
-        compute: Device, precision, memory format and threads.
-        batch: Images at once.
-    """
-    with torch.inference_mode(), compute.applied():
-        for start in range(0, len(images), batch):
-            there = to_device(images[start : start + batch], compute)
-            yield _probabilities(network, there, task)
 
 
 def predict_mean(
@@ -102,8 +95,207 @@ def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     try:
         return ask(images)
     except Exception as error:
-        if len(images) < 2 or not is_exhausted(error):
+        if len(images) < 2 or not device.is_exhausted(error):
             raise
-    free_unused()
+    device.free_unused()
     half = len(images) // 2
     return torch.cat([in_halves(ask, images[:half]), in_halves(ask, images[half:])])
+
+
+MOST_VALUES = 192 * 10**6
+"""Pixels times channels of decoded pictures held at once, and as many again being decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """One picture and what the networks say about it."""
+
+    image: Image
+    """The picture."""
+    pixels: Bytes
+    """Decoded, ``h w c``."""
+    probabilities: Float[Tensor, "1 k h w"]
+    """Mean over the networks, at working size."""
+    inconsistent: Bool[Tensor, "1 1 h w"] | None = None
+    """Where teachers disagree, at working size; None where that was not asked for."""
+
+    def at_size(self, size: tuple[int, int] | None = None) -> Float[Tensor, "1 k h w"]:
+        """Return probabilities at a height and width, bilinearly; None for the picture's own."""
+        size = size or (self.pixels.shape[0], self.pixels.shape[1])
+        found = self.probabilities
+        if tuple(found.shape[-2:]) == size:
+            return found
+        return functional.interpolate(found, size=size, mode="bilinear", align_corners=False)
+
+    def predict(self, task: Task, size: tuple[int, int] | None = None) -> Planes:
+        """Return the predicted value of each pixel (``1 t h w``), in inside numbering.
+
+        Args:
+            task: How probabilities become values.
+            size: Height and width wanted; None for the picture's own.
+        """
+        return task.discretize(self.at_size(size))
+
+    def disagreement(self) -> Bool[Tensor, "1 1 h w"]:
+        """Return where teachers disagree, at the picture's own size.
+
+        Raises:
+            ValueError: If that was not asked for.
+        """
+        if self.inconsistent is None:
+            raise ValueError("disagreement was not asked for")
+        size = (self.pixels.shape[0], self.pixels.shape[1])
+        return functional.interpolate(self.inconsistent.float(), size=size, mode="nearest") > 0.5
+
+
+def segment(
+    images: Sequence[Image],
+    networks: Sequence[nn.Module],
+    *,
+    task: Task,
+    reading: Reading,
+    size: tuple[int, int],
+    compute: ComputeConfig,
+    teachers: Sequence[nn.Module] | None = None,
+) -> Iterator[Segmented]:
+    """Yield predictions in the order of the pictures; the next ones are decoded meanwhile.
+
+    Each network makes one forward pass per picture, also where it is among the teachers.
+
+    Args:
+        images: Pictures of any size.
+        networks: Their mean probability is the prediction.
+        task: What a pixel is.
+        reading: How pictures were read for training.
+        size: Height and width at which they work.
+        compute: How they are computed.
+        teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
+            is not asked for.
+    """
+
+    def load(image: Image) -> tuple[Bytes, Bytes]:
+        pixels = load_pixels(image, reading)
+        return pixels, resize_image(pixels, size)
+
+    device.keep_freed_memory()
+    with ThreadPoolExecutor(device.usable_cores()) as pool:
+        chunks = _chunks(images, reading)
+        coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
+        for number, chunk in enumerate(chunks, 1):
+            loaded = [future.result() for future in coming]
+            coming = [pool.submit(load, image) for part in chunks[number:][:1] for image in part]
+            batch = np.stack([small for _, small in loaded])
+            mean, votes = predict_mean(
+                networks, batch, task=task, compute=compute, teachers=teachers or ()
+            )
+            disputed: Sequence[Tensor | None] = [None] * len(chunk)
+            if votes is not None and len(votes) > 1:
+                disputed = task.vote(votes)[1].any(1, True).cpu().split(1)
+            elif teachers is not None:
+                disputed = torch.zeros((len(chunk), 1, *size), dtype=torch.bool).split(1)
+            of_each = zip(chunk, loaded, mean.cpu().split(1), disputed, strict=True)
+            for image, (pixels, _), probabilities, inconsistent in of_each:
+                yield Segmented(image, pixels, probabilities, inconsistent)
+
+
+def _chunks(images: Sequence[Image], reading: Reading) -> list[list[Image]]:
+    """Return pictures in order, so many together that decoded they fit into memory.
+
+    All headers are read first, so that what is no picture is told before anything is computed.
+    """
+    chunks: list[list[Image]] = []
+    room = 0
+    for image in images:
+        pixels = image.pixels
+        size = probe(pixels, pages=reading.pages).size if isinstance(pixels, Path) else pixels.shape
+        needed = int(size[0]) * int(size[1]) * reading.channels
+        if not chunks or len(chunks[-1]) == BATCH or needed > room:
+            chunks.append([])
+            room = MOST_VALUES
+        chunks[-1].append(image)
+        room -= needed
+    return chunks
+
+
+def score_masks(
+    scorers: Sequence[nn.Module],
+    part: SampleSet,
+    quality: Quality,
+    compute: ComputeConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "n b r k"]:
+    """Return what each mask scorer says about each used target of a part, on the CPU.
+
+    Images and targets are blocked as the part says; copies are left out.
+
+    Args:
+        scorers: Networks in inference mode.
+        part: At least one image with its target.
+        quality: What a mask scorer scores.
+        compute: How mask scorers are computed.
+        progress: Told about targets: done, and all.
+
+    Raises:
+        ValueError: If the part is empty.
+    """
+    # Each mask is looked at once, so there is nothing to keep on the device.
+    passing = replace(placement_for(compute.device), budget=0)
+    plain = replace(part, copies=None, qualities=None)
+    source = BatchLoader((plain,), compute, placement=passing)
+    if not len(source):
+        raise ValueError("there is nothing to score")
+    said, done = [], 0
+    for batch in source.feed(torch.arange(len(source)).split(BATCH)):
+        said.append(_ask(scorers, batch.images, batch.targets, quality=quality, compute=compute))
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(source))
+    return torch.cat(said, dim=1)
+
+
+def score_candidates(
+    scorers: Sequence[nn.Module],
+    images: Bytes,
+    labels: Planes,
+    quality: Quality,
+    compute: ComputeConfig,
+) -> Float[Tensor, "n b r k"]:
+    """Return what each mask scorer says about a mask for each image of one batch, on the CPU.
+
+    Args:
+        scorers: Networks in inference mode.
+        images: ``n h w c``, as they are.
+        labels: Their candidates, in inside numbering.
+        quality: What a mask scorer scores.
+        compute: How mask scorers are computed.
+    """
+    there = labels.to(compute.device)
+    return _ask(scorers, to_device(images, compute), there, quality=quality, compute=compute)
+
+
+def scorer_logits(
+    scorer: Callable[..., Tensor],
+    images: Float[Tensor, "b c h w"],
+    targets: Planes,
+    *,
+    quality: Quality,
+    compute: ComputeConfig,
+) -> Float[Tensor, "b r k"]:
+    """Return what a mask scorer puts out for a batch of images and masks on its device."""
+    masks = quality.as_input(targets).contiguous(memory_format=compute.memory_format)
+    logits: Tensor = scorer(images, masks)
+    return logits.float()
+
+
+def _ask(
+    scorers: Sequence[nn.Module],
+    images: Float[Tensor, "b c h w"],
+    targets: Planes,
+    *,
+    quality: Quality,
+    compute: ComputeConfig,
+) -> Float[Tensor, "n b r k"]:
+    ask = partial(scorer_logits, images=images, targets=targets, quality=quality, compute=compute)
+    with torch.inference_mode(), compute.applied():
+        return torch.stack([quality.probabilities(ask(scorer)).cpu() for scorer in scorers])

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
-from imseg.engine.hardware.memory import free_unused, is_exhausted
+from imseg.engine.hardware.device import free_unused, is_exhausted
 
 SHARE = 0.25
 """Of the free memory of a GPU, for the images of one batch loader; the rest is for the network."""
@@ -80,8 +80,6 @@ def send(columns: Mapping[str, Tensor], device: str, *, pinned: bool) -> dict[st
 
 RowNumbers = npt.NDArray[np.int64]
 """Running numbers of rows on the host."""
-UsedRows = dict[str, tuple[Path | None, Sequence[int] | RowNumbers]]
-"""Files by what they hold, with the numbers of rows in them; None where there is no such file."""
 
 BUFFERS = 3
 """Batches that may be on their way to the device at the same time."""
@@ -245,20 +243,19 @@ def cache_rows(wanted: Sequence[RowSet], device: str, placement: Placement) -> l
         placement: How much fits.
     """
     left = placement.budget
-    caches: dict[int, RowCache] = {}
-    for number in sorted(range(len(wanted)), key=lambda number: wanted[number].nbytes):
-        rows = wanted[number]
-        if rows.nbytes <= left:
-            left -= rows.nbytes
-            try:
-                caches[number] = DeviceRows(rows, device)
-                continue
-            except Exception as error:
-                if not is_exhausted(error):
-                    raise
-            free_unused()  # another process was faster
-        caches[number] = PinnedRows(rows, device, pinned=placement.pinned)
-    return [caches[number] for number in range(len(wanted))]
+    caches: list[RowCache] = [PinnedRows(each, device, pinned=placement.pinned) for each in wanted]
+    for number, rows in sorted(enumerate(wanted), key=lambda entry: entry[1].nbytes):
+        if rows.nbytes > left:
+            break
+        left -= rows.nbytes
+        try:
+            caches[number] = DeviceRows(rows, device)
+            continue
+        except Exception as error:
+            if not is_exhausted(error):
+                raise
+        free_unused()  # another process was faster
+    return caches
 
 
 def _cuda_event(device: str) -> Wait:

@@ -1,9 +1,11 @@
-"""What one step of training sees."""
+"""What a network learns from: where images lie and which are used, and what one step sees."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -11,8 +13,139 @@ from torch import Tensor
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import SampleSet
+from imseg.ops.inconsistency import BlockColor
+from imseg.ops.photometric import Strength
 from imseg.tasks import Planes
+
+FILES = ("images", "targets", "inconsistent", "qualities")
+"""The fields of a sample set that name files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """Disturbed copies of a part's images, made when they are needed and never stored."""
+
+    count: int
+    """Copies of each image; 0: each image is disturbed anew whenever it is looked at."""
+    strength: Strength
+    """How far an image may be pushed."""
+    rotate: bool
+    """Whether images are also turned and flipped upside down, not only left to right."""
+    seed: int
+    """Equal seeds, equal copies; not used where images are disturbed anew."""
+    plain: bool = True
+    """Whether the images as they are belong to the samples too."""
+    counts: tuple[int, ...] | None = None
+    """Copies of each of the part's images in the order of its indices, where they differ; ``count``
+    is then the largest of them."""
+    fresh: bool = False
+    """Whether each look at a copy draws it anew, for each network in its own way; there are as many
+    samples as without."""
+    reblock: bool | None = None
+    """Whether blocked pixels get their color again after a copy was disturbed; None: unless the
+    disturbances are those of the reference."""
+
+    def __post_init__(self) -> None:
+        if self.counts is not None and (self.count < 1 or max(self.counts, default=0) > self.count):
+            raise ValueError("count is the largest of the counts, and at least 1")
+
+    @property
+    def online(self) -> bool:
+        """Whether each look at an image disturbs it anew."""
+        return self.count == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleSet:
+    """Some images and their targets: the labeled ones, or the pseudo-labeled ones."""
+
+    images: Path
+    """``n h w c`` unsigned bytes (.npy)."""
+    targets: Path
+    """``n t h w`` bytes or floats (.npy)."""
+    digest: str
+    """Hash of the content of both, of ``inconsistent`` and of ``qualities``."""
+    indices: tuple[int, ...]
+    """Which of the n targets are used."""
+    inconsistent: Path | None = None
+    """``n 1 h w`` unsigned bytes, 1 where teachers disagreed (.npy); None for human labels."""
+    blocks_input: bool = True
+    """Whether inconsistent pixels are blocked in the image."""
+    blocks_output: bool = True
+    """Whether inconsistent pixels are 0 in the target."""
+    ignores: bool = False
+    """Whether inconsistent pixels have no weight in the loss."""
+    copies: Copies | None = None
+    """Disturbed copies of the images; None: the images as they are."""
+    shows: tuple[int, ...] | None = None
+    """The stored image that each target belongs to, where an image has several targets; None: the
+    n-th target belongs to the n-th image."""
+    qualities: Path | None = None
+    """``n r k`` floats 0..1 that a mask scorer is to say about each target (.npy); None where no
+    mask scorer is trained."""
+    block_color: BlockColor = "black"
+    """What blocked pixels of the image become."""
+
+    @property
+    def samples(self) -> int:
+        """Training samples in an epoch: images and their copies."""
+        images = len(self.indices)
+        if self.copies is None or self.copies.online:
+            return images
+        counts = self.copies.counts
+        copies = images * self.copies.count if counts is None else sum(counts)
+        return copies + images * self.copies.plain
+
+    def reblocks(self, *, paper: bool) -> bool:
+        """Return whether blocked pixels of disturbed copies get their color again.
+
+        Args:
+            paper: Whether the disturbances are those of the reference.
+        """
+        if self.copies is None or not self.blocks_input:
+            return False
+        asked = self.copies.reblock
+        return not paper if asked is None else asked
+
+    def image_row(self, index: int) -> int:
+        """Return the row of the stored image that a target belongs to."""
+        return index if self.shows is None else self.shows[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlabeledViews:
+    """Unlabeled images, and how far each of two augmented views of them may be pushed."""
+
+    images: Path
+    """``n h w c`` unsigned bytes (.npy)."""
+    digest: str
+    """Hash of their content."""
+    indices: tuple[int, ...]
+    """Which of the n are used."""
+    strength: Strength
+    """How far the first view may be pushed; both views share one move."""
+    other: Strength | None = None
+    """How far the second view may be pushed; None: as far as the first."""
+    moves: bool
+    """Whether views are flipped and rotated, both alike."""
+    rotate: bool
+    """Whether, if so, all eight moves are allowed, not only left to right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitialWeights:
+    """Weights that a network begins with."""
+
+    weights: Path
+    """A safetensors file."""
+    digest: str
+    """Digest of the job that trained them."""
+
+
+def content_of(data: SampleSet | UnlabeledViews | InitialWeights) -> dict[str, Any]:
+    """Return what decides a result, as plain values: content, not places."""
+    plain = asdict(data)
+    return {name: value for name, value in plain.items() if name not in (*FILES, "weights")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +171,15 @@ class Batch:
             for each in (self.images, self.targets, self.weight, self.qualities)
         ]
         return [Batch(*each) for each in zip(*pieces, strict=True)]
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Batch]) -> Batch:
+        """Return the samples of pieces with the same fields one after another."""
+        whole: dict[str, Any] = {}
+        for name in (each.name for each in fields(cls)):
+            column = [getattr(piece, name) for piece in pieces]
+            whole[name] = None if column[0] is None else torch.cat(column)
+        return cls(**whole)
 
 
 def as_input(pixels: UInt8[Tensor, "b c h w"], compute: ComputeConfig) -> Float[Tensor, "b c h w"]:
@@ -69,12 +211,11 @@ class SampleRefs:
         """Return some of the samples."""
         return SampleRefs(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
-
-def joined(batches: Sequence[SampleRefs]) -> SampleRefs:
-    """Return the samples of at least one batch one after another."""
-    names = [each.name for each in fields(SampleRefs)]
-    columns = {name: torch.cat([getattr(refs, name) for refs in batches]) for name in names}
-    return SampleRefs(**columns)
+    @classmethod
+    def joined(cls, batches: Sequence[SampleRefs]) -> SampleRefs:
+        """Return the samples of at least one batch one after another."""
+        names = [each.name for each in fields(cls)]
+        return cls(**{name: torch.cat([getattr(refs, name) for refs in batches]) for name in names})
 
 
 class SampleIndex:
@@ -86,7 +227,8 @@ class SampleIndex:
     """
 
     def __init__(self, sample_sets: tuple[SampleSet, ...], *, seed: int) -> None:
-        self._sample_sets = sample_sets
+        self.sample_sets = sample_sets
+        """What samples are made of."""
         self._seed = seed
         places = [_places_of(number, each) for number, each in enumerate(sample_sets)]
         self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
@@ -110,7 +252,7 @@ class SampleIndex:
 
     def seeds_of(self, number: int, refs: SampleRefs) -> list[int | None]:
         """Return a seed for each sample of a sample set; None for an image as it is."""
-        copies = self._sample_sets[number].copies
+        copies = self.sample_sets[number].copies
         if copies is None:
             return [None] * len(refs)
         columns = (each.tolist() for each in (refs.row, refs.copy, refs.look))

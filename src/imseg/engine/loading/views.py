@@ -12,11 +12,10 @@ from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.device_batches import warm_up
+from imseg.engine.loading.loader import warm_up
 from imseg.engine.loading.rows import Placement, RowSet, cache_rows, placement_for, send
-from imseg.engine.loading.samples import as_input
+from imseg.engine.loading.samples import UnlabeledViews, as_input
 from imseg.engine.training import seeds
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops import augment, batched, photometric
 from imseg.ops.batched import AugmentParams, params_of, range_of
 
@@ -131,8 +130,7 @@ class ViewLoader:
     def _grouped(self, rows: Tensor, looks: Tensor) -> Views:
         stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._compute.device)
         pixels = stored.permute(0, 3, 1, 2)
-        one, other = self._draw(rows, looks)
-        return Views(self._view(pixels, one), self._view(pixels, other))
+        return Views(*(self._view(pixels, draws) for draws in self._draw(rows, looks)))
 
     def _view(
         self, pixels: UInt8[Tensor, "b c h w"], draws: augment.Draws
@@ -149,23 +147,18 @@ class ViewLoader:
         for view, draws in enumerate(self._draw(rows, looks)):
             params = params_of(draws).tensors()
             columns |= {f"{view} {name}": column for name, column in params.items()}
-        device, pinned = self._compute.device, self._placement.pinned
-        there = send(columns, device, pinned=pinned)
+        there = send(columns, self._compute.device, pinned=self._placement.pinned)
         names = AugmentParams.__dataclass_fields__
-        one, other = (
+        both = [
             AugmentParams(**{name: there[f"{view} {name}"] for name in names}) for view in (0, 1)
-        )
+        ]
         end = 0
         for mine, _ in calls:
             first, end = end, end + len(mine)
             pixels = self._row_cache.fetch(here[first:end], there["images"][first:end])
-            moved = batched.move_batch(
-                pixels.permute(0, 3, 1, 2), one.rows(first, end), self._extent
-            )
-            yield Views(
-                self._changed(moved, one.rows(first, end)),
-                self._changed(moved, other.rows(first, end)),
-            )
+            of_views = [params.rows(first, end) for params in both]
+            moved = batched.move_batch(pixels.permute(0, 3, 1, 2), of_views[0], self._extent)
+            yield Views(*(self._changed(moved, params) for params in of_views))
 
     def _changed(
         self, moved: UInt8[Tensor, "b c h w"], params: AugmentParams

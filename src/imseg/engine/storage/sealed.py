@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,7 +68,7 @@ class SealedFile(StrictModel):
             ImsegError: If it is missing, damaged, or holds anything else; all problems at once.
         """
         try:
-            return cls.of((read_toml if path.suffix == ".toml" else read_json)(path))
+            return cls.of(read_sealed(path))
         except ValueError as error:
             raise unlike(path, in_words(error)) from error
 
@@ -78,50 +78,30 @@ class SealedFile(StrictModel):
         Raises:
             ImsegError: If it cannot be written.
         """
-        (write_toml if path.suffix == ".toml" else write_json)(path, self.as_dict())
+        write_sealed(path, self.as_dict())
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write sealed, indented JSON as one whole file.
-
-    Raises:
-        ImsegError: If it cannot be written.
-    """
-    text = json.dumps({WRITER: _WRITTEN_BY, CHECKSUM: _BLANK, **content}, indent=1)
-    write_whole(path, _sealed(text.encode() + b"\n"))
-
-
-def write_toml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write sealed TOML as one whole file.
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write sealed TOML or indented JSON, by the name of the file, as one whole file.
 
     Raises:
         ImsegError: If it cannot be written.
     """
-    text = tomli_w.dumps({WRITER: _WRITTEN_BY, CHECKSUM: _BLANK, **content})
+    whole = {WRITER: _WRITTEN_BY, CHECKSUM: _BLANK, **content}
+    toml = path.suffix == ".toml"
+    text = tomli_w.dumps(whole) if toml else json.dumps(whole, indent=1) + "\n"
     write_whole(path, _sealed(text.encode()))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that ``write_json`` wrote, without its seal.
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the content of a file that ``write_sealed`` wrote, without its seal.
 
     Raises:
         OtherVersion: If another version of imseg wrote it.
         ImsegError: If it is missing or damaged.
     """
-    return _read(path, json.loads, "whole JSON, as imseg wrote it.")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML file that ``write_toml`` wrote, without its seal.
-
-    Raises:
-        OtherVersion: If another version of imseg wrote it.
-        ImsegError: If it is missing or damaged.
-    """
-    return _read(path, tomllib.loads, "whole TOML, as imseg wrote it.")
-
-
-def _read(path: Path, parse: Callable[[str], Any], expected: str) -> dict[str, Any]:
+    toml = path.suffix == ".toml"
+    expected = f"whole {'TOML' if toml else 'JSON'}, as imseg wrote it."
     try:
         raw = read_bounded(path)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -136,7 +116,7 @@ def _read(path: Path, parse: Callable[[str], Any], expected: str) -> dict[str, A
     if seal is not None and _sealed(raw) != raw:
         raise _damaged(path, expected)
     try:
-        content = parse(raw.decode("utf-8"))
+        content = (tomllib.loads if toml else json.loads)(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, expected, str(error)) from error
     if not isinstance(content, dict):

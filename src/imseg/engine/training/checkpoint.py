@@ -22,17 +22,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from imseg.data.files.atomic import write_whole
-from imseg.engine.training.clock import Clock
-from imseg.engine.training.job import TrainJob
-from imseg.engine.training.learner import (
-    AVERAGE,
-    OBJECTIVE,
-    OPTIMIZER,
-    EpochState,
-    Learner,
-    part_of,
-)
-from imseg.engine.training.weights import Tell
+from imseg.engine.training.job import Tell, TrainJob
+from imseg.engine.training.learner import EpochState, Learner, part_of, shapes_of
+from imseg.engine.training.monitor import Clock
 
 SHARE = 0.02
 """How much of the time of a training may go into writing its state, about."""
@@ -157,13 +149,11 @@ class Checkpoints:
         if saved.losses and not best:
             best = {key: value.clone() for key, value in now.items()}
         return TrainingState(
-            epoch_scores=list(saved.epoch_scores),
-            losses=list(saved.losses),
+            epoch_scores=saved.epoch_scores,
+            losses=saved.losses,
             best={key: value.to(there) for key, value in best.items()},
             best_epoch=saved.best_epoch,
-            epoch=EpochState(saved.within, tensors[_TOTAL].to(there))
-            if saved.within
-            else EpochState(),
+            epoch=EpochState(saved.within, tensors[_TOTAL].to(there) if saved.within else None),
         )
 
     def keep(self, state: TrainingState, network: nn.Module, learner: Learner) -> None:
@@ -257,29 +247,9 @@ def _fits(
     total = tensors.get(_TOTAL)
     if saved.within and (total is None or total.shape or not total.isfinite()):
         return False
-    wanted = _shapes(network.state_dict())
-    moments: dict[int, dict[str, torch.Size]] = {}
-    weights = [weight.shape for weight in network.parameters()]
-    for key, value in part_of(tensors, OPTIMIZER).items():
-        place, _, name = key.partition("/")
-        if not place.isdecimal() or int(place) >= len(weights):
-            return False
-        moments.setdefault(int(place), {})[name] = value.shape
-    like = all(
-        found == {"step": torch.Size(), "exp_avg": weights[place], "exp_avg_sq": weights[place]}
-        for place, found in moments.items()
-    )
-    present = learner.state()
-    own = all(
-        _shapes(part_of(present, name)) == _shapes(part_of(tensors, name))
-        for name in (AVERAGE, OBJECTIVE)
-    )
-    now, best = (_shapes(part_of(tensors, name)) for name in (_NOW, _BEST))
-    return like and own and now == wanted and best in (wanted, {})
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in tensors.items()}
+    wanted = shapes_of(network.state_dict())
+    now, best = (shapes_of(part_of(tensors, name)) for name in (_NOW, _BEST))
+    return learner.fits(tensors) and now == wanted and best in (wanted, {})
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -1,28 +1,23 @@
-"""Compiled training steps: the same network, translated into fewer passes over memory.
-
-Compiling takes 10 to 50 seconds, so whether it pays is settled once, before a run starts; see
-``approaches/planning/budget.py``. What fails is said, and training goes on without.
-"""
+"""The steps of a training: the optimizer, compiled steps, and gradients in pieces."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.hardware.memory import free_unused, is_exhausted
-from imseg.engine.training.clock import BATCHES, STEPS, Clock
+from imseg.engine.hardware.device import ComputeConfig, free_unused, is_exhausted
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import BATCHES, STEPS, Clock, Listener, Reporter
 from imseg.engine.training.objectives.objective import AnyStep, Forward, ObjectiveAtWork
-from imseg.engine.training.optimizer import KerasAdamW
-from imseg.engine.workers.listener import Listener, Reporter
 from imseg.errors import MemoryTooShort, TrainingFailed
+
+Value = TypeVar("Value")
 
 _compiled_before: set[tuple[Any, ...]] = set()
 """Shapes that were compiled in this process. torch stops compiling after a few of them."""
@@ -32,7 +27,10 @@ _failed: set[type[nn.Module]] = set()
 
 
 class Compiled:
-    """A network whose steps over whole batches are compiled.
+    """A network whose steps over whole batches are compiled, into fewer passes over memory.
+
+    Compiling takes 10 to 50 seconds, so whether it pays is settled once, before a run starts; see
+    ``approaches/planning/budget.py``. What fails is said, and training goes on without.
 
     Other batches, such as the last of an epoch, go through the plain network: each size would be
     compiled anew.
@@ -47,7 +45,8 @@ class Compiled:
         self._plain = network
         self._batch_size = batch_size
         self._compiled: Forward | None = None
-        self._proven = False
+        self.proven = False
+        """Whether a compiled step has worked."""
         if compute.compile and type(network) not in _failed:
             _make_room(network, compute, batch_size)
             # Not the module: its hooks, which say that the work goes on, are not to be compiled.
@@ -62,16 +61,12 @@ class Compiled:
     def on_trial(self, samples: int) -> bool:
         """Return whether an error may come from compiling: no compiled step has worked yet."""
         whole = samples == self._batch_size
-        return self._compiled is not None and whole and not self._proven
+        return self._compiled is not None and whole and not self.proven
 
     @property
     def works(self) -> bool:
         """Whether steps are compiled, as far as is known."""
         return self._compiled is not None
-
-    def proven(self) -> None:
-        """Take note that a compiled step worked."""
-        self._proven = True
 
     def give_up(self) -> None:
         """Go on with the plain network, and do not try again in this process."""
@@ -87,6 +82,78 @@ def _make_room(network: nn.Module, compute: ComputeConfig, batch_size: int) -> N
         torch.compiler.reset()
         _compiled_before.clear()
     _compiled_before.add(shape)
+
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-7
+
+
+class KerasAdamW(torch.optim.AdamW):
+    """AdamW as in the reference.
+
+    Decay does not depend on the learning rate; epsilon stands beside the uncorrected root.
+
+    Args:
+        network: What is optimized.
+        learning_rate: The largest step size.
+        decay: Every trainable number loses this share of itself per step, at the largest step size.
+        rate: From the number of steps made before to the step size as a share of the largest;
+            None: always the largest.
+
+    Source: METHOD, "Training"; tested against six steps of the reference.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        decay: float,
+        rate: Callable[[int], float] | None = None,
+    ) -> None:
+        super().__init__(
+            network.parameters(),
+            lr=learning_rate,
+            betas=BETAS,
+            eps=EPSILON,
+            weight_decay=decay / learning_rate,
+            fused=True,
+        )
+        self._largest = learning_rate
+        self._rate = rate
+        self.steps_made = 0
+        """Steps so far."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the optimizer remembers of its steps, by number of the weight and name."""
+        state = self.state_dict()["state"]
+        return {f"{n}/{name}": value for n, kept in state.items() for name, value in kept.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
+        """Go on after so many steps with what ``tensors`` returned then."""
+        weights = self.param_groups[0]["params"]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            place, _, name = key.partition("/")
+            weight = weights[int(place)]
+            if value.shape == weight.shape:
+                # The fused step goes through memory: the moments lie there as their weight does.
+                value = torch.empty_like(weight).copy_(value).detach()
+            state.setdefault(int(place), {})[name] = value
+        groups = self.state_dict()["param_groups"]
+        self.load_state_dict({"state": state, "param_groups": groups})
+        self.steps_made = steps
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Make one step."""
+        made, self.steps_made = self.steps_made, self.steps_made + 1
+        # torch divides the second moment by this before it takes the root, Keras after.
+        correction = math.sqrt(1 - BETAS[1] ** self.steps_made)
+        for group in self.param_groups:
+            group["eps"] = EPSILON / correction
+            if self._rate is not None:
+                group["lr"] = self._largest * self._rate(made)
+        super().step(closure)
 
 
 OPTIMIZER, AVERAGE, OBJECTIVE = "optimizer", "average", "objective"
@@ -205,6 +272,23 @@ class Learner:
         self._objective.restore(part_of(state, OBJECTIVE))
         self.most = most
 
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Return whether ``restore`` can take a state, before anything is taken from it."""
+        weights = [weight.shape for weight in self._network.parameters()]
+        moments: dict[int, dict[str, torch.Size]] = {}
+        for key, shape in shapes_of(part_of(state, OPTIMIZER)).items():
+            place, _, name = key.partition("/")
+            if not place.isdecimal() or int(place) >= len(weights):
+                return False
+            moments.setdefault(int(place), {})[name] = shape
+        like = all(
+            found == {"step": torch.Size(), "exp_avg": weights[place], "exp_avg_sq": weights[place]}
+            for place, found in moments.items()
+        )
+        own, theirs = shapes_of(self.state()), shapes_of(state)
+        names = (AVERAGE, OBJECTIVE)
+        return like and all(part_of(own, name) == part_of(theirs, name) for name in names)
+
     @property
     def compiled(self) -> bool:
         """Whether steps are compiled, as far as is known."""
@@ -232,7 +316,7 @@ class Learner:
                     raise
             else:
                 if before is not None:
-                    self._compiled.proven()
+                    self._compiled.proven = True
                 return loss
             # Only now, when the error no longer keeps the tensors of the failed step alive.
             if before is None:
@@ -281,10 +365,15 @@ class Learner:
         )
 
 
-def part_of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a name and a slash, without these."""
+def part_of(values: Mapping[str, Value], name: str) -> dict[str, Value]:
+    """Return the values whose names begin with a name and a slash, without these."""
     start = f"{name}/"
-    return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
+    return {key[len(start) :]: value for key, value in values.items() if key.startswith(start)}
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shape of each tensor."""
+    return {key: value.shape for key, value in tensors.items()}
 
 
 def _in_short(text: str) -> str:

@@ -169,7 +169,7 @@ class Recipe:
 
     def mean_batch(self, samples: int) -> float:
         """Return how many of so many samples a step sees on average."""
-        return min(self.batch_size, samples / self.steps_per_epoch(samples))
+        return min(self.batch_size, samples / max(1, self.steps_per_epoch(samples)))
 
     def validated(self, *, samples: int, validation: int) -> Recipe:
         """Return the recipe with ``validate_every`` settled.

@@ -1,19 +1,16 @@
-"""The one training loop, whatever the lesson."""
+"""The one training loop, whatever the objective."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from imseg.engine.training import seeds
 from imseg.engine.training.checkpoint import Checkpoints, forget, path_of, read_saved
-from imseg.engine.training.clock import VALIDATION, Clock, with_rest
-from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.job import Trained, TrainJob, first_network, save_weights, write_trained
 from imseg.engine.training.learner import Learner
-from imseg.engine.training.weights import build, load_network, save_weights, write_trained
-from imseg.engine.workers.listener import Listener, hear
+from imseg.engine.training.monitor import VALIDATION, Clock, Listener, hear, with_rest
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 NO_SCORE = -1e9
@@ -75,7 +72,7 @@ def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]
     """
     clock = Clock()
     objective = job.objective.open(job)
-    network = _first_network(job)
+    network = first_network(job)
     hear(network, listener)
     objective.begin(network)
     learner = Learner(network, job, objective, listener=listener, clock=clock)
@@ -130,13 +127,3 @@ def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]
         outputs=job.outputs,
     )
     return trained, best
-
-
-def _first_network(job: TrainJob) -> nn.Module:
-    """Return the network that training begins with."""
-    channels, outputs, compute = job.channels, job.outputs, job.compute
-    if job.initial is not None:
-        place = job.initial.weights
-        return load_network(place, job.network, compute, channels=channels, outputs=outputs)
-    seed = seeds.derive(job.seed, "weights")
-    return build(job.network, compute, channels=channels, outputs=outputs, seed=seed)

@@ -12,21 +12,16 @@ from typing import Protocol, Self
 import torch
 
 from imseg.data.files.atomic import write_whole
-from imseg.engine.hardware.device import ComputeConfig, keep_freed_memory
-from imseg.engine.hardware.memory import MEMORY_GONE, free_unused, is_exhausted
+from imseg.engine.hardware import device
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.checkpoint import forget
-from imseg.engine.training.job import Trained, TrainJob
+from imseg.engine.training.job import Trained, TrainJob, read_known, read_trained, write_trained
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.training.weights import Tell, read_known, read_trained, write_trained
-from imseg.engine.workers.listener import Listener
-from imseg.engine.workers.worker_process import (
-    HeartbeatTimeout,
-    JobBroken,
-    WorkerLost,
-    WorkerProcess,
-)
+from imseg.engine.workers import worker_process
+from imseg.engine.workers.worker_process import HeartbeatTimeout, WorkerProcess
 from imseg.errors import ImsegError, TrainingFailed
-from imseg.networks.registry import CustomConfig, Network
+from imseg.networks.registry import Network
 from imseg.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.tasks import Metric
 
@@ -64,9 +59,11 @@ class Executor(Protocol):
 
     def __enter__(self) -> Self:
         """Make ready."""
+        return self
 
     def __exit__(self, *error: object) -> None:
         """Clean up."""
+        return None
 
 
 class _About(Listener):
@@ -89,14 +86,14 @@ class _About(Listener):
             self._noted(self._job, text, warning)
 
 
-class Serial:
+class Serial(Executor):
     """Trains one network after the other in this process."""
 
     def run(
         self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
     ) -> None:
         """Train all jobs in order."""
-        keep_freed_memory()
+        device.keep_freed_memory()
         lock = threading.Lock()
         for job in jobs:
             listener = _About(job, stepped=stepped, noted=noted, lock=lock)
@@ -109,19 +106,13 @@ class Serial:
             except TrainingFailed as failure:
                 why = str(failure)
             except Exception as error:
-                if not is_exhausted(error):
+                if not device.is_exhausted(error):
                     raise _stopped(job, f"{type(error).__name__}: {error}") from error
-                why = f"{job.name}: {MEMORY_GONE}"
+                why = f"{job.name}: {device.MEMORY_GONE}"
             done(job, trained, why)  # only now, when no error keeps tensors alive
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
-class Processes:
+class Processes(Executor):
     """Trains as many networks side by side as there are workers, each in a process of its own.
 
     A worker that dies, runs out of memory or sends no message for too long is replaced, and its job
@@ -147,7 +138,7 @@ class Processes:
     ) -> None:
         """Train all jobs, next job to the next free worker."""
         if torch.cuda.is_initialized():
-            free_unused()  # what this process has predicted with is theirs now
+            device.free_unused()  # what this process has predicted with is theirs now
         waiting: queue.SimpleQueue[TrainJob] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
@@ -187,9 +178,9 @@ class Processes:
                 return worker.train(job, listener), ""
             except TrainingFailed as failure:
                 return None, str(failure)
-            except JobBroken as error:
+            except worker_process.JobBroken as error:
                 raise _stopped(job, str(error)) from error
-            except WorkerLost as loss:
+            except worker_process.WorkerLost as loss:
                 if first:
                     return None, f"{job.name}: its process {first}; started again, it {loss}"
                 first = str(loss)
@@ -200,7 +191,7 @@ class Processes:
         """Return the worker of a slot, a new one where there is none."""
         with self._starting:
             if self._closing.is_set():
-                raise JobBroken("it was stopped")
+                raise worker_process.JobBroken("it was stopped")
             worker = self._workers[slot]
             if worker is None or not worker.alive:
                 if worker is not None:
@@ -236,8 +227,8 @@ def choose_executor(compute: ComputeConfig, *, workers: int, network: Network) -
 
     A network of the user's own that other processes could not import is trained in this one.
     """
-    alone = isinstance(network, CustomConfig) and not network.is_importable
-    if not alone and workers > 1 and torch.device(compute.device).type in ("cpu", "cuda"):
+    common = torch.device(compute.device).type in ("cpu", "cuda")
+    if workers > 1 and common and network.is_importable:
         return Processes(workers, threads=compute.threads)
     return Serial()
 
@@ -319,7 +310,9 @@ def index_networks(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _find(job: TrainJob, elsewhere: Mapping[str, Path], tell: Tell) -> Trained | None:
+def _find(
+    job: TrainJob, elsewhere: Mapping[str, Path], tell: Callable[[str], None]
+) -> Trained | None:
     """Return the network if it was trained before, here or in the run to reuse."""
     digest = job.digest()
     here = read_trained(job.output, tell=tell)

@@ -18,13 +18,12 @@ from typing import Any, TextIO
 
 import torch
 
-from imseg.engine.hardware.device import keep_freed_memory
-from imseg.engine.hardware.memory import free_unused, is_exhausted
+from imseg.engine.hardware.device import free_unused, is_exhausted
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train_and_save
-from imseg.engine.workers.listener import Listener
+from imseg.engine.workers.worker_process import serve_parent
 from imseg.errors import ImsegError, TrainingFailed, parts_of
-from imseg.networks.registry import trust_names
 
 ALIVE_EVERY = 1.0
 """Seconds between two signs of life, if nothing else is said; the silence allowed is far longer."""
@@ -32,12 +31,9 @@ ALIVE_EVERY = 1.0
 
 def main() -> None:
     """Serve jobs until the input ends, as it does when the parent process is gone."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints goes to stderr
+    events = serve_parent()
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
-    keep_freed_memory()
-    trust_names()  # jobs come from the parent process alone
     torch.set_num_interop_threads(1)  # beside the threads of a job there is no core left
     _send(events, event="ready")
     while True:

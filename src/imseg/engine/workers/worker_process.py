@@ -11,14 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
-from imseg.engine.hardware.memory import MEMORY_GONE, NEEDS_LESS
+from imseg.engine.hardware.device import MEMORY_GONE, NEEDS_LESS, keep_freed_memory
 from imseg.engine.loading.rows import SHARED_BY
 from imseg.engine.training.job import Trained, TrainJob
-from imseg.engine.workers.listener import Listener
+from imseg.engine.training.monitor import Listener
 from imseg.errors import ImsegError, TrainingFailed, raise_all
+from imseg.networks.registry import trust_names
 
 COMMAND = (sys.executable, "-P", "-m", "imseg.engine.workers.worker")
 """What starts a worker."""
@@ -34,6 +36,47 @@ THREADS = (
     "TORCHINDUCTOR_COMPILE_THREADS",
 )
 """What libraries and compilers read how many threads they may start, processes included."""
+
+
+def start(command: Sequence[str], *, threads: int, **environment: str) -> subprocess.Popen[str]:
+    """Start a process that reads and writes lines of text.
+
+    Args:
+        command: The program and its arguments.
+        threads: What its libraries may start.
+        environment: Further variables.
+    """
+    return subprocess.Popen(
+        command,
+        start_new_session=True,  # Ctrl-C is the parent's to answer
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={
+            **os.environ,
+            **dict.fromkeys(THREADS, str(threads)),
+            **environment,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        },
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def write_to(process: subprocess.Popen[str], text: str) -> None:
+    """Write to a process; one that is gone has closed its output as well, and that is heard."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError, ValueError):
+        process.stdin.write(text)
+        process.stdin.flush()
+
+
+def serve_parent() -> TextIO:
+    """Return what leads to the parent process, once this one is ready to work for it."""
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints goes to stderr
+    keep_freed_memory()
+    trust_names()  # what is asked comes from the parent process alone
+    return output
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,26 +122,13 @@ class WorkerProcess:
 
     def __init__(self, threads: int, timeout: HeartbeatTimeout, *, beside: int = 1) -> None:
         self._timeout = timeout
-        self._process = subprocess.Popen(
-            COMMAND,
-            start_new_session=True,  # Ctrl-C is the parent's to answer
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={
-                **os.environ,
-                **{name: str(threads) for name in THREADS},
-                SHARED_BY: str(beside),
-                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-            },
-            text=True,
-            encoding="utf-8",
-        )
+        self._process = start(COMMAND, threads=threads, **{SHARED_BY: str(beside)})
         self._ready = False
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         # Threads, since not every system can wait for a pipe with a time limit. Either ends with
         # the process.
         self._reader = threading.Thread(target=self._read, daemon=True)
-        self._writer: threading.Thread | None = None
+        self._writer = threading.Thread()
         self._reader.start()
 
     @property
@@ -123,9 +153,8 @@ class WorkerProcess:
         while not self._ready:
             message, _ = self._next(self._timeout.starting)
             self._ready = message["event"] == "ready"
-        self._writer = threading.Thread(
-            target=self._write, args=(job.as_json() + "\n",), daemon=True
-        )
+        text = job.as_json() + "\n"
+        self._writer = threading.Thread(target=write_to, args=(self._process, text), daemon=True)
         self._writer.start()
         while True:
             message, after = self._next(self._timeout.allowed)
@@ -151,22 +180,18 @@ class WorkerProcess:
 
     def dismiss(self) -> None:
         """Let the process end by itself, which takes a moment; ``close`` waits for it."""
-        if not self._is_writing:  # else the other end does not read, and it cannot be closed
+        if not self._writer.is_alive():  # else the other end does not read, and it cannot be closed
             self._end_input()
-
-    @property
-    def _is_writing(self) -> bool:
-        return self._writer is not None and self._writer.is_alive()
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        writing = self._is_writing
+        writing = self._writer.is_alive()
         if not writing:
             self._end_input()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=0.5)
         self._kill()
-        if writing and self._writer is not None:
+        if writing:
             self._writer.join(PARTING)
             self._end_input()
         self._reader.join(PARTING)
@@ -202,13 +227,6 @@ class WorkerProcess:
                 if line.endswith("\n"):  # else the process ended in the middle of a word
                     self._lines.put(line)
         self._lines.put(None)
-
-    def _write(self, text: str) -> None:
-        assert self._process.stdin is not None
-        # A process that is gone has closed its output as well, and that is heard.
-        with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(text)
-            self._process.stdin.flush()
 
     def _end_input(self) -> None:
         with contextlib.suppress(OSError):

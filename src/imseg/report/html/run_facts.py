@@ -213,15 +213,8 @@ def score_split(
             progress(Working(what=f"looking at {split} images", done=before + done, total=total))
 
         name = facts.network if stage.name == facts.final.name else stage.best
-        by_stage[stage.name] = evaluator.evaluate(
-            images,
-            run.load([name], device=device),
-            task=run.task,
-            reading=run.reading,
-            size=run.plan.image_size,
-            compute=run.compute(device),
-            progress=told,
-        )
+        found = run.segment([each.image for each in images], networks=[name], device=device)
+        by_stage[stage.name] = evaluator.evaluate(images, found, task=run.task, progress=told)
     return ScoredSplit(
         split=split,
         pairs=tuple(chosen),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,24 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imseg.engine.inference.evaluator import rank_correlation
-from imseg.engine.inference.mask_scorer import scorer_logits
-from imseg.engine.inference.predictor import BATCH
+from imseg.engine.inference.predictor import BATCH, scorer_logits
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
-from imseg.engine.training.objectives.objective import (
-    AnyStep,
-    Forward,
-    Objective,
-    ObjectiveAtWork,
-    OutputRange,
-    Step,
-    ValidationResult,
-    by_number,
-    death,
-    epochs_of,
-    flops_of,
-)
-from imseg.engine.training.sample_set import SampleSet
+from imseg.engine.training.objectives import objective
+from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.tasks.quality import IOU, Quality, quality_for
 
 if TYPE_CHECKING:
@@ -36,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskQuality(Objective):
+class MaskQuality(objective.Objective):
     """Masks of known quality: a mask scorer learns to tell it.
 
     Source: METHOD, "EvalNet".
@@ -52,7 +38,7 @@ class MaskQuality(Objective):
         return MaskQualityAtWork(job, quality_for(job.task))
 
 
-class MaskQualityAtWork(ObjectiveAtWork):
+class MaskQualityAtWork(objective.ObjectiveAtWork):
     """Learn to say how good a mask is.
 
     The best epoch is that of the least mean absolute error of the IoU; of the least loss where the
@@ -73,13 +59,9 @@ class MaskQualityAtWork(ObjectiveAtWork):
             raise ValueError("a mask scorer is validated by masks of known quality")
         super().__init__(job)
         self._quality = quality
-        self._loader = self._open(job.samples)
-        self._validation = self._open((job.validation,))
-
-    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each epoch after those that are skipped."""
-        for batches in epochs_of(self._job, self._loader, skipped=skipped, within=within):
-            yield self._steps(batches)
+        self._validation = BatchLoader(
+            (job.validation,), job.compute, seed=job.seed, paper=job.recipe.paper
+        )
 
     def score(self, network: nn.Module) -> float:
         """Return minus the error or the loss by which the best epoch is kept."""
@@ -113,22 +95,15 @@ class MaskQualityAtWork(ObjectiveAtWork):
         outputs, true = OutputRange(), OutputRange()
         outputs.add(said.flatten(1))
         true.add(wanted.flatten(1))
-        return ValidationResult(scores=found, dead=death(outputs, true))
+        return ValidationResult(scores=found, dead=objective.death(outputs, true))
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
-        step = next(self._steps([torch.tensor([0, 0])]))
         seen = self._job.steps * self._job.recipe.mean_batch(len(self._loader))
-        return flops_of(step, network, self._job.compute) / 2 * seen
+        return self.flops_of_sample(network) * seen
 
-    def _open(self, parts: tuple[SampleSet, ...]) -> BatchLoader:
-        job = self._job
-        return BatchLoader(parts, job.compute, seed=job.seed, paper=job.recipe.paper)
-
-    def _steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
-        return (Step(batch, self._loss, by_number) for batch in self._loader.feed(batches))
-
-    def _loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
+        """Return the loss of what a mask scorer says about a batch."""
         assert batch.qualities is not None
         return self._quality.loss(self._logits(network, batch), batch.qualities)
 

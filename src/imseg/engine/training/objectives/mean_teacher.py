@@ -15,15 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imseg.engine.loading.loader import epochs
-from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import Amounts, AnyStep, Forward, Step, Workload
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
-from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops.photometric import Strength
 from imseg.options import option
 
@@ -154,7 +152,7 @@ class MeanTeacherAtWork(SupervisedAtWork):
 
     def begin(self, network: nn.Module) -> None:
         """Make the teacher, with the first weights."""
-        self.average = AveragedNetwork(network, self._job.recipe.average)
+        self.average = objective.AveragedNetwork(network, self._job.recipe.average)
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of the epochs after those that are skipped."""

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.training import seeds
-from imseg.engine.training.optimizer import AveragedNetwork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.ops.photometric import Strength
 from imseg.options import Component
 
@@ -44,14 +43,12 @@ Forward = Callable[..., Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amounts:
-    """How many images a network is trained and validated with."""
+    """How many images a network is trained with."""
 
     samples: int
     """Labeled and pseudo-labeled images and their copies, per epoch."""
     unlabeled: int = 0
     """Unlabeled images that have no label."""
-    validation: int = 0
-    """Validation images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +88,37 @@ class ViewStrengths:
     """``low``, ``mid`` and ``high``."""
     strongest: Strength
     """As copies of labeled images are."""
+
+
+class AveragedNetwork:
+    """An exponential average of a network's weights and normalization statistics, step by step.
+
+    Args:
+        network: What is averaged; the average begins with its weights.
+        decay: How much of the average stays at each step, 0..1. In the first steps it is less, so
+            that the first weights are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        """The averaged network, in inference mode."""
+        self._decay = decay
+
+    def update(self, network: nn.Module, *, steps: int) -> None:
+        """Take in the weights after an optimizer step.
+
+        Args:
+            network: What is averaged.
+            steps: Steps made so far, this one included.
+        """
+        decay = min(self._decay, (1 + steps) / (10 + steps))
+        with torch.no_grad():
+            state = network.state_dict()
+            for key, mean in self.network.state_dict().items():
+                if mean.dtype.is_floating_point:
+                    mean.lerp_(state[key], 1 - decay)
+                else:
+                    mean.copy_(state[key])
 
 
 class Objective(Component, ABC):
@@ -139,6 +167,7 @@ class ObjectiveAtWork(ABC):
 
     def __init__(self, job: TrainJob) -> None:
         self._job = job
+        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=job.recipe.paper)
         self.average: AveragedNetwork | None = None
         """The averaged network; it is kept in checkpoints by itself."""
 
@@ -148,14 +177,37 @@ class ObjectiveAtWork(ABC):
         if decay:
             self.average = AveragedNetwork(network, decay)
 
-    @abstractmethod
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each pass; after each pass the network is validated.
+
+        By default a pass is an epoch over the samples.
 
         Args:
             skipped: Passes that were made before; those that follow are the same as ever.
             within: Steps of the next one that were made before, too.
         """
+        order = seeds.generator(self._job.seed, "order")
+        recipe = replace(self._job.recipe, max_steps=self._job.steps)
+        for number, batches in enumerate(epochs(self._job.images, recipe, order)):
+            left = remaining(batches, number, skipped=skipped, within=within, loader=self)
+            if left is not None:
+                yield self.steps(left)
+
+    def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
+        """Yield a step for each list of running numbers."""
+        return (Step(batch, self.loss, self.mass) for batch in self._loader.feed(batches))
+
+    def skip(self, batches: Sequence[Any]) -> None:
+        """Go on as if the steps of ``steps`` had been made."""
+        self._loader.skip(batches)
+
+    @abstractmethod
+    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return the terms of the loss over a batch, each a mean."""
+
+    def mass(self, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return by what the terms of a piece of a batch are weighted."""
+        return by_number(batch)
 
     def after_step(self, network: nn.Module, *, steps: int) -> None:
         """Do what comes after an optimizer step.
@@ -192,9 +244,16 @@ class ObjectiveAtWork(ABC):
     def validate(self, network: nn.Module) -> ValidationResult:
         """Return what validation says about a trained network."""
 
-    @abstractmethod
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of all passes so far, forward and backward."""
+        seen = self._job.recipe.mean_batch(len(self._loader))
+        return self.flops_of_sample(network) * self._job.steps * seen
+
+    def flops_of_sample(self, network: nn.Module) -> float:
+        """Return floating point operations of one image, forward and backward."""
+        # Twice the same: one alone may be too few to normalize.
+        step = next(self.steps([torch.tensor([0, 0])]))
+        return flops_of(step, network, self._job.compute) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,18 +337,17 @@ def flops_of(
 
 
 Numbers = TypeVar("Numbers")
-Numbers_in = TypeVar("Numbers_in", contravariant=True)
 
 
-class Skipping(Protocol[Numbers_in]):
+class Skipping(Protocol):
     """Makes batches, and can go on as if some had been made."""
 
-    def skip(self, batches: Sequence[Numbers_in]) -> None:
+    def skip(self, batches: Sequence[Any]) -> None:
         """Count batches without making them."""
 
 
 def remaining(
-    batches: list[Numbers], number: int, *, skipped: int, within: int, loader: Skipping[Numbers]
+    batches: list[Numbers], number: int, *, skipped: int, within: int, loader: Skipping
 ) -> list[Numbers] | None:
     """Return the batches of a pass that are still to be made; None if the pass was made before.
 
@@ -305,25 +363,6 @@ def remaining(
     before = len(batches) if number < skipped else within if number == skipped else 0
     loader.skip(batches[:before])
     return batches[before:] if number >= skipped else None
-
-
-def epochs_of(
-    job: TrainJob, loader: Skipping[Tensor], *, skipped: int, within: int
-) -> Iterator[list[Tensor]]:
-    """Yield the batches of each pass over a job's samples that are still to be made.
-
-    Args:
-        job: Its samples, recipe, seed and number of steps.
-        loader: Told which batches are skipped.
-        skipped: Passes that were made before.
-        within: Steps of the next one that were made before.
-    """
-    order = seeds.generator(job.seed, "order")
-    recipe = replace(job.recipe, max_steps=job.steps)
-    for number, batches in enumerate(epochs(job.images, recipe, order)):
-        left = remaining(batches, number, skipped=skipped, within=within, loader=loader)
-        if left is not None:
-            yield left
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,34 +10,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from imseg.data.cache.store import open_array
-from imseg.engine.inference.predictor import BATCH, in_halves, predict
+from imseg.engine.inference.predictor import BATCH, in_halves
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
-from imseg.engine.training.objectives.objective import (
-    AnyStep,
-    Forward,
-    Objective,
-    ObjectiveAtWork,
-    OutputRange,
-    Step,
-    ValidationResult,
-    death,
-    epochs_of,
-    flops_of,
-)
-from imseg.engine.training.sample_set import SampleSet
+from imseg.engine.training.objectives import objective
+from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.tasks import Planes, Task
 from imseg.tasks.base import known_in
 from imseg.tasks.collapse import sole_value
-from imseg.types import Bytes, Target
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Supervised(Objective):
+class Supervised(objective.Objective):
     """Labels and pseudo-labels alike: every image has a target."""
 
     kind = "supervised"
@@ -50,7 +37,7 @@ class Supervised(Objective):
         return SupervisedAtWork(job, job.task)
 
 
-class SupervisedAtWork(ObjectiveAtWork):
+class SupervisedAtWork(objective.ObjectiveAtWork):
     """Learns to give each image its target; the best epoch is kept by the meter of the task.
 
     Args:
@@ -61,26 +48,11 @@ class SupervisedAtWork(ObjectiveAtWork):
     def __init__(self, job: TrainJob, task: Task) -> None:
         super().__init__(job)
         self._task = task
-        paper = job.recipe.paper
-        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=paper)
         validation = replace(
             job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
         )
         # Kept for all epochs, and with it, where there is room, its images on the device.
         self._validation = BatchLoader((validation,), job.compute)
-
-    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
-        """Yield the steps of each epoch after those that are skipped."""
-        for batches in epochs_of(self._job, self, skipped=skipped, within=within):
-            yield self.steps(batches)
-
-    def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
-        """Yield a step for each list of running numbers."""
-        return (Step(batch, self.loss, self.mass) for batch in self._loader.feed(batches))
-
-    def skip(self, batches: Sequence[Tensor]) -> None:
-        """Go on as if the steps of ``steps`` had been made."""
-        self._loader.skip(batches)
 
     def loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
         """Return the task's mean loss over a batch."""
@@ -116,40 +88,14 @@ class SupervisedAtWork(ObjectiveAtWork):
         scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
         sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
         doubt = f"predicts {sole} on all validation images" if sole else ""
-        return ValidationResult(scores=scores, dead=death(outputs, true), doubt=doubt)
-
-    def flops(self, network: nn.Module) -> float:
-        """Return floating point operations of the whole training."""
-        seen = self._job.recipe.mean_batch(len(self._loader))
-        return self.flops_of_sample(network) * self._job.steps * seen
-
-    def flops_of_sample(self, network: nn.Module) -> float:
-        """Return floating point operations of one image, forward and backward."""
-        # Twice the same: one alone may be too few to normalize.
-        step = next(self.steps([torch.tensor([0, 0])]))
-        return flops_of(step, network, self._job.compute) / 2
+        return ValidationResult(scores=scores, dead=objective.death(outputs, true), doubt=doubt)
 
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
         """Yield probabilities of the validation images and the truth, batch after batch."""
         network.eval()
-        if self._validation.on_device:
-            for batch in self.validation_batches():
-                with torch.inference_mode(), self._job.compute.applied():
-                    probabilities = in_halves(
-                        lambda some: self._task.probabilities(network(some)), batch.images
-                    )
-                yield probabilities, batch.targets
-            return
-        images, targets = stored_pairs(self._job.validation)
-        start = 0
-        for probabilities in predict(network, images, self._task, self._job.compute):
-            end = start + len(probabilities)
-            yield probabilities, torch.from_numpy(targets[start:end])
-            start = end
-
-
-def stored_pairs(samples: SampleSet) -> tuple[Bytes, Target]:
-    """Return the images and targets of a sample set as they are stored."""
-    rows = list(samples.indices)
-    images = open_array(samples.images)[[samples.image_row(row) for row in rows]]
-    return images, open_array(samples.targets)[rows]
+        for batch in self.validation_batches():
+            with torch.inference_mode(), self._job.compute.applied():
+                probabilities = in_halves(
+                    lambda some: self._task.probabilities(network(some)), batch.images
+                )
+            yield probabilities, batch.targets

@@ -14,24 +14,13 @@ from torch.nn import functional
 
 from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
-from imseg.engine.training.objectives.objective import (
-    Amounts,
-    AnyStep,
-    Forward,
-    Level,
-    Objective,
-    Step,
-    ViewStrengths,
-    Workload,
-    by_number,
-    flops_of,
-    remaining,
-)
+from imseg.engine.training.objectives import objective
+from imseg.engine.training.objectives.objective import AnyStep, Forward, ViewStrengths, remaining
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.recipe import Recipe
-from imseg.engine.training.sample_set import UnlabeledViews
 from imseg.options import option
 from imseg.tasks import task_for
 from imseg.types import TargetSpec
@@ -41,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoViews(Objective):
+class TwoViews(objective.Objective):
     """Labels, and the same output for two views of an unlabeled image.
 
     Source: METHOD, "Consistency Loss".
@@ -71,7 +60,7 @@ class TwoViews(Objective):
         expected="0 epochs or more.",
     )
     """Epochs over which the weight rises; 0: it is the same in all."""
-    level: Level = option(
+    level: objective.Level = option(
         "mid",
         "How strongly views are augmented: low, mid, high.",
         group="method",
@@ -94,12 +83,12 @@ class TwoViews(Objective):
         """Return unlabeled images with both views augmented at this level."""
         return replace(views, strength=strengths.levels[self.level])
 
-    def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
+    def workload(self, recipe: Recipe, amounts: objective.Amounts) -> objective.Workload:
         """Return how much a training is: passes over labeled and unlabeled images in turn."""
         labeled = recipe.steps_per_epoch(amounts.samples)
         pairs = recipe.steps_per_epoch(amounts.unlabeled)
         share = pairs / (labeled + pairs)
-        return Workload(
+        return objective.Workload(
             steps=recipe.limited(recipe.epochs * (labeled + pairs)),
             epoch=(labeled + pairs) // 2 or 1,  # validated after either pass
             images=share * recipe.mean_batch(amounts.unlabeled)
@@ -124,16 +113,16 @@ class TwoViewsAtWork(SupervisedAtWork):
 
     Args:
         job: Samples, unlabeled images, recipe and seed.
-        objective: Weight and ramp.
+        value: Weight and ramp.
     """
 
-    def __init__(self, job: TrainJob, objective: TwoViews) -> None:
+    def __init__(self, job: TrainJob, value: TwoViews) -> None:
         paper = job.recipe.paper
         # Here the reference lets all planes weigh the same.
         super().__init__(job, task_for(TargetSpec.from_dict(job.target), paper=paper, even=paper))
         if job.unlabeled is None:
             raise ValueError("two views need unlabeled images")
-        self._objective = objective
+        self._value = value
         self._views = ViewLoader(job.unlabeled, job.compute, seed=job.seed, paper=paper)
         self._labeled_steps = self._paired_steps = 0
 
@@ -157,7 +146,7 @@ class TwoViewsAtWork(SupervisedAtWork):
             left -= len(unlabeled)
             self._labeled_steps += len(labeled)
             self._paired_steps += len(unlabeled)
-            paired = partial(self._paired, weight=self._objective.weight_in(epoch))
+            paired = partial(self._paired, weight=self._value.weight_in(epoch))
             for batches, loader, steps in (
                 (labeled, self._loader, self.steps),
                 (unlabeled, self._views, paired),
@@ -187,12 +176,12 @@ class TwoViewsAtWork(SupervisedAtWork):
         labeled = self._labeled_steps * recipe.mean_batch(self._job.images)
         paired = self._paired_steps * recipe.mean_batch(len(self._views))
         step = next(self._paired([torch.tensor([0, 0])], weight=1.0))
-        of_pair = flops_of(step, network, self._job.compute) / 2
+        of_pair = objective.flops_of(step, network, self._job.compute) / 2
         return self.flops_of_sample(network) * labeled + of_pair * paired
 
     def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[AnyStep]:
         return (
-            Step(views, partial(self._difference, weight=weight), by_number)
+            objective.Step(views, partial(self._difference, weight=weight), objective.by_number)
             for views in self._views.feed(batches)
         )
 

@@ -1,8 +1,11 @@
-"""What the training of one network says while it goes on."""
+"""A training while it goes on: what it says, and where its time goes."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -108,3 +111,64 @@ class Reporter:
                 return
         self._coming = None
         self._listener.stepped(steps, mean.item())
+
+
+BATCHES, STEPS, VALIDATION, OTHER = "batches", "steps", "validation", "other"
+"""What one training does: gather and disturb images; forward, backward and optimizer; look at the
+validation images; all the rest."""
+
+Item = TypeVar("Item")
+
+
+class Clock:
+    """Adds up seconds by activity, while something is done.
+
+    A GPU works on while Python goes ahead, so there seconds belong to whatever waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seconds: dict[str, float] = {}
+
+    def resume(self, passed: float, seconds: Mapping[str, float]) -> None:
+        """Go on from what another clock had counted."""
+        self._began = time.monotonic() - passed
+        self._seconds = dict(seconds)
+
+    @contextmanager
+    def on(self, activity: str) -> Iterator[None]:
+        """Count the time of a block as an activity's."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(activity, time.monotonic() - began)
+
+    def each(self, items: Iterator[Item], activity: str) -> Iterator[Item]:
+        """Yield items, none of which is None; the time it takes to make them is an activity's."""
+        while True:
+            with self.on(activity):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+    def add(self, activity: str, seconds: float) -> None:
+        """Add seconds to an activity."""
+        self._seconds[activity] = self._seconds.get(activity, 0.0) + seconds
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each activity so far."""
+        return dict(self._seconds)
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self._began
+
+
+def with_rest(seconds: Mapping[str, float], whole: float, rest: str = OTHER) -> dict[str, float]:
+    """Return the activities of some work, with what of all its time is none of theirs."""
+    missing = max(0.0, whole - sum(seconds.values()))
+    return {**seconds, rest: seconds.get(rest, 0.0) + missing}
