@@ -10,9 +10,8 @@ from typing import Any
 from imseg.approaches.planning.budget import fits_time
 from imseg.approaches.planning.duration import Measured, durations, measure
 from imseg.approaches.planning.estimate import decoding_of, decoding_seconds
-from imseg.approaches.planning.plan import Plan
+from imseg.approaches.planning.plan import Plan, StagePlan, planned_stages
 from imseg.approaches.planning.settings import values_from
-from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
 from imseg.comparison import result
 from imseg.comparison.participants import Participant, check_options, participants_of, settings_for
@@ -170,10 +169,8 @@ def _settle(
     def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
         return prepare(
             dataset,
+            settings_for(alone[name], shared, seed=seed, runs=None),
             out=NOWHERE,
-            settings=settings_for(alone[name], shared, seed=seed, runs=None),
-            options={},
-            network=None,
             progress=progress if probe else _quiet,
             probe=probe,
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from imseg.approaches.runs.recovery import Recovery
+from imseg.approaches.runs.record import Recovery
 from imseg.approaches.runs.run_status import RunState, RunStatus, status_of
 from imseg.comparison.participants import participants_of
 from imseg.comparison.result import ComparisonRecord
