@@ -11,7 +11,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.plan import Facts, Plan, planned_stages, with_recipe
-from imseg.approaches.planning.settings import SMALLEST_SIDE, Effort, Settings
+from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
 from imseg.components.consensus import Consensus
 from imseg.components.proposals import BestProposal
 from imseg.components.votes import VoteOfViews
@@ -96,7 +96,9 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     augmentation = replace(recipe.augmentation, rotate=rotate)
     changes: dict[str, Any] = {"paper": paper, "augmentation": augmentation}
     if settings.epochs is None:
-        changes["epochs"] = _epochs(settings.effort, recipe.steps_per_epoch(samples))
+        # The paper's 50 epochs, or more where few labels would give too few steps.
+        wanted = {"quick": 150, "standard": ENOUGH_STEPS, "paper": 0}[settings.effort]
+        changes["epochs"] = max(50, -(-wanted // recipe.steps_per_epoch(samples)))
     if settings.max_steps is None and settings.effort == "quick":
         changes["max_steps"] = 150
     if settings.validate_every is None:
@@ -161,14 +163,6 @@ def _amplification(settings: Settings, approach: Approach) -> Any:
     if made is not None and made.reblock == (settings.effort != "paper"):
         return replace(made, reblock=None)
     return made
-
-
-def _epochs(effort: Effort, steps_per_epoch: int) -> int:
-    """Return the paper's 50 epochs, or more where few labels would give too few steps."""
-    if effort == "paper":
-        return 50
-    wanted = 150 if effort == "quick" else ENOUGH_STEPS
-    return max(50, -(-wanted // steps_per_epoch))
 
 
 def match_plan(plan: Plan, *, matched: Plan, steps: int, network: Network, labeled: int) -> Plan:

@@ -272,8 +272,18 @@ def durations(
     stages = planned_stages(plan, facts, cap=cap)
     costs = {stage.name: measured.of(stage, stages) for stage in stages}
     for stage in stages:
-        for activity, seconds in _of_stage(stage, plan, costs[stage.name]).items():
-            spent[SCORERS if stage.scores_masks else activity] += seconds
+        cost, workload = costs[stage.name], stage.workload
+        each = {
+            TRAINING: workload.steps * cost.step,
+            AUGMENTATION: workload.steps * cost.batch,
+            VALIDATION: workload.validations * stage.validation * cost.validation,
+            OTHER: cost.aside,
+        }
+        rounds = -(
+            -stage.networks // max(1, plan.workers)
+        )  # as long as its fullest worker
+        for activity, seconds in each.items():
+            spent[SCORERS if stage.scores_masks else activity] += seconds * rounds
     first = max(costs.values(), key=lambda each: each.first)
     spent[OTHER] += measured.start_up + first.opening
     spent[TRAINING] += first.first
@@ -311,19 +321,6 @@ def fit_to_time(plan: Plan, facts: Facts, measured: Measured | None) -> Plan:
     caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
     fitting = (cap for cap in caps if seconds_of(plan, facts, measured, cap=cap) <= BUDGET_SECONDS)
     return plan.with_recipe(max_steps=next(fitting, STEPS_ROUNDED_TO))
-
-
-def _of_stage(stage: StagePlan, plan: Plan, cost: BenchmarkResult) -> dict[str, float]:
-    """Return the seconds of a stage by activity; it lasts as long as its fullest worker."""
-    rounds = -(-stage.networks // max(1, plan.workers))
-    workload = stage.workload
-    each = {
-        TRAINING: workload.steps * cost.step,
-        AUGMENTATION: workload.steps * cost.batch,
-        VALIDATION: workload.validations * stage.validation * cost.validation,
-        OTHER: cost.aside,
-    }
-    return {activity: seconds * rounds for activity, seconds in each.items()}
 
 
 def _label_seconds(

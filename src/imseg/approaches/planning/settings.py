@@ -345,8 +345,8 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         return [*problems, error]
     except ValueError:
         return problems  # a value out of range, which is told already
-    rules = (_unused, _match_problem, _hidden_masks_problem, _too_many_teachers)
-    found = (rule(settings, approach) for rule in rules)
+    unused, crowd = _unused(settings, approach), _too_many_teachers(settings, approach)
+    found = (unused, *_misused(settings, approach), crowd)
     return problems + [error for error in found if error is not None]
 
 
@@ -412,38 +412,34 @@ def _has_use(approach: str, names: list[str], settings: Settings) -> bool:
         return False  # a value out of range, which is told already
 
 
-def _match_problem(settings: Settings, approach: Approach) -> ImsegError | None:
+def _misused(settings: Settings, approach: Approach) -> Iterable[ImsegError]:
+    """Yield what an approach lacks, or must not have: a matched run and hidden masks."""
     if approach.matched and settings.match is None:
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} does not know which run it is matched to.",
             expected="--match RUN, the folder of a finished run.",
             hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
         )
     if settings.match is not None and not (approach.matched or approach.matchable):
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} is not a matched baseline, so --match changes nothing.",
             expected="--match with ldt-matched, aldt-matched or ldt-online.",
         )
-    return None
-
-
-def _hidden_masks_problem(settings: Settings, approach: Approach) -> ImsegError | None:
     if approach.sees_truth and settings.unlabeled_masks is None:
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} needs the hidden masks of the unlabeled images.",
             expected="--unlabeled-masks FOLDER with one mask per unlabeled image.",
             hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
         )
     audited = approach.pseudo_label is not None
     if settings.unlabeled_masks is not None and not (approach.sees_truth or audited):
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} may not see the hidden masks of the unlabeled images.",
             expected="--unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach"
             " whose pseudo-labels can be compared with them.",
             got=f"{approach.name}, which makes no pseudo-labels.",
             hint="leave --unlabeled-masks out.",
         )
-    return None
 
 
 def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
