@@ -279,9 +279,7 @@ def durations(
             VALIDATION: workload.validations * stage.validation * cost.validation,
             OTHER: cost.aside,
         }
-        rounds = -(
-            -stage.networks // max(1, plan.workers)
-        )  # as long as its fullest worker
+        rounds = -(-stage.networks // max(1, plan.workers))  # as long as its fullest worker
         for activity, seconds in each.items():
             spent[SCORERS if stage.scores_masks else activity] += seconds * rounds
     first = max(costs.values(), key=lambda each: each.first)
