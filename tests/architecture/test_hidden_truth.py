@@ -22,7 +22,7 @@ from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.approaches.running.run_data import RunData, gather
+from imseg.approaches.running.run_data import PictureStore, RunData, gather
 from imseg.components.consensus import Block, Everything, PseudoLabelBatch
 from imseg.components.labeling import PseudoLabels, pseudo_label
 from imseg.errors import ImsegError
@@ -170,7 +170,8 @@ def test_run_data_holds_hidden_masks_for_upper_bounds_alone(
     )
     asked = Settings(approach=approach, effort="quick", device="cpu", image_size=(32, 32))
     plan = make_plan(asked, facts)
-    run_data = gather(data, plan, folder=tmp_path, hidden=hidden, progress=lambda _: None)
+    store = PictureStore(data=data, plan=plan, folder=tmp_path, progress=lambda _: None)
+    run_data = gather(store, hidden=hidden)
     assert (run_data.hidden is not None) == (approach in UPPER_BOUNDS)
     assert ("hidden" in run_data.digests) == (approach in UPPER_BOUNDS)
     stored = {path.name for path in tmp_path.iterdir()}
@@ -239,10 +240,10 @@ def test_the_audit_looks_from_outside_at_who_trains() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    rooms = ("generations", "pseudo_labeling", "mask_scoring", "context", "stage", "early_stopping")
+    rooms = ("generations", "mask_scoring", "context", "stage", "early_stopping")
     training = tuple(f"imseg.approaches.running.{room}" for room in rooms)
     inside = {name for name in names if name.startswith(training)}
-    assert inside == {"imseg.approaches.running.pseudo_labeling.Watch"}
+    assert inside == {"imseg.approaches.running.generations.Watch"}
 
 
 def test_who_is_watched_takes_no_answer() -> None:

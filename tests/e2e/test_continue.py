@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.small_sets import Killed, Mortal, Scored, Told, Watched, small_set, train, weights_of
 from tests.sets import rest_but
 
-from imseg.approaches.running.pseudo_labeling import PseudoLabeler
+from imseg.approaches.running.generations import PseudoLabeler
 from imseg.approaches.runs.run import Run
 from imseg.engine.workers.executors import Processes
 

@@ -181,13 +181,13 @@ def test_a_run_that_is_there_already_keeps_its_plan(cli, cells, tmp_path, preten
 def test_too_little_memory_or_disk_is_said_with_a_way_out(
     cli, cells, tmp_path, monkeypatch, pretended
 ):
-    monkeypatch.setattr(estimating, "available_memory", lambda: 400_000_000)
+    monkeypatch.setattr(estimating.machine, "available_memory", lambda: 400_000_000)
     monkeypatch.setattr(estimating, "free_disk", lambda _: 10_000)
     status, out, _ = cli("train", cells, *FEW, "--out", tmp_path / "run", "--dry-run")
     assert status == 0
     assert "warning: that is more memory than is free.\n  Try:      a smaller --batch-size" in out
     assert "warning: that is more than is free on this disk.\n  Try:      --out on another" in out
-    monkeypatch.setattr(estimating, "available_memory", lambda: None)
+    monkeypatch.setattr(estimating.machine, "available_memory", lambda: None)
     assert "an unknown amount free here" in cli("train", cells, *FEW, "--dry-run")[1]
 
 

@@ -28,10 +28,9 @@ from tests.e2e.small_sets import (
 from tests.e2e.test_integrity import flip
 from tests.sets import rest_but
 
-from imseg.approaches.planning.stages import planned_stages
+from imseg.approaches.planning.plan import planned_stages
 from imseg.approaches.running.preparation import facts_of
-from imseg.approaches.runs.record import command_in, read_record
-from imseg.approaches.runs.recovery import Recovery
+from imseg.approaches.runs.record import Recovery, command_in, read_record
 from imseg.approaches.runs.run_status import RunStatus, seconds_left, status_of
 from imseg.comparison.result import comparison_status
 from imseg.engine.storage.run_folder import RunFolder

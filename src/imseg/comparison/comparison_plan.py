@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning import budget, duration, estimate
+from imseg.approaches.planning.plan import StagePlan, planned_stages
 from imseg.approaches.planning.settings import values_from
-from imseg.approaches.planning.stages import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
 from imseg.comparison import result
 from imseg.comparison.participants import Participant, check_options, participants_of, settings_for
@@ -170,10 +170,8 @@ def _settle(
     def prepared(name: str, shared: Mapping[str, Any], *, probe: bool) -> Prepared:
         return prepare(
             dataset,
+            settings_for(alone[name], shared, seed=seed, runs=None),
             out=NOWHERE,
-            settings=settings_for(alone[name], shared, seed=seed, runs=None),
-            options={},
-            network=None,
             # Plans are told when their runs begin.
             progress=progress if probe else lambda event: None,
             probe=probe,

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from imseg.approaches.planning.settings import plain_values
 from imseg.approaches.runs import run_status
-from imseg.approaches.runs.recovery import Recovery
+from imseg.approaches.runs.record import Recovery
 from imseg.comparison.participants import RowKind, participants_of
 from imseg.comparison.scoring import Gap, MeanScore, PairedDifference
 from imseg.data.files.listing import content_of

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import MOST_ON_GPU, make_plan, on_gpu
 from imseg.approaches.planning.duration import compiling_may_pay, compiling_pays, is_worth
 from imseg.approaches.planning.plan import Facts, Plan
@@ -97,9 +98,7 @@ def test_whoever_compiles_is_done_earlier(plain, compiled, first, steps, shapes)
 
 @pytest.mark.parametrize(("asked", "wanted"), [("on", True), ("off", False)])
 def test_on_and_off_are_taken_at_their_word(asked: str, wanted: bool, monkeypatch) -> None:
-    monkeypatch.setattr(
-        preparation, "compiling_pays", lambda *_: pytest.fail("nothing is measured")
-    )
+    monkeypatch.setattr(duration, "compiling_pays", lambda *_: pytest.fail("nothing is measured"))
     plan = make_plan(Settings(compile=asked, max_steps=10, device="cpu"), FACTS)
     assert plan.compute.compile is wanted
     assert plan.as_dict()["compute"]["compile"] is wanted
@@ -108,8 +107,8 @@ def test_on_and_off_are_taken_at_their_word(asked: str, wanted: bool, monkeypatc
 
 def test_what_was_resolved_is_what_is_planned(monkeypatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(preparation, "compiling_may_pay", lambda *_: True)
-    monkeypatch.setattr(preparation, "compiling_pays", lambda *_: True)
+    monkeypatch.setattr(duration, "compiling_may_pay", lambda *_: True)
+    monkeypatch.setattr(duration, "compiling_pays", lambda *_: True)
 
     class Data:
         spec = SPEC

@@ -14,11 +14,10 @@ from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.methods.paper import PAPER, PaperSettings
 from imseg.approaches.planning import budget as planning
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import fits_time, make_plan
+from imseg.approaches.planning.budget import fits_time, make_plan, match_plan
 from imseg.approaches.planning.duration import Measured, fit_to_time, seconds_of
-from imseg.approaches.planning.plan import Facts, Plan, match_plan
+from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
 from imseg.approaches.planning.settings import Effort, Settings
-from imseg.approaches.planning.stages import planned_stages, planned_steps
 from imseg.components.amplification import NoisyCopies
 from imseg.components.consensus import Block
 from imseg.components.votes import Vote, VoteOfViews
@@ -376,8 +375,7 @@ def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
 def test_networks_side_by_side_have_no_more_threads_than_there_are_cores(
     effort: Effort, cores: int, monkeypatch
 ) -> None:
-    for asking in (planning,):
-        monkeypatch.setattr(asking, "usable_cores", lambda: cores)
+    monkeypatch.setattr(planning.hardware, "usable_cores", lambda: cores)
     for networks in (None, 1, 2, 5, 100):
         plan = plan_for(effort=effort, networks=networks)
         threads = plan.compute.threads

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.running import mask_scoring
 from imseg.approaches.running.context import RunContext
-from imseg.approaches.running.generations import Generations
+from imseg.approaches.running.generations import Generations, PseudoLabeler, PseudoLabelResult
 from imseg.approaches.running.mask_scoring import MaskScoring
-from imseg.approaches.running.pseudo_labeling import PseudoLabeler, PseudoLabelResult
 from imseg.approaches.running.run_data import RunData
 from imseg.approaches.running.stage import EarlyStopping, Stage, rank
 from imseg.approaches.runs.run_files import Judgment
+from imseg.components import scorer_samples
 from imseg.components.labeling import PseudoLabels
 from imseg.data.cache.store import Stored
 from imseg.engine.loading.samples import SampleSet
@@ -123,10 +122,11 @@ class Rehearsal(RunContext):
     def load(self, networks: Sequence[Trained]) -> list[nn.Module]:
         return [nn.Identity() for _ in networks]
 
-    def finished(self, name: str, metric: Metric) -> Stage | None:
+    def finished(self, name: str) -> Stage | None:
         return None
 
-    def train(self, name: str, jobs: Sequence[TrainJob], *, metric: Metric, **_: Any) -> Stage:
+    def train(self, name: str, jobs: Sequence[TrainJob], **_: Any) -> Stage:
+        metric = self.metric(name)
         self.jobs_of[name], self.metrics[name] = list(jobs), metric
         score = self.merits.get(name, 0.5)
         networks = [
@@ -158,24 +158,24 @@ class RehearsedScoring(MaskScoring):
             return samples
 
         with patch.multiple(
-            mask_scoring,
+            scorer_samples,
             consensus_samples=noted("consensus"),
             prediction_samples=noted("predictions"),
         ):
             return super()._samples(scorer, start)
 
-    def _calibration(self, stage, validation, quality, *, thresholds):
+    def _calibration(self, stage, validation, *, thresholds):
         pair = {"said": (0.5,), "true": (0.5,)}
         return Judgment(samples=1, mae=0.0, rank_correlation=1.0, thresholds=thresholds, **pair)
 
-    def _thresholds(self, stage, validation, start, quality):
+    def _thresholds(self, stage, validation, start):
         return self._context.approach.thresholds or (0.5, 0.9)
 
     def _tell(self, words):
         pass
 
     def appraisal(self, part):
-        if not self._context.approach.sees_truth and self.bench() is None:
+        if not self._context.approach.sees_truth and self.bench is None:
             return None
         return MadeUp(len(part.indices), self._context.score)
 

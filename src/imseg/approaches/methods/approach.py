@@ -155,9 +155,8 @@ class Approach:
     def augments(self) -> bool:
         """Whether any image is augmented."""
         first = self.start is not None and self.start.augments
-        copies = self.labeled.copies > 0 or self.labeled.online or self.amplification is not None
         views = self.objective.uses_unlabeled or hasattr(self.pseudo_label, "views")
-        return first or copies or views or self.scorer is not None
+        return first or views or self.labeled.online or self.has_copies or self.scorer is not None
 
     @property
     def has_copies(self) -> bool:
@@ -191,27 +190,20 @@ class Approach:
 
     def throughout(self, change: Callable[[Approach], Approach]) -> Approach:
         """Return the approach with a change made to it and to its starts."""
-        starts: dict[str, Any] = {
-            name: change(one)
-            for name in ("start", "scorer_start")
-            if (one := getattr(self, name)) is not None
-        }
-        return replace(change(self), **starts)
+        start = self.start and change(self.start)
+        scorer_start = self.scorer_start and change(self.scorer_start)
+        return replace(change(self), start=start, scorer_start=scorer_start)
 
     @property
     def options(self) -> dict[str, Any]:
         """What users can set about it and makes a difference, by name."""
-        found = options_in(self)
-        unused = {
-            "generations": self.pseudo_label is not None,
-            "patience": self.pseudo_label is not None,
-            "select": self.pseudo_label is not None,
+        used = {
+            **dict.fromkeys(("generations", "patience", "select"), self.pseudo_label is not None),
+            **dict.fromkeys(("strength_schedule", "rotate"), self.augments),
             "thresholds": self.has_thresholds,
-            "strength_schedule": self.augments,
-            "rotate": self.augments,
             "fresh_copies": self.has_copies,
         }
-        return {name: one for name, one in found.items() if unused.get(name, True)}
+        return {name: one for name, one in options_in(self).items() if used.get(name, True)}
 
 
 def variant(parent: Approach, **changes: Any) -> Approach:
@@ -225,9 +217,6 @@ def differences(approach: Approach, parent: Approach) -> dict[str, tuple[Any, An
     Names, sentences and descent are not differences.
     """
     told_apart = ("name", "summary", "parent")
-    pairs = {
-        entry.name: (getattr(approach, entry.name), getattr(parent, entry.name))
-        for entry in dataclasses.fields(Approach)
-        if entry.name not in told_apart
-    }
+    names = [each.name for each in dataclasses.fields(Approach) if each.name not in told_apart]
+    pairs = {name: (getattr(approach, name), getattr(parent, name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from imseg.approaches.methods.approach import Approach, Labeled, variant
-from imseg.components.amplification import CopiesByQuality, CopiesByTruth, MaskScorer, NoisyCopies
-from imseg.components.consensus import (
-    Block,
-    Consensus,
-    ForegroundExceedsInconsistency,
-    SurvivesErosion,
-)
-from imseg.components.votes import BestProposal, Vote, VoteOfViews
+from imseg.components import amplification, consensus, votes
 from imseg.engine.training.objectives.mean_teacher import DECAY, MeanTeacher
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
@@ -64,23 +57,23 @@ MODEL_ENSEMBLE = Approach(
     " others by their mean probability; nothing is masked out.",
     start=LDT,
     generations=5,
-    pseudo_label=Vote(teachers=2),
+    pseudo_label=votes.Vote(teachers=2),
 )
 INPUT_ENSEMBLE = variant(
     MODEL_ENSEMBLE,
     name="input-ensemble",
     summary="The best network labels several augmented views of each unlabeled image, and they"
     " vote.",
-    pseudo_label=VoteOfViews(views=3),
-    select=SurvivesErosion(),
+    pseudo_label=votes.VoteOfViews(views=3),
+    select=consensus.SurvivesErosion(),
 )
 NOISY_STUDENT = variant(
     MODEL_ENSEMBLE,
     name="noisy-student",
     summary="The best network labels the unlabeled images; wider students learn from augmented"
     " copies of them.",
-    pseudo_label=Vote(teachers=1),
-    amplification=NoisyCopies(count=1),
+    pseudo_label=votes.Vote(teachers=1),
+    amplification=amplification.NoisyCopies(count=1),
     growing=True,
 )
 CONSISTENCY = Approach(
@@ -104,7 +97,7 @@ EVALNET = variant(
     name="evalnet",
     summary="Every network proposes a mask for each unlabeled image; mask scorers (EvalNet), which"
     " have learned what good masks look like, take the best one, if it is good enough.",
-    pseudo_label=BestProposal(scorer=MaskScorer(learns_from="predictions")),
+    pseudo_label=votes.BestProposal(scorer=amplification.MaskScorer(learns_from="predictions")),
     carry=True,
     scorer_start=ALDT,
 )
@@ -114,15 +107,17 @@ IM = variant(
     summary="Inconsistency masks: the best networks label the unlabeled images, pixels on which"
     " they disagree do not count (in the paper they are blacked out), students learn from both"
     " kinds of images, generation after generation.",
-    pseudo_label=Consensus(teachers=2, block=Block(blocking="none", ignore=True)),
-    select=ForegroundExceedsInconsistency(),
+    pseudo_label=consensus.Consensus(
+        teachers=2, block=consensus.Block(blocking="none", ignore=True)
+    ),
+    select=consensus.ForegroundExceedsInconsistency(),
 )
 IM_PLUS = variant(
     IM,
     name="im+",
     summary="im, and students that grow wider learn from an augmented copy of each pseudo-labeled"
     " image, more strongly augmented in each generation.",
-    amplification=NoisyCopies(count=1),
+    amplification=amplification.NoisyCopies(count=1),
     growing=True,
 )
 IM_PLUS_PLUS = variant(
@@ -130,7 +125,7 @@ IM_PLUS_PLUS = variant(
     name="im++",
     summary="im+, with one to five copies of an image: the more, the better its pseudo-label"
     " is scored.",
-    amplification=CopiesByQuality(),
+    amplification=amplification.CopiesByQuality(),
 )
 AIM_PLUS = variant(
     IM_PLUS,
@@ -139,21 +134,21 @@ AIM_PLUS = variant(
     " pseudo-labeled images are kept.",
     start=ALDT,
     labeled=Labeled(copies=9),
-    amplification=NoisyCopies(count=1, keep_plain=True),
+    amplification=amplification.NoisyCopies(count=1, keep_plain=True),
 )
 AIM_PLUS_PLUS = variant(
     AIM_PLUS,
     name="aim++",
     summary="aim+, with one to five copies of an image: the more, the better its pseudo-label"
     " is scored.",
-    amplification=CopiesByQuality(keep_plain=True),
+    amplification=amplification.CopiesByQuality(keep_plain=True),
 )
 GT_IM_PLUS_PLUS = variant(
     IM_PLUS_PLUS,
     name="gt-im++",
     summary="im++ with a mask scorer that knows the hidden truth: an upper bound to compare with,"
     " not a method.",
-    amplification=CopiesByTruth(),
+    amplification=amplification.CopiesByTruth(),
 )
 
 BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)

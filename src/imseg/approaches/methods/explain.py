@@ -10,9 +10,8 @@ from imseg.approaches.methods.approach import SELECTIONS, Approach, differences
 from imseg.approaches.methods.catalog import APPROACHES, LDT, find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.plan import Facts, planned_stages, planned_steps
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import planned_stages
 
 COST_OF = "the paper's schedule on ISIC 2018, 259 of 2,594 images labeled"
 """What is counted."""
@@ -53,9 +52,7 @@ def relative_cost(approach: Approach) -> Cost | None:
 def _cost(approach: Approach) -> tuple[float, float]:
     settings = Settings(approach=approach.name, paper="isic2018", effort="paper", device="cpu")
     stages = planned_stages(make_plan(settings, _ISIC), _ISIC)
-    steps = [stage.networks * stage.steps for stage in stages]
-    operations = [count * stage.operations for count, stage in zip(steps, stages, strict=True)]
-    return sum(steps), sum(operations)
+    return planned_steps(stages), sum(s.networks * s.steps * s.operations for s in stages)
 
 
 OWN_RULE = "that rule itself"
@@ -113,34 +110,28 @@ class Explanation:
         child = self.name
         for parent, changed in self.chain:
             lines += ["", f"  {child} differs from {parent} in:"]
-            longest = max(len(child), len(parent))
+            width = max(len(child), len(parent))
             for name, (here, there) in changed.items():
                 lines.append(f"    {name}, {MEANINGS[name]}:")
-                lines += [
-                    f"      {child:<{longest}}  {here}",
-                    f"      {parent:<{longest}}  {there}",
-                ]
+                lines += [f"      {child:<{width}}  {here}", f"      {parent:<{width}}  {there}"]
             child = parent
         return "\n".join(lines)
 
 
 def explain_approach(approach: Approach) -> Explanation:
     """Return what an approach does and the chain of differences that leads to it."""
-    chain = []
-    current = approach
+    chain, current = [], approach
     while current.parent is not None:
         parent = find_approach(current.parent)
         pairs = differences(current, parent).items()
         chain.append((parent.name, {name: (_say(a), _say(b)) for name, (a, b) in pairs}))
         current = parent
+    selects = approach.pseudo_label is not None
+    names = [name for name in MEANINGS if name != "select" or selects]
     return Explanation(
         name=approach.name,
         summary=approach.summary,
-        settings={
-            name: _say(getattr(approach, name))
-            for name in MEANINGS
-            if name != "select" or approach.pseudo_label is not None
-        },
+        settings={name: _say(getattr(approach, name)) for name in names},
         chain=tuple(chain),
         cost=relative_cost(approach),
     )

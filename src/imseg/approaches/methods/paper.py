@@ -6,7 +6,7 @@ Source: METHOD, "Disturbances", "EvalNet", "Networks" and "Data sets".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from imseg.engine.training.objectives.objective import Level
@@ -27,8 +27,6 @@ class PaperSettings:
     widths: tuple[float, float, float, float, float]
     """The paper's alpha in generations 1 to 5 where networks grow; the first is that of all other
     networks."""
-    scorer_width: float
-    """Alpha of EvalNet."""
     rotate: bool
     """Whether disturbed images are turned and flipped upside down."""
     schedule: tuple[Strength, ...]
@@ -51,29 +49,31 @@ class PaperSettings:
     """Share of the full training set's steps that an epoch of an approach has at least."""
 
 
-_LOW_MID_HIGH: tuple[Level, ...] = ("low", "mid", "high")
-
-
-def _levels(*strengths: Strength) -> Mapping[Level, Strength]:
-    return dict(zip(_LOW_MID_HIGH, strengths, strict=True))
-
-
-_CONSISTENCY = _levels(
-    Strength(blur=1, noise=10, gain=0.15, offset=10),
-    Strength(blur=2, noise=17, gain=0.3, offset=17),
-    Strength(blur=3, noise=25, gain=0.5, offset=25),
+_CONSISTENCY: Mapping[Level, Strength] = {
+    "low": Strength(blur=1, noise=10, gain=0.15, offset=10),
+    "mid": Strength(blur=2, noise=17, gain=0.3, offset=17),
+    "high": Strength(blur=3, noise=25, gain=0.5, offset=25),
+}
+_SUIM = PaperSettings(
+    kind="multiclass",
+    image_size=(256, 256),
+    widths=(1.0, 1.25, 1.5, 1.75, 2.0),
+    rotate=False,
+    schedule=STRENGTH_SCHEDULES["default"],
+    labeled_copies=Strength(blur=3, noise=25, gain=0.5, offset=25),
+    consistency=_CONSISTENCY,
+    views=Strength(blur=1, noise=15, gain=0.3, offset=15),
+    scorer_samples=Strength(blur=1, noise=10, gain=0.2, offset=10),
+    thresholds=(0.43, 0.51),
+    scorers_ranked_by=dict.fromkeys(("im++", "aim++"), "loss"),
+    least_share={"gt-im++": 1.0, "evalnet": 1 / 3},
 )
-_WEAKER_VIEWS = Strength(blur=1, noise=15, gain=0.3, offset=15)
-_WEAKER_SAMPLES = Strength(blur=1, noise=10, gain=0.2, offset=10)
-_ORACLE_AND_EVALNET = {"gt-im++": 1.0, "evalnet": 1 / 3}
-_BY_LOSS = dict.fromkeys(("im++", "aim++"), "loss")
 
 PAPER: Mapping[Published, PaperSettings] = {
     "isic2018": PaperSettings(
         kind="binary",
         image_size=(256, 256),
         widths=(0.5, 0.75, 1.0, 1.25, 1.5),
-        scorer_width=1.0,
         rotate=True,
         schedule=STRENGTH_SCHEDULES["default"],
         labeled_copies=Strength(blur=3, noise=25, gain=0.5, offset=25),
@@ -82,56 +82,31 @@ PAPER: Mapping[Published, PaperSettings] = {
         scorer_samples=Strength(blur=3, noise=20, gain=0.4, offset=20),
         thresholds=(0.72, 0.75),
     ),
-    "hela": PaperSettings(
+    "hela": replace(
+        _SUIM,
         kind="multilabel",
-        image_size=(256, 256),
-        widths=(1.0, 1.25, 1.5, 1.75, 2.0),
-        scorer_width=2.0,
         rotate=True,
         schedule=STRENGTH_SCHEDULES["hela"],
         labeled_copies=Strength(blur=3, noise=25, gain=0.3, offset=15),
-        consistency=_CONSISTENCY,
-        views=_WEAKER_VIEWS,
-        scorer_samples=_WEAKER_SAMPLES,
         thresholds=(0.59, 0.62),
         accepts="low",
-        least_share=_ORACLE_AND_EVALNET,
+        scorers_ranked_by={},
     ),
-    "suim": PaperSettings(
-        kind="multiclass",
-        image_size=(256, 256),
-        widths=(1.0, 1.25, 1.5, 1.75, 2.0),
-        scorer_width=2.0,
-        rotate=False,
-        schedule=STRENGTH_SCHEDULES["default"],
-        labeled_copies=Strength(blur=3, noise=25, gain=0.5, offset=25),
-        consistency=_CONSISTENCY,
-        views=_WEAKER_VIEWS,
-        scorer_samples=_WEAKER_SAMPLES,
-        thresholds=(0.43, 0.51),
-        scorers_ranked_by=_BY_LOSS,
-        least_share=_ORACLE_AND_EVALNET,
-    ),
-    "cityscapes": PaperSettings(
-        kind="multiclass",
+    "suim": _SUIM,
+    "cityscapes": replace(
+        _SUIM,
         image_size=(208, 416),
-        widths=(1.0, 1.25, 1.5, 1.75, 2.0),
-        scorer_width=2.0,
-        rotate=False,
         schedule=STRENGTH_SCHEDULES["cityscapes"],
         labeled_copies=Strength(blur=1, noise=15, gain=0.4, offset=15),
-        consistency=_levels(
-            Strength(blur=0, noise=3, gain=0.05, offset=3),
-            Strength(blur=0, noise=9, gain=0.2, offset=9),
-            Strength(blur=1, noise=15, gain=0.4, offset=15),
-        ),
-        views=_WEAKER_VIEWS,
-        scorer_samples=_WEAKER_SAMPLES,
+        consistency={
+            "low": Strength(blur=0, noise=3, gain=0.05, offset=3),
+            "mid": Strength(blur=0, noise=9, gain=0.2, offset=9),
+            "high": Strength(blur=1, noise=15, gain=0.4, offset=15),
+        },
         thresholds=(0.372, 0.453),
-        scorers_ranked_by=_BY_LOSS,
-        least_share=_ORACLE_AND_EVALNET,
     ),
 }
+"""What is not named is as for SUIM."""
 
 
 def nearest_published(schedule: str, kind: Kind) -> Published:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,13 @@ import torch
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.plan import Facts, Plan, with_recipe
-from imseg.approaches.planning.settings import SMALLEST_SIDE, Effort, Settings
-from imseg.approaches.planning.stages import planned_stages
+from imseg.approaches.planning.plan import Facts, Plan, planned_stages, with_recipe
+from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
-from imseg.engine.hardware.device import (
-    ComputeConfig,
-    free_device_memory,
-    resolve_device,
-    resolve_precision,
-    training_bytes,
-    usable_cores,
-)
-from imseg.networks.registry import CustomConfig
+from imseg.engine.hardware import device as hardware
+from imseg.engine.hardware.device import free_device_memory, training_bytes
+from imseg.networks.registry import CustomConfig, Network
 
 ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
@@ -41,9 +33,6 @@ CONTEXT = 700 * 2**20
 SHARE = 0.8
 """Share of the free GPU memory that is planned with."""
 
-Fit = Callable[[Plan], Plan]
-"""Gives a plan as many steps as there is time for."""
-
 
 def make_plan(settings: Settings, facts: Facts) -> Plan:
     """Return the plan for what was asked; the steps of ``standard`` are not fitted to time yet.
@@ -52,7 +41,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         settings: What was asked for.
         facts: What the data is like.
     """
-    device = resolve_device(settings.device)
+    device = hardware.resolve_device(settings.device)
     plan = Plan(
         approach=_settled(settings, facts),
         effort=settings.effort,
@@ -61,14 +50,14 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         task=facts.task,
         image_size=working_size(settings, facts.typical_size),
         limit_unlabeled=settings.limit_unlabeled,
-        compute=ComputeConfig(
+        compute=hardware.ComputeConfig(
             device=device,
-            precision=resolve_precision(settings.precision, device),
+            precision=hardware.resolve_precision(settings.precision, device),
             compile=settings.compile == "on",
         ),
     )
     workers = workers_for(settings.workers, plan, facts)
-    threads = max(1, usable_cores() // workers) if device == "cpu" else 1
+    threads = max(1, hardware.usable_cores() // workers) if device == "cpu" else 1
     return replace(plan, workers=workers, compute=replace(plan.compute, threads=threads))
 
 
@@ -82,7 +71,6 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     """Return the approach that was asked for, with every number settled."""
     paper, approach = settings.effort == "paper", settings.composition
     published = PAPER[settings.paper] if settings.paper else None
-    given = settings.given
     catalog = find_approach(settings.approach)
     if catalog.generations > 1:  # an approach of one stage, or of one generation, is what it is
         wanted = {"quick": 1, "standard": 2, "paper": 5}[settings.effort]
@@ -91,13 +79,10 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
         approach = replace(approach, patience=PATIENCE)
     if settings.thresholds is None and published is not None and approach.has_thresholds:
         approach = replace(approach, thresholds=published.thresholds)
-    approach = replace(
-        approach,
-        pseudo_label=_labeler(settings, approach),
-        amplification=_amplification(settings, approach),
-    )
+    labeler, copies = _labeler(settings, approach), _amplification(settings, approach)
+    approach = replace(approach, pseudo_label=labeler, amplification=copies)
     approach = _with_networks(approach, settings)
-    if "width" not in given and hasattr(approach.network, "width"):
+    if "width" not in settings.given and hasattr(approach.network, "width"):
         width = 1.0 if paper and facts.task != "binary" else 0.5
         width = published.widths[0] if published else width
         network = approach.network.with_width(width)
@@ -107,12 +92,12 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
         rotate = published.rotate if published else facts.task in ("binary", "multilabel")
     recipe = replace(approach.recipe, paper=paper)
     samples = facts.labeled * approach.first.labeled.samples
-    changes: dict[str, Any] = {
-        "paper": paper,
-        "augmentation": replace(recipe.augmentation, rotate=rotate),
-    }
+    augmentation = replace(recipe.augmentation, rotate=rotate)
+    changes: dict[str, Any] = {"paper": paper, "augmentation": augmentation}
     if settings.epochs is None:
-        changes["epochs"] = _epochs(settings.effort, recipe.steps_per_epoch(samples))
+        # The paper's 50 epochs, or more where few labels would give too few steps.
+        wanted = {"quick": 150, "standard": ENOUGH_STEPS, "paper": 0}[settings.effort]
+        changes["epochs"] = max(50, -(-wanted // recipe.steps_per_epoch(samples)))
     if settings.max_steps is None and settings.effort == "quick":
         changes["max_steps"] = 150
     if settings.validate_every is None:
@@ -122,16 +107,13 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
 
 def _with_networks(approach: Approach, settings: Settings) -> Approach:
     """Return an approach with the networks per stage asked for, or those of its effort."""
-    paper, quick = settings.effort == "paper", settings.effort == "quick"
-    start = 10 if paper and settings.match is None else 5 if paper else 2 if quick else 3
-    later = 5 if paper else 2 if quick else 3
-    least = 1
-    if approach.pseudo_label is not None:
-        scorers = settings.mask_scorers or 0
-        least = max(scorers, settings.teachers or 2)
+    start = later = {"quick": 2, "standard": 3, "paper": 5}[settings.effort]
+    if settings.effort == "paper" and settings.match is None:
+        start = 10
     if settings.networks is not None:
         start = later = settings.networks
-    else:
+    elif approach.pseudo_label is not None:
+        least = max(settings.mask_scorers or 0, settings.teachers or 2)
         start, later = max(start, least), max(later, least)
     if approach.start is None:
         later = start
@@ -182,12 +164,33 @@ def _amplification(settings: Settings, approach: Approach) -> Any:
     return made
 
 
-def _epochs(effort: Effort, steps_per_epoch: int) -> int:
-    """Return the paper's 50 epochs, or more where few labels would give too few steps."""
-    if effort == "paper":
-        return 50
-    wanted = 150 if effort == "quick" else ENOUGH_STEPS
-    return max(50, -(-wanted // steps_per_epoch))
+def match_plan(plan: Plan, *, matched: Plan, steps: int, network: Network, labeled: int) -> Plan:
+    """Return the plan of a baseline with the steps and network of another run's final network.
+
+    Args:
+        plan: The baseline's own plan.
+        matched: The plan of the run it is matched to; image size and batch size are taken over.
+        steps: Optimizer steps of its final network.
+        network: Its final network.
+        labeled: Labeled images the baseline is trained on.
+    """
+    augmentation, other = plan.recipe.augmentation, matched.recipe.augmentation
+    if augmentation.strength_schedule == "default":
+        augmentation = replace(augmentation, strength_schedule=other.strength_schedule)
+    settled = replace(
+        plan,
+        approach=replace(plan.approach, network=network),
+        image_size=matched.image_size,
+        published=plan.published or matched.published,
+        matched_steps=steps,
+    ).with_recipe(
+        batch_size=matched.recipe.batch_size,
+        paper=matched.paper,
+        max_steps=steps,
+        augmentation=augmentation,
+    )
+    in_epoch = settled.recipe.steps_per_epoch(labeled * plan.approach.labeled.samples)
+    return settled.with_recipe(epochs=-(-steps // in_epoch))
 
 
 def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int]:
@@ -204,7 +207,7 @@ def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int
         return height, width
     if settings.paper is not None:
         return PAPER[settings.paper].image_size
-    on_cpu = resolve_device(settings.device) == "cpu"
+    on_cpu = hardware.resolve_device(settings.device) == "cpu"
     longest = LONGEST_SIDE[settings.effort] if on_cpu else LONGEST_SIDE_ON_GPU
     scale = min(1.0, longest / max(typical))
     height, width = (max(SMALLEST_SIDE, round(side * scale / 16) * 16) for side in typical)
@@ -226,18 +229,13 @@ def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:
     if asked:
         return asked
     stages = planned_stages(plan, facts)
-    wanted = min(usable_cores(), max(stage.networks for stage in stages))
+    wanted = min(hardware.usable_cores(), max(stage.networks for stage in stages))
     if kind == "cpu":
         return wanted
     widest = max(stages, key=lambda stage: stage.width)
-    shape = (plan.recipe.batch_size, facts.channels, *plan.image_size)
-    each = training_bytes(
-        plan.network.with_width(widest.width),
-        plan.compute,
-        (shape,),
-        channels=facts.channels,
-        outputs=facts.outputs,
-    )
+    network, channels, outputs = network.with_width(widest.width), facts.channels, facts.outputs
+    shape = (plan.recipe.batch_size, channels, *plan.image_size)
+    each = training_bytes(network, plan.compute, (shape,), channels=channels, outputs=outputs)
     return on_gpu(wanted, free=free_device_memory(plan.compute.device) or 0, each=each)
 
 

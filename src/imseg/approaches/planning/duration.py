@@ -6,23 +6,17 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.stages import (
-    StagePlan,
-    planned_stages,
-    scorer_rounds,
-    unlabeled_used,
-)
+from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages
 from imseg.components.amplification import CopiesByQuality
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, Prober, prober
 from imseg.engine.hardware.device import how_many_fit, memory_now, training_bytes
 from imseg.engine.training import monitor
 from imseg.engine.training.job import Trained
-from imseg.engine.training.monitor import Clock
 from imseg.errors import ImsegError
 from imseg.networks.registry import CustomConfig
 from imseg.types import TargetSpec
@@ -69,13 +63,9 @@ class Measured:
             ends = [max(1e-9, getattr(each, name)) for each in (low, high)]
             return float(ends[0] * (ends[1] / ends[0]) ** share)
 
-        return replace(
-            low,
-            step=between("step"),
-            batch=between("batch"),
-            validation=between("validation"),
-            prediction=between("prediction"),
-        )
+        names = ("step", "batch", "validation", "prediction")
+        costs: dict[str, Any] = {name: between(name) for name in names}
+        return replace(low, **costs)
 
     @property
     def memory(self) -> int:
@@ -115,21 +105,15 @@ def measure(plan: Plan, facts: Facts, spec: TargetSpec) -> Measured:
             request = request_for(stage, plan, facts, spec)
             trained = machine.ask(request, together=True)
             job = replace(request.job, compute=plan.whole_machine)
-            asked = replace(request, what="predicting", job=job)
-            predicted = machine.ask(asked, together=False)
-            found[stage.name] = replace(
-                trained, prediction=predicted.prediction, decision=predicted.decision
-            )
+            predicted = machine.ask(replace(request, what="predicting", job=job), together=False)
+            prediction, decision = predicted.prediction, predicted.decision
+            found[stage.name] = replace(trained, prediction=prediction, decision=decision)
         return Measured(stages=found, side_by_side=busy, start_up=machine.start_up)
 
 
 def _prober(plan: Plan, busy: int) -> AbstractContextManager[Prober]:
-    return prober(
-        device=plan.compute.device,
-        processes=busy,
-        threads=plan.compute.threads,
-        network=plan.network,
-    )
+    compute, network = plan.compute, plan.network
+    return prober(device=compute.device, processes=busy, threads=compute.threads, network=network)
 
 
 def request_for(stage: StagePlan, plan: Plan, facts: Facts, spec: TargetSpec) -> BenchmarkRequest:
@@ -148,21 +132,18 @@ def needed_bytes(plan: Plan, facts: Facts) -> int | None:
 
     None for a user's own network that cannot be run without numbers.
     """
-    shape = (plan.recipe.batch_size, facts.channels, *plan.image_size)
-    mask = (plan.recipe.batch_size, facts.outputs, *plan.image_size)
-    found = []
+    channels, outputs, found = facts.channels, facts.outputs, []
     for stage in planned_stages(plan, facts):
-        inputs = (shape, mask) if stage.scores_masks else (shape,)
+        planes = (channels, outputs) if stage.scores_masks else (channels,)
+        inputs = tuple((plan.recipe.batch_size, each, *plan.image_size) for each in planes)
+        made, compute = stage.network, plan.compute
         try:
-            needed = training_bytes(
-                stage.network, plan.compute, inputs, channels=facts.channels, outputs=stage.outputs
-            )
+            found.append(training_bytes(made, compute, inputs, channels=channels, outputs=outputs))
         except Exception:
             # Whatever a user's network does on a device without numbers.
-            if not isinstance(stage.network, CustomConfig):
+            if not isinstance(made, CustomConfig):
                 raise
             return None
-        found.append(needed)
     return max(found)
 
 
@@ -246,7 +227,7 @@ _OF_NETWORK = {
 
 
 def add_stage(
-    into: Clock, seconds: float, trained: Sequence[Trained], *, whole: str | None = None
+    into: monitor.Clock, seconds: float, trained: Sequence[Trained], *, whole: str | None = None
 ) -> None:
     """Add the time of a stage, shared out as its networks spent theirs.
 
@@ -268,7 +249,7 @@ def add_stage(
         into.add(_OF_NETWORK[activity], seconds * each / total)
 
 
-def as_summary(run: Clock) -> dict[str, float]:
+def as_summary(run: monitor.Clock) -> dict[str, float]:
     """Return the seconds of every activity; together they are what the run took."""
     seconds = monitor.with_rest(run.seconds, run.passed, OTHER)
     return {name: round(seconds.get(name, 0.0), 2) for name in ACTIVITIES}
@@ -287,11 +268,18 @@ def durations(
     """
     spent = dict.fromkeys(ACTIVITIES, 0.0)
     stages = planned_stages(plan, facts, cap=cap)
-    for stage in stages:
-        cost = measured.of(stage, stages)
-        for activity, seconds in _of_stage(stage, plan, cost).items():
-            spent[SCORERS if stage.scores_masks else activity] += seconds
     costs = {stage.name: measured.of(stage, stages) for stage in stages}
+    for stage in stages:
+        cost, workload = costs[stage.name], stage.workload
+        each = {
+            TRAINING: workload.steps * cost.step,
+            AUGMENTATION: workload.steps * cost.batch,
+            VALIDATION: workload.validations * stage.validation * cost.validation,
+            OTHER: cost.aside,
+        }
+        rounds = -(-stage.networks // max(1, plan.workers))  # as long as its fullest worker
+        for activity, seconds in each.items():
+            spent[SCORERS if stage.scores_masks else activity] += seconds * rounds
     first = max(costs.values(), key=lambda each: each.first)
     spent[OTHER] += measured.start_up + first.opening
     spent[TRAINING] += first.first
@@ -302,8 +290,8 @@ def durations(
     for stage in stages:
         if stage.is_generation and plan.approach.pseudo_label is not None:
             labels, scoring = _label_seconds(plan, teacher, scorer)
-            spent[PSEUDO_LABELS] += labels * unlabeled_used(plan, facts)
-            spent[SCORERS] += scoring * unlabeled_used(plan, facts)
+            spent[PSEUDO_LABELS] += labels * plan.unlabeled_used(facts)
+            spent[SCORERS] += scoring * plan.unlabeled_used(facts)
         if stage.is_generation:
             teacher = costs[stage.name]
     return spent
@@ -331,19 +319,6 @@ def fit_to_time(plan: Plan, facts: Facts, measured: Measured | None) -> Plan:
     return plan.with_recipe(max_steps=next(fitting, STEPS_ROUNDED_TO))
 
 
-def _of_stage(stage: StagePlan, plan: Plan, cost: BenchmarkResult) -> dict[str, float]:
-    """Return the seconds of a stage by activity; it lasts as long as its fullest worker."""
-    rounds = -(-stage.networks // max(1, plan.workers))
-    workload = stage.workload
-    each = {
-        TRAINING: workload.steps * cost.step,
-        AUGMENTATION: workload.steps * cost.batch,
-        VALIDATION: workload.validations * stage.validation * cost.validation,
-        OTHER: cost.aside,
-    }
-    return {activity: seconds * rounds for activity, seconds in each.items()}
-
-
 def _label_seconds(
     plan: Plan, teacher: BenchmarkResult, scorer: BenchmarkResult | None
 ) -> tuple[float, float]:
@@ -368,7 +343,7 @@ def _around_scorers(
     """Return the seconds of making what mask scorers learn from, and of finding their quality."""
     labeler, approach = plan.approach.pseudo_label, plan.approach
     asked = labeler.scorers if isinstance(labeler, BestProposal) else plan.teachers
-    learned, looked_at = scorer_rounds(plan)
+    learned, looked_at = plan.scorer_rounds
     starts = approach.first.networks
     starts += approach.scorer_start.networks if approach.scorer_start is not None else 0
     predicted = starts * (facts.labeled + facts.validation) * start.prediction

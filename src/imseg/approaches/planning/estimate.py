@@ -11,37 +11,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import CONTEXT, fits_time
-from imseg.approaches.planning.duration import (
-    FILES,
-    Measured,
-    durations,
-    measure,
-    needed_bytes,
-    side_by_side,
-)
-from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.duration import Measured, measure
+from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stages import (
-    StagePlan,
-    planned_stages,
-    scorer_rounds,
-    unlabeled_used,
-)
-from imseg.approaches.running.preparation import MEASURING, Prepared, prepare
+from imseg.approaches.running.preparation import MEASURING, Prepared, asked_for, prepare
 from imseg.approaches.running.run_data import limited
 from imseg.approaches.runs.record import check_same_target
 from imseg.data.files.listing import content_of
 from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
 from imseg.data.masks.io import load_target
-from imseg.engine.hardware.device import (
-    available_memory,
-    free_device_memory,
-    memory_now,
-    usable_cores,
-    weight_bytes,
-)
+from imseg.engine.hardware import device as machine
+from imseg.engine.hardware.device import usable_cores
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, log_progress
 from imseg.types import DataSet, Image, LabeledImage
@@ -98,28 +81,30 @@ def disk_of(plan: Plan, facts: Facts, data: DataSet, *, hidden: bool = False) ->
         data: What masks are.
         hidden: Whether hidden masks are named.
     """
-    approach = plan.approach
-    height, width = plan.image_size
+    approach, (height, width) = plan.approach, plan.image_size
+    teaches = approach.pseudo_label is not None
     image = height * width * facts.channels
-    target = height * width * data.spec.planes * data.spec.dtype.itemsize
     mask = height * width
-    labeled, unlabeled = facts.labeled + facts.validation, unlabeled_used(plan, facts)
-    in_files = isinstance(data.labeled[0].image.pixels, Path)
-    row = INDEX if in_files else INDEX_OF_ARRAY
+    target = mask * data.spec.planes * data.spec.dtype.itemsize
+    labeled, unlabeled = facts.labeled + facts.validation, plan.unlabeled_used(facts)
+    row = INDEX if isinstance(data.labeled[0].image.pixels, Path) else INDEX_OF_ARRAY
     pictures = labeled * (image + target + 2 * row)
-    if hidden and (approach.sees_truth or approach.pseudo_label is not None):
+    if hidden and (approach.sees_truth or teaches):
         pictures += unlabeled * (image + target + 2 * row)
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
         pictures += unlabeled * (image + row)
-    labels = 0
-    if approach.pseudo_label is not None:
-        labels = approach.generations * unlabeled * (target + mask)
+    weights, records = 0, OF_RUN + OF_IMAGE * (labeled + unlabeled * approach.needs_unlabeled)
+    for stage in planned_stages(plan, facts):
+        one = machine.weight_bytes(stage.network, channels=facts.channels, outputs=facts.outputs)
+        epochs = math.ceil(stage.steps / stage.workload.epoch)
+        weights += stage.networks * one
+        records += stage.networks * (ABOUT_NETWORK + OF_EPOCH * epochs)
     return Disk(
         pictures=pictures,
-        pseudo_labels=labels,
+        pseudo_labels=teaches * approach.generations * unlabeled * (target + mask),
         scorers=_scorers(plan, facts, data, target=target, mask=mask),
-        weights=_weights(plan, facts),
-        records=_records(plan, facts, labeled + unlabeled * approach.needs_unlabeled),
+        weights=weights,
+        records=records,
     )
 
 
@@ -132,11 +117,8 @@ def _scorers(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int)
     stored = (facts.labeled, facts.validation) if data.val else (all_labeled, all_labeled)
     kept = 0
     if approach.scorer is not None and scored:
-        consensus = approach.scorer.learns_from == "consensus"
-        rounds = scorer_rounds(plan)
-        networks = (rounds[0] - 1, rounds[1] - 1)
-        if consensus:
-            networks = (approach.first.networks,) * 2
+        consensus, rounds = approach.scorer.learns_from == "consensus", plan.scorer_rounds
+        networks = [approach.first.networks if consensus else each - 1 for each in rounds]
         kept += sum(n * rows * target for n, rows in zip(networks, stored, strict=True))
         samples = rounds[0] * facts.labeled + rounds[1] * facts.validation
         kept += samples * (target + mask * consensus)
@@ -144,21 +126,6 @@ def _scorers(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int)
     if (oracle or (scored and not approach.carry)) and approach.thresholds is None:
         kept += stored[1] * (target + mask)
     return kept
-
-
-def _weights(plan: Plan, facts: Facts) -> int:
-    return sum(
-        stage.networks * weight_bytes(stage.network, channels=facts.channels, outputs=stage.outputs)
-        for stage in planned_stages(plan, facts)
-    )
-
-
-def _records(plan: Plan, facts: Facts, images: int) -> int:
-    networks = 0
-    for stage in planned_stages(plan, facts):
-        epochs = math.ceil(stage.steps / stage.workload.epoch)
-        networks += stage.networks * (ABOUT_NETWORK + OF_EPOCH * epochs)
-    return OF_RUN + networks + images * OF_IMAGE
 
 
 DECODED = 12
@@ -244,34 +211,23 @@ class Estimate:
         return {
             "run": str(self.run),
             "plan": self.plan.as_dict(),
-            "stages": [
-                {
-                    "name": stage.name,
-                    "networks": stage.networks,
-                    "steps": stage.steps,
-                    "width": stage.width,
-                }
-                for stage in self.stages
-            ],
-            "steps": sum(stage.networks * stage.steps for stage in self.stages),
+            "stages": [_named(each, "name", "networks", "steps", "width") for each in self.stages],
+            "steps": planned_steps(self.stages),
             "steps_depend_on_time": self.steps_depend_on_time,
             "time": None if self.time is None else {k: round(v, 2) for k, v in self.time.items()},
             "seconds": None if self.seconds is None else round(self.seconds, 2),
-            "memory": {
-                **asdict(memory),
-                "one": memory.one,
-                "together": memory.together,
-                "fits": memory.fits,
-            },
+            "memory": {**asdict(memory), **_named(memory, "one", "together", "fits")},
             "disk": {
                 **asdict(disk),
-                "cache": disk.cache,
-                "finished": disk.finished,
-                "most": disk.most,
+                **_named(disk, "cache", "finished", "most"),
                 "free": self.disk_free,
                 "fits": self.disk_fits,
             },
         }
+
+
+def _named(values: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(values, name) for name in names}
 
 
 def estimate(
@@ -299,30 +255,22 @@ def estimate(
     Raises:
         ImsegError: As ``fit`` does before it decodes all images.
     """
-    ready = prepare(
-        data,
-        out=out,
-        settings=settings,
-        options=options,
-        network=network,
-        progress=progress,
-        probe=probe,
-    )
+    asked = asked_for(settings, options, network)
+    ready = prepare(data, asked, out=out, progress=progress, probe=probe)
     ready.folder.check_place()
     if ready.record is not None:
         check_same_target(ready.folder, ready.dataset)
         begun = "is already finished" if ready.folder.summary.exists() else "is begun"
         text = f"{ready.folder.path} {begun}: what follows is for all of it, as if it were new."
         progress(Note(text=text))
-    plan, facts = ready.plan, ready.facts
-    measured, spent = ready.measured, None
+    plan, facts, measured, spent = ready.plan, ready.facts, ready.measured, None
     if probe:
         # Before the networks are measured: their processes would be beside it.
         files = decoding_seconds(ready)
         if measured is None:
             progress(Note(text=MEASURING))
             measured = measure(plan, facts, ready.dataset.spec)
-        spent = durations(plan, facts, measured) | {FILES: files}
+        spent = duration.durations(plan, facts, measured) | {duration.FILES: files}
     disk = disk_of(plan, facts, ready.dataset, hidden=ready.hidden_pairs is not None)
     return Estimate(
         run=ready.folder.path,
@@ -338,14 +286,12 @@ def estimate(
 
 def decoding_seconds(ready: Prepared) -> float:
     """Return how long decoding takes, from a few pictures spread over all."""
-    dataset, plan = ready.dataset, ready.plan
-    approach = plan.approach
+    dataset, plan, approach = ready.dataset, ready.plan, ready.plan.approach
     groups: list[Sequence[Image | LabeledImage]] = [(*dataset.labeled, *dataset.val)]
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
         groups.append(limited(dataset.unlabeled, plan))
-    if ready.hidden_pairs is not None and (
-        approach.sees_truth or approach.pseudo_label is not None
-    ):
+    used = approach.sees_truth or approach.pseudo_label is not None
+    if ready.hidden_pairs is not None and used:
         groups.append(limited(ready.hidden_pairs, plan))
     return sum(decoding_of(dataset, plan, group) for group in groups if group)
 
@@ -378,25 +324,24 @@ def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
     """Return the memory of a run: as measured, or else by the formula of ``training_bytes``."""
     plan, facts = ready.plan, ready.facts
     here = plan.compute.device != "cpu" or plan.workers == 1
-    needed = needed_bytes(plan, facts)
+    needed = duration.needed_bytes(plan, facts)
     process = None if needed is None else BARE_PROCESS + needed
     device = None
     if plan.compute.device != "cpu":
-        process, device = memory_now(), needed
+        process, device = machine.memory_now(), needed
     if measured is not None:
         process = measured.memory
         device = measured.device_memory or device
-    processes = side_by_side(plan, planned_stages(plan, facts))
+    processes = duration.side_by_side(plan, planned_stages(plan, facts))
     if device is not None:
         device = processes * (device + (CONTEXT if processes > 1 else 0))
-    free_on_device = free_device_memory(plan.compute.device)
     return Memory(
         process=process,
         processes=processes,
         # They are read from files, but stay in memory as long as there is room.
         images=disk.pictures,
-        command=0 if here else memory_now(),
-        free=available_memory(),
+        command=0 if here else machine.memory_now(),
+        free=machine.available_memory(),
         device=device,
-        device_free=free_on_device,
+        device_free=machine.free_device_memory(plan.compute.device),
     )

@@ -251,13 +251,9 @@ def settings_from(options: Mapping[str, Any], *, config: Path | None = None) -> 
     settings, problems = _typed(options, config)
     problems += problems_of(settings)
     if settings.reuse is not None and not settings.reuse.is_dir():
-        problems.append(
-            ImsegError(
-                f"There is no run to reuse at {settings.reuse}.",
-                expected="the folder of a run, or a folder of runs.",
-                hint="check --reuse.",
-            )
-        )
+        what = f"There is no run to reuse at {settings.reuse}."
+        expected = "the folder of a run, or a folder of runs."
+        problems.append(ImsegError(what, expected=expected, hint="check --reuse."))
     raise_all(problems)
     return settings
 
@@ -292,14 +288,9 @@ def _typed(options: Mapping[str, Any], config: Path | None) -> tuple[Settings, l
         try:
             values[name] = TypeAdapter(one.type).validate_python(value)
         except ValidationError as error:
-            detail = error.errors()[0]
-            problems.append(
-                ImsegError(
-                    f"The setting {name} cannot have this value.",
-                    expected=detail["msg"].removeprefix("Input should be "),
-                    got=repr(detail["input"]),
-                )
-            )
+            detail, what = error.errors()[0], f"The setting {name} cannot have this value."
+            expected = detail["msg"].removeprefix("Input should be ")
+            problems.append(ImsegError(what, expected=expected, got=repr(detail["input"])))
     return Settings(**values), problems
 
 
@@ -343,15 +334,10 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         for name, value in settings.given.items()
         if (expected := (one := declared()[name]).problem(value))
     ]
-    if settings.thresholds is not None and settings.thresholds[0] >= settings.thresholds[1]:
-        wanted = declared()["thresholds"].expected
-        problems.append(
-            ImsegError(
-                f"--thresholds cannot be {settings.thresholds}.",
-                expected=wanted,
-                got=str(settings.thresholds),
-            )
-        )
+    scores = settings.thresholds
+    if scores is not None and scores[0] >= scores[1]:
+        what, expected = f"--thresholds cannot be {scores}.", declared()["thresholds"].expected
+        problems.append(ImsegError(what, expected=expected, got=str(scores)))
     problems += _contradictions(settings)
     try:
         approach = settings.composition
@@ -359,8 +345,8 @@ def problems_of(settings: Settings) -> list[ImsegError]:
         return [*problems, error]
     except ValueError:
         return problems  # a value out of range, which is told already
-    rules = (_unused, _match_problem, _hidden_masks_problem, _too_many_teachers)
-    found = (rule(settings, approach) for rule in rules)
+    unused, crowd = _unused(settings, approach), _too_many_teachers(settings, approach)
+    found = (unused, *_misused(settings, approach), crowd)
     return problems + [error for error in found if error is not None]
 
 
@@ -426,47 +412,41 @@ def _has_use(approach: str, names: list[str], settings: Settings) -> bool:
         return False  # a value out of range, which is told already
 
 
-def _match_problem(settings: Settings, approach: Approach) -> ImsegError | None:
+def _misused(settings: Settings, approach: Approach) -> Iterable[ImsegError]:
+    """Yield what an approach lacks, or must not have: a matched run and hidden masks."""
     if approach.matched and settings.match is None:
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} does not know which run it is matched to.",
             expected="--match RUN, the folder of a finished run.",
             hint="imseg train DATA --approach im --out runs/a, then --match runs/a",
         )
     if settings.match is not None and not (approach.matched or approach.matchable):
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} is not a matched baseline, so --match changes nothing.",
             expected="--match with ldt-matched, aldt-matched or ldt-online.",
         )
-    return None
-
-
-def _hidden_masks_problem(settings: Settings, approach: Approach) -> ImsegError | None:
     if approach.sees_truth and settings.unlabeled_masks is None:
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} needs the hidden masks of the unlabeled images.",
             expected="--unlabeled-masks FOLDER with one mask per unlabeled image.",
             hint="--unlabeled-masks DATA/hidden/masks, where `imseg prepare` puts them.",
         )
     audited = approach.pseudo_label is not None
     if settings.unlabeled_masks is not None and not (approach.sees_truth or audited):
-        return ImsegError(
+        yield ImsegError(
             f"{approach.name} may not see the hidden masks of the unlabeled images.",
             expected="--unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach"
             " whose pseudo-labels can be compared with them.",
             got=f"{approach.name}, which makes no pseudo-labels.",
             hint="leave --unlabeled-masks out.",
         )
-    return None
 
 
 def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
-    if not settings.networks or settings.networks < 1 or approach.pseudo_label is None:
+    labeler = approach.pseudo_label
+    if not settings.networks or settings.networks < 1 or labeler is None:
         return None
-    wanted = {
-        "teachers": approach.pseudo_label.teachers,
-        "mask_scorers": getattr(approach.pseudo_label, "scorers", None),
-    }
+    wanted = {"teachers": labeler.teachers, "mask_scorers": getattr(labeler, "scorers", None)}
     found = [(name, count) for name, count in wanted.items() if count and count > settings.networks]
     if not found:
         return None

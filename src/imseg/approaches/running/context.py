@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from torch import nn
+from jaxtyping import Bool
+from torch import Tensor, nn
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS, add_stage
-from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.stages import StagePlan, planned_stages
-from imseg.approaches.running.run_data import RunData
-from imseg.approaches.running.stage import Stage, rank, read_stage
-from imseg.components.labeling import LabelCounts
+from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
+from imseg.approaches.running.run_data import RunData, counting
+from imseg.approaches.running.stage import Stage, missing_in_words, rank, read_stage, scorers_metric
+from imseg.approaches.runs.run_files import load_networks
+from imseg.components.consensus import ScorerGroup, TeacherBatch
+from imseg.components.labeling import LabelCounts, PanelFor
 from imseg.engine.hardware.device import keep_freed_memory
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training import seeds
-from imseg.engine.training.job import Trained, TrainJob, hash_of, load_network
+from imseg.engine.training.job import Trained, TrainJob, hash_of
 from imseg.engine.training.monitor import Clock
 from imseg.engine.workers.executors import Executor, announce, run_jobs
 from imseg.errors import TrainingFailed
 from imseg.networks.registry import find_weights
 from imseg.ops.photometric import Strength
-from imseg.progress import Event, NetworkFinished, Note, Planned, Progress, StageFinished, Working
-from imseg.tasks import Metric, Task
-from imseg.types import TargetSpec
+from imseg.progress import Event, NetworkFinished, Note, Planned, Progress, StageFinished
+from imseg.tasks import Metric, Planes, Task
+from imseg.types import Bytes, TargetSpec
+
+Kept = Callable[[int, int], tuple[Planes, Bool[Tensor, "b"]]]
+"""Gives the labels of so many images from a row on, and which of them have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,8 @@ class RunContext:
     """Weights of finished networks by the digest of their job, to be taken over."""
     clock: Clock = field(default_factory=Clock)
     """Where the time goes."""
+    done: list[Stage] = field(default_factory=list)
+    """Finished stages, in the order of the plan."""
 
     @property
     def approach(self) -> Approach:
@@ -74,24 +81,50 @@ class RunContext:
         """Tell the user something."""
         self.progress(Note(text=text, warning=warning))
 
-    def working(self, what: str, done: int, total: int) -> None:
-        """Tell how countable work goes on."""
-        self.progress(Working(what=what, done=done, total=total))
+    def working(self, what: str) -> Callable[[int, int], None]:
+        """Return what tells how countable work goes on."""
+        return counting(self.progress, what)
+
+    def metric(self, stage: str) -> Metric:
+        """Return what the networks of a stage are ranked by."""
+        return scorers_metric(self.plan) if self.stages[stage].scores_masks else self.task.metric
 
     def load(self, networks: Sequence[Trained]) -> list[nn.Module]:
         """Return trained networks in inference mode, to predict with the whole machine."""
         keep_freed_memory()  # where others train, this process has not been asked to yet
-        return [
-            load_network(
-                self.folder.weights(network.name),
-                network.network,
-                self.plan.whole_machine,
-                channels=network.channels,
-                outputs=network.outputs,
-                sha256=network.sha256,
+        return load_networks(self.folder, networks, self.plan.whole_machine)
+
+    def teacher_batches(
+        self,
+        teachers: Sequence[nn.Module],
+        seed: Callable[[int], int],
+        *,
+        bench: ScorerGroup | None = None,
+        kept: Kept | None = None,
+    ) -> PanelFor:
+        """Return who seats teachers in front of images.
+
+        Args:
+            teachers: Networks in inference mode, best first.
+            seed: Gives the seed of a row, for views of its image.
+            bench: Mask scorers, if there are any.
+            kept: Gives labels from the generation before; None if there was none.
+        """
+
+        def seat(start: int, images: Bytes) -> TeacherBatch:
+            return TeacherBatch(
+                task=self.task,
+                teachers=teachers,
+                images=images,
+                compute=self.plan.whole_machine,
+                seeds=tuple(map(seed, range(start, start + len(images)))),
+                strength=self.plan.strengths.views,
+                rotate=self.plan.rotate,
+                bench=bench,
+                kept=None if kept is None else kept(start, len(images)),
             )
-            for network in networks
-        ]
+
+        return seat
 
     def labels_of(self, approach: Approach) -> tuple[SampleSet, ...]:
         """Return the sample sets that people labeled, as an approach uses them."""
@@ -130,9 +163,9 @@ class RunContext:
         planned = self.stages[stage]
         return planned.jobs(
             self.plan,
+            self.facts,
             self.spec,
             self.folder.path,
-            channels=self.facts.channels,
             samples=samples,
             validation=validation or self.data.validation,
             unlabeled=self._unlabeled() if planned.objective.uses_unlabeled else None,
@@ -160,14 +193,33 @@ class RunContext:
         path = find_weights(stage.network.weights).resolve()
         return InitialWeights(weights=path, digest=hash_of(path))
 
-    def finished(self, name: str, metric: Metric) -> Stage | None:
+    def from_labels(self, name: str, approach: Approach, *, least: int) -> Stage:
+        """Return a stage that learns from labels alone, trained now or earlier.
+
+        Args:
+            name: Of the stage.
+            approach: Which labels it learns from.
+            least: Networks that the rest of the run needs.
+
+        Raises:
+            TrainingFailed: If too few of them could be trained.
+        """
+        earlier = self.finished(name)
+        if earlier is not None:
+            return earlier
+        return self.finish(self.train(name, self.jobs(name, self.labels_of(approach)), least=least))
+
+    def finished(self, name: str) -> Stage | None:
         """Return a stage that was finished earlier, and tell of its networks; else None."""
+        metric = self.metric(name)
         earlier = read_stage(self.folder, name, metric=metric)
         if earlier is not None:
             for network in earlier.ranked:
                 announce(network, self.progress, metric=metric, reused=True)
             if earlier.failed:
-                self.note(f"{name} goes on as it was finished: {earlier.missing}", warning=True)
+                missing = missing_in_words(len(earlier.ranked), earlier.failed)
+                self.note(f"{name} goes on as it was finished: {missing}", warning=True)
+            self.done.append(earlier)
         return earlier
 
     def train(
@@ -175,9 +227,7 @@ class RunContext:
         name: str,
         jobs: Sequence[TrainJob],
         *,
-        metric: Metric,
         least: int,
-        before: int,
         described: LabelCounts | None = None,
     ) -> Stage:
         """Return a stage whose networks are trained now, ranked but not yet written.
@@ -185,17 +235,15 @@ class RunContext:
         Args:
             name: Of the stage.
             jobs: Its networks.
-            metric: What they are ranked by.
             least: Networks that the rest of the run needs.
-            before: Optimizer steps of the stages before.
             described: What is told about its pseudo-labels.
 
         Raises:
             TrainingFailed: If too few of them could be trained.
         """
-        planned = list(self.stages.values())
-        place = list(self.stages).index(name)
-        later = sum(stage.networks * stage.steps for stage in planned[place + 1 :])
+        metric, place = self.metric(name), list(self.stages).index(name)
+        before = sum(stage.steps for stage in self.done)
+        later = planned_steps(list(self.stages.values())[place + 1 :])
         self.progress(Planned(steps=before + sum(job.steps for job in jobs) + later))
         began = time.monotonic()
         taken_over: set[str] = set()
@@ -221,6 +269,7 @@ class RunContext:
     def finish(self, stage: Stage) -> Stage:
         """Write a stage's last file and tell of it."""
         stage.write(self.folder)
+        self.done.append(stage)
         score = stage.metric.text(stage.best.scores)
         self.progress(StageFinished(stage=stage.name, best=stage.best.name, score=score))
         return stage

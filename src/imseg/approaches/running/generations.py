@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from imseg.approaches.methods.approach import Approach
-from imseg.approaches.running.context import RunContext
+from imseg.approaches.planning.duration import PSEUDO_LABELS, SCORERS
+from imseg.approaches.running.context import Kept, RunContext
 from imseg.approaches.running.mask_scoring import MaskScoring
-from imseg.approaches.running.pseudo_labeling import (
-    NONE_ADMITTED,
-    PseudoLabeler,
-    PseudoLabelResult,
-    Watch,
-)
 from imseg.approaches.running.stage import EarlyStopping, Stage, handed_on, spent
-from imseg.components.consensus import Everything
-from imseg.engine.loading.samples import InitialWeights
+from imseg.components import labeling
+from imseg.components.consensus import Everything, PseudoLabelBatch
+from imseg.data.cache.store import open_array
+from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet
+from imseg.engine.training import seeds
 from imseg.engine.training.job import TrainJob
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """Everything that was trained."""
-
-    candidates: tuple[Stage, ...]
-    """The start and the generations: one of their networks is that of the run."""
-    aside: tuple[Stage, ...] = ()
-    """Stages that helped: mask scorers and those whose predictions they learned from."""
+from imseg.tasks import Planes
 
 
 class Generations:
@@ -43,42 +38,30 @@ class Generations:
         self._early_stopping = EarlyStopping(context.approach.patience)
         self._teaching = PseudoLabeler(context, self._mask_scoring, self._early_stopping, watch)
 
-    def run(self) -> Stages:
-        """Return all stages.
+    def run(self) -> list[Stage]:
+        """Return the start and the generations: one of their networks is that of the run.
 
         Raises:
             TrainingFailed: If too few networks of a stage could be trained.
         """
-        approach = self._context.approach
-        stages = [self._start(approach.first)]
+        context, approach = self._context, self._context.approach
+        least = max(1, context.plan.teachers)
+        stages = [context.from_labels("start", approach.first, least=least)]
         self._mask_scoring.begin(stages[0])
         for number in range(1, approach.generations + 1):
             if self._early_stopping.is_spent(stages):
-                patience, total = self._context.approach.patience, approach.generations
-                self._context.note(spent(stages, patience, total))
+                context.note(spent(stages, approach.patience, approach.generations))
                 break
             stage = self._generation(number, stages)
             if stage is None:
                 break
             stages.append(stage)
-        return Stages(tuple(stages), tuple(self._mask_scoring.trained))
-
-    def _start(self, first: Approach) -> Stage:
-        """Return the start, trained now or earlier."""
-        context = self._context
-        metric = context.task.metric
-        earlier = context.finished("start", metric)
-        if earlier is not None:
-            return earlier
-        jobs = context.jobs("start", context.labels_of(first))
-        least = max(1, context.plan.teachers)
-        return context.finish(context.train("start", jobs, metric=metric, least=least, before=0))
+        return stages
 
     def _generation(self, number: int, stages: list[Stage]) -> Stage | None:
         """Return a generation, trained now or earlier; None if there is nothing to learn from."""
         context, approach, name = self._context, self._context.approach, f"generation-{number}"
-        metric = context.task.metric
-        earlier = context.finished(name, metric)
+        earlier = context.finished(name)
         if earlier is not None:
             return earlier
         teachers = approach.pseudo_label.teachers if approach.pseudo_label else 1
@@ -90,25 +73,17 @@ class Generations:
             taught = self._teaching.labels(number, stages)
             if not self._is_worth_learning(name, taught):
                 return None
-        left = approach.generations - number
-        stage = context.train(
-            name,
-            self._jobs(number, taught, teaching),
-            metric=metric,
-            least=max(1, context.plan.teachers) if left else 1,
-            before=sum(s.steps for s in (*stages, *self._mask_scoring.trained)),
-            described=taught.counts if taught is not None else None,
-        )
-        return context.finish(stage)
+        is_last = number == approach.generations
+        least = 1 if is_last else max(1, context.plan.teachers)
+        jobs, counts = self._jobs(name, taught, teaching), taught.counts if taught else None
+        return context.finish(context.train(name, jobs, least=least, described=counts))
 
     def _is_worth_learning(self, name: str, taught: PseudoLabelResult) -> bool:
         """Return whether a generation goes on with its labels; if not, or in doubt, say why."""
         context = self._context
-        if taught.admitted == 0:
-            hint = _instead(context.approach)
-            context.note(
-                f"{name}: {NONE_ADMITTED}. The run ends with the stage before. {hint}", warning=True
-            )
+        if taught.labels.admitted == 0:
+            text = f"{name}: {NONE_ADMITTED}. The run ends with the stage before."
+            context.note(f"{text} {_instead(context.approach)}", warning=True)
             return False
         if not taught.lost:
             return True
@@ -124,25 +99,206 @@ class Generations:
         )
         return False
 
-    def _jobs(
-        self, number: int, taught: PseudoLabelResult | None, teaching: Stage
-    ) -> list[TrainJob]:
+    def _jobs(self, name: str, taught: PseudoLabelResult | None, teaching: Stage) -> list[TrainJob]:
         context, approach = self._context, self._context.approach
         samples = context.labels_of(approach) + ((taught.labels.part,) if taught else ())
         initial = None
         if approach.objective.continues_start:
             best = teaching.best
             initial = InitialWeights(weights=context.folder.weights(best.name), digest=best.job)
-        return context.jobs(f"generation-{number}", samples, initial=initial)
+        return context.jobs(name, samples, initial=initial)
 
 
 def _instead(approach: Approach) -> str:
     """Return what to try where no image was admitted."""
     if approach.carry:
         return "--thresholds with lower scores takes more masks; more labels make better ones."
+    longer = "Teachers that train longer (--max-steps, --effort standard) agree more"
     if approach.selection == Everything():
-        return "Teachers that train longer (--max-steps, --effort standard) agree more."
-    return (
-        "Teachers that train longer (--max-steps, --effort standard) agree more; --select all"
-        " takes the images as they are."
-    )
+        return f"{longer}."
+    return f"{longer}; --select all takes the images as they are."
+
+
+NONE_ADMITTED = "no unlabeled image was admitted"
+"""What is wrong where there is nothing to learn from."""
+
+Watch = Callable[[str], labeling.Observer]
+"""Gives who looks at the pseudo-labels of a generation; see ``approaches/running/auditing.py``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoLabelResult:
+    """What a generation learns from unlabeled images, and what was wrong with it."""
+
+    labels: labeling.PseudoLabels
+    """The pseudo-labels."""
+    lost: str = ""
+    """Why they are of little use, in words; empty where they are not."""
+    before: str = ""
+    """The same of labels that another stage made before, which these replace."""
+
+    @property
+    def counts(self) -> labeling.LabelCounts:
+        """What is kept in the run."""
+        return self.labels.counts(collapsed=self.lost or self.before or None)
+
+
+@dataclass(frozen=True)
+class PseudoLabeler:
+    """Makes pseudo-labels for the generations of a run."""
+
+    context: RunContext
+    """What everything is made with."""
+    mask_scoring: MaskScoring
+    """Who says how good labels are."""
+    early_stopping: EarlyStopping
+    """Says which stage teaches."""
+    watch: Watch | None = None
+    """Looks on."""
+
+    def labels(self, number: int, stages: Sequence[Stage]) -> PseudoLabelResult:
+        """Return what a generation learns from unlabeled images.
+
+        Args:
+            number: Of the generation, from 1.
+            stages: All stages before it, the start first.
+        """
+        name = f"generation-{number}"
+        with self.context.clock.on(PSEUDO_LABELS):
+            taught = self._plain(number, stages, watched=True)
+        made = taught.labels
+        with self.context.clock.on(SCORERS):
+            made = replace(made, part=self._with_copies(number, made.part))
+        self.context.note(_in_words(name, made))
+        return replace(taught, labels=made)
+
+    def _plain(
+        self, number: int, stages: Sequence[Stage], *, watched: bool = False
+    ) -> PseudoLabelResult:
+        """Return pseudo-labels without copies; made again by another stage if they collapsed.
+
+        Args:
+            number: Of the generation, from 1.
+            stages: All stages before it, the start first.
+            watched: Whether the audit looks on and the user is told; else they were made before.
+        """
+        labeler = self.context.approach.pseudo_label
+        teachers = labeler.teachers if labeler is not None else None
+        teaching = self.early_stopping.teaching(stages, teachers)
+        first = self._by(teaching, number, stages, watched=watched)
+        other = self.early_stopping.instead(teaching, stages, teachers) if first.lost else None
+        if other is None:
+            return first
+        if watched:
+            self.context.note(
+                f"generation-{number}: the pseudo-labels of {teaching.name} are of no use"
+                f" ({first.lost}), so those of {other.name} are made and learned from.",
+                warning=True,
+            )
+        second = self._by(other, number, stages, watched=watched)
+        return replace(second, before=f"{first.lost} (labels of {teaching.name})")
+
+    @cached_property
+    def _drawn(self) -> Float[Tensor, "t n"]:
+        """The census of the labels that people made."""
+        return labeling.census_of(self.context.data.labeled, self.context.spec)
+
+    def _by(
+        self, teaching: Stage, number: int, stages: Sequence[Stage], *, watched: bool
+    ) -> PseudoLabelResult:
+        """Return pseudo-labels that the networks of a stage make."""
+        context, approach, name = self.context, self.context.approach, f"generation-{number}"
+        store, labeler = context.data.unlabeled, approach.pseudo_label
+        if store is None or labeler is None:
+            raise ValueError(f"{approach.name} has no unlabeled images to label")
+        networks = context.load(teaching.ranked[: labeler.teachers])
+        variety = labeling.LabelCensus(context.spec)
+        looks: list[labeling.Observer] = [variety]
+        if watched and self.watch is not None:
+            looks.append(self.watch(name))
+        made = labeling.pseudo_label(
+            store.images,
+            store.digest,
+            teacher_batch_for=context.teacher_batches(
+                networks,
+                lambda row: seeds.derive(context.plan.seed, "views", number, row),
+                bench=self.mask_scoring.bench if approach.carry else None,
+                kept=self._kept(number, stages) if approach.carry else None,
+            ),
+            labeler=labeler,
+            select=approach.selection,
+            task=context.task,
+            folder=context.folder.cache / name,
+            progress=context.working(f"{name}: pseudo-labels"),
+            observe=_each(looks),
+        )
+        lost = variety.lost(self._drawn) if made.admitted else NONE_ADMITTED
+        return PseudoLabelResult(labels=made, lost=lost)
+
+    def _kept(self, number: int, stages: Sequence[Stage]) -> Kept | None:
+        """Return what gives the labels of the generation before, and which images have one.
+
+        A run that goes on without them, because its cache was deleted, makes them again.
+        """
+        if number == 1:
+            return None
+        folder = self.context.folder.cache / f"generation-{number - 1}"
+        store = self.context.data.unlabeled
+        digest = store.digest if store is not None else ""
+        if labeling.used_before(folder, digest) is None:
+            self._plain(number - 1, stages[: number - 1])
+        found = labeling.used_before(folder, digest)
+        if found is None:
+            raise ValueError(f"{folder} lost its labels")
+        path, rows = found
+        labels = open_array(path)
+        used = torch.zeros(len(labels), dtype=torch.bool)
+        used[rows] = True
+
+        def keep(start: int, count: int) -> tuple[Planes, Bool[Tensor, "b"]]:
+            here = slice(start, start + count)
+            return torch.from_numpy(labels[here].copy()), used[here]
+
+        return keep
+
+    def _with_copies(self, number: int, part: SampleSet) -> SampleSet:
+        """Return the part with as many disturbed copies as the approach wants."""
+        amplification, plan = self.context.approach.amplification, self.context.plan
+        if amplification is None or not part.indices:
+            return part
+        scored = self.context.approach.has_thresholds
+        appraisal = self.mask_scoring.appraisal(part) if scored else None
+        counts = amplification.copies(len(part.indices), appraisal)
+        largest = max(counts)
+        copies = Copies(
+            count=largest,
+            counts=None if min(counts) == largest else counts,
+            strength=plan.strength_in(number),
+            rotate=plan.rotate,
+            seed=seeds.derive(plan.seed, "copies", number),
+            plain=amplification.keep_plain,
+            fresh=amplification.fresh,
+            reblock=amplification.reblock,
+        )
+        return replace(part, copies=copies)
+
+
+def _each(observers: Sequence[labeling.Observer]) -> labeling.Observer:
+    """Return all observers as one."""
+
+    def observe(start: int, agreement: PseudoLabelBatch, admitted: Bool[Tensor, "b"]) -> None:
+        for observer in observers:
+            observer(start, agreement, admitted)
+
+    return observe
+
+
+def _in_words(name: str, made: labeling.PseudoLabels) -> str:
+    text = f"{name}: {made.admitted} of {made.images} unlabeled images admitted"
+    if made.part.inconsistent is not None:
+        text += f", {made.inconsistent_share:.1%} of their pixels inconsistent"
+    counts = made.part.copies.counts if made.part.copies is not None else None
+    if counts is not None:
+        tally = ", ".join(f"{counts.count(n)} x {n}" for n in sorted(set(counts)))
+        text += f"; copies: {tally}"
+    return text

@@ -6,33 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS
-from imseg.approaches.planning.plan import Plan
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.stage import LITTLE, Stage, calibration_in_words
 from imseg.approaches.runs.run_files import Judgment
-from imseg.components.amplification import (
-    LEAST_LABELED,
-    LEAST_VALIDATION,
-    Appraisal,
-    MaskScorer,
-    enough_for_scorers,
-    thresholds_from,
-)
-from imseg.components.consensus import Everything, ScorerGroup, TeacherBatch
+from imseg.components import amplification
+from imseg.components import scorer_samples as samples
+from imseg.components.consensus import Everything, ScorerGroup
 from imseg.components.labeling import pseudo_label
-from imseg.components.scorer_samples import (
-    consensus_samples,
-    prediction_samples,
-    store_hard_predictions,
-)
 from imseg.components.votes import BestProposal
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.inference.evaluator import rank_correlation
@@ -40,62 +28,22 @@ from imseg.engine.inference.predictor import BATCH, score_masks
 from imseg.engine.loading.samples import Copies, SampleSet
 from imseg.engine.training import seeds
 from imseg.engine.training.job import Trained
-from imseg.tasks import Metric, Task
+from imseg.tasks import Task
 from imseg.tasks.quality import Quality, quality_for
-from imseg.types import Bytes
 
 
 @dataclass(frozen=True)
-class ScoredQuality:
-    """What mask scorers say about pseudo-labels."""
+class LabelQuality:
+    """How good pseudo-labels are, by mask scorers or by the hidden truth."""
 
-    context: RunContext
-    """Told how the work goes on."""
-    part: SampleSet
-    """The pseudo-labels."""
-    bench: ScorerGroup
-    """The mask scorers."""
-
-    @property
-    def thresholds(self) -> tuple[float, float]:
-        """The scores above which a mask is good, and very good."""
-        return self.bench.thresholds
-
-    def scores(self) -> Float[Tensor, "b"]:
-        """Return the mean IoU that the mask scorers expect."""
-        context, bench = self.context, self.bench
-        scored = score_masks(
-            bench.scorers,
-            # As mask scorers have learned: black in image and 0 in mask, whatever students see.
-            replace(self.part, blocks_input=True, blocks_output=True, block_color="black"),
-            bench.quality,
-            context.plan.whole_machine,
-            progress=lambda done, total: context.working("scoring masks", done, total),
-        )
-        return bench.quality.score(scored, amplification=True)
-
-
-@dataclass(frozen=True)
-class TrueQuality:
-    """What the hidden truth says about pseudo-labels: for the oracle alone."""
-
-    context: RunContext
-    """Has the hidden masks."""
-    part: SampleSet
-    """The pseudo-labels."""
     thresholds: tuple[float, float]
     """The scores above which a mask is good, and very good."""
+    found: Float[Tensor, "b"]
+    """The mean IoU of each label: what mask scorers expect, or what it is."""
 
     def scores(self) -> Float[Tensor, "b"]:
-        """Return the true mean IoU.
-
-        Raises:
-            ValueError: If there are no hidden masks.
-        """
-        hidden = self.context.data.hidden
-        if hidden is None:
-            raise ValueError("the oracle needs the hidden masks")
-        return true_scores(self.context.task, self.part, hidden)
+        """Return the mean IoU of each label."""
+        return self.found
 
 
 def true_scores(task: Task, part: SampleSet, truth: SampleSet) -> Float[Tensor, "b"]:
@@ -131,41 +79,17 @@ def consensus_on_validation(context: RunContext, start: Stage) -> SampleSet:
     if labeler is None:
         raise ValueError(f"{context.approach.name} makes no pseudo-labels")
     teachers = context.load(start.ranked[: labeler.teachers])
-
-    def seat(first: int, images: Bytes) -> TeacherBatch:
-        return TeacherBatch(
-            task=context.task,
-            teachers=teachers,
-            images=images,
-            compute=context.plan.whole_machine,
-            seeds=tuple(range(first, first + len(images))),
-            strength=context.plan.strengths.views,
-            rotate=context.plan.rotate,
-        )
-
     made = pseudo_label(
         validation.images,
         validation.digest,
-        teacher_batch_for=seat,
+        teacher_batch_for=context.teacher_batches(teachers, lambda row: row),
         labeler=labeler,
         select=Everything(),
         task=context.task,
         folder=context.folder.cache / "scorers" / "consensus",
-        progress=lambda done, total: context.working("consensus on validation images", done, total),
+        progress=context.working("consensus on validation images"),
     )
     return replace(made.part, indices=validation.indices)
-
-
-BY_ERROR = Metric(key="iou_error", label="IoU error", higher_is_better=False)
-"""What mask scorers are ranked by."""
-BY_LOSS = Metric(key="loss", label="loss", higher_is_better=False)
-"""The same where the paper does it so."""
-
-
-def scorers_metric(plan: Plan) -> Metric:
-    """Return what the mask scorers of a plan are ranked by."""
-    ranked_by = plan.paper_settings.scorers_ranked_by if plan.paper_settings else {}
-    return BY_LOSS if ranked_by.get(plan.approach.name) == "loss" else BY_ERROR
 
 
 class MaskScoring:
@@ -177,65 +101,61 @@ class MaskScoring:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._start: Stage | None = None
         self._further: Stage | None = None
         self._scorers: Stage | None = None
 
-    @property
-    def trained(self) -> list[Stage]:
-        """The stages that were trained for judging."""
-        return [stage for stage in (self._further, self._scorers) if stage is not None]
-
     def begin(self, start: Stage) -> None:
         """Train the mask scorers of a run, if its approach has any, after its start."""
-        self._start = start
-        scorer = self._context.approach.scorer
-        if scorer is None or not self.possible:
+        context, facts, approach = self._context, self._context.facts, self._context.approach
+        if approach.scorer is None:
             return
-        by = scorers_metric(self._context.plan)
-        further = self._context.approach.scorer_start
-        if further is not None:
-            self._further = self._train_further(further, start)
-        said = self._context.folder.judgment.exists()  # else it is found anew
-        self._scorers = (said and self._context.finished("scorers", by)) or self._train(
-            scorer, start, by
-        )
+        if not amplification.enough_for_scorers(facts.labeled, facts.validation):
+            context.note(
+                f"{approach.name}: {facts.labeled} labeled and {facts.validation} validation images"
+                f" are too few to train mask scorers ({amplification.LEAST_LABELED} and"
+                f" {amplification.LEAST_VALIDATION} are needed), so every image gets one copy.",
+                warning=True,
+            )
+            return
+        if approach.scorer_start is not None:
+            self._further = context.from_labels("scorer-start", approach.scorer_start, least=1)
+        said = context.folder.judgment.exists()  # else it is found anew
+        earlier = context.finished("scorers") if said else None
+        self._scorers = earlier or self._train(approach.scorer, start)
 
     @cached_property
-    def possible(self) -> bool:
-        """Whether there are enough labels to train mask scorers; says so where there are not."""
-        facts, name = self._context.facts, self._context.approach.name
-        if enough_for_scorers(facts.labeled, facts.validation):
-            return True
-        self._context.note(
-            f"{name}: {facts.labeled} labeled and {facts.validation} validation images are too few"
-            f" to train mask scorers ({LEAST_LABELED} and {LEAST_VALIDATION} are needed), so"
-            " every image gets one copy.",
-            warning=True,
-        )
-        return False
-
     def bench(self) -> ScorerGroup | None:
-        """Return the mask scorers and when they are content; None where there are none."""
-        return None if self._scorers is None else self._bench
-
-    @cached_property
-    def _bench(self) -> ScorerGroup:
+        """The mask scorers and when they are content; None where there are none."""
         if self._scorers is None:
-            raise ValueError("there are no mask scorers")
+            return None
         judgment = Judgment.read(self._context.folder.judgment)
         scorers = self._context.load(self._scorers.ranked[: self._asked])
-        return ScorerGroup(
-            scorers=scorers, quality=quality_for(self._context.task), thresholds=judgment.thresholds
-        )
+        thresholds = judgment.thresholds
+        return ScorerGroup(scorers=scorers, quality=self._quality, thresholds=thresholds)
 
-    def appraisal(self, part: SampleSet) -> Appraisal | None:
-        """Return how good the pseudo-labels of a part are; None where it is not known."""
-        context, augment = self._context, self._context.approach.amplification
+    def appraisal(self, part: SampleSet) -> LabelQuality | None:
+        """Return how good the pseudo-labels of a part are; None where it is not known.
+
+        Raises:
+            ValueError: If the truth is to say it and there are no hidden masks.
+        """
+        context, augment, bench = self._context, self._context.approach.amplification, self.bench
         if augment is not None and augment.needs_truth:
-            return TrueQuality(context, part, self._oracle_thresholds)
-        bench = self.bench()
-        return None if bench is None else ScoredQuality(context, part, bench)
+            hidden = context.data.hidden
+            if hidden is None:
+                raise ValueError("the oracle needs the hidden masks")
+            return LabelQuality(self._oracle_thresholds, true_scores(context.task, part, hidden))
+        if bench is None:
+            return None
+        scored = score_masks(
+            bench.scorers,
+            # As mask scorers have learned: black in image and 0 in mask, whatever students see.
+            replace(part, blocks_input=True, blocks_output=True, block_color="black"),
+            bench.quality,
+            context.plan.whole_machine,
+            progress=context.working("scoring masks"),
+        )
+        return LabelQuality(bench.thresholds, bench.quality.score(scored, amplification=True))
 
     @cached_property
     def _oracle_thresholds(self) -> tuple[float, float]:
@@ -243,10 +163,14 @@ class MaskScoring:
         context = self._context
         if context.approach.thresholds is not None:
             return context.approach.thresholds
-        if self._start is None:
-            raise ValueError("thresholds come from what start networks say")
-        part = consensus_on_validation(context, self._start)
-        return thresholds_from(true_scores(context.task, part, context.data.validation))
+        part = consensus_on_validation(context, context.done[0])
+        scores = true_scores(context.task, part, context.data.validation)
+        return amplification.thresholds_from(scores)
+
+    @cached_property
+    def _quality(self) -> Quality:
+        """How masks are scored."""
+        return quality_for(self._context.task)
 
     @property
     def _asked(self) -> int:
@@ -254,33 +178,20 @@ class MaskScoring:
         labeler = self._context.approach.pseudo_label
         return labeler.scorers if isinstance(labeler, BestProposal) else self._context.plan.teachers
 
-    def _train_further(self, further: Approach, start: Stage) -> Stage:
-        """Return networks of another kind whose predictions mask scorers learn from as well."""
-        context, name = self._context, "scorer-start"
-        metric = context.task.metric
-        earlier = context.finished(name, metric)
-        if earlier is not None:
-            return earlier
-        jobs = context.jobs(name, context.labels_of(further))
-        stage = context.train(name, jobs, metric=metric, least=1, before=start.steps)
-        return context.finish(stage)
-
-    def _train(self, scorer: MaskScorer, start: Stage, by: Metric) -> Stage:
+    def _train(self, scorer: amplification.MaskScorer, start: Stage) -> Stage:
         """Return the mask scorers, trained now."""
         context = self._context
         with context.clock.on(SCORERS):
-            samples, validation = self._samples(scorer, start)
-        quality = quality_for(context.task)
-        jobs = context.jobs("scorers", samples, validation=validation)
-        before = start.steps + (self._further.steps if self._further else 0)
-        stage = context.train("scorers", jobs, metric=by, least=self._asked, before=before)
+            learned, validation = self._samples(scorer, start)
+        jobs = context.jobs("scorers", learned, validation=validation)
+        stage = context.train("scorers", jobs, least=self._asked)
         if context.approach.carry:
             # What is scored are predictions; the last samples of validation are the truth itself.
             predictions = validation.indices[: -len(context.data.validation.indices)]
             validation = replace(validation, indices=predictions)
         with context.clock.on(SCORERS):
-            thresholds = self._thresholds(stage, validation, start, quality)
-            judgment = self._calibration(stage, validation, quality, thresholds=thresholds)
+            thresholds = self._thresholds(stage, validation, start)
+            judgment = self._calibration(stage, validation, thresholds=thresholds)
         judgment.write(context.folder.judgment)
         self._tell(judgment)
         return context.finish(stage)
@@ -290,83 +201,58 @@ class MaskScoring:
         warning = judgment.rank_correlation < LITTLE
         self._context.note(calibration_in_words(judgment.as_dict()), warning=warning)
 
-    def _samples(self, scorer: MaskScorer, start: Stage) -> tuple[tuple[SampleSet, ...], SampleSet]:
+    def _samples(
+        self, scorer: amplification.MaskScorer, start: Stage
+    ) -> tuple[tuple[SampleSet, ...], SampleSet]:
         """Return what mask scorers learn from, and what they are chosen by."""
         context, plan = self._context, self._context.plan
         copies = Copies(count=1, strength=plan.strengths.scorer_samples, rotate=False, seed=0)
-        made = []
+        consensus, made = scorer.learns_from == "consensus", []
         for split, part in (("labeled", context.data.labeled), ("val", context.data.validation)):
             chosen = split == "val"
-            seed = seeds.derive(plan.seed, "judge samples", split)
             folder = context.folder.cache / "scorers" / split
-            most = scorer.networks_validation if chosen else None
-            networks = [*start.ranked[:most]]
-            if self._further is not None:
-                networks += self._further.ranked[:most]
-            if scorer.learns_from == "consensus":
-                networks = [*start.ranked]
-            hard_predictions = self._hard_predictions(networks, part, folder)
-            quality = quality_for(context.task)
-            if scorer.learns_from == "consensus":
-                rounds = scorer.rounds_validation if chosen else scorer.rounds
-                made.append(
-                    consensus_samples(
-                        hard_predictions,
-                        part,
-                        task=context.task,
-                        quality=quality,
-                        rounds=rounds,
-                        seed=seed,
-                        copies=copies,
-                        folder=folder,
-                        augmented_share=0.0 if chosen else 0.5,
-                    )
-                )
-            else:
-                made.append(
-                    prediction_samples(
-                        hard_predictions,
-                        part,
-                        task=context.task,
-                        quality=quality,
-                        seed=seed,
-                        copies=copies,
-                        folder=folder,
-                        augmented_share=0.0,
-                    )
-                )
+            networks = start.ranked
+            if not consensus:
+                most = scorer.networks_validation if chosen else None
+                further = self._further.ranked if self._further else ()
+                networks = (*networks[:most], *further[:most])
+            given: dict[str, Any] = {
+                "task": context.task,
+                "quality": self._quality,
+                "seed": seeds.derive(plan.seed, "judge samples", split),
+                "copies": copies,
+                "folder": folder,
+                "augmented_share": 0.5 if consensus and not chosen else 0.0,
+            }
+            if consensus:
+                given["rounds"] = scorer.rounds_validation if chosen else scorer.rounds
+            make = samples.consensus_samples if consensus else samples.prediction_samples
+            made.append(make(self._hard_predictions(networks, part, folder), part, **given))
         return made[0], made[1][0]
 
     def _hard_predictions(self, networks: Sequence[Trained], part: SampleSet, folder: Path) -> Path:
         """Return what networks say about the images of a part."""
         context = self._context
-        return store_hard_predictions(
+        return samples.store_hard_predictions(
             context.load(networks),
             part.images,
             [part.image_row(index) for index in part.indices],
             task=context.task,
             compute=context.plan.whole_machine,
             path=folder / "ballots.npy",
-            progress=lambda d, t: context.working("what mask scorers learn from", d, t),
+            progress=context.working("what mask scorers learn from"),
         )
 
     def _calibration(
-        self,
-        stage: Stage,
-        validation: SampleSet,
-        quality: Quality,
-        *,
-        thresholds: tuple[float, float],
+        self, stage: Stage, validation: SampleSet, *, thresholds: tuple[float, float]
     ) -> Judgment:
         """Return how far mask scorers are from the truth together, on validation samples."""
-        scorers = self._context.load(stage.ranked[: self._asked])
-        scored = score_masks(scorers, validation, quality, self._context.plan.whole_machine)
-        amplification = not self._context.approach.carry
-        said = quality.score(scored, amplification=amplification).numpy()
+        said = self._said(stage, validation).numpy()
         if validation.qualities is None:
             raise ValueError("validation samples of mask scorers have qualities")
         wanted = gather(open_array(validation.qualities), np.array(validation.indices))
-        true = quality.score(torch.from_numpy(wanted)[None], amplification=amplification).numpy()
+        for_copies = not self._context.approach.carry
+        true = self._quality.score(torch.from_numpy(wanted)[None], amplification=for_copies).numpy()
         return Judgment(
             samples=len(said),
             mae=float(np.abs(said - true).mean()),
@@ -376,14 +262,16 @@ class MaskScoring:
             thresholds=thresholds,
         )
 
-    def _thresholds(
-        self, stage: Stage, validation: SampleSet, start: Stage, quality: Quality
-    ) -> tuple[float, float]:
+    def _thresholds(self, stage: Stage, validation: SampleSet, start: Stage) -> tuple[float, float]:
         """Return the scores above which a mask is good, and very good."""
         context = self._context
         if context.approach.thresholds is not None:
             return context.approach.thresholds
-        scorers = context.load(stage.ranked[: self._asked])
         part = validation if context.approach.carry else consensus_on_validation(context, start)
-        scored = score_masks(scorers, part, quality, context.plan.whole_machine)
-        return thresholds_from(quality.score(scored, amplification=not context.approach.carry))
+        return amplification.thresholds_from(self._said(stage, part))
+
+    def _said(self, stage: Stage, part: SampleSet) -> Float[Tensor, "b"]:
+        """Return the scores that the best mask scorers of a stage give together."""
+        scorers = self._context.load(stage.ranked[: self._asked])
+        scored = score_masks(scorers, part, self._quality, self._context.plan.whole_machine)
+        return self._quality.score(scored, amplification=not self._context.approach.carry)

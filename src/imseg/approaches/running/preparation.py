@@ -10,34 +10,28 @@ from typing import Any
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.budget import fits_time, make_plan, working_size
-from imseg.approaches.planning.duration import (
-    Measured,
-    compiling_may_pay,
-    compiling_pays,
-    fit_to_time,
-    measure,
-    seconds_of,
-)
-from imseg.approaches.planning.plan import Facts, Plan, match_plan
+from imseg.approaches.planning import duration
+from imseg.approaches.planning.budget import fits_time, make_plan, match_plan, working_size
+from imseg.approaches.planning.duration import Measured, measure
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
-from imseg.approaches.running.run_data import RunData
+from imseg.approaches.running.run_data import counting
 from imseg.approaches.running.stage import announce_plan
 from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
 from imseg.data.checks.folder_check import report_of
-from imseg.data.files.listing import counted, real_path, short_name
+from imseg.data.files.listing import real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.errors import ImsegError, and_more, import_extra, raise_all, shown
+from imseg.errors import ImsegError, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, check_network, provide
-from imseg.progress import Note, Progress, Working
+from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.quality import quality_for
 from imseg.types import DataSet, LabeledImage
@@ -57,11 +51,8 @@ def read_data(
     Raises:
         ImsegError: If anything is wrong with the folder; everything at once.
     """
-
-    def read(done: int, total: int) -> None:
-        progress(Working(what="checking images", done=done, total=total))
-
-    found = scan(folder, task=asked.task, progress=read, files=files)
+    checking = counting(progress, "checking images")
+    found = scan(folder, task=asked.task, progress=checking, files=files)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
     dataset = data_set_of(found)
@@ -199,16 +190,6 @@ def facts_of(dataset: DataSet) -> Facts:
     )
 
 
-def note_changes(run_data: RunData, progress: Progress) -> None:
-    """Say if files changed while networks learned from what they had been."""
-    changed = run_data.changed_files()
-    if changed:
-        count = counted(len(changed), "image or mask", "images or masks")
-        text = f"{count} changed during training: {and_more(changed)}. The run has learned from"
-        text += " what they were before; train again to learn from what they are now."
-        progress(Note(text=text, warning=True))
-
-
 ALONE = (
     "changes nothing here: networks of your own, and networks on this device, are trained one after"
     " the other."
@@ -255,11 +236,9 @@ class Prepared:
 
 def prepare(
     data: str | Path | DataSet,
+    asked: Settings,
     *,
     out: str | Path | None,
-    settings: Settings | None,
-    options: dict[str, Any],
-    network: NetworkFactory | str | None,
     progress: Progress,
     probe: bool = True,
     stores: bool = False,
@@ -268,10 +247,8 @@ def prepare(
 
     Args:
         data: A folder, or a data set made otherwise.
+        asked: What to do.
         out: The run folder; None for the default.
-        settings: What to do.
-        options: The same as fields of ``Settings``.
-        network: The user's own network.
         progress: Told what is found.
         probe: Whether costs are measured where the plan depends on them.
         stores: Whether what the checks decode will be stored next, and so is kept in memory.
@@ -279,7 +256,6 @@ def prepare(
     Raises:
         ImsegError: For everything the user can mend, as far as it shows before images are decoded.
     """
-    asked = _asked(settings, options, network)
     matched = load_run(asked.match) if asked.match is not None else None
     folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
     check_paths([data, folder.path, asked.match, asked.unlabeled_masks, asked.reuse])
@@ -294,9 +270,8 @@ def prepare(
         files = _known_files(folder, asked, planned, stores=stores)
         dataset = read_data(Path(data), asked, progress, files)
     check_fits(dataset, asked, matched)
-    hidden = None
-    if asked.unlabeled_masks is not None:
-        hidden = hidden_masks(dataset, asked.unlabeled_masks, files=files)
+    named = asked.unlabeled_masks
+    hidden = hidden_masks(dataset, named, files=files) if named is not None else None
     if record is None and asked.reuse is not None:
         tell_data_changes(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
@@ -311,12 +286,7 @@ def prepare(
     approach = plan.approach
     stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
     for one in dict.fromkeys(each.network for each in stages):
-        check_network(
-            one,
-            channels=dataset.reading.channels,
-            outputs=dataset.spec.outputs,
-            size=plan.image_size,
-        )
+        check_network(one, channels=facts.channels, outputs=facts.outputs, size=plan.image_size)
     return Prepared(
         asked=asked,
         folder=folder,
@@ -347,8 +317,7 @@ def _known_files(
 
     room = min(MOST_KEPT, (available_memory() or 0) // 4)
     files = KnownFiles(working_size=size if stores else None, room=room)
-    reuse = asked.reuse
-    others = [] if reuse is None else [reuse, *sorted(reuse.glob("*/"))]
+    others = [] if asked.reuse is None else [asked.reuse, *sorted(asked.reuse.glob("*/"))]
     for path in (folder.path, *others):
         with contextlib.suppress(ImsegError):  # what is not known is found out again
             files.learn(FileFacts.read(RunFolder(path).facts).files)
@@ -361,9 +330,19 @@ def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
     return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
 
 
-def _asked(
+def asked_for(
     settings: Settings | None, options: dict[str, Any], network: NetworkFactory | str | None
 ) -> Settings:
+    """Return checked settings.
+
+    Args:
+        settings: What to do; None where it is given as options.
+        options: The same as fields of ``Settings``.
+        network: The user's own network, or the name of one.
+
+    Raises:
+        ImsegError: If both are given, or a value is no good.
+    """
     if settings is not None and options:
         raise ImsegError(
             "Settings are given twice.",
@@ -385,24 +364,28 @@ def _new_plan(
     progress: Progress,
     probe: bool,
 ) -> tuple[Plan, Measured | None]:
-
     plan, measured = make_plan(asked, facts), None
     if fits_time(asked):
         if probe:
             progress(Note(text=MEASURING))
             measured = measure(plan, facts, dataset.spec)
-        plan = fit_to_time(plan, facts, measured)
+        plan = duration.fit_to_time(plan, facts, measured)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)
-    if asked.compile == "auto" and probe and matched is None and compiling_may_pay(plan, facts):
+    if (
+        asked.compile == "auto"
+        and probe
+        and matched is None
+        and duration.compiling_may_pay(plan, facts)
+    ):
         progress(Note(text=COMPILING))
-        compute = replace(plan.compute, compile=compiling_pays(plan, facts, dataset.spec))
+        compute = replace(plan.compute, compile=duration.compiling_pays(plan, facts, dataset.spec))
         plan = replace(plan, compute=compute)
     if asked.workers is not None and asked.workers > plan.workers:
         progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
     word = word_of(dataset.spec)
     progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
-    seconds = None if measured is None else seconds_of(plan, facts, measured)
+    seconds = None if measured is None else duration.seconds_of(plan, facts, measured)
     progress(Note(text=announce_plan(plan, facts, seconds)))
     return plan, measured
 
@@ -415,16 +398,14 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
     if asked.networks is None:
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
-        approach = replace(plan.approach, networks=len(stage["networks"]))
-        plan = replace(plan, approach=approach)
+        plan = replace(plan, approach=replace(plan.approach, networks=len(stage["networks"])))
     if asked.rotate is None:
         augmentation = replace(plan.recipe.augmentation, rotate=run.plan.rotate)
         plan = plan.with_recipe(augmentation=augmentation)
     if asked.validate_every is None:
         plan = plan.with_recipe(validate_every=run.plan.recipe.validate_every)
     if asked.compile == "auto":
-        compute = replace(plan.compute, compile=run.plan.compute.compile)
-        plan = replace(plan, compute=compute)
+        plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
     return match_plan(
         plan, matched=run.plan, steps=final.steps, network=final.network, labeled=facts.labeled
     )

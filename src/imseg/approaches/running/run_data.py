@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from imseg.approaches.planning.plan import Plan
-from imseg.data.cache.store import Stored, changed_sources, open_array, store_split
+from imseg.data.cache.store import Stored, open_array, store_split
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
@@ -39,10 +39,6 @@ class RunData:
     indices: tuple[Path, ...] = ()
     """The indices of all that is stored, which know the files it was made of."""
 
-    def changed_files(self) -> list[str]:
-        """Return the pictures whose files have changed since they were stored."""
-        return [name for index in self.indices for name in changed_sources(index)]
-
     @property
     def digests(self) -> dict[str, str]:
         """Hashes of the content, to notice when the data has changed."""
@@ -54,48 +50,62 @@ class RunData:
         return found
 
 
-def gather(
-    data: DataSet,
-    plan: Plan,
-    *,
-    folder: Path,
-    hidden: tuple[LabeledImage, ...] | None,
-    progress: Progress,
-    reuse: Sequence[Path] = (),
-    files: KnownFiles | None = None,
-) -> RunData:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureStore:
+    """Keeps decoded, resized and encoded pictures of a run."""
+
+    data: DataSet
+    """What there is, what masks mean and how pictures are read."""
+    plan: Plan
+    """Working size, seed and limits."""
+    folder: Path
+    """Where the arrays go."""
+    progress: Progress
+    """Told about decoded pictures."""
+    reuse: Sequence[Path] = ()
+    """Other folders of stored arrays, from which known pictures are taken."""
+    files: KnownFiles | None = None
+    """Where pixels wait that were decoded for the checks."""
+
+    def split(self, entries: Sequence[Image | LabeledImage], name: str, what: str) -> Stored:
+        """Return a split that is stored now or was earlier.
+
+        Args:
+            entries: All with masks, or all without.
+            name: Begins the names of the files.
+            what: What is done, for the user.
+        """
+        return store_split(
+            entries,
+            self.folder,
+            name,
+            spec=self.data.spec,
+            reading=self.data.reading,
+            size=self.plan.image_size,
+            workers=usable_cores(),
+            reuse=self.reuse,
+            files=self.files,
+            progress=counting(self.progress, what),
+        )
+
+
+def gather(store: PictureStore, *, hidden: tuple[LabeledImage, ...] | None) -> RunData:
     """Return decoded, resized and encoded pictures.
 
     Args:
-        data: What there is.
-        plan: Working size, seed and limits.
-        folder: Where the arrays go.
+        store: Where the arrays go.
         hidden: Unlabeled images with their masks, for an upper bound alone.
-        progress: Told about decoded pictures.
-        reuse: Other folders of stored arrays, from which known pictures are taken.
-        files: Where pixels wait that were decoded for the checks.
     """
-    approach = plan.approach
+    data, plan, approach = store.data, store.plan, store.plan.approach
     indices: list[Path] = []
 
     def stored(entries: Sequence[Image | LabeledImage], name: str) -> Stored:
-        made = store_split(
-            entries,
-            folder,
-            name,
-            spec=data.spec,
-            reading=data.reading,
-            size=plan.image_size,
-            workers=usable_cores(),
-            reuse=reuse,
-            files=files,
-            progress=_counted(progress, f"reading {name} images"),
-        )
+        made = store.split(entries, name, f"reading {name} images")
         indices.append(made.index)
         if made.damaged:
             shown = ", ".join(made.damaged[:4]) + (" ..." if len(made.damaged) > 4 else "")
             text = f"{made.index}: what was stored of {shown} is damaged and was read again."
-            progress(Note(text=text, warning=True))
+            store.progress(Note(text=text, warning=True))
         return made
 
     labeled = part_of(stored(data.labeled, "labeled"))
@@ -152,5 +162,6 @@ def limited(entries: tuple[Entry, ...], plan: Plan) -> tuple[Entry, ...]:
     return tuple(entries[i] for i in sorted(chosen.tolist()))
 
 
-def _counted(progress: Progress, what: str) -> Callable[[int, int], None]:
+def counting(progress: Progress, what: str) -> Callable[[int, int], None]:
+    """Return what tells how countable work goes on."""
     return lambda done, total: progress(Working(what=what, done=done, total=total))

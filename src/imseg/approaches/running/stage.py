@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import as_summary
-from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.stages import planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
 from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
 from imseg.components.labeling import LabelCounts
 from imseg.engine.storage.run_folder import RunFolder
@@ -49,21 +48,14 @@ class Stage:
         return sum(network.steps for network in self.ranked)
 
     @property
-    def missing(self) -> str:
-        """How many networks could not be trained, and why; empty where none is missing."""
-        return missing_in_words(len(self.ranked), self.failed)
-
-    @property
     def best(self) -> Trained:
         """The network ranked first."""
         return self.ranked[0]
 
     def write(self, folder: RunFolder) -> None:
         """Write ``DONE``, the last file of a stage."""
-        ranking = [network.name for network in self.ranked]
-        done = StageDone(
-            ranking=tuple(ranking), failed=self.failed, pseudo_labels=self.pseudo_labels
-        )
+        ranking = tuple(network.name for network in self.ranked)
+        done = StageDone(ranking=ranking, failed=self.failed, pseudo_labels=self.pseudo_labels)
         done.write(folder.done(self.name))
 
     def summary(self) -> StageSummary:
@@ -72,7 +64,7 @@ class Stage:
         return StageSummary(
             name=self.name,
             best=self.best.name,
-            score=self.best.scores[self.metric.key],
+            score=scores[0],
             mean_score=statistics.fmean(scores),
             spread_score=statistics.stdev(scores) if len(scores) > 1 else 0.0,
             networks=tuple(map(NetworkSummary.of_network, self.ranked)),
@@ -90,10 +82,8 @@ def missing_in_words(there: int, failed: Sequence[str]) -> str:
     """
     if not failed:
         return ""
-    return (
-        f"{len(failed)} of {there + len(failed)} networks could not be trained"
-        f" ({'; '.join(failed)})"
-    )
+    count, why = len(failed), "; ".join(failed)
+    return f"{count} of {there + count} networks could not be trained ({why})"
 
 
 def missing_by_stage(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -134,9 +124,8 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     whole = tuple(network for name, network in named if network and network.name == name)
     if len(whole) < len(networks):
         return None  # a file was lost: what is missing is trained again
-    return Stage(
-        name=name, ranked=whole, metric=metric, failed=done.failed, pseudo_labels=done.pseudo_labels
-    )
+    failed, counts = done.failed, done.pseudo_labels
+    return Stage(name=name, ranked=whole, metric=metric, failed=failed, pseudo_labels=counts)
 
 
 def choose(stages: Sequence[Stage], *, last: bool) -> Stage:
@@ -240,14 +229,6 @@ def handed_on(teaching: Stage, last: Stage, teachers: int | None) -> str:
     )
 
 
-def made_again(name: str, lost: str, teaching: Stage, other: Stage) -> str:
-    """Return that pseudo-labels are made again by the networks of another stage, and why."""
-    return (
-        f"{name}: the pseudo-labels of {teaching.name} are of no use ({lost}), so those of"
-        f" {other.name} are made and learned from."
-    )
-
-
 def spent(stages: Sequence[Stage], patience: int, generations: int) -> str:
     """Return that a run ends early, and why."""
     best = max(stages, key=lambda stage: stage.merit)
@@ -259,20 +240,31 @@ def spent(stages: Sequence[Stage], patience: int, generations: int) -> str:
     )
 
 
+BY_ERROR = Metric(key="iou_error", label="IoU error", higher_is_better=False)
+"""What mask scorers are ranked by."""
+BY_LOSS = Metric(key="loss", label="loss", higher_is_better=False)
+"""The same where the paper does it so."""
+
+
+def scorers_metric(plan: Plan) -> Metric:
+    """Return what the mask scorers of a plan are ranked by."""
+    ranked_by = plan.paper_settings.scorers_ranked_by if plan.paper_settings else {}
+    return BY_LOSS if ranked_by.get(plan.approach.name) == "loss" else BY_ERROR
+
+
 LITTLE = 0.2
 """Rank correlation on validation images below which mask scorers are not worth much."""
 
 
 def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     """Return one sentence about what is going to happen."""
-    approach, compute = plan.approach, plan.compute
-    planned = planned_stages(plan, facts)
-    aside = {stage.name: stage.networks for stage in planned}
-    stages = f"{aside['start']} networks"
-    if "scorer-start" in aside:
-        stages += f" and {aside['scorer-start']} that mask scorers learn from"
-    if "scorers" in aside:
-        stages += f", {aside['scorers']} mask scorers"
+    approach, compute, planned = plan.approach, plan.compute, planned_stages(plan, facts)
+    counts = {stage.name: stage.networks for stage in planned}
+    stages = f"{counts['start']} networks"
+    if "scorer-start" in counts:
+        stages += f" and {counts['scorer-start']} that mask scorers learn from"
+    if "scorers" in counts:
+        stages += f", {counts['scorers']} mask scorers"
     if approach.generations:
         stages += f", then {approach.generations} x {approach.networks}"
     # Mask scorers and those that they learn from too, which are trained aside.
@@ -288,10 +280,9 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {precision},"
         f" {plan.workers} side by side on {compute.device}."
     )
-    if seconds is not None:
-        minutes = max(1, round(seconds / 60))
-        text += f" Measured on this machine, that takes about {minutes} min."
-    return text
+    if seconds is None:
+        return text
+    return f"{text} Measured on this machine, that takes about {max(1, round(seconds / 60))} min."
 
 
 def start_was_better(stages: Sequence[Stage], final: Stage) -> str:
@@ -301,8 +292,7 @@ def start_was_better(stages: Sequence[Stage], final: Stage) -> str:
         stages: All stages, the start first.
         final: The stage that was chosen.
     """
-    start, best = stages[0].best, final.best
-    metric = stages[0].metric
+    start, best, metric = stages[0].best, final.best, stages[0].metric
     here, there = (metric.number(network.scores[metric.key]) for network in (best, start))
     return (
         f"on validation {final.name} is not better than the start ({here} against {there}):"
@@ -317,8 +307,7 @@ def calibration_in_words(judgment: Mapping[str, Any]) -> str:
     Args:
         judgment: The content of ``judgment.json``.
     """
-    low, high = judgment["thresholds"]
-    found = judgment["rank_correlation"]
+    (low, high), found = judgment["thresholds"], judgment["rank_correlation"]
     text = (
         f"mask scorers: on {judgment['samples']} masks of validation images their score is off"
         f" by {judgment['mae']:.3f} on average, rank correlation with the true one {found:.2f} (0"

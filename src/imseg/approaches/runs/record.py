@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.runs import run_files
 from imseg.approaches.runs.run_files import DataContents, Provenance, Record, Surroundings
+from imseg.data.files.atomic import read_bounded
+from imseg.data.folder.scan import held_out
 from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.storage.run_folder import SETTINGS_FILE, RunFolder
@@ -25,6 +30,7 @@ from imseg.engine.storage.sealed import OtherVersion, write_sealed
 from imseg.engine.training.job import decisive_target
 from imseg.errors import ImsegError, shown
 from imseg.progress import Note, Progress
+from imseg.tasks import Metric, task_for
 from imseg.types import VERSION, DataSet, Image, LabeledImage
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
@@ -135,10 +141,8 @@ def read_record(folder: RunFolder) -> Record | None:
     except OtherVersion:
         raise
     except ImsegError:
-        try:
+        with contextlib.suppress(ImsegError):
             return Provenance.read(folder.provenance).experiment
-        except ImsegError:
-            pass
         raise
 
 
@@ -155,8 +159,8 @@ def write_record(
         dataset: What it learns from.
         hidden: The hash of the hidden mask of each unlabeled picture, as far as they are known.
     """
-    target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
     if not folder.target.exists():
+        target = {**dataset.spec.as_dict(), "reading": dataset.reading.as_dict()}
         write_sealed(folder.target, target)
     if not folder.data.exists():
         contents(dataset, hidden).write(folder.data)
@@ -259,65 +263,36 @@ def _in_words(values: Mapping[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name} = {values.get(name, '(default)')}" for name in names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataChanges:
-    """Pictures by content, compared with an earlier run; names do not matter."""
+def _data_changes(run: Path, counts: Mapping[str, tuple[int, int]], *, same_meaning: bool) -> str:
+    """Return what has changed since an earlier run.
 
-    run: Path
-    """The earlier run."""
-    added: Mapping[str, int]
-    """Pictures that a split did not have then."""
-    removed: Mapping[str, int]
-    """Pictures that a split no longer has."""
-    same_meaning: bool
-    """Whether masks mean, and pictures are scaled, as they were then."""
-
-    def __str__(self) -> str:
-        parts = []
-        for split in self.added:
-            changes = [
-                f"{count} {word}"
-                for count, word in ((self.added[split], "new"), (self.removed[split], "gone"))
-                if count
-            ]
-            if changes:
-                parts.append(f"{split}: {' and '.join(changes)}")
-        if not self.same_meaning:
-            parts.append("the classes, or the scale of the pictures")
-        if not parts:
-            return f"The data is that of {self.run}; networks of equal settings are taken over."
-        changed = {split for split in self.added if self.added[split] or self.removed[split]}
-        redone = (
-            "all networks learn from it or are chosen by it, so all are trained anew"
-            if changed & {"labeled", "val"} or not self.same_meaning
-            else "networks of equal settings that learn from labels alone are taken over, students"
-            " are trained anew"
-        )
-        return f"Since {self.run} the data has changed ({'; '.join(parts)}): {redone}."
-
-    @property
-    def changes(self) -> int:
-        """Pictures that are new or gone."""
-        return sum(self.added.values()) + sum(self.removed.values())
+    Args:
+        run: The earlier run.
+        counts: By split, the pictures that it did not have then and those that it no longer has.
+        same_meaning: Whether masks mean, and pictures are scaled, as they were then.
+    """
+    parts = []
+    for split, (new, gone) in counts.items():
+        words = [f"{count} {word}" for count, word in ((new, "new"), (gone, "gone")) if count]
+        if words:
+            parts.append(f"{split}: {' and '.join(words)}")
+    if not same_meaning:
+        parts.append("the classes, or the scale of the pictures")
+    if not parts:
+        return f"The data is that of {run}; networks of equal settings are taken over."
+    redone = (
+        "all networks learn from it or are chosen by it, so all are trained anew"
+        if any(counts["labeled"]) or any(counts["val"]) or not same_meaning
+        else "networks of equal settings that learn from labels alone are taken over, students"
+        " are trained anew"
+    )
+    return f"Since {run} the data has changed ({'; '.join(parts)}): {redone}."
 
 
 def tell_data_changes(reuse: Path, dataset: DataSet, progress: Progress) -> None:
     """Tell what has changed since the run that is most like this one, if there is one.
 
-    Raises:
-        ImsegError: If ``reuse`` is a run that another version of imseg wrote.
-    """
-    changes = data_changes_since(reuse, dataset)
-    if changes is not None:
-        progress(Note(text=str(changes)))
-
-
-def data_changes_since(reuse: Path, dataset: DataSet) -> DataChanges | None:
-    """Return what has changed since the run whose data is most like it; None if none is like it.
-
-    Args:
-        reuse: A run, or a folder of runs.
-        dataset: What there is now.
+    Pictures are compared by content; names do not matter.
 
     Raises:
         ImsegError: If ``reuse`` is a run that another version of imseg wrote.
@@ -332,20 +307,119 @@ def data_changes_since(reuse: Path, dataset: DataSet) -> DataChanges | None:
                 raise
             continue  # a run that was never begun properly has nothing to be taken over
         if before["labeled"] & here["labeled"]:
-            change = DataChanges(
-                run=path.parent,
-                same_meaning=_means(path, dataset),
-                added={split: len(here[split] - before[split]) for split in here},
-                removed={split: len(before[split] - here[split]) for split in here},
-            )
-            found.append(change)
-    return min(found, key=lambda each: each.changes, default=None)
+            alike = False
+            with contextlib.suppress(ImsegError):
+                check_same_target(RunFolder(path.parent), dataset)
+                alike = True
+            pairs = {split: (here[split], was) for split, was in before.items()}
+            counts = {name: (len(now - was), len(was - now)) for name, (now, was) in pairs.items()}
+            text = _data_changes(path.parent, counts, same_meaning=alike)
+            found.append((sum(map(sum, counts.values())), text))
+    if found:
+        _, text = min(found, key=lambda each: each[0])
+        progress(Note(text=text))
 
 
-def _means(data: Path, dataset: DataSet) -> bool:
-    """Return whether the run beside ``data.json`` understood masks and pictures as we do."""
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Reads the files of a run folder, and keeps what is wrong with them.
+
+    Attributes:
+        folder: The run; nothing in it is changed.
+        damaged: What is wrong with files, in words that name them.
+    """
+
+    folder: RunFolder
+    damaged: list[str] = field(default_factory=list)
+
+    def tell(self, wrong: str) -> None:
+        """Keep what is wrong with a file, once."""
+        if wrong not in self.damaged:
+            self.damaged.append(wrong)
+
+    def content(self, path: Path, read: Callable[[Path], Found]) -> Found | None:
+        """Return the content of a file; None where it is not there, or damaged, which is kept.
+
+        Args:
+            path: The file.
+            read: Reads it.
+
+        Raises:
+            OtherVersion: If another version of imseg wrote it.
+        """
+        if not path.exists():
+            return None
+        try:
+            return read(path)
+        except OtherVersion:
+            raise
+        except ImsegError as error:
+            if path.exists():  # else it went away meanwhile, as files of a training do
+                self.tell(error.what)
+            return None
+
+    def record(self) -> Record | None:
+        """Return the settings of the run, from their second copy where the first is damaged."""
+        first = self.content(self.folder.experiment, Record.read)
+        if first is not None:
+            return first
+        try:
+            return read_record(self.folder)
+        except ImsegError as error:
+            self.tell(error.what)
+            return None
+
+    def facts(self, plan: Plan) -> Facts | None:
+        """Return how many pictures the run began with; None where no file knows.
+
+        Channels and outputs are 1 where no file knows them: they do not change what is planned.
+        """
+        data = self.content(self.folder.data, DataContents.read)
+        told = None if data else self.content(self.folder.provenance, Provenance.read)
+        if data is not None:
+            labeled, chosen_by, unlabeled = len(data.labeled), len(data.val), len(data.unlabeled)
+        elif told is not None:
+            labeled, chosen_by = len(told.data.labeled), len(told.data.validation)
+            unlabeled = told.data.unlabeled
+        else:
+            return None
+        target = self.content(self.folder.target, run_files.read_target)
+        return Facts(
+            task=plan.task,
+            labeled=labeled if chosen_by else labeled - held_out(labeled),
+            validation=chosen_by or held_out(labeled),
+            unlabeled=unlabeled,
+            channels=target[1].channels if target else 1,
+            outputs=target[0].outputs if target else 1,
+            typical_size=plan.image_size,
+        )
+
+    def metric(self, plan: Plan) -> Metric | None:
+        """Return what networks are ranked by; None where no file knows."""
+        target = self.content(self.folder.target, run_files.read_target)
+        return task_for(target[0], paper=plan.paper).metric if target else None
+
+
+def read_log(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the events of a run's log, oldest first, without lines that were torn."""
     try:
-        check_same_target(RunFolder(data.parent), dataset)
-    except ImsegError:
-        return False
-    return True
+        lines = read_bounded(folder.log).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    found: list[Any] = []
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
+    return [entry for entry in found if isinstance(entry, dict) and "event" in entry]
+
+
+def age_of(time: str | None) -> float | None:
+    """Return the seconds since a date and time of ours; None if it cannot be read."""
+    try:
+        then = datetime.fromisoformat(time or "")
+        return max(0.0, (datetime.now(UTC) - then).total_seconds())
+    except (TypeError, ValueError):
+        return None

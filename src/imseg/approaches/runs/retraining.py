@@ -75,7 +75,7 @@ class Retrained:
         return {"network": self.network, "same": self.same, **asdict(self)}
 
 
-def compare_networks(
+def compared(
     folder: RunFolder, copy: RunFolder, then: Trained, now: Trained, plan: Plan
 ) -> Retrained:
     """Return how a network differs from the same one, trained again.
@@ -87,6 +87,7 @@ def compare_networks(
         now: What is known about it now.
         plan: How both were trained.
     """
+    known = [{name: getattr(each, name) for name in COMPARED} for each in (then, now)]
     names, tensors, most = differing_weights(folder.weights(then.name), copy.weights(then.name))
     return Retrained(
         network=then.name,
@@ -95,10 +96,7 @@ def compare_networks(
         differing_tensors=tuple(names),
         tensors=tensors,
         largest_difference=most,
-        differing_scores=_changes(
-            {name: getattr(then, name) for name in COMPARED},
-            {name: getattr(now, name) for name in COMPARED},
-        ),
+        differing_scores=_changes(*known),
         differing_surroundings=differing_surroundings(folder),
         device=plan.compute.device,
         precision=plan.compute.precision,
@@ -107,11 +105,8 @@ def compare_networks(
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
     # By their text: what is not a number is equal to itself there.
-    return {
-        name: {"then": then.get(name), "now": value}
-        for name, value in now.items()
-        if repr(then.get(name)) != repr(value)
-    }
+    pairs = {name: {"then": then.get(name), "now": value} for name, value in now.items()}
+    return {name: pair for name, pair in pairs.items() if repr(pair["then"]) != repr(pair["now"])}
 
 
 def differing_weights(one: Path, other: Path) -> tuple[list[str], int, float]:
@@ -200,7 +195,7 @@ def retrain(
         now = read_trained(copy.weights(network))
         if now is None:
             raise _not_alone(folder, network, alone.others)
-        return compare_networks(folder, copy, then, now, record.plan)
+        return compared(folder, copy, then, now, record.plan)
 
 
 def copy_run(run: RunFolder, copy: RunFolder, *, without: str) -> None:
@@ -241,9 +236,8 @@ def _recorded(folder: RunFolder, network: str, *, trust_network: bool) -> tuple[
     record = read_record(folder)
     if record is None:
         raise no_run(folder.path, expected="the folder of a run, finished or not.")
-    there = sorted(
-        f"{path.parent.name}/{path.stem}" for path in folder.path.glob("*/network-*.safetensors")
-    )
+    finished = folder.path.glob("*/network-*.safetensors")
+    there = sorted(f"{path.parent.name}/{path.stem}" for path in finished)
     if network not in there:
         raise ImsegError(
             f"{folder.path} has no finished network named {network!r}.",

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from torch import nn
 
 from imseg.approaches.planning.plan import Plan
+from imseg.approaches.runs import run_files
 from imseg.approaches.runs.record import no_run, read_record
-from imseg.approaches.runs.run_files import Judgment, read_network, read_summary, read_target
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
 from imseg.data.folder.scan import read_folder
@@ -26,7 +26,7 @@ from imseg.engine.inference import evaluator, predictor
 from imseg.engine.inference.evaluator import Evaluation
 from imseg.engine.inference.predictor import Segmented
 from imseg.engine.storage.run_folder import RunFolder
-from imseg.engine.training.job import Trained, load_network
+from imseg.engine.training.job import Trained
 from imseg.errors import ImsegError, shown
 from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
@@ -99,10 +99,8 @@ def entries_of(images: str | Path | Sequence[Pixels]) -> list[Image]:
     """Return the pictures that a path or a list of arrays stands for."""
     if isinstance(images, (str, Path)):
         return list_images(Path(images))
-    return [
-        Image(name, image_from_item(array, name))
-        for name, array in ((f"image[{number}]", each) for number, each in enumerate(images))
-    ]
+    named = {f"image[{number}]": each for number, each in enumerate(images)}
+    return [Image(name, image_from_item(array, name)) for name, array in named.items()]
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class Run:
     def judgment(self) -> dict[str, Any] | None:
         """How far the mask scorers can be trusted; None where there are none."""
         path = RunFolder(self.path).judgment
-        return Judgment.read(path).as_dict() if path.exists() else None
+        return run_files.Judgment.read(path).as_dict() if path.exists() else None
 
     def trained(self, name: str) -> Trained:
         """Return what is known about a network, such as ``generation-1/network-0``.
@@ -172,7 +170,7 @@ class Run:
                 got=name,
                 hint="--network with one of these.",
             )
-        return read_network(
+        return run_files.read_network(
             RunFolder(self.path),
             name,
             known=self.network_names,
@@ -189,18 +187,8 @@ class Run:
 
     def load(self, names: Sequence[str], *, device: str = "auto") -> list[nn.Module]:
         """Return trained networks in inference mode."""
-        compute, weights = self.compute(device), RunFolder(self.path).weights
-        return [
-            load_network(
-                weights(known.name),
-                known.network,
-                compute,
-                channels=known.channels,
-                outputs=known.outputs,
-                sha256=known.sha256,
-            )
-            for known in map(self.trained, names)
-        ]
+        known = map(self.trained, names)
+        return run_files.load_networks(RunFolder(self.path), known, self.compute(device))
 
     def members(self, ensemble: int = 1) -> list[str]:
         """Return the names of the best networks of the chosen stage.
@@ -281,10 +269,9 @@ class Run:
         Raises:
             ImsegError: If a picture cannot be read.
         """
-        chosen = networks or self.members(ensemble)
-        found = self.segment(
-            entries_of(images), networks=chosen, disagreement=disagreement, device=device
-        )
+        asked = networks or self.members(ensemble)
+        entries = entries_of(images)
+        found = self.segment(entries, networks=asked, disagreement=disagreement, device=device)
         yield from map(self.prediction_of, found)
 
     def segment(
@@ -369,11 +356,7 @@ def load_run(
         provide(network, record.plan.network.callable)
     elif trust_network:
         import_network(record.plan.network)
-    spec, reading = read_target(folder.target)
-    return Run(
-        path=folder.path,
-        plan=record.plan,
-        spec=spec,
-        reading=reading,
-        summary=read_summary(folder, task_for(spec, paper=record.plan.paper).metric).as_dict(),
-    )
+    spec, reading = run_files.read_target(folder.target)
+    metric = task_for(spec, paper=record.plan.paper).metric
+    summary = run_files.read_summary(folder, metric).as_dict()
+    return Run(path=folder.path, plan=record.plan, spec=spec, reading=reading, summary=summary)

@@ -6,35 +6,29 @@ A run may come from anywhere, so every value is of exactly its type, and nothing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    PlainSerializer,
-    PlainValidator,
-    StringConstraints,
-    TypeAdapter,
-    model_validator,
-)
+import pydantic
+from pydantic import Field, FiniteFloat, NonNegativeInt, TypeAdapter, model_validator
+from torch import nn
 
 from imseg.approaches.planning.plan import Plan
 from imseg.components.audit import AuditResult
 from imseg.components.labeling import LabelCounts
 from imseg.data.images.picture_file import MAX_CHANNELS
+from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import NETWORK_NAME, STAGE_NAME, RunFolder
 from imseg.engine.storage.sealed import SealedFile, StrictModel
-from imseg.engine.training.job import Trained, read_known
+from imseg.engine.training.job import Trained, load_network, read_known
 from imseg.errors import ImsegError, and_more
 from imseg.tasks import Metric
 from imseg.types import Reading, TargetSpec
 
-StageName = Annotated[str, StringConstraints(pattern=f"^{STAGE_NAME}$")]
-NetworkName = Annotated[str, StringConstraints(pattern=f"^{NETWORK_NAME}$")]
+StageName = Annotated[str, pydantic.StringConstraints(pattern=f"^{STAGE_NAME}$")]
+NetworkName = Annotated[str, pydantic.StringConstraints(pattern=f"^{NETWORK_NAME}$")]
 Ranking = Annotated[tuple[NetworkName, ...], Field(min_length=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -211,7 +205,7 @@ class Record(SealedFile):
 
     asked: dict[str, Any]
     """The settings that were given, as plain values."""
-    plan: Annotated[Plan, PlainValidator(_as_plan), PlainSerializer(Plan.as_dict)]
+    plan: Annotated[Plan, pydantic.PlainValidator(_as_plan), pydantic.PlainSerializer(Plan.as_dict)]
     """Every number, settled."""
     data: str
     """The data folder's name."""
@@ -323,12 +317,9 @@ def read_summary(folder: RunFolder, metric: Metric) -> RunSummary:
     """
     summary = RunSummary.read(folder.summary)
     stages = [stage for stage in (*summary.stages, *summary.aside) if stage.name != "scorers"]
-    scores = {network.name: network.scores for stage in stages for network in stage.networks}
-    lacking = [
-        name
-        for name, found in {"validation": summary.validation, **scores}.items()
-        if metric.key not in found
-    ]
+    scores = {"validation": summary.validation}
+    scores |= {network.name: network.scores for stage in stages for network in stage.networks}
+    lacking = [name for name, found in scores.items() if metric.key not in found]
     if lacking:
         raise sealed.unlike(folder.summary, f"no {metric.label} of {and_more(lacking)}.")
     return summary
@@ -381,3 +372,20 @@ def read_network(
             else "check its name.",
         )
     return found
+
+
+def load_networks(
+    folder: RunFolder, networks: Iterable[Trained], compute: ComputeConfig
+) -> list[nn.Module]:
+    """Return networks of a run in inference mode."""
+    return [
+        load_network(
+            folder.weights(each.name),
+            each.network,
+            compute,
+            channels=each.channels,
+            outputs=each.outputs,
+            sha256=each.sha256,
+        )
+        for each in networks
+    ]

@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.stages import StagePlan, planned_stages, unlabeled_used
-from imseg.approaches.running.mask_scoring import scorers_metric
-from imseg.approaches.runs.record import command_in, no_run
-from imseg.approaches.runs.recovery import Recovery, age_of, read_log
+from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages
+from imseg.approaches.running.stage import scorers_metric
+from imseg.approaches.runs.record import Recovery, age_of, command_in, no_run, read_log
 from imseg.approaches.runs.run_files import Provenance, RunSummary, StageDone
 from imseg.components.labeling import admitted_in
 from imseg.engine.storage.run_folder import Owner, RunFolder, owner_of
@@ -129,66 +127,36 @@ def stages_of(
     found: list[StageProgress] = []
     metric, idle = recovery.metric(plan), finished or not held
     for planned in planned_stages(plan, facts):
-        stage = _stage(
-            recovery,
-            planned,
+        folder, name = recovery.folder, planned.name
+        done = recovery.content(folder.done(name), StageDone.read)
+        ranked = done.ranking if done else ()
+        names = [f"{name}/network-{number}" for number in range(planned.networks)]
+        known = {each: _known(recovery, each, expected=each in ranked) for each in names}
+        trained = tuple(each for each in known.values() if each)
+        left = [each for each, network in known.items() if not network]
+        saved = tuple(there for each in left if (there := _saved(recovery, each)))
+        counts = done.pseudo_labels if done else None
+        labels = (counts.admitted, counts.images) if counts else None
+        if done is None and (admitted := admitted_in(folder.cache / name)) is not None:
+            labels = (admitted, plan.unlabeled_used(facts))
+        state: StageState = "left out" if finished else "not begun"
+        if done and len(trained) == len(ranked):
+            state = "done"
+        elif not idle:
+            state, idle = "under way", True
+        elif trained or saved or labels:
+            state = "begun"
+        stage = StageProgress(
+            planned=planned,
+            state=state,
+            trained=trained,
+            failed=done.failed if done else (),
+            saved=saved,
             metric=scorers_metric(plan) if planned.scores_masks else metric,
-            images=unlabeled_used(plan, facts),
-            at_work=not idle,
-            finished=finished,
+            pseudo_labels=labels,
         )
-        idle = idle or stage.state == "under way"
         found.append(stage)
     return tuple(found)
-
-
-def _stage(
-    recovery: Recovery,
-    planned: StagePlan,
-    *,
-    metric: Metric | None,
-    images: int,
-    at_work: bool,
-    finished: bool,
-) -> StageProgress:
-    """Return how far a stage has come.
-
-    Args:
-        recovery: Reads the run.
-        planned: The stage.
-        metric: What its networks are ranked by.
-        images: Unlabeled images that its networks learn from.
-        at_work: Whether a process is at work in the run and the stages before are done.
-        finished: Whether the run is finished.
-    """
-    folder, name = recovery.folder, planned.name
-    done = recovery.content(folder.done(name), StageDone.read)
-    names = [f"{name}/network-{number}" for number in range(planned.networks)]
-    ranked = done.ranking if done else ()
-    known = {each: _known(recovery, each, expected=each in ranked) for each in names}
-    trained = tuple(each for each in known.values() if each)
-    left = [each for each, network in known.items() if not network]
-    saved = tuple(there for each in left if (there := _saved(recovery, each)))
-    counts = done.pseudo_labels if done else None
-    labels = (counts.admitted, counts.images) if counts else None
-    if done is None and (admitted := admitted_in(folder.cache / name)) is not None:
-        labels = (admitted, images)
-    state: StageState = "left out" if finished else "not begun"
-    if done and len(trained) == len(ranked):
-        state = "done"
-    elif at_work:
-        state = "under way"
-    elif trained or saved or labels:
-        state = "begun"
-    return StageProgress(
-        planned=planned,
-        state=state,
-        trained=trained,
-        failed=done.failed if done else (),
-        saved=saved,
-        metric=metric,
-        pseudo_labels=labels,
-    )
 
 
 def _known(recovery: Recovery, network: str, *, expected: bool) -> Trained | None:
@@ -223,12 +191,6 @@ def _saved(recovery: Recovery, network: str) -> SavedNetwork | None:
     )
 
 
-def total_steps(stages: Sequence[StageProgress]) -> tuple[int, int]:
-    """Return the optimizer steps that are done, and all of them."""
-    done = sum(stage.steps_done for stage in stages)
-    return done, done + sum(sum(stage.steps_left) for stage in stages)
-
-
 def seconds_left(
     stages: Sequence[StageProgress], log: Iterable[Mapping[str, Any]], *, workers: int
 ) -> float | None:
@@ -251,12 +213,9 @@ def seconds_left(
             pace = own
         each = (pace if own is None else own) * stage.planned.operations
         left += _side_by_side([steps * each for steps in stage.steps_left], workers)
-    unlabeled = [
-        stage
-        for stage in stages
-        if stage.is_generation and stage.steps_left and stage.pseudo_labels is None
-    ]
-    return left + len(unlabeled) * _between(log)
+    generations = [stage for stage in stages if stage.is_generation and stage.steps_left]
+    unlabeled = sum(stage.pseudo_labels is None for stage in generations)
+    return left + unlabeled * _between(log)
 
 
 def _first_pace(stages: Sequence[StageProgress]) -> float | None:
@@ -351,13 +310,13 @@ class RunStatus:
     @property
     def steps(self) -> tuple[int, int]:
         """Optimizer steps that are done, and all of them."""
-        return total_steps(self.stages)
+        done = sum(stage.steps_done for stage in self.stages)
+        return done, done + sum(sum(stage.steps_left) for stage in self.stages)
 
     @property
     def current(self) -> StageProgress | None:
         """The stage that is next to be finished; None where there is none."""
-        open_ones = [each for each in self.stages if each.state not in ("done", "left out")]
-        return open_ones[0] if open_ones else None
+        return next((each for each in self.stages if each.state not in ("done", "left out")), None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -400,14 +359,14 @@ def status_of(path: str | Path) -> RunStatus:
         path=folder.path,
         state="finished" if finished else "stopped" if owner is None else "under way",
         owner=owner,
-        approach=None if record is None else record.plan.approach.name,
-        seed=None if record is None else record.plan.seed,
-        data=None if record is None else record.data,
+        approach=record.plan.approach.name if record else None,
+        seed=record.plan.seed if record else None,
+        data=record.data if record else None,
         stages=stages,
         seconds_left=None if finished else left,
         notes=_notes(log),
         damaged=tuple(recovery.damaged),
-        command=None if provenance is None else command_in(provenance.command),
+        command=command_in(provenance.command) if provenance else None,
         untouched=_untouched(folder),
     )
 

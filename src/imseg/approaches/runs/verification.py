@@ -42,8 +42,7 @@ def survey(folder: Path) -> Iterator[Checked]:
         elif path.name == "DONE" or path.suffix in (".json", ".toml"):
             yield from _document(path)
         elif path.suffix == ".checkpoint":
-            wrong = "" if is_whole(path) else f"{path} is damaged."
-            yield Checked(path, wrong)
+            yield Checked(path, "" if is_whole(path) else f"{path} is damaged.")
 
 
 def _network(weights: Path) -> Iterator[Checked]:
@@ -68,12 +67,9 @@ def _document(path: Path) -> Iterator[Checked]:
         yield Checked(path, error.what)
         return
     wrong = form_problem(path, content)
-    if wrong:
-        yield Checked(path, f"{path} does not hold what it must: {wrong}")
-        return
-    yield Checked(path)
-    for each in _missing(path, content):
-        yield Checked(each, f"{each} is missing.")
+    yield Checked(path, f"{path} does not hold what it must: {wrong}" if wrong else "")
+    if not wrong:
+        yield from (Checked(each, f"{each} is missing.") for each in _missing(path, content))
 
 
 def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[Path]:
@@ -190,15 +186,19 @@ def verify(
     _check_there(folder)
     _check_quiet(folder)
     total = sum(1 for each in folder.rglob("*") if each.is_file() and each.name[0] != ".")
-    found: dict[str, list[Checked]] = {}
+    kinds: dict[str, dict[Path, str]] = {kind: {} for kind in KINDS}
     for number, each in enumerate(survey(folder), 1):
         progress(min(number, total), total)
-        found.setdefault(kind_of(each.path), []).append(each)
+        kinds[kind_of(each.path)][each.path] = each.wrong
     progress(total, total)
-    wrong = {each.path: each.wrong for kind in KINDS for each in found.get(kind, ()) if each.wrong}
+    wrong = {path: text for files in kinds.values() for path, text in files.items() if text}
+    damaged = {kind: sum(map(bool, files.values())) for kind, files in kinds.items() if files}
     return Verified(
         path=folder,
-        counts={kind: _count(found[kind]) for kind in KINDS if kind in found},
+        counts={
+            kind: Count(whole=len(kinds[kind]) - count, damaged=count)
+            for kind, count in damaged.items()
+        },
         damages=tuple(
             Damage(path=path, wrong=text, remedy=remedy_of(path, folder))
             for path, text in wrong.items()
@@ -263,9 +263,3 @@ def _check_quiet(folder: Path) -> None:
             hint=f"imseg status {shown(folder)} shows how far it is. Finished runs of a comparison"
             " can be verified one by one.",
         )
-
-
-def _count(files: list[Checked]) -> Count:
-    paths = {each.path for each in files}
-    damaged = {each.path for each in files if each.wrong}
-    return Count(whole=len(paths - damaged), damaged=len(damaged))

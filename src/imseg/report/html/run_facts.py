@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from imseg.approaches.runs.recovery import read_log
+from imseg.approaches.runs.record import read_log
 from imseg.approaches.runs.run import Run, check_meaning
 from imseg.approaches.runs.run_files import DataContents, Provenance
 from imseg.data.folder.scan import held_out
