@@ -32,8 +32,8 @@ LEARNS_FROM = {
 """How kinds of rows are called."""
 
 COSTS: tuple[Column, ...] = (
-    ("steps", "network_steps", tables.whole),
-    ("steps in all", "steps", tables.whole),
+    ("steps", "network_steps", "{:,.0f}".format),
+    ("steps in all", "steps", "{:,.0f}".format),
     ("operations", "tflops", lambda tflops: tables.operations(tflops * 1e12)),
     ("training time", "minutes", lambda minutes: tables.minutes(minutes * 60)),
 )
@@ -48,11 +48,10 @@ def write_tables(found: Comparison, out: Path) -> tuple[Path, Path]:
 
 def _write(path: Path, text: str, sheet: DataTable) -> tuple[Path, Path]:
     """Write a text as Markdown and a table as CSV, as whole files."""
-    files = {path.with_suffix(".md"): text, path.with_suffix(".csv"): sheet.as_csv()}
-    for file, content in files.items():
+    files = path.with_suffix(".md"), path.with_suffix(".csv")
+    for file, content in zip(files, (text, sheet.as_csv()), strict=True):
         write_whole(file, content.encode(errors="backslashreplace"))
-    first, second = files
-    return first, second
+    return files
 
 
 def approach_records(found: Comparison) -> list[dict[str, Any]]:

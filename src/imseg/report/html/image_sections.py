@@ -20,7 +20,7 @@ from imseg.data.masks.colors import ends_of_scale
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.progress import Progress, Working
 from imseg.report.figures import draw_prediction, draw_truth, from_best_to_worst, result_row
-from imseg.report.html.blocks import ImageRows, PageImage, Prose, Section
+from imseg.report.html.parts import ImageRows, PageImage, Prose, Section
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, most_inconsistent
 from imseg.report.html.words import quoted
 from imseg.report.tables import DataTable, count, percent, score

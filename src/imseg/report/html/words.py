@@ -10,9 +10,9 @@ from imseg.approaches.running.stage import LITTLE
 from imseg.comparison.result import Comparison
 from imseg.comparison.statistics import PairedDifference
 from imseg.report.comparison_tables import doubts_about_chance
-from imseg.report.html.blocks import PageSummary
+from imseg.report.html.parts import PageSummary
 from imseg.report.html.run_facts import RunFacts, ScoredSplit
-from imseg.report.tables import between, count, in_words, score, signed, whole_percent
+from imseg.report.tables import between, count, in_words, percent, score, signed
 from imseg.tasks import Metric
 
 FEW_VALIDATION = 20
@@ -285,7 +285,7 @@ def _differences_in_words(found: Comparison) -> str:
 
 def _gaps_in_words(found: Comparison) -> str:
     gaps = {row.name: row.gap_closed for row in found.methods if row.gap_closed is not None}
-    parts = [f"{name} {whole_percent(gap.mean)}" for name, gap in gaps.items()]
+    parts = [f"{name} {percent(gap.mean, 0)}" for name, gap in gaps.items()]
     way = "Of the way from labels alone (ldt) to all labels (fdt) the approaches made"
     return f"{way}: {', '.join(parts)}." if parts else ""
 
