@@ -10,15 +10,13 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from imseg.approaches.runs.run import Run
+from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.files.atomic import make_folder
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.engine.inference.evaluator import Evaluation
-from imseg.engine.inference.segment import Segmented
-from imseg.tasks import Task
-from imseg.tasks.instances import find_objects, tells_apart
+from imseg.tasks.instances import tells_apart
 from imseg.types import Bytes, LabeledImage, Reading, TargetSpec
 
 CELL = 192
@@ -42,7 +40,7 @@ def image_grid(
         side: Pixels of the longer side of each picture.
         spec: Classes whose colors are explained below the pictures.
     """
-    scaled = [[(text, _fit(picture, side)) for text, picture in row] for row in rows]
+    scaled = [[(text, fit(picture, side)) for text, picture in row] for row in rows]
     widths = [sum(picture.width + GAP for _, picture in row) + GAP for row in scaled]
     heights = [max(picture.height for _, picture in row) + CAPTION + GAP for row in scaled]
     font = ImageFont.load_default(11)
@@ -99,9 +97,18 @@ def _names(spec: TargetSpec, width: int, font: Font) -> Pillow.Image:
     return strip
 
 
-def _fit(picture: Bytes, side: int) -> Pillow.Image:
+def fit(picture: Bytes, side: int, *, whole: bool = False) -> Pillow.Image:
+    """Return a picture (``h w 3``) at another size.
+
+    Args:
+        picture: Of any size.
+        side: Pixels of the longer side.
+        whole: Enlarge by whole multiples only, so that every pixel stays a square; the longer side
+            may then be shorter.
+    """
     image = Pillow.fromarray(np.ascontiguousarray(picture))
     scale = side / max(image.size)
+    scale = scale // 1 if whole and scale > 1 else scale
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     # Small pictures are enlarged without smoothing, so that their pixels stay visible.
     return image.resize(size, Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BOX)
@@ -114,50 +121,33 @@ def _shorten(text: str, width: int, pen: ImageDraw.ImageDraw, font: Font) -> str
 
 
 def result_row(
-    pair: LabeledImage, segmented: Segmented, task: Task, *, score: str
+    pair: LabeledImage, found: Prediction, spec: TargetSpec, *, score: str
 ) -> list[CaptionedImage]:
     """Return image, truth, prediction and inconsistency mask of one labeled picture.
 
     Args:
         pair: The picture and its mask.
-        segmented: What the networks say.
-        task: What a pixel is.
+        found: What the networks say, and where they disagree.
+        spec: What mask values mean.
         score: How good that is, in words.
     """
-    pixels = segmented.pixels
-    disputed = segmented.disagreement()[0, 0].numpy()
-    found, count = draw_prediction(segmented, task)
-    return [
-        (pair.name, files.as_color(pixels)),
-        ("truth", draw_truth(pair, pixels, task.spec)),
-        (f"prediction, {score}{count}", found),
-        (f"inconsistent, {disputed.mean():.1%}", files.draw_inconsistency(pixels, disputed)),
+    count = f", {found.mask.max(initial=0)} objects" if tells_apart(spec) else ""
+    row = [
+        (pair.name, files.as_color(found.pixels)),
+        ("truth", draw_truth(pair, found.pixels, spec)[1]),
+        (f"prediction, {score}{count}", draw_prediction(found, spec)),
     ]
+    if found.inconsistent is not None:
+        drawn = files.draw_inconsistency(found.pixels, found.inconsistent)
+        row.append((f"inconsistent, {found.inconsistent.mean():.1%}", drawn))
+    return row
 
 
-def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Bytes:
-    """Return a picture with what people drew on it.
-
-    Args:
-        pair: The picture and its mask.
-        pixels: The picture, decoded.
-        spec: What mask values mean.
-    """
-    return _truth_in_words(pair, pixels, spec)[1]
-
-
-def draw_prediction(segmented: Segmented, task: Task) -> tuple[Bytes, str]:
-    """Return a picture with what networks say drawn on it, and how many objects that are.
-
-    Args:
-        segmented: What the networks say.
-        task: What a pixel is.
-    """
-    pixels, spec = segmented.pixels, task.spec
+def draw_prediction(found: Prediction, spec: TargetSpec) -> Bytes:
+    """Return a picture with what networks say drawn on it."""
     if tells_apart(spec):
-        guess = find_objects(task, segmented.at_size())
-        return files.draw_objects(pixels, guess), f", {guess.max(initial=0)} objects"
-    return files.draw_overlay(pixels, segmented.predict(task)[0].numpy(), spec), ""
+        return files.draw_objects(found.pixels, found.mask)
+    return files.draw_overlay(found.pixels, found.target, spec)
 
 
 def contact_sheet(
@@ -177,10 +167,7 @@ def contact_sheet(
         pixels = files.load_pixels(pair.image, reading)
         if number % 3 == 0:
             rows.append([])
-        rows[-1] += [
-            (Path(pair.name).name, files.as_color(pixels)),
-            _truth_in_words(pair, pixels, spec),
-        ]
+        rows[-1] += [(Path(pair.name).name, files.as_color(pixels)), draw_truth(pair, pixels, spec)]
     return image_grid(rows, side=144, spec=None if tells_apart(spec) else spec)
 
 
@@ -195,8 +182,14 @@ def save(path: Path, picture: Bytes) -> Path:
     return path
 
 
-def _truth_in_words(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> CaptionedImage:
-    """Return a picture with what people drew on it, and that in words."""
+def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> CaptionedImage:
+    """Return a picture with what people drew on it, and that in words.
+
+    Args:
+        pair: The picture and its mask.
+        pixels: The picture, decoded.
+        spec: What mask values mean.
+    """
     size = (pixels.shape[0], pixels.shape[1])
     if tells_apart(spec):
         labels = load_values(pair, spec)
@@ -232,10 +225,10 @@ def gallery(
     merits = [metric.merit({metric.key: value}) for value in values]
     shown = from_best_to_worst(merits, most)
     images = [pairs[i].image for i in shown]
-    segmented = run.segment(images, networks=networks, disagreement=True)
+    predictions = map(run.prediction_of, run.segment(images, networks=networks, disagreement=True))
     rows = [
-        result_row(pairs[i], each, run.task, score=metric.text({metric.key: values[i]}))
-        for i, each in zip(shown, segmented, strict=True)
+        result_row(pairs[i], each, run.spec, score=metric.text({metric.key: values[i]}))
+        for i, each in zip(shown, predictions, strict=True)
     ]
     return image_grid(rows, spec=None if tells_apart(run.spec) else run.spec)
 

@@ -20,8 +20,9 @@ from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.inference.segment import Segmented
 from imseg.errors import ImsegError, and_more, shown
+from imseg.report.figures import draw_prediction
 from imseg.tasks.instances import tells_apart
-from imseg.types import Bytes, Color, Image, TargetSpec
+from imseg.types import Color, Image, TargetSpec
 
 FILE_NAME = "measurements.csv"
 """Name of the table beside predicted masks."""
@@ -46,11 +47,8 @@ class MeasurementFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lines, self._end = path, Lines(), 0
         self._file: NewFile | None = None
-        self._lines = Lines()
-        self._header: list[str] = []
-        self._end = 0
 
     def __enter__(self) -> Self:
         return self
@@ -70,14 +68,13 @@ class MeasurementFile:
         for row in rows:
             if self._file is None:
                 sweep(self._path)
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = NewFile(self._path)
-                self._header = list(row)
-                self._write(self._file, self._lines.of(self._header))
-            self._write(self._file, self._lines.of([row[name] for name in self._header]))
+                make_folder(self._path.parent)
+                self._file, self._header = NewFile(self._path), list(row)
+                self._write(self._file, self._header)
+            self._write(self._file, [row[name] for name in self._header])
 
-    def _write(self, file: NewFile, text: str) -> None:
-        content = text.encode("utf-8", "backslashreplace")
+    def _write(self, file: NewFile, cells: Sequence[str | int | float]) -> None:
+        content = self._lines.of(cells).encode("utf-8", "backslashreplace")
         file.write_at(self._end, content)
         self._end += len(content)
 
@@ -105,12 +102,8 @@ def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
 def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     """Yield how many objects a picture has and how large they are together, none included."""
     if tells_apart(spec):
-        covered = int((prediction.mask > 0).sum())
-        found: Measurements = {
-            "image": prediction.name,
-            "objects": int(prediction.mask.max(initial=0)),
-        }
-        yield found | _area("", covered, spec)
+        count, covered = int(prediction.mask.max(initial=0)), int((prediction.mask > 0).sum())
+        yield {"image": prediction.name, "objects": count, **_area("", covered, spec)}
 
 
 def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
@@ -121,13 +114,8 @@ def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]
     middles = [np.bincount(numbers, weights=axis) for axis in (rows, columns)]
     for number in np.flatnonzero(areas).tolist():
         row, column = (float(round(axis[number] / areas[number], 1)) for axis in middles)
-        yield {
-            "image": prediction.name,
-            "object": number,
-            **_area("", int(areas[number]), spec),
-            "row": row,
-            "column": column,
-        }
+        area = _area("", int(areas[number]), spec)
+        yield {"image": prediction.name, "object": number, **area, "row": row, "column": column}
 
 
 def _area(prefix: str, pixels: int, spec: TargetSpec) -> Measurements:
@@ -209,7 +197,7 @@ def write_predictions(
         name, share = Path(found.name).with_suffix(".png"), None
         paths = write_mask(found.mask, found.name, out, spec=run.spec)
         if overlay:
-            _write(out / OVERLAYS / name, _overlay(found, run.spec))
+            _write(out / OVERLAYS / name, draw_prediction(found, run.spec))
         if found.inconsistent is not None:
             _write(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
             share = float(found.inconsistent.mean())
@@ -292,12 +280,6 @@ def _palette(spec: TargetSpec) -> list[Color] | None:
         return None
     known = dict(zip(spec.values, spec.colors, strict=True))
     return [known.get(value, GRAY) for value in range(256)]
-
-
-def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
-    if tells_apart(spec):
-        return files.draw_objects(found.pixels, found.mask)
-    return files.draw_overlay(found.pixels, found.target, spec)
 
 
 def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:

@@ -39,8 +39,8 @@ class StageFacts:
     """Why networks are missing."""
     labels: dict[str, Any] | None
     """What became of the unlabeled images."""
-    metric: Metric
-    """What networks are ranked by."""
+    values: tuple[float, ...]
+    """What its networks score on validation images."""
 
     @property
     def title(self) -> str:
@@ -51,11 +51,6 @@ class StageFacts:
     def short(self) -> str:
         """Its name where there is little room: ``start`` or ``2``."""
         return self.name.removeprefix("generation-")
-
-    @property
-    def values(self) -> list[float]:
-        """What its networks score on validation images."""
-        return [network.scores[self.metric.key] for network in self.networks]
 
 
 class RunFacts:
@@ -112,13 +107,14 @@ class RunFacts:
     def _stage(self, plain: dict[str, Any]) -> StageFacts:
         # Networks of the stage "scorers" score masks, they make none.
         names = [each["name"] for each in plain["networks"] if plain["name"] != "scorers"]
+        networks = tuple(map(self.run.trained, names))
         return StageFacts(
             name=plain["name"],
             best=plain["best"],
-            networks=tuple(map(self.run.trained, names)),
+            networks=networks,
             failed=tuple(plain.get("failed", ())),
             labels=plain.get("pseudo_labels"),
-            metric=self.metric,
+            values=tuple(network.scores[self.metric.key] for network in networks),
         )
 
 
