@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -17,7 +16,7 @@ from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.engine.inference.evaluator import Evaluation
 from imseg.tasks.instances import tells_apart
-from imseg.types import Bytes, LabeledImage, Reading, TargetSpec
+from imseg.types import Bytes, Color, LabeledImage, Reading, TargetSpec
 
 CELL = 192
 """Pixels of the longer side of a picture."""
@@ -162,23 +161,28 @@ def contact_sheet(
         most: Pictures shown.
     """
     step = max(1, len(pairs) // most)
-    rows: list[list[CaptionedImage]] = []
-    for number, pair in enumerate(pairs[::step][:most]):
+    shown: list[CaptionedImage] = []
+    for pair in pairs[::step][:most]:
         pixels = files.load_pixels(pair.image, reading)
-        if number % 3 == 0:
-            rows.append([])
-        rows[-1] += [(Path(pair.name).name, files.as_color(pixels)), draw_truth(pair, pixels, spec)]
+        shown.append((Path(pair.name).name, files.as_color(pixels)))
+        shown.append(draw_truth(pair, pixels, spec))
+    rows = [shown[start : start + 6] for start in range(0, len(shown), 6)]
     return image_grid(rows, side=144, spec=None if tells_apart(spec) else spec)
 
 
-def save(path: Path, picture: Bytes) -> Path:
+def save(path: Path, picture: Bytes, *, palette: Sequence[Color] | None = None) -> Path:
     """Write a picture as PNG and return its path.
+
+    Args:
+        path: Where; missing folders are made.
+        picture: What it shows.
+        palette: The color of each value; None: values are grays or colors themselves.
 
     Raises:
         ImsegError: If it cannot be written there.
     """
     make_folder(path.parent)
-    files.write_png(path, picture)
+    files.write_png(path, picture, palette=palette)
     return path
 
 
@@ -233,7 +237,7 @@ def gallery(
     return image_grid(rows, spec=None if tells_apart(run.spec) else run.spec)
 
 
-def from_best_to_worst(merits: Sequence[float] | npt.NDArray[np.float64], most: int) -> list[int]:
+def from_best_to_worst(merits: Sequence[float], most: int) -> list[int]:
     """Return the places of images evenly spaced from the best to the worst.
 
     Args:

@@ -20,7 +20,7 @@ from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.inference.segment import Segmented
 from imseg.errors import ImsegError, and_more, shown
-from imseg.report.figures import draw_prediction
+from imseg.report.figures import draw_prediction, save
 from imseg.tasks.instances import tells_apart
 from imseg.types import Color, Image, TargetSpec
 
@@ -197,9 +197,9 @@ def write_predictions(
         name, share = Path(found.name).with_suffix(".png"), None
         paths = write_mask(found.mask, found.name, out, spec=run.spec)
         if overlay:
-            _write(out / OVERLAYS / name, draw_prediction(found, run.spec))
+            save(out / OVERLAYS / name, draw_prediction(found, run.spec))
         if found.inconsistent is not None:
-            _write(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
+            save(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
             share = float(found.inconsistent.mean())
         written.append(Written(found.name, str(paths[0]), share))
         return written[-1], list(measure(found, spec)), list(count_objects(found, spec))
@@ -264,13 +264,13 @@ def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpe
     paths = mask_files(image, out, spec)
     if spec.coding == "planes":
         for plane, path in zip(mask, paths, strict=True):
-            _write(path, plane)
+            save(path, plane)
     elif mask.dtype in (np.float32, np.uint32):
         paths = [paths[0].with_suffix(".tif")]
         make_folder(paths[0].parent)
         files.write_tiff(paths[0], mask)
     else:
-        _write(paths[0], mask, palette=_palette(spec))
+        save(paths[0], mask, palette=_palette(spec))
     return paths
 
 
@@ -280,11 +280,6 @@ def _palette(spec: TargetSpec) -> list[Color] | None:
         return None
     known = dict(zip(spec.values, spec.colors, strict=True))
     return [known.get(value, GRAY) for value in range(256)]
-
-
-def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
-    make_folder(path.parent)
-    files.write_png(path, array, palette=palette)
 
 
 def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:

@@ -49,8 +49,7 @@ def generations_chart(found: Comparison) -> parts.Chart | None:
         axes.set_xlim(-0.3, most - 1 + (0.55 if parts.is_wide(figure) else 0.75))
         _draw_levels(axes, levels)
         axes.set_xticks(range(most), ["start", *[str(n) for n in range(1, most)]])
-        axes.set_xlabel("generation")
-        axes.set_ylabel(f"test {with_unit(found.metric, inside=' ({})')}")
+        axes.set(xlabel="generation", ylabel=f"test {with_unit(found.metric, inside=' ({})')}")
         parts.legend(figure, axes, columns=5)
 
     best = max(methods, key=lambda row: found.merit(row.mean))
@@ -141,12 +140,10 @@ def _forest_line(axes: Axes, difference: PairedDifference, place: int) -> None:
 
 def _stages_of(row: ComparisonRow) -> list[tuple[float, float, float]]:
     """Return the mean over seeds of each stage that all seeds have, and the ends of its bar."""
-    stages = min((len(run.stages) for run in row.runs), default=0)
     found = []
-    for place in range(stages):
-        scores = [run.stages[place].score for run in row.runs]
-        mean = float(np.mean(scores))
-        ends = row.runs[0].stages[place].interval
+    for stages in zip(*[run.stages for run in row.runs], strict=False):
+        scores = [stage.score for stage in stages]
+        mean, ends = float(np.mean(scores)), stages[0].interval
         if len(scores) > 1:
             spread = float(np.std(scores, ddof=1))
             ends = (mean - spread, mean + spread)
@@ -289,7 +286,7 @@ def _next(found: Comparison, *, data: str) -> parts.Section:
         )
     )
     settings = "\n".join(f"{name} = {value}" for name, value in found.settings.items())
-    folds = (parts.Fold("All settings", settings),) if settings else ()
+    folds = [parts.Fold("All settings", settings)] if settings else []
     return parts.Section("next", "How to go on, and how to repeat it", (commands, *folds))
 
 

@@ -9,7 +9,6 @@ from pathlib import PurePath
 from statistics import fmean
 
 import numpy as np
-import numpy.typing as npt
 
 from imseg.approaches.runs.run import Run, check_meaning, load_run
 from imseg.comparison.result import Comparison, ComparisonRow
@@ -30,12 +29,6 @@ SIDE = 232
 """Pixels of the longer side of a picture in a row of four."""
 QUALITY = 82
 MAGENTA = np.array([255, 0, 255], dtype=np.float32)
-
-
-def tinted(picture: Bytes, where: npt.NDArray[np.bool_]) -> Bytes:
-    """Return a picture (``h w 3``) in magenta in some places, so that it is still seen there."""
-    mixed = (picture * 0.5 + MAGENTA * 0.5).astype(np.uint8)
-    return np.where(where[..., None], mixed, picture)
 
 
 def thumbnail(
@@ -80,7 +73,7 @@ def images_section(facts: RunFacts, scored: ScoredSplit | None, *, data: str) ->
         )
         return Section("images", title, (Prose((told,)),))
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(scored.final), SHOWN)
+    shown = from_best_to_worst(scored.merits(scored.final).tolist(), SHOWN)
     images = [scored.pairs[i].image for i in shown]
     several = len(run.summary["ranking"]) > 1
     segmented = run.segment(images, networks=[facts.network], disagreement=several)
@@ -110,7 +103,7 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     if scored is None or len(facts.stages) < 2:
         return None
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(scored.final), FOLLOWED)
+    shown = from_best_to_worst(scored.merits(scored.final).tolist(), FOLLOWED)
     pairs = [scored.pairs[i] for i in shown]
     columns = []
     for stage in facts.stages:
@@ -172,7 +165,9 @@ def label_next_section(
     segmented = facts.run.segment(images, disagreement=True, device=device)
     shown = []
     for (image, part), each in zip(found, segmented, strict=True):
-        drawn = tinted(as_color(each.pixels), each.disagreement()[0, 0].numpy())
+        picture, inconsistent = as_color(each.pixels), each.disagreement()[0, 0].numpy()
+        tinted = (picture * 0.5 + MAGENTA * 0.5).astype(np.uint8)  # so that it is still seen there
+        drawn = np.where(inconsistent[..., None], tinted, picture)
         text = f"{percent(part)} · {PurePath(image.name).name}"
         alt = f"{image.name}: networks disagree on {percent(part)} of it"
         shown.append(thumbnail(drawn, alt=alt, text=text, side=NEXT_SIDE, name=True))

@@ -273,11 +273,10 @@ def scores_chart(facts: RunFacts, scored: ScoredSplit | None) -> parts.Chart:
         axes = figure.add_subplot()
         places = np.arange(len(stages))
         for place, stage in zip(places, stages, strict=True):
-            values = stage.values
-            beside = place - 0.09 + np.linspace(-0.05, 0.05, len(values)) * (len(values) > 1)
+            beside = np.linspace(-0.05, 0.05, len(stage.values)) * (len(stage.values) > 1)
             axes.scatter(
-                beside, values, s=26, color=parts.FAINT, alpha=0.55, linewidths=0,
-                label="each network, validation" if place == 0 else None,
+                place - 0.09 + beside, stage.values, s=26, color=parts.FAINT, alpha=0.55,
+                linewidths=0, label="each network, validation" if place == 0 else None,
             )  # fmt: skip
         axes.plot(
             places - 0.09, [np.mean(stage.values) for stage in stages], color=parts.FAINT,
@@ -291,8 +290,7 @@ def scores_chart(facts: RunFacts, scored: ScoredSplit | None) -> parts.Chart:
                 marker="o", markersize=6, label="best network, validation",
             )  # fmt: skip
         axes.set_xticks(places, [s.title if parts.is_wide(figure) else s.short for s in stages])
-        axes.set_xlim(-0.5, len(stages) - 0.5)
-        axes.set_ylabel(with_unit(metric, inside=" ({})"))
+        axes.set(xlim=(-0.5, len(stages) - 0.5), ylabel=with_unit(metric, inside=" ({})"))
         if not parts.is_wide(figure) and len(stages) > 1:
             axes.set_xlabel("generation")
         parts.legend(figure, axes)
@@ -369,12 +367,10 @@ def learning_chart(facts: RunFacts) -> parts.Chart:
                     above.plot(steps[at], network.epoch_scores[at], "o", color=color, markersize=6)
                 look |= {"linewidth": 0.9, "alpha": 0.3 if thin else 0.5, "label": None}
             left -= len(stage.networks)
-        above.set_ylabel("score that keeps an epoch")
-        below.set_ylabel("training loss")
-        for axes in (above, below):
-            axes.set_xlabel("optimizer steps")
+        names = {above: "score that keeps an epoch", below: "training loss"}
+        for axes, name in names.items():
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.set_xlim(left=0)
+            axes.set(xlabel="optimizer steps", ylabel=name, xlim=(0, None))
         parts.legend(figure, above, columns=6)
 
     best = facts.final.networks[0]
@@ -413,16 +409,13 @@ def labels_chart(records: Sequence[Mapping[str, Any]], label: str) -> parts.Char
         found = figure.subplots(*grid) if audited else [figure.add_subplot()]
         found[0].plot(places, admitted, marker="o", color="C2", label="images admitted")
         line(found[0], 1, "inconsistent_share", "pixels inconsistent")
-        found[0].set_ylabel("share")
-        found[0].set_ylim(-0.03, 1.05)
+        found[0].set(ylabel="share", ylim=(-0.03, 1.05))
         if audited:
             line(found[1], 0, "agree_score", "where teachers agree")
             line(found[1], 1, "disagree_score", "where they disagree")
             found[1].set_ylabel(f"{label} of labels")
         for axes in found:
-            axes.set_xlabel("generation")
-            axes.set_xticks(places)
-            axes.margins(x=0.15)
+            axes.set(xlabel="generation", xticks=places, xmargin=0.15)
             axes.legend(borderaxespad=0, loc="lower left", bbox_to_anchor=(0, 1.02))
 
     second = (
@@ -453,10 +446,8 @@ def calibration_chart(judgment: dict[str, Any]) -> parts.Chart:
         axes.scatter(said, true, s=14, color="C0", alpha=0.4, linewidths=0)
         for threshold in judgment["thresholds"]:
             axes.axvline(threshold, color="C1", linewidth=1)
-        axes.set_xlabel("score that the mask scorers give")
-        axes.set_ylabel("true score")
-        axes.set_xlim(low - 0.03, 1.03)
-        axes.set_ylim(low - 0.03, 1.03)
+        axes.set(xlim=(low - 0.03, 1.03), ylim=(low - 0.03, 1.03))
+        axes.set(xlabel="score that the mask scorers give", ylabel="true score")
 
     return parts.Chart(
         name="scorers",
