@@ -73,7 +73,7 @@ def images_section(facts: RunFacts, scored: ScoredSplit | None, *, data: str) ->
         )
         return Section("images", title, (Prose((told,)),))
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(scored.final).tolist(), SHOWN)
+    shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), SHOWN)
     images = [scored.pairs[i].image for i in shown]
     several = len(run.summary["ranking"]) > 1
     segmented = run.segment(images, networks=[facts.network], disagreement=several)
@@ -103,7 +103,7 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     if scored is None or len(facts.stages) < 2:
         return None
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(scored.final).tolist(), FOLLOWED)
+    shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), FOLLOWED)
     pairs = [scored.pairs[i] for i in shown]
     columns = []
     for stage in facts.stages:

@@ -170,34 +170,21 @@ VARIABLES = {
 """What the page's style sheet calls these colors, light or dark."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
-    """A figure as it goes into a page and into files."""
+def draw_chart(chart: Chart) -> tuple[dict[str, Markup], dict[str, bytes]]:
+    """Return a figure in all its forms.
 
-    wide: Markup
-    """SVG for a page with room, in the page's colors and letters."""
-    narrow: Markup
-    """The same for a phone."""
-    svg: bytes
-    """A file."""
-    png: bytes
-    """A file."""
-
-
-def drawing_of(chart: Chart) -> Drawing:
-    """Return a figure in all its forms."""
+    Returns:
+        For a page, in its colors and letters: SVG that is ``wide``, and ``narrow`` for a phone. For
+        files: their content by their ending, ``svg`` and ``png``.
+    """
     with matplotlib.rc_context(STYLE):
-        wide = _drawn(chart, (WIDE, chart.height))
-        svg = _as_svg(wide)
+        wide = _laid_out(chart, (WIDE, chart.height))
+        narrow = _laid_out(chart, (NARROW, chart.narrow_height))
+        texts = {"wide": _as_svg(wide), "narrow": _as_svg(narrow)}
         stream = io.BytesIO()
         wide.savefig(stream, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        narrow = _as_svg(_drawn(chart, (NARROW, chart.narrow_height)))
-    return Drawing(
-        wide=_for_page(svg, prefix=f"{chart.name}-wide-"),
-        narrow=_for_page(narrow, prefix=f"{chart.name}-narrow-"),
-        svg=svg.encode(),
-        png=stream.getvalue(),
-    )
+    page = {name: _for_page(each, prefix=f"{chart.name}-{name}-") for name, each in texts.items()}
+    return page, {"svg": texts["wide"].encode(), "png": stream.getvalue()}
 
 
 def legend(figure: Figure, axes: Axes, *, columns: int = 3) -> None:
@@ -213,7 +200,7 @@ def is_wide(figure: Figure) -> bool:
     return bool(figure.get_figwidth() > (WIDE + NARROW) / 2)
 
 
-def _drawn(chart: Chart, size: tuple[float, float]) -> Figure:
+def _laid_out(chart: Chart, size: tuple[float, float]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasSVG(figure)
     chart.draw(figure)
@@ -265,13 +252,12 @@ def write_page(page: ReportPage, target: Path, *, beside: Path) -> Path:
     Raises:
         ImsegError: If a file cannot be written.
     """
-    drawings: dict[str, Drawing] = {}
+    drawings: dict[str, dict[str, Markup]] = {}
     files: dict[str, bytes] = {}
     for block in [block for section in page.sections for block in section.blocks]:
         if isinstance(block, Chart):
-            drawing = drawings[block.name] = drawing_of(block)
-            figure = f"figures/{block.name}"
-            files |= {f"{figure}.svg": drawing.svg, f"{figure}.png": drawing.png}
+            drawings[block.name], forms = draw_chart(block)
+            files |= {f"figures/{block.name}.{ending}": forms[ending] for ending in forms}
         elif isinstance(block, DataTable) and block.name:
             content = block.as_csv().encode(errors="backslashreplace")
             files[f"tables/{block.name}.csv"] = content

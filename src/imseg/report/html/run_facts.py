@@ -21,7 +21,6 @@ from imseg.engine.inference.evaluator import Evaluation, interval_of_mean, resam
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.progress import Progress, Working
-from imseg.tasks import Metric
 from imseg.types import DataSet, Image, LabeledImage, Reading
 
 
@@ -141,10 +140,8 @@ class ScoredSplit:
     """Images of the split."""
     by_stage: dict[str, Evaluation]
     """Scores of the best network of each stage."""
-    final: str
-    """The stage of the network of the run."""
-    metric: Metric
-    """What networks are ranked by."""
+    facts: RunFacts
+    """The run."""
 
     @property
     def whole(self) -> bool:
@@ -154,7 +151,7 @@ class ScoredSplit:
     @property
     def found(self) -> Evaluation:
         """Scores of the network of the run."""
-        return self.by_stage[self.final]
+        return self.by_stage[self.facts.final.name]
 
     @property
     def words(self) -> str:
@@ -163,8 +160,9 @@ class ScoredSplit:
 
     def merits(self, stage: str) -> npt.NDArray[np.float64]:
         """Return a number for each image that is higher for better scores of a stage."""
-        values = np.array(self.by_stage[stage].each[self.metric.key])
-        return values if self.metric.higher_is_better else -values
+        metric = self.facts.metric
+        values = np.array(self.by_stage[stage].each[metric.key])
+        return values if metric.higher_is_better else -values
 
     def gain(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
         """Return by how much one stage is better than another, image by image, and its interval.
@@ -219,12 +217,7 @@ def score_split(
             progress=told,
         )
     return ScoredSplit(
-        split=split,
-        pairs=tuple(chosen),
-        of=len(pairs),
-        by_stage=by_stage,
-        final=facts.final.name,
-        metric=facts.metric,
+        split=split, pairs=tuple(chosen), of=len(pairs), by_stage=by_stage, facts=facts
     )
 
 
