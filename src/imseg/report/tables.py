@@ -145,10 +145,7 @@ class DataTable:
     def rows(self) -> list[list[str]]:
         """Text, ready to be shown."""
         return [
-            [
-                _cell(show, [record[name] for name in names.split()])
-                for _, names, show in self.columns
-            ]
+            [_cell(record, names, show) for _, names, show in self.columns]
             for record in self.records
         ]
 
@@ -171,7 +168,8 @@ class DataTable:
         return sheet(header, [[record.get(name) for name in header] for record in self.records])
 
 
-def _cell(show: Callable[..., str], values: Sequence[Any]) -> str:
+def _cell(record: Mapping[str, Any], names: str, show: Callable[..., str]) -> str:
+    values = [record[name] for name in names.split()]
     # What is not a number is not equal to itself.
     return show(*values) if all(v is not None and v == v for v in values) else DASH
 

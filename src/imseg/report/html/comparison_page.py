@@ -15,8 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.statistics import PairedDifference
 from imseg.report import comparison_tables, tables
-from imseg.report.html import parts
-from imseg.report.html.words import comparison_summary, quoted
+from imseg.report.html import parts, words
 from imseg.report.tables import DataTable, between, ends, fields, short, signed, with_unit
 from imseg.tasks import Metric
 from imseg.types import VERSION
@@ -170,7 +169,7 @@ def comparison_page(
         title=f"{tables.count(len(found.rows), 'approach')} on {PurePath(size.name).name}",
         subtitle=f"{size.labeled:,} labeled, {tables.count(size.unlabeled, 'unlabeled image')};"
         f" {tables.count(found.images, 'test image')}, {tables.count(len(found.seeds), 'seed')}",
-        summary=comparison_summary(found),
+        summary=words.comparison_summary(found),
         sections=tuple(section for section in sections if section is not None),
         footer=f"Made by imseg {VERSION} from the comparison {found.path.name}.",
     )
@@ -276,7 +275,7 @@ def _cost(found: Comparison) -> parts.Section:
 
 
 def _next(found: Comparison, *, data: str) -> parts.Section:
-    folder, run = quoted(found.path), quoted(found.path / found.best.runs[0].path)
+    folder, run = words.quoted(found.path), words.quoted(found.path / found.best.runs[0].path)
     commands = parts.Commands(
         (
             ("The page of one run, with images", f"imseg report {run} {data}"),
@@ -294,14 +293,13 @@ def _command_of(found: Comparison, *, data: str) -> str:
     """Return the command that made a comparison; repeated, it continues."""
     names = ",".join(dict.fromkeys(row.approach for row in found.rows if row.asked))
     seeds = ",".join(map(str, found.seeds))
-    words = [
-        f"imseg compare {data} --approaches {names} --seeds {seeds} --out {quoted(found.path)}"
-    ]
+    out = words.quoted(found.path)
+    command = [f"imseg compare {data} --approaches {names} --seeds {seeds} --out {out}"]
     for name, value in found.settings.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
+            command.append(f"--{option}" if value else f"--no-{option}")
         else:
             values = value if isinstance(value, list) else [value]
-            words.append(f"--{option} {shlex.join(map(str, values))}")
-    return " ".join(words)
+            command.append(f"--{option} {shlex.join(map(str, values))}")
+    return " ".join(command)

@@ -52,10 +52,7 @@ def make_report(
             cannot be written.
     """
     # Neither `imseg --help` nor workers wait for what draws.
-    from imseg.report.html import image_sections, words
-    from imseg.report.html.comparison_page import comparison_page
-    from imseg.report.html.parts import write_page
-    from imseg.report.html.run_page import run_page
+    from imseg.report.html import comparison_page, image_sections, parts, run_page, words
 
     place = Path(folder)
     target = place_of(place, out)
@@ -71,8 +68,8 @@ def make_report(
             images = image_sections.compared_section(
                 found, runs, dataset, device=device, progress=progress
             )
-        page = comparison_page(found, data=words.quoted(name), images=images)
-        return write_page(page, target, beside=figures_beside(target))
+        page = comparison_page.comparison_page(found, data=words.quoted(name), images=images)
+        return parts.write_page(page, target, beside=figures_beside(target))
     if (place / SETTINGS_FILE).exists():
         raise ImsegError(
             f"The comparison in {place} is not finished.",
@@ -85,8 +82,8 @@ def make_report(
     known = None
     if data is not None:
         known = _read(data, facts.run, test=test, quick=quick, progress=progress)
-    page = run_page(facts, known, test=test, quick=quick, device=device, progress=progress)
-    return write_page(page, target, beside=figures_beside(target))
+    page = run_page.run_page(facts, known, test=test, quick=quick, device=device, progress=progress)
+    return parts.write_page(page, target, beside=figures_beside(target))
 
 
 def figures_beside(page: Path) -> Path:

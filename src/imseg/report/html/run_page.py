@@ -13,9 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from imseg.progress import Progress
 from imseg.report import tables
-from imseg.report.html import image_sections, parts
+from imseg.report.html import image_sections, parts, words
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, score_split
-from imseg.report.html.words import learned_from, quoted, run_summary
 from imseg.report.tables import Column, DataTable, count, ends, fields, score, short, with_unit
 from imseg.types import VERSION, DataSet
 
@@ -47,7 +46,7 @@ def run_page(
     """
     scored, data = None, "DATA"
     if dataset is not None:
-        data = quoted(dataset.name) if Path(dataset.name).is_dir() else data
+        data = words.quoted(dataset.name) if Path(dataset.name).is_dir() else data
         scored = score_split(
             facts, dataset, test=test, quick=quick, device=device, progress=progress
         )
@@ -67,11 +66,11 @@ def run_page(
         _next(facts, data=data),
     ]
     plan = facts.run.plan
-    from_what = learned_from(facts.labeled, facts.unlabeled, facts.upper_bound_images)
+    from_what = words.learned_from(facts.labeled, facts.unlabeled, facts.upper_bound_images)
     return parts.ReportPage(
         title=f"{plan.approach} on {PurePath(str(facts.provenance['data']['name'])).name}",
         subtitle=f"{from_what}, seed {plan.seed}, {str(facts.provenance['started'])[:10]}",
-        summary=run_summary(facts, scored, data=data),
+        summary=words.run_summary(facts, scored, data=data),
         sections=tuple(section for section in sections if section is not None),
         footer=f"Made by imseg {VERSION} from the run {facts.run.path.name}.",
     )
@@ -232,7 +231,7 @@ def _cost(facts: RunFacts) -> parts.Section:
 
 
 def _next(facts: RunFacts, *, data: str) -> parts.Section:
-    run = quoted(facts.run.path)
+    run = words.quoted(facts.run.path)
     better = f" --network {facts.run.best_of_start}" if facts.run.start_was_better else ""
     new = "NEW_IMAGES --out masks/ --overlay"
     commands = [
@@ -241,7 +240,7 @@ def _next(facts: RunFacts, *, data: str) -> parts.Section:
         ("Report with the test images", f"imseg report {run} {data}"),
     ]
     if len(facts.stages) > 1:
-        matched = quoted(facts.run.path.with_name(facts.run.path.name + "-matched"))
+        matched = words.quoted(facts.run.path.with_name(facts.run.path.name + "-matched"))
         command = f"imseg train {data} --approach ldt-matched --match {run} --out {matched}"
         commands.append(("Labels alone with as many steps, the fair comparison", command))
     known = facts.provenance
