@@ -1,7 +1,5 @@
 """What long work says while it goes on: one callback, a few kinds of events."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import dataclass

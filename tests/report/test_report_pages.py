@@ -16,8 +16,8 @@ from imseg.approaches.runs.run import load_run
 from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.errors import ImsegError
 from imseg.report.html import make, run_facts
-from imseg.report.html.charts import inline
 from imseg.report.html.make import make_report
+from imseg.report.html.parts import inline
 from imseg.types import Image, LabeledImage
 
 MOST_BYTES = 3_000_000

@@ -1,7 +1,5 @@
 """Ctrl-C and requests to end: the command stops within seconds, the second time at once."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shlex

@@ -1,7 +1,5 @@
 """What a comparison does, and how long it takes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

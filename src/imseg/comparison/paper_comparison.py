@@ -8,8 +8,6 @@ generation is not known.
 Source: arXiv 2401.14387.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Who takes part in a comparison, in which order, and under which settings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a comparison is, what came of it, and how far one has come that is not finished."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

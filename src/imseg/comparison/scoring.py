@@ -5,8 +5,6 @@ images are drawn anew, each with its scores of all seeds. How much seeds matter 
 spread: two or three of them are too few to draw from. What is said in words goes by both.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Sequence

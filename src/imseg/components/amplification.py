@@ -1,7 +1,5 @@
 """How many disturbed copies a pseudo-labeled image is worth: the better its mask, the more."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

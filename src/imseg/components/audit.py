@@ -3,8 +3,6 @@
 Source: METHOD, "Scores"; the question whether the inconsistency mask covers the mistakes.
 """
 
-from __future__ import annotations
-
 from jaxtyping import Bool
 from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor

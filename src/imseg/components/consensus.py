@@ -1,7 +1,5 @@
 """Teachers in front of a batch of images: all that a labeler may ask."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What each of several networks says about stored images, kept to be looked at more than once."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack

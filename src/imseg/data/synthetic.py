@@ -1,7 +1,5 @@
 """The brushes of the demo data: the dish, cells, debris, and what they are drawn with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Source: METHOD, "EvalNet" and "Networks"; layer shapes, parameter counts and out
 against the reference.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

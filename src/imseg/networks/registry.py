@@ -5,8 +5,6 @@ parameters as options, and ``make``. A user's own callable is a network as well,
 it can be imported by; names that stand in the files of a run are never imported unasked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.resources

@@ -7,8 +7,6 @@ found out about these wide channels is joined to what is true of each channel. T
 of torch up to rounding. Wherever this does not apply, torch's own way is taken.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

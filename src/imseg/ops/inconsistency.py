@@ -3,8 +3,6 @@
 Source: arXiv 2401.14387, section "Inconsistency Masks".
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 

@@ -5,8 +5,6 @@ cost as much as half of what is done to it. Channels-last batches are therefore 
 c``, all others as ``b c h w``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 

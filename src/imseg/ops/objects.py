@@ -9,8 +9,6 @@ Centers are arrays ``n 2`` of rows and columns; a plane is 1 (or true) in its fo
 else it holds (``VOID``) belongs to nothing. Source: METHOD, "Training" and "Scores".
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType

@@ -4,8 +4,6 @@ Every function takes whole batches and gives one value an image, unless it says 
 is true where a pixel counts (void pixels do not).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,8 +1,6 @@
 """What a comparison found as tables and sentences: for a terminal, files, and the page."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +30,8 @@ LEARNS_FROM = {
 """How kinds of rows are called."""
 
 COSTS: tuple[Column, ...] = (
-    ("steps", "network_steps", tables.whole),
-    ("steps in all", "steps", tables.whole),
+    ("steps", "network_steps", "{:,.0f}".format),
+    ("steps in all", "steps", "{:,.0f}".format),
     ("operations", "tflops", lambda tflops: tables.operations(tflops * 1e12)),
     ("training time", "minutes", lambda minutes: tables.minutes(minutes * 60)),
 )
@@ -48,11 +46,10 @@ def write_tables(found: Comparison, out: Path) -> tuple[Path, Path]:
 
 def _write(path: Path, text: str, sheet: DataTable) -> tuple[Path, Path]:
     """Write a text as Markdown and a table as CSV, as whole files."""
-    files = {path.with_suffix(".md"): text, path.with_suffix(".csv"): sheet.as_csv()}
-    for file, content in files.items():
+    files = path.with_suffix(".md"), path.with_suffix(".csv")
+    for file, content in zip(files, (text, sheet.as_csv()), strict=True):
         write_whole(file, content.encode(errors="backslashreplace"))
-    first, second = files
-    return first, second
+    return files
 
 
 def approach_records(found: Comparison) -> list[dict[str, Any]]:
@@ -104,8 +101,8 @@ def seeds_table(found: Comparison) -> str:
     for row in ordered(found):
         scores = {run.seed: run.score for run in row.runs}
         records.append({"row": called(row, found), **{str(s): scores.get(s) for s in found.seeds}})
-    seeds: list[Column] = [(f"seed {s}", str(s), found.metric.number) for s in found.seeds]
-    columns: list[Column] = [(f"test {found.metric.label}", "row", str), *seeds]
+    columns: list[Column] = [(f"test {found.metric.label}", "row", str)]
+    columns += [(f"seed {seed}", str(seed), found.metric.number) for seed in found.seeds]
     return DataTable(records=records, columns=columns).as_text()
 
 
@@ -147,37 +144,29 @@ def called(row: ComparisonRow, found: Comparison) -> str:
     return f"{row.approach} to {', '.join(str(each.matched_to) for each in same)}"
 
 
-def verdicts(found: Comparison) -> list[str]:
-    """Return what can be said about each method in a sentence, and what cannot."""
-    lines = []
+def verdicts(found: Comparison) -> Iterator[str]:
+    """Yield what can be said about each method in a sentence, and what cannot."""
     for row in found.rows:
         others = {} if row.baseline is None else {row.baseline: row.difference}
         others |= {n: d for n, d in row.other_differences.items() if not found.row(n).same_as}
-        lines += [_verdict(row, each, n, found=found) for n, each in others.items() if each]
-    lines += doubts_about_chance(found)
-    lines += [
-        f"{row.name}, seed {', '.join(map(str, row.ended_with_start))}: ended with its start,"
-        " nothing unlabeled used."
-        for row in found.rows
-        if row.ended_with_start
-    ]
-    return lines + [
-        f"Left out: {each.name}, seed {each.seed}: {each.why}" for each in found.missing
-    ]
+        yield from (_verdict(row, each, n, found=found) for n, each in others.items() if each)
+    yield from doubts_about_chance(found)
+    for row in found.rows:
+        if row.ended_with_start:
+            seeds = ", ".join(map(str, row.ended_with_start))
+            yield f"{row.name}, seed {seeds}: ended with its start, nothing unlabeled used."
+    for lost in found.missing:
+        yield f"Left out: {lost.name}, seed {lost.seed}: {lost.why}"
 
 
-def doubts_about_chance(found: Comparison) -> list[str]:
-    """Return why seeds and images may be too few to say more."""
-    doubts = []
+def doubts_about_chance(found: Comparison) -> Iterator[str]:
+    """Yield why seeds and images may be too few to say more."""
     if len(found.seeds) == 1:
-        doubts.append(
-            "One seed cannot tell an approach from chance in training; take three or more."
-        )
+        yield "One seed cannot tell an approach from chance in training; take three or more."
     elif len(found.seeds) == 2:
-        doubts.append("Two seeds say little about chance in training; three and more say more.")
+        yield "Two seeds say little about chance in training; three and more say more."
     if found.images < LEAST_IMAGES:
-        doubts.append(f"{found.images} test images are too few to say that anything is better.")
-    return doubts
+        yield f"{found.images} test images are too few to say that anything is better."
 
 
 VERDICTS = {
@@ -287,7 +276,7 @@ def departures_text(found: Reproduction) -> str:
 
 
 def _paper_lines(found: Reproduction) -> Sequence[PaperLine]:
-    return [*found.lines, *([found.headline] if found.headline is not None else [])]
+    return [*found.lines, *filter(None, [found.headline])]
 
 
 def _of_generation(line: PaperLine, found: Reproduction) -> str:

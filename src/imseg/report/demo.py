@@ -1,7 +1,5 @@
 """The demo: made-up cells, few labels, and what comes of them, every seed shown."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,25 +1,20 @@
 """Pictures side by side with captions and a legend, drawn with Pillow alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from imseg.approaches.runs.run import Run
+from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.files.atomic import make_folder
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.engine.inference.evaluator import Evaluation
-from imseg.engine.inference.predictor import Segmented
-from imseg.tasks import Task
-from imseg.tasks.multilabel import find_objects, tells_apart
-from imseg.types import Bytes, LabeledImage, Reading, TargetSpec
+from imseg.tasks.multilabel import tells_apart
+from imseg.types import Bytes, Color, LabeledImage, Reading, TargetSpec
 
 CELL = 192
 """Pixels of the longer side of a picture."""
@@ -42,7 +37,7 @@ def image_grid(
         side: Pixels of the longer side of each picture.
         spec: Classes whose colors are explained below the pictures.
     """
-    scaled = [[(text, _fit(picture, side)) for text, picture in row] for row in rows]
+    scaled = [[(text, fit(picture, side)) for text, picture in row] for row in rows]
     widths = [sum(picture.width + GAP for _, picture in row) + GAP for row in scaled]
     heights = [max(picture.height for _, picture in row) + CAPTION + GAP for row in scaled]
     font = ImageFont.load_default(11)
@@ -99,9 +94,18 @@ def _names(spec: TargetSpec, width: int, font: Font) -> Pillow.Image:
     return strip
 
 
-def _fit(picture: Bytes, side: int) -> Pillow.Image:
+def fit(picture: Bytes, side: int, *, whole: bool = False) -> Pillow.Image:
+    """Return a picture (``h w 3``) at another size.
+
+    Args:
+        picture: Of any size.
+        side: Pixels of the longer side.
+        whole: Enlarge by whole multiples only, so that every pixel stays a square; the longer side
+            may then be shorter.
+    """
     image = Pillow.fromarray(np.ascontiguousarray(picture))
     scale = side / max(image.size)
+    scale = scale // 1 if whole and scale > 1 else scale
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     # Small pictures are enlarged without smoothing, so that their pixels stay visible.
     return image.resize(size, Pillow.Resampling.NEAREST if scale > 1 else Pillow.Resampling.BOX)
@@ -114,50 +118,33 @@ def _shorten(text: str, width: int, pen: ImageDraw.ImageDraw, font: Font) -> str
 
 
 def result_row(
-    pair: LabeledImage, segmented: Segmented, task: Task, *, score: str
+    pair: LabeledImage, found: Prediction, spec: TargetSpec, *, score: str
 ) -> list[CaptionedImage]:
     """Return image, truth, prediction and inconsistency mask of one labeled picture.
 
     Args:
         pair: The picture and its mask.
-        segmented: What the networks say.
-        task: What a pixel is.
+        found: What the networks say, and where they disagree.
+        spec: What mask values mean.
         score: How good that is, in words.
     """
-    pixels = segmented.pixels
-    disputed = segmented.disagreement()[0, 0].numpy()
-    found, count = draw_prediction(segmented, task)
-    return [
-        (pair.name, files.as_color(pixels)),
-        ("truth", draw_truth(pair, pixels, task.spec)),
-        (f"prediction, {score}{count}", found),
-        (f"inconsistent, {disputed.mean():.1%}", files.draw_inconsistency(pixels, disputed)),
+    count = f", {found.mask.max(initial=0)} objects" if tells_apart(spec) else ""
+    row = [
+        (pair.name, files.as_color(found.pixels)),
+        ("truth", draw_truth(pair, found.pixels, spec)[1]),
+        (f"prediction, {score}{count}", draw_prediction(found, spec)),
     ]
+    if found.inconsistent is not None:
+        drawn = files.draw_inconsistency(found.pixels, found.inconsistent)
+        row.append((f"inconsistent, {found.inconsistent.mean():.1%}", drawn))
+    return row
 
 
-def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Bytes:
-    """Return a picture with what people drew on it.
-
-    Args:
-        pair: The picture and its mask.
-        pixels: The picture, decoded.
-        spec: What mask values mean.
-    """
-    return _truth_in_words(pair, pixels, spec)[1]
-
-
-def draw_prediction(segmented: Segmented, task: Task) -> tuple[Bytes, str]:
-    """Return a picture with what networks say drawn on it, and how many objects that are.
-
-    Args:
-        segmented: What the networks say.
-        task: What a pixel is.
-    """
-    pixels, spec = segmented.pixels, task.spec
+def draw_prediction(found: Prediction, spec: TargetSpec) -> Bytes:
+    """Return a picture with what networks say drawn on it."""
     if tells_apart(spec):
-        guess = find_objects(task, segmented.at_size())
-        return files.draw_objects(pixels, guess), f", {guess.max(initial=0)} objects"
-    return files.draw_overlay(pixels, segmented.predict(task)[0].numpy(), spec), ""
+        return files.draw_objects(found.pixels, found.mask)
+    return files.draw_overlay(found.pixels, found.target, spec)
 
 
 def contact_sheet(
@@ -172,31 +159,39 @@ def contact_sheet(
         most: Pictures shown.
     """
     step = max(1, len(pairs) // most)
-    rows: list[list[CaptionedImage]] = []
-    for number, pair in enumerate(pairs[::step][:most]):
+    shown: list[CaptionedImage] = []
+    for pair in pairs[::step][:most]:
         pixels = files.load_pixels(pair.image, reading)
-        if number % 3 == 0:
-            rows.append([])
-        rows[-1] += [
-            (Path(pair.name).name, files.as_color(pixels)),
-            _truth_in_words(pair, pixels, spec),
-        ]
+        shown.append((Path(pair.name).name, files.as_color(pixels)))
+        shown.append(draw_truth(pair, pixels, spec))
+    rows = [shown[start : start + 6] for start in range(0, len(shown), 6)]
     return image_grid(rows, side=144, spec=None if tells_apart(spec) else spec)
 
 
-def save(path: Path, picture: Bytes) -> Path:
+def save(path: Path, picture: Bytes, *, palette: Sequence[Color] | None = None) -> Path:
     """Write a picture as PNG and return its path.
+
+    Args:
+        path: Where; missing folders are made.
+        picture: What it shows.
+        palette: The color of each value; None: values are grays or colors themselves.
 
     Raises:
         ImsegError: If it cannot be written there.
     """
     make_folder(path.parent)
-    files.write_png(path, picture)
+    files.write_png(path, picture, palette=palette)
     return path
 
 
-def _truth_in_words(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> CaptionedImage:
-    """Return a picture with what people drew on it, and that in words."""
+def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> CaptionedImage:
+    """Return a picture with what people drew on it, and that in words.
+
+    Args:
+        pair: The picture and its mask.
+        pixels: The picture, decoded.
+        spec: What mask values mean.
+    """
     size = (pixels.shape[0], pixels.shape[1])
     if tells_apart(spec):
         labels = load_values(pair, spec)
@@ -232,15 +227,15 @@ def gallery(
     merits = [metric.merit({metric.key: value}) for value in values]
     shown = from_best_to_worst(merits, most)
     images = [pairs[i].image for i in shown]
-    segmented = run.segment(images, networks=networks, disagreement=True)
+    predictions = map(run.prediction_of, run.segment(images, networks=networks, disagreement=True))
     rows = [
-        result_row(pairs[i], each, run.task, score=metric.text({metric.key: values[i]}))
-        for i, each in zip(shown, segmented, strict=True)
+        result_row(pairs[i], each, run.spec, score=metric.text({metric.key: values[i]}))
+        for i, each in zip(shown, predictions, strict=True)
     ]
     return image_grid(rows, spec=None if tells_apart(run.spec) else run.spec)
 
 
-def from_best_to_worst(merits: Sequence[float] | npt.NDArray[np.float64], most: int) -> list[int]:
+def from_best_to_worst(merits: Sequence[float], most: int) -> list[int]:
     """Return the places of images evenly spaced from the best to the worst.
 
     Args:

@@ -1,7 +1,5 @@
 """What predicted masks amount to: areas, counts and means, as rows of a table."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,8 +18,9 @@ from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.inference.predictor import Segmented
 from imseg.errors import ImsegError, and_more, shown
+from imseg.report.figures import draw_prediction, save
 from imseg.tasks.multilabel import tells_apart
-from imseg.types import Bytes, Color, Image, TargetSpec
+from imseg.types import Color, Image, TargetSpec
 
 FILE_NAME = "measurements.csv"
 """Name of the table beside predicted masks."""
@@ -46,11 +45,8 @@ class MeasurementFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lines, self._end = path, Lines(), 0
         self._file: NewFile | None = None
-        self._lines = Lines()
-        self._header: list[str] = []
-        self._end = 0
 
     def __enter__(self) -> Self:
         return self
@@ -70,14 +66,13 @@ class MeasurementFile:
         for row in rows:
             if self._file is None:
                 sweep(self._path)
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = NewFile(self._path)
-                self._header = list(row)
-                self._write(self._file, self._lines.of(self._header))
-            self._write(self._file, self._lines.of([row[name] for name in self._header]))
+                make_folder(self._path.parent)
+                self._file, self._header = NewFile(self._path), list(row)
+                self._write(self._file, self._header)
+            self._write(self._file, [row[name] for name in self._header])
 
-    def _write(self, file: NewFile, text: str) -> None:
-        content = text.encode("utf-8", "backslashreplace")
+    def _write(self, file: NewFile, cells: Sequence[str | int | float]) -> None:
+        content = self._lines.of(cells).encode("utf-8", "backslashreplace")
         file.write_at(self._end, content)
         self._end += len(content)
 
@@ -105,12 +100,8 @@ def measure(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
 def count_objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
     """Yield how many objects a picture has and how large they are together, none included."""
     if tells_apart(spec):
-        covered = int((prediction.mask > 0).sum())
-        found: Measurements = {
-            "image": prediction.name,
-            "objects": int(prediction.mask.max(initial=0)),
-        }
-        yield found | _area("", covered, spec)
+        count, covered = int(prediction.mask.max(initial=0)), int((prediction.mask > 0).sum())
+        yield {"image": prediction.name, "objects": count, **_area("", covered, spec)}
 
 
 def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]:
@@ -121,13 +112,8 @@ def _objects(prediction: Prediction, spec: TargetSpec) -> Iterator[Measurements]
     middles = [np.bincount(numbers, weights=axis) for axis in (rows, columns)]
     for number in np.flatnonzero(areas).tolist():
         row, column = (float(round(axis[number] / areas[number], 1)) for axis in middles)
-        yield {
-            "image": prediction.name,
-            "object": number,
-            **_area("", int(areas[number]), spec),
-            "row": row,
-            "column": column,
-        }
+        area = _area("", int(areas[number]), spec)
+        yield {"image": prediction.name, "object": number, **area, "row": row, "column": column}
 
 
 def _area(prefix: str, pixels: int, spec: TargetSpec) -> Measurements:
@@ -209,9 +195,9 @@ def write_predictions(
         name, share = Path(found.name).with_suffix(".png"), None
         paths = write_mask(found.mask, found.name, out, spec=run.spec)
         if overlay:
-            _write(out / OVERLAYS / name, _overlay(found, run.spec))
+            save(out / OVERLAYS / name, draw_prediction(found, run.spec))
         if found.inconsistent is not None:
-            _write(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
+            save(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
             share = float(found.inconsistent.mean())
         written.append(Written(found.name, str(paths[0]), share))
         return written[-1], list(measure(found, spec)), list(count_objects(found, spec))
@@ -276,13 +262,13 @@ def write_mask(mask: npt.NDArray[Any], image: str, out: Path, *, spec: TargetSpe
     paths = mask_files(image, out, spec)
     if spec.coding == "planes":
         for plane, path in zip(mask, paths, strict=True):
-            _write(path, plane)
+            save(path, plane)
     elif mask.dtype in (np.float32, np.uint32):
         paths = [paths[0].with_suffix(".tif")]
         make_folder(paths[0].parent)
         files.write_tiff(paths[0], mask)
     else:
-        _write(paths[0], mask, palette=_palette(spec))
+        save(paths[0], mask, palette=_palette(spec))
     return paths
 
 
@@ -292,17 +278,6 @@ def _palette(spec: TargetSpec) -> list[Color] | None:
         return None
     known = dict(zip(spec.values, spec.colors, strict=True))
     return [known.get(value, GRAY) for value in range(256)]
-
-
-def _overlay(found: Prediction, spec: TargetSpec) -> Bytes:
-    if tells_apart(spec):
-        return files.draw_objects(found.pixels, found.mask)
-    return files.draw_overlay(found.pixels, found.target, spec)
-
-
-def _write(path: Path, array: npt.NDArray[Any], *, palette: list[Color] | None = None) -> None:
-    make_folder(path.parent)
-    files.write_png(path, array, palette=palette)
 
 
 def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:

@@ -1,7 +1,5 @@
 """Numbers as people read them."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -25,31 +23,11 @@ def as_ascii(text: str) -> str:
     return text.translate(_ASCII)
 
 
-def is_number(value: Any) -> bool:
-    """Return whether there is a value, and it is not "not a number"."""
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
-
-
 def percent(value: float | None, digits: int = 1) -> str:
     """Return ``7.1 %``; an en dash where there is nothing."""
     if value is None or not math.isfinite(value):
         return DASH
     return f"{value:.{digits}%}".replace("%", f"{SPACE}%").replace("-", MINUS)
-
-
-def whole_percent(value: float | None) -> str:
-    """Return ``7 %``."""
-    return percent(value, 0)
-
-
-def share(value: float) -> str:
-    """Return ``0.712``."""
-    return f"{value:.3f}".replace("-", MINUS)
-
-
-def whole(value: float) -> str:
-    """Return ``1,412``."""
-    return f"{value:,.0f}"
 
 
 def four_digits(value: float) -> str:
@@ -165,10 +143,7 @@ class DataTable:
     def rows(self) -> list[list[str]]:
         """Text, ready to be shown."""
         return [
-            [
-                _cell(show, [record[name] for name in names.split()])
-                for _, names, show in self.columns
-            ]
+            [_cell(record, names, show) for _, names, show in self.columns]
             for record in self.records
         ]
 
@@ -191,8 +166,10 @@ class DataTable:
         return sheet(header, [[record.get(name) for name in header] for record in self.records])
 
 
-def _cell(show: Callable[..., str], values: Sequence[Any]) -> str:
-    return show(*values) if all(map(is_number, values)) else DASH
+def _cell(record: Mapping[str, Any], names: str, show: Callable[..., str]) -> str:
+    values = [record[name] for name in names.split()]
+    # What is not a number is not equal to itself.
+    return show(*values) if all(v is not None and v == v for v in values) else DASH
 
 
 def fields(item: object, names: str) -> dict[str, Any]:
@@ -202,7 +179,7 @@ def fields(item: object, names: str) -> dict[str, Any]:
 
 def ends(interval: tuple[float, float]) -> dict[str, float]:
     """Return the ends of an interval for a record."""
-    return {"low": interval[0], "high": interval[1]}
+    return dict(zip(("low", "high"), interval, strict=True))
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -218,8 +195,8 @@ def stages_table(run: Run) -> str:
     aside = [stage for stage in run.summary.get("aside", ()) if stage["name"] != "scorers"]
     for stage in (begin, *aside, *generations):
         networks = stage["networks"]
-        values = [network["scores"][metric.key] for network in networks]
-        scores = " ".join(metric.number(value).removesuffix(f" {metric.unit}") for value in values)
+        values = [metric.number(network["scores"][metric.key]) for network in networks]
+        scores = " ".join(value.removesuffix(f" {metric.unit}") for value in values)
         minutes = sum(network["seconds"] for network in networks) / 60
         steps = "-".join(str(n) for n in sorted({network["steps"] for network in networks}))
         labels = stage.get("pseudo_labels") or {}
@@ -233,19 +210,26 @@ LEAST_SHARE = 0.01
 """Of the time; what took less is not worth a word."""
 
 
+def seconds_by_activity(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return where the time of a run went, most first; empty if the run does not know.
+
+    Args:
+        summary: As in ``summary.json``.
+    """
+    spent = (summary.get("seconds_by_activity") or {}).items()
+    return {name: s for name, s in sorted(spent, key=lambda item: -item[1]) if s > 0}
+
+
 def time_in_words(summary: Mapping[str, Any]) -> str | None:
     """Return where the time of a run went, most first; None if the run does not know.
 
     Args:
         summary: As in ``summary.json``.
     """
-    spent = summary.get("seconds_by_activity") or {}
+    spent = seconds_by_activity(summary)
     whole = sum(spent.values())
-    if whole <= 0:
-        return None
-    ranked = sorted(spent, key=lambda name: -spent[name])
-    told = [f"{n} {spent[n] / whole:.0%}" for n in ranked if spent[n] / whole >= LEAST_SHARE]
-    return f"{whole / 60:.1f} min: {', '.join(told)}"
+    told = [f"{name} {s / whole:.0%}" for name, s in spent.items() if s / whole >= LEAST_SHARE]
+    return f"{whole / 60:.1f} min: {', '.join(told)}" if told else None
 
 
 REGIONS = {
@@ -271,15 +255,13 @@ def labels_table(run: Run, *, every: bool = False) -> DataTable:
     for stage in run.summary["stages"]:
         labels, audit = stage.get("pseudo_labels"), audits.get(stage["name"], {})
         if labels is not None:
-            found = {
-                f"{name}_{number}": audit.get(region, {}).get(number)
-                for region, name in REGIONS.items()
-                for number in ("score", "precision")
-            }
             names = ("images", "admitted", "inconsistent_share")
-            counts = {name: labels.get(name) for name in names}
-            coverage = audit.get("coverage")
-            records.append({"stage": stage["name"], **counts, "coverage": coverage, **found})
+            record = {"stage": stage["name"], **{name: labels.get(name) for name in names}}
+            record["coverage"] = audit.get("coverage")
+            for region, name in REGIONS.items():
+                for number in ("score", "precision"):
+                    record[f"{name}_{number}"] = audit.get(region, {}).get(number)
+            records.append(record)
     columns: list[Column] = [
         ("", "stage", str),
         ("images used", "admitted images", lambda used, of: f"{used:,} of {of:,}"),
@@ -315,7 +297,8 @@ def audit_table(run: Run) -> str:
 def judgment_text(run: Run) -> str:
     """Return how far the mask scorers of a run can be trusted; empty where there are none."""
     found = run.judgment
-    return "" if found is None else calibration_in_words(found).capitalize() + "."
+    text = "" if found is None else f"{calibration_in_words(found)}."
+    return text[:1].upper() + text[1:]
 
 
 _KNOWN = {

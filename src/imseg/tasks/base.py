@@ -1,7 +1,5 @@
 """What every task can do, so that no other code asks for the kind of target; what tasks share."""
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

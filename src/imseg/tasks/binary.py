@@ -1,7 +1,5 @@
 """Foreground or background: one sigmoid output."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

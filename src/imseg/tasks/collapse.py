@@ -1,7 +1,5 @@
 """Predictions and labels that are the same almost everywhere, though the truth is not."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """One of several classes: softmax over the classes and output 0, "inconsistent"."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

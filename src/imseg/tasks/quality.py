@@ -3,8 +3,6 @@
 Source: METHOD, "EvalNet".
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 

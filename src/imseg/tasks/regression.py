@@ -4,8 +4,6 @@ Inside, 0 and 1 are the least and the greatest number in the training targets; s
 user's unit. Void is not a number.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """All approaches on one page. Each is its parent plus a difference."""
 
-from __future__ import annotations
-
 from imseg.approaches.methods.approach import Approach, Labeled, variant
 from imseg.components import amplification, consensus, votes
 from imseg.engine.training.objectives.mean_teacher import DECAY, MeanTeacher

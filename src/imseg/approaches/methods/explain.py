@@ -1,7 +1,5 @@
 """What approaches cost beside each other, in the paper's schedule."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any

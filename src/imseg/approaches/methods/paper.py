@@ -3,8 +3,6 @@
 Source: METHOD, "Disturbances", "EvalNet", "Networks" and "Data sets".
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal

@@ -1,7 +1,5 @@
 """From what is asked for to a plan: every gap filled, from the data and this machine."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

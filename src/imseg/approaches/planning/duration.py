@@ -1,7 +1,5 @@
 """How long a run takes: what its steps cost here, and the time of all stages."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """How much disk a run takes: by formula, from what it stores and from its networks."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import time

@@ -4,8 +4,6 @@ What is found goes into files and notes. Nothing here returns to who trains: a r
 one without have the same networks, bit by bit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

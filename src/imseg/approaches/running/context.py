@@ -1,7 +1,5 @@
 """What every stage of a run is made with: the plan, the data, the machine."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

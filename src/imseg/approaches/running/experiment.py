@@ -1,7 +1,5 @@
 """Train an approach into a run folder: the heart of the Python interface."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Mapping, Sequence

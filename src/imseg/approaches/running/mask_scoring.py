@@ -1,7 +1,5 @@
 """How good the pseudo-labels of a part are: what mask scorers say, or what the truth says."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """What an experiment is given: read, checked against what is asked for, and counted."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The pictures of an experiment as stored arrays, split into what each step may see."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

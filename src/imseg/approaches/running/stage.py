@@ -1,7 +1,5 @@
 """Stages: ranked networks, which of them teaches, and what is told about them."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

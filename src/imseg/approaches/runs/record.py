@@ -1,7 +1,5 @@
 """Where a run comes from: versions, machine, settings, data and the state of the code."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import platform

@@ -1,7 +1,5 @@
 """A network and the same one trained again, compared to the bit."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

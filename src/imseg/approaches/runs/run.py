@@ -1,7 +1,5 @@
 """A finished run: its networks, what they predict, and how good that is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

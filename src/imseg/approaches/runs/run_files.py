@@ -3,8 +3,6 @@
 A run may come from anywhere, so every value is of exactly its type, and nothing else is there.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How far each stage of a run has come, by what lies in its folder."""
 
-from __future__ import annotations
-
 import heapq
 import statistics
 import time

@@ -1,7 +1,5 @@
 """Every file of a run against its checksum: what is damaged is named, removed and made again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

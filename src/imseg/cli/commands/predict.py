@@ -1,7 +1,5 @@
 """``imseg evaluate``, ``predict`` and ``report``: what a finished run is good for."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path

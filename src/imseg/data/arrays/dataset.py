@@ -1,7 +1,5 @@
 """The facts about arrays, and what their user says about them, as for files."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

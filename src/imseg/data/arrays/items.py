@@ -1,7 +1,5 @@
 """From what users hold in memory (arrays, tensors, Pillow pictures) to checked pixels and masks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

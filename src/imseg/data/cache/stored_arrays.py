@@ -1,7 +1,5 @@
 """Arrays of a store as files: written row by row, whole or not at all, and read back by row."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """What a picture looks like in a few numbers: enough to find its likes and what is unlike it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any
 

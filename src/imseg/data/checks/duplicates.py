@@ -6,8 +6,6 @@ skin lesions, road scenes, nuclei and drawn cells this told copies from other pi
 a difference hash of 64 bits, and costs no more: all pairs of 50,000 pictures take seconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What a check is and looks at, and what makes a data set unfit, for files and arrays alike."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args

@@ -1,7 +1,5 @@
 """What is in a data folder, and everything that is wrong with it or worth knowing."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace

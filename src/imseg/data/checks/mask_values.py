@@ -1,7 +1,5 @@
 """Values of masks that look wrong (impure, smeared, mixed or shifted), and how they are mended."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A repaired copy of a data folder, with a list of everything that was changed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields

@@ -1,7 +1,5 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Pictures that look unlike those they are to be used with, and in what."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

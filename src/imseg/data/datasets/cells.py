@@ -22,8 +22,6 @@ proportions, so that every split shows all of them.
 Source: https://bbbc.broadinstitute.org/BBBC038
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path, PurePosixPath

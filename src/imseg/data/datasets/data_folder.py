@@ -1,7 +1,5 @@
 """From the download of any public data set to a data folder."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

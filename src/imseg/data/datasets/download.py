@@ -1,7 +1,5 @@
 """The folders of a download, wherever they lie, and the pairs of images and masks in them."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterator, Sequence

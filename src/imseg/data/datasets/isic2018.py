@@ -8,8 +8,6 @@ thirds are for test.
 Source: https://challenge.isic-archive.com/data/
 """
 
-from __future__ import annotations
-
 import re
 
 from imseg.data.datasets.sources import PublicDataset, SourceLayout, copy_files

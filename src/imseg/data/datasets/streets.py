@@ -21,8 +21,6 @@ multiple of 16, so 2048x1024 becomes 416x208.
 Source: https://www.cityscapes-dataset.com
 """
 
-from __future__ import annotations
-
 import itertools
 import random
 import re

@@ -8,8 +8,6 @@ squares are cut out of each image, the test images too. Masks are written as cla
 Source: https://irvlab.cs.umn.edu/resources/suim-dataset
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 

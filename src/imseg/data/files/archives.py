@@ -1,7 +1,5 @@
 """Zip and tar files, which are looked through entry by entry before anything is unpacked."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import lzma

@@ -1,7 +1,5 @@
 """Files that are read with a bound on their size, and files that appear whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

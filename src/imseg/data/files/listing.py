@@ -1,7 +1,5 @@
 """What lies in a folder: pictures by stem, and names that are refused. Nothing is opened here."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """What masks know a class by, and how users write it: a value, a color, or a label."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

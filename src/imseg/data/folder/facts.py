@@ -1,7 +1,5 @@
 """What pictures and masks turn out to be: a few numbers about each, never its pixels."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import itertools

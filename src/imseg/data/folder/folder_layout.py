@@ -1,7 +1,5 @@
 """Which files of a data folder belong to what: stems join images and masks; none is opened."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The facts about pictures and masks: each file is decoded once, and not again until it changes."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib

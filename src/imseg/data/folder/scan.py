@@ -1,7 +1,5 @@
 """Bring your own folder: from a folder of pictures to a data set, or to all that is wrong."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections import Counter

@@ -1,7 +1,5 @@
 """From an open picture to numbers, and what is done to them for images and masks alike."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ those of the whole data set, not of each picture: a dim picture stays dim, and a
 predicted is read exactly as those that were trained on.
 """
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Which decoder reads a picture file, and what its header says; TIFF files page by page."""
 
-from __future__ import annotations
-
 import logging
 import os
 import struct

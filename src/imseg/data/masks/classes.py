@@ -1,7 +1,5 @@
 """What ``imseg.toml`` lists, put into the values or colors that the masks have."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field

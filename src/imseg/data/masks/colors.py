@@ -1,7 +1,5 @@
 """Colors for classes that have none: far apart from each other, for color-blind eyes too."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Mapping, Sequence

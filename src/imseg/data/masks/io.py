@@ -1,7 +1,5 @@
 """Mask files: what lies in them, and how it becomes the target of a task, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

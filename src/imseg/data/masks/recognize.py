@@ -1,7 +1,5 @@
 """Whether the numbers in masks are objects, each with a number of its own, or classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """From annotations of any known format, in a file, a folder or a zip file, to a data folder."""
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

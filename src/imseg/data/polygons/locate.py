@@ -1,7 +1,5 @@
 """Which file each picture of the annotations is, and under which name it is copied."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """How masks are written, and from outlines to pixels: one belongs if its center is inside."""
 
-from __future__ import annotations
-
 import io
 import re
 import statistics

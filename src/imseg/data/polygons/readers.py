@@ -1,7 +1,5 @@
 """The formats that are read: COCO instances, LabelMe (both JSON) and CVAT for images 1.1 (XML)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@
 bandwidth.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import itertools

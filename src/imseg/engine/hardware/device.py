@@ -1,7 +1,5 @@
 """Devices, processors and memory: what there is, how networks are computed, and what they take."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import gc

@@ -1,7 +1,5 @@
 """How far a mean over images can be trusted: resampling the images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Batched inference: probabilities of stored images, pictures of any size, scores of masks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Batches of stored images: gathered, augmented and blocked, in seeded order."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from pathlib import Path

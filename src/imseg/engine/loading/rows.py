@@ -1,7 +1,5 @@
 """Where rows of stored arrays are kept for a device, and how they get there."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A sealed file begins with two entries of its own: ``written_by``, the version of
 files, and ``checksum``. Files of another version are refused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

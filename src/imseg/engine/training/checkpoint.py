@@ -6,8 +6,6 @@ they are after a pass or, where passes take long, within one. What it says about
 is, scores, losses, a checksum) stands in the header. It is replaced as a whole.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The steps of a training: the optimizer, compiled steps, and gradients in pieces."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

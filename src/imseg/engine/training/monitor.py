@@ -1,7 +1,5 @@
 """A training while it goes on: what it says, and where its time goes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

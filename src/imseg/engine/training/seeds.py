@@ -5,8 +5,6 @@ whatever was drawn before, however many workers there are, and whether or not th
 interrupted.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

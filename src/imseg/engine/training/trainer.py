@@ -1,7 +1,5 @@
 """The one training loop, whatever the objective."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

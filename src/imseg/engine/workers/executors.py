@@ -1,7 +1,5 @@
 """Who trains the networks of a stage: this process, or several processes side by side."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence

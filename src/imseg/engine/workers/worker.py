@@ -5,8 +5,6 @@ Jobs come in as JSON lines, events go out as JSON lines. It is started by
 pickles: a job is data, nothing in it can run.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import queue

@@ -1,7 +1,5 @@
 """A worker as its parent sees it: one process, two pipes, and how long it may be silent."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,8 +1,8 @@
 """Figures of a comparison of approaches."""
 
-from __future__ import annotations
-
+import shlex
 import statistics
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -13,18 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.scoring import PairedDifference
 from imseg.report import comparison_tables, tables
-from imseg.report.html.blocks import (
-    Chart,
-    Commands,
-    Fold,
-    PageBlock,
-    ReportPage,
-    Section,
-    ShortList,
-)
-from imseg.report.html.charts import Ink, dress, is_wide, legend
-from imseg.report.html.words import comparison_summary, quoted
+from imseg.report.html import parts, words
 from imseg.report.tables import DataTable, between, ends, fields, short, signed, with_unit
+from imseg.tasks import Metric
 from imseg.types import VERSION
 
 LEVELS = ("ldt", "aldt", "fdt")
@@ -32,38 +23,36 @@ LEVELS = ("ldt", "aldt", "fdt")
 _MARKS = "os^Dv<>P"
 
 
-def generations_chart(found: Comparison) -> Chart | None:
+def generations_chart(found: Comparison) -> parts.Chart | None:
     """Return scores by generation, a line per approach; None where no row has generations."""
-    methods = [row for row in found.rows if len(_stages_of(row)) > 1]
-    if not methods:
+    drawn = [(row, stages) for row in found.rows if len(stages := _stages_of(row)) > 1]
+    if not drawn:
         return None
+    methods = [row for row, _ in drawn]
     levels = [row for row in found.rows if row.approach in LEVELS and row not in methods]
 
-    def draw(figure: Figure, ink: Ink) -> None:
+    def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        most = max(len(_stages_of(row)) for row in methods)
-        for number, row in enumerate(methods):
-            stages = _stages_of(row)
+        most = max(len(stages) for _, stages in drawn)
+        for number, (row, stages) in enumerate(drawn):
             places = np.arange(len(stages)) + (number - (len(methods) - 1) / 2) * 0.035
             means = [mean for mean, _, _ in stages]
             bars = np.array([[mean - low, high - mean] for mean, low, high in stages]).T
             axes.errorbar(
                 places, means, yerr=np.maximum(bars, 0),
-                color=ink.line(number), marker=_MARKS[number % len(_MARKS)], markersize=5,
+                color=f"C{number}", marker=_MARKS[number % len(_MARKS)], markersize=5,
                 elinewidth=1, capsize=2, label=row.name,
             )  # fmt: skip
-        axes.set_xlim(-0.3, most - 1 + (0.55 if is_wide(figure) else 0.75))
-        _draw_levels(axes, levels, ink)
+        axes.set_xlim(-0.3, most - 1 + (0.55 if parts.is_wide(figure) else 0.75))
+        _draw_levels(axes, levels)
         axes.set_xticks(range(most), ["start", *[str(n) for n in range(1, most)]])
-        axes.set_xlabel("generation")
-        axes.set_ylabel(f"test {with_unit(found.metric, inside=' ({})')}")
-        dress(axes, ink)
-        legend(figure, axes, ink, columns=5)
+        axes.set(xlabel="generation", ylabel=f"test {with_unit(found.metric, inside=' ({})')}")
+        parts.legend(figure, axes, columns=5)
 
     best = max(methods, key=lambda row: found.merit(row.mean))
     averaged = f", mean over {len(found.seeds)} seeds; bars are the spread over seeds"
     averaged = averaged if len(found.seeds) > 1 else "; bars are 95\u00a0% intervals over images"
-    return Chart(
+    return parts.Chart(
         name="scores-by-generation",
         draw=draw,
         alt=f"{found.metric.label} on test images by generation for"
@@ -77,10 +66,10 @@ def generations_chart(found: Comparison) -> Chart | None:
     )
 
 
-def _draw_levels(axes: Axes, levels: list[ComparisonRow], ink: Ink) -> None:
+def _draw_levels(axes: Axes, levels: list[ComparisonRow]) -> None:
     """Draw dashed lines and their names, beside each other where they are too near."""
     for level in levels:
-        axes.axhline(level.mean, color=ink.faint, linewidth=1.1, linestyle=(0, (5, 3)))
+        axes.axhline(level.mean, color=parts.FAINT, linewidth=1.1, linestyle=(0, (5, 3)))
     low, high = axes.get_ylim()
     place, before = 1.0, -np.inf
     for level in sorted(levels, key=lambda row: row.mean):
@@ -88,30 +77,29 @@ def _draw_levels(axes: Axes, levels: list[ComparisonRow], ink: Ink) -> None:
         axes.annotate(
             level.name, (place, level.mean), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", ha="right", va="bottom",
-            color=ink.faint, fontsize=9,
+            color=parts.FAINT, fontsize=9,
         )  # fmt: skip
         before = level.mean
 
 
-def differences_chart(found: Comparison) -> Chart | None:
-    """Return differences from baselines with intervals; None where there are none."""
-    rows = [(row, row.difference) for row in found.rows if row.difference is not None]
-    if not rows:
-        return None
-    metric = found.metric
+def differences_chart(
+    rows: Sequence[tuple[ComparisonRow, PairedDifference]], metric: Metric
+) -> parts.Chart:
+    """Return differences of rows from their baselines, with intervals."""
 
-    def draw(figure: Figure, ink: Ink) -> None:
+    def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         for place, (_, difference) in enumerate(reversed(rows)):
-            _forest_line(axes, difference, place, ink)
-        axes.axvline(0, color=ink.text, linewidth=1)
+            _forest_line(axes, difference, place)
+        axes.axvline(0, color=parts.TEXT, linewidth=1)
         names = [f"{row.name}\nvs {row.baseline}" for row, _ in reversed(rows)]
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.xaxis.set_major_locator(MaxNLocator(7 if is_wide(figure) else 4))
-        further = " from the baseline" if is_wide(figure) else ""
+        axes.xaxis.set_major_locator(MaxNLocator(7 if parts.is_wide(figure) else 4))
+        further = " from the baseline" if parts.is_wide(figure) else ""
         axes.set_xlabel(f"difference in {with_unit(metric, inside=' ({})')}{further}")
-        dress(axes, ink, grid="x")
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
 
@@ -120,7 +108,7 @@ def differences_chart(found: Comparison) -> Chart | None:
         for row, each in rows
     ]
     better = "right" if metric.higher_is_better else "left"
-    return Chart(
+    return parts.Chart(
         name="differences",
         draw=draw,
         alt="Differences from matched baselines: " + "; ".join(told) + ".",
@@ -134,9 +122,9 @@ def differences_chart(found: Comparison) -> Chart | None:
     )
 
 
-def _forest_line(axes: Axes, difference: PairedDifference, place: int, ink: Ink) -> None:
+def _forest_line(axes: Axes, difference: PairedDifference, place: int) -> None:
     low, high = difference.interval
-    color = ink.faint if difference.verdict == "open" else ink.line(0)
+    color = parts.FAINT if difference.verdict == "open" else "C0"
     if difference.margin is not None:
         ends = [difference.mean - difference.margin, difference.mean + difference.margin]
         axes.plot(ends, [place, place], color=color, linewidth=0.8)
@@ -144,17 +132,15 @@ def _forest_line(axes: Axes, difference: PairedDifference, place: int, ink: Ink)
     axes.plot(difference.mean, place, "o", color=color, markersize=7)
     seeds = np.array(difference.of_seeds)
     if len(seeds) > 1:
-        axes.plot(seeds, np.full(len(seeds), place - 0.24), ".", color=ink.faint, markersize=5)
+        axes.plot(seeds, np.full(len(seeds), place - 0.24), ".", color=parts.FAINT, markersize=5)
 
 
 def _stages_of(row: ComparisonRow) -> list[tuple[float, float, float]]:
     """Return the mean over seeds of each stage that all seeds have, and the ends of its bar."""
-    stages = min((len(run.stages) for run in row.runs), default=0)
     found = []
-    for place in range(stages):
-        scores = [run.stages[place].score for run in row.runs]
-        mean = float(np.mean(scores))
-        ends = row.runs[0].stages[place].interval
+    for stages in zip(*[run.stages for run in row.runs], strict=False):
+        scores = [stage.score for stage in stages]
+        mean, ends = float(np.mean(scores)), stages[0].interval
         if len(scores) > 1:
             spread = float(np.std(scores, ddof=1))
             ends = (mean - spread, mean + spread)
@@ -162,7 +148,9 @@ def _stages_of(row: ComparisonRow) -> list[tuple[float, float, float]]:
     return found
 
 
-def comparison_page(found: Comparison, *, data: str, images: Section | None = None) -> ReportPage:
+def comparison_page(
+    found: Comparison, *, data: str, images: parts.Section | None = None
+) -> parts.ReportPage:
     """Return all content of the page of a comparison.
 
     Args:
@@ -175,17 +163,17 @@ def comparison_page(found: Comparison, *, data: str, images: Section | None = No
         _next(found, data=data),
     )  # fmt: skip
     size = found.data
-    return ReportPage(
+    return parts.ReportPage(
         title=f"{tables.count(len(found.rows), 'approach')} on {PurePath(size.name).name}",
         subtitle=f"{size.labeled:,} labeled, {tables.count(size.unlabeled, 'unlabeled image')};"
         f" {tables.count(found.images, 'test image')}, {tables.count(len(found.seeds), 'seed')}",
-        summary=comparison_summary(found),
+        summary=words.comparison_summary(found),
         sections=tuple(section for section in sections if section is not None),
         footer=f"Made by imseg {VERSION} from the comparison {found.path.name}.",
     )
 
 
-def _scores(found: Comparison) -> Section:
+def _scores(found: Comparison) -> parts.Section:
     spread = " ± spread over seeds" if len(found.seeds) > 1 else ""
     table = DataTable(
         records=comparison_tables.approach_records(found),
@@ -214,62 +202,63 @@ def _scores(found: Comparison) -> Section:
     ]  # fmt: skip
     chart, blocks = generations_chart(found), (table, DataTable(records=stages, name="stages"))
     if chart is None:
-        return Section("scores", "Scores", blocks)
-    return Section("scores", "Scores by generation", (chart, *blocks))
+        return parts.Section("scores", "Scores", blocks)
+    return parts.Section("scores", "Scores by generation", (chart, *blocks))
 
 
-def _differences(found: Comparison) -> Section | None:
-    chart, metric = differences_chart(found), found.metric
-    if chart is None:
+def _differences(found: Comparison) -> parts.Section | None:
+    metric = found.metric
+    rows = [(row, row.difference) for row in found.rows if row.difference is not None]
+    if not rows:
         return None
     records = [
         {
             "name": row.name,
             "baseline": row.baseline,
-            "difference": row.difference.mean,
-            **ends(row.difference.interval),
-            "images_better": row.difference.images_better,
+            "difference": difference.mean,
+            **ends(difference.interval),
+            "images_better": difference.images_better,
             "gap_closed": None if row.gap_closed is None else row.gap_closed.mean,
-            "_seeds": row.difference.of_seeds,
+            "_seeds": difference.of_seeds,
         }
-        for row in found.rows
-        if row.difference is not None
+        for row, difference in rows
     ]
 
-    def signed(*values: float) -> str:
-        return ", ".join(tables.signed(value, metric) for value in values)
-
-    def between(low: float, high: float) -> str:
-        return tables.between(low, high, metric, sign=True)
+    def all_signed(*values: float) -> str:
+        return ", ".join(signed(value, metric) for value in values)
 
     table = DataTable(
         records=records,
         columns=(
             ("approach", "name", str),
             ("baseline", "baseline", str),
-            ("difference", "difference", signed),
-            ("95 % interval", "low high", between),
-            ("images better", "images_better", tables.whole_percent),
-            ("seed by seed", "_seeds", lambda seeds: signed(*seeds)),
+            ("difference", "difference", all_signed),
+            ("95 % interval", "low high", lambda low, high: between(low, high, metric, sign=True)),
+            ("images better", "images_better", lambda part: tables.percent(part, 0)),
+            ("seed by seed", "_seeds", lambda seeds: all_signed(*seeds)),
         ),
         name="differences",
         caption=f"Differences in {metric.label}, image by image, means over seeds.",
     )
-    return Section("differences", "Against labels alone, at equal cost", (chart, table))
+    return parts.Section(
+        "differences",
+        "Against labels alone, at equal cost",
+        (differences_chart(rows, metric), table),
+    )
 
 
-def _warnings(found: Comparison) -> Section | None:
+def _warnings(found: Comparison) -> parts.Section | None:
     lost = [f"{each.name}, seed {each.seed}, failed: {each.why}" for each in found.missing]
     same = [
         f"The networks of {row.name} are those of {row.same_as}, bit by bit."
         for row in found.rows
         if row.same_as is not None
     ]
-    told = ShortList((*lost, *same))
-    return Section("warnings", "What to know", (told,)) if told.items else None
+    told = parts.ShortList((*lost, *same))
+    return parts.Section("warnings", "What to know", (told,)) if told.items else None
 
 
-def _cost(found: Comparison) -> Section:
+def _cost(found: Comparison) -> parts.Section:
     table = DataTable(
         records=comparison_tables.approach_records(found),
         columns=(
@@ -280,38 +269,35 @@ def _cost(found: Comparison) -> Section:
         caption="Means over seeds. Steps in all: every network that was trained, teachers included."
         " Times were taken on one machine with whatever else it did.",
     )
-    return Section("cost", "What it cost", (table,))
+    return parts.Section("cost", "What it cost", (table,))
 
 
-def _next(found: Comparison, *, data: str) -> Section:
-    folder, run = quoted(found.path), quoted(found.path / found.best.runs[0].path)
-    blocks: list[PageBlock] = [
-        Commands(
-            (
-                ("The page of one run, with images", f"imseg report {run} {data}"),
-                ("Masks for new images", f"imseg predict {run} NEW_IMAGES --out masks/ --overlay"),
-                ("This page again", f"imseg report {folder} {data}"),
-                ("Continue it, or add approaches and seeds", command_of(found, data=data)),
-            )
+def _next(found: Comparison, *, data: str) -> parts.Section:
+    folder, run = words.quoted(found.path), words.quoted(found.path / found.best.runs[0].path)
+    commands = parts.Commands(
+        (
+            ("The page of one run, with images", f"imseg report {run} {data}"),
+            ("Masks for new images", f"imseg predict {run} NEW_IMAGES --out masks/ --overlay"),
+            ("This page again", f"imseg report {folder} {data}"),
+            ("Continue it, or add approaches and seeds", _command_of(found, data=data)),
         )
-    ]
+    )
     settings = "\n".join(f"{name} = {value}" for name, value in found.settings.items())
-    if settings:
-        blocks.append(Fold("All settings", settings))
-    return Section("next", "How to go on, and how to repeat it", tuple(blocks))
+    folds = [parts.Fold("All settings", settings)] if settings else []
+    return parts.Section("next", "How to go on, and how to repeat it", (commands, *folds))
 
 
-def command_of(found: Comparison, *, data: str) -> str:
+def _command_of(found: Comparison, *, data: str) -> str:
     """Return the command that made a comparison; repeated, it continues."""
     names = ",".join(dict.fromkeys(row.approach for row in found.rows if row.asked))
     seeds = ",".join(map(str, found.seeds))
-    words = [f"imseg compare {data} --approaches {names} --seeds {seeds} --out"]
-    words.append(quoted(found.path))
+    out = words.quoted(found.path)
+    command = [f"imseg compare {data} --approaches {names} --seeds {seeds} --out {out}"]
     for name, value in found.settings.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
+            command.append(f"--{option}" if value else f"--no-{option}")
         else:
             values = value if isinstance(value, list) else [value]
-            words.append(f"--{option} {' '.join(quoted(str(each)) for each in values)}")
-    return " ".join(words)
+            command.append(f"--{option} {shlex.join(map(str, values))}")
+    return " ".join(command)

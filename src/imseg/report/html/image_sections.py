@@ -1,7 +1,5 @@
 """Small images inside the page."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping, Sequence
@@ -9,18 +7,16 @@ from pathlib import PurePath
 from statistics import fmean
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image as Pillow
 
 from imseg.approaches.runs.run import Run, check_meaning, load_run
 from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.scoring import read_scores, scores_file
-from imseg.data.images.image_files import as_color
+from imseg.data.images.image_files import as_color, load_pixels
 from imseg.data.masks.colors import ends_of_scale
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.progress import Progress, Working
-from imseg.report.figures import draw_prediction, draw_truth, from_best_to_worst, result_row
-from imseg.report.html.blocks import ImageRows, PageImage, Prose, Section
+from imseg.report.figures import draw_prediction, draw_truth, fit, from_best_to_worst, result_row
+from imseg.report.html.parts import ImageRows, PageImage, Prose, Section
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, most_inconsistent
 from imseg.report.html.words import quoted
 from imseg.report.tables import DataTable, count, percent, score
@@ -31,12 +27,6 @@ SIDE = 232
 """Pixels of the longer side of a picture in a row of four."""
 QUALITY = 82
 MAGENTA = np.array([255, 0, 255], dtype=np.float32)
-
-
-def tinted(picture: Bytes, where: npt.NDArray[np.bool_]) -> Bytes:
-    """Return a picture (``h w 3``) in magenta in some places, so that it is still seen there."""
-    mixed = (picture * 0.5 + MAGENTA * 0.5).astype(np.uint8)
-    return np.where(where[..., None], mixed, picture)
 
 
 def thumbnail(
@@ -51,25 +41,11 @@ def thumbnail(
         side: Pixels of the longer side, at most.
         name: Whether the text is a file's name.
     """
-    image = Pillow.fromarray(np.ascontiguousarray(picture))
-    scale = side / max(image.size)
-    if scale < 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Pillow.Resampling.BOX)
-    else:  # whole multiples, so that every pixel stays a square
-        times = max(1, side // max(image.size))
-        size = (image.width * times, image.height * times)
-        image = image.resize(size, Pillow.Resampling.NEAREST)
-    stream = io.BytesIO()
+    image, stream = fit(picture, side, whole=True), io.BytesIO()
     image.save(stream, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
-    content = base64.b64encode(stream.getvalue()).decode()
+    source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
     return PageImage(
-        source=f"data:image/jpeg;base64,{content}",
-        width=image.width,
-        height=image.height,
-        alt=alt,
-        text=text,
-        name=name,
+        source=source, width=image.width, height=image.height, alt=alt, text=text, name=name
     )
 
 
@@ -95,20 +71,21 @@ def images_section(facts: RunFacts, scored: ScoredSplit | None, *, data: str) ->
         )
         return Section("images", title, (Prose((told,)),))
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(scored.final), SHOWN)
+    shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), SHOWN)
     images = [scored.pairs[i].image for i in shown]
-    segmented = run.segment(images, networks=[facts.network], disagreement=True)
-    names = ["image", "truth", "prediction", "where networks disagree"]
-    names = names if len(run.summary["ranking"]) > 1 else names[:3]
+    several = len(run.summary["ranking"]) > 1
+    segmented = run.segment(images, networks=[facts.network], disagreement=several)
+    names = ("truth", "prediction", "where networks disagree")
     rows = []
-    for rank, (i, each) in enumerate(zip(shown, segmented, strict=True)):
+    for rank, (i, each) in enumerate(zip(shown, map(run.prediction_of, segmented), strict=True)):
         pair, told = scored.pairs[i], score(scored.found.each[metric.key][i], metric)
-        drawn = zip(names, result_row(pair, each, run.task, score=told), strict=False)
-        row = tuple(
-            thumbnail(picture, alt=f"{name} of {pair.name}", text=_text(text, name))
-            for name, (text, picture) in drawn
-        )
-        rows.append((f"{_rank(rank, len(shown))}: {metric.label} {told} · {pair.name}", row))
+        (_, picture), *others = result_row(pair, each, run.spec, score=told)
+        row = [thumbnail(picture, alt=f"image of {pair.name}", text="image")]
+        for name, (text, picture) in zip(names, others, strict=False):
+            text = text.replace("inconsistent, ", "networks disagree, ")
+            row.append(thumbnail(picture, alt=f"{name} of {pair.name}", text=text))
+        heading = f"{_rank(rank, len(shown))}: {metric.label} {told} · {pair.name}"
+        rows.append((heading, tuple(row)))
     part = "" if scored.whole else f" {len(scored.pairs)} of them were looked at."
     caption = (
         f"{count(len(shown), 'image')} of the {scored.of} {scored.words}, evenly spaced from best"
@@ -124,19 +101,15 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     if scored is None or len(facts.stages) < 2:
         return None
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(scored.final), FOLLOWED)
+    shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), FOLLOWED)
     pairs = [scored.pairs[i] for i in shown]
-    rows: list[list[PageImage]] = [[] for _ in shown]
+    columns = []
     for stage in facts.stages:
-        texts = [stage.title] * len(shown)
-        if stage.name in scored.by_stage:
-            values = scored.by_stage[stage.name].each[metric.key]
-            texts = [f"{stage.title}, {score(values[i], metric)}" for i in shown]
-        found = _predictions(pairs, run, stage.best, texts=texts, of=stage.title)
-        for row, image in zip(rows, found, strict=True):
-            row.append(image)
+        found = scored.by_stage.get(stage.name)
+        values = [None if found is None else found.each[metric.key][i] for i in shown]
+        columns.append(_predictions(pairs, run, stage.best, of=stage.title, scores=values))
     block = ImageRows(
-        rows=tuple((pair.name, tuple(row)) for pair, row in zip(pairs, rows, strict=True)),
+        rows=_rows(pairs, columns),
         caption=f"Predictions of the best network of each stage, with their {metric.label}. A"
         " mistake that appears once and stays was taught on; one that goes away was mended by the"
         " others.",
@@ -145,33 +118,34 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     return Section("generations", "The same images, stage by stage", (block,))
 
 
+def _rows(
+    pairs: Sequence[LabeledImage], columns: Sequence[Sequence[PageImage]]
+) -> tuple[tuple[str, tuple[PageImage, ...]], ...]:
+    """Return rows, each with an image of each column; a column has an image for each pair."""
+    return tuple(zip([pair.name for pair in pairs], zip(*columns, strict=True), strict=True))
+
+
 def _predictions(
-    pairs: Sequence[LabeledImage],
-    run: Run,
-    network: str,
-    *,
-    texts: Sequence[str],
-    of: str,
-    device: str = "auto",
-) -> list[PageImage]:
+    pairs: Sequence[LabeledImage], run: Run, network: str, *, of: str,
+    scores: Sequence[float | None], device: str = "auto",
+) -> list[PageImage]:  # fmt: skip
     """Return images with the prediction of a network drawn on them.
 
     Args:
         pairs: The images.
         run: The run of the network.
         network: Its name.
-        texts: What stands below each.
         of: What the network is called.
+        scores: What it scores on each; None where that is not known.
         device: Where to compute.
     """
     found = run.segment([pair.image for pair in pairs], networks=[network], device=device)
-    return [
-        thumbnail(
-            draw_prediction(each, run.task)[0], alt=f"prediction of {of} for {pair.name}",
-            text=text, side=FOLLOWED_SIDE,
-        )
-        for pair, each, text in zip(pairs, found, texts, strict=True)
-    ]  # fmt: skip
+    drawn = []
+    for pair, each, value in zip(pairs, map(run.prediction_of, found), scores, strict=True):
+        picture, alt = draw_prediction(each, run.spec), f"prediction of {of} for {pair.name}"
+        text = of if value is None else f"{of}, {score(value, run.metric)}"
+        drawn.append(thumbnail(picture, alt=alt, text=text, side=FOLLOWED_SIDE))
+    return drawn
 
 
 def label_next_section(
@@ -189,7 +163,9 @@ def label_next_section(
     segmented = facts.run.segment(images, disagreement=True, device=device)
     shown = []
     for (image, part), each in zip(found, segmented, strict=True):
-        drawn = tinted(as_color(each.pixels), each.disagreement()[0, 0].numpy())
+        picture, inconsistent = as_color(each.pixels), each.disagreement()[0, 0].numpy()
+        tinted = (picture * 0.5 + MAGENTA * 0.5).astype(np.uint8)  # so that it is still seen there
+        drawn = np.where(inconsistent[..., None], tinted, picture)
         text = f"{percent(part)} · {PurePath(image.name).name}"
         alt = f"{image.name}: networks disagree on {percent(part)} of it"
         shown.append(thumbnail(drawn, alt=alt, text=text, side=NEXT_SIDE, name=True))
@@ -213,12 +189,6 @@ def _rank(place: int, of: int) -> str:
     if place == of - 1:
         return "Worst"
     return f"Better than {1 - place / (of - 1):.0%}".replace("%", " %")
-
-
-def _text(text: str, name: str) -> str:
-    if name in ("image", "truth"):
-        return name
-    return text.replace("inconsistent, ", "networks disagree, ")
 
 
 def _legend(spec: TargetSpec) -> tuple[tuple[str, Color], ...]:
@@ -266,18 +236,16 @@ def compared_section(
     pairs = [by_name[names[i]] for i in chosen if names[i] in by_name]
     if not pairs:
         return None
-    shown = [_truth(pair, first) for pair in pairs]
+    columns = _images_and_truths(pairs, first)
     for number, row in enumerate(rows, 1):
         values = [scores[row.name].get(pair.name) for pair in pairs]
-        texts = [row.name if v is None else f"{row.name}, {score(v, found.metric)}" for v in values]
         run, network = runs[row.name], row.runs[0].network
-        drawn = _predictions(pairs, run, network, texts=texts, of=row.name, device=device)
-        for images, image in zip(shown, drawn, strict=True):
-            images.append(image)
+        drawn = _predictions(pairs, run, network, of=row.name, scores=values, device=device)
+        columns.append(drawn)
         progress(Working(what="drawing predictions", done=number, total=len(rows)))
     block = ImageRows(
-        rows=tuple((pair.name, tuple(each)) for pair, each in zip(pairs, shown, strict=True)),
-        caption=f"{len(shown)} of the {found.images} test images, evenly spaced from those that all"
+        rows=_rows(pairs, columns),
+        caption=f"{len(pairs)} of the {found.images} test images, evenly spaced from those that all"
         f" approaches found easy to the hardest, with predictions of seed {rows[0].runs[0].seed}"
         f" and their {found.metric.label}.",
         columns=5,
@@ -295,14 +263,13 @@ def _scores_of(found: Comparison, row: ComparisonRow) -> dict[str, float]:
     return {name: value for name, value in named if value == value}
 
 
-def _truth(pair: LabeledImage, run: Run) -> list[PageImage]:
-    """Return an image and its truth."""
-    (segmented,) = run.segment([pair.image])
-    drawn = {
-        "image": as_color(segmented.pixels),
-        "truth": draw_truth(pair, segmented.pixels, run.spec),
-    }
-    return [
-        thumbnail(picture, alt=f"{name} of {pair.name}", text=name, side=FOLLOWED_SIDE)
-        for name, picture in drawn.items()
-    ]
+def _images_and_truths(pairs: Sequence[LabeledImage], run: Run) -> list[list[PageImage]]:
+    """Return two columns: images, and what people drew on them."""
+    columns: dict[str, list[PageImage]] = {"image": [], "truth": []}
+    for pair in pairs:
+        pixels = load_pixels(pair.image, run.reading)
+        pictures = (as_color(pixels), draw_truth(pair, pixels, run.spec)[1])
+        for (name, column), picture in zip(columns.items(), pictures, strict=True):
+            alt = f"{name} of {pair.name}"
+            column.append(thumbnail(picture, alt=alt, text=name, side=FOLLOWED_SIDE))
+    return list(columns.values())

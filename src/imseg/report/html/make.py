@@ -1,12 +1,9 @@
 """Make the report of a run or a comparison: the one function that others call."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from imseg.approaches.runs.run import Run, load_run
-from imseg.comparison.result import Comparison, read_comparison
-from imseg.data.files.atomic import write_whole
+from imseg.comparison.result import read_comparison
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.scan import read_folder
 from imseg.data.masks.recognize import word_of
@@ -14,10 +11,7 @@ from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolde
 from imseg.errors import ImsegError, shown
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, Working, log_progress
-from imseg.report.html.blocks import Chart, ReportPage
 from imseg.report.html.run_facts import RunFacts
-from imseg.report.html.words import quoted
-from imseg.report.tables import DataTable
 from imseg.types import DataSet
 
 PAGE = "report.html"
@@ -55,15 +49,25 @@ def make_report(
         ImsegError: If there is no finished run or comparison, the data does not fit it, or the page
             cannot be written.
     """
-    from imseg.report.html.run_page import run_page
+    # Neither `imseg --help` nor workers wait for what draws.
+    from imseg.report.html import comparison_page, image_sections, parts, run_page, words
 
     place = Path(folder)
     target = place_of(place, out)
     if out is None:
         RunFolder(place).check_links()
     if (place / RESULT_FILE).exists():
-        page = _of_comparison(read_comparison(place), data, device=device, progress=progress)
-        return write_page(page, target)
+        found = read_comparison(place)
+        name = "DATA" if data is None else data.name if isinstance(data, DataSet) else data
+        runs, images = image_sections.kept_runs(found), None
+        if data is not None and runs:
+            first = next(iter(runs.values()))
+            dataset = _read(data, first, test=True, quick=False, progress=progress)
+            images = image_sections.compared_section(
+                found, runs, dataset, device=device, progress=progress
+            )
+        page = comparison_page.comparison_page(found, data=words.quoted(name), images=images)
+        return parts.write_page(page, target, beside=figures_beside(target))
     if (place / SETTINGS_FILE).exists():
         raise ImsegError(
             f"The comparison in {place} is not finished.",
@@ -73,42 +77,11 @@ def make_report(
     facts = RunFacts(load_run(place, network=network, trust_network=trust_network))
     if not quick:
         progress(Note(text=f"The report goes to {target}"))
-    dataset = None
+    known = None
     if data is not None:
-        dataset = _read(data, facts.run, test=test, quick=quick, progress=progress)
-    page = run_page(facts, dataset, test=test, quick=quick, device=device, progress=progress)
-    return write_page(page, target)
-
-
-def write_page(page: ReportPage, target: Path) -> Path:
-    """Write a page, and its figures and tables beside it, as whole files.
-
-    Args:
-        page: Its content.
-        target: The HTML file.
-
-    Raises:
-        ImsegError: If a file cannot be written.
-    """
-    from imseg.report.html.charts import Drawing, drawing_of, render
-
-    beside = figures_beside(target)
-    drawings: dict[str, Drawing] = {}
-    files: dict[str, bytes] = {}
-    for block in [block for section in page.sections for block in section.blocks]:
-        if isinstance(block, Chart):
-            drawing = drawings[block.name] = drawing_of(block)
-            figure = f"figures/{block.name}"
-            files |= {f"{figure}.svg": drawing.svg, f"{figure}.png": drawing.png}
-        elif isinstance(block, DataTable) and block.name:
-            content = block.as_csv().encode(errors="backslashreplace")
-            files[f"tables/{block.name}.csv"] = content
-    html = render(page, drawings, beside=beside.name)
-    for name, content in files.items():
-        write_whole(beside / name, content)
-    # Names that are no text are shown as they are in messages.
-    write_whole(target, html.encode(errors="backslashreplace"))
-    return target
+        known = _read(data, facts.run, test=test, quick=quick, progress=progress)
+    page = run_page.run_page(facts, known, test=test, quick=quick, device=device, progress=progress)
+    return parts.write_page(page, target, beside=figures_beside(target))
 
 
 def figures_beside(page: Path) -> Path:
@@ -136,24 +109,6 @@ def place_of(folder: Path, out: str | Path | None) -> Path:
             hint=f"--out {shown(better)}",
         )
     return target
-
-
-def _of_comparison(
-    found: Comparison, data: str | Path | DataSet | None, *, device: str, progress: Progress
-) -> ReportPage:
-    """Return the page of a comparison; with images where data and runs are there."""
-    from imseg.report.html import image_sections
-    from imseg.report.html.comparison_page import comparison_page
-
-    name = "DATA" if data is None else quoted(data.name if isinstance(data, DataSet) else data)
-    runs, images = image_sections.kept_runs(found), None
-    first = next(iter(runs.values()), None)
-    if data is not None and first is not None:
-        dataset = _read(data, first, test=True, quick=False, progress=progress)
-        images = image_sections.compared_section(
-            found, runs, dataset, device=device, progress=progress
-        )
-    return comparison_page(found, data=name, images=images)
 
 
 def _read(

@@ -1,7 +1,5 @@
 """What a run folder alone knows, without any data."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +19,6 @@ from imseg.engine.inference.evaluator import Evaluation, interval_of_mean, resam
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.progress import Progress, Working
-from imseg.tasks import Metric
 from imseg.types import DataSet, Image, LabeledImage, Reading
 
 
@@ -39,8 +36,8 @@ class StageFacts:
     """Why networks are missing."""
     labels: dict[str, Any] | None
     """What became of the unlabeled images."""
-    metric: Metric
-    """What networks are ranked by."""
+    values: tuple[float, ...]
+    """What its networks score on validation images."""
 
     @property
     def title(self) -> str:
@@ -51,11 +48,6 @@ class StageFacts:
     def short(self) -> str:
         """Its name where there is little room: ``start`` or ``2``."""
         return self.name.removeprefix("generation-")
-
-    @property
-    def values(self) -> list[float]:
-        """What its networks score on validation images."""
-        return [network.scores[self.metric.key] for network in self.networks]
 
 
 class RunFacts:
@@ -112,13 +104,14 @@ class RunFacts:
     def _stage(self, plain: dict[str, Any]) -> StageFacts:
         # Networks of the stage "scorers" score masks, they make none.
         names = [each["name"] for each in plain["networks"] if plain["name"] != "scorers"]
+        networks = tuple(map(self.run.trained, names))
         return StageFacts(
             name=plain["name"],
             best=plain["best"],
-            networks=tuple(map(self.run.trained, names)),
+            networks=networks,
             failed=tuple(plain.get("failed", ())),
             labels=plain.get("pseudo_labels"),
-            metric=self.metric,
+            values=tuple(network.scores[self.metric.key] for network in networks),
         )
 
 
@@ -145,10 +138,8 @@ class ScoredSplit:
     """Images of the split."""
     by_stage: dict[str, Evaluation]
     """Scores of the best network of each stage."""
-    final: str
-    """The stage of the network of the run."""
-    metric: Metric
-    """What networks are ranked by."""
+    facts: RunFacts
+    """The run."""
 
     @property
     def whole(self) -> bool:
@@ -158,7 +149,7 @@ class ScoredSplit:
     @property
     def found(self) -> Evaluation:
         """Scores of the network of the run."""
-        return self.by_stage[self.final]
+        return self.by_stage[self.facts.final.name]
 
     @property
     def words(self) -> str:
@@ -167,8 +158,9 @@ class ScoredSplit:
 
     def merits(self, stage: str) -> npt.NDArray[np.float64]:
         """Return a number for each image that is higher for better scores of a stage."""
-        values = np.array(self.by_stage[stage].each[self.metric.key])
-        return values if self.metric.higher_is_better else -values
+        metric = self.facts.metric
+        values = np.array(self.by_stage[stage].each[metric.key])
+        return values if metric.higher_is_better else -values
 
     def gain(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
         """Return by how much one stage is better than another, image by image, and its interval.
@@ -216,12 +208,7 @@ def score_split(
         found = run.segment([each.image for each in images], networks=[name], device=device)
         by_stage[stage.name] = evaluator.evaluate(images, found, task=run.task, progress=told)
     return ScoredSplit(
-        split=split,
-        pairs=tuple(chosen),
-        of=len(pairs),
-        by_stage=by_stage,
-        final=facts.final.name,
-        metric=facts.metric,
+        split=split, pairs=tuple(chosen), of=len(pairs), by_stage=by_stage, facts=facts
     )
 
 

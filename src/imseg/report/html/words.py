@@ -1,8 +1,7 @@
 """The answer in plain words: what a run or a comparison found, and what it cannot say."""
 
-from __future__ import annotations
-
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from imseg.approaches.running.stage import LITTLE
 from imseg.comparison.result import Comparison
 from imseg.comparison.scoring import PairedDifference
 from imseg.report.comparison_tables import doubts_about_chance
-from imseg.report.html.blocks import PageSummary
+from imseg.report.html.parts import PageSummary
 from imseg.report.html.run_facts import RunFacts, ScoredSplit
-from imseg.report.tables import between, count, in_words, score, signed, whole_percent
+from imseg.report.tables import between, count, in_words, percent, score, signed
 from imseg.tasks import Metric
 
 FEW_VALIDATION = 20
@@ -150,50 +149,45 @@ def run_summary(facts: RunFacts, scored: ScoredSplit | None, *, data: str) -> Pa
     )
 
 
-def _doubts_of_run(facts: RunFacts, scored: ScoredSplit | None) -> list[str]:
-    """Return what is doubtful about a run, the gravest first."""
-    found, metric = [], facts.metric
-    if facts.run.start_was_better:
-        found.append(
-            f"On validation images the start ({facts.run.best_of_start}) was better than every"
+def _doubts_of_run(facts: RunFacts, scored: ScoredSplit | None) -> Iterator[str]:
+    """Yield what is doubtful about a run, the gravest first."""
+    run, metric = facts.run, facts.metric
+    if run.start_was_better:
+        yield (
+            f"On validation images the start ({run.best_of_start}) was better than every"
             f" generation. The network of the run is {facts.network};"
-            f" `--network {facts.run.best_of_start}` takes the other."
+            f" `--network {run.best_of_start}` takes the other."
         )
     missing = sum(len(stage.failed) for stage in (*facts.stages, *facts.aside))
     if missing:
-        found.append(f"{count(missing, 'network')} could not be trained.")
-    found += [
-        f"The pseudo-labels of {stage.title.lower()} had collapsed: {stage.labels['collapsed']}."
-        for stage in facts.stages
-        if stage.labels is not None and stage.labels.get("collapsed")
-    ]
+        yield f"{count(missing, 'network')} could not be trained."
+    for stage in facts.stages:
+        if collapsed := (stage.labels or {}).get("collapsed"):
+            yield f"The pseudo-labels of {stage.title.lower()} had collapsed: {collapsed}."
     taken = ", taken from the labeled ones" if facts.chosen_by_labels else ""
-    found += _few_validation(facts.validation, taken)
+    yield from _few_validation(facts.validation, taken)
     if scored is not None and scored.split == "test":
-        found += _few_test(scored.of)
-    scores = [metric.merit(network.scores) for network in facts.final.networks]
-    spread, risen = max(scores) - min(scores), abs(facts.gained)
+        yield from _few_test(scored.of)
+    spread, risen = max(facts.final.values) - min(facts.final.values), abs(facts.gained)
     if len(facts.stages) > 1 and spread > risen:
-        found.append(
+        yield (
             f"Networks of one stage differ by up to {signed(spread, metric)[1:]} on validation"
             f" images, more than the stages do ({signed(risen, metric)[1:]})."
         )
-    judgment = facts.run.judgment
+    judgment = run.judgment
     if judgment is not None and judgment["rank_correlation"] < LITTLE:
-        found.append("The mask scorers hardly know good masks from bad ones.")
-    return found
+        yield "The mask scorers hardly know good masks from bad ones."
 
 
-def _few_validation(images: int, taken: str = "") -> list[str]:
-    if images >= FEW_VALIDATION:
-        return []
-    chosen = f"Networks were chosen by only {count(images, 'validation image')}{taken}"
-    return [f"{chosen}: which one is best is partly luck."]
+def _few_validation(images: int, taken: str = "") -> Iterator[str]:
+    if images < FEW_VALIDATION:
+        chosen = f"Networks were chosen by only {count(images, 'validation image')}{taken}"
+        yield f"{chosen}: which one is best is partly luck."
 
 
-def _few_test(images: int) -> list[str]:
-    few = f"{count(images, 'test image')} are few: intervals are rough."
-    return [few] if images < FEW_TEST else []
+def _few_test(images: int) -> Iterator[str]:
+    if images < FEW_TEST:
+        yield f"{count(images, 'test image')} are few: intervals are rough."
 
 
 def _gain(facts: RunFacts, scored: ScoredSplit | None) -> Gain | None:
@@ -269,48 +263,41 @@ def _differences_in_words(found: Comparison) -> str:
         "open": "Not to be told apart from it",
         "worse": "Worse than it",
     }
-    groups: dict[str, list[str]] = {name: [] for name in told}
-    for row in found.rows:
-        if row.difference is not None:
-            amount = signed(row.difference.mean, found.metric)
-            groups[row.difference.verdict].append(f"{row.name} ({amount})")
-    parts = [f"**{told[name]}**: {in_words(rows)}." for name, rows in groups.items() if rows]
-    if not parts:
-        return ""
-    return (
+    text = (
         "A baseline has the same labels, as many steps and as wide a network, and no unlabeled"
-        f" image. {' '.join(parts)}"
+        " image."
     )
+    known = [(row.name, row.difference) for row in found.rows if row.difference is not None]
+    for verdict, words in told.items():
+        rows = [f"{n} ({signed(d.mean, found.metric)})" for n, d in known if d.verdict == verdict]
+        text += f" **{words}**: {in_words(rows)}." if rows else ""
+    return text if known else ""
 
 
 def _gaps_in_words(found: Comparison) -> str:
     gaps = {row.name: row.gap_closed for row in found.methods if row.gap_closed is not None}
-    parts = [f"{name} {whole_percent(gap.mean)}" for name, gap in gaps.items()]
+    parts = [f"{name} {percent(gap.mean, 0)}" for name, gap in gaps.items()]
     way = "Of the way from labels alone (ldt) to all labels (fdt) the approaches made"
     return f"{way}: {', '.join(parts)}." if parts else ""
 
 
-def _doubts_of_comparison(found: Comparison) -> list[str]:
-    doubts = doubts_about_chance(found)
-    torn = [row.name for row in found.rows if row.difference and _torn(row.difference)]
+def _doubts_of_comparison(found: Comparison) -> Iterator[str]:
+    yield from doubts_about_chance(found)
+    seeds = {row.name: (0.0, *row.difference.of_seeds) for row in found.rows if row.difference}
+    torn = [name for name, differences in seeds.items() if min(differences) < 0 < max(differences)]
     if torn:
-        doubts.append(f"Seeds do not agree on the sign of the difference for {in_words(torn)}.")
-    doubts += _few_test(found.images)
+        yield f"Seeds do not agree on the sign of the difference for {in_words(torn)}."
+    yield from _few_test(found.images)
     if found.data.val:
-        doubts += _few_validation(found.data.val)
+        yield from _few_validation(found.data.val)
     if len(found.methods) > MANY:
-        doubts.append(
+        yield (
             f"{len(found.methods)} approaches were compared: the best of many is partly the"
             " luckiest, and intervals do not allow for that."
         )
     alone = [row.name for row in found.methods if row.baseline is None]
     if alone:
-        doubts.append(f"No matched baseline for {in_words(alone)}.")
-    return doubts
-
-
-def _torn(difference: PairedDifference) -> bool:
-    return len(difference.of_seeds) > 1 and min(difference.of_seeds) < 0 < max(difference.of_seeds)
+        yield f"No matched baseline for {in_words(alone)}."
 
 
 def _how_much(gained: PairedDifference, found: Comparison) -> str:
