@@ -1,7 +1,5 @@
 """The one family of errors a user meets: what is wrong, Expected, Got, Try."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import unicodedata
@@ -20,7 +18,7 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LABELS = {"why": "Why:", "expected": "Expected:", "got": "Got:", "hint": "Try:"}
 
 
-def explained(what: str, parts: ImsegError | Finding) -> str:
+def explained(what: str, parts: "ImsegError | Finding") -> str:
     """Return one line that says what is wrong, and below it what is known, without empty rows.
 
     Args:

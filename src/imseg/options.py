@@ -5,8 +5,6 @@ set by users; its name, meaning, range and choices are declared there and nowher
 line, TOML files, checks, help, records and ``imseg explain`` come from these declarations.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections.abc import Hashable, Iterator, Mapping
@@ -159,7 +157,7 @@ class Component:
 
     kind: ClassVar[str]
     """What it is called in files."""
-    _known: ClassVar[dict[str, type[Component]]]
+    _known: "ClassVar[dict[str, type[Component]]]"
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -185,7 +183,7 @@ class Component:
         )
 
     @classmethod
-    def _read(cls, value: Any) -> Component:
+    def _read(cls, value: Any) -> "Component":
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping) or value.get("kind") not in cls._known:
@@ -196,6 +194,6 @@ class Component:
         return found
 
     @staticmethod
-    def _plain(value: Component) -> dict[str, Any]:
+    def _plain(value: "Component") -> dict[str, Any]:
         fields = TypeAdapter(type(value)).dump_python(value, mode="json", exclude_none=True)
         return {"kind": value.kind, **fields}

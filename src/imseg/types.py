@@ -5,8 +5,6 @@ channels, ``k`` network outputs, ``t`` target planes, ``h`` height, ``w`` width 
 images are ``n h w c`` unsigned bytes; targets always carry a plane axis (``t h w``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -112,7 +110,7 @@ class Reading:
         return {name: _as_lists(value) for name, value in values if value is not None}
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Reading:
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
         """Return what ``as_dict`` wrote."""
         return TypeAdapter(cls).validate_python(plain)
 
@@ -195,7 +193,7 @@ class TargetSpec:
         """Whether each pixel is one of two or more classes."""
         return self.kind in ("binary", "multiclass")
 
-    def is_like(self, other: TargetSpec) -> bool:
+    def is_like(self, other: "TargetSpec") -> bool:
         """Return whether both are of one kind and coding, with the same planes."""
         same_planes = self.kind != "multilabel" or self.names == other.names
         return (self.kind, self.coding) == (other.kind, other.coding) and same_planes
@@ -214,7 +212,7 @@ class TargetSpec:
         }
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> TargetSpec:
+    def from_dict(cls, plain: Mapping[str, Any]) -> "TargetSpec":
         """Return the spec that ``as_dict`` wrote."""
         return TypeAdapter(cls).validate_python(plain)
 

@@ -1,7 +1,5 @@
 """How the command line shows results (stdout) and progress (stderr)."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
@@ -61,7 +59,7 @@ class Bars:
         self._done = self._skipped = self._planned = 0
         self._counted: dict[str, int] = {}
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> "Bars":
         self._progress.start()
         return self
 

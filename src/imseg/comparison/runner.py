@@ -1,7 +1,5 @@
 """Approaches on the same data, under the same conditions, seed after seed; and their rows."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -147,7 +145,7 @@ class _Worker:
             raise TrainingFailed(f"No run could be finished: {self._missing[0].why}")
         return self._result()
 
-    def _one(self, seed: int, participant: Participant, *, executor: Any) -> FinishedRun:
+    def _one(self, seed: int, participant: Participant, *, executor: Any) -> "FinishedRun":
         planned, folder = self._planned, self._planned.folder(seed)
         finished = {each.participant.name for each in self._done if each.seed == seed}
         if participant.matched_to is not None and participant.matched_to not in finished:

@@ -1,7 +1,5 @@
 """Pseudo-label a whole set of unlabeled images and keep the result beside the store."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -55,7 +53,7 @@ class PseudoLabels:
         """Images used."""
         return len(self.part.indices)
 
-    def counts(self, *, collapsed: str | None = None) -> LabelCounts:
+    def counts(self, *, collapsed: str | None = None) -> "LabelCounts":
         """Return what is kept in the run."""
         return LabelCounts(
             images=self.images,

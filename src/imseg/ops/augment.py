@@ -3,8 +3,6 @@
 The reference lists thirteen flips and rotations of which these eight are distinct.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -108,7 +106,7 @@ class Draws:
     def __len__(self) -> int:
         return int(self.flip.shape[0])
 
-    def take(self, rows: Sequence[int]) -> Draws:
+    def take(self, rows: Sequence[int]) -> "Draws":
         """Return the draws of some of the images."""
         index = torch.tensor(rows, dtype=torch.long)
         return Draws(flip=self.flip[index], turns=self.turns[index], values=self.values.take(rows))

@@ -5,8 +5,6 @@ does not happen to an image leaves it as it is: a gain of 1, a blur of one tap, 
 nowhere. See ``together``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import get_args
 
@@ -37,7 +35,7 @@ class AugmentRange:
     noise: bool = False
     """Whether there may be noise."""
 
-    def __or__(self, other: AugmentRange) -> AugmentRange:
+    def __or__(self, other: "AugmentRange") -> "AugmentRange":
         """Return what may happen to images of either kind: the larger of each, yes over no."""
         names = [field.name for field in fields(self)]
         return AugmentRange(
@@ -96,11 +94,11 @@ class AugmentParams:
         """Return all columns by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def rows(self, first: int, end: int) -> AugmentParams:
+    def rows(self, first: int, end: int) -> "AugmentParams":
         """Return the treatment of images that follow each other: the same memory."""
         return AugmentParams(**{name: column[first:end] for name, column in self.tensors().items()})
 
-    def put(self, rows: Int64[Tensor, "n"], others: AugmentParams) -> None:
+    def put(self, rows: Int64[Tensor, "n"], others: "AugmentParams") -> None:
         """Write the treatment of some images over what there was."""
         for name, column in self.tensors().items():
             column[rows] = getattr(others, name)

@@ -4,8 +4,6 @@ There is no state, so an image gets the same numbers in any batch, on any device
 of threads, and a new use does not disturb the others.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -310,7 +308,7 @@ class Draws:
     def __len__(self) -> int:
         return int(self.scaled.shape[0])
 
-    def take(self, rows: Sequence[int]) -> Draws:
+    def take(self, rows: Sequence[int]) -> "Draws":
         """Return the draws of some of the images."""
         index = torch.tensor(rows, dtype=torch.long)
         names = [field.name for field in fields(self) if getattr(self, field.name) is not None]

@@ -6,8 +6,6 @@ redrawn after every vote and before every score, counts cells and is no area.
 Objects told apart are such planes too: from these planes to a label image, and its scores.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +34,7 @@ class MeanLoss(base.EpochMeter):
         task: Whose loss it is.
     """
 
-    def __init__(self, task: Multilabel) -> None:
+    def __init__(self, task: "Multilabel") -> None:
         super().__init__()
         self._task = task
 

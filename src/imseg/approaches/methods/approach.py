@@ -1,7 +1,5 @@
 """What an approach is, and how one differs from another."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -64,7 +62,7 @@ class Approach:
     """One plain sentence."""
     parent: str | None = None
     """The approach it was derived from."""
-    start: Approach | None = None
+    start: "Approach | None" = None
     """What trains the first teachers; None: this approach is a single stage."""
     networks: int = option(
         5, "Networks of every stage, the start included.", group="budget", low=1, essential=True
@@ -107,7 +105,7 @@ class Approach:
     """Which network."""
     carry: bool = False
     """Whether the label an image was given stays until there is a better one."""
-    scorer_start: Approach | None = None
+    scorer_start: "Approach | None" = None
     """What trains further networks whose predictions mask scorers learn from."""
     thresholds: tuple[float, float] | None = option(
         None,
@@ -184,11 +182,11 @@ class Approach:
         return self.amplification is not None and self.amplification.needs_truth
 
     @property
-    def first(self) -> Approach:
+    def first(self) -> "Approach":
         """The approach that trains the first networks."""
         return self.start or self
 
-    def throughout(self, change: Callable[[Approach], Approach]) -> Approach:
+    def throughout(self, change: "Callable[[Approach], Approach]") -> "Approach":
         """Return the approach with a change made to it and to its starts."""
         start = self.start and change(self.start)
         scorer_start = self.scorer_start and change(self.scorer_start)

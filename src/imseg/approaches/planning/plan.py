@@ -1,7 +1,5 @@
 """What will be done: every number of a run, settled before training starts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +185,7 @@ class Plan:
         """Return how many unlabeled images are used."""
         return min(facts.unlabeled, self.limit_unlabeled or facts.unlabeled)
 
-    def with_recipe(self, **changes: Any) -> Plan:
+    def with_recipe(self, **changes: Any) -> "Plan":
         """Return the plan with another recipe, in the starts of its approach too."""
         return replace(self, approach=with_recipe(self.approach, **changes))
 
@@ -197,7 +195,7 @@ class Plan:
         return plain
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Plan":
         """Return the plan that ``as_dict`` wrote.
 
         Raises:

@@ -1,7 +1,5 @@
 """What a user asks for: values for declared options, checked all at once."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -191,7 +189,7 @@ class Settings:
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
 
-    def but(self, **changes: Any) -> Settings:
+    def but(self, **changes: Any) -> "Settings":
         """Return settings with some values changed; None takes a value away."""
         return Settings(**{**self.given, **changes})
 

@@ -1,7 +1,5 @@
 """Decode once: the pictures of a split as arrays on disk, which every network reads from memory."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -170,7 +168,7 @@ def gather(
 
 def _making_of_images(
     images: Sequence[Image], reading: Reading, size: tuple[int, int], files: KnownFiles | None
-) -> Making:
+) -> "Making":
     def load(number: int) -> npt.NDArray[Any]:
         image = images[number]
         decoded = files.take(image.pixels) if files is not None and files.size == size else None
@@ -187,7 +185,7 @@ def _making_of_images(
 
 def _making_of_targets(
     pairs: Sequence[LabeledImage], spec: TargetSpec, size: tuple[int, int], files: KnownFiles | None
-) -> Making:
+) -> "Making":
     def read(path: Path) -> MaskFile:
         decoded = files.take(path) if files is not None and files.size == size else None
         return decoded if isinstance(decoded, MaskFile) else read_mask(path)

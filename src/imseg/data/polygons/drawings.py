@@ -1,7 +1,5 @@
 """What annotations say, whatever tool wrote them, and how their values are checked."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math
@@ -243,7 +241,7 @@ class SizedEntry(ParsedEntry):
         return (self.height, self.width) if min(self.height, self.width) > 0 else None
 
     @pydantic.model_validator(mode="after")
-    def _is_no_negative_size(self) -> SizedEntry:
+    def _is_no_negative_size(self) -> "SizedEntry":
         if min(self.height, self.width) < 0:
             raise wrong("has a negative size.", "pixels.", (self.height, self.width))
         return self

@@ -1,7 +1,5 @@
 """What a network learns from: where images lie and which are used, and what one step sees."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -164,7 +162,7 @@ class Batch:
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
-    def split(self, sizes: Sequence[int]) -> list[Batch]:
+    def split(self, sizes: Sequence[int]) -> "list[Batch]":
         """Return the samples in their order, in batches of these sizes: the same memory."""
         pieces = [
             [None] * len(sizes) if each is None else each.split(list(sizes))
@@ -173,7 +171,7 @@ class Batch:
         return [Batch(*each) for each in zip(*pieces, strict=True)]
 
     @classmethod
-    def joined(cls, pieces: Sequence[Batch]) -> Batch:
+    def joined(cls, pieces: "Sequence[Batch]") -> "Batch":
         """Return the samples of pieces with the same fields one after another."""
         whole: dict[str, Any] = {}
         for name in (each.name for each in fields(cls)):
@@ -207,12 +205,12 @@ class SampleRefs:
     def __len__(self) -> int:
         return int(self.row.shape[0])
 
-    def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> SampleRefs:
+    def where(self, chosen: Bool[Tensor, "b"] | Int64[Tensor, "n"]) -> "SampleRefs":
         """Return some of the samples."""
         return SampleRefs(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
     @classmethod
-    def joined(cls, batches: Sequence[SampleRefs]) -> SampleRefs:
+    def joined(cls, batches: "Sequence[SampleRefs]") -> "SampleRefs":
         """Return the samples of at least one batch one after another."""
         names = [each.name for each in fields(cls)]
         return cls(**{name: torch.cat([getattr(refs, name) for refs in batches]) for name in names})

@@ -1,7 +1,5 @@
 """Two augmented views of each of some unlabeled images, moved alike."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -35,7 +33,7 @@ class Views:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.one, self.other))
 
-    def split(self, sizes: Sequence[int]) -> list[Views]:
+    def split(self, sizes: Sequence[int]) -> "list[Views]":
         """Return the samples in their order, in batches of these sizes: the same memory."""
         both = zip(self.one.split(list(sizes)), self.other.split(list(sizes)), strict=True)
         return [Views(one, other) for one, other in both]

@@ -1,7 +1,5 @@
 """The run folder: what is where, whole or absent, and one process at a time in it."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -43,7 +41,7 @@ class _Inside:
     def __init__(self, *names: str) -> None:
         self._names = names
 
-    def __get__(self, folder: RunFolder, kind: type[RunFolder]) -> Path:
+    def __get__(self, folder: "RunFolder", kind: "type[RunFolder]") -> Path:
         return folder.path.joinpath(*self._names)
 
 

@@ -1,7 +1,5 @@
 """What one network is trained on, and what is known of it once trained: values and their files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable
@@ -111,11 +109,11 @@ class TrainJob:
         return TypeAdapter(TrainJob).dump_json(self).decode()
 
     @classmethod
-    def from_json(cls, text: str) -> TrainJob:
+    def from_json(cls, text: str) -> "TrainJob":
         """Return the job that ``as_json`` wrote."""
         return TypeAdapter(TrainJob).validate_json(text)
 
-    def second_try(self) -> TrainJob:
+    def second_try(self) -> "TrainJob":
         """Return the job with another seed and half the learning rate."""
         recipe = replace(self.recipe, learning_rate=self.recipe.learning_rate / 2)
         return replace(self, seed=self.seed ^ 0x5DEECE66D, recipe=recipe)
@@ -172,7 +170,7 @@ class Trained:
         return TypeAdapter(Trained).dump_json(self, indent=1)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Trained:
+    def from_json(cls, text: str | bytes) -> "Trained":
         """Return what ``as_json`` wrote."""
         return TypeAdapter(Trained).validate_json(text)
 

@@ -1,7 +1,5 @@
 """How a network is trained: augmentation, optimizer, schedule, batches, which weights are kept."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -171,7 +169,7 @@ class Recipe:
         """Return how many of so many samples a step sees on average."""
         return min(self.batch_size, samples / max(1, self.steps_per_epoch(samples)))
 
-    def validated(self, *, samples: int, validation: int) -> Recipe:
+    def validated(self, *, samples: int, validation: int) -> "Recipe":
         """Return the recipe with ``validate_every`` settled.
 
         Args:
