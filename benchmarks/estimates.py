@@ -81,7 +81,7 @@ def compared(name: str, asked: dict[str, Any], dataset: DataSet, run: Path) -> d
     pairs["steps"] = (sum(s.networks * s.steps for s in guess.stages), trained.summary["steps"])
     pairs["bytes of memory, a process"] = (guess.memory.one or 0, watch.memory)
     pairs["bytes of memory, by formula"] = (formula.memory.one or 0, watch.memory)
-    pairs["bytes of memory, together"] = (guess.memory.together or 0, watch.together)
+    pairs["bytes of memory, together"] = (guess.memory.total or 0, watch.together)
     pairs["bytes of disk, cache"] = (guess.disk.cache, watch.disk)
     pairs["bytes of disk, finished"] = (guess.disk.finished, size_of(run))
     return {

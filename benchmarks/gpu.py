@@ -87,7 +87,7 @@ def ask(
     with prober(
         device=arguments.device, processes=members, threads=1, network=plan.network
     ) as machine:
-        return machine.ask(request, together=True)
+        return machine.ask(request, side_by_side=True)
 
 
 def whole(arguments: argparse.Namespace) -> dict:

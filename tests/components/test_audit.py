@@ -57,7 +57,7 @@ def test_every_figure_of_a_binary_audit_is_as_counted_by_hand(binary) -> None:
         # columns 2 3 4 of the best teacher: 1 hit, 1 too many, 1 missed
         "inside": {"precision": 1 / 2, "score": pytest.approx(1 / 3)},
         # columns 0 1 2 5 of the labels: 1 hit, 1 too many, 2 missed
-        "taught": {"precision": 1 / 2, "score": pytest.approx(1 / 4)},
+        "learned": {"precision": 1 / 2, "score": pytest.approx(1 / 4)},
         # all of the best teacher: 2 hits, 2 too many, 2 missed
         "everywhere": {"precision": 1 / 2, "score": pytest.approx(2 / 6)},
         "not_admitted": {"precision": None, "score": None},

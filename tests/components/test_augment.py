@@ -1,4 +1,4 @@
-"""How many disturbed copies of a pseudo-labeled image a student sees."""
+"""How many augmented copies of a pseudo-labeled image a student sees."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_copies_are_told_in_words() -> None:
 def test_copies_say_how_they_are_made_where_it_is_not_the_default() -> None:
     assert str(NoisyCopies(fresh=True, reblock=False, level=3)) == (
         "1 noisy copy of each, in place of the images as they are, drawn anew at every look,"
-        " blocked pixels are disturbed like all others, augmented at level 3 in every generation"
+        " blocked pixels are augmented like all others, augmented at level 3 in every generation"
     )
     for kind in KINDS:
         plain, fresh = str(kind()), str(kind(fresh=True))

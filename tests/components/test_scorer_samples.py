@@ -27,19 +27,19 @@ DRAWS = 2000
 
 @pytest.fixture
 def stored(tmp_path: Path):
-    """Images with truth, and ballots of networks; ``planes`` a mask, values below ``values``."""
+    """Images with truth, and what networks predict; ``planes`` a mask, values below ``values``."""
 
     def store(*, planes: int = 1, values: int = 2, void: bool = False) -> tuple[Path, SampleSet]:
         generator = np.random.Generator(np.random.PCG64(3))
         images = generator.integers(0, 256, (IMAGES, SIDE, SIDE, 1), dtype=np.uint8)
         truth = generator.integers(0, values, (IMAGES, planes, SIDE, SIDE), dtype=np.uint8)
         wrong = generator.random((NETWORKS, IMAGES, planes, SIDE, SIDE)) < 0.2
-        hard_predictions = np.where(wrong, (truth + 1) % values, truth).astype(np.uint8)
+        predicted = np.where(wrong, (truth + 1) % values, truth).astype(np.uint8)
         if void:
             truth[:, :, :4] = VOID
-        for name, array in (("images", images), ("truth", truth), ("ballots", hard_predictions)):
+        for name, array in (("images", images), ("truth", truth), ("predictions", predicted)):
             np.save(tmp_path / f"{name}.npy", array)
-        return tmp_path / "ballots.npy", SampleSet(
+        return tmp_path / "predictions.npy", SampleSet(
             images=tmp_path / "images.npy",
             targets=tmp_path / "truth.npy",
             digest="stored",
@@ -80,11 +80,11 @@ def test_fewer_networks_than_four_vote_as_far_as_there_are_any() -> None:
 def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
     stored, binary, tmp_path
 ) -> None:
-    hard_predictions, images = stored()
+    predicted, images = stored()
     task = binary()
     quality = quality_for(task)
     parts = consensus_samples(
-        hard_predictions,
+        predicted,
         images,
         task=task,
         quality=quality,
@@ -98,7 +98,7 @@ def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
     assert plain.shows == augmented.shows == tuple(range(2, IMAGES)) * 3
     assert sorted(plain.indices + augmented.indices) == list(range(samples))
     assert 0.3 * samples < len(augmented.indices) < 0.7 * samples
-    said, truth = np.load(hard_predictions), np.load(images.targets)
+    said, truth = np.load(predicted), np.load(images.targets)
     labels, masks = of_all(parts, "targets"), of_all(parts, "inconsistent")
     qualities = of_all(parts, "qualities")
     assert labels.shape == masks.shape == (samples, 1, SIDE, SIDE)
@@ -119,10 +119,10 @@ def test_each_round_uses_each_image_once_and_writes_what_the_networks_agree_on(
     assert len({masks[plain.shows.index(9) + (IMAGES - 2) * i].tobytes() for i in range(3)}) > 1
 
 
-def test_the_two_parts_are_plain_and_disturbed_once_each(stored, binary, tmp_path) -> None:
-    hard_predictions, images = stored()
+def test_the_two_parts_are_plain_and_augmented_once_each(stored, binary, tmp_path) -> None:
+    predicted, images = stored()
     plain, augmented = consensus_samples(
-        hard_predictions,
+        predicted,
         images,
         task=binary(),
         quality=quality_for(binary()),
@@ -146,9 +146,9 @@ def test_the_two_parts_are_plain_and_disturbed_once_each(stored, binary, tmp_pat
 
 
 def test_a_scorer_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) -> None:
-    hard_predictions, images = stored()
+    predicted, images = stored()
     parts = consensus_samples(
-        hard_predictions,
+        predicted,
         images,
         task=binary(),
         quality=quality_for(binary()),
@@ -171,7 +171,7 @@ def test_a_scorer_is_shown_the_blocked_image_and_mask(stored, binary, tmp_path) 
 
 
 def test_a_sample_depends_on_its_round_and_image_alone(stored, multiclass, tmp_path) -> None:
-    hard_predictions, images = stored(values=3)
+    predicted, images = stored(values=3)
     task = multiclass(2)
 
     def made(indices: tuple[int, ...], rounds: int, folder: str, *, seed: int = 5):
@@ -179,7 +179,7 @@ def test_a_sample_depends_on_its_round_and_image_alone(stored, multiclass, tmp_p
             images=images.images, targets=images.targets, digest="stored", indices=indices
         )
         return consensus_samples(
-            hard_predictions,
+            predicted,
             part,
             task=task,
             quality=quality_for(task),
@@ -202,11 +202,11 @@ def test_a_sample_depends_on_its_round_and_image_alone(stored, multiclass, tmp_p
 def test_every_prediction_and_each_truth_once_is_scored_unblocked(
     stored, multiclass, tmp_path
 ) -> None:
-    hard_predictions, images = stored(values=3)
+    predicted, images = stored(values=3)
     task = multiclass(2)
     quality = quality_for(task)
     parts = prediction_samples(
-        hard_predictions,
+        predicted,
         images,
         task=task,
         quality=quality,
@@ -216,7 +216,7 @@ def test_every_prediction_and_each_truth_once_is_scored_unblocked(
     )
     plain, augmented = parts
     used = IMAGES - 2
-    said, truth = np.load(hard_predictions)[:, 2:], np.load(images.targets)[2:]
+    said, truth = np.load(predicted)[:, 2:], np.load(images.targets)[2:]
     expected = np.concatenate([said.reshape(-1, 1, SIDE, SIDE), truth])
     np.testing.assert_array_equal(of_all(parts, "targets"), expected)
     assert plain.shows == tuple(range(2, IMAGES)) * (NETWORKS + 1)
@@ -231,10 +231,10 @@ def test_every_prediction_and_each_truth_once_is_scored_unblocked(
 
 
 def test_void_is_nothing_in_a_perfect_mask_and_does_not_count(stored, binary, tmp_path) -> None:
-    hard_predictions, images = stored(void=True)
+    predicted, images = stored(void=True)
     task = binary(void=True)
     parts = prediction_samples(
-        hard_predictions,
+        predicted,
         images,
         task=task,
         quality=quality_for(task),
@@ -251,10 +251,10 @@ def test_void_is_nothing_in_a_perfect_mask_and_does_not_count(stored, binary, tm
 def test_predictions_of_cells_are_redrawn_before_they_are_scored(
     stored, multilabel, tmp_path
 ) -> None:
-    hard_predictions, images = stored(planes=3)
+    predicted, images = stored(planes=3)
     task = multilabel()
     parts = prediction_samples(
-        hard_predictions,
+        predicted,
         images,
         task=task,
         quality=quality_for(task),
@@ -262,18 +262,18 @@ def test_predictions_of_cells_are_redrawn_before_they_are_scored(
         copies=COPIES,
         folder=tmp_path / "samples",
     )
-    first = torch.from_numpy(np.load(hard_predictions)[0, 2:])
+    first = torch.from_numpy(np.load(predicted)[0, 2:])
     np.testing.assert_array_equal(of_all(parts, "targets")[: IMAGES - 2], task.redraw(first))
 
 
 def test_one_network_cannot_agree_with_anybody_and_the_message_says_so(
     stored, binary, tmp_path
 ) -> None:
-    hard_predictions, images = stored()
-    np.save(hard_predictions, np.load(hard_predictions)[:1])
+    predicted, images = stored()
+    np.save(predicted, np.load(predicted)[:1])
     with pytest.raises(ImsegError) as caught:
         consensus_samples(
-            hard_predictions,
+            predicted,
             images,
             task=binary(),
             quality=quality_for(binary()),

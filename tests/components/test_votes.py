@@ -218,7 +218,7 @@ def test_views_are_independent_of_each_other_and_made_of_the_image_in_the_order_
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_binary_views_are_moved_and_then_disturbed_in_the_order_of_views(binary) -> None:
+def test_binary_views_are_moved_and_then_augmented_in_the_order_of_views(binary) -> None:
     teacher_batch = panel_of(binary(), Reader(), strength=SHAKEN)
     for number, view in enumerate(views_seen(teacher_batch, VoteOfViews(views=7))):
         named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
@@ -364,7 +364,7 @@ def test_stages_say_what_they_do() -> None:
         "the 3 best networks label the images together, by the paper's rule"
     )
     assert str(VoteOfViews(views=5, vote="majority")) == (
-        "the best network looks at 5 disturbed views of each image, and at the image as it is;"
+        "the best network looks at 5 augmented views of each image, and at the image as it is;"
         " what it says about them is pooled by majority"
     )
     assert "as it is" not in str(VoteOfViews(plain=False))

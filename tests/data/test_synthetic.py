@@ -189,6 +189,7 @@ def test_negative_numbers_are_refused(tmp_path, numbers):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.rest
 def test_the_default_demo_is_made_in_a_few_seconds(tmp_path):
     start = time.process_time()
     folder = write_demo(tmp_path / "demo", seed=0)

@@ -136,7 +136,7 @@ def by_hand(
         "metric": "iou",
         "outside": scores(consensus, here & ~blocked),
         "inside": scores(one, here & blocked),
-        "taught": scores(consensus, here & ~blocked),
+        "learned": scores(consensus, here & ~blocked),
         "everywhere": scores(one, here),
         "not_admitted": scores(one, rest),
     }
@@ -227,7 +227,7 @@ def test_the_oracle_counts_copies_by_the_hidden_truth(started, tmp_path):
 
 
 @pytest.mark.rest
-def test_the_oracle_differs_from_judges_from_the_first_generation_on(tmp_path, hidden):
+def test_the_oracle_differs_from_mask_scorers_from_the_first_generation_on(tmp_path, hidden):
     options = {"generations": 1, "select": "all"}
     told = train(small_set("binary"), "gt-im++", tmp_path / "a", unlabeled_masks=hidden, **options)
     scored = train(small_set("binary"), "im++", tmp_path / "b", **options)

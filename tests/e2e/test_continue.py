@@ -160,6 +160,7 @@ def taught(executor: Watched, stage: str) -> str:
     return executor.jobs[stage][0].samples[-1].digest
 
 
+@pytest.mark.rest
 def test_without_a_rise_a_run_ends_early_and_says_so(tmp_path):
     told = Told()
     scores = {"start": 0.5, "generation-1": 0.4, "generation-2": 0.45, "generation-3": 0.9}
@@ -182,6 +183,7 @@ def test_a_rise_within_the_patience_keeps_a_run_going(tmp_path):
     assert run.summary["stage"] == "generation-2" and not run.summary["start_was_better"]
 
 
+@pytest.mark.rest
 def test_a_generation_that_is_worse_does_not_teach(tmp_path):
     told = Told()
     scores = {"start": 0.5, "generation-1": 0.4, "generation-2": 0.6}

@@ -240,6 +240,7 @@ def _size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.rest
 def test_a_network_of_ones_own_is_measured_here(tmp_path):
     def mine(channels: int, outputs: int, width: float):
         from imseg.networks.unet import unet

@@ -63,6 +63,7 @@ def test_a_report_of_no_run_is_the_users_to_mend(cli, tmp_path):
     assert status == 2 and "There is no run" in err
 
 
+@pytest.mark.rest
 def test_neither_help_nor_workers_load_what_draws():
     code = (
         "import sys; from imseg.cli.main import run; run(['--help']);"

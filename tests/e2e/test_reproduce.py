@@ -10,7 +10,6 @@ import tomllib
 
 import pytest
 from tests.e2e.published_layouts import LAYOUTS
-from tests.sets import rest_but
 
 import imseg
 from imseg.approaches.methods.catalog import find_approach
@@ -23,7 +22,8 @@ METHOD = ["--generations", "1", "--select", "all"]
 LABELS = {"isic2018": "IoU", "hela": "mIoU_ad", "suim": "mIoU", "cityscapes": "mIoU"}
 
 
-@pytest.mark.parametrize("name", rest_but(LAYOUTS, lambda name: name == "hela"))
+@pytest.mark.rest
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_a_download_becomes_a_table_of_published_scores_and_ours(name, cli, tmp_path):
     raw, out = LAYOUTS[name](tmp_path / "raw"), tmp_path / "out"
     runs = 2 if name == "isic2018" else 1

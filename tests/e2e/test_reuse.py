@@ -79,7 +79,7 @@ def test_a_ranking_of_foreign_names_is_not_believed(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("approach", rest_but(["im++", "evalnet"], lambda name: name == "im++"))
-def test_a_users_own_network_is_judged_by_ours(tmp_path, approach) -> None:
+def test_masks_of_a_users_own_network_are_scored_by_ours(tmp_path, approach) -> None:
     # Three steps teach little: that all is background would end a run with patience.
     options = {"select": "all", "thresholds": (1e-6, 2e-6), "generations": 1, "patience": 0}
     out, own = tmp_path / "run", Serial()

@@ -260,6 +260,7 @@ def test_what_a_network_learned_from_is_looked_at_too(whole, tmp_path) -> None:
     assert not again.same and not again.same_job
 
 
+@pytest.mark.rest
 def test_versions_and_machine_that_differ_are_named(cli, cells, from_files, tmp_path) -> None:
     run = shutil.copytree(from_files, tmp_path / "run")
     plant(run, "start/network-0", by=1.0)
@@ -293,6 +294,7 @@ def test_a_network_that_others_are_missing_for_is_not_trained(whole, tmp_path) -
     assert "scorers/network-0 would be trained first" in str(refused.value)
 
 
+@pytest.mark.rest
 def test_other_data_is_refused_in_words_about_the_run(cli, cells, from_files, tmp_path) -> None:
     from PIL import Image, ImageOps
 

@@ -119,7 +119,7 @@ def make_scorer(make_job, masks) -> Callable[..., TrainJob]:
 
 @pytest.fixture
 def unlabeled(stored) -> UnlabeledViews:
-    """Four of seven unlabeled images, strongly disturbed."""
+    """Four of seven unlabeled images, strongly augmented."""
     part = stored("unlabeled", 7)
     return UnlabeledViews(
         images=part.images,

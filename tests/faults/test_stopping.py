@@ -129,6 +129,7 @@ def test_what_does_not_stop_by_itself_is_ended_and_says_how_to_continue() -> Non
     assert "imseg train 'my data'" in err
 
 
+@pytest.mark.rest
 def test_workers_leave_when_their_parent_is_killed(command, tmp_path) -> None:
     running = begun(command, tmp_path / "run", "start/network")
     workers = children_of(running.pid)

@@ -3,8 +3,8 @@
 The reference draws from the standard library and from NumPy's old generator. The tests draw the
 same numbers in its order and hand them to our ``apply``.
 
-Left out: ``blur2_gray``, a box of 2x2 pixels. No disturbance is that: it is how the reference trims
-the discs of the position plane.
+Left out: ``blur2_gray``, a box of 2x2 pixels. No augmentation is that: it is how the reference
+trims the discs of the position plane.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def replay(seed: int, *, channels: int, rotate: bool) -> augment.Draws:
 
 def given(
     *, noise: Tensor, scaled: bool = False, gain: float = 1.0, offset: float = 0.0, radius: int = 0
-) -> photometric.Draws:
-    return photometric.Draws(
+) -> photometric.ValueDraws:
+    return photometric.ValueDraws(
         scaled=torch.tensor([scaled]),
         gain=torch.tensor([gain]),
         offset=torch.tensor([offset]),

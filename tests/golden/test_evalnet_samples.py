@@ -1,9 +1,9 @@
 """EvalNet's training samples, against ``evalnet_training_data``: masks, images and what it is told.
 
 Left out: which networks and kernels are drawn, because our generators are others (the recorded
-draws are taken instead), the disturbed images (``test_augment`` compares disturbances; what is told
-about them is compared here), and two quirks of files: HeLa's augmented samples are overwritten by
-plain ones, and masks are 0/255 when mask scorers are trained, 0/1 when they are asked.
+draws are taken instead), the augmented images (``test_augment`` compares augmentations; what is
+told about them is compared here), and two quirks of files: HeLa's augmented samples are overwritten
+by plain ones, and masks are 0/255 when mask scorers are trained, 0/1 when they are asked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def tensor(array) -> torch.Tensor:
 
 @pytest.fixture
 def cases(golden, binary, multiclass, multilabel):
-    """By name: task, ballots ``v b t h w``, truth ``b t h w``, images ``b c h w``."""
+    """By name: task, hard predictions ``v b t h w``, truth ``b t h w``, images ``b c h w``."""
     arrays = golden("evalnet_training_data")
     tasks = {
         "bin": binary(paper=True),

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.ops.memory_layout import Layout
+from imseg.ops.memory_layout import PlaneLayout
 from imseg.ops.photometric import (
     STEP,
     add_noise,
@@ -35,7 +35,7 @@ BOUND = 5.0
 def noise_of(seeds, reach: int = REACH, shape: tuple[int, int, int] = SHAPE, **keywords):
     keys = draw_keys(as_words(seeds), 20)
     channels, height, width = shape
-    layout = Layout(keywords.get("channels_last", False))
+    layout = PlaneLayout(keywords.get("channels_last", False))
     reaches = torch.full((len(keys),), reach, dtype=torch.int32)
     noise = make_noise(keys, reaches, channels=channels, height=height, width=width, layout=layout)
     return layout.unpack(noise).numpy()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imseg.errors import ImsegError
 from imseg.ops import photometric
-from imseg.ops.photometric import STRENGTH_SCHEDULES, Draws, Strength, blur, scale_values
+from imseg.ops.photometric import STRENGTH_SCHEDULES, Strength, ValueDraws, blur, scale_values
 
 seeds = st.integers(-(2**63), 2**63 - 1)
 image_seeds = st.integers(0, 2**32 - 1)
@@ -135,11 +135,11 @@ def test_there_is_no_kernel_beyond_the_largest() -> None:
         blur(draw_images(0), 4)
 
 
-@given(first=seeds, size=st.integers(1, 6), order=st.sampled_from(ORDERS), rung=st.integers(0, 4))
+@given(first=seeds, size=st.integers(1, 6), order=st.sampled_from(ORDERS), level=st.integers(0, 4))
 def test_a_seed_gives_the_same_copy_in_any_batch_and_memory_format(
-    first, size, order, rung
+    first, size, order, level
 ) -> None:
-    strength = STRENGTH_SCHEDULES["default"][rung]
+    strength = STRENGTH_SCHEDULES["default"][level]
     names = [(first + 7 * row) % 2**63 for row in range(size)]
     images = draw_images(abs(first) % 2**32, size)
     together = photometric.apply(images, photometric.draw(names, strength), order=order)
@@ -198,7 +198,7 @@ def test_steps_come_in_the_order_that_is_named(image_seed, order, paper) -> None
         np.testing.assert_array_equal(found[row], expected)
 
 
-def noise_alone(draws: Draws, shape) -> Tensor:
+def noise_alone(draws: ValueDraws, shape) -> Tensor:
     """Return the noise of draws as it shows on a gray that no noise can push over the edge."""
     gray = torch.full(shape, 128, dtype=torch.uint8)
     still = replace(draws, scaled=draws.scaled & False, radius=draws.radius * 0)
@@ -279,9 +279,9 @@ def test_draws_are_spread_over_their_whole_range() -> None:
 
 
 def test_a_seed_keeps_its_coin_and_noise_when_the_strength_grows() -> None:
-    """So that the rungs of a ladder differ in strength alone."""
+    """So that the levels of a schedule differ in strength alone."""
     weak, strong = (
-        photometric.draw(range(50), STRENGTH_SCHEDULES["default"][rung]) for rung in (0, 4)
+        photometric.draw(range(50), STRENGTH_SCHEDULES["default"][level]) for level in (0, 4)
     )
     assert torch.equal(weak.scaled, strong.scaled)
     assert torch.equal(weak.noise_keys, strong.noise_keys)
@@ -301,8 +301,8 @@ def test_the_ladders_are_those_of_the_paper() -> None:
         ],
     }  # fmt: skip
     assert {
-        name: [(rung.blur, rung.noise, rung.gain, rung.offset) for rung in rungs]
-        for name, rungs in STRENGTH_SCHEDULES.items()
+        name: [(level.blur, level.noise, level.gain, level.offset) for level in levels]
+        for name, levels in STRENGTH_SCHEDULES.items()
     } == table
 
 
@@ -325,7 +325,7 @@ def test_an_impossible_strength_is_refused(wrong, expected) -> None:
     with pytest.raises(ImsegError) as error:
         Strength(**wrong)
     assert str(error.value) == (
-        f"The {name} of a disturbance is out of range.\n"
+        f"The {name} of an augmentation is out of range.\n"
         f"  Expected: {expected}\n"
         f"  Got:      {name} = {value!r}"
     )

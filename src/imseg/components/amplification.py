@@ -1,4 +1,4 @@
-"""How many disturbed copies a pseudo-labeled image is worth: the better its mask, the more."""
+"""How many augmented copies a pseudo-labeled image is worth: the better its mask, the more."""
 
 import math
 from abc import ABC, abstractmethod
@@ -177,7 +177,7 @@ class Amplification(Component, ABC):
         if self.fresh:
             words.append("drawn anew at every look")
         if self.reblock is not None:
-            again = "get their color again" if self.reblock else "are disturbed like all others"
+            again = "get their color again" if self.reblock else "are augmented like all others"
             words.append(f"blocked pixels {again}")
         if self.level is not None:
             words.append(f"augmented at level {self.level} in every generation")
@@ -186,7 +186,7 @@ class Amplification(Component, ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoisyCopies(Amplification):
-    """As many disturbed copies of every image."""
+    """As many augmented copies of every image."""
 
     kind = "noisy-copies"
 

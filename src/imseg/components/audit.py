@@ -11,7 +11,7 @@ from imseg.components.consensus import PseudoLabelBatch
 from imseg.engine.storage.sealed import SealedFile, StrictModel
 from imseg.tasks import Planes, Task
 
-REGIONS = ("outside", "inside", "taught", "everywhere", "not_admitted")
+REGIONS = ("outside", "inside", "learned", "everywhere", "not_admitted")
 """Pixels that teachers agree on; those they do not; those that are not blocked; all; those of
 images that were not admitted."""
 
@@ -40,7 +40,7 @@ class AuditResult(SealedFile):
     """Labels, where teachers agree."""
     inside: RegionScores
     """The best teacher alone, where they do not."""
-    taught: RegionScores
+    learned: RegionScores
     """Labels, on all pixels that are not blocked."""
     everywhere: RegionScores
     """The best teacher alone, on all pixels."""
@@ -84,7 +84,7 @@ class Audit:
         regions = {
             "outside": (labels, task.blank(here, mask)),
             "inside": (first[used], task.blank(here, ~mask)),
-            "taught": (labels, task.blank(here, blocked)),
+            "learned": (labels, task.blank(here, blocked)),
             "everywhere": (first[used], here),
             "not_admitted": (first[~used], truth[~used]),
         }

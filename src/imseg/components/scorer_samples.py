@@ -37,15 +37,15 @@ def store_hard_predictions(
     path: Path,
     progress: Callable[[int, int], None],
 ) -> Path:
-    """Write the ballots of networks (``v n t h w``, .npy) and return where they are.
+    """Write the hard predictions of networks (``v n t h w``, .npy) and return where they are.
 
     Args:
         networks: In inference mode.
         images: ``n h w c`` unsigned bytes (.npy).
-        rows: Images that are looked at; the ballots of all others are 0.
+        rows: Images that are looked at; those of all others are 0.
         task: What a pixel is.
         compute: How the networks are computed.
-        path: Where the ballots go.
+        path: Where they go.
         progress: Told about finished and all images.
     """
     pixels = open_array(images)
@@ -71,7 +71,7 @@ class Samples(NamedTuple):
     shows: list[int]
     """The stored image that each belongs to."""
     augmented: list[bool]
-    """Which are disturbed."""
+    """Which are augmented."""
     labels: Planes
     """Not blocked."""
     inconsistent: Bool[Tensor, "b 1 h w"] | None
@@ -89,14 +89,14 @@ def store_samples(
     copies: Copies,
     seed: int,
 ) -> tuple[SampleSet, ...]:
-    """Write samples to files; return the plain and the disturbed ones as parts.
+    """Write samples to files; return the plain and the augmented ones as parts.
 
     Args:
         batches: All samples.
         images: The images they belong to.
         folder: Where ``labels.npy``, ``inconsistent.npy`` and ``qualities.npy`` go.
         passes: How often each image is among them.
-        copies: How disturbed ones are; there is one of each image in its stead.
+        copies: How augmented ones are; there is one of each image in its stead.
         seed: Of all draws.
 
     Returns:
@@ -135,12 +135,12 @@ def store_samples(
         qualities=folder / "qualities.npy",
     )
     rows = {
-        disturbed: tuple(row for row, each in enumerate(augmented) if each is disturbed)
-        for disturbed in (False, True)
+        wanted: tuple(row for row, each in enumerate(augmented) if each is wanted)
+        for wanted in (False, True)
     }
     return tuple(
-        replace(part, indices=indices, copies=one_each if disturbed else None)
-        for disturbed, indices in rows.items()
+        replace(part, indices=indices, copies=one_each if wanted else None)
+        for wanted, indices in rows.items()
         if indices
     )
 
@@ -155,7 +155,7 @@ class Draw(NamedTuple):
     dilate: int
     """Side of the square by which it is dilated then."""
     augmented: bool
-    """Whether the sample is disturbed."""
+    """Whether the sample is augmented."""
 
 
 def draw_consensus(
@@ -175,7 +175,7 @@ def draw_consensus(
         kernels: Of erosion and of dilation, equally likely each.
         fewest: The fewest networks that vote.
         most: The most, as far as there are so many.
-        augmented_share: How likely a sample is to be disturbed.
+        augmented_share: How likely a sample is to be augmented.
     """
 
     def below(end: int) -> int:
@@ -232,15 +232,15 @@ def consensus_samples(
         quality: How masks are scored.
         rounds: How often each image is used.
         seed: Of all draws.
-        copies: How samples are disturbed; its number of copies and seed are set here.
+        copies: How samples are augmented; its number of copies and seed are set here.
         folder: Where labels, masks and qualities go.
         kernels: See ``draw_consensus``, as are the following.
         fewest: The fewest networks that vote.
         most: The most.
-        augmented_share: How likely a sample is to be disturbed.
+        augmented_share: How likely a sample is to be augmented.
 
     Returns:
-        The plain samples and the disturbed ones; a part without samples is left out.
+        The plain samples and the augmented ones; a part without samples is left out.
 
     Raises:
         ImsegError: If there are fewer networks than have to vote.
@@ -301,12 +301,12 @@ def prediction_samples(
         task: What a pixel is.
         quality: How masks are scored.
         seed: Of all draws.
-        copies: How samples are disturbed; its number of copies and seed are set here.
+        copies: How samples are augmented; its number of copies and seed are set here.
         folder: Where labels and qualities go.
-        augmented_share: How likely a sample is to be disturbed.
+        augmented_share: How likely a sample is to be augmented.
 
     Returns:
-        The plain samples and the disturbed ones; a part without samples is left out.
+        The plain samples and the augmented ones; a part without samples is left out.
     """
     votes, truth = open_array(hard_predictions), open_array(images.targets)
     perfect = len(votes)

@@ -79,7 +79,7 @@ class Vote(Labeler):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoteOfViews(Labeler):
-    """The best teacher looks at disturbed views of an image, and they vote: Input Ensemble.
+    """The best teacher looks at augmented views of an image, and they vote: Input Ensemble.
 
     Views are independent of each other and differ from generation to generation with the seeds of
     the panel. Binary: each is also flipped and turned, and the prediction is put back. Other kinds
@@ -105,7 +105,7 @@ class VoteOfViews(Labeler):
     def __str__(self) -> str:
         also = ", and at the image as it is" if self.plain else ""
         return (
-            f"the best network looks at {self.views} disturbed views of each image{also};"
+            f"the best network looks at {self.views} augmented views of each image{also};"
             f" what it says about them is pooled {RULES[self.vote]}"
         )
 
@@ -133,7 +133,7 @@ class VoteOfViews(Labeler):
 
 
 def _look(teacher_batch: TeacherBatch, teacher: nn.Module, number: int) -> Float[Tensor, "b k h w"]:
-    """Return what a teacher says about one disturbed view of each image, put back in place."""
+    """Return what a teacher says about one augmented view of each image, put back in place."""
     task, pixels = teacher_batch.task, teacher_batch.pixels
     named = [seeds.derive(seed, "view", number) for seed in teacher_batch.seeds]
     height, width = pixels.shape[-2:]

@@ -27,21 +27,21 @@ class Norm(nn.BatchNorm2d):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return normalized features."""
-        together = 1 if torch.compiler.is_compiling() else grouped_pixels(input)
-        if together == 1:
+        joined = 1 if torch.compiler.is_compiling() else grouped_pixels(input)
+        if joined == 1:
             return super().forward(input)
         mean, variance = self.running_mean, self.running_var
         if mean is None or variance is None or self.momentum is None:
             return super().forward(input)
         if self.training:
-            out: Tensor = _Normalized.apply(input, self.weight, self.bias, self, together)
+            out: Tensor = _Normalized.apply(input, self.weight, self.bias, self, joined)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
             return out
         if torch.is_grad_enabled():
             return super().forward(input)
         statistics = (mean, variance, self.weight, self.bias)
-        return _scaled(input, statistics, eps=self.eps, together=together)
+        return _scaled(input, statistics, eps=self.eps, joined=joined)
 
 
 def grouped_pixels(features: Tensor) -> int:
@@ -51,10 +51,10 @@ def grouped_pixels(features: Tensor) -> int:
     if features.ndim != 4 or not features.is_contiguous(memory_format=torch.channels_last):
         return 1
     batch, channels, height, width = features.shape
-    pixels, together = batch * height * width, 1
-    while together * 2 * channels <= WIDE and pixels % (together * 2) == 0:
-        together *= 2
-    return together if pixels > together else 1
+    pixels, joined = batch * height * width, 1
+    while joined * 2 * channels <= WIDE and pixels % (joined * 2) == 0:
+        joined *= 2
+    return joined if pixels > joined else 1
 
 
 class _Normalized(torch.autograd.Function):
@@ -62,26 +62,26 @@ class _Normalized(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, norm: Any, together: int
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, norm: Any, joined: int
     ) -> Tensor:
         channels = features.shape[1]
         pixels = features.numel() // channels
         # Given somewhere to put them, torch keeps statistics of low-precision features in 32 bits.
-        aside, beside = norm.running_mean.new_zeros(2, together * channels)
+        aside, beside = norm.running_mean.new_zeros(2, joined * channels)
         means, variances = torch.batch_norm_update_stats(
-            _wide(features, together), aside, beside, 0.0
+            _wide(features, joined), aside, beside, 0.0
         )
-        means = means.view(together, channels)
+        means = means.view(joined, channels)
         mean = means.mean(dim=0)
         # Within the wide channels, and between them.
-        variance = variances.view(together, channels).mean(dim=0)
+        variance = variances.view(joined, channels).mean(dim=0)
         variance += (means - mean).square().mean(dim=0)
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
         statistics = (mean, variance, weight, bias)
-        out = _scaled(features, statistics, eps=norm.eps, together=together)
+        out = _scaled(features, statistics, eps=norm.eps, joined=joined)
         ctx.save_for_backward(features, weight, mean, torch.rsqrt(variance + norm.eps))
-        ctx.eps, ctx.together = norm.eps, together
+        ctx.eps, ctx.joined = norm.eps, joined
         return out
 
     @staticmethod
@@ -94,33 +94,33 @@ class _Normalized(torch.autograd.Function):
                 gradient, features, weight, mean, mean, mean, inverse, True, ctx.eps, [True] * 3
             )
             return (*found, *nothing)
-        return (*_backward(gradient, features, weight, mean, inverse, ctx.together), *nothing)
+        return (*_backward(gradient, features, weight, mean, inverse, ctx.joined), *nothing)
 
 
 def _backward(
-    gradient: Tensor, features: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, together: int
+    gradient: Tensor, features: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, joined: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of features, weight and bias."""
     channels = features.shape[1]
     pixels = features.numel() // channels
-    wide = (_wide(gradient, together), _wide(features, together))
-    weights, means, inverses = (each.repeat(together) for each in (weight, mean, inverse))
+    wide = (_wide(gradient, joined), _wide(features, joined))
+    weights, means, inverses = (each.repeat(joined) for each in (weight, mean, inverse))
     statistics = (means, means, means, inverses)
     _, weights, biases = torch.ops.aten.native_batch_norm_backward(
         *wide, weights, *statistics, True, 0.0, [False, True, True]
     )
-    of_weight = weights.view(together, channels).sum(dim=0)
-    of_bias = biases.view(together, channels).sum(dim=0)
+    of_weight = weights.view(joined, channels).sum(dim=0)
+    of_bias = biases.view(joined, channels).sum(dim=0)
     scale = weight * inverse
     zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-    out = _scaled(gradient, (zero, one, scale, -scale * of_bias / pixels), together=together)
+    out = _scaled(gradient, (zero, one, scale, -scale * of_bias / pixels), joined=joined)
     slope = -scale * inverse * of_weight / pixels
-    out += _scaled(features, (mean, one, slope, zero), together=together)
+    out += _scaled(features, (mean, one, slope, zero), joined=joined)
     return out, of_weight, of_bias
 
 
 def _scaled(
-    features: Tensor, statistics: Sequence[Tensor], *, eps: float = 0.0, together: int
+    features: Tensor, statistics: Sequence[Tensor], *, eps: float = 0.0, joined: int
 ) -> Tensor:
     """Return features less a mean, over a root, times a weight, plus a bias, channel by channel.
 
@@ -128,19 +128,19 @@ def _scaled(
         features: Channels last in memory.
         statistics: Of each channel: mean, variance, weight and bias.
         eps: What is added to the variance.
-        together: How many neighboring pixels are worked on as one.
+        joined: How many neighboring pixels are worked on as one.
     """
-    mean, variance, weight, bias = (each.repeat(together) for each in statistics)
+    mean, variance, weight, bias = (each.repeat(joined) for each in statistics)
     wide, _, _ = torch.native_batch_norm(
-        _wide(features, together), weight, bias, mean, variance, False, 0.0, eps
+        _wide(features, joined), weight, bias, mean, variance, False, 0.0, eps
     )
     batch, channels, height, width = features.shape
     return wide.permute(0, 2, 3, 1).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _wide(features: Tensor, together: int) -> Tensor:
+def _wide(features: Tensor, joined: int) -> Tensor:
     """Return channels-last features as one row of wide pixels: the same memory."""
-    channels = features.shape[1] * together
+    channels = features.shape[1] * joined
     return features.permute(0, 2, 3, 1).reshape(1, -1, 1, channels).permute(0, 3, 1, 2)
 
 

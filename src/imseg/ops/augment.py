@@ -100,7 +100,7 @@ class Draws:
     """Whether left and right are exchanged."""
     turns: Int64[Tensor, "b"]
     """Quarter turns against the clock after the flip, 0..3."""
-    values: photometric.Draws
+    values: photometric.ValueDraws
     """What happens to the values."""
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ class Augmented(NamedTuple):
     """What came of a batch."""
 
     images: Images
-    """Moved, values disturbed."""
+    """Moved, values augmented."""
     targets: Targets | None
     """Moved; None if there were none."""
     mask: PixelMask | None
@@ -163,7 +163,7 @@ def apply(
     order: Order = "copy",
     paper: bool = False,
 ) -> Augmented:
-    """Return disturbed images, and what belongs to them moved the same way.
+    """Return augmented images, and what belongs to them moved the same way.
 
     Args:
         images: On any device and in any memory format; the result is on the same and in the same

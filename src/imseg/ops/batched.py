@@ -2,7 +2,7 @@
 
 ``augment.draw`` says what will be done; here the same is a row of numbers an image, in which what
 does not happen to an image leaves it as it is: a gain of 1, a blur of one tap, noise that reaches
-nowhere. See ``together``.
+nowhere.
 """
 
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imseg.ops import augment, photometric
 from imseg.ops.inconsistency import paint
-from imseg.ops.memory_layout import Fill, Images, Layout, PixelMask, layout_of
+from imseg.ops.memory_layout import Fill, Images, PixelMask, PlaneLayout, layout_of
 from imseg.ops.photometric import KERNELS, VALUES_AT_ONCE_ELSEWHERE, Order, Strength
 
 
@@ -248,7 +248,7 @@ def as_column(values: Shaped[Tensor, "b"]) -> Shaped[Tensor, "b 1 1 1"]:
 def _change(
     packed: Tensor,
     rows: AugmentParams,
-    layout: Layout,
+    layout: PlaneLayout,
     *,
     augment_range: AugmentRange,
     order: Order,
@@ -270,7 +270,7 @@ def _choose(flags: Bool[Tensor, "b"], changed: Tensor, unchanged: Tensor) -> Ten
     return torch.where(as_column(flags), changed, unchanged).contiguous()
 
 
-def _blur(packed: Tensor, rows: AugmentParams, layout: Layout, *, reach: int) -> Tensor:
+def _blur(packed: Tensor, rows: AugmentParams, layout: PlaneLayout, *, reach: int) -> Tensor:
     # 16 bits hold every sum along one axis.
     sums = _weigh(packed, rows.taps, reach=reach, axis=layout.height, dtype=torch.int16)
     sums = _weigh(sums, rows.taps, reach=reach, axis=layout.width, dtype=torch.int32)

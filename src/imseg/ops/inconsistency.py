@@ -194,7 +194,7 @@ def make_fill(
     Mean: of all pixels of a channel, rounded, halves up. Noise: whole numbers even over 0..255.
 
     Args:
-        images: As they are stored, nothing blocked or disturbed.
+        images: As they are stored, nothing blocked or augmented.
         colors: The number of each image's color in ``COLORS``, on the device of the images.
         keys: From ``draw_color_keys``, there too.
         among: All colors that there may be, so that no device need be asked.

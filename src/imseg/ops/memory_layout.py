@@ -27,7 +27,7 @@ Fill = UInt8[Tensor, "b c _ _"]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PlaneLayout:
     """Where the axes of a packed batch are."""
 
     channels_last: bool
@@ -63,10 +63,10 @@ class Layout:
         return packed.permute(0, 3, 1, 2) if self.channels_last else packed
 
 
-def layout_of(planes: Tensor) -> Layout:
+def layout_of(planes: Tensor) -> PlaneLayout:
     """Return the layout that lets ``b c h w`` planes stay as they are, or the plain one."""
     plain = planes.is_contiguous()
-    return Layout(not plain and planes.is_contiguous(memory_format=torch.channels_last))
+    return PlaneLayout(not plain and planes.is_contiguous(memory_format=torch.channels_last))
 
 
 def change_in_groups(

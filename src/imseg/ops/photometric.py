@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int16, Int32, Int64, UInt8
 from torch import Tensor
 
 from imseg.errors import ImsegError
-from imseg.ops.memory_layout import Fill, Images, Layout, change_in_groups, layout_of, take
+from imseg.ops.memory_layout import Fill, Images, PlaneLayout, change_in_groups, layout_of, take
 
 Words = npt.NDArray[np.uint64]
 """Unsigned 64-bit numbers: their products wrap around, which signed ones need not do."""
@@ -96,7 +96,7 @@ def make_noise(
     channels: int,
     height: int,
     width: int,
-    layout: Layout,
+    layout: PlaneLayout,
 ) -> Int32[Tensor, "b _ _ _"]:
     """Return whole numbers, even over [-reach, reach) for each image.
 
@@ -121,7 +121,7 @@ def add_noise_of(
     keys: Int32[Tensor, "b 2"],
     reach: Int32[Tensor, "b"],
     *,
-    layout: Layout,
+    layout: PlaneLayout,
 ) -> UInt8[Tensor, "b _ _ _"]:
     """Return a packed batch moved by the noise of keys and reaches; see ``make_noise``."""
     noise = make_noise(
@@ -137,7 +137,7 @@ def add_noise(images: UInt8[Tensor, "b _ _ _"], noise: Tensor) -> UInt8[Tensor, 
 
 @functools.lru_cache(maxsize=2)
 def _words(
-    channels: int, height: int, width: int, *, layout: Layout, device: torch.device
+    channels: int, height: int, width: int, *, layout: PlaneLayout, device: torch.device
 ) -> Int32[Tensor, "1 _ _ _"]:
     """Return the fixed words of all places; kept, because every batch of a size needs the same."""
     numbers = np.arange(channels * height * width, dtype=np.uint64)
@@ -257,7 +257,7 @@ class Strength:
             whole = field.name != "gain"
             if not 0 <= value <= most or (whole and value != int(value)):
                 raise ImsegError(
-                    f"The {field.name} of a disturbance is out of range.",
+                    f"The {field.name} of an augmentation is out of range.",
                     expected=f"a {'whole ' if whole else ''}number from 0 to {most}.",
                     got=f"{field.name} = {value!r}",
                 )
@@ -286,7 +286,7 @@ STRENGTH_SCHEDULES: Mapping[str, tuple[Strength, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draws:
+class ValueDraws:
     """What happens to the values of each image: one row an image, on the CPU."""
 
     scaled: Bool[Tensor, "b"]
@@ -308,15 +308,15 @@ class Draws:
     def __len__(self) -> int:
         return int(self.scaled.shape[0])
 
-    def take(self, rows: Sequence[int]) -> "Draws":
+    def take(self, rows: Sequence[int]) -> "ValueDraws":
         """Return the draws of some of the images."""
         index = torch.tensor(rows, dtype=torch.long)
         names = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         rows_of: dict[str, Any] = {name: getattr(self, name)[index] for name in names}
-        return Draws(**rows_of)
+        return ValueDraws(**rows_of)
 
 
-def draw(seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength) -> Draws:
+def draw(seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength) -> ValueDraws:
     """Return what happens to the values of each image.
 
     Args:
@@ -328,7 +328,7 @@ def draw(seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength) -> Draws
     coin = draw_below(words, COIN, count=2).bool()
     gain = 1 + strength.gain * (2 * draw_uniform(words, GAIN) - 1)
     offset = strength.offset * (2 * draw_uniform(words, OFFSET) - 1)
-    return Draws(
+    return ValueDraws(
         scaled=coin & bool(strength.gain or strength.offset),
         gain=torch.from_numpy(gain.astype(np.float32)),
         offset=torch.from_numpy(offset.astype(np.float32)),
@@ -340,14 +340,14 @@ def draw(seeds: Sequence[int] | Int64[Tensor, "b"], strength: Strength) -> Draws
 
 def apply(
     images: Images,
-    draws: Draws,
+    draws: ValueDraws,
     *,
     order: Order = "copy",
     paper: bool = False,
     blocked: Bool[Tensor, "b 1 h w"] | None = None,
     fill: Fill | None = None,
 ) -> Images:
-    """Return disturbed images, rounded to gray levels after every step.
+    """Return augmented images, rounded to gray levels after every step.
 
     Args:
         images: On any device and in any memory format; the result is on the same and in the same
@@ -425,7 +425,7 @@ def scale_values(
     return values.clamp_(0, 255).round_().to(torch.int16).to(torch.uint8)
 
 
-def _add_noise(packed: Tensor, draws: Draws, layout: Layout) -> Tensor:
+def _add_noise(packed: Tensor, draws: ValueDraws, layout: PlaneLayout) -> Tensor:
     """Return a packed batch with the noise that is given, or else made from the keys."""
     if draws.noise is not None:
         # More than 255 does no more, and would not fit the sum.
@@ -436,7 +436,7 @@ def _add_noise(packed: Tensor, draws: Draws, layout: Layout) -> Tensor:
     return add_noise_of(packed, draws.noise_keys, draws.reach, layout=layout)
 
 
-def _blacken(packed: Tensor, blocked: Tensor, layout: Layout) -> Tensor:
+def _blacken(packed: Tensor, blocked: Tensor, layout: PlaneLayout) -> Tensor:
     """Return a packed batch that is 0 wherever the mask is true."""
     channels = packed.shape[layout.channel]
     # Repeated and multiplied: filling through a mask of other strides is many times slower.

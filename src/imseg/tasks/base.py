@@ -117,7 +117,7 @@ class Task(ABC):
     """Whether the reference is followed where it differs from us."""
 
     zero_is_nothing: ClassVar[bool] = True
-    """Whether 0 in a target says "nothing here", so that blocked pixels can be taught as 0.
+    """Whether 0 in a target says "nothing here", so that blocked pixels can be learned as 0.
 
     Otherwise blocked pixels get no weight in the loss.
     """
@@ -321,7 +321,7 @@ def check_pool(spec: TargetSpec, how: Pool) -> None:
     if how in possible:
         return
     if spec.kind == "multiclass":
-        # A pixel without a unanimous class would be taught as output 0, with nothing to blame.
+        # A pixel without a unanimous class would be learned as output 0, with nothing to blame.
         what = "Networks cannot vote unanimously on classes: where they differ there is no label."
         hint = "--approach im, which masks those pixels; or --vote majority."
     else:

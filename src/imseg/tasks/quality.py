@@ -1,4 +1,4 @@
-"""How good a mask is: what a learned scorer of masks sees, is taught and says.
+"""How good a mask is: what a learned scorer of masks sees, learns and says.
 
 Source: METHOD, "EvalNet".
 """

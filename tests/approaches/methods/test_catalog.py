@@ -461,9 +461,9 @@ def test_inconsistent_pixels_have_no_weight_by_default() -> None:
         assert approach.pseudo_label is not None and approach.pseudo_label.block is None
 
 
-def test_only_approaches_that_disturb_images_know_how_strongly() -> None:
-    undisturbed = {name for name, each in APPROACHES.items() if not each.augments}
-    assert undisturbed == {"ldt", "ldt-matched", "fdt", "model-ensemble", "im"}
+def test_only_approaches_that_augment_images_know_how_strongly() -> None:
+    not_augmented = {name for name, each in APPROACHES.items() if not each.augments}
+    assert not_augmented == {"ldt", "ldt-matched", "fdt", "model-ensemble", "im"}
 
 
 def test_approaches_that_need_unlabeled_images_say_so() -> None:
@@ -496,7 +496,7 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
     consistency = {"consistency_weight", "consistency_ramp", "consistency_level"}
     augmented = {"strength_schedule", "rotate"}
     generations = {"generations", "patience", "select"}
-    judged = {"thresholds"}
+    scored = {"thresholds"}
     expected = {
         **dict.fromkeys(("ldt", "ldt-matched", "fdt"), frozenset()),
         **dict.fromkeys(("aldt", "aldt-matched"), augmented | {"fresh_copies"}),
@@ -504,13 +504,13 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
         "model-ensemble": generations | {"teachers", "vote"},
         "noisy-student": generations | augmented | {"teachers", "vote"} | copies,
         "input-ensemble": generations | augmented | {"views", "vote", "plain_view"},
-        "evalnet": generations | augmented | judged | {"mask_scorers"},
+        "evalnet": generations | augmented | scored | {"mask_scorers"},
         "consistency": augmented | consistency,
         "mean-teacher": augmented | {"teacher_weight", "teacher_ramp", "labeled_share"},
         "im": generations | masking,
         **dict.fromkeys(("im+", "aim+"), generations | augmented | masking | copies),
         **dict.fromkeys(
-            ("im++", "aim++", "gt-im++"), generations | augmented | masking | copies | judged
+            ("im++", "aim++", "gt-im++"), generations | augmented | masking | copies | scored
         ),
     }
     assert set(expected) == set(APPROACHES)

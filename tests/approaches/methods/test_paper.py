@@ -43,7 +43,7 @@ NAMES = tuple(FACTS)
 
 # Strengths are (max blur, max noise m, gain g, offset o), as the columns of METHOD, "Disturbances".
 ORDINARY_CONSISTENCY = {"low": (1, 10, 0.15, 10), "mid": (2, 17, 0.3, 17), "high": (3, 25, 0.5, 25)}
-ORDINARY_LADDER = [
+ORDINARY_SCHEDULE = [
     (0, 5, 0.1, 5),
     (1, 10, 0.2, 10),
     (1, 15, 0.3, 15),
@@ -54,7 +54,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "isic2018": {
         "kind": "binary",
         "size": (256, 256),
-        "strength_schedule": ORDINARY_LADDER,
+        "strength_schedule": ORDINARY_SCHEDULE,
         "aldt": (3, 25, 0.5, 25),
         "consistency": ORDINARY_CONSISTENCY,
         "views": (3, 25, 0.5, 25),
@@ -92,7 +92,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "suim": {
         "kind": "multiclass",
         "size": (256, 256),
-        "strength_schedule": ORDINARY_LADDER,
+        "strength_schedule": ORDINARY_SCHEDULE,
         "aldt": (3, 25, 0.5, 25),
         "consistency": ORDINARY_CONSISTENCY,
         "views": (1, 15, 0.3, 15),
@@ -219,7 +219,7 @@ def test_an_epoch_is_as_many_steps_as_there_are_whole_batches(name: str, samples
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_noisy_copies_climb_the_ladder(name: str, play) -> None:
+def test_noisy_copies_grow_stronger_as_published(name: str, play) -> None:
     for approach in ("noisy-student", "im+", "im++", "aim+", "aim++", "gt-im++"):
         copies = [job.samples[-1].copies for job in generations(play(name, approach))]
         assert [pushed(each.strength) for each in copies] == PUBLISHED[name]["strength_schedule"]
@@ -416,18 +416,18 @@ def test_the_400_steps_of_ldt_on_isic(play) -> None:
 
 @pytest.mark.parametrize("approach", sorted(set(APPROACHES) - {"ldt-matched", "aldt-matched"}))
 @pytest.mark.parametrize("name", NAMES)
-def test_no_controller_intervenes(name: str, approach: str, play) -> None:
+def test_no_run_is_ended_early(name: str, approach: str, play) -> None:
     assert plan_for(name, approach).approach.patience == 0
     falling = {f"generation-{number}": 1 / (1 + number) for number in range(1, 6)} | {"start": 1}
     context = play(name, approach, merits=falling)
     assert len(generations(context)) == APPROACHES[approach].generations
     expected = ["start", *(f"generation-{number}" for number in range(1, 5))]
     if APPROACHES[approach].pseudo_label is not None:
-        assert list(context.taught_by.values()) == expected, "each generation teaches the next"
+        assert list(context.teacher_of.values()) == expected, "each generation teaches the next"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_controller_can_be_asked_for(name: str) -> None:
+def test_early_stopping_can_be_asked_for(name: str) -> None:
     assert plan_for(name, "im", patience=2).approach.patience == 2
 
 

@@ -44,8 +44,8 @@ class Machine:
         self._compiled = BenchmarkResult(step=compiled, first=first, compiled=works)
         self.asked: list[bool] = []
 
-    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
-        assert together, "with as many at once as will train"
+    def ask(self, request: BenchmarkRequest, *, side_by_side: bool) -> BenchmarkResult:
+        assert side_by_side, "with as many at once as will train"
         self.asked.append(request.job.compute.compile)
         return self._compiled if request.job.compute.compile else self._plain
 
@@ -67,10 +67,10 @@ def test_it_is_not_even_tried_where_steps_are_cheap() -> None:
 
 def test_a_measurement_that_the_system_ends_means_no() -> None:
     class Ended(Machine):
-        def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+        def ask(self, request: BenchmarkRequest, *, side_by_side: bool) -> BenchmarkResult:
             if request.job.compute.compile:
                 raise ImsegError("ended", expected="memory")
-            return super().ask(request, together=together)
+            return super().ask(request, side_by_side=side_by_side)
 
     assert not compiling_pays(plan_of(), FACTS, SPEC, machine=Ended(0.5, 0.1, 1))
 

@@ -267,7 +267,7 @@ def test_an_approach_of_one_stage_or_one_generation_is_what_it_is(
         ("consistency", "standard", 0),
     ],
 )
-def test_the_controller_is_on_by_default_and_off_under_paper(
+def test_early_stopping_is_on_by_default_and_off_under_paper(
     approach: str, effort: Effort, patience: int
 ) -> None:
     assert plan_for(approach=approach, effort=effort).approach.patience == patience

@@ -12,8 +12,8 @@ from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
 TEACHING = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
-DISTURBING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher", *TEACHING[1:]]
-DISTURBING.remove("im")
+AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher", *TEACHING[1:]]
+AUGMENTING.remove("im")
 
 
 def complaint(options, **more) -> ImsegError:
@@ -317,8 +317,8 @@ WITH = {
     "reblock": (False, MASKING[1:]),
     "strength_level": (3, ["noisy-student", *MASKING[1:]]),
     "fresh_copies": (True, ["aldt", "aldt-matched", "noisy-student", *MASKING[1:]]),
-    "strength_schedule": ("hela", DISTURBING),
-    "rotate": (True, DISTURBING),
+    "strength_schedule": ("hela", AUGMENTING),
+    "rotate": (True, AUGMENTING),
 }
 """Options, a value, and the approaches that have a use for them: those with the stage."""
 

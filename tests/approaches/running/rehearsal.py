@@ -101,7 +101,7 @@ class Rehearsal(RunContext):
     """The jobs of each stage."""
     metrics: dict[str, Metric] = field(default_factory=dict)
     """What the networks of each stage are ranked by."""
-    taught_by: dict[int, str] = field(default_factory=dict)
+    teacher_of: dict[int, str] = field(default_factory=dict)
     """The stage that teaches each generation."""
     asked: list[tuple[str, list[str], dict[str, Any]]] = field(default_factory=list)
     """What samples of mask scorers were made with: the kind, which networks said it, and how."""
@@ -144,7 +144,7 @@ class RehearsedScoring(MaskScoring):
 
     def _hard_predictions(self, networks, part, folder):
         self.said_by = [network.name for network in networks]
-        return folder / "ballots.npy"
+        return folder / "predictions.npy"
 
     def _samples(self, scorer, start):
         context = self._context
@@ -180,12 +180,12 @@ class RehearsedScoring(MaskScoring):
         return MadeUp(len(part.indices), self._context.score)
 
 
-class RehearsedTeaching(PseudoLabeler):
+class RehearsedLabeler(PseudoLabeler):
     """Admits as many images as the rehearsal wants."""
 
     def _by(self, teaching, number, stages, *, watched):
         context = self.context
-        context.taught_by[number] = teaching.name
+        context.teacher_of[number] = teaching.name
         images = context.facts.unlabeled
         part = part_of("pseudo", images if context.admits is None else context.admits)
         made = PseudoLabels(part=part, images=images, inconsistent_share=0.0)
@@ -233,7 +233,7 @@ def rehearse(plan: Plan, facts: Facts, *, folder: Path, **wanted: Any) -> Rehear
     context = context_of(plan, facts, folder=folder, **wanted)
     generations = Generations(context)
     generations._mask_scoring = RehearsedScoring(context)
-    generations._teaching = RehearsedTeaching(
+    generations._labeler = RehearsedLabeler(
         context, generations._mask_scoring, EarlyStopping(plan.approach.patience)
     )
     generations.run()

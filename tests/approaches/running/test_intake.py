@@ -106,7 +106,7 @@ def test_masks_of_numbers_have_no_quality_to_go_by(approach: str) -> None:
     text = f"""{approach} does not fit regression masks.
   Expected: masks of classes or labels: it goes by their IoU, and numbers have none.
   Got:      regression masks in my-data.
-  Try:      --approach im+ or aim+, which disturb every image equally often."""
+  Try:      --approach im+ or aim+, which augment every image equally often."""
     assert refusal(check_scored, approach, data_of(DEPTH)) == text
     assert refusal(check_fits, data_of(DEPTH), asked_for(approach), None) == text
 

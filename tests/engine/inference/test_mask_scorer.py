@@ -94,6 +94,7 @@ def test_every_epoch_is_validated_by_the_same_copies(make_scorer) -> None:
     assert objective.validate(network).scores == objective.validate(network).scores
 
 
+@pytest.mark.rest
 def test_a_scorer_of_several_labels_learns_both_heads(make_scorer_of_two) -> None:
     trained, _ = train(make_scorer_of_two(recipe=Recipe(epochs=40, batch_size=8)), ignore)
     assert trained.scores["iou_error"] < 0.15
@@ -190,7 +191,7 @@ def test_a_scorer_that_dies_twice_is_no_scorer(make_scorer) -> None:
     assert not job.output.exists()
 
 
-def test_validation_blocks_and_disturbs_as_training_does_and_always_alike(
+def test_validation_blocks_and_augments_as_training_does_and_always_alike(
     make_scorer, tmp_path
 ) -> None:
     job = make_scorer()
@@ -228,6 +229,7 @@ def test_few_samples_and_small_batches_do_not_stop_it(
     assert trained.steps == 2 * (samples if batch_size == 1 else 1)
 
 
+@pytest.mark.rest
 def test_scorers_are_trained_stored_and_ranked_like_any_network(make_scorer) -> None:
     """In other processes too."""
     jobs = [make_scorer(0), make_scorer(1)]

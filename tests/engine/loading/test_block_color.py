@@ -97,7 +97,7 @@ def test_copies_that_are_not_reblocked_have_other_colors_there_and_only_there(
     images, hidden = look(with_copies(part, reblock=False))
     kept, _ = look(with_copies(part, reblock=True))
     fill = fills(part).repeat(3, 1, 1, 1)
-    assert torch.equal(images[:3], kept[:3]), "plain images are not disturbed"
+    assert torch.equal(images[:3], kept[:3]), "plain images are not augmented"
     copied = hidden.clone()
     copied[:3] = False
     assert (images[copied] != fill[copied]).float().mean() > 0.3

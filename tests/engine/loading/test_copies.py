@@ -1,4 +1,4 @@
-"""Disturbed copies: drawn once or at every look, whoever asks for them and in whatever order."""
+"""Augmented copies: drawn once or at every look, whoever asks for them and in whatever order."""
 
 from __future__ import annotations
 

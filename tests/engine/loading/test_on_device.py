@@ -205,7 +205,7 @@ def on_device(monkeypatch, request) -> Callable[[], None]:
 def jobs_of_each_objective(
     make_job: Callable[..., TrainJob], stored, tmp_path: Path
 ) -> Iterator[TrainJob]:
-    """Yield a job of each lesson."""
+    """Yield a job of each objective."""
     masks = np.zeros((6, 1, 32, 32), np.uint8)
     masks[:, :, 4:20, :9] = 1
     np.save(tmp_path / "masks.npy", masks)

@@ -92,6 +92,7 @@ def test_pieces_of_a_batch_are_the_same_step(make_job) -> None:
         assert f"gradients of {sizes[0]} at a time" in said and "normalized by itself" in said
 
 
+@pytest.mark.rest
 def test_pieces_stay_small_for_the_rest_of_the_training(make_job) -> None:
     _, _, seen, heard = trained_with(make_job, 2)
     # 6 and 3 were tried once each: whole, halved, halved again.
@@ -111,6 +112,7 @@ def test_pieces_are_few_and_even_and_leave_nothing_out(samples: int, most: int) 
     assert sum(piece.mass() for piece in pieces) == whole.mass() == samples
 
 
+@pytest.mark.rest
 def test_memory_that_is_too_short_for_anything_is_a_failure_that_says_what_to_try(make_job) -> None:
     with pytest.raises(TrainingFailed, match=r"too short for 2 images at once.*--image-size"):
         trained_with(make_job, 1)
@@ -129,6 +131,7 @@ def test_a_lack_of_memory_is_no_reason_to_try_another_seed(make_job) -> None:
     assert len(seeds) == 1
 
 
+@pytest.mark.rest
 def test_looks_and_votes_are_made_in_halves_where_memory_is_short() -> None:
     asked: list[int] = []
 

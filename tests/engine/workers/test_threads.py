@@ -125,6 +125,7 @@ def test_a_worker_has_the_threads_of_its_job_and_hardly_any_other(make_job, tell
     assert all(alive <= threads + 2 for threads, _, alive in told), told
 
 
+@pytest.mark.rest
 @LINUX
 def test_libraries_and_compilers_in_a_worker_are_told_how_many_threads(make_job) -> None:
     environments = []

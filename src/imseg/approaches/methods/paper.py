@@ -26,17 +26,17 @@ class PaperSettings:
     """The paper's alpha in generations 1 to 5 where networks grow; the first is that of all other
     networks."""
     rotate: bool
-    """Whether disturbed images are turned and flipped upside down."""
+    """Whether augmented images are turned and flipped upside down."""
     schedule: tuple[Strength, ...]
-    """How strongly noisy copies are disturbed in generations 1 to 5."""
+    """How strongly noisy copies are augmented in generations 1 to 5."""
     labeled_copies: Strength
-    """How strongly copies of labeled images are disturbed."""
+    """How strongly copies of labeled images are augmented."""
     consistency: Mapping[Level, Strength]
-    """How strongly the views of Consistency Loss are disturbed."""
+    """How strongly the views of Consistency Loss are augmented."""
     views: Strength
-    """How strongly the views of Input Ensemble are disturbed."""
+    """How strongly the views of Input Ensemble are augmented."""
     scorer_samples: Strength
-    """How strongly EvalNet's augmented samples are disturbed."""
+    """How strongly EvalNet's samples are augmented."""
     thresholds: tuple[float, float]
     """EvalNet scores above which a mask is good, and very good."""
     accepts: Literal["low", "high"] = "high"

@@ -101,9 +101,11 @@ def measure(plan: Plan, facts: Facts, spec: TargetSpec) -> Measured:
     with _prober(plan, busy) as machine:
         for stage in sorted(chosen.values(), key=lambda each: -each.operations):
             request = request_for(stage, plan, facts, spec)
-            trained = machine.ask(request, together=True)
+            trained = machine.ask(request, side_by_side=True)
             job = replace(request.job, compute=plan.whole_machine)
-            predicted = machine.ask(replace(request, what="predicting", job=job), together=False)
+            predicted = machine.ask(
+                replace(request, what="predicting", job=job), side_by_side=False
+            )
             prediction, decision = predicted.prediction, predicted.decision
             found[stage.name] = replace(trained, prediction=prediction, decision=decision)
         return Measured(stages=found, side_by_side=busy, start_up=machine.start_up)
@@ -177,10 +179,10 @@ def compiling_pays(
     each = [-(-s.networks // plan.workers) * s.steps * s.width / base for s in stages]
     steps, shapes = sum(each), len({(s.width, s.scores_masks) for s in stages})
     try:
-        plain = machine.ask(asked, together=True)
+        plain = machine.ask(asked, side_by_side=True)
         if HOPED_FOR * plain.step * steps < MARGIN * SHORTEST * shapes:
             return False
-        compiled = machine.ask(replace(asked, job=job), together=True)
+        compiled = machine.ask(replace(asked, job=job), side_by_side=True)
     except ImsegError:
         return False  # the measurement was ended, as for a lack of memory
     return is_worth(plain, compiled, steps=steps, shapes=shapes)

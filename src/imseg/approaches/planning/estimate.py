@@ -107,7 +107,7 @@ def disk_of(plan: Plan, facts: Facts, data: DataSet, *, hidden: bool = False) ->
 
 
 def _scorers(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int) -> int:
-    """Return the bytes of ballots, of samples, and of the consensus about validation images."""
+    """Return the bytes of predictions, of samples, and of the consensus about validation images."""
     approach = plan.approach
     scored = any(stage.scores_masks for stage in planned_stages(plan, facts))
     all_labeled = facts.labeled + facts.validation
@@ -158,7 +158,7 @@ class Memory:
         return None if self.process is None else self.process + self.images
 
     @property
-    def together(self) -> int | None:
+    def total(self) -> int | None:
         """The peak of all at the same time."""
         if self.process is None:
             return None
@@ -167,7 +167,7 @@ class Memory:
     @property
     def fits(self) -> bool:
         """Whether there is enough, as far as is known."""
-        needs = ((self.together, self.free), (self.device, self.device_free))
+        needs = ((self.total, self.free), (self.device, self.device_free))
         return all(need is None or free is None or need <= free for need, free in needs)
 
 
@@ -214,7 +214,7 @@ class Estimate:
             "steps_depend_on_time": self.steps_depend_on_time,
             "time": None if self.time is None else {k: round(v, 2) for k, v in self.time.items()},
             "seconds": None if self.seconds is None else round(self.seconds, 2),
-            "memory": {**asdict(memory), **_named(memory, "one", "together", "fits")},
+            "memory": {**asdict(memory), **_named(memory, "one", "total", "fits")},
             "disk": {
                 **asdict(disk),
                 **_named(disk, "cache", "finished", "most"),

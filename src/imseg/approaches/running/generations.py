@@ -36,7 +36,7 @@ class Generations:
         self._context = context
         self._mask_scoring = MaskScoring(context)
         self._early_stopping = EarlyStopping(context.approach.patience)
-        self._teaching = PseudoLabeler(context, self._mask_scoring, self._early_stopping, watch)
+        self._labeler = PseudoLabeler(context, self._mask_scoring, self._early_stopping, watch)
 
     def run(self) -> list[Stage]:
         """Return the start and the generations: one of their networks is that of the run.
@@ -65,29 +65,29 @@ class Generations:
         if earlier is not None:
             return earlier
         teachers = approach.pseudo_label.teachers if approach.pseudo_label else 1
-        teaching = self._early_stopping.teaching(stages, teachers)
-        if teaching is not stages[-1]:
-            context.note(handed_on(teaching, stages[-1], teachers))
-        taught = None
+        teacher_stage = self._early_stopping.teacher_stage(stages, teachers)
+        if teacher_stage is not stages[-1]:
+            context.note(handed_on(teacher_stage, stages[-1], teachers))
+        found = None
         if approach.pseudo_label is not None:
-            taught = self._teaching.labels(number, stages)
-            if not self._is_worth_learning(name, taught):
+            found = self._labeler.labels(number, stages)
+            if not self._is_worth_learning(name, found):
                 return None
         is_last = number == approach.generations
         least = 1 if is_last else max(1, context.plan.teachers)
-        jobs, counts = self._jobs(name, taught, teaching), taught.counts if taught else None
+        jobs, counts = self._jobs(name, found, teacher_stage), found.counts if found else None
         return context.finish(context.train(name, jobs, least=least, described=counts))
 
-    def _is_worth_learning(self, name: str, taught: PseudoLabelResult) -> bool:
+    def _is_worth_learning(self, name: str, found: PseudoLabelResult) -> bool:
         """Return whether a generation goes on with its labels; if not, or in doubt, say why."""
         context = self._context
-        if taught.labels.admitted == 0:
+        if found.labels.admitted == 0:
             text = f"{name}: {NONE_ADMITTED}. The run ends with the stage before."
             context.note(f"{text} {_instead(context.approach)}", warning=True)
             return False
-        if not taught.lost:
+        if not found.lost:
             return True
-        text = f"{name}: the pseudo-labels have collapsed: {taught.lost}."
+        text = f"{name}: the pseudo-labels have collapsed: {found.lost}."
         if not context.approach.patience:
             context.note(f"{text} Without --patience the run goes on with them.", warning=True)
             return True
@@ -99,12 +99,12 @@ class Generations:
         )
         return False
 
-    def _jobs(self, name: str, taught: PseudoLabelResult | None, teaching: Stage) -> list[TrainJob]:
+    def _jobs(self, name: str, found: PseudoLabelResult | None, teachers: Stage) -> list[TrainJob]:
         context, approach = self._context, self._context.approach
-        samples = context.labels_of(approach) + ((taught.labels.part,) if taught else ())
+        samples = context.labels_of(approach) + ((found.labels.part,) if found else ())
         initial = None
         if approach.objective.continues_start:
-            best = teaching.best
+            best = teachers.best
             initial = InitialWeights(weights=context.folder.weights(best.name), digest=best.job)
         return context.jobs(name, samples, initial=initial)
 
@@ -165,12 +165,12 @@ class PseudoLabeler:
         """
         name = f"generation-{number}"
         with self.context.clock.on(PSEUDO_LABELS):
-            taught = self._plain(number, stages, watched=True)
-        made = taught.labels
+            found = self._plain(number, stages, watched=True)
+        made = found.labels
         with self.context.clock.on(SCORERS):
             made = replace(made, part=self._with_copies(number, made.part))
         self.context.note(_in_words(name, made))
-        return replace(taught, labels=made)
+        return replace(found, labels=made)
 
     def _plain(
         self, number: int, stages: Sequence[Stage], *, watched: bool = False
@@ -184,19 +184,19 @@ class PseudoLabeler:
         """
         labeler = self.context.approach.pseudo_label
         teachers = labeler.teachers if labeler is not None else None
-        teaching = self.early_stopping.teaching(stages, teachers)
-        first = self._by(teaching, number, stages, watched=watched)
-        other = self.early_stopping.instead(teaching, stages, teachers) if first.lost else None
+        teacher_stage = self.early_stopping.teacher_stage(stages, teachers)
+        first = self._by(teacher_stage, number, stages, watched=watched)
+        other = self.early_stopping.instead(teacher_stage, stages, teachers) if first.lost else None
         if other is None:
             return first
         if watched:
             self.context.note(
-                f"generation-{number}: the pseudo-labels of {teaching.name} are of no use"
+                f"generation-{number}: the pseudo-labels of {teacher_stage.name} are of no use"
                 f" ({first.lost}), so those of {other.name} are made and learned from.",
                 warning=True,
             )
         second = self._by(other, number, stages, watched=watched)
-        return replace(second, before=f"{first.lost} (labels of {teaching.name})")
+        return replace(second, before=f"{first.lost} (labels of {teacher_stage.name})")
 
     @cached_property
     def _drawn(self) -> Float[Tensor, "t n"]:
@@ -204,14 +204,14 @@ class PseudoLabeler:
         return labeling.census_of(self.context.data.labeled, self.context.spec)
 
     def _by(
-        self, teaching: Stage, number: int, stages: Sequence[Stage], *, watched: bool
+        self, teacher_stage: Stage, number: int, stages: Sequence[Stage], *, watched: bool
     ) -> PseudoLabelResult:
         """Return pseudo-labels that the networks of a stage make."""
         context, approach, name = self.context, self.context.approach, f"generation-{number}"
         store, labeler = context.data.unlabeled, approach.pseudo_label
         if store is None or labeler is None:
             raise ValueError(f"{approach.name} has no unlabeled images to label")
-        networks = context.load(teaching.ranked[: labeler.teachers])
+        networks = context.load(teacher_stage.ranked[: labeler.teachers])
         variety = labeling.LabelCensus(context.spec)
         looks: list[labeling.Observer] = [variety]
         if watched and self.watch is not None:
@@ -262,7 +262,7 @@ class PseudoLabeler:
         return keep
 
     def _with_copies(self, number: int, part: SampleSet) -> SampleSet:
-        """Return the part with as many disturbed copies as the approach wants."""
+        """Return the part with as many augmented copies as the approach wants."""
         amplification, plan = self.context.approach.amplification, self.context.plan
         if amplification is None or not part.indices:
             return part

@@ -237,7 +237,7 @@ class MaskScoring:
             [part.image_row(index) for index in part.indices],
             task=context.task,
             compute=context.plan.whole_machine,
-            path=folder / "ballots.npy",
+            path=folder / "predictions.npy",
             progress=context.working("what mask scorers learn from"),
         )
 

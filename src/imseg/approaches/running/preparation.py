@@ -143,7 +143,7 @@ def check_scored(name: str, dataset: DataSet) -> None:
             f"{name} does not fit {word_of(dataset.spec)} masks.",
             expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
             got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
-            hint="--approach im+ or aim+, which disturb every image equally often.",
+            hint="--approach im+ or aim+, which augment every image equally often.",
         ) from error
 
 

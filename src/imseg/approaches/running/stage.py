@@ -181,7 +181,7 @@ class EarlyStopping:
     patience: int
     """Generations without a rise after which a run ends; 0: never."""
 
-    def teaching(self, stages: Sequence[Stage], teachers: int | None) -> Stage:
+    def teacher_stage(self, stages: Sequence[Stage], teachers: int | None) -> Stage:
         """Return the stage whose best networks teach the next generation.
 
         Args:
@@ -194,19 +194,19 @@ class EarlyStopping:
         return max(reversed(stages), key=lambda stage: stage.mean_merit(teachers))
 
     def instead(
-        self, teaching: Stage, stages: Sequence[Stage], teachers: int | None
+        self, useless: Stage, stages: Sequence[Stage], teachers: int | None
     ) -> Stage | None:
         """Return the next best stage, to teach where the labels of the best one are of no use.
 
         None where there is no other, or nothing is decided.
 
         Args:
-            teaching: The stage whose labels are of no use.
+            useless: The stage whose labels are of no use.
             stages: All finished ones, the start first.
             teachers: How many of its best networks teach; None for all.
         """
-        others = [stage for stage in stages if stage is not teaching]
-        return self.teaching(others, teachers) if self.patience and others else None
+        others = [stage for stage in stages if stage is not useless]
+        return self.teacher_stage(others, teachers) if self.patience and others else None
 
     def is_spent(self, stages: Sequence[Stage]) -> bool:
         """Return whether the last generations, as many as there is patience, brought no rise."""
@@ -216,14 +216,14 @@ class EarlyStopping:
         return all(stage.merit <= before for stage in stages[-self.patience :])
 
 
-def handed_on(teaching: Stage, last: Stage, teachers: int | None) -> str:
+def handed_on(better: Stage, last: Stage, teachers: int | None) -> str:
     """Return why the last generation does not teach the next one."""
     key, count = last.metric, teachers or 0
     who = f"the {count} best networks of" if count > 1 else "the best network of" if count else ""
-    numbers = [stage.metric.number(abs(stage.mean_merit(teachers))) for stage in (last, teaching)]
+    numbers = [stage.metric.number(abs(stage.mean_merit(teachers))) for stage in (last, better)]
     return (
-        f"{last.name} is worse on validation than {teaching.name} ({key.label} {numbers[0]} against"
-        f" {numbers[1]}, {who or 'all networks of'} each), so {teaching.name} goes on teaching."
+        f"{last.name} is worse on validation than {better.name} ({key.label} {numbers[0]} against"
+        f" {numbers[1]}, {who or 'all networks of'} each), so {better.name} goes on teaching."
     )
 
 

@@ -88,7 +88,7 @@ def _memory(found: Estimate) -> str:
     side = f"{memory.processes} side by side" if memory.processes > 1 else "one at a time"
     text = (
         f"Memory: {_size(memory.one)} for one training process ({how}),"
-        f" {_size(memory.together)} for all of it, {side}; {_size(memory.free)} free here."
+        f" {_size(memory.total)} for all of it, {side}; {_size(memory.free)} free here."
     )
     if memory.device is not None:
         text += f"\n        On the GPU {_size(memory.device)}; {_size(memory.device_free)} free."

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from imseg.data.arrays import items
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
 from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
-from imseg.data.folder.folder_layout import Layout
+from imseg.data.folder.folder_layout import FolderLayout
 from imseg.data.folder.inspection import Scope, image_facts, mask_facts, with_masks
 from imseg.data.folder.scan import data_set_of, understand
 from imseg.data.masks.io import MaskFile
@@ -277,7 +277,7 @@ def _data_set(
             hint="label some, or check what is passed as labeled.",
         )
     survey, config = _survey(pairs, images, config, class_names)
-    layout = Layout(root=Path("arrays"), unlabeled=images)
+    layout = FolderLayout(root=Path("arrays"), unlabeled=images)
     layout.labeled, layout.val, layout.test = pairs["labeled"], pairs["val"], pairs["test"]
     return data_set_of(understand(layout, survey, config))
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, get_args
 from imseg.data.files.listing import subject
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord
 from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.folder.folder_layout import Layout
+from imseg.data.folder.folder_layout import FolderLayout
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.masks import io
 from imseg.data.masks.recognize import palette_of
@@ -24,7 +24,7 @@ ANY_CODING: tuple[Coding, ...] = get_args(Coding)
 class FolderScan:
     """What one look at every file of a data folder, or at arrays, gave."""
 
-    layout: Layout
+    layout: FolderLayout
     """The files or arrays, by split."""
     config: FolderConfig
     """``imseg.toml``; the defaults if it is missing or wrong."""

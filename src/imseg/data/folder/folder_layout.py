@@ -30,7 +30,7 @@ class Files:
 
 
 @dataclass(kw_only=True)
-class Layout:
+class FolderLayout:
     """The files of a data folder, sorted by stem, and what is wrong with their names."""
 
     root: Path
@@ -72,9 +72,9 @@ class Layout:
         return True
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path) -> FolderLayout:
     """Return the files of a data folder; problems are listed, not raised."""
-    layout = Layout(root=root)
+    layout = FolderLayout(root=root)
     try:
         _look(layout, root)
     except OSError as error:
@@ -90,7 +90,7 @@ def find_layout(root: Path) -> Layout:
     return layout
 
 
-def _look(layout: Layout, root: Path) -> None:
+def _look(layout: FolderLayout, root: Path) -> None:
     """Fill a layout.
 
     Raises:
@@ -112,7 +112,7 @@ def _look(layout: Layout, root: Path) -> None:
     _note_unknown_folders(layout)
 
 
-def _choose_folder(layout: Layout, american: str, british: str) -> Path:
+def _choose_folder(layout: FolderLayout, american: str, british: str) -> Path:
     """Return the folder under whichever spelling is there."""
     if not (layout.root / british).is_dir():
         return layout.root / american
@@ -127,7 +127,7 @@ def _choose_folder(layout: Layout, american: str, british: str) -> Path:
     return layout.root / american
 
 
-def _optional_pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
+def _optional_pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     if not folder.is_dir() or layout.refuses(folder / "images"):
         return ()
     if (folder / "images").is_dir():
@@ -141,7 +141,7 @@ def _optional_pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
     return ()
 
 
-def _pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
+def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     """Return the images of a split with their masks; list those that have no partner."""
     images = _single_files(layout, folder / "images")
     place = folder / "masks"
@@ -171,7 +171,7 @@ def _pairs(layout: Layout, folder: Path) -> tuple[LabeledImage, ...]:
     return _joined(layout, images, masks, place)
 
 
-def _pictures_alone(layout: Layout, folder: Path) -> tuple[Image, ...]:
+def _pictures_alone(layout: FolderLayout, folder: Path) -> tuple[Image, ...]:
     if not folder.is_dir() or layout.refuses(folder):
         return ()
     inner = folder / "images"
@@ -191,7 +191,7 @@ def _pictures_alone(layout: Layout, folder: Path) -> tuple[Image, ...]:
     return tuple(Image(layout.name_of(path), path) for path in files.by_stem.values())
 
 
-def _single_files(layout: Layout, folder: Path) -> Files:
+def _single_files(layout: FolderLayout, folder: Path) -> Files:
     """Return the picture of each stem; list what else there is, and what is refused."""
     if not folder.is_dir() or layout.refuses(folder):
         return Files({})
@@ -212,7 +212,7 @@ def _single_files(layout: Layout, folder: Path) -> Files:
     return Files({stem: path for stem, path in files.items() if stem not in refused}, refused)
 
 
-def _note_no_folder(layout: Layout) -> None:
+def _note_no_folder(layout: FolderLayout) -> None:
     root = layout.root
     siblings = []
     if root.parent.is_dir():
@@ -225,7 +225,7 @@ def _note_no_folder(layout: Layout) -> None:
     )
 
 
-def _note_no_labeled(layout: Layout, labeled: Path) -> None:
+def _note_no_labeled(layout: FolderLayout, labeled: Path) -> None:
     there = sorted(path.name for path in layout.root.iterdir() if path.is_dir())
     guess = near_miss("labeled", [name for name in there if name not in _KNOWN_FOLDERS])
     hint = "imseg prepare, or move your pictures there."
@@ -242,7 +242,7 @@ def _note_no_labeled(layout: Layout, labeled: Path) -> None:
     )
 
 
-def _note_unknown_folders(layout: Layout) -> None:
+def _note_unknown_folders(layout: FolderLayout) -> None:
     for path in sorted(layout.root.iterdir()):
         if not path.is_dir() or path.name in _KNOWN_FOLDERS or listing.has_odd_name(path):
             continue
@@ -273,7 +273,7 @@ def find_labels(masks: Path) -> tuple[str, ...]:
 
 
 def _joined(
-    layout: Layout, images: Files, masks: Mapping[str, Files], place: Path
+    layout: FolderLayout, images: Files, masks: Mapping[str, Files], place: Path
 ) -> tuple[LabeledImage, ...]:
     """Return the images that have a mask of every label; note what has no partner.
 
@@ -316,7 +316,7 @@ def _joined(
     return tuple(pairs)
 
 
-def _note_other_labels(layout: Layout, split: str, labels: tuple[str, ...]) -> None:
+def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]) -> None:
     """Note that the masks of a split are of other labels than the labeled ones."""
     wanted = layout.labels
     folders, files = "a folder for each label: {}.", "one mask for each image, in no folders."
@@ -338,7 +338,7 @@ def _note_other_labels(layout: Layout, split: str, labels: tuple[str, ...]) -> N
     )
 
 
-def _note_doubled(layout: Layout, pictures: Mapping[str, list[Path]], folder: Path) -> None:
+def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], folder: Path) -> None:
     """Note stems that stand for several files."""
     doubled = [list(map(layout.name_of, paths)) for paths in pictures.values() if len(paths) > 1]
     if doubled:
@@ -352,7 +352,7 @@ def _note_doubled(layout: Layout, pictures: Mapping[str, list[Path]], folder: Pa
         )
 
 
-def _note_strange(layout: Layout, strange: list[Path], folder: Path) -> None:
+def _note_strange(layout: FolderLayout, strange: list[Path], folder: Path) -> None:
     """Note files that are not pictures."""
     if not strange:
         return
@@ -372,7 +372,7 @@ def _note_strange(layout: Layout, strange: list[Path], folder: Path) -> None:
 
 
 def _note_partnerless(
-    layout: Layout, files: Files, others: Files, *, kind: str, partner: str
+    layout: FolderLayout, files: Files, others: Files, *, kind: str, partner: str
 ) -> None:
     """Note files whose stem none of the others has, with what may be meant."""
     known = {*others.by_stem, *others.refused}

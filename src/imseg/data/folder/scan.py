@@ -16,7 +16,7 @@ from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
-from imseg.data.folder.folder_layout import SPLITS, Layout, find_layout
+from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_layout
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
@@ -69,7 +69,7 @@ def scan(
 
 
 def understand(
-    layout: Layout,
+    layout: FolderLayout,
     survey: Survey,
     config: FolderConfig,
     *,
@@ -178,7 +178,7 @@ def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
 
 
 def _inspect_all(
-    layout: Layout, scope: inspection.Scope, progress: Progress | None
+    layout: FolderLayout, scope: inspection.Scope, progress: Progress | None
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
     entries: list[tuple[str, Image | LabeledImage]] = []

@@ -322,19 +322,19 @@ class Prober:
         self.start_up = time.monotonic() - began if processes else 0.0
         """Seconds until a training process is ready; 0 where none is started."""
 
-    def ask(self, request: BenchmarkRequest, *, together: bool) -> BenchmarkResult:
+    def ask(self, request: BenchmarkRequest, *, side_by_side: bool) -> BenchmarkResult:
         """Return what was measured: the mean of all processes, and the peak of any.
 
         Args:
             request: What is wanted.
-            together: Whether all processes measure at once, or one alone.
+            side_by_side: Whether all processes measure at once, or one alone.
 
         Raises:
             ImsegError: If a process ends, as for a lack of memory.
         """
         if not self._processes:
             return measure_here(request)
-        asked = self._processes if together else self._processes[:1]
+        asked = self._processes if side_by_side else self._processes[:1]
         text = TypeAdapter(BenchmarkRequest).dump_json(request).decode() + "\n"
         for process in asked:
             write_to(process, text)

@@ -21,16 +21,16 @@ FILES = ("images", "targets", "inconsistent", "qualities")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copies:
-    """Disturbed copies of a part's images, made when they are needed and never stored."""
+    """Augmented copies of a part's images, made when they are needed and never stored."""
 
     count: int
-    """Copies of each image; 0: each image is disturbed anew whenever it is looked at."""
+    """Copies of each image; 0: each image is augmented anew whenever it is looked at."""
     strength: Strength
     """How far an image may be pushed."""
     rotate: bool
     """Whether images are also turned and flipped upside down, not only left to right."""
     seed: int
-    """Equal seeds, equal copies; not used where images are disturbed anew."""
+    """Equal seeds, equal copies; not used where images are augmented anew."""
     plain: bool = True
     """Whether the images as they are belong to the samples too."""
     counts: tuple[int, ...] | None = None
@@ -40,8 +40,8 @@ class Copies:
     """Whether each look at a copy draws it anew, for each network in its own way; there are as many
     samples as without."""
     reblock: bool | None = None
-    """Whether blocked pixels get their color again after a copy was disturbed; None: unless the
-    disturbances are those of the reference."""
+    """Whether blocked pixels get their color again after a copy was augmented; None: unless the
+    augmentations are those of the reference."""
 
     def __post_init__(self) -> None:
         if self.counts is not None and (self.count < 1 or max(self.counts, default=0) > self.count):
@@ -49,7 +49,7 @@ class Copies:
 
     @property
     def online(self) -> bool:
-        """Whether each look at an image disturbs it anew."""
+        """Whether each look at an image augments it anew."""
         return self.count == 0
 
 
@@ -74,7 +74,7 @@ class SampleSet:
     ignores: bool = False
     """Whether inconsistent pixels have no weight in the loss."""
     copies: Copies | None = None
-    """Disturbed copies of the images; None: the images as they are."""
+    """Augmented copies of the images; None: the images as they are."""
     shows: tuple[int, ...] | None = None
     """The stored image that each target belongs to, where an image has several targets; None: the
     n-th target belongs to the n-th image."""
@@ -95,10 +95,10 @@ class SampleSet:
         return copies + images * self.copies.plain
 
     def reblocks(self, *, paper: bool) -> bool:
-        """Return whether blocked pixels of disturbed copies get their color again.
+        """Return whether blocked pixels of augmented copies get their color again.
 
         Args:
-            paper: Whether the disturbances are those of the reference.
+            paper: Whether the augmentations are those of the reference.
         """
         if self.copies is None or not self.blocks_input:
             return False

@@ -112,7 +112,7 @@ class Reporter:
 
 
 BATCHES, STEPS, VALIDATION, OTHER = "batches", "steps", "validation", "other"
-"""What one training does: gather and disturb images; forward, backward and optimizer; look at the
+"""What one training does: gather and augment images; forward, backward and optimizer; look at the
 validation images; all the rest."""
 
 Item = TypeVar("Item")

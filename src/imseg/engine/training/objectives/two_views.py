@@ -186,6 +186,6 @@ class TwoViewsAtWork(SupervisedAtWork):
         )
 
     def _difference(self, network: Forward, views: Views, *, weight: float) -> Float[Tensor, ""]:
-        """Return the weighted mean squared difference of the outputs; both views are taught."""
+        """Return the weighted mean squared difference of the outputs; both views are learned."""
         one, other = (self._task.probabilities(network(view)) for view in views)
         return functional.mse_loss(one, other) * weight

@@ -1,4 +1,4 @@
-"""A batch disturbed together has the bits of the batch disturbed in groups."""
+"""A batch augmented at once has the bits of the batch augmented in groups."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def same(one: Tensor, other: Tensor) -> bool:
     flags=st.tuples(*[st.booleans()] * 5),
     filled=st.sampled_from([None, "one color", "every place"]),
 )
-def test_together_is_in_groups(seed, strength, height, width, shape, order, flags, filled) -> None:
+def test_batched_is_in_groups(seed, strength, height, width, shape, order, flags, filled) -> None:
     (images_count, channels), (rotate, paper, black, floats, last) = shape, flags
     width = width or height
     images = draw_bytes(seed % 2**32, images_count, channels, height, width)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.approaches.running.rehearsal import (
     ISIC,
     RehearsedScoring,
-    RehearsedTeaching,
+    RehearsedLabeler,
     rehearse,
     trained,
 )
@@ -54,7 +54,7 @@ def best_mean(each: Sequence[float], count: int | None) -> float:
 @given(history=histories, patience=st.integers(1, 4), count=teachers)
 def test_no_other_stage_has_better_teachers_than_the_one_that_teaches(history, patience, count):
     stages = stages_of(history)
-    teaching = stages.index(EarlyStopping(patience).teaching(stages, count))
+    teaching = stages.index(EarlyStopping(patience).teacher_stage(stages, count))
     means = [best_mean(each, count) for each in history]
     assert means[teaching] == max(means)
     assert means[teaching] > max(means[teaching + 1 :], default=-1), "of equals the later one"
@@ -63,21 +63,21 @@ def test_no_other_stage_has_better_teachers_than_the_one_that_teaches(history, p
 @given(history=histories, count=teachers)
 def test_without_patience_the_last_stage_teaches_and_no_run_ends(history, count) -> None:
     stages = stages_of(history)
-    assert EarlyStopping(0).teaching(stages, count) is stages[-1]
+    assert EarlyStopping(0).teacher_stage(stages, count) is stages[-1]
     assert not EarlyStopping(0).is_spent(stages)
 
 
 def test_of_equals_the_later_teaches() -> None:
     stages = stages_of([[0.5, 0.5], [0.7, 0.3], [0.4, 0.4]])
-    assert EarlyStopping(2).teaching(stages, 2) is stages[1]
-    assert EarlyStopping(2).teaching(stages, 1) is stages[1]
-    assert EarlyStopping(2).teaching(stages_of([[0.5]] * 4), 1).name == "generation-3"
+    assert EarlyStopping(2).teacher_stage(stages, 2) is stages[1]
+    assert EarlyStopping(2).teacher_stage(stages, 1) is stages[1]
+    assert EarlyStopping(2).teacher_stage(stages_of([[0.5]] * 4), 1).name == "generation-3"
 
 
 def test_the_best_networks_decide_and_not_the_whole_stage() -> None:
     stages = stages_of([[0.8, 0.8, 0.1, 0.1], [0.7, 0.7, 0.7, 0.7]])
-    assert EarlyStopping(1).teaching(stages, 2) is stages[0]
-    assert EarlyStopping(1).teaching(stages, None) is stages[1]
+    assert EarlyStopping(1).teacher_stage(stages, 2) is stages[0]
+    assert EarlyStopping(1).teacher_stage(stages, None) is stages[1]
 
 
 @given(history=histories, patience=st.integers(1, 4))
@@ -94,13 +94,16 @@ def test_errors_that_are_to_be_low_are_decided_by_in_the_same_way(history, patie
     mirrored = [[100 - score for score in each] for each in history]
     early_stopping = EarlyStopping(patience)
     high, low = stages_of(history), stages_of(mirrored, RMSE)
-    assert early_stopping.teaching(high, count).name == early_stopping.teaching(low, count).name
+    assert (
+        early_stopping.teacher_stage(high, count).name
+        == early_stopping.teacher_stage(low, count).name
+    )
     assert early_stopping.is_spent(high) == early_stopping.is_spent(low)
 
 
 def test_a_start_alone_teaches_and_is_not_spent() -> None:
     stages = stages_of([[0.2]])
-    assert EarlyStopping(1).teaching(stages, 2) is stages[0]
+    assert EarlyStopping(1).teacher_stage(stages, 2) is stages[0]
     assert not EarlyStopping(1).is_spent(stages)
 
 
@@ -177,7 +180,7 @@ UP_AND_DOWN = {
 def test_a_run_hands_on_the_best_ensemble_says_so_and_ends(tmp_path) -> None:
     context = played(tmp_path, UP_AND_DOWN)
     assert list(context.jobs_of) == ["start", "generation-1", "generation-2", "generation-3"]
-    assert context.taught_by == {1: "start", 2: "generation-1", 3: "generation-1"}
+    assert context.teacher_of == {1: "start", 2: "generation-1", 3: "generation-1"}
     assert [note for note in context.notes if "validation" in note] == [
         "generation-2 is worse on validation than generation-1 (IoU 0.600 against 0.700, the 2"
         " best networks of each), so generation-1 goes on teaching.",
@@ -189,14 +192,14 @@ def test_a_run_hands_on_the_best_ensemble_says_so_and_ends(tmp_path) -> None:
 def test_without_patience_a_run_goes_on_to_the_end_and_says_nothing(tmp_path) -> None:
     context = played(tmp_path, UP_AND_DOWN, patience=0)
     assert len(context.jobs_of) == 6
-    assert context.taught_by[3] == "generation-2"
+    assert context.teacher_of[3] == "generation-2"
     assert not any("validation" in note for note in context.notes)
 
 
 def test_more_patience_lets_a_late_rise_happen(tmp_path) -> None:
     context = played(tmp_path, UP_AND_DOWN, patience=3)
     assert len(context.jobs_of) == 6
-    assert context.taught_by == {
+    assert context.teacher_of == {
         1: "start",
         2: "generation-1",
         3: "generation-1",
@@ -214,7 +217,7 @@ def test_a_run_that_rises_is_never_ended(tmp_path) -> None:
 def test_a_start_that_is_best_goes_on_teaching(tmp_path) -> None:
     falling = {"start": 0.9, "generation-1": 0.6, "generation-2": 0.7}
     context = played(tmp_path, falling)
-    assert context.taught_by == {1: "start", 2: "start"}
+    assert context.teacher_of == {1: "start", 2: "start"}
     assert list(context.jobs_of) == ["start", "generation-1", "generation-2"]
 
 
@@ -222,7 +225,7 @@ def test_a_start_that_is_best_goes_on_teaching(tmp_path) -> None:
 def test_instead_of_who_teaches_comes_the_best_of_the_others(history, patience, count):
     stages = stages_of(history)
     early_stopping = EarlyStopping(patience)
-    teaching = early_stopping.teaching(stages, count)
+    teaching = early_stopping.teacher_stage(stages, count)
     other = early_stopping.instead(teaching, stages, count)
     if not patience or len(stages) == 1:
         assert other is None
@@ -239,7 +242,7 @@ def test_labels_that_collapse_are_made_again_by_the_next_best(tmp_path) -> None:
     lost = {(3, "generation-2"): "all are background"}
     context = played(tmp_path, {"start": 0.5, **RISING}, lost=lost)
     assert len(context.jobs_of) == 6
-    assert [context.taught_by[number] for number in (2, 3, 4)] == [
+    assert [context.teacher_of[number] for number in (2, 3, 4)] == [
         "generation-1", "generation-1", "generation-3"
     ]  # fmt: skip
     assert (
@@ -267,7 +270,7 @@ def test_the_first_labels_that_collapse_end_a_run_as_nobody_else_can_make_them(t
 def test_without_patience_labels_that_collapse_are_learned_from_and_it_is_said(tmp_path) -> None:
     lost = {(2, "generation-1"): "all are background"}
     context = played(tmp_path, {"start": 0.5, **RISING}, lost=lost, patience=0)
-    assert len(context.jobs_of) == 6 and context.taught_by[2] == "generation-1"
+    assert len(context.jobs_of) == 6 and context.teacher_of[2] == "generation-1"
     (told,) = [note for note in context.notes if "collapsed" in note]
     assert told.startswith("generation-2: the pseudo-labels have collapsed: all are background.")
 
@@ -278,8 +281,8 @@ def test_labels_made_once_more_are_those_that_were_learned_from(tmp_path) -> Non
     context = played(tmp_path, {"start": 0.5, **RISING}, lost=lost)
     stages = stages_of([[0.5], [0.6]])
     early_stopping = EarlyStopping(2)
-    teaching = RehearsedTeaching(context, RehearsedScoring(context), early_stopping)
+    teaching = RehearsedLabeler(context, RehearsedScoring(context), early_stopping)
     told = list(context.notes)
     taught = teaching._plain(2, stages)
-    assert context.taught_by[2] == "start" and taught.lost == "" and context.notes == told
+    assert context.teacher_of[2] == "start" and taught.lost == "" and context.notes == told
     assert taught.counts.collapsed == "all are background (labels of generation-1)"

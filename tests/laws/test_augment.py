@@ -50,13 +50,13 @@ def test_image_target_and_mask_move_together(seed, height, width, rotate, floats
         assert torch.equal(found.images[row], move(images[row], by))
 
 
-@given(image_seed=image_seeds, seed=seeds, rung=st.integers(0, 4), rotate=st.booleans())
-def test_values_of_targets_and_masks_are_only_moved(image_seed, seed, rung, rotate) -> None:
+@given(image_seed=image_seeds, seed=seeds, level=st.integers(0, 4), rotate=st.booleans())
+def test_values_of_targets_and_masks_are_only_moved(image_seed, seed, level, rotate) -> None:
     images, targets = draw_bytes(image_seed, 4, 3, 8, 8), draw_bytes(image_seed, 4, 2, 8, 8)
     mask = targets[:, :1] > 200
     copies, moved, moved_mask = augment.augment(
         images, targets, mask,
-        seeds=names_from(seed, 4), strength=STRENGTH_SCHEDULES["default"][rung], rotate=rotate,
+        seeds=names_from(seed, 4), strength=STRENGTH_SCHEDULES["default"][level], rotate=rotate,
     )  # fmt: skip
     for row in range(4):
         for plane in range(2):
@@ -185,7 +185,7 @@ def test_moves_that_do_not_fit_are_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (1, 1, 1, 1), (2, 7, 3, 2), (3, 3, 8, 6)])
-def test_batches_of_any_shape_are_disturbed_and_what_came_in_is_left_alone(shape) -> None:
+def test_batches_of_any_shape_are_augmented_and_what_came_in_is_left_alone(shape) -> None:
     images, targets = draw_bytes(0, *shape), draw_bytes(1, *shape)[:, :1]
     before = images.clone(), targets.clone()
     found = augment.augment(
