@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.approaches.running.rehearsal import (
     ISIC,
-    RehearsedScoring,
     RehearsedLabeler,
+    RehearsedScoring,
     rehearse,
     trained,
 )
