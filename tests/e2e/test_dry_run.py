@@ -16,6 +16,7 @@ import imseg
 from imseg.approaches.planning import estimate as estimating
 from imseg.approaches.planning.duration import ACTIVITIES, Measured
 from imseg.approaches.planning.estimate import estimate
+from imseg.approaches.running import preparation
 from imseg.engine.hardware.benchmark import Prober
 from imseg.engine.hardware.device import bytes_kept
 from imseg.engine.storage.run_folder import RunFolder
@@ -155,11 +156,21 @@ def test_a_place_that_train_refuses_is_refused(cli, cells, tmp_path, pretended):
     (tmp_path / "file").write_text("a")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("a")
-    for place in ("file", "full", "file/below"):
+    for place in ("file", "full", "file/below", "y" * 300):
         command = ["train", cells, *FEW, "--out", tmp_path / place]
         dry, train = cli(*command, "--dry-run"), cli(*command)
         assert dry[0] == train[0] == 2
         assert dry[2][dry[2].index("imseg: ") :] == train[2][train[2].index("imseg: ") :]
+
+
+def test_a_place_is_refused_before_data_is_read_and_costs_are_measured(
+    cli, cells, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("a")
+    monkeypatch.setattr(preparation, "read_data", None)
+    monkeypatch.setattr(preparation, "measure", None)
+    status, _, err = cli("train", cells, *FEW, "--effort", "standard", "--out", tmp_path / "file")
+    assert status == 2 and "file" in err and "Expected:" in err
 
 
 def test_a_folder_that_is_no_data_is_refused(cli, tmp_path):

@@ -1,5 +1,6 @@
 """What a comparison does, and how long it takes."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from imseg.errors import ImsegError
 from imseg.progress import Note, Progress
 from imseg.types import DataSet
 
-NOWHERE = Path("no-such-folder") / "nor-such-run"
+NOWHERE = Path(tempfile.gettempdir()) / "no-such-folder" / "nor-such-run"
 """Where runs are planned that have no folder yet: earlier ones are looked at when their turn comes.
 """
 

@@ -255,7 +255,6 @@ def estimate(
     """
     asked = asked_for(settings, options, network)
     ready = prepare(data, asked, out=out, progress=progress, probe=probe)
-    ready.folder.check_place()
     if ready.record is not None:
         check_same_target(ready.folder, ready.dataset)
         begun = "is already finished" if ready.folder.summary.exists() else "is begun"

@@ -257,6 +257,7 @@ def prepare(
     matched = load_run(asked.match) if asked.match is not None else None
     folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
     check_paths([data, folder.path, asked.match, asked.unlabeled_masks, asked.reuse])
+    folder.check_place()
     record = read_record(folder)
     if record is not None:
         check_same(folder, record, asked)

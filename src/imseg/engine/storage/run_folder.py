@@ -117,7 +117,11 @@ class RunFolder:
         Raises:
             ImsegError: See there.
         """
-        there = next(each for each in (self.path, *self.path.absolute().parents) if each.exists())
+        places = (self.path, *self.path.absolute().parents)
+        try:
+            there = next(place for place in places if place.exists())
+        except OSError as error:  # a name that is too long
+            raise self._not_writable(str(error.strerror or error)) from error
         reason = "File exists" if there == self.path else "Not a directory"
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             raise self._not_writable("Permission denied" if there.is_dir() else reason)
