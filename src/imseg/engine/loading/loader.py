@@ -210,11 +210,13 @@ class CpuBatches:
         )
         if len(chosen) == len(names):
             return augmented
-        place = torch.tensor(chosen, device=pixels.device)
+        # Copies lie in memory as what they are copies of, on which the last bits of a step depend.
+        pixels, targets = pixels.clone(), targets.clone()
+        pixels[chosen], targets[chosen] = augmented[0], augmented[1]
         if inconsistent is not None and augmented[2] is not None:
-            inconsistent = inconsistent.index_copy(0, place, augmented[2])
-        pixels = pixels.index_copy(0, place, augmented[0])
-        return pixels, targets.index_copy(0, place, augmented[1]), inconsistent
+            inconsistent = inconsistent.clone()
+            inconsistent[chosen] = augmented[2]
+        return pixels, targets, inconsistent
 
 
 def _weight_of(
