@@ -11,7 +11,6 @@ from imseg.comparison.scoring import LEAST_IMAGES, PairedDifference
 from imseg.data.files.atomic import write_whole
 from imseg.progress import in_time
 from imseg.report import tables
-from imseg.report.tables import Column, DataTable, ends, fields, mean_and_spread, table
 
 NOTES = """\
 mean +- spread over seeds, of the network of each run: that of the generation that is best on
@@ -29,7 +28,7 @@ LEARNS_FROM = {
 }  # fmt: skip
 """How kinds of rows are called."""
 
-COSTS: tuple[Column, ...] = (
+COSTS: tuple[tables.Column, ...] = (
     ("steps", "network_steps", "{:,.0f}".format),
     ("steps in all", "steps", "{:,.0f}".format),
     ("operations", "tflops", lambda tflops: tables.operations(tflops * 1e12)),
@@ -44,7 +43,7 @@ def write_tables(found: Comparison, out: Path) -> tuple[Path, Path]:
     return _write(out / "comparison", text, runs_table(found))
 
 
-def _write(path: Path, text: str, sheet: DataTable) -> tuple[Path, Path]:
+def _write(path: Path, text: str, sheet: tables.DataTable) -> tuple[Path, Path]:
     """Write a text as Markdown and a table as CSV, as whole files."""
     files = path.with_suffix(".md"), path.with_suffix(".csv")
     for file, content in zip(files, (text, sheet.as_csv()), strict=True):
@@ -56,10 +55,10 @@ def approach_records(found: Comparison) -> list[dict[str, Any]]:
     """Return the numbers of each row; those that begin with ``_`` are not in files."""
     return [
         {
-            **fields(row, "name approach kind baseline mean"),
-            **ends(row.interval),
+            **tables.fields(row, "name approach kind baseline mean"),
+            **tables.ends(row.interval),
             "spread_over_seeds": row.spread,
-            **fields(row, "network_steps steps tflops minutes width"),
+            **tables.fields(row, "network_steps steps tflops minutes width"),
             "_called": called(row, found) + _seeds_missing(row, found),
             "_last": row.last if row.kind == "method" else None,
             "_difference": row.difference,
@@ -69,7 +68,7 @@ def approach_records(found: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def score_columns(found: Comparison) -> tuple[Column, ...]:
+def score_columns(found: Comparison) -> tuple[tables.Column, ...]:
     """Return the columns of a comparison that say how good an approach is."""
     metric = found.metric
     return (
@@ -84,7 +83,7 @@ def score_columns(found: Comparison) -> tuple[Column, ...]:
 def comparison_table(found: Comparison) -> str:
     """Return one line per approach; baselines that turned out to be the same share one."""
     by_name = {record["name"]: record for record in approach_records(found)}
-    columns: list[Column] = [("approach", "_called", str), *score_columns(found)]
+    columns: list[tables.Column] = [("approach", "_called", str), *score_columns(found)]
     columns += [
         ("last generation", "_last", lambda last: _level(last.mean, last.spread, found)),
         ("against its baseline", "_difference", lambda gained: _difference(gained, found)),
@@ -92,7 +91,7 @@ def comparison_table(found: Comparison) -> str:
     if any(row.gap_closed for row in found.rows):
         columns.append(("gap closed", "_gap", _gap))
     records = [by_name[row.name] for row in ordered(found)]
-    return DataTable(records=records, columns=(*columns, *COSTS)).as_text()
+    return tables.DataTable(records=records, columns=(*columns, *COSTS)).as_text()
 
 
 def seeds_table(found: Comparison) -> str:
@@ -101,14 +100,14 @@ def seeds_table(found: Comparison) -> str:
     for row in ordered(found):
         scores = {run.seed: run.score for run in row.runs}
         records.append({"row": called(row, found), **{str(s): scores.get(s) for s in found.seeds}})
-    columns: list[Column] = [(f"test {found.metric.label}", "row", str)]
+    columns: list[tables.Column] = [(f"test {found.metric.label}", "row", str)]
     columns += [(f"seed {seed}", str(seed), found.metric.number) for seed in found.seeds]
-    return DataTable(records=records, columns=columns).as_text()
+    return tables.DataTable(records=records, columns=columns).as_text()
 
 
-def runs_table(found: Comparison) -> DataTable:
+def runs_table(found: Comparison) -> tables.DataTable:
     """Return a record per run, with every number, for a spreadsheet."""
-    return DataTable(records=[each for row in found.rows for each in _runs_of(row, found)])
+    return tables.DataTable(records=[each for row in found.rows for each in _runs_of(row, found)])
 
 
 def _runs_of(row: ComparisonRow, found: Comparison) -> list[dict[str, Any]]:
@@ -117,11 +116,11 @@ def _runs_of(row: ComparisonRow, found: Comparison) -> list[dict[str, Any]]:
     return [
         {
             "approach": row.name,
-            **fields(row, "kind matched_to same_as"),
-            **fields(run, "seed stage network width score last_score"),
+            **tables.fields(row, "kind matched_to same_as"),
+            **tables.fields(run, "seed stage network width score last_score"),
             "baseline": row.baseline,
             "difference": run.score - baseline[run.seed] if run.seed in baseline else None,
-            **fields(run, "network_steps steps flops seconds"),
+            **tables.fields(run, "network_steps steps flops seconds"),
             **{f"image_{name}": value for name, value in run.per_image.items()},
             **{f"pixels_{name}": value for name, value in run.dataset.items()},
         }
@@ -221,7 +220,7 @@ def estimate_text(planned: ComparisonPlan, expected: ComparisonEstimate) -> str:
         for row in expected.rows
     ]  # fmt: skip
     return (
-        f"{table(header, lines)}\n\n"
+        f"{tables.table(header, lines)}\n\n"
         f"All of it, {tables.count(expected.seeds, 'seed')}, one after the other on this machine:"
         f" about {in_time(expected.seconds)}.\n"
         "Starts that another row trains too are counted once. It may be less: all pseudo-labels"
@@ -249,7 +248,7 @@ def write_reproduction(found: Reproduction, out: Path) -> tuple[Path, Path]:
         for line in _paper_lines(found)
         for run, ours in enumerate(line.ours)
     ]  # fmt: skip
-    return _write(out / "reproduction", text, DataTable(records=sheet))
+    return _write(out / "reproduction", text, tables.DataTable(records=sheet))
 
 
 def reproduction_table(found: Reproduction) -> str:
@@ -259,13 +258,13 @@ def reproduction_table(found: Reproduction) -> str:
             f"{line.approach}{_of_generation(line, found)}",
             line.label,
             _published(line),
-            mean_and_spread(line.ours),
+            tables.mean_and_spread(line.ours),
             "-" if line.difference is None else f"{line.difference:+.3f}",
             str(len(line.ours)),
         ]
         for line in _paper_lines(found)
     ]
-    return table(["approach", "score", "published", "ours", "difference", "runs"], rows)
+    return tables.table(["approach", "score", "published", "ours", "difference", "runs"], rows)
 
 
 def departures_text(found: Reproduction) -> str:

@@ -13,7 +13,6 @@ from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware import device as hardware
-from imseg.engine.hardware.device import free_device_memory, training_bytes
 from imseg.networks.registry import CustomConfig, Network
 
 ENOUGH_STEPS = 500
@@ -233,8 +232,10 @@ def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:
     widest = max(stages, key=lambda stage: stage.width)
     network, channels, outputs = network.with_width(widest.width), facts.channels, facts.outputs
     shape = (plan.recipe.batch_size, channels, *plan.image_size)
-    each = training_bytes(network, plan.compute, (shape,), channels=channels, outputs=outputs)
-    return on_gpu(wanted, free=free_device_memory(plan.compute.device) or 0, each=each)
+    each = hardware.training_bytes(
+        network, plan.compute, (shape,), channels=channels, outputs=outputs
+    )
+    return on_gpu(wanted, free=hardware.free_device_memory(plan.compute.device) or 0, each=each)
 
 
 def on_gpu(wanted: int, *, free: int, each: int) -> int:

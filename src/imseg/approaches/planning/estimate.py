@@ -11,7 +11,6 @@ from typing import Any
 
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import CONTEXT, fits_time
-from imseg.approaches.planning.duration import Measured, measure
 from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.running.preparation import MEASURING, Prepared, asked_for, prepare
@@ -22,7 +21,6 @@ from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
 from imseg.data.masks.io import load_target
 from imseg.engine.hardware import device as machine
-from imseg.engine.hardware.device import usable_cores
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, log_progress
 from imseg.types import DataSet, Image, LabeledImage
@@ -266,7 +264,7 @@ def estimate(
         files = decoding_seconds(ready)
         if measured is None:
             progress(Note(text=MEASURING))
-            measured = measure(plan, facts, ready.dataset.spec)
+            measured = duration.measure(plan, facts, ready.dataset.spec)
         spent = duration.durations(plan, facts, measured) | {duration.FILES: files}
     disk = disk_of(plan, facts, ready.dataset, hidden=ready.hidden_pairs is not None)
     return Estimate(
@@ -306,7 +304,7 @@ def decoding_of(dataset: DataSet, plan: Plan, entries: Sequence[Image | LabeledI
 
     chosen = entries[:: max(1, len(entries) // DECODED)][:DECODED]
     began = time.monotonic()
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ThreadPoolExecutor(machine.usable_cores()) as pool:
         list(pool.map(decode, chosen))
     return (time.monotonic() - began) * len(entries) / len(chosen)
 
@@ -317,7 +315,7 @@ def free_disk(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _memory(ready: Prepared, disk: Disk, measured: Measured | None) -> Memory:
+def _memory(ready: Prepared, disk: Disk, measured: duration.Measured | None) -> Memory:
     """Return the memory of a run: as measured, or else by the formula of ``training_bytes``."""
     plan, facts = ready.plan, ready.facts
     here = plan.compute.device != "cpu" or plan.workers == 1

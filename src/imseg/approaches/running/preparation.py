@@ -10,7 +10,6 @@ from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import fits_time, make_plan, match_plan, working_size
-from imseg.approaches.planning.duration import Measured, measure
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import counting
@@ -220,7 +219,7 @@ class Prepared:
     """The same, counted."""
     plan: Plan
     """What will be done."""
-    measured: Measured | None
+    measured: duration.Measured | None
     """What was measured to fit the plan to a budget of time; None: nothing."""
     files: KnownFiles | None
     """What is known of the files of the data; None: it is not a folder."""
@@ -362,12 +361,12 @@ def _new_plan(
     matched: Run | None,
     progress: Progress,
     probe: bool,
-) -> tuple[Plan, Measured | None]:
+) -> tuple[Plan, duration.Measured | None]:
     plan, measured = make_plan(asked, facts), None
     if fits_time(asked):
         if probe:
             progress(Note(text=MEASURING))
-            measured = measure(plan, facts, dataset.spec)
+            measured = duration.measure(plan, facts, dataset.spec)
         plan = duration.fit_to_time(plan, facts, measured)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)

@@ -18,7 +18,6 @@ import torch
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.runs import run_files
-from imseg.approaches.runs.run_files import DataContents, Provenance, Record, Surroundings
 from imseg.data.files.atomic import read_bounded
 from imseg.data.folder.scan import held_out
 from imseg.data.masks.io import describe_values
@@ -34,14 +33,14 @@ from imseg.types import VERSION, DataSet, Image, LabeledImage
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 
 
-def provenance_of(dataset: DataSet, record: Record) -> Provenance:
+def provenance_of(dataset: DataSet, record: run_files.Record) -> run_files.Provenance:
     """Return what ``provenance.json`` holds.
 
     Args:
         dataset: What is learned from.
         record: The content of ``experiment.toml``, of which this is the second copy.
     """
-    return Provenance(
+    return run_files.Provenance(
         **dict(surroundings()),
         command=tuple(sys.argv),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -55,9 +54,9 @@ def provenance_of(dataset: DataSet, record: Record) -> Provenance:
     )
 
 
-def surroundings() -> Surroundings:
+def surroundings() -> run_files.Surroundings:
     """Return versions and machine: what the same training may depend on."""
-    return Surroundings(
+    return run_files.Surroundings(
         versions={"imseg": VERSION, **{name: metadata.version(name) for name in PACKAGES}},
         git=git_state(Path(__file__).parent),
         python=platform.python_version(),
@@ -118,7 +117,7 @@ def no_run(path: Path, *, expected: str) -> ImsegError:
     )
 
 
-def read_record(folder: RunFolder) -> Record | None:
+def read_record(folder: RunFolder) -> run_files.Record | None:
     """Return what a run wrote down, or None if it has not begun.
 
     Raises:
@@ -135,17 +134,17 @@ def read_record(folder: RunFolder) -> Record | None:
             hint="--out with another folder.",
         ) from error
     try:
-        return Record.read(folder.experiment)
+        return run_files.Record.read(folder.experiment)
     except OtherVersion:
         raise
     except ImsegError:
         with contextlib.suppress(ImsegError):
-            return Provenance.read(folder.provenance).experiment
+            return run_files.Provenance.read(folder.provenance).experiment
         raise
 
 
 def write_record(
-    folder: RunFolder, record: Record, dataset: DataSet, hidden: Mapping[str, str]
+    folder: RunFolder, record: run_files.Record, dataset: DataSet, hidden: Mapping[str, str]
 ) -> None:
     """Write ``target.json``, ``data.json``, ``provenance.json`` and, last, ``experiment.toml``.
 
@@ -168,7 +167,7 @@ def write_record(
         record.write(folder.experiment)
 
 
-def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
+def check_same(folder: RunFolder, record: run_files.Record, asked: Settings) -> None:
     """Check that a run in progress is the one that is asked for now.
 
     Raises:
@@ -186,7 +185,9 @@ def check_same(folder: RunFolder, record: Record, asked: Settings) -> None:
         )
 
 
-def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str]) -> None:
+def check_same_data(
+    folder: RunFolder, record: run_files.Record, digests: Mapping[str, str]
+) -> None:
     """Check that the data is the one the run began with.
 
     Raises:
@@ -203,7 +204,7 @@ def check_same_data(folder: RunFolder, record: Record, digests: Mapping[str, str
 
 
 def is_unchanged(
-    folder: RunFolder, record: Record, dataset: DataSet, hidden: Mapping[str, str]
+    folder: RunFolder, record: run_files.Record, dataset: DataSet, hidden: Mapping[str, str]
 ) -> bool:
     """Return whether pictures and masks are those of the run, as far as hashes of files tell.
 
@@ -214,7 +215,7 @@ def is_unchanged(
         hidden: See ``write_record``.
     """
     try:
-        then = DataContents.read(folder.data)
+        then = run_files.DataContents.read(folder.data)
     except ImsegError:
         return False
     now = contents(dataset, hidden)
@@ -243,13 +244,13 @@ def check_same_target(folder: RunFolder, dataset: DataSet) -> None:
         )
 
 
-def contents(dataset: DataSet, hidden: Mapping[str, str] | None = None) -> DataContents:
+def contents(dataset: DataSet, hidden: Mapping[str, str] | None = None) -> run_files.DataContents:
     """Return the hash of each picture (and its mask) by split and name."""
 
     def hashes(entries: Sequence[Image | LabeledImage]) -> dict[str, str]:
         return {entry.name: dataset.digests.get(entry.name, "") for entry in entries}
 
-    return DataContents(
+    return run_files.DataContents(
         labeled=hashes(dataset.labeled),
         unlabeled=hashes(dataset.unlabeled),
         val=hashes(dataset.val),
@@ -299,7 +300,7 @@ def tell_data_changes(reuse: Path, dataset: DataSet, progress: Progress) -> None
     found = []
     for path in (*reuse.glob("data.json"), *sorted(reuse.glob("*/data.json"))):
         try:
-            before = DataContents.read(path).by_split()
+            before = run_files.DataContents.read(path).by_split()
         except ImsegError as error:
             if isinstance(error, OtherVersion) and path.parent == reuse:
                 raise
@@ -359,9 +360,9 @@ class Recovery:
                 self.tell(error.what)
             return None
 
-    def record(self) -> Record | None:
+    def record(self) -> run_files.Record | None:
         """Return the settings of the run, from their second copy where the first is damaged."""
-        first = self.content(self.folder.experiment, Record.read)
+        first = self.content(self.folder.experiment, run_files.Record.read)
         if first is not None:
             return first
         try:
@@ -375,8 +376,8 @@ class Recovery:
 
         Channels and outputs are 1 where no file knows them: they do not change what is planned.
         """
-        data = self.content(self.folder.data, DataContents.read)
-        told = None if data else self.content(self.folder.provenance, Provenance.read)
+        data = self.content(self.folder.data, run_files.DataContents.read)
+        told = None if data else self.content(self.folder.provenance, run_files.Provenance.read)
         if data is not None:
             labeled, chosen_by, unlabeled = len(data.labeled), len(data.val), len(data.unlabeled)
         elif told is not None:

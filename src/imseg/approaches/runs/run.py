@@ -19,10 +19,7 @@ from imseg.data.images.image_files import list_images
 from imseg.data.masks.io import decode, describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware import device as hardware
-from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference import evaluator, predictor
-from imseg.engine.inference.evaluator import Evaluation
-from imseg.engine.inference.predictor import Segmented
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.errors import ImsegError, shown
@@ -203,11 +200,11 @@ class Run:
             )
         return ranking[:ensemble]
 
-    def compute(self, device: str = "auto") -> ComputeConfig:
+    def compute(self, device: str = "auto") -> hardware.ComputeConfig:
         """Return how networks predict on this machine."""
         resolved = hardware.resolve_device(device)
         auto = hardware.resolve_precision("auto", resolved)
-        return ComputeConfig(
+        return hardware.ComputeConfig(
             device=resolved,
             precision="float32" if resolved == "cpu" else auto,
             threads=hardware.usable_cores(),
@@ -223,7 +220,7 @@ class Run:
         networks: Sequence[str] | None = None,
         device: str = "auto",
         progress: Callable[[int, int], None] | None = None,
-    ) -> Evaluation:
+    ) -> evaluator.Evaluation:
         """Return scores on a split of a data set.
 
         Args:
@@ -280,7 +277,7 @@ class Run:
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
         device: str = "auto",
-    ) -> Iterator[Segmented]:
+    ) -> Iterator[predictor.Segmented]:
         """Yield probabilities and, if asked for, disagreement for pictures, at working size."""
         chosen = networks or self.members(ensemble)
         ranking: list[str] = self.summary["ranking"]
@@ -297,7 +294,7 @@ class Run:
             teachers=[loaded[name] for name in teachers] if disagreement else None,
         )
 
-    def prediction_of(self, segmented: Segmented) -> Prediction:
+    def prediction_of(self, segmented: predictor.Segmented) -> Prediction:
         """Return what the run says about a picture, at its own size, in the user's mask values."""
         target: Target = segmented.predict(self.task)[0].numpy()
         if tells_apart(self.spec):

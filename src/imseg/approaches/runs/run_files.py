@@ -19,7 +19,6 @@ from imseg.data.images.picture_file import MAX_CHANNELS
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import NETWORK_NAME, STAGE_NAME, RunFolder
-from imseg.engine.storage.sealed import SealedFile, StrictModel
 from imseg.engine.training.job import Trained, load_network, read_known
 from imseg.errors import ImsegError, and_more
 from imseg.tasks import Metric
@@ -33,7 +32,7 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _LARGEST = 0xFFFFFF  # the value of white, where values are packed colors
 
 
-class NetworkSummary(StrictModel):
+class NetworkSummary(sealed.StrictModel):
     """A network of a stage, in short."""
 
     name: NetworkName
@@ -69,7 +68,7 @@ class NetworkSummary(StrictModel):
         return cls(width=network.network.relative_width, **values)
 
 
-class StageSummary(StrictModel):
+class StageSummary(sealed.StrictModel):
     """A finished stage."""
 
     name: StageName
@@ -96,7 +95,7 @@ class StageSummary(StrictModel):
         return self
 
 
-class RunSummary(SealedFile):
+class RunSummary(sealed.SealedFile):
     """``summary.json``."""
 
     approach: str
@@ -139,7 +138,7 @@ class RunSummary(SealedFile):
         return self
 
 
-class StageDone(SealedFile):
+class StageDone(sealed.SealedFile):
     """``DONE``, the last file of a stage."""
 
     ranking: Ranking
@@ -150,7 +149,7 @@ class StageDone(SealedFile):
     """How unlabeled images were labeled; None where they were not."""
 
 
-class Judgment(SealedFile):
+class Judgment(sealed.SealedFile):
     """``judgment.json``: how far mask scorers can be trusted, and which scores are good."""
 
     samples: NonNegativeInt
@@ -173,7 +172,7 @@ class Judgment(SealedFile):
         return self
 
 
-class DataContents(SealedFile):
+class DataContents(sealed.SealedFile):
     """``data.json``: the hash of each picture (labeled ones with their masks) by split and name."""
 
     labeled: dict[str, str]
@@ -187,7 +186,7 @@ class DataContents(SealedFile):
         return {split: set(pictures.values()) for split, pictures in self if split != "hidden"}
 
 
-class FileFacts(SealedFile):
+class FileFacts(sealed.SealedFile):
     """``facts.json``: what files of the data turned out to be."""
 
     files: str
@@ -198,7 +197,7 @@ def _as_plan(plan: Plan | dict[str, Any]) -> Plan:
     return plan if isinstance(plan, Plan) else Plan.from_dict(plan)
 
 
-class Record(SealedFile):
+class Record(sealed.SealedFile):
     """``experiment.toml``: what was asked for, and what was settled."""
 
     asked: dict[str, Any]
@@ -211,7 +210,7 @@ class Record(SealedFile):
     """Hashes of the images and targets by split."""
 
 
-class Surroundings(StrictModel):
+class Surroundings(sealed.StrictModel):
     """Versions and machine: what the same training may depend on."""
 
     versions: dict[str, str]
@@ -230,7 +229,7 @@ class Surroundings(StrictModel):
     """Its name; None without one."""
 
 
-class DataNames(StrictModel):
+class DataNames(sealed.StrictModel):
     """The names of labeled and validation images, and how many unlabeled ones there are."""
 
     name: str
@@ -243,7 +242,7 @@ class DataNames(StrictModel):
     """How many unlabeled images there are."""
 
 
-class Provenance(SealedFile, Surroundings):
+class Provenance(sealed.SealedFile, Surroundings):
     """``provenance.json``."""
 
     command: tuple[str, ...]
@@ -256,7 +255,7 @@ class Provenance(SealedFile, Surroundings):
     """A second copy of ``experiment.toml``."""
 
 
-_FILES: Mapping[str, type[SealedFile]] = {
+_FILES: Mapping[str, type[sealed.SealedFile]] = {
     "summary.json": RunSummary,
     "DONE": StageDone,
     "judgment.json": Judgment,

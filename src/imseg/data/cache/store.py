@@ -14,7 +14,6 @@ from imseg.data.cache import stored_arrays
 from imseg.data.cache.stored_arrays import ArrayIndex, KnownRow, NewArray, StoredRow, StoreIndex
 from imseg.data.files import listing
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
-from imseg.data.files.listing import Fingerprint, PixelSource, content_of, fingerprint, stamps_of
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.folder.inspection import DECODING, KnownFiles
 from imseg.data.images.decoding import resize_image
@@ -212,7 +211,7 @@ _AT_ONCE = 64
 class Making:
     """How the rows of one array are made."""
 
-    sources: Sequence[PixelSource]
+    sources: Sequence[listing.PixelSource]
     """What each row is made of."""
     load: Callable[[int], npt.NDArray[Any]]
     """Makes a row; called in threads."""
@@ -222,7 +221,7 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    source: Fingerprint
+    source: listing.Fingerprint
     origin: KnownRow | None
     damaged: bool = False
 
@@ -326,23 +325,23 @@ def _recognize_all(
 
     def recognize(number: int) -> _Found:
         source = making.sources[number]
-        stamps, content = stamps_of(source), ""
+        stamps, content = listing.stamps_of(source), ""
         # Of equal pictures in a split, each keeps its own row, so that the order stays.
         same_place = own[number] if number < len(own) else None
         origin = by_stamps.get(stamps)
         if origin and same_place and same_place.source.stamps == stamps:
             origin = same_place
         if origin is None:
-            content = content_of(source)
+            content = listing.content_of(source)
             origin = by_content.get(content)
             if origin and same_place and same_place.source.content == content:
                 origin = same_place
         if origin is None or not origin.sound:
-            return _Found(Fingerprint(stamps, content), None, damaged=origin is not None)
-        return _Found(fingerprint(stamps, origin.source.content), origin)
+            return _Found(listing.Fingerprint(stamps, content), None, damaged=origin is not None)
+        return _Found(listing.fingerprint(stamps, origin.source.content), origin)
 
     if not by_stamps and not by_content:
-        return [_Found(Fingerprint((), ""), None)] * len(making.sources)
+        return [_Found(listing.Fingerprint((), ""), None)] * len(making.sources)
     numbers = range(len(making.sources))
     spans = [numbers[start : start + _AT_ONCE] for start in numbers[::_AT_ONCE]]
     found = map_in_threads(lambda span: list(map(recognize, span)), spans, workers=workers)
@@ -381,9 +380,9 @@ def _make_row(job: _ArrayJob, number: int) -> tuple[StoredRow, bool]:
         if checksum == found.origin.checksum:
             return StoredRow(found.source, checksum), False
     source = job.making.sources[number]
-    stamps = stamps_of(source)
+    stamps = listing.stamps_of(source)
     checksum = job.array.put(number, job.making.load(number))
-    content = content_of(source)
-    steady = stamps_of(source) == stamps
-    made_of = fingerprint(stamps, content) if steady else Fingerprint(stamps, "")
+    content = listing.content_of(source)
+    steady = listing.stamps_of(source) == stamps
+    made_of = listing.fingerprint(stamps, content) if steady else listing.Fingerprint(stamps, "")
     return StoredRow(made_of, checksum), True

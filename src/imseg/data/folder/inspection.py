@@ -19,7 +19,6 @@ from pydantic import TypeAdapter
 
 from imseg.data.checks.appearance import look_at
 from imseg.data.files import listing
-from imseg.data.files.listing import Fingerprint, Stamp, stamps_of
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
@@ -64,8 +63,8 @@ class _Known:
     """Facts by what was looked for, each with the fingerprint of its file."""
 
     decoding: int = DECODING
-    images: dict[str, list[tuple[Fingerprint, ImageFacts]]] = field(default_factory=dict)
-    masks: dict[str, list[tuple[Fingerprint, MaskFacts]]] = field(default_factory=dict)
+    images: dict[str, list[tuple[listing.Fingerprint, ImageFacts]]] = field(default_factory=dict)
+    masks: dict[str, list[tuple[listing.Fingerprint, MaskFacts]]] = field(default_factory=dict)
 
 
 class KnownFiles:
@@ -92,11 +91,13 @@ class KnownFiles:
         self.has_news = False
         """Whether something was found out that is not in what was learned."""
         self._room = room
-        self._by_stamps: dict[tuple[str, tuple[Stamp, ...]], tuple[Fingerprint, Any]] = {}
-        self._by_content: dict[tuple[str, str], tuple[Fingerprint, Any]] = {}
-        self._seen: dict[tuple[str, Path], tuple[Fingerprint, Any]] = {}
+        self._by_stamps: dict[
+            tuple[str, tuple[listing.Stamp, ...]], tuple[listing.Fingerprint, Any]
+        ] = {}
+        self._by_content: dict[tuple[str, str], tuple[listing.Fingerprint, Any]] = {}
+        self._seen: dict[tuple[str, Path], tuple[listing.Fingerprint, Any]] = {}
         self._contents: dict[Path, str] = {}
-        self._decoded: dict[Path, tuple[tuple[Stamp, ...], _Decoded]] = {}
+        self._decoded: dict[Path, tuple[tuple[listing.Stamp, ...], _Decoded]] = {}
         self._lock = threading.Lock()
 
     def learn(self, packed: object) -> None:
@@ -155,7 +156,7 @@ class KnownFiles:
         Raises:
             UnreadablePicture: If ``find`` does.
         """
-        stamps = stamps_of(path)
+        stamps = listing.stamps_of(path)
         known = self._by_stamps.get((looked_for, stamps))
         content = known[0].content if known else listing.content_of(path)
         if known is None:
@@ -166,7 +167,7 @@ class KnownFiles:
             steady = True
         else:
             facts, decoded = find()
-            steady = stamps_of(path) == stamps
+            steady = listing.stamps_of(path) == stamps
             if keep and steady:
                 self._keep(path, stamps, decoded, whole=whole)
         if steady and content:
@@ -186,14 +187,14 @@ class KnownFiles:
             return None
         with self._lock:
             stamps, decoded = self._decoded.pop(path, ((), None))
-        return decoded if stamps and stamps_of(path) == stamps else None
+        return decoded if stamps and listing.stamps_of(path) == stamps else None
 
     def release(self) -> None:
         """Forget all pixels."""
         self._decoded.clear()
 
     def _keep(
-        self, path: Path, stamps: tuple[Stamp, ...], decoded: _Decoded, *, whole: bool
+        self, path: Path, stamps: tuple[listing.Stamp, ...], decoded: _Decoded, *, whole: bool
     ) -> None:
         if self.size is None:
             return

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from imseg.data.checks import fitness
-from imseg.data.checks.fitness import FolderScan
 from imseg.data.files.listing import counted, list_pictures, nearest_stem
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
@@ -33,7 +32,7 @@ def scan(
     task: TaskWord | None = None,
     progress: Progress | None = None,
     files: inspection.KnownFiles | None = None,
-) -> FolderScan:
+) -> fitness.FolderScan:
     """Decode every file of a data folder once and return what is there and what is wrong.
 
     Problems of the data are listed, never raised.
@@ -75,7 +74,7 @@ def understand(
     *,
     errors: Sequence[Finding] = (),
     telling: bool = True,
-) -> FolderScan:
+) -> fitness.FolderScan:
     """Return a scan with what masks mean and how pictures become bytes, or why that is not clear.
 
     Args:
@@ -92,7 +91,7 @@ def understand(
         except ImsegError as error:
             failures += fitness.as_findings(error) if telling else []
     reading, unlike = find_reading(survey, pages=config.pages)
-    return FolderScan(
+    return fitness.FolderScan(
         layout=layout,
         config=config,
         task=config.task,
@@ -124,7 +123,7 @@ def read_folder(
     return data_set_of(scan(path, task=task, progress=progress))
 
 
-def data_set_of(found: FolderScan) -> DataSet:
+def data_set_of(found: fitness.FolderScan) -> DataSet:
     """Return the data set of a folder, or of arrays, that was looked at.
 
     Raises:

@@ -16,7 +16,6 @@ from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
 from imseg.data.images.picture_file import probe
 from imseg.engine.hardware import device
-from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader, to_device
 from imseg.engine.loading.rows import placement_for
 from imseg.engine.loading.samples import SampleSet, as_input
@@ -33,7 +32,7 @@ def predict_mean(
     images: Bytes,
     *,
     task: Task,
-    compute: ComputeConfig,
+    compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] = (),
 ) -> tuple[Float[Tensor, "b k h w"], Votes | None]:
     """Return the mean of several networks' probabilities for one batch, and what teachers say.
@@ -61,14 +60,16 @@ def predict_mean(
 
 
 def probabilities_of(
-    network: nn.Module, pixels: UInt8[Tensor, "b c h w"], task: Task, compute: ComputeConfig
+    network: nn.Module, pixels: UInt8[Tensor, "b c h w"], task: Task, compute: device.ComputeConfig
 ) -> Float[Tensor, "b k h w"]:
     """Return probabilities for one batch of images that are on the device."""
     with torch.inference_mode(), compute.applied():
         return _probabilities(network, as_input(pixels, compute), task)
 
 
-def vote(teachers: Sequence[nn.Module], images: Bytes, task: Task, compute: ComputeConfig) -> Votes:
+def vote(
+    teachers: Sequence[nn.Module], images: Bytes, task: Task, compute: device.ComputeConfig
+) -> Votes:
     """Return each teacher's hard prediction for one batch of images, on the device."""
     with torch.inference_mode(), compute.applied():
         there = to_device(images, compute)
@@ -153,7 +154,7 @@ def segment(
     task: Task,
     reading: Reading,
     size: tuple[int, int],
-    compute: ComputeConfig,
+    compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] | None = None,
 ) -> Iterator[Segmented]:
     """Yield predictions in the order of the pictures; the next ones are decoded meanwhile.
@@ -219,7 +220,7 @@ def score_masks(
     scorers: Sequence[nn.Module],
     part: SampleSet,
     quality: Quality,
-    compute: ComputeConfig,
+    compute: device.ComputeConfig,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float[Tensor, "n b r k"]:
@@ -257,7 +258,7 @@ def score_candidates(
     images: Bytes,
     labels: Planes,
     quality: Quality,
-    compute: ComputeConfig,
+    compute: device.ComputeConfig,
 ) -> Float[Tensor, "n b r k"]:
     """Return what each mask scorer says about a mask for each image of one batch, on the CPU.
 
@@ -278,7 +279,7 @@ def scorer_logits(
     targets: Planes,
     *,
     quality: Quality,
-    compute: ComputeConfig,
+    compute: device.ComputeConfig,
 ) -> Float[Tensor, "b r k"]:
     """Return what a mask scorer puts out for a batch of images and masks on its device."""
     masks = quality.as_input(targets).contiguous(memory_format=compute.memory_format)
@@ -292,7 +293,7 @@ def _ask(
     targets: Planes,
     *,
     quality: Quality,
-    compute: ComputeConfig,
+    compute: device.ComputeConfig,
 ) -> Float[Tensor, "n b r k"]:
     ask = partial(scorer_logits, images=images, targets=targets, quality=quality, compute=compute)
     with torch.inference_mode(), compute.applied():

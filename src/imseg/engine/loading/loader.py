@@ -16,7 +16,6 @@ from imseg.engine.loading.rows import Placement, RowNumbers, RowSet, cache_rows,
 from imseg.engine.loading.samples import FILES, Batch, SampleIndex, SampleRefs, SampleSet, as_input
 from imseg.engine.training.recipe import Recipe
 from imseg.ops import augment, batched
-from imseg.ops.batched import AugmentParams, AugmentRange
 from imseg.ops.inconsistency import COLORS, block_input, block_output, draw_color_keys, make_fill
 from imseg.tasks import Planes
 from imseg.types import Bytes
@@ -328,10 +327,10 @@ class DeviceBatches:
         if mask is not None and self._blocks_output:
             targets = block_output(targets, mask & batched.as_column(there["blocks_output"]))
         if self._range is not None:
-            names = AugmentParams.__dataclass_fields__
+            names = batched.AugmentParams.__dataclass_fields__
             augmented = batched.apply(
                 pixels,
-                AugmentParams(**{name: there[name] for name in names}),
+                batched.AugmentParams(**{name: there[name] for name in names}),
                 augment_range=self._range,
                 targets=targets,
                 mask=mask,
@@ -381,7 +380,7 @@ class DeviceBatches:
         pixels = _black(shape, self._compute.device)
         make_fill(pixels, there["color"], there["color_keys"], among=self._colors)
 
-    def _params(self, refs: SampleRefs) -> AugmentParams:
+    def _params(self, refs: SampleRefs) -> batched.AugmentParams:
         """Return how each sample is augmented."""
         params = batched.no_params(len(refs))
         for number, each in enumerate(self._sample_sets):
@@ -397,11 +396,11 @@ class DeviceBatches:
         return params
 
 
-def warm_up(augment_range: AugmentRange, shape: tuple[int, ...], device: str) -> None:
+def warm_up(augment_range: batched.AugmentRange, shape: tuple[int, ...], device: str) -> None:
     """Make what augmenting images (``h w c``) needs and keeps on a device, before an epoch."""
     there = send(batched.no_params(1).tensors(), device, pinned=False)
     batched.change_values(
-        _black(shape, device), AugmentParams(**there), augment_range=augment_range
+        _black(shape, device), batched.AugmentParams(**there), augment_range=augment_range
     )
 
 

@@ -15,7 +15,6 @@ from imseg.engine.loading.rows import Placement, RowSet, cache_rows, placement_f
 from imseg.engine.loading.samples import UnlabeledViews, as_input
 from imseg.engine.training import seeds
 from imseg.ops import augment, batched, photometric
-from imseg.ops.batched import AugmentParams, params_of, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,9 @@ class ViewLoader:
         self._square = self._images.shape[1] == self._images.shape[2]
         self._strengths = (unlabeled.strength, unlabeled.other or unlabeled.strength)
         first, second = (
-            range_of(each, rotate=unlabeled.rotate, square=self._square, moves=unlabeled.moves)
+            batched.range_of(
+                each, rotate=unlabeled.rotate, square=self._square, moves=unlabeled.moves
+            )
             for each in self._strengths
         )
         self._extent = first | second
@@ -143,12 +144,13 @@ class ViewLoader:
         here = self._used.numbers(self._unlabeled.images, np.asarray(rows))
         columns = {"images": torch.from_numpy(here)}
         for view, draws in enumerate(self._draw(rows, looks)):
-            params = params_of(draws).tensors()
+            params = batched.params_of(draws).tensors()
             columns |= {f"{view} {name}": column for name, column in params.items()}
         there = send(columns, self._compute.device, pinned=self._placement.pinned)
-        names = AugmentParams.__dataclass_fields__
+        names = batched.AugmentParams.__dataclass_fields__
         both = [
-            AugmentParams(**{name: there[f"{view} {name}"] for name in names}) for view in (0, 1)
+            batched.AugmentParams(**{name: there[f"{view} {name}"] for name in names})
+            for view in (0, 1)
         ]
         end = 0
         for mine, _ in calls:
@@ -159,7 +161,7 @@ class ViewLoader:
             yield Views(*(self._changed(moved, params) for params in of_views))
 
     def _changed(
-        self, moved: UInt8[Tensor, "b c h w"], params: AugmentParams
+        self, moved: UInt8[Tensor, "b c h w"], params: batched.AugmentParams
     ) -> Float[Tensor, "b c h w"]:
         changed = batched.change_values(
             moved, params, augment_range=self._extent, order="view", paper=self._paper

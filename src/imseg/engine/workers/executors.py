@@ -11,7 +11,6 @@ import torch
 
 from imseg.data.files.atomic import write_whole
 from imseg.engine.hardware import device
-from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.checkpoint import forget
 from imseg.engine.training.job import Trained, TrainJob, read_known, read_trained, write_trained
 from imseg.engine.training.monitor import Listener
@@ -220,7 +219,7 @@ def _stopped(job: TrainJob, why: str) -> TrainingFailed:
     )
 
 
-def choose_executor(compute: ComputeConfig, *, workers: int, network: Network) -> Executor:
+def choose_executor(compute: device.ComputeConfig, *, workers: int, network: Network) -> Executor:
     """Return processes for several networks side by side, on the CPU or one GPU; else this process.
 
     A network of the user's own that other processes could not import is trained in this one.

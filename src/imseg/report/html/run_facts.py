@@ -15,7 +15,6 @@ from imseg.approaches.runs.run_files import DataContents, Provenance
 from imseg.data.folder.scan import held_out
 from imseg.data.images.picture_file import probe, read_image
 from imseg.engine.inference import evaluator
-from imseg.engine.inference.evaluator import Evaluation, interval_of_mean, resample_counts
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.progress import Progress, Working
@@ -136,7 +135,7 @@ class ScoredSplit:
     """The images that were scored."""
     of: int
     """Images of the split."""
-    by_stage: dict[str, Evaluation]
+    by_stage: dict[str, evaluator.Evaluation]
     """Scores of the best network of each stage."""
     facts: RunFacts
     """The run."""
@@ -147,7 +146,7 @@ class ScoredSplit:
         return len(self.pairs) == self.of
 
     @property
-    def found(self) -> Evaluation:
+    def found(self) -> evaluator.Evaluation:
         """Scores of the network of the run."""
         return self.by_stage[self.facts.final.name]
 
@@ -168,7 +167,9 @@ class ScoredSplit:
         Higher is better whatever the score.
         """
         gained = self.merits(one) - self.merits(other)
-        return float(np.nanmean(gained)), interval_of_mean(gained, resample_counts(len(gained)))
+        return float(np.nanmean(gained)), evaluator.interval_of_mean(
+            gained, evaluator.resample_counts(len(gained))
+        )
 
 
 def score_split(

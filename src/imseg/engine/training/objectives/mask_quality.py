@@ -14,7 +14,6 @@ from imseg.engine.inference.predictor import BATCH, scorer_logits
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training.objectives import objective
-from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.tasks.quality import IOU, Quality, quality_for
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class MaskQualityAtWork(objective.ObjectiveAtWork):
             else self._mean_loss(logits, wanted)
         )
 
-    def validate(self, network: nn.Module) -> ValidationResult:
+    def validate(self, network: nn.Module) -> objective.ValidationResult:
         """Return how far what the mask scorer says is from the truth, over the validation samples.
 
         Returns:
@@ -92,22 +91,22 @@ class MaskQualityAtWork(objective.ObjectiveAtWork):
             "rank_correlation": rank_correlation(scores.numpy(), truth.numpy()),
             "samples": float(len(logits)),
         }
-        outputs, true = OutputRange(), OutputRange()
+        outputs, true = objective.OutputRange(), objective.OutputRange()
         outputs.add(said.flatten(1))
         true.add(wanted.flatten(1))
-        return ValidationResult(scores=found, dead=objective.death(outputs, true))
+        return objective.ValidationResult(scores=found, dead=objective.death(outputs, true))
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
         seen = self._job.steps * self._job.recipe.mean_batch(len(self._loader))
         return self.flops_of_sample(network) * seen
 
-    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
+    def loss(self, network: objective.Forward, batch: Batch) -> Float[Tensor, ""]:
         """Return the loss of what a mask scorer says about a batch."""
         assert batch.qualities is not None
         return self._quality.loss(self._logits(network, batch), batch.qualities)
 
-    def _logits(self, network: Forward, batch: Batch) -> Float[Tensor, "b r k"]:
+    def _logits(self, network: objective.Forward, batch: Batch) -> Float[Tensor, "b r k"]:
         return scorer_logits(
             network, batch.images, batch.targets, quality=self._quality, compute=self._job.compute
         )
