@@ -112,7 +112,7 @@ class Reading:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
         """Return what ``as_dict`` wrote."""
-        return TypeAdapter(cls).validate_python(plain)
+        return _READING.validate_python(plain)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,10 @@ class TargetSpec:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "TargetSpec":
         """Return the spec that ``as_dict`` wrote."""
-        return TypeAdapter(cls).validate_python(plain)
+        return _TARGET.validate_python(plain)
+
+
+_READING, _TARGET = TypeAdapter(Reading), TypeAdapter(TargetSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

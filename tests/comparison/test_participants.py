@@ -37,6 +37,11 @@ def test_every_method_has_a_baseline_that_is_trained_after_it(asked):
     assert {row.approach for row in rows if row.asked} == set(asked)
 
 
+def test_a_method_without_a_start_is_matched_by_labels_augmented_alike():
+    names = [row.name for row in participants_of(["mean-teacher"])]
+    assert names == ["mean-teacher", "ldt-online-to-mean-teacher"]
+
+
 def test_the_learned_labels_decide_which_baseline_is_the_fair_one():
     baselines = {row.name: row.baseline for row in participants_of(["im", "aim++", "evalnet"])}
     assert baselines["im"] == "ldt-matched-to-im"

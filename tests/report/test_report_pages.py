@@ -48,6 +48,7 @@ def test_a_page_of_every_kind_is_whole_and_stands_alone(tiny, tmp_path, kind):
     links = [found["href"] for tag, found in page.elements if tag == "a"]
     assert links and {link.removeprefix("#") for link in links} <= set(page.ids)
     assert page.headings.count("h1") == 1
+    assert f"{run.plan.approach.name} on " in page.text and "Approach(" not in page.text
     pictures = [found for tag, found in page.elements if tag == "img"]
     assert len(pictures) >= 5 * 4 and all(found["alt"] for found in pictures)
     drawn = [found for _, found in page.elements if found.get("role") == "img"]

@@ -62,18 +62,21 @@ def test_it_says_how_good_a_network_is(metric, value, interval, wanted):
     ],
 )  # fmt: skip
 def test_one_run_never_claims_that_unlabeled_images_helped(gain, wanted):
-    said = did_unlabeled_help(gain, IOU)
+    said = did_unlabeled_help(gain, IOU, unlabeled=5)
     assert wanted in said
     assert "One run cannot prove more" in said and "ldt-matched" in said
 
 
 def test_of_errors_a_plus_is_explained():
     gain = Gain(value=0.5, interval=(0.1, 0.9), images="4 validation images")
-    assert "plus means a smaller error" in did_unlabeled_help(gain, RMSE)
+    assert "plus means a smaller error" in did_unlabeled_help(gain, RMSE, unlabeled=5)
 
 
 def test_labels_alone_say_nothing_about_unlabeled_images():
-    assert "says nothing about what unlabeled images" in did_unlabeled_help(None, IOU)
+    alone = did_unlabeled_help(None, IOU, unlabeled=0)
+    assert "says nothing about what unlabeled images" in alone
+    at_once = did_unlabeled_help(None, IOU, unlabeled=5)
+    assert "at the same time" in at_once and "labels alone" not in at_once
 
 
 def test_every_score_has_a_meaning_in_half_a_sentence():

@@ -239,7 +239,7 @@ def run(arguments: list[str] | None = None) -> int:
             exit_status = INTERRUPTED
         except Exception as error:
             if stop.signal is None:  # else something came apart because it was stopped
-                return _failed(error)
+                return _failed(error, typed)
             exit_status = INTERRUPTED
         if exit_status == INTERRUPTED:  # some versions of typer catch Ctrl-C themselves
             print(f"\n{stop.words}", file=sys.stderr)
@@ -247,14 +247,14 @@ def run(arguments: list[str] | None = None) -> int:
     return exit_status if isinstance(exit_status, int) else 0
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: Exception, typed: list[str]) -> int:
     """Say what went wrong and return the exit status; raise what is none of the user's business."""
     told: Sequence[object] = [error]
     exit_status = 2
     if isinstance(error, ImsegErrors):
         told = error.errors
     elif isinstance(error, UsageError):
-        told = [_usage(error)]
+        told = [_usage(error, typed)]
     elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         told = [_too_long(str(error.filename))]
     elif isinstance(error, OSError):
@@ -278,15 +278,28 @@ def _too_long(name: str) -> ImsegError:
     )
 
 
-def _usage(error: Exception) -> ImsegError:
+def _usage(error: Exception, typed: list[str]) -> ImsegError:
     """Return what is wrong with a command line in our words."""
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
-    command = context.command_path if context is not None else "imseg"
-    said = str(getattr(error, "message", "") or error)
-    what = f"{parameter.opts[-1]} is missing or wrong." if parameter else said
+    command = context.command_path if context is not None else " ".join(["imseg", *typed[:1]])
+    what = got = str(getattr(error, "message", "") or error)
+    expected = None
+    if parameter is not None:
+        flag = parameter.opts[-1]
+        what = f"{flag} is missing or wrong."
+        if flag in typed and "Input should be " in got:
+            place = typed.index(flag)
+            expected = got.rpartition("Input should be ")[2].partition(", unable")[0]
+            if parameter.nargs > 1:
+                expected = f"{parameter.nargs} values, each {expected}"
+            expected, got = (
+                f"{expected}.",
+                f"{' '.join(typed[place : place + 1 + parameter.nargs])}.",
+            )
     return ImsegError(
         f"{command}: {what}".removeprefix("imseg "),
-        got=said if parameter else None,
+        expected=expected,
+        got=got if parameter else None,
         hint=f"{command} --help",
     )
 

@@ -11,8 +11,8 @@ from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
-TEACHING = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
-AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher", *TEACHING[1:]]
+STUDENTS = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
+AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher", *STUDENTS[1:]]
 AUGMENTING.remove("im")
 
 
@@ -309,10 +309,10 @@ WITH = {
     "teacher_weight": (2.0, ["mean-teacher"]),
     "teacher_ramp": (0.1, ["mean-teacher"]),
     "labeled_share": (0.3, ["mean-teacher"]),
-    "generations": (3, TEACHING),
-    "patience": (1, TEACHING),
-    "select": ("all", TEACHING),
-    "limit_unlabeled": (9, ["fdt", "consistency", "mean-teacher", *TEACHING]),
+    "generations": (3, STUDENTS),
+    "patience": (1, STUDENTS),
+    "select": ("all", STUDENTS),
+    "limit_unlabeled": (9, ["fdt", "consistency", "mean-teacher", *STUDENTS]),
     "block_color": ("mean", MASKING),
     "reblock": (False, MASKING[1:]),
     "strength_level": (3, ["noisy-student", *MASKING[1:]]),

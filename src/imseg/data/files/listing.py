@@ -52,14 +52,6 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in _listed(folder) if path.is_file()]
 
 
-def _child(folder: Path, names: str) -> Path | None:
-    """Return the folder of the first of these names, joined by ``|``, in whatever capitals."""
-    inside = {child.name: child for child in folders_in(folder)}
-    lower = {name.lower(): child for name, child in sorted(inside.items(), reverse=True)}
-    hits = (inside.get(name) or lower.get(name.lower()) for name in names.split("|"))
-    return next((hit for hit in hits if hit is not None), None)
-
-
 def _listed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

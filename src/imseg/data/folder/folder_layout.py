@@ -285,7 +285,7 @@ def _joined(
     """
     first: dict[str, Path] = {}
     for files in masks.values():
-        first = {**files.by_stem, **first}
+        first |= {stem: path for stem, path in files.by_stem.items() if stem not in first}
     refused = frozenset[str]().union(*(files.refused for files in masks.values()))
     _note_partnerless(layout, images, Files(first, refused), kind="image", partner="mask")
     for files in masks.values():

@@ -75,7 +75,7 @@ def resize_mask(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[An
         (2 * np.arange(new) + 1) * old // (2 * new)
         for new, old in zip(size, mask.shape[-2:], strict=True)
     )
-    resized: npt.NDArray[Any] = mask[..., rows[:, None], columns]
+    resized: npt.NDArray[Any] = mask.take(rows, axis=-2).take(columns, axis=-1)
     return resized
 
 

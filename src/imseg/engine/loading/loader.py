@@ -58,11 +58,6 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self._samples)
 
-    @property
-    def on_device(self) -> bool:
-        """Whether batches are made on the device."""
-        return isinstance(self._maker, DeviceBatches)
-
     def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Batch]:
         """Yield the samples with these running numbers, batch after batch, each set by set.
 
@@ -340,8 +335,10 @@ class DeviceBatches:
             )
             assert augmented.targets is not None
             pixels, targets, mask = augmented.images, augmented.targets, augmented.mask
-        ignored = None if mask is None else mask & batched.as_column(there["ignores"])
-        weight = _weight_of(targets, ignored) if self._ignores else None
+        weight = None
+        if self._ignores:
+            ignored = None if mask is None else mask & batched.as_column(there["ignores"])
+            weight = _weight_of(targets, ignored)
         return Batch(as_input(pixels, self._compute), targets, weight, fetched.get("qualities"))
 
     def _numbers(self, refs: SampleRefs) -> dict[str, RowNumbers]:

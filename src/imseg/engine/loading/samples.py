@@ -173,6 +173,8 @@ class Batch:
     @classmethod
     def joined(cls, pieces: "Sequence[Batch]") -> "Batch":
         """Return the samples of pieces with the same fields one after another."""
+        if len(pieces) == 1:
+            return pieces[0]
         whole: dict[str, Any] = {}
         for name in (each.name for each in fields(cls)):
             column = [getattr(piece, name) for piece in pieces]

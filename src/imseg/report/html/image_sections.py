@@ -111,7 +111,7 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     block = ImageRows(
         rows=_rows(pairs, columns),
         caption=f"Predictions of the best network of each stage, with their {metric.label}. A"
-        " mistake that appears once and stays was taught on; one that goes away was mended by the"
+        " mistake that appears once and stays was handed on; one that goes away was mended by the"
         " others.",
         columns=max(3, min(6, len(facts.stages))),
     )

@@ -66,7 +66,7 @@ def run_page(
     plan = facts.run.plan
     from_what = words.learned_from(facts.labeled, facts.unlabeled, facts.upper_bound_images)
     return parts.ReportPage(
-        title=f"{plan.approach} on {PurePath(str(facts.provenance['data']['name'])).name}",
+        title=f"{plan.approach.name} on {PurePath(str(facts.provenance['data']['name'])).name}",
         subtitle=f"{from_what}, seed {plan.seed}, {str(facts.provenance['started'])[:10]}",
         summary=words.run_summary(facts, scored, data=data),
         sections=tuple(section for section in sections if section is not None),

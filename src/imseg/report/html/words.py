@@ -84,13 +84,20 @@ def in_95(interval: tuple[float, float], metric: Metric, *, sign: bool = False) 
     return f"95\N{NO-BREAK SPACE}% interval {between(*interval, metric, sign=sign)}"
 
 
-def did_unlabeled_help(gain: Gain | None, metric: Metric) -> str:
+def did_unlabeled_help(gain: Gain | None, metric: Metric, *, unlabeled: int) -> str:
     """Return what a single run can say about its unlabeled images.
 
     Args:
         gain: Of the network of the run over the best of the start; None without generations.
         metric: The score.
+        unlabeled: Images without masks that the run learned from.
     """
+    if gain is None and unlabeled:
+        return (
+            "**Did the unlabeled images help?** This run learned from them and from labels at the"
+            " same time, so it holds no network without them to compare with. Train `--approach"
+            " ldt-online` for as many steps, or see `imseg compare --help`."
+        )
     if gain is None:
         return (
             "This run learned from labels alone, so it says nothing about what unlabeled images"
@@ -141,7 +148,8 @@ def run_summary(facts: RunFacts, scored: ScoredSplit | None, *, data: str) -> Pa
             f" `imseg report {quoted(facts.run.path)} {data}`."
         )
     if not facts.upper_bound_images:
-        explained.append(did_unlabeled_help(_gain(facts, scored), metric))
+        gain = _gain(facts, scored)
+        explained.append(did_unlabeled_help(gain, metric, unlabeled=facts.unlabeled))
     return PageSummary(
         lead=f"Trained from {from_what}, the network {how_good(metric, value, interval, on)}.",
         explained=tuple(explained),
