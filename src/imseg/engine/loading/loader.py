@@ -58,6 +58,11 @@ class BatchLoader:
     def __len__(self) -> int:
         return len(self._samples)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether batches are made on the device."""
+        return isinstance(self._maker, DeviceBatches)
+
     def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Batch]:
         """Yield the samples with these running numbers, batch after batch, each set by set.
 
