@@ -32,6 +32,7 @@ from imseg.approaches.planning.plan import planned_stages
 from imseg.approaches.running.preparation import facts_of
 from imseg.approaches.runs.record import Recovery, command_in, read_record
 from imseg.approaches.runs.run_status import RunStatus, seconds_left, status_of
+from imseg.cli.commands.status import _line
 from imseg.comparison.result import comparison_status
 from imseg.engine.storage.run_folder import RunFolder
 
@@ -139,6 +140,7 @@ def test_a_run_that_ended_early_has_left_out_what_it_did_not_need(tmp_path) -> N
     status = status_of(run.path)
     assert [stage.state for stage in status.stages] == [*["done"] * 3, *["left out"] * 2]
     assert status.state == "finished" and status.steps == (run.summary["steps"],) * 2
+    assert _line("seed-0/im", status)[1:4] == ["finished", "generation-2", "2 of 2"]
 
 
 def test_a_stopped_run_says_what_is_left_and_about_how_long(tmp_path) -> None:

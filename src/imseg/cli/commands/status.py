@@ -132,7 +132,7 @@ def _ends(status: run_status.RunStatus | ComparisonStatus) -> Iterator[str]:
 def _line(name: str, run: run_status.RunStatus | None) -> list[str]:
     if run is None:
         return [name, "not begun", *["-"] * 5]
-    stage = run.current or (run.stages[-1] if run.stages else None)
+    stage = run.current or next((s for s in reversed(run.stages) if s.state == "done"), None)
     done, steps = run.steps
     share = f"{done / steps:.0%}" if steps else "-"
     left = "-" if run.seconds_left is None else f"about {in_time(run.seconds_left)}"
