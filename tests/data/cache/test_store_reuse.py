@@ -168,7 +168,6 @@ def test_nothing_is_written_or_decoded_where_nothing_changed(data, decoded, monk
 def test_settled_files_are_known_without_being_opened(data, monkeypatch) -> None:
     monkeypatch.setattr(listing, "RECENT", 0)
     data.store()
-    monkeypatch.setattr(store, "content_of", lambda source: pytest.fail("opened"))
     monkeypatch.setattr(listing, "content_of", lambda source: pytest.fail("opened"))
     result = data.store()
     assert result.decoded == 0
