@@ -2,196 +2,18 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from imseg.data.files import atomic
-from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
-from imseg.data.polygons import drawings, locate, rasterize, readers
-from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
-
-
-@contextmanager
-def opened(source: Path, spare: Path) -> Iterator[Path]:
-    """Yield the annotations: ``source`` itself, or what is in it if it is a zip file.
-
-    What goes wrong inside the block names the zip file, not where it was unpacked.
-
-    Args:
-        source: A file or folder of annotations, or a zip file of them.
-        spare: A folder to unpack to; the caller removes it.
-
-    Raises:
-        ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
-    """
-    if source.is_dir() or not _start(source).startswith(b"PK\x03\x04"):
-        yield source
-        return
-    unpack(source, spare)
-    with errors_naming({source: spare}):
-        yield _annotations_in(spare)
-
-
-def _annotations_in(folder: Path) -> Path:
-    """Return the file or folder of annotations in an unpacked archive."""
-    for suffix in (".xml", ".json"):
-        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == suffix]
-        if len(files) == 1:
-            return files[0]
-        if suffix == ".json" and len({path.parent for path in files}) == 1:
-            return files[0].parent
-        if files:
-            raise ImsegError(
-                f"{folder} holds more than one file of annotations.",
-                expected="one, such as annotations.xml.",
-                got=f"{and_more([path.relative_to(folder).as_posix() for path in files])}.",
-                hint="unpack it, and name one of them.",
-            )
-    return folder
-
-
-_EXPECTED = (
-    "a COCO instances .json, a folder of LabelMe .json files (or one), or a CVAT for images .xml"
-    " (or a .zip of them)."
-)
-_SHOWN_ERRORS = 5
-
-
-def read_annotations(path: Path) -> drawings.Annotations:
-    """Return what annotations say, whichever of the known formats they have.
-
-    Args:
-        path: A COCO file, a LabelMe file or a folder of them, or a CVAT for images file.
-
-    Raises:
-        ImsegError: If there is nothing, it is of another kind, or it is damaged.
-    """
-    if path.is_dir():
-        return _read_folder(path)
-    start = _start(path)
-    if start.startswith(b"<"):
-        return readers.read_cvat(path)
-    if not start.startswith((b"{", b"[")):
-        shown = start[:20].decode("utf-8", "replace").split("\n")[0]
-        hint = "export as COCO, LabelMe or CVAT for images 1.1."
-        raise _unknown(path, f"{shown!r} at its start." if start else "an empty file.", hint)
-    plain = drawings.read_json(path)
-    if readers.is_labelme(plain):
-        return readers.read_labelme([(path, plain)], path)
-    if readers.is_coco(plain):
-        return readers.read_coco(plain, path)
-    raise _unknown(path, *_guess(plain))
-
-
-def _read_folder(folder: Path) -> drawings.Annotations:
-    """Return what the LabelMe files in a folder and the folders in it say."""
-    files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() == ".json" and path.is_file() and not path.name.startswith(".")
-    ]
-    if not files:
-        there = sorted(path.name for path in folder.iterdir())
-        near = [name for name in there if name.lower().endswith((".xml", ".zip"))]
-        hint = "name the file or folder of the annotations."
-        if near:
-            hint = f"imseg polygons {folder / near[0]}"
-        raise _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
-    found: list[tuple[Path, Mapping[str, Any]]] = []
-    others: list[tuple[Path, Any]] = []
-    errors: list[ImsegError] = []
-    for path in files:
-        try:
-            plain = drawings.read_json(path)
-        except ImsegError as error:
-            errors.append(error)
-            continue
-        if readers.is_labelme(plain):
-            # The pictures inside would fill the memory; their files are read again if needed.
-            found.append((path, {**plain, "imageData": bool(plain.get("imageData"))}))
-        else:
-            others.append((path, plain))
-    if len(errors) > _SHOWN_ERRORS:
-        rest = f"{len(errors) - _SHOWN_ERRORS} more files in {folder} cannot be read."
-        errors = [*errors[:_SHOWN_ERRORS], ImsegError(rest, hint="export them again.")]
-    raise_all(errors)
-    if not found:
-        path, plain = others[0]
-        if readers.is_coco(plain):
-            raise _unknown(folder, f"{path.name}, a COCO file.", f"imseg polygons {path}")
-        raise _unknown(path, *_guess(plain))
-    annotations = readers.read_labelme(found, folder)
-    for path, _ in others:
-        annotations.tally[readers.OTHER_JSON].append(str(path.relative_to(folder)))
-    return annotations
-
-
-def _start(path: Path) -> bytes:
-    """Return the first bytes of a file that are not blank."""
-    try:
-        with atomic.open_plain(path) as file:
-            start = file.read(512)
-    except FileNotFoundError:
-        near = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        guess = near_miss(path.name, near)
-        raise ImsegError(
-            f"There is no {path}.",
-            expected=_EXPECTED,
-            hint=f"did you mean {shown(path.parent / guess)}?" if guess else "check the path.",
-        ) from None
-    except OSError as error:
-        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        start = start.decode("utf-16", "ignore").encode()
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip()
-
-
-def _guess(plain: object) -> tuple[str, str]:
-    """Return what JSON of another kind seems to be, and what to do about it."""
-    coco = "export as COCO instances."
-    if isinstance(plain, list):
-        first = plain[0] if plain and isinstance(plain[0], Mapping) else {}
-        if "segmentation" in first or "bbox" in first:
-            return (
-                "a list of annotations: COCO results, without images and categories.",
-                'put it into {"images": ..., "annotations": ..., "categories": ...}.',
-            )
-        if "data" in first or "completions" in first:
-            return "a list of tasks, as Label Studio writes it.", coco
-        return "a list.", coco
-    if not isinstance(plain, Mapping):
-        return f"{plain!r:.40}.", coco
-    values = [value for value in plain.values() if isinstance(value, Mapping)]
-    known = (
-        ("_via_img_metadata" in plain, "a VGG Image Annotator (VIA) project."),
-        (any("regions" in value for value in values), "VGG Image Annotator (VIA) annotations."),
-        (plain.get("type") == "FeatureCollection", "GeoJSON."),
-        ("objects" in plain and "size" in plain, "Supervisely annotations."),
-        ("imgHeight" in plain and "objects" in plain, "Cityscapes polygons."),
-        ("log" in plain or "_via_settings" in plain, "a project file."),
-    )
-    for matches, name in known:
-        if matches:
-            return name, coco
-    missing = [key for key in ("images", "annotations", "categories") if key not in plain]
-    if len(missing) < 3:
-        return f"COCO without {' and '.join(missing)}.", "export the whole file again."
-    if "imagePath" in plain:
-        return "LabelMe without a list of shapes.", "save it again with LabelMe."
-    return f"an object with {and_more([repr(str(key)) for key in plain], 5) or 'nothing'}.", coco
-
-
-def _unknown(path: Path, got: str, hint: str) -> ImsegError:
-    what = f"{path} holds no annotations that can be read."
-    return ImsegError(what, expected=_EXPECTED, got=got, hint=hint)
+from imseg.data.polygons import locate, rasterize, readers
+from imseg.errors import ImsegError, and_more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,9 +83,9 @@ def convert_polygons(
     with (
         atomic.new_folder(out) as part,
         atomic.scratch_beside(out) as spare,
-        opened(source, spare / "archive") as inner,
+        readers.opened(source, spare / "archive") as inner,
     ):
-        annotations = read_annotations(inner)
+        annotations = readers.read_annotations(inner)
         plan = rasterize.choose_plan(annotations, mode)
         folder = Path(images) if images else locate.find_images_folder(annotations, beside)
         located = locate.locate(annotations, folder, spare)

@@ -61,6 +61,18 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationFile:
+    """A file of annotations that was opened to see which format it has."""
+
+    path: Path
+    """Where it is."""
+    start: bytes
+    """Its first bytes that are not blank, at most 512, in UTF-8."""
+    plain: Any = None
+    """The parsed JSON; None if it is no JSON. A picture inside (``imageData``) is only True."""
+
+
 _EXPECTED = {"string": "a text that is not empty.", "int": "a whole number of pixels."}
 _Model = TypeVar("_Model", bound="ParsedEntry")
 
@@ -165,6 +177,11 @@ def ring(numbers: object) -> Corners:
         what = "has an outline with numbers that are no positions."
         raise wrong(what, "pixels of the picture.", float(strange[0]))
     return found
+
+
+def rectangle(left: float, top: float, right: float, bottom: float) -> Corners:
+    """Return the corners of a rectangle."""
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
 def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Corners:
@@ -386,6 +403,8 @@ class AnnotatedPicture:
 Tally = defaultdict[str, list[str]]
 """What was left out or changed, and the places where: nothing disappears silently."""
 
+NO_AREA = "shapes without an area ({})"
+"""What is noted for lines, points and the like."""
 FEW_POINTS = "outlines with fewer than 3 points"
 """What is noted for outlines that enclose nothing."""
 
@@ -437,3 +456,23 @@ class Annotations:
         """The declared labels without those for background and void."""
         special = VOID_LABELS | BACKGROUND_LABELS
         return tuple(label for label in self.labels if label.lower() not in special)
+
+
+def join(parts: Sequence[Annotations], source: Path) -> Annotations:
+    """Return what several files of one format say; labels of one name are one label.
+
+    Args:
+        parts: At least one.
+        source: The file or folder that the user named.
+    """
+    tally = Tally(list)
+    for part in parts:
+        for what, places in part.tally.items():
+            tally[what] += places
+    return Annotations(
+        format=parts[0].format,
+        source=source,
+        labels=tuple(dict.fromkeys(label for part in parts for label in part.labels)),
+        pictures=tuple(picture for part in parts for picture in part.pictures),
+        tally=tally,
+    )

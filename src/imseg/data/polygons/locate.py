@@ -13,7 +13,7 @@ from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
-from imseg.data.polygons.readers import embedded_picture
+from imseg.data.polygons.formats.labelme import embedded_picture
 from imseg.errors import ImsegError, and_more, raise_all
 
 _LOOKED_AT = 300
