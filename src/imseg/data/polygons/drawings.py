@@ -288,6 +288,9 @@ VOID_LABELS = frozenset({"__ignore__"})
 BACKGROUND_LABELS = frozenset({"_background_", "background"})
 """Labels (in lower case) that stand for no object."""
 
+UNCLASSIFIED = "unclassified"
+"""The label of regions that were given none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
