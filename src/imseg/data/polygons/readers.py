@@ -1,4 +1,4 @@
-"""Which format a file, a folder or a zip file of annotations has; each has an entry in ``FORMATS``."""
+"""The format of annotations in a file, a folder or a zip file; each has an entry in ``FORMATS``."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
