@@ -20,6 +20,7 @@ from imseg.data.polygons.drawings import (
     check_counts,
     decode_counts,
     ellipse,
+    merge_rings,
     turn,
 )
 from imseg.data.polygons.rasterize import CannotDraw, clip, rasterize
@@ -234,3 +235,43 @@ def test_a_stencil_that_is_cut_short_is_refused():
     content = png(np.ones((2, 3), np.uint8))[:50]
     with pytest.raises(CannotDraw, match="not a whole PNG"):
         rasterize(Stencil(png=content, height=2, width=3, top=0, left=0), SIZE)
+
+
+rings = st.lists(st.lists(points, min_size=3, max_size=6), min_size=1, max_size=5)
+
+
+@given(rings=rings)
+def test_merged_rings_are_inside_where_an_odd_number_of_them_is(rings):
+    arrays = [np.asarray(ring, float) for ring in rings]
+    merged, _ = drawn(Outline((merge_rings(arrays),)))
+    # Where edges are cut at the border, a corner is rounded once more.
+    sure = np.min([distances(ring, SIZE) for ring in rings], axis=0) > 0.34
+    wanted = np.logical_xor.reduce([inside(ring, SIZE) for ring in rings])
+    assert np.array_equal(merged[sure], wanted[sure])
+
+
+inner = st.tuples(st.floats(0, 20), st.floats(0, 24))
+
+
+@given(rings=st.lists(st.lists(inner, min_size=3, max_size=6), min_size=1, max_size=5))
+def test_joining_rings_moves_no_pixel(rings):
+    merged, _ = drawn(Outline((merge_rings([np.asarray(ring, float) for ring in rings]),)))
+    single = [drawn(outline(ring))[0] for ring in rings]
+    assert np.array_equal(merged, np.logical_xor.reduce(single))
+
+
+def test_edges_that_join_a_thousand_holes_are_short():
+    places = [(10 * x, 10 * y) for x in range(32) for y in range(32)]
+    holes = [np.asarray(square(x + 1, y + 1, 5), float) for x, y in places]
+    merged = merge_rings([np.asarray(square(0, 0, 320), float), *holes])
+    length = np.abs(np.diff(merged, axis=0)).max(axis=1).sum()
+    assert length < 5 * (1024 * 20 + 1280)
+    found, _ = drawn(Outline((merged,)), (320, 320))
+    assert found.sum() == 320 * 320 - 1024 * 25
+
+
+def test_shares_of_the_picture_are_scaled_to_its_size():
+    ring = np.asarray([(0.1, 0.25), (0.5, 0.25), (0.5, 0.75), (0.1, 0.75)])
+    found, clipped = drawn(Outline((ring,), shares=True))
+    assert np.array_equal(np.argwhere(found)[[0, -1]], [[6, 2], [17, 9]]) and not clipped
+    assert found.sum() == 12 * 8

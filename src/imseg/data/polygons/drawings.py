@@ -1,6 +1,7 @@
 """What annotations say, whatever tool wrote them, and how their values are checked."""
 
 import base64
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -198,6 +199,23 @@ def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: fl
     return turn(points + np.asarray(center), center, degrees)
 
 
+def merge_rings(rings: Sequence[Corners]) -> Corners:
+    """Return one ring that is inside where an odd number of rings is: the way to have holes.
+
+    The rings are joined by edges that are gone there and back, which change nothing. They are
+    visited in rows of the picture, so that these edges are short.
+
+    Args:
+        rings: At least one.
+    """
+    heights = [float(ring[0, 1]) for ring in rings]
+    row = max(1.0, float(np.ptp(heights)) / math.sqrt(len(rings)))
+    ordered = sorted(rings, key=lambda ring: (ring[0, 1] // row, ring[0, 0]))
+    there = itertools.chain.from_iterable((ring, ring[:1]) for ring in ordered)
+    back = (ring[:1] for ring in reversed(ordered[1:-1]))
+    return np.concatenate([*there, *back])
+
+
 def turn(points: Corners, center: tuple[float, float], degrees: float) -> Corners:
     """Return points turned about a center, clockwise on the screen."""
     angle = math.radians(degrees)
@@ -277,6 +295,8 @@ class Outline:
 
     rings: tuple[Corners, ...]
     """At least three corners each."""
+    shares: bool = False
+    """Whether corners are shares of the picture's width and height in place of pixels (YOLO)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -398,6 +418,10 @@ class AnnotatedPicture:
     """The folder from which the name leads to the picture (LabelMe); None: the images folder."""
     embedded: bool = False
     """Whether ``file`` holds the picture, too (LabelMe)."""
+    by_stem: bool = False
+    """Whether the name has no suffix, so that the picture of this stem is meant, of any type."""
+    finished: bool = False
+    """Whether no region means that nothing is there, so that the mask is all background."""
 
 
 Tally = defaultdict[str, list[str]]

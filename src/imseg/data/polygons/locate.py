@@ -117,11 +117,15 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
     outside: list[str] = []
     missing: list[str] = []
     damaged: list[ImsegError] = []
+    several: list[str] = []
     for picture in annotations.pictures:
         path = _find(picture, images)
         if path is not None and listing.leads_out(path, images):
             outside.append(f"{picture.name} (a link)")
         elif path is not None:
+            alike = _files_at(path.with_suffix(""), picture) if picture.by_stem else []
+            if len(alike) > 1:
+                several.append(f"{picture.name}: {' and '.join(each.name for each in alike[:3])}")
             name = Path(os.path.relpath(path, images)).as_posix()
             found.append(Located(path=path, name=name, picture=picture))
         elif picture.embedded:
@@ -136,7 +140,7 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
         else:
             missing.append(picture.name)
     located, wrong = _read_sizes(found)
-    raise_all([*_misplaced(outside, missing, found, images), *damaged, *wrong])
+    raise_all([*_misplaced(outside, missing, found, images), *_twins(several), *damaged, *wrong])
     located += _unlisted(located, images, annotations.tally)
     stems = choose_stems(each.name for each in located)
     return [replace(each, stem=stems[each.name]) for each in located]
@@ -212,15 +216,27 @@ def _find(picture: AnnotatedPicture, images: Path) -> Path | None:
         # Lexically: what counts is what the name says, not where links in the folder lead.
         path = Path(os.path.normpath(picture.start.absolute().joinpath(*parts)))
         anchored = PureWindowsPath(picture.name).anchor
-        if not anchored and path.is_relative_to(home) and _is_file(path):
-            return images / path.relative_to(home)
+        if not anchored and path.is_relative_to(home):
+            there = _files_at(images / path.relative_to(home), picture)
+            if there:
+                return there[0]
     if _leads_out(picture.name):
         parts = parts[-1:] if picture.start is not None else ()
     for first in range(len(parts)):
-        path = images.joinpath(*parts[first:])
-        if parts[-1] != ".." and _is_file(path):
-            return path
+        there = _files_at(images.joinpath(*parts[first:]), picture)
+        if parts[-1] != ".." and there:
+            return there[0]
     return None
+
+
+def _files_at(path: Path, picture: AnnotatedPicture) -> list[Path]:
+    """Return the file at a path, or the picture files of its stem if the name has no suffix."""
+    if not picture.by_stem:
+        return [path] if _is_file(path) else []
+    suffixes = [each for suffix in sorted(SUFFIXES) for each in (suffix, suffix.upper())]
+    there = filter(_is_file, [path.with_name(path.name + suffix) for suffix in suffixes])
+    # Where upper and lower case are one, a file is found twice.
+    return list({each.name.lower(): each for each in there}.values())
 
 
 def _is_file(path: Path) -> bool:
@@ -276,6 +292,17 @@ def _misplaced(
             got=f"{and_more(texts)}.",
             hint="merge or remove the entries; if they mean pictures of one name in different"
             " folders, name the folder above those with --images.",
+        )
+
+
+def _twins(several: Sequence[str]) -> Iterator[ImsegError]:
+    """Yield the error about pictures of one stem, where annotations name no more than the stem."""
+    if several:
+        yield ImsegError(
+            f"{listing.subject(len(several), 'picture', 'is', 'are')} there in several file types.",
+            expected="one picture for each file of annotations, which names it without its type.",
+            got=f"{and_more(several)}.",
+            hint="move the pictures that were not annotated to another folder.",
         )
 
 
