@@ -2,10 +2,9 @@
 
 import base64
 import itertools
-import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,7 +14,6 @@ import numpy.typing as npt
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from imseg.data.files.atomic import read_bounded
 from imseg.data.files.listing import has_odd_name
 from imseg.errors import ImsegError
 
@@ -24,42 +22,6 @@ Corners = npt.NDArray[np.float64]
 
 MOST_PIXELS = 1_000_000_000
 """No position in a picture is as far out as this; numbers beyond are damage."""
-
-MOST_BYTES = 2 << 30
-"""Bytes that a file of annotations may have; those of all of COCO have a quarter of it."""
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
-
-    Raises:
-        ImsegError: If it cannot be read, is cut short, is not JSON or is nested too deeply.
-    """
-    try:
-        content = read_bounded(path, MOST_BYTES)
-    except OSError as error:
-        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        rest = error.doc[error.pos : error.pos + 9].strip()
-        ends = error.msg.startswith("Unterminated") or any(
-            word.startswith(rest) for word in ("true", "false", "null", "-")
-        )
-        raise ImsegError(
-            f"{path} {'ends in the middle' if ends else 'is not valid JSON'}.",
-            expected="a whole JSON file, as the annotation tool writes it.",
-            got=f"{error.msg} (line {error.lineno}, column {error.colno}).",
-            hint="export or copy the file again.",
-        ) from error
-    except (RecursionError, ValueError) as error:
-        deep = isinstance(error, RecursionError)
-        raise ImsegError(
-            f"{path} is not a usable JSON file.",
-            expected="a JSON file, as the annotation tool writes it.",
-            got="lists nested more deeply than any tool writes." if deep else f"{error}.",
-            hint="export the file again.",
-        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +34,8 @@ class AnnotationFile:
     """Its first bytes that are not blank, at most 512, in UTF-8."""
     plain: Any = None
     """The parsed JSON; None if it is no JSON. A picture inside (``imageData``) is only True."""
+    encoding: str | None = None
+    """The encoding of texts that are not UTF-8, if the user named one."""
 
 
 _EXPECTED = {"string": "a text that is not empty.", "int": "a whole number of pixels."}
@@ -419,8 +383,8 @@ class AnnotatedPicture:
     """The file of annotations that lists it."""
     start: Path | None = None
     """The folder from which the name leads to the picture (LabelMe); None: the images folder."""
-    embedded: bool = False
-    """Whether ``file`` holds the picture, too (LabelMe)."""
+    embedded: Callable[[], bytes] | None = None
+    """Returns the content of the picture's file, if ``file`` holds it, too (LabelMe)."""
     by_stem: bool = False
     """Whether the name has no suffix, so that the picture of this stem is meant, of any type."""
     finished: bool = False

@@ -13,7 +13,6 @@ from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
-from imseg.data.polygons.formats.labelme import embedded_picture
 from imseg.errors import ImsegError, and_more, raise_all
 
 _LOOKED_AT = 300
@@ -128,10 +127,10 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
                 several.append(f"{picture.name}: {' and '.join(each.name for each in alike[:3])}")
             name = Path(os.path.relpath(path, images)).as_posix()
             found.append(Located(path=path, name=name, picture=picture))
-        elif picture.embedded:
+        elif picture.embedded is not None:
             name = picture.file.relative_to(home_of(annotations)).as_posix()
             try:
-                path = _take_out(picture.file, spare / f"{len(found)}")
+                path = _take_out(picture.embedded(), spare / f"{len(found)}")
                 found.append(Located(path=path, name=name, picture=picture, inside=True))
             except ImsegError as error:
                 damaged.append(error)
@@ -146,9 +145,8 @@ def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]
     return [replace(each, stem=stems[each.name]) for each in located]
 
 
-def _take_out(file: Path, place: Path) -> Path:
+def _take_out(content: bytes, place: Path) -> Path:
     """Write the picture that stands in a file of annotations to a place, and add its suffix."""
-    content = embedded_picture(file)
     # What is none of these is found out when it is opened.
     fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
     path = place.with_suffix((fitting or [".png"])[0])

@@ -1,4 +1,4 @@
-"""Which format a file, a folder or a zip file of annotations has; each has an entry in ``FORMATS``."""
+"""The format of annotations in a file, a folder or a zip file; each has an entry in ``FORMATS``."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,8 +7,9 @@ from pathlib import Path
 
 from imseg.data.files import atomic
 from imseg.data.files.archives import errors_naming, unpack
-from imseg.data.polygons.drawings import AnnotationFile, Annotations, read_json
+from imseg.data.polygons.drawings import AnnotationFile, Annotations
 from imseg.data.polygons.formats import coco, cvat, labelme
+from imseg.data.polygons.text_files import read_json
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
 

@@ -1,5 +1,6 @@
 """CVAT for images 1.1 (XML)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,8 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import PlainValidator
 
-from imseg.data.files.atomic import read_bounded
 from imseg.data.polygons import drawings
+from imseg.data.polygons.text_files import read_text
 from imseg.errors import ImsegError, import_extra
 
 
@@ -21,6 +22,9 @@ def _corners(found: str) -> drawings.Corners:
     if any(len(pair) != 2 for pair in pairs):
         raise drawings.wrong("has a wrong outline.", 'points="x,y;x,y;...".', found)
     return drawings.ring(pairs)
+
+
+_DECLARED = re.compile(rb"<\?xml[^>]*encoding=[\"']([\w.-]+)")
 
 
 class CvatLabel(drawings.ParsedEntry):
@@ -134,12 +138,12 @@ def read_cvat(files: Sequence[drawings.AnnotationFile], source: Path) -> drawing
     Raises:
         ImsegError: If one is not XML, declares entities, or is another kind of XML.
     """
-    return drawings.join([_read_file(file.path) for file in files], source)
+    return drawings.join([_read_file(file) for file in files], source)
 
 
-def _read_file(path: Path) -> drawings.Annotations:
+def _read_file(file: drawings.AnnotationFile) -> drawings.Annotations:
     """Return what one CVAT file says."""
-    root = _parse_xml(path)
+    path, root = file.path, _parse_xml(file)
     images = list(root.iter("image")) if root.tag == "annotations" else []
     if not images:
         raise _other_xml(path, root)
@@ -166,13 +170,17 @@ def _read_file(path: Path) -> drawings.Annotations:
     )
 
 
-def _parse_xml(path: Path) -> Any:
+def _parse_xml(file: drawings.AnnotationFile) -> Any:
     """Return the root element; nothing that the file declares is expanded or fetched."""
     purpose = "to read XML without being tricked by it"
     library = import_extra("defusedxml.ElementTree", extra="polygons", purpose=purpose)
     unsafe = import_extra("defusedxml.common", extra="polygons", purpose=purpose)
+    path, declared = file.path, _DECLARED.match(file.start)
+    # The parser itself knows no encodings of more than one byte per character.
+    encoding = declared[1].decode() if declared else file.encoding
+    text = read_text(path, encoding)
     try:
-        return library.fromstring(read_bounded(path, drawings.MOST_BYTES), forbid_dtd=True)
+        return library.fromstring(text, forbid_dtd=True)
     except unsafe.DefusedXmlException as error:
         raise ImsegError(
             f"{path} declares entities or a document type, which annotations never need.",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from imseg.data.polygons import drawings
+from imseg.data.polygons.text_files import read_json
 
 _GIVEN_BY_CORNERS = frozenset({"polygon", "rectangle", "oriented_rectangle", "rotation"})
 """Shapes of LabelMe; the last two are written by newer versions and relatives."""
@@ -70,7 +72,7 @@ def read_labelme(files: Sequence[drawings.AnnotationFile], source: Path) -> draw
             regions=tuple(_regions(file, each.plain["shapes"], path, tally)),
             file=path,
             start=path.parent,
-            embedded=bool(file.content),
+            embedded=partial(_embedded_picture, each) if file.content else None,
         )
         pictures.append(picture)
     labels = {region.label for picture in pictures for region in picture.regions}
@@ -83,13 +85,10 @@ def read_labelme(files: Sequence[drawings.AnnotationFile], source: Path) -> draw
     )
 
 
-def embedded_picture(path: Path) -> bytes:
-    """Return the content of the picture file that a LabelMe file holds.
-
-    Raises:
-        ImsegError: If it holds none.
-    """
-    return drawings.parse(LabelMePicture, drawings.read_json(path), f"{path}:").content
+def _embedded_picture(file: drawings.AnnotationFile) -> bytes:
+    """Return the content of the picture file that a LabelMe file holds."""
+    plain = read_json(file.path, file.encoding)
+    return drawings.parse(LabelMePicture, plain, f"{file.path}:").content
 
 
 def _regions(
