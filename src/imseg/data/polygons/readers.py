@@ -8,7 +8,7 @@ from pathlib import Path
 from imseg.data.files import atomic
 from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.polygons.drawings import AnnotationFile, Annotations
-from imseg.data.polygons.formats import coco, cvat, labelme
+from imseg.data.polygons.formats import coco, cvat, geojson, imagej, label_studio, labelme, yolo
 from imseg.data.polygons.text_files import read_json
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
@@ -36,6 +36,30 @@ FORMATS = (
     ),
     Format(name="COCO", suffixes=(".json",), recognizes=coco.is_coco, read=coco.read_coco),
     Format(name="CVAT", suffixes=(".xml",), recognizes=cvat.is_xml, read=cvat.read_cvat),
+    Format(
+        name="Label Studio",
+        suffixes=(".json",),
+        recognizes=label_studio.is_label_studio,
+        read=label_studio.read_label_studio,
+    ),
+    Format(
+        name="GeoJSON",
+        suffixes=(".geojson", ".json"),
+        recognizes=geojson.is_geojson,
+        read=geojson.read_geojson,
+    ),
+    Format(
+        name="YOLO",
+        suffixes=(".txt", ".yaml", ".yml"),
+        recognizes=yolo.is_yolo,
+        read=yolo.read_yolo,
+    ),
+    Format(
+        name="ImageJ",
+        suffixes=(".roi", ".zip"),
+        recognizes=imagej.is_imagej,
+        read=imagej.read_imagej,
+    ),
 )
 """All formats; the first that recognizes a file reads it."""
 
@@ -56,7 +80,8 @@ def opened(source: Path, spare: Path) -> Iterator[Path]:
     Raises:
         ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
     """
-    if source.is_dir() or not _start(source).startswith(b"PK\x03\x04"):
+    zipped = not source.is_dir() and _start(source).startswith(b"PK\x03\x04")
+    if not zipped or imagej.holds_rois_only(source):
         yield source
         return
     unpack(source, spare)

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from imseg.data.files.archives import ArchiveLimits, open_archive, read_files
 from imseg.data.files.atomic import read_bounded
 from imseg.data.files.listing import list_pictures
@@ -27,7 +25,7 @@ LATER = "ROIs on a later slice of a stack (the picture must be that slice)"
 
 _START, _ZIP = b"Iout", b"PK\x03\x04"
 _LIMITS = ArchiveLimits(entry_bytes=64 << 20, total_bytes=1 << 30)
-_AUTOMATIC = re.compile(r"\d{4,}(-\d{4,})+(-\d+)?")  # middle of the ROI, after its slice
+_AUTOMATIC = re.compile(r"\d+(-\d{4,})*(-\d+)?")  # slice, middle of the ROI, or a number
 _SET = re.compile(r"^roi(set|s)?[ _-]+|[ _-]+roi(set|s)?$|^roi(set|s)?$", re.IGNORECASE)
 _BROKEN = (ValueError, TypeError, IndexError, RuntimeError, OverflowError, struct.error)
 
@@ -35,11 +33,12 @@ _BROKEN = (ValueError, TypeError, IndexError, RuntimeError, OverflowError, struc
 def is_imagej(file: drawings.AnnotationFile) -> bool:
     """Return whether a file is a ROI, or a zip file of nothing but ROIs."""
     return file.start.startswith(_START) or (
-        file.start.startswith(_ZIP) and _holds_rois_only(file.path)
+        file.start.startswith(_ZIP) and holds_rois_only(file.path)
     )
 
 
-def _holds_rois_only(path: Path) -> bool:
+def holds_rois_only(path: Path) -> bool:
+    """Return whether a file is a zip file of ROIs, as ImageJ's ROI Manager saves it."""
     if path.suffix.lower() != ".zip":
         return False
     try:
@@ -64,10 +63,9 @@ def read_imagej(files: Sequence[drawings.AnnotationFile], source: Path) -> drawi
     tally = drawings.Tally(list)
     rois: dict[Path, list[tuple[str, Any]]] = {}
     first: dict[Path, Path] = {}
-    for file in files:
-        picture = _picture_of(file.path)
-        first.setdefault(picture, file.path)
-        rois.setdefault(picture, []).extend(_read(file.path))
+    for path, picture in _pictures_of([file.path for file in files]).items():
+        first.setdefault(picture, path)
+        rois.setdefault(picture, []).extend(_read(path))
     every = [roi for found in rois.values() for _, roi in found]
     grouped = any(roi.group > 0 for roi in every)
     words = {re.sub(r"[\W\d_]+", " ", roi.name).strip().lower() for roi in every} - {""}
@@ -96,25 +94,36 @@ def read_imagej(files: Sequence[drawings.AnnotationFile], source: Path) -> drawi
     )
 
 
-def _picture_of(path: Path) -> Path:
-    """Return the picture of a file of ROIs, without its suffix where it is not beside them.
+def _pictures_of(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Return the picture of each file of ROIs, without its suffix where it is not beside them.
 
     ``cell_01_RoiSet.zip`` and ``cell_01.roi`` mean ``cell_01``. ``RoiSet.zip``, and ROIs with
-    ImageJ's own names (0012-0345.roi), mean the one picture beside them, or what has the name of
-    their folder.
+    ImageJ's own names (0012-0345.roi) or numbers, mean the one picture beside them, or what has
+    the name of their folder.
     """
-    stem = _SET.sub("", path.stem)
-    if stem and not _AUTOMATIC.fullmatch(stem):
-        return path.with_name(stem)
-    beside = [each for found in list_pictures(path.parent)[0].values() for each in found]
-    return beside[0] if len(beside) == 1 else path.parent / path.absolute().parent.name
+    found: dict[Path, Path] = {}
+    for folder in dict.fromkeys(path.parent for path in paths):
+        beside = list_pictures(folder)[0]
+        files = [path for path in paths if path.parent == folder]
+        stems = {
+            path: path.stem if path.stem in beside else _SET.sub("", path.stem) for path in files
+        }
+        named = any(stem in beside for stem in stems.values())
+        pictures = [path for each in beside.values() for path in each]
+        whole = pictures[0] if len(pictures) == 1 else folder / folder.absolute().name
+        for path, stem in stems.items():
+            own = path.suffix.lower() == ".zip" or not _AUTOMATIC.fullmatch(stem)
+            found[path] = folder / stem if named or (stem and own) else whole
+    return found
 
 
 def _read(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the ROIs of a file, and where each stands."""
     library = import_extra("roifile", extra="polygons", purpose="to read ROIs of ImageJ")
     if path.suffix.lower() == ".zip":
-        contents = [(f"{path}: {name}", name.stem, data) for name, data in read_files(path, limits=_LIMITS)]
+        contents = [
+            (f"{path}: {name}", name.stem, data) for name, data in read_files(path, limits=_LIMITS)
+        ]
     else:
         contents = [(str(path), path.stem, read_bounded(path, _LIMITS.entry_bytes))]
     for place, name, data in contents:
@@ -135,19 +144,18 @@ def _damaged(place: str, error: Exception) -> ImsegError:
     )
 
 
-def _check_slices(
-    rois: Sequence[tuple[str, Any]], path: Path, tally: drawings.Tally
-) -> None:
+def _check_slices(rois: Sequence[tuple[str, Any]], path: Path, tally: drawings.Tally) -> None:
     """Refuse ROIs on several slices or frames; those of several channels lie on one picture."""
     slices = {
         (roi.z_position, roi.t_position) if roi.z_position or roi.t_position else (roi.position, 0)
         for _, roi in rois
     } - {(0, 0)}
     if len(slices) > 1:
+        words = [f"slice {z}" + (f", frame {t}" if t else "") for z, t in sorted(slices)]
         raise ImsegError(
             f"{path} has ROIs on several slices of a stack.",
             expected="the ROIs of one slice, drawn on a picture of this slice.",
-            got=f"{and_more([f'slice {z}' + (f', frame {t}' if t else '') for z, t in sorted(slices)])}.",
+            got=f"{and_more(words)}.",
             hint="save each slice as a picture, and its ROIs as a zip file of that name.",
         )
     if any(max(each) > 1 for each in slices):
@@ -169,7 +177,7 @@ def _regions(
         area = drawings.as_area(drawn, place, tally)
         if area is None:
             continue
-        if roi.options & 1 or roi.rounded_rect_arc_size and roi.roitype == 1:
+        if roi.options & 1 or (roi.rounded_rect_arc_size and roi.roitype == 1):
             tally[CURVED].append(place)
         label = f"group {roi.group}" if roi.group > 0 else NO_GROUP if grouped else OBJECT
         if label == NO_GROUP:
@@ -179,7 +187,7 @@ def _regions(
 
 def _drawn(roi: Any) -> list[drawings.Corners] | str:
     """Return where a ROI is, or its kind if it has no area."""
-    kind, variant = roi.roitype.name.lower(), roi.subtype.name.lower()
+    kind, variant = str(roi.roitype.name).lower(), str(roi.subtype.name).lower()
     if variant in ("text", "arrow", "image"):
         return variant
     if kind in ("rect", "oval") and not roi.composite:
@@ -188,7 +196,10 @@ def _drawn(roi: Any) -> list[drawings.Corners] | str:
             left, top, right, bottom = roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
         if kind == "rect":
             return [drawings.rectangle(left, top, right, bottom)]
-        middle, radii = ((left + right) / 2, (top + bottom) / 2), ((right - left) / 2, (bottom - top) / 2)
+        middle, radii = (
+            ((left + right) / 2, (top + bottom) / 2),
+            ((right - left) / 2, (bottom - top) / 2),
+        )
         return [drawings.ellipse(middle, radii)]
     if kind == "rect":
         parts = [drawings.ring(part) for part in roi.coordinates(multi=True) if len(part) >= 3]

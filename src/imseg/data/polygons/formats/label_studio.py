@@ -261,10 +261,7 @@ def _size_of(results: Sequence[StudioResult], place: str) -> tuple[int, int] | N
 
 
 def _regions(
-    results: Sequence[StudioResult],
-    size: tuple[int, int] | None,
-    task: str,
-    tally: drawings.Tally,
+    results: Sequence[StudioResult], size: tuple[int, int] | None, task: str, tally: drawings.Tally
 ) -> Iterator[drawings.Region]:
     """Yield the regions of a picture; several results of one id are one region."""
     labels: dict[str, list[str]] = {}
@@ -382,8 +379,7 @@ class PackedBits:
         start, end = self._advance(count * bits)
         window = np.frombuffer(self._data, np.uint8)[start >> 3 : (end + 7) >> 3]
         found = np.unpackbits(window)[start & 7 :][: count * bits]
-        nonzero: npt.NDArray[np.bool_] = found.reshape(count, bits).any(axis=1)
-        return nonzero
+        return np.asarray(found.reshape(count, bits).any(axis=1))
 
 
 def painted_counts(packed: bytes, pixels: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""YOLO for segmentation: a text file per picture, with corners as shares of its width and height."""
+"""YOLO for segmentation: a text file per picture, corners as shares of its width and height."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.files.atomic import read_bounded
 from imseg.data.files.listing import files_in
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.polygons import drawings
+from imseg.data.polygons.text_files import read_text
 from imseg.errors import ImsegError, and_more, import_extra
 
 BOXES = "lines of five numbers: boxes (YOLO for detection), which have no outline"
@@ -27,7 +27,6 @@ _SETTINGS = (".yaml", ".yml")
 _LISTS = ("classes.txt", "predefined_classes.txt", "_darknet.labels")
 _TOLERANCE = 0.01  # of the picture; YOLO's own reader lets corners lie so far out
 _BOX, _FEWEST = 4, 6  # numbers after the class
-_MOST_NAMES = 1 << 20  # bytes of a file of names
 
 
 def is_yolo(file: drawings.AnnotationFile) -> bool:
@@ -93,7 +92,7 @@ def read_yolo(files: Sequence[drawings.AnnotationFile], source: Path) -> drawing
     pictures, kinds, labels = [], [0], dict[str, None]()
     for path in paths:
         if path.parent not in known:
-            known[path.parent] = named = _names_for(path.parent, base)
+            known[path.parent] = named = _names_for(path.parent, base, files[0].encoding)
             labels |= dict.fromkeys(named.names.values())
             if not named.names:
                 tally[NO_NAMES].append(str(path.parent))
@@ -142,11 +141,7 @@ def _picture_name(place: Path) -> str:
 
 def _lines(path: Path) -> Iterator[YoloLine]:
     """Yield the lines of a text file."""
-    try:
-        content = read_bounded(path, drawings.MOST_BYTES)
-    except OSError as error:
-        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
-    text = content.decode("utf-8-sig", "replace")
+    text = read_text(path)
     for index, line in enumerate(text.splitlines(), start=1):
         words, place = line.split(), f"{path}, line {index}"
         if not words:
@@ -188,14 +183,14 @@ def _regions(
         yield drawings.Region(label=label, area=area, place=line.place)
 
 
-def _names_for(folder: Path, base: Path) -> ClassNames:
+def _names_for(folder: Path, base: Path, encoding: str | None) -> ClassNames:
     """Return the names for a folder of text files: the nearest ones, up to the top of the data."""
     # The settings of a data set lie beside train, valid and test, one of which may be the base.
     top = base.parent if base.name in _SPLITS else base
     for each in (folder, *folder.parents):
         if not each.is_relative_to(top):
             break
-        found = [found for path in files_in(each) if (found := _names_in(path)).names]
+        found = [found for path in files_in(each) if (found := _names_in(path, encoding)).names]
         if len({tuple(named.names.items()) for named in found}) > 1:
             raise ImsegError(
                 f"{each} has several lists of classes that differ.",
@@ -208,20 +203,12 @@ def _names_for(folder: Path, base: Path) -> ClassNames:
     return ClassNames(folder, {})
 
 
-def _names_in(path: Path) -> ClassNames:
+def _names_in(path: Path, encoding: str | None) -> ClassNames:
     """Return the names of classes in a file; none if it is another kind of file."""
     settings = path.suffix.lower() in _SETTINGS
     if not settings and path.name.lower() not in _LISTS and path.suffix.lower() != ".names":
         return ClassNames(path, {})
-    try:
-        text = read_bounded(path, _MOST_NAMES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImsegError(
-            f"{path} cannot be read.",
-            expected="the names of classes, in UTF-8.",
-            got=f"{error}.",
-            hint="save it again as UTF-8.",
-        ) from error
+    text = read_text(path, encoding)
     plain: Any = _parse_settings(text, path) if settings else text.rstrip().splitlines()
     if isinstance(plain, Mapping):
         pairs = list(plain.items())
@@ -240,7 +227,7 @@ def _parse_settings(text: str, path: Path) -> object:
     """Return what the settings of a data set have under ``names``."""
     library = import_extra("yaml", extra="polygons", purpose=f"to read {path.name}")
     try:
-        # Texts, lists and mappings alone: nothing is made of tags, and "no" and 012 stay as written.
+        # Texts, lists and mappings alone: tags make nothing, and "no" and 012 stay as written.
         plain = library.load(text, Loader=library.BaseLoader)
     except (library.YAMLError, RecursionError) as error:
         raise ImsegError(
