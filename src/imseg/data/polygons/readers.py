@@ -219,8 +219,6 @@ def _guess(plain: object) -> tuple[str, str]:
                 "a list of annotations: COCO results, without images and categories.",
                 'put it into {"images": ..., "annotations": ..., "categories": ...}.',
             )
-        if "data" in first or "completions" in first:
-            return "a list of tasks, as Label Studio writes it.", coco
         return "a list.", coco
     if not isinstance(plain, Mapping):
         return f"{plain!r:.40}.", coco
@@ -228,7 +226,6 @@ def _guess(plain: object) -> tuple[str, str]:
     known = (
         ("_via_img_metadata" in plain, "a VGG Image Annotator (VIA) project."),
         (any("regions" in value for value in values), "VGG Image Annotator (VIA) annotations."),
-        (plain.get("type") == "FeatureCollection", "GeoJSON."),
         ("objects" in plain and "size" in plain, "Supervisely annotations."),
         ("imgHeight" in plain and "objects" in plain, "Cityscapes polygons."),
         ("log" in plain or "_via_settings" in plain, "a project file."),

@@ -45,7 +45,7 @@ class GeoFeature(drawings.ParsedEntry):
     """An object."""
 
     id: Any = None
-    geometry: GeoShape | None = None
+    geometry: Any = None
     nucleus: Any = Field(None, alias="nucleusGeometry")
     properties: dict[str, Any] = Field(default_factory=dict)
 
@@ -144,10 +144,15 @@ def _features(file: drawings.AnnotationFile) -> list[GeoFeature]:
     if not isinstance(plain, list):
         reason = drawings.wrong("has no list of features.", '"features": [...].', plain)
         raise drawings.entry_error(f"{file.path}", reason)
-    return [
-        drawings.parse(GeoFeature, each, f"{file.path}: features[{index}]")
-        for index, each in enumerate(plain)
-    ]
+    features = []
+    for index, each in enumerate(plain):
+        place = f"{file.path}: features[{index}]"
+        found = drawings.parse(GeoFeature, each, place)
+        if found.geometry is not None:
+            shape = drawings.parse(GeoShape, found.geometry, place)
+            found = found.model_copy(update={"geometry": shape})
+        features.append(found)
+    return features
 
 
 def _check_planes(features: Sequence[GeoFeature], path: Path) -> None:
@@ -171,7 +176,7 @@ def _regions(
     """Yield the regions of a picture; what has no area is noted."""
     detected = any(each.kind in _DETECTED for each in features)
     for index, each in enumerate(features):
-        place = f"{path.name} features[{index}]"
+        place, whole = f"{path.name} features[{index}]", f"{path}: features[{index}]"
         if each.kind in _DIVISIONS:
             tally[CORES].append(place)
             continue
@@ -179,7 +184,7 @@ def _regions(
             tally[AROUND].append(place)
             continue
         kind = each.geometry.type if each.geometry is not None else "no geometry"
-        rings = [] if each.geometry is None else list(_rings(each.geometry, f"{path}: {place}"))
+        rings = [] if each.geometry is None else list(_rings(each.geometry, whole))
         if not rings:
             tally[drawings.NO_AREA.format(kind)].append(place)
             continue
@@ -191,7 +196,7 @@ def _regions(
         if each.nucleus is not None:
             tally[NUCLEI].append(place)
         named = {"classification": each.label or drawings.UNCLASSIFIED}
-        label = drawings.parse(GeoLabel, named, f"{path}: {place}").classification
+        label = drawings.parse(GeoLabel, named, whole).classification
         # QuPath shows what a program detected above what was drawn.
         order = int(each.kind in _DETECTED)
         yield drawings.Region(label=label, area=area, place=place, order=order)

@@ -326,8 +326,8 @@ def _drawn(
             place, drawings.wrong("does not say how large the picture is.", expected, value)
         )
     scale = np.array(size[::-1]) / 100
-    if "rle" in value:
-        return _brush(value["rle"], size, place)
+    if "rle" in value or result.kind.startswith("brush"):
+        return _brush(value.get("rle"), size, place)
     if "points" in value:
         polygon = drawings.parse(StudioPolygon, value, place)
         return [polygon.points * scale] if polygon.closed else f"{result.kind}, not closed"

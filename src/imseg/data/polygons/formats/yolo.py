@@ -109,7 +109,6 @@ def read_yolo(files: Sequence[drawings.AnnotationFile], source: Path) -> drawing
                 size=None,
                 regions=regions,
                 file=path,
-                start=base,
                 by_stem=True,
                 finished=not lines,
             )
