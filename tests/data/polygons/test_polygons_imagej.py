@@ -201,7 +201,7 @@ def test_groups_are_classes_in_the_order_of_their_numbers(tmp_path):
 
 
 def test_rois_on_several_slices_are_refused(tmp_path):
-    with pytest.raises(ImsegError, match="several slices[\\s\\S]*slice 2, slice 5"):
+    with pytest.raises(ImsegError, match=r"several slices[\s\S]*slice 2, slice 5"):
         convert(tmp_path, *(polygon(square(2, 3, 6), position=slice_) for slice_ in (2, 5, 0)))
     frames = [polygon(square(2, 3, 6), z_position=1, t_position=frame) for frame in (1, 2)]
     with pytest.raises(ImsegError, match="slice 1, frame 2"):
@@ -255,11 +255,11 @@ def test_single_rois_in_a_folder_are_the_objects_of_the_picture_of_its_name(tmp_
 
 
 def test_rois_never_land_on_a_picture_of_another_name(tmp_path):
-    save_picture(tmp_path / "cell_01.png")
-    write(tmp_path / "cell_01.zip", polygon(square(2, 3, 6)))
-    write(tmp_path / "2.roi", polygon(square(2, 3, 6)))
+    save_picture(tmp_path / "data/cell_01.png")
+    write(tmp_path / "data/cell_01.zip", polygon(square(2, 3, 6)))
+    write(tmp_path / "data/2.roi", polygon(square(2, 3, 6)))
     with pytest.raises(ImsegError, match="no 2"):
-        convert_polygons(tmp_path, tmp_path / "out")
+        convert_polygons(tmp_path / "data", tmp_path / "out")
 
 
 def test_a_folder_of_zip_files_gives_a_mask_for_each(tmp_path):

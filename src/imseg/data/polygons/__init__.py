@@ -6,8 +6,18 @@ everything after that is the same for all of them. A new format is such a module
 """
 
 from imseg.data.polygons.convert import Conversion, convert_polygons
+from imseg.data.polygons.crowds import CROWDS, Crowds
 from imseg.data.polygons.drawings import Annotations
 from imseg.data.polygons.rasterize import MODES, Mode
 from imseg.data.polygons.readers import read_annotations
 
-__all__ = ["MODES", "Annotations", "Conversion", "Mode", "convert_polygons", "read_annotations"]
+__all__ = [
+    "CROWDS",
+    "MODES",
+    "Annotations",
+    "Conversion",
+    "Crowds",
+    "Mode",
+    "convert_polygons",
+    "read_annotations",
+]

@@ -1,19 +1,27 @@
 """From annotations of any known format, in a file, a folder or a zip file, to a data folder."""
 
+import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from imseg.data.files import atomic
+from imseg.data.files.archives import errors_naming, unpack
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
-from imseg.data.polygons import locate, rasterize, readers
-from imseg.errors import ImsegError, and_more
+from imseg.data.polygons import drawings, entries, lookup, rasterize, readers
+from imseg.data.polygons.crowds import Crowds, settle_crowds
+from imseg.data.polygons.locate import home_of, locate
+from imseg.errors import Finding, ImsegError, and_more
+
+Sources = Path | Sequence[Path]
+"""A file or folder of annotations, a zip file of them, or several of these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +29,9 @@ class Conversion:
     """What was made of annotations."""
 
     format: str
-    """``COCO``, ``LabelMe`` or ``CVAT``."""
+    """What users call the format, or several of them."""
     images: str
-    """The folder in which the pictures were found."""
+    """The folder in which the pictures were found, or several of them."""
     mode: rasterize.Mode
     """How masks were written."""
     reason: str
@@ -32,6 +40,10 @@ class Conversion:
     """Pictures with a mask."""
     unlabeled: int
     """Pictures without one."""
+    val: int
+    """Pictures with a mask that the annotations put aside for validation."""
+    test: int
+    """Pictures with a mask that the annotations put aside for the test."""
     listed_empty: int
     """Pictures among these that the annotations list, without a region that can be drawn."""
     unlisted: int
@@ -50,86 +62,173 @@ class Conversion:
     """What was left out or changed, and where."""
     renamed: Mapping[str, str]
     """New stems, by the paths of pictures that shared theirs with others."""
+    findings: Sequence[Finding]
+    """Warnings: what was decided that may be wrong."""
 
 
 def convert_polygons(
-    source: Path,
+    source: Sources,
     out: Path,
     *,
     images: Path | None = None,
     mode: rasterize.Mode | None = None,
+    crowds: Crowds | None = None,
+    encoding: str | None = None,
     progress: Progress | None = None,
 ) -> Conversion:
     """Write a data folder with masks for annotated pictures.
 
     Pictures with regions go to ``labeled``; those that are listed without regions, or lie in the
-    folders of listed ones, to ``unlabeled``. Picture files are copied byte for byte.
+    folders of listed ones, to ``unlabeled``. Parts for validation and test stay apart. Picture
+    files are copied byte for byte.
 
     Args:
-        source: A COCO file, a LabelMe file or a folder of them, a CVAT for images file, or a zip
-            file that holds one of these.
+        source: Files or folders of annotations, or zip files that hold such.
         out: Must not exist yet, or be empty. It appears when everything is in it.
         images: The folder of the pictures; None: looked for near ``source``.
         mode: How masks are written; None: chosen by what was drawn.
+        crowds: What regions with COCO's ``iscrowd`` are; None: told by what they look like.
+        encoding: The encoding of texts that are not UTF-8.
         progress: Called after each picture.
 
     Raises:
         ImsegError: If the annotations cannot be read, pictures are missing or of another size, or
             ``out`` holds something or cannot be written.
     """
-    source, out = Path(source), Path(out)
-    # Pictures beside an archive are looked for where the archive is, not where it was unpacked.
-    beside = source.absolute().parent
+    out = Path(out)
+    given = [source] if isinstance(source, str | Path) else source
     with (
         atomic.new_folder(out) as part,
         atomic.scratch_beside(out) as spare,
-        readers.opened(source, spare / "archive") as inner,
+        _opened(list(map(Path, given)), spare) as groups,
     ):
-        annotations = readers.read_annotations(inner)
+        parts = [readers.read_annotations(group.paths, encoding=encoding) for group in groups]
+        annotations = drawings.join(parts)
+        objects, findings = settle_crowds(annotations, crowds)
+        if objects:
+            parts = [drawings.without_crowds(each) for each in parts]
+            annotations = drawings.join(parts)
         plan = rasterize.choose_plan(annotations, mode)
-        folder = Path(images) if images else locate.find_images_folder(annotations, beside)
-        located = locate.locate(annotations, folder, spare)
+        folder = Path(images) if images else None
+        pictures, remarks, shown = _gather(groups, parts, folder, spare)
+        located = entries.keep_splits(pictures, parts[0].tally)
+        stems = entries.choose_stems(each.name for each in located)
+        located = [replace(each, stem=stems[each.name]) for each in located]
         done = _write_all(located, part, plan, progress=progress)
+    findings += remarks
     masks = [each.mask for each in done if each.mask is not None]
-    objects = sum((mask.objects for mask in masks), Counter[str]())
+    objects_seen = sum((mask.objects for mask in masks), Counter[str]())
     for each in done:
         for what, places in each.tally.items():
-            annotations.tally[what] += places
+            parts[0].tally[what] += places
+    splits = Counter(
+        each.split for each, one in zip(located, done, strict=True) if one.mask is not None
+    )
     unlabeled, unlisted = len(done) - len(masks), sum(not each.listed for each in located)
     return Conversion(
         format=annotations.format,
-        images=str(source if folder.is_relative_to(spare) else folder),
+        images=shown,
         mode=plan.mode,
         reason=plan.reason,
-        labeled=len(masks),
+        labeled=splits["labeled"],
         unlabeled=unlabeled,
+        val=splits["val"],
+        test=splits["test"],
         listed_empty=unlabeled - unlisted,
         unlisted=unlisted,
-        objects={label: objects[label] for label in plan.numbers},
+        objects={label: objects_seen[label] for label in plan.numbers},
         unused=tuple(label for label in annotations.objects if label not in plan.numbers),
         overlap_pixels=sum(mask.overlap for mask in masks),
         overlap_pictures=sum(mask.overlap > 0 for mask in masks),
         void_pixels=sum(mask.void for mask in masks),
-        noted=dict(annotations.tally),
+        noted=dict(drawings.join(parts).tally),
         renamed={
             each.name: each.stem for each in located if each.stem != PurePosixPath(each.name).stem
         },
+        findings=findings,
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """Annotations that share a folder."""
+
+    paths: list[Path]
+    """Files in one folder, or one folder."""
+    named: Path
+    """What the user named: the first file, the folder, or the zip file that was unpacked."""
+    around: Path | None = None
+    """Where pictures may be that are not in a zip file; None: it is no zip file."""
+
+
+@contextmanager
+def _opened(sources: Sequence[Path], spare: Path) -> Iterator[list[_Group]]:
+    """Yield annotations by the folder that they are in, zip files unpacked.
+
+    What goes wrong inside the block names a zip file, not where it was unpacked.
+    """
+    groups: dict[Path, _Group] = {}
+    archives: dict[Path, Path] = {}
+    for number, path in enumerate(sources):
+        if readers.is_archive_of_annotations(path):
+            inner = archives[path] = spare / f"{number}" / path.stem
+            around = lookup.absolute(path).parent
+            groups[inner] = _Group(paths=[inner], named=path, around=around)
+        elif path.is_dir():
+            groups[lookup.absolute(path)] = _Group(paths=[path], named=path)
+        else:
+            # Those of one folder are read together, as if the folder had been named.
+            key = lookup.absolute(path).parent / "*"
+            groups.setdefault(key, _Group(paths=[], named=path)).paths.append(path)
+    for path, inner in archives.items():
+        unpack(path, inner)
+    with errors_naming(archives):
+        yield list(groups.values())
+
+
+def _gather(
+    groups: Sequence[_Group],
+    parts: Sequence[drawings.Annotations],
+    images: Path | None,
+    spare: Path,
+) -> tuple[list[entries.Located], list[Finding], str]:
+    """Return the pictures of all annotations, how they were found, and their folders in words."""
+    found: list[entries.Located] = []
+    findings: list[Finding] = []
+    folders: list[str] = []
+    for number, (group, part) in enumerate(zip(groups, parts, strict=True)):
+        home = lookup.absolute(home_of(part))
+        inner = spare / f"inside {number}"
+        inner.mkdir()
+        one = locate(part, images, inner, around=group.around)
+        unpacked = group.around is not None and one.folder.is_relative_to(home)
+        shown = group.named if unpacked else one.folder
+        if shown.is_absolute() and not group.named.is_absolute():
+            shown = Path(os.path.relpath(shown))
+        folders.append(str(shown))
+        # Names are those below a folder that all share, if there is one.
+        prefix = "" if images or len(groups) == 1 else f"{group.named.stem}/"
+        pictures = entries.assign_splits(one.pictures, home)
+        found += [replace(each, name=f"{prefix}{each.name}") for each in pictures]
+        findings += one.findings
+    if len(groups) > 1:
+        found = entries.merge_copies(found, parts[0].tally)
+    return found, findings, and_more(list(dict.fromkeys(folders)))
+
+
 def _write_all(
-    located: Sequence[locate.Located],
+    located: Sequence[entries.Located],
     folder: Path,
     plan: rasterize.MaskPlan,
     *,
     progress: Progress | None,
 ) -> list[rasterize.Drawn]:
     """Write all pictures, masks and settings; return what was drawn."""
-    for name in ("labeled/images", "labeled/masks", "unlabeled/images"):
-        (folder / name).mkdir(parents=True)
-    if plan.mode == "labels":
-        for name in plan.folders.values():
-            (folder / "labeled/masks" / name).mkdir()
+    (folder / "unlabeled/images").mkdir(parents=True)
+    for split in {"labeled": None} | {each.split: None for each in located}:
+        (folder / split / "images").mkdir(parents=True)
+        for name in plan.folders.values() if plan.mode == "labels" else ("",):
+            (folder / split / "masks" / name).mkdir(parents=True)
     write = partial(_write, folder=folder, plan=plan)
     done = list(map_in_threads(write, located, progress=progress))
     errors = [error for each in done for error in each.errors]
@@ -155,17 +254,17 @@ def _write_all(
     return done
 
 
-def _write(each: locate.Located, *, folder: Path, plan: rasterize.MaskPlan) -> rasterize.Drawn:
+def _write(each: entries.Located, *, folder: Path, plan: rasterize.MaskPlan) -> rasterize.Drawn:
     """Copy one picture, and write its mask if something is drawn on it."""
     drawn = rasterize.draw(each.picture, each.size, plan)
     if drawn.errors:
         return drawn
     if drawn.mask is not None:
         for label, pixels in drawn.mask.pixels.items():
-            inner = folder / "labeled/masks" / (plan.folders[label] if label else "")
+            inner = folder / each.split / "masks" / (plan.folders[label] if label else "")
             write_png(inner / f"{each.stem}.png", pixels, palette=plan.palette)
         # The pixels are written; keeping them would fill the memory.
         drawn.mask = replace(drawn.mask, pixels={})
-    split = "unlabeled" if drawn.mask is None else "labeled"
+    split = each.split if drawn.mask is not None else "unlabeled"
     atomic.copy_file(each.path, folder / split / "images" / f"{each.stem}{each.path.suffix}")
     return drawn

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -393,6 +393,9 @@ class AnnotatedPicture:
     """Whether the name has no suffix, so that the picture of this stem is meant, of any type."""
     finished: bool = False
     """Whether no region means that nothing is there, so that the mask is all background."""
+    subset: str = ""
+    """The part of the data set that it belongs to, as the annotations call it, such as ``train``;
+    empty: they do not say."""
 
 
 Tally = defaultdict[str, list[str]]
@@ -425,7 +428,7 @@ class Annotations:
     """Everything that the annotations of one data set say."""
 
     format: str
-    """``COCO``, ``LabelMe`` or ``CVAT``."""
+    """What users call the format, such as ``COCO``."""
     source: Path
     """The file or folder they were read from."""
     labels: tuple[str, ...]
@@ -453,21 +456,36 @@ class Annotations:
         return tuple(label for label in self.labels if label.lower() not in special)
 
 
-def join(parts: Sequence[Annotations], source: Path) -> Annotations:
-    """Return what several files of one format say; labels of one name are one label.
+def join(parts: Sequence[Annotations], source: Path | None = None) -> Annotations:
+    """Return what several files or sources say; labels of one name are one label.
+
+    Labels come in the order of the first part that has them; those of parts that all have the
+    order of the alphabet keep that order.
 
     Args:
         parts: At least one.
-        source: The file or folder that the user named.
+        source: The file or folder that the user named; None: that of the first part.
     """
     tally = Tally(list)
     for part in parts:
         for what, places in part.tally.items():
             tally[what] += places
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    if all(list(part.labels) == sorted(part.labels) for part in parts):
+        labels = tuple(sorted(labels))
     return Annotations(
-        format=parts[0].format,
-        source=source,
-        labels=tuple(dict.fromkeys(label for part in parts for label in part.labels)),
+        format=" and ".join(dict.fromkeys(part.format for part in parts)),
+        source=source or parts[0].source,
+        labels=labels,
         pictures=tuple(picture for part in parts for picture in part.pictures),
         tally=tally,
     )
+
+
+def without_crowds(annotations: Annotations) -> Annotations:
+    """Return annotations in which crowds are objects like all others."""
+    pictures = [
+        replace(picture, regions=tuple(replace(region, crowd=False) for region in picture.regions))
+        for picture in annotations.pictures
+    ]
+    return replace(annotations, pictures=tuple(pictures))

@@ -1,13 +1,11 @@
 """The format of annotations in a file, a folder or a zip file; each has an entry in ``FORMATS``."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imseg.data.files import atomic
-from imseg.data.files.archives import errors_naming, unpack
-from imseg.data.polygons.drawings import AnnotationFile, Annotations
+from imseg.data.polygons.drawings import AnnotationFile, Annotations, join
 from imseg.data.polygons.formats import coco, cvat, geojson, imagej, label_studio, labelme, yolo
 from imseg.data.polygons.text_files import read_json
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
@@ -35,7 +33,7 @@ FORMATS = (
         read=labelme.read_labelme,
     ),
     Format(name="COCO", suffixes=(".json",), recognizes=coco.is_coco, read=coco.read_coco),
-    Format(name="CVAT", suffixes=(".xml",), recognizes=cvat.is_xml, read=cvat.read_cvat),
+    Format(name="CVAT", suffixes=(".xml",), recognizes=cvat.is_cvat, read=cvat.read_cvat),
     Format(
         name="Label Studio",
         suffixes=(".json",),
@@ -67,126 +65,128 @@ OTHER_JSON = "JSON files of another kind"
 """What is noted for files that lie among the annotations (LabelMe)."""
 
 
-@contextmanager
-def opened(source: Path, spare: Path) -> Iterator[Path]:
-    """Yield the annotations: ``source`` itself, or what is in it if it is a zip file.
-
-    What goes wrong inside the block names the zip file, not where it was unpacked.
-
-    Args:
-        source: A file or folder of annotations, or a zip file of them.
-        spare: A folder to unpack to; the caller removes it.
+def is_archive_of_annotations(path: Path) -> bool:
+    """Return whether a path is that of a zip file to unpack, not itself a file of annotations.
 
     Raises:
-        ImsegError: If the zip file cannot be trusted, or holds no annotations or several.
+        ImsegError: If there is no such file or folder.
     """
-    zipped = not source.is_dir() and _start(source).startswith(b"PK\x03\x04")
-    if not zipped or imagej.holds_rois_only(source):
-        yield source
-        return
-    unpack(source, spare)
-    with errors_naming({source: spare}):
-        yield _annotations_in(spare)
-
-
-def _annotations_in(folder: Path) -> Path:
-    """Return the file or folder of annotations in an unpacked archive."""
-    for suffix in (".xml", ".json"):
-        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() == suffix]
-        if len(files) == 1:
-            return files[0]
-        if suffix == ".json" and len({path.parent for path in files}) == 1:
-            return files[0].parent
-        if files:
-            raise ImsegError(
-                f"{folder} holds more than one file of annotations.",
-                expected="one, such as annotations.xml.",
-                got=f"{and_more([path.relative_to(folder).as_posix() for path in files])}.",
-                hint="unpack it, and name one of them.",
-            )
-    return folder
+    if path.is_dir() or not _start(path).startswith(b"PK\x03\x04"):
+        return False
+    return _recognize(_look_into(path)) is None
 
 
 _EXPECTED = (
-    "a COCO instances .json, a folder of LabelMe .json files (or one), or a CVAT for images .xml"
-    " (or a .zip of them)."
+    "a COCO instances .json, LabelMe .json files, a CVAT for images .xml, a folder of these or a"
+    " .zip."
 )
 _SHOWN_ERRORS = 5
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(source: Path | Sequence[Path], *, encoding: str | None = None) -> Annotations:
     """Return what annotations say, whichever of the known formats they have.
 
     Args:
-        path: A file of annotations, or a folder of files of one format.
+        source: A file of annotations, a folder of files of one format, or files in one folder.
+        encoding: The encoding of texts that are not UTF-8.
 
     Raises:
         ImsegError: If there is nothing, it is of another kind, or it is damaged.
     """
-    if path.is_dir():
-        return _read_folder(path)
-    file = _look_into(path)
-    known = _recognize(file)
-    if known is not None:
-        return known.read([file], path)
-    if file.plain is not None:
-        raise _unknown(path, *_guess(file.plain))
-    shown = file.start[:20].decode("utf-8", "replace").split("\n")[0]
-    hint = "export as COCO, LabelMe or CVAT for images 1.1."
-    raise _unknown(path, f"{shown!r} at its start." if file.start else "an empty file.", hint)
+    paths = [source] if isinstance(source, Path) else list(source)
+    if paths[0].is_dir():
+        return _read_folder(paths[0], encoding)
+    groups: dict[str, list[AnnotationFile]] = {}
+    for path in paths:
+        file = _look_into(path, encoding)
+        known = _recognize(file)
+        if known is None:
+            raise _not_recognized(file)
+        groups.setdefault(known.name, []).append(file)
+    named = paths[0] if len(paths) == 1 else paths[0].parent
+    parts = [known.read(groups[known.name], named) for known in FORMATS if known.name in groups]
+    return join(parts, named)
 
 
-def _look_into(path: Path) -> AnnotationFile:
+def _look_into(path: Path, encoding: str | None = None) -> AnnotationFile:
     """Return what is needed to recognize the format of a file."""
     start = _start(path)
-    plain = read_json(path) if start.startswith((b"{", b"[")) else None
+    plain = read_json(path, encoding) if start.startswith((b"{", b"[")) else None
     if isinstance(plain, dict) and plain.get("imageData"):
         # The pictures inside would fill the memory; their files are read again if needed.
         plain["imageData"] = True
-    return AnnotationFile(path=path, start=start, plain=plain)
+    return AnnotationFile(path=path, start=start, plain=plain, encoding=encoding)
 
 
 def _recognize(file: AnnotationFile) -> Format | None:
     return next((known for known in FORMATS if known.recognizes(file)), None)
 
 
-def _read_folder(folder: Path) -> Annotations:
-    """Return what the LabelMe files in a folder and the folders in it say."""
-    paths = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() == ".json" and path.is_file() and not path.name.startswith(".")
-    ]
-    if not paths:
-        there = sorted(path.name for path in folder.iterdir())
-        near = [name for name in there if name.lower().endswith((".xml", ".zip"))]
-        hint = "name the file or folder of the annotations."
-        if near:
-            hint = f"imseg polygons {folder / near[0]}"
-        raise _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
-    found: list[AnnotationFile] = []
+def _not_recognized(file: AnnotationFile) -> ImsegError:
+    """Return the error about a file of no known format."""
+    if file.plain is not None:
+        return _unknown(file.path, *_guess(file.plain))
+    if file.start.startswith(b"<"):
+        return cvat.other_xml(file)
+    text = file.start[:20].decode("utf-8", "replace").split("\n")[0]
+    hint = "export as COCO, LabelMe or CVAT for images 1.1."
+    return _unknown(file.path, f"{text!r} at its start." if text else "an empty file.", hint)
+
+
+def _read_folder(folder: Path, encoding: str | None) -> Annotations:
+    """Return what the files of one format in a folder and the folders in it say."""
+    suffixes = {suffix for known in FORMATS for suffix in known.suffixes}
+    inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    paths = [path for path in inside if path.is_file() and _is_shown(path.relative_to(folder))]
+    found: dict[str, list[AnnotationFile]] = {}
     others: list[AnnotationFile] = []
     errors: list[ImsegError] = []
     for path in paths:
         try:
-            file = _look_into(path)
+            file = _look_into(path, encoding)
         except ImsegError as error:
             errors.append(error)
             continue
-        (found if labelme.is_labelme(file) else others).append(file)
+        known = _recognize(file)
+        (found.setdefault(known.name, []) if known else others).append(file)
     if len(errors) > _SHOWN_ERRORS:
         rest = f"{len(errors) - _SHOWN_ERRORS} more files in {folder} cannot be read."
         errors = [*errors[:_SHOWN_ERRORS], ImsegError(rest, hint="export them again.")]
     raise_all(errors)
     if not found:
-        if coco.is_coco(others[0]):
-            path = others[0].path
-            raise _unknown(folder, f"{path.name}, a COCO file.", f"imseg polygons {path}")
-        raise _unknown(others[0].path, *_guess(others[0].plain))
-    annotations = labelme.read_labelme(found, folder)
+        raise _nothing_in(folder, others)
+    if len(found) > 1:
+        counts = [f"{len(files)} of {name} ({files[0].path.name})" for name, files in found.items()]
+        raise ImsegError(
+            f"{folder} holds annotations of several formats.",
+            expected="one format, so that no outline is read twice.",
+            got=f"{', '.join(counts)}.",
+            hint="name the files of one format instead of the folder.",
+        )
+    (name,) = found
+    known = next(each for each in FORMATS if each.name == name)
+    annotations = known.read(found[name], folder)
     for file in others:
-        annotations.tally[OTHER_JSON].append(str(file.path.relative_to(folder)))
+        if file.path.suffix.lower() == ".json":
+            annotations.tally[OTHER_JSON].append(str(file.path.relative_to(folder)))
     return annotations
+
+
+def _is_shown(path: Path) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _nothing_in(folder: Path, others: Sequence[AnnotationFile]) -> ImsegError:
+    """Return the error about a folder without annotations of a known format."""
+    for file in others:
+        if file.plain is not None or file.start.startswith(b"<"):
+            return _not_recognized(file)
+    there = sorted(path.name for path in folder.iterdir())
+    zips = [name for name in there if name.lower().endswith(".zip")]
+    hint = "name the file or folder of the annotations."
+    if zips:
+        hint = "imseg polygons " + " ".join(str(folder / name) for name in zips[:3])
+    return _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
 
 
 def _start(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """COCO instances (JSON)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,6 +13,8 @@ from imseg.errors import ImsegError, and_more
 
 NO_OUTLINE = "annotations without an outline (a box or points only)"
 """What is noted for annotations that were not made for segmentation (COCO)."""
+OTHER_KIND = "files of COCO beside the instances (left out)"
+"""What is noted for key points and captions of the same pictures."""
 NO_IMAGE = "annotations of images that are not listed"
 """What is noted for left-overs of images that were removed (COCO)."""
 REPEATED = "category names that stand there twice (taken as one category)"
@@ -50,6 +53,9 @@ def _segmentation(drawn: object) -> drawings.Runs | list[drawings.Corners]:
     # Some tools write a single ring without the list around it.
     parts = drawn if not drawn or isinstance(drawn[0], list) else [drawn]
     return [drawings.ring(part) for part in parts]
+
+
+_OTHER_KINDS = re.compile("(person_keypoints|captions|image_info|labels|panoptic|stuff)_")
 
 
 class CocoImage(drawings.SizedEntry):
@@ -100,7 +106,13 @@ def read_coco(files: Sequence[drawings.AnnotationFile], source: Path) -> drawing
     Raises:
         ImsegError: If an entry is not as COCO has it.
     """
-    return drawings.join([_read_file(file.plain, file.path) for file in files], source)
+    instances = [file for file in files if file.path.name.startswith("instances_")]
+    others = [file for file in files if instances and _OTHER_KINDS.match(file.path.name)]
+    read = [_read_file(file.plain, file.path) for file in files if file not in others]
+    annotations = drawings.join(read, source)
+    if others:
+        annotations.tally[OTHER_KIND] += [file.path.name for file in others]
+    return annotations
 
 
 def _read_file(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
@@ -148,12 +160,22 @@ def _read_file(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
         labels=tuple(dict.fromkeys(labels.values())),
         pictures=tuple(
             drawings.AnnotatedPicture(
-                name=image.file_name, size=image.size, regions=tuple(regions[identity]), file=path
+                name=image.file_name,
+                size=image.size,
+                regions=tuple(regions[identity]),
+                file=path,
+                subset=_subset_of(path),
             )
             for identity, image in images.items()
         ),
         tally=tally,
     )
+
+
+def _subset_of(path: Path) -> str:
+    """Return the part of the data set that a file is of: ``Train`` for ``instances_Train.json``."""
+    named = re.fullmatch(r"instances_(.+)|(.+)_instances|(train|val|valid|test)", path.stem, re.I)
+    return next(filter(None, named.groups()), "") if named else ""
 
 
 _Entry = TypeVar("_Entry", CocoImage, CocoCategory)

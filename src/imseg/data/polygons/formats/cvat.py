@@ -37,6 +37,8 @@ class CvatImage(drawings.SizedEntry):
     """A picture."""
 
     name: drawings.Text
+    subset: str = ""
+    """The part of the project that it belongs to."""
 
 
 class CvatShape(drawings.ParsedEntry):
@@ -123,9 +125,9 @@ _SHAPES: dict[str, type[CvatPolygon | CvatBox | CvatEllipse | CvatMask]] = {
 }
 
 
-def is_xml(file: drawings.AnnotationFile) -> bool:
-    """Return whether a file looks like XML, of whatever kind."""
-    return file.start.startswith(b"<")
+def is_cvat(file: drawings.AnnotationFile) -> bool:
+    """Return whether a file looks like CVAT's."""
+    return file.start.startswith(b"<") and b"<annotations" in file.start
 
 
 def read_cvat(files: Sequence[drawings.AnnotationFile], source: Path) -> drawings.Annotations:
@@ -146,19 +148,26 @@ def _read_file(file: drawings.AnnotationFile) -> drawings.Annotations:
     path, root = file.path, _parse_xml(file)
     images = list(root.iter("image")) if root.tag == "annotations" else []
     if not images:
-        raise _other_xml(path, root)
+        raise _other_kind(path, root)
     tally = drawings.Tally(list)
     declared = [
         drawings.parse(CvatLabel, {"name": label.findtext("name")}, f"{path}: a <label>").name
         for label in root.iter("label")
         if label.find("parent") is None  # parts of skeletons
     ]
+    default = (root.findtext("meta/task/subset") or "").strip()
     pictures = []
     for index, element in enumerate(images):
         image = drawings.parse(CvatImage, element.attrib, f"{path}: image {index}")
         regions = tuple(_regions(element, path, tally))
         pictures.append(
-            drawings.AnnotatedPicture(name=image.name, size=image.size, regions=regions, file=path)
+            drawings.AnnotatedPicture(
+                name=image.name,
+                size=image.size,
+                regions=regions,
+                file=path,
+                subset=image.subset or default,
+            )
         )
     used = sorted({region.label for picture in pictures for region in picture.regions})
     return drawings.Annotations(
@@ -199,7 +208,16 @@ def _parse_xml(file: drawings.AnnotationFile) -> Any:
         raise ImsegError(f"{path} cannot be read.", got=f"{error}.") from error
 
 
-def _other_xml(path: Path, root: Any) -> ImsegError:
+def other_xml(file: drawings.AnnotationFile) -> ImsegError:
+    """Return the error about XML that is not CVAT's.
+
+    Raises:
+        ImsegError: If it is no XML, or declares entities.
+    """
+    return _other_kind(file.path, _parse_xml(file))
+
+
+def _other_kind(path: Path, root: Any) -> ImsegError:
     """Return the error for XML that is not CVAT for images."""
     got, hint = f"<{root.tag}> without an <image>.", "export as CVAT for images 1.1."
     if root.tag == "annotations" and root.find("track") is not None:
