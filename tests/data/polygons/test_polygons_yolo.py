@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.polygons.polygon_files import bits, read, save_picture, square
+from tests.data.polygons.polygon_files import Coco, bits, read, save_picture, square
 
 from imseg.data.polygons import convert_polygons
 from imseg.data.polygons.drawings import AnnotationFile
@@ -178,14 +179,16 @@ WRONG = {
     "0 0.1 0.1 0.5": "3 numbers after the class",
     "0 0.1 0.1 0.5 0.1 0.5 0.5 0.9": "7 numbers after the class",
     "-1 0.1 0.1 0.5 0.1 0.5 0.5": "has no class",
+    "cell 0.1 0.1 0.5 0.1 0.5 0.5": "no line of numbers",
     "0.5 0.1 0.1 0.5 0.1 0.5 0.5": "has no class",
 }
 
 
 @pytest.mark.parametrize(("wrong", "reason"), WRONG.items(), ids=range(len(WRONG)))
 def test_a_wrong_line_is_refused_with_file_and_line(tmp_path, wrong, reason):
-    write(tmp_path / "labels/a.txt", line(0, square(2, 3, 6)), wrong)
-    with pytest.raises(ImsegError, match=f"a\\.txt, line 2 .*{reason}"):
+    write(tmp_path / "labels/a.txt", wrong)
+    write(tmp_path / "labels/b.txt", line(0, square(2, 3, 6)))
+    with pytest.raises(ImsegError, match=f"a\\.txt, line 1 .*{reason}"):
         yolo.read_yolo(look(tmp_path), tmp_path)
 
 
@@ -239,6 +242,50 @@ def test_other_files_of_a_data_set_are_not_taken_for_labels(tmp_path, name, text
     path = write(tmp_path / name)
     path.write_text(text)
     assert look(tmp_path) == []
+
+
+def test_settings_that_begin_with_a_long_comment_are_recognized(tmp_path):
+    root = tmp_path / "data"
+    save_picture(root / "images/a.png")
+    write(root / "labels/a.txt", line(0, square(2, 3, 6)))
+    settings(root / "set.yaml", start="# Ultralytics data set\n" * 60)
+    assert convert_polygons(root / "set.yaml", tmp_path / "out").objects == {"cell": 1}
+
+
+def test_valid_and_test_stay_apart(tmp_path):
+    for index, split in enumerate(("train", "valid", "test")):
+        save_picture(tmp_path / f"data/{split}/images/{index}.png")
+        save_picture(tmp_path / f"data/{split}/images/other{index}.png")
+        write(tmp_path / f"data/{split}/labels/{index}.txt", line(0, square(2, 3, 6)))
+    save_picture(tmp_path / "data/valid/images/empty.png")
+    write(tmp_path / "data/valid/labels/empty.txt")
+    settings(tmp_path / "data/data.yaml")
+    made = convert_polygons(tmp_path / "data", tmp_path / "out")
+    assert (made.labeled, made.unlabeled, made.val, made.test) == (1, 1, 2, 1)
+    assert not read(tmp_path / "out/val/masks/empty.png").any()
+
+
+def test_a_zip_file_of_a_data_set_is_read(tmp_path):
+    root = tmp_path / "data"
+    save_picture(root / "train/images/a.jpg")
+    write(root / "train/labels/a.txt", line(1, square(2, 3, 6)))
+    settings(root / "data.yaml")
+    write(root / "README.roboflow.txt", "cells - v3")
+    shutil.make_archive(str(tmp_path / "cells.v3"), "zip", root)
+    assert convert_polygons(tmp_path / "cells.v3.zip", tmp_path / "out").objects == {"dish": 1}
+
+
+def test_two_formats_in_a_folder_are_refused_by_name(tmp_path):
+    root = tmp_path / "data"
+    save_picture(root / "images/a.png")
+    write(root / "labels/a.txt", line(0, square(2, 3, 6)))
+    settings(root / "data.yaml")
+    coco = Coco()
+    coco.draw(coco.image("a.png"), square(2, 3, 6))
+    coco.write(root / "annotations.json")
+    with pytest.raises(ImsegError, match=r"several formats[\s\S]*COCO[\s\S]*YOLO"):
+        convert_polygons(root, tmp_path / "out")
+    assert convert_polygons(root / "labels", tmp_path / "out").format == "YOLO"
 
 
 def test_two_picture_files_of_one_stem_are_refused(tmp_path):

@@ -77,8 +77,8 @@ def is_archive_of_annotations(path: Path) -> bool:
 
 
 _EXPECTED = (
-    "a COCO instances .json, LabelMe .json files, a CVAT for images .xml, a folder of these or a"
-    " .zip."
+    "COCO, LabelMe, Label Studio (.json), CVAT for images (.xml), GeoJSON, YOLO (.txt) or ImageJ"
+    " (.roi), a folder of these or a .zip."
 )
 _SHOWN_ERRORS = 5
 

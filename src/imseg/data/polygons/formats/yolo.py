@@ -1,5 +1,6 @@
 """YOLO for segmentation: a text file per picture, corners as shares of its width and height."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +34,16 @@ def is_yolo(file: drawings.AnnotationFile) -> bool:
     """Return whether a file has lines of YOLO, or is the settings file of such a data set."""
     path, suffix = file.path, file.path.suffix.lower()
     if suffix in _SETTINGS:
-        keys = {line.partition(b":")[0] for line in file.start.splitlines()}
-        return bool(keys & {b"names", b"nc", b"train", b"val", b"path"})
-    if suffix != ".txt" or path.name.lower() in _LISTS:
+        folders = [path.parent / split / _LABELS for split in ("", *_SPLITS)]
+        return any(next(folder.rglob("*.txt"), None) for folder in folders)
+    if suffix != ".txt" or path.name.lower() in _LISTS or path.stem.lower().startswith("readme"):
         return False
     words = file.start.partition(b"\n")[0].split()
-    placed = _LABELS in path.parts[-3:-1]
+    if _LABELS in path.parts[-3:-1]:
+        return True  # what is wrong in it is said
     if not words:
-        return placed or any(path.with_suffix(each).is_file() for each in SUFFIXES)
-    return words[0].isdigit() and (placed or len(words) > _BOX) and b"/" not in file.start
+        return any(path.with_suffix(each).is_file() for each in SUFFIXES)
+    return len(words) > _BOX and all(re.fullmatch(rb"[-+.\deE]+", word) for word in words[:_BOX])
 
 
 @dataclass(frozen=True, slots=True)
