@@ -56,6 +56,19 @@ def inside(corners: Corners, size: tuple[int, int]) -> npt.NDArray[Any]:
     return found
 
 
+def distances(corners: Corners, size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return how far each pixel center is from the nearest edge."""
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    nearest = np.full(size, np.inf)
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        length = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
+        share = np.clip(((columns - x0) * (x1 - x0) + (rows - y0) * (y1 - y0)) / length, 0, 1)
+        nearest = np.minimum(
+            nearest, np.hypot(columns - x0 - share * (x1 - x0), rows - y0 - share * (y1 - y0))
+        )
+    return nearest
+
+
 class Coco:
     """A COCO instances file in the making."""
 

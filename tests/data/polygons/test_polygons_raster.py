@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as pycocotools
-from tests.data.polygons.polygon_files import inside, square
+from tests.data.polygons.polygon_files import distances, inside, square
 
 from imseg.data.polygons.drawings import (
     Outline,
@@ -42,19 +42,6 @@ def drawn(area, size=SIZE):
 
 def outline(*rings):
     return Outline(tuple(np.asarray(ring, float) for ring in rings))
-
-
-def distances(corners, size):
-    """Return how far each pixel center is from the nearest edge."""
-    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
-    nearest = np.full(size, np.inf)
-    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
-        length = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
-        share = np.clip(((columns - x0) * (x1 - x0) + (rows - y0) * (y1 - y0)) / length, 0, 1)
-        nearest = np.minimum(
-            nearest, np.hypot(columns - x0 - share * (x1 - x0), rows - y0 - share * (y1 - y0))
-        )
-    return nearest
 
 
 def test_a_square_at_whole_coordinates_covers_the_pixels_between_them():

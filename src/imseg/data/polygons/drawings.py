@@ -38,7 +38,11 @@ class AnnotationFile:
     """The encoding of texts that are not UTF-8, if the user named one."""
 
 
-_EXPECTED = {"string": "a text that is not empty.", "int": "a whole number of pixels."}
+_EXPECTED = {
+    "string": "a text that is not empty.",
+    "int": "a whole number of pixels.",
+    "dict": "an object with named values.",
+}
 _Model = TypeVar("_Model", bound="ParsedEntry")
 
 
@@ -251,6 +255,9 @@ VOID_LABELS = frozenset({"__ignore__"})
 
 BACKGROUND_LABELS = frozenset({"_background_", "background"})
 """Labels (in lower case) that stand for no object."""
+
+UNCLASSIFIED = "unclassified"
+"""The label of regions that were given none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imseg.data.files import atomic
 from imseg.data.polygons.drawings import AnnotationFile, Annotations, join
-from imseg.data.polygons.formats import coco, cvat, labelme
+from imseg.data.polygons.formats import coco, cvat, geojson, imagej, label_studio, labelme, yolo
 from imseg.data.polygons.text_files import read_json
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
@@ -35,6 +35,30 @@ FORMATS = (
     ),
     Format(name="COCO", suffixes=(".json",), recognizes=coco.is_coco, read=coco.read_coco),
     Format(name="CVAT", suffixes=(".xml",), recognizes=cvat.is_cvat, read=cvat.read_cvat),
+    Format(
+        name="Label Studio",
+        suffixes=(".json",),
+        recognizes=label_studio.is_label_studio,
+        read=label_studio.read_label_studio,
+    ),
+    Format(
+        name="GeoJSON",
+        suffixes=(".geojson", ".json"),
+        recognizes=geojson.is_geojson,
+        read=geojson.read_geojson,
+    ),
+    Format(
+        name="YOLO",
+        suffixes=(".txt", ".yaml", ".yml"),
+        recognizes=yolo.is_yolo,
+        read=yolo.read_yolo,
+    ),
+    Format(
+        name="ImageJ",
+        suffixes=(".roi", ".zip"),
+        recognizes=imagej.is_imagej,
+        read=imagej.read_imagej,
+    ),
 )
 """All formats; the first that recognizes a file reads it."""
 
@@ -54,8 +78,8 @@ def is_archive_of_annotations(path: Path) -> bool:
 
 
 _EXPECTED = (
-    "a COCO instances .json, LabelMe .json files, a CVAT for images .xml, a folder of these or a"
-    " .zip."
+    "COCO, LabelMe, Label Studio (.json), CVAT for images (.xml), GeoJSON, YOLO (.txt) or ImageJ"
+    " (.roi), a folder of these or a .zip."
 )
 _SHOWN_ERRORS = 5
 
@@ -196,8 +220,6 @@ def _guess(plain: object) -> tuple[str, str]:
                 "a list of annotations: COCO results, without images and categories.",
                 'put it into {"images": ..., "annotations": ..., "categories": ...}.',
             )
-        if "data" in first or "completions" in first:
-            return "a list of tasks, as Label Studio writes it.", coco
         return "a list.", coco
     if not isinstance(plain, Mapping):
         return f"{plain!r:.40}.", coco
@@ -205,7 +227,6 @@ def _guess(plain: object) -> tuple[str, str]:
     known = (
         ("_via_img_metadata" in plain, "a VGG Image Annotator (VIA) project."),
         (any("regions" in value for value in values), "VGG Image Annotator (VIA) annotations."),
-        (plain.get("type") == "FeatureCollection", "GeoJSON."),
         ("objects" in plain and "size" in plain, "Supervisely annotations."),
         ("imgHeight" in plain and "objects" in plain, "Cityscapes polygons."),
         ("log" in plain or "_via_settings" in plain, "a project file."),
