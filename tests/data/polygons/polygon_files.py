@@ -196,10 +196,14 @@ class Cvat:
         self.labels = labels or ("cell",)
         self.pictures: list[str] = []
 
-    def image(self, name: str, *shapes: str, size: tuple[int, int] = (24, 20)) -> None:
+    def image(
+        self, name: str, *shapes: str, size: tuple[int, int] = (24, 20), subset: str = ""
+    ) -> None:
         number = len(self.pictures)
+        more = f' subset={quoteattr(subset)} task_id="1"' if subset else ""
         start = (
-            f'  <image id="{number}" name={quoteattr(name)} width="{size[1]}" height="{size[0]}">'
+            f'  <image id="{number}" name={quoteattr(name)}{more}'
+            f' width="{size[1]}" height="{size[0]}">'
         )
         self.pictures.append("\n    ".join([start, *shapes]) + "\n  </image>\n")
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from imseg.data.files import atomic
 from imseg.data.files.archives import errors_naming, unpack
-from imseg.data.files.listing import counted
+from imseg.data.files.listing import counted, folder_names
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
@@ -100,7 +100,7 @@ def convert_polygons(
     with (
         atomic.new_folder(out) as part,
         atomic.scratch_beside(out) as spare,
-        _opened(list(map(Path, given)), spare) as groups,
+        _opened(list(dict.fromkeys(map(Path, given))), spare) as groups,
     ):
         parts = [readers.read_annotations(group.paths, encoding=encoding) for group in groups]
         annotations = drawings.join(parts)
@@ -124,7 +124,8 @@ def convert_polygons(
     splits = Counter(
         each.split for each, one in zip(located, done, strict=True) if one.mask is not None
     )
-    unlabeled, unlisted = len(done) - len(masks), sum(not each.listed for each in located)
+    unlisted = sum(not each.listed for each in located)
+    unlabeled = sum(each.split == "labeled" for each in located) - splits["labeled"]
     return Conversion(
         format=annotations.format,
         images=shown,
@@ -159,6 +160,12 @@ class _Group:
     """What the user named: the first file, the folder, or the zip file that was unpacked."""
     around: Path | None = None
     """Where pictures may be that are not in a zip file; None: it is no zip file."""
+
+    @property
+    def label(self) -> str:
+        """What tells its pictures from those of other sources."""
+        place = self.paths[0] if self.paths[0].is_dir() else lookup.absolute(self.paths[0]).parent
+        return place.name
 
 
 @contextmanager
@@ -196,20 +203,20 @@ def _gather(
     found: list[entries.Located] = []
     findings: list[Finding] = []
     folders: list[str] = []
+    labels = folder_names([group.label for group in groups])
     for number, (group, part) in enumerate(zip(groups, parts, strict=True)):
         home = lookup.absolute(home_of(part))
         inner = spare / f"inside {number}"
         inner.mkdir()
-        one = locate(part, images, inner, around=group.around)
+        one = locate(part, images, inner, around=group.around, several=len(groups) > 1)
         unpacked = group.around is not None and one.folder.is_relative_to(home)
         shown = group.named if unpacked else one.folder
         if shown.is_absolute() and not group.named.is_absolute():
             shown = Path(os.path.relpath(shown))
         folders.append(str(shown))
         # Names are those below a folder that all share, if there is one.
-        prefix = "" if images or len(groups) == 1 else f"{group.named.stem}/"
-        pictures = entries.assign_splits(one.pictures, home)
-        found += [replace(each, name=f"{prefix}{each.name}") for each in pictures]
+        prefix = "" if images or len(groups) == 1 else f"{labels[number]}/"
+        found += [replace(each, name=f"{prefix}{each.name}") for each in one.pictures]
         findings += one.findings
     if len(groups) > 1:
         found = entries.merge_copies(found, parts[0].tally)
@@ -265,6 +272,9 @@ def _write(each: entries.Located, *, folder: Path, plan: rasterize.MaskPlan) -> 
             write_png(inner / f"{each.stem}.png", pixels, palette=plan.palette)
         # The pixels are written; keeping them would fill the memory.
         drawn.mask = replace(drawn.mask, pixels={})
+    elif each.split != "labeled":
+        drawn.tally[entries.LEFT_OUT].append(each.name)
+        return drawn
     split = each.split if drawn.mask is not None else "unlabeled"
     atomic.copy_file(each.path, folder / split / "images" / f"{each.stem}{each.path.suffix}")
     return drawn

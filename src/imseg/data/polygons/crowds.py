@@ -18,6 +18,8 @@ CROWDS: tuple[Crowds, ...] = ("objects", "void")
 
 _RARE = 0.05
 """Share of crowds among the regions of a data set, at most; COCO itself has 0.012."""
+_ALONE = 0.9
+"""Share of pictures with crowds in which each label has only one, at least."""
 _LARGE = 3
 """Times the typical object of its label that a crowd covers, at least; in COCO it is ten objects
 or more."""
@@ -28,9 +30,9 @@ def settle_crowds(annotations: Annotations, wanted: Crowds | None) -> tuple[bool
 
     Drawing tools (CVAT, Datumaro) write whatever was painted with a brush as run lengths, and set
     ``iscrowd`` because COCO's own files have run lengths for crowds alone. So a region in run
-    lengths is a crowd only if it looks like one: rare, one per label in a picture, and much larger
-    than objects of its label. It is an object if there is nothing else, or if a picture has several
-    of one label, which a crowd would hold together. An outline with ``iscrowd`` was marked by hand.
+    lengths is a crowd only if it is much larger than the objects of its label, and then such
+    regions must be rare, and hold all that a picture has of a label. An outline with ``iscrowd``
+    was marked by hand.
 
     Args:
         annotations: What was read.
@@ -47,34 +49,35 @@ def settle_crowds(annotations: Annotations, wanted: Crowds | None) -> tuple[bool
         return wanted == "objects", []
     objects = [region for region in regions if region.role == "object"]
     painted = [region for region in crowds if isinstance(region.area, Runs)]
-    several = _pictures_with_several(annotations)
-    ratio = _times_as_large(crowds, objects)
-    rare = len(crowds) <= _RARE * len(regions)
-    pixels = int(sum(map(_pixels, crowds)))
-    said = f"{counted(len(crowds), 'region')} of {len(regions)}, {counted(pixels, 'pixel')}"
-    if not objects or (painted and several):
-        reason = f"{several} have several of one label" if objects else "there are no others"
-        return True, [_as_objects(said, crowds, reason)]
-    if rare and not several and ratio >= _LARGE:
+    said = f"{counted(len(crowds), 'region')} of {len(regions)}"
+    said += f", {counted(int(sum(map(_pixels, crowds))), 'pixel')}"
+    said += f", such as {and_more([region.place for region in crowds])}."
+    if not objects:
+        return True, [_as_objects(said, "there are no other objects")]
+    large = _times_as_large(crowds, objects) >= _LARGE
+    if large and len(crowds) <= _RARE * len(regions) and _share_alone(annotations) >= _ALONE:
         return False, []
     if not painted:
-        return False, [_as_void(said, crowds)]
+        return False, [_as_void(said)]
+    if not large:
+        return True, [_as_objects(said, "these are no larger than single objects of their label")]
     raise ImsegError(
         f"{subject(len(crowds), 'region')} marked as crowds (iscrowd), and may be objects.",
         expected="crowds: many objects in one region, not trained on; or objects that were painted"
         " with a brush, which CVAT and others mark so.",
-        got=f"{said}, such as {and_more([region.place for region in crowds])}.",
+        got=said,
         hint="--crowds objects, if each of them is one object; --crowds void, if they are crowds.",
     )
 
 
-def _pictures_with_several(annotations: Annotations) -> str:
-    """Return in words how many pictures have several crowds of one label; empty: none."""
-    found = 0
-    for picture in annotations.pictures:
-        labels = Counter(region.label for region in picture.regions if region.crowd)
-        found += any(count > 1 for count in labels.values())
-    return counted(found, "picture") if found else ""
+def _share_alone(annotations: Annotations) -> float:
+    """Return the share of pictures with crowds that have no two of one label."""
+    alone = [
+        max(Counter(region.label for region in picture.regions if region.crowd).values()) == 1
+        for picture in annotations.pictures
+        if any(region.crowd for region in picture.regions)
+    ]
+    return sum(alone) / len(alone)
 
 
 def _times_as_large(crowds: list[Region], objects: list[Region]) -> float:
@@ -107,22 +110,22 @@ def _pixels(region: Region) -> float:
     return total
 
 
-def _as_objects(said: str, crowds: list[Region], reason: str) -> Finding:
+def _as_objects(said: str, reason: str) -> Finding:
     return Finding(
         severity="warning",
         what="Regions marked as crowds (iscrowd) are taken for objects.",
         why=f"drawing tools mark what was painted with a brush so, and {reason}; real crowds would"
         " be void.",
-        got=f"{said}, such as {and_more([region.place for region in crowds])}.",
+        got=said,
         hint="if they are crowds of many objects: --crowds void.",
     )
 
 
-def _as_void(said: str, crowds: list[Region]) -> Finding:
+def _as_void(said: str) -> Finding:
     return Finding(
         severity="warning",
         what="Regions marked as crowds (iscrowd) are void: neither trained on nor scored.",
         why="that is right only if each holds many objects that were not drawn one by one.",
-        got=f"{said}, such as {and_more([region.place for region in crowds])}.",
+        got=said,
         hint="if each of them is one object: --crowds objects; if not, --crowds void says so.",
     )

@@ -11,12 +11,12 @@ import numpy as np
 
 from imseg.data.files import listing
 from imseg.data.polygons.drawings import AnnotatedPicture, Area, Outline, Region, Tally
-from imseg.data.polygons.lookup import Match, read_name
+from imseg.data.polygons.lookup import Match, absolute, read_name
 from imseg.errors import ImsegError, and_more
 
 _LONGEST = 100  # characters of a joined name; file systems end at 255 bytes
 
-LEFT_OUT = "pictures of the parts for validation and test without a region (left out)"
+LEFT_OUT = "pictures for validation or test without a region (left out)"
 """What is noted for pictures that can neither be scored nor trained on."""
 COPIES = "pictures that are listed elsewhere, too (copies; left out)"
 """What is noted for pictures beside annotated ones that another file of annotations lists."""
@@ -59,7 +59,7 @@ def split_of(name: str) -> str:
     return ""
 
 
-def assign_splits(pictures: Sequence[Located], home: Path) -> list[Located]:
+def assign_splits(pictures: Sequence[Located], home: Path, *, named: bool) -> list[Located]:
     """Return pictures with the part of the data set that the annotations put each in.
 
     The annotations say so themselves (CVAT), or by the name of a file or folder of theirs, or by
@@ -68,15 +68,17 @@ def assign_splits(pictures: Sequence[Located], home: Path) -> list[Located]:
     Args:
         pictures: Of one source.
         home: The folder of annotations that the user named.
+        named: Whether the name of this folder counts, too.
     """
     found = []
     for each in pictures:
         picture = each.picture
         words = [picture.subset] if picture.subset else []
-        if each.listed and not words:
-            inner = picture.file.parent
+        inner = absolute(picture.file.parent)
+        if not words:
             near = inner.relative_to(home).parts if inner.is_relative_to(home) else ()
-            words = [*near[::-1], *read_name(picture.name).parts[:-1][::-1]]
+            folders = read_name(picture.name).parts[:-1]
+            words = [*near[::-1], *folders[::-1], *[home.name] * named]
         split = next(filter(None, map(split_of, words)), "")
         found.append(replace(each, split=split))
     return found
@@ -93,9 +95,12 @@ def keep_splits(pictures: Sequence[Located], tally: Tally) -> list[Located]:
         pictures: Of all sources.
         tally: What is left out is noted here.
     """
-    folders = {each.path.parent: each.split for each in pictures if each.listed and each.split}
+    folders: dict[Path, set[str]] = defaultdict(set)
+    for each in pictures:
+        if each.listed:
+            folders[each.path.parent].add(each.split)
     pictures = [
-        each if each.listed else replace(each, split=folders.get(each.path.parent, ""))
+        each if each.listed else replace(each, split=min(folders[each.path.parent]))
         for each in pictures
     ]
     found = {each.split or "labeled" for each in pictures if each.listed}
@@ -164,7 +169,7 @@ def _merge(entries: Iterable[list[Located]]) -> tuple[list[Located], list[ImsegE
     for several in entries:
         first, *rest = [each for each in several if each.picture.regions] or several
         apart = len({each.picture.file for each in several}) == len(several)
-        agree = len({each.split for each in several}) == 1
+        agree = len({each.split for each in (first, *rest)}) == 1
         whole = all(each.picture.start is None for each in several)
         if len(several) == 1 or (apart and agree and whole and all(_equal(first, r) for r in rest)):
             kept.append(first)

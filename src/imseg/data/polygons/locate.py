@@ -13,7 +13,7 @@ from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
 from imseg.data.polygons import lookup
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
-from imseg.data.polygons.entries import Located, Size, merge_entries
+from imseg.data.polygons.entries import Located, Size, assign_splits, merge_entries
 from imseg.data.polygons.lookup import PictureIndex
 from imseg.errors import Finding, ImsegError, and_more, raise_all
 
@@ -43,7 +43,12 @@ class Gathered:
 
 
 def locate(
-    annotations: Annotations, images: Path | None, spare: Path, *, around: Path | None = None
+    annotations: Annotations,
+    images: Path | None,
+    spare: Path,
+    *,
+    around: Path | None = None,
+    several: bool = False,
 ) -> Gathered:
     """Return the file of each picture, and the pictures beside those that are not listed.
 
@@ -54,6 +59,7 @@ def locate(
         images: The folder of the pictures; None: the one near the annotations that has most.
         spare: A folder for pictures that stand in the annotations.
         around: Where to look if there are none in the folder of the annotations; None: around it.
+        several: Whether there are other sources, so that the name of this one may mean something.
 
     Raises:
         ImsegError: If ``images`` is not a folder, or everything that is wrong with the pictures.
@@ -95,7 +101,7 @@ def locate(
         else:
             lost["missing"].append(picture.name)
     sized, wrong = _read_sizes(found)
-    merged, shared = merge_entries(sized)
+    merged, shared = merge_entries(assign_splits(sized, home, named=several))
     raise_all([*_misplaced(lost, folder if found else index.root), *shared, *damaged, *wrong])
     taken = [(each.picture, each.match) for each in merged if each.match is not None]
     names = [each.name for each in merged if each.match is not None]
@@ -141,11 +147,13 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
         index = PictureIndex(root=folder, most=most)
         found = lookup.find_all(sample, index, home)
         matches = [match for _, match in found if match.path is not None]
-        score = len(matches), sum(not match.way for match in matches)
+        score = len(matches), sum(match.sure for match in matches)
         looked_at.append((score, index, found))
         return score
 
     complete = look(home, None) == (len(sample), len(sample))
+    if not complete and any(match.beside or match.rivals for _, match in looked_at[0][2]):
+        return looked_at[0][1]  # what is not found there is missing, whatever lies elsewhere
     near = [around / name for name in lookup.IMAGE_FOLDERS if (around / name).is_dir()]
     if not complete:
         near += [around, *listing.folders_in(around)]
@@ -158,7 +166,7 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
     if not best[0]:
         rivals = [index for _, index, found in looked_at if any(m.rivals for _, m in found)]
         if rivals or any(picture.embedded for picture in pictures):
-            return rivals[0] if rivals else looked_at[0][1]
+            return [*rivals, looked_at[0][1]][0]
         raise ImsegError(
             f"The pictures of {annotations.source} are not beside it.",
             expected=f"files such as {and_more([picture.name for picture in pictures])}.",

@@ -47,6 +47,16 @@ class Match:
     rivals: tuple[Path, ...] = ()
     """Files of which each may be meant, so that none is taken."""
 
+    @property
+    def beside(self) -> bool:
+        """Whether the file lies beside the annotations, or where an absolute name says."""
+        return self.telling >= _SURE
+
+    @property
+    def sure(self) -> bool:
+        """Whether the file is where the annotations say, or beside them."""
+        return self.path is not None and (not self.way or self.beside)
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenName:
@@ -66,7 +76,7 @@ class WrittenName:
 def read_name(text: str) -> WrittenName:
     """Return the parts of a path of any system, or of an address."""
     address = re.match(r"[A-Za-z][\w+.-]+://", text) is not None
-    if address or text.startswith("/data/"):
+    if address or "?d=" in text:
         split = urlsplit(text)
         # Label Studio names files on its own disk as ?d=folder/name.
         text = parse_qs(split.query).get("d", [unquote(split.path)])[0]
@@ -194,7 +204,8 @@ class PictureIndex:
         found, way = exact or found, "" if exact else "letters"
         if not found:
             return None
-        agreeing = {path: _agreeing(path, parts) for path in found}
+        folders = (picture.subset, *parts) if picture.subset else parts
+        agreeing = {path: _agreeing(path, folders) for path in found}
         most = max(agreeing.values())
         best = [path for path in found if agreeing[path] == most]
         beside = [path for path in found if path.parent == absolute(picture.file.parent)]
@@ -208,9 +219,9 @@ class PictureIndex:
         if len(best) > 1 or beside or astray:
             others = [astray.path] if astray and astray.path else []
             return Match(rivals=tuple(dict.fromkeys([*beside, *best, *others])))
-        telling = sum(folded(part) not in _GENERAL for part in parts[len(parts) - most : -1])
-        if not absent and best[0] == self.root.joinpath(*parts[len(parts) - most :]):
-            way = way or ("" if most == len(parts) else "shortened")
+        telling = sum(folded(part) not in _GENERAL for part in folders[-most:-1])
+        if not absent and best[0] == self.root.joinpath(*folders[-most:]):
+            way = way or ("" if most >= len(parts) else "shortened")
         else:
             way = way or ("path" if most > 1 else "last")
         return Match(path=best[0], way=way, telling=telling)
@@ -303,7 +314,8 @@ def find_all(pictures: Sequence[AnnotatedPicture], index: PictureIndex, home: Pa
     for picture, match in found:
         if match.path and not match.telling and match.path.parent in named:
             match = Match()
-        if picture.embedded and (not match.telling or (match.way and match.telling < _SURE)):
+        sure = match.sure and match.telling and match.way != "stem"
+        if picture.embedded and not sure:
             match = Match()  # it is certain that the picture inside is the right one
         kept.append((picture, match))
     return kept

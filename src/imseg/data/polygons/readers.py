@@ -1,5 +1,6 @@
 """The format of annotations in a file, a folder or a zip file; each has an entry in ``FORMATS``."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,8 +205,8 @@ def _start(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        start = start.decode("utf-16", "ignore").encode()
+    if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        start = start.decode(json.detect_encoding(start), "ignore").encode()
     return start.removeprefix(b"\xef\xbb\xbf").lstrip()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import PlainValidator
 
 from imseg.data.polygons import drawings
+from imseg.data.polygons.entries import split_of
 from imseg.errors import ImsegError, and_more
 
 NO_OUTLINE = "annotations without an outline (a box or points only)"
@@ -174,8 +175,9 @@ def _read_file(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
 
 def _subset_of(path: Path) -> str:
     """Return the part of the data set that a file is of: ``Train`` for ``instances_Train.json``."""
-    named = re.fullmatch(r"instances_(.+)|(.+)_instances|(train|val|valid|test)", path.stem, re.I)
-    return next(filter(None, named.groups()), "") if named else ""
+    if path.stem.startswith("instances_"):
+        return path.stem.removeprefix("instances_")
+    return next(filter(split_of, re.split(r"[-_. ]+", path.stem)), "")
 
 
 _Entry = TypeVar("_Entry", CocoImage, CocoCategory)
