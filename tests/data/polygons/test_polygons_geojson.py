@@ -188,9 +188,7 @@ def test_objects_on_several_planes_are_refused(tmp_path):
 
 def test_objects_that_were_drawn_on_a_larger_copy_of_the_picture_are_refused(tmp_path):
     good, far = feature(polygon(square(2, 3, 6))), feature(polygon(square(40, 60, 6)))
-    with pytest.raises(
-        ImsegError, match=r"features\[1\] lies outside of its picture"
-    ):
+    with pytest.raises(ImsegError, match=r"features\[1\] lies outside of its picture"):
         convert(tmp_path, good, far)
 
 

@@ -166,10 +166,10 @@ def test_brush_strokes_lie_along_the_rows_of_the_picture(tmp_path):
     assert np.array_equal(found == 1, mask) and made.objects == {"cell": 1}
 
 
-def test_a_large_brush_stroke_is_unpacked():
-    mask = np.zeros((700, 900), bool)
-    mask[100:600, 50:850] = True
-    counts = label_studio.painted_counts(bytes(pack(painted(mask))), mask.size)
+def test_groups_longer_than_their_numbers_can_say_follow_each_other():
+    mask = np.zeros((100, 180), bool)
+    mask[95:, 20:] = True
+    counts = label_studio.painted_counts(bytes(pack(painted(mask, (255, 255, 255)))), mask.size)
     assert np.array_equal(unfold(counts).reshape(mask.shape), mask)
 
 
