@@ -367,7 +367,7 @@ def test_options_are_frozen(cli):
         "evaluate": "--device --ensemble --help --json --network --pictures --split"
         " --trust-network",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
-        " --overwrite --pixel-size --trust-network",
+        " --overwrite --pixel-size --recursive --skip-bad --trust-network",
         "status": "--help --json",
         "verify": "--data --help --json --retrain --trust-network",
         "report": "--device --help --json --out --trust-network",

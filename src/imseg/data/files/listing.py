@@ -20,6 +20,11 @@ _JUNK = frozenset({"thumbs.db", "desktop.ini"})
 _LONGEST_NAME = 200  # bytes; file systems end at 255
 
 
+def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder is one that systems hide or make for themselves."""
+    return path.name.startswith((".", "__MACOSX")) or path.name.lower() in _JUNK
+
+
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
     """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
 
@@ -31,7 +36,7 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
     folders: list[Path] = []
     # By name, so that nothing depends on the order in which a file system lists its files.
     for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
-        if path.name.startswith(".") or path.name.lower() in _JUNK:
+        if is_hidden(path):
             continue
         if path.is_dir():
             folders.append(path)
@@ -90,6 +95,12 @@ def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[s
 def folded(name: str) -> str:
     """Return what equal names have in common on systems that see no case or composition."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return names as they can be shown, with escapes where two of them would look alike."""
+    alike = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
+    return [ascii(name)[1:-1] if alike else shown(name) for name in names]
 
 
 def leads_out(path: Path, root: Path) -> bool:
