@@ -81,6 +81,12 @@ class RunOptions:
         None, "Use at most so many unlabeled images.", group="data", low=1
     )
     """Use at most so many unlabeled images, chosen by seed."""
+    follow_links: bool = option(
+        False,
+        "Read links in the data folder that lead out of it, if you trust the folder.",
+        group="data",
+    )
+    """Whether links in the data folder that lead out of it are read; else they are refused."""
     unlabeled_masks: Path | None = option(
         None,
         "Hidden masks of the unlabeled images: for the upper bounds fdt and gt-im++, and to compare"

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import Data, Device, Ensemble, Json, Network, RunPath, TrustNetwork
+from imseg.cli.arguments import (
+    Data,
+    Device,
+    Ensemble,
+    FollowLinks,
+    Json,
+    Network,
+    RunPath,
+    TrustNetwork,
+)
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import LARGEST_PIXEL
 from imseg.errors import ImsegError, and_more, shown
@@ -31,6 +40,7 @@ def evaluate(
     pictures: Annotated[
         Path | None, typer.Option(help="Draw the best, middle and worst images into this PNG.")
     ] = None,
+    follow_links: FollowLinks = False,
     device: Device = "auto",
     json: Json = False,
 ) -> int:
@@ -48,7 +58,10 @@ def evaluate(
     show.say(f"{run} was trained for {word_of(opened.spec)} masks")
     with show.Bars() as bars:
         dataset = read_folder(
-            data, task=word_of(opened.spec), progress=partial(bars.counted, "checking images")
+            data,
+            task=word_of(opened.spec),
+            follow_links=follow_links,
+            progress=partial(bars.counted, "checking images"),
         )
         found = opened.evaluate(
             dataset,
@@ -57,6 +70,8 @@ def evaluate(
             device=device,
             progress=partial(bars.counted, "evaluating"),
         )
+    if follow_links:
+        show.say(f"note: links that lead out of {data} were read, because of --follow-links")
     if dataset.spec.names != opened.spec.names:
         theirs, ours = (shown(", ".join(each.spec.names)) for each in (dataset, opened))
         show.say(f"warning: the classes here are {theirs}; the run was trained on {ours}")
@@ -214,6 +229,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page.  [default: report.html in the folder]")
     ] = None,
+    follow_links: FollowLinks = False,
     device: Device = "auto",
     trust_network: TrustNetwork = False,
     json: Json = False,
@@ -224,9 +240,17 @@ def report(
     place_of(folder, out)  # a name that cannot be is told before anything is looked at
     with show.Bars() as bars:
         page = make_report(
-            folder, data, out=out, device=device, trust_network=trust_network, progress=bars
+            folder,
+            data,
+            out=out,
+            follow_links=follow_links,
+            device=device,
+            trust_network=trust_network,
+            progress=bars,
         )
     files = figures_beside(page)
+    if follow_links and data is not None:
+        show.say(f"note: links that lead out of {data} were read, because of --follow-links")
     text = f"Report: {shown(page)}\nFigures and tables: {shown(files)}"
     if data is None:
         text += f"\nWith images: imseg report {shown(folder)} DATA"

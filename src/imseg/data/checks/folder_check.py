@@ -8,7 +8,7 @@ from typing import Any
 
 from imseg.data.checks import duplicates, mask_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
-from imseg.data.files.listing import counted, subject
+from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
 from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
@@ -29,7 +29,7 @@ _CENTERS = ("centers", "centres", "center", "centre", "centroids", "positions", 
 
 
 def _layout_warnings(found: FolderScan) -> Iterator[Finding]:
-    return (note for note in found.layout.findings if note.severity == "warning")
+    return (note for note in found.layout.findings if note.severity != "error")
 
 
 def _doubled(found: FolderScan) -> Iterator[Finding]:
@@ -333,6 +333,8 @@ class CheckReport:
     """The numbers in the labeled masks (task regression)."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
+    links: int = 0
+    """Links that lead out of the folder."""
     labeled: tuple[LabeledImage, ...] = field(default=(), repr=False)
     """The labeled pairs that can be read and drawn, for a contact sheet."""
 
@@ -366,16 +368,22 @@ class CheckReport:
 
 
 def check_folder(
-    path: str | Path, *, task: TaskWord | None = None, progress: facts.Progress | None = None
+    path: str | Path,
+    *,
+    task: TaskWord | None = None,
+    links_are: Links = "read",
+    progress: facts.Progress | None = None,
 ) -> CheckReport:
     """Decode every file of a data folder once and report; problems are listed, never raised.
 
     Args:
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        links_are: What is done with links that lead out of the folder; a check writes nothing, so
+            that they can be read.
         progress: Called with (done, total) after each picture.
     """
-    return report_of(scan(path, task=task, progress=progress))
+    return report_of(scan(path, task=task, links_are=links_are, progress=progress))
 
 
 def report_of(found: FolderScan) -> CheckReport:
@@ -402,5 +410,6 @@ def report_of(found: FolderScan) -> CheckReport:
         findings=tuple(
             sorted(run_checks(CHECKS, found), key=lambda each: _SEVERITIES.index(each.severity))
         ),
+        links=len(layout.refused["links"]),
         labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
     )

@@ -59,6 +59,8 @@ class Selection:
     """Files that stay behind, why, and what that refers to."""
     renamed: dict[Path, str] = field(default_factory=dict)
     """Files that get another name, with suffix."""
+    follow_links: bool = False
+    """Whether links that lead out of the data folder are as good as files."""
 
     def leave(self, paths: Sequence[Path], why: str, about: str = "") -> None:
         """Leave files behind."""
@@ -66,7 +68,7 @@ class Selection:
             self.left_out.setdefault(path, (why, about))
 
 
-def select_files(root: Path) -> Selection:
+def select_files(root: Path, *, follow_links: bool = False) -> Selection:
     """Return what happens to the files in the folders for images and masks.
 
     Files that are no pictures, pictures without a partner, names that are refused and links out of
@@ -76,8 +78,9 @@ def select_files(root: Path) -> Selection:
 
     Args:
         root: The data folder.
+        follow_links: Whether links that lead out of the folder are as good as files.
     """
-    selection = Selection()
+    selection = Selection(follow_links=follow_links)
     for name in _PAIRED:
         if (root / name / "images").is_dir():
             _select_pairs(root / name, root, selection)
@@ -91,13 +94,13 @@ def select_files(root: Path) -> Selection:
 
 def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Path]]:
     """Return the picture files of a folder by stem; everything else stays behind."""
-    if not folder.is_dir() or listing.leads_out(folder, root):
+    if not folder.is_dir() or _leads_out(folder, root, selection):
         return {}
     pictures, strange, _ = listing.list_pictures(folder)
     selection.leave(strange, "not a picture that can be read")
     usable: dict[str, list[Path]] = {}
     for path in [path for paths in pictures.values() for path in paths]:
-        if why := _refusal(path, root):
+        if why := _refusal(path, root, selection):
             selection.leave([path], why)
         else:
             usable.setdefault(path.stem, []).append(path)
@@ -194,7 +197,9 @@ def _try(function: _FindOut, path: Path) -> object:
 _ORIENTATION = 0x0112
 
 
-def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]:
+def copy_usable(
+    root: Path, target: Path, *, follow_links: bool = False
+) -> tuple[list[Repair], dict[str, int]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
     Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
@@ -203,6 +208,7 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     Args:
         root: The data folder.
         target: An existing, empty folder.
+        follow_links: Whether what links out of the folder lead to is copied; else they stay behind.
 
     Returns:
         What was done, and the EXIF orientation that each turned picture had, by its new name.
@@ -210,13 +216,13 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     Raises:
         ImsegError: If a file cannot be copied.
     """
-    selection = select_files(root)
+    selection = select_files(root, follow_links=follow_links)
     repairs: list[Repair] = []
     orientations: dict[str, int] = {}
-    for path in _files(root, root):
+    for path in _files(root, root, selection):
         name = path.relative_to(root).as_posix()
         name = name if name.isprintable() else ascii(name)[1:-1]
-        why, about = selection.left_out.get(path) or (_refusal(path, root), "")
+        why, about = selection.left_out.get(path) or (_refusal(path, root, selection), "")
         if why:
             repairs.append(Repair(name, "left out", "", "", why, about))
             continue
@@ -242,7 +248,9 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     return repairs, orientations
 
 
-def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def _files(
+    folder: Path, root: Path, selection: Selection, seen: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
     """Yield the files below a folder, in the order of their names; links in circles end."""
     here = folder.resolve()
     if here in seen:
@@ -250,17 +258,30 @@ def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Ite
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (folder == root and path.name in (CSV, JSON)):
             continue
-        if path.is_dir() and not (path.is_symlink() and listing.leads_out(path, root)):
-            yield from _files(path, root, seen | {here})
+        if path.is_dir() and not (path.is_symlink() and _leads_out(path, root, selection)):
+            yield from _files(path, root, selection, seen | {here})
         else:
             yield path
 
 
-def _refusal(path: Path, root: Path) -> str:
+def _leads_out(path: Path, root: Path, selection: Selection) -> bool:
+    """Return whether a link leads out of the data folder and is not followed.
+
+    Only what is read is followed: a link beside that may lead to a whole disk.
+    """
+    split, *below = path.relative_to(root).parts
+    read = split in (*_PAIRED, *_ALONE)
+    if path.is_dir():
+        label = len(below) == 2 and below[0] == "masks"
+        read = read and (label or below in ([], ["images"], ["masks"]))
+    return not (selection.follow_links and read) and listing.leads_out(path, root)
+
+
+def _refusal(path: Path, root: Path, selection: Selection) -> str:
     """Return why a file cannot be in the copy whatever it is; empty if it can."""
     if listing.has_odd_name(path):
         return "its name has control characters"
-    if path.is_symlink() and listing.leads_out(path, root):
+    if path.is_symlink() and _leads_out(path, root, selection):
         return "a link that leads out of the data folder"
     if not path.is_file():
         return "not a file, or a link that leads nowhere"

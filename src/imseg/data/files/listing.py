@@ -8,13 +8,17 @@ import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
+
+Links = Literal["refuse", "read", "follow"]
+"""What is done with links that lead out of a data folder: they are errors, they are read with a
+warning, or they are read because the user asked for it."""
 
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
 _LONGEST_NAME = 200  # bytes; file systems end at 255
@@ -140,11 +144,32 @@ def subject(number: int, noun: str, one: str = "is", many: str = "are") -> str:
     return f"{counted(number, noun)} {one if number == 1 else many}"
 
 
-def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
-    """Return errors about files that are not looked at.
+_OUTSIDE: Mapping[Links, tuple[str, str, str, str]] = {
+    "refuse": (
+        "error",
+        ".",
+        "files and folders that are inside, or links to such.",
+        "--follow-links (in Python follow_links=True) reads what they lead to, if you trust this"
+        " folder; or copy what is meant to where the link is.",
+    ),
+    "read": (
+        "warning",
+        "; what is there was read for this check only.",
+        "",
+        "give --follow-links to train and other commands, if you trust this folder; they refuse"
+        " such links without it.",
+    ),
+    "follow": ("note", "; what is there is read, because of --follow-links.", "", ""),
+}
+"""Severity, end of what is said, what is expected and hint about links that lead out."""
+
+
+def note_refused(refused: Mapping[str, Iterable[str]], links_are: Links) -> list[Finding]:
+    """Return findings about files that are not looked at, and about links that lead out.
 
     Args:
         refused: Their names below the data folder, those with odd ``names`` and odd ``links``.
+        links_are: What is done with the links.
     """
     odd, links = [ascii(name) for name in refused["names"]], list(refused["links"])
     names = Finding(
@@ -155,12 +180,13 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
         hint="rename them.",
         files=tuple(name[1:-1] for name in odd),
     )
+    severity, end, expected, hint = _OUTSIDE[links_are]
     outside = Finding(
-        severity="error",
-        what=f"{subject(len(links), 'link', 'leads', 'lead')} out of the data folder.",
-        expected="files and folders that are inside, or links to such.",
+        severity=severity,
+        what=f"{subject(len(links), 'link', 'leads', 'lead')} out of the data folder{end}",
+        expected=expected,
         got=and_more(links) + ".",
-        hint="copy what is meant to where the link is.",
+        hint=hint,
         files=tuple(links),
     )
     return [finding for finding in (names, outside) if finding.files]

@@ -49,6 +49,8 @@ class FolderLayout:
     """Problems seen so far."""
     refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})
     """Files that are not looked at: names with control characters, and links that lead out."""
+    links_are: listing.Links = "refuse"
+    """What is done with links that lead out; unless they are refused, they are looked at too."""
 
     def note(
         self, what: str, *, severity: str = "error", files: Iterable[str] = (), **parts: str
@@ -69,12 +71,17 @@ class FolderLayout:
         else:
             return False
         self.refused[reason][self.name_of(path)] = None
-        return True
+        return reason == "names" or self.links_are == "refuse"
 
 
-def find_layout(root: Path) -> FolderLayout:
-    """Return the files of a data folder; problems are listed, not raised."""
-    layout = FolderLayout(root=root)
+def find_layout(root: Path, *, links_are: listing.Links = "refuse") -> FolderLayout:
+    """Return the files of a data folder; problems are listed, not raised.
+
+    Args:
+        root: The data folder.
+        links_are: What is done with links that lead out of it.
+    """
+    layout = FolderLayout(root=root, links_are=links_are)
     try:
         _look(layout, root)
     except OSError as error:
@@ -86,7 +93,7 @@ def find_layout(root: Path) -> FolderLayout:
             hint="mend the permissions.",
             files=(place,),
         )
-    layout.findings += listing.note_refused(layout.refused)
+    layout.findings += listing.note_refused(layout.refused, links_are)
     return layout
 
 
