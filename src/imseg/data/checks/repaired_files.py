@@ -99,11 +99,11 @@ def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Pa
     pictures, strange, _ = listing.list_pictures(folder)
     selection.leave(strange, "not a picture that can be read")
     usable: dict[str, list[Path]] = {}
-    for path in [path for paths in pictures.values() for path in paths]:
+    for stem, path in [(stem, path) for stem, paths in pictures.items() for path in paths]:
         if why := _refusal(path, root, selection):
             selection.leave([path], why)
         else:
-            usable.setdefault(path.stem, []).append(path)
+            usable.setdefault(stem, []).append(path)
     return usable
 
 
@@ -112,6 +112,9 @@ def _select_pairs(folder: Path, root: Path, selection: Selection) -> None:
     place = folder / "masks"
     folders = [place / label for label in find_labels(place)] or [place]
     masks = [_usable(each, root, selection) for each in folders]
+    for files in masks:
+        for stem, other in listing.stems_by_case(files, images).items():
+            files[other] = files.pop(stem)
     for stem in sorted(set(images).union(*masks)):
         found = [images.get(stem, []), *(files.get(stem, []) for files in masks)]
         suffixes = {tuple(sorted(path.suffix.lower() for path in paths)) for paths in found}

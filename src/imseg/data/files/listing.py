@@ -32,6 +32,9 @@ def is_hidden(path: Path) -> bool:
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
     """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
 
+    Stems are composed (NFC): systems write one name in two ways, an e with an accent as one
+    character or as two.
+
     Links that lead nowhere count as files; reading them says so. Pipes, sockets and devices do not:
     opening one might wait for ever.
     """
@@ -45,10 +48,33 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
         if path.is_dir():
             folders.append(path)
         elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
-            pictures.setdefault(path.stem, []).append(path)
+            pictures.setdefault(stem_of(path), []).append(path)
         else:
             strange.append(path)
     return pictures, strange, folders
+
+
+def stem_of(path: Path) -> str:
+    """Return what joins a file with others: its stem, composed (NFC)."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def stems_by_case(stems: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Return which stems differ from one of the others in upper and lower case alone.
+
+    Args:
+        stems: What is to be named as the others are.
+        others: Other stems. Those that are among ``stems`` themselves are left out.
+
+    Returns:
+        The other stem by stem, only where there is one of each.
+    """
+    mine, theirs = set(stems), set(others)
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for side, alone in enumerate((mine - theirs, theirs - mine)):
+        for stem in alone:
+            groups.setdefault(stem.casefold(), ([], []))[side].append(stem)
+    return {ours[0]: them[0] for ours, them in groups.values() if len(ours) == len(them) == 1}
 
 
 def folders_in(folder: Path) -> list[Path]:

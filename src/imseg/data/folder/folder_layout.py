@@ -159,6 +159,7 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     if [label for label in labels if layout.refuses(place / label)]:
         return ()
     masks = {label: _single_files(layout, place / label) for label in labels or ("",)}
+    masks = {label: _named_as(images, files, layout) for label, files in masks.items()}
     empty = {"images": not images.by_stem, "masks": not labels and not masks[""].by_stem}
     for kind in [kind for kind, nothing in empty.items() if nothing]:
         layout.note(
@@ -217,6 +218,27 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
     files = {stem: paths[0] for stem, paths in pictures.items()}
     refused = frozenset(stem for stem, path in files.items() if layout.refuses(path))
     return Files({stem: path for stem, path in files.items() if stem not in refused}, refused)
+
+
+def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:
+    """Return masks by the stems of their images, where these differ in case alone; note it."""
+    stems = listing.stems_by_case(masks.by_stem, images.by_stem)
+    if not stems:
+        return masks
+    files = [(masks.by_stem[stem], images.by_stem[other]) for stem, other in stems.items()]
+    names = [f"{layout.name_of(mask)} for {layout.name_of(image)}" for mask, image in sorted(files)]
+    differing = "1 mask differs from its image"
+    if len(names) > 1:
+        differing = f"{len(names)} masks differ from their images"
+    layout.note(
+        f"{differing} in upper and lower case of the name; they are taken for pairs.",
+        severity="warning",
+        got=and_more(names) + ".",
+        hint="rename them: other programs may take such names for different ones.",
+        files=[layout.name_of(mask) for mask, _ in sorted(files)],
+    )
+    named = {stems.get(stem, stem): path for stem, path in masks.by_stem.items()}
+    return Files(dict(sorted(named.items())), masks.refused)
 
 
 def _note_no_folder(layout: FolderLayout) -> None:
@@ -347,7 +369,11 @@ def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]
 
 def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], folder: Path) -> None:
     """Note stems that stand for several files."""
-    doubled = [list(map(layout.name_of, paths)) for paths in pictures.values() if len(paths) > 1]
+    doubled = [
+        listing.told_apart(list(map(layout.name_of, paths)))
+        for paths in pictures.values()
+        if len(paths) > 1
+    ]
     if doubled:
         layout.note(
             f"{counted(len(doubled), 'stem')} in {layout.name_of(folder)} "

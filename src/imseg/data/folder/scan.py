@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from imseg.data.checks import fitness
-from imseg.data.files.listing import Links, counted, list_pictures, nearest_stem
+from imseg.data.files.listing import (
+    Links,
+    counted,
+    list_pictures,
+    nearest_stem,
+    stem_of,
+    stems_by_case,
+)
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
@@ -263,6 +270,8 @@ def hidden_masks(
 def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[str, Path]:
     """Return the mask of each stem; what is wrong with those that are needed goes to ``errors``."""
     stems = list_pictures(folder)[0]
+    other_case = stems_by_case(stems, map(_stem, dataset.unlabeled))
+    stems = {other_case.get(stem, stem): paths for stem, paths in stems.items()}
     missing = [image.name for image in dataset.unlabeled if _stem(image) not in stems]
     needed = [stems.get(_stem(image), []) for image in dataset.unlabeled]
     doubled = [" and ".join(path.name for path in paths) for paths in needed if len(paths) > 1]
@@ -319,7 +328,7 @@ def _problem_of_pair(
 
 def _stem(image: Image) -> str:
     """Return what joins a picture with its mask."""
-    return image.pixels.stem if isinstance(image.pixels, Path) else Path(image.name).stem
+    return stem_of(image.pixels if isinstance(image.pixels, Path) else Path(image.name))
 
 
 _SHARE = 5
