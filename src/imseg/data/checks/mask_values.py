@@ -136,23 +136,24 @@ def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
 
 _MAIN = 0.001
 _MAIN_IN_MASK = 0.002
-_SAME = 24  # classes are not painted in colors that are less apart
-_SCATTERED = 8
+_SAME = 24  # classes are seldom painted in colors that are less apart
 _MIXED = 0.1
 _OFF_THE_LINE = 8
 _HARDLY = 4
 _SHOWN = 6
+_MOST_BLURRED = 0.5
+_UNLIKE = 64  # JPEG leaves no six equal pixels as far from all main colors
+_EQUAL_PIXELS = 6
 
 
 def find_impure(
     masks: Sequence[SplitMask], *, listed: Collection[int]
 ) -> Iterator[MaskValueFinding]:
-    """Yield a finding if color masks hold colors that are no class.
+    """Yield findings if color masks hold colors that are no class, or may be none.
 
-    Main colors are those that the user names (and void), and those on a thousandth of all pixels
-    or a five-hundredth of one mask that are not nearly a more frequent one, nor a mixture of two
-    ten times as frequent. A few rare colors far from the main ones may be classes: there is no cure
-    for them until they are named.
+    Smearing spreads a mask over many colors that lie on edges only. Colors with areas of their own
+    are classes, however rare: they stay, and are named. There is a cure for all others: the nearest
+    main color.
 
     Args:
         masks: Every mask.
@@ -161,35 +162,75 @@ def find_impure(
     if not any(mask.facts.form == "colors" and mask.label is None for mask in masks):
         return
     counts = {mask.facts.name: mask.facts.counted_as("colors") for mask in masks}
-    main = main_colors(list(counts.values()), listed)
+    own = own_colors([mask.facts for mask in masks], listed)
+    main = main_colors(list(counts.values()), {*listed, *own})
     total: Counter[int] = Counter()
     for found in counts.values():
         total.update(found)
-    strange = {color: pixels for color, pixels in total.items() if color not in main}
-    if not strange or len(main) < 2:
-        return
-    names = tuple(name for name, found in counts.items() if not set(found) <= set(main))
-    near = all(_gap(color, main) <= _SAME for color in strange)
-    sure = near or len(strange) > _SCATTERED
-    frequent = sorted(strange, key=lambda color: (-strange[color], color))
-    texts = [value_text(color, "colors") for color in frequent]
-    share = sum(strange.values()) / sum(total.values())
-    colors = counted(len(strange), "impure color" if sure else "rare color")
-    yield MaskValueFinding(
-        severity="error" if sure else "warning",
-        what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % of "
-        "the pixels.",
-        why="each color is taken for a class of its own.",
-        expected=f"the main colors: {and_more([value_text(c, 'colors') for c in main], most=12)}.",
-        got=f"{and_more(texts, most=_SHOWN)}.",
-        hint="--fix writes a copy in which every color is the nearest main one. For next time: "
-        "save masks as PNG, without smooth edges."
-        if sure
-        else "name all classes by color under [classes] in imseg.toml if these are some.",
-        files=names,
-        recode=Snap(main) if sure else None,
-        reason="colors beside or between the main ones",
-    )
+    usual = set(main_colors(list(counts.values()), listed))
+    usual |= {color for color in own if total[color] >= _MAIN * sum(total.values())}
+    texts = and_more([value_text(color, "colors") for color in main], most=12)
+    for sure, odd in ((True, set(total) - set(main)), (False, (own & set(total)) - usual)):
+        if not odd or len(main) < 2:
+            continue
+        names = tuple(name for name, found in counts.items() if not odd.isdisjoint(found))
+        frequent = sorted(odd, key=lambda color: (-total[color], color))
+        share = sum(total[color] for color in odd) / sum(total.values())
+        colors = counted(len(odd), "impure color" if sure else "rare color")
+        yield MaskValueFinding(
+            severity="error" if sure else "warning",
+            what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % "
+            "of the pixels.",
+            why="each color is taken for a class of its own.",
+            expected=f"the main colors: {texts}.",
+            got=and_more([value_text(color, "colors") for color in frequent], most=_SHOWN) + ".",
+            hint="--fix writes a copy in which every color is the nearest main one. For next time: "
+            "save masks as PNG, without smooth edges."
+            if sure
+            else "name all classes by color under [classes] in imseg.toml if these are some, else "
+            "paint them over; --fix leaves them as they are.",
+            files=names,
+            recode=Snap(main) if sure else None,
+            reason="colors beside or between the main ones",
+        )
+
+
+def own_colors(masks: Sequence[MaskFacts], listed: Collection[int]) -> set[int]:
+    """Return the packed colors that have areas of their own.
+
+    Those are the colors of masks most of whose colors are not on edges only, and in a smeared mask
+    those on at least six pixels, off the edges, far from all main ones. A rare color that is nearly
+    a main one has none, unless more frequent ones are as close to each other.
+
+    Args:
+        masks: What is known about each mask.
+        listed: Colors that are classes in any case.
+    """
+    clear: dict[int, bool] = {}
+    smeared: list[tuple[Mapping[int, int], Mapping[int, int]]] = []
+    for mask in masks:
+        counts, edges = mask.counted_as("colors"), mask.edges_as("colors")
+        if mask.blurred > _MOST_BLURRED:
+            smeared.append((counts, edges))
+            continue
+        least = _MAIN_IN_MASK * sum(counts.values())
+        own = [color for color in counts if 2 * edges.get(color, 0) <= counts[color]]
+        mixed = [
+            c for c in counts if c not in own and not (_gap(c, own) <= _SAME or _is_between(c, own))
+        ]
+        # A mask of one color says nothing about colors that are close to each other.
+        for color in (*own, *mixed) if len(own) > 1 else ():
+            clear[color] = clear.get(color, False) or counts[color] >= least
+    main = {*listed, *(color for color, frequent in clear.items() if frequent)}
+    close = any(_gap(color, [*(main - {color})]) <= _SAME for color in main if len(main) > 1)
+    kept = {c for c in clear if c in main or close or not main or _gap(c, [*main]) > _SAME}
+    usual = [*main_colors([mask.counted_as("colors") for mask in masks], {*listed, *kept})]
+    for counts, edges in smeared:
+        for color, pixels in counts.items():
+            areas = pixels - edges.get(color, 0)
+            if areas >= _EQUAL_PIXELS and 2 * areas >= pixels and _gap(color, usual) > _UNLIKE:
+                kept.add(color)
+    return kept
 
 
 def main_colors(
@@ -251,17 +292,36 @@ _MOST_BETWEEN = 0.5
 _PEAK = 5
 _FEWEST_SMEARED = 5
 _LEVELS = 256
+_ON_EDGES = 0.2
 _LOSSY = (".jpg", ".jpeg")
 
 
 def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskValueFinding]:
     """Yield one finding about all smeared masks, if there are any.
 
+    Masks whose values have areas of their own in other masks are not smeared. Where others hold
+    classes between the two ends, it would be wrong to cut at half, so there is no cure.
+
     Args:
         masks: Every mask.
         void: A value that counts as no class.
     """
-    smeared = [(m.facts, ends) for m in masks if (ends := smeared_between(m.facts, void))]
+    suspects = {m.facts.name: ends for m in masks if (ends := smeared_between(m.facts, void))}
+    if not suspects:
+        return
+    classes = {
+        value
+        for mask in masks
+        if mask.facts.form == "values" and mask.facts.name not in suspects
+        if 2 < mask.facts.distinct <= _LEVELS and mask.facts.blurred <= _MOST_BLURRED
+        for value, pixels in mask.facts.counts.items()
+        if 2 * mask.facts.edges.get(value, 0) <= pixels
+    }
+    smeared = [
+        (mask.facts, suspects[mask.facts.name])
+        for mask in masks
+        if mask.facts.name in suspects and not set(mask.facts.counts) <= classes | {void}
+    ]
     if not smeared:
         return
     # The two values that most of these masks were made of.
@@ -273,17 +333,22 @@ def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskV
     cause = "JPEG" if lossy else "smooth resizing or JPEG"
     first = smeared[0][0]
     more = f" (and {len(names) - 1} more masks)." if len(names) > 1 else "."
+    others = sorted(classes - {low, high, void})
     yield MaskValueFinding(
         severity="error",
         what=f"{subject(len(names), 'mask')} smeared: nearly all values are close to {low} or "
         f"{high}, but not equal.",
         why="each value in between is taken for a class of its own, or for foreground.",
-        expected=f"{low} and {high} only.",
+        expected=f"{and_more([str(value) for value in others])} and the like, as in other masks."
+        if others
+        else f"{low} and {high} only.",
         got=f"{first.distinct} values in {first.name}{more}",
-        hint=f"--fix writes a copy cut at half. For next time: {cause} smears masks; "
+        hint="export these masks anew as PNG; --fix cannot tell which class each value was."
+        if others
+        else f"--fix writes a copy cut at half. For next time: {cause} smears masks; "
         "save them as PNG, resize them by nearest neighbor.",
         files=names,
-        recode=Threshold(low, high, void),
+        recode=None if others else Threshold(low, high, void),
         reason=f"smeared by {cause}, cut at half",
     )
 
@@ -292,7 +357,8 @@ def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int
     """Return the two values that a mask had before it was smeared; None if it is not smeared.
 
     Most pixels of a smeared mask are within a few gray levels of two values far apart, which are
-    several times as frequent as any value between them; objects and classes are not.
+    several times as frequent as any value between them. The others lie on edges, close to both
+    ends; objects and classes have areas of their own.
     """
     if facts.form != "values" or facts.distinct > _LEVELS:
         return None
@@ -303,15 +369,32 @@ def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int
     middle = (min(counts) + max(counts)) / 2
     low = _most_frequent({value: n for value, n in counts.items() if value < middle})
     high = _most_frequent({value: n for value, n in counts.items() if value >= middle})
+    if high - low < _APART:
+        return None
     # Smearing mixes two values and hardly leaves them behind; classes go on.
-    if high - low < _APART or max(counts) > high + 2 * _AROUND or min(counts) < low - 2 * _AROUND:
+    beyond = [n for v, n in counts.items() if not low - 2 * _AROUND <= v <= high + 2 * _AROUND]
+    between = [n for v, n in counts.items() if low + _AROUND < v < high - _AROUND]
+    if sum(between) > _MOST_BETWEEN * sum(counts.values()):
         return None
-    between = {v: n for v, n in counts.items() if low + _AROUND < v < high - _AROUND}
-    if sum(between.values()) > _MOST_BETWEEN * sum(counts.values()):
+    if _PEAK * max(sum(beyond), *between, 0) > min(counts[low], counts[high]):
         return None
-    if _PEAK * max(between.values(), default=0) > min(counts[low], counts[high]):
+    rest = counts.keys() - {low, high}
+    if sum(facts.edges.get(value, 0) for value in rest) < _ON_EDGES * sum(counts[v] for v in rest):
         return None
-    return low, high
+    # Thin lines of a few classes lie on edges, too, but have no values beside both ends.
+    close = all(min(abs(value - end) for value in rest) <= _AROUND for end in (low, high))
+    return (low, high) if close or _are_mirrored({v: counts[v] for v in rest}, low + high) else None
+
+
+def _are_mirrored(rest: Mapping[int, int], ends: int) -> bool:
+    """Return whether values are as frequent as those as far from the other end.
+
+    Straight edges that were enlarged are so. Corners are rare, and do not count.
+    """
+    sides = {value: n for value, n in rest.items() if 4 * n >= max(rest.values())}
+    partners = [max(rest.get(ends - value + step, 0) for step in (-1, 0, 1)) for value in sides]
+    pairs = zip(sides.values(), partners, strict=True)
+    return all(abs(one - other) <= max(one, other) / 4 for one, other in pairs)
 
 
 def _most_frequent(part: Mapping[int, int]) -> int:
