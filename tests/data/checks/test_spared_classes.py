@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw
 from tests.data.checks.looking import mask_in
 from tests.data.checks.test_doctor_masks import colored, discs, jpeg, smooth, unsharp
 
-from imseg.data.checks.mask_values import Snap, find_impure, find_smeared, own_colors
+from imseg.data.checks.mask_colors import find_impure, own_colors
+from imseg.data.checks.mask_values import find_smeared
+from imseg.data.checks.recoding import Snap
 from imseg.data.masks.edges import on_edges
 from imseg.data.masks.io import pack_colors, unpack_colors
 
