@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import fitness, folder_check, mask_values, repaired_files
+from imseg.data.checks import fitness, folder_check, repaired_files
+from imseg.data.checks.recoding import MaskValueFinding
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import sheet, subject
 from imseg.data.folder.config import TaskWord
@@ -155,7 +156,7 @@ def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
 
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
-    if isinstance(finding, mask_values.MaskValueFinding) and finding.recode is not None:
+    if isinstance(finding, MaskValueFinding) and finding.recode is not None:
         rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
 

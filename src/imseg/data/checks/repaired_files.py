@@ -1,9 +1,9 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.checks.mask_values import Recode, Snap
-from imseg.data.files import atomic, listing
-from imseg.data.folder.folder_layout import find_labels
+from imseg.data.checks.recoding import Recode, Snap
+from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
+from imseg.data.files import atomic
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.errors import ImsegError
@@ -25,11 +25,7 @@ CSV, JSON = "repairs.csv", "repairs.json"
 Pair = tuple[Pixels, npt.NDArray[Any]]
 """An image, ``h w c``, and the values of its mask."""
 
-_FindOut = Callable[[Path], object]
-_PAIRED = ("labeled", "labelled", "val", "test")
-_ALONE = ("unlabeled", "unlabelled")
-
-Change = Literal["left out", "renamed", "rewritten"]
+Change = Literal["left out", "renamed", "rewritten", "made"]
 """What can happen to a file on its way into the copy; most are copied byte for byte."""
 
 
@@ -49,152 +45,6 @@ class Repair:
     """The reason, in the same words for all changes of one kind."""
     about: str = ""
     """What the reason refers to: another file, or what exactly is wrong."""
-
-
-@dataclass(kw_only=True)
-class Selection:
-    """What happens to the files in folders for images and masks; all others are copied."""
-
-    left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
-    """Files that stay behind, why, and what that refers to."""
-    renamed: dict[Path, str] = field(default_factory=dict)
-    """Files that get another name, with suffix."""
-    follow_links: bool = False
-    """Whether links that lead out of the data folder are as good as files."""
-
-    def leave(self, paths: Sequence[Path], why: str, about: str = "") -> None:
-        """Leave files behind."""
-        for path in paths:
-            self.left_out.setdefault(path, (why, about))
-
-
-def select_files(root: Path, *, follow_links: bool = False) -> Selection:
-    """Return what happens to the files in the folders for images and masks.
-
-    Files that are no pictures, pictures without a partner, names that are refused and links out of
-    the folder stay behind. Where several files have one stem, unlabeled ones are renamed, and so
-    are pairs with equal suffixes; of equal files one is kept, of masks the one that is no JPEG, of
-    images the one that fits the mask; else it is not clear which is meant, and all stay behind.
-
-    Args:
-        root: The data folder.
-        follow_links: Whether links that lead out of the folder are as good as files.
-    """
-    selection = Selection(follow_links=follow_links)
-    for name in _PAIRED:
-        if (root / name / "images").is_dir():
-            _select_pairs(root / name, root, selection)
-    for name in _ALONE:
-        folder = root / name / "images"
-        folder = folder if folder.is_dir() else root / name
-        for stem, paths in _usable(folder, root, selection).items():
-            _rename(paths[1:], stem, selection)
-    return selection
-
-
-def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Path]]:
-    """Return the picture files of a folder by stem; everything else stays behind."""
-    if not folder.is_dir() or _leads_out(folder, root, selection):
-        return {}
-    pictures, strange, _ = listing.list_pictures(folder)
-    selection.leave(strange, "not a picture that can be read")
-    usable: dict[str, list[Path]] = {}
-    for stem, path in [(stem, path) for stem, paths in pictures.items() for path in paths]:
-        if why := _refusal(path, root, selection):
-            selection.leave([path], why)
-        else:
-            usable.setdefault(stem, []).append(path)
-    return usable
-
-
-def _select_pairs(folder: Path, root: Path, selection: Selection) -> None:
-    images = _usable(folder / "images", root, selection)
-    place = folder / "masks"
-    folders = [place / label for label in find_labels(place)] or [place]
-    masks = [_usable(each, root, selection) for each in folders]
-    for files in masks:
-        for stem, other in listing.stems_by_case(files, images).items():
-            files[other] = files.pop(stem)
-    for stem in sorted(set(images).union(*masks)):
-        found = [images.get(stem, []), *(files.get(stem, []) for files in masks)]
-        suffixes = {tuple(sorted(path.suffix.lower() for path in paths)) for paths in found}
-        if len(suffixes) == 1 and len(found[0]) > 1:
-            for paths in found:
-                _rename(sorted(paths, key=lambda path: path.suffix.lower())[1:], stem, selection)
-        else:
-            _select_one(found, selection)
-
-
-def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
-    """Keep one image and its masks, or none of them."""
-    masks = [_choose(paths, _hash_mask, selection, fits=_no_jpeg) for paths in found[1:]]
-    single = masks[0] if len(masks) == 1 else None
-
-    def fits(path: Path) -> bool:
-        return single is None or read_mask(single).values.shape == picture_file.probe(path).size
-
-    image = _choose(found[0], _hash_image, selection, fits=fits)
-    kept = [path for path in (image, *masks) if path is not None]
-    if len(kept) == len(found):
-        return
-    why = "the mask of another label is missing" if any(masks) else "an image without a mask"
-    selection.leave(kept, "a mask without an image" if image is None else why)
-
-
-def _choose(
-    paths: list[Path], content: _FindOut, selection: Selection, *, fits: _FindOut
-) -> Path | None:
-    """Return the one file that is meant, or None; the others stay behind."""
-    if len(paths) < 2:
-        return paths[0] if paths else None
-    hashes = {path: _try(content, path) for path in paths}
-    readable = [path for path in paths if hashes[path] is not None]
-    selection.leave([path for path in paths if path not in readable], "cannot be read")
-    if not readable:
-        return None
-    if len({hashes[path] for path in readable}) == 1:
-        selection.leave(readable[1:], "an exact copy with the same stem", readable[0].name)
-        return readable[0]
-    fitting = [path for path in readable if _try(fits, path)]
-    if len(fitting) == 1:
-        others = [path for path in readable if path not in fitting]
-        why = "another file has the same stem and fits better"
-        selection.leave(others, why, fitting[0].name)
-        return fitting[0]
-    selection.leave(readable, "several files with one stem, and nothing tells which is meant")
-    return None
-
-
-def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
-    """Give files a stem of their own."""
-    for path in paths:
-        suffix = path.suffix.lower().removeprefix(".")
-        name = f"{stem}-{suffix}"
-        number = 2
-        while any(other.stem == name for other in path.parent.iterdir()):
-            name, number = f"{stem}-{suffix}-{number}", number + 1
-        selection.renamed[path] = name + path.suffix
-
-
-def _no_jpeg(path: Path) -> bool:
-    return path.suffix.lower() not in (".jpg", ".jpeg")
-
-
-def _hash_image(path: Path) -> str:
-    return decoding.hash_pixels(picture_file.read_image(path))
-
-
-def _hash_mask(path: Path) -> str:
-    values = read_mask(path).values
-    return decoding.hash_pixels(np.ascontiguousarray(values)[..., None])
-
-
-def _try(function: _FindOut, path: Path) -> object:
-    """Return what a function finds out about a file; None if the file cannot be read."""
-    try:
-        return function(path)
-    except ImsegError:
-        return None
 
 
 _ORIENTATION = 0x0112
@@ -225,15 +75,15 @@ def copy_usable(
     for path in _files(root, root, selection):
         name = path.relative_to(root).as_posix()
         name = name if name.isprintable() else ascii(name)[1:-1]
-        why, about = selection.left_out.get(path) or (_refusal(path, root, selection), "")
+        why, about = selection.left_out.get(path) or (refusal(path, root, selection), "")
         if why:
             repairs.append(Repair(name, "left out", "", "", why, about))
             continue
         goal = target / path.relative_to(root)
         if path in selection.renamed:
-            goal = goal.with_name(selection.renamed[path])
+            new, why = selection.renamed[path]
+            goal = goal.with_name(new)
             became = goal.relative_to(target).as_posix()
-            why = "another file has the same stem"
             repairs.append(Repair(name, "renamed", became, "", why))
         goal.parent.mkdir(parents=True, exist_ok=True)
         orientation = _orientation(path, root)
@@ -248,6 +98,13 @@ def copy_usable(
         why = "an EXIF orientation, which other programs may ignore"
         did, about = "turned upright, saved as PNG", f"orientation {orientation}"
         repairs.append(Repair(name, "rewritten", became, did, why, about))
+    for path, size in sorted(selection.made.items()):
+        goal = target / path.relative_to(root)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        image_files.write_png(goal, np.zeros(size, np.uint8))
+        name = goal.relative_to(target).as_posix()
+        why = "the label does not occur on the image, which has masks of other labels"
+        repairs.append(Repair(name, "made", name, "an all-black mask", why))
     return repairs, orientations
 
 
@@ -261,34 +118,10 @@ def _files(
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (folder == root and path.name in (CSV, JSON)):
             continue
-        if path.is_dir() and not (path.is_symlink() and _leads_out(path, root, selection)):
+        if path.is_dir() and not (path.is_symlink() and leads_out(path, root, selection)):
             yield from _files(path, root, selection, seen | {here})
         else:
             yield path
-
-
-def _leads_out(path: Path, root: Path, selection: Selection) -> bool:
-    """Return whether a link leads out of the data folder and is not followed.
-
-    Only what is read is followed: a link beside that may lead to a whole disk.
-    """
-    split, *below = path.relative_to(root).parts
-    read = split in (*_PAIRED, *_ALONE)
-    if path.is_dir():
-        label = len(below) == 2 and below[0] == "masks"
-        read = read and (label or below in ([], ["images"], ["masks"]))
-    return not (selection.follow_links and read) and listing.leads_out(path, root)
-
-
-def _refusal(path: Path, root: Path, selection: Selection) -> str:
-    """Return why a file cannot be in the copy whatever it is; empty if it can."""
-    if listing.has_odd_name(path):
-        return "its name has control characters"
-    if path.is_symlink() and _leads_out(path, root, selection):
-        return "a link that leads out of the data folder"
-    if not path.is_file():
-        return "not a file, or a link that leads nowhere"
-    return ""
 
 
 def _orientation(path: Path, root: Path) -> int:
@@ -297,7 +130,7 @@ def _orientation(path: Path, root: Path) -> int:
     It is 1 (upright) if there is none, for other files, and for broken ones.
     """
     split = path.relative_to(root).parts[0]
-    if split not in (*_PAIRED, *_ALONE) or path.suffix.lower() not in decoding.SUFFIXES:
+    if split not in (*PAIRED, *ALONE) or path.suffix.lower() not in decoding.SUFFIXES:
         return 1
     try:
         with path.open("rb") as file, Pillow.open(file) as picture:

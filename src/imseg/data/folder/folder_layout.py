@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, subject
+from imseg.data.files.stems import join_stems
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import POSITION, Image, LabeledImage
@@ -316,9 +317,15 @@ def _joined(
     for files in masks.values():
         first |= {stem: path for stem, path in files.by_stem.items() if stem not in first}
     refused = frozenset[str]().union(*(files.refused for files in masks.values()))
-    _note_partnerless(layout, images, Files(first, refused), kind="image", partner="mask")
+    rules = [rule for files in masks.values() if (rule := _rule_for(images, files))]
+    rule = rules[0] if rules else ""
+    _note_partnerless(
+        layout, images, Files(first, refused), kind="image", partner="mask", rule=rule
+    )
     for files in masks.values():
-        _note_partnerless(layout, files, images, kind="mask", partner="image")
+        rule = _rule_for(images, files)
+        _note_partnerless(layout, files, images, kind="mask", partner="image", rule=rule)
+    loose = any(not images.by_stem.keys() >= files.by_stem.keys() for files in masks.values())
     missing = [
         f"{layout.name_of(place / label)}/{stem}"
         for label, files in masks.items()
@@ -333,7 +340,8 @@ def _joined(
             + and_more([f"{folder}/{label}/cell_07.png" for label in masks])
             + ".",
             got="no " + and_more(missing) + ".",
-            hint="where a label does not occur on an image, save an all-black mask.",
+            hint="where a label does not occur on an image, save an all-black mask"
+            + ("." if loose else "; imseg check DATA --fix DIR makes them in a copy."),
             files=missing,
         )
     pairs = []
@@ -343,6 +351,16 @@ def _joined(
             image = Image(layout.name_of(path), path)
             pairs.append(LabeledImage(image, found.get("", found)))
     return tuple(pairs)
+
+
+def _rule_for(images: Files, masks: Files) -> str:
+    """Return how the masks that have no image would be joined with one; empty: it is not clear."""
+    alone = [
+        [stem for stem in files.by_stem if stem not in {*others.by_stem, *others.refused}]
+        for files, others in ((images, masks), (masks, images))
+    ]
+    found = join_stems(*alone)
+    return str(found[0]) if found else ""
 
 
 def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]) -> None:
@@ -355,7 +373,8 @@ def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]
         strange = [label for label in labels if label not in wanted]
         guesses = [(label, near_miss(label, free)) for label in strange]
         renamed = [f"rename {label}/ to {guess}/" for label, guess in guesses if guess]
-        hint = "add the missing folders; where a label does not occur, save all-black masks."
+        hint = "add the missing folders; where a label does not occur, save all-black masks"
+        hint += "." if strange else " (imseg check DATA --fix DIR makes them in a copy)."
         if renamed:
             hint = ", ".join(renamed) + "."
     layout.note(
@@ -405,9 +424,18 @@ def _note_strange(layout: FolderLayout, strange: list[Path], folder: Path) -> No
 
 
 def _note_partnerless(
-    layout: FolderLayout, files: Files, others: Files, *, kind: str, partner: str
+    layout: FolderLayout, files: Files, others: Files, *, kind: str, partner: str, rule: str
 ) -> None:
-    """Note files whose stem none of the others has, with what may be meant."""
+    """Note files whose stem none of the others has, with what may be meant.
+
+    Args:
+        layout: Gets the finding.
+        files: The files that may lack a partner.
+        others: Their partners.
+        kind: What the files are.
+        partner: What the others are.
+        rule: How stems would be joined, if that is clear.
+    """
     known = {*others.by_stem, *others.refused}
     alone = [stem for stem in files.by_stem if stem not in known]
     if not alone:
@@ -423,6 +451,8 @@ def _note_partnerless(
         f"{counted(len(alone), kind)} in {names[0].rpartition('/')[0]} {lacks}.",
         expected=f"equal stems, such as {EXAMPLE}.",
         got=and_more(told) + ".",
-        hint=f"rename the {partner}s so that stems are equal, or remove what has none.",
+        hint=f"imseg check DATA --fix DIR renames the masks in a copy: {rule}."
+        if rule
+        else f"rename the {partner}s so that stems are equal, or remove what has none.",
         files=names,
     )
