@@ -14,8 +14,10 @@ from PIL import Image as Pillow
 from imseg.data.checks.recoding import Recode, Snap
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
+from imseg.data.folder.config import FILE_NAME, read_config
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
+from imseg.data.masks.merging import merge_files
 from imseg.errors import ImsegError
 from imseg.types import Pixels
 
@@ -70,9 +72,12 @@ def copy_usable(
         ImsegError: If a file cannot be copied.
     """
     selection = select_files(root, follow_links=follow_links)
-    repairs: list[Repair] = []
+    repairs = _merge_objects(selection, root, target)
+    merged = {path for _, files in selection.merged.values() for path in files}
     orientations: dict[str, int] = {}
     for path in _files(root, root, selection):
+        if path in merged and path not in selection.left_out:
+            continue
         name = path.relative_to(root).as_posix()
         name = name if name.isprintable() else ascii(name)[1:-1]
         why, about = selection.left_out.get(path) or (refusal(path, root, selection), "")
@@ -105,7 +110,43 @@ def copy_usable(
         name = goal.relative_to(target).as_posix()
         why = "the label does not occur on the image, which has masks of other labels"
         repairs.append(Repair(name, "made", name, "an all-black mask", why))
+    if selection.merged:
+        repairs += _name_task(root, target)
     return repairs, orientations
+
+
+_OBJECTS = "there was a file for each object"
+
+
+def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repair]:
+    """Write the masks that are made of files with an object each."""
+    repairs = []
+    for place, (image, files) in selection.merged.items():
+        goal, name = target / place.relative_to(root), place.with_suffix("").relative_to(root)
+        try:
+            found = merge_files(files, picture_file.probe(image).size)
+        except ImsegError as error:
+            selection.leave([image, *files], "its objects cannot be merged into a mask", error.what)
+            continue
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        written = write_mask(goal, MaskFile(found.labels, "values"))
+        became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
+        repairs.append(Repair(name.as_posix(), "rewritten", became, did, _OBJECTS, str(found)))
+    return repairs
+
+
+def _name_task(root: Path, target: Path) -> list[Repair]:
+    """Write into the copy's settings that masks number objects, unless these name a task."""
+    path, line = root / FILE_NAME, 'task = "instances"'
+    try:
+        if read_config(root).task is not None:
+            return []
+        text = atomic.read_text(path) if path.exists() else ""
+    except ImsegError:
+        return []  # it is told when the copy is looked at
+    atomic.write_whole(target / FILE_NAME, f"{line}\n{text}".encode())
+    change: Change = "rewritten" if text else "made"
+    return [Repair(FILE_NAME, change, FILE_NAME, f"{line} added", _OBJECTS)]
 
 
 def _files(

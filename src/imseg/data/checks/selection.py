@@ -9,6 +9,7 @@ import numpy as np
 from imseg.data.files import listing
 from imseg.data.files.stems import join_stems
 from imseg.data.folder.folder_layout import find_labels
+from imseg.data.folder.object_folders import object_folders
 from imseg.data.images import decoding, picture_file
 from imseg.data.masks.io import MaskFile, read_mask
 from imseg.errors import ImsegError
@@ -33,6 +34,8 @@ class Selection:
     """The other name, with suffix, that files get, and why."""
     made: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """All-black masks that are made, and their height and width."""
+    merged: dict[Path, tuple[Path, list[Path]]] = field(default_factory=dict)
+    """Masks that are made of files with an object each: their image, and these files."""
     follow_links: bool = False
     """Whether links that lead out of the data folder are as good as files."""
 
@@ -87,6 +90,9 @@ def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Pa
 def _select_pairs(folder: Path, root: Path, selection: Selection, labels: tuple[str, ...]) -> None:
     images = _usable(folder / "images", root, selection)
     place = folder / "masks"
+    if objects := object_folders(images, place):
+        _select_objects(images, objects, root, selection)
+        return
     own = find_labels(place)
     # Of a label that nothing in a split shows, there may be no folder.
     folders = [place / label for label in (labels if {*own} <= {*labels} else own)] if own else []
@@ -107,6 +113,38 @@ def _select_pairs(folder: Path, root: Path, selection: Selection, labels: tuple[
                 _rename(sorted(paths, key=lambda path: path.suffix.lower())[1:], stem, selection)
         else:
             _select_one(found, selection)
+
+
+def _select_objects(
+    images: Mapping[str, list[Path]], objects: Mapping[str, Path], root: Path, selection: Selection
+) -> None:
+    """Merge the files of each image with an object each; all of them, or none.
+
+    Args:
+        images: The images by stem.
+        objects: The folder with the objects of each image, by stem.
+        root: The data folder.
+        selection: Gets what is merged, and what stays behind.
+    """
+    for stem in images.keys() - objects.keys():
+        selection.leave(images[stem], "an image without a mask")
+    for stem, folder in objects.items():
+        found = images.get(stem, [])
+        files = [path for paths in listing.list_pictures(folder)[0].values() for path in paths]
+        inside = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+        bad = [path for path in files if refusal(path, root, selection)]
+        if len(found) == 1 and not bad:
+            selection.merged[folder.with_name(f"{stem}.png")] = found[0], files
+            others = [path for path in inside if path not in files]
+            selection.leave(others, "not a mask of an object")
+        elif bad:
+            about = bad[0].relative_to(root).as_posix()
+            selection.leave([*found, *inside], "the mask of an object cannot be used", about)
+        elif found:
+            why = "several files with one stem, and nothing tells which is meant"
+            selection.leave([*found, *inside], why)
+        else:
+            selection.leave(inside, "a mask without an image")
 
 
 def _make_missing(

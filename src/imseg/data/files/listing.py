@@ -56,7 +56,12 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
 
 def stem_of(path: Path) -> str:
     """Return what joins a file with others: its stem, composed (NFC)."""
-    return unicodedata.normalize("NFC", path.stem)
+    return composed(path.stem)
+
+
+def composed(name: str) -> str:
+    """Return a name with each letter and its accents as one character (NFC), where there is one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def stems_by_case(stems: Iterable[str], others: Iterable[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, subject
 from imseg.data.files.stems import join_stems
+from imseg.data.folder.object_folders import note_object_folders, object_folders
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import POSITION, Image, LabeledImage
@@ -50,6 +51,8 @@ class FolderLayout:
     """Problems seen so far."""
     refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})
     """Files that are not looked at: names with control characters, and links that lead out."""
+    object_folders: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
+    """Folders with a file for each object of an image, by the folder of masks that they are in."""
     links_are: listing.Links = "refuse"
     """What is done with links that lead out; unless they are refused, they are looked at too."""
 
@@ -118,6 +121,8 @@ def _look(layout: FolderLayout, root: Path) -> None:
     layout.val = _optional_pairs(layout, root / "val")
     layout.test = _optional_pairs(layout, root / "test")
     _note_unknown_folders(layout)
+    if layout.object_folders:
+        layout.findings.append(note_object_folders(layout.object_folders, root))
 
 
 def _choose_folder(layout: FolderLayout, american: str, british: str) -> Path:
@@ -154,6 +159,9 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     images = _single_files(layout, folder / "images")
     place = folder / "masks"
     if layout.refuses(place):
+        return ()
+    if objects := object_folders(images.by_stem, place):
+        layout.object_folders[place] = tuple(objects.values())
         return ()
     labels = find_labels(place)
     # Every one of them is looked at, so that all are named.
@@ -257,9 +265,21 @@ def _note_no_folder(layout: FolderLayout) -> None:
 
 def _note_no_labeled(layout: FolderLayout, labeled: Path) -> None:
     there = sorted(path.name for path in layout.root.iterdir() if path.is_dir())
-    guess = near_miss("labeled", [name for name in there if name not in _KNOWN_FOLDERS])
+    others = [name for name in there if name not in _KNOWN_FOLDERS]
+    pairs = [
+        name
+        for name in others
+        if all((layout.root / name / kind).is_dir() for kind in ("images", "masks"))
+    ]
+    guess = near_miss("labeled", others) or (pairs[0] if len(pairs) == 1 else None)
     hint = "imseg prepare, or move your pictures there."
-    if guess:
+    singles = [place for place in (layout.root, labeled) if _of_single_images(place)]
+    if singles:
+        hint = (
+            f"if each file in a folder masks is one object: imseg prepare nuclei"
+            f" {shown(singles[0])} --out NEW"
+        )
+    elif guess:
         hint = f"rename {guess}/ to labeled/, if that is what it holds."
     elif labeled.is_dir() and list_pictures(labeled)[0]:
         hint = f"move the pictures from {labeled.name}/ to {labeled.name}/images."
@@ -269,6 +289,16 @@ def _note_no_labeled(layout: FolderLayout, labeled: Path) -> None:
         got=("folders " + and_more(there, most=6) if there else "no folders at all") + ".",
         hint=hint,
         files=("labeled/images",),
+    )
+
+
+def _of_single_images(place: Path) -> bool:
+    """Return whether a folder holds ``<image>/images``, with one picture each, and ``masks``."""
+    inside = [*listing.folders_in(place), *listing.folders_in(place / "stage1_train")]
+    return any(
+        len(list_pictures(each / "images")[0]) == 1
+        for each in inside
+        if (each / "images").is_dir() and (each / "masks").is_dir()
     )
 
 
