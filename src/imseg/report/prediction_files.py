@@ -191,7 +191,7 @@ def write_predictions(
     """
     beside = [OVERLAYS] * overlay + [INCONSISTENCY] * inconsistency
     tables = [SKIPPED_NAME] * (skip is not None)
-    found = _checked(images, out, run.spec, beside=beside, tables=tables, overwrite=overwrite)
+    found = _checked(run, images, out, beside=beside, tables=tables, overwrite=overwrite)
     total, unusable = len(found.images), found.unusable
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
@@ -238,22 +238,7 @@ def write_predictions(
                     progress(len(done) + len(skipped) - len(unusable), total)
     except ImsegError as error:
         raise _cut_short(error, len(written), total, out) from error
-    if not done:
-        raise ImsegError(
-            f"None of the {total + len(unusable)} pictures can be predicted.",
-            expected="pictures like those that the run was trained on.",
-            got=and_more([str(each["reason"]) for each in skipped]),
-            hint="imseg predict with one of them says what is wrong with it.",
-        )
-    with MeasurementFile(out / SKIPPED_NAME) as table:
-        table.add(skipped)
-    if inconsistency:
-        done.sort(key=lambda each: -(each.inconsistent or 0.0))
-        with MeasurementFile(out / SHARES_NAME) as shares:
-            shares.add(
-                {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
-                for each in done
-            )
+    _write_tables(done, skipped, out)
     return done
 
 
@@ -342,10 +327,36 @@ def _check_apart(
                 )
 
 
+def _write_tables(done: list[Written], skipped: Sequence[Measurements], out: Path) -> None:
+    """Write which pictures were left out, and how much networks disagree, if that was asked for.
+
+    The most inconsistent pictures come first then, in ``done`` too.
+
+    Raises:
+        ImsegError: If all pictures were left out.
+    """
+    if not done:
+        raise ImsegError(
+            f"None of the {len(skipped)} pictures can be predicted.",
+            expected="pictures like those that the run was trained on.",
+            got=and_more([str(each["reason"]) for each in skipped]),
+            hint="imseg predict with one of them says what is wrong with it.",
+        )
+    with MeasurementFile(out / SKIPPED_NAME) as table:
+        table.add(skipped)
+    if done[0].inconsistent is not None:
+        done.sort(key=lambda each: -(each.inconsistent or 0.0))
+        with MeasurementFile(out / SHARES_NAME) as shares:
+            shares.add(
+                {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
+                for each in done
+            )
+
+
 def _checked(
+    run: Run,
     images: Path | PictureList,
     out: Path,
-    spec: TargetSpec,
     *,
     beside: Sequence[str],
     tables: Sequence[str],
@@ -354,9 +365,9 @@ def _checked(
     """Return what is to be predicted, if masks can go where they are to go.
 
     Args:
+        run: What predicts.
         images: A picture, a folder of pictures, or what was found there.
         out: Where masks go.
-        spec: What masks hold.
         beside: Folders of further pictures, below ``out``.
         tables: Names of further tables.
         overwrite: Whether files that are there already are replaced.
@@ -366,11 +377,11 @@ def _checked(
         images = find_pictures(images)
     elif not images.recursive:
         _check_place(images.place, out)
-    _check_apart(images.images, out, spec, beside=beside)
+    _check_apart(images.images, out, run.spec, beside=beside)
     if overwrite:
         _remove_skipped(out)
     else:
-        _check_free(images.images, out, spec, tables=tables)
+        _check_free(images.images, out, run.spec, tables=tables)
     return images
 
 

@@ -173,3 +173,38 @@ def test_the_layout_of_the_data_science_bowl_names_its_command(maker, above: str
 def test_pairs_under_another_name_are_told_how_to_be_called(maker) -> None:
     maker.pairs("train", 3)
     assert "rename train/ to labeled/" in check_folder(maker.root).errors[0].hint
+
+
+@pytest.mark.parametrize(
+    ("ends", "hint"),
+    [
+        (("_1", "_2", "_3"), "move the masks of an image into a folder of its name"),
+        (("-obj1", "-obj2"), "move the masks of an image into a folder of its name"),
+        (("_alive", "_dead"), "if alive, dead are labels"),
+    ],
+)
+def test_several_masks_beside_each_other_are_one_error(maker, ends, hint: str) -> None:
+    for stem in ("img_1", "img_10", "img_2"):
+        maker.save(f"labeled/images/{stem}.png", maker.picture())
+        for end in ends:
+            maker.save(f"labeled/masks/{stem}{end}.png", maker.mask())
+    errors = check_folder(maker.root).errors
+    assert [each.what for each in errors] == ["3 images have several masks in labeled/masks."]
+    assert hint in errors[0].hint
+    assert len(errors[0].files) == 3 * len(ends)
+
+
+def test_single_masks_with_an_end_are_not_several(maker) -> None:
+    for number in range(3):
+        maker.save(f"labeled/images/a{number}.png", maker.picture())
+        maker.save(f"labeled/masks/a{number}_mask.png", maker.mask())
+    assert not any("several masks" in text for text in told(maker))
+
+
+@pytest.mark.parametrize("name", ["imseg.toml.txt", "Imseg.TOML", "imseg.txt"])
+def test_settings_in_a_file_of_another_name_are_told(good, name: str) -> None:
+    good.write(name, "void = 7\n")
+    found = [each for each in check_folder(good.root).warnings if "not read" in each.what]
+    assert [each.files for each in found] == [(name,)]
+    good.write("imseg.toml", "")
+    assert not [each for each in check_folder(good.root).warnings if "not read" in each.what]

@@ -23,7 +23,7 @@ from imseg.engine.hardware import device as hardware
 from imseg.engine.inference import evaluator, predictor
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
-from imseg.errors import ImsegError, shown
+from imseg.errors import ImsegError, near_miss, shown
 from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.multilabel import find_objects, tells_apart
@@ -42,7 +42,13 @@ def pairs_of(dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
     """
     if split not in SPLITS:
         known = ", ".join(SPLITS)
-        raise ImsegError(f"There is no split named {split!r}.", expected=known, got=split)
+        guess = near_miss(split, SPLITS) or SPLITS[0]
+        raise ImsegError(
+            f"There is no split named {split!r}.",
+            expected=known,
+            got=split,
+            hint=f"--split {guess}",
+        )
     pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
     if not pairs:
         there = ", ".join(name for name in SPLITS if getattr(dataset, name))
@@ -72,6 +78,7 @@ def check_meaning(dataset: DataSet, spec: TargetSpec, *, trained_in: Path) -> No
             f"The masks of {dataset.name} do not mean what they meant in {trained_in}.",
             expected=f"{word_of(spec)}: {describe_values(spec)}",
             got=f"{word_of(theirs)}: {describe_values(theirs)}",
+            hint="a run that was trained on such masks, or masks with the values of this one.",
         )
 
 
@@ -207,6 +214,7 @@ class Run:
                 f"An ensemble of {ensemble} networks cannot be formed.",
                 expected=f"1 to {len(ranking)}, the networks of {self.summary['stage']}.",
                 got=str(ensemble),
+                hint=f"--ensemble {len(ranking)}",
             )
         return ranking[:ensemble]
 

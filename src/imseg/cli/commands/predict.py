@@ -145,6 +145,7 @@ def predict(
             "--pixel-size is out of range.",
             expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
             got=f"{pixel_size}.",
+            hint="--pixel-size 0.65, or leave it out.",
         )
     opened = load_run(run, trust_network=trust_network)
     if opened.start_was_better and not network:

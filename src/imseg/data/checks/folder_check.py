@@ -25,6 +25,7 @@ FEW = 10
 
 _MANY_CLASSES = 20
 _IN_PIECES = 0.8
+_OF_SETTINGS = (".toml", ".txt", ".tml", ".ini", ".cfg", ".yaml", ".yml", ".json")
 _CENTERS = ("centers", "centres", "center", "centre", "centroids", "positions", "markers", "seeds")
 
 
@@ -132,6 +133,25 @@ def _useless_settings(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     if found.config.unit and spec.kind != "regression":
         text = f"unit in {FILE_NAME} has no use, because the task is {word_of(spec)}."
         yield warning(text, got=f'"{found.config.unit}".', hint="remove the line.")
+
+
+def _misnamed_settings(found: FolderScan) -> Iterator[Finding]:
+    """Yield that settings are not read, because their file is called otherwise."""
+    root = found.layout.root
+    if not root.is_dir() or (root / FILE_NAME).exists():
+        return
+    like = [
+        path.name
+        for path in sorted(root.iterdir())
+        if path.name.lower().startswith("imseg") and path.suffix.lower() in _OF_SETTINGS
+    ]
+    if like:
+        yield warning(
+            f"There is no {FILE_NAME}, but a file with a name like it, which is not read.",
+            got=and_more(like) + ".",
+            hint=f"rename it to {FILE_NAME}; Windows may hide the last ending of a name.",
+            files=like,
+        )
 
 
 def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -277,6 +297,7 @@ CAUTIONS = (
     Check(_mixed_channels),
     Check(_what_is_missing),
     Check(_recognized, ANY_CODING),
+    Check(_misnamed_settings),
     Check(_useless_settings, ANY_CODING),
     Check(_class_files, ("values", "colors")),
     Check(_listed, ("values", "colors")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, subject
 from imseg.data.files.stems import join_stems
-from imseg.data.folder.object_folders import note_object_folders, object_folders
+from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import POSITION, Image, LabeledImage
@@ -343,6 +343,10 @@ def _joined(
         masks: The masks of each label; of "" where an image has one mask.
         place: The folder that holds the masks, or the folders of the labels.
     """
+    for files in masks.values():
+        if several := note_several_masks(images.by_stem, files.by_stem, layout.root):
+            layout.findings.append(several)
+            return ()
     first: dict[str, Path] = {}
     for files in masks.values():
         first |= {stem: path for stem, path in files.by_stem.items() if stem not in first}

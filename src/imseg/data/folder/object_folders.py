@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from imseg.data.files import listing
-from imseg.errors import Finding, shown
+from imseg.errors import Finding, and_more, shown
 
 _FEWEST_FOLDERS = 2
 
@@ -59,4 +59,47 @@ def note_object_folders(found: Mapping[Path, Sequence[Path]], root: Path) -> Fin
         f" {listing.counted(len(files), 'file')}{first}.",
         hint=f"imseg check {shown(root)} --fix NEW merges the files of each image into one mask.",
         files=tuple(folder.relative_to(root).as_posix() for folder in folders),
+    )
+
+
+def note_several_masks(
+    images: Collection[str], masks: Mapping[str, Path], root: Path
+) -> Finding | None:
+    """Return the error that most images have several masks beside each other; else None.
+
+    Args:
+        images: Stems of images.
+        masks: Masks by stem.
+        root: The data folder.
+    """
+    lacking = [stem for stem in images if stem not in masks]
+    alone = [stem for stem in masks if stem not in images]
+    ends: dict[str, list[str]] = {}
+    for mask in alone:
+        cuts = (place for place in range(len(mask) - 1, 0, -1) if not mask[place].isalnum())
+        image = next((mask[:cut] for cut in cuts if mask[:cut] in images), None)
+        if image is not None:
+            ends.setdefault(image, []).append(mask[len(image) :])
+    several = [stem for stem in lacking if len(ends.get(stem, ())) > 1]
+    if not several or 2 * len(several) < len(lacking):
+        return None
+    place = masks[alone[0]].parent.relative_to(root).as_posix()
+    names = [f"{several[0]}{end}" for end in ends[several[0]]]
+    kinds = sorted({end.strip("_-. ") for each in ends.values() for end in each})
+    hint = (
+        f"if each is one object, move the masks of an image into a folder of its name, such as"
+        f" {shown(place)}/{shown(several[0])}/; imseg check DATA --fix NEW then merges them."
+    )
+    if not any(map(str.isdigit, "".join(kinds))):
+        hint = (
+            f"if {and_more(kinds)} are labels, make a folder for each of them, and name masks as"
+            f" images: {shown(place)}/{shown(kinds[0])}/{shown(several[0])}.png."
+        )
+    return Finding(
+        severity="error",
+        what=f"{listing.subject(len(several), 'image', 'has', 'have')} several masks in {place}.",
+        expected="one mask for each image, with an equal stem; or a folder for each label.",
+        got=f"{and_more(names)} for {shown(several[0])}.",
+        hint=hint,
+        files=tuple(masks[stem].relative_to(root).as_posix() for stem in alone),
     )

@@ -96,8 +96,14 @@ def merge_files(files: Sequence[Path], size: tuple[int, int]) -> Merged:
         masks += objects_in(values)
         if masks and masks[0].shape != values.shape:
             sizes = " and ".join("{1}x{0}".format(*each.shape) for each in (masks[0], values))
-            raise ImsegError(f"the masks of its objects have different sizes, {path.name}: {sizes}")
+            raise ImsegError(
+                f"the masks of its objects have different sizes, {path.name}: {sizes}",
+                hint="export all masks at the size of the image.",
+            )
     merged = merge_objects(masks or [np.zeros(size, bool)])
     if 2 * merged.overlapping > merged.labels.size:
-        raise ImsegError("most pixels belong to several objects, as if backgrounds were marked")
+        raise ImsegError(
+            "most pixels belong to several objects, as if backgrounds were marked",
+            hint="exchange black and white in them.",
+        )
     return merged
