@@ -24,6 +24,7 @@ from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import read_image
+from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
@@ -48,7 +49,7 @@ _MOST_SAMPLES = 1 << 23
 Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
 """The facts about a picture and its masks, or for each unreadable file its name and why."""
 
-DECODING = 1
+DECODING = 2
 """Raised when equal files become other pixels or facts than before, so that both are made anew."""
 
 _MOST_TEXT = 48 << 20  # in a file of 64 MiB, the largest that is read
@@ -376,15 +377,17 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         regions, abrupt = _count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
+    shown: Any = slice(None)
     if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
-        frequent = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
-        counts = Counts(found[frequent], pixels[frequent])
-    else:
-        counts = Counts(found, pixels)
+        shown = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
+    small = mask.form == "colors" or (whole and found[-1] < 256)
+    edges = count_on_edges(values, found) if small else np.zeros(len(found), np.int64)
     return replace(
         facts,
-        counts=counts,
+        counts=Counts(found[shown], pixels[shown]),
         distinct=len(kept),
+        edges=Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0]),
+        blurred=float((2 * edges > pixels).mean()),
         gapless=gapless,
         regions=regions,
         abrupt=abrupt,
