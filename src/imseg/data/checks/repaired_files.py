@@ -121,7 +121,7 @@ def _select_pairs(folder: Path, root: Path, selection: Selection) -> None:
 
 def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
     """Keep one image and its masks, or none of them."""
-    masks = [_choose(paths, _hash_mask, selection, fits=_no_jpeg) for paths in found[1:]]
+    masks = [_choose(paths, _hash_mask, selection, fits=_is_lossless) for paths in found[1:]]
     single = masks[0] if len(masks) == 1 else None
 
     def fits(path: Path) -> bool:
@@ -170,8 +170,8 @@ def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
         selection.renamed[path] = name + path.suffix
 
 
-def _no_jpeg(path: Path) -> bool:
-    return path.suffix.lower() not in (".jpg", ".jpeg")
+def _is_lossless(path: Path) -> bool:
+    return picture_file.lossy_coding(path) is None
 
 
 def _hash_image(path: Path) -> str:
@@ -297,6 +297,7 @@ def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
     return goal
 
 
+_MOST_OF_PNG = 65535
 _SURE = 0.98
 _DRAWS = 200
 _FEWEST_KNOWN = 5
@@ -451,7 +452,7 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     values = mask.values
     if mask.form == "colors":
         image_files.write_png(path, unpack_colors(values))
-    elif mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
+    elif mask.form == "numbers" or not 0 <= values.min() <= values.max() <= _MOST_OF_PNG:
         path = path.with_suffix(".tif")
         image_files.write_tiff(path, values)
     else:
