@@ -19,6 +19,7 @@ from imseg.data.files.atomic import publish
 from imseg.data.files.listing import counted, has_odd_name, subject
 from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.data.images.decoding import SUFFIXES, in_own_type, to_channels
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.colors import colorize, colorize_objects, covered
 from imseg.errors import Finding, ImsegError, and_more, shown
@@ -343,11 +344,13 @@ def _listed(place: Path) -> list[Image]:
     found = [Image(path.name, path) for path in files]
     folders = [path.name for path in listed if path.is_dir()]
     if not found:
+        known = how_to_convert(listed)
+        convert = known and f"{known[0]} files are not read here; convert them:\n{known[1]}"
         raise ImsegError(
             f"{place} holds no pictures.",
             expected="files that end in " + ", ".join(sorted(SUFFIXES)) + ".",
             got="no such file." if not folders else f"folders: {and_more(folders)}.",
-            hint=f"name one of the folders: {shown(place / folders[0])}" if folders else None,
+            hint=f"name one of the folders: {shown(place / folders[0])}" if folders else convert,
         )
     stems = Counter(Path(image.name).stem for image in found)
     doubled = [stem for stem, count in stems.items() if count > 1]
