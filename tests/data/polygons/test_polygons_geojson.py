@@ -182,6 +182,8 @@ def test_objects_on_several_planes_are_refused(tmp_path):
     planes = [polygon(square(2, 3, 6), plane={"c": -1, "z": z, "t": 0}) for z in (0, 2)]
     with pytest.raises(ImsegError, match=r"several planes[\s\S]*z 0, t 0, z 2, t 0"):
         convert(tmp_path, *map(feature, planes))
+    with pytest.raises(ImsegError, match="several planes"):
+        convert(tmp_path, *map(feature, [planes[0], planes[0] | {"plane": {"z": [1]}}]))
     made, _ = convert(tmp_path, feature(planes[1]))
     assert made.objects == {"Tumor": 1}
 

@@ -276,6 +276,9 @@ DAMAGED = {
     "without its corners": WHOLE[:66],
     "another kind of file": b"P5 2 2 255\n" + bytes(80),
     "more corners than there are": WHOLE[:16] + b"\xff\xff" + WHOLE[18:],
+    "a rectangle of no numbers": box(
+        2, 3, 8, 9, options=ROI_OPTIONS.SUB_PIXEL_RESOLUTION, xd=float("nan"), widthd=5.0
+    ).tobytes(),
     "a kind that is not known": WHOLE[:6] + b"\x63" + WHOLE[7:],
     "a curve": composite(square(2, 3, 6)).tobytes()[:64] + struct.pack(">16f", 3, *[1.0] * 15),
 }

@@ -157,7 +157,7 @@ def _features(file: drawings.AnnotationFile) -> list[GeoFeature]:
 
 def _check_planes(features: Sequence[GeoFeature], path: Path) -> None:
     planes = {
-        (each.geometry.plane.get("z", 0), each.geometry.plane.get("t", 0))
+        (str(each.geometry.plane.get("z", 0)), str(each.geometry.plane.get("t", 0)))
         for each in features
         if each.geometry is not None
     }
@@ -165,7 +165,7 @@ def _check_planes(features: Sequence[GeoFeature], path: Path) -> None:
         raise ImsegError(
             f"{path} has objects on several planes of a stack.",
             expected="the objects of one plane, drawn on a picture of this plane.",
-            got=f"{and_more([f'z {z}, t {t}' for z, t in sorted(planes, key=str)])}.",
+            got=f"{and_more([f'z {z}, t {t}' for z, t in sorted(planes)])}.",
             hint="export each plane as a picture, and its objects as a file of that name.",
         )
 

@@ -195,7 +195,7 @@ def _drawn(roi: Any) -> list[drawings.Corners] | str:
         if roi.subpixelrect:
             left, top, right, bottom = roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
         if kind == "rect":
-            return [drawings.rectangle(left, top, right, bottom)]
+            return [drawings.ring(drawings.rectangle(left, top, right, bottom))]
         middle, radii = (
             ((left + right) / 2, (top + bottom) / 2),
             ((right - left) / 2, (bottom - top) / 2),

@@ -27,6 +27,7 @@ _SPLITS = ("train", "val", "valid", "test")
 _SETTINGS = (".yaml", ".yml")
 _LISTS = ("classes.txt", "predefined_classes.txt", "_darknet.labels")
 _TOLERANCE = 0.01  # of the picture; YOLO's own reader lets corners lie so far out
+_MOST_CLASSES = 65536
 _BOX, _FEWEST = 4, 6  # numbers after the class
 
 
@@ -154,7 +155,7 @@ def _lines(path: Path) -> Iterator[YoloLine]:
             reason = drawings.wrong("is no line of numbers.", expected, line)
             raise drawings.entry_error(place, reason) from None
         kind, corners = float(numbers[0]), numbers[1:]
-        if not (kind.is_integer() and 0 <= kind < drawings.MOST_PIXELS):
+        if not (kind.is_integer() and 0 <= kind < _MOST_CLASSES):
             raise drawings.entry_error(place, drawings.wrong("has no class.", expected, words[0]))
         if len(corners) != _BOX and (len(corners) < _FEWEST or len(corners) % 2):
             what = f"has {len(corners)} numbers after the class, which are no pairs of 3 corners."
