@@ -1,23 +1,26 @@
 """A repaired copy of a data folder, with a list of everything that was changed."""
 
+import filecmp
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from imseg.data.checks import fitness, folder_check, repaired_files
 from imseg.data.checks.recoding import MaskValueFinding
 from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.listing import sheet
+from imseg.data.files.listing import counted, sheet
 from imseg.data.folder.config import TaskWord
 from imseg.data.folder.facts import ImageFacts, Progress
+from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.inspection import relative_name
 from imseg.data.folder.scan import scan
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import read_image
-from imseg.data.masks.io import read_mask
-from imseg.errors import Finding, ImsegError, shown
+from imseg.data.masks.io import read_mask, value_text
+from imseg.data.masks.losses import find_losses, shown_values
+from imseg.errors import Finding, ImsegError, and_more, shown
 from imseg.types import Image, LabeledImage
 
 PRECEDENCE = ("test", "val", "labeled", "unlabeled")
@@ -234,7 +237,7 @@ def repair_folder(
 
     Raises:
         ImsegError: If there is no data folder, ``out`` is inside of it, holds something or cannot
-            be written.
+            be written, or if what was written has lost labels.
     """
     data, out = Path(data), Path(out)
     if not data.is_dir():
@@ -250,15 +253,150 @@ def repair_folder(
             hint=f"--fix {shown(data.resolve())}-repaired",
         )
     with new_folder(out) as part:
-        repairs, orientations = repaired_files.copy_usable(data, part)
+        copied, orientations = repaired_files.copy_usable(data, part)
+        mended: list[repaired_files.Repair] = []
         for _ in range(_MOST_ROUNDS):
             done = _mend(part, orientations, task=task, progress=progress)
             if not done:
                 break
-            repairs += done
-        write_record(part, repairs, source=str(data))
-    report = folder_check.check_folder(out, task=task, progress=progress)
-    return Repaired(folder=out, repairs=tuple(repairs), report=report)
+            mended += done
+        fates = refuse_losses(data, part, copied, mended)
+        write_record(part, [*copied, *mended], source=str(data))
+    found = scan(out, task=task, progress=progress)
+    report = folder_check.report_of(found)
+    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found)))
+    return Repaired(folder=out, repairs=(*copied, *mended), report=report)
+
+
+@dataclass(kw_only=True)
+class Fate:
+    """What the list of changes says about a file of the original."""
+
+    name: str
+    """Its name in the copy; empty if it is not there."""
+    repairs: list[repaired_files.Repair] = field(default_factory=list)
+    """What was done to it, in order."""
+
+
+def refuse_losses(
+    data: Path,
+    copy: Path,
+    copied: Sequence[repaired_files.Repair],
+    mended: Sequence[repaired_files.Repair],
+) -> dict[str, Fate]:
+    """Compare what was written with the original, whatever the list of changes intended.
+
+    Every file must be in the copy or in the list; it is the same, or the list says that it is not.
+    A mask that was rewritten still shows every class and every object, but for those that the list
+    names because they vanish at another size. Every pair is still a pair.
+
+    Args:
+        data: The original.
+        copy: What was written.
+        copied: What the list says about files by their names in the original.
+        mended: What it says about files by their names in the copy.
+
+    Returns:
+        What became of each file of the original, by its name.
+
+    Raises:
+        ImsegError: If anything is lost that the list does not report.
+    """
+    fates = _fates(data, copied, mended)
+    losses = []
+    for name, fate in fates.items():
+        if fate.name and (lost := _losses_of(data / name, copy / fate.name, fate)):
+            losses.append(f"{name}: {and_more(lost)}")
+    kept = {image: {*masks} for image, *masks in _pairs_of(copy)}
+    for image, *masks in _pairs_of(data):
+        now = [fates[name].name for name in (image, *masks) if name in fates]
+        if all(now) and not {*now[1:]} <= kept.get(now[0], set()):
+            losses.append(f"{image} and {masks[0]} are no pair any more")
+    if losses:
+        raise ImsegError(
+            f"A repaired copy would lose labels of {counted(len(losses), 'file')}, so none is "
+            "written.",
+            expected="every class, object and pair in the copy, or a reason why one is not.",
+            got=and_more(losses) + ".",
+            hint="mend what the check names by hand; this is a mistake in imseg, so please report "
+            "it.",
+        )
+    return fates
+
+
+def _gone_classes(
+    data: Path, fates: Mapping[str, Fate], found: fitness.FolderScan
+) -> Iterator[Finding]:
+    """Yield a warning about classes that only masks show which were left out."""
+    spec = found.spec
+    if spec is None or spec.coding not in ("values", "colors"):
+        return
+    gone: dict[str, str] = {}
+    for name, fate in fates.items():
+        if fate.name or "masks" not in name.split("/")[1:2]:
+            continue
+        try:
+            mask = read_mask(data / name)
+        except ImsegError:
+            continue
+        for value in shown_values(mask.values, mask.form) if mask.form != "numbers" else ():
+            if spec.coding == "colors" and mask.form == "values":
+                value *= 0x010101
+            gone.setdefault(value_text(value, spec.coding), name)
+    kept = {
+        value_text(value, spec.coding)
+        for facts in found.survey.every()
+        if facts.mask is not None
+        for value in facts.mask.counted_as(spec.coding)
+    }
+    if lost := [f"{text} was in {name}" for text, name in gone.items() if text not in kept]:
+        yield fitness.warning(
+            f"{counted(len(lost), 'class is', 'classes are')} in no mask of the copy any more.",
+            why="the masks that show them were left out.",
+            got=and_more(lost) + ".",
+            hint=f"see {repaired_files.CSV} for the reasons, and mend these masks by hand.",
+        )
+
+
+def _fates(
+    data: Path, copied: Sequence[repaired_files.Repair], mended: Sequence[repaired_files.Repair]
+) -> dict[str, Fate]:
+    """Return what the list of changes says about each file of the original, by its name."""
+    names = [path.relative_to(data).as_posix() for path in repaired_files.files_below(data)]
+    fates = {name: Fate(name=name) for name in names if name.isprintable()}
+    for repair in copied:
+        if fate := fates.get(repair.file):
+            fate.name = repair.became
+            fate.repairs.append(repair)
+    now = {fate.name: fate for fate in fates.values() if fate.name}
+    for repair in mended:
+        if fate := now.pop(repair.file, None):
+            fate.name = repair.became
+            fate.repairs.append(repair)
+            now[fate.name] = fate
+    return fates
+
+
+def _losses_of(before: Path, after: Path, fate: Fate) -> list[str]:
+    """Return what a file of the copy has lost, in words."""
+    if not after.is_file():
+        return ["it is missing"]
+    if filecmp.cmp(before, after, shallow=False):
+        return []
+    if not any(repair.change == "rewritten" for repair in fate.repairs):
+        return ["it was changed without a word"]
+    if "masks" not in fate.name.split("/"):
+        return []
+    told = " ".join(repair.about for repair in fate.repairs)
+    lost = find_losses(read_mask(before), read_mask(after))
+    return [each for each in lost if f"value {each.removesuffix(' is gone')} vanished" not in told]
+
+
+def _pairs_of(folder: Path) -> Iterator[list[str]]:
+    """Yield the names of each image with masks, and of its masks."""
+    layout = find_layout(folder)
+    for entry in (*layout.labeled, *layout.val, *layout.test):
+        yield [relative_name(path, folder) for path in files_of(entry)]
 
 
 def _mend(

@@ -14,8 +14,10 @@ from PIL import Image as Pillow
 from imseg.data.checks.recoding import Recode, Snap
 from imseg.data.checks.selection import ALONE, PAIRED, refusal, select_files
 from imseg.data.files import atomic, listing
+from imseg.data.folder.inspection import region_numbers
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
+from imseg.data.masks.losses import vanished
 from imseg.errors import ImsegError
 from imseg.types import Pixels
 
@@ -69,7 +71,7 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     selection = select_files(root)
     repairs: list[Repair] = []
     orientations: dict[str, int] = {}
-    for path in _files(root, root):
+    for path in files_below(root):
         name = path.relative_to(root).as_posix()
         name = name if name.isprintable() else ascii(name)[1:-1]
         why, about = selection.left_out.get(path) or (refusal(path, root), "")
@@ -105,8 +107,15 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     return repairs, orientations
 
 
+def files_below(root: Path) -> Iterator[Path]:
+    """Yield what a copy of a data folder is made of, in the order of names; circles of links end.
+
+    Hidden files, and the lists of changes of an earlier copy, do not count.
+    """
+    return _files(root, root)
+
+
 def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield the files below a folder, in the order of their names; links in circles end."""
     here = folder.resolve()
     if here in seen:
         return
@@ -270,7 +279,9 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))
+    lost = ""
     if rewrite.size is not None:
+        lost = vanished(MaskFile(values, form), rewrite.size, region_numbers())
         values = resize_mask(values, rewrite.size)
     for recode in rewrite.recodes:
         if isinstance(recode, Snap) and form == "values":
@@ -287,6 +298,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
         written.relative_to(root).as_posix(),
         str(rewrite),
         "; ".join(dict.fromkeys(rewrite.reasons)),
+        lost,
     )
 
 

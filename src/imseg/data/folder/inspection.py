@@ -438,14 +438,23 @@ def has_regions() -> bool:
     return importlib.util.find_spec("skimage") is not None
 
 
-def _count_regions(values: npt.NDArray[Any]) -> int | None:
-    """Return the connected regions of equal values that are not 0; None without scikit-image."""
+def region_numbers() -> Callable[..., Any] | None:
+    """Return what numbers connected regions of equal values; None without scikit-image."""
     try:
         measure = import_extra("skimage.measure", extra=CELLS, purpose="to find regions")
     except ImsegError:
         # Whether that matters shows when all masks have been looked at.
         return None
-    return int(measure.label(values, background=0, connectivity=2, return_num=True)[1])
+    label: Callable[..., Any] = measure.label
+    return label
+
+
+def _count_regions(values: npt.NDArray[Any]) -> int | None:
+    """Return the connected regions of equal values that are not 0; None without scikit-image."""
+    label = region_numbers()
+    if label is None:
+        return None
+    return int(label(values, background=0, connectivity=2, return_num=True)[1])
 
 
 def _abruptness(values: npt.NDArray[Any]) -> float:
