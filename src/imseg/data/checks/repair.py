@@ -309,7 +309,7 @@ def refuse_losses(
             losses.append(f"{name}: {and_more(lost)}")
     kept = {image: {*masks} for image, *masks in _pairs_of(copy)}
     for image, *masks in _pairs_of(data):
-        now = [fates[name].name for name in (image, *masks) if name in fates]
+        now = [fates[name].name if name in fates else "" for name in (image, *masks)]
         if all(now) and not {*now[1:]} <= kept.get(now[0], set()):
             losses.append(f"{image} and {masks[0]} are no pair any more")
     if losses:
