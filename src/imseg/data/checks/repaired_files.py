@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.checks.recoding import Recode, Snap
+from imseg.data.checks.recoding import Paint, Recode, Snap
 from imseg.data.checks.selection import ALONE, PAIRED, refusal, select_files
 from imseg.data.files import atomic, listing
 from imseg.data.folder.inspection import region_numbers
@@ -286,6 +286,8 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
     for recode in rewrite.recodes:
         if isinstance(recode, Snap) and form == "values":
             values, form = as_packed_colors(values), "colors"
+        if isinstance(recode, Paint):
+            form, palette = "colors", None
         values = recode(values)
     if palette is not None and int(values.max(initial=0)) >= len(palette):
         palette = None
