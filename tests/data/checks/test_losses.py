@@ -133,6 +133,17 @@ def test_objects_that_vanish_at_a_smaller_size_are_named(maker, tmp_path) -> Non
     assert gone
 
 
+def test_a_faint_object_that_a_cut_at_half_removes_is_named(maker, tmp_path) -> None:
+    smeared = [smooth(discs(seed)) for seed in range(3)]
+    rows, columns = np.mgrid[:96, :96]
+    faint = 100 * np.exp(-((rows - 8) ** 2 + (columns - 8) ** 2) / 12)
+    smeared[1] = np.maximum(smeared[1], faint.astype(np.uint8))
+    fixed = repair_folder(pair_folder(maker, smeared), tmp_path / "fixed")
+    about = {each.file: each.about for each in fixed.repairs}
+    assert about["labeled/masks/1.png"].endswith("pixels changed, 1 faint area vanished")
+    assert all(about[f"labeled/masks/{place}.png"].endswith("changed") for place in (0, 2))
+
+
 def test_a_class_that_only_masks_left_out_show_is_named(maker, tmp_path) -> None:
     root = pair_folder(maker, CLASSES)
     maker.save("labeled/masks/alone.png", np.full((96, 96), 17, np.uint8))

@@ -224,10 +224,12 @@ def repair_folder(
     copies of pictures (test keeps a picture before val, val before labeled, labeled before
     unlabeled; of copies in one split the first stays, unless their masks differ, which only a
     person can decide). Rewritten are: smeared masks (cut at half), 1 and 255 for the same class,
-    class numbers that are off by one where that is unambiguous, impure colors, masks of another
-    size but equal shape (by nearest neighbor), masks on their side where it is clear how, pictures
-    with an EXIF turn. Renamed are unlabeled pictures of one stem. All else is the same, byte for
-    byte. ``hidden/`` is copied as it is; near duplicates and pictures that look odd stay.
+    class numbers that are off by one where that is unambiguous, impure colors, palettes among
+    masks of colors, masks of another size but equal shape (by nearest neighbor), masks on their
+    side where it is clear how, pictures with an EXIF turn. Renamed are unlabeled pictures of one
+    stem, and masks that one rule joins with images. Made are the all-black masks of labels that an
+    image does not show. All else is the same, byte for byte. ``hidden/`` is copied as it is; near
+    duplicates and pictures that look odd stay. What was written is compared with the original.
 
     Args:
         data: The data folder; nothing in it is changed.

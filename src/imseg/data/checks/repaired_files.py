@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.checks.recoding import Paint, Recode, Snap
+from imseg.data.checks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.checks.selection import ALONE, PAIRED, refusal, select_files
 from imseg.data.files import atomic, listing
 from imseg.data.folder.inspection import region_numbers
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
-from imseg.data.masks.losses import vanished
+from imseg.data.masks.losses import faint_areas, vanished
 from imseg.errors import ImsegError
 from imseg.types import Pixels
 
@@ -279,16 +279,20 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))
-    lost = ""
+    lost: list[str] = []
     if rewrite.size is not None:
-        lost = vanished(MaskFile(values, form), rewrite.size, region_numbers())
+        lost.append(vanished(MaskFile(values, form), rewrite.size, region_numbers()))
         values = resize_mask(values, rewrite.size)
     for recode in rewrite.recodes:
         if isinstance(recode, Snap) and form == "values":
             values, form = as_packed_colors(values), "colors"
         if isinstance(recode, Paint):
             form, palette = "colors", None
-        values = recode(values)
+        before, values = values, recode(values)
+        if isinstance(recode, Threshold | Snap):
+            lost.append(f"{int((before != values).sum())} pixels changed")
+        if isinstance(recode, Threshold):
+            lost.append(faint_areas(before, values, region_numbers()))
     if palette is not None and int(values.max(initial=0)) >= len(palette):
         palette = None
     written = write_mask(path.with_suffix(".png"), MaskFile(values, form, palette))
@@ -300,7 +304,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
         written.relative_to(root).as_posix(),
         str(rewrite),
         "; ".join(dict.fromkeys(rewrite.reasons)),
-        lost,
+        ", ".join(filter(None, lost)),
     )
 
 

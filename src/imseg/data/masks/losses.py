@@ -24,6 +24,7 @@ _FEWEST_PIXELS = 6
 _LARGE = 0.002
 _NEAR = 24
 _UNLIKE = 64
+_AREA = 9
 
 
 def shown_values(mask: npt.NDArray[Any], form: MaskForm) -> list[int]:
@@ -116,3 +117,26 @@ def vanished(mask: MaskFile, size: tuple[int, int], regions: Callable[..., Any] 
         if areas:
             told.append(f"{areas} separate area{'s' * (areas > 1)} vanished")
     return ", ".join(told)
+
+
+def faint_areas(
+    before: npt.NDArray[Any], after: npt.NDArray[Any], regions: Callable[..., Any] | None
+) -> str:
+    """Return how many areas a mask loses that is cut at half, in words; empty: none.
+
+    An area has at least nine connected pixels clearly above the lower value, none of which is among
+    the higher ones after the cut.
+
+    Args:
+        before: The smeared mask, ``h w``.
+        after: The same of two values.
+        regions: Numbers connected regions; None: nothing is looked for.
+    """
+    if regions is None:
+        return ""
+    low, high = int(after.min()), int(after.max())
+    numbered = regions(before.astype(np.int64) > low + _NEAR, background=0, connectivity=2)
+    found, pixels = np.unique(numbered[numbered > 0], return_counts=True)
+    kept = np.unique(numbered[after == high]) if high > low else found[:0]
+    lost = int(np.isin(found[pixels >= _AREA], kept, invert=True).sum())
+    return f"{lost} faint area{'s' * (lost > 1)} vanished" if lost else ""
