@@ -84,7 +84,8 @@ class Paint:
 
     def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the packed colors of ``h w`` numbers."""
-        return np.array(self.colors, np.int32)[values]
+        painted: npt.NDArray[Any] = np.array(self.colors, np.int32)[values]
+        return painted
 
     def __str__(self) -> str:
         return "every number became its color in the palette"
