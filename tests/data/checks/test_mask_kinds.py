@@ -88,9 +88,14 @@ def test_files_that_mean_the_same_agree(one, other, by_split, tmp_path) -> None:
     assert len(keys(report)) == (2 if one == "full" else 4)
 
 
-@SPLITS
-@pytest.mark.parametrize("color", ["color", "color and alpha"])
-@pytest.mark.parametrize("palette", ["palette", "another palette"])
+@pytest.mark.parametrize(
+    ("palette", "color", "by_split"),
+    [
+        ("palette", "color", False),
+        ("palette", "color", True),
+        ("another palette", "color and alpha", False),
+    ],
+)
 def test_palettes_among_colors_become_colors(palette, color, by_split, tmp_path) -> None:
     root = mixed(tmp_path / "data", palette, color, by_split=by_split)
     assert any("numbers with a palette" in error.what for error in check_folder(root).errors)
