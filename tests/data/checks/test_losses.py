@@ -105,12 +105,17 @@ def test_what_no_change_tells_of_is_refused(spoil, told, maker, tmp_path, monkey
 def test_a_pair_that_a_new_name_would_part_is_refused(maker, tmp_path, monkeypatch) -> None:
     root = pair_folder(maker, CLASSES)
 
-    def rename(selection, root=root):
+    select = repaired_files.select_files
+
+    def rename(folder, **how):
+        selection = select(folder, **how)
         selection.renamed[root / "labeled/masks/1.png"] = ("one.png", "x")
         return selection
 
     select = repaired_files.select_files
-    monkeypatch.setattr(repaired_files, "select_files", lambda root: rename(select(root)))
+    monkeypatch.setattr(
+        repaired_files, "select_files", lambda root, **how: rename(select(root, **how))
+    )
     with pytest.raises(ImsegError, match="would lose") as caught:
         repair_folder(root, tmp_path / "fixed")
     assert "labeled/images/1.png and labeled/masks/1.png are no pair any more" in caught.value.got

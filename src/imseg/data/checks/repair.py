@@ -10,8 +10,8 @@ from typing import Any
 from imseg.data.checks import fitness, folder_check, repaired_files
 from imseg.data.checks.recoding import MaskValueFinding
 from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.listing import counted, sheet
-from imseg.data.folder.config import TaskWord
+from imseg.data.files.listing import Links, counted, sheet, subject
+from imseg.data.folder.config import FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.inspection import relative_name
@@ -21,7 +21,7 @@ from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import read_mask, value_text
 from imseg.data.masks.losses import find_losses, shown_values
 from imseg.errors import Finding, ImsegError, and_more, shown
-from imseg.types import Image, LabeledImage
+from imseg.types import Image, LabeledImage, Pages
 
 PRECEDENCE = ("test", "val", "labeled", "unlabeled")
 """Which split keeps a picture that several have: what is measured on stays whole."""
@@ -82,7 +82,7 @@ def _what_is_broken(entry: Image | LabeledImage, found: fitness.FolderScan) -> s
         name = relative_name(path, found.layout.root)
         try:
             if "/masks/" in name:
-                read_mask(path)
+                read_mask(path, pages=found.config.pages)
             else:
                 read_image(path, pages=found.config.pages)
         except UnreadablePicture as error:
@@ -145,10 +145,10 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
     return repaired_files.find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
+def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
     image, *paths = files_of(entry)
-    masks = [read_mask(path).values for path in paths]
+    masks = [read_mask(path, pages=pages).values for path in paths]
     # Of a single mask the values count, of several where each is set.
     mixture: Any = masks[0]
     if len(masks) > 1:
@@ -215,6 +215,7 @@ def repair_folder(
     out: str | Path,
     *,
     task: TaskWord | None = None,
+    follow_links: bool = False,
     progress: Progress | None = None,
 ) -> Repaired:
     """Write a repaired copy of a data folder, and look at it again.
@@ -235,11 +236,14 @@ def repair_folder(
         data: The data folder; nothing in it is changed.
         out: Must not exist yet, or be empty; appears whole or not at all.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        follow_links: Whether what links out of the folder lead to is copied; else they are left
+            out.
         progress: Called with (done, total) after each picture of each look at the copy.
 
     Raises:
         ImsegError: If there is no data folder, ``out`` is inside of it, holds something or cannot
-            be written, or if what was written has lost labels.
+            be written, all pairs are links that may not be followed, or what was written has lost
+            labels.
     """
     data, out = Path(data), Path(out)
     if not data.is_dir():
@@ -254,15 +258,17 @@ def repair_folder(
             expected="a folder somewhere else.",
             hint=f"--fix {shown(data.resolve())}-repaired",
         )
+    if not follow_links:
+        _check_links(data)
     with new_folder(out) as part:
-        copied, orientations = repaired_files.copy_usable(data, part)
+        copied, orientations = repaired_files.copy_usable(data, part, follow_links=follow_links)
         mended: list[repaired_files.Repair] = []
         for _ in range(_MOST_ROUNDS):
             done = _mend(part, orientations, task=task, progress=progress)
             if not done:
                 break
             mended += done
-        fates = refuse_losses(data, part, copied, mended)
+        fates = refuse_losses(data, part, copied, mended, follow_links=follow_links)
         write_record(part, [*copied, *mended], source=str(data))
     found = scan(out, task=task, progress=progress)
     report = folder_check.report_of(found)
@@ -285,6 +291,8 @@ def refuse_losses(
     copy: Path,
     copied: Sequence[repaired_files.Repair],
     mended: Sequence[repaired_files.Repair],
+    *,
+    follow_links: bool = False,
 ) -> dict[str, Fate]:
     """Compare what was written with the original, whatever the list of changes intended.
 
@@ -297,6 +305,7 @@ def refuse_losses(
         copy: What was written.
         copied: What the list says about files by their names in the original.
         mended: What it says about files by their names in the copy.
+        follow_links: Whether links that lead out of the original were copied, too.
 
     Returns:
         What became of each file of the original, by its name.
@@ -304,13 +313,18 @@ def refuse_losses(
     Raises:
         ImsegError: If anything is lost that the list does not report.
     """
-    fates = _fates(data, copied, mended)
-    losses = []
+    names = [
+        path.relative_to(data).as_posix()
+        for path in repaired_files.files_below(data, follow_links=follow_links)
+    ]
+    fates = _fates(names, copied, mended)
+    pages, losses = _pages_of(data), []
     for name, fate in fates.items():
-        if fate.name and (lost := _losses_of(data / name, copy / fate.name, fate)):
+        if fate.name and (lost := _losses_of(data / name, copy / fate.name, fate, pages)):
             losses.append(f"{name}: {and_more(lost)}")
-    kept = {image: {*masks} for image, *masks in _pairs_of(copy)}
-    for image, *masks in _pairs_of(data):
+    links_are: Links = "follow" if follow_links else "refuse"
+    kept = {image: {*masks} for image, *masks in _pairs_of(copy, "refuse")}
+    for image, *masks in _pairs_of(data, links_are):
         now = [fates[name].name if name in fates else "" for name in (image, *masks)]
         if all(now) and not {*now[1:]} <= kept.get(now[0], set()):
             losses.append(f"{image} and {masks[0]} are no pair any more")
@@ -361,25 +375,42 @@ def _gone_classes(
 
 
 def _fates(
-    data: Path, copied: Sequence[repaired_files.Repair], mended: Sequence[repaired_files.Repair]
+    names: Sequence[str],
+    copied: Sequence[repaired_files.Repair],
+    mended: Sequence[repaired_files.Repair],
 ) -> dict[str, Fate]:
     """Return what the list of changes says about each file of the original, by its name."""
-    names = [path.relative_to(data).as_posix() for path in repaired_files.files_below(data)]
     fates = {name: Fate(name=name) for name in names if name.isprintable()}
     for repair in copied:
-        if fate := fates.get(repair.file):
+        folder = repair.file + "/"
+        inside = (
+            [repair.file] if repair.file in fates else [n for n in fates if n.startswith(folder)]
+        )
+        for fate in (fates[name] for name in inside):
             fate.name = repair.became
             fate.repairs.append(repair)
-    now = {fate.name: fate for fate in fates.values() if fate.name}
+    # Several files may have become one.
+    now: dict[str, list[Fate]] = {}
+    for fate in fates.values():
+        now.setdefault(fate.name, []).append(fate)
     for repair in mended:
-        if fate := now.pop(repair.file, None):
+        moved = now.pop(repair.file, [])
+        for fate in moved:
             fate.name = repair.became
             fate.repairs.append(repair)
-            now[fate.name] = fate
+        now.setdefault(repair.became, []).extend(moved)
     return fates
 
 
-def _losses_of(before: Path, after: Path, fate: Fate) -> list[str]:
+def _pages_of(data: Path) -> Pages:
+    """Return what the settings of a data folder say about pages; the default if they are wrong."""
+    try:
+        return read_config(data).pages
+    except ImsegError:
+        return FolderConfig().pages
+
+
+def _losses_of(before: Path, after: Path, fate: Fate, pages: Pages) -> list[str]:
     """Return what a file of the copy has lost, in words."""
     if not after.is_file():
         return ["it is missing"]
@@ -390,15 +421,29 @@ def _losses_of(before: Path, after: Path, fate: Fate) -> list[str]:
     if "masks" not in fate.name.split("/"):
         return []
     told = " ".join(repair.about for repair in fate.repairs)
-    lost = find_losses(read_mask(before), read_mask(after))
+    lost = find_losses(read_mask(before, pages=pages), read_mask(after))
     return [each for each in lost if f"value {each.removesuffix(' is gone')} vanished" not in told]
 
 
-def _pairs_of(folder: Path) -> Iterator[list[str]]:
+def _pairs_of(folder: Path, links_are: Links) -> Iterator[list[str]]:
     """Yield the names of each image with masks, and of its masks."""
-    layout = find_layout(folder)
+    layout = find_layout(folder, links_are=links_are)
     for entry in (*layout.labeled, *layout.val, *layout.test):
         yield [relative_name(path, folder) for path in files_of(entry)]
+
+
+def _check_links(data: Path) -> None:
+    """Check that some pairs are left where links that lead out of a data folder stay behind."""
+    layout = find_layout(data)
+    links = list(layout.refused["links"])
+    if links and not layout.labeled:
+        raise ImsegError(
+            f"{subject(len(links), 'link', 'leads', 'lead')} out of {data}, and without"
+            " them no labeled pair is left to copy.",
+            expected="files in the data folder, or links that may be followed.",
+            got=and_more(links) + ".",
+            hint="--follow-links copies what they lead to, if you trust this folder.",
+        )
 
 
 def _mend(

@@ -12,12 +12,14 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.checks.recoding import Paint, Recode, Snap, Threshold
-from imseg.data.checks.selection import ALONE, PAIRED, refusal, select_files
-from imseg.data.files import atomic, listing
+from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
+from imseg.data.files import atomic
+from imseg.data.folder.config import FILE_NAME, read_config
 from imseg.data.folder.inspection import region_numbers
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
+from imseg.data.masks.merging import merge_files
 from imseg.errors import ImsegError
 from imseg.types import Pixels
 
@@ -52,7 +54,9 @@ class Repair:
 _ORIENTATION = 0x0112
 
 
-def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]:
+def copy_usable(
+    root: Path, target: Path, *, follow_links: bool = False
+) -> tuple[list[Repair], dict[str, int]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
     Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
@@ -61,6 +65,7 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     Args:
         root: The data folder.
         target: An existing, empty folder.
+        follow_links: Whether what links out of the folder lead to is copied; else they stay behind.
 
     Returns:
         What was done, and the EXIF orientation that each turned picture had, by its new name.
@@ -68,13 +73,16 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     Raises:
         ImsegError: If a file cannot be copied.
     """
-    selection = select_files(root)
-    repairs: list[Repair] = []
+    selection = select_files(root, follow_links=follow_links)
+    repairs = _merge_objects(selection, root, target)
+    merged = {path for _, files in selection.merged.values() for path in files}
     orientations: dict[str, int] = {}
-    for path in files_below(root):
+    for path in _files(root, root, selection):
+        if path in merged and path not in selection.left_out:
+            continue
         name = path.relative_to(root).as_posix()
         name = name if name.isprintable() else ascii(name)[1:-1]
-        why, about = selection.left_out.get(path) or (refusal(path, root), "")
+        why, about = selection.left_out.get(path) or (refusal(path, root, selection), "")
         if why:
             repairs.append(Repair(name, "left out", "", "", why, about))
             continue
@@ -104,26 +112,65 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
         name = goal.relative_to(target).as_posix()
         why = "the label does not occur on the image, which has masks of other labels"
         repairs.append(Repair(name, "made", name, "an all-black mask", why))
+    if selection.merged:
+        repairs += _name_task(root, target)
     return repairs, orientations
 
 
-def files_below(root: Path) -> Iterator[Path]:
+def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:
     """Yield what a copy of a data folder is made of, in the order of names; circles of links end.
 
     Hidden files, and the lists of changes of an earlier copy, do not count.
     """
-    return _files(root, root)
+    return _files(root, root, Selection(follow_links=follow_links))
 
 
-def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+_OBJECTS = "there was a file for each object"
+
+
+def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repair]:
+    """Write the masks that are made of files with an object each."""
+    repairs = []
+    for place, (image, files) in selection.merged.items():
+        goal, name = target / place.relative_to(root), place.with_suffix("").relative_to(root)
+        try:
+            found = merge_files(files, picture_file.probe(image).size)
+        except ImsegError as error:
+            selection.leave([image, *files], "its objects cannot be merged into a mask", error.what)
+            continue
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        written = write_mask(goal, MaskFile(found.labels, "values"))
+        became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
+        repairs.append(Repair(name.as_posix(), "rewritten", became, did, _OBJECTS, str(found)))
+    return repairs
+
+
+def _name_task(root: Path, target: Path) -> list[Repair]:
+    """Write into the copy's settings that masks number objects, unless these name a task."""
+    path, line = root / FILE_NAME, 'task = "instances"'
+    try:
+        if read_config(root).task is not None:
+            return []
+        text = atomic.read_text(path) if path.exists() else ""
+    except ImsegError:
+        return []  # it is told when the copy is looked at
+    atomic.write_whole(target / FILE_NAME, f"{line}\n{text}".encode())
+    change: Change = "rewritten" if text else "made"
+    return [Repair(FILE_NAME, change, FILE_NAME, f"{line} added", _OBJECTS)]
+
+
+def _files(
+    folder: Path, root: Path, selection: Selection, seen: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
+    """Yield the files below a folder, in the order of their names; links in circles end."""
     here = folder.resolve()
     if here in seen:
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (folder == root and path.name in (CSV, JSON)):
             continue
-        if path.is_dir() and not (path.is_symlink() and listing.leads_out(path, root)):
-            yield from _files(path, root, seen | {here})
+        if path.is_dir() and not (path.is_symlink() and leads_out(path, root, selection)):
+            yield from _files(path, root, selection, seen | {here})
         else:
             yield path
 
@@ -158,6 +205,7 @@ def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
     return goal
 
 
+_MOST_OF_PNG = 65535
 _SURE = 0.98
 _DRAWS = 200
 _FEWEST_KNOWN = 5
@@ -321,7 +369,7 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     values = mask.values
     if mask.form == "colors":
         image_files.write_png(path, unpack_colors(values))
-    elif mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
+    elif mask.form == "numbers" or not 0 <= values.min() <= values.max() <= _MOST_OF_PNG:
         path = path.with_suffix(".tif")
         image_files.write_tiff(path, values)
     else:

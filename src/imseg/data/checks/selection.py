@@ -10,6 +10,7 @@ import numpy as np
 from imseg.data.files import listing
 from imseg.data.files.stems import StemRule, join_stems
 from imseg.data.folder.folder_layout import find_labels
+from imseg.data.folder.object_folders import object_folders
 from imseg.data.images import decoding, picture_file
 from imseg.data.masks.io import MaskFile, read_mask
 from imseg.errors import ImsegError
@@ -34,6 +35,10 @@ class Selection:
     """The other name, with suffix, that files get, and why."""
     made: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """All-black masks that are made, and their height and width."""
+    merged: dict[Path, tuple[Path, list[Path]]] = field(default_factory=dict)
+    """Masks that are made of files with an object each: their image, and these files."""
+    follow_links: bool = False
+    """Whether links that lead out of the data folder are as good as files."""
 
     def leave(self, paths: Sequence[Path], why: str, about: str = "") -> None:
         """Leave files behind."""
@@ -41,7 +46,7 @@ class Selection:
             self.left_out.setdefault(path, (why, about))
 
 
-def select_files(root: Path) -> Selection:
+def select_files(root: Path, *, follow_links: bool = False) -> Selection:
     """Return what happens to the files in the folders for images and masks.
 
     Files that are no pictures, pictures without a partner, names that are refused and links out of
@@ -53,14 +58,19 @@ def select_files(root: Path) -> Selection:
 
     Args:
         root: The data folder.
+        follow_links: Whether links that lead out of the folder are as good as files.
     """
-    selection = Selection()
+    selection = Selection(follow_links=follow_links)
     labels = next(filter(None, (find_labels(root / name / "masks") for name in PAIRED[:2])), ())
-    splits = [
-        _files_of(root / name, root, selection, labels)
-        for name in PAIRED
-        if (root / name / "images").is_dir()
-    ]
+    splits = []
+    for folder in (root / name for name in PAIRED):
+        if not (folder / "images").is_dir():
+            continue
+        images = _usable(folder / "images", root, selection)
+        if objects := object_folders(images, folder / "masks"):
+            _select_objects(images, objects, root, selection)
+        else:
+            splits.append(_files_of(folder / "masks", images, root, selection, labels))
     # A rule that many pairs prove holds for a single one, too.
     found = [_joined(each.images, files) for each in splits for files in each.masks.values()]
     rules = {each[0] for each in found if each is not None}
@@ -77,16 +87,16 @@ def select_files(root: Path) -> Selection:
 
 def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Path]]:
     """Return the picture files of a folder by stem; everything else stays behind."""
-    if not folder.is_dir() or listing.leads_out(folder, root):
+    if not folder.is_dir() or leads_out(folder, root, selection):
         return {}
     pictures, strange, _ = listing.list_pictures(folder)
     selection.leave(strange, "not a picture that can be read")
     usable: dict[str, list[Path]] = {}
-    for path in [path for paths in pictures.values() for path in paths]:
-        if why := refusal(path, root):
+    for stem, path in [(stem, path) for stem, paths in pictures.items() for path in paths]:
+        if why := refusal(path, root, selection):
             selection.leave([path], why)
         else:
-            usable.setdefault(path.stem, []).append(path)
+            usable.setdefault(stem, []).append(path)
     return usable
 
 
@@ -103,17 +113,24 @@ class SplitFiles:
 
 
 def _files_of(
-    folder: Path, root: Path, selection: Selection, labels: tuple[str, ...]
+    place: Path,
+    images: dict[str, list[Path]],
+    root: Path,
+    selection: Selection,
+    labels: tuple[str, ...],
 ) -> SplitFiles:
     """Return the files of a split; of a label that nothing there shows, there may be no folder."""
-    place = folder / "masks"
     own = find_labels(place)
     folders = [place / label for label in (labels if {*own} <= {*labels} else own)] if own else []
     taken = [each for each in folders if os.path.lexists(each) and not each.is_dir()]
+    masks = {each: _usable(each, root, selection) for each in folders or [place]}
+    for files in masks.values():
+        for mask, image in listing.stems_by_case(files, images).items():
+            files[image] = files.pop(mask)
     return SplitFiles(
-        images=_usable(folder / "images", root, selection),
-        masks={each: _usable(each, root, selection) for each in folders or [place]},
-        plain=not taken and not any(listing.leads_out(each, root) for each in (place, *folders)),
+        images=images,
+        masks=masks,
+        plain=not taken and not any(leads_out(each, root, selection) for each in (place, *folders)),
     )
 
 
@@ -130,6 +147,38 @@ def _select_pairs(split: SplitFiles, selection: Selection) -> None:
                 _rename(sorted(paths, key=lambda path: path.suffix.lower())[1:], stem, selection)
         else:
             _select_one(found, selection)
+
+
+def _select_objects(
+    images: Mapping[str, list[Path]], objects: Mapping[str, Path], root: Path, selection: Selection
+) -> None:
+    """Merge the files of each image with an object each; all of them, or none.
+
+    Args:
+        images: The images by stem.
+        objects: The folder with the objects of each image, by stem.
+        root: The data folder.
+        selection: Gets what is merged, and what stays behind.
+    """
+    for stem in images.keys() - objects.keys():
+        selection.leave(images[stem], "an image without a mask")
+    for stem, folder in objects.items():
+        found = images.get(stem, [])
+        files = [path for paths in listing.list_pictures(folder)[0].values() for path in paths]
+        inside = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+        bad = [path for path in files if refusal(path, root, selection)]
+        if len(found) == 1 and not bad:
+            selection.merged[folder.with_name(f"{stem}.png")] = found[0], files
+            others = [path for path in inside if path not in files]
+            selection.leave(others, "not a mask of an object")
+        elif bad:
+            about = bad[0].relative_to(root).as_posix()
+            selection.leave([*found, *inside], "the mask of an object cannot be used", about)
+        elif found:
+            why = "several files with one stem, and nothing tells which is meant"
+            selection.leave([*found, *inside], why)
+        else:
+            selection.leave(inside, "a mask without an image")
 
 
 def _make_missing(
@@ -150,7 +199,7 @@ def _make_missing(
     for folder, files in masks.items():
         if folder.name == POSITION or not images.keys() >= files.keys():
             continue
-        there = {path.stem for path in folder.iterdir()} if folder.is_dir() else set()
+        there = {listing.stem_of(path) for path in folder.iterdir()} if folder.is_dir() else set()
         for stem in images.keys() - files.keys() - there:
             others = [
                 each[stem]
@@ -181,7 +230,7 @@ def _joined(
 
 def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
     """Keep one image and its masks, or none of them."""
-    masks = [_choose(paths, _hash_mask, selection, fits=_no_jpeg) for paths in found[1:]]
+    masks = [_choose(paths, _hash_mask, selection, fits=_is_lossless) for paths in found[1:]]
     single = masks[0] if len(masks) == 1 else None
 
     def fits(path: Path) -> bool:
@@ -234,8 +283,8 @@ def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
         selection.renamed[path] = name + path.suffix, "another file has the same stem"
 
 
-def _no_jpeg(path: Path) -> bool:
-    return path.suffix.lower() not in (".jpg", ".jpeg")
+def _is_lossless(path: Path) -> bool:
+    return picture_file.lossy_coding(path) is None
 
 
 def _hash_image(path: Path) -> str:
@@ -255,11 +304,24 @@ def _try(function: _FindOut, path: Path) -> object:
         return None
 
 
-def refusal(path: Path, root: Path) -> str:
+def leads_out(path: Path, root: Path, selection: Selection) -> bool:
+    """Return whether a link leads out of the data folder and is not followed.
+
+    Only what is read is followed: a link beside that may lead to a whole disk.
+    """
+    split, *below = path.relative_to(root).parts
+    read = split in (*PAIRED, *ALONE)
+    if path.is_dir():
+        label = len(below) == 2 and below[0] == "masks"
+        read = read and (label or below in ([], ["images"], ["masks"]))
+    return not (selection.follow_links and read) and listing.leads_out(path, root)
+
+
+def refusal(path: Path, root: Path, selection: Selection) -> str:
     """Return why a file cannot be in the copy whatever it is; empty if it can."""
     if listing.has_odd_name(path):
         return "its name has control characters"
-    if path.is_symlink() and listing.leads_out(path, root):
+    if path.is_symlink() and leads_out(path, root, selection):
         return "a link that leads out of the data folder"
     if not path.is_file():
         return "not a file, or a link that leads nowhere"
