@@ -112,10 +112,7 @@ def test_a_pair_that_a_new_name_would_part_is_refused(maker, tmp_path, monkeypat
         selection.renamed[root / "labeled/masks/1.png"] = ("one.png", "x")
         return selection
 
-    select = repaired_files.select_files
-    monkeypatch.setattr(
-        repaired_files, "select_files", lambda root, **how: rename(select(root, **how))
-    )
+    monkeypatch.setattr(repaired_files, "select_files", rename)
     with pytest.raises(ImsegError, match="would lose") as caught:
         repair_folder(root, tmp_path / "fixed")
     assert "labeled/images/1.png and labeled/masks/1.png are no pair any more" in caught.value.got
