@@ -99,6 +99,8 @@ class PictureIndex:
     """The folder, absolute."""
     most: int | None = None
     """Files after which to stop; None: never."""
+    whole: bool = True
+    """Whether it was not stopped."""
     by_name: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     """Files by name, in lower case."""
     by_stem: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
@@ -119,6 +121,7 @@ class PictureIndex:
                     self.by_stem[folded(path.stem)].append(path)
             count += len(names)
             if self.most is not None and count > self.most:
+                self.whole = False
                 break
 
     def find(self, picture: AnnotatedPicture, home: Path) -> Match:
