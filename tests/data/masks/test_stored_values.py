@@ -209,6 +209,18 @@ def test_minus_1_is_void_where_the_settings_say_so(maker, kind: str, task: str) 
     assert decode(target[None], found.spec).min() >= 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"), [("u1", "void = 255"), ("u2", "void = 65535"), ("u4", "signed numbers")]
+)
+def test_minus_1_that_was_saved_without_a_sign_is_told(maker, kind: str, told: str) -> None:
+    for index in range(3):
+        maker.save(f"labeled/images/{index}.png", maker.picture(SIZE))
+        path = maker.root / f"labeled/masks/{index}.tif"
+        path.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(path, UNDECIDED.astype(kind))
+    assert told in "".join(str(each.as_error()) for each in check_folder(maker.root).findings)
+
+
 def test_minus_1_in_floats_without_a_task_is_doubted(maker) -> None:
     for index in range(3):
         maker.save(f"labeled/images/{index}.png", maker.picture(SIZE))

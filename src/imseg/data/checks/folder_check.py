@@ -155,9 +155,11 @@ def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         )
         yield warning(text, hint=hint)
     may_be_void = spec.coding == "values" and spec.void is None and count > 2
-    if may_be_void and 255 in spec.values and spec.values[-2] < 64:
-        text = "Value 255 became a class, but beside small numbers it often marks undecided pixels."
-        yield warning(text, hint=f"set void = 255 in {FILE_NAME} if it does.")
+    last = spec.values[-1]
+    # Both are what -1 becomes where numbers have no sign.
+    if may_be_void and last in (255, 65535) and spec.values[-2] < 64:
+        text = f"Value {last} became a class, but beside small numbers it often marks undecided"
+        yield warning(f"{text} pixels.", hint=f"set void = {last} in {FILE_NAME} if it does.")
 
 
 def _listed(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
