@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, stored_masks, unlike
+from imseg.data.checks import duplicates, mask_values, stored_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder import facts
@@ -281,10 +281,11 @@ CAUTIONS = (
     Check(_doubled, mends="copies"),
     Check(_left_out, mends="copies"),
     Check(_mixed_channels),
+    Check(stored_values.find_inverted_pictures),
     Check(_what_is_missing),
     Check(_recognized, ANY_CODING),
     Check(_useless_settings, ANY_CODING),
-    Check(stored_masks.find_doubtful_storage, ANY_CODING),
+    Check(stored_values.find_doubtful_storage, ANY_CODING),
     Check(_class_files, ("values", "colors")),
     Check(_listed, ("values", "colors")),
     Check(_in_pieces, ("objects",)),
