@@ -8,7 +8,7 @@ from typing import Any
 
 from imseg.data.checks import duplicates, mask_values, stored_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
-from imseg.data.files.listing import counted, subject
+from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
 from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
@@ -26,11 +26,12 @@ FEW = 10
 
 _MANY_CLASSES = 20
 _IN_PIECES = 0.8
+_OF_SETTINGS = (".toml", ".txt", ".tml", ".ini", ".cfg", ".yaml", ".yml", ".json")
 _CENTERS = ("centers", "centres", "center", "centre", "centroids", "positions", "markers", "seeds")
 
 
 def _layout_warnings(found: FolderScan) -> Iterator[Finding]:
-    return (note for note in found.layout.findings if note.severity == "warning")
+    return (note for note in found.layout.findings if note.severity != "error")
 
 
 def _doubled(found: FolderScan) -> Iterator[Finding]:
@@ -135,6 +136,25 @@ def _useless_settings(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     if found.config.unit and spec.kind != "regression":
         text = f"unit in {FILE_NAME} has no use, because the task is {word_of(spec)}."
         yield warning(text, got=f'"{found.config.unit}".', hint="remove the line.")
+
+
+def _misnamed_settings(found: FolderScan) -> Iterator[Finding]:
+    """Yield that settings are not read, because their file is called otherwise."""
+    root = found.layout.root
+    if not root.is_dir() or (root / FILE_NAME).exists():
+        return
+    like = [
+        path.name
+        for path in sorted(root.iterdir())
+        if path.name.lower().startswith("imseg") and path.suffix.lower() in _OF_SETTINGS
+    ]
+    if like:
+        yield warning(
+            f"There is no {FILE_NAME}, but a file with a name like it, which is not read.",
+            got=and_more(like) + ".",
+            hint=f"rename it to {FILE_NAME}; Windows may hide the last ending of a name.",
+            files=like,
+        )
 
 
 def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -284,6 +304,7 @@ CAUTIONS = (
     Check(stored_values.find_inverted_pictures),
     Check(_what_is_missing),
     Check(_recognized, ANY_CODING),
+    Check(_misnamed_settings),
     Check(_useless_settings, ANY_CODING),
     Check(stored_values.find_doubtful_storage, ANY_CODING),
     Check(_class_files, ("values", "colors")),
@@ -341,6 +362,8 @@ class CheckReport:
     """The numbers in the labeled masks (task regression)."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
+    links: int = 0
+    """Links that lead out of the folder."""
     labeled: tuple[LabeledImage, ...] = field(default=(), repr=False)
     """The labeled pairs that can be read and drawn, for a contact sheet."""
 
@@ -374,16 +397,22 @@ class CheckReport:
 
 
 def check_folder(
-    path: str | Path, *, task: TaskWord | None = None, progress: facts.Progress | None = None
+    path: str | Path,
+    *,
+    task: TaskWord | None = None,
+    links_are: Links = "read",
+    progress: facts.Progress | None = None,
 ) -> CheckReport:
     """Decode every file of a data folder once and report; problems are listed, never raised.
 
     Args:
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        links_are: What is done with links that lead out of the folder; a check writes nothing, so
+            that they can be read.
         progress: Called with (done, total) after each picture.
     """
-    return report_of(scan(path, task=task, progress=progress))
+    return report_of(scan(path, task=task, links_are=links_are, progress=progress))
 
 
 def report_of(found: FolderScan) -> CheckReport:
@@ -410,5 +439,6 @@ def report_of(found: FolderScan) -> CheckReport:
         findings=tuple(
             sorted(run_checks(CHECKS, found), key=lambda each: _SEVERITIES.index(each.severity))
         ),
+        links=len(layout.refused["links"]),
         labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
     )

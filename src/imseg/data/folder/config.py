@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError
 
-from imseg.data.files.atomic import read_bounded
+from imseg.data.files.atomic import read_text
 from imseg.errors import ImsegError, near_miss, raise_all, shown
 from imseg.types import Color, Pages
 
@@ -200,15 +200,15 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path = folder / FILE_NAME
     try:
-        plain = tomllib.loads(read_bounded(path).decode("utf-8"))
+        plain = tomllib.loads(read_text(path))
     except FileNotFoundError:
         if path.is_symlink():
             hint = "mend the link, or remove it."
             raise ImsegError(f"{path} is a link to nothing.", hint=hint) from None
         return FolderConfig()
-    except (OSError, UnicodeDecodeError) as error:
-        got = str(getattr(error, "strerror", None) or error)
-        raise ImsegError(f"{path} cannot be read.", got=got) from error
+    except OSError as error:
+        got, hint = str(error.strerror or error), "mend its permissions, or remove it."
+        raise ImsegError(f"{path} cannot be read.", got=got, hint=hint) from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep brackets
         hint = 'text stands in quotes, as in  0 = "sky"; see https://toml.io.'
         raise ImsegError(f"{path} is not valid TOML.", got=str(error), hint=hint) from error

@@ -24,6 +24,7 @@ from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import read_pixels
+from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
@@ -387,16 +388,18 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         regions, abrupt = _count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
+    shown: Any = slice(None)
     if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
-        frequent = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
-        counts = Counts(found[frequent], pixels[frequent])
-    else:
-        counts = Counts(found, pixels)
+        shown = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
+    small = mask.form == "colors" or (whole and found[-1] < 256)
+    edges = count_on_edges(values, found) if small else np.zeros(len(found), np.int64)
     return replace(
         facts,
         whole=whole,
-        counts=counts,
+        counts=Counts(found[shown], pixels[shown]),
         distinct=len(kept),
+        edges=Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0]),
+        blurred=float((2 * edges > pixels).mean()),
         gapless=gapless,
         regions=regions,
         abrupt=abrupt,

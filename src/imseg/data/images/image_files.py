@@ -16,13 +16,12 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.files.atomic import publish
-from imseg.data.files.listing import counted, has_odd_name, subject
+from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
-from imseg.data.images.decoding import SUFFIXES, in_own_type, to_channels
-from imseg.data.images.foreign_formats import how_to_convert
+from imseg.data.images.decoding import in_own_type, to_channels
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.colors import colorize, colorize_objects, covered
-from imseg.errors import Finding, ImsegError, and_more, shown
+from imseg.errors import Finding, ImsegError, and_more
 from imseg.types import Bytes, Color, Image, Pages, Pixels, Reading, Target, TargetSpec
 
 LOW_PERCENTILE = 0.1
@@ -306,80 +305,6 @@ def _write(path: Path, picture: Pillow.Image, kind: str, **options: str) -> None
 
 _OPACITY = 0.4
 _HATCH = np.array([255, 0, 255], dtype=np.uint8)
-
-
-def list_images(place: Path) -> list[Image]:
-    """Return a picture, or the pictures of a folder (not of its subfolders), sorted by name.
-
-    Args:
-        place: A file or a folder.
-
-    Raises:
-        ImsegError: If there is none, or if masks of two pictures would get the same name.
-    """
-    try:
-        return _listed(place)
-    except OSError as error:
-        raise ImsegError(
-            f"{place} cannot be looked into.",
-            expected="a picture, or a folder of pictures, that you may read.",
-            got=f"{error.strerror or error}.",
-            hint="check the name, and the permissions.",
-        ) from error
-
-
-def _listed(place: Path) -> list[Image]:
-    if place.is_file():
-        _refuse_odd([place])
-        return [Image(place.name, place)]
-    if not place.is_dir():
-        raise ImsegError(
-            f"There is no picture or folder {place}.",
-            expected="a picture, or a folder of pictures.",
-            hint="check the name.",
-        )
-    listed = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
-    files = [path for path in listed if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-    _refuse_odd(files)
-    found = [Image(path.name, path) for path in files]
-    folders = [path.name for path in listed if path.is_dir()]
-    if not found:
-        known = how_to_convert(listed)
-        convert = known and f"{known[0]} files are not read here; convert them:\n{known[1]}"
-        raise ImsegError(
-            f"{place} holds no pictures.",
-            expected="files that end in " + ", ".join(sorted(SUFFIXES)) + ".",
-            got="no such file." if not folders else f"folders: {and_more(folders)}.",
-            hint=f"name one of the folders: {shown(place / folders[0])}" if folders else convert,
-        )
-    stems = Counter(Path(image.name).stem for image in found)
-    doubled = [stem for stem, count in stems.items() if count > 1]
-    if doubled:
-        raise ImsegError(
-            f"Pictures in {place} would get masks of the same name.",
-            expected="one picture per stem.",
-            got=and_more([f"{stem}.*" for stem in doubled]),
-            hint="rename or move one of each.",
-        )
-    return found
-
-
-def _refuse_odd(files: Sequence[Path]) -> None:
-    """Refuse names that garble, links that lead nowhere, and pipes, which might never end."""
-    if odd := [path.name for path in files if has_odd_name(path)]:
-        raise ImsegError(
-            f"{counted(len(odd), 'picture')} would get a mask with control characters in its name.",
-            expected="names of printable characters.",
-            got=and_more(odd) + ".",
-            hint="rename them.",
-        )
-    if broken := [str(path) for path in files if not path.is_file()]:
-        raise ImsegError(
-            f"{counted(len(broken), 'picture')} cannot be opened.",
-            expected="files, or links to files.",
-            got=and_more(broken) + ".",
-            hint="mend the links, or remove them.",
-        )
 
 
 def as_color(pixels: Bytes) -> Bytes:
