@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, stored_masks, unlike
+from imseg.data.checks import duplicates, mask_values, stored_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
 from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
@@ -175,9 +175,11 @@ def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         )
         yield warning(text, hint=hint)
     may_be_void = spec.coding == "values" and spec.void is None and count > 2
-    if may_be_void and 255 in spec.values and spec.values[-2] < 64:
-        text = "Value 255 became a class, but beside small numbers it often marks undecided pixels."
-        yield warning(text, hint=f"set void = 255 in {FILE_NAME} if it does.")
+    last = spec.values[-1]
+    # Both are what -1 becomes where numbers have no sign.
+    if may_be_void and last in (255, 65535) and spec.values[-2] < 64:
+        text = f"Value {last} became a class, but beside small numbers it often marks undecided"
+        yield warning(f"{text} pixels.", hint=f"set void = {last} in {FILE_NAME} if it does.")
 
 
 def _listed(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -299,11 +301,12 @@ CAUTIONS = (
     Check(_doubled, mends="copies"),
     Check(_left_out, mends="copies"),
     Check(_mixed_channels),
+    Check(stored_values.find_inverted_pictures),
     Check(_what_is_missing),
     Check(_recognized, ANY_CODING),
     Check(_misnamed_settings),
     Check(_useless_settings, ANY_CODING),
-    Check(stored_masks.find_doubtful_storage, ANY_CODING),
+    Check(stored_values.find_doubtful_storage, ANY_CODING),
     Check(_class_files, ("values", "colors")),
     Check(_listed, ("values", "colors")),
     Check(_in_pieces, ("objects",)),

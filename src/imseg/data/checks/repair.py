@@ -461,7 +461,9 @@ def _mend(
         name = path.relative_to(folder).as_posix()
         done.append(repaired_files.Repair(name, "left out", "", "", why, about))
     return done + [
-        repaired_files.rewrite_mask(path, repaired_files.merged(steps), folder)
+        repaired_files.rewrite_mask(
+            path, repaired_files.merged(steps), folder, pages=plan.found.config.pages
+        )
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]

@@ -21,7 +21,7 @@ from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_ma
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
 from imseg.errors import ImsegError
-from imseg.types import Pixels
+from imseg.types import Pages, Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
 """Names of the lists in the copy."""
@@ -312,18 +312,19 @@ class Rewrite:
         return "; ".join([*steps, *(str(recode) for recode in self.recodes)])
 
 
-def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
+def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "refuse") -> Repair:
     """Mend a mask file in place; the name changes where the format must.
 
     Args:
         path: The file.
         rewrite: What is to be done.
         root: The copy, to which names are relative.
+        pages: Which plane is the mask where there are several.
 
     Raises:
         ImsegError: If the file cannot be read or written.
     """
-    mask = read_mask(path)
+    mask = read_mask(path, pages=pages)
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))

@@ -113,6 +113,9 @@ class MaskFacts:
     """The greatest number; NaN if there is none."""
     mean: float = np.nan
     """The mean of the numbers; NaN if there is none."""
+    has_code: bool = False
+    """Whether the least number is one that often stands for missing ones, such as -1 or -9999, and
+    no other is below 0."""
     known: int = 0
     """Pixels that hold a number and are not void."""
     palette: tuple[Color, ...] | None = None
@@ -177,6 +180,8 @@ class ImageFacts:
     sample: _JsonArray | None = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
+    inverting: bool = False
+    """Whether the file says that 0 is to be shown as white."""
     mask: MaskFacts | None = None
     """The mask, where there is one in one file."""
     planes: Mapping[str, MaskFacts] = field(default_factory=dict)

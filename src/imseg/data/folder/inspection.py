@@ -23,7 +23,7 @@ from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
-from imseg.data.images.picture_file import read_image
+from imseg.data.images.picture_file import read_pixels
 from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
@@ -43,6 +43,9 @@ ABRUPT = 0.4
 
 SMALLEST_OBJECT = 4.0
 """Least mean area of objects in pixels; the values of noisy measurements have less."""
+
+_CODES = (-1, -99, -999, -9999, -32768, -99999, np.finfo(np.float32).min)
+"""Numbers that programs write where nothing was measured."""
 
 _MOST_SAMPLES = 1 << 23
 
@@ -273,8 +276,9 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
         return image_facts(image.name, path, scope=scope)
 
     def find() -> tuple[ImageFacts, Pixels]:
-        pixels = read_image(path, pages=pages)
-        return image_facts(image.name, pixels, scope=scope), pixels
+        pixels, inverting = read_pixels(path, pages=pages)
+        facts = image_facts(image.name, pixels, scope=scope)
+        return replace(facts, inverting=inverting), pixels
 
     def fits(facts: ImageFacts) -> bool:
         height, width = facts.size
@@ -402,6 +406,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         least=float(kept[0]) if known else np.nan,
         greatest=float(kept[-1]) if known else np.nan,
         mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
+        has_code=known > 0 and _is_code(kept),
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
     )
@@ -422,9 +427,16 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
         facts,
         least=float(numbers.min()),
         greatest=float(numbers.max()),
+        has_code=_is_code(numbers),
         mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
+
+
+def _is_code(numbers: npt.NDArray[Any]) -> bool:
+    """Return whether the only number below 0 is one that often stands for missing ones."""
+    least = numbers.min()
+    return bool(least in _CODES and (numbers[numbers != least] >= 0).all())
 
 
 def _samples(channels: int, scope: Scope) -> int:
