@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, unlike
+from imseg.data.checks import duplicates, mask_values, stored_masks, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
 from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
 from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
-from imseg.data.masks.classes import MAX_DISTINCT, listed_values
+from imseg.data.images.picture_file import lossy_coding
+from imseg.data.masks.classes import MAX_DISTINCT, MINUS_ONE, listed_values
 from imseg.data.masks.recognize import weigh_objects, word_of
 from imseg.errors import Finding, and_more, near_miss
 from imseg.types import POSITION, LabeledImage, Reading, TargetSpec
@@ -119,13 +120,15 @@ def _recognized(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     elif (
         spec.coding == "numbers"
         and len(distinct) <= MAX_DISTINCT
-        and all(mask.whole for mask in masks)
+        and all(mask.whole or mask.counts for mask in masks)
     ):
         yield warning(
             "The masks were taken for measurements, because they are floats.",
             got=f"only {len(distinct)} different values, all whole numbers.",
             hint=f'if they are classes, set task = "multiclass" or "binary" in {FILE_NAME}; '
-            'if they are measurements, task = "regression" says so.',
+            'if they are measurements, task = "regression" says so.'
+            + f"\n{MINUS_ONE}"
+            * (-1 in distinct),
         )
 
 
@@ -157,12 +160,13 @@ def _misnamed_settings(found: FolderScan) -> Iterator[Finding]:
 def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     """Yield what is odd about the files of class masks."""
     masks = [pair.mask for pair in found.layout.labeled if isinstance(pair.mask, Path)]
-    lossy = [mask.name for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")]
+    lossy = {mask.name: how for mask in masks if (how := lossy_coding(mask)) is not None}
     noun = "colors" if spec.coding == "colors" else "values"
     count = len(spec.values)
     if lossy and count > 2:
-        text = f"Masks are JPEG files, which invent {noun}; each {noun[:-1]} became a class."
-        got = f"{count} classes; {and_more(lossy)}."
+        how = " or ".join(dict.fromkeys(lossy.values()))
+        text = f"Masks are {how} files, which invent {noun}; each {noun[:-1]} became a class."
+        got = f"{count} classes; {and_more(list(lossy))}."
         yield warning(text, got=got, hint="save masks as PNG.")
     elif count > _MANY_CLASSES and not found.config.listed:
         text = f"The masks hold {count} {noun}, and each became a class."
@@ -299,6 +303,7 @@ CAUTIONS = (
     Check(_recognized, ANY_CODING),
     Check(_misnamed_settings),
     Check(_useless_settings, ANY_CODING),
+    Check(stored_masks.find_doubtful_storage, ANY_CODING),
     Check(_class_files, ("values", "colors")),
     Check(_listed, ("values", "colors")),
     Check(_in_pieces, ("objects",)),

@@ -9,6 +9,7 @@ from imseg.data.checks.recoding import Exchange, MaskValueFinding, SplitMask, Th
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.config import as_color, as_number
 from imseg.data.folder.facts import MaskFacts
+from imseg.data.images.decoding import lossy_suffix
 from imseg.errors import and_more
 
 
@@ -48,7 +49,6 @@ _PEAK = 5
 _FEWEST_SMEARED = 5
 _LEVELS = 256
 _ON_EDGES = 0.2
-_LOSSY = (".jpg", ".jpeg")
 
 
 def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskValueFinding]:
@@ -84,8 +84,9 @@ def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskV
     low, high = (sorted(ends[place] for _, ends in smeared)[middle] for place in (0, 1))
     low, high = 0 if low <= _AROUND else low, 255 if high >= 255 - _AROUND else high
     names = tuple(facts.name for facts, _ in smeared)
-    lossy = all(name.lower().endswith(_LOSSY) for name in names)
-    cause = "JPEG" if lossy else "smooth resizing or JPEG"
+    lossy = {lossy_suffix(name) for name in names}
+    cause = " or ".join(sorted(filter(None, lossy)) or ["JPEG"])
+    cause = f"smooth resizing or {cause}" if None in lossy else cause
     first = smeared[0][0]
     more = f" (and {len(names) - 1} more masks)." if len(names) > 1 else "."
     others = sorted(classes - {low, high, void})

@@ -19,7 +19,7 @@ from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import read_mask
 from imseg.errors import Finding, ImsegError, and_more, shown
-from imseg.types import Image, LabeledImage
+from imseg.types import Image, LabeledImage, Pages
 
 PRECEDENCE = ("test", "val", "labeled", "unlabeled")
 """Which split keeps a picture that several have: what is measured on stays whole."""
@@ -80,7 +80,7 @@ def _what_is_broken(entry: Image | LabeledImage, found: fitness.FolderScan) -> s
         name = relative_name(path, found.layout.root)
         try:
             if "/masks/" in name:
-                read_mask(path)
+                read_mask(path, pages=found.config.pages)
             else:
                 read_image(path, pages=found.config.pages)
         except UnreadablePicture as error:
@@ -143,10 +143,10 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
     return repaired_files.find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
+def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
     image, *paths = files_of(entry)
-    masks = [read_mask(path).values for path in paths]
+    masks = [read_mask(path, pages=pages).values for path in paths]
     # Of a single mask the values count, of several where each is set.
     mixture: Any = masks[0]
     if len(masks) > 1:

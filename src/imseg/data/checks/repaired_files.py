@@ -195,6 +195,7 @@ def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
     return goal
 
 
+_MOST_OF_PNG = 65535
 _SURE = 0.98
 _DRAWS = 200
 _FEWEST_KNOWN = 5
@@ -349,7 +350,7 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     values = mask.values
     if mask.form == "colors":
         image_files.write_png(path, unpack_colors(values))
-    elif mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
+    elif mask.form == "numbers" or not 0 <= values.min() <= values.max() <= _MOST_OF_PNG:
         path = path.with_suffix(".tif")
         image_files.write_tiff(path, values)
     else:

@@ -193,7 +193,7 @@ def _join(
 
 def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
     """Keep one image and its masks, or none of them."""
-    masks = [_choose(paths, _hash_mask, selection, fits=_no_jpeg) for paths in found[1:]]
+    masks = [_choose(paths, _hash_mask, selection, fits=_is_lossless) for paths in found[1:]]
     single = masks[0] if len(masks) == 1 else None
 
     def fits(path: Path) -> bool:
@@ -246,8 +246,8 @@ def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
         selection.renamed[path] = name + path.suffix, "another file has the same stem"
 
 
-def _no_jpeg(path: Path) -> bool:
-    return path.suffix.lower() not in (".jpg", ".jpeg")
+def _is_lossless(path: Path) -> bool:
+    return picture_file.lossy_coding(path) is None
 
 
 def _hash_image(path: Path) -> str:

@@ -255,6 +255,28 @@ def unpack(
     return Unpacked(tuple(shown), needed)
 
 
+def read_files(
+    archive: Path, *, limits: ArchiveLimits | None = None
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Yield the path and the content of each file of an archive, one after another.
+
+    Nothing is written. What ``unpack`` leaves out is left out here, too.
+
+    Args:
+        archive: A zip or tar file.
+        limits: How much is too much.
+
+    Raises:
+        ImsegError: As ``unpack`` does.
+    """
+    limits = limits or ArchiveLimits()
+    with open_archive(archive, most_read=limits.header_bytes) as found:
+        for path, entry in _checked(archive, found, limits).items():
+            if _is_shown(path):
+                with entry.open() as stream:
+                    yield path, stream.read()
+
+
 def _checked(
     archive: Path, found: Iterator[StoredEntry], limits: ArchiveLimits
 ) -> dict[PurePosixPath, StoredEntry]:

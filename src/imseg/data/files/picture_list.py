@@ -10,6 +10,7 @@ from typing import Any
 
 from imseg.data.files import listing
 from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import ImsegError, and_more, shown
 from imseg.types import Image
 
@@ -182,6 +183,8 @@ def _no_pictures(found: PictureList) -> ImsegError:
         count = listing.counted(len(found.others), "file of another kind", "files of other kinds")
         got.append(f"{count}: {and_more(found.others)}")
     hint = "convert them to PNG or TIFF." if found.others else "name the folder that holds them."
+    if known := how_to_convert(found.place / name for name in found.others):
+        hint = f"{known[0]} files are not read here; convert them:\n{known[1]}"
     if full and not full[0].why:
         first = shown(found.place / full[0].name)
         hint = f"name one of the folders: {first}; --recursive goes into all of them."

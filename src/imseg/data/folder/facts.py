@@ -16,7 +16,7 @@ from pydantic import ConfigDict, PlainSerializer, PlainValidator
 
 from imseg.data.checks.appearance import Look
 from imseg.data.folder.config import as_color
-from imseg.data.masks.io import MaskForm, value_text
+from imseg.data.masks.io import MaskAlpha, MaskForm, value_text
 from imseg.types import POSITION, Coding, Color, TargetSpec
 
 Progress = Callable[[int, int], None]
@@ -117,6 +117,10 @@ class MaskFacts:
     """Pixels that hold a number and are not void."""
     palette: tuple[Color, ...] | None = None
     """The colors of the values of an indexed file."""
+    inverting: int = 0
+    """Bits per number of a TIFF file whose 0 is to be shown as white; 0: of any other file."""
+    alpha: MaskAlpha = ""
+    """What the alpha channel of the file was for."""
 
     @property
     def missing(self) -> float:

@@ -8,7 +8,8 @@ from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, subject
 from imseg.data.files.stems import join_stems
 from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
-from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.decoding import READABLE, SUFFIXES
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import POSITION, Image, LabeledImage
 
@@ -173,7 +174,7 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     for kind in [kind for kind, nothing in empty.items() if nothing]:
         layout.note(
             f"{folder.name}/{kind} holds no {kind}.",
-            expected=f"PNG, JPEG, BMP or TIFF files, such as {EXAMPLE}.",
+            expected=f"{READABLE} files, such as {EXAMPLE}.",
             got="no such files." if (folder / kind).is_dir() else "no such folder.",
             hint=f"put the {kind} there; stems must be equal.",
             files=(f"{folder.name}/{kind}",),
@@ -447,12 +448,15 @@ def _note_strange(layout: FolderLayout, strange: list[Path], folder: Path) -> No
     odd = [path.suffix.lower() in SUFFIXES for path in strange]
     told = [n + " (a pipe or the like)" * special for n, special in zip(names, odd, strict=True)]
     one = len(strange) == 1
+    known = how_to_convert(strange)
     layout.note(
         f"{counted(len(strange), 'file')} in {layout.name_of(folder)} "
         f"{'is not a picture' if one else 'are not pictures'} that can be read.",
         expected=", ".join(sorted(SUFFIXES)) + " (upper case too).",
         got=and_more(told) + ".",
-        hint="convert or remove " + ("it." if one else "them."),
+        hint=f"{known[0]} files are not read here; convert them:\n{known[1]}"
+        if known
+        else "convert or remove " + ("it." if one else "them."),
         files=names,
     )
 

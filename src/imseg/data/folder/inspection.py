@@ -283,7 +283,9 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
 
     if scope.files is None:
         return find()[0]
-    looked_for = "pages as channels" if pages else "one page"
+    looked_for = {"refuse": "one page", "channels": "pages as channels"}.get(
+        str(pages), f"plane {pages}"
+    )
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
@@ -303,9 +305,10 @@ def facts_of_mask(
     Raises:
         ImsegError: If the file cannot be read.
     """
+    pages = scope.config.pages
 
     def find() -> tuple[MaskFacts, MaskFile]:
-        mask = read_mask(path)
+        mask = read_mask(path, pages=pages)
         return mask_facts(str(path), mask, scope=scope, label=label), mask
 
     if scope.files is None:
@@ -313,6 +316,7 @@ def facts_of_mask(
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
     looked_for = f"void {scope.config.void!r}, regions of {regions}"
+    looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
@@ -348,7 +352,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         label: The label that it is the mask of, where there is one per label.
     """
     values = mask.values
-    whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
+    whole = mask.form == "values"
     if mask.form == "numbers" and are_whole(values):
         values, whole = values.astype(np.int32), True
     void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
@@ -360,12 +364,15 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         whole=whole,
         dtype=sys.intern(mask.values.dtype.name),
         digest=_digest(mask),
+        inverting=mask.inverting,
+        alpha=mask.alpha,
     )
     if mask.form == "numbers" and not whole:
         return _with_fractions(facts, values, void)
     found, pixels = _count(values)
     clear = found != void if void is not None else np.ones(len(found), bool)
     kept, known = found[clear], int(pixels[clear].sum())
+    whole = whole and (not len(kept) or int(kept[0]) >= 0)
     above = kept[kept > 0]
     gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
     may_number = len(above) > 1 and (gapless or len(above) > FEW_VALUES)
@@ -384,6 +391,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
     edges = count_on_edges(values, found) if small else np.zeros(len(found), np.int64)
     return replace(
         facts,
+        whole=whole,
         counts=Counts(found[shown], pixels[shown]),
         distinct=len(kept),
         edges=Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0]),

@@ -28,7 +28,7 @@ from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
-from imseg.types import POSITION, DataSet, Image, LabeledImage
+from imseg.types import POSITION, DataSet, Image, LabeledImage, Pages
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ def understand(
             spec = recognize(survey, task=config.task, config=config)
         except ImsegError as error:
             failures += fitness.as_findings(error) if telling else []
+    if spec is not None and config.pages not in ("refuse", "channels"):
+        spec = replace(spec, pages=config.pages)
     reading, unlike = find_reading(survey, pages=config.pages)
     return fitness.FolderScan(
         layout=layout,
@@ -170,12 +172,12 @@ SAMPLED_FOR_SIZE = 50
 """Labeled pictures whose headers are looked at to find the typical size."""
 
 
-def typical_size(pairs: Sequence[LabeledImage], *, pages: bool) -> tuple[int, int]:
+def typical_size(pairs: Sequence[LabeledImage], *, pages: Pages) -> tuple[int, int]:
     """Return the median height and the median width of the first pictures, in pixels.
 
     Args:
         pairs: Labeled pictures, at least one; of files only the headers are read.
-        pages: Whether the pages of TIFF files are channels.
+        pages: What several pages in one file are.
 
     Raises:
         ImsegError: If a header cannot be read.
@@ -185,7 +187,7 @@ def typical_size(pairs: Sequence[LabeledImage], *, pages: bool) -> tuple[int, in
     return height, width
 
 
-def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
+def _size_of(image: Image, *, pages: Pages) -> tuple[int, int]:
     """Return the height and width of a picture; of files only the header is read."""
     if isinstance(image.pixels, Path):
         return probe(image.pixels, pages=pages).size
@@ -305,7 +307,9 @@ def _problem_of_pair(
     masks, spec = inspection.mask_files(pair), dataset.spec
     # As ``imseg.toml`` would say it.
     void = spec.void if spec.void is None or spec.coding != "colors" else f"#{spec.void:06x}"
-    scope = inspection.Scope(config=FolderConfig(void=void), regions=False, files=files)
+    scope = inspection.Scope(
+        config=FolderConfig(void=void, pages=spec.pages), regions=False, files=files
+    )
     for label, path in masks.items():
         try:
             facts = inspection.facts_of_mask(

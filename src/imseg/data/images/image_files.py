@@ -22,7 +22,7 @@ from imseg.data.images.decoding import in_own_type, to_channels
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.colors import colorize, colorize_objects, covered
 from imseg.errors import Finding, ImsegError, and_more
-from imseg.types import Bytes, Color, Image, Pixels, Reading, Target, TargetSpec
+from imseg.types import Bytes, Color, Image, Pages, Pixels, Reading, Target, TargetSpec
 
 LOW_PERCENTILE = 0.1
 HIGH_PERCENTILE = 99.9
@@ -146,7 +146,7 @@ def _ends(values: npt.NDArray[Any]) -> tuple[float, float]:
 _IN_SHORT = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 
-def find_reading(survey: Survey, *, pages: bool) -> tuple[Reading | None, list[Finding]]:
+def find_reading(survey: Survey, *, pages: Pages) -> tuple[Reading | None, list[Finding]]:
     """Return how pictures become bytes, or an error about those that are unlike the others.
 
     8-bit pictures, gray and color, stay as they are; where both are there, all are read as color.
@@ -155,7 +155,7 @@ def find_reading(survey: Survey, *, pages: bool) -> tuple[Reading | None, list[F
 
     Args:
         survey: The facts about all readable pictures.
-        pages: Whether the pages of TIFF files are channels.
+        pages: What several pages in one file are.
     """
     every = survey.every()
     if not every:
@@ -280,8 +280,8 @@ def write_tiff(path: Path, array: npt.NDArray[Any]) -> None:
 
     Args:
         path: Where to; an existing file is replaced.
-        array: ``h w`` of float32 or of whole numbers from 0 to 2,147,483,647, such as the numbers
-            of objects. They are written with 32 bits, or 8 or 16 if that is their unsigned type.
+        array: ``h w`` of float32 or of whole numbers of at most 32 bits, such as the numbers of
+            objects. They are written with 32 bits, or 8 or 16 if that is their unsigned type.
 
     Raises:
         ValueError: If the array has another shape, type or range.
@@ -290,7 +290,7 @@ def write_tiff(path: Path, array: npt.NDArray[Any]) -> None:
     if array.ndim != 2 or (array.dtype != np.float32 and array.dtype.kind not in "ui"):
         raise ValueError(f"cannot write {array.dtype} of shape {array.shape} as TIFF")
     if array.dtype.kind in "ui" and array.dtype not in (np.uint8, np.uint16):
-        if array.size and not 0 <= array.min() <= array.max() <= _MAX_INT32:
+        if array.size and not -_MAX_INT32 <= array.min() <= array.max() <= _MAX_INT32:
             raise ValueError(f"numbers from {array.min()} to {array.max()} do not fit")
         array = array.astype(np.int32)
     picture = Pillow.fromarray(np.ascontiguousarray(array))
