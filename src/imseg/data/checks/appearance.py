@@ -1,5 +1,6 @@
 """What a picture looks like in a few numbers: enough to find its likes and what is unlike it."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,9 +14,13 @@ from imseg.types import Bytes, Pixels
 THUMBNAIL = 16
 """Height and width of the thumbnail that a look keeps, in pixels."""
 
-_CELL = 4
-_GRID = THUMBNAIL * _CELL
+SKETCH = 64
+"""Height and width of a sketch, in pixels."""
+
+_CELL = SKETCH // THUMBNAIL
+_GRID = SKETCH
 _SAMPLES = 1 << 16
+_BYTE = 256
 _ENDS = (1.0, 99.0)
 _FARTHEST = 1e15
 
@@ -46,20 +51,28 @@ class Look:
     sharpness: float
     """Mean step between neighbors in a row over the standard deviation of the pixels, 0..about 1;
     noise is sharp, too."""
+    sketch: Base64Bytes | None = None
+    """``SKETCH`` x ``SKETCH`` gray levels, row by row, stretched as the thumbnail is: enough to see
+    whether a mask fits. None: nothing is asked about masks."""
 
 
-def look_at(pixels: Pixels) -> Look:
+def look_at(pixels: Pixels, *, sketch: bool = False) -> Look:
     """Return the look of ``h w c`` pixels of unsigned bytes, 16 bits or floats.
 
     Deep pictures are scaled by their own 1st and 99th percentiles, each channel alone, before
     anything but brightness and contrast is measured. Pictures that are not of three channels are
     looked at as the mean of their channels. Pixels that are not finite count as the darkest.
+
+    Args:
+        pixels: The picture.
+        sketch: Whether to keep a sketch, too.
     """
     small = _shrunk(pixels)
     gray = small.mean(axis=0)
     if pixels.dtype != np.uint8:
         small = _scaled(small)
-    thumbnail = small.mean(axis=0).reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
+    levels = small.mean(axis=0)
+    thumbnail = levels.reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
     red, blue, saturation = _color(small)
     return Look(
         thumbnail=_stretched(thumbnail).tobytes(),
@@ -70,7 +83,41 @@ def look_at(pixels: Pixels) -> Look:
         red=red,
         blue=blue,
         sharpness=_sharpness(pixels),
+        sketch=_stretched(levels).tobytes() if sketch else None,
     )
+
+
+def sketch_mask(values: npt.NDArray[Any], distinct: npt.NDArray[Any]) -> bytes | None:
+    """Return ``SKETCH`` x ``SKETCH`` pixels of a mask, compressed; ``unpack_sketch`` has them back.
+
+    Each is the place of its value among all values of the mask, or where those are more than a byte
+    can tell, whether it is above 0. None of a mask without pixels.
+
+    Args:
+        values: The mask, ``h w``.
+        distinct: All its values, ascending.
+    """
+    if not values.size:
+        return None
+    rows, columns = (np.arange(SKETCH) * 2 + 1 for _ in range(2))
+    height, width = values.shape
+    small = values[rows * height // (2 * SKETCH)][:, columns * width // (2 * SKETCH)]
+    few = len(distinct) <= _BYTE
+    places = np.searchsorted(distinct, small) if few else small > 0
+    return zlib.compress(places.astype(np.uint8).tobytes(), 1)
+
+
+def unpack_sketch(packed: bytes) -> Bytes:
+    """Return what ``sketch_mask`` packed.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        pixels = zlib.decompress(packed)
+    except zlib.error as error:
+        raise ValueError("not the sketch of a mask") from error
+    return np.frombuffer(pixels, np.uint8).reshape(SKETCH, SKETCH)
 
 
 def _shrunk(pixels: Pixels) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, and_more, parts_of
 from imseg.types import Coding, Color, Reading, TargetSpec
 
-Mending = Literal["unreadable", "sizes", "values", "copies"]
+Mending = Literal["unreadable", "sizes", "turns", "values", "copies"]
 """What a program does about a finding; see ``MENDERS`` in ``repair``."""
 
 ANY_CODING: tuple[Coding, ...] = get_args(Coding)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, unlike
+from imseg.data.checks import duplicates, mask_values, misplaced, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder import facts
@@ -293,6 +293,7 @@ CHECKS: tuple[Check, ...] = (
     Check(mask_values.find_odd_values, mends="values"),
     Check(lambda found: duplicates.find_near_duplicates(found.survey)),
     Check(lambda found: unlike.find_odd_pictures(found.survey)),
+    Check(misplaced.find_misplaced, ("values", "colors", "planes", "objects"), mends="turns"),
     Check(lambda found: found.failures, mends="unreadable"),
     *FITNESS,
     *CAUTIONS,

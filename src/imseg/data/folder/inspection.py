@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from imseg.data.checks.appearance import look_at
+from imseg.data.checks.appearance import look_at, sketch_mask
 from imseg.data.files import listing
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
-from imseg.data.images.picture_file import read_image
+from imseg.data.images.picture_file import probe, read_image
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
@@ -48,7 +48,7 @@ _MOST_SAMPLES = 1 << 23
 Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
 """The facts about a picture and its masks, or for each unreadable file its name and why."""
 
-DECODING = 1
+DECODING = 2
 """Raised when equal files become other pixels or facts than before, so that both are made anew."""
 
 _MOST_TEXT = 48 << 20  # in a file of 64 MiB, the largest that is read
@@ -226,7 +226,9 @@ class Scope:
     """What is known already; None: every file is decoded."""
 
 
-def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool) -> Inspected:
+def inspect(
+    entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool, sketch: bool = False
+) -> Inspected:
     """Return the facts about one entry, or what of it cannot be read.
 
     Args:
@@ -234,6 +236,7 @@ def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool
         root: The data folder, to which names are relative.
         scope: What to look for.
         keep: Whether what is decoded will be stored.
+        sketch: Whether enough is kept to see if a mask fits.
     """
     masks: dict[str | None, Path] = {}
     if isinstance(entry, LabeledImage):
@@ -248,7 +251,7 @@ def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool
         except UnreadablePicture as error:
             problems.append((name, error))
     try:
-        picture = _facts_of_image(entry, scope, keep=keep)
+        picture = _facts_of_image(entry, scope, keep=keep, sketch=sketch and bool(masks))
     except UnreadablePicture as error:
         return [*problems, (entry.name, error)]
     return problems or with_masks(replace(picture, name=entry.name), found)
@@ -266,14 +269,17 @@ def with_masks(picture: ImageFacts, masks: Mapping[str | None, MaskFacts]) -> Im
     return replace(picture, mask=masks.get(None), planes=planes)
 
 
-def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
+def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> ImageFacts:
     pages, path = scope.config.pages, image.pixels
     if not isinstance(path, Path):
         return image_facts(image.name, path, scope=scope)
 
     def find() -> tuple[ImageFacts, Pixels]:
         pixels = read_image(path, pages=pages)
-        return image_facts(image.name, pixels, scope=scope), pixels
+        facts = image_facts(image.name, pixels, scope=scope, sketch=sketch)
+        if sketch:
+            facts = replace(facts, orientation=probe(path, pages=pages).orientation)
+        return facts, pixels
 
     def fits(facts: ImageFacts) -> bool:
         height, width = facts.size
@@ -282,7 +288,7 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
 
     if scope.files is None:
         return find()[0]
-    looked_for = "pages as channels" if pages else "one page"
+    looked_for = ("pages as channels" if pages else "one page") + ", sketched" * sketch
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
@@ -315,13 +321,14 @@ def facts_of_mask(
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
-def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:
+def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False) -> ImageFacts:
     """Return the facts about ``h w c`` pixels.
 
     Args:
         name: What the user calls the picture.
         pixels: Bytes, 16 bits or floats.
         scope: What to look for.
+        sketch: Whether to keep enough to see if a mask fits.
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
@@ -331,7 +338,7 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:
         channels=channels,
         depth=pixels.dtype.name,
         digest=hash_pixels(pixels),
-        look=look_at(pixels),
+        look=look_at(pixels, sketch=sketch),
         # A copy, so that the picture is not kept alive.
         sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
     )
@@ -393,6 +400,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
+        sketch=sketch_mask(values, found),
     )
 
 
