@@ -187,3 +187,68 @@ def _sharpness(pixels: Pixels) -> float:
         return 0.0
     spread = float(sample.std())
     return float(np.abs(np.diff(sample, axis=1)).mean()) / spread if spread > 0 else 0.0
+
+
+WIDTHS = 2 ** (np.arange(1, 48) / 4)
+"""Upper ends of the classes of widths that ``count_widths`` counts, in pixels: a fourth of an
+octave each; the last one has all that is wider, too."""
+
+
+def count_widths(values: npt.NDArray[Any]) -> tuple[int, ...]:
+    """Return how many connected regions there are of each class of ``WIDTHS``, the widest last.
+
+    The width of a region is the mean length of its rows, or their number where that is less: near
+    to the side of a square, and to the thickness of a line. Pixels are connected along sides and
+    corners; this takes no library, and a fraction of the time that it takes to decode the mask.
+
+    Args:
+        values: ``h w`` whole numbers; 0 is no region, neighbors of one value are in one.
+    """
+    height, width = values.shape
+    # Runs of one value along rows; a column of 0 keeps rows apart.
+    flat = np.zeros((height, width + 1), values.dtype)
+    flat[:, :-1] = values
+    flat = flat.ravel()
+    ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    first = np.concatenate([[0], ends])
+    last = np.append(ends, flat.size)
+    marked = flat[first] != 0
+    first, last = first[marked], last[marked]
+    if not len(first):
+        return ()
+    group = _joined(first, last, flat[first], width + 1)
+    rows = np.bincount(group)
+    area = np.bincount(group, last - first)[rows > 0]
+    rows = rows[rows > 0]
+    classes = np.searchsorted(WIDTHS, np.minimum(area / rows, rows), side="left")
+    return tuple(np.bincount(np.minimum(classes, len(WIDTHS) - 1)).tolist())
+
+
+def _joined(
+    first: npt.NDArray[np.intp], last: npt.NDArray[np.intp], value: npt.NDArray[Any], stride: int
+) -> npt.NDArray[np.intp]:
+    """Return a number for each run, the same for runs of one value that hang together.
+
+    Args:
+        first: Where each run begins in the flat mask, ascending.
+        last: Where it ends, exclusively.
+        value: Its value.
+        stride: Pixels from a row to the next one.
+    """
+    # Each run with those above it: from the first that ends there to the last that begins there.
+    low = np.searchsorted(last, first - stride, side="left")
+    high = np.searchsorted(first, last - stride, side="right")
+    count = np.maximum(high - low, 0)
+    below = np.repeat(np.arange(len(first)), count)
+    above = np.arange(len(below)) - np.repeat(np.cumsum(count) - count, count) + low[below]
+    same = (value[below] == value[above]) & (first[below] // stride == first[above] // stride + 1)
+    below, above = below[same], above[same]
+    group = np.arange(len(first))
+    while True:
+        least = np.minimum(group[below], group[above])
+        before = group.copy()
+        np.minimum.at(group, group[below], least)
+        np.minimum.at(group, group[above], least)
+        group = group[group]
+        if np.array_equal(group, before):
+            return group

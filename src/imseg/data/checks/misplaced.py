@@ -1,6 +1,5 @@
 """What to say about masks that fit when they are turned, moved, or laid on other images."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,13 +9,11 @@ import numpy as np
 from imseg.data.checks import alignment
 from imseg.data.checks.appearance import SKETCH
 from imseg.data.checks.fitness import FolderScan, warning
-from imseg.data.files.listing import subject
+from imseg.data.files.listing import by_number, subject
 from imseg.data.folder.facts import ImageFacts
-from imseg.data.images.decoding import TURNS, turned
+from imseg.data.images.decoding import ON_THEIR_SIDE, TURNS, turned
 from imseg.errors import Finding, and_more
 from imseg.types import TargetSpec
-
-_ON_THEIR_SIDE = (5, 6, 7, 8)
 
 _NEIGHBORS = {
     1: "the image before its own",
@@ -36,17 +33,12 @@ def _orders(names: Sequence[str]) -> Iterator[tuple[str, dict[int, int]]]:
     for step, words in _NEIGHBORS.items():
         yield words, {place: (place + step) % count for place in range(count)}
     plain = sorted(range(count), key=lambda place: names[place])
-    numbered = sorted(range(count), key=lambda place: _by_number(names[place]))
+    numbered = sorted(range(count), key=lambda place: by_number(names[place]))
     if plain != numbered:
         words = "the image of the same rank where names are sorted as text (1, 10, 2, ...)"
         yield words, dict(zip(plain, numbered, strict=True))
         yield words, dict(zip(numbered, plain, strict=True))
     yield "the image of the same rank from the end", dict(enumerate(reversed(range(count))))
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts a2 before a10."""
-    return [(int(each or 0), text) for text, each in re.findall(r"(\D*)(\d*)", name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +135,7 @@ def _turned(split: str, compare: alignment.Comparison) -> Iterator[_Claim]:
     pairs = compare.pairs
     square = [i for i, facts in enumerate(pairs.facts) if facts.size[0] == facts.size[1]]
     for orientation, words in TURNS.items():
-        rows = square if orientation in _ON_THEIR_SIDE else list(range(len(pairs.facts)))
+        rows = square if orientation in ON_THEIR_SIDE else list(range(len(pairs.facts)))
         classes = [turned(pairs.classes[row], orientation) for row in rows]
         if (better := compare.better(rows, classes)) is not None:
             yield _Claim(better, _moved_finding(split, compare, better, f"are {words}"))
@@ -190,7 +182,7 @@ def _against_exif(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterator[Fin
         place
         for place, facts in enumerate(pairs.facts)
         if facts.orientation in TURNS
-        and (facts.orientation not in _ON_THEIR_SIDE or facts.size[0] == facts.size[1])
+        and (facts.orientation not in ON_THEIR_SIDE or facts.size[0] == facts.size[1])
     ]
     if not rows:
         return

@@ -114,6 +114,8 @@ class MaskFacts:
     """The colors of the values of an indexed file."""
     sketch: Base64Bytes | None = None
     """A few of its pixels; see ``sketch_mask``. None: of measurements."""
+    widths: tuple[int, ...] | None = None
+    """Its connected regions by width; see ``count_widths``. None: not counted."""
 
     @property
     def missing(self) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from imseg.data.checks.appearance import look_at, sketch_mask
+from imseg.data.checks.appearance import count_widths, look_at, sketch_mask
 from imseg.data.files import listing
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
@@ -227,7 +227,13 @@ class Scope:
 
 
 def inspect(
-    entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool, sketch: bool = False
+    entry: Image | LabeledImage,
+    root: Path,
+    scope: Scope,
+    *,
+    keep: bool,
+    sketch: bool = False,
+    widths: bool = False,
 ) -> Inspected:
     """Return the facts about one entry, or what of it cannot be read.
 
@@ -237,6 +243,7 @@ def inspect(
         scope: What to look for.
         keep: Whether what is decoded will be stored.
         sketch: Whether enough is kept to see if a mask fits.
+        widths: Whether the connected regions of masks are counted by their width.
     """
     masks: dict[str | None, Path] = {}
     if isinstance(entry, LabeledImage):
@@ -246,7 +253,9 @@ def inspect(
     for label, path in masks.items():
         name = relative_name(path, root)
         try:
-            facts = facts_of_mask(path, scope, label=label, keep=keep, whole=POSITION in masks)
+            facts = facts_of_mask(
+                path, scope, label=label, keep=keep, whole=POSITION in masks, widths=widths
+            )
             found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
             problems.append((name, error))
@@ -293,7 +302,7 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> 
 
 
 def facts_of_mask(
-    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool
+    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool, widths: bool = False
 ) -> MaskFacts:
     """Return the facts about a mask file.
 
@@ -304,6 +313,7 @@ def facts_of_mask(
         keep: Whether the mask will be stored.
         whole: Whether its full size is needed for that: discs around cell centers are drawn anew
             at the working size.
+        widths: Whether its connected regions are counted by their width.
 
     Raises:
         ImsegError: If the file cannot be read.
@@ -311,13 +321,13 @@ def facts_of_mask(
 
     def find() -> tuple[MaskFacts, MaskFile]:
         mask = read_mask(path)
-        return mask_facts(str(path), mask, scope=scope, label=label), mask
+        return mask_facts(str(path), mask, scope=scope, label=label, widths=widths), mask
 
     if scope.files is None:
         return find()[0]
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
-    looked_for = f"void {scope.config.void!r}, regions of {regions}"
+    looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", widths" * widths
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
@@ -344,7 +354,9 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
     )
 
 
-def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = None) -> MaskFacts:
+def mask_facts(
+    name: str, mask: MaskFile, *, scope: Scope, label: str | None = None, widths: bool = False
+) -> MaskFacts:
     """Return the facts about a mask.
 
     Args:
@@ -352,6 +364,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         mask: What its file holds.
         scope: What to look for.
         label: The label that it is the mask of, where there is one per label.
+        widths: Whether its connected regions are counted by their width.
     """
     values = mask.values
     whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
@@ -378,9 +391,9 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
     clean = np.where(values == void, 0, values) if void else values
     regions = abrupt = None
     if label == POSITION:
-        regions = _count_regions(clean != 0)
+        regions = count_regions(clean != 0)
     elif label is None and scope.regions and whole and may_number:
-        regions, abrupt = _count_regions(clean), _abruptness(clean)
+        regions, abrupt = count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
     if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
@@ -401,6 +414,8 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
         sketch=sketch_mask(values, found),
+        # Discs around cell centers are drawn anew at the working size.
+        widths=count_widths(clean) if widths and label != POSITION else None,
     )
 
 
@@ -443,7 +458,7 @@ def has_regions() -> bool:
     return importlib.util.find_spec("skimage") is not None
 
 
-def _count_regions(values: npt.NDArray[Any]) -> int | None:
+def count_regions(values: npt.NDArray[Any]) -> int | None:
     """Return the connected regions of equal values that are not 0; None without scikit-image."""
     try:
         measure = import_extra("skimage.measure", extra=CELLS, purpose="to find regions")

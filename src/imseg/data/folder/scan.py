@@ -172,6 +172,9 @@ def typical_size(pairs: Sequence[LabeledImage], *, pages: bool) -> tuple[int, in
 SKETCHED = 1024
 """Pairs of a split of which enough is kept to see whether masks fit: a few kilobytes each."""
 
+MEASURED = 256
+"""Labeled masks whose regions are counted by width."""
+
 
 def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
     """Return the height and width of a picture; of files only the header is read."""
@@ -192,8 +195,14 @@ def _inspect_all(
     def look(placed: tuple[str, int, Image | LabeledImage]) -> inspection.Inspected:
         split, place, entry = placed
         # Test pictures are not stored: the evaluator alone reads them.
-        keep, sketch = split != "test", place < SKETCHED
-        return inspection.inspect(entry, layout.root, scope, keep=keep, sketch=sketch)
+        return inspection.inspect(
+            entry,
+            layout.root,
+            scope,
+            keep=split != "test",
+            sketch=place < SKETCHED,
+            widths=split == "labeled" and place < MEASURED,
+        )
 
     facts: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
     problems: list[tuple[str, UnreadablePicture]] = []

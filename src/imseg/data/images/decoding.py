@@ -182,7 +182,10 @@ TURNS = {
     7: "mirrored along the other diagonal",
     8: "turned by 90 degrees counterclockwise",
 }
-"""What is done to a mask, by the EXIF number that stands for it."""
+"""What is done to a stored picture so that it is seen as it was taken, by its EXIF number."""
+
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""The EXIF numbers of pictures whose rows are stored as columns."""
 
 
 def turned(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
