@@ -307,6 +307,7 @@ CHECKS: tuple[Check, ...] = (
     Check(lambda found: duplicates.find_near_duplicates(found.survey)),
     Check(lambda found: unlike.find_odd_pictures(found.survey)),
     Check(misplaced.find_misplaced, ("values", "colors", "planes", "objects"), mends="turns"),
+    Check(misplaced.find_inverted, ("values", "colors")),
     Check(lambda found: found.failures, mends="unreadable"),
     *FITNESS,
     *CAUTIONS,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from imseg.data.checks import alignment
 from imseg.data.checks.appearance import SKETCH
@@ -240,3 +241,63 @@ def _drawn_as_stored(gains: alignment.Scores) -> list[int] | None:
         odd: list[int] = np.flatnonzero(total >= alignment.SURE).tolist()
         return odd
     return list(range(len(total))) if (total >= alignment.EACH).all() else None
+
+
+_CONSISTENT = 0.9
+_FLIPPED = 0.5
+_ON_BORDER = 0.3
+
+
+def find_inverted(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    """Yield whether some masks of one foreground mark the background.
+
+    Where the images of a set are alike, the foreground is brighter, or darker, or rougher than the
+    background in nearly all of them, and seldom reaches their borders. Masks that are the other way
+    round in all of that are inverted.
+
+    Args:
+        found: What is known of the data.
+        spec: What the masks mean.
+    """
+    if spec.kind != "binary":
+        return
+    pairs = alignment.pairs_of(found.survey.every(), spec)
+    if len(pairs.facts) < alignment.FEWEST:
+        return
+    odd = np.flatnonzero(_are_inverted(pairs)).tolist()
+    if not odd:
+        return
+    names = [mask.name for place in odd for mask in pairs.facts[place].masks]
+    yield warning(
+        f"{len(names)} of {len(pairs.facts)} masks seem to be inverted: what they mark is "
+        "background in the others.",
+        why="networks would learn the opposite from them.",
+        got=f"{and_more(names, most=_SHOWN)}.",
+        hint=f"{_LOOK}; if it is so, exchange the two values in these masks.",
+        files=names,
+    )
+
+
+def _are_inverted(pairs: alignment.Pairs) -> npt.NDArray[np.bool_]:
+    """Return which masks are inverted, compared with most of the others."""
+    one, other = (np.float32(pairs.classes == value) for value in (1, 0))
+    border = np.ones(one.shape[1:], bool)
+    border[1:-1, 1:-1] = False
+    on_border = one[:, border].sum(axis=1), other[:, border].sum(axis=1)
+    share = on_border[0] / np.maximum(sum(on_border), 1)
+    outside = np.median(share)
+    far = share > 1 - _ON_BORDER if outside <= _ON_BORDER else share < _ON_BORDER
+    if _ON_BORDER < outside < 1 - _ON_BORDER or far.all():
+        return np.zeros(len(share), bool)
+    flipped = np.zeros((0, len(share)), bool)
+    for planes in (pairs.gray, pairs.steep):
+        means = [
+            (planes * marks).sum(axis=(1, 2)) / np.maximum(marks.sum(axis=(1, 2)), 1)
+            for marks in (one, other)
+        ]
+        contrast = means[0] - means[1]
+        usual = np.median(contrast[~far])
+        if (contrast[~far] * usual > 0).mean() >= _CONSISTENT:
+            strange = contrast * np.sign(usual) < -_FLIPPED * abs(usual)
+            flipped = np.vstack([flipped, strange])
+    return far & flipped.all(axis=0) if len(flipped) else np.zeros(len(share), bool)
