@@ -113,7 +113,7 @@ def test_every_mask_is_that_of_a_neighbor(tmp_path, step: int, words: str):
     assert finding.severity == "warning"
     assert finding.what.startswith("16 of 16 masks in labeled do not fit their images; they fit ")
     assert words in finding.what
-    other = 0 if step == -1 else 2
+    other = 0 if step == 1 else 2
     assert f"labeled/masks/a01.png fits labeled/images/a{other:02}.jpg" in finding.got
 
 

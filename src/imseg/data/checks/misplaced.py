@@ -280,7 +280,7 @@ def find_inverted(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
 
 def _are_inverted(pairs: alignment.Pairs) -> npt.NDArray[np.bool_]:
     """Return which masks are inverted, compared with most of the others."""
-    one, other = (np.float32(pairs.classes == value) for value in (1, 0))
+    one, other = ((pairs.classes == value).astype(np.float32) for value in (1, 0))
     border = np.ones(one.shape[1:], bool)
     border[1:-1, 1:-1] = False
     on_border = one[:, border].sum(axis=1), other[:, border].sum(axis=1)
