@@ -70,9 +70,9 @@ def pairs_of(split: Sequence[ImageFacts], spec: TargetSpec) -> Pairs:
     kept, grays, masks = [], [], []
     for facts in fit:
         classes = _classes_of(facts, spec, ranks)
-        if facts.look is None or facts.look.sketch is None or classes is None:
+        if facts.sketch is None or classes is None:
             continue
-        levels = np.frombuffer(facts.look.sketch, np.uint8).reshape(SKETCH, SKETCH)
+        levels = np.frombuffer(facts.sketch, np.uint8).reshape(SKETCH, SKETCH)
         if levels.min() < levels.max() and classes.min() < classes.max():
             kept.append(facts)
             grays.append(levels)
@@ -195,7 +195,7 @@ def find_better(gains: Scores) -> Better | None:
     return Better(tuple(np.flatnonzero(odd).tolist()), False, float(total[odd].mean()))
 
 
-class Comparison:
+class MaskFits:
     """How well the masks of some pairs fit, as they are and otherwise.
 
     Args:

@@ -51,28 +51,20 @@ class Look:
     sharpness: float
     """Mean step between neighbors in a row over the standard deviation of the pixels, 0..about 1;
     noise is sharp, too."""
-    sketch: Base64Bytes | None = None
-    """``SKETCH`` x ``SKETCH`` gray levels, row by row, stretched as the thumbnail is: enough to see
-    whether a mask fits. None: nothing is asked about masks."""
 
 
-def look_at(pixels: Pixels, *, sketch: bool = False) -> Look:
+def look_at(pixels: Pixels) -> Look:
     """Return the look of ``h w c`` pixels of unsigned bytes, 16 bits or floats.
 
     Deep pictures are scaled by their own 1st and 99th percentiles, each channel alone, before
     anything but brightness and contrast is measured. Pictures that are not of three channels are
     looked at as the mean of their channels. Pixels that are not finite count as the darkest.
-
-    Args:
-        pixels: The picture.
-        sketch: Whether to keep a sketch, too.
     """
     small = _shrunk(pixels)
     gray = small.mean(axis=0)
     if pixels.dtype != np.uint8:
         small = _scaled(small)
-    levels = small.mean(axis=0)
-    thumbnail = levels.reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
+    thumbnail = small.mean(axis=0).reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
     red, blue, saturation = _color(small)
     return Look(
         thumbnail=_stretched(thumbnail).tobytes(),
@@ -83,8 +75,17 @@ def look_at(pixels: Pixels, *, sketch: bool = False) -> Look:
         red=red,
         blue=blue,
         sharpness=_sharpness(pixels),
-        sketch=_stretched(levels).tobytes() if sketch else None,
     )
+
+
+def sketch_image(pixels: Pixels) -> bytes:
+    """Return ``SKETCH`` x ``SKETCH`` gray levels of ``h w c`` pixels, stretched as thumbnails are.
+
+    They are enough to see whether a mask fits.
+    """
+    small = _shrunk(pixels)
+    levels = small if pixels.dtype == np.uint8 else _scaled(small)
+    return _stretched(levels.mean(axis=0)).tobytes()
 
 
 def sketch_mask(values: npt.NDArray[Any], distinct: npt.NDArray[Any]) -> bytes | None:

@@ -63,7 +63,9 @@ def find_misplaced(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         spec: What the masks mean.
     """
     splits = found.survey.splits()
-    turned_back = list(_against_exif([facts for split in splits.values() for facts in split], spec))
+    turned_back = list(
+        _drawn_before_turn([facts for split in splits.values() for facts in split], spec)
+    )
     yield from turned_back
     told = {name for finding in turned_back for name in finding.files}
     for name, split in splits.items():
@@ -82,7 +84,7 @@ class _Claim(NamedTuple):
 
 def _in_split(split: str, names: Sequence[str], pairs: alignment.Pairs) -> Iterator[Finding]:
     """Yield at most one finding about the masks of a split: what concerns most of them."""
-    compare = alignment.Comparison(pairs)
+    compare = alignment.MaskFits(pairs)
     claims = [
         *_exchanged(split, names, compare),
         *_turned(split, compare),
@@ -92,7 +94,7 @@ def _in_split(split: str, names: Sequence[str], pairs: alignment.Pairs) -> Itera
         yield max(claims, key=lambda claim: (len(claim.better.places), claim.better.gain)).finding
 
 
-def _exchanged(split: str, names: Sequence[str], compare: alignment.Comparison) -> Iterator[_Claim]:
+def _exchanged(split: str, names: Sequence[str], compare: alignment.MaskFits) -> Iterator[_Claim]:
     """Yield whether masks fit other images better than their own."""
     facts = compare.pairs.facts
     places = {each.name: place for place, each in enumerate(facts)}
@@ -114,7 +116,7 @@ def _exchanged(split: str, names: Sequence[str], compare: alignment.Comparison) 
 
 
 def _exchange(
-    split: str, compare: alignment.Comparison, wrong: Sequence[tuple[int, int]], words: str
+    split: str, compare: alignment.MaskFits, wrong: Sequence[tuple[int, int]], words: str
 ) -> Finding:
     names = compare.masks([mask for _, mask in wrong])
     shown = [
@@ -131,7 +133,7 @@ def _exchange(
     )
 
 
-def _turned(split: str, compare: alignment.Comparison) -> Iterator[_Claim]:
+def _turned(split: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
     """Yield whether masks fit better when they are mirrored or turned."""
     pairs = compare.pairs
     square = [i for i, facts in enumerate(pairs.facts) if facts.size[0] == facts.size[1]]
@@ -142,7 +144,7 @@ def _turned(split: str, compare: alignment.Comparison) -> Iterator[_Claim]:
             yield _Claim(better, _moved_finding(split, compare, better, f"are {words}"))
 
 
-def _shifted(split: str, compare: alignment.Comparison) -> Iterator[_Claim]:
+def _shifted(split: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
     """Yield whether masks fit better when they are moved."""
     pairs = compare.pairs
     for down, right in alignment.likely_shifts(pairs):
@@ -160,7 +162,7 @@ def _shifted(split: str, compare: alignment.Comparison) -> Iterator[_Claim]:
 
 
 def _moved_finding(
-    split: str, compare: alignment.Comparison, better: alignment.Better, words: str
+    split: str, compare: alignment.MaskFits, better: alignment.Better, words: str
 ) -> Finding:
     names = compare.masks(better.places)
     count = len(compare.pairs.facts)
@@ -174,7 +176,7 @@ def _moved_finding(
     )
 
 
-def _against_exif(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterator[Finding]:
+def _drawn_before_turn(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterator[Finding]:
     """Yield whether masks were drawn on pictures as they are stored, before their EXIF turn."""
     if all(facts.orientation == 1 for facts in every):
         return
@@ -191,7 +193,7 @@ def _against_exif(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterator[Fin
     stored: list[int] | None = None
     if len(pairs.facts) >= alignment.FEWEST:
         classes = [turned(pairs.classes[row], turn) for row, turn in zip(rows, turns, strict=True)]
-        stored = _drawn_as_stored(alignment.Comparison(pairs).gains(rows, classes))
+        stored = _drawn_as_stored(alignment.MaskFits(pairs).gains(rows, classes))
     concerned = [pairs.facts[rows[i]] for i in (range(len(rows)) if stored is None else stored)]
     numbers = sorted({facts.orientation for facts in concerned})
     exif = f"EXIF orientation {', '.join(map(str, numbers))}"

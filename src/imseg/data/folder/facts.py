@@ -162,6 +162,8 @@ class ImageFacts:
     """Equal for pictures of equal content."""
     look: Look | None = None
     """What it looks like."""
+    sketch: Base64Bytes | None = None
+    """A few gray levels of it; see ``sketch_image``. None: nothing is asked about masks."""
     orientation: int = 1
     """The EXIF number by which it was turned on reading, 1 to 8; only looked for where there are
     masks. 1: it was not turned."""

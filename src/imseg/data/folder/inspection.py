@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from imseg.data.checks.appearance import count_widths, look_at, sketch_mask
+from imseg.data.checks.appearance import count_widths, look_at, sketch_image, sketch_mask
 from imseg.data.files import listing
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
@@ -348,7 +348,8 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
         channels=channels,
         depth=pixels.dtype.name,
         digest=hash_pixels(pixels),
-        look=look_at(pixels, sketch=sketch),
+        look=look_at(pixels),
+        sketch=sketch_image(pixels) if sketch else None,
         # A copy, so that the picture is not kept alive.
         sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
     )
