@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, stored_values, unlike
+from imseg.data.checks import (
+    duplicates,
+    mask_values,
+    misplaced,
+    small_objects,
+    stored_values,
+    unlike,
+)
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
 from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
@@ -14,7 +21,7 @@ from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
 from imseg.data.images.picture_file import lossy_coding
 from imseg.data.masks.classes import MAX_DISTINCT, MINUS_ONE, listed_values
-from imseg.data.masks.recognize import weigh_objects, word_of
+from imseg.data.masks.recognize import follow_through, weigh_objects, word_of
 from imseg.errors import Finding, and_more, near_miss
 from imseg.types import POSITION, LabeledImage, Reading, TargetSpec
 
@@ -114,6 +121,18 @@ def _recognized(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
             "The masks were taken for class masks, but their values may number objects.",
             got=f"up to {evidence.most} values above 0 in a mask, without gaps, each of them "
             "one connected region.",
+            hint=f'if they are objects, set task = "instances" in {FILE_NAME}; if they are '
+            'classes, task = "multiclass" says so.',
+        )
+    elif (
+        spec.coding == "values"
+        and spec.kind == "multiclass"
+        and (followed := follow_through(masks))
+    ):
+        yield warning(
+            "The masks were taken for class masks, but their values may number objects.",
+            got=f"{followed} values, each in some masks that follow one another, as numbers do "
+            "that follow objects through a film.",
             hint=f'if they are objects, set task = "instances" in {FILE_NAME}; if they are '
             'classes, task = "multiclass" says so.',
         )
@@ -314,6 +333,7 @@ CAUTIONS = (
     Check(_beyond_the_range, ("numbers",)),
     Check(_empty, ANY_CODING),
     Check(_imbalance, ANY_CODING),
+    Check(small_objects.find_small_objects, ("values", "colors", "planes", "objects")),
     Check(_missing, ANY_CODING),
 )
 """All checks of this kind, in the order in which they are told."""
@@ -322,6 +342,8 @@ CHECKS: tuple[Check, ...] = (
     Check(mask_values.find_odd_values, mends="values"),
     Check(lambda found: duplicates.find_near_duplicates(found.survey)),
     Check(lambda found: unlike.find_odd_pictures(found.survey)),
+    Check(misplaced.find_misplaced, ("values", "colors", "planes", "objects"), mends="turns"),
+    Check(misplaced.find_inverted, ("values", "colors")),
     Check(lambda found: found.failures, mends="unreadable"),
     *FITNESS,
     *CAUTIONS,

@@ -17,6 +17,7 @@ from imseg.data.files import atomic
 from imseg.data.folder.config import FILE_NAME, read_config
 from imseg.data.folder.inspection import region_numbers
 from imseg.data.images import decoding, image_files, picture_file
+from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
@@ -212,12 +213,7 @@ _FEWEST_KNOWN = 5
 _SIDE = 256
 _MIRRORED = (1, 4, 2, 3)
 """The EXIF numbers of a picture that is as it should be, and of its mirror images."""
-_WORDS = {
-    6: "turned by 90 degrees clockwise",
-    8: "turned by 90 degrees counterclockwise",
-    5: "mirrored along its diagonal",
-    7: "mirrored along its other diagonal",
-}
+_LYING = (6, 8, 5, 7)
 
 
 def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
@@ -238,7 +234,7 @@ def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
     """
     if not lying or len(known) < _FEWEST_KNOWN:
         return None
-    proven, found = _fits(known, _MIRRORED), _fits(lying, tuple(_WORDS))
+    proven, found = _fits(known, _MIRRORED), _fits(lying, _LYING)
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(known), (_DRAWS, len(lying)))
     # Draws, pairs, measures, ways -> how often the first way wins.
@@ -246,7 +242,7 @@ def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
     best = int(right.argmax())
     if right[best] < _SURE:
         return None
-    return list(_WORDS)[int(found.mean(axis=0)[best].argmax())]
+    return _LYING[int(found.mean(axis=0)[best].argmax())]
 
 
 def _fits(pairs: Sequence[Pair], orientations: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -297,7 +293,7 @@ class Rewrite:
     """What is to be done to a mask file; the steps are made in this order."""
 
     turn: int | None = None
-    """How it is turned back: the EXIF number of a picture stored on its side, 5, 6, 7 or 8."""
+    """How it is turned back: the EXIF number of a picture stored like it, 2 to 8."""
     size: tuple[int, int] | None = None
     """The height and width it is brought to."""
     recodes: tuple[Recode, ...] = ()
@@ -306,7 +302,7 @@ class Rewrite:
     """Why."""
 
     def __str__(self) -> str:
-        steps = [_WORDS[self.turn]] if self.turn else []
+        steps = [TURNS[self.turn]] if self.turn else []
         if self.size:
             steps.append(f"resized to {self.size[0]}x{self.size[1]} by nearest neighbor")
         return "; ".join([*steps, *(str(recode) for recode in self.recodes)])

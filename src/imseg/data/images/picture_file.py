@@ -222,6 +222,8 @@ class ImageInfo:
     """Without alpha, palettes expanded."""
     depth: str = "uint8"
     """The type of the pixels: uint8, uint16 or float32."""
+    orientation: int = field(default=1, compare=False)
+    """The EXIF number: how the file is turned on reading; 1: it is not."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -259,7 +261,7 @@ def probe(path: Path, *, pages: Pages = "refuse") -> ImageInfo:
 
 def _info(stored: tuple[int, int], channels: int, depth: str, orientation: int | None) -> ImageInfo:
     height, width = reversed(stored) if orientation in _TURNED else stored
-    return ImageInfo(height, width, channels, depth)
+    return ImageInfo(height, width, channels, depth, orientation or 1)
 
 
 def decode_planes(
