@@ -338,14 +338,14 @@ def test_outlines_drawn_on_the_picture_as_it_is_stored_are_refused(tmp_path):
 
 
 def test_pictures_that_cannot_be_read_are_told_with_everything_else(tmp_path):
-    source = make(tmp_path, "a.png", "b.png", "c.webp", "d.png", "e.png")
+    source = make(tmp_path, "a.png", "b.png", "c.tga", "d.png", "e.png")
     (tmp_path / "images/a.png").write_bytes(b"nothing")
     (tmp_path / "images/b.png").unlink()
     save_picture(tmp_path / "images/d.png", (10, 10))
     with pytest.raises(ImsegErrors) as caught:
         convert_polygons(source, tmp_path / "out")
     text = str(caught.value)
-    assert "2 files cannot be read" in text and "suffix .webp" in text
+    assert "2 files cannot be read" in text and "suffix .tga" in text
     assert "1 picture of the annotations is not in" in text and "another size" in text
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import TASK_HELP, Data, Json, parse_task
+from imseg.cli.arguments import TASK_HELP, Data, FollowLinks, Json, parse_task
 from imseg.errors import Finding, ImsegError, and_more, explained, look_up, shown
 
 if TYPE_CHECKING:
     from imseg.data.checks.folder_check import CheckReport
     from imseg.data.checks.repair import Repaired
+    from imseg.data.files.listing import Links
     from imseg.data.polygons import Conversion
 
 _SHOWN = 12
@@ -125,6 +126,8 @@ def _verdict(report: CheckReport) -> str:
     ready = f"ready for imseg train {shown(report.folder)}"
     if not report.counts.get("unlabeled"):
         ready += " --approach ldt"
+    if report.links:
+        ready += " --follow-links"
     if counts["error"]:
         return f"{counts['error']} error(s), {known}: training would be refused."
     if counts:
@@ -145,6 +148,7 @@ def check(
         Path | None,
         typer.Option(help="Where the contact sheet goes; imseg-check-<data>.png by default."),
     ] = None,
+    follow_links: FollowLinks = False,
     json: Json = False,
 ) -> int:
     """Show what is in a data folder and every problem. Exit 0 (warnings at most) or 2 (errors).
@@ -160,10 +164,13 @@ def check(
     word = parse_task(task)
     fixed = None
     with show.Bars() as bars:
-        report = check_folder(data, task=word, progress=partial(bars.counted, "looking"))
+        links_are: Links = "follow" if follow_links else "read"
+        looking = partial(bars.counted, "looking")
+        report = check_folder(data, task=word, links_are=links_are, progress=looking)
         if fix is not None:
             show.say(f"The repaired copy goes to {fix}")
-            fixed = repair_folder(data, fix, task=word, progress=partial(bars.counted, "mending"))
+            mending = partial(bars.counted, "mending")
+            fixed = repair_folder(data, fix, task=word, follow_links=follow_links, progress=mending)
     picture = unwritten = None
     if report.spec is not None and report.reading is not None and report.labeled:
         path = sheet or Path(f"imseg-check-{short_name(data)}.png")

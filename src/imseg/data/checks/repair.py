@@ -6,18 +6,20 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import fitness, folder_check, mask_values, repaired_files
+from imseg.data.checks import fitness, folder_check, repaired_files
+from imseg.data.checks.recoding import MaskValueFinding
 from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.listing import sheet
+from imseg.data.files.listing import sheet, subject
 from imseg.data.folder.config import TaskWord
 from imseg.data.folder.facts import ImageFacts, Progress
+from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.inspection import relative_name
 from imseg.data.folder.scan import scan
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import read_mask
-from imseg.errors import Finding, ImsegError, shown
-from imseg.types import Image, LabeledImage
+from imseg.errors import Finding, ImsegError, and_more, shown
+from imseg.types import Image, LabeledImage, Pages
 
 PRECEDENCE = ("test", "val", "labeled", "unlabeled")
 """Which split keeps a picture that several have: what is measured on stays whole."""
@@ -78,7 +80,7 @@ def _what_is_broken(entry: Image | LabeledImage, found: fitness.FolderScan) -> s
         name = relative_name(path, found.layout.root)
         try:
             if "/masks/" in name:
-                read_mask(path)
+                read_mask(path, pages=found.config.pages)
             else:
                 read_image(path, pages=found.config.pages)
         except UnreadablePicture as error:
@@ -141,10 +143,10 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
     return repaired_files.find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
+def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
     image, *paths = files_of(entry)
-    masks = [read_mask(path).values for path in paths]
+    masks = [read_mask(path, pages=pages).values for path in paths]
     # Of a single mask the values count, of several where each is set.
     mixture: Any = masks[0]
     if len(masks) > 1:
@@ -154,7 +156,7 @@ def _pair(entry: Image | LabeledImage, *, pages: bool) -> repaired_files.Pair:
 
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
-    if isinstance(finding, mask_values.MaskValueFinding) and finding.recode is not None:
+    if isinstance(finding, MaskValueFinding) and finding.recode is not None:
         rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
 
@@ -211,6 +213,7 @@ def repair_folder(
     out: str | Path,
     *,
     task: TaskWord | None = None,
+    follow_links: bool = False,
     progress: Progress | None = None,
 ) -> Repaired:
     """Write a repaired copy of a data folder, and look at it again.
@@ -229,11 +232,13 @@ def repair_folder(
         data: The data folder; nothing in it is changed.
         out: Must not exist yet, or be empty; appears whole or not at all.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        follow_links: Whether what links out of the folder lead to is copied; else they are left
+            out.
         progress: Called with (done, total) after each picture of each look at the copy.
 
     Raises:
         ImsegError: If there is no data folder, ``out`` is inside of it, holds something or cannot
-            be written.
+            be written, or if all pairs are links that may not be followed.
     """
     data, out = Path(data), Path(out)
     if not data.is_dir():
@@ -248,8 +253,10 @@ def repair_folder(
             expected="a folder somewhere else.",
             hint=f"--fix {shown(data.resolve())}-repaired",
         )
+    if not follow_links:
+        _check_links(data)
     with new_folder(out) as part:
-        repairs, orientations = repaired_files.copy_usable(data, part)
+        repairs, orientations = repaired_files.copy_usable(data, part, follow_links=follow_links)
         for _ in range(_MOST_ROUNDS):
             done = _mend(part, orientations, task=task, progress=progress)
             if not done:
@@ -258,6 +265,20 @@ def repair_folder(
         write_record(part, repairs, source=str(data))
     report = folder_check.check_folder(out, task=task, progress=progress)
     return Repaired(folder=out, repairs=tuple(repairs), report=report)
+
+
+def _check_links(data: Path) -> None:
+    """Check that some pairs are left where links that lead out of a data folder stay behind."""
+    layout = find_layout(data)
+    links = list(layout.refused["links"])
+    if links and not layout.labeled:
+        raise ImsegError(
+            f"{subject(len(links), 'link', 'leads', 'lead')} out of {data}, and without"
+            " them no labeled pair is left to copy.",
+            expected="files in the data folder, or links that may be followed.",
+            got=and_more(links) + ".",
+            hint="--follow-links copies what they lead to, if you trust this folder.",
+        )
 
 
 def _mend(

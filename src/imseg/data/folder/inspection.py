@@ -24,6 +24,7 @@ from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import read_image
+from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
@@ -48,7 +49,7 @@ _MOST_SAMPLES = 1 << 23
 Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
 """The facts about a picture and its masks, or for each unreadable file its name and why."""
 
-DECODING = 1
+DECODING = 2
 """Raised when equal files become other pixels or facts than before, so that both are made anew."""
 
 _MOST_TEXT = 48 << 20  # in a file of 64 MiB, the largest that is read
@@ -282,7 +283,9 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
 
     if scope.files is None:
         return find()[0]
-    looked_for = "pages as channels" if pages else "one page"
+    looked_for = {"refuse": "one page", "channels": "pages as channels"}.get(
+        str(pages), f"plane {pages}"
+    )
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
@@ -302,9 +305,10 @@ def facts_of_mask(
     Raises:
         ImsegError: If the file cannot be read.
     """
+    pages = scope.config.pages
 
     def find() -> tuple[MaskFacts, MaskFile]:
-        mask = read_mask(path)
+        mask = read_mask(path, pages=pages)
         return mask_facts(str(path), mask, scope=scope, label=label), mask
 
     if scope.files is None:
@@ -312,6 +316,7 @@ def facts_of_mask(
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
     looked_for = f"void {scope.config.void!r}, regions of {regions}"
+    looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
@@ -347,7 +352,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         label: The label that it is the mask of, where there is one per label.
     """
     values = mask.values
-    whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
+    whole = mask.form == "values"
     if mask.form == "numbers" and are_whole(values):
         values, whole = values.astype(np.int32), True
     void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
@@ -359,12 +364,15 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         whole=whole,
         dtype=sys.intern(mask.values.dtype.name),
         digest=_digest(mask),
+        inverting=mask.inverting,
+        alpha=mask.alpha,
     )
     if mask.form == "numbers" and not whole:
         return _with_fractions(facts, values, void)
     found, pixels = _count(values)
     clear = found != void if void is not None else np.ones(len(found), bool)
     kept, known = found[clear], int(pixels[clear].sum())
+    whole = whole and (not len(kept) or int(kept[0]) >= 0)
     above = kept[kept > 0]
     gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
     may_number = len(above) > 1 and (gapless or len(above) > FEW_VALUES)
@@ -376,15 +384,18 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         regions, abrupt = _count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
+    shown: Any = slice(None)
     if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
-        frequent = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
-        counts = Counts(found[frequent], pixels[frequent])
-    else:
-        counts = Counts(found, pixels)
+        shown = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
+    small = mask.form == "colors" or (whole and found[-1] < 256)
+    edges = count_on_edges(values, found) if small else np.zeros(len(found), np.int64)
     return replace(
         facts,
-        counts=counts,
+        whole=whole,
+        counts=Counts(found[shown], pixels[shown]),
         distinct=len(kept),
+        edges=Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0]),
+        blurred=float((2 * edges > pixels).mean()),
         gapless=gapless,
         regions=regions,
         abrupt=abrupt,

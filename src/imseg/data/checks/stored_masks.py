@@ -1,0 +1,92 @@
+"""Where it is not certain that the numbers stored in mask files are what their makers mean."""
+
+from collections.abc import Iterator
+
+from imseg.data.checks.fitness import FolderScan, warning
+from imseg.data.files.listing import subject
+from imseg.data.folder.config import FILE_NAME
+from imseg.data.folder.facts import MaskFacts
+from imseg.errors import Finding, and_more
+from imseg.types import TargetSpec
+
+_UNDECIDED = -1
+
+
+def find_doubtful_storage(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    """Yield which masks may mean something else than the numbers that were read."""
+    masks = [mask for picture in found.survey.every() for mask in picture.masks]
+    yield from _inverting(masks)
+    yield from _in_alpha(masks)
+    if spec.coding == "numbers":
+        yield from _undecided(masks, spec)
+
+
+def _inverting(masks: list[MaskFacts]) -> Iterator[Finding]:
+    inverting = [mask for mask in masks if mask.inverting]
+    bilevel = [mask for mask in inverting if mask.inverting == 1]
+    if len(inverting) < len(masks) and inverting:
+        text = "shown by viewers with 0 as white (an inverting table), and the others are not"
+        yield warning(
+            subject(len(inverting), "mask") + f" {text}; all were read as stored.",
+            got=and_more([mask.name for mask in inverting]) + ".",
+            hint="compare the overlays of --contact-sheet; if background and foreground are "
+            "swapped on these, invert them and save them without an inverting table.",
+            files=(mask.name for mask in inverting),
+        )
+    elif bilevel:
+        yield warning(
+            subject(len(bilevel), "mask") + " stored with 1 bit and shown with 0 as white; "
+            "the numbers were read as stored, so what viewers show as black is foreground.",
+            got=and_more([mask.name for mask in bilevel]) + ".",
+            hint="if white is foreground, save the masks as 8-bit PNG.",
+            files=(mask.name for mask in bilevel),
+        )
+
+
+def _in_alpha(masks: list[MaskFacts]) -> Iterator[Finding]:
+    alone = [mask for mask in masks if mask.alpha == "mask"]
+    full = [mask for mask in masks if mask.alpha == "opaque"]
+    if alone:
+        yield warning(
+            subject(len(alone), "mask") + " of one color everywhere; the alpha channel (how "
+            "opaque a pixel is) was read as the mask.",
+            got=and_more([mask.name for mask in alone]) + ".",
+            hint="save masks without transparency to be sure.",
+            files=(mask.name for mask in alone),
+        )
+    if hidden := [mask for mask in masks if mask.alpha == "hidden"]:
+        yield warning(
+            subject(len(hidden), "mask") + " transparent everywhere, with one color below; "
+            "they were read as background only.",
+            got=and_more([mask.name for mask in hidden]) + ".",
+            hint="save masks without transparency to be sure.",
+            files=(mask.name for mask in hidden),
+        )
+    if alone and full:
+        yield warning(
+            subject(len(full), "mask") + " black and opaque everywhere, where others have "
+            "their mask in the alpha channel; they were read as background only.",
+            got=and_more([mask.name for mask in full]) + ".",
+            hint="if all of these images is foreground, save their masks as white pictures.",
+            files=(mask.name for mask in full),
+        )
+
+
+def _undecided(masks: list[MaskFacts], spec: TargetSpec) -> Iterator[Finding]:
+    """Yield a finding if -1 is the only number below 0, apart from all measurements."""
+    below = [mask for mask in masks if mask.least < 0]
+    if not below or any(_next_above(mask) < 0 for mask in below):
+        return
+    yield warning(
+        f"-1 was taken for a measurement, in {len(below)} of {len(masks)} masks.",
+        got=f"no other number below 0 in {and_more([mask.name for mask in below])}.",
+        hint=f"if it marks pixels without a measurement, set void = -1 in {FILE_NAME}.",
+        files=(mask.name for mask in below),
+    )
+
+
+def _next_above(mask: MaskFacts) -> float:
+    """Return the least number above -1 in a mask that has -1; -1 if that is not known."""
+    if mask.least != _UNDECIDED or mask.counts.get(_UNDECIDED, 0) == 0:
+        return _UNDECIDED
+    return min((value for value in mask.counts if value > _UNDECIDED), default=0)
