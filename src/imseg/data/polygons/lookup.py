@@ -116,7 +116,10 @@ class PictureIndex:
                 continue
             for name in sorted(name for name in names if not name.startswith(".")):
                 path = Path(folder, name)
-                self.by_name[folded(name)].append(path)
+                # Label Studio writes names of uploads without spaces and brackets.
+                plain = re.sub(r"[^-\w.]", "", name.replace(" ", "_"))
+                for known in {folded(name), folded(plain)}:
+                    self.by_name[known].append(path)
                 if path.suffix.lower() in SUFFIXES:
                     self.by_stem[folded(path.stem)].append(path)
             count += len(names)
