@@ -90,8 +90,8 @@ SHAPES = {
     "rectangle of parts of pixels": box(
         2,
         3,
-        8,
         9,
+        10,
         options=ROI_OPTIONS.SUB_PIXEL_RESOLUTION,
         xd=2.1,
         yd=3.2,

@@ -90,6 +90,13 @@ def test_pictures_of_one_name_in_two_splits_keep_their_own_outlines(tmp_path):
     assert found.labels == ("cell", "dish")
 
 
+def test_a_part_of_a_data_set_has_the_names_that_lie_beside_it(tmp_path):
+    save_picture(tmp_path / "data/train/images/a.png")
+    write(tmp_path / "data/train/labels/a.txt", line(1, square(2, 3, 6)))
+    settings(tmp_path / "data/data.yaml")
+    assert convert_polygons(tmp_path / "data/train", tmp_path / "out").objects == {"dish": 1}
+
+
 NAMES = {
     "list": "names: [cell, dish]",
     "list in lines": "names:\n- cell\n- dish",
