@@ -262,3 +262,39 @@ def test_subsets_of_a_project_are_folders_of_pictures(tmp_path, way):
     (tmp_path / "export/images/Other/a.png").unlink()
     with pytest.raises(ImsegError, match=r"1 picture .* not in|more than one entry"):
         convert_polygons(source, tmp_path / "two", images=folder)
+
+
+def test_subsets_are_known_in_spite_of_case(tmp_path):
+    cvat = Cvat()
+    for subset in ("One", "Two"):
+        save_picture(tmp_path / f"images/{subset.lower()}/a.png", seed=len(subset))
+        cvat.image("a.png", cvat_polygon(square(2, 2, 5)), subset=subset)
+    convert_polygons(cvat.write(tmp_path / "annotations.xml"), tmp_path / "out")
+    assert labeled(tmp_path / "out") == {
+        f"{name}_a.png": (tmp_path / f"images/{name}/a.png").read_bytes() for name in ("one", "two")
+    }
+
+
+def test_a_name_in_the_same_case_goes_before_others(tmp_path):
+    wanted = save_picture(tmp_path / "images/x/7.png", seed=1).read_bytes()
+    save_picture(tmp_path / "images/y/7.PNG", seed=2)
+    convert_polygons(coco_of(tmp_path / "a.json", r"C:\lab\7.png"), tmp_path / "out")
+    assert labeled(tmp_path / "out") == {"7.png": wanted}
+
+
+def test_the_picture_inside_goes_before_a_file_that_may_be_another(tmp_path):
+    content = save_picture(tmp_path / "other/7.png", seed=4).read_bytes()
+    write_labelme(tmp_path / "notes/7.json", SHAPES, picture=r"C:\lab\7.png", content=content)
+    save_picture(tmp_path / "notes/deeper/7.png", seed=5)
+    convert_polygons(tmp_path / "notes", tmp_path / "out")
+    assert labeled(tmp_path / "out") == {"7.png": content}
+
+
+def test_a_copy_of_the_folder_does_not_help_out_with_what_is_missing(tmp_path):
+    for folder in ("now", "before"):
+        for name in "ab":
+            save_picture(tmp_path / folder / f"{name}.png", seed=len(folder))
+    source = coco_of(tmp_path / "now/a.json", "a.png", "b.png")
+    (tmp_path / "now/b.png").unlink()
+    with pytest.raises(ImsegError, match=r"1 picture of the annotations is not in .*now"):
+        convert_polygons(source, tmp_path / "out")

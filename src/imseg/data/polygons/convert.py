@@ -111,7 +111,7 @@ def convert_polygons(
         plan = rasterize.choose_plan(annotations, mode)
         folder = Path(images) if images else None
         pictures, remarks, shown = _gather(groups, parts, folder, spare)
-        located = entries.keep_splits(pictures, parts[0].tally)
+        located = entries.settle_splits(pictures)
         stems = entries.choose_stems(each.name for each in located)
         located = [replace(each, stem=stems[each.name]) for each in located]
         done = _write_all(located, part, plan, progress=progress)
@@ -124,7 +124,7 @@ def convert_polygons(
     splits = Counter(
         each.split for each, one in zip(located, done, strict=True) if one.mask is not None
     )
-    unlisted = sum(not each.listed for each in located)
+    unlisted = sum(not each.listed and each.split == "labeled" for each in located)
     unlabeled = sum(each.split == "labeled" for each in located) - splits["labeled"]
     return Conversion(
         format=annotations.format,

@@ -84,38 +84,31 @@ def assign_splits(pictures: Sequence[Located], home: Path, *, named: bool) -> li
     return found
 
 
-def keep_splits(pictures: Sequence[Located], tally: Tally) -> list[Located]:
-    """Return the pictures to write, each with the part of the data set that it goes to.
+def settle_splits(pictures: Sequence[Located]) -> list[Located]:
+    """Return pictures with the part of the data set that each goes to.
 
-    Parts are kept if there are several, and one of them to learn from: pictures for validation and
-    test without a region are left out then, and so is what lies beside them. A single part is
-    simply the data.
+    Parts are kept if there are several, and one of them to learn from. A single part is simply the
+    data. Pictures that are not listed belong to the part of those around them.
 
     Args:
         pictures: Of all sources.
-        tally: What is left out is noted here.
     """
     folders: dict[Path, set[str]] = defaultdict(set)
     for each in pictures:
         if each.listed:
             folders[each.path.parent].add(each.split)
-    pictures = [
-        each if each.listed else replace(each, split=min(folders[each.path.parent]))
+    splits = [
+        each.split if each.listed else min(folders[each.path.parent], default="")
         for each in pictures
     ]
-    found = {each.split or "labeled" for each in pictures if each.listed}
-    if "labeled" not in found:
+    if all(split in ("val", "test") for split in splits):
         # There is nothing to learn from but these.
-        learned = "val" if "val" in found else "test"
-        pictures = [replace(each, split="") if each.split == learned else each for each in pictures]
-    kept = []
-    for each in pictures:
-        held_out = each.split in ("val", "test")
-        if held_out and not (each.picture.regions or each.picture.finished):
-            tally[LEFT_OUT].append(each.name)
-        else:
-            kept.append(each if held_out else replace(each, split="labeled"))
-    return kept
+        learned = "val" if "val" in splits else "test"
+        splits = ["" if split == learned else split for split in splits]
+    return [
+        replace(each, split=split or "labeled")
+        for each, split in zip(pictures, splits, strict=True)
+    ]
 
 
 def merge_entries(found: Sequence[Located]) -> tuple[list[Located], list[ImsegError]]:

@@ -144,15 +144,15 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
     per_picture = all(picture.start is not None for picture in pictures)
     looked_at: list[tuple[tuple[int, int], PictureIndex, lookup.Found]] = []
 
-    def look(folder: Path, most: int = _MOST_SEARCHED) -> tuple[int, int]:
+    def look(folder: Path, most: int = _MOST_SEARCHED) -> bool:
         index = PictureIndex(root=folder, most=most)
         found = lookup.find_all(sample, index, home)
         matches = [match for _, match in found if match.path is not None]
-        score = len(matches), sum(match.sure for match in matches)
+        score = len({match.path for match in matches}), sum(match.sure for match in matches)
         looked_at.append((score, index, found))
-        return score
+        return len(matches) == len(sample)
 
-    complete = look(home, 10 * _MOST_SEARCHED) == (len(sample), len(sample))
+    complete = look(home, 10 * _MOST_SEARCHED)
     if not complete and any(match.beside or match.rivals for _, match in looked_at[0][2]):
         return looked_at[0][1]  # what is not found there is missing, whatever lies elsewhere
     near = [around / name for name in lookup.IMAGE_FOLDERS if (around / name).is_dir()]
