@@ -65,13 +65,15 @@ class PictureList:
         if self.others:
             kinds = Counter(Path(name).suffix.lower() or "without suffix" for name in self.others)
             counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-            count = listing.subject(len(self.others), "file", "is", "are")
-            told.append(
-                f"{count} passed over, because they are not pictures that can be read"
+            one = len(self.others) == 1
+            text = (
+                f"{listing.subject(len(self.others), 'file')} passed over, because"
+                f" {'it is not a picture' if one else 'they are not pictures'} that can be read"
                 f" ({shown(counts)}): {and_more(self.others, _MOST_NAMED)}"
             )
             if known := how_to_convert(self.place / name for name in self.others[:_MOST_OPENED]):
-                told[-1] += f"\n  {known[0]} files can be converted: {known[1]}"
+                text += f". How to convert {known[0]}: {' '.join(known[1].splitlines())}"
+            told.append(text)
         named = [
             f"{f.name}/ ({f.why or listing.counted(f.pictures, 'picture')})" for f in self.folders
         ]
