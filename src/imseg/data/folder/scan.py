@@ -169,7 +169,7 @@ def typical_size(pairs: Sequence[LabeledImage], *, pages: bool) -> tuple[int, in
     return height, width
 
 
-SKETCHED = 1024
+SKETCHED = 256
 """Pairs of a split of which enough is kept to see whether masks fit: a few kilobytes each."""
 
 MEASURED = 256
