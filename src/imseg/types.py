@@ -8,11 +8,11 @@ images are ``n h w c`` unsigned bytes; targets always carry a plane axis (``t h 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter
+from pydantic import BeforeValidator, TypeAdapter
 
 VERSION = "0.2.0"
 """Of imseg."""
@@ -27,6 +27,23 @@ Coding = Literal["values", "colors", "planes", "objects", "numbers"]
 file a label, in a folder of the label's name. ``objects``: one file, 0 is background and every
 object has a number of its own. ``numbers``: one file, measurements.
 """
+
+Pages = Literal["refuse", "channels", "first", "max"] | int
+"""What several pages in one file are.
+
+``refuse``: not read. ``channels``: the channels of one picture. All others: planes of a stack, of
+which one is read: the first, the maximum over all planes, or the one with this number, from 1.
+"""
+
+_PAGES_IN_RECORDS: Mapping[Pages, bool] = {"refuse": False, "channels": True}
+"""Where there were these two only, records said yes or no; they still do."""
+
+
+def _pages_from(plain: object) -> object:
+    if isinstance(plain, bool):
+        return "channels" if plain else "refuse"
+    return plain
+
 
 Bytes = npt.NDArray[np.uint8]
 """An array of unsigned bytes: stored images and encoded targets."""
@@ -91,8 +108,8 @@ class Reading:
     """Image channels after loading."""
     depth: str = "uint8"
     """The type of the pixels in files: uint8, uint16 or float32."""
-    pages: bool = False
-    """Whether the pages of a TIFF file are the channels of one picture."""
+    pages: Annotated[Pages, BeforeValidator(_pages_from)] = "refuse"
+    """What several pages in one file are."""
     low: tuple[float, ...] | None = None
     """The value of each channel that becomes 0; None: pictures are bytes and stay as they are."""
     high: tuple[float, ...] | None = None
@@ -103,11 +120,13 @@ class Reading:
             raise ValueError("low and high need each other")
         if any(end is not None and len(end) != self.channels for end in (self.low, self.high)):
             raise ValueError("low and high need one number a channel")
+        if isinstance(self.pages, int) and self.pages < 1:
+            raise ValueError("planes are numbered from 1")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        values = asdict(self).items()
-        return {name: _as_lists(value) for name, value in values if value is not None}
+        values = asdict(self) | {"pages": _PAGES_IN_RECORDS.get(self.pages, self.pages)}
+        return {name: _as_lists(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Reading":
@@ -149,6 +168,8 @@ class TargetSpec:
     """Side of a pixel in micrometers, for areas."""
     indexed: bool = False
     """Whether the user's masks are palette files, so that predictions are too."""
+    pages: Pages = "refuse"
+    """Which plane of a mask file with several pages is the mask; see ``Pages``."""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.colors):

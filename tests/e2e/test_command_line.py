@@ -131,7 +131,7 @@ OTHER: dict[str, Any] = {
 }
 """For every option that a plan holds as it is, another value than it has by itself."""
 NOT_KEPT = {"approach", "effort", "paper", "network", "task", "unlabeled_masks", "match", "reuse"}
-NOT_KEPT |= {"device", "compile"}
+NOT_KEPT |= {"device", "compile", "follow_links"}
 """Options that are settled to something else, or say where something is."""
 
 

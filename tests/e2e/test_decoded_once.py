@@ -52,14 +52,14 @@ def folder(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Counter[str]:
     """How often each file has been decoded."""
     seen: Counter[str] = Counter()
-    decode = picture_file.decode_file
+    decode = picture_file.decode_planes
 
     def counted(path: Path, **options: Any) -> Any:
         seen[str(path.relative_to(folder.parent))] += 1
         return decode(path, **options)
 
-    monkeypatch.setattr(picture_file, "decode_file", counted)
-    monkeypatch.setattr(io, "decode_file", counted)
+    monkeypatch.setattr(picture_file, "decode_planes", counted)
+    monkeypatch.setattr(io, "decode_planes", counted)
     return seen
 
 

@@ -336,11 +336,11 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 
 SHARED = (
     "--average-weights --batch-size --block-color --blocking --compile --consistency-level"
-    " --consistency-ramp --consistency-weight --device --dilate --epochs --erode --fresh-copies"
-    " --generations --grow-labels --ignore --image-size --keep-weights --labeled-share"
-    " --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers --max-steps"
-    " --network --networks"
-    " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
+    " --consistency-ramp --consistency-weight --device --dilate --epochs --erode"
+    " --follow-links --fresh-copies --generations --grow-labels --ignore --image-size"
+    " --keep-weights --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled"
+    " --mask-scorers --max-steps --network --networks --no-follow-links --no-fresh-copies"
+    " --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
     " --patience --plain-view --precision --reblock --rotate --select --task"
     " --teacher-ramp --teacher-weight --teachers"
     " --thresholds --validate-every --views --vote --warm-up-steps --weight-decay --weights"
@@ -351,28 +351,28 @@ SHARED = (
 
 def test_options_are_frozen(cli):
     wanted = {
-        "check": "--fix --help --json --sheet --task",
+        "check": "--fix --follow-links --help --json --sheet --task",
         "train": "--approach --average-weights --batch-size --block-color --blocking --compile"
         " --config --consistency-level --consistency-ramp --consistency-weight --device"
-        " --dilate --dry-run --effort --epochs --erode --fresh-copies --generations"
+        " --dilate --dry-run --effort --epochs --erode --follow-links --fresh-copies --generations"
         " --grow-labels --help --ignore --image-size --json --keep-weights"
         " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
-        " --match --max-steps --network --networks --no-fresh-copies --no-grow-labels"
-        " --no-ignore --no-plain-view --no-probe --no-reblock --no-report --no-rotate"
-        " --out --paper --patience --plain-view --precision --probe --reblock --report"
+        " --match --max-steps --network --networks --no-follow-links --no-fresh-copies"
+        " --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock --no-report"
+        " --no-rotate --out --paper --patience --plain-view --precision --probe --reblock --report"
         " --reuse --rotate --seed --select --strength-level --strength-schedule --task"
         " --teacher-ramp --teacher-weight --teachers --thresholds --unlabeled-masks"
         " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width"
         " --workers",
-        "evaluate": "--device --ensemble --help --json --network --pictures --split"
+        "evaluate": "--device --ensemble --follow-links --help --json --network --pictures --split"
         " --trust-network",
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
-        " --overwrite --pixel-size --trust-network",
+        " --overwrite --pixel-size --recursive --skip-bad --trust-network",
         "status": "--help --json",
         "verify": "--data --help --json --retrain --trust-network",
-        "report": "--device --help --json --out --trust-network",
+        "report": "--device --follow-links --help --json --out --trust-network",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
-        "polygons": "--as --help --images --json --out",
+        "polygons": "--as --crowds --encoding --help --images --json --out",
         "approaches": "--help --json",
         "explain": "--help --json",
         "demo": "--help --json --out --quick",

@@ -775,7 +775,7 @@ def test_all_mistakes_in_settings_are_told_at_once(tmp_path, capsys) -> None:
 
 def test_all_mistakes_of_a_data_folder_are_told_at_once(tmp_path, capsys) -> None:
     (tmp_path / "labeled" / "images").mkdir(parents=True)
-    text = 'tsak = "binary"\nvoid = "x"\npixel_size = nan\npages = 3\nunit = 1\n[classes]\n'
+    text = 'tsak = "binary"\nvoid = "x"\npixel_size = nan\npages = 0\nunit = 1\n[classes]\n'
     text += '99999 = "a"\n1 = "a\\u001bb"\n2 = { nam = "b", color = "red" }\n'
     (tmp_path / "imseg.toml").write_text(text)
     assert command(["train", str(tmp_path)]) == 2

@@ -24,6 +24,13 @@ Config = Annotated[
     Path | None, typer.Option(help="Settings as TOML; options given here win over it.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 ...")]
+FollowLinks = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links",
+        help="Read links in the data folder that lead out of it, if you trust the folder.",
+    ),
+]
 Ensemble = Annotated[
     int, typer.Option(help="Average the probabilities of so many of the run's best networks.")
 ]

@@ -138,7 +138,13 @@ class Bars:
 
 
 def page_of(
-    folder: Path, data: DataSet | Path, bars: Bars, *, test: bool = True, quick: bool = False
+    folder: Path,
+    data: DataSet | Path,
+    bars: Bars,
+    *,
+    test: bool = True,
+    quick: bool = False,
+    follow_links: bool = False,
 ) -> Path | None:
     """Write the report of a run or a comparison; a failure is told and loses nothing else.
 
@@ -148,11 +154,14 @@ def page_of(
         bars: Shows how it goes on.
         test: Whether a run is scored on the test images.
         quick: Whether few images are looked at.
+        follow_links: Whether links that lead out of a data folder are read.
     """
     from imseg.report.html.make import make_report
 
     try:
-        return make_report(folder, data, test=test, quick=quick, progress=bars)
+        return make_report(
+            folder, data, test=test, quick=quick, follow_links=follow_links, progress=bars
+        )
     except Exception as error:  # whatever goes wrong here, what was trained stays
         reason = str(error).partition("\n")[0] or type(error).__name__
         name = data.name if isinstance(data, DataSet) else data

@@ -196,7 +196,7 @@ def _of_data(name: Published, plans: Sequence[ComparisonPlan]) -> list[str]:
     for planned in plans:
         place = Path(planned.dataset.name) / "splits.json"
         try:
-            known = json.loads(place.read_text(encoding="utf-8"))
+            known = json.loads(place.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError):
             told.append(f"{planned.dataset.name} was not made by `imseg prepare {name}`")
             continue

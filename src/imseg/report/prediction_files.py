@@ -12,17 +12,18 @@ import numpy.typing as npt
 
 from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.files.atomic import NewFile, make_folder, sweep, writing_into
-from imseg.data.files.listing import Lines, folder_names, real_path
+from imseg.data.files.listing import Lines, folded, folder_names, real_path
+from imseg.data.files.picture_list import PREDICTED, PictureList, find_pictures
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
 from imseg.engine.hardware.device import usable_cores
-from imseg.engine.inference.predictor import Segmented
+from imseg.engine.inference.predictor import Segmented, Unreadable
 from imseg.errors import ImsegError, and_more, shown
 from imseg.report.figures import draw_prediction, save
 from imseg.tasks.multilabel import tells_apart
 from imseg.types import Color, Image, TargetSpec
 
-FILE_NAME = "measurements.csv"
+FILE_NAME = PREDICTED
 """Name of the table beside predicted masks."""
 
 COUNTS_NAME = "counts.csv"
@@ -123,6 +124,8 @@ def _area(prefix: str, pixels: int, spec: TargetSpec) -> Measurements:
     return found
 
 
+SKIPPED_NAME = "skipped.csv"
+"""Name of the table of pictures that were left out, and why."""
 SHARES_NAME = "inconsistency.csv"
 """Name of the table of how much networks disagree on each picture."""
 OVERLAYS, INCONSISTENCY = "overlays", "inconsistency"
@@ -146,7 +149,7 @@ class Written:
 
 def write_predictions(
     run: Run,
-    images: Path,
+    images: Path | PictureList,
     out: Path,
     *,
     overlay: bool = False,
@@ -155,13 +158,14 @@ def write_predictions(
     device: str = "auto",
     overwrite: bool = False,
     pixel_size: float | None = None,
+    skip: Unreadable | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Written]:
     """Write a mask for each picture and return what was written.
 
     Args:
         run: A finished run.
-        images: A picture or a folder of pictures.
+        images: A picture, a folder of pictures, or what was found there.
         out: Masks go here under the pictures' names (see ``mask_files``), and
             ``measurements.csv`` with areas, counts or means.
         overlay: Also draw masks on pictures, in ``out/overlays``.
@@ -172,6 +176,8 @@ def write_predictions(
         device: Where to compute.
         overwrite: Replace files that are there already.
         pixel_size: Side of a pixel in micrometers; None: what the training data said.
+        skip: Called with each picture that cannot be read, and why; it is left out, and named in
+            ``out/skipped.csv``. None: that is an error.
         progress: Told about finished and all pictures.
 
     Returns:
@@ -179,30 +185,45 @@ def write_predictions(
         the most inconsistent first.
 
     Raises:
-        ImsegError: If a picture cannot be read, OUT cannot be written, or lies where it would
-            overwrite pictures. What was written before stays and is spoken of; every file is whole.
+        ImsegError: If a picture cannot be read and none may be left out, if none can be read, or if
+            OUT cannot be written, or lies where it would overwrite pictures. What was written
+            before stays and is spoken of; every file is whole.
     """
-    _check_place(images, out)
-    entries = files.list_images(images)
-    if not overwrite:
-        _check_free(entries, out, run.spec)
-    total = len(entries)
+    beside = [OVERLAYS] * overlay + [INCONSISTENCY] * inconsistency
+    tables = [SKIPPED_NAME] * (skip is not None)
+    found = _checked(run, images, out, beside=beside, tables=tables, overwrite=overwrite)
+    total, unusable = len(found.images), found.unusable
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
+    skipped: list[Measurements] = [
+        {"image": name, "reason": f"{name} {why}."} for name, why in unusable.items()
+    ]
+
+    def left_out(image: Image, error: ImsegError) -> None:
+        if skip is None:
+            raise _with_hint(error, "--skip-bad goes on without pictures that cannot be read.")
+        skipped.append({"image": image.name, "reason": error.what})
+        skip(image, error)
 
     def write(segmented: Segmented) -> tuple[Written, list[Measurements], list[Measurements]]:
-        found = run.prediction_of(segmented)
-        name, share = Path(found.name).with_suffix(".png"), None
-        paths = write_mask(found.mask, found.name, out, spec=run.spec)
+        predicted = run.prediction_of(segmented)
+        name, share = Path(predicted.name).with_suffix(".png"), None
+        paths = write_mask(predicted.mask, predicted.name, out, spec=run.spec)
         if overlay:
-            save(out / OVERLAYS / name, draw_prediction(found, run.spec))
-        if found.inconsistent is not None:
-            save(out / INCONSISTENCY / name, found.inconsistent.astype(np.uint8) * 255)
-            share = float(found.inconsistent.mean())
-        written.append(Written(found.name, str(paths[0]), share))
-        return written[-1], list(measure(found, spec)), list(count_objects(found, spec))
+            save(out / OVERLAYS / name, draw_prediction(predicted, run.spec))
+        if predicted.inconsistent is not None:
+            save(out / INCONSISTENCY / name, predicted.inconsistent.astype(np.uint8) * 255)
+            share = float(predicted.inconsistent.mean())
+        written.append(Written(predicted.name, str(paths[0]), share))
+        return written[-1], list(measure(predicted, spec)), list(count_objects(predicted, spec))
 
-    found_in = run.segment(entries, networks=networks, disagreement=inconsistency, device=device)
+    found_in = run.segment(
+        found.images,
+        networks=networks,
+        disagreement=inconsistency,
+        device=device,
+        unreadable=left_out,
+    )
     try:
         with (
             MeasurementFile(out / FILE_NAME) as measurements,
@@ -214,16 +235,10 @@ def write_predictions(
                 counts.add(counted)
                 done.append(each)
                 if progress is not None:
-                    progress(len(done), total)
+                    progress(len(done) + len(skipped) - len(unusable), total)
     except ImsegError as error:
         raise _cut_short(error, len(written), total, out) from error
-    if inconsistency:
-        done.sort(key=lambda each: -(each.inconsistent or 0.0))
-        with MeasurementFile(out / SHARES_NAME) as shares:
-            shares.add(
-                {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
-                for each in done
-            )
+    _write_tables(done, skipped, out)
     return done
 
 
@@ -280,22 +295,117 @@ def _palette(spec: TargetSpec) -> list[Color] | None:
     return [known.get(value, GRAY) for value in range(256)]
 
 
+def _with_hint(error: ImsegError, text: str) -> ImsegError:
+    """Return an error with one more thing to try."""
+    hint = f"{error.hint}\n{text}" if error.hint else text
+    return ImsegError(error.what, expected=error.expected, got=error.got, hint=hint)
+
+
 def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegError:
     """Return an error that ended a prediction with what it has left behind."""
     if not done:
         return error
     left = f"{done} of {total} masks are written in {out}, without tables; --overwrite to repeat."
-    hint = f"{error.hint}\n{left}" if error.hint else left
-    return ImsegError(error.what, expected=error.expected, got=error.got, hint=hint)
+    return _with_hint(error, left)
 
 
-def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
+def _check_apart(
+    entries: Sequence[Image], out: Path, spec: TargetSpec, *, beside: Sequence[str]
+) -> None:
+    """Check that no two files that will be written have one name, folders beside masks included."""
+    places: dict[str, str] = {}
+    for entry in entries:
+        name = Path(entry.name).with_suffix(".png")
+        for path in (*mask_files(entry.name, out, spec), *(out / each / name for each in beside)):
+            other = places.setdefault(folded(str(path.with_suffix(""))), entry.name)
+            if other != entry.name:
+                raise ImsegError(
+                    f"{other} and {entry.name} would be written to the same place.",
+                    expected="pictures whose masks get names of their own.",
+                    got=f"both would be {path}.",
+                    hint="rename one of them, or the folder that it is in.",
+                )
+
+
+def _write_tables(done: list[Written], skipped: Sequence[Measurements], out: Path) -> None:
+    """Write which pictures were left out, and how much networks disagree, if that was asked for.
+
+    The most inconsistent pictures come first then, in ``done`` too.
+
+    Raises:
+        ImsegError: If all pictures were left out.
+    """
+    if not done:
+        raise ImsegError(
+            f"None of the {len(skipped)} pictures can be predicted.",
+            expected="pictures like those that the run was trained on.",
+            got=and_more([str(each["reason"]) for each in skipped]),
+            hint="imseg predict with one of them says what is wrong with it.",
+        )
+    with MeasurementFile(out / SKIPPED_NAME) as table:
+        table.add(skipped)
+    if done[0].inconsistent is not None:
+        done.sort(key=lambda each: -(each.inconsistent or 0.0))
+        with MeasurementFile(out / SHARES_NAME) as shares:
+            shares.add(
+                {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
+                for each in done
+            )
+
+
+def _checked(
+    run: Run,
+    images: Path | PictureList,
+    out: Path,
+    *,
+    beside: Sequence[str],
+    tables: Sequence[str],
+    overwrite: bool,
+) -> PictureList:
+    """Return what is to be predicted, if masks can go where they are to go.
+
+    Args:
+        run: What predicts.
+        images: A picture, a folder of pictures, or what was found there.
+        out: Where masks go.
+        beside: Folders of further pictures, below ``out``.
+        tables: Names of further tables.
+        overwrite: Whether files that are there already are replaced.
+    """
+    if isinstance(images, Path):
+        _check_place(images, out)
+        images = find_pictures(images)
+    elif not images.recursive:
+        _check_place(images.place, out)
+    _check_apart(images.images, out, run.spec, beside=beside)
+    if overwrite:
+        _remove_skipped(out)
+    else:
+        _check_free(images.images, out, run.spec, tables=tables)
+    return images
+
+
+def _remove_skipped(out: Path) -> None:
+    """Remove the table of pictures that an earlier prediction left out."""
+    table = out / SKIPPED_NAME
+    with writing_into(out):
+        if table.is_file() and table.read_bytes()[:12] == b"image,reason":
+            table.unlink()
+
+
+def _check_free(
+    entries: Sequence[Image], out: Path, spec: TargetSpec, *, tables: Sequence[str]
+) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
     paths = [path for entry in entries for path in mask_files(entry.name, out, spec)]
     if tells_apart(spec):
         paths += [*(path.with_suffix(".tif") for path in paths), out / COUNTS_NAME]
     with writing_into(out):
-        taken = [str(path) for path in (*paths, out / FILE_NAME) if path.exists()]
+        taken = [
+            str(path)
+            for path in (*paths, out / FILE_NAME, *(out / each for each in tables))
+            if path.exists()
+        ]
     if taken:
         raise ImsegError(
             f"{len(taken)} files would be overwritten in {out}.",
@@ -306,6 +416,7 @@ def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
 
 
 def _check_place(images: Path, out: Path) -> None:
+    """Check that masks do not go among pictures."""
     source, goal = real_path(images if images.is_dir() else images.parent), real_path(out)
     if source == goal or (images.is_dir() and source in goal.parents):
         raise ImsegError(

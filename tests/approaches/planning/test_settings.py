@@ -391,8 +391,8 @@ def test_a_file_that_is_missing_or_no_toml_is_the_users_to_mend(tmp_path) -> Non
     assert "cannot be read" in str(complaint({}, config=config))
     config.write_text("epochs: 20\n")
     assert "is not TOML" in str(complaint({}, config=config))
-    config.write_bytes(b"\xff\xfe")
-    assert "is not TOML" in str(complaint({}, config=config))
+    config.write_bytes(b"epochs = 20\n# caf\xe9\n")
+    assert "byte 0xe9 in line 2" in str(complaint({}, config=config))
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

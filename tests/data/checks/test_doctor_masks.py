@@ -12,17 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from tests.data.checks.looking import mask_in, masks_in
 
+from imseg.data.checks.mask_colors import find_impure, main_colors
 from imseg.data.checks.mask_values import (
-    Exchange,
-    Snap,
-    Threshold,
-    find_impure,
     find_mixed_ones,
     find_shifted,
     find_smeared,
-    main_colors,
     smeared_between,
 )
+from imseg.data.checks.recoding import Exchange, Snap, Threshold
 from imseg.data.masks.io import pack_colors, unpack_colors
 
 seeds = st.integers(0, 10_000)

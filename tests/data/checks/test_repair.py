@@ -11,7 +11,8 @@ from PIL import Image
 from tests.data.checks.looking import blobs
 
 from imseg.data.checks import repair
-from imseg.data.checks.mask_values import Exchange, Snap
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.checks.recoding import Exchange, Snap
 from imseg.data.checks.repair import repair_folder
 from imseg.data.checks.repaired_files import (
     Rewrite,
@@ -19,9 +20,9 @@ from imseg.data.checks.repaired_files import (
     find_turn,
     merged,
     rewrite_mask,
-    select_files,
     write_mask,
 )
+from imseg.data.checks.selection import select_files
 from imseg.data.images.decoding import turned
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import MaskFile, read_mask
@@ -64,15 +65,103 @@ def test_partnerless_files_and_files_that_are_no_pictures_stay_behind(good, tmp_
     }
 
 
-def test_with_a_label_missing_the_whole_image_stays_behind(maker, tmp_path) -> None:
-    for name in ("a", "b"):
-        maker.save(f"labeled/images/{name}.png", maker.picture())
-        for label in ("dead", "alive"):
-            maker.save(f"labeled/masks/{label}/{name}.png", maker.mask())
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("{}", "{}_mask"), ("img_{}", "mask_{}"), ("{}_0000", "{}"), ("{}_leftImg8bit", "{}_gtFine")],
+)
+def test_masks_that_one_rule_joins_with_images_get_their_stems(image, mask, maker, tmp_path):
+    for split, numbers in (("labeled", (1, 2, 3, 10)), ("val", (4, 5)), ("test", (6,))):
+        for number in numbers:
+            maker.save(f"{split}/images/{image.format(number)}.png", maker.picture())
+            suffix = "tif" if number == 2 else "png"
+            maker.save(f"{split}/masks/{mask.format(number)}.{suffix}", maker.mask())
+    found = check_folder(maker.root).errors
+    hints = [error.hint for error in found if "in test/" not in error.what]
+    assert all("--fix DIR renames the masks" in hint for hint in hints) and len(found) == 6
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert fixed.report.errors == () and fixed.report.counts["labeled"] == 4
+    assert {each.change for each in fixed.repairs} == {"renamed"} and len(fixed.repairs) == 7
+    for each in fixed.repairs:
+        copy = tmp_path / "fixed" / each.became
+        assert copy.read_bytes() == (maker.root / each.file).read_bytes()
+        number = Path(each.file).stem.removeprefix(mask.partition("{")[0])
+        assert copy.stem == image.format(number.removesuffix(mask.partition("}")[2]))
+
+
+def test_what_no_rule_joins_stays_behind_and_is_named(maker, tmp_path) -> None:
+    for stem in ("a1", "a2", "a3"):
+        maker.save(f"labeled/images/{stem}.png", maker.picture())
+    for stem in ("a10", "a2", "a30"):
+        maker.save(f"labeled/masks/{stem}.png", maker.mask())
+    names, left_out = copied(maker, tmp_path)
+    assert names == {"labeled/images/a2.png", "labeled/masks/a2.png"}
+    assert len(left_out) == 4
+
+
+def test_masks_of_labels_may_each_have_a_word_of_their_own(maker, tmp_path) -> None:
+    for number in range(4):
+        maker.save(f"labeled/images/n{number}.png", maker.picture())
+        maker.save(f"labeled/masks/alive/n{number}_alive.png", maker.mask())
+        if number:
+            maker.save(f"labeled/masks/dead/n{number}_dead.png", maker.mask())
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert fixed.report.errors == () and fixed.report.counts["labeled"] == 4
+    changes = [each.change for each in fixed.repairs]
+    assert changes.count("renamed") == 7 and changes.count("made") == 1
+
+
+def labeled_pairs(maker, *stems: str, labels: tuple[str, ...] = ("dead", "alive")) -> None:
+    for stem in stems:
+        maker.save(f"labeled/images/{stem}.png", maker.picture())
+        for label in labels:
+            maker.save(f"labeled/masks/{label}/{stem}.png", maker.mask())
+
+
+def test_a_mask_that_one_label_lacks_is_made(maker, tmp_path) -> None:
+    labeled_pairs(maker, "a", "b", "c")
     (maker.root / "labeled/masks/dead/b.png").unlink()
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert [(each.file, each.change) for each in fixed.repairs] == [
+        ("labeled/masks/dead/b.png", "made")
+    ]
+    made = read_mask(tmp_path / "fixed/labeled/masks/dead/b.png")
+    assert made.values.shape == (24, 20) and made.values.dtype == np.uint8
+    assert not made.values.any() and fixed.report.counts["labeled"] == 3
+    assert fixed.report.errors == ()
+
+
+def test_an_image_without_a_mask_of_any_label_stays_behind(maker, tmp_path) -> None:
+    labeled_pairs(maker, "a", "b")
+    maker.save("labeled/images/c.png", maker.picture())
+    names, left_out = copied(maker, tmp_path)
+    assert left_out == {"labeled/images/c.png": "an image without a mask"}
+    assert not any("/c" in name for name in names)
+
+
+@pytest.mark.parametrize("there", ["b.tga", "b2.png"])
+def test_no_mask_is_made_where_a_file_may_be_it(there, maker, tmp_path) -> None:
+    labeled_pairs(maker, "a", "b")
+    (maker.root / "labeled/masks/dead/b.png").rename(maker.root / "labeled/masks/dead" / there)
     names, left_out = copied(maker, tmp_path)
     assert names == {f"labeled/{kind}/a.png" for kind in ("images", "masks/dead", "masks/alive")}
-    assert set(left_out.values()) == {"the mask of another label is missing"}
+    assert left_out["labeled/images/b.png"] == "the mask of another label is missing"
+
+
+def test_cell_centers_are_never_made_up(maker, tmp_path) -> None:
+    labeled_pairs(maker, "a", "b", labels=("alive", "position"))
+    (maker.root / "labeled/masks/position/b.png").unlink()
+    _, left_out = copied(maker, tmp_path)
+    assert "labeled/images/b.png" in left_out
+
+
+def test_a_label_that_val_does_not_show_at_all_is_made_there(maker, tmp_path) -> None:
+    labeled_pairs(maker, "a", "b", "c")
+    for stem in "de":
+        maker.save(f"val/images/{stem}.png", maker.picture())
+        maker.save(f"val/masks/alive/{stem}.png", maker.mask())
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert fixed.report.errors == () and fixed.report.counts["val"] == 2
+    assert {each.file for each in fixed.repairs} == {f"val/masks/dead/{stem}.png" for stem in "de"}
 
 
 def test_unlabeled_pictures_of_one_stem_get_stems_of_their_own(maker, tmp_path) -> None:

@@ -44,7 +44,7 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         task="multiclass",
         void=11,
         pixel_size=0.65,
-        pages=True,
+        pages="channels",
         unit="m",
         names={0: "sky", 128: "cell", 200: "class 200"},
         colors={128: (230, 160, 0), 200: (1, 2, 3)},

@@ -68,14 +68,14 @@ def write(root: Path, kind: str, *, seed: int = 0) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded, as that happens."""
     seen: list[str] = []
-    decode = picture_file.decode_file
+    decode = picture_file.decode_planes
 
     def counted(path: Path, **options: Any) -> Any:
         seen.append(path.name)
         return decode(path, **options)
 
-    monkeypatch.setattr(picture_file, "decode_file", counted)
-    monkeypatch.setattr(io, "decode_file", counted)
+    monkeypatch.setattr(picture_file, "decode_planes", counted)
+    monkeypatch.setattr(io, "decode_planes", counted)
     return seen
 
 

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from imseg.cli.commands.data_folders import as_text
 from imseg.data.checks.fitness import errors_of
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.checks.repair import repair_folder
 from imseg.data.folder.scan import read_folder, scan
+from imseg.errors import ImsegError
 
 Complaint = Callable[[], str]
 
@@ -62,6 +66,68 @@ def test_nothing_is_opened_through_a_link_that_leads_out(good, tmp_path) -> None
     report = str([error.as_error() for error in errors_of(scan(good.root))])
     assert "leads out" in report
     assert "picture" not in report
+
+
+@pytest.mark.parametrize("name", ["labeled", "labeled/images", "labeled/masks", "unlabeled", "val"])
+def test_links_to_folders_are_followed_where_that_is_asked_for(good, tmp_path, name: str) -> None:
+    before = read_folder(good.root)
+    moved_out(good.root / name, tmp_path / "outside")
+    after = read_folder(good.root, follow_links=True)
+    assert after.digests == before.digests and len(after.labeled) == 4
+    assert check_folder(good.root).errors == ()
+
+
+def all_moved_out(root: Path, outside: Path) -> int:
+    """Replace every file by a link to a name without suffix, as a store of contents has them."""
+    outside.mkdir()
+    files = [path for path in root.rglob("*") if path.is_file()]
+    for number, path in enumerate(files):
+        shutil.move(path, outside / f"{number:032x}")
+        path.symlink_to(outside / f"{number:032x}")
+    return len(files)
+
+
+def test_a_check_reads_through_links_and_says_what_others_need(good, tmp_path) -> None:
+    count = all_moved_out(good.root, tmp_path / "outside")
+    with pytest.raises(ImsegError, match=f"{count} links lead out") as refusal:
+        read_folder(good.root)
+    assert "--follow-links" in str(refusal.value)
+    report = check_folder(good.root)
+    told = [each for each in report.findings if "links lead out" in each.what]
+    assert report.errors == () and report.links == count
+    assert [each.severity for each in told] == ["warning"] and "--follow-links" in told[0].hint
+    assert "--follow-links" in as_text(report, None).splitlines()[-1]
+    report = check_folder(good.root, links_are="follow")
+    told = [each for each in report.findings if "links lead out" in each.what]
+    assert [each.severity for each in told] == ["note"]
+    assert len(read_folder(good.root, follow_links=True).labeled) == 4
+
+
+def test_links_to_what_is_no_picture_are_errors_where_links_are_followed(good, tmp_path) -> None:
+    (tmp_path / "secret.txt").write_text("user:password")
+    (good.root / "unlabeled/cell_u8.png").symlink_to(tmp_path / "secret.txt")
+    (good.root / "unlabeled/cell_u9.png").symlink_to(tmp_path / "nothing.png")
+    for links_are in ("read", "follow"):
+        report = check_folder(good.root, links_are=links_are)
+        text = str([each.as_error() for each in report.errors])
+        assert "2 files cannot be read" in text and "password" not in text
+
+
+def test_a_repaired_copy_holds_what_links_lead_to_only_if_that_is_asked_for(good, tmp_path) -> None:
+    moved_out(good.root / "val/images", tmp_path / "outside")
+    moved_out(good.root / "unlabeled/cell_u0.png", tmp_path / "outside")
+    (good.root / "unlabeled/whole").symlink_to(tmp_path)
+    fixed = repair_folder(good.root, tmp_path / "without")
+    assert fixed.report.counts == {"labeled": 4, "unlabeled": 2, "val": 0, "test": 2}
+    assert "unlabeled/cell_u0.png" in [each.file for each in fixed.repairs]
+    fixed = repair_folder(good.root, tmp_path / "with", follow_links=True)
+    assert fixed.report.counts == {"labeled": 4, "unlabeled": 3, "val": 2, "test": 2}
+    assert not any(path.is_symlink() for path in (tmp_path / "with").rglob("*"))
+    assert not (tmp_path / "with/unlabeled/whole").exists()
+    all_moved_out(good.root / "labeled", tmp_path / "more")
+    with pytest.raises(ImsegError, match="no labeled pair is left to copy") as refusal:
+        repair_folder(good.root, tmp_path / "nothing")
+    assert "--follow-links" in str(refusal.value) and not (tmp_path / "nothing").exists()
 
 
 def test_links_inside_the_data_folder_are_fine(good) -> None:

@@ -220,8 +220,8 @@ def test_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
         for suffix in ("png", "jpg", "tif"):
             path = saved(tmp_path / f"a.{suffix}", COLOR, format=kind)
             assert np.array_equal(picture_file.read_image(path), COLOR)
-    path = saved(tmp_path / "a.png", COLOR, format="WEBP")
-    with pytest.raises(ImsegError, match=r"a\.png is not a PNG, JPEG, BMP or TIFF"):
+    path = saved(tmp_path / "a.png", COLOR, format="TGA")
+    with pytest.raises(ImsegError, match=r"a\.png is not a PNG, JPEG, BMP, TIFF, WebP"):
         picture_file.read_image(path)
 
 
@@ -243,7 +243,7 @@ def write_half(path: Path) -> None:
     ("write", "reason"),
     [
         (write_empty, "is empty"),
-        (write_text, "is not a PNG, JPEG, BMP or TIFF picture"),
+        (write_text, "is not a PNG, JPEG, BMP, TIFF, WebP, JPEG 2000, GIF or PNM picture"),
         (write_half, "is cut short or damaged|is not a PNG"),
     ],
 )

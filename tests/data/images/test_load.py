@@ -66,7 +66,7 @@ def test_many_channels_of_bytes_are_scaled_too(tmp_path: Path) -> None:
 def test_pages_are_channels_if_the_run_says_so(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([DEEP, DEEP + 5]), photometric="minisblack")
     image = Image("a", tmp_path / "a.tif")
-    reading = Reading(channels=2, depth="uint16", pages=True, low=LOW * 2, high=HIGH * 2)
+    reading = Reading(channels=2, depth="uint16", pages="channels", low=LOW * 2, high=HIGH * 2)
     scaled = apply_ranges(np.dstack([DEEP, DEEP + 5]), LOW * 2, HIGH * 2)
     assert np.array_equal(load_pixels(image, reading), scaled)
     with pytest.raises(ImsegError, match=r"a\.tif has 2 pages"):

@@ -86,16 +86,16 @@ def test_all_pages_count_against_the_memory(tmp_path: Path) -> None:
     path = big_tiff(tmp_path / "deep.tif", 4_096, bits=16, pages=17)
     for read in (read_image, probe):
         with pytest.raises(ImsegError, match=r"deep\.tif claims 544 MiB of pixels(.*\n)*.*fewer"):
-            read(path, pages=True)
+            read(path, pages="channels")
 
 
 def test_just_within_the_memory_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = big_tiff(tmp_path / "a.tif", 64, bits=16, pages=4)
     monkeypatch.setattr(decoding, "MAX_BYTES", 64 * 64 * 2 * 4)
-    assert read_image(path, pages=True).shape == (64, 64, 4)
+    assert read_image(path, pages="channels").shape == (64, 64, 4)
     monkeypatch.setattr(decoding, "MAX_BYTES", 64 * 64 * 2 * 4 - 1)
     with pytest.raises(ImsegError, match="claims"):
-        read_image(path, pages=True)
+        read_image(path, pages="channels")
 
 
 MODES = {

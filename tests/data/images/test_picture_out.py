@@ -93,9 +93,8 @@ def test_arrays_that_a_file_cannot_hold_are_a_programming_error(tmp_path: Path) 
         write_tiff(path, COLOR)
     with pytest.raises(ValueError, match="float64"):
         write_tiff(path, GRAY.astype(np.float64))
-    for numbers in (GRAY.astype(np.int16) - 1, GRAY.astype(np.int64) << 24):
-        with pytest.raises(ValueError, match="do not fit"):
-            write_tiff(path, numbers)
+    with pytest.raises(ValueError, match="do not fit"):
+        write_tiff(path, GRAY.astype(np.int64) << 24)
     for array in (GRAY, COLOR, (GRAY % 3).astype(np.uint16)):
         with pytest.raises(ValueError, match="3 colors do not fit"):
             write_png(path, array, palette=PALETTE)

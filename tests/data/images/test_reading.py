@@ -68,7 +68,7 @@ def test_pages_may_be_channels(maker) -> None:
     assert "pages" in str(errors_of(scan(maker.root))[0].as_error())
     maker.write("imseg.toml", 'pages = "channels"')
     reading = read_folder(maker.root).reading
-    assert (reading.channels, reading.depth, reading.pages) == (2, "uint8", True)
+    assert (reading.channels, reading.depth, reading.pages) == (2, "uint8", "channels")
     assert reading.high is not None
     assert reading.high[0] <= 9 < reading.high[1]
     assert check_folder(maker.root).channels == {"gray": 0, "color": 0, "2 channels": 2}
@@ -96,7 +96,7 @@ def test_gray_and_color_are_both_right_among_8_bits(good, complaint: Complaint) 
 
 
 def test_nothing_has_no_reading() -> None:
-    assert find_reading(Survey(), pages=False) == (None, [])
+    assert find_reading(Survey(), pages="refuse") == (None, [])
 
 
 def test_samples_of_many_pictures_stay_small(maker) -> None:

@@ -15,7 +15,8 @@ import tifffile
 from PIL import Image as Pillow
 from tests.data.images.by_hand import DEFLATE, tiff_bytes
 
-from imseg.data.images.picture_file import PAGES_HINT, ImageInfo, probe, read_image, read_pages
+from imseg.data.images.picture_file import PAGES_HINT, ImageInfo, probe, read_image
+from imseg.data.images.tiff_pages import read_pages
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
 
@@ -186,8 +187,8 @@ def test_pages_become_channels_on_demand_only(tmp_path: Path, kind: str, samples
     photometric = "rgb" if samples == 3 else "minisblack"
     tifffile.imwrite(path, pages.squeeze(), photometric=photometric)
     expected = in_own_type(np.concatenate(list(pages), axis=2))
-    assert np.array_equal(read_image(path, pages=True), expected)
-    assert probe(path, pages=True) == ImageInfo(*expected.shape, str(expected.dtype))
+    assert np.array_equal(read_image(path, pages="channels"), expected)
+    assert probe(path, pages="channels") == ImageInfo(*expected.shape, str(expected.dtype))
     for read in (read_image, probe):
         with pytest.raises(ImsegError, match=r"stack\.tif has 4 pages(.*\n)*.*pages = .channels"):
             read(path)
@@ -196,7 +197,7 @@ def test_pages_become_channels_on_demand_only(tmp_path: Path, kind: str, samples
 
 def test_a_file_of_one_page_is_the_same_with_and_without_pages(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tif", numbers("u2", *SIZE, 3))
-    assert np.array_equal(read_image(path, pages=True), read_image(path))
+    assert np.array_equal(read_image(path, pages="channels"), read_image(path))
 
 
 @pytest.mark.parametrize("axes", ["TZCYX", "TCZYX", "CZTYX"])
@@ -207,7 +208,7 @@ def test_ome_files_give_their_planes_in_the_order_of_their_series(
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, planes, metadata={"axes": axes}, ome=True)
     series = tifffile.imread(path).reshape(-1, *SIZE)
-    assert np.array_equal(read_image(path, pages=True), np.moveaxis(series, 0, 2))
+    assert np.array_equal(read_image(path, pages="channels"), np.moveaxis(series, 0, 2))
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -222,10 +223,10 @@ def test_imagej_hyperstacks_give_their_planes_in_the_order_of_their_series(
     expected = np.concatenate(list(planes.reshape(-1, *SIZE, samples)), axis=2)
     if samples == 3:
         with pytest.raises(ImsegError, match="has 72 channels, which is more than 64"):
-            read_image(path, pages=True)
+            read_image(path, pages="channels")
         tifffile.imwrite(path, stored[:1], metadata={"axes": axes}, imagej=True)
         expected = expected[..., :36]
-    assert np.array_equal(read_image(path, pages=True), expected)
+    assert np.array_equal(read_image(path, pages="channels"), expected)
 
 
 def test_pages_of_different_kinds_are_refused(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_pages_of_different_kinds_are_refused(tmp_path: Path) -> None:
             file.write(other, photometric="rgb" if other.ndim == 3 else "minisblack")
         for read in (read_image, probe):
             with pytest.raises(ImsegError, match="first is 24x20, uint16, 1 channels, page 2 is"):
-                read(tmp_path / "a.tif", pages=True)
+                read(tmp_path / "a.tif", pages="channels")
 
 
 def test_smaller_copies_and_transparency_are_no_pages(tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_smaller_copies_and_transparency_are_no_pages(tmp_path: Path) -> None:
         file.write(pixels[::2, ::2], subfiletype=1)
         file.write(pixels)
         file.write(pixels > 9, subfiletype=4)
-    for pages in (False, True):
+    for pages in ("refuse", "channels"):
         assert np.array_equal(read_image(tmp_path / "a.tif", pages=pages)[..., 0], pixels)
 
 
@@ -255,9 +256,9 @@ def test_turned_pages_are_all_turned(tmp_path: Path) -> None:
         stored = np.repeat(pages.astype(kind)[..., None], side, axis=3).squeeze()
         options = {"photometric": "minisblack"} | ({"planarconfig": "contig"} if side > 1 else {})
         tifffile.imwrite(tmp_path / "a.tif", stored, extratags=[(274, 3, 1, 6, False)], **options)
-        found = read_image(tmp_path / "a.tif", pages=True)
+        found = read_image(tmp_path / "a.tif", pages="channels")
         assert np.array_equal(found[..., ::side], np.rot90(np.moveaxis(pages, 0, 2), -1))
-        assert probe(tmp_path / "a.tif", pages=True).size == (24, 20)
+        assert probe(tmp_path / "a.tif", pages="channels").size == (24, 20)
 
 
 def test_palettes_are_expanded_or_refused(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_palettes_are_expanded_or_refused(tmp_path: Path) -> None:
     stack = np.stack([indices, indices[::-1]])
     tifffile.imwrite(tmp_path / "c.tif", stack, photometric="palette", colormap=colormap)
     twice = np.concatenate([colors, colors[::-1]], axis=2)
-    assert np.array_equal(read_image(tmp_path / "c.tif", pages=True), twice)
+    assert np.array_equal(read_image(tmp_path / "c.tif", pages="channels"), twice)
     tifffile.imwrite(
         tmp_path / "b.tif",
         indices.astype(np.uint16),
@@ -334,7 +335,7 @@ def test_very_many_pages_are_refused(tmp_path: Path) -> None:
     few = tmp_path / "few.tif"
     few.write_bytes(tiff_bytes(blob, [tags] * 65))
     with pytest.raises(ImsegError, match="has 65 channels, which is more than 64"):
-        read_image(few, pages=True)
+        read_image(few, pages="channels")
     with few.open("rb") as file:
         assert len(read_pages(few, file)) == 65
 

@@ -56,6 +56,19 @@ def inside(corners: Corners, size: tuple[int, int]) -> npt.NDArray[Any]:
     return found
 
 
+def distances(corners: Corners, size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return how far each pixel center is from the nearest edge."""
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    nearest = np.full(size, np.inf)
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        length = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
+        share = np.clip(((columns - x0) * (x1 - x0) + (rows - y0) * (y1 - y0)) / length, 0, 1)
+        nearest = np.minimum(
+            nearest, np.hypot(columns - x0 - share * (x1 - x0), rows - y0 - share * (y1 - y0))
+        )
+    return nearest
+
+
 class Coco:
     """A COCO instances file in the making."""
 
@@ -183,10 +196,14 @@ class Cvat:
         self.labels = labels or ("cell",)
         self.pictures: list[str] = []
 
-    def image(self, name: str, *shapes: str, size: tuple[int, int] = (24, 20)) -> None:
+    def image(
+        self, name: str, *shapes: str, size: tuple[int, int] = (24, 20), subset: str = ""
+    ) -> None:
         number = len(self.pictures)
+        more = f' subset={quoteattr(subset)} task_id="1"' if subset else ""
         start = (
-            f'  <image id="{number}" name={quoteattr(name)} width="{size[1]}" height="{size[0]}">'
+            f'  <image id="{number}" name={quoteattr(name)}{more}'
+            f' width="{size[1]}" height="{size[0]}">'
         )
         self.pictures.append("\n    ".join([start, *shapes]) + "\n  </image>\n")
 

@@ -12,8 +12,8 @@ from tests.data.polygons.polygon_files import Coco, bits, flat, read, save_pictu
 
 from imseg.data.polygons import convert_polygons, read_annotations
 from imseg.data.polygons.drawings import FEW_POINTS
+from imseg.data.polygons.formats.coco import NO_IMAGE, NO_OUTLINE, REPEATED
 from imseg.data.polygons.rasterize import CLIPPED, HIDDEN, NO_PIXEL
-from imseg.data.polygons.readers import NO_IMAGE, NO_OUTLINE, REPEATED
 from imseg.errors import ImsegError
 
 

@@ -179,14 +179,6 @@ def test_a_zip_that_leaves_its_folder_is_refused(exported, tmp_path):
         convert_polygons(exported("../one.png"), tmp_path / "out")
 
 
-def test_a_zip_of_several_files_is_not_guessed_at(exported, tmp_path):
-    archive = exported("images/one.png")
-    with zipfile.ZipFile(archive, "a") as file:
-        file.writestr("more/annotations.xml", "<annotations/>")
-    with pytest.raises(ImsegError, match="more than one file of annotations"):
-        convert_polygons(archive, tmp_path / "out")
-
-
 @pytest.mark.parametrize("text", [BOMB, FETCHED], ids=["bomb", "fetched"])
 def test_entities_are_refused(tmp_path, text):
     (tmp_path / "annotations.xml").write_text(text)

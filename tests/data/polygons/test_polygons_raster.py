@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as pycocotools
-from tests.data.polygons.polygon_files import inside, square
+from tests.data.polygons.polygon_files import distances, inside, square
 
 from imseg.data.polygons.drawings import (
     Outline,
@@ -20,6 +20,7 @@ from imseg.data.polygons.drawings import (
     check_counts,
     decode_counts,
     ellipse,
+    merge_rings,
     turn,
 )
 from imseg.data.polygons.rasterize import CannotDraw, clip, rasterize
@@ -41,19 +42,6 @@ def drawn(area, size=SIZE):
 
 def outline(*rings):
     return Outline(tuple(np.asarray(ring, float) for ring in rings))
-
-
-def distances(corners, size):
-    """Return how far each pixel center is from the nearest edge."""
-    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
-    nearest = np.full(size, np.inf)
-    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
-        length = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
-        share = np.clip(((columns - x0) * (x1 - x0) + (rows - y0) * (y1 - y0)) / length, 0, 1)
-        nearest = np.minimum(
-            nearest, np.hypot(columns - x0 - share * (x1 - x0), rows - y0 - share * (y1 - y0))
-        )
-    return nearest
 
 
 def test_a_square_at_whole_coordinates_covers_the_pixels_between_them():
@@ -234,3 +222,43 @@ def test_a_stencil_that_is_cut_short_is_refused():
     content = png(np.ones((2, 3), np.uint8))[:50]
     with pytest.raises(CannotDraw, match="not a whole PNG"):
         rasterize(Stencil(png=content, height=2, width=3, top=0, left=0), SIZE)
+
+
+rings = st.lists(st.lists(points, min_size=3, max_size=6), min_size=1, max_size=5)
+
+
+@given(rings=rings)
+def test_merged_rings_are_inside_where_an_odd_number_of_them_is(rings):
+    arrays = [np.asarray(ring, float) for ring in rings]
+    merged, _ = drawn(Outline((merge_rings(arrays),)))
+    # Where edges are cut at the border, a corner is rounded once more.
+    sure = np.min([distances(ring, SIZE) for ring in rings], axis=0) > 0.34
+    wanted = np.logical_xor.reduce([inside(ring, SIZE) for ring in rings])
+    assert np.array_equal(merged[sure], wanted[sure])
+
+
+inner = st.tuples(st.floats(0, 20), st.floats(0, 24))
+
+
+@given(rings=st.lists(st.lists(inner, min_size=3, max_size=6), min_size=1, max_size=5))
+def test_joining_rings_moves_no_pixel(rings):
+    merged, _ = drawn(Outline((merge_rings([np.asarray(ring, float) for ring in rings]),)))
+    single = [drawn(outline(ring))[0] for ring in rings]
+    assert np.array_equal(merged, np.logical_xor.reduce(single))
+
+
+def test_edges_that_join_a_thousand_holes_are_short():
+    places = [(10 * x, 10 * y) for x in range(32) for y in range(32)]
+    holes = [np.asarray(square(x + 1, y + 1, 5), float) for x, y in places]
+    merged = merge_rings([np.asarray(square(0, 0, 320), float), *holes])
+    length = np.abs(np.diff(merged, axis=0)).max(axis=1).sum()
+    assert length < 5 * (1024 * 20 + 1280)
+    found, _ = drawn(Outline((merged,)), (320, 320))
+    assert found.sum() == 320 * 320 - 1024 * 25
+
+
+def test_shares_of_the_picture_are_scaled_to_its_size():
+    ring = np.asarray([(0.1, 0.25), (0.5, 0.25), (0.5, 0.75), (0.1, 0.75)])
+    found, clipped = drawn(Outline((ring,), shares=True))
+    assert np.array_equal(np.argwhere(found)[[0, -1]], [[6, 2], [17, 9]]) and not clipped
+    assert found.sum() == 12 * 8

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
 from imseg.approaches.methods.paper import Published
-from imseg.data.files.atomic import read_bounded
+from imseg.data.files.atomic import read_text
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import TaskWord
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
@@ -81,6 +81,12 @@ class RunOptions:
         None, "Use at most so many unlabeled images.", group="data", low=1
     )
     """Use at most so many unlabeled images, chosen by seed."""
+    follow_links: bool = option(
+        False,
+        "Read links in the data folder that lead out of it, if you trust the folder.",
+        group="data",
+    )
+    """Whether links in the data folder that lead out of it are read; else they are refused."""
     unlabeled_masks: Path | None = option(
         None,
         "Hidden masks of the unlabeled images: for the upper bounds fdt and gt-im++, and to compare"
@@ -310,18 +316,20 @@ def _unknown(name: str, config: Path | None) -> ImsegError:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_bounded(path).decode("utf-8-sig"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise ImsegError(
             f"The settings file {path} cannot be read.",
             expected="a TOML file such as `epochs = 20`.",
             got=str(error.strerror or error),
+            hint="check --config.",
         ) from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, or deeper than can be read
+    except (ValueError, RecursionError) as error:  # no TOML, or deeper than can be read
         raise ImsegError(
             f"The settings file {path} is not TOML.",
             expected='lines such as `epochs = 20` and `approach = "im"`.',
             got=str(error),
+            hint="mend the line that is named; text stands in quotes.",
         ) from error
 
 

@@ -21,7 +21,7 @@ from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
 from imseg.data.checks.folder_check import report_of
-from imseg.data.files.listing import real_path, short_name
+from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
@@ -57,7 +57,8 @@ def read_data(
         ImsegError: If anything is wrong with the folder; everything at once.
     """
     checking = counting(progress, "checking images")
-    found = scan(folder, task=asked.task, progress=checking, files=files)
+    links_are: Links = "follow" if asked.follow_links else "refuse"
+    found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
     if sizes := [facts.size for facts in found.survey.labeled]:
         height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
         size = planned.image_size if planned is not None else working_size(asked, (height, width))
@@ -67,6 +68,9 @@ def read_data(
     dataset = data_set_of(found)
     for warning in report.warnings:
         progress(Note(text=str(warning.as_error()), warning=True))
+    for note in found.layout.findings:
+        if note.severity == "note":
+            progress(Note(text=str(note.as_error())))
     return dataset
 
 

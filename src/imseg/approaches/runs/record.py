@@ -170,11 +170,13 @@ def write_record(
 def check_same(folder: RunFolder, record: run_files.Record, asked: Settings) -> None:
     """Check that a run in progress is the one that is asked for now.
 
+    How files are reached may differ: what they hold is compared by itself.
+
     Raises:
         ImsegError: If any setting differs.
     """
     now = asked.plain()
-    names = sorted(set(now) | set(record.asked))
+    names = sorted((set(now) | set(record.asked)) - {"follow_links"})
     changed = [name for name in names if now.get(name) != record.asked.get(name)]
     if changed:
         raise ImsegError(

@@ -1,5 +1,6 @@
 """A finished run: its networks, what they predict, and how good that is."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +15,23 @@ from imseg.approaches.runs import run_files
 from imseg.approaches.runs.record import no_run, read_record
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
+from imseg.data.files.picture_list import find_pictures
 from imseg.data.folder.scan import read_folder
-from imseg.data.images.image_files import list_images
 from imseg.data.masks.io import decode, describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware import device as hardware
 from imseg.engine.inference import evaluator, predictor
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
-from imseg.errors import ImsegError, shown
+from imseg.errors import ImsegError, near_miss, shown
 from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
 from imseg.tasks.multilabel import find_objects, tells_apart
 from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
 
 SPLITS = ("test", "val", "labeled")
+
+_log = logging.getLogger(__name__)
 
 
 def pairs_of(dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
@@ -39,7 +42,13 @@ def pairs_of(dataset: DataSet, split: str) -> tuple[LabeledImage, ...]:
     """
     if split not in SPLITS:
         known = ", ".join(SPLITS)
-        raise ImsegError(f"There is no split named {split!r}.", expected=known, got=split)
+        guess = near_miss(split, SPLITS) or SPLITS[0]
+        raise ImsegError(
+            f"There is no split named {split!r}.",
+            expected=known,
+            got=split,
+            hint=f"--split {guess}",
+        )
     pairs: tuple[LabeledImage, ...] = getattr(dataset, split)
     if not pairs:
         there = ", ".join(name for name in SPLITS if getattr(dataset, name))
@@ -69,6 +78,7 @@ def check_meaning(dataset: DataSet, spec: TargetSpec, *, trained_in: Path) -> No
             f"The masks of {dataset.name} do not mean what they meant in {trained_in}.",
             expected=f"{word_of(spec)}: {describe_values(spec)}",
             got=f"{word_of(theirs)}: {describe_values(theirs)}",
+            hint="a run that was trained on such masks, or masks with the values of this one.",
         )
 
 
@@ -90,10 +100,17 @@ class Prediction:
     ``disagreement=True``."""
 
 
-def entries_of(images: str | Path | Sequence[Pixels]) -> list[Image]:
-    """Return the pictures that a path or a list of arrays stands for."""
+def entries_of(
+    images: str | Path | Sequence[Pixels], *, recursive: bool = False, skip_bad: bool = False
+) -> list[Image]:
+    """Return the pictures that a path or a list of arrays stands for; log what is passed over."""
     if isinstance(images, (str, Path)):
-        return list_images(Path(images))
+        found = find_pictures(Path(images), recursive=recursive, skip_bad=skip_bad)
+        for name, why in found.unusable.items():
+            _log.warning("left out %s: %s", shown(name), why)
+        for text in found.passed_over_text():
+            _log.warning("%s", text)
+        return found.images
     named = {f"image[{number}]": each for number, each in enumerate(images)}
     return [Image(name, image_from_item(array, name)) for name, array in named.items()]
 
@@ -197,6 +214,7 @@ class Run:
                 f"An ensemble of {ensemble} networks cannot be formed.",
                 expected=f"1 to {len(ranking)}, the networks of {self.summary['stage']}.",
                 got=str(ensemble),
+                hint=f"--ensemble {len(ranking)}",
             )
         return ranking[:ensemble]
 
@@ -248,25 +266,39 @@ class Run:
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
+        recursive: bool = False,
+        skip_bad: bool = False,
         device: str = "auto",
     ) -> Iterator[Prediction]:
         """Yield a prediction for each picture, at its own size, in the user's mask values.
 
         Args:
-            images: A picture, a folder of pictures (without its subfolders), or a list of arrays
-                (``h w`` or ``h w c``, of the type of the training pictures).
+            images: A picture, a folder of pictures, or a list of arrays (``h w`` or ``h w c``, of
+                the type of the training pictures).
             ensemble: Average the probabilities of so many of the best networks of the chosen stage.
             networks: Names of the networks to average instead.
             disagreement: Whether to also tell where the best networks of the chosen stage disagree;
                 they make a forward pass of their own then.
+            recursive: Whether to go into the subfolders of a folder too.
+            skip_bad: Whether pictures that cannot be read are left out, with a warning in the log.
             device: Where to compute.
 
         Raises:
-            ImsegError: If a picture cannot be read.
+            ImsegError: If a picture cannot be read, and those are not left out.
         """
         asked = networks or self.members(ensemble)
-        entries = entries_of(images)
-        found = self.segment(entries, networks=asked, disagreement=disagreement, device=device)
+        entries = entries_of(images, recursive=recursive, skip_bad=skip_bad)
+
+        def left_out(image: Image, error: ImsegError) -> None:
+            _log.warning("left out %s: %s", shown(image.name), error.what)
+
+        found = self.segment(
+            entries,
+            networks=asked,
+            disagreement=disagreement,
+            device=device,
+            unreadable=left_out if skip_bad else None,
+        )
         yield from map(self.prediction_of, found)
 
     def segment(
@@ -277,8 +309,12 @@ class Run:
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
         device: str = "auto",
+        unreadable: predictor.Unreadable | None = None,
     ) -> Iterator[predictor.Segmented]:
-        """Yield probabilities and, if asked for, disagreement for pictures, at working size."""
+        """Yield probabilities and, if asked for, disagreement for pictures, at working size.
+
+        ``unreadable`` is told which pictures are left out, and why; None: an error is raised.
+        """
         chosen = networks or self.members(ensemble)
         ranking: list[str] = self.summary["ranking"]
         teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
@@ -292,6 +328,7 @@ class Run:
             size=self.plan.image_size,
             compute=self.compute(device),
             teachers=[loaded[name] for name in teachers] if disagreement else None,
+            unreadable=unreadable,
         )
 
     def prediction_of(self, segmented: predictor.Segmented) -> Prediction:
@@ -345,7 +382,8 @@ def load_run(
             f"The run in {path} is not finished.",
             expected="a run whose training has ended.",
             got="no summary.json yet.",
-            hint="repeat its train command; it continues where it was stopped.",
+            hint="wait until its training has ended; if it was stopped, repeat its train command,"
+            " which continues it.",
         )
     if network is not None and isinstance(record.plan.network, CustomConfig):
         provide(network, record.plan.network.callable)

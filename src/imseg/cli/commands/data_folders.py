@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import TASK_HELP, Data, Json, parse_task
+from imseg.cli.arguments import TASK_HELP, Data, FollowLinks, Json, parse_task
 from imseg.errors import Finding, ImsegError, and_more, explained, look_up, shown
 
 if TYPE_CHECKING:
     from imseg.data.checks.folder_check import CheckReport
     from imseg.data.checks.repair import Repaired
+    from imseg.data.files.listing import Links
     from imseg.data.polygons import Conversion
 
 _SHOWN = 12
@@ -125,6 +126,8 @@ def _verdict(report: CheckReport) -> str:
     ready = f"ready for imseg train {shown(report.folder)}"
     if not report.counts.get("unlabeled"):
         ready += " --approach ldt"
+    if report.links:
+        ready += " --follow-links"
     if counts["error"]:
         return f"{counts['error']} error(s), {known}: training would be refused."
     if counts:
@@ -145,6 +148,7 @@ def check(
         Path | None,
         typer.Option(help="Where the contact sheet goes; imseg-check-<data>.png by default."),
     ] = None,
+    follow_links: FollowLinks = False,
     json: Json = False,
 ) -> int:
     """Show what is in a data folder and every problem. Exit 0 (warnings at most) or 2 (errors).
@@ -160,10 +164,13 @@ def check(
     word = parse_task(task)
     fixed = None
     with show.Bars() as bars:
-        report = check_folder(data, task=word, progress=partial(bars.counted, "looking"))
+        links_are: Links = "follow" if follow_links else "read"
+        looking = partial(bars.counted, "looking")
+        report = check_folder(data, task=word, links_are=links_are, progress=looking)
         if fix is not None:
             show.say(f"The repaired copy goes to {fix}")
-            fixed = repair_folder(data, fix, task=word, progress=partial(bars.counted, "mending"))
+            mending = partial(bars.counted, "mending")
+            fixed = repair_folder(data, fix, task=word, follow_links=follow_links, progress=mending)
     picture = unwritten = None
     if report.spec is not None and report.reading is not None and report.labeled:
         path = sheet or Path(f"imseg-check-{short_name(data)}.png")
@@ -234,10 +241,10 @@ def prepare(
 
 def polygons(
     annotations: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="A COCO instances .json, LabelMe .json files (their folder, or one), a CVAT for"
-            " images 1.1 .xml, or a .zip of one of these."
+            help="COCO instances .json, LabelMe .json files, CVAT for images 1.1 .xml, their"
+            " folders, or .zip files of them; several are joined."
         ),
     ],
     out: NewFolder,
@@ -255,18 +262,37 @@ def polygons(
             " a mask per label, overlaps kept.  [default: by what is drawn]",
         ),
     ] = None,
+    crowds: Annotated[
+        str | None,
+        typer.Option(
+            help="What COCO's iscrowd marks: objects (painted with a brush) or void (many objects"
+            " in one region).  [default: by what they look like]"
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Of files that are not UTF-8, such as gb18030, cp1251 or cp932."),
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Turn outlines (COCO, LabelMe, CVAT) into masks, in a data folder to train on."""
-    from imseg.data.polygons import MODES, convert_polygons
+    """Turn outlines of annotation tools (COCO, YOLO, ImageJ ...) into masks, in a data folder."""
+    from imseg.data.polygons import CROWDS, MODES, convert_polygons
 
-    known = {str(mode): mode for mode in MODES}
+    modes, kinds = {str(mode): mode for mode in MODES}, {str(kind): kind for kind in CROWDS}
     noun = "way to write masks"
-    mode = None if way is None else look_up(way, known, noun=noun, command="--as {}")
+    mode = None if way is None else look_up(way, modes, noun=noun, command="--as {}")
+    noun = "meaning of crowds"
+    kind = None if crowds is None else look_up(crowds, kinds, noun=noun, command="--crowds {}")
     with show.Bars() as bars:
         show.say(f"The data goes to {out}")
         made = convert_polygons(
-            annotations, out, images=images, mode=mode, progress=partial(bars.counted, "drawing")
+            annotations,
+            out,
+            images=images,
+            mode=mode,
+            crowds=kind,
+            encoding=encoding,
+            progress=partial(bars.counted, "drawing"),
         )
     content = {"out": str(out), **dataclasses.asdict(made)}
     return show.show_result(_conversion_text(made, out), content, as_json=json)
@@ -281,8 +307,11 @@ def _conversion_text(made: Conversion, out: Path) -> str:
     lines = [
         f"Read {made.format} annotations; pictures from {shown(made.images)}",
         f"Wrote masks as {made.mode} ({made.reason}); choose another way with {others}",
-        f"{shown(out)}: {made.labeled} labeled, {made.unlabeled} unlabeled",
+        f"{shown(out)}: {made.labeled} labeled, {made.unlabeled} unlabeled"
+        + (f", {made.val} val, {made.test} test" if made.val or made.test else ""),
     ]
+    if made.val or made.test:
+        lines.append("  val and test as the annotations say; they are never trained on")
     if made.listed_empty:
         empty = counted(made.listed_empty, "picture")
         lines.append(f"  {empty} listed without a region: taken for unlabeled, not for empty")
@@ -304,4 +333,5 @@ def _conversion_text(made: Conversion, out: Path) -> str:
     if made.renamed:
         pairs = [f"{name} is now {stem}" for name, stem in made.renamed.items()]
         lines.append(f"  renamed, because stems were equal: {and_more(pairs)}")
+    lines += [finding_as_text(finding) for finding in made.findings]
     return "\n".join([*lines, f"Next: imseg check {shown(out)}"])

@@ -1,16 +1,33 @@
 """``imseg evaluate``, ``predict`` and ``report``: what a finished run is good for."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import Data, Device, Ensemble, Json, Network, RunPath, TrustNetwork
+from imseg.cli.arguments import (
+    Data,
+    Device,
+    Ensemble,
+    FollowLinks,
+    Json,
+    Network,
+    RunPath,
+    TrustNetwork,
+)
+from imseg.data.files.listing import counted
 from imseg.data.folder.config import LARGEST_PIXEL
-from imseg.errors import ImsegError, shown
+from imseg.errors import ImsegError, and_more, shown
+
+if TYPE_CHECKING:
+    from imseg.report.prediction_files import Written
+    from imseg.types import Image, TargetSpec
 
 
 def evaluate(
@@ -23,6 +40,7 @@ def evaluate(
     pictures: Annotated[
         Path | None, typer.Option(help="Draw the best, middle and worst images into this PNG.")
     ] = None,
+    follow_links: FollowLinks = False,
     device: Device = "auto",
     json: Json = False,
 ) -> int:
@@ -40,7 +58,10 @@ def evaluate(
     show.say(f"{run} was trained for {word_of(opened.spec)} masks")
     with show.Bars() as bars:
         dataset = read_folder(
-            data, task=word_of(opened.spec), progress=partial(bars.counted, "checking images")
+            data,
+            task=word_of(opened.spec),
+            follow_links=follow_links,
+            progress=partial(bars.counted, "checking images"),
         )
         found = opened.evaluate(
             dataset,
@@ -49,6 +70,8 @@ def evaluate(
             device=device,
             progress=partial(bars.counted, "evaluating"),
         )
+    if follow_links:
+        show.say(f"note: links that lead out of {data} were read, because of --follow-links")
     if dataset.spec.names != opened.spec.names:
         theirs, ours = (shown(", ".join(each.spec.names)) for each in (dataset, opened))
         show.say(f"warning: the classes here are {theirs}; the run was trained on {ours}")
@@ -84,6 +107,17 @@ def predict(
             "--inconsistency", help="Also write where networks disagree, in OUT/inconsistency."
         ),
     ] = False,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", help="Go into subfolders too; OUT gets the same subfolders."),
+    ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Go on without pictures that cannot be read, and list them in OUT/skipped.csv.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace masks that are there already.")
     ] = False,
@@ -97,24 +131,37 @@ def predict(
     device: Device = "auto",
     json: Json = False,
 ) -> int:
-    """Write masks at the images' own sizes, in the values of the masks the run was trained on."""
+    """Write masks at the images' own sizes, in the values of the masks the run was trained on.
+
+    Says which files and folders were passed over. With --skip-bad the exit status is 0 if at least
+    one picture was predicted.
+    """
     from imseg.approaches.runs.run import load_run
-    from imseg.data.masks.io import describe_values
-    from imseg.report.prediction_files import COUNTS_NAME, FILE_NAME, write_predictions
+    from imseg.data.files.picture_list import find_pictures
+    from imseg.report import prediction_files
 
     if pixel_size is not None and not 0 < pixel_size <= LARGEST_PIXEL:
         raise ImsegError(
             "--pixel-size is out of range.",
             expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
             got=f"{pixel_size}.",
+            hint="--pixel-size 0.65, or leave it out.",
         )
     opened = load_run(run, trust_network=trust_network)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
+    found = find_pictures(images, recursive=recursive, out=out, skip_bad=skip_bad)
+    for text in found.passed_over_text():
+        show.say(f"warning: {text}")
+    skipped = {name: f"{name} {why}." for name, why in found.unusable.items()}
+
+    def left_out(image: Image, error: ImsegError) -> None:
+        skipped[image.name] = str(error)
+
     with show.Bars() as bars:
-        written = write_predictions(
+        written = prediction_files.write_predictions(
             opened,
-            images,
+            found,
             out,
             overlay=overlay,
             inconsistency=inconsistency,
@@ -122,19 +169,51 @@ def predict(
             device=device,
             overwrite=overwrite,
             pixel_size=pixel_size,
+            skip=left_out if skip_bad else None,
             progress=partial(bars.counted, "predicting"),
         )
-    masks = f"{len(written)} mask{'s' * (len(written) != 1)}"
-    lines = [f"{masks} in {shown(out)}: {shown(describe_values(opened.spec))}"]
-    tables = [out / name for name in (FILE_NAME, COUNTS_NAME) if (out / name).exists()]
+    lines = _written_text(written, out, opened.spec, overlay=overlay, inconsistency=inconsistency)
+    if skipped:
+        table = shown(out / prediction_files.SKIPPED_NAME)
+        lines.append(f"Left out, because they cannot be read: {len(skipped)}, listed in {table}:")
+        lines += [f"  {shown(text, lines=True)}" for text in list(skipped.values())[:MOST_SHOWN]]
+        lines += [f"  and {len(skipped) - MOST_SHOWN} more"] * (len(skipped) > MOST_SHOWN)
+    passed = [(len(found.others), "file"), (len(found.folders), "folder")]
+    if counts := [counted(count, noun) for count, noun in passed if count]:
+        lines.append(f"Passed over: {' and '.join(counts)} (see the warnings)")
+    content = {
+        "out": str(out),
+        "masks": [asdict(each) for each in written],
+        "skipped": [{"image": name, "reason": text} for name, text in skipped.items()],
+        "passed_over": found.passed_over(),
+    }
+    return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _written_text(
+    written: Sequence[Written], out: Path, spec: TargetSpec, *, overlay: bool, inconsistency: bool
+) -> list[str]:
+    """Return what was written where."""
+    from imseg.data.masks.io import describe_values
+    from imseg.report import prediction_files as names
+
+    names_of = and_more(sorted(each.image for each in written))
+    lines = [
+        f"{counted(len(written), 'mask')} in {shown(out)}: {shown(describe_values(spec))}",
+        f"Predicted: {names_of}",
+    ]
+    tables = [out / name for name in (names.FILE_NAME, names.COUNTS_NAME) if (out / name).exists()]
     if tables:
         lines.append(f"Areas, counts or means: {', '.join(map(shown, tables))}")
+    if overlay:
+        lines.append(f"Masks drawn on pictures: {shown(out / names.OVERLAYS)}")
     if inconsistency:
+        places = [shown(out / name) for name in (names.INCONSISTENCY, names.SHARES_NAME)]
+        lines.append(f"Where networks disagree: {', '.join(places)}")
         lines.append("Most inconsistent, so worth labeling next:")
         first = written[:MOST_SHOWN]
         lines += [f"  {each.inconsistent:6.1%}  {shown(each.image)}" for each in first]
-    content = {"out": str(out), "masks": [asdict(each) for each in written]}
-    return show.show_result("\n".join(lines), content, as_json=json)
+    return lines
 
 
 def report(
@@ -151,6 +230,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page.  [default: report.html in the folder]")
     ] = None,
+    follow_links: FollowLinks = False,
     device: Device = "auto",
     trust_network: TrustNetwork = False,
     json: Json = False,
@@ -161,9 +241,17 @@ def report(
     place_of(folder, out)  # a name that cannot be is told before anything is looked at
     with show.Bars() as bars:
         page = make_report(
-            folder, data, out=out, device=device, trust_network=trust_network, progress=bars
+            folder,
+            data,
+            out=out,
+            follow_links=follow_links,
+            device=device,
+            trust_network=trust_network,
+            progress=bars,
         )
     files = figures_beside(page)
+    if follow_links and data is not None:
+        show.say(f"note: links that lead out of {data} were read, because of --follow-links")
     text = f"Report: {shown(page)}\nFigures and tables: {shown(files)}"
     if data is None:
         text += f"\nWith images: imseg report {shown(folder)} DATA"

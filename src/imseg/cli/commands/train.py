@@ -176,7 +176,9 @@ def train(
         run = fit(data, out=out, settings=asked, progress=bars)
         page = run.path / "report.html" if report else None
         if page is not None and not page.exists():  # one that is there stays
-            page = show.page_of(run.path, data, bars, test=False, quick=True)
+            page = show.page_of(
+                run.path, data, bars, test=False, quick=True, follow_links=asked.follow_links
+            )
     validation = run.metric.text(run.summary["validation"])
     network = f"Network of the run: {run.summary['network']}, validation {validation}"
     lines = [stages_table(run), "", network]
@@ -189,7 +191,8 @@ def train(
     if page is not None:
         lines.append(f"Report: {shown(page)}")
     path = shown(run.path)
-    lines.append(f"Next: imseg evaluate {path} {shown(data)}{better}")
+    links = " --follow-links" if asked.follow_links else ""
+    lines.append(f"Next: imseg evaluate {path} {shown(data)}{better}{links}")
     lines.append(f"      imseg predict {path} IMAGES --out masks/{better}")
     content = {"run": str(run.path), "report": page and str(page), **run.summary}
     return show.show_result("\n".join(lines), content, as_json=json)

@@ -187,7 +187,7 @@ def _making_of_targets(
 ) -> "Making":
     def read(path: Path) -> MaskFile:
         decoded = files.take(path) if files is not None and files.size == size else None
-        return decoded if isinstance(decoded, MaskFile) else read_mask(path)
+        return decoded if isinstance(decoded, MaskFile) else read_mask(path, pages=spec.pages)
 
     return Making(
         sources=[pair.mask for pair in pairs],

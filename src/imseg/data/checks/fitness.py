@@ -10,6 +10,7 @@ from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.folder_layout import FolderLayout
 from imseg.data.images import decoding
 from imseg.data.masks import io
+from imseg.data.masks.classes import MINUS_ONE
 from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, and_more, parts_of
 from imseg.types import Coding, Color, Reading, TargetSpec
@@ -126,9 +127,9 @@ def mask_problem(mask: MaskFacts, spec: TargetSpec) -> ImsegError | None:
     """Return what is wrong with one mask, if anything is."""
     if not _has_form(mask, spec):
         return ImsegError(
-            f"{mask.name} holds {io.HOLDS[mask.form]}.",
+            f"{mask.name} holds {_holds(mask)}.",
             expected=_WANTED[spec.coding],
-            hint="save it as the labeled masks are saved.",
+            hint=MINUS_ONE if mask.least == -1 else "save it as the labeled masks are saved.",
         )
     if spec.coding == "planes" and mask.objects > 1:
         return ImsegError(
@@ -147,6 +148,11 @@ def _has_form(mask: MaskFacts, spec: TargetSpec) -> bool:
     if spec.coding in ("colors", "numbers"):
         return mask.form in (spec.coding, "values")
     return mask.whole
+
+
+def _holds(mask: MaskFacts) -> str:
+    below = mask.form == "values" and mask.least < 0
+    return io.HOLDS[mask.form] + " below 0" * below
 
 
 def _too_few(found: FolderScan) -> Iterator[Finding]:
@@ -243,8 +249,8 @@ def _of_other_form(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         yield error(
             f"{subject(len(wrong), 'mask')} not of the kind that {verb} needed.",
             expected=_WANTED[spec.coding],
-            got=and_more([f"{mask.name} holds {io.HOLDS[mask.form]}" for mask in wrong]) + ".",
-            hint="save all masks in the same way.",
+            got=and_more([f"{mask.name} holds {_holds(mask)}" for mask in wrong]) + ".",
+            hint=MINUS_ONE if wrong[0].least == -1 else "save all masks in the same way.",
             files=(mask.name for mask in wrong),
         )
 

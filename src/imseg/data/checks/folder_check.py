@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, misplaced, small_objects, unlike
+from imseg.data.checks import duplicates, mask_values, stored_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
-from imseg.data.files.listing import counted, subject
+from imseg.data.doubts import misplaced, small_objects
+from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
 from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
-from imseg.data.masks.classes import MAX_DISTINCT, listed_values
+from imseg.data.images.picture_file import lossy_coding
+from imseg.data.masks.classes import MAX_DISTINCT, MINUS_ONE, listed_values
 from imseg.data.masks.recognize import follow_through, weigh_objects, word_of
 from imseg.errors import Finding, and_more, near_miss
 from imseg.types import POSITION, LabeledImage, Reading, TargetSpec
@@ -25,11 +27,12 @@ FEW = 10
 
 _MANY_CLASSES = 20
 _IN_PIECES = 0.8
+_OF_SETTINGS = (".toml", ".txt", ".tml", ".ini", ".cfg", ".yaml", ".yml", ".json")
 _CENTERS = ("centers", "centres", "center", "centre", "centroids", "positions", "markers", "seeds")
 
 
 def _layout_warnings(found: FolderScan) -> Iterator[Finding]:
-    return (note for note in found.layout.findings if note.severity == "warning")
+    return (note for note in found.layout.findings if note.severity != "error")
 
 
 def _doubled(found: FolderScan) -> Iterator[Finding]:
@@ -130,13 +133,15 @@ def _recognized(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     elif (
         spec.coding == "numbers"
         and len(distinct) <= MAX_DISTINCT
-        and all(mask.whole for mask in masks)
+        and all(mask.whole or mask.counts for mask in masks)
     ):
         yield warning(
             "The masks were taken for measurements, because they are floats.",
             got=f"only {len(distinct)} different values, all whole numbers.",
             hint=f'if they are classes, set task = "multiclass" or "binary" in {FILE_NAME}; '
-            'if they are measurements, task = "regression" says so.',
+            'if they are measurements, task = "regression" says so.'
+            + f"\n{MINUS_ONE}"
+            * (-1 in distinct),
         )
 
 
@@ -146,15 +151,35 @@ def _useless_settings(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         yield warning(text, got=f'"{found.config.unit}".', hint="remove the line.")
 
 
+def _misnamed_settings(found: FolderScan) -> Iterator[Finding]:
+    """Yield that settings are not read, because their file is called otherwise."""
+    root = found.layout.root
+    if not root.is_dir() or (root / FILE_NAME).exists():
+        return
+    like = [
+        path.name
+        for path in sorted(root.iterdir())
+        if path.name.lower().startswith("imseg") and path.suffix.lower() in _OF_SETTINGS
+    ]
+    if like:
+        yield warning(
+            f"There is no {FILE_NAME}, but a file with a name like it, which is not read.",
+            got=and_more(like) + ".",
+            hint=f"rename it to {FILE_NAME}; Windows may hide the last ending of a name.",
+            files=like,
+        )
+
+
 def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     """Yield what is odd about the files of class masks."""
     masks = [pair.mask for pair in found.layout.labeled if isinstance(pair.mask, Path)]
-    lossy = [mask.name for mask in masks if mask.suffix.lower() in (".jpg", ".jpeg")]
+    lossy = {mask.name: how for mask in masks if (how := lossy_coding(mask)) is not None}
     noun = "colors" if spec.coding == "colors" else "values"
     count = len(spec.values)
     if lossy and count > 2:
-        text = f"Masks are JPEG files, which invent {noun}; each {noun[:-1]} became a class."
-        got = f"{count} classes; {and_more(lossy)}."
+        how = " or ".join(dict.fromkeys(lossy.values()))
+        text = f"Masks are {how} files, which invent {noun}; each {noun[:-1]} became a class."
+        got = f"{count} classes; {and_more(list(lossy))}."
         yield warning(text, got=got, hint="save masks as PNG.")
     elif count > _MANY_CLASSES and not found.config.listed:
         text = f"The masks hold {count} {noun}, and each became a class."
@@ -163,9 +188,11 @@ def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         )
         yield warning(text, hint=hint)
     may_be_void = spec.coding == "values" and spec.void is None and count > 2
-    if may_be_void and 255 in spec.values and spec.values[-2] < 64:
-        text = "Value 255 became a class, but beside small numbers it often marks undecided pixels."
-        yield warning(text, hint=f"set void = 255 in {FILE_NAME} if it does.")
+    last = spec.values[-1]
+    # Both are what -1 becomes where numbers have no sign.
+    if may_be_void and last in (255, 65535) and spec.values[-2] < 64:
+        text = f"Value {last} became a class, but beside small numbers it often marks undecided"
+        yield warning(f"{text} pixels.", hint=f"set void = {last} in {FILE_NAME} if it does.")
 
 
 def _listed(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -287,9 +314,12 @@ CAUTIONS = (
     Check(_doubled, mends="copies"),
     Check(_left_out, mends="copies"),
     Check(_mixed_channels),
+    Check(stored_values.find_inverted_pictures),
     Check(_what_is_missing),
     Check(_recognized, ANY_CODING),
+    Check(_misnamed_settings),
     Check(_useless_settings, ANY_CODING),
+    Check(stored_values.find_doubtful_storage, ANY_CODING),
     Check(_class_files, ("values", "colors")),
     Check(_listed, ("values", "colors")),
     Check(_in_pieces, ("objects",)),
@@ -348,6 +378,8 @@ class CheckReport:
     """The numbers in the labeled masks (task regression)."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
+    links: int = 0
+    """Links that lead out of the folder."""
     labeled: tuple[LabeledImage, ...] = field(default=(), repr=False)
     """The labeled pairs that can be read and drawn, for a contact sheet."""
 
@@ -381,16 +413,22 @@ class CheckReport:
 
 
 def check_folder(
-    path: str | Path, *, task: TaskWord | None = None, progress: facts.Progress | None = None
+    path: str | Path,
+    *,
+    task: TaskWord | None = None,
+    links_are: Links = "read",
+    progress: facts.Progress | None = None,
 ) -> CheckReport:
     """Decode every file of a data folder once and report; problems are listed, never raised.
 
     Args:
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        links_are: What is done with links that lead out of the folder; a check writes nothing, so
+            that they can be read.
         progress: Called with (done, total) after each picture.
     """
-    return report_of(scan(path, task=task, progress=progress))
+    return report_of(scan(path, task=task, links_are=links_are, progress=progress))
 
 
 def report_of(found: FolderScan) -> CheckReport:
@@ -417,5 +455,6 @@ def report_of(found: FolderScan) -> CheckReport:
         findings=tuple(
             sorted(run_checks(CHECKS, found), key=lambda each: _SEVERITIES.index(each.severity))
         ),
+        links=len(layout.refused["links"]),
         labeled=tuple(pair for pair in layout.labeled if pair.name in drawable),
     )

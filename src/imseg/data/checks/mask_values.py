@@ -1,108 +1,16 @@
-"""Values of masks that look wrong (impure, smeared, mixed or shifted), and how they are mended."""
+"""Values of masks that look wrong (smeared, mixed or shifted), and what mends them."""
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from imseg.data.checks.fitness import FolderScan
+from imseg.data.checks.mask_colors import MOST_BLURRED, find_impure
+from imseg.data.checks.recoding import Exchange, MaskValueFinding, Paint, SplitMask, Threshold
 from imseg.data.files.listing import counted, subject
-from imseg.data.folder.config import as_color, as_number
+from imseg.data.folder.config import FILE_NAME, as_color, as_number
 from imseg.data.folder.facts import MaskFacts
-from imseg.data.masks.io import pack_colors, unpack_colors, value_text
-from imseg.errors import Finding, and_more
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Two values again where smearing made many: at half, up or down."""
-
-    low: int
-    """What values below the middle become."""
-    high: int
-    """What the middle and all values above it become."""
-    void: int | None = None
-    """A value that stays as it is."""
-
-    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return mended ``h w`` values."""
-        above = values >= (self.low + self.high) / 2
-        mended = np.where(above, self.high, self.low)
-        return mended if self.void is None else np.where(values == self.void, self.void, mended)
-
-    def __str__(self) -> str:
-        return f"every value became {self.low} or {self.high}, whichever is nearer"
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """Other numbers for the same classes."""
-
-    new: Mapping[int, int]
-    """The new value of each value that changes; all others stay."""
-
-    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return mended ``h w`` values."""
-        mended = values.astype(np.int64)
-        for old, new in self.new.items():
-            mended[values == old] = new
-        return mended
-
-    def __str__(self) -> str:
-        steps = {new - old for old, new in self.new.items()}
-        if len(self.new) > 2 and len(steps) == 1:
-            return f"every class number was moved by {steps.pop():+d}"
-        return ", ".join(f"{old} became {new}" for old, new in self.new.items())
-
-
-@dataclass(frozen=True, slots=True)
-class Snap:
-    """The nearest main color for each pixel."""
-
-    colors: tuple[int, ...]
-    """The main colors, packed."""
-
-    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return mended ``h w`` packed colors."""
-        found, places = np.unique(values, return_inverse=True)
-        main = np.array(self.colors, np.int64)
-        # Whole numbers: a byte's square would not fit a byte.
-        apart = unpack_colors(found)[:, None].astype(np.int64) - unpack_colors(main)[None]
-        nearest = main[(apart**2).sum(axis=2).argmin(axis=1)]
-        mended: npt.NDArray[Any] = nearest[places].reshape(values.shape)
-        return mended
-
-    def __str__(self) -> str:
-        return f"every color became the nearest of {len(self.colors)} main ones"
-
-
-Recode = Threshold | Exchange | Snap
-"""What is done to the values of a mask."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskValueFinding(Finding):
-    """A finding about the values of masks."""
-
-    recode: Recode | None = None
-    """What mends the values of each of the files; None: a person must."""
-    reason: str = ""
-    """Why, for the list of repairs."""
-
-
-class SplitMask(NamedTuple):
-    """A mask and where it belongs."""
-
-    split: str
-    """The name of its split."""
-    facts: MaskFacts
-    """What it turned out to be."""
-    label: str | None
-    """The label it is the mask of; None: it is the only mask of its image."""
+from imseg.data.images.decoding import lossy_suffix
+from imseg.errors import and_more
 
 
 def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
@@ -126,123 +34,104 @@ def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
     yield from smeared
     if spec is not None and spec.coding == "objects":
         return
-    ill = {name for finding in smeared for name in finding.files}
+    colors = [
+        color for key in (*config.listed, config.void) if (color := as_color(key)) is not None
+    ]
+    unlike = list(find_other_kinds(masks, listed=colors, void=void))
+    yield from unlike
+    ill = {name for finding in (*smeared, *unlike) for name in finding.files}
     clean = [mask for mask in masks if mask.facts.name not in ill]
     yield from find_mixed_ones(clean, void=void, listed=config.listed)
     yield from find_shifted(clean, void=void, listed=config.listed)
-    keys = (*config.listed, config.void)
-    yield from find_impure(masks, listed=[c for key in keys if (c := as_color(key)) is not None])
+    ill = {name for finding in unlike for name in finding.files}
+    yield from find_impure([mask for mask in masks if mask.facts.name not in ill], listed=colors)
 
 
-_MAIN = 0.001
-_MAIN_IN_MASK = 0.002
-_SAME = 24  # classes are not painted in colors that are less apart
-_SCATTERED = 8
-_MIXED = 0.1
-_OFF_THE_LINE = 8
-_HARDLY = 4
-_SHOWN = 6
+_FEW_SHARED = 2
+_CLASS_NUMBERS = 64
 
 
-def find_impure(
-    masks: Sequence[SplitMask], *, listed: Collection[int]
+def find_other_kinds(
+    masks: Sequence[SplitMask], *, listed: Collection[int], void: int | None
 ) -> Iterator[MaskValueFinding]:
-    """Yield a finding if color masks hold colors that are no class.
+    """Yield findings if some files say in another way than others what a pixel is.
 
-    Main colors are those that the user names (and void), and those on a thousandth of all pixels
-    or a five-hundredth of one mask that are not nearly a more frequent one, nor a mixture of two
-    ten times as frequent. A few rare colors far from the main ones may be classes: there is no cure
-    for them until they are named.
+    Numbers of indexed files become the colors of their palette where other files hold these colors.
+    There is no cure for gray levels beside colors that no colored mask has, nor for masks of 0 and
+    255 beside masks of class numbers.
 
     Args:
         masks: Every mask.
-        listed: The packed colors that the user names.
+        listed: The packed colors that the user names, void among them.
+        void: A value that counts as no class.
     """
-    if not any(mask.facts.form == "colors" and mask.label is None for mask in masks):
+    single = [mask.facts for mask in masks if mask.label is None]
+    painted = {c for facts in single if facts.form == "colors" for c in facts.counts}
+    if not painted:
+        yield from _full_beside_numbers(single, void)
         return
-    counts = {mask.facts.name: mask.facts.counted_as("colors") for mask in masks}
-    main = main_colors(list(counts.values()), listed)
-    total: Counter[int] = Counter()
-    for found in counts.values():
-        total.update(found)
-    strange = {color: pixels for color, pixels in total.items() if color not in main}
-    if not strange or len(main) < 2:
-        return
-    names = tuple(name for name, found in counts.items() if not set(found) <= set(main))
-    near = all(_gap(color, main) <= _SAME for color in strange)
-    sure = near or len(strange) > _SCATTERED
-    frequent = sorted(strange, key=lambda color: (-strange[color], color))
-    texts = [value_text(color, "colors") for color in frequent]
-    share = sum(strange.values()) / sum(total.values())
-    colors = counted(len(strange), "impure color" if sure else "rare color")
-    yield MaskValueFinding(
-        severity="error" if sure else "warning",
-        what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % of "
-        "the pixels.",
-        why="each color is taken for a class of its own.",
-        expected=f"the main colors: {and_more([value_text(c, 'colors') for c in main], most=12)}.",
-        got=f"{and_more(texts, most=_SHOWN)}.",
-        hint="--fix writes a copy in which every color is the nearest main one. For next time: "
-        "save masks as PNG, without smooth edges."
-        if sure
-        else "name all classes by color under [classes] in imseg.toml if these are some.",
-        files=names,
-        recode=Snap(main) if sure else None,
-        reason="colors beside or between the main ones",
-    )
-
-
-def main_colors(
-    masks: Sequence[Mapping[int, int]], listed: Collection[int] = ()
-) -> tuple[int, ...]:
-    """Return the packed colors that are classes, ascending.
-
-    Args:
-        masks: Pixels by packed color, of each mask.
-        listed: Colors that are classes in any case.
-    """
-    total: Counter[int] = Counter()
-    largest: dict[int, float] = {}
-    for counts in masks:
-        total.update(counts)
-        pixels = sum(counts.values())
-        for color, number in counts.items():
-            largest[color] = max(largest.get(color, 0.0), number / pixels)
-    least = _MAIN * sum(total.values())
-    main = list(listed)
-    for color, number in sorted(total.items(), key=lambda item: (-item[1], item[0])):
-        frequent = number >= least or largest[color] >= _MAIN_IN_MASK
-        if not frequent or color in main or (main and _gap(color, main) <= _SAME):
+    known = {*painted, *listed}
+    indexed: dict[tuple[int, ...], list[str]] = {}
+    strange: list[tuple[str, list[int]]] = []
+    for facts in single:
+        if facts.form != "values":
             continue
-        if not _is_between(color, [each for each in main if number < _MIXED * total[each]]):
-            main.append(color)
-    return tuple(sorted({*listed, *(_full(each) for each in main if each not in listed)}))
+        palette = tuple(red << 16 | green << 8 | blue for red, green, blue in facts.palette or ())
+        if len({palette[value] for value in facts.counts if palette} & painted) >= _FEW_SHARED:
+            indexed.setdefault(palette, []).append(facts.name)
+        elif not (facts.blurred > MOST_BLURRED or lossy_suffix(facts.name)):
+            odd = [v for v in facts.counts if v and v != void and 0x010101 * v not in known]
+            strange += [(facts.name, odd)] if odd else []
+    for palette, names in indexed.items():
+        yield MaskValueFinding(
+            severity="error",
+            what=f"{subject(len(names), 'mask', 'holds', 'hold')} numbers with a palette, where "
+            "others hold the colors themselves.",
+            why="the numbers would be taken for dark gray colors, each a class of its own.",
+            expected="colors in all masks, or numbers in all.",
+            got=and_more(names) + ".",
+            hint="--fix writes a copy in which every number has become its color in the palette.",
+            files=tuple(names),
+            recode=Paint(palette),
+            reason="a palette beside masks of colors",
+        )
+    # A single mask may well show black and white only.
+    if len(strange) > 1 or any(v != 255 for _, odd in strange for v in odd):
+        yield MaskValueFinding(
+            severity="error",
+            what=f"{subject(len(strange), 'mask', 'holds', 'hold')} gray levels that no colored "
+            "mask has.",
+            why="a level such as 1 is a number of a class, or a mask of black and white says where "
+            "something is: among colors, each would be a class of its own.",
+            expected="masks of one kind: colors in all, or numbers in all.",
+            got=and_more([f"{name} has {and_more(list(map(str, odd)))}" for name, odd in strange])
+            + ".",
+            hint="save all masks in the same way; if these gray levels are classes, name all "
+            f'classes by color under [classes] in {FILE_NAME}, such as "#ffffff" for 255.',
+            files=tuple(name for name, _ in strange),
+        )
 
 
-def _full(color: int) -> int:
-    """Return the color with its channels at 0 or 255 where JPEG moved them by a few levels."""
-    parts = unpack_colors(np.array(color)).astype(np.int64)
-    parts = np.where(parts <= _HARDLY, 0, np.where(parts >= 255 - _HARDLY, 255, parts))
-    return int(pack_colors(parts))
-
-
-def _gap(color: int, main: Sequence[int]) -> int:
-    """Return how far the nearest main color is: the largest difference of a channel, 0..255."""
-    here = unpack_colors(np.array(color)).astype(np.int64)
-    there = unpack_colors(np.array(main)).astype(np.int64)
-    return int(np.abs(there - here).max(axis=1).min())
-
-
-def _is_between(color: int, main: Sequence[int]) -> bool:
-    """Return whether a color is a mixture of two others, as smooth edges are."""
-    here = unpack_colors(np.array(color)).astype(np.float64)
-    for one, other in itertools.combinations(main, 2):
-        start, end = (unpack_colors(np.array(each)).astype(np.float64) for each in (one, other))
-        way = end - start
-        part = float(np.clip((here - start) @ way / (way @ way), 0, 1))
-        if np.abs(start + part * way - here).max() <= _OFF_THE_LINE:
-            return True
-    return False
+def _full_beside_numbers(
+    masks: Sequence[MaskFacts], void: int | None
+) -> Iterator[MaskValueFinding]:
+    """Yield a finding if some masks are 0 and 255 where others hold numbers of several classes."""
+    values = {facts.name: {*facts.counts} - {0, void} for facts in masks if facts.form == "values"}
+    full = [name for name, shown in values.items() if shown == {255}]
+    numbers = {value for shown in values.values() if shown != {255} for value in shown}
+    if len(full) < _FEW_SHARED or len(numbers) < _FEW_SHARED or max(numbers) >= _CLASS_NUMBERS:
+        return
+    yield MaskValueFinding(
+        severity="error",
+        what=f"{subject(len(full), 'mask', 'holds', 'hold')} only 0 and 255, where others hold "
+        f"numbers of classes and never 255.",
+        why="255 would be a class of its own, though it says only where something is.",
+        expected=f"numbers of classes in all masks: {_span(numbers | {0})}.",
+        got=and_more(full) + ".",
+        hint=f"draw the classes in these masks, too; if 255 is a class or undecided, name it under "
+        f"[classes] or as void in {FILE_NAME}.",
+        files=tuple(full),
+    )
 
 
 _AROUND = 16  # JPEG moves flat areas by a few gray levels; more is an edge
@@ -251,17 +140,35 @@ _MOST_BETWEEN = 0.5
 _PEAK = 5
 _FEWEST_SMEARED = 5
 _LEVELS = 256
-_LOSSY = (".jpg", ".jpeg")
+_ON_EDGES = 0.2
 
 
 def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskValueFinding]:
     """Yield one finding about all smeared masks, if there are any.
 
+    Masks whose values have areas of their own in other masks are not smeared. Where others hold
+    classes between the two ends, it would be wrong to cut at half, so there is no cure.
+
     Args:
         masks: Every mask.
         void: A value that counts as no class.
     """
-    smeared = [(m.facts, ends) for m in masks if (ends := smeared_between(m.facts, void))]
+    suspects = {m.facts.name: ends for m in masks if (ends := smeared_between(m.facts, void))}
+    if not suspects:
+        return
+    classes = {
+        value
+        for mask in masks
+        if mask.facts.form == "values" and mask.facts.name not in suspects
+        if 2 < mask.facts.distinct <= _LEVELS and mask.facts.blurred <= MOST_BLURRED
+        for value, pixels in mask.facts.counts.items()
+        if 2 * mask.facts.edges.get(value, 0) <= pixels
+    }
+    smeared = [
+        (mask.facts, suspects[mask.facts.name])
+        for mask in masks
+        if mask.facts.name in suspects and not set(mask.facts.counts) <= classes | {void}
+    ]
     if not smeared:
         return
     # The two values that most of these masks were made of.
@@ -269,21 +176,27 @@ def find_smeared(masks: Sequence[SplitMask], void: int | None) -> Iterator[MaskV
     low, high = (sorted(ends[place] for _, ends in smeared)[middle] for place in (0, 1))
     low, high = 0 if low <= _AROUND else low, 255 if high >= 255 - _AROUND else high
     names = tuple(facts.name for facts, _ in smeared)
-    lossy = all(name.lower().endswith(_LOSSY) for name in names)
-    cause = "JPEG" if lossy else "smooth resizing or JPEG"
+    lossy = {lossy_suffix(name) for name in names}
+    cause = " or ".join(sorted(filter(None, lossy)) or ["JPEG"])
+    cause = f"smooth resizing or {cause}" if None in lossy else cause
     first = smeared[0][0]
     more = f" (and {len(names) - 1} more masks)." if len(names) > 1 else "."
+    others = sorted(classes - {low, high, void})
     yield MaskValueFinding(
         severity="error",
         what=f"{subject(len(names), 'mask')} smeared: nearly all values are close to {low} or "
         f"{high}, but not equal.",
         why="each value in between is taken for a class of its own, or for foreground.",
-        expected=f"{low} and {high} only.",
+        expected=f"{and_more([str(value) for value in others])} and the like, as in other masks."
+        if others
+        else f"{low} and {high} only.",
         got=f"{first.distinct} values in {first.name}{more}",
-        hint=f"--fix writes a copy cut at half. For next time: {cause} smears masks; "
+        hint="export these masks anew as PNG; --fix cannot tell which class each value was."
+        if others
+        else f"--fix writes a copy cut at half. For next time: {cause} smears masks; "
         "save them as PNG, resize them by nearest neighbor.",
         files=names,
-        recode=Threshold(low, high, void),
+        recode=None if others else Threshold(low, high, void),
         reason=f"smeared by {cause}, cut at half",
     )
 
@@ -292,7 +205,8 @@ def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int
     """Return the two values that a mask had before it was smeared; None if it is not smeared.
 
     Most pixels of a smeared mask are within a few gray levels of two values far apart, which are
-    several times as frequent as any value between them; objects and classes are not.
+    several times as frequent as any value between them. The others lie on edges, close to both
+    ends; objects and classes have areas of their own.
     """
     if facts.form != "values" or facts.distinct > _LEVELS:
         return None
@@ -303,15 +217,32 @@ def smeared_between(facts: MaskFacts, void: int | None = None) -> tuple[int, int
     middle = (min(counts) + max(counts)) / 2
     low = _most_frequent({value: n for value, n in counts.items() if value < middle})
     high = _most_frequent({value: n for value, n in counts.items() if value >= middle})
+    if high - low < _APART:
+        return None
     # Smearing mixes two values and hardly leaves them behind; classes go on.
-    if high - low < _APART or max(counts) > high + 2 * _AROUND or min(counts) < low - 2 * _AROUND:
+    beyond = [n for v, n in counts.items() if not low - 2 * _AROUND <= v <= high + 2 * _AROUND]
+    between = [n for v, n in counts.items() if low + _AROUND < v < high - _AROUND]
+    if sum(between) > _MOST_BETWEEN * sum(counts.values()):
         return None
-    between = {v: n for v, n in counts.items() if low + _AROUND < v < high - _AROUND}
-    if sum(between.values()) > _MOST_BETWEEN * sum(counts.values()):
+    if _PEAK * max(sum(beyond), *between, 0) > min(counts[low], counts[high]):
         return None
-    if _PEAK * max(between.values(), default=0) > min(counts[low], counts[high]):
+    rest = counts.keys() - {low, high}
+    if sum(facts.edges.get(value, 0) for value in rest) < _ON_EDGES * sum(counts[v] for v in rest):
         return None
-    return low, high
+    # Thin lines of a few classes lie on edges, too, but have no values beside both ends.
+    close = all(min(abs(value - end) for value in rest) <= _AROUND for end in (low, high))
+    return (low, high) if close or _are_mirrored({v: counts[v] for v in rest}, low + high) else None
+
+
+def _are_mirrored(rest: Mapping[int, int], ends: int) -> bool:
+    """Return whether values are as frequent as those as far from the other end.
+
+    Straight edges that were enlarged are so. Corners are rare, and do not count.
+    """
+    sides = {value: n for value, n in rest.items() if 4 * n >= max(rest.values())}
+    partners = [max(rest.get(ends - value + step, 0) for step in (-1, 0, 1)) for value in sides]
+    pairs = zip(sides.values(), partners, strict=True)
+    return all(abs(one - other) <= max(one, other) / 4 for one, other in pairs)
 
 
 def _most_frequent(part: Mapping[int, int]) -> int:

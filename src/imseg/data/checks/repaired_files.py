@@ -1,9 +1,9 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.checks.mask_values import Recode, Snap
-from imseg.data.files import atomic, listing
-from imseg.data.folder.folder_layout import find_labels
+from imseg.data.checks.recoding import Paint, Recode, Snap, Threshold
+from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
+from imseg.data.files import atomic
+from imseg.data.folder.config import FILE_NAME, read_config
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
+from imseg.data.masks.losses import faint_areas, vanished
+from imseg.data.masks.merging import merge_files
+from imseg.data.masks.regions import region_numbers
 from imseg.errors import ImsegError
-from imseg.types import Pixels
+from imseg.types import Pages, Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
 """Names of the lists in the copy."""
@@ -26,11 +30,7 @@ CSV, JSON = "repairs.csv", "repairs.json"
 Pair = tuple[Pixels, npt.NDArray[Any]]
 """An image, ``h w c``, and the values of its mask."""
 
-_FindOut = Callable[[Path], object]
-_PAIRED = ("labeled", "labelled", "val", "test")
-_ALONE = ("unlabeled", "unlabelled")
-
-Change = Literal["left out", "renamed", "rewritten"]
+Change = Literal["left out", "renamed", "rewritten", "made"]
 """What can happen to a file on its way into the copy; most are copied byte for byte."""
 
 
@@ -52,150 +52,12 @@ class Repair:
     """What the reason refers to: another file, or what exactly is wrong."""
 
 
-@dataclass(kw_only=True)
-class Selection:
-    """What happens to the files in folders for images and masks; all others are copied."""
-
-    left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
-    """Files that stay behind, why, and what that refers to."""
-    renamed: dict[Path, str] = field(default_factory=dict)
-    """Files that get another name, with suffix."""
-
-    def leave(self, paths: Sequence[Path], why: str, about: str = "") -> None:
-        """Leave files behind."""
-        for path in paths:
-            self.left_out.setdefault(path, (why, about))
-
-
-def select_files(root: Path) -> Selection:
-    """Return what happens to the files in the folders for images and masks.
-
-    Files that are no pictures, pictures without a partner, names that are refused and links out of
-    the folder stay behind. Where several files have one stem, unlabeled ones are renamed, and so
-    are pairs with equal suffixes; of equal files one is kept, of masks the one that is no JPEG, of
-    images the one that fits the mask; else it is not clear which is meant, and all stay behind.
-
-    Args:
-        root: The data folder.
-    """
-    selection = Selection()
-    for name in _PAIRED:
-        if (root / name / "images").is_dir():
-            _select_pairs(root / name, root, selection)
-    for name in _ALONE:
-        folder = root / name / "images"
-        folder = folder if folder.is_dir() else root / name
-        for stem, paths in _usable(folder, root, selection).items():
-            _rename(paths[1:], stem, selection)
-    return selection
-
-
-def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Path]]:
-    """Return the picture files of a folder by stem; everything else stays behind."""
-    if not folder.is_dir() or listing.leads_out(folder, root):
-        return {}
-    pictures, strange, _ = listing.list_pictures(folder)
-    selection.leave(strange, "not a picture that can be read")
-    usable: dict[str, list[Path]] = {}
-    for path in [path for paths in pictures.values() for path in paths]:
-        if why := _refusal(path, root):
-            selection.leave([path], why)
-        else:
-            usable.setdefault(path.stem, []).append(path)
-    return usable
-
-
-def _select_pairs(folder: Path, root: Path, selection: Selection) -> None:
-    images = _usable(folder / "images", root, selection)
-    place = folder / "masks"
-    folders = [place / label for label in find_labels(place)] or [place]
-    masks = [_usable(each, root, selection) for each in folders]
-    for stem in sorted(set(images).union(*masks)):
-        found = [images.get(stem, []), *(files.get(stem, []) for files in masks)]
-        suffixes = {tuple(sorted(path.suffix.lower() for path in paths)) for paths in found}
-        if len(suffixes) == 1 and len(found[0]) > 1:
-            for paths in found:
-                _rename(sorted(paths, key=lambda path: path.suffix.lower())[1:], stem, selection)
-        else:
-            _select_one(found, selection)
-
-
-def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:
-    """Keep one image and its masks, or none of them."""
-    masks = [_choose(paths, _hash_mask, selection, fits=_no_jpeg) for paths in found[1:]]
-    single = masks[0] if len(masks) == 1 else None
-
-    def fits(path: Path) -> bool:
-        return single is None or read_mask(single).values.shape == picture_file.probe(path).size
-
-    image = _choose(found[0], _hash_image, selection, fits=fits)
-    kept = [path for path in (image, *masks) if path is not None]
-    if len(kept) == len(found):
-        return
-    why = "the mask of another label is missing" if any(masks) else "an image without a mask"
-    selection.leave(kept, "a mask without an image" if image is None else why)
-
-
-def _choose(
-    paths: list[Path], content: _FindOut, selection: Selection, *, fits: _FindOut
-) -> Path | None:
-    """Return the one file that is meant, or None; the others stay behind."""
-    if len(paths) < 2:
-        return paths[0] if paths else None
-    hashes = {path: _try(content, path) for path in paths}
-    readable = [path for path in paths if hashes[path] is not None]
-    selection.leave([path for path in paths if path not in readable], "cannot be read")
-    if not readable:
-        return None
-    if len({hashes[path] for path in readable}) == 1:
-        selection.leave(readable[1:], "an exact copy with the same stem", readable[0].name)
-        return readable[0]
-    fitting = [path for path in readable if _try(fits, path)]
-    if len(fitting) == 1:
-        others = [path for path in readable if path not in fitting]
-        why = "another file has the same stem and fits better"
-        selection.leave(others, why, fitting[0].name)
-        return fitting[0]
-    selection.leave(readable, "several files with one stem, and nothing tells which is meant")
-    return None
-
-
-def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
-    """Give files a stem of their own."""
-    for path in paths:
-        suffix = path.suffix.lower().removeprefix(".")
-        name = f"{stem}-{suffix}"
-        number = 2
-        while any(other.stem == name for other in path.parent.iterdir()):
-            name, number = f"{stem}-{suffix}-{number}", number + 1
-        selection.renamed[path] = name + path.suffix
-
-
-def _no_jpeg(path: Path) -> bool:
-    return path.suffix.lower() not in (".jpg", ".jpeg")
-
-
-def _hash_image(path: Path) -> str:
-    return decoding.hash_pixels(picture_file.read_image(path))
-
-
-def _hash_mask(path: Path) -> str:
-    values = read_mask(path).values
-    return decoding.hash_pixels(np.ascontiguousarray(values)[..., None])
-
-
-def _try(function: _FindOut, path: Path) -> object:
-    """Return what a function finds out about a file; None if the file cannot be read."""
-    try:
-        return function(path)
-    except ImsegError:
-        return None
-
-
 _ORIENTATION = 0x0112
 
 
-def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]:
+def copy_usable(
+    root: Path, target: Path, *, follow_links: bool = False
+) -> tuple[list[Repair], dict[str, int]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
     Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
@@ -204,6 +66,7 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     Args:
         root: The data folder.
         target: An existing, empty folder.
+        follow_links: Whether what links out of the folder lead to is copied; else they stay behind.
 
     Returns:
         What was done, and the EXIF orientation that each turned picture had, by its new name.
@@ -211,21 +74,24 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
     Raises:
         ImsegError: If a file cannot be copied.
     """
-    selection = select_files(root)
-    repairs: list[Repair] = []
+    selection = select_files(root, follow_links=follow_links)
+    repairs = _merge_objects(selection, root, target)
+    merged = {path for _, files in selection.merged.values() for path in files}
     orientations: dict[str, int] = {}
-    for path in _files(root, root):
+    for path in _files(root, root, selection):
+        if path in merged and path not in selection.left_out:
+            continue
         name = path.relative_to(root).as_posix()
         name = name if name.isprintable() else ascii(name)[1:-1]
-        why, about = selection.left_out.get(path) or (_refusal(path, root), "")
+        why, about = selection.left_out.get(path) or (refusal(path, root, selection), "")
         if why:
             repairs.append(Repair(name, "left out", "", "", why, about))
             continue
         goal = target / path.relative_to(root)
         if path in selection.renamed:
-            goal = goal.with_name(selection.renamed[path])
+            new, why = selection.renamed[path]
+            goal = goal.with_name(new)
             became = goal.relative_to(target).as_posix()
-            why = "another file has the same stem"
             repairs.append(Repair(name, "renamed", became, "", why))
         goal.parent.mkdir(parents=True, exist_ok=True)
         orientation = _orientation(path, root)
@@ -240,10 +106,63 @@ def copy_usable(root: Path, target: Path) -> tuple[list[Repair], dict[str, int]]
         why = "an EXIF orientation, which other programs may ignore"
         did, about = "turned upright, saved as PNG", f"orientation {orientation}"
         repairs.append(Repair(name, "rewritten", became, did, why, about))
+    for path, size in sorted(selection.made.items()):
+        goal = target / path.relative_to(root)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        image_files.write_png(goal, np.zeros(size, np.uint8))
+        name = goal.relative_to(target).as_posix()
+        why = "the label does not occur on the image, which has masks of other labels"
+        repairs.append(Repair(name, "made", name, "an all-black mask", why))
+    if selection.merged:
+        repairs += _name_task(root, target)
     return repairs, orientations
 
 
-def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:
+    """Yield what a copy of a data folder is made of, in the order of names; circles of links end.
+
+    Hidden files, and the lists of changes of an earlier copy, do not count.
+    """
+    return _files(root, root, Selection(follow_links=follow_links))
+
+
+_OBJECTS = "there was a file for each object"
+
+
+def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repair]:
+    """Write the masks that are made of files with an object each."""
+    repairs = []
+    for place, (image, files) in selection.merged.items():
+        goal, name = target / place.relative_to(root), place.with_suffix("").relative_to(root)
+        try:
+            found = merge_files(files, picture_file.probe(image).size)
+        except ImsegError as error:
+            selection.leave([image, *files], "its objects cannot be merged into a mask", error.what)
+            continue
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        written = write_mask(goal, MaskFile(found.labels, "values"))
+        became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
+        repairs.append(Repair(name.as_posix(), "rewritten", became, did, _OBJECTS, str(found)))
+    return repairs
+
+
+def _name_task(root: Path, target: Path) -> list[Repair]:
+    """Write into the copy's settings that masks number objects, unless these name a task."""
+    path, line = root / FILE_NAME, 'task = "instances"'
+    try:
+        if read_config(root).task is not None:
+            return []
+        text = atomic.read_text(path) if path.exists() else ""
+    except ImsegError:
+        return []  # it is told when the copy is looked at
+    atomic.write_whole(target / FILE_NAME, f"{line}\n{text}".encode())
+    change: Change = "rewritten" if text else "made"
+    return [Repair(FILE_NAME, change, FILE_NAME, f"{line} added", _OBJECTS)]
+
+
+def _files(
+    folder: Path, root: Path, selection: Selection, seen: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
     """Yield the files below a folder, in the order of their names; links in circles end."""
     here = folder.resolve()
     if here in seen:
@@ -251,21 +170,10 @@ def _files(folder: Path, root: Path, seen: frozenset[Path] = frozenset()) -> Ite
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (folder == root and path.name in (CSV, JSON)):
             continue
-        if path.is_dir() and not (path.is_symlink() and listing.leads_out(path, root)):
-            yield from _files(path, root, seen | {here})
+        if path.is_dir() and not (path.is_symlink() and leads_out(path, root, selection)):
+            yield from _files(path, root, selection, seen | {here})
         else:
             yield path
-
-
-def _refusal(path: Path, root: Path) -> str:
-    """Return why a file cannot be in the copy whatever it is; empty if it can."""
-    if listing.has_odd_name(path):
-        return "its name has control characters"
-    if path.is_symlink() and listing.leads_out(path, root):
-        return "a link that leads out of the data folder"
-    if not path.is_file():
-        return "not a file, or a link that leads nowhere"
-    return ""
 
 
 def _orientation(path: Path, root: Path) -> int:
@@ -274,7 +182,7 @@ def _orientation(path: Path, root: Path) -> int:
     It is 1 (upright) if there is none, for other files, and for broken ones.
     """
     split = path.relative_to(root).parts[0]
-    if split not in (*_PAIRED, *_ALONE) or path.suffix.lower() not in decoding.SUFFIXES:
+    if split not in (*PAIRED, *ALONE) or path.suffix.lower() not in decoding.SUFFIXES:
         return 1
     try:
         with path.open("rb") as file, Pillow.open(file) as picture:
@@ -298,6 +206,7 @@ def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
     return goal
 
 
+_MOST_OF_PNG = 65535
 _SURE = 0.98
 _DRAWS = 200
 _FEWEST_KNOWN = 5
@@ -399,27 +308,36 @@ class Rewrite:
         return "; ".join([*steps, *(str(recode) for recode in self.recodes)])
 
 
-def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
+def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "refuse") -> Repair:
     """Mend a mask file in place; the name changes where the format must.
 
     Args:
         path: The file.
         rewrite: What is to be done.
         root: The copy, to which names are relative.
+        pages: Which plane is the mask where there are several.
 
     Raises:
         ImsegError: If the file cannot be read or written.
     """
-    mask = read_mask(path)
+    mask = read_mask(path, pages=pages)
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))
+    lost: list[str] = []
     if rewrite.size is not None:
+        lost.append(vanished(MaskFile(values, form), rewrite.size, region_numbers()))
         values = resize_mask(values, rewrite.size)
     for recode in rewrite.recodes:
         if isinstance(recode, Snap) and form == "values":
             values, form = as_packed_colors(values), "colors"
-        values = recode(values)
+        if isinstance(recode, Paint):
+            form, palette = "colors", None
+        before, values = values, recode(values)
+        if isinstance(recode, Threshold | Snap):
+            lost.append(f"{int((before != values).sum())} pixels changed")
+        if isinstance(recode, Threshold):
+            lost.append(faint_areas(before, values, region_numbers()))
     if palette is not None and int(values.max(initial=0)) >= len(palette):
         palette = None
     written = write_mask(path.with_suffix(".png"), MaskFile(values, form, palette))
@@ -431,6 +349,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
         written.relative_to(root).as_posix(),
         str(rewrite),
         "; ".join(dict.fromkeys(rewrite.reasons)),
+        ", ".join(filter(None, lost)),
     )
 
 
@@ -447,7 +366,7 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     values = mask.values
     if mask.form == "colors":
         image_files.write_png(path, unpack_colors(values))
-    elif mask.form == "numbers" or int(values.max(initial=0)) > np.iinfo(np.uint16).max:
+    elif mask.form == "numbers" or not 0 <= values.min() <= values.max() <= _MOST_OF_PNG:
         path = path.with_suffix(".tif")
         image_files.write_tiff(path, values)
     else:

@@ -35,6 +35,7 @@ from imseg.data.files.listing import folders_in
 from imseg.data.images.decoding import SUFFIXES, is_gray, to_channels
 from imseg.data.images.image_files import write_png
 from imseg.data.images.picture_file import probe, read_image
+from imseg.data.masks.merging import merge_objects
 from imseg.errors import ImsegError, and_more
 from imseg.types import POSITION, Pixels
 
@@ -170,29 +171,17 @@ def look_of(pixels: Pixels) -> str:
     return "bright" if bright else "dark"
 
 
-def merge_nuclei(
-    masks: list[npt.NDArray[np.bool_]],
-) -> tuple[npt.NDArray[np.uint16], dict[str, int]]:
-    """Return a label image, and how much of the masks it does not show.
-
-    Nucleus ``k`` is the ``k``-th mask. Where masks overlap, the smaller nucleus is on top, and of
-    two equally large ones the later: a small nucleus on a large one would vanish otherwise.
+def merge_nuclei(masks: list[npt.NDArray[np.bool_]]) -> tuple[npt.NDArray[Any], dict[str, int]]:
+    """Return a label image, and how much of the masks it does not show; see ``merge_objects``.
 
     Args:
         masks: ``h w`` each, at least one.
     """
-    merged = np.zeros(masks[0].shape, np.uint16)
-    covered = np.zeros(masks[0].shape, np.uint16)
-    areas = [int(np.count_nonzero(mask)) for mask in masks]
-    for index in sorted(range(len(masks)), key=lambda each: (-areas[each], each)):
-        merged[masks[index]] = index + 1
-        covered += masks[index]
-    seen = set(np.unique(merged).tolist())
-    lost = [index for index, area in enumerate(areas) if area and index + 1 not in seen]
-    return merged, {
-        "overlapping_pixels": int(np.count_nonzero(covered > 1)),
-        "covered_nuclei": len(lost),
-        "empty_masks": areas.count(0),
+    merged = merge_objects(masks)
+    return merged.labels, {
+        "overlapping_pixels": merged.overlapping,
+        "covered_nuclei": merged.covered,
+        "empty_masks": merged.empty,
     }
 
 

@@ -1,5 +1,6 @@
 """Files that are read with a bound on their size, and files that appear whole or not at all."""
 
+import codecs
 import errno
 import os
 import shutil
@@ -51,6 +52,50 @@ def read_bounded(path: Path, most: int = MOST_DOCUMENT) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
     return content
+
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+"""What editors write before text (byte order marks), and which encoding each of them means."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that a user wrote: UTF-8, or UTF-16 with its byte order mark.
+
+    Lines end as they do on Linux, whatever system they were written on.
+
+    Args:
+        path: Where it is, also through links.
+
+    Raises:
+        OSError: As ``read_bounded`` does.
+        ImsegError: If the file is in another encoding; the line is named.
+    """
+    content = read_bounded(path)
+    mark = next((each for each in _MARKS if content.startswith(each)), b"")
+    try:
+        text = content.removeprefix(mark).decode(_MARKS.get(mark, "utf-8"))
+    except UnicodeDecodeError as error:
+        place, byte = (
+            content.count(b"\n", 0, len(mark) + error.start) + 1,
+            error.object[error.start],
+        )
+        raise _other_encoding(path, f"byte 0x{byte:02x} in line {place}.") from error
+    if "\0" in text:
+        raise _other_encoding(path, "bytes that are 0, as UTF-16 has.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _other_encoding(path: Path, got: str) -> ImsegError:
+    return ImsegError(
+        f"{path} cannot be read as text in UTF-8.",
+        expected="text in the encoding UTF-8.",
+        got=got,
+        hint="open it in a text editor and save it with the encoding UTF-8.",
+    )
 
 
 _TEMPORARY = ".tmp"

@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,24 @@ import numpy.typing as npt
 from imseg.data.images.decoding import SUFFIXES
 from imseg.errors import Finding, and_more, near_miss, shown
 
+Links = Literal["refuse", "read", "follow"]
+"""What is done with links that lead out of a data folder: they are errors, they are read with a
+warning, or they are read because the user asked for it."""
+
 _JUNK = frozenset({"thumbs.db", "desktop.ini"})
 _LONGEST_NAME = 200  # bytes; file systems end at 255
 
 
+def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder is one that systems hide or make for themselves."""
+    return path.name.startswith((".", "__MACOSX")) or path.name.lower() in _JUNK
+
+
 def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
     """Return the picture files of a folder by stem (sorted), what else is no folder, and folders.
+
+    Stems are composed (NFC): systems write one name in two ways, an e with an accent as one
+    character or as two.
 
     Links that lead nowhere count as files; reading them says so. Pipes, sockets and devices do not:
     opening one might wait for ever.
@@ -32,15 +44,43 @@ def list_pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path], list
     folders: list[Path] = []
     # By name, so that nothing depends on the order in which a file system lists its files.
     for path in sorted(folder.iterdir(), key=lambda path: (path.stem, path.name)):
-        if path.name.startswith(".") or path.name.lower() in _JUNK:
+        if is_hidden(path):
             continue
         if path.is_dir():
             folders.append(path)
         elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
-            pictures.setdefault(path.stem, []).append(path)
+            pictures.setdefault(stem_of(path), []).append(path)
         else:
             strange.append(path)
     return pictures, strange, folders
+
+
+def stem_of(path: Path) -> str:
+    """Return what joins a file with others: its stem, composed (NFC)."""
+    return composed(path.stem)
+
+
+def composed(name: str) -> str:
+    """Return a name with each letter and its accents as one character (NFC), where there is one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def stems_by_case(stems: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Return which stems differ from one of the others in upper and lower case alone.
+
+    Args:
+        stems: What is to be named as the others are.
+        others: Other stems. Those that are among ``stems`` themselves are left out.
+
+    Returns:
+        The other stem by stem, only where there is one of each.
+    """
+    mine, theirs = set(stems), set(others)
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for side, alone in enumerate((mine - theirs, theirs - mine)):
+        for stem in alone:
+            groups.setdefault(stem.casefold(), ([], []))[side].append(stem)
+    return {ours[0]: them[0] for ours, them in groups.values() if len(ours) == len(them) == 1}
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -93,6 +133,12 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return names as they can be shown, with escapes where two of them would look alike."""
+    alike = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
+    return [ascii(name)[1:-1] if alike else shown(name) for name in names]
+
+
 def leads_out(path: Path, root: Path) -> bool:
     """Return whether a path ends outside of a folder, because a link on the way leads there."""
     try:
@@ -135,11 +181,32 @@ def subject(number: int, noun: str, one: str = "is", many: str = "are") -> str:
     return f"{counted(number, noun)} {one if number == 1 else many}"
 
 
-def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
-    """Return errors about files that are not looked at.
+_OUTSIDE: Mapping[Links, tuple[str, str, str, str]] = {
+    "refuse": (
+        "error",
+        ".",
+        "files and folders that are inside, or links to such.",
+        "--follow-links (in Python follow_links=True) reads what they lead to, if you trust this"
+        " folder; or copy what is meant to where the link is.",
+    ),
+    "read": (
+        "warning",
+        "; what is there was read for this check only.",
+        "",
+        "give --follow-links to train and other commands, if you trust this folder; they refuse"
+        " such links without it.",
+    ),
+    "follow": ("note", "; what is there is read, because of --follow-links.", "", ""),
+}
+"""Severity, end of what is said, what is expected and hint about links that lead out."""
+
+
+def note_refused(refused: Mapping[str, Iterable[str]], links_are: Links) -> list[Finding]:
+    """Return findings about files that are not looked at, and about links that lead out.
 
     Args:
         refused: Their names below the data folder, those with odd ``names`` and odd ``links``.
+        links_are: What is done with the links.
     """
     odd, links = [ascii(name) for name in refused["names"]], list(refused["links"])
     names = Finding(
@@ -150,12 +217,13 @@ def note_refused(refused: Mapping[str, Iterable[str]]) -> list[Finding]:
         hint="rename them.",
         files=tuple(name[1:-1] for name in odd),
     )
+    severity, end, expected, hint = _OUTSIDE[links_are]
     outside = Finding(
-        severity="error",
-        what=f"{subject(len(links), 'link', 'leads', 'lead')} out of the data folder.",
-        expected="files and folders that are inside, or links to such.",
+        severity=severity,
+        what=f"{subject(len(links), 'link', 'leads', 'lead')} out of the data folder{end}",
+        expected=expected,
         got=and_more(links) + ".",
-        hint="copy what is meant to where the link is.",
+        hint=hint,
         files=tuple(links),
     )
     return [finding for finding in (names, outside) if finding.files]

@@ -6,13 +6,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError
 
-from imseg.data.files.atomic import read_bounded
+from imseg.data.files.atomic import read_text
 from imseg.errors import ImsegError, near_miss, raise_all, shown
-from imseg.types import Color
+from imseg.types import Color, Pages
 
 Key = int | str
 """A mask value, a color as ``#rrggbb`` in lower case, or the name of a label's folder."""
@@ -72,6 +72,10 @@ TaskWord = Literal["binary", "multiclass", "multilabel", "instances", "regressio
 TASK_WORDS: tuple[TaskWord, ...] = get_args(TaskWord)
 """All of them."""
 
+PAGE_WORDS = ("channels", "first", "max", "refuse")
+"""What ``pages`` may be, beside the number of a plane."""
+
+_LAST_PAGE = 65535
 _FARTHEST_VOID = 2**31 - 1
 _MOST_SHOWN = 100
 
@@ -82,6 +86,12 @@ def _as_void(entry: object) -> Key:
     if type(entry) is int and abs(entry) <= _FARTHEST_VOID:  # ``true`` is an int in Python only
         return entry
     raise ValueError("neither a number nor a color")
+
+
+def _as_pages(entry: object) -> Pages:
+    if entry in PAGE_WORDS or (type(entry) is int and 1 <= entry <= _LAST_PAGE):
+        return cast("Pages", entry)
+    raise ValueError("neither a word nor a number from 1")
 
 
 def _as_rgb(entry: object) -> Color:
@@ -106,7 +116,7 @@ class _Settings(BaseModel, extra="forbid", strict=True):
     task: TaskWord | None = None
     void: Annotated[Key | None, PlainValidator(_as_void)] = None
     pixel_size: Annotated[float, Field(gt=0, le=LARGEST_PIXEL)] | None = None
-    pages: Literal["channels", "refuse"] = "refuse"
+    pages: Annotated[Pages, PlainValidator(_as_pages)] = "refuse"
     unit: Annotated[str, AfterValidator(_one_line)] = ""
     classes: dict[str, Any] = {}
 
@@ -122,13 +132,13 @@ _EXPECTED = {
     "task": "one of " + ", ".join(f'"{word}"' for word in TASK_WORDS),
     "void": 'a whole number, or a color "#rrggbb"',
     "pixel_size": "micrometers on a side of a pixel, above 0, such as 0.65",
-    "pages": '"channels" or "refuse"',
+    "pages": '"channels", "first", "max", the number of a plane (1 is the first) or "refuse"',
     "unit": 'a text of one line, such as "m"',
     "classes": 'a table: [classes], then 0 = "sky"',
     "name": "a text that is not empty",
     "color": '"#rrggbb" or [red, green, blue] with 0..255 each',
 }
-_WORDS = {"task": TASK_WORDS, "pages": ("channels", "refuse")}
+_WORDS = {"task": TASK_WORDS, "pages": PAGE_WORDS}
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -146,8 +156,8 @@ class FolderConfig:
     """Colors of overlays (red, green, blue; 0..255) by what masks know the class by."""
     pixel_size: float | None = None
     """Side of a pixel in micrometers."""
-    pages: bool = False
-    """Whether the pages of a TIFF file are the channels of one picture; otherwise refused."""
+    pages: Pages = "refuse"
+    """What several pages in one file are; a plane is chosen for masks too."""
     unit: str = ""
     """Unit of the numbers that a regression learns."""
 
@@ -190,15 +200,15 @@ def read_config(folder: Path) -> FolderConfig:
     """
     path = folder / FILE_NAME
     try:
-        plain = tomllib.loads(read_bounded(path).decode("utf-8"))
+        plain = tomllib.loads(read_text(path))
     except FileNotFoundError:
         if path.is_symlink():
             hint = "mend the link, or remove it."
             raise ImsegError(f"{path} is a link to nothing.", hint=hint) from None
         return FolderConfig()
-    except (OSError, UnicodeDecodeError) as error:
-        got = str(getattr(error, "strerror", None) or error)
-        raise ImsegError(f"{path} cannot be read.", got=got) from error
+    except OSError as error:
+        got, hint = str(error.strerror or error), "mend its permissions, or remove it."
+        raise ImsegError(f"{path} cannot be read.", got=got, hint=hint) from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep brackets
         hint = 'text stands in quotes, as in  0 = "sky"; see https://toml.io.'
         raise ImsegError(f"{path} is not valid TOML.", got=str(error), hint=hint) from error
@@ -230,7 +240,7 @@ def parse_config(plain: Mapping[str, Any], source: str) -> FolderConfig:
             )
         )
     raise_all(errors)
-    plain = dict(said) | {"names": names, "colors": colors, "pages": said.pages == "channels"}
+    plain = dict(said) | {"names": names, "colors": colors}
     del plain["classes"]
     return FolderConfig(**plain)
 

@@ -16,7 +16,7 @@ from pydantic import Base64Bytes, ConfigDict, PlainSerializer, PlainValidator
 
 from imseg.data.checks.appearance import Look
 from imseg.data.folder.config import as_color
-from imseg.data.masks.io import MaskForm, value_text
+from imseg.data.masks.io import MaskAlpha, MaskForm, value_text
 from imseg.types import POSITION, Coding, Color, TargetSpec
 
 Progress = Callable[[int, int], None]
@@ -95,6 +95,11 @@ class MaskFacts:
     frequent, unless each is one connected region."""
     distinct: int = 0
     """Different values; 0 for fractions."""
+    edges: _JsonCounts = field(default_factory=lambda: Counts(np.empty(0), np.empty(0)))
+    """Of the pixels in ``counts``, those that lie on edges as smearing leaves them (``on_edges``);
+    empty where there are no more than two values, or others than bytes and colors."""
+    blurred: float = 0.0
+    """Share of the different values that are found mostly on such edges, 0..1."""
     gapless: bool = False
     """Whether the values above 0 are 1, 2, ... without gaps."""
     regions: int | None = None
@@ -108,10 +113,17 @@ class MaskFacts:
     """The greatest number; NaN if there is none."""
     mean: float = np.nan
     """The mean of the numbers; NaN if there is none."""
+    has_code: bool = False
+    """Whether the least number is one that often stands for missing ones, such as -1 or -9999, and
+    no other is below 0."""
     known: int = 0
     """Pixels that hold a number and are not void."""
     palette: tuple[Color, ...] | None = None
     """The colors of the values of an indexed file."""
+    inverting: int = 0
+    """Bits per number of a TIFF file whose 0 is to be shown as white; 0: of any other file."""
+    alpha: MaskAlpha = ""
+    """What the alpha channel of the file was for."""
     sketch: Base64Bytes | None = None
     """A few of its pixels; see ``sketch_mask``. None: of measurements."""
     widths: tuple[int, ...] | None = None
@@ -134,12 +146,19 @@ class MaskFacts:
 
     def counted_as(self, coding: Coding) -> Mapping[int, int]:
         """Return pixels by value as a coding knows values: among colors, gray levels are colors."""
+        return self._recounted(self.counts, coding)
+
+    def edges_as(self, coding: Coding) -> Mapping[int, int]:
+        """Return the pixels on edges, by value as a coding knows values."""
+        return self._recounted(self.edges, coding)
+
+    def _recounted(self, counts: Mapping[int, int], coding: Coding) -> Mapping[int, int]:
         if coding != "colors" or self.form == "colors":
-            return self.counts
-        grays = {value: as_color(value) for value in self.counts}
+            return counts
+        grays = {value: as_color(value) for value in counts}
         # What is no gray level is left beyond all colors.
         return {
-            1 << 24 | value if gray is None else gray: self.counts[value]
+            1 << 24 | value if gray is None else gray: counts[value]
             for value, gray in grays.items()
         }
 
@@ -170,6 +189,8 @@ class ImageFacts:
     sample: _JsonArray | None = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
+    inverting: bool = False
+    """Whether the file says that 0 is to be shown as white."""
     mask: MaskFacts | None = None
     """The mask, where there is one in one file."""
     planes: Mapping[str, MaskFacts] = field(default_factory=dict)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, subject
-from imseg.data.images.decoding import SUFFIXES
+from imseg.data.files.stems import join_stems
+from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
+from imseg.data.images.decoding import READABLE, SUFFIXES
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import Finding, and_more, near_miss, shown
 from imseg.types import POSITION, Image, LabeledImage
 
@@ -49,6 +52,10 @@ class FolderLayout:
     """Problems seen so far."""
     refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})
     """Files that are not looked at: names with control characters, and links that lead out."""
+    object_folders: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
+    """Folders with a file for each object of an image, by the folder of masks that they are in."""
+    links_are: listing.Links = "refuse"
+    """What is done with links that lead out; unless they are refused, they are looked at too."""
 
     def note(
         self, what: str, *, severity: str = "error", files: Iterable[str] = (), **parts: str
@@ -69,12 +76,17 @@ class FolderLayout:
         else:
             return False
         self.refused[reason][self.name_of(path)] = None
-        return True
+        return reason == "names" or self.links_are == "refuse"
 
 
-def find_layout(root: Path) -> FolderLayout:
-    """Return the files of a data folder; problems are listed, not raised."""
-    layout = FolderLayout(root=root)
+def find_layout(root: Path, *, links_are: listing.Links = "refuse") -> FolderLayout:
+    """Return the files of a data folder; problems are listed, not raised.
+
+    Args:
+        root: The data folder.
+        links_are: What is done with links that lead out of it.
+    """
+    layout = FolderLayout(root=root, links_are=links_are)
     try:
         _look(layout, root)
     except OSError as error:
@@ -86,7 +98,7 @@ def find_layout(root: Path) -> FolderLayout:
             hint="mend the permissions.",
             files=(place,),
         )
-    layout.findings += listing.note_refused(layout.refused)
+    layout.findings += listing.note_refused(layout.refused, links_are)
     return layout
 
 
@@ -110,6 +122,8 @@ def _look(layout: FolderLayout, root: Path) -> None:
     layout.val = _optional_pairs(layout, root / "val")
     layout.test = _optional_pairs(layout, root / "test")
     _note_unknown_folders(layout)
+    if layout.object_folders:
+        layout.findings.append(note_object_folders(layout.object_folders, root))
 
 
 def _choose_folder(layout: FolderLayout, american: str, british: str) -> Path:
@@ -147,16 +161,20 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     place = folder / "masks"
     if layout.refuses(place):
         return ()
+    if objects := object_folders(images.by_stem, place):
+        layout.object_folders[place] = tuple(objects.values())
+        return ()
     labels = find_labels(place)
     # Every one of them is looked at, so that all are named.
     if [label for label in labels if layout.refuses(place / label)]:
         return ()
     masks = {label: _single_files(layout, place / label) for label in labels or ("",)}
+    masks = {label: _named_as(images, files, layout) for label, files in masks.items()}
     empty = {"images": not images.by_stem, "masks": not labels and not masks[""].by_stem}
     for kind in [kind for kind, nothing in empty.items() if nothing]:
         layout.note(
             f"{folder.name}/{kind} holds no {kind}.",
-            expected=f"PNG, JPEG, BMP or TIFF files, such as {EXAMPLE}.",
+            expected=f"{READABLE} files, such as {EXAMPLE}.",
             got="no such files." if (folder / kind).is_dir() else "no such folder.",
             hint=f"put the {kind} there; stems must be equal.",
             files=(f"{folder.name}/{kind}",),
@@ -212,6 +230,27 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
     return Files({stem: path for stem, path in files.items() if stem not in refused}, refused)
 
 
+def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:
+    """Return masks by the stems of their images, where these differ in case alone; note it."""
+    stems = listing.stems_by_case(masks.by_stem, images.by_stem)
+    if not stems:
+        return masks
+    files = [(masks.by_stem[stem], images.by_stem[other]) for stem, other in stems.items()]
+    names = [f"{layout.name_of(mask)} for {layout.name_of(image)}" for mask, image in sorted(files)]
+    differing = "1 mask differs from its image"
+    if len(names) > 1:
+        differing = f"{len(names)} masks differ from their images"
+    layout.note(
+        f"{differing} in upper and lower case of the name; they are taken for pairs.",
+        severity="warning",
+        got=and_more(names) + ".",
+        hint="rename them: other programs may take such names for different ones.",
+        files=[layout.name_of(mask) for mask, _ in sorted(files)],
+    )
+    named = {stems.get(stem, stem): path for stem, path in masks.by_stem.items()}
+    return Files(dict(sorted(named.items())), masks.refused)
+
+
 def _note_no_folder(layout: FolderLayout) -> None:
     root = layout.root
     siblings = []
@@ -227,9 +266,21 @@ def _note_no_folder(layout: FolderLayout) -> None:
 
 def _note_no_labeled(layout: FolderLayout, labeled: Path) -> None:
     there = sorted(path.name for path in layout.root.iterdir() if path.is_dir())
-    guess = near_miss("labeled", [name for name in there if name not in _KNOWN_FOLDERS])
+    others = [name for name in there if name not in _KNOWN_FOLDERS]
+    pairs = [
+        name
+        for name in others
+        if all((layout.root / name / kind).is_dir() for kind in ("images", "masks"))
+    ]
+    guess = near_miss("labeled", others) or (pairs[0] if len(pairs) == 1 else None)
     hint = "imseg prepare, or move your pictures there."
-    if guess:
+    singles = [place for place in (layout.root, labeled) if _of_single_images(place)]
+    if singles:
+        hint = (
+            f"if each file in a folder masks is one object: imseg prepare nuclei"
+            f" {shown(singles[0])} --out NEW"
+        )
+    elif guess:
         hint = f"rename {guess}/ to labeled/, if that is what it holds."
     elif labeled.is_dir() and list_pictures(labeled)[0]:
         hint = f"move the pictures from {labeled.name}/ to {labeled.name}/images."
@@ -239,6 +290,16 @@ def _note_no_labeled(layout: FolderLayout, labeled: Path) -> None:
         got=("folders " + and_more(there, most=6) if there else "no folders at all") + ".",
         hint=hint,
         files=("labeled/images",),
+    )
+
+
+def _of_single_images(place: Path) -> bool:
+    """Return whether a folder holds ``<image>/images``, with one picture each, and ``masks``."""
+    inside = [*listing.folders_in(place), *listing.folders_in(place / "stage1_train")]
+    return any(
+        len(list_pictures(each / "images")[0]) == 1
+        for each in inside
+        if (each / "images").is_dir() and (each / "masks").is_dir()
     )
 
 
@@ -283,13 +344,23 @@ def _joined(
         masks: The masks of each label; of "" where an image has one mask.
         place: The folder that holds the masks, or the folders of the labels.
     """
+    for files in masks.values():
+        if several := note_several_masks(images.by_stem, files.by_stem, layout.root):
+            layout.findings.append(several)
+            return ()
     first: dict[str, Path] = {}
     for files in masks.values():
         first |= {stem: path for stem, path in files.by_stem.items() if stem not in first}
     refused = frozenset[str]().union(*(files.refused for files in masks.values()))
-    _note_partnerless(layout, images, Files(first, refused), kind="image", partner="mask")
+    rules = [rule for files in masks.values() if (rule := _rule_for(images, files))]
+    rule = rules[0] if rules else ""
+    _note_partnerless(
+        layout, images, Files(first, refused), kind="image", partner="mask", rule=rule
+    )
     for files in masks.values():
-        _note_partnerless(layout, files, images, kind="mask", partner="image")
+        rule = _rule_for(images, files)
+        _note_partnerless(layout, files, images, kind="mask", partner="image", rule=rule)
+    loose = any(not images.by_stem.keys() >= files.by_stem.keys() for files in masks.values())
     missing = [
         f"{layout.name_of(place / label)}/{stem}"
         for label, files in masks.items()
@@ -304,7 +375,8 @@ def _joined(
             + and_more([f"{folder}/{label}/cell_07.png" for label in masks])
             + ".",
             got="no " + and_more(missing) + ".",
-            hint="where a label does not occur on an image, save an all-black mask.",
+            hint="where a label does not occur on an image, save an all-black mask"
+            + ("." if loose else "; imseg check DATA --fix DIR makes them in a copy."),
             files=missing,
         )
     pairs = []
@@ -314,6 +386,16 @@ def _joined(
             image = Image(layout.name_of(path), path)
             pairs.append(LabeledImage(image, found.get("", found)))
     return tuple(pairs)
+
+
+def _rule_for(images: Files, masks: Files) -> str:
+    """Return how the masks that have no image would be joined with one; empty: it is not clear."""
+    alone = [
+        [stem for stem in files.by_stem if stem not in {*others.by_stem, *others.refused}]
+        for files, others in ((images, masks), (masks, images))
+    ]
+    found = join_stems(alone[0], alone[1])
+    return str(found[0]) if found else ""
 
 
 def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]) -> None:
@@ -326,7 +408,8 @@ def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]
         strange = [label for label in labels if label not in wanted]
         guesses = [(label, near_miss(label, free)) for label in strange]
         renamed = [f"rename {label}/ to {guess}/" for label, guess in guesses if guess]
-        hint = "add the missing folders; where a label does not occur, save all-black masks."
+        hint = "add the missing folders; where a label does not occur, save all-black masks"
+        hint += "." if strange else " (imseg check DATA --fix DIR makes them in a copy)."
         if renamed:
             hint = ", ".join(renamed) + "."
     layout.note(
@@ -340,7 +423,11 @@ def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]
 
 def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], folder: Path) -> None:
     """Note stems that stand for several files."""
-    doubled = [list(map(layout.name_of, paths)) for paths in pictures.values() if len(paths) > 1]
+    doubled = [
+        listing.told_apart(list(map(layout.name_of, paths)))
+        for paths in pictures.values()
+        if len(paths) > 1
+    ]
     if doubled:
         layout.note(
             f"{counted(len(doubled), 'stem')} in {layout.name_of(folder)} "
@@ -361,20 +448,32 @@ def _note_strange(layout: FolderLayout, strange: list[Path], folder: Path) -> No
     odd = [path.suffix.lower() in SUFFIXES for path in strange]
     told = [n + " (a pipe or the like)" * special for n, special in zip(names, odd, strict=True)]
     one = len(strange) == 1
+    known = how_to_convert(strange)
     layout.note(
         f"{counted(len(strange), 'file')} in {layout.name_of(folder)} "
         f"{'is not a picture' if one else 'are not pictures'} that can be read.",
         expected=", ".join(sorted(SUFFIXES)) + " (upper case too).",
         got=and_more(told) + ".",
-        hint="convert or remove " + ("it." if one else "them."),
+        hint=f"{known[0]} files are not read here; convert them:\n{known[1]}"
+        if known
+        else "convert or remove " + ("it." if one else "them."),
         files=names,
     )
 
 
 def _note_partnerless(
-    layout: FolderLayout, files: Files, others: Files, *, kind: str, partner: str
+    layout: FolderLayout, files: Files, others: Files, *, kind: str, partner: str, rule: str
 ) -> None:
-    """Note files whose stem none of the others has, with what may be meant."""
+    """Note files whose stem none of the others has, with what may be meant.
+
+    Args:
+        layout: Gets the finding.
+        files: The files that may lack a partner.
+        others: Their partners.
+        kind: What the files are.
+        partner: What the others are.
+        rule: How stems would be joined, if that is clear.
+    """
     known = {*others.by_stem, *others.refused}
     alone = [stem for stem in files.by_stem if stem not in known]
     if not alone:
@@ -390,6 +489,8 @@ def _note_partnerless(
         f"{counted(len(alone), kind)} in {names[0].rpartition('/')[0]} {lacks}.",
         expected=f"equal stems, such as {EXAMPLE}.",
         got=and_more(told) + ".",
-        hint=f"rename the {partner}s so that stems are equal, or remove what has none.",
+        hint=f"imseg check DATA --fix DIR renames the masks in a copy: {rule}."
+        if rule
+        else f"rename the {partner}s so that stems are equal, or remove what has none.",
         files=names,
     )

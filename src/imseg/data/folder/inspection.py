@@ -3,7 +3,6 @@
 import base64
 import functools
 import hashlib
-import importlib.util
 import json
 import sys
 import threading
@@ -23,13 +22,11 @@ from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
-from imseg.data.images.picture_file import probe, read_image
+from imseg.data.images.picture_file import probe, read_pixels
+from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
-from imseg.errors import ImsegError, import_extra
+from imseg.data.masks.regions import abruptness, count_regions, has_regions
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
-
-CELLS = "cells"
-"""The extra with scikit-image, which finds connected regions."""
 
 MAX_COUNTED = 512
 """Most values that are kept of a mask, unless they number objects."""
@@ -42,6 +39,9 @@ ABRUPT = 0.4
 
 SMALLEST_OBJECT = 4.0
 """Least mean area of objects in pixels; the values of noisy measurements have less."""
+
+_CODES = (-1, -99, -999, -9999, -32768, -99999, np.finfo(np.float32).min)
+"""Numbers that programs write where nothing was measured."""
 
 _MOST_SAMPLES = 1 << 23
 
@@ -284,8 +284,9 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> 
         return image_facts(image.name, path, scope=scope)
 
     def find() -> tuple[ImageFacts, Pixels]:
-        pixels = read_image(path, pages=pages)
+        pixels, inverting = read_pixels(path, pages=pages)
         facts = image_facts(image.name, pixels, scope=scope, sketch=sketch)
+        facts = replace(facts, inverting=inverting)
         if sketch:
             facts = replace(facts, orientation=probe(path, pages=pages).orientation)
         return facts, pixels
@@ -297,7 +298,10 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> 
 
     if scope.files is None:
         return find()[0]
-    looked_for = ("pages as channels" if pages else "one page") + ", sketched" * sketch
+    looked_for = {"refuse": "one page", "channels": "pages as channels"}.get(
+        str(pages), f"plane {pages}"
+    )
+    looked_for += ", sketched" * sketch
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
@@ -318,9 +322,10 @@ def facts_of_mask(
     Raises:
         ImsegError: If the file cannot be read.
     """
+    pages = scope.config.pages
 
     def find() -> tuple[MaskFacts, MaskFile]:
-        mask = read_mask(path)
+        mask = read_mask(path, pages=pages)
         return mask_facts(str(path), mask, scope=scope, label=label, widths=widths), mask
 
     if scope.files is None:
@@ -328,6 +333,7 @@ def facts_of_mask(
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
     looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", widths" * widths
+    looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
@@ -368,7 +374,7 @@ def mask_facts(
         widths: Whether its connected regions are counted by their width.
     """
     values = mask.values
-    whole = mask.form == "values" and (values.size == 0 or int(values.min()) >= 0)
+    whole = mask.form == "values"
     if mask.form == "numbers" and are_whole(values):
         values, whole = values.astype(np.int32), True
     void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
@@ -380,12 +386,15 @@ def mask_facts(
         whole=whole,
         dtype=sys.intern(mask.values.dtype.name),
         digest=_digest(mask),
+        inverting=mask.inverting,
+        alpha=mask.alpha,
     )
     if mask.form == "numbers" and not whole:
         return _with_fractions(facts, values, void)
     found, pixels = _count(values)
     clear = found != void if void is not None else np.ones(len(found), bool)
     kept, known = found[clear], int(pixels[clear].sum())
+    whole = whole and (not len(kept) or int(kept[0]) >= 0)
     above = kept[kept > 0]
     gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
     may_number = len(above) > 1 and (gapless or len(above) > FEW_VALUES)
@@ -394,24 +403,28 @@ def mask_facts(
     if label == POSITION:
         regions = count_regions(clean != 0)
     elif label is None and scope.regions and whole and may_number:
-        regions, abrupt = count_regions(clean), _abruptness(clean)
+        regions, abrupt = count_regions(clean), abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
+    shown: Any = slice(None)
     if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
-        frequent = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
-        counts = Counts(found[frequent], pixels[frequent])
-    else:
-        counts = Counts(found, pixels)
+        shown = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
+    small = mask.form == "colors" or (whole and found[-1] < 256)
+    edges = count_on_edges(values, found) if small else np.zeros(len(found), np.int64)
     return replace(
         facts,
-        counts=counts,
+        whole=whole,
+        counts=Counts(found[shown], pixels[shown]),
         distinct=len(kept),
+        edges=Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0]),
+        blurred=float((2 * edges > pixels).mean()),
         gapless=gapless,
         regions=regions,
         abrupt=abrupt,
         least=float(kept[0]) if known else np.nan,
         greatest=float(kept[-1]) if known else np.nan,
         mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
+        has_code=known > 0 and _is_code(kept),
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
         sketch=sketch_mask(values, found),
@@ -435,9 +448,16 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
         facts,
         least=float(numbers.min()),
         greatest=float(numbers.max()),
+        has_code=_is_code(numbers),
         mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
+
+
+def _is_code(numbers: npt.NDArray[Any]) -> bool:
+    """Return whether the only number below 0 is one that often stands for missing ones."""
+    least = numbers.min()
+    return bool(least in _CODES and (numbers[numbers != least] >= 0).all())
 
 
 def _samples(channels: int, scope: Scope) -> int:
@@ -452,32 +472,6 @@ def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]
         found = np.flatnonzero(histogram)
         return found, histogram[found]
     return np.unique(values, return_counts=True)
-
-
-def has_regions() -> bool:
-    """Return whether connected regions can be counted."""
-    return importlib.util.find_spec("skimage") is not None
-
-
-def count_regions(values: npt.NDArray[Any]) -> int | None:
-    """Return the connected regions of equal values that are not 0; None without scikit-image."""
-    try:
-        measure = import_extra("skimage.measure", extra=CELLS, purpose="to find regions")
-    except ImsegError:
-        # Whether that matters shows when all masks have been looked at.
-        return None
-    return int(measure.label(values, background=0, connectivity=2, return_num=True)[1])
-
-
-def _abruptness(values: npt.NDArray[Any]) -> float:
-    """Return the share of unequal neighbors of which one is 0, or that differ by more than 1."""
-    steps = abrupt = 0
-    for one, other in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1])):
-        changed = one != other
-        first, second = one[changed].astype(np.int64), other[changed].astype(np.int64)
-        steps += first.size
-        abrupt += int(((first == 0) | (second == 0) | (np.abs(first - second) > 1)).sum())
-    return abrupt / steps if steps else 0.0
 
 
 def _digest(mask: MaskFile) -> str:

@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from imseg.data.checks import fitness
-from imseg.data.files.listing import counted, list_pictures, nearest_stem
+from imseg.data.files.listing import (
+    Links,
+    counted,
+    list_pictures,
+    nearest_stem,
+    stem_of,
+    stems_by_case,
+)
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
@@ -21,7 +28,7 @@ from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
-from imseg.types import POSITION, DataSet, Image, LabeledImage
+from imseg.types import POSITION, DataSet, Image, LabeledImage, Pages
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +37,7 @@ def scan(
     path: str | Path,
     *,
     task: TaskWord | None = None,
+    links_are: Links = "refuse",
     progress: Progress | None = None,
     files: inspection.KnownFiles | None = None,
 ) -> fitness.FolderScan:
@@ -40,12 +48,13 @@ def scan(
     Args:
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        links_are: What is done with links that lead out of the folder.
         progress: Called with (done, total) after each picture.
         files: What is known already of files that have not changed: these are not decoded. It
             learns about the others, and keeps their pixels for the store. None: all are decoded.
     """
     root = Path(path)
-    layout = find_layout(root)
+    layout = find_layout(root, links_are=links_are)
     errors = [finding for finding in layout.findings if finding.severity == "error"]
     config = FolderConfig()
     config_errors: list[Finding] = []
@@ -90,6 +99,8 @@ def understand(
             spec = recognize(survey, task=config.task, config=config)
         except ImsegError as error:
             failures += fitness.as_findings(error) if telling else []
+    if spec is not None and config.pages not in ("refuse", "channels"):
+        spec = replace(spec, pages=config.pages)
     reading, unlike = find_reading(survey, pages=config.pages)
     return fitness.FolderScan(
         layout=layout,
@@ -103,7 +114,11 @@ def understand(
 
 
 def read_folder(
-    path: str | Path, *, task: TaskWord | None = None, progress: Progress | None = None
+    path: str | Path,
+    *,
+    task: TaskWord | None = None,
+    follow_links: bool = False,
+    progress: Progress | None = None,
 ) -> DataSet:
     """Return the data set in a folder.
 
@@ -115,12 +130,15 @@ def read_folder(
     Args:
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
+        follow_links: Whether links that lead out of the folder are read; else they are refused,
+            because the folder of another person may lead to files that are private.
         progress: Called with (done, total) after each picture.
 
     Raises:
         ImsegError: If anything is wrong with the folder; everything at once.
     """
-    return data_set_of(scan(path, task=task, progress=progress))
+    links_are: Links = "follow" if follow_links else "refuse"
+    return data_set_of(scan(path, task=task, links_are=links_are, progress=progress))
 
 
 def data_set_of(found: fitness.FolderScan) -> DataSet:
@@ -154,12 +172,12 @@ SAMPLED_FOR_SIZE = 50
 """Labeled pictures whose headers are looked at to find the typical size."""
 
 
-def typical_size(pairs: Sequence[LabeledImage], *, pages: bool) -> tuple[int, int]:
+def typical_size(pairs: Sequence[LabeledImage], *, pages: Pages) -> tuple[int, int]:
     """Return the median height and the median width of the first pictures, in pixels.
 
     Args:
         pairs: Labeled pictures, at least one; of files only the headers are read.
-        pages: Whether the pages of TIFF files are channels.
+        pages: What several pages in one file are.
 
     Raises:
         ImsegError: If a header cannot be read.
@@ -176,7 +194,7 @@ MEASURED = 256
 """Labeled masks whose regions are counted by width."""
 
 
-def _size_of(image: Image, *, pages: bool) -> tuple[int, int]:
+def _size_of(image: Image, *, pages: Pages) -> tuple[int, int]:
     """Return the height and width of a picture; of files only the header is read."""
     if isinstance(image.pixels, Path):
         return probe(image.pixels, pages=pages).size
@@ -268,6 +286,8 @@ def hidden_masks(
 def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[str, Path]:
     """Return the mask of each stem; what is wrong with those that are needed goes to ``errors``."""
     stems = list_pictures(folder)[0]
+    other_case = stems_by_case(stems, map(_stem, dataset.unlabeled))
+    stems = {other_case.get(stem, stem): paths for stem, paths in stems.items()}
     missing = [image.name for image in dataset.unlabeled if _stem(image) not in stems]
     needed = [stems.get(_stem(image), []) for image in dataset.unlabeled]
     doubled = [" and ".join(path.name for path in paths) for paths in needed if len(paths) > 1]
@@ -301,7 +321,9 @@ def _problem_of_pair(
     masks, spec = inspection.mask_files(pair), dataset.spec
     # As ``imseg.toml`` would say it.
     void = spec.void if spec.void is None or spec.coding != "colors" else f"#{spec.void:06x}"
-    scope = inspection.Scope(config=FolderConfig(void=void), regions=False, files=files)
+    scope = inspection.Scope(
+        config=FolderConfig(void=void, pages=spec.pages), regions=False, files=files
+    )
     for label, path in masks.items():
         try:
             facts = inspection.facts_of_mask(
@@ -324,7 +346,7 @@ def _problem_of_pair(
 
 def _stem(image: Image) -> str:
     """Return what joins a picture with its mask."""
-    return image.pixels.stem if isinstance(image.pixels, Path) else Path(image.name).stem
+    return stem_of(image.pixels if isinstance(image.pixels, Path) else Path(image.name))
 
 
 _SHARE = 5

@@ -12,14 +12,31 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import ImsegError
 from imseg.types import Bytes, Color, Pixels
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+_SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpx", ".jpf"),
+    "GIF": (".gif",),
+    "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
+}
+
+SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 """Suffixes of picture files, in lower case; compare with ``path.suffix.lower()``."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+FORMATS = tuple(_SUFFIXES)
 """What Pillow may open."""
+
+_LOSSY = {"JPEG": "JPEG", "WEBP": "lossy WebP", "JPEG2000": "lossy JPEG 2000"}
+
+READABLE = "PNG, JPEG, BMP, TIFF, WebP, JPEG 2000, GIF or PNM"
+"""The formats in words."""
 
 MAX_BYTES = 1 << 29
 """Most bytes of one decoded picture: twice the largest 8-bit RGB picture that Pillow lets through.
@@ -33,6 +50,7 @@ _COLOR_MODES = {"RGBA": "RGBA", "RGBa": "RGBA"} | dict.fromkeys(
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _PALETTE_MODES = frozenset({"P", "PA"})
 _BLACK = (0, 0, 0)
+_WHITE = np.uint8(255)
 
 
 class UnreadablePicture(ImsegError):
@@ -61,11 +79,20 @@ class Decoded:
     """How opaque each pixel is, ``h w``; None: the file does not say."""
     palette: tuple[Color, ...] | None = None
     """The color of each index."""
+    inverting: int = 0
+    """Bits per number of a file whose 0 is to be shown as white; 0: of any other file. The values
+    are as stored."""
+
+
+def lossy_suffix(name: str) -> str | None:
+    """Return the coding that files of such a name may have, if it changes values; else None."""
+    suffix = Path(name).suffix.lower()
+    return next((how for kind, how in _LOSSY.items() if suffix in _SUFFIXES[kind]), None)
 
 
 def unreadable(path: Path, reason: str, hint: str) -> UnreadablePicture:
     """Return the error for a file; ``reason`` ends a sentence that begins with the file."""
-    expected = "a whole PNG, JPEG, BMP or TIFF file."
+    expected = f"a whole {READABLE} file."
     return UnreadablePicture(path, reason, expected=expected, hint=hint)
 
 
@@ -120,7 +147,9 @@ def errors_named(path: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         if path.stat().st_size == 0:
             raise unreadable(path, "is empty", "copy it again, or remove it.") from error
-        reason = "is not a PNG, JPEG, BMP or TIFF picture, or is damaged at its start"
+        if (known := how_to_convert([path])) is not None:
+            raise unreadable(path, f"is a file of {known[0]}", known[1]) from error
+        reason = f"is not a {READABLE} picture, or is damaged at its start"
         raise unreadable(path, reason, "convert it, copy it again, or remove it.") from error
     # What decoders raise for files that are broken in one way or another has nothing in common.
     except Exception as error:
@@ -205,10 +234,15 @@ def turned(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def as_pixels(decoded: Decoded) -> Pixels:
-    """Return ``h w c`` pixels of one of three types, palettes expanded."""
+    """Return ``h w c`` pixels of one of three types, palettes expanded.
+
+    Bytes whose 0 is to be shown as white are turned around, as viewers show them; numbers of more
+    bits are as stored.
+    """
     if decoded.palette is not None:
         return np.array(decoded.palette, np.uint8)[decoded.values[..., 0]]
-    return in_own_type(decoded.values)
+    pixels = in_own_type(decoded.values)
+    return _WHITE - pixels if decoded.inverting and pixels.dtype == np.uint8 else pixels
 
 
 def in_own_type(values: npt.NDArray[Any]) -> Pixels:

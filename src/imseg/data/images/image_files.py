@@ -16,13 +16,13 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.files.atomic import publish
-from imseg.data.files.listing import counted, has_odd_name, subject
+from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
-from imseg.data.images.decoding import SUFFIXES, in_own_type, to_channels
+from imseg.data.images.decoding import in_own_type, to_channels
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.colors import colorize, colorize_objects, covered
-from imseg.errors import Finding, ImsegError, and_more, shown
-from imseg.types import Bytes, Color, Image, Pixels, Reading, Target, TargetSpec
+from imseg.errors import Finding, ImsegError, and_more
+from imseg.types import Bytes, Color, Image, Pages, Pixels, Reading, Target, TargetSpec
 
 LOW_PERCENTILE = 0.1
 HIGH_PERCENTILE = 99.9
@@ -146,7 +146,7 @@ def _ends(values: npt.NDArray[Any]) -> tuple[float, float]:
 _IN_SHORT = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 
-def find_reading(survey: Survey, *, pages: bool) -> tuple[Reading | None, list[Finding]]:
+def find_reading(survey: Survey, *, pages: Pages) -> tuple[Reading | None, list[Finding]]:
     """Return how pictures become bytes, or an error about those that are unlike the others.
 
     8-bit pictures, gray and color, stay as they are; where both are there, all are read as color.
@@ -155,7 +155,7 @@ def find_reading(survey: Survey, *, pages: bool) -> tuple[Reading | None, list[F
 
     Args:
         survey: The facts about all readable pictures.
-        pages: Whether the pages of TIFF files are channels.
+        pages: What several pages in one file are.
     """
     every = survey.every()
     if not every:
@@ -280,8 +280,8 @@ def write_tiff(path: Path, array: npt.NDArray[Any]) -> None:
 
     Args:
         path: Where to; an existing file is replaced.
-        array: ``h w`` of float32 or of whole numbers from 0 to 2,147,483,647, such as the numbers
-            of objects. They are written with 32 bits, or 8 or 16 if that is their unsigned type.
+        array: ``h w`` of float32 or of whole numbers of at most 32 bits, such as the numbers of
+            objects. They are written with 32 bits, or 8 or 16 if that is their unsigned type.
 
     Raises:
         ValueError: If the array has another shape, type or range.
@@ -290,7 +290,7 @@ def write_tiff(path: Path, array: npt.NDArray[Any]) -> None:
     if array.ndim != 2 or (array.dtype != np.float32 and array.dtype.kind not in "ui"):
         raise ValueError(f"cannot write {array.dtype} of shape {array.shape} as TIFF")
     if array.dtype.kind in "ui" and array.dtype not in (np.uint8, np.uint16):
-        if array.size and not 0 <= array.min() <= array.max() <= _MAX_INT32:
+        if array.size and not -_MAX_INT32 <= array.min() <= array.max() <= _MAX_INT32:
             raise ValueError(f"numbers from {array.min()} to {array.max()} do not fit")
         array = array.astype(np.int32)
     picture = Pillow.fromarray(np.ascontiguousarray(array))
@@ -305,78 +305,6 @@ def _write(path: Path, picture: Pillow.Image, kind: str, **options: str) -> None
 
 _OPACITY = 0.4
 _HATCH = np.array([255, 0, 255], dtype=np.uint8)
-
-
-def list_images(place: Path) -> list[Image]:
-    """Return a picture, or the pictures of a folder (not of its subfolders), sorted by name.
-
-    Args:
-        place: A file or a folder.
-
-    Raises:
-        ImsegError: If there is none, or if masks of two pictures would get the same name.
-    """
-    try:
-        return _listed(place)
-    except OSError as error:
-        raise ImsegError(
-            f"{place} cannot be looked into.",
-            expected="a picture, or a folder of pictures, that you may read.",
-            got=f"{error.strerror or error}.",
-            hint="check the name, and the permissions.",
-        ) from error
-
-
-def _listed(place: Path) -> list[Image]:
-    if place.is_file():
-        _refuse_odd([place])
-        return [Image(place.name, place)]
-    if not place.is_dir():
-        raise ImsegError(
-            f"There is no picture or folder {place}.",
-            expected="a picture, or a folder of pictures.",
-            hint="check the name.",
-        )
-    listed = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
-    files = [path for path in listed if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-    _refuse_odd(files)
-    found = [Image(path.name, path) for path in files]
-    folders = [path.name for path in listed if path.is_dir()]
-    if not found:
-        raise ImsegError(
-            f"{place} holds no pictures.",
-            expected="files that end in " + ", ".join(sorted(SUFFIXES)) + ".",
-            got="no such file." if not folders else f"folders: {and_more(folders)}.",
-            hint=f"name one of the folders: {shown(place / folders[0])}" if folders else None,
-        )
-    stems = Counter(Path(image.name).stem for image in found)
-    doubled = [stem for stem, count in stems.items() if count > 1]
-    if doubled:
-        raise ImsegError(
-            f"Pictures in {place} would get masks of the same name.",
-            expected="one picture per stem.",
-            got=and_more([f"{stem}.*" for stem in doubled]),
-            hint="rename or move one of each.",
-        )
-    return found
-
-
-def _refuse_odd(files: Sequence[Path]) -> None:
-    """Refuse names that garble, links that lead nowhere, and pipes, which might never end."""
-    if odd := [path.name for path in files if has_odd_name(path)]:
-        raise ImsegError(
-            f"{counted(len(odd), 'picture')} would get a mask with control characters in its name.",
-            expected="names of printable characters.",
-            got=and_more(odd) + ".",
-            hint="rename them.",
-        )
-    if broken := [str(path) for path in files if not path.is_file()]:
-        raise ImsegError(
-            f"{counted(len(broken), 'picture')} cannot be opened.",
-            expected="files, or links to files.",
-            got=and_more(broken) + ".",
-            hint="mend the links, or remove them.",
-        )
 
 
 def as_color(pixels: Bytes) -> Bytes:

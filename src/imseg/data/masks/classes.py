@@ -13,11 +13,12 @@ from imseg.types import MAX_CLASSES, Coding, Color, Kind, TargetSpec
 
 _Meaning = TypeVar("_Meaning")
 _ANY = 2**31
+_NOT_BACKGROUND = f"a whole number below 0, or from 1 to {MAX_VALUE}; 0 is background."
 _VOIDS: Mapping[Coding, tuple[int, int, str]] = {
-    "values": (0, MAX_VALUE, f"a whole number from 0 to {MAX_VALUE}."),
+    "values": (-_ANY, MAX_VALUE, f"a whole number from 0 to {MAX_VALUE}, or below 0."),
     "colors": (0, _ANY, 'a color, such as "#ffffff".'),
-    "planes": (1, MAX_VALUE, f"a whole number from 1 to {MAX_VALUE}; 0 is background."),
-    "objects": (1, MAX_VALUE, f"a whole number from 1 to {MAX_VALUE}; 0 is background."),
+    "planes": (-_ANY, MAX_VALUE, _NOT_BACKGROUND),
+    "objects": (-_ANY, MAX_VALUE, _NOT_BACKGROUND),
     "numbers": (-_ANY, _ANY, "a whole number."),
 }
 """The least and the greatest value of void by coding, and both in words."""
@@ -73,7 +74,8 @@ def void_value(void: Key | None, coding: Coding) -> int | None:
         return None
     value = as_value(void, coding)
     least, greatest, expected = _VOIDS[coding]
-    if value is None or not least <= value <= greatest:
+    background = value == 0 and coding in ("planes", "objects")
+    if value is None or background or not least <= value <= greatest:
         raise ImsegError(
             "void does not fit the masks.",
             expected=expected,
@@ -82,6 +84,15 @@ def void_value(void: Key | None, coding: Coding) -> int | None:
         )
     return value
 
+
+MINUS_ONE = "if -1 marks undecided pixels, say so: void = -1 (in imseg.toml, or in the call)."
+"""What to try where masks hold -1."""
+
+_BELOW_ZERO = {
+    -1: MINUS_ONE,
+    2**32 - 1: "4294967295 is -1 saved without a sign: save the masks with signed numbers, and set "
+    "void = -1 (in imseg.toml, or in the call) if it marks undecided pixels.",
+}
 
 MAX_DISTINCT = 64
 """More different values than this in a set of masks, beside those that ``imseg.toml`` lists, are
@@ -127,7 +138,10 @@ def find_spec(
             "The labeled masks hold values that cannot be class values.",
             expected=f"whole numbers from 0 to {MAX_VALUE}.",
             got=f"{classes[0]} to {classes[-1]}.",
-            hint="save the masks as 8-bit PNG with one small number per class.",
+            hint=_BELOW_ZERO.get(
+                classes[0] if classes[0] < 0 else classes[-1],
+                "save the masks as 8-bit PNG with one small number per class.",
+            ),
         )
     kind = _kind_of(classes, found, task or config.task, coding="values")
     return _build_spec(kind, classes, listed, config, coding="values", palette=palette)

@@ -1,7 +1,8 @@
 """Mask files: what lies in them, and how it becomes the target of a task, and back."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,20 @@ from PIL import Image as Pillow
 
 from imseg.data.folder.config import FILE_NAME, MAX_VALUE, Key, as_color, as_number
 from imseg.data.images.decoding import Decoded, decode_pillow, unreadable
-from imseg.data.images.picture_file import decode_file
+from imseg.data.images.picture_file import decode_planes
 from imseg.errors import ImsegError, and_more
 from imseg.ops import objects
-from imseg.types import INCONSISTENT, VOID, Bytes, Coding, Color, LabeledImage, Target, TargetSpec
+from imseg.types import (
+    INCONSISTENT,
+    VOID,
+    Bytes,
+    Coding,
+    Color,
+    LabeledImage,
+    Pages,
+    Target,
+    TargetSpec,
+)
 
 MaskForm = Literal["values", "colors", "numbers"]
 """What a mask file holds: a whole number, a color or a measurement for each pixel."""
@@ -22,6 +33,14 @@ MaskForm = Literal["values", "colors", "numbers"]
 HOLDS = {"values": "whole numbers", "colors": "colors", "numbers": "fractions"}
 """The forms in words."""
 
+MaskAlpha = Literal["", "mask", "opaque", "hidden"]
+"""What an alpha channel is: none, or as in any picture; the mask itself; full, over pixels that are
+all black; 0, over pixels of one other color."""
+
+_PAGES = (
+    'set pages in imseg.toml to "first", to "max" or to the number of a plane (1 is the first): '
+    "it holds for images and masks. Or save each page as a file of its own."
+)
 _GRAY_TO_COLOR = 0x010101
 _DEEP_STEP = 257
 _LARGEST = 2**63 - 1
@@ -35,26 +54,50 @@ class MaskFile:
     """What a mask file holds."""
 
     values: npt.NDArray[Any]
-    """``h w``: whole numbers from 0 (values), packed colors (int32), or float32 (numbers)."""
+    """``h w``: whole numbers (values), packed colors (int32), or float32 (numbers)."""
     form: MaskForm
     """What the values are."""
     palette: tuple[Color, ...] | None = None
     """Of an indexed file, the color of each index; the values are the indices."""
+    inverting: int = 0
+    """Bits per number of a TIFF file whose 0 is to be shown as white; 0: of any other file."""
+    alpha: MaskAlpha = ""
+    """What the alpha channel of the file was for."""
 
 
-def read_mask(path: Path) -> MaskFile:
+def read_mask(path: Path, *, pages: Pages = "refuse") -> MaskFile:
     """Return what a mask file holds, upright.
 
     A 1-bit file gives 0 and 255, an indexed file its indices, a gray RGB file its gray value. Other
-    whole numbers are as they stand, with 8, 16 or 32 bits. Pixels that are fully transparent count
-    as 0 (black), whatever color an editor has left below them, unless all of the mask is
-    transparent; half transparent ones count as the color they have.
+    whole numbers are as they are stored, whatever color they are to be shown with. Pixels that are
+    fully transparent count as 0 (black), whatever color an editor has left below them, unless all
+    of the mask is transparent; half transparent ones count as the color they have. Where all that
+    is visible is black, the alpha channel is the mask.
+
+    Args:
+        path: A picture file.
+        pages: Which plane is the mask where there are several. With "max" each pixel has the one
+            value above 0 that it has in any of the planes.
 
     Raises:
-        ImsegError: If the file cannot be read, has several pages or channels that are no color, or
-            holds whole numbers below 0.
+        ImsegError: If the file cannot be read, has several pages (unless a plane is chosen) or
+            channels that are no color, or its planes contradict each other.
     """
-    return _mask(path, decode_file(path, pages_hint="save each page as a file of its own."))
+    wanted: Pages = "refuse" if pages == "channels" else pages
+    planes = (_mask(path, decoded) for decoded in decode_planes(path, pages=wanted, hint=_PAGES))
+    return reduce(partial(_laid_over, path), planes)
+
+
+def _laid_over(path: Path, one: MaskFile, other: MaskFile) -> MaskFile:
+    """Return two planes of a mask as one; each pixel may have one value above 0 only."""
+    ours, theirs = one.values, other.values
+    if (one.form, ours.shape) == (other.form, theirs.shape):
+        values = np.where(ours == 0, theirs, ours)
+        if np.array_equal(values, np.where(theirs == 0, ours, theirs), equal_nan=True):
+            return replace(one, values=values)
+    reason = "has planes that give one pixel different values, so they have no maximum"
+    hint = "save the mask of the maximum as a file with one page, or set pages to one plane."
+    raise unreadable(path, reason, hint)
 
 
 def mask_of(picture: Pillow.Image, name: str) -> MaskFile:
@@ -80,23 +123,53 @@ def resize_mask(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[An
 
 
 def are_whole(values: npt.NDArray[Any]) -> bool:
-    """Return whether floats are whole numbers from 0 up, as some programs save label images."""
+    """Return whether floats are whole numbers, as some programs save label images."""
     if not values.size or not np.isfinite(values).all():
         return False
-    if values.min() < 0 or values.max() > _LARGEST_WHOLE:
+    if max(-values.min(), values.max()) > _LARGEST_WHOLE:
         return False
     return bool(np.array_equal(values, np.rint(values)))
 
 
 def _mask(path: Path, decoded: Decoded) -> MaskFile:
-    values = decoded.values
+    values, alpha = decoded.values, decoded.alpha
     if decoded.palette is not None:
         return MaskFile(values[..., 0], "values", decoded.palette)
-    if decoded.alpha is not None:
-        hidden = decoded.alpha == 0
+    told: MaskAlpha = ""
+    if alpha is not None and alpha.size:
+        told = _purpose_of(alpha, values)
+        hidden = alpha == 0
+        if told == "mask":
+            values = alpha[..., None]
+        elif told == "hidden":
+            values = np.zeros_like(values[..., :1])
         # Some programs write an alpha channel and leave it at 0: then it means nothing.
-        if hidden.any() and not hidden.all():
+        elif hidden.any() and not hidden.all():
             values = np.where(hidden[..., None], values.dtype.type(0), values)
+    found = _without_alpha(path, values)
+    return replace(found, inverting=decoded.inverting, alpha=told)
+
+
+def _purpose_of(alpha: npt.NDArray[Any], values: npt.NDArray[Any]) -> MaskAlpha:
+    """Return what an alpha channel is for.
+
+    It is the mask if only it tells pixels from one another: all visible ones have one color, and
+    that is black, as if hidden, or no pixel is hidden, or none is opaque but some are more so.
+    """
+    least, most = alpha.min(), alpha.max()
+    seen = values[alpha > 0] if most > 0 else values.reshape(-1, values.shape[2])
+    if (seen != seen[0]).any():
+        return ""
+    black = not seen[0].any()
+    full = alpha.dtype.kind == "u" and most == np.iinfo(alpha.dtype).max
+    if least == most:
+        alone: MaskAlpha = "opaque" if full else ""
+        return alone if black else ("" if most > 0 else "hidden")
+    graded = not full and len(np.unique(alpha)) > 2
+    return "mask" if black or least > 0 or graded else ""
+
+
+def _without_alpha(path: Path, values: npt.NDArray[Any]) -> MaskFile:
     if values.shape[2] == 3 and values.dtype in (np.uint8, np.uint16):
         return _color_mask(path, values)
     if values.shape[2] > 1:
@@ -107,11 +180,9 @@ def _mask(path: Path, decoded: Decoded) -> MaskFile:
         # Beyond the largest float32 is infinity, which counts as unknown, like what is no number.
         with np.errstate(over="ignore", invalid="ignore"):
             return MaskFile(values.astype(np.float32, copy=False), "numbers")
-    hint = "save class values from 0 to 65535, or measurements as a float TIFF."
-    if values.dtype.kind == "i" and values.min(initial=0) < 0:
-        raise unreadable(path, f"holds whole numbers below 0 ({values.min()})", hint)
     if values.dtype == np.uint64 and values.max(initial=0) > _LARGEST:
         reason = f"holds whole numbers that need all of 64 bits ({values.max()})"
+        hint = "save class values from 0 to 65535, or measurements as a float TIFF."
         raise unreadable(path, reason, hint)
     return MaskFile(values, "values")
 
@@ -134,7 +205,7 @@ def load_target(
     spec: TargetSpec,
     size: tuple[int, int] | None = None,
     *,
-    read: Callable[[Path], MaskFile] = read_mask,
+    read: Callable[[Path], MaskFile] | None = None,
 ) -> Target:
     """Return the target of a picture, ``t h w``, in the numbering inside.
 
@@ -142,7 +213,7 @@ def load_target(
         pair: A picture and its mask.
         spec: What mask values mean.
         size: Height and width to resize to, by nearest neighbor; None keeps the mask's own.
-        read: Returns what a mask file holds.
+        read: Returns what a mask file holds; None: ``read_mask`` does.
 
     Raises:
         ImsegError: If a file cannot be read or holds unknown values.
@@ -171,14 +242,14 @@ def _place_discs(plane: npt.NDArray[Any], marked: npt.NDArray[Any], spec: Target
 
 
 def load_values(
-    pair: LabeledImage, spec: TargetSpec, read: Callable[[Path], MaskFile] = read_mask
+    pair: LabeledImage, spec: TargetSpec, read: Callable[[Path], MaskFile] | None = None
 ) -> npt.NDArray[Any]:
     """Return the file values of a mask: ``h w``, or ``t h w`` planes in the order of the spec.
 
     Raises:
         ImsegError: If a file cannot be read, or is of another kind than the spec's.
     """
-    mask = pair.mask
+    mask, read = pair.mask, read or partial(read_mask, pages=spec.pages)
     if isinstance(mask, Path):
         return _of_file(read(mask), mask, spec)
     if isinstance(mask, Mapping):
@@ -192,16 +263,24 @@ def _of_file(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
     if spec.coding == "colors" and found.form == "values":
         return as_packed_colors(found.values)
     form = spec.coding if spec.coding in ("colors", "numbers") else "values"
-    if found.form in (form, "values"):
+    below = form == "values" and _goes_below_zero(found.values, spec.void)
+    if found.form in (form, "values") and not below:
         return found.values
-    if form == "values" and found.form == "numbers" and are_whole(found.values):
+    if form == "values" and found.form == "numbers" and are_whole(found.values) and not below:
         return found.values.astype(np.int32)
     raise ImsegError(
         f"{path} is not a mask of the kind that the others are.",
         expected=f"{HOLDS[form]}.",
-        got=f"{HOLDS[found.form]}.",
+        got=f"{HOLDS[found.form]}{' below 0' * below}.",
         hint="save all masks in the same way.",
     )
+
+
+def _goes_below_zero(values: npt.NDArray[Any], void: int | None) -> bool:
+    if values.dtype.kind == "u":
+        return False
+    below = values < 0
+    return bool(below.any() if void is None else (below & (values != void)).any())
 
 
 class UnknownMaskValues(ImsegError):
@@ -314,8 +393,11 @@ def decode(target: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[Any]:
 
 
 def classless_value(spec: TargetSpec) -> int:
-    """Return the file value for pixels of no class: void, else the highest value in no use."""
-    if spec.void is not None:
+    """Return the file value for pixels of no class: void, else the highest value in no use.
+
+    Predictions hold no numbers below 0, so a void of -1 is not written.
+    """
+    if spec.void is not None and spec.void >= 0:
         return spec.void
     if spec.coding == "colors":
         grays = {level * 0x010101 for level in range(256)}
@@ -339,6 +421,8 @@ def unpack_colors(packed: npt.NDArray[Any]) -> Bytes:
 def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
     pairs = [(value, number) for number, value in enumerate(spec.values, spec.first_index)]
     pairs += [(spec.void, VOID)] if spec.void is not None else []
+    if mask.dtype.kind == "u":
+        pairs = [(value, number) for value, number in pairs if value >= 0]
     known = np.array([value for value, _ in sorted(pairs)], np.int64)
     codes = np.array([number for _, number in sorted(pairs)], np.uint8)
     if mask.dtype == np.uint8 and known[-1] <= 255:

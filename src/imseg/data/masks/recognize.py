@@ -12,9 +12,10 @@ from imseg.data.checks.appearance import unpack_sketch
 from imseg.data.files.listing import by_number
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, parse_key
 from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT, count_regions
-from imseg.data.masks.classes import find_color_spec, find_spec, void_value
+from imseg.data.folder.inspection import ABRUPT, FEW_VALUES, SMALLEST_OBJECT
+from imseg.data.masks.classes import MINUS_ONE, find_color_spec, find_spec, void_value
 from imseg.data.masks.colors import fill_colors
+from imseg.data.masks.regions import CELLS, count_regions
 from imseg.errors import ImsegError, and_more, near_miss
 from imseg.types import OBJECT_PLANES, POSITION, Coding, Color, TargetSpec
 
@@ -201,6 +202,8 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
         ImsegError: If the masks fit no task, or not the one that is asked for.
     """
     word = task or config.task
+    if word != "regression":
+        _refuse_below_zero([mask for facts in survey.labeled for mask in facts.masks], word)
     if labels := tuple(survey.labeled[0].planes) if survey.labeled else ():
         return _spec_of_planes(survey, labels, word, config)
     masks = [facts.mask for facts in survey.labeled if facts.mask is not None]
@@ -246,6 +249,22 @@ def recognize(survey: Survey, *, task: TaskWord | None, config: FolderConfig) ->
         config=config,
         palette=palette_of(masks) if indexed else None,
         distinct=distinct,
+    )
+
+
+def _refuse_below_zero(masks: Sequence[MaskFacts], word: TaskWord | None) -> None:
+    """Refuse whole numbers below 0 that are not void; floats may be measurements without a word."""
+    form = ("values", "numbers") if word else ("values",)
+    below = [mask for mask in masks if mask.form in form and mask.counts and mask.least < 0]
+    if not below:
+        return
+    least = min(mask.least for mask in below)
+    raise ImsegError(
+        f"{_some(below, 'whole numbers below 0')}.".capitalize(),
+        expected="whole numbers from 0.",
+        got=f"{least:g} in {_named(below)}",
+        hint=(MINUS_ONE if least == -1 else "save class values from 0 to 65535.")
+        + '\nIf they are measurements, set task = "regression".',
     )
 
 

@@ -1,11 +1,11 @@
 """What annotations say, whatever tool wrote them, and how their values are checked."""
 
 import base64
-import json
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pydantic
 from pydantic_core import PydanticCustomError
 
-from imseg.data.files.atomic import read_bounded
 from imseg.data.files.listing import has_odd_name
 from imseg.errors import ImsegError
 
@@ -24,44 +23,26 @@ Corners = npt.NDArray[np.float64]
 MOST_PIXELS = 1_000_000_000
 """No position in a picture is as far out as this; numbers beyond are damage."""
 
-MOST_BYTES = 2 << 30
-"""Bytes that a file of annotations may have; those of all of COCO have a quarter of it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationFile:
+    """A file of annotations that was opened to see which format it has."""
+
+    path: Path
+    """Where it is."""
+    start: bytes
+    """Its first bytes that are not blank, at most 512, in UTF-8."""
+    plain: Any = None
+    """The parsed JSON; None if it is no JSON. A picture inside (``imageData``) is only True."""
+    encoding: str | None = None
+    """The encoding of texts that are not UTF-8, if the user named one."""
 
 
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
-
-    Raises:
-        ImsegError: If it cannot be read, is cut short, is not JSON or is nested too deeply.
-    """
-    try:
-        content = read_bounded(path, MOST_BYTES)
-    except OSError as error:
-        raise ImsegError(f"{path} cannot be read.", got=f"{error.strerror or error}.") from error
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        rest = error.doc[error.pos : error.pos + 9].strip()
-        ends = error.msg.startswith("Unterminated") or any(
-            word.startswith(rest) for word in ("true", "false", "null", "-")
-        )
-        raise ImsegError(
-            f"{path} {'ends in the middle' if ends else 'is not valid JSON'}.",
-            expected="a whole JSON file, as the annotation tool writes it.",
-            got=f"{error.msg} (line {error.lineno}, column {error.colno}).",
-            hint="export or copy the file again.",
-        ) from error
-    except (RecursionError, ValueError) as error:
-        deep = isinstance(error, RecursionError)
-        raise ImsegError(
-            f"{path} is not a usable JSON file.",
-            expected="a JSON file, as the annotation tool writes it.",
-            got="lists nested more deeply than any tool writes." if deep else f"{error}.",
-            hint="export the file again.",
-        ) from error
-
-
-_EXPECTED = {"string": "a text that is not empty.", "int": "a whole number of pixels."}
+_EXPECTED = {
+    "string": "a text that is not empty.",
+    "int": "a whole number of pixels.",
+    "dict": "an object with named values.",
+}
 _Model = TypeVar("_Model", bound="ParsedEntry")
 
 
@@ -167,6 +148,11 @@ def ring(numbers: object) -> Corners:
     return found
 
 
+def rectangle(left: float, top: float, right: float, bottom: float) -> Corners:
+    """Return the corners of a rectangle."""
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+
+
 def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: float = 0) -> Corners:
     """Return corners of an ellipse, so many that no edge is 0.05 px off the curve.
 
@@ -179,6 +165,23 @@ def ellipse(center: tuple[float, float], radii: tuple[float, float], degrees: fl
     angles = 2 * np.pi * np.arange(min(corners, 10_000)) / min(corners, 10_000)
     points = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
     return turn(points + np.asarray(center), center, degrees)
+
+
+def merge_rings(rings: Sequence[Corners]) -> Corners:
+    """Return one ring that is inside where an odd number of rings is: the way to have holes.
+
+    The rings are joined by edges that are gone there and back, which change nothing. They are
+    visited in rows of the picture, so that these edges are short.
+
+    Args:
+        rings: At least one.
+    """
+    heights = [float(ring[0, 1]) for ring in rings]
+    row = max(1.0, float(np.ptp(heights)) / math.sqrt(len(rings)))
+    ordered = sorted(rings, key=lambda ring: (ring[0, 1] // row, ring[0, 0]))
+    there = itertools.chain.from_iterable((ring, ring[:1]) for ring in ordered)
+    back = (ring[:1] for ring in reversed(ordered[1:-1]))
+    return np.concatenate([*there, *back])
 
 
 def turn(points: Corners, center: tuple[float, float], degrees: float) -> Corners:
@@ -253,6 +256,9 @@ VOID_LABELS = frozenset({"__ignore__"})
 BACKGROUND_LABELS = frozenset({"_background_", "background"})
 """Labels (in lower case) that stand for no object."""
 
+UNCLASSIFIED = "unclassified"
+"""The label of regions that were given none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:
@@ -260,6 +266,8 @@ class Outline:
 
     rings: tuple[Corners, ...]
     """At least three corners each."""
+    shares: bool = False
+    """Whether corners are shares of the picture's width and height in place of pixels (YOLO)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,13 +387,22 @@ class AnnotatedPicture:
     """The file of annotations that lists it."""
     start: Path | None = None
     """The folder from which the name leads to the picture (LabelMe); None: the images folder."""
-    embedded: bool = False
-    """Whether ``file`` holds the picture, too (LabelMe)."""
+    embedded: Callable[[], bytes] | None = None
+    """Returns the content of the picture's file, if ``file`` holds it, too (LabelMe)."""
+    by_stem: bool = False
+    """Whether the name has no suffix, so that the picture of this stem is meant, of any type."""
+    finished: bool = False
+    """Whether no region means that nothing is there, so that the mask is all background."""
+    subset: str = ""
+    """The part of the data set that it belongs to, as the annotations call it, such as ``train``;
+    empty: they do not say."""
 
 
 Tally = defaultdict[str, list[str]]
 """What was left out or changed, and the places where: nothing disappears silently."""
 
+NO_AREA = "shapes without an area ({})"
+"""What is noted for lines, points and the like."""
 FEW_POINTS = "outlines with fewer than 3 points"
 """What is noted for outlines that enclose nothing."""
 
@@ -411,7 +428,7 @@ class Annotations:
     """Everything that the annotations of one data set say."""
 
     format: str
-    """``COCO``, ``LabelMe`` or ``CVAT``."""
+    """What users call the format, such as ``COCO``."""
     source: Path
     """The file or folder they were read from."""
     labels: tuple[str, ...]
@@ -437,3 +454,38 @@ class Annotations:
         """The declared labels without those for background and void."""
         special = VOID_LABELS | BACKGROUND_LABELS
         return tuple(label for label in self.labels if label.lower() not in special)
+
+
+def join(parts: Sequence[Annotations], source: Path | None = None) -> Annotations:
+    """Return what several files or sources say; labels of one name are one label.
+
+    Labels come in the order of the first part that has them; those of parts that all have the
+    order of the alphabet keep that order.
+
+    Args:
+        parts: At least one.
+        source: The file or folder that the user named; None: that of the first part.
+    """
+    tally = Tally(list)
+    for part in parts:
+        for what, places in part.tally.items():
+            tally[what] += places
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    if all(list(part.labels) == sorted(part.labels) for part in parts):
+        labels = tuple(sorted(labels))
+    return Annotations(
+        format=" and ".join(dict.fromkeys(part.format for part in parts)),
+        source=source or parts[0].source,
+        labels=labels,
+        pictures=tuple(picture for part in parts for picture in part.pictures),
+        tally=tally,
+    )
+
+
+def without_crowds(annotations: Annotations) -> Annotations:
+    """Return annotations in which crowds are objects like all others."""
+    pictures = [
+        replace(picture, regions=tuple(replace(region, crowd=False) for region in picture.regions))
+        for picture in annotations.pictures
+    ]
+    return replace(annotations, pictures=tuple(pictures))

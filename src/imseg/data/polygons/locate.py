@@ -1,26 +1,26 @@
-"""Which file each picture of the annotations is, and under which name it is copied."""
+"""The files of the pictures that annotations name, and the pictures that lie beside them."""
 
 import itertools
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from imseg.data.checks.fitness import size_in_words, unreadable
 from imseg.data.files import listing
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.picture_file import probe
+from imseg.data.polygons import lookup
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
-from imseg.data.polygons.readers import embedded_picture
-from imseg.errors import ImsegError, and_more, raise_all
+from imseg.data.polygons.entries import Located, Size, assign_splits, merge_entries
+from imseg.data.polygons.lookup import PictureIndex
+from imseg.errors import Finding, ImsegError, and_more, raise_all
 
 _LOOKED_AT = 300
 _SAMPLE = 50
 _MOST_SEARCHED = 20_000
 _SHOWN = 10
-_LONGEST = 100  # characters of a joined name; file systems end at 255 bytes
 
 
 ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
@@ -29,61 +29,94 @@ ALIKE = "pictures that have the stem of an annotated one beside them (masks or c
 _STARTS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp"}
 _STARTS |= {b"II*\x00": ".tif", b"MM\x00*": ".tif"}
 
-Size = tuple[int, int]
-"""Height and width in pixels, as the picture is displayed."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
-    """A picture and the file that it is."""
+class Gathered:
+    """The pictures of one source of annotations."""
 
-    path: Path
-    """The file."""
-    name: str
-    """The path below the images folder; what the picture is called in messages."""
-    picture: AnnotatedPicture
-    """What the annotations say; of a picture that they do not list, no more than its name."""
-    size: Size = (0, 0)
-    """Its size; zeros if the annotations do not list it."""
-    listed: bool = True
-    """Whether the annotations list it."""
-    inside: bool = False
-    """Whether the picture stands in the annotations."""
-    stem: str = ""
-    """Under which it is copied; see ``choose_stems``."""
+    pictures: list[Located]
+    """Those that are listed, then those beside them."""
+    folder: Path
+    """The folder that holds all of them."""
+    findings: list[Finding]
+    """Warnings about how they were found."""
 
 
-def find_images_folder(annotations: Annotations, beside: Path) -> Path:
-    """Return the folder near the annotations in which most of the pictures are.
+def locate(
+    annotations: Annotations,
+    images: Path | None,
+    spare: Path,
+    *,
+    around: Path | None = None,
+    several: bool = False,
+) -> Gathered:
+    """Return the file of each picture, and the pictures beside those that are not listed.
 
-    Looked at are the annotations' folder, the folders in it, its parent and the folders in that.
+    No name is ever followed out of the folder of the pictures; see ``lookup`` for what is done.
 
     Args:
-        annotations: What was read.
-        beside: Another folder to look at, with the folders in it.
+        annotations: What to find; pictures that are left out are noted in their tally.
+        images: The folder of the pictures; None: the one near the annotations that has most.
+        spare: A folder for pictures that stand in the annotations.
+        around: Where to look if there are none in the folder of the annotations; None: around it.
+        several: Whether there are other sources, so that the name of this one may mean something.
 
     Raises:
-        ImsegError: If no picture is in any of them.
+        ImsegError: If ``images`` is not a folder, or everything that is wrong with the pictures.
     """
-    home = home_of(annotations)
-    near = [home, *listing.folders_in(home), *listing.folders_in(home / "images")]
-    for other in (home.absolute().parent, beside):
-        near += [other, *listing.folders_in(other)]
-    pictures = annotations.pictures
-    sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
-    found = {
-        folder: sum(_find(picture, folder) is not None for picture in sample)
-        for folder in near[:_LOOKED_AT]
-    }
-    best = max(found, key=found.__getitem__)
-    if not found[best] and not any(picture.embedded for picture in pictures):
+    home = lookup.absolute(home_of(annotations))
+    if images is None:
+        index = _choose_index(annotations, home, around or home.parent)
+        index = index if index.whole else PictureIndex(root=index.root)
+    elif images.is_dir():
+        index = PictureIndex(root=lookup.absolute(images))
+    else:
         raise ImsegError(
-            f"The pictures of {annotations.source} are not beside it.",
-            expected=f"files such as {and_more([picture.name for picture in pictures])}.",
-            got=f"none of them in {home} and the folders around it.",
-            hint="name their folder: --images FOLDER.",
+            f"There is no folder {images}.",
+            expected="the folder that holds the annotated pictures.",
+            hint="check the path after --images.",
         )
-    return best
+    matches = lookup.find_all(annotations.pictures, index, home)
+    folder = images or _folder_of(matches, home)
+    found: list[Located] = []
+    lost: dict[str, list[str]] = {"outside": [], "missing": [], "rivals": []}
+    damaged: list[ImsegError] = []
+    for picture, match in matches:
+        if match.path is not None and listing.leads_out(match.path, index.root):
+            lost["outside"].append(f"{picture.name} (a link)")
+        elif match.path is not None:
+            name = Path(os.path.relpath(match.path, folder)).as_posix()
+            found.append(Located(path=match.path, name=name, picture=picture, match=match))
+        elif picture.embedded is not None:
+            name = Path(os.path.relpath(picture.file, home)).as_posix()
+            try:
+                path = _take_out(picture.embedded(), spare / f"{len(found)}")
+                found.append(Located(path=path, name=name, picture=picture, inside=True))
+            except ImsegError as error:
+                damaged.append(error)
+        elif match.rivals:
+            rivals = [os.path.relpath(path, index.root) for path in match.rivals]
+            lost["rivals"].append(f"{_called(picture)} may be {' or '.join(rivals[:4])}")
+        elif lookup.read_name(picture.name).leads_out:
+            lost["outside"].append(_called(picture))
+        else:
+            lost["missing"].append(picture.name)
+    sized, wrong = _read_sizes(found)
+    merged, shared = merge_entries(assign_splits(sized, home, named=several))
+    raise_all([*_misplaced(lost, folder if found else index.root), *shared, *damaged, *wrong])
+    taken = [(each.picture, each.match) for each in merged if each.match is not None]
+    names = [each.name for each in merged if each.match is not None]
+    return Gathered(
+        pictures=[*merged, *_unlisted(merged, index.root, folder, annotations.tally)],
+        folder=folder,
+        findings=lookup.describe(taken, names),
+    )
+
+
+def _called(picture: AnnotatedPicture) -> str:
+    """Return what a picture is called in errors."""
+    per_file = picture.start is not None and picture.file.stem not in picture.name
+    return f"{picture.name} ({picture.file.name})" if per_file else picture.name
 
 
 def home_of(annotations: Annotations) -> Path:
@@ -92,59 +125,83 @@ def home_of(annotations: Annotations) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def locate(annotations: Annotations, images: Path, spare: Path) -> list[Located]:
-    """Return the file of each picture, and the pictures beside those that are not listed.
+def _folder_of(matches: lookup.Found, home: Path) -> Path:
+    """Return the innermost folder that holds all pictures."""
+    parents = {match.path.parent for _, match in matches if match.path is not None}
+    return Path(os.path.commonpath(parents)) if parents else home
 
-    A name is looked up below ``images``; where nothing is there, without its first folders.
-    Names that lead out of the folder are refused; LabelMe writes such names when a file is saved
-    elsewhere, so there the last part alone is looked up. No name is ever followed out.
 
-    Args:
-        annotations: What to find; pictures that are left out are noted in their tally.
-        images: The folder of the pictures.
-        spare: A folder for pictures that stand in the annotations.
+def _choose_index(annotations: Annotations, home: Path, around: Path) -> PictureIndex:
+    """Return the files of the folder near the annotations in which most of the pictures are.
+
+    Looked at are the annotations' folder, the one around it, and the folders in that.
 
     Raises:
-        ImsegError: If ``images`` is not a folder, or everything that is wrong with the pictures.
+        ImsegError: If no picture is in any of them, or two have other pictures of the same names.
     """
-    if not images.is_dir():
+    pictures = annotations.pictures
+    sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
+    per_picture = all(picture.start is not None for picture in pictures)
+    looked_at: list[tuple[tuple[int, int], PictureIndex, lookup.Found]] = []
+
+    def look(folder: Path, most: int = _MOST_SEARCHED) -> tuple[int, int]:
+        index = PictureIndex(root=folder, most=most)
+        found = lookup.find_all(sample, index, home)
+        matches = [match for _, match in found if match.path is not None]
+        score = len(matches), sum(match.sure for match in matches)
+        looked_at.append((score, index, found))
+        return score
+
+    complete = look(home, 10 * _MOST_SEARCHED) == (len(sample), len(sample))
+    if not complete and any(match.beside or match.rivals for _, match in looked_at[0][2]):
+        return looked_at[0][1]  # what is not found there is missing, whatever lies elsewhere
+    near = [around / name for name in lookup.IMAGE_FOLDERS if (around / name).is_dir()]
+    if not complete:
+        near += [around, *listing.folders_in(around)]
+    elif per_picture:
+        near = []
+    for folder in list(dict.fromkeys(near))[:_LOOKED_AT]:
+        if folder != home:
+            look(folder)
+    best, index, found = max(looked_at, key=lambda each: each[0])
+    if not best[0]:
+        rivals = [index for _, index, found in looked_at if any(m.rivals for _, m in found)]
+        if rivals or any(picture.embedded for picture in pictures):
+            return [*rivals, looked_at[0][1]][0]
         raise ImsegError(
-            f"There is no folder {images}.",
-            expected="the folder that holds the annotated pictures.",
-            hint="check the path after --images.",
+            f"The pictures of {annotations.source} are not beside it.",
+            expected=f"files such as {and_more([picture.name for picture in pictures])}.",
+            got=f"none of them in {home_of(annotations)} and the folders around it.",
+            hint="name their folder: --images FOLDER.",
         )
-    found: list[Located] = []
-    outside: list[str] = []
-    missing: list[str] = []
-    damaged: list[ImsegError] = []
-    for picture in annotations.pictures:
-        path = _find(picture, images)
-        if path is not None and listing.leads_out(path, images):
-            outside.append(f"{picture.name} (a link)")
-        elif path is not None:
-            name = Path(os.path.relpath(path, images)).as_posix()
-            found.append(Located(path=path, name=name, picture=picture))
-        elif picture.embedded:
-            name = picture.file.relative_to(home_of(annotations)).as_posix()
-            try:
-                path = _take_out(picture.file, spare / f"{len(found)}")
-                found.append(Located(path=path, name=name, picture=picture, inside=True))
-            except ImsegError as error:
-                damaged.append(error)
-        elif _leads_out(picture.name):
-            outside.append(picture.name)
-        else:
-            missing.append(picture.name)
-    located, wrong = _read_sizes(found)
-    raise_all([*_misplaced(outside, missing, found, images), *damaged, *wrong])
-    located += _unlisted(located, images, annotations.tally)
-    stems = choose_stems(each.name for each in located)
-    return [replace(each, stem=stems[each.name]) for each in located]
+    for score, other, files in looked_at:
+        differ = {match.path for _, match in found} != {match.path for _, match in files}
+        if score == best and differ and not _is_preferred(index.root, other.root, home):
+            raise _two_folders(annotations, index.root, other.root, found)
+    return index
 
 
-def _take_out(file: Path, place: Path) -> Path:
+def _is_preferred(one: Path, other: Path, home: Path) -> bool:
+    """Return whether pictures of one folder are meant rather than those of another."""
+    general, rival = (folder.name in lookup.IMAGE_FOLDERS for folder in (one, other))
+    return not rival and (general or one == home)
+
+
+def _two_folders(
+    annotations: Annotations, one: Path, other: Path, found: lookup.Found
+) -> ImsegError:
+    """Return the error about two folders that hold pictures of the same names."""
+    names = [match.path.name for _, match in found if match.path is not None]
+    return ImsegError(
+        f"The pictures of {annotations.source} may be those in {one} or those in {other}.",
+        expected="one folder near the annotations with pictures of these names.",
+        got=f"{and_more(names)} in both.",
+        hint=f"name the right one: --images {one}",
+    )
+
+
+def _take_out(content: bytes, place: Path) -> Path:
     """Write the picture that stands in a file of annotations to a place, and add its suffix."""
-    content = embedded_picture(file)
     # What is none of these is found out when it is opened.
     fitting = [suffix for start, suffix in _STARTS.items() if content.startswith(start)]
     path = place.with_suffix((fitting or [".png"])[0])
@@ -152,105 +209,41 @@ def _take_out(file: Path, place: Path) -> Path:
     return path
 
 
-def _unlisted(located: Sequence[Located], images: Path, tally: Tally) -> Iterator[Located]:
+def _unlisted(
+    located: Sequence[Located], root: Path, folder: Path, tally: Tally
+) -> Iterator[Located]:
     """Yield the pictures that lie beside annotated ones and have no annotations.
 
     What has the stem of a listed picture in the same folder is noted instead: it is its mask, most
     likely, or the same picture in another format.
     """
-    listed = {each.path.absolute() for each in located}
+    listed = {each.path for each in located}
     stems = {(path.parent, path.stem) for path in listed}
-    for folder in sorted({path.parent for path in listed} or {images.absolute()}):
-        for path in itertools.chain(*listing.list_pictures(folder)[0].values()):
-            if (
-                path.absolute() in listed
-                or listing.has_odd_name(path)
-                or listing.leads_out(path, images)
-            ):
+    for inner in sorted({each.path.parent for each in located if not each.inside} or {root}):
+        for path in itertools.chain(*listing.list_pictures(inner)[0].values()):
+            if path in listed or listing.has_odd_name(path) or listing.leads_out(path, root):
                 continue
-            if (path.absolute().parent, path.stem) in stems:
+            if (path.parent, path.stem) in stems:
                 tally[ALIKE].append(path.name)
             else:
-                name = os.path.relpath(path, images).replace(os.sep, "/")
+                name = Path(os.path.relpath(path, folder)).as_posix()
                 picture = AnnotatedPicture(name=name, size=None, regions=(), file=path)
                 yield Located(path=path, name=name, picture=picture, listed=False)
 
 
-def choose_stems(names: Iterable[str]) -> dict[str, str]:
-    """Return a stem for each picture; no two are equal, in upper or lower case.
-
-    A stem that one picture has stays. Pictures that share one get their folders before it
-    (``a/1.jpg`` becomes ``a_1``), then their suffix after it, then a number.
-
-    Args:
-        names: Paths below the images folder; the order does not matter.
-    """
-    ordered = sorted(names)
-    plain = {name: PurePosixPath(name).stem.lstrip(".") or "image" for name in ordered}
-    chosen: dict[str, str] = {}
-    shared = Counter(stem.lower() for stem in plain.values())
-    taken = {stem for stem, count in shared.items() if count == 1}
-    for name in ordered:
-        stem = plain[name]
-        if shared[stem.lower()] > 1:
-            folders = PurePosixPath(name).parts[:-1]
-            suffix = PurePosixPath(name).suffix.lstrip(".").lower()
-            joined = "_".join((*folders, stem))[-_LONGEST:].lstrip(".") or stem
-            wanted = [joined, f"{joined}_{suffix}"]
-            wanted += [f"{joined}_{number}" for number in range(2, len(ordered) + 3)]
-            stem = next(each for each in wanted if each.lower() not in taken)
-            taken.add(stem.lower())
-        chosen[name] = stem
-    return chosen
-
-
-def _find(picture: AnnotatedPicture, images: Path) -> Path | None:
-    """Return the file of a picture below a folder, or None."""
-    parts = _parts(picture.name)
-    if picture.start is not None:
-        home = Path(os.path.normpath(images.absolute()))
-        # Lexically: what counts is what the name says, not where links in the folder lead.
-        path = Path(os.path.normpath(picture.start.absolute().joinpath(*parts)))
-        anchored = PureWindowsPath(picture.name).anchor
-        if not anchored and path.is_relative_to(home) and _is_file(path):
-            return images / path.relative_to(home)
-    if _leads_out(picture.name):
-        parts = parts[-1:] if picture.start is not None else ()
-    for first in range(len(parts)):
-        path = images.joinpath(*parts[first:])
-        if parts[-1] != ".." and _is_file(path):
-            return path
-    return None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name longer than any file has
-        return False
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """Return the folders and the file that a name consists of, whichever system wrote it."""
-    return PureWindowsPath(name).parts or (name,)
-
-
-def _leads_out(name: str) -> bool:
-    return bool(PureWindowsPath(name).anchor) or ".." in _parts(name)
-
-
-def _misplaced(
-    outside: Sequence[str], missing: Sequence[str], found: Sequence[Located], images: Path
-) -> Iterator[ImsegError]:
-    """Yield the errors about names that lead out, about missing files, and about shared ones."""
+def _misplaced(lost: Mapping[str, list[str]], images: Path) -> Iterator[ImsegError]:
+    """Yield the errors about names that lead out, files that are missing, and names of several."""
+    outside, missing, rivals = lost["outside"], lost["missing"], lost["rivals"]
     if outside:
+        there = [Path(name).parent for name in outside if lookup.is_file(Path(name))]
+        hint = "name the folder that holds all pictures after --images, and shorten the names to"
+        hint += " what is below it."
         yield ImsegError(
             f"{listing.subject(len(outside), 'file name', 'leads', 'lead')} out of {images}.",
             expected="names below the images folder, without .. and without a drive or / at the"
-            " start.",
-            got=f"{and_more(outside)}.",
-            hint="name the folder that holds all pictures after --images, and shorten the names to"
-            " what is below it.",
+            " start, or of files that are there once.",
+            got=f"{and_more(_with_guesses(outside, images))}.",
+            hint=f"--images {there[0]}" if there else hint,
         )
     if missing:
         one, many = (f"of the annotations {verb}" for verb in ("is", "are"))
@@ -261,21 +254,13 @@ def _misplaced(
             hint="name another folder with --images, add the files, or remove them from the"
             " annotations.",
         )
-    entries: dict[Path, list[str]] = {}
-    for each in found:
-        picture = each.picture
-        name = picture.name if picture.start is None else picture.file.name
-        entries.setdefault(each.path, []).append(name)
-    shared = {path: names for path, names in entries.items() if len(names) > 1}
-    texts = [f"{path.name} from {' and '.join(names[:3])}" for path, names in shared.items()]
-    if texts:
+    if rivals:
         yield ImsegError(
-            f"{listing.subject(len(texts), 'file', 'has', 'have')} more than one entry in the"
-            " annotations.",
-            expected="one entry per picture.",
-            got=f"{and_more(texts)}.",
-            hint="merge or remove the entries; if they mean pictures of one name in different"
-            " folders, name the folder above those with --images.",
+            f"{listing.subject(len(rivals), 'picture')} in {images} not named clearly enough.",
+            expected="a name that leads to one file, or that one file alone has.",
+            got=f"{and_more(rivals)}.",
+            hint="name the folder of the right pictures: --images FOLDER; or move the others away,"
+            " or mend the names in the annotations.",
         )
 
 
@@ -287,7 +272,7 @@ def _with_guesses(names: Sequence[str], images: Path) -> list[str]:
             there.setdefault(path.stem, path)
     shown = list(names)
     for index, name in enumerate(names[:_SHOWN]):
-        guess = listing.nearest_stem(PurePosixPath(_parts(name)[-1]).stem, there)
+        guess = listing.nearest_stem(Path(lookup.read_name(name).parts[-1]).stem, there)
         if guess:
             shown[index] += f" (is it {there[guess].relative_to(images).as_posix()}?)"
     return shown

@@ -62,7 +62,8 @@ def rasterize(area: drawings.Area, size: tuple[int, int]) -> tuple[Patch | None,
         CannotDraw: If the area makes no sense for such a picture.
     """
     if isinstance(area, drawings.Outline):
-        patch, cut = _draw(area.rings, size)
+        scaled = (ring * size[::-1] if area.shares else ring for ring in area.rings)
+        patch, cut = _draw(tuple(scaled), size)
     else:
         patch, cut = _unpack(area, size)
     return (patch if patch is not None and patch.covers.any() else None), cut
@@ -345,7 +346,7 @@ class Drawn:
     """What became of the regions of one picture."""
 
     mask: Mask | None = None
-    """None: no region covers a pixel, or one makes no sense."""
+    """None: no region covers a pixel, and that may mean anything, or one makes no sense."""
     tally: drawings.Tally = field(default_factory=lambda: drawings.Tally(list))
     """What was clipped, left out or hidden."""
     errors: list[str] = field(default_factory=list)
@@ -372,13 +373,18 @@ def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int], plan: MaskPl
         except CannotDraw as error:
             drawn.errors.append(f"{region.place} {error}")
             continue
+        if patch is None and clipped and picture.by_stem:
+            # Nothing else tells that the outlines were drawn on a larger copy.
+            larger = f"lies outside of its picture, which is {size_in_words(size)}"
+            drawn.errors.append(f"{region.place} {larger}")
+            continue
         if patch is None:
             drawn.tally[NO_PIXEL].append(region.place)
             continue
         if clipped:
             drawn.tally[CLIPPED].append(region.place)
         layers.append((region, patch))
-    if drawn.errors or not layers:
+    if drawn.errors or not (layers or picture.finished):
         return drawn
     if plan.mode == "labels":
         drawn.mask = _planes(layers, size, plan)

@@ -19,6 +19,7 @@ from imseg.engine.hardware import device
 from imseg.engine.loading.loader import BatchLoader, to_device
 from imseg.engine.loading.rows import placement_for
 from imseg.engine.loading.samples import SampleSet, as_input
+from imseg.errors import ImsegError
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import Bytes, Image, Reading
@@ -101,6 +102,9 @@ def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return torch.cat([in_halves(ask, images[:half]), in_halves(ask, images[half:])])
 
 
+Unreadable = Callable[[Image, ImsegError], None]
+"""Called with a picture that cannot be read and is left out, and the reason."""
+
 MOST_VALUES = 192 * 10**6
 """Pixels times channels of decoded pictures held at once, and as many again being decoded."""
 
@@ -156,6 +160,7 @@ def segment(
     size: tuple[int, int],
     compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] | None = None,
+    unreadable: Unreadable | None = None,
 ) -> Iterator[Segmented]:
     """Yield predictions in the order of the pictures; the next ones are decoded meanwhile.
 
@@ -170,19 +175,30 @@ def segment(
         compute: How they are computed.
         teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
             is not asked for.
+        unreadable: Called with each picture that cannot be read, and why; it is left out. None:
+            that is an error.
+
+    Raises:
+        ImsegError: If a picture cannot be read, and none may be left out.
     """
 
-    def load(image: Image) -> tuple[Bytes, Bytes]:
-        pixels = load_pixels(image, reading)
+    def load(image: Image) -> tuple[Bytes, Bytes] | ImsegError:
+        try:
+            pixels = load_pixels(image, reading)
+        except ImsegError as error:
+            return error
         return pixels, resize_image(pixels, size)
 
     device.keep_freed_memory()
     with ThreadPoolExecutor(device.usable_cores()) as pool:
-        chunks = _chunks(images, reading)
+        chunks = _chunks(images, reading, unreadable)
         coming = [pool.submit(load, image) for image in chunks[0]] if chunks else []
         for number, chunk in enumerate(chunks, 1):
-            loaded = [future.result() for future in coming]
+            results = [future.result() for future in coming]
             coming = [pool.submit(load, image) for part in chunks[number:][:1] for image in part]
+            chunk, loaded = _readable(chunk, results, unreadable)
+            if not chunk:
+                continue
             batch = np.stack([small for _, small in loaded])
             mean, votes = predict_mean(
                 networks, batch, task=task, compute=compute, teachers=teachers or ()
@@ -197,7 +213,27 @@ def segment(
                 yield Segmented(image, pixels, probabilities, inconsistent)
 
 
-def _chunks(images: Sequence[Image], reading: Reading) -> list[list[Image]]:
+def _readable(
+    images: Sequence[Image],
+    loaded: Sequence[tuple[Bytes, Bytes] | ImsegError],
+    unreadable: Unreadable | None,
+) -> tuple[list[Image], list[tuple[Bytes, Bytes]]]:
+    """Return the pictures that could be read with their pixels; tell about the others."""
+    kept, pixels = [], []
+    for image, each in zip(images, loaded, strict=True):
+        if not isinstance(each, ImsegError):
+            kept.append(image)
+            pixels.append(each)
+        elif unreadable is None:
+            raise each
+        else:
+            unreadable(image, each)
+    return kept, pixels
+
+
+def _chunks(
+    images: Sequence[Image], reading: Reading, unreadable: Unreadable | None
+) -> list[list[Image]]:
     """Return pictures in order, so many together that decoded they fit into memory.
 
     All headers are read first, so that what is no picture is told before anything is computed.
@@ -206,7 +242,17 @@ def _chunks(images: Sequence[Image], reading: Reading) -> list[list[Image]]:
     room = 0
     for image in images:
         pixels = image.pixels
-        size = probe(pixels, pages=reading.pages).size if isinstance(pixels, Path) else pixels.shape
+        try:
+            size = (
+                probe(pixels, pages=reading.pages).size
+                if isinstance(pixels, Path)
+                else pixels.shape
+            )
+        except ImsegError as error:
+            if unreadable is None:
+                raise
+            unreadable(image, error)
+            continue
         needed = int(size[0]) * int(size[1]) * reading.channels
         if not chunks or len(chunks[-1]) == BATCH or needed > room:
             chunks.append([])

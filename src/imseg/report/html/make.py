@@ -24,6 +24,7 @@ def make_report(
     out: str | Path | None = None,
     test: bool = True,
     quick: bool = False,
+    follow_links: bool = False,
     device: str = "auto",
     network: NetworkFactory | None = None,
     trust_network: bool = False,
@@ -40,6 +41,7 @@ def make_report(
         test: Evaluate the test images of the data, if there are any; else validation images.
         quick: Look at few images, so that it takes a few seconds however large they are; without
             ``test`` files are not checked again either.
+        follow_links: Whether links that lead out of a data folder are read, as in ``read_folder``.
         device: Where networks are computed.
         network: The user's own network, if the run was trained with one.
         trust_network: As in ``load_run``.
@@ -62,7 +64,9 @@ def make_report(
         runs, images = image_sections.kept_runs(found), None
         if data is not None and runs:
             first = next(iter(runs.values()))
-            dataset = _read(data, first, test=True, quick=False, progress=progress)
+            dataset = _read(
+                data, first, test=True, quick=False, follow_links=follow_links, progress=progress
+            )
             images = image_sections.compared_section(
                 found, runs, dataset, device=device, progress=progress
             )
@@ -79,7 +83,9 @@ def make_report(
         progress(Note(text=f"The report goes to {target}"))
     known = None
     if data is not None:
-        known = _read(data, facts.run, test=test, quick=quick, progress=progress)
+        known = _read(
+            data, facts.run, test=test, quick=quick, follow_links=follow_links, progress=progress
+        )
     page = run_page.run_page(facts, known, test=test, quick=quick, device=device, progress=progress)
     return parts.write_page(page, target, beside=figures_beside(target))
 
@@ -112,12 +118,18 @@ def place_of(folder: Path, out: str | Path | None) -> Path:
 
 
 def _read(
-    data: str | Path | DataSet, run: Run, *, test: bool, quick: bool, progress: Progress
+    data: str | Path | DataSet,
+    run: Run,
+    *,
+    test: bool,
+    quick: bool,
+    follow_links: bool,
+    progress: Progress,
 ) -> DataSet:
     if isinstance(data, DataSet):
         return data
     if quick and not test:  # a run that was just trained: no file is checked again
-        layout = find_layout(Path(data))
+        layout = find_layout(Path(data), links_are="follow" if follow_links else "refuse")
         return DataSet(
             name=str(data),
             spec=run.spec,
@@ -130,4 +142,4 @@ def _read(
     def told(done: int, total: int) -> None:
         progress(Working(what="checking images", done=done, total=total))
 
-    return read_folder(data, task=word_of(run.spec), progress=told)
+    return read_folder(data, task=word_of(run.spec), follow_links=follow_links, progress=told)

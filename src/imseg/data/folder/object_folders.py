@@ -1,0 +1,105 @@
+"""Masks as a folder for each image, with a file for each object: how that is told."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from imseg.data.files import listing
+from imseg.errors import Finding, and_more, shown
+
+_FEWEST_FOLDERS = 2
+
+
+def object_folders(images: Collection[str], masks: Path) -> dict[str, Path]:
+    """Return the folder with the objects of each image, if masks lie so; else nothing.
+
+    That is so if most folders in ``masks`` are called as images are, and are not those of labels:
+    these hold files that are called as images are too, all of them the same.
+
+    Args:
+        images: Stems of the images.
+        masks: The folder of masks.
+
+    Returns:
+        Folders by the stem of the image; by their own name where no image has it.
+    """
+    if not masks.is_dir():
+        return {}
+    pictures, _, folders = listing.list_pictures(masks)
+    names = {listing.composed(folder.name): folder for folder in folders}
+    by_case = listing.stems_by_case(names, images)
+    names = {by_case.get(name, name): folder for name, folder in names.items()}
+    named = [folder for name, folder in names.items() if name in images]
+    if pictures or 2 * len(named) <= len(folders):
+        return {}
+    held = [frozenset(listing.list_pictures(folder)[0]) for folder in named]
+    if not any(held):
+        return {}
+    all_named = len(named) == len(folders) >= _FEWEST_FOLDERS and len(set(held)) > 1
+    like_labels = sum(2 * len(files & set(images)) >= len(images) for files in held)
+    return names if all_named or 2 * like_labels < len(named) else {}
+
+
+def note_object_folders(found: Mapping[Path, Sequence[Path]], root: Path) -> Finding:
+    """Return the error that masks lie as a folder for each image, with a file for each object.
+
+    Args:
+        found: The folders of images, by the folder of masks that they are in.
+        root: The data folder.
+    """
+    places = [place.relative_to(root).as_posix() for place in found]
+    folders = [folder for each in found.values() for folder in each]
+    files = [paths[0] for each in folders for paths in listing.list_pictures(each)[0].values()]
+    first = f", such as {shown(files[0].relative_to(root).as_posix())}" if files else ""
+    return Finding(
+        severity="error",
+        what=f"{' and '.join(places)} {'has' if len(places) == 1 else 'have'} a folder for each"
+        " image, with a file for each object.",
+        expected="one mask for each image, in which each object has a number of its own.",
+        got=f"{listing.counted(len(folders), 'folder')} with"
+        f" {listing.counted(len(files), 'file')}{first}.",
+        hint=f"imseg check {shown(root)} --fix NEW merges the files of each image into one mask.",
+        files=tuple(folder.relative_to(root).as_posix() for folder in folders),
+    )
+
+
+def note_several_masks(
+    images: Collection[str], masks: Mapping[str, Path], root: Path
+) -> Finding | None:
+    """Return the error that most images have several masks beside each other; else None.
+
+    Args:
+        images: Stems of images.
+        masks: Masks by stem.
+        root: The data folder.
+    """
+    lacking = [stem for stem in images if stem not in masks]
+    alone = [stem for stem in masks if stem not in images]
+    ends: dict[str, list[str]] = {}
+    for mask in alone:
+        cuts = (place for place in range(len(mask) - 1, 0, -1) if not mask[place].isalnum())
+        image = next((mask[:cut] for cut in cuts if mask[:cut] in images), None)
+        if image is not None:
+            ends.setdefault(image, []).append(mask[len(image) :])
+    several = [stem for stem in lacking if len(ends.get(stem, ())) > 1]
+    if not several or 2 * len(several) < len(lacking):
+        return None
+    place = masks[alone[0]].parent.relative_to(root).as_posix()
+    names = [f"{several[0]}{end}" for end in ends[several[0]]]
+    kinds = sorted({end.strip("_-. ") for each in ends.values() for end in each})
+    hint = (
+        f"if each is one object, move the masks of an image into a folder of its name, such as"
+        f" {shown(place)}/{shown(several[0])}/; imseg check DATA --fix NEW then merges them."
+    )
+    if not any(map(str.isdigit, "".join(kinds))):
+        hint = (
+            f"if {and_more(kinds)} are labels, make a folder for each of them, and name masks as"
+            f" images: {shown(place)}/{shown(kinds[0])}/{shown(several[0])}.png."
+        )
+    return Finding(
+        severity="error",
+        what=f"{listing.subject(len(several), 'image', 'has', 'have')} several masks in {place}.",
+        expected="one mask for each image, with an equal stem; or a folder for each label.",
+        got=f"{and_more(names)} for {shown(several[0])}.",
+        hint=hint,
+        files=tuple(masks[stem].relative_to(root).as_posix() for stem in alone),
+    )

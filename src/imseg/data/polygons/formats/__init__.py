@@ -1,0 +1,1 @@
+"""The formats of annotations that are read, one module each."""

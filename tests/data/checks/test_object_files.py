@@ -1,0 +1,218 @@
+"""Masks as one file for each object: the layout is told once, and the files are merged."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.checks.repair import repair_folder
+from imseg.data.folder.config import read_config
+from imseg.data.folder.scan import read_folder
+from imseg.data.masks.io import read_mask
+from imseg.data.masks.merging import merge_objects
+
+SIZE = (40, 44)
+
+
+def squares(*corners: tuple[int, int], side: int = 6, value: int = 255):
+    """Return a mask for each square."""
+    masks = []
+    for row, column in corners:
+        mask = np.zeros(SIZE, np.uint8)
+        mask[row : row + side, column : column + side] = value
+        masks.append(mask)
+    return masks
+
+
+def objects(maker, stem: str, masks, split: str = "labeled", *, name: str = "obj{}") -> None:
+    maker.save(f"{split}/images/{stem}.png", maker.picture(SIZE))
+    (maker.root / split / "masks" / stem).mkdir(parents=True, exist_ok=True)
+    for number, mask in enumerate(masks, 1):
+        maker.save(f"{split}/masks/{stem}/{name.format(number)}.png", mask)
+
+
+@pytest.fixture
+def folder(maker):
+    for number in range(5):
+        objects(maker, f"n{number}", squares((2, 2), (20, 20), (30, 4 + number)))
+    maker.pictures()
+    return maker
+
+
+def told(maker) -> list[str]:
+    return [each.what for each in check_folder(maker.root).errors]
+
+
+def test_the_layout_is_one_error_however_many_images_and_splits_there_are(folder) -> None:
+    objects(folder, "v0", squares((2, 2)), "val")
+    folder.write("labeled/masks/n0/metadata.csv", "id\n")
+    found = check_folder(folder.root).errors
+    assert [each.what for each in found] == [
+        "labeled/masks and val/masks have a folder for each image, with a file for each object."
+    ]
+    assert "--fix" in found[0].hint and "6 folders with 16 files" in found[0].got
+
+
+@pytest.mark.parametrize("name", ["{}", "n{}", "n0_{}", "mask_00{}"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_files_may_be_called_as_they_like(maker, name: str, count: int) -> None:
+    for number in range(count):
+        masks = squares((2, 2), (20, 20 + number), *[(30, 4)] * (number % 2))
+        objects(maker, f"n{number}", masks, name=name)
+    assert len(told(maker)) == 1 and "a file for each object" in told(maker)[0]
+
+
+def test_folders_of_labels_are_not_taken_for_it(maker) -> None:
+    maker.planes(labels=("cell_00", "alive", "dead"))
+    assert read_folder(maker.root).spec.names == ("alive", "cell_00", "dead")
+
+
+def test_a_single_label_called_as_the_only_images_is_a_label(maker) -> None:
+    maker.planes(labels=("cell_00", "cell_01"), count=2)
+    assert read_folder(maker.root).spec.names == ("cell_00", "cell_01")
+
+
+def test_the_copy_has_one_numbered_mask_for_each_image(folder, tmp_path) -> None:
+    folder.write("imseg.toml", b"\xef\xbb\xbfpixel_size = 0.5\r\n")
+    objects(folder, "empty", [])
+    objects(folder, "v0", squares((2, 2), (20, 20)), "val")
+    objects(folder, "v1", squares((9, 2)), "val")
+    fixed = repair_folder(folder.root, tmp_path / "fixed")
+    assert fixed.report.errors == () and fixed.report.task == "instances"
+    assert fixed.report.counts == {"labeled": 6, "unlabeled": 3, "val": 2, "test": 0}
+    for number in range(5):
+        values = read_mask(tmp_path / f"fixed/labeled/masks/n{number}.png").values
+        wanted = squares((2, 2), (20, 20), (30, 4 + number))
+        assert all((values[mask > 0] == k).all() for k, mask in enumerate(wanted, 1))
+        assert (values > 0).sum() == sum((mask > 0).sum() for mask in wanted)
+    assert not read_mask(tmp_path / "fixed/labeled/masks/empty.png").values.any()
+    assert not [path for path in (tmp_path / "fixed/labeled/masks").iterdir() if path.is_dir()]
+    config = read_config(tmp_path / "fixed")
+    assert (config.task, config.pixel_size) == ("instances", 0.5)
+    about = {each.file: each.about for each in fixed.repairs}
+    assert about["labeled/masks/n0"] == "3 objects" and "imseg.toml" in about
+
+
+def test_a_task_that_is_named_stays(folder, tmp_path) -> None:
+    folder.write("imseg.toml", 'task = "multiclass"\n')
+    repair_folder(folder.root, tmp_path / "fixed")
+    assert read_config(tmp_path / "fixed").task == "multiclass"
+
+
+def test_overlaps_are_counted_and_what_vanishes_is_named(folder, tmp_path) -> None:
+    large, small = squares((2, 2), side=12)[0], squares((4, 4), side=4)[0]
+    objects(folder, "n0", [small, large, np.zeros(SIZE, np.uint8)])
+    objects(folder, "n1", [*squares((2, 2)), *squares((2, 2))])
+    fixed = repair_folder(folder.root, tmp_path / "fixed")
+    about = {each.file: each.about for each in fixed.repairs}
+    assert about["labeled/masks/n1"].startswith("2 objects; 36 pixels of several")
+    assert "1 object wholly covered by others and lost" in about["labeled/masks/n1"]
+    values = read_mask(tmp_path / "fixed/labeled/masks/n0.png").values
+    assert (values == 1).sum() == 16 and (values == 2).sum() == 144 - 16
+
+
+def test_parts_within_large_objects_are_merged(folder, tmp_path) -> None:
+    whole = [*squares((0, 0), side=40), *squares((2, 2), side=36)]
+    objects(folder, "n0", [*whole, *squares((4, 4), (12, 12), (20, 20), (28, 28))])
+    fixed = repair_folder(folder.root, tmp_path / "fixed")
+    about = {each.file: each.about for each in fixed.repairs}
+    assert about["labeled/masks/n0"].startswith("6 objects")
+
+
+def test_values_of_files_are_read_as_what_they_are(folder, tmp_path) -> None:
+    one, other = squares((2, 2), (20, 20), value=1)
+    smeared = squares((30, 30))[0]
+    smeared[29, 30:36] = 40
+    objects(folder, "n0", [one + 2 * other, smeared])
+    repair_folder(folder.root, tmp_path / "fixed")
+    values = read_mask(tmp_path / "fixed/labeled/masks/n0.png").values
+    assert [(values == each).sum() for each in (1, 2, 3, 4)] == [36, 36, 36, 36]
+
+
+@pytest.mark.parametrize("fault", ["size", "broken", "inverted", "no image", "no folder", "link"])
+def test_what_cannot_be_merged_stays_behind_by_name(folder, tmp_path, fault: str) -> None:
+    place = folder.root / "labeled/masks/n0"
+    if fault == "size":
+        folder.save("labeled/masks/n0/obj2.png", np.full((9, 9), 255, np.uint8))
+    elif fault == "broken":
+        folder.write("labeled/masks/n0/obj2.png", "no picture")
+    elif fault == "inverted":
+        shutil.rmtree(place)
+        objects(folder, "n0", [255 - mask for mask in squares((2, 2), (20, 20))])
+    elif fault == "no image":
+        (folder.root / "labeled/images/n0.png").unlink()
+    elif fault == "no folder":
+        shutil.rmtree(place)
+    else:
+        (place / "obj2.png").rename(tmp_path / "away.png")
+        (place / "obj2.png").symlink_to(tmp_path / "away.png")
+    fixed = repair_folder(folder.root, tmp_path / "fixed")
+    left = {each.file: f"{each.why} {each.about}" for each in fixed.repairs if not each.became}
+    wanted = {
+        "size": "different sizes, obj2.png: 44x40 and 9x9",
+        "broken": "obj2.png",
+        "inverted": "as if backgrounds were marked",
+        "no image": "a mask without an image",
+        "no folder": "an image without a mask",
+        "link": "obj2.png",
+    }[fault]
+    name = "labeled/masks/n0/obj1.png" if fault == "no image" else "labeled/images/n0.png"
+    assert wanted in left[name]
+    assert fixed.report.counts["labeled"] == 4 and fixed.report.errors == ()
+
+
+def test_more_objects_than_16_bits_can_number_are_numbered() -> None:
+    masks = [np.zeros((1, 1), bool)] * 65536 + [np.ones((1, 1), bool)]
+    assert merge_objects(masks).labels.tolist() == [[65537]]
+
+
+@pytest.mark.parametrize("above", ["", "stage1_train/", "labeled/"])
+def test_the_layout_of_the_data_science_bowl_names_its_command(maker, above: str) -> None:
+    for number in range(3):
+        maker.save(f"{above}n{number}/images/n{number}.png", maker.picture())
+        maker.save(f"{above}n{number}/masks/a.png", maker.mask())
+    error = check_folder(maker.root).errors[0]
+    assert "imseg prepare nuclei" in error.hint
+
+
+def test_pairs_under_another_name_are_told_how_to_be_called(maker) -> None:
+    maker.pairs("train", 3)
+    assert "rename train/ to labeled/" in check_folder(maker.root).errors[0].hint
+
+
+@pytest.mark.parametrize(
+    ("ends", "hint"),
+    [
+        (("_1", "_2", "_3"), "move the masks of an image into a folder of its name"),
+        (("-obj1", "-obj2"), "move the masks of an image into a folder of its name"),
+        (("_alive", "_dead"), "if alive, dead are labels"),
+    ],
+)
+def test_several_masks_beside_each_other_are_one_error(maker, ends, hint: str) -> None:
+    for stem in ("img_1", "img_10", "img_2"):
+        maker.save(f"labeled/images/{stem}.png", maker.picture())
+        for end in ends:
+            maker.save(f"labeled/masks/{stem}{end}.png", maker.mask())
+    errors = check_folder(maker.root).errors
+    assert [each.what for each in errors] == ["3 images have several masks in labeled/masks."]
+    assert hint in errors[0].hint
+    assert len(errors[0].files) == 3 * len(ends)
+
+
+def test_single_masks_with_an_end_are_not_several(maker) -> None:
+    for number in range(3):
+        maker.save(f"labeled/images/a{number}.png", maker.picture())
+        maker.save(f"labeled/masks/a{number}_mask.png", maker.mask())
+    assert not any("several masks" in text for text in told(maker))
+
+
+@pytest.mark.parametrize("name", ["imseg.toml.txt", "Imseg.TOML", "imseg.txt"])
+def test_settings_in_a_file_of_another_name_are_told(good, name: str) -> None:
+    good.write(name, "void = 7\n")
+    found = [each for each in check_folder(good.root).warnings if "not read" in each.what]
+    assert [each.files for each in found] == [(name,)]
+    good.write("imseg.toml", "")
+    assert not [each for each in check_folder(good.root).warnings if "not read" in each.what]
