@@ -108,12 +108,12 @@ def test_measurements_are_no_objects(maker, complaint, measure: Any) -> None:
 
 def test_without_scikit_image_the_user_is_asked(maker, complaint, monkeypatch) -> None:
     from imseg import errors
-    from imseg.data.folder import inspection
+    from imseg.data.masks import regions
 
     def missing(module: str, **words: str) -> None:
         raise errors.ImsegError(f"{module} is needed.")
 
-    monkeypatch.setattr(inspection, "import_extra", missing)
+    monkeypatch.setattr(regions, "import_extra", missing)
     maker.objects([30, 20, 25])
     text = complaint()
     assert "scikit-image, which could tell, is not installed" in text

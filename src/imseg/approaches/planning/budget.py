@@ -12,7 +12,7 @@ from imseg.approaches.planning.plan import Facts, Plan, planned_stages, with_rec
 from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
-from imseg.data.checks.small_objects import DEFAULT_LONGEST, working_shape
+from imseg.data.doubts.small_objects import DEFAULT_LONGEST, working_shape
 from imseg.engine.hardware import device as hardware
 from imseg.networks.registry import CustomConfig, Network
 

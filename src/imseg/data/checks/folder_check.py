@@ -6,15 +6,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import (
-    duplicates,
-    mask_values,
-    misplaced,
-    small_objects,
-    stored_values,
-    unlike,
-)
+from imseg.data.checks import duplicates, mask_values, stored_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
+from imseg.data.doubts import misplaced, small_objects
 from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
 from imseg.data.folder.config import FILE_NAME, TaskWord

@@ -15,12 +15,12 @@ from imseg.data.checks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
 from imseg.data.folder.config import FILE_NAME, read_config
-from imseg.data.folder.inspection import region_numbers
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
+from imseg.data.masks.regions import region_numbers
 from imseg.errors import ImsegError
 from imseg.types import Pages, Pixels
 

@@ -3,7 +3,6 @@
 import base64
 import functools
 import hashlib
-import importlib.util
 import json
 import sys
 import threading
@@ -26,11 +25,8 @@ from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import probe, read_pixels
 from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
-from imseg.errors import ImsegError, import_extra
+from imseg.data.masks.regions import abruptness, count_regions, has_regions
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
-
-CELLS = "cells"
-"""The extra with scikit-image, which finds connected regions."""
 
 MAX_COUNTED = 512
 """Most values that are kept of a mask, unless they number objects."""
@@ -407,7 +403,7 @@ def mask_facts(
     if label == POSITION:
         regions = count_regions(clean != 0)
     elif label is None and scope.regions and whole and may_number:
-        regions, abrupt = count_regions(clean), _abruptness(clean)
+        regions, abrupt = count_regions(clean), abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
     shown: Any = slice(None)
@@ -476,41 +472,6 @@ def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]
         found = np.flatnonzero(histogram)
         return found, histogram[found]
     return np.unique(values, return_counts=True)
-
-
-def has_regions() -> bool:
-    """Return whether connected regions can be counted."""
-    return importlib.util.find_spec("skimage") is not None
-
-
-def region_numbers() -> Callable[..., Any] | None:
-    """Return what numbers connected regions of equal values; None without scikit-image."""
-    try:
-        measure = import_extra("skimage.measure", extra=CELLS, purpose="to find regions")
-    except ImsegError:
-        # Whether that matters shows when all masks have been looked at.
-        return None
-    label: Callable[..., Any] = measure.label
-    return label
-
-
-def count_regions(values: npt.NDArray[Any]) -> int | None:
-    """Return the connected regions of equal values that are not 0; None without scikit-image."""
-    label = region_numbers()
-    if label is None:
-        return None
-    return int(label(values, background=0, connectivity=2, return_num=True)[1])
-
-
-def _abruptness(values: npt.NDArray[Any]) -> float:
-    """Return the share of unequal neighbors of which one is 0, or that differ by more than 1."""
-    steps = abrupt = 0
-    for one, other in ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1])):
-        changed = one != other
-        first, second = one[changed].astype(np.int64), other[changed].astype(np.int64)
-        steps += first.size
-        abrupt += int(((first == 0) | (second == 0) | (np.abs(first - second) > 1)).sum())
-    return abrupt / steps if steps else 0.0
 
 
 def _digest(mask: MaskFile) -> str:

@@ -187,7 +187,7 @@ def typical_size(pairs: Sequence[LabeledImage], *, pages: Pages) -> tuple[int, i
     return height, width
 
 
-SKETCHED = 1024
+SKETCHED = 256
 """Pairs of a split of which enough is kept to see whether masks fit: a few kilobytes each."""
 
 MEASURED = 256

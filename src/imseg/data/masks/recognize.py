@@ -12,9 +12,10 @@ from imseg.data.checks.appearance import unpack_sketch
 from imseg.data.files.listing import by_number
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, parse_key
 from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT, count_regions
+from imseg.data.folder.inspection import ABRUPT, FEW_VALUES, SMALLEST_OBJECT
 from imseg.data.masks.classes import MINUS_ONE, find_color_spec, find_spec, void_value
 from imseg.data.masks.colors import fill_colors
+from imseg.data.masks.regions import CELLS, count_regions
 from imseg.errors import ImsegError, and_more, near_miss
 from imseg.types import OBJECT_PLANES, POSITION, Coding, Color, TargetSpec
 

@@ -28,7 +28,7 @@ _MOSTLY = 0.8
 EACH = 3.0
 _MOST_CLASSES = 8
 _MOST_PLANES = 3
-_AT_ONCE = 256  # pairs that are compared with each other
+_AT_ONCE = 128  # pairs that are compared with each other
 _FARTHEST_SHIFT = 8
 _LEAST_SHIFT = 2.0
 _LEAST_CHAIN = 3
@@ -62,7 +62,8 @@ class Pairs(NamedTuple):
 
 def pairs_of(split: Sequence[ImageFacts], spec: TargetSpec) -> Pairs:
     """Return what can be compared of a split."""
-    fit = [each for each in split if all(mask.size == each.size for mask in each.masks)]
+    known = [each for each in split if each.sketch is not None]
+    fit = [each for each in known if all(mask.size == each.size for mask in each.masks)]
     frequent = Counter[int]()
     for facts in fit:
         frequent.update(facts.mask.counts if facts.mask is not None else {})

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.checks import alignment
 from imseg.data.checks.appearance import SKETCH
 from imseg.data.checks.fitness import FolderScan, warning
+from imseg.data.doubts import alignment
 from imseg.data.files.listing import by_number, subject
 from imseg.data.folder.facts import ImageFacts
 from imseg.data.images.decoding import ON_THEIR_SIDE, TURNS, turned
