@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from imseg.data.checks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
 from imseg.data.folder.config import FILE_NAME, read_config
@@ -20,6 +19,7 @@ from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
+from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.errors import ImsegError
 from imseg.types import Pixels
 
