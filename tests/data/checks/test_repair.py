@@ -297,6 +297,8 @@ UNDO = {
         (np.array([[0, 255]], np.int64), "values", "m.png"),
         (np.array([[0, 40_000]], np.int64), "values", "m.png"),
         (np.array([[0, 70_000]], np.int32), "values", "m.tif"),
+        (np.array([[7, 2**32 - 1]], np.uint32), "values", "m.tif"),
+        (np.array([[7, 2**40]], np.int64), "values", "m.tif"),
         (np.array([[0x0000FF, 0xFF8000]], np.int32), "colors", "m.png"),
         (np.array([[0.5, 7.25]], np.float32), "numbers", "m.tif"),
     ],
