@@ -85,8 +85,8 @@ def _seen(root: Path) -> dict[str, dict[int, Array]]:
     known = {}
     for path in sorted(root.glob("*/masks/**/*")):
         name = path.relative_to(root).as_posix()
-        linked = path.resolve() != root.resolve() / name
-        if not path.is_file() or linked or "/." in f"/{name}":
+        plain = path.is_file() and path.resolve() == root.resolve() / name
+        if not plain or "/." in f"/{name}":
             continue
         try:
             mask = read_mask(path)
