@@ -84,9 +84,9 @@ def _seen(root: Path) -> dict[str, dict[int, Array]]:
     """Return what the masks of a folder show: values that fill nine pixels somewhere."""
     known = {}
     for path in sorted(root.glob("*/masks/**/*")):
-        inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
         name = path.relative_to(root).as_posix()
-        if not inside or path.parent.is_symlink() or "/." in f"/{name}":
+        plain = path.is_file() and path.resolve() == root.resolve() / name
+        if not plain or "/." in f"/{name}":
             continue
         try:
             mask = read_mask(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from imseg.data.checks.recoding import SplitMask
+from imseg.data.checks.fitness import SplitMask
 from imseg.data.folder.config import FolderConfig
 from imseg.data.folder.facts import ImageFacts
 from imseg.data.folder.inspection import Scope, image_facts, mask_facts

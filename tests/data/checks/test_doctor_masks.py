@@ -19,8 +19,8 @@ from imseg.data.checks.mask_values import (
     find_smeared,
     smeared_between,
 )
-from imseg.data.checks.recoding import Exchange, Snap, Threshold
 from imseg.data.masks.io import pack_colors, unpack_colors
+from imseg.data.masks.recoding import Exchange, Snap, Threshold
 
 seeds = st.integers(0, 10_000)
 

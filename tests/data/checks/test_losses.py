@@ -13,11 +13,12 @@ from tests.data.checks.test_doctor_masks import colored, discs, jpeg, smooth, un
 from tests.data.checks.test_spared_classes import dots, patches, strokes
 
 from imseg.data.checks import mask_values, repair, repaired_files
-from imseg.data.checks.recoding import Exchange, MaskValueFinding, Snap, Threshold
+from imseg.data.checks.fitness import MaskValueFinding
 from imseg.data.checks.repair import repair_folder
 from imseg.data.images.decoding import turned
 from imseg.data.masks.io import MaskFile, pack_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import find_losses, shown_values
+from imseg.data.masks.recoding import Exchange, Snap, Threshold
 from imseg.errors import ImsegError
 
 seeds = st.integers(0, 10_000)

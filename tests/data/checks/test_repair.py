@@ -12,7 +12,6 @@ from tests.data.checks.looking import blobs
 
 from imseg.data.checks import repair
 from imseg.data.checks.folder_check import check_folder
-from imseg.data.checks.recoding import Exchange, Snap
 from imseg.data.checks.repair import repair_folder
 from imseg.data.checks.repaired_files import (
     Rewrite,
@@ -26,6 +25,7 @@ from imseg.data.checks.selection import select_files
 from imseg.data.images.decoding import turned
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import MaskFile, read_mask
+from imseg.data.masks.recoding import Exchange, Snap
 
 
 def copied(maker, tmp_path: Path) -> tuple[set[str], dict[str, str]]:
@@ -297,6 +297,8 @@ UNDO = {
         (np.array([[0, 255]], np.int64), "values", "m.png"),
         (np.array([[0, 40_000]], np.int64), "values", "m.png"),
         (np.array([[0, 70_000]], np.int32), "values", "m.tif"),
+        (np.array([[7, 2**32 - 1]], np.uint32), "values", "m.tif"),
+        (np.array([[7, 2**40]], np.int64), "values", "m.tif"),
         (np.array([[0x0000FF, 0xFF8000]], np.int32), "colors", "m.png"),
         (np.array([[0.5, 7.25]], np.float32), "numbers", "m.tif"),
     ],

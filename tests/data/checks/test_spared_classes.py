@@ -12,9 +12,9 @@ from tests.data.checks.test_doctor_masks import colored, discs, jpeg, smooth, un
 
 from imseg.data.checks.mask_colors import find_impure, own_colors
 from imseg.data.checks.mask_values import find_smeared
-from imseg.data.checks.recoding import Snap
 from imseg.data.masks.edges import on_edges
 from imseg.data.masks.io import pack_colors, unpack_colors
+from imseg.data.masks.recoding import Snap
 
 seeds = st.integers(0, 10_000)
 

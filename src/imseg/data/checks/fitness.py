@@ -11,6 +11,7 @@ from imseg.data.folder.folder_layout import FolderLayout
 from imseg.data.images import decoding
 from imseg.data.masks import io
 from imseg.data.masks.classes import MINUS_ONE
+from imseg.data.masks.recoding import Recode
 from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, and_more, parts_of
 from imseg.types import Coding, Color, Reading, TargetSpec
@@ -58,6 +59,27 @@ class Check(NamedTuple):
     """The codings of masks for which to look; empty: always, even if there is no spec."""
     mends: Mending | None = None
     """What a program can do about its findings; None: a person must."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskValueFinding(Finding):
+    """A finding about the values of masks."""
+
+    recode: Recode | None = None
+    """What mends the values of each of the files; None: a person must."""
+    reason: str = ""
+    """Why, for the list of repairs."""
+
+
+class SplitMask(NamedTuple):
+    """A mask and where it belongs."""
+
+    split: str
+    """The name of its split."""
+    facts: MaskFacts
+    """What it turned out to be."""
+    label: str | None
+    """The label it is the mask of; None: it is the only mask of its image."""
 
 
 def run_checks(checks: Iterable[Check], found: FolderScan) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from imseg.data.checks.recoding import MaskValueFinding, Snap, SplitMask
+from imseg.data.checks.fitness import MaskValueFinding, SplitMask
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.facts import MaskFacts
 from imseg.data.masks.io import pack_colors, unpack_colors, value_text
+from imseg.data.masks.recoding import Snap
 from imseg.errors import and_more
 
 _MAIN = 0.001

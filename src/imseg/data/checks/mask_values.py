@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from imseg.data.checks.fitness import FolderScan
+from imseg.data.checks.fitness import FolderScan, MaskValueFinding, SplitMask
 from imseg.data.checks.mask_colors import MOST_BLURRED, find_impure
-from imseg.data.checks.recoding import Exchange, MaskValueFinding, Paint, SplitMask, Threshold
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.config import FILE_NAME, as_color, as_number
 from imseg.data.folder.facts import MaskFacts
 from imseg.data.images.decoding import lossy_suffix
+from imseg.data.masks.recoding import Exchange, Paint, Threshold
 from imseg.errors import and_more
 
 

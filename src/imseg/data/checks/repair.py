@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imseg.data.checks import fitness, folder_check, repaired_files
-from imseg.data.checks.recoding import MaskValueFinding
+from imseg.data.checks.fitness import MaskValueFinding
 from imseg.data.doubts import misplaced
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import Links, counted, sheet, subject

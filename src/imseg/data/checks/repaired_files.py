@@ -1,5 +1,6 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -9,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
 from PIL import Image as Pillow
 
-from imseg.data.checks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
 from imseg.data.folder.config import FILE_NAME, read_config
@@ -20,6 +21,7 @@ from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
+from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.masks.regions import region_numbers
 from imseg.errors import ImsegError
 from imseg.types import Pages, Pixels
@@ -368,7 +370,12 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
         image_files.write_png(path, unpack_colors(values))
     elif mask.form == "numbers" or not 0 <= values.min() <= values.max() <= _MOST_OF_PNG:
         path = path.with_suffix(".tif")
-        image_files.write_tiff(path, values)
+        if mask.form == "values" and int(values.max()) > np.iinfo(np.int32).max:
+            stream = io.BytesIO()
+            tifffile.imwrite(stream, values, compression="zlib")
+            atomic.publish(path, stream.getvalue())
+        else:
+            image_files.write_tiff(path, values)
     else:
         small = int(values.max(initial=0)) <= np.iinfo(np.uint8).max
         whole = values.astype(np.uint8 if small else np.uint16)

@@ -1,15 +1,13 @@
-"""Findings about the values of masks, and what mends these values."""
+"""What mends the values of masks: a cut at half, other numbers, the nearest color or a palette."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imseg.data.folder.facts import MaskFacts
 from imseg.data.masks.io import unpack_colors
-from imseg.errors import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +91,3 @@ class Paint:
 
 Recode = Threshold | Exchange | Snap | Paint
 """What is done to the values of a mask."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskValueFinding(Finding):
-    """A finding about the values of masks."""
-
-    recode: Recode | None = None
-    """What mends the values of each of the files; None: a person must."""
-    reason: str = ""
-    """Why, for the list of repairs."""
-
-
-class SplitMask(NamedTuple):
-    """A mask and where it belongs."""
-
-    split: str
-    """The name of its split."""
-    facts: MaskFacts
-    """What it turned out to be."""
-    label: str | None
-    """The label it is the mask of; None: it is the only mask of its image."""
