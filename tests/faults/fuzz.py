@@ -9,7 +9,9 @@ import argparse
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +20,7 @@ if __name__ == "__main__":
 
 from tests.e2e.small_sets import Told, small_set, train
 from tests.faults.cases import Outcome, Runs, play
+from tests.faults.fixing import Fixed, mend
 
 EVERY = 30.0
 """Seconds between two lines of progress."""
@@ -87,6 +90,33 @@ def summary(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def mend_many(numbers: Iterable[int], seconds: float) -> int:
+    """Mend folder after folder until the time is over, and say what was lost; 0: nothing."""
+    fixed: list[Fixed] = []
+    began = told = time.monotonic()
+    for number in numbers:
+        if time.monotonic() - began > seconds:
+            break
+        with tempfile.TemporaryDirectory(prefix="imseg-fix-") as name, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fixed.append(mend(number, Path(name)))
+        if fixed[-1].lost or fixed[-1].refused.startswith("A repaired copy would lose"):
+            print(f"folder {number}: {fixed[-1]}", flush=True)
+        if time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            print(f"{len(fixed)} folders, {(told - began) / len(fixed):.2f} s each", flush=True)
+    copies = [each for each in fixed if not each.refused]
+    lost = sum(len(each.lost) for each in fixed)
+    refused = Counter(each.refused.partition("\n")[0][:80] for each in fixed if each.refused)
+    print(
+        f"{len(fixed)} folders, {len(copies)} copies, {sum(each.fixes for each in fixed)} fixes "
+        f"made, {sum(each.labels for each in copies)} labels, of which "
+        f"{sum(each.reported for each in fixed)} reported as left out, labels lost = {lost}"
+    )
+    print("\n".join(f"  refused {count} x {text}" for text, count in refused.most_common()))
+    return int(lost > 0)
+
+
 def main() -> int:
     """Play one case, or as many as the time allows."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -94,7 +124,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--cases", type=int, default=10**9, help="at most so many")
     parser.add_argument("--minutes", type=float, default=20.0, help="for so long")
+    parser.add_argument("--fix", action="store_true", help="mend folders and count lost labels")
     asked = parser.parse_args()
+    if asked.fix:
+        numbers = range(asked.first, asked.first + asked.cases)
+        return mend_many(numbers if asked.case is None else [asked.case], asked.minutes * 60)
     with tempfile.TemporaryDirectory(prefix="imseg-fuzz-") as name:
         place = Path(name)
         runs = runs_in(place / "runs")

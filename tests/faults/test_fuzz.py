@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 from tests.faults.cases import Runs, play
+from tests.faults.fixing import mend
 from tests.faults.fuzz import described, runs_in
 from tests.sets import rest_but
 
+from imseg.data.checks import mask_values, repair
+
 CASES, CHUNKS = 2000, 40
+_WITH_CLASSES = 10
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,29 @@ def test_bad_input_is_refused_in_words_or_does_no_harm(
         if outcome.wrong:
             failed.append(described(outcome))
     assert not failed, "\n\n".join(failed)
+
+
+FOLDERS, STEPS = 600, 20
+
+
+@pytest.mark.parametrize("step", rest_but(range(STEPS), lambda step: step == 0))
+def test_no_label_is_lost_by_a_fix_unless_it_is_reported(step: int, tmp_path: Path) -> None:
+    """Seen again with ``python -m tests.faults.fuzz --fix --case NUMBER``."""
+    lost = []
+    for number in range(step, FOLDERS if step else 6 * STEPS, STEPS):
+        (tmp_path / str(number)).mkdir()
+        fixed = mend(number, tmp_path / str(number))
+        lost += [fixed] if fixed.lost or "would lose" in fixed.refused else []
+    assert not lost, "\n\n".join(map(str, lost))
+
+
+def test_the_folders_show_what_a_wrong_mender_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mask_values, "smeared_between", lambda *_: (0, 255))
+    monkeypatch.setattr(repair, "_losses_of", lambda *_: [])
+    fixed = mend(_WITH_CLASSES, tmp_path)
+    assert len(fixed.lost) > 3 and not fixed.refused
 
 
 @pytest.mark.rest

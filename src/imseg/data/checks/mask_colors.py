@@ -39,6 +39,7 @@ def find_impure(
         masks: Every mask.
         listed: The packed colors that the user names.
     """
+    masks = [mask for mask in masks if mask.facts.form != "numbers"]
     if not any(mask.facts.form == "colors" and mask.label is None for mask in masks):
         return
     counts = {mask.facts.name: mask.facts.counted_as("colors") for mask in masks}

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from imseg.data.checks.fitness import FolderScan
 from imseg.data.checks.mask_colors import MOST_BLURRED, find_impure
-from imseg.data.checks.recoding import Exchange, MaskValueFinding, SplitMask, Threshold
+from imseg.data.checks.recoding import Exchange, MaskValueFinding, Paint, SplitMask, Threshold
 from imseg.data.files.listing import counted, subject
-from imseg.data.folder.config import as_color, as_number
+from imseg.data.folder.config import FILE_NAME, as_color, as_number
 from imseg.data.folder.facts import MaskFacts
 from imseg.data.images.decoding import lossy_suffix
 from imseg.errors import and_more
@@ -34,12 +34,104 @@ def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
     yield from smeared
     if spec is not None and spec.coding == "objects":
         return
-    ill = {name for finding in smeared for name in finding.files}
+    colors = [
+        color for key in (*config.listed, config.void) if (color := as_color(key)) is not None
+    ]
+    unlike = list(find_other_kinds(masks, listed=colors, void=void))
+    yield from unlike
+    ill = {name for finding in (*smeared, *unlike) for name in finding.files}
     clean = [mask for mask in masks if mask.facts.name not in ill]
     yield from find_mixed_ones(clean, void=void, listed=config.listed)
     yield from find_shifted(clean, void=void, listed=config.listed)
-    keys = (*config.listed, config.void)
-    yield from find_impure(masks, listed=[c for key in keys if (c := as_color(key)) is not None])
+    ill = {name for finding in unlike for name in finding.files}
+    yield from find_impure([mask for mask in masks if mask.facts.name not in ill], listed=colors)
+
+
+_FEW_SHARED = 2
+_CLASS_NUMBERS = 64
+
+
+def find_other_kinds(
+    masks: Sequence[SplitMask], *, listed: Collection[int], void: int | None
+) -> Iterator[MaskValueFinding]:
+    """Yield findings if some files say in another way than others what a pixel is.
+
+    Numbers of indexed files become the colors of their palette where other files hold these colors.
+    There is no cure for gray levels beside colors that no colored mask has, nor for masks of 0 and
+    255 beside masks of class numbers.
+
+    Args:
+        masks: Every mask.
+        listed: The packed colors that the user names, void among them.
+        void: A value that counts as no class.
+    """
+    single = [mask.facts for mask in masks if mask.label is None]
+    painted = {c for facts in single if facts.form == "colors" for c in facts.counts}
+    if not painted:
+        yield from _full_beside_numbers(single, void)
+        return
+    known = {*painted, *listed}
+    indexed: dict[tuple[int, ...], list[str]] = {}
+    strange: list[tuple[str, list[int]]] = []
+    for facts in single:
+        if facts.form != "values":
+            continue
+        palette = tuple(red << 16 | green << 8 | blue for red, green, blue in facts.palette or ())
+        if len({palette[value] for value in facts.counts if palette} & painted) >= _FEW_SHARED:
+            indexed.setdefault(palette, []).append(facts.name)
+        elif not (facts.blurred > MOST_BLURRED or lossy_suffix(facts.name)):
+            odd = [v for v in facts.counts if v and v != void and 0x010101 * v not in known]
+            strange += [(facts.name, odd)] if odd else []
+    for palette, names in indexed.items():
+        yield MaskValueFinding(
+            severity="error",
+            what=f"{subject(len(names), 'mask', 'holds', 'hold')} numbers with a palette, where "
+            "others hold the colors themselves.",
+            why="the numbers would be taken for dark gray colors, each a class of its own.",
+            expected="colors in all masks, or numbers in all.",
+            got=and_more(names) + ".",
+            hint="--fix writes a copy in which every number has become its color in the palette.",
+            files=tuple(names),
+            recode=Paint(palette),
+            reason="a palette beside masks of colors",
+        )
+    # A single mask may well show black and white only.
+    if len(strange) > 1 or any(v != 255 for _, odd in strange for v in odd):
+        yield MaskValueFinding(
+            severity="error",
+            what=f"{subject(len(strange), 'mask', 'holds', 'hold')} gray levels that no colored "
+            "mask has.",
+            why="a level such as 1 is a number of a class, or a mask of black and white says where "
+            "something is: among colors, each would be a class of its own.",
+            expected="masks of one kind: colors in all, or numbers in all.",
+            got=and_more([f"{name} has {and_more(list(map(str, odd)))}" for name, odd in strange])
+            + ".",
+            hint="save all masks in the same way; if these gray levels are classes, name all "
+            f'classes by color under [classes] in {FILE_NAME}, such as "#ffffff" for 255.',
+            files=tuple(name for name, _ in strange),
+        )
+
+
+def _full_beside_numbers(
+    masks: Sequence[MaskFacts], void: int | None
+) -> Iterator[MaskValueFinding]:
+    """Yield a finding if some masks are 0 and 255 where others hold numbers of several classes."""
+    values = {facts.name: {*facts.counts} - {0, void} for facts in masks if facts.form == "values"}
+    full = [name for name, shown in values.items() if shown == {255}]
+    numbers = {value for shown in values.values() if shown != {255} for value in shown}
+    if len(full) < _FEW_SHARED or len(numbers) < _FEW_SHARED or max(numbers) >= _CLASS_NUMBERS:
+        return
+    yield MaskValueFinding(
+        severity="error",
+        what=f"{subject(len(full), 'mask', 'holds', 'hold')} only 0 and 255, where others hold "
+        f"numbers of classes and never 255.",
+        why="255 would be a class of its own, though it says only where something is.",
+        expected=f"numbers of classes in all masks: {_span(numbers | {0})}.",
+        got=and_more(full) + ".",
+        hint=f"draw the classes in these masks, too; if 255 is a class or undecided, name it under "
+        f"[classes] or as void in {FILE_NAME}.",
+        files=tuple(full),
+    )
 
 
 _AROUND = 16  # JPEG moves flat areas by a few gray levels; more is an edge

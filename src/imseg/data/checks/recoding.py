@@ -75,7 +75,23 @@ class Snap:
         return f"every color became the nearest of {len(self.colors)} main ones"
 
 
-Recode = Threshold | Exchange | Snap
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """The color that each number has in the palette of an indexed file."""
+
+    colors: tuple[int, ...]
+    """The color of 0, of 1, and so on, packed."""
+
+    def __call__(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the packed colors of ``h w`` numbers."""
+        painted: npt.NDArray[Any] = np.array(self.colors, np.int32)[values]
+        return painted
+
+    def __str__(self) -> str:
+        return "every number became its color in the palette"
+
+
+Recode = Threshold | Exchange | Snap | Paint
 """What is done to the values of a mask."""
 
 

@@ -1,23 +1,25 @@
 """A repaired copy of a data folder, with a list of everything that was changed."""
 
+import filecmp
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import fitness, folder_check, repaired_files
+from imseg.data.checks import fitness, folder_check, misplaced, repaired_files
 from imseg.data.checks.recoding import MaskValueFinding
 from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.listing import sheet, subject
-from imseg.data.folder.config import TaskWord
+from imseg.data.files.listing import Links, counted, sheet, subject
+from imseg.data.folder.config import FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.inspection import relative_name
 from imseg.data.folder.scan import scan
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.picture_file import read_image
-from imseg.data.masks.io import read_mask
+from imseg.data.masks.io import read_mask, value_text
+from imseg.data.masks.losses import find_losses, shown_values
 from imseg.errors import Finding, ImsegError, and_more, shown
 from imseg.types import Image, LabeledImage, Pages
 
@@ -154,6 +156,14 @@ def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
     return read_image(image, pages=pages), mixture
 
 
+def turn_masks(plan: RepairRound, finding: Finding) -> None:
+    """Turn masks as their pictures, on which they were drawn before the EXIF turn."""
+    if isinstance(finding, misplaced.TurnedMasksFinding):
+        reason = "the mask was drawn on the picture as it was stored, before its EXIF turn"
+        for name, turn in finding.turns.items():
+            plan.rewrite([name], repaired_files.Rewrite(turn=turn, reasons=(reason,)))
+
+
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
     if isinstance(finding, MaskValueFinding) and finding.recode is not None:
@@ -182,6 +192,7 @@ def drop_copies(plan: RepairRound, finding: Finding) -> None:
 MENDERS: Mapping[fitness.Mending, Callable[[RepairRound, Finding], None]] = {
     "unreadable": leave_unreadable,
     "sizes": fit_masks,
+    "turns": turn_masks,
     "values": recode_masks,
     "copies": drop_copies,
 }
@@ -223,10 +234,12 @@ def repair_folder(
     copies of pictures (test keeps a picture before val, val before labeled, labeled before
     unlabeled; of copies in one split the first stays, unless their masks differ, which only a
     person can decide). Rewritten are: smeared masks (cut at half), 1 and 255 for the same class,
-    class numbers that are off by one where that is unambiguous, impure colors, masks of another
-    size but equal shape (by nearest neighbor), masks on their side where it is clear how, pictures
-    with an EXIF turn. Renamed are unlabeled pictures of one stem. All else is the same, byte for
-    byte. ``hidden/`` is copied as it is; near duplicates and pictures that look odd stay.
+    class numbers that are off by one where that is unambiguous, impure colors, palettes among
+    masks of colors, masks of another size but equal shape (by nearest neighbor), masks on their
+    side where it is clear how, pictures with an EXIF turn. Renamed are unlabeled pictures of one
+    stem, and masks that one rule joins with images. Made are the all-black masks of labels that an
+    image does not show. All else is the same, byte for byte. ``hidden/`` is copied as it is; near
+    duplicates and pictures that look odd stay. What was written is compared with the original.
 
     Args:
         data: The data folder; nothing in it is changed.
@@ -238,7 +251,8 @@ def repair_folder(
 
     Raises:
         ImsegError: If there is no data folder, ``out`` is inside of it, holds something or cannot
-            be written, or if all pairs are links that may not be followed.
+            be written, all pairs are links that may not be followed, or what was written has lost
+            labels.
     """
     data, out = Path(data), Path(out)
     if not data.is_dir():
@@ -256,15 +270,175 @@ def repair_folder(
     if not follow_links:
         _check_links(data)
     with new_folder(out) as part:
-        repairs, orientations = repaired_files.copy_usable(data, part, follow_links=follow_links)
+        copied, orientations = repaired_files.copy_usable(data, part, follow_links=follow_links)
+        mended: list[repaired_files.Repair] = []
         for _ in range(_MOST_ROUNDS):
             done = _mend(part, orientations, task=task, progress=progress)
             if not done:
                 break
-            repairs += done
-        write_record(part, repairs, source=str(data))
-    report = folder_check.check_folder(out, task=task, progress=progress)
-    return Repaired(folder=out, repairs=tuple(repairs), report=report)
+            mended += done
+        fates = refuse_losses(data, part, copied, mended, follow_links=follow_links)
+        write_record(part, [*copied, *mended], source=str(data))
+    found = scan(out, task=task, progress=progress)
+    report = folder_check.report_of(found)
+    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found)))
+    return Repaired(folder=out, repairs=(*copied, *mended), report=report)
+
+
+@dataclass(kw_only=True)
+class Fate:
+    """What the list of changes says about a file of the original."""
+
+    name: str
+    """Its name in the copy; empty if it is not there."""
+    repairs: list[repaired_files.Repair] = field(default_factory=list)
+    """What was done to it, in order."""
+
+
+def refuse_losses(
+    data: Path,
+    copy: Path,
+    copied: Sequence[repaired_files.Repair],
+    mended: Sequence[repaired_files.Repair],
+    *,
+    follow_links: bool = False,
+) -> dict[str, Fate]:
+    """Compare what was written with the original, whatever the list of changes intended.
+
+    Every file must be in the copy or in the list; it is the same, or the list says that it is not.
+    A mask that was rewritten still shows every class and every object, but for those that the list
+    names because they vanish at another size. Every pair is still a pair.
+
+    Args:
+        data: The original.
+        copy: What was written.
+        copied: What the list says about files by their names in the original.
+        mended: What it says about files by their names in the copy.
+        follow_links: Whether links that lead out of the original were copied, too.
+
+    Returns:
+        What became of each file of the original, by its name.
+
+    Raises:
+        ImsegError: If anything is lost that the list does not report.
+    """
+    names = [
+        path.relative_to(data).as_posix()
+        for path in repaired_files.files_below(data, follow_links=follow_links)
+    ]
+    fates = _fates(names, copied, mended)
+    pages, losses = _pages_of(data), []
+    for name, fate in fates.items():
+        if fate.name and (lost := _losses_of(data / name, copy / fate.name, fate, pages)):
+            losses.append(f"{name}: {and_more(lost)}")
+    links_are: Links = "follow" if follow_links else "refuse"
+    kept = {image: {*masks} for image, *masks in _pairs_of(copy, "refuse")}
+    for image, *masks in _pairs_of(data, links_are):
+        now = [fates[name].name if name in fates else "" for name in (image, *masks)]
+        if all(now) and not {*now[1:]} <= kept.get(now[0], set()):
+            losses.append(f"{image} and {masks[0]} are no pair any more")
+    if losses:
+        raise ImsegError(
+            f"A repaired copy would lose labels of {counted(len(losses), 'file')}, so none is "
+            "written.",
+            expected="every class, object and pair in the copy, or a reason why one is not.",
+            got=and_more(losses) + ".",
+            hint="mend what the check names by hand; this is a mistake in imseg, so please report "
+            "it.",
+        )
+    return fates
+
+
+def _gone_classes(
+    data: Path, fates: Mapping[str, Fate], found: fitness.FolderScan
+) -> Iterator[Finding]:
+    """Yield a warning about classes that only masks show which were left out."""
+    spec = found.spec
+    if spec is None or spec.coding not in ("values", "colors"):
+        return
+    gone: dict[str, str] = {}
+    for name, fate in fates.items():
+        if fate.name or "masks" not in name.split("/")[1:2]:
+            continue
+        try:
+            mask = read_mask(data / name)
+        except ImsegError:
+            continue
+        for value in shown_values(mask.values, mask.form) if mask.form != "numbers" else ():
+            if spec.coding == "colors" and mask.form == "values":
+                value *= 0x010101
+            gone.setdefault(value_text(value, spec.coding), name)
+    kept = {
+        value_text(value, spec.coding)
+        for facts in found.survey.every()
+        if facts.mask is not None
+        for value in facts.mask.counted_as(spec.coding)
+    }
+    if lost := [f"{text} was in {name}" for text, name in gone.items() if text not in kept]:
+        yield fitness.warning(
+            f"{counted(len(lost), 'class is', 'classes are')} in no mask of the copy any more.",
+            why="the masks that show them were left out.",
+            got=and_more(lost) + ".",
+            hint=f"see {repaired_files.CSV} for the reasons, and mend these masks by hand.",
+        )
+
+
+def _fates(
+    names: Sequence[str],
+    copied: Sequence[repaired_files.Repair],
+    mended: Sequence[repaired_files.Repair],
+) -> dict[str, Fate]:
+    """Return what the list of changes says about each file of the original, by its name."""
+    fates = {name: Fate(name=name) for name in names if name.isprintable()}
+    for repair in copied:
+        folder = repair.file + "/"
+        inside = (
+            [repair.file] if repair.file in fates else [n for n in fates if n.startswith(folder)]
+        )
+        for fate in (fates[name] for name in inside):
+            fate.name = repair.became
+            fate.repairs.append(repair)
+    # Several files may have become one.
+    now: dict[str, list[Fate]] = {}
+    for fate in fates.values():
+        now.setdefault(fate.name, []).append(fate)
+    for repair in mended:
+        moved = now.pop(repair.file, [])
+        for fate in moved:
+            fate.name = repair.became
+            fate.repairs.append(repair)
+        now.setdefault(repair.became, []).extend(moved)
+    return fates
+
+
+def _pages_of(data: Path) -> Pages:
+    """Return what the settings of a data folder say about pages; the default if they are wrong."""
+    try:
+        return read_config(data).pages
+    except ImsegError:
+        return FolderConfig().pages
+
+
+def _losses_of(before: Path, after: Path, fate: Fate, pages: Pages) -> list[str]:
+    """Return what a file of the copy has lost, in words."""
+    if not after.is_file():
+        return ["it is missing"]
+    if filecmp.cmp(before, after, shallow=False):
+        return []
+    if not any(repair.change == "rewritten" for repair in fate.repairs):
+        return ["it was changed without a word"]
+    if "masks" not in fate.name.split("/"):
+        return []
+    told = " ".join(repair.about for repair in fate.repairs)
+    lost = find_losses(read_mask(before, pages=pages), read_mask(after))
+    return [each for each in lost if f"value {each.removesuffix(' is gone')} vanished" not in told]
+
+
+def _pairs_of(folder: Path, links_are: Links) -> Iterator[list[str]]:
+    """Yield the names of each image with masks, and of its masks."""
+    layout = find_layout(folder, links_are=links_are)
+    for entry in (*layout.labeled, *layout.val, *layout.test):
+        yield [relative_name(path, folder) for path in files_of(entry)]
 
 
 def _check_links(data: Path) -> None:
@@ -285,7 +459,9 @@ def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
 ) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
-    plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
+    found = scan(folder, task=task, progress=progress)
+    found = replace(found, survey=found.survey.with_orientations(orientations))
+    plan = RepairRound(found=found, orientations=orientations)
     for check in folder_check.CHECKS:
         if check.mends is not None:
             for finding in fitness.run_checks([check], plan.found):
@@ -296,7 +472,9 @@ def _mend(
         name = path.relative_to(folder).as_posix()
         done.append(repaired_files.Repair(name, "left out", "", "", why, about))
     return done + [
-        repaired_files.rewrite_mask(path, repaired_files.merged(steps), folder)
+        repaired_files.rewrite_mask(
+            path, repaired_files.merged(steps), folder, pages=plan.found.config.pages
+        )
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]

@@ -1,13 +1,14 @@
 """Which files go into a repaired copy, under which names, and which are made for it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from imseg.data.files import listing
-from imseg.data.files.stems import join_stems
+from imseg.data.files.stems import StemRule, join_stems
 from imseg.data.folder.folder_layout import find_labels
 from imseg.data.folder.object_folders import object_folders
 from imseg.data.images import decoding, picture_file
@@ -61,9 +62,21 @@ def select_files(root: Path, *, follow_links: bool = False) -> Selection:
     """
     selection = Selection(follow_links=follow_links)
     labels = next(filter(None, (find_labels(root / name / "masks") for name in PAIRED[:2])), ())
-    for name in PAIRED:
-        if (root / name / "images").is_dir():
-            _select_pairs(root / name, root, selection, labels)
+    splits = []
+    for folder in (root / name for name in PAIRED):
+        if not (folder / "images").is_dir():
+            continue
+        images = _usable(folder / "images", root, selection)
+        if objects := object_folders(images, folder / "masks"):
+            _select_objects(images, objects, root, selection)
+        else:
+            splits.append(_files_of(folder / "masks", images, root, selection, labels))
+    # A rule that many pairs prove holds for a single one, too.
+    found = [_joined(each.images, files) for each in splits for files in each.masks.values()]
+    rules = {each[0] for each in found if each is not None}
+    for split in splits:
+        _join(split, rules, selection)
+        _select_pairs(split, selection)
     for name in ALONE:
         folder = root / name / "images"
         folder = folder if folder.is_dir() else root / name
@@ -87,26 +100,47 @@ def _usable(folder: Path, root: Path, selection: Selection) -> dict[str, list[Pa
     return usable
 
 
-def _select_pairs(folder: Path, root: Path, selection: Selection, labels: tuple[str, ...]) -> None:
-    images = _usable(folder / "images", root, selection)
-    place = folder / "masks"
-    if objects := object_folders(images, place):
-        _select_objects(images, objects, root, selection)
-        return
+@dataclass(kw_only=True)
+class SplitFiles:
+    """The usable files of a split."""
+
+    images: dict[str, list[Path]]
+    """By stem."""
+    masks: dict[Path, dict[str, list[Path]]]
+    """By the folder of each label, or the folder of all masks, and by stem."""
+    plain: bool
+    """Whether masks may be made there: no link leads out, and no file has the name of a folder."""
+
+
+def _files_of(
+    place: Path,
+    images: dict[str, list[Path]],
+    root: Path,
+    selection: Selection,
+    labels: tuple[str, ...],
+) -> SplitFiles:
+    """Return the files of a split; of a label that nothing there shows, there may be no folder."""
     own = find_labels(place)
-    # Of a label that nothing in a split shows, there may be no folder.
     folders = [place / label for label in (labels if {*own} <= {*labels} else own)] if own else []
-    masks = [_usable(each, root, selection) for each in folders or [place]]
-    for files in masks:
-        _join(images, files, selection)
-    _make_missing(images, dict(zip(folders, masks, strict=False)), selection)
-    made = [{path.stem for path in selection.made if path.parent == each} for each in folders]
-    for stem in sorted(set(images).union(*masks)):
-        sides = zip(masks, made or [set[str]()], strict=True)
-        found = [
-            images.get(stem, []),
-            *(files.get(stem, []) for files, new in sides if stem not in new),
-        ]
+    taken = [each for each in folders if os.path.lexists(each) and not each.is_dir()]
+    masks = {each: _usable(each, root, selection) for each in folders or [place]}
+    for files in masks.values():
+        for mask, image in listing.stems_by_case(files, images).items():
+            files[image] = files.pop(mask)
+    return SplitFiles(
+        images=images,
+        masks=masks,
+        plain=not taken and not any(leads_out(each, root, selection) for each in (place, *folders)),
+    )
+
+
+def _select_pairs(split: SplitFiles, selection: Selection) -> None:
+    if split.plain:
+        _make_missing(split.images, split.masks, selection)
+    for stem in sorted(set(split.images).union(*split.masks.values())):
+        made = [folder for folder in split.masks if folder / f"{stem}.png" in selection.made]
+        masks = [files.get(stem, []) for folder, files in split.masks.items() if folder not in made]
+        found = [split.images.get(stem, []), *masks]
         suffixes = {tuple(sorted(path.suffix.lower() for path in paths)) for paths in found}
         if len(suffixes) == 1 and len(found[0]) > 1:
             for paths in found:
@@ -177,18 +211,21 @@ def _make_missing(
                 selection.made[folder / f"{stem}.png"] = shown.values.shape
 
 
-def _join(
-    images: dict[str, list[Path]], masks: dict[str, list[Path]], selection: Selection
-) -> None:
+def _join(split: SplitFiles, rules: set[StemRule], selection: Selection) -> None:
     """Give masks the stems of their images, where one rule tells which those are."""
-    for mask, image in listing.stems_by_case(masks, images).items():
-        masks[image] = masks.pop(mask)
-    found = join_stems([stem for stem in images if stem not in masks], [*masks.keys() - images])
-    rule, pairs = found or ("", {})
-    for mask, image in pairs.items():
-        masks[image] = masks.pop(mask)
-        for path in masks[image]:
-            selection.renamed[path] = image + path.suffix, f"one rule joins stems: {rule}"
+    for files in split.masks.values():
+        found = _joined(split.images, files, rules)
+        rule, pairs = found or ("", {})
+        for mask, image in pairs.items():
+            files[image] = files.pop(mask)
+            for path in files[image]:
+                selection.renamed[path] = image + path.suffix, f"one rule joins stems: {rule}"
+
+
+def _joined(
+    images: Collection[str], masks: Collection[str], known: Collection[StemRule] = ()
+) -> tuple[StemRule, Mapping[str, str]] | None:
+    return join_stems(sorted({*images} - {*masks}), sorted({*masks} - {*images}), known)
 
 
 def _select_one(found: Sequence[list[Path]], selection: Selection) -> None:

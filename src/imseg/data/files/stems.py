@@ -26,7 +26,7 @@ class StemRule(NamedTuple):
 
 
 def join_stems(
-    images: Collection[str], masks: Collection[str]
+    images: Collection[str], masks: Collection[str], known: Collection[StemRule] = ()
 ) -> tuple[StemRule, Mapping[str, str]] | None:
     """Return a rule and the image that it gives each mask, by stem; None if none is certain.
 
@@ -37,11 +37,12 @@ def join_stems(
     Args:
         images: Stems of images that have no mask of their stem.
         masks: Stems of masks that have no image of their stem.
+        known: Rules that join others of the same data; these may join a single mask.
     """
     found: dict[StemRule, dict[str, str]] = {}
-    for rule in {*_contained(images, masks), *_common(images, masks)}:
+    for rule in {*known, *_contained(images, masks), *_common(images, masks)}:
         pairs = _joined_by(rule, images, masks)
-        if len(pairs) >= _FEWEST and _is_plain(rule, pairs):
+        if len(pairs) >= (1 if rule in known else _FEWEST) and _is_plain(rule, pairs):
             found[rule] = pairs
     if not found:
         return None

@@ -394,7 +394,7 @@ def _rule_for(images: Files, masks: Files) -> str:
         [stem for stem in files.by_stem if stem not in {*others.by_stem, *others.refused}]
         for files, others in ((images, masks), (masks, images))
     ]
-    found = join_stems(*alone)
+    found = join_stems(alone[0], alone[1])
     return str(found[0]) if found else ""
 
 

@@ -1,0 +1,152 @@
+"""Masks whose files say in different ways what a pixel is: they agree, or are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.data.checks.test_spared_classes import patches
+
+from imseg.data.checks.folder_check import CheckReport, check_folder
+from imseg.data.checks.repair import repair_folder
+from imseg.data.masks.io import read_mask
+
+PAINTS = np.array([[0, 0, 0], [230, 20, 20], [20, 200, 30], [30, 40, 220]], np.uint8)
+
+
+def indexed(mask: np.ndarray) -> Image.Image:
+    picture = Image.fromarray(mask)
+    picture.putpalette(PAINTS.ravel().tolist())
+    return picture
+
+
+def indexed_otherwise(mask: np.ndarray) -> Image.Image:
+    order = np.array([3, 1, 0, 2], np.uint8)
+    picture = Image.fromarray(np.argsort(order).astype(np.uint8)[mask])
+    picture.putpalette(PAINTS[order].ravel().tolist())
+    return picture
+
+
+def gray_with_alpha(mask: np.ndarray) -> Image.Image:
+    return Image.merge("LA", [Image.fromarray(mask), Image.fromarray(np.full_like(mask, 255))])
+
+
+def color_with_alpha(mask: np.ndarray) -> Image.Image:
+    opaque = np.full((*mask.shape, 1), 255, np.uint8)
+    return Image.fromarray(np.concatenate([PAINTS[mask], opaque], axis=2))
+
+
+WAYS = {
+    "gray": Image.fromarray,
+    "gray in three channels": lambda mask: Image.fromarray(np.repeat(mask[..., None], 3, 2)),
+    "gray and alpha": gray_with_alpha,
+    "16 bits": lambda mask: Image.fromarray(mask.astype(np.uint16)),
+    "palette": indexed,
+    "another palette": indexed_otherwise,
+    "color": lambda mask: Image.fromarray(PAINTS[mask]),
+    "color and alpha": color_with_alpha,
+    "full": lambda mask: Image.fromarray((mask > 0).astype(np.uint8) * 255),
+    "1 bit": lambda mask: Image.fromarray(mask > 0),
+}
+
+
+def mixed(root: Path, one: str, other: str, *, by_split: bool) -> Path:
+    """Write a folder whose masks are stored in two ways, in turn or split by split."""
+    noise = np.random.default_rng(0)
+    for split, count in (("labeled", 4), ("val", 2)):
+        for place in range(count):
+            mask = patches(place + 10 * count, (0, 1, 2, 3), 40)
+            picture = Image.fromarray(noise.integers(0, 255, mask.shape, np.uint8))
+            first = split == "labeled" if by_split else place % 2 == 0
+            stored = WAYS[one if first else other](mask)
+            for kind, content in (("images", picture), ("masks", stored)):
+                (root / split / kind).mkdir(parents=True, exist_ok=True)
+                content.save(root / split / kind / f"{split}{place}.png")
+    return root
+
+
+def keys(report: CheckReport) -> list[str]:
+    return [each.key for each in report.classes]
+
+
+SPLITS = pytest.mark.parametrize("by_split", [False, True])
+
+
+@SPLITS
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("gray", "gray in three channels"), ("gray", "gray and alpha"), ("gray", "16 bits"),
+        ("palette", "gray"), ("full", "1 bit"), ("color", "color and alpha"),
+    ],
+)  # fmt: skip
+def test_files_that_mean_the_same_agree(one, other, by_split, tmp_path) -> None:
+    report = check_folder(mixed(tmp_path / "data", one, other, by_split=by_split))
+    assert report.errors == ()
+    assert len(keys(report)) == (2 if one == "full" else 4)
+
+
+@pytest.mark.parametrize(
+    ("palette", "color", "by_split"),
+    [
+        ("palette", "color", False),
+        ("palette", "color", True),
+        ("another palette", "color and alpha", False),
+    ],
+)
+def test_palettes_among_colors_become_colors(palette, color, by_split, tmp_path) -> None:
+    root = mixed(tmp_path / "data", palette, color, by_split=by_split)
+    assert any("numbers with a palette" in error.what for error in check_folder(root).errors)
+    fixed = repair_folder(root, tmp_path / "fixed")
+    assert fixed.report.errors == () and len(keys(fixed.report)) == 4
+    for path in sorted(root.glob("*/masks/*.png")):
+        with Image.open(path) as original:
+            seen = np.asarray(original.convert("RGB")).astype(int)
+        packed = (seen << np.array([16, 8, 0])).sum(axis=2)
+        after = read_mask(tmp_path / "fixed" / path.relative_to(root)).values
+        np.testing.assert_array_equal(after, packed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("color", "gray", "gray levels that no colored mask has"),
+        ("color", "gray in three channels", "gray levels that no colored mask has"),
+        ("color", "full", "gray levels that no colored mask has"),
+        ("gray", "full", "only 0 and 255, where others hold numbers of classes"),
+        ("palette", "1 bit", "only 0 and 255, where others hold numbers of classes"),
+    ],
+)
+def test_files_that_may_mean_different_things_are_refused_by_name(
+    one, other, told, tmp_path
+) -> None:
+    root = mixed(tmp_path / "data", one, other, by_split=False)
+    (error,) = (each for each in check_folder(root).errors if told in each.what)
+    assert set(error.files) == {
+        f"{split}/masks/{split}{place}.png"
+        for split, places in (("labeled", (1, 3)), ("val", (1,)))
+        for place in places
+    }
+    fixed = repair_folder(root, tmp_path / "fixed")
+    assert any(told in each.what for each in fixed.report.errors), "it is not guessed"
+    assert fixed.repairs == ()
+
+
+def test_what_the_user_names_is_no_mixture(tmp_path) -> None:
+    root = mixed(tmp_path / "data", "gray", "full", by_split=False)
+    (root / "imseg.toml").write_text("void = 255\n")
+    assert check_folder(root).errors == ()
+    colors = mixed(tmp_path / "colors", "color", "full", by_split=False)
+    named = ["#000000", "#e61414", "#14c81e", "#1e28dc", "#ffffff"]
+    lines = [f'"{color}" = "class {place}"\n' for place, color in enumerate(named)]
+    (colors / "imseg.toml").write_text("[classes]\n" + "".join(lines))
+    assert check_folder(colors).errors == ()
+
+
+def test_one_mask_in_black_and_white_among_colors_is_no_mixture(tmp_path) -> None:
+    root = mixed(tmp_path / "data", "color", "color", by_split=False)
+    full = WAYS["full"](patches(3, (0, 1), 40))
+    full.convert("RGB").save(root / "labeled/masks/labeled2.png")
+    assert check_folder(root).errors == ()
