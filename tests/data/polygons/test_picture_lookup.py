@@ -298,3 +298,19 @@ def test_a_copy_of_the_folder_does_not_help_out_with_what_is_missing(tmp_path):
     (tmp_path / "now/b.png").unlink()
     with pytest.raises(ImsegError, match=r"1 picture of the annotations is not in .*now"):
         convert_polygons(source, tmp_path / "out")
+
+
+def test_a_neighboring_project_does_not_help_out_with_what_is_missing(tmp_path):
+    save_picture(tmp_path / "mine/images/a.png")
+    for name in "bcd":
+        save_picture(tmp_path / f"theirs/images/{name}.png", seed=3)
+    source = coco_of(tmp_path / "mine/a.json", *(f"{name}.png" for name in "abcde"))
+    with pytest.raises(ImsegError, match=r"4 pictures of the annotations are not in .*mine"):
+        convert_polygons(source, tmp_path / "out")
+
+
+def test_a_name_that_leads_to_another_folder_is_refused_if_a_picture_lies_beside(tmp_path):
+    data = two_days(tmp_path / "data", "day1/7.png")
+    save_picture(data / "day2/7.png", seed=9)
+    with pytest.raises(ImsegError, match=r"day1/7\.png .*may be day1/7\.png or day2/7\.png"):
+        convert_polygons(data, tmp_path / "out")

@@ -155,15 +155,18 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
     complete = look(home, 10 * _MOST_SEARCHED)
     if not complete and any(match.beside or match.rivals for _, match in looked_at[0][2]):
         return looked_at[0][1]  # what is not found there is missing, whatever lies elsewhere
+    some = looked_at[0][0][0] > 0
     near = [around / name for name in lookup.IMAGE_FOLDERS if (around / name).is_dir()]
     if not complete:
-        near += [around, *listing.folders_in(around)]
+        near += [*([] if some else [around]), *listing.folders_in(around)]
     elif per_picture:
         near = []
     for folder in list(dict.fromkeys(near))[:_LOOKED_AT]:
         if folder != home:
             look(folder)
     best, index, found = max(looked_at, key=lambda each: each[0])
+    if some and best[0] < len(sample):
+        return looked_at[0][1]  # other folders hold other pictures, some of which share a name
     if not best[0]:
         rivals = [index for _, index, found in looked_at if any(m.rivals for _, m in found)]
         if rivals or any(picture.embedded for picture in pictures):

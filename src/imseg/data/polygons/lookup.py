@@ -172,6 +172,8 @@ class PictureIndex:
                 return _one_of(found, len(named) + 1)
         first = own or self._files_in([root], name, picture)
         found = [*first, *self._files_in(near, name, picture)]
+        if per_picture and found:  # what the name says of a folder may be of another computer
+            found += self._files_in([beside], written.parts[-1], picture)
         return _one_of(found, _SURE if own else len(named))
 
     def _files_in(
