@@ -139,3 +139,32 @@ def test_mistakes_end_with_an_explanation_and_nothing_is_written(cli, tmp_path):
     status, _, err = cli("polygons", source, "--out", tmp_path / "out")
     assert status == 2 and "no region that gives a mask" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_several_sources_are_joined_and_what_was_decided_is_told(cli, cli_json, tmp_path):
+    sources = []
+    for part in ("train", "test"):
+        coco = Coco("cell")
+        for number in range(2):
+            name = f"{part}_{number}.png"
+            save_picture(tmp_path / part / name, SIZE)
+            image = coco.image(rf"C:\lab\{name}", SIZE)
+            coco.draw(image, square(2, 2, 9))
+            covers = {
+                "size": list(SIZE),
+                "counts": [30 * 48, 100, SIZE[0] * SIZE[1] - 30 * 48 - 100],
+            }
+            coco.draw(image, segmentation=covers, iscrowd=1)
+        sources.append(coco.write(tmp_path / part / "_annotations.coco.json"))
+    status, shown, err = cli("polygons", *sources, "--out", tmp_path / "out")
+    assert status == 0, err
+    assert "2 labeled, 0 unlabeled, 0 val, 2 test" in shown
+    assert "warning: Regions marked as crowds (iscrowd) are taken for objects." in shown
+    assert "warning: 2 pictures were found beside the annotations" in shown
+    assert r"C:\lab\train_0.png is train_0.png" in shown
+    assert cli("check", tmp_path / "out", "--sheet", tmp_path / "sheet.png")[0] == 0
+    found = cli_json("polygons", *sources, "--out", tmp_path / "two", "--crowds", "void")
+    assert found["test"] == 2 and found["void_pixels"] == 400
+    assert [finding["severity"] for finding in found["findings"]] == ["warning", "warning"]
+    status, _, err = cli("polygons", *sources, "--out", tmp_path / "three", "--crowds", "voids")
+    assert status == 2 and "--crowds void" in err

@@ -54,6 +54,7 @@ def test_files_and_folders_that_are_passed_over_are_named(run, tree, tmp_path, c
     status, out, err = predict(run, capsys, tree, "--out", tmp_path / "out", "--overlay")
     assert status == 0
     assert "1 file is passed over" in err and "c.czi" in err and "(1 .czi)" in err
+    assert "Zeiss CZI files can be converted: bfconvert in.czi" in err
     assert "one/ (1 picture), two/ (2 pictures); --recursive goes into subfolders" in err
     assert "1 file and 2 folders (see the warnings)" in out and "Predicted: a.png" in out
     assert str(tmp_path / "out" / "overlays") in out

@@ -114,6 +114,14 @@ def test_overlaps_are_counted_and_what_vanishes_is_named(folder, tmp_path) -> No
     assert (values == 1).sum() == 16 and (values == 2).sum() == 144 - 16
 
 
+def test_parts_within_large_objects_are_merged(folder, tmp_path) -> None:
+    whole = [*squares((0, 0), side=40), *squares((2, 2), side=36)]
+    objects(folder, "n0", [*whole, *squares((4, 4), (12, 12), (20, 20), (28, 28))])
+    fixed = repair_folder(folder.root, tmp_path / "fixed")
+    about = {each.file: each.about for each in fixed.repairs}
+    assert about["labeled/masks/n0"].startswith("6 objects")
+
+
 def test_values_of_files_are_read_as_what_they_are(folder, tmp_path) -> None:
     one, other = squares((2, 2), (20, 20), value=1)
     smeared = squares((30, 30))[0]

@@ -138,7 +138,7 @@ def test_an_image_without_a_mask_of_any_label_stays_behind(maker, tmp_path) -> N
     assert not any("/c" in name for name in names)
 
 
-@pytest.mark.parametrize("there", ["b.npy", "b2.png"])
+@pytest.mark.parametrize("there", ["b.tga", "b2.png"])
 def test_no_mask_is_made_where_a_file_may_be_it(there, maker, tmp_path) -> None:
     labeled_pairs(maker, "a", "b")
     (maker.root / "labeled/masks/dead/b.png").rename(maker.root / "labeled/masks/dead" / there)

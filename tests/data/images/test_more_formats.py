@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from imseg.data.files.picture_list import find_pictures
 from imseg.data.folder.scan import read_folder
 from imseg.data.images import picture_file
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.images.foreign_formats import FORMATS, foreign_format, how_to_convert
-from imseg.data.images.image_files import list_images
 from imseg.data.images.picture_file import lossy_coding, probe, read_image
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
@@ -166,7 +166,7 @@ def test_a_folder_of_other_files_to_predict_names_the_converter(tmp_path: Path) 
     for name in ("a.heic", "b.heic", "c.npy"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(ImsegError, match=r"heif-convert in\.heic out\.png(.*\n)*.*in\.npy"):
-        list_images(tmp_path)
+        find_pictures(tmp_path)
 
 
 def test_a_picture_is_no_foreign_file(tmp_path: Path) -> None:

@@ -149,6 +149,22 @@ def test_one_set_with_and_without_an_inverting_table_is_read_right_and_told(make
     assert "inverting" not in warnings_of(maker.root)
 
 
+@pytest.mark.parametrize(("kind", "how"), [("u1", "as viewers show them"), ("u2", "as stored")])
+def test_one_set_of_images_with_and_without_an_inverting_table_is_told(
+    maker, kind: str, how: str
+) -> None:
+    maker.pairs()
+    for index in range(4):
+        path, picture = maker.root / f"labeled/images/cell_{index:02}.tif", maker.picture(SIZE)
+        path.with_suffix(".png").unlink()
+        photometric = "minisblack" if index else "miniswhite"
+        tifffile.imwrite(path, picture.astype(kind), photometric=photometric)
+        maker.save(f"labeled/masks/cell_{index:02}.png", ALPHA)
+    text = warnings_of(maker.root)
+    assert "1 image is shown by viewers with 0 as white" in text
+    assert f"read {how}" in text
+
+
 def test_1_bit_masks_with_an_inverting_table_are_doubtful(maker) -> None:
     for index in range(3):
         maker.save(f"labeled/images/{index}.png", maker.picture(SIZE))
@@ -209,6 +225,18 @@ def test_minus_1_is_void_where_the_settings_say_so(maker, kind: str, task: str) 
     assert decode(target[None], found.spec).min() >= 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"), [("u1", "void = 255"), ("u2", "void = 65535"), ("u4", "signed numbers")]
+)
+def test_minus_1_that_was_saved_without_a_sign_is_told(maker, kind: str, told: str) -> None:
+    for index in range(3):
+        maker.save(f"labeled/images/{index}.png", maker.picture(SIZE))
+        path = maker.root / f"labeled/masks/{index}.tif"
+        path.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(path, UNDECIDED.astype(kind))
+    assert told in "".join(str(each.as_error()) for each in check_folder(maker.root).findings)
+
+
 def test_minus_1_in_floats_without_a_task_is_doubted(maker) -> None:
     for index in range(3):
         maker.save(f"labeled/images/{index}.png", maker.picture(SIZE))
@@ -251,6 +279,21 @@ def test_minus_1_may_be_a_measurement_and_is_doubted_where_it_stands_alone(maker
     maker.write("imseg.toml", 'task = "regression"\nvoid = -1')
     assert read_folder(maker.root).spec.low == 40
     assert "measurement" not in warnings_of(maker.root)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(-9999, "set void = -9999"), (np.finfo(np.float32).min, "not a number (NaN)"), (-3, "")],
+)
+def test_codes_for_missing_measurements_are_doubted(maker, code: float, told: str) -> None:
+    for index in range(3):
+        maker.save(f"labeled/images/{index}.png", maker.picture(SIZE))
+        heights = np.linspace(index, 7.5, 480, dtype=np.float32).reshape(SIZE)
+        heights[:2, :3] = code
+        maker.save(f"labeled/masks/{index}.tif", heights)
+    text = warnings_of(maker.root)
+    assert ("was taken for a measurement" in text) is bool(told)
+    assert told in text
 
 
 def test_a_void_of_minus_1_leaves_255_in_masks_of_bytes_unknown() -> None:

@@ -186,6 +186,17 @@ def test_objects_on_several_planes_are_refused(tmp_path):
     assert made.objects == {"Tumor": 1}
 
 
+def test_objects_that_were_drawn_on_a_larger_copy_of_the_picture_are_refused(tmp_path):
+    good, far = feature(polygon(square(2, 3, 6))), feature(polygon(square(40, 60, 6)))
+    with pytest.raises(ImsegError, match=r"features\[1\] lies outside of its picture"):
+        convert(tmp_path, good, far)
+
+
+def test_objects_that_reach_out_of_the_picture_are_clipped(tmp_path):
+    made, mask = convert(tmp_path, feature(polygon(square(15, 20, 9))))
+    assert np.array_equal(mask == 1, bits(SIZE, 15, 20, 5, 4)) and made.noted
+
+
 def test_coordinates_on_a_map_are_refused(tmp_path):
     plain = {"type": "FeatureCollection", "crs": {"type": "name"}, "features": []}
     (tmp_path / "a.geojson").write_text(json.dumps(plain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,22 @@ def test_xml_and_coco_in_a_code_page_that_they_do_not_say(tmp_path):
         with pytest.raises(ImsegError, match="--encoding gb18030"):
             read_annotations(tmp_path / name)
         assert read_annotations(tmp_path / name, encoding="gbk").labels == ("细胞",)
+
+
+class NamedInCodePage(zipfile.ZipInfo):
+    """An entry of a zip file whose name is in a code page, as the Explorer of Windows writes it."""
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+        return self.filename.encode("gb18030"), self.flag_bits
+
+
+def test_names_in_a_zip_file_may_be_in_the_code_page_too(tmp_path):
+    picture = save_picture(tmp_path / "细胞.png").read_bytes()
+    notes = labelme(tmp_path / "细胞.json", "细胞", "gb18030").read_bytes()
+    with zipfile.ZipFile(tmp_path / "raw.zip", "w") as file:
+        file.writestr(NamedInCodePage("图/细胞.png"), picture)
+        file.writestr(NamedInCodePage("图/细胞.json"), notes)
+    for name in ("细胞.png", "细胞.json"):
+        (tmp_path / name).unlink()
+    convert_polygons(tmp_path / "raw.zip", tmp_path / "out", encoding="gb18030")
+    assert (tmp_path / "out/labeled/images/细胞.png").read_bytes() == picture

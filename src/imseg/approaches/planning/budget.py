@@ -12,6 +12,7 @@ from imseg.approaches.planning.plan import Facts, Plan, planned_stages, with_rec
 from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
+from imseg.data.checks.small_objects import DEFAULT_LONGEST, working_shape
 from imseg.engine.hardware import device as hardware
 from imseg.networks.registry import CustomConfig, Network
 
@@ -19,7 +20,7 @@ ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
 PATIENCE = 2
 """Generations without a rise on validation after which a run ends, if nothing else is asked for."""
-LONGEST_SIDE = {"quick": 96, "standard": 128, "paper": 256}
+LONGEST_SIDE = {"quick": 96, "standard": DEFAULT_LONGEST, "paper": 256}
 """Pixels to which the longer side of images is limited on a CPU; on a GPU it is always 256."""
 LONGEST_SIDE_ON_GPU = 256
 MOST_ON_GPU = 5
@@ -206,9 +207,7 @@ def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int
         return PAPER[settings.paper].image_size
     on_cpu = hardware.resolve_device(settings.device) == "cpu"
     longest = LONGEST_SIDE[settings.effort] if on_cpu else LONGEST_SIDE_ON_GPU
-    scale = min(1.0, longest / max(typical))
-    height, width = (max(SMALLEST_SIDE, round(side * scale / 16) * 16) for side in typical)
-    return height, width
+    return working_shape(typical, longest=longest, least=SMALLEST_SIDE)
 
 
 def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning import duration
@@ -35,7 +37,12 @@ from imseg.types import DataSet, LabeledImage
 
 
 def read_data(
-    folder: Path, asked: Settings, progress: Progress, files: KnownFiles | None = None
+    folder: Path,
+    asked: Settings,
+    progress: Progress,
+    files: KnownFiles | None = None,
+    *,
+    planned: Plan | None = None,
 ) -> DataSet:
     """Return the data set in a folder, and tell every warning about it.
 
@@ -44,6 +51,7 @@ def read_data(
         asked: The settings, which may name the task.
         progress: Told how far the look at the files is, and the warnings.
         files: What is known already of files that have not changed; None: all are decoded.
+        planned: Where the working size is settled already; None: it depends on the images.
 
     Raises:
         ImsegError: If anything is wrong with the folder; everything at once.
@@ -51,6 +59,10 @@ def read_data(
     checking = counting(progress, "checking images")
     links_are: Links = "follow" if asked.follow_links else "refuse"
     found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
+    if sizes := [facts.size for facts in found.survey.labeled]:
+        height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+        size = planned.image_size if planned is not None else working_size(asked, (height, width))
+        found = replace(found, working_size=size)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
     dataset = data_set_of(found)
@@ -270,7 +282,7 @@ def prepare(
     else:
         planned = record.plan if record is not None else matched.plan if matched else None
         files = _known_files(folder, asked, planned, stores=stores)
-        dataset = read_data(Path(data), asked, progress, files)
+        dataset = read_data(Path(data), asked, progress, files, planned=planned)
     check_fits(dataset, asked, matched)
     named = asked.unlabeled_masks
     hidden = hidden_masks(dataset, named, files=files) if named is not None else None

@@ -275,7 +275,7 @@ def polygons(
     ] = None,
     json: Json = False,
 ) -> int:
-    """Turn outlines (COCO, LabelMe, CVAT) into masks, in a data folder to train on."""
+    """Turn outlines of annotation tools (COCO, YOLO, ImageJ ...) into masks, in a data folder."""
     from imseg.data.polygons import CROWDS, MODES, convert_polygons
 
     modes, kinds = {str(mode): mode for mode in MODES}, {str(kind): kind for kind in CROWDS}

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple, get_args
 
 from imseg.data.files.listing import subject
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord
-from imseg.data.folder.facts import MaskFacts, Survey
+from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.folder_layout import FolderLayout
-from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images import decoding
 from imseg.data.masks import io
 from imseg.data.masks.classes import MINUS_ONE
 from imseg.data.masks.recoding import Recode
@@ -16,7 +16,7 @@ from imseg.data.masks.recognize import palette_of
 from imseg.errors import Finding, ImsegError, and_more, parts_of
 from imseg.types import Coding, Color, Reading, TargetSpec
 
-Mending = Literal["unreadable", "sizes", "values", "copies"]
+Mending = Literal["unreadable", "sizes", "turns", "values", "copies"]
 """What a program does about a finding; see ``MENDERS`` in ``repair``."""
 
 ANY_CODING: tuple[Coding, ...] = get_args(Coding)
@@ -40,6 +40,8 @@ class FolderScan:
     """How pictures become bytes; None if they are too different."""
     failures: tuple[Finding, ...]
     """Errors: what could not be read or understood."""
+    working_size: tuple[int, int] | None = None
+    """Height and width at which networks will work; None: that is not decided yet."""
 
     @property
     def redundant(self) -> frozenset[str]:
@@ -122,7 +124,7 @@ def errors_of(found: FolderScan) -> list[Finding]:
     return [*found.failures, *run_checks(FITNESS, found)]
 
 
-def unreadable(problems: Sequence[tuple[str, UnreadablePicture]]) -> list[Finding]:
+def unreadable(problems: Sequence[tuple[str, decoding.UnreadablePicture]]) -> list[Finding]:
     """Return one error for all files that cannot be read."""
     if not problems:
         return []
@@ -188,19 +190,38 @@ def _too_few(found: FolderScan) -> Iterator[Finding]:
 def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
     every = found.survey.every()
     wrong = [(facts, mask) for facts in every for mask in facts.masks if mask.size != facts.size]
-    if not wrong:
-        return
-    facts, mask = wrong[0]
-    rest = len(wrong) - 1
-    turned = all(mask.size == facts.size[::-1] for facts, mask in wrong)
-    yield error(
+    lying = [(facts, mask) for facts, mask in wrong if mask.size == facts.size[::-1]]
+    stored = [each for each in lying if each[0].orientation in decoding.ON_THEIR_SIDE]
+    if stored:
+        turns = sorted({facts.orientation for facts, _ in stored})
+        ways = " or ".join(decoding.TURNS[turn] for turn in turns)
+        exif = f"EXIF orientation {' or '.join(map(str, turns))}"
+        yield _of_other_size(
+            stored,
+            got=f"\nBy its {exif} the image is {ways} on reading; the mask was drawn on the "
+            "picture as it is stored.",
+            hint=f"turn the masks in the same way, so that they are {ways}; imseg check DATA "
+            "--fix DIR writes a copy in which they are. Or",
+        )
+    if rest := [each for each in wrong if each not in stored]:
+        turned = len(rest) == len([each for each in lying if each not in stored])
+        hint = "turn the masks by 90 degrees" if turned else "export the masks at full size"
+        yield _of_other_size(rest, hint=f"{hint}, or")
+
+
+def _of_other_size(
+    wrong: Sequence[tuple[ImageFacts, MaskFacts]], *, got: str = "", hint: str
+) -> Finding:
+    """Return a finding about masks that have not the size of their images."""
+    (facts, mask), more = wrong[0], len(wrong) - 1
+    return error(
         subject(len(wrong), "mask", "does not fit its image.", "do not fit their images."),
         expected="a mask of the same height and width as its image.",
         got=f"{mask.name} is {size_in_words(mask.size)}, {facts.name} is "
         + size_in_words(facts.size)
-        + (f" (and {rest} more)." if rest else "."),
-        hint=("turn the masks by 90 degrees" if turned else "export the masks at full size")
-        + (f", or remove the {len(wrong)} pairs." if rest else ", or remove the pair."),
+        + (f" (and {more} more)." if more else ".")
+        + got,
+        hint=hint + (f" remove the {len(wrong)} pairs." if more else " remove the pair."),
         files=(mask.name for _, mask in wrong),
     )
 

@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import duplicates, mask_values, stored_masks, unlike
+from imseg.data.checks import (
+    duplicates,
+    mask_values,
+    misplaced,
+    small_objects,
+    stored_values,
+    unlike,
+)
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
 from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
@@ -14,7 +21,7 @@ from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
 from imseg.data.images.picture_file import lossy_coding
 from imseg.data.masks.classes import MAX_DISTINCT, MINUS_ONE, listed_values
-from imseg.data.masks.recognize import weigh_objects, word_of
+from imseg.data.masks.recognize import follow_through, weigh_objects, word_of
 from imseg.errors import Finding, and_more, near_miss
 from imseg.types import POSITION, LabeledImage, Reading, TargetSpec
 
@@ -118,6 +125,18 @@ def _recognized(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
             'classes, task = "multiclass" says so.',
         )
     elif (
+        spec.coding == "values"
+        and spec.kind == "multiclass"
+        and (followed := follow_through(masks))
+    ):
+        yield warning(
+            "The masks were taken for class masks, but their values may number objects.",
+            got=f"{followed} values, each in some masks that follow one another, as numbers do "
+            "that follow objects through a film.",
+            hint=f'if they are objects, set task = "instances" in {FILE_NAME}; if they are '
+            'classes, task = "multiclass" says so.',
+        )
+    elif (
         spec.coding == "numbers"
         and len(distinct) <= MAX_DISTINCT
         and all(mask.whole or mask.counts for mask in masks)
@@ -175,9 +194,11 @@ def _class_files(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
         )
         yield warning(text, hint=hint)
     may_be_void = spec.coding == "values" and spec.void is None and count > 2
-    if may_be_void and 255 in spec.values and spec.values[-2] < 64:
-        text = "Value 255 became a class, but beside small numbers it often marks undecided pixels."
-        yield warning(text, hint=f"set void = 255 in {FILE_NAME} if it does.")
+    last = spec.values[-1]
+    # Both are what -1 becomes where numbers have no sign.
+    if may_be_void and last in (255, 65535) and spec.values[-2] < 64:
+        text = f"Value {last} became a class, but beside small numbers it often marks undecided"
+        yield warning(f"{text} pixels.", hint=f"set void = {last} in {FILE_NAME} if it does.")
 
 
 def _listed(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -299,11 +320,12 @@ CAUTIONS = (
     Check(_doubled, mends="copies"),
     Check(_left_out, mends="copies"),
     Check(_mixed_channels),
+    Check(stored_values.find_inverted_pictures),
     Check(_what_is_missing),
     Check(_recognized, ANY_CODING),
     Check(_misnamed_settings),
     Check(_useless_settings, ANY_CODING),
-    Check(stored_masks.find_doubtful_storage, ANY_CODING),
+    Check(stored_values.find_doubtful_storage, ANY_CODING),
     Check(_class_files, ("values", "colors")),
     Check(_listed, ("values", "colors")),
     Check(_in_pieces, ("objects",)),
@@ -311,6 +333,7 @@ CAUTIONS = (
     Check(_beyond_the_range, ("numbers",)),
     Check(_empty, ANY_CODING),
     Check(_imbalance, ANY_CODING),
+    Check(small_objects.find_small_objects, ("values", "colors", "planes", "objects")),
     Check(_missing, ANY_CODING),
 )
 """All checks of this kind, in the order in which they are told."""
@@ -319,6 +342,8 @@ CHECKS: tuple[Check, ...] = (
     Check(mask_values.find_odd_values, mends="values"),
     Check(lambda found: duplicates.find_near_duplicates(found.survey)),
     Check(lambda found: unlike.find_odd_pictures(found.survey)),
+    Check(misplaced.find_misplaced, ("values", "colors", "planes", "objects"), mends="turns"),
+    Check(misplaced.find_inverted, ("values", "colors")),
     Check(lambda found: found.failures, mends="unreadable"),
     *FITNESS,
     *CAUTIONS,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from imseg.data.checks import fitness, folder_check, repaired_files
+from imseg.data.checks import fitness, folder_check, misplaced, repaired_files
 from imseg.data.checks.fitness import MaskValueFinding
 from imseg.data.files.atomic import new_folder, write_whole
 from imseg.data.files.listing import Links, counted, sheet, subject
@@ -156,6 +156,14 @@ def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
     return read_image(image, pages=pages), mixture
 
 
+def turn_masks(plan: RepairRound, finding: Finding) -> None:
+    """Turn masks as their pictures, on which they were drawn before the EXIF turn."""
+    if isinstance(finding, misplaced.TurnedMasksFinding):
+        reason = "the mask was drawn on the picture as it was stored, before its EXIF turn"
+        for name, turn in finding.turns.items():
+            plan.rewrite([name], repaired_files.Rewrite(turn=turn, reasons=(reason,)))
+
+
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
     """Mend the values of masks."""
     if isinstance(finding, MaskValueFinding) and finding.recode is not None:
@@ -184,6 +192,7 @@ def drop_copies(plan: RepairRound, finding: Finding) -> None:
 MENDERS: Mapping[fitness.Mending, Callable[[RepairRound, Finding], None]] = {
     "unreadable": leave_unreadable,
     "sizes": fit_masks,
+    "turns": turn_masks,
     "values": recode_masks,
     "copies": drop_copies,
 }
@@ -450,7 +459,9 @@ def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
 ) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
-    plan = RepairRound(found=scan(folder, task=task, progress=progress), orientations=orientations)
+    found = scan(folder, task=task, progress=progress)
+    found = replace(found, survey=found.survey.with_orientations(orientations))
+    plan = RepairRound(found=found, orientations=orientations)
     for check in folder_check.CHECKS:
         if check.mends is not None:
             for finding in fitness.run_checks([check], plan.found):
@@ -461,7 +472,9 @@ def _mend(
         name = path.relative_to(folder).as_posix()
         done.append(repaired_files.Repair(name, "left out", "", "", why, about))
     return done + [
-        repaired_files.rewrite_mask(path, repaired_files.merged(steps), folder)
+        repaired_files.rewrite_mask(
+            path, repaired_files.merged(steps), folder, pages=plan.found.config.pages
+        )
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]

@@ -18,12 +18,13 @@ from imseg.data.files import atomic
 from imseg.data.folder.config import FILE_NAME, read_config
 from imseg.data.folder.inspection import region_numbers
 from imseg.data.images import decoding, image_files, picture_file
+from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.errors import ImsegError
-from imseg.types import Pixels
+from imseg.types import Pages, Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
 """Names of the lists in the copy."""
@@ -214,12 +215,7 @@ _FEWEST_KNOWN = 5
 _SIDE = 256
 _MIRRORED = (1, 4, 2, 3)
 """The EXIF numbers of a picture that is as it should be, and of its mirror images."""
-_WORDS = {
-    6: "turned by 90 degrees clockwise",
-    8: "turned by 90 degrees counterclockwise",
-    5: "mirrored along its diagonal",
-    7: "mirrored along its other diagonal",
-}
+_LYING = (6, 8, 5, 7)
 
 
 def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
@@ -240,7 +236,7 @@ def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
     """
     if not lying or len(known) < _FEWEST_KNOWN:
         return None
-    proven, found = _fits(known, _MIRRORED), _fits(lying, tuple(_WORDS))
+    proven, found = _fits(known, _MIRRORED), _fits(lying, _LYING)
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(known), (_DRAWS, len(lying)))
     # Draws, pairs, measures, ways -> how often the first way wins.
@@ -248,7 +244,7 @@ def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
     best = int(right.argmax())
     if right[best] < _SURE:
         return None
-    return list(_WORDS)[int(found.mean(axis=0)[best].argmax())]
+    return _LYING[int(found.mean(axis=0)[best].argmax())]
 
 
 def _fits(pairs: Sequence[Pair], orientations: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -299,7 +295,7 @@ class Rewrite:
     """What is to be done to a mask file; the steps are made in this order."""
 
     turn: int | None = None
-    """How it is turned back: the EXIF number of a picture stored on its side, 5, 6, 7 or 8."""
+    """How it is turned back: the EXIF number of a picture stored like it, 2 to 8."""
     size: tuple[int, int] | None = None
     """The height and width it is brought to."""
     recodes: tuple[Recode, ...] = ()
@@ -308,24 +304,25 @@ class Rewrite:
     """Why."""
 
     def __str__(self) -> str:
-        steps = [_WORDS[self.turn]] if self.turn else []
+        steps = [TURNS[self.turn]] if self.turn else []
         if self.size:
             steps.append(f"resized to {self.size[0]}x{self.size[1]} by nearest neighbor")
         return "; ".join([*steps, *(str(recode) for recode in self.recodes)])
 
 
-def rewrite_mask(path: Path, rewrite: Rewrite, root: Path) -> Repair:
+def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "refuse") -> Repair:
     """Mend a mask file in place; the name changes where the format must.
 
     Args:
         path: The file.
         rewrite: What is to be done.
         root: The copy, to which names are relative.
+        pages: Which plane is the mask where there are several.
 
     Raises:
         ImsegError: If the file cannot be read or written.
     """
-    mask = read_mask(path)
+    mask = read_mask(path, pages=pages)
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))

@@ -174,11 +174,11 @@ def class_numbers(path: Path, known: Collection[int] | None = None) -> npt.NDArr
         ImsegError: If the file cannot be read, or holds colors, fractions or other values.
     """
     mask = read_mask(path)
-    if mask.form != "values":
+    if mask.form != "values" or mask.values.min(initial=0) < 0:
         raise ImsegError(
             f"{path} is not the kind of mask that this data set has.",
             expected="whole numbers, one for each class or object.",
-            got=f"{mask.form}.",
+            got="numbers below 0." if mask.form == "values" else f"{mask.form}.",
             hint="docs/datasets.md says which download is read.",
         )
     if known and (strange := set(np.unique(mask.values).tolist()) - set(known)):

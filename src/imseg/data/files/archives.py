@@ -83,12 +83,15 @@ def errors_naming(names: Mapping[Path, Path]) -> Iterator[None]:
 
 
 @contextmanager
-def open_archive(path: Path, *, most_read: int) -> Iterator[Iterator[StoredEntry]]:
+def open_archive(
+    path: Path, *, most_read: int, encoding: str | None = None
+) -> Iterator[Iterator[StoredEntry]]:
     """Yield what is in an archive; what goes wrong meanwhile becomes an error that names it.
 
     Args:
         path: A zip or tar file; see ``SUFFIXES``.
         most_read: Bytes that may be read at once. Tables of contents are read so, into memory.
+        encoding: Of names in a zip file that are not UTF-8; None: that of the first computers.
 
     Raises:
         ImsegError: If the file is missing or damaged, or a header is larger than ``most_read``.
@@ -98,7 +101,7 @@ def open_archive(path: Path, *, most_read: int) -> Iterator[Iterator[StoredEntry
         with path.open("rb") as raw, _OPENERS.get(suffix, nullcontext)(raw) as stream:
             guarded: Any = _Guarded(stream, most_read)
             if suffix == ".zip":
-                with zipfile.ZipFile(guarded) as opened:
+                with zipfile.ZipFile(guarded, metadata_encoding=encoding) as opened:
                     yield _zip_entries(opened)
             else:
                 with tarfile.open(fileobj=guarded, mode="r:") as tar:
@@ -219,6 +222,7 @@ def unpack(
     *,
     wanted: Callable[[PurePosixPath], bool] = lambda _: True,
     limits: ArchiveLimits | None = None,
+    encoding: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Unpacked:
     """Unpack an archive, after a look at every entry, the unwanted ones included.
@@ -231,6 +235,7 @@ def unpack(
         folder: Where to; made if missing. Nothing else may write to it meanwhile.
         wanted: Called with the path of each file in the archive; only those it wants are written.
         limits: How much is too much.
+        encoding: Of names in a zip file that are not UTF-8, as older Windows programs write them.
         progress: Called with (files written so far, files in all).
 
     Raises:
@@ -238,7 +243,7 @@ def unpack(
             an entry leaves the folder, is a link or device, or has a name that it should not have.
     """
     limits = limits or ArchiveLimits()
-    with open_archive(archive, most_read=limits.header_bytes) as found:
+    with open_archive(archive, most_read=limits.header_bytes, encoding=encoding) as found:
         entries = _checked(archive, found, limits)
         shown = {path: entry for path, entry in entries.items() if _is_shown(path)}
         chosen = {path: entry for path, entry in shown.items() if wanted(path)}

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,6 +157,11 @@ def short_name(folder: Path) -> str:
     """Return a folder's name for what is called after it: printable, and of at most 200 bytes."""
     name = shown(real_path(folder).name)
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+
+
+def by_number(name: str) -> list[tuple[str, int]]:
+    """Return a key that sorts names as people do: a2 before a10."""
+    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def nearest_stem(stem: str, known: Iterable[str]) -> str | None:

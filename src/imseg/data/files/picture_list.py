@@ -21,6 +21,7 @@ PREDICTED = "measurements.csv"
 """The table that lies beside predicted masks; its first column is ``image``."""
 
 _MOST_NAMED = 6
+_MOST_OPENED = 100
 _OF_PREDICTION = "masks of a prediction"
 
 
@@ -69,6 +70,8 @@ class PictureList:
                 f"{count} passed over, because they are not pictures that can be read"
                 f" ({shown(counts)}): {and_more(self.others, _MOST_NAMED)}"
             )
+            if known := how_to_convert(self.place / name for name in self.others[:_MOST_OPENED]):
+                told[-1] += f"\n  {known[0]} files can be converted: {known[1]}"
         named = [
             f"{f.name}/ ({f.why or listing.counted(f.pictures, 'picture')})" for f in self.folders
         ]
@@ -183,6 +186,8 @@ def _no_pictures(found: PictureList) -> ImsegError:
         count = listing.counted(len(found.others), "file of another kind", "files of other kinds")
         got.append(f"{count}: {and_more(found.others)}")
     hint = "convert them to PNG or TIFF." if found.others else "name the folder that holds them."
+    if known := how_to_convert(found.place / name for name in found.others[:_MOST_OPENED]):
+        hint = f"convert the {known[0]} files: {known[1]}"
     if known := how_to_convert(found.place / name for name in found.others):
         hint = f"{known[0]} files are not read here; convert them:\n{known[1]}"
     if full and not full[0].why:

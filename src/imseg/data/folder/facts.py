@@ -7,12 +7,12 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, PlainSerializer, PlainValidator
+from pydantic import Base64Bytes, ConfigDict, PlainSerializer, PlainValidator
 
 from imseg.data.checks.appearance import Look
 from imseg.data.folder.config import as_color
@@ -113,6 +113,9 @@ class MaskFacts:
     """The greatest number; NaN if there is none."""
     mean: float = np.nan
     """The mean of the numbers; NaN if there is none."""
+    has_code: bool = False
+    """Whether the least number is one that often stands for missing ones, such as -1 or -9999, and
+    no other is below 0."""
     known: int = 0
     """Pixels that hold a number and are not void."""
     palette: tuple[Color, ...] | None = None
@@ -121,6 +124,10 @@ class MaskFacts:
     """Bits per number of a TIFF file whose 0 is to be shown as white; 0: of any other file."""
     alpha: MaskAlpha = ""
     """What the alpha channel of the file was for."""
+    sketch: Base64Bytes | None = None
+    """A few of its pixels; see ``sketch_mask``. None: of measurements."""
+    widths: tuple[int, ...] | None = None
+    """Its connected regions by width; see ``count_widths``. None: not counted."""
 
     @property
     def missing(self) -> float:
@@ -174,9 +181,16 @@ class ImageFacts:
     """Equal for pictures of equal content."""
     look: Look | None = None
     """What it looks like."""
+    sketch: Base64Bytes | None = None
+    """A few gray levels of it; see ``sketch_image``. None: nothing is asked about masks."""
+    orientation: int = 1
+    """The EXIF number by which it was turned on reading, 1 to 8; only looked for where there are
+    masks. 1: it was not turned."""
     sample: _JsonArray | None = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
+    inverting: bool = False
+    """Whether the file says that 0 is to be shown as white."""
     mask: MaskFacts | None = None
     """The mask, where there is one in one file."""
     planes: Mapping[str, MaskFacts] = field(default_factory=dict)
@@ -222,6 +236,17 @@ class Survey:
     def every(self) -> list[ImageFacts]:
         """Return the facts about all pictures."""
         return list(itertools.chain.from_iterable(self.splits().values()))
+
+    def with_orientations(self, orientations: Mapping[str, int]) -> "Survey":
+        """Return the facts with the EXIF numbers that pictures had before they were turned."""
+        changed = {
+            name: tuple(
+                replace(facts, orientation=orientations.get(facts.name, facts.orientation))
+                for facts in split
+            )
+            for name, split in self.splits().items()
+        }
+        return Survey(**changed)
 
     def digests(self) -> dict[str, str]:
         """Return a hash of the content of each picture, and of its masks, by the picture's name."""

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from imseg.data.checks.appearance import look_at
+from imseg.data.checks.appearance import count_widths, look_at, sketch_image, sketch_mask
 from imseg.data.files import listing
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
-from imseg.data.images.picture_file import read_image
+from imseg.data.images.picture_file import probe, read_pixels
 from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.errors import ImsegError, import_extra
@@ -43,6 +43,9 @@ ABRUPT = 0.4
 
 SMALLEST_OBJECT = 4.0
 """Least mean area of objects in pixels; the values of noisy measurements have less."""
+
+_CODES = (-1, -99, -999, -9999, -32768, -99999, np.finfo(np.float32).min)
+"""Numbers that programs write where nothing was measured."""
 
 _MOST_SAMPLES = 1 << 23
 
@@ -227,7 +230,15 @@ class Scope:
     """What is known already; None: every file is decoded."""
 
 
-def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool) -> Inspected:
+def inspect(
+    entry: Image | LabeledImage,
+    root: Path,
+    scope: Scope,
+    *,
+    keep: bool,
+    sketch: bool = False,
+    widths: bool = False,
+) -> Inspected:
     """Return the facts about one entry, or what of it cannot be read.
 
     Args:
@@ -235,6 +246,8 @@ def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool
         root: The data folder, to which names are relative.
         scope: What to look for.
         keep: Whether what is decoded will be stored.
+        sketch: Whether enough is kept to see if a mask fits.
+        widths: Whether the connected regions of masks are counted by their width.
     """
     masks: dict[str | None, Path] = {}
     if isinstance(entry, LabeledImage):
@@ -244,12 +257,14 @@ def inspect(entry: Image | LabeledImage, root: Path, scope: Scope, *, keep: bool
     for label, path in masks.items():
         name = relative_name(path, root)
         try:
-            facts = facts_of_mask(path, scope, label=label, keep=keep, whole=POSITION in masks)
+            facts = facts_of_mask(
+                path, scope, label=label, keep=keep, whole=POSITION in masks, widths=widths
+            )
             found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
             problems.append((name, error))
     try:
-        picture = _facts_of_image(entry, scope, keep=keep)
+        picture = _facts_of_image(entry, scope, keep=keep, sketch=sketch and bool(masks))
     except UnreadablePicture as error:
         return [*problems, (entry.name, error)]
     return problems or with_masks(replace(picture, name=entry.name), found)
@@ -267,14 +282,18 @@ def with_masks(picture: ImageFacts, masks: Mapping[str | None, MaskFacts]) -> Im
     return replace(picture, mask=masks.get(None), planes=planes)
 
 
-def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
+def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> ImageFacts:
     pages, path = scope.config.pages, image.pixels
     if not isinstance(path, Path):
         return image_facts(image.name, path, scope=scope)
 
     def find() -> tuple[ImageFacts, Pixels]:
-        pixels = read_image(path, pages=pages)
-        return image_facts(image.name, pixels, scope=scope), pixels
+        pixels, inverting = read_pixels(path, pages=pages)
+        facts = image_facts(image.name, pixels, scope=scope, sketch=sketch)
+        facts = replace(facts, inverting=inverting)
+        if sketch:
+            facts = replace(facts, orientation=probe(path, pages=pages).orientation)
+        return facts, pixels
 
     def fits(facts: ImageFacts) -> bool:
         height, width = facts.size
@@ -286,11 +305,12 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool) -> ImageFacts:
     looked_for = {"refuse": "one page", "channels": "pages as channels"}.get(
         str(pages), f"plane {pages}"
     )
+    looked_for += ", sketched" * sketch
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
 def facts_of_mask(
-    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool
+    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool, widths: bool = False
 ) -> MaskFacts:
     """Return the facts about a mask file.
 
@@ -301,6 +321,7 @@ def facts_of_mask(
         keep: Whether the mask will be stored.
         whole: Whether its full size is needed for that: discs around cell centers are drawn anew
             at the working size.
+        widths: Whether its connected regions are counted by their width.
 
     Raises:
         ImsegError: If the file cannot be read.
@@ -309,24 +330,25 @@ def facts_of_mask(
 
     def find() -> tuple[MaskFacts, MaskFile]:
         mask = read_mask(path, pages=pages)
-        return mask_facts(str(path), mask, scope=scope, label=label), mask
+        return mask_facts(str(path), mask, scope=scope, label=label, widths=widths), mask
 
     if scope.files is None:
         return find()[0]
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
-    looked_for = f"void {scope.config.void!r}, regions of {regions}"
+    looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", widths" * widths
     looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
-def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:
+def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False) -> ImageFacts:
     """Return the facts about ``h w c`` pixels.
 
     Args:
         name: What the user calls the picture.
         pixels: Bytes, 16 bits or floats.
         scope: What to look for.
+        sketch: Whether to keep enough to see if a mask fits.
     """
     height, width, channels = pixels.shape
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
@@ -337,12 +359,15 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope) -> ImageFacts:
         depth=pixels.dtype.name,
         digest=hash_pixels(pixels),
         look=look_at(pixels),
+        sketch=sketch_image(pixels) if sketch else None,
         # A copy, so that the picture is not kept alive.
         sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
     )
 
 
-def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = None) -> MaskFacts:
+def mask_facts(
+    name: str, mask: MaskFile, *, scope: Scope, label: str | None = None, widths: bool = False
+) -> MaskFacts:
     """Return the facts about a mask.
 
     Args:
@@ -350,6 +375,7 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         mask: What its file holds.
         scope: What to look for.
         label: The label that it is the mask of, where there is one per label.
+        widths: Whether its connected regions are counted by their width.
     """
     values = mask.values
     whole = mask.form == "values"
@@ -379,9 +405,9 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
     clean = np.where(values == void, 0, values) if void else values
     regions = abrupt = None
     if label == POSITION:
-        regions = _count_regions(clean != 0)
+        regions = count_regions(clean != 0)
     elif label is None and scope.regions and whole and may_number:
-        regions, abrupt = _count_regions(clean), _abruptness(clean)
+        regions, abrupt = count_regions(clean), _abruptness(clean)
     marked = int(pixels[clear][kept > 0].sum())
     objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
     shown: Any = slice(None)
@@ -402,8 +428,12 @@ def mask_facts(name: str, mask: MaskFile, *, scope: Scope, label: str | None = N
         least=float(kept[0]) if known else np.nan,
         greatest=float(kept[-1]) if known else np.nan,
         mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
+        has_code=known > 0 and _is_code(kept),
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
+        sketch=sketch_mask(values, found),
+        # Discs around cell centers are drawn anew at the working size.
+        widths=count_widths(clean) if widths and label != POSITION else None,
     )
 
 
@@ -422,9 +452,16 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
         facts,
         least=float(numbers.min()),
         greatest=float(numbers.max()),
+        has_code=_is_code(numbers),
         mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
+
+
+def _is_code(numbers: npt.NDArray[Any]) -> bool:
+    """Return whether the only number below 0 is one that often stands for missing ones."""
+    least = numbers.min()
+    return bool(least in _CODES and (numbers[numbers != least] >= 0).all())
 
 
 def _samples(channels: int, scope: Scope) -> int:
@@ -457,7 +494,7 @@ def region_numbers() -> Callable[..., Any] | None:
     return label
 
 
-def _count_regions(values: npt.NDArray[Any]) -> int | None:
+def count_regions(values: npt.NDArray[Any]) -> int | None:
     """Return the connected regions of equal values that are not 0; None without scikit-image."""
     label = region_numbers()
     if label is None:

@@ -187,6 +187,13 @@ def typical_size(pairs: Sequence[LabeledImage], *, pages: Pages) -> tuple[int, i
     return height, width
 
 
+SKETCHED = 1024
+"""Pairs of a split of which enough is kept to see whether masks fit: a few kilobytes each."""
+
+MEASURED = 256
+"""Labeled masks whose regions are counted by width."""
+
+
 def _size_of(image: Image, *, pages: Pages) -> tuple[int, int]:
     """Return the height and width of a picture; of files only the header is read."""
     if isinstance(image.pixels, Path):
@@ -198,20 +205,27 @@ def _inspect_all(
     layout: FolderLayout, scope: inspection.Scope, progress: Progress | None
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
-    entries: list[tuple[str, Image | LabeledImage]] = []
+    entries: list[tuple[str, int, Image | LabeledImage]] = []
     for split in SPLITS:
-        entries += [(split, entry) for entry in getattr(layout, split)]
+        entries += [(split, place, each) for place, each in enumerate(getattr(layout, split))]
     scope = replace(scope, pictures=len(entries))
 
-    def look(placed: tuple[str, Image | LabeledImage]) -> inspection.Inspected:
-        split, entry = placed
+    def look(placed: tuple[str, int, Image | LabeledImage]) -> inspection.Inspected:
+        split, place, entry = placed
         # Test pictures are not stored: the evaluator alone reads them.
-        return inspection.inspect(entry, layout.root, scope, keep=split != "test")
+        return inspection.inspect(
+            entry,
+            layout.root,
+            scope,
+            keep=split != "test",
+            sketch=place < SKETCHED,
+            widths=split == "labeled" and place < MEASURED,
+        )
 
     facts: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}
     problems: list[tuple[str, UnreadablePicture]] = []
     results = map_in_threads(look, entries, progress=progress)
-    for (split, _), result in zip(entries, results, strict=True):
+    for (split, *_), result in zip(entries, results, strict=True):
         if isinstance(result, ImageFacts):
             facts[split].append(result)
         else:

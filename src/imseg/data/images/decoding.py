@@ -202,6 +202,21 @@ def upright(picture: Pillow.Image) -> Pillow.Image:
     return picture
 
 
+TURNS = {
+    2: "mirrored left to right",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored along the diagonal (transposed)",
+    6: "turned by 90 degrees clockwise",
+    7: "mirrored along the other diagonal",
+    8: "turned by 90 degrees counterclockwise",
+}
+"""What is done to a stored picture so that it is seen as it was taken, by its EXIF number."""
+
+ON_THEIR_SIDE = (5, 6, 7, 8)
+"""The EXIF numbers of pictures whose rows are stored as columns."""
+
+
 def turned(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Return ``h w`` or ``h w c`` values as they are seen, from how they are stored.
 

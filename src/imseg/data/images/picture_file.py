@@ -5,8 +5,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -223,6 +222,8 @@ class ImageInfo:
     """Without alpha, palettes expanded."""
     depth: str = "uint8"
     """The type of the pixels: uint8, uint16 or float32."""
+    orientation: int = field(default=1, compare=False)
+    """The EXIF number: how the file is turned on reading; 1: it is not."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -260,7 +261,7 @@ def probe(path: Path, *, pages: Pages = "refuse") -> ImageInfo:
 
 def _info(stored: tuple[int, int], channels: int, depth: str, orientation: int | None) -> ImageInfo:
     height, width = reversed(stored) if orientation in _TURNED else stored
-    return ImageInfo(height, width, channels, depth)
+    return ImageInfo(height, width, channels, depth, orientation or 1)
 
 
 def decode_planes(
@@ -410,6 +411,28 @@ def _has_chunk(start: bytes, name: bytes) -> bool:
     return False
 
 
+def read_pixels(path: Path, *, pages: Pages = "refuse") -> tuple[Pixels, bool]:
+    """Return the pixels of a picture, and whether the file says that 0 is to be shown as white.
+
+    Args:
+        path: A picture file.
+        pages: What several pages in the file are; see ``read_image``.
+
+    Raises:
+        ImsegError: If the file cannot be read as such a picture.
+    """
+    inverting = False
+    pixels: Pixels | None = None
+    for decoded in decode_planes(path, pages=pages):
+        inverting |= decoded.inverting > 0
+        plane = decoding.as_pixels(decoded)
+        # Unlike np.maximum, it prefers a number to "not a number".
+        pixels = plane if pixels is None else np.fmax(pixels, plane)
+    if pixels is None:
+        raise decoding.damaged(path, "no picture found")
+    return pixels, inverting
+
+
 def read_image(path: Path, *, channels: int | None = None, pages: Pages = "refuse") -> Pixels:
     """Return the pixels of a picture as ``h w c``, upright, without alpha, palettes expanded.
 
@@ -426,9 +449,7 @@ def read_image(path: Path, *, channels: int | None = None, pages: Pages = "refus
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
-    planes = map(decoding.as_pixels, decode_planes(path, pages=pages))
-    # Unlike np.maximum, it prefers a number to "not a number".
-    pixels: Pixels = reduce(np.fmax, planes)
+    pixels, _ = read_pixels(path, pages=pages)
     if channels is None or pixels.shape[2] == channels:
         return pixels
     if pixels.dtype != np.uint8 or {pixels.shape[2], channels} != {1, 3}:

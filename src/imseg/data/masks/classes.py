@@ -88,6 +88,12 @@ def void_value(void: Key | None, coding: Coding) -> int | None:
 MINUS_ONE = "if -1 marks undecided pixels, say so: void = -1 (in imseg.toml, or in the call)."
 """What to try where masks hold -1."""
 
+_BELOW_ZERO = {
+    -1: MINUS_ONE,
+    2**32 - 1: "4294967295 is -1 saved without a sign: save the masks with signed numbers, and set "
+    "void = -1 (in imseg.toml, or in the call) if it marks undecided pixels.",
+}
+
 MAX_DISTINCT = 64
 """More different values than this in a set of masks, beside those that ``imseg.toml`` lists, are
 taken for a mistake."""
@@ -132,9 +138,10 @@ def find_spec(
             "The labeled masks hold values that cannot be class values.",
             expected=f"whole numbers from 0 to {MAX_VALUE}.",
             got=f"{classes[0]} to {classes[-1]}.",
-            hint=MINUS_ONE
-            if classes[0] == -1
-            else "save the masks as 8-bit PNG with one small number per class.",
+            hint=_BELOW_ZERO.get(
+                classes[0] if classes[0] < 0 else classes[-1],
+                "save the masks as 8-bit PNG with one small number per class.",
+            ),
         )
     kind = _kind_of(classes, found, task or config.task, coding="values")
     return _build_spec(kind, classes, listed, config, coding="values", palette=palette)

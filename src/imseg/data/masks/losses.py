@@ -17,7 +17,7 @@ from imseg.data.masks.io import (
     value_text,
 )
 
-_TURNS = (1, 5, 6, 7, 8)
+_TURNS = range(1, 9)
 _ON_EDGES = 0.2
 _BLURRED = 0.5
 _FEWEST_PIXELS = 6

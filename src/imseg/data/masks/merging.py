@@ -87,8 +87,8 @@ def merge_files(files: Sequence[Path], size: tuple[int, int]) -> Merged:
         size: Height and width of the image, which count if there are no files.
 
     Raises:
-        ImsegError: If a file cannot be read, if their sizes differ, or if objects cover each other
-            on most of the image, as masks do in which the background is marked.
+        ImsegError: If a file cannot be read, if their sizes differ, or if most of several masks
+            cover more than half of the image, as those do in which the background is marked.
     """
     masks: list[npt.NDArray[np.bool_]] = []
     for path in files:
@@ -101,9 +101,10 @@ def merge_files(files: Sequence[Path], size: tuple[int, int]) -> Merged:
                 hint="export all masks at the size of the image.",
             )
     merged = merge_objects(masks or [np.zeros(size, bool)])
-    if 2 * merged.overlapping > merged.labels.size:
+    large = sum(2 * np.count_nonzero(mask) > mask.size for mask in masks)
+    if large > max(1, len(masks) // 2):
         raise ImsegError(
-            "most pixels belong to several objects, as if backgrounds were marked",
+            "most of its masks cover more than half of the image, as if backgrounds were marked",
             hint="exchange black and white in them.",
         )
     return merged

@@ -1,11 +1,18 @@
 """Whether the numbers in masks are objects, each with a number of its own, or classes."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from imseg.data.checks.appearance import unpack_sketch
+from imseg.data.files.listing import by_number
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, parse_key
 from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT
+from imseg.data.folder.inspection import ABRUPT, CELLS, FEW_VALUES, SMALLEST_OBJECT, count_regions
 from imseg.data.masks.classes import MINUS_ONE, find_color_spec, find_spec, void_value
 from imseg.data.masks.colors import fill_colors
 from imseg.errors import ImsegError, and_more, near_miss
@@ -91,6 +98,85 @@ def weigh_objects(masks: Iterable[MaskFacts]) -> ObjectEvidence:
         abrupt=sum(abrupt) / max(1, len(abrupt)),
         area=sum(mask.known - mask.zeros for mask in looked_at) / max(1, numbers),
     )
+
+
+_FEWEST_MASKS = 4
+_FEWEST_NUMBERS = 5
+_TURNOVER = 1.5
+_CHANCE = 1e-4
+_WHOLE_SKETCH = 0.8
+_AS_LARGE = 8.0
+
+
+def follow_through(masks: Sequence[MaskFacts]) -> int:
+    """Return how many numbers seem to follow objects through a film; 0: these are no such numbers.
+
+    Each film, whose masks have names that differ in the last number alone, may begin anew.
+
+    Args:
+        masks: All masks of a split.
+    """
+    films: dict[str, list[MaskFacts]] = {}
+    for mask in sorted(masks, key=lambda mask: by_number(mask.name)):
+        films.setdefault(re.sub(r"\d+\D*$", "", mask.name), []).append(mask)
+    found = {name: _numbers_of_film(film) for name, film in films.items()}
+    telling = sum(len(films[name]) for name, numbers in found.items() if numbers)
+    return max(found.values(), default=0) if 2 * telling > len(masks) else 0
+
+
+def _numbers_of_film(masks: Sequence[MaskFacts]) -> int:
+    """Return how many numbers follow objects through a film, or go on from mask to mask; 0: none.
+
+    Such numbers need not be without gaps in a mask. But several are in each, more come and go, each
+    is there in masks that follow one another, in one piece, and all are about as large. The classes
+    of one volume in slices come near to it, but seldom have one size.
+
+    Args:
+        masks: All masks of a film, in their order.
+    """
+    shown = [[value for value in mask.counts if value > 0] for mask in masks]
+    places: dict[int, list[int]] = {}
+    for place, values in enumerate(shown):
+        for value in values:
+            places.setdefault(value, []).append(place)
+    in_a_mask = sum(map(len, shown)) / max(1, len(masks))
+    few = len(masks) < _FEWEST_MASKS or len(places) < _FEWEST_NUMBERS or in_a_mask < 2
+    if few or len(places) < _TURNOVER * in_a_mask or not all(mask.whole for mask in masks):
+        return 0
+    if not (_are_consecutive(places, len(masks)) or _go_on(shown)):
+        return 0
+    largest = [max(mask.counts[v] for mask in masks if v in mask.counts) for v in places]
+    low, high = np.percentile(largest, [10, 90])
+    return len(places) if high <= _AS_LARGE * low and _in_one_piece(masks) else 0
+
+
+def _are_consecutive(places: Mapping[int, list[int]], count: int) -> bool:
+    """Return whether numbers are in masks one after the other, more than by chance."""
+    again = [where for where in places.values() if 1 < len(where) < count]
+    gapless = [where for where in again if where[-1] - where[0] == len(where) - 1]
+    chance = sum(math.log((count - len(w) + 1) / math.comb(count, len(w))) for w in gapless)
+    return len(gapless) >= _NEARLY_ALL * len(places) / 2 and (
+        len(gapless) >= _NEARLY_ALL * len(again) and chance <= math.log(_CHANCE)
+    )
+
+
+def _go_on(shown: Sequence[Sequence[int]]) -> bool:
+    """Return whether each mask goes on numbering where the last one ended."""
+    some = [values for values in shown if values]
+    return all(max(one) < min(other) for one, other in itertools.pairwise(some))
+
+
+def _in_one_piece(masks: Sequence[MaskFacts]) -> bool:
+    """Return whether nearly every number is one region, as far as sketches and libraries tell."""
+    numbers = regions = 0
+    for mask in masks:
+        if mask.sketch is None or len(mask.counts) > 1 << 8:
+            continue
+        sketch = np.array(list(mask.counts))[unpack_sketch(mask.sketch)]
+        sketch[sketch < 0] = 0
+        regions += count_regions(sketch) or 0
+        numbers += len(np.unique(sketch[sketch > 0]))
+    return regions == 0 or numbers >= _WHOLE_SKETCH * regions
 
 
 QUANTITY = "value"

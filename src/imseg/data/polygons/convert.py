@@ -100,7 +100,7 @@ def convert_polygons(
     with (
         atomic.new_folder(out) as part,
         atomic.scratch_beside(out) as spare,
-        _opened(list(dict.fromkeys(map(Path, given))), spare) as groups,
+        _opened(list(dict.fromkeys(map(Path, given))), spare, encoding=encoding) as groups,
     ):
         parts = [readers.read_annotations(group.paths, encoding=encoding) for group in groups]
         annotations = drawings.join(parts)
@@ -169,7 +169,9 @@ class _Group:
 
 
 @contextmanager
-def _opened(sources: Sequence[Path], spare: Path) -> Iterator[list[_Group]]:
+def _opened(
+    sources: Sequence[Path], spare: Path, *, encoding: str | None
+) -> Iterator[list[_Group]]:
     """Yield annotations by the folder that they are in, zip files unpacked.
 
     What goes wrong inside the block names a zip file, not where it was unpacked.
@@ -188,7 +190,7 @@ def _opened(sources: Sequence[Path], spare: Path) -> Iterator[list[_Group]]:
             key = lookup.absolute(path).parent / "*"
             groups.setdefault(key, _Group(paths=[], named=path)).paths.append(path)
     for path, inner in archives.items():
-        unpack(path, inner)
+        unpack(path, inner, encoding=encoding)
     with errors_naming(archives):
         yield list(groups.values())
 

@@ -67,6 +67,7 @@ def locate(
     home = lookup.absolute(home_of(annotations))
     if images is None:
         index = _choose_index(annotations, home, around or home.parent)
+        index = index if index.whole else PictureIndex(root=index.root)
     elif images.is_dir():
         index = PictureIndex(root=lookup.absolute(images))
     else:
@@ -143,7 +144,7 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
     per_picture = all(picture.start is not None for picture in pictures)
     looked_at: list[tuple[tuple[int, int], PictureIndex, lookup.Found]] = []
 
-    def look(folder: Path, most: int | None = _MOST_SEARCHED) -> tuple[int, int]:
+    def look(folder: Path, most: int = _MOST_SEARCHED) -> tuple[int, int]:
         index = PictureIndex(root=folder, most=most)
         found = lookup.find_all(sample, index, home)
         matches = [match for _, match in found if match.path is not None]
@@ -151,7 +152,7 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
         looked_at.append((score, index, found))
         return score
 
-    complete = look(home, None) == (len(sample), len(sample))
+    complete = look(home, 10 * _MOST_SEARCHED) == (len(sample), len(sample))
     if not complete and any(match.beside or match.rivals for _, match in looked_at[0][2]):
         return looked_at[0][1]  # what is not found there is missing, whatever lies elsewhere
     near = [around / name for name in lookup.IMAGE_FOLDERS if (around / name).is_dir()]
@@ -177,7 +178,7 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
         differ = {match.path for _, match in found} != {match.path for _, match in files}
         if score == best and differ and not _is_preferred(index.root, other.root, home):
             raise _two_folders(annotations, index.root, other.root, found)
-    return index if index.most is None else PictureIndex(root=index.root)
+    return index
 
 
 def _is_preferred(one: Path, other: Path, home: Path) -> bool:

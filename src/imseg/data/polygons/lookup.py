@@ -99,6 +99,8 @@ class PictureIndex:
     """The folder, absolute."""
     most: int | None = None
     """Files after which to stop; None: never."""
+    whole: bool = True
+    """Whether it was not stopped."""
     by_name: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     """Files by name, in lower case."""
     by_stem: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
@@ -114,11 +116,15 @@ class PictureIndex:
                 continue
             for name in sorted(name for name in names if not name.startswith(".")):
                 path = Path(folder, name)
-                self.by_name[folded(name)].append(path)
+                # Label Studio writes names of uploads without spaces and brackets.
+                plain = re.sub(r"[^-\w.]", "", name.replace(" ", "_"))
+                for known in {folded(name), folded(plain)}:
+                    self.by_name[known].append(path)
                 if path.suffix.lower() in SUFFIXES:
                     self.by_stem[folded(path.stem)].append(path)
             count += len(names)
             if self.most is not None and count > self.most:
+                self.whole = False
                 break
 
     def find(self, picture: AnnotatedPicture, home: Path) -> Match:

@@ -373,6 +373,11 @@ def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int], plan: MaskPl
         except CannotDraw as error:
             drawn.errors.append(f"{region.place} {error}")
             continue
+        if patch is None and clipped and picture.by_stem:
+            # Nothing else tells that the outlines were drawn on a larger copy.
+            larger = f"lies outside of its picture, which is {size_in_words(size)}"
+            drawn.errors.append(f"{region.place} {larger}")
+            continue
         if patch is None:
             drawn.tally[NO_PIXEL].append(region.place)
             continue

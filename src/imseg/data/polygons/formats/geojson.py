@@ -35,7 +35,7 @@ _DIVISIONS = ("tile", "tma_core", "root")
 class GeoShape(drawings.ParsedEntry):
     """A geometry of any kind."""
 
-    type: drawings.Text
+    type: str
     coordinates: Any = None
     geometries: list[Any] = Field(default_factory=list)
     plane: dict[str, Any] = Field(default_factory=dict)

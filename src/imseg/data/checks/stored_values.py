@@ -1,4 +1,4 @@
-"""Where it is not certain that the numbers stored in mask files are what their makers mean."""
+"""Where it is not certain that the numbers stored in files are what their makers mean."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,25 @@ from imseg.data.folder.facts import MaskFacts
 from imseg.errors import Finding, and_more
 from imseg.types import TargetSpec
 
-_UNDECIDED = -1
+_SHOWN = "shown by viewers with 0 as white (an inverting table), and the others are not"
+_FARTHEST = -(2**31)
+"""Void is a number of 32 bits."""
+
+
+def find_inverted_pictures(found: FolderScan) -> Iterator[Finding]:
+    """Yield which images are shown with 0 as white where others are not."""
+    every = found.survey.every()
+    inverting = [picture for picture in every if picture.inverting]
+    if inverting and len(inverting) < len(every):
+        eight = all(picture.depth == "uint8" for picture in inverting)
+        yield warning(
+            subject(len(inverting), "image") + f" {_SHOWN}; "
+            f"they were read {'as viewers show them' if eight else 'as stored'}.",
+            got=and_more([picture.name for picture in inverting]) + ".",
+            hint="look at --contact-sheet; if what is dark on the others is bright on these, save "
+            "them again without an inverting table (in Fiji: Image > Lookup Tables > Grays).",
+            files=(picture.name for picture in inverting),
+        )
 
 
 def find_doubtful_storage(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -18,16 +36,15 @@ def find_doubtful_storage(found: FolderScan, spec: TargetSpec) -> Iterator[Findi
     yield from _inverting(masks)
     yield from _in_alpha(masks)
     if spec.coding == "numbers":
-        yield from _undecided(masks, spec)
+        yield from _undecided(masks)
 
 
 def _inverting(masks: list[MaskFacts]) -> Iterator[Finding]:
     inverting = [mask for mask in masks if mask.inverting]
     bilevel = [mask for mask in inverting if mask.inverting == 1]
     if len(inverting) < len(masks) and inverting:
-        text = "shown by viewers with 0 as white (an inverting table), and the others are not"
         yield warning(
-            subject(len(inverting), "mask") + f" {text}; all were read as stored.",
+            subject(len(inverting), "mask") + f" {_SHOWN}; all were read as stored.",
             got=and_more([mask.name for mask in inverting]) + ".",
             hint="compare the overlays of --contact-sheet; if background and foreground are "
             "swapped on these, invert them and save them without an inverting table.",
@@ -72,21 +89,18 @@ def _in_alpha(masks: list[MaskFacts]) -> Iterator[Finding]:
         )
 
 
-def _undecided(masks: list[MaskFacts], spec: TargetSpec) -> Iterator[Finding]:
-    """Yield a finding if -1 is the only number below 0, apart from all measurements."""
+def _undecided(masks: list[MaskFacts]) -> Iterator[Finding]:
+    """Yield a finding if one number below 0 stands apart from all measurements."""
     below = [mask for mask in masks if mask.least < 0]
-    if not below or any(_next_above(mask) < 0 for mask in below):
+    if not below or len({mask.least for mask in below}) > 1 or not all(m.has_code for m in below):
         return
+    code = f"{below[0].least:g}"
+    hint = f"set void = {code} in {FILE_NAME}."
+    if below[0].least < _FARTHEST:
+        hint = "save it as not a number (NaN)."
     yield warning(
-        f"-1 was taken for a measurement, in {len(below)} of {len(masks)} masks.",
+        f"{code} was taken for a measurement, in {len(below)} of {len(masks)} masks.",
         got=f"no other number below 0 in {and_more([mask.name for mask in below])}.",
-        hint=f"if it marks pixels without a measurement, set void = -1 in {FILE_NAME}.",
+        hint=f"if it marks pixels without a measurement, {hint}",
         files=(mask.name for mask in below),
     )
-
-
-def _next_above(mask: MaskFacts) -> float:
-    """Return the least number above -1 in a mask that has -1; -1 if that is not known."""
-    if mask.least != _UNDECIDED or mask.counts.get(_UNDECIDED, 0) == 0:
-        return _UNDECIDED
-    return min((value for value in mask.counts if value > _UNDECIDED), default=0)

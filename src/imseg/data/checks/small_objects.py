@@ -1,0 +1,118 @@
+"""Objects that are lost, or nearly so, at the size at which networks work."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from imseg.data.checks.appearance import WIDTHS
+from imseg.data.checks.fitness import FolderScan, size_in_words, warning
+from imseg.errors import Finding
+from imseg.types import TargetSpec
+
+DEFAULT_LONGEST = 128
+"""Pixels of the longer side at which networks work on a processor, if nothing else is said."""
+
+LEAST_WIDTH = 2.0
+"""Fewer pixels than this at the working size, and an object cannot be learned."""
+
+_MOST_LOST = 0.5
+_FEW_LOST = 0.1
+_STEP = 16
+_FEWEST = 10
+_SPECK = 3.0
+_AT_LEAST = WIDTHS / WIDTHS[1] * WIDTHS[0]
+
+
+def working_shape(typical: tuple[int, int], *, longest: int, least: int = _STEP) -> tuple[int, int]:
+    """Return a height and width in the shape of typical images, in multiples of 16.
+
+    Args:
+        typical: Height and width of the images.
+        longest: The most that the longer side may have.
+        least: The least that a side may have.
+    """
+    scale = min(1.0, longest / max(typical))
+    height, width = (max(least, round(side * scale / _STEP) * _STEP) for side in typical)
+    return height, width
+
+
+def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    """Yield whether most objects in the labeled masks are lost at the working size.
+
+    Args:
+        found: What is known of the data; without a working size the default is looked at.
+        spec: What the masks mean.
+    """
+    measured = [
+        (facts.size, np.array(mask.widths))
+        for facts in found.survey.labeled
+        for mask in facts.masks
+        if mask.widths
+    ]
+    if sum(int(counts.sum()) for _, counts in measured) < _FEWEST:
+        return
+    sizes = [size for size, _ in measured]
+    height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
+    size = found.working_size or working_shape((height, width), longest=DEFAULT_LONGEST)
+    lost = share_lost(measured, size, widths=WIDTHS)
+    if lost <= _MOST_LOST:
+        return
+    sides = range(max(size) + _STEP, max(height, width) + _STEP, _STEP)
+    larger = [working_shape((height, width), longest=side) for side in sides]
+    enough = next(
+        (each for each in larger if share_lost(measured, each, widths=_AT_LEAST) <= _FEW_LOST), None
+    )
+    which = "the size of this training" if found.working_size else "the default size"
+    if enough is None:
+        hint = "cut images and masks into tiles, or enlarge them: full size is not enough."
+    else:
+        times = enough[0] * enough[1] / (size[0] * size[1])
+        hint = (
+            f"--image-size {enough[0]} {enough[1]} would do; it takes about {times:.0f} times as "
+        )
+        hint += "long. Or cut images and masks into tiles."
+    yield warning(
+        f"At {which}, {size_in_words(size)} px, {100 * lost:.0f} % of the labeled objects are "
+        f"smaller than {LEAST_WIDTH:g} px: too small to be learned.",
+        why="networks see images at that size, and such objects vanish on them.",
+        got=f"objects that are {_typical_width(measured):.1f} px wide (median), on images of "
+        f"{size_in_words((height, width))} px.",
+        hint=hint,
+    )
+
+
+_Measured = Sequence[tuple[tuple[int, int], npt.NDArray[np.int64]]]
+
+
+def share_lost(
+    measured: _Measured, size: tuple[int, int], *, widths: npt.NDArray[np.float64]
+) -> float:
+    """Return the share of the objects that are too small at a working size, 0..1.
+
+    Regions of one or two pixels are seldom objects: they only count by their area, which decides
+    where it is the larger share.
+
+    Args:
+        measured: The size of each image, and its objects by ``WIDTHS``.
+        size: Height and width at which networks work.
+        widths: How wide the objects of each class are.
+    """
+    objects, area = np.zeros((2, len(WIDTHS))), WIDTHS**2
+    for (height, width), counts in measured:
+        scale = min(size[0] / height, size[1] / width)
+        small = int(np.searchsorted(widths * scale, LEAST_WIDTH))
+        objects[0, : len(counts)] += counts
+        objects[1, :small] += np.pad(counts, (0, len(WIDTHS)))[:small]
+    every, lost = objects
+    clear = objects[:, WIDTHS >= _SPECK].sum(axis=1)
+    share = float(clear[1] / clear[0]) if clear[0] >= _FEWEST else 0.0
+    return max(share, float(lost @ area / (every @ area)))
+
+
+def _typical_width(measured: _Measured) -> float:
+    total = np.zeros(len(WIDTHS))
+    for _, counts in measured:
+        total[: len(counts)] += counts
+    middle = int(np.searchsorted(total.cumsum(), total.sum() / 2))
+    return float(np.sqrt(WIDTHS[middle] * _AT_LEAST[middle]))
