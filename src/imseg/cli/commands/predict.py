@@ -72,6 +72,11 @@ def evaluate(
         )
     if follow_links:
         show.say(f"note: links that lead out of {data} were read, because of --follow-links")
+    if split != "test":
+        use = "learned from" if split == "labeled" else "was chosen by"
+        show.say(
+            f"warning: a run trained on this folder {use} {split}; only test is an honest score"
+        )
     if dataset.spec.names != opened.spec.names:
         theirs, ours = (shown(", ".join(each.spec.names)) for each in (dataset, opened))
         show.say(f"warning: the classes here are {theirs}; the run was trained on {ours}")

@@ -192,7 +192,9 @@ def train(
         lines.append(f"Report: {shown(page)}")
     path = shown(run.path)
     links = " --follow-links" if asked.follow_links else ""
-    lines.append(f"Next: imseg evaluate {path} {shown(data)}{better}{links}")
-    lines.append(f"      imseg predict {path} IMAGES --out masks/{better}")
+    steps = [f"imseg predict {path} IMAGES --out masks/{better}"]
+    if (data / "test/images").is_dir():
+        steps.insert(0, f"imseg evaluate {path} {shown(data)}{better}{links}")
+    lines.append("Next: " + "\n      ".join(steps))
     content = {"run": str(run.path), "report": page and str(page), **run.summary}
     return show.show_result("\n".join(lines), content, as_json=json)
