@@ -369,7 +369,7 @@ def test_options_are_frozen(cli):
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size --recursive --skip-bad --trust-network",
         "status": "--help --json",
-        "verify": "--data --help --json --retrain --trust-network",
+        "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --crowds --encoding --help --images --json --out",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.e2e.small_sets import scenes, small_set, train
 
 from imseg.approaches.runs.run import Run
+from imseg.cli.commands.predict import written_text
 from imseg.cli.main import run as command
 from imseg.data.files.picture_list import find_pictures
 from imseg.errors import ImsegError
@@ -181,3 +183,33 @@ def test_python_logs_what_is_passed_over(run, tree, caplog):
         found = [each.name for each in run.predict(tree, recursive=True, skip_bad=True)]
     assert found == ["a.png", "one/1.png", "two/1.png", "two/deep/2.tif"]
     assert "c.czi, two/notes.txt" in caplog.text and "left out empty.png" in caplog.text
+
+
+def test_what_lies_beside_masks_of_a_prediction_is_told(run, tree, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = (tree, "--out", out, "--overwrite")
+    assert "other origin" not in predict(run, capsys, *words, "--overlay")[2]
+    (out / "notes.txt").write_text("notes")
+    Image.open(tree / "a.png").save(out / "a.tif")
+    for name in ("counts.csv", "inconsistency.csv"):
+        head = "image,objects" if name == "counts.csv" else "share_of_inconsistent_pixels,image"
+        (out / name).write_text(head)
+    _, said, err = predict(run, capsys, *words)
+    assert "also has pictures of other origin: a.tif, overlays/" in err
+    assert "counts.csv" not in said and not (out / "inconsistency.csv").exists()
+    (out / "a.tif").unlink()
+    assert "other origin" not in predict(run, capsys, *words, "--overlay")[2]
+
+
+def test_void_is_no_value_of_a_predicted_mask(run, tmp_path):
+    spec = dataclasses.replace(run.spec, void=-1)
+    first = written_text([], tmp_path, spec, overlay=False, inconsistency=False)[0]
+    assert "1 (foreground)" in first and "void" not in first
+
+
+def test_a_stack_to_predict_says_what_helps_there(run, tmp_path):
+    pictures = [Image.fromarray(gray) for gray in scenes(5, 2)[0]]
+    pictures[0].save(tmp_path / "a.tif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(ImsegError, match="trained on pictures of one page") as caught:
+        write_predictions(run, tmp_path / "a.tif", tmp_path / "out")
+    assert "--skip-bad" not in str(caught.value)

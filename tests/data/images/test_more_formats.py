@@ -148,7 +148,7 @@ def test_a_renamed_file_of_another_program_is_recognized(tmp_path: Path, name: s
     path = tmp_path / "a.tif"
     path.write_bytes(BEGINNINGS[name] + bytes(500))
     converter = next(each.convert for each in FORMATS if each.name == name).split()[0]
-    with pytest.raises(ImsegError, match=rf"is a file of {name}(.*\n)*.*{converter}"):
+    with pytest.raises(ImsegError, match=rf"is a {name} file(.*\n)*.*{converter}"):
         read_image(path)
 
 
@@ -157,9 +157,31 @@ def test_files_of_other_programs_are_told_once_with_their_converter(good, compla
         good.write(f"labeled/images/x{number}.czi", b"ZISRAWFILE")
         good.write(f"unlabeled/x{number}.nii.gz", gzip.compress(b"x"))
     text = complaint()
-    assert text.count("bfconvert in.czi out.ome.tif") == 1
-    assert text.count("bfconvert in.nii.gz out.ome.tif") == 1
-    assert "Zeiss CZI files are not read here" in text
+    assert text.count("bfconvert") == 1 and "bfconvert in.czi out.ome.tif" in text
+    assert "Zeiss CZI and NIfTI files are not read here" in text and ".nii.gz likewise" in text
+
+
+def test_a_folder_of_other_files_alone_is_one_error(good, complaint) -> None:
+    for place in ("labeled/images", "labeled/masks", "val/masks"):
+        for path in (good.root / place).iterdir():
+            path.rename(path.with_suffix(".nd2"))
+    text = complaint()
+    assert text.count("Expected:") == 1 and "holds no" not in text and "no mask" not in text
+    assert "files are not pictures that can be read." in text and "Nikon ND2" in text
+
+
+def test_masks_of_labels_in_another_format_are_told_as_such(maker, complaint) -> None:
+    maker.save("labeled/images/a.png", maker.picture())
+    maker.write("labeled/masks/cell/a.npy", b"x")
+    text = complaint()
+    assert "1 file in labeled/masks/cell is not a picture" in text and "holds no" not in text
+
+
+def test_the_name_of_a_file_of_another_program_counts_before_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a.ims").write_bytes(BEGINNINGS["HDF5"])
+    (tmp_path / "letter.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    found = [foreign_format(tmp_path / name) for name in ("a.ims", "letter.doc")]
+    assert [each and each.name for each in found] == ["Imaris", None]
 
 
 def test_a_folder_of_other_files_to_predict_names_the_converter(tmp_path: Path) -> None:

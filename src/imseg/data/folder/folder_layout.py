@@ -1,7 +1,8 @@
 """Which files of a data folder belong to what: stems join images and masks; none is opened."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imseg.data.files import listing
@@ -30,6 +31,13 @@ class Files:
     """Sorted by stem."""
     refused: frozenset[str] = frozenset()
     """Stems of files that are there but not looked at; their partners are not blamed."""
+    others: bool = False
+    """Whether there are files that are no pictures."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file, not even one that is refused or no picture."""
+        return not (self.by_stem or self.refused or self.others)
 
 
 @dataclass(kw_only=True)
@@ -52,6 +60,8 @@ class FolderLayout:
     """Problems seen so far."""
     refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})
     """Files that are not looked at: names with control characters, and links that lead out."""
+    strange: list[Path] = field(default_factory=list)
+    """Files that are not pictures that can be read."""
     object_folders: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
     """Folders with a file for each object of an image, by the folder of masks that they are in."""
     links_are: listing.Links = "refuse"
@@ -98,6 +108,7 @@ def find_layout(root: Path, *, links_are: listing.Links = "refuse") -> FolderLay
             hint="mend the permissions.",
             files=(place,),
         )
+    _note_strange(layout)
     layout.findings += listing.note_refused(layout.refused, links_are)
     return layout
 
@@ -166,12 +177,22 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
         return ()
     labels = find_labels(place)
     # Every one of them is looked at, so that all are named.
-    if [label for label in labels if layout.refuses(place / label)]:
+    if [label for label, path in labels.items() if layout.refuses(path)]:
         return ()
-    masks = {label: _single_files(layout, place / label) for label in labels or ("",)}
+    if twins := _equal_labels(labels):
+        layout.note(
+            f"Labels in {layout.name_of(place)} differ in how accents are stored alone.",
+            expected="a folder for each label.",
+            got=" and ".join(listing.told_apart(twins)) + ".",
+            hint="rename one of the folders, or move its masks to the other.",
+            files=[layout.name_of(labels[label]) for label in twins],
+        )
+        return ()
+    places = labels or {"": place}
+    masks = {label: _single_files(layout, path) for label, path in places.items()}
     masks = {label: _named_as(images, files, layout) for label, files in masks.items()}
-    empty = {"images": not images.by_stem, "masks": not labels and not masks[""].by_stem}
-    for kind in [kind for kind, nothing in empty.items() if nothing]:
+    missing = {"images": images.is_empty, "masks": all(files.is_empty for files in masks.values())}
+    for kind in [kind for kind, nothing in missing.items() if nothing]:
         layout.note(
             f"{folder.name}/{kind} holds no {kind}.",
             expected=f"{READABLE} files, such as {EXAMPLE}.",
@@ -179,14 +200,20 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
             hint=f"put the {kind} there; stems must be equal.",
             files=(f"{folder.name}/{kind}",),
         )
-    if any(empty.values()):
+    if not images.by_stem or not any(files.by_stem for files in masks.values()):
         return ()
     if folder.name in ("labeled", "labelled"):
-        layout.labels = labels
-    elif layout.labeled and labels != layout.labels:
-        _note_other_labels(layout, folder.name, labels)
+        layout.labels = tuple(labels)
+    elif layout.labeled and tuple(labels) != layout.labels:
+        _note_other_labels(layout, folder.name, tuple(labels))
         return ()
     return _joined(layout, images, masks, place)
+
+
+def _equal_labels(labels: Iterable[str]) -> list[str]:
+    """Return labels that are equal to another one once they are composed (NFC)."""
+    counts = Counter(map(listing.composed, labels))
+    return [label for label in labels if counts[listing.composed(label)] > 1]
 
 
 def _pictures_alone(layout: FolderLayout, folder: Path) -> tuple[Image, ...]:
@@ -215,7 +242,7 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
         return Files({})
     pictures, strange, folders = list_pictures(folder)
     _note_doubled(layout, pictures, folder)
-    _note_strange(layout, strange, folder)
+    layout.strange += strange
     if folders:
         names = [shown(layout.name_of(path)) + "/" for path in folders]
         layout.note(
@@ -227,7 +254,8 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
         )
     files = {stem: paths[0] for stem, paths in pictures.items()}
     refused = frozenset(stem for stem, path in files.items() if layout.refuses(path))
-    return Files({stem: path for stem, path in files.items() if stem not in refused}, refused)
+    usable = {stem: path for stem, path in files.items() if stem not in refused}
+    return Files(usable, refused, others=bool(strange))
 
 
 def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:
@@ -248,7 +276,7 @@ def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:
         files=[layout.name_of(mask) for mask, _ in sorted(files)],
     )
     named = {stems.get(stem, stem): path for stem, path in masks.by_stem.items()}
-    return Files(dict(sorted(named.items())), masks.refused)
+    return replace(masks, by_stem=dict(sorted(named.items())))
 
 
 def _note_no_folder(layout: FolderLayout) -> None:
@@ -318,19 +346,23 @@ def _note_unknown_folders(layout: FolderLayout) -> None:
             )
 
 
-def find_labels(masks: Path) -> tuple[str, ...]:
-    """Return the names of the folders in a folder of masks, the one of cell centers last.
+def find_labels(masks: Path) -> dict[str, Path]:
+    """Return the folder of each label in a folder of masks, the one of cell centers last.
 
-    Nothing if there are masks beside them (then the folders are not read), or if none of them holds
-    any.
+    Labels are composed (NFC), as stems are; of two that are equal then, one stays as it is. Nothing
+    if there are masks beside the folders (then these are not read), or if no file is in any of
+    them.
     """
     if not masks.is_dir():
-        return ()
+        return {}
     pictures, _, folders = list_pictures(masks)
-    if pictures or not any(list_pictures(folder)[0] for folder in folders):
-        return ()
-    names = [folder.name for folder in folders]
-    return tuple(sorted(names, key=lambda label: (label == POSITION, label)))
+    if pictures or not any(any(list_pictures(folder)[:2]) for folder in folders):
+        return {}
+    labels: dict[str, Path] = {}
+    for folder in folders:
+        label = listing.composed(folder.name)
+        labels[folder.name if label in labels else label] = folder
+    return dict(sorted(labels.items(), key=lambda each: (each[0] == POSITION, each[0])))
 
 
 def _joined(
@@ -406,7 +438,8 @@ def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]
     if wanted and labels:
         free = [label for label in wanted if label not in labels]
         strange = [label for label in labels if label not in wanted]
-        guesses = [(label, near_miss(label, free)) for label in strange]
+        by_case = listing.stems_by_case(strange, free)
+        guesses = [(label, by_case.get(label) or near_miss(label, free)) for label in strange]
         renamed = [f"rename {label}/ to {guess}/" for label, guess in guesses if guess]
         hint = "add the missing folders; where a label does not occur, save all-black masks"
         hint += "." if strange else " (imseg check DATA --fix DIR makes them in a copy)."
@@ -439,18 +472,21 @@ def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], fold
         )
 
 
-def _note_strange(layout: FolderLayout, strange: list[Path], folder: Path) -> None:
-    """Note files that are not pictures."""
+def _note_strange(layout: FolderLayout) -> None:
+    """Note files that are not pictures, those of all folders together."""
+    strange = layout.strange
     if not strange:
         return
     names = [shown(layout.name_of(path)) for path in strange]
+    folders = {layout.name_of(path.parent) for path in strange}
+    place = f" in {folders.pop()}" if len(folders) == 1 else ""
     # Of a file whose suffix is right, the suffix says nothing about what is wrong.
     odd = [path.suffix.lower() in SUFFIXES for path in strange]
     told = [n + " (a pipe or the like)" * special for n, special in zip(names, odd, strict=True)]
     one = len(strange) == 1
     known = how_to_convert(strange)
     layout.note(
-        f"{counted(len(strange), 'file')} in {layout.name_of(folder)} "
+        f"{counted(len(strange), 'file')}{place} "
         f"{'is not a picture' if one else 'are not pictures'} that can be read.",
         expected=", ".join(sorted(SUFFIXES)) + " (upper case too).",
         got=and_more(told) + ".",

@@ -411,19 +411,22 @@ def _has_chunk(start: bytes, name: bytes) -> bool:
     return False
 
 
-def read_pixels(path: Path, *, pages: Pages = "refuse") -> tuple[Pixels, bool]:
+def read_pixels(
+    path: Path, *, pages: Pages = "refuse", hint: str = PAGES_HINT
+) -> tuple[Pixels, bool]:
     """Return the pixels of a picture, and whether the file says that 0 is to be shown as white.
 
     Args:
         path: A picture file.
         pages: What several pages in the file are; see ``read_image``.
+        hint: What to try where they are refused.
 
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
     inverting = False
     pixels: Pixels | None = None
-    for decoded in decode_planes(path, pages=pages):
+    for decoded in decode_planes(path, pages=pages, hint=hint):
         inverting |= decoded.inverting > 0
         plane = decoding.as_pixels(decoded)
         # Unlike np.maximum, it prefers a number to "not a number".
