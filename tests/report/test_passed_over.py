@@ -201,9 +201,9 @@ def test_what_lies_beside_masks_of_a_prediction_is_told(run, tree, tmp_path, cap
     assert "other origin" not in predict(run, capsys, *words, "--overlay")[2]
 
 
-def test_void_is_no_value_of_a_predicted_mask(run, tmp_path):
+def test_void_is_no_value_of_a_predicted_mask(run):
     spec = dataclasses.replace(run.spec, void=-1)
-    first = written_text([], tmp_path, spec, overlay=False, inconsistency=False)[0]
+    first = written_text([], Path("out"), spec, overlay=False, inconsistency=False)[0]
     assert "1 (foreground)" in first and "void" not in first
 
 

@@ -349,19 +349,21 @@ def _note_unknown_folders(layout: FolderLayout) -> None:
 def find_labels(masks: Path) -> dict[str, Path]:
     """Return the folder of each label in a folder of masks, the one of cell centers last.
 
-    Labels are composed (NFC), as stems are; of two that are equal then, one stays as it is. Nothing
-    if there are masks beside the folders (then these are not read), or if no file is in any of
-    them.
+    Labels are composed (NFC), as stems are; those that would be equal then stay as they are.
+    Nothing if there are masks beside the folders (then these are not read), or if no file is in any
+    of them.
     """
     if not masks.is_dir():
         return {}
     pictures, _, folders = list_pictures(masks)
     if pictures or not any(any(list_pictures(folder)[:2]) for folder in folders):
         return {}
-    labels: dict[str, Path] = {}
-    for folder in folders:
-        label = listing.composed(folder.name)
-        labels[folder.name if label in labels else label] = folder
+    alike = Counter(listing.composed(folder.name) for folder in folders)
+    labels = {
+        folder.name if alike[label] > 1 else label: folder
+        for folder in folders
+        if (label := listing.composed(folder.name))
+    }
     return dict(sorted(labels.items(), key=lambda each: (each[0] == POSITION, each[0])))
 
 

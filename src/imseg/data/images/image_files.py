@@ -19,7 +19,7 @@ from imseg.data.files.atomic import publish
 from imseg.data.files.listing import subject
 from imseg.data.folder.facts import ImageFacts, Survey
 from imseg.data.images.decoding import in_own_type, to_channels
-from imseg.data.images.picture_file import read_pixels
+from imseg.data.images.picture_file import read_image
 from imseg.data.masks.colors import colorize, colorize_objects, covered
 from imseg.errors import Finding, ImsegError, and_more
 from imseg.types import Bytes, Color, Image, Pages, Pixels, Reading, Target, TargetSpec
@@ -203,10 +203,6 @@ def _unlike(every: list[ImageFacts], usual: tuple[str, int]) -> Finding:
     )
 
 
-_ONE_PAGE = (
-    "save the page to be predicted as a file of its own: the run was trained on pictures of one "
-    "page. Or set pages in the imseg.toml of its data folder, and train again."
-)
 _DEPTHS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "32-bit floats"}
 
 
@@ -224,8 +220,7 @@ def load_pixels(image: Image, reading: Reading) -> Bytes:
         ImsegError: If the file cannot be read, or has another depth or other channels.
     """
     if isinstance(image.pixels, Path):
-        name = str(image.pixels)
-        pixels, _ = read_pixels(image.pixels, pages=reading.pages, hint=_ONE_PAGE)
+        name, pixels = str(image.pixels), read_image(image.pixels, pages=reading.pages)
     else:
         name, pixels = image.name, in_own_type(image.pixels)
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]

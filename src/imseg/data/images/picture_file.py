@@ -48,9 +48,7 @@ _CODING_STYLE = b"\xff\x52\x00"  # a marker of JPEG 2000, and the first byte of 
 _WHOLE = frozenset({"PNG", "PPM"})  # Pillow keeps their 16 bits in 32
 
 
-def _checked_planes(
-    path: Path, file: BinaryIO, wanted: Pages, hint: str = PAGES_HINT
-) -> list[list[TiffPage]]:
+def _checked_planes(path: Path, file: BinaryIO, wanted: Pages, hint: str) -> list[list[TiffPage]]:
     """Return the planes of a TIFF file that become one picture without too much memory.
 
     Args:
@@ -231,12 +229,13 @@ class ImageInfo:
         return self.height, self.width
 
 
-def probe(path: Path, *, pages: Pages = "refuse") -> ImageInfo:
+def probe(path: Path, *, pages: Pages = "refuse", hint: str = PAGES_HINT) -> ImageInfo:
     """Return size, channels and depth of a picture, from its header.
 
     Args:
         path: A picture file.
         pages: What several pages in the file are.
+        hint: What to try where they are refused.
 
     Raises:
         ImsegError: If the file cannot be opened, is not a picture, or is too large.
@@ -244,11 +243,11 @@ def probe(path: Path, *, pages: Pages = "refuse") -> ImageInfo:
     with decoding.errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if tiff_pages.is_tiff(head):
-            found = _checked_planes(path, file, pages)[0]
+            found = _checked_planes(path, file, pages, hint)[0]
             first, channels = found[0], sum(page.channels for page in found)
             return _info((first.height, first.width), channels, first.depth, first.orientation)
         with _opened(path, file, head) as picture:
-            _frames(path, picture, pages)
+            _frames(path, picture, pages, hint)
             channels, depth = decoding.channels_of(picture.mode)
             if (deep := _deep_colors(head, file, picture)) is not None:
                 channels, depth = deep[0], "uint16"
@@ -328,9 +327,7 @@ def _missing_codec(head: bytes) -> str | None:
     return None
 
 
-def _frames(
-    path: Path, picture: Pillow.Image, wanted: Pages, hint: str = PAGES_HINT
-) -> Sequence[int]:
+def _frames(path: Path, picture: Pillow.Image, wanted: Pages, hint: str) -> Sequence[int]:
     """Return which pictures of a GIF or WebP file are read: a moving one is a stack.
 
     Raises:
@@ -411,22 +408,19 @@ def _has_chunk(start: bytes, name: bytes) -> bool:
     return False
 
 
-def read_pixels(
-    path: Path, *, pages: Pages = "refuse", hint: str = PAGES_HINT
-) -> tuple[Pixels, bool]:
+def read_pixels(path: Path, *, pages: Pages = "refuse") -> tuple[Pixels, bool]:
     """Return the pixels of a picture, and whether the file says that 0 is to be shown as white.
 
     Args:
         path: A picture file.
         pages: What several pages in the file are; see ``read_image``.
-        hint: What to try where they are refused.
 
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
     inverting = False
     pixels: Pixels | None = None
-    for decoded in decode_planes(path, pages=pages, hint=hint):
+    for decoded in decode_planes(path, pages=pages):
         inverting |= decoded.inverting > 0
         plane = decoding.as_pixels(decoded)
         # Unlike np.maximum, it prefers a number to "not a number".
