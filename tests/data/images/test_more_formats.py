@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from imseg.data.datasets.download import pictures_by_name
 from imseg.data.files.picture_list import find_pictures
 from imseg.data.folder.scan import read_folder
 from imseg.data.images import picture_file
@@ -18,6 +20,7 @@ from imseg.data.images.decoding import SUFFIXES
 from imseg.data.images.foreign_formats import FORMATS, foreign_format, how_to_convert
 from imseg.data.images.picture_file import lossy_coding, probe, read_image
 from imseg.data.masks.io import read_mask
+from imseg.data.polygons import convert_polygons
 from imseg.errors import ImsegError
 
 GENERATOR = np.random.Generator(np.random.PCG64(5))
@@ -205,3 +208,17 @@ def test_a_set_of_webp_and_jpeg_2000_files_is_read(maker) -> None:
         maker.save(f"labeled/masks/a{index}.{other}", maker.mask(), **options)
     found = read_folder(maker.root)
     assert (found.spec.values, len(found.labeled)) == ((0, 255), 3)
+
+
+def test_prepare_and_polygons_name_the_converter_too(tmp_path: Path) -> None:
+    (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE")
+    with pytest.raises(
+        ImsegError, match=r"holds no images(.*\n)*.*a\.czi(.*\n)*.*bfconvert in\.czi"
+    ):
+        pictures_by_name(tmp_path, noun="images", example="a.png")
+    points = [[1, 1], [9, 1], [9, 9]]
+    shape = {"label": "cell", "shape_type": "polygon", "points": points}
+    drawn = {"imagePath": "a.czi", "imageHeight": 20, "imageWidth": 24, "shapes": [shape]}
+    (tmp_path / "a.json").write_text(json.dumps(drawn))
+    with pytest.raises(ImsegError, match=r"suffix \.czi(.*\n)*.*bfconvert in\.czi"):
+        convert_polygons(tmp_path, tmp_path / "out")

@@ -342,7 +342,7 @@ def _wrong(
         f'{source}: "{key}" is wrong.',
         expected=expected + ".",
         got=f"{_in_short(got)}.",
-        hint=f'did you mean "{guess}"?' if guess else None,
+        hint=f'did you mean "{guess}"?' if guess else "mend it, or remove the line.",
     )
 
 

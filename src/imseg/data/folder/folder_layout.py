@@ -424,12 +424,14 @@ def _joined(
 
 def _rule_for(images: Files, masks: Files) -> str:
     """Return how the masks that have no image would be joined with one; empty: it is not clear."""
-    alone = [
-        [stem for stem in files.by_stem if stem not in {*others.by_stem, *others.refused}]
-        for files, others in ((images, masks), (masks, images))
-    ]
-    found = join_stems(alone[0], alone[1])
+    found = join_stems(_alone(images, masks), _alone(masks, images))
     return str(found[0]) if found else ""
+
+
+def _alone(files: Files, others: Files) -> list[str]:
+    """Return the stems that none of the others has."""
+    known = {*others.by_stem, *others.refused}
+    return [stem for stem in files.by_stem if stem not in known]
 
 
 def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]) -> None:
@@ -512,8 +514,7 @@ def _note_partnerless(
         partner: What the others are.
         rule: How stems would be joined, if that is clear.
     """
-    known = {*others.by_stem, *others.refused}
-    alone = [stem for stem in files.by_stem if stem not in known]
+    alone = _alone(files, others)
     if not alone:
         return
     free = [stem for stem in others.by_stem if stem not in files.by_stem]
