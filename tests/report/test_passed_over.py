@@ -188,17 +188,17 @@ def test_python_logs_what_is_passed_over(run, tree, caplog):
 def test_what_lies_beside_masks_of_a_prediction_is_told(run, tree, tmp_path, capsys):
     out = tmp_path / "out"
     words = (tree, "--out", out, "--overwrite")
-    assert "other origin" not in predict(run, capsys, *words, "--overlay")[2]
+    assert "did not write" not in predict(run, capsys, *words, "--overlay")[2]
     (out / "notes.txt").write_text("notes")
     Image.open(tree / "a.png").save(out / "a.tif")
     for name in ("counts.csv", "inconsistency.csv"):
         head = "image,objects" if name == "counts.csv" else "share_of_inconsistent_pixels,image"
         (out / name).write_text(head)
     _, said, err = predict(run, capsys, *words)
-    assert "also has pictures of other origin: a.tif, overlays/" in err
+    assert "pictures that this prediction did not write: a.tif, overlays/" in err
     assert "counts.csv" not in said and not (out / "inconsistency.csv").exists()
     (out / "a.tif").unlink()
-    assert "other origin" not in predict(run, capsys, *words, "--overlay")[2]
+    assert "did not write" not in predict(run, capsys, *words, "--overlay")[2]
 
 
 def test_void_is_no_value_of_a_predicted_mask(run):
@@ -213,3 +213,20 @@ def test_a_stack_to_predict_says_what_helps_there(run, tmp_path):
     with pytest.raises(ImsegError, match="trained on pictures of one page") as caught:
         write_predictions(run, tmp_path / "a.tif", tmp_path / "out")
     assert "--skip-bad" not in str(caught.value)
+
+
+def test_pictures_are_never_replaced_by_their_masks(run, tree, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in tree.rglob("*.png")}
+    words = ("--recursive", "--overwrite")
+    status, _, err = predict(run, capsys, tree, "--out", tree, *words)
+    assert status == 2 and "among the pictures" in err
+    deep = tree / "two" / "two"
+    deep.mkdir()
+    (deep / "1.png").write_bytes((tree / "a.png").read_bytes())  # its mask would be two/1.png
+    status, _, err = predict(run, capsys, tree / "two", "--out", tree, *words)
+    assert status == 2 and "would replace a picture" in err
+    (tree / "overlays").mkdir()
+    (tree / "overlays" / "1.png").write_bytes(b"x")
+    status, _, err = predict(run, capsys, tree / "one", "--out", tree, "--overlay")
+    assert status == 2 and "overlays/1.png" in err
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -361,8 +361,7 @@ def _check_apart(
     """Check that no two files that will be written have one name, folders beside masks included."""
     places: dict[str, str] = {}
     for entry in entries:
-        name = Path(entry.name).with_suffix(".png")
-        for path in (*mask_files(entry.name, out, spec), *(out / each / name for each in beside)):
+        for path in _targets(entry, out, spec, beside=beside):
             other = places.setdefault(folded(str(path.with_suffix(""))), entry.name)
             if other != entry.name:
                 raise ImsegError(
@@ -414,14 +413,40 @@ def _checked(
     if isinstance(images, Path):
         _check_place(images, out)
         images = find_pictures(images)
-    elif not images.recursive:
-        _check_place(images.place, out)
+    else:
+        _check_place(images.place, out, recursive=images.recursive)
     _check_apart(images.images, out, run.spec, beside=beside)
     if overwrite:
+        _check_kept(images.images, out, run.spec, beside=beside)
         _remove_tables(out)
     else:
-        _check_free(images.images, out, run.spec)
+        _check_free(images.images, out, run.spec, beside=beside)
     return images
+
+
+def _targets(entry: Image, out: Path, spec: TargetSpec, *, beside: Sequence[str]) -> list[Path]:
+    """Return the files that may be written for a picture."""
+    paths = mask_files(entry.name, out, spec)
+    if tells_apart(spec):
+        paths += [path.with_suffix(".tif") for path in paths]
+    name = Path(entry.name).with_suffix(".png")
+    return [*paths, *(out / each / name for each in beside)]
+
+
+def _check_kept(
+    entries: Sequence[Image], out: Path, spec: TargetSpec, *, beside: Sequence[str]
+) -> None:
+    """Check that no picture that is to be predicted would be overwritten."""
+    pictures = {real_path(each.pixels) for each in entries if isinstance(each.pixels, Path)}
+    for entry in entries:
+        for path in _targets(entry, out, spec, beside=beside):
+            if real_path(path) in pictures:
+                raise ImsegError(
+                    f"The mask of {entry.name} would replace a picture that is to be predicted.",
+                    expected="--out with another folder than that of the pictures.",
+                    got=f"{path}.",
+                    hint=f"--out {shown(out)}-masks",
+                )
 
 
 def _remove_tables(out: Path) -> None:
@@ -432,11 +457,11 @@ def _remove_tables(out: Path) -> None:
                 (out / name).unlink()
 
 
-def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
+def _check_free(
+    entries: Sequence[Image], out: Path, spec: TargetSpec, *, beside: Sequence[str]
+) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
-    paths = [path for entry in entries for path in mask_files(entry.name, out, spec)]
-    if tells_apart(spec):
-        paths += [path.with_suffix(".tif") for path in paths]
+    paths = [path for entry in entries for path in _targets(entry, out, spec, beside=beside)]
     with writing_into(out):
         taken = [str(path) for path in (*paths, *(out / name for name in _TABLES)) if path.exists()]
     if taken:
@@ -448,10 +473,10 @@ def _check_free(entries: Sequence[Image], out: Path, spec: TargetSpec) -> None:
         )
 
 
-def _check_place(images: Path, out: Path) -> None:
-    """Check that masks do not go among pictures."""
+def _check_place(images: Path, out: Path, *, recursive: bool = False) -> None:
+    """Check that masks do not go among pictures; a subfolder is passed over if ``recursive``."""
     source, goal = real_path(images if images.is_dir() else images.parent), real_path(out)
-    if source == goal or (images.is_dir() and source in goal.parents):
+    if source == goal or (images.is_dir() and source in goal.parents and not recursive):
         raise ImsegError(
             f"Masks would be written among the pictures of {source}.",
             expected="--out outside the folder of pictures.",

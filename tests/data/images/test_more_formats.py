@@ -222,3 +222,19 @@ def test_prepare_and_polygons_name_the_converter_too(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(drawn))
     with pytest.raises(ImsegError, match=r"suffix \.czi(.*\n)*.*bfconvert in\.czi"):
         convert_polygons(tmp_path, tmp_path / "out")
+
+
+def test_a_moving_png_is_a_stack(tmp_path: Path) -> None:
+    first, second = (Pillow.fromarray(np.full((9, 8), gray, np.uint8)) for gray in (10, 200))
+    first.save(tmp_path / "a.png", save_all=True, append_images=[second])
+    with pytest.raises(ImsegError, match="is a film of 2 pictures"):
+        read_image(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", pages=2).max() == 200
+
+
+def test_one_label_in_another_format_is_one_error(maker, complaint) -> None:
+    maker.save("labeled/images/a.png", maker.picture())
+    maker.save("labeled/masks/one/a.png", maker.mask())
+    maker.write("labeled/masks/two/a.nii.gz", b"x")
+    text = complaint()
+    assert text.startswith("1 file in labeled/masks/two is not a picture") and "missing" not in text

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imseg.data.files import listing
-from imseg.data.files.listing import counted, list_pictures, subject
+from imseg.data.files.listing import counted, list_pictures, stem_of, subject
 from imseg.data.files.stems import join_stems
 from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
 from imseg.data.images.decoding import READABLE, SUFFIXES
@@ -30,14 +30,13 @@ class Files:
     by_stem: Mapping[str, Path]
     """Sorted by stem."""
     refused: frozenset[str] = frozenset()
-    """Stems of files that are there but not looked at; their partners are not blamed."""
-    others: bool = False
-    """Whether there are files that are no pictures."""
+    """Stems of files that are there but not read, because they are refused or no pictures; their
+    partners are not blamed."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no file, not even one that is refused or no picture."""
-        return not (self.by_stem or self.refused or self.others)
+        """Whether there is no file, not even one that is not read."""
+        return not (self.by_stem or self.refused)
 
 
 @dataclass(kw_only=True)
@@ -255,7 +254,9 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
     files = {stem: paths[0] for stem, paths in pictures.items()}
     refused = frozenset(stem for stem, path in files.items() if layout.refuses(path))
     usable = {stem: path for stem, path in files.items() if stem not in refused}
-    return Files(usable, refused, others=bool(strange))
+    # Twice, because of a.nii.gz.
+    unread = {stem for path in strange for stem in (stem_of(path), stem_of(Path(path.stem)))}
+    return Files(usable, refused | unread)
 
 
 def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:

@@ -40,7 +40,7 @@ _PNG_COLORS = {2: (3, False), 4: (1, True), 6: (3, True)}
 _JPEG2000_COLORS = {1: (1, False), 2: (1, True), 3: (3, False), 4: (3, True)}
 _NO_RGB = {8: "LAB", 9: "LAB", 10: "LAB", 32844: "LogLuv", 32845: "LogLuv"}
 """Meanings of the numbers that cannot be shown as they stand, as coded in TIFF."""
-_MOVING = frozenset({"GIF", "WEBP"})
+_MOVING = frozenset({"GIF", "PNG", "WEBP"})
 _CODECS = {"WEBP": ("webp", "WebP"), "JPEG2000": ("jpg_2000", "JPEG 2000")}
 _ROWS = 8
 _FAR = 1 << 16
@@ -328,7 +328,7 @@ def _missing_codec(head: bytes) -> str | None:
 
 
 def _frames(path: Path, picture: Pillow.Image, wanted: Pages, hint: str) -> Sequence[int]:
-    """Return which pictures of a GIF or WebP file are read: a moving one is a stack.
+    """Return which pictures of a GIF, PNG or WebP file are read: a moving one is a stack.
 
     Raises:
         UnreadablePicture: If there are several and none can be chosen.
