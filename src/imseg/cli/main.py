@@ -130,7 +130,7 @@ class StrictCommand(TyperCommand):
         guess, all_of_them = near_miss(name, options), f"imseg {self.name} --help"
         return ImsegError(
             f"imseg {self.name} has no option {name}.",
-            expected=f"one of the {len(options)} options that it has.",
+            expected=None if guess else ", ".join(options),
             hint=f"{guess}; {all_of_them} lists all." if guess else all_of_them,
         )
 

@@ -177,9 +177,8 @@ def predict(
         prediction_files.INCONSISTENCY
     ] * inconsistency
     if others := prediction_files.others_beside(written, out, opened.spec, beside=beside):
-        show.say(
-            f"warning: {out} also has pictures that this prediction did not write: {and_more(others)}"
-        )
+        text = f"pictures that this prediction did not write: {and_more(others)}"
+        show.say(f"warning: {out} also has {text}")
     if skipped:
         table = shown(out / prediction_files.SKIPPED_NAME)
         lines.append(f"Left out, because they cannot be read: {len(skipped)}, listed in {table}:")

@@ -9,7 +9,7 @@ import numpy as np
 
 from imseg.data.files import listing
 from imseg.data.files.stems import StemRule, join_stems
-from imseg.data.folder.folder_layout import find_labels
+from imseg.data.folder.label_folders import find_labels
 from imseg.data.folder.object_folders import object_folders
 from imseg.data.images import decoding, picture_file
 from imseg.data.masks.io import MaskFile, read_mask

@@ -1,6 +1,5 @@
 """Which files of a data folder belong to what: stems join images and masks; none is opened."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,11 +7,12 @@ from pathlib import Path
 from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, stem_of, subject
 from imseg.data.files.stems import join_stems
+from imseg.data.folder.label_folders import equal_labels, find_labels, note_other_labels
 from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
 from imseg.data.images.decoding import READABLE, SUFFIXES
 from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import Finding, and_more, near_miss, shown
-from imseg.types import POSITION, Image, LabeledImage
+from imseg.types import Image, LabeledImage
 
 EXAMPLE = "labeled/images/cell_07.png with labeled/masks/cell_07.png"
 """What a pair looks like, for errors."""
@@ -178,7 +178,7 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     # Every one of them is looked at, so that all are named.
     if [label for label, path in labels.items() if layout.refuses(path)]:
         return ()
-    if twins := _equal_labels(labels):
+    if twins := equal_labels(labels):
         layout.note(
             f"Labels in {layout.name_of(place)} differ in how accents are stored alone.",
             expected="a folder for each label.",
@@ -204,15 +204,9 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
     if folder.name in ("labeled", "labelled"):
         layout.labels = tuple(labels)
     elif layout.labeled and tuple(labels) != layout.labels:
-        _note_other_labels(layout, folder.name, tuple(labels))
+        layout.findings.append(note_other_labels(folder.name, layout.labels, tuple(labels)))
         return ()
     return _joined(layout, images, masks, place)
-
-
-def _equal_labels(labels: Iterable[str]) -> list[str]:
-    """Return labels that are equal to another one once they are composed (NFC)."""
-    counts = Counter(map(listing.composed, labels))
-    return [label for label in labels if counts[listing.composed(label)] > 1]
 
 
 def _pictures_alone(layout: FolderLayout, folder: Path) -> tuple[Image, ...]:
@@ -347,27 +341,6 @@ def _note_unknown_folders(layout: FolderLayout) -> None:
             )
 
 
-def find_labels(masks: Path) -> dict[str, Path]:
-    """Return the folder of each label in a folder of masks, the one of cell centers last.
-
-    Labels are composed (NFC), as stems are; those that would be equal then stay as they are.
-    Nothing if there are masks beside the folders (then these are not read), or if no file is in any
-    of them.
-    """
-    if not masks.is_dir():
-        return {}
-    pictures, _, folders = list_pictures(masks)
-    if pictures or not any(any(list_pictures(folder)[:2]) for folder in folders):
-        return {}
-    alike = Counter(listing.composed(folder.name) for folder in folders)
-    labels = {
-        folder.name if alike[label] > 1 else label: folder
-        for folder in folders
-        if (label := listing.composed(folder.name))
-    }
-    return dict(sorted(labels.items(), key=lambda each: (each[0] == POSITION, each[0])))
-
-
 def _joined(
     layout: FolderLayout, images: Files, masks: Mapping[str, Files], place: Path
 ) -> tuple[LabeledImage, ...]:
@@ -433,30 +406,6 @@ def _alone(files: Files, others: Files) -> list[str]:
     """Return the stems that none of the others has."""
     known = {*others.by_stem, *others.refused}
     return [stem for stem in files.by_stem if stem not in known]
-
-
-def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]) -> None:
-    """Note that the masks of a split are of other labels than the labeled ones."""
-    wanted = layout.labels
-    folders, files = "a folder for each label: {}.", "one mask for each image, in no folders."
-    hint = f"arrange {split}/masks as labeled/masks."
-    if wanted and labels:
-        free = [label for label in wanted if label not in labels]
-        strange = [label for label in labels if label not in wanted]
-        by_case = listing.stems_by_case(strange, free)
-        guesses = [(label, by_case.get(label) or near_miss(label, free)) for label in strange]
-        renamed = [f"rename {label}/ to {guess}/" for label, guess in guesses if guess]
-        hint = "add the missing folders; where a label does not occur, save all-black masks"
-        hint += "." if strange else " (imseg check DATA --fix DIR makes them in a copy)."
-        if renamed:
-            hint = ", ".join(renamed) + "."
-    layout.note(
-        f"{split}/masks has other labels than labeled/masks.",
-        expected=folders.format(", ".join(wanted)) if wanted else files,
-        got=folders.format(", ".join(labels)) if labels else files,
-        hint=hint,
-        files=(f"{split}/masks",),
-    )
 
 
 def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], folder: Path) -> None:

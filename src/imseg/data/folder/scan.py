@@ -22,7 +22,8 @@ from imseg.data.files.listing import (
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
-from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_labels, find_layout
+from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_layout
+from imseg.data.folder.label_folders import find_labels
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
