@@ -17,6 +17,7 @@ from tests.e2e.small_sets import SETTINGS, Killed, small_set
 
 import imseg
 from imseg.comparison import runner as comparing
+from imseg.comparison.participants import participants_of
 from imseg.engine.storage.sealed import read_sealed, write_sealed
 from imseg.errors import ImsegError, TrainingFailed
 
@@ -217,6 +218,12 @@ def test_without_test_images_there_is_nothing_to_compare_on(cells, cli, tmp_path
 def test_what_cannot_be_is_one_clear_error(cells, cli, tmp_path, more, said):
     status, _, err = cli("compare", cells, "--out", tmp_path / "out", *more)
     assert status == 2 and said in err
+
+
+def test_the_nearest_approach_is_put_into_the_list_that_was_typed():
+    with pytest.raises(ImsegError) as caught:
+        participants_of(["ldt", "imm", "fdt"])
+    assert caught.value.hint == "--approaches ldt,im,fdt"
 
 
 @pytest.mark.rest

@@ -70,3 +70,12 @@ def test_a_run_goes_on_when_its_files_have_become_links_or_files_again(cli, link
         path.write_bytes(content)
     status, _, err = cli(*words)
     assert status == 0 and "already finished" in err
+
+
+def test_what_a_run_says_about_links_does_not_count_when_it_is_verified(cli, linked, tmp_path):
+    run = tmp_path / "run"
+    assert cli("train", linked, *SMALL, "--no-report", "--out", run, "--follow-links")[0] == 0
+    words = ("verify", run, "--retrain", "start/network-0", "--data", linked)
+    status, _, err = cli(*words)
+    assert status == 2 and "18 links lead out" in err
+    assert cli(*words, "--follow-links")[0] == 0

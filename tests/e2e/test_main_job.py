@@ -377,7 +377,7 @@ def test_options_are_frozen(cli):
         "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
         " --overwrite --pixel-size --recursive --skip-bad --trust-network",
         "status": "--help --json",
-        "verify": "--data --help --json --retrain --trust-network",
+        "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
         "polygons": "--as --crowds --encoding --help --images --json --out",
@@ -390,7 +390,7 @@ def test_options_are_frozen(cli):
         " --matched --no-matched",
     }
     for command, options in wanted.items():
-        status, _, err = cli(command, "--no-such-option")
+        status, _, err = cli(command, "--zzzzzz")
         assert status == 2
         assert f"Expected: {', '.join(sorted(options.split()))}\n" in err
 

@@ -58,6 +58,13 @@ def test_a_report_says_where_it_goes_and_what_to_do_next(cli, im_run, tmp_path):
     assert f"Report: {tmp_path / 'page.html'}" in out and f"imseg report {im_run} DATA" in out
 
 
+def test_a_page_that_loses_its_images_is_told(cli, im_run, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text('<img src="data:image/jpeg;base64,">')
+    assert "it replaced one that had some" in cli("report", im_run, "--out", page)[2]
+    assert "replaced" not in cli("report", im_run, "--out", page)[2]
+
+
 def test_a_report_of_no_run_is_the_users_to_mend(cli, tmp_path):
     status, _, err = cli("report", tmp_path)
     assert status == 2 and "There is no run" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.e2e.small_sets import scenes, small_set, train
 
 from imseg.approaches.runs.run import Run
+from imseg.cli.commands.predict import written_text
 from imseg.cli.main import run as command
 from imseg.data.files.picture_list import find_pictures
 from imseg.errors import ImsegError
@@ -181,3 +183,50 @@ def test_python_logs_what_is_passed_over(run, tree, caplog):
         found = [each.name for each in run.predict(tree, recursive=True, skip_bad=True)]
     assert found == ["a.png", "one/1.png", "two/1.png", "two/deep/2.tif"]
     assert "c.czi, two/notes.txt" in caplog.text and "left out empty.png" in caplog.text
+
+
+def test_what_lies_beside_masks_of_a_prediction_is_told(run, tree, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = (tree, "--out", out, "--overwrite")
+    assert "did not write" not in predict(run, capsys, *words, "--overlay")[2]
+    (out / "notes.txt").write_text("notes")
+    Image.open(tree / "a.png").save(out / "a.tif")
+    for name in ("counts.csv", "inconsistency.csv"):
+        head = "image,objects" if name == "counts.csv" else "share_of_inconsistent_pixels,image"
+        (out / name).write_text(head)
+    _, said, err = predict(run, capsys, *words)
+    assert "pictures that this prediction did not write: a.tif, overlays/" in err
+    assert "counts.csv" not in said and not (out / "inconsistency.csv").exists()
+    (out / "a.tif").unlink()
+    assert "did not write" not in predict(run, capsys, *words, "--overlay")[2]
+
+
+def test_void_is_no_value_of_a_predicted_mask(run):
+    spec = dataclasses.replace(run.spec, void=-1)
+    first = written_text([], Path("out"), spec, overlay=False, inconsistency=False)[0]
+    assert "1 (foreground)" in first and "void" not in first
+
+
+def test_a_stack_to_predict_says_what_helps_there(run, tmp_path):
+    pictures = [Image.fromarray(gray) for gray in scenes(5, 2)[0]]
+    pictures[0].save(tmp_path / "a.tif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(ImsegError, match="trained on pictures of one page") as caught:
+        write_predictions(run, tmp_path / "a.tif", tmp_path / "out")
+    assert "--skip-bad" not in str(caught.value)
+
+
+def test_pictures_are_never_replaced_by_their_masks(run, tree, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in tree.rglob("*.png")}
+    words = ("--recursive", "--overwrite")
+    status, _, err = predict(run, capsys, tree, "--out", tree, *words)
+    assert status == 2 and "among the pictures" in err
+    deep = tree / "two" / "two"
+    deep.mkdir()
+    (deep / "1.png").write_bytes((tree / "a.png").read_bytes())  # its mask would be two/1.png
+    status, _, err = predict(run, capsys, tree / "two", "--out", tree, *words)
+    assert status == 2 and "would replace a picture" in err
+    (tree / "overlays").mkdir()
+    (tree / "overlays" / "1.png").write_bytes(b"x")
+    status, _, err = predict(run, capsys, tree / "one", "--out", tree, "--overlay")
+    assert status == 2 and "overlays/1.png" in err
+    assert all(path.read_bytes() == content for path, content in before.items())

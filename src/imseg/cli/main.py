@@ -127,12 +127,11 @@ class StrictCommand(TyperCommand):
                     formatter.write_dl(records)
 
     def _refuse(self, name: str, options: list[str]) -> ImsegError:
-        guess = near_miss(name, options)
+        guess, all_of_them = near_miss(name, options), f"imseg {self.name} --help"
         return ImsegError(
             f"imseg {self.name} has no option {name}.",
-            expected=", ".join(options),
-            got=shown(name),
-            hint=guess or f"imseg {self.name} --help",
+            expected=None if guess else ", ".join(options),
+            hint=f"{guess}; {all_of_them} lists all." if guess else all_of_them,
         )
 
 

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import Published
 from imseg.comparison.comparison_plan import ComparisonPlan, plan_comparison
+from imseg.comparison.participants import command_for
 from imseg.comparison.result import Comparison, ComparisonRow, OneRun
 from imseg.comparison.runner import carry_out
 from imseg.data.datasets import prepare_data_set
@@ -250,7 +251,7 @@ def plan_reproduction(
         raise ImsegError("There is nothing to do.", expected="--runs 1 or more.", got=str(runs))
     place = Path(out) if out is not None else Path("runs") / f"reproduce-{chosen}"
     wanted = list(approaches or default_approaches(chosen))
-    found = [find_approach(each) for each in wanted]
+    found = [find_approach(each, command_for(each, wanted)) for each in wanted]
     looks = any(each.sees_truth or each.pseudo_label is not None for each in found)
     plans = []
     splits = _splits(chosen, Path(data), place=place, runs=runs, progress=progress)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
 from imseg.approaches.planning.settings import Settings, declared, problems_of, settings_from
-from imseg.errors import ImsegError, raise_all
+from imseg.errors import ImsegError, raise_all, shown
 
 RowKind = Literal["labels", "bound", "method", "matched"]
 """``labels``: labeled images alone. ``bound``: hidden masks are used too, no method. ``method``:
@@ -51,6 +51,11 @@ class Participant:
         return "matched" if self.matched_to else kind_of(find_approach(self.approach))
 
 
+def command_for(name: str, names: Sequence[str]) -> str:
+    """Return the option that asks for the approaches of a comparison, with ``{}`` for one name."""
+    return f"--approaches {','.join('{}' if each == name else shown(each) for each in names)}"
+
+
 def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Participant, ...]:
     """Return the rows of a comparison in the order in which they are trained.
 
@@ -69,10 +74,11 @@ def participants_of(names: Sequence[str], *, matched: bool = True) -> tuple[Part
     if not names:
         raise ImsegError(
             "Nothing is compared.",
-            expected="names from `imseg approaches`, such as --approaches ldt,im.",
+            expected="names from `imseg approaches`.",
             got="none.",
+            hint="--approaches ldt,im",
         )
-    asked = {name: find_approach(name) for name in names}
+    asked = {name: find_approach(name, command_for(name, names)) for name in names}
     methods = [each for each in asked.values() if kind_of(each) == "method"]
     fitting = [name for name, each in asked.items() if each.matched or (each.matchable and methods)]
     if fitting and not methods:

@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.files.atomic import NewFile, make_folder, sweep, writing_into
-from imseg.data.files.listing import Lines, folded, folder_names, real_path
+from imseg.data.files.listing import (
+    Lines,
+    counted,
+    folded,
+    folder_names,
+    folders_in,
+    list_pictures,
+    real_path,
+)
 from imseg.data.files.picture_list import PREDICTED, PictureList, find_pictures
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import GRAY, areas_of, counts_of, numbers_of
@@ -133,6 +141,13 @@ OVERLAYS, INCONSISTENCY = "overlays", "inconsistency"
 MOST_WRITERS = 4
 """Threads that write masks while the next pictures are predicted."""
 Result = TypeVar("Result")
+_TABLES = {
+    FILE_NAME: b"image,",
+    COUNTS_NAME: b"image,objects",
+    SKIPPED_NAME: b"image,reason",
+    SHARES_NAME: b"share_of_inconsistent_pixels,",
+}
+"""The tables beside masks, and how they begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +205,7 @@ def write_predictions(
             before stays and is spoken of; every file is whole.
     """
     beside = [OVERLAYS] * overlay + [INCONSISTENCY] * inconsistency
-    tables = [SKIPPED_NAME] * (skip is not None)
-    found = _checked(run, images, out, beside=beside, tables=tables, overwrite=overwrite)
+    found = _checked(run, images, out, beside=beside, overwrite=overwrite)
     total, unusable = len(found.images), found.unusable
     spec = run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size)
     written: list[Written] = []
@@ -201,6 +215,8 @@ def write_predictions(
 
     def left_out(image: Image, error: ImsegError) -> None:
         if skip is None:
+            if found.place.is_file():
+                raise error
             raise _with_hint(error, "--skip-bad goes on without pictures that cannot be read.")
         skipped.append({"image": image.name, "reason": error.what})
         skip(image, error)
@@ -230,9 +246,9 @@ def write_predictions(
             MeasurementFile(out / COUNTS_NAME) as counts,
         ):
             done = []
-            for each, measured, counted in _beside(write, found_in):
+            for each, measured, objects in _beside(write, found_in):
                 measurements.add(measured)
-                counts.add(counted)
+                counts.add(objects)
                 done.append(each)
                 if progress is not None:
                     progress(len(done) + len(skipped) - len(unusable), total)
@@ -255,6 +271,36 @@ def _beside(write: Callable[[Segmented], Result], found: Iterable[Segmented]) ->
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def others_beside(
+    written: Sequence[Written], out: Path, spec: TargetSpec, *, beside: Sequence[str]
+) -> list[str]:
+    """Return the pictures in ``out`` that are no masks of a prediction, and folders with such.
+
+    Args:
+        written: What was written.
+        out: Where.
+        spec: What masks may hold.
+        beside: Folders of further pictures that were written, below ``out``.
+    """
+    planes = spec.coding == "planes"
+    own = {
+        path
+        for each in written
+        for path in (mask_files(each.image, out, spec) if planes else [Path(each.mask)])
+    }
+    pictures = [
+        path
+        for place in sorted({out, *(path.parent for path in own)})
+        for paths in list_pictures(place)[0].values()
+        for path in paths
+        if path not in own
+    ]
+    used = {out / each for each in beside}.union(*(path.parents for path in own))
+    folders = [each for each in folders_in(out) if each not in used and list_pictures(each)[0]]
+    names = [path.relative_to(out).as_posix() for path in pictures]
+    return names + [f"{folder.name}/" for folder in folders]
 
 
 def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
@@ -315,8 +361,7 @@ def _check_apart(
     """Check that no two files that will be written have one name, folders beside masks included."""
     places: dict[str, str] = {}
     for entry in entries:
-        name = Path(entry.name).with_suffix(".png")
-        for path in (*mask_files(entry.name, out, spec), *(out / each / name for each in beside)):
+        for path in _targets(entry, out, spec, beside=beside):
             other = places.setdefault(folded(str(path.with_suffix(""))), entry.name)
             if other != entry.name:
                 raise ImsegError(
@@ -354,13 +399,7 @@ def _write_tables(done: list[Written], skipped: Sequence[Measurements], out: Pat
 
 
 def _checked(
-    run: Run,
-    images: Path | PictureList,
-    out: Path,
-    *,
-    beside: Sequence[str],
-    tables: Sequence[str],
-    overwrite: bool,
+    run: Run, images: Path | PictureList, out: Path, *, beside: Sequence[str], overwrite: bool
 ) -> PictureList:
     """Return what is to be predicted, if masks can go where they are to go.
 
@@ -369,56 +408,75 @@ def _checked(
         images: A picture, a folder of pictures, or what was found there.
         out: Where masks go.
         beside: Folders of further pictures, below ``out``.
-        tables: Names of further tables.
         overwrite: Whether files that are there already are replaced.
     """
     if isinstance(images, Path):
         _check_place(images, out)
         images = find_pictures(images)
-    elif not images.recursive:
-        _check_place(images.place, out)
+    else:
+        _check_place(images.place, out, recursive=images.recursive)
     _check_apart(images.images, out, run.spec, beside=beside)
     if overwrite:
-        _remove_skipped(out)
+        _check_kept(images.images, out, run.spec, beside=beside)
+        _remove_tables(out)
     else:
-        _check_free(images.images, out, run.spec, tables=tables)
+        _check_free(images.images, out, run.spec, beside=beside)
     return images
 
 
-def _remove_skipped(out: Path) -> None:
-    """Remove the table of pictures that an earlier prediction left out."""
-    table = out / SKIPPED_NAME
+def _targets(entry: Image, out: Path, spec: TargetSpec, *, beside: Sequence[str]) -> list[Path]:
+    """Return the files that may be written for a picture."""
+    paths = mask_files(entry.name, out, spec)
+    if tells_apart(spec):
+        paths += [path.with_suffix(".tif") for path in paths]
+    name = Path(entry.name).with_suffix(".png")
+    return [*paths, *(out / each / name for each in beside)]
+
+
+def _check_kept(
+    entries: Sequence[Image], out: Path, spec: TargetSpec, *, beside: Sequence[str]
+) -> None:
+    """Check that no picture that is to be predicted would be overwritten."""
+    pictures = {real_path(each.pixels) for each in entries if isinstance(each.pixels, Path)}
+    for entry in entries:
+        for path in _targets(entry, out, spec, beside=beside):
+            if real_path(path) in pictures:
+                raise ImsegError(
+                    f"The mask of {entry.name} would replace a picture that is to be predicted.",
+                    expected="--out with another folder than that of the pictures.",
+                    got=f"{path}.",
+                    hint=f"--out {shown(out)}-masks",
+                )
+
+
+def _remove_tables(out: Path) -> None:
+    """Remove the tables of an earlier prediction: not each of them is written every time."""
     with writing_into(out):
-        if table.is_file() and table.read_bytes()[:12] == b"image,reason":
-            table.unlink()
+        for name, start in _TABLES.items():
+            if (out / name).is_file() and (out / name).read_bytes().startswith(start):
+                (out / name).unlink()
 
 
 def _check_free(
-    entries: Sequence[Image], out: Path, spec: TargetSpec, *, tables: Sequence[str]
+    entries: Sequence[Image], out: Path, spec: TargetSpec, *, beside: Sequence[str]
 ) -> None:
     """Check that no file is there already: it may be a mask that a person drew."""
-    paths = [path for entry in entries for path in mask_files(entry.name, out, spec)]
-    if tells_apart(spec):
-        paths += [*(path.with_suffix(".tif") for path in paths), out / COUNTS_NAME]
+    paths = [path for entry in entries for path in _targets(entry, out, spec, beside=beside)]
     with writing_into(out):
-        taken = [
-            str(path)
-            for path in (*paths, out / FILE_NAME, *(out / each for each in tables))
-            if path.exists()
-        ]
+        taken = [str(path) for path in (*paths, *(out / name for name in _TABLES)) if path.exists()]
     if taken:
         raise ImsegError(
-            f"{len(taken)} files would be overwritten in {out}.",
+            f"{counted(len(taken), 'file')} would be overwritten in {out}.",
             expected="a folder without masks of these names.",
             got=and_more(taken),
             hint="--out with another folder, or --overwrite.",
         )
 
 
-def _check_place(images: Path, out: Path) -> None:
-    """Check that masks do not go among pictures."""
+def _check_place(images: Path, out: Path, *, recursive: bool = False) -> None:
+    """Check that masks do not go among pictures; a subfolder is passed over if ``recursive``."""
     source, goal = real_path(images if images.is_dir() else images.parent), real_path(out)
-    if source == goal or (images.is_dir() and source in goal.parents):
+    if source == goal or (images.is_dir() and source in goal.parents and not recursive):
         raise ImsegError(
             f"Masks would be written among the pictures of {source}.",
             expected="--out outside the folder of pictures.",

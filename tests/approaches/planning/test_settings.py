@@ -412,3 +412,13 @@ def test_a_file_too_deep_to_be_read_and_names_of_two_lines_are_the_users_to_mend
     with pytest.raises(ImsegError) as caught:
         settings_from({}, config=config)
     assert not [line for line in str(caught.value).splitlines() if line.lstrip().startswith("EVIL")]
+
+
+def test_a_word_that_was_misspelled_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ImsegError) as typed:
+        settings_from({"effort": "quik"})
+    assert typed.value.hint == "--effort quick"
+    (tmp_path / "c.toml").write_text('task = "instance"')
+    with pytest.raises(ImsegError) as written:
+        settings_from({}, config=tmp_path / "c.toml")
+    assert written.value.hint == 'task = "instances"'

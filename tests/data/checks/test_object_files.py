@@ -216,3 +216,10 @@ def test_settings_in_a_file_of_another_name_are_told(good, name: str) -> None:
     assert [each.files for each in found] == [(name,)]
     good.write("imseg.toml", "")
     assert not [each for each in check_folder(good.root).warnings if "not read" in each.what]
+
+
+def test_folders_in_other_case_than_their_images_are_merged(folder, tmp_path) -> None:
+    for path in (folder.root / "labeled/images").iterdir():
+        path.rename(path.with_stem(path.stem.upper()))
+    fixed = repair_folder(folder.root, tmp_path / "fixed")
+    assert not fixed.report.errors and fixed.report.counts["labeled"] == 5

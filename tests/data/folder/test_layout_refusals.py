@@ -200,3 +200,11 @@ def test_a_pipe_among_the_pictures_is_named_and_not_waited_for(good) -> None:
     (error,) = errors_of(scan(good.root))
     assert error.what == "1 file in unlabeled is not a picture that can be read."
     assert error.got == "unlabeled/cell_u0.png (a pipe or the like)."
+
+
+@pytest.mark.parametrize("places", [("labeled/masks",), ("labeled/images", "val/masks"), ("",)])
+def test_folders_of_links_alone_are_one_error(good, tmp_path, places) -> None:
+    for number, place in enumerate(places):
+        all_moved_out(good.root / place, tmp_path / f"outside{number}")
+    (error,) = errors_of(scan(good.root))
+    assert "lead out of the data folder" in error.what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.checks.repair import repair_folder
+from imseg.data.folder import folder_layout
 from imseg.data.folder.scan import hidden_masks, read_folder
 from imseg.types import POSITION
 
@@ -98,3 +100,47 @@ def test_files_of_one_stem_that_look_alike_are_told_apart(maker, complaint) -> N
     text = complaint()
     assert "1 stem in labeled/images stands for more than one file" in text
     assert r"e\u0301" in text and r"\xe9" in text
+
+
+def test_label_folders_are_compared_composed(maker, tmp_path) -> None:
+    one, other = (unicodedata.normalize(form, "Zélle") for form in ("NFC", "NFD"))
+    for split, label in (("labeled", other), ("val", one), ("hidden", other)):
+        for number in range(3):
+            maker.save(f"{split}/images/{number}.png", maker.picture())
+            for name in (label, "b"):
+                maker.save(f"{split}/masks/{name}/{number}.png", maker.mask())
+    for number in range(3):
+        maker.save(f"unlabeled/{number}.png", maker.picture())
+    maker.write("imseg.toml", f'[classes]\n"{other}" = {{ color = "#ff0000" }}\nb = "b"\n')
+    dataset = read_folder(maker.root)
+    assert set(dataset.spec.names) == {one, "b"} and len(dataset.val) == 3
+    assert len(hidden_masks(dataset, maker.root / "hidden/masks")) == 3
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert not fixed.report.errors and fixed.report.counts["val"] == 3
+
+
+def test_two_folders_of_one_label_are_refused(maker, complaint) -> None:
+    for form in ("NFC", "NFD"):
+        maker.save("labeled/images/a.png", maker.picture())
+        name = unicodedata.normalize(form, "Zélle")
+        maker.save(f"labeled/masks/{name}/a.png", maker.mask())
+    text = complaint()
+    assert "Labels in labeled/masks differ in how accents are stored alone" in text
+    assert r"e\u0301" in text
+
+
+def test_a_label_in_other_case_is_to_be_renamed(maker, complaint) -> None:
+    for split, label in (("labeled", "ER"), ("val", "er")):
+        maker.save(f"{split}/images/a.png", maker.picture())
+        maker.save(f"{split}/masks/{label}/a.png", maker.mask())
+    assert "rename er/ to ER/." in complaint()
+
+
+def test_ten_thousand_files_without_a_partner_take_no_time() -> None:
+    images, masks = (
+        folder_layout.Files({f"{letter}{number}": Path() for number in range(10_000)})
+        for letter in "ab"
+    )
+    start = time.process_time()
+    folder_layout._rule_for(images, masks)
+    assert time.process_time() - start < 2  # a set for each stem would take 10 s

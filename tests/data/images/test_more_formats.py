@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from imseg.data.datasets.download import pictures_by_name
 from imseg.data.files.picture_list import find_pictures
 from imseg.data.folder.scan import read_folder
 from imseg.data.images import picture_file
@@ -18,6 +20,7 @@ from imseg.data.images.decoding import SUFFIXES
 from imseg.data.images.foreign_formats import FORMATS, foreign_format, how_to_convert
 from imseg.data.images.picture_file import lossy_coding, probe, read_image
 from imseg.data.masks.io import read_mask
+from imseg.data.polygons import convert_polygons
 from imseg.errors import ImsegError
 
 GENERATOR = np.random.Generator(np.random.PCG64(5))
@@ -148,7 +151,7 @@ def test_a_renamed_file_of_another_program_is_recognized(tmp_path: Path, name: s
     path = tmp_path / "a.tif"
     path.write_bytes(BEGINNINGS[name] + bytes(500))
     converter = next(each.convert for each in FORMATS if each.name == name).split()[0]
-    with pytest.raises(ImsegError, match=rf"is a file of {name}(.*\n)*.*{converter}"):
+    with pytest.raises(ImsegError, match=rf"is a {name} file(.*\n)*.*{converter}"):
         read_image(path)
 
 
@@ -157,9 +160,31 @@ def test_files_of_other_programs_are_told_once_with_their_converter(good, compla
         good.write(f"labeled/images/x{number}.czi", b"ZISRAWFILE")
         good.write(f"unlabeled/x{number}.nii.gz", gzip.compress(b"x"))
     text = complaint()
-    assert text.count("bfconvert in.czi out.ome.tif") == 1
-    assert text.count("bfconvert in.nii.gz out.ome.tif") == 1
-    assert "Zeiss CZI files are not read here" in text
+    assert text.count("bfconvert") == 1 and "bfconvert in.czi out.ome.tif" in text
+    assert "Zeiss CZI and NIfTI files are not read here" in text and ".nii.gz likewise" in text
+
+
+def test_a_folder_of_other_files_alone_is_one_error(good, complaint) -> None:
+    for place in ("labeled/images", "labeled/masks", "val/masks"):
+        for path in (good.root / place).iterdir():
+            path.rename(path.with_suffix(".nd2"))
+    text = complaint()
+    assert text.count("Expected:") == 1 and "holds no" not in text and "no mask" not in text
+    assert "files are not pictures that can be read." in text and "Nikon ND2" in text
+
+
+def test_masks_of_labels_in_another_format_are_told_as_such(maker, complaint) -> None:
+    maker.save("labeled/images/a.png", maker.picture())
+    maker.write("labeled/masks/cell/a.npy", b"x")
+    text = complaint()
+    assert "1 file in labeled/masks/cell is not a picture" in text and "holds no" not in text
+
+
+def test_the_name_of_a_file_of_another_program_counts_before_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a.ims").write_bytes(BEGINNINGS["HDF5"])
+    (tmp_path / "letter.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    found = [foreign_format(tmp_path / name) for name in ("a.ims", "letter.doc")]
+    assert [each and each.name for each in found] == ["Imaris", None]
 
 
 def test_a_folder_of_other_files_to_predict_names_the_converter(tmp_path: Path) -> None:
@@ -183,3 +208,33 @@ def test_a_set_of_webp_and_jpeg_2000_files_is_read(maker) -> None:
         maker.save(f"labeled/masks/a{index}.{other}", maker.mask(), **options)
     found = read_folder(maker.root)
     assert (found.spec.values, len(found.labeled)) == ((0, 255), 3)
+
+
+def test_prepare_and_polygons_name_the_converter_too(tmp_path: Path) -> None:
+    (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE")
+    with pytest.raises(
+        ImsegError, match=r"holds no images(.*\n)*.*a\.czi(.*\n)*.*bfconvert in\.czi"
+    ):
+        pictures_by_name(tmp_path, noun="images", example="a.png")
+    points = [[1, 1], [9, 1], [9, 9]]
+    shape = {"label": "cell", "shape_type": "polygon", "points": points}
+    drawn = {"imagePath": "a.czi", "imageHeight": 20, "imageWidth": 24, "shapes": [shape]}
+    (tmp_path / "a.json").write_text(json.dumps(drawn))
+    with pytest.raises(ImsegError, match=r"suffix \.czi(.*\n)*.*bfconvert in\.czi"):
+        convert_polygons(tmp_path, tmp_path / "out")
+
+
+def test_a_moving_png_is_a_stack(tmp_path: Path) -> None:
+    first, second = (Pillow.fromarray(np.full((9, 8), gray, np.uint8)) for gray in (10, 200))
+    first.save(tmp_path / "a.png", save_all=True, append_images=[second])
+    with pytest.raises(ImsegError, match="is a film of 2 pictures"):
+        read_image(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", pages=2).max() == 200
+
+
+def test_one_label_in_another_format_is_one_error(maker, complaint) -> None:
+    maker.save("labeled/images/a.png", maker.picture())
+    maker.save("labeled/masks/one/a.png", maker.mask())
+    maker.write("labeled/masks/two/a.nii.gz", b"x")
+    text = complaint()
+    assert text.startswith("1 file in labeled/masks/two is not a picture") and "missing" not in text

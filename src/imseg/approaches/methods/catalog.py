@@ -155,10 +155,14 @@ MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
 APPROACHES: dict[str, Approach] = {each.name: each for each in (*BASELINES, *STUDENTS, *MASKING)}
 
 
-def find_approach(name: str) -> Approach:
+def find_approach(name: str, command: str = "--approach {}") -> Approach:
     """Return the approach of this name.
+
+    Args:
+        name: What the user wrote.
+        command: What to try, with ``{}`` where the nearest name goes.
 
     Raises:
         ImsegError: If there is none; the nearest name is suggested.
     """
-    return look_up(name, APPROACHES, noun="approach", command="--approach {}")
+    return look_up(name, APPROACHES, noun="approach", command=command)

@@ -1,5 +1,6 @@
 """What a user asks for: values for declared options, checked all at once."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -294,7 +295,11 @@ def _typed(options: Mapping[str, Any], config: Path | None) -> tuple[Settings, l
         except ValidationError as error:
             detail, what = error.errors()[0], f"The setting {name} cannot have this value."
             expected = detail["msg"].removeprefix("Input should be ")
-            problems.append(ImsegError(what, expected=expected, got=repr(detail["input"])))
+            guess = near_miss(str(detail["input"]), re.findall("'([^']*)'", expected))
+            hint = guess and (f'{name} = "{guess}"' if config else f"{one.flag} {guess}")
+            problems.append(
+                ImsegError(what, expected=expected, got=repr(detail["input"]), hint=hint)
+            )
     return Settings(**values), problems
 
 

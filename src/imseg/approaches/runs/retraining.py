@@ -154,6 +154,7 @@ def retrain(
     data: str | Path | DataSet,
     *,
     trust_network: bool = False,
+    follow_links: bool = False,
     progress: Progress = log_progress,
 ) -> Retrained:
     """Train one network of a run again and return how it differs from the one in the run.
@@ -167,6 +168,8 @@ def retrain(
         network: Its place in the run, such as ``generation-1/network-0``.
         data: What the run was trained on.
         trust_network: As in ``load_run``.
+        follow_links: As in ``read_folder``; what the run says about it does not count, because it
+            may come from another person.
         progress: Told how it goes on.
 
     Raises:
@@ -178,7 +181,8 @@ def retrain(
     with tempfile.TemporaryDirectory(prefix="imseg-verify-") as temporary:
         copy = RunFolder(Path(temporary) / "run")
         copy_run(folder, copy, without=network)
-        alone, settings = _Alone(network), settings_from(record.asked)
+        asked = {**record.asked, "follow_links": follow_links}
+        alone, settings = _Alone(network), settings_from(asked)
 
         def about_run(text: str) -> str:
             return text.replace(str(copy.path), str(folder.path))

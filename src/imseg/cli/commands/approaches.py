@@ -33,7 +33,7 @@ def explain(
     from imseg.approaches.methods.catalog import find_approach
     from imseg.approaches.methods.explain import explain_approach
 
-    explained = explain_approach(find_approach(name))
+    explained = explain_approach(find_approach(name, "imseg explain {}"))
     return show.show_result(explained.as_text(), explained.as_dict(), as_json=json)
 
 
@@ -121,8 +121,9 @@ def _numbers(text: str) -> list[int]:
     except ValueError as error:
         raise ImsegError(
             "--seeds cannot be read.",
-            expected="whole numbers from 0, separated by commas: --seeds 0,1,2",
+            expected="whole numbers from 0, separated by commas.",
             got=text,
+            hint="--seeds 0,1,2",
         ) from error
 
 

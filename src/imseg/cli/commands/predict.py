@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -177,7 +177,13 @@ def predict(
             skip=left_out if skip_bad else None,
             progress=partial(bars.counted, "predicting"),
         )
-    lines = _written_text(written, out, opened.spec, overlay=overlay, inconsistency=inconsistency)
+    lines = written_text(written, out, opened.spec, overlay=overlay, inconsistency=inconsistency)
+    beside = [prediction_files.OVERLAYS] * overlay + [
+        prediction_files.INCONSISTENCY
+    ] * inconsistency
+    if others := prediction_files.others_beside(written, out, opened.spec, beside=beside):
+        text = f"pictures that this prediction did not write: {and_more(others)}"
+        show.say(f"warning: {out} also has {text}")
     if skipped:
         table = shown(out / prediction_files.SKIPPED_NAME)
         lines.append(f"Left out, because they cannot be read: {len(skipped)}, listed in {table}:")
@@ -195,16 +201,17 @@ def predict(
     return show.show_result("\n".join(lines), content, as_json=json)
 
 
-def _written_text(
+def written_text(
     written: Sequence[Written], out: Path, spec: TargetSpec, *, overlay: bool, inconsistency: bool
 ) -> list[str]:
     """Return what was written where."""
     from imseg.data.masks.io import describe_values
     from imseg.report import prediction_files as names
 
+    written_spec = replace(spec, void=None)  # networks decide everywhere
     names_of = and_more(sorted(each.image for each in written))
     lines = [
-        f"{counted(len(written), 'mask')} in {shown(out)}: {shown(describe_values(spec))}",
+        f"{counted(len(written), 'mask')} in {shown(out)}: {shown(describe_values(written_spec))}",
         f"Predicted: {names_of}",
     ]
     tables = [out / name for name in (names.FILE_NAME, names.COUNTS_NAME) if (out / name).exists()]
@@ -243,7 +250,8 @@ def report(
     """Write a page that says what was found, with figures, images, and all numbers beside it."""
     from imseg.report.html.make import figures_beside, make_report, place_of
 
-    place_of(folder, out)  # a name that cannot be is told before anything is looked at
+    target = place_of(folder, out)  # a name that cannot be is told before anything is looked at
+    had_images = data is None and _shows_images(target)
     with show.Bars() as bars:
         page = make_report(
             folder,
@@ -258,6 +266,13 @@ def report(
     if follow_links and data is not None:
         show.say(f"note: links that lead out of {data} were read, because of --follow-links")
     text = f"Report: {shown(page)}\nFigures and tables: {shown(files)}"
+    if had_images:
+        show.say("warning: this page has no images; it replaced one that had some")
     if data is None:
         text += f"\nWith images: imseg report {shown(folder)} DATA"
     return show.show_result(text, {"report": str(page), "files": str(files)}, as_json=json)
+
+
+def _shows_images(page: Path) -> bool:
+    """Return whether there is a page with images."""
+    return page.is_file() and b"data:image/" in page.read_bytes()

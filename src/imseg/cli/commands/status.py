@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imseg.cli import show
-from imseg.cli.arguments import Json, TrustNetwork
+from imseg.cli.arguments import FollowLinks, Json, TrustNetwork
 from imseg.errors import ImsegError, shown
 from imseg.progress import in_time
 
@@ -250,25 +250,32 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="What the run was trained on; with --retrain.")
     ] = None,
+    follow_links: FollowLinks = False,
     trust_network: TrustNetwork = False,
     json: Json = False,
 ) -> int:
     """Compare every file of a run or a comparison with its checksum; nothing is changed."""
     from imseg.approaches.runs import retraining, verification
 
-    if trust_network and retrain is None:
-        raise ImsegError(
-            "--trust-network says nothing without --retrain.",
-            expected="it where a network is trained again; checksums need no network.",
-            hint="leave it out.",
-        )
+    for option, given in (("--trust-network", trust_network), ("--follow-links", follow_links)):
+        if given and retrain is None:
+            raise ImsegError(
+                f"{option} says nothing without --retrain.",
+                expected="it where a network is trained again; checksums need no network or data.",
+                hint="leave it out.",
+            )
     _check(folder, retrain, data)
     again = None
     with show.Bars() as bars:
         found = verification.verify(folder, progress=partial(bars.counted, "checking files"))
         if retrain is not None and data is not None and not found.damages:
             again = retraining.retrain(
-                folder, retrain, data, trust_network=trust_network, progress=bars
+                folder,
+                retrain,
+                data,
+                trust_network=trust_network,
+                follow_links=follow_links,
+                progress=bars,
             )
     text, content = files_text(found), found.as_dict()
     if retrain is not None:

@@ -83,6 +83,7 @@ def _labels(pairs: Sequence[LabeledImage], class_names: ValueNames | None) -> tu
             "The masks have different numbers of planes.",
             expected="a plane for every label in every mask, empty where it does not occur.",
             got=and_more(shown) + ".",
+            hint="np.stack the same labels in the same order for every mask.",
         )
     planes = next(iter(counts))
     if class_names is None or isinstance(class_names, Mapping):
@@ -95,6 +96,7 @@ def _labels(pairs: Sequence[LabeledImage], class_names: ValueNames | None) -> tu
             "The class names do not fit the planes of the masks.",
             expected=f"{planes} different names, in the order of the planes.",
             got=", ".join(names) + ".",
+            hint="name each plane once, or leave class_names out.",
         )
     return tuple(names)
 
@@ -111,6 +113,7 @@ def _names_by_value(names: ValueNames, values: Sequence[int]) -> dict[int | str,
         "The class names do not fit the mask values.",
         expected=f"{len(values)} names, one for each value, or a dict from value to name.",
         got=f"{len(names)} names; values {and_more([str(value) for value in values], most=8)}.",
+        hint=f'class_names={{{values[0]}: "name"}} names that value alone.',
     )
 
 
@@ -224,7 +227,12 @@ def _check_config(config: FolderConfig, class_names: ValueNames | None) -> None:
             hint=f'did you mean "{guess}"?' if guess else None,
         )
     if size is not None and not (math.isfinite(size) and size > 0):
-        raise ImsegError("pixel_size is wrong.", expected="micrometers, above 0.", got=f"{size}.")
+        raise ImsegError(
+            "pixel_size is wrong.",
+            expected="micrometers, above 0.",
+            got=f"{size}.",
+            hint="pixel_size=0.65, or leave it out.",
+        )
     if class_names is not None and task in ("instances", "regression"):
         raise ImsegError(
             f"class_names has no use, because the task is {task}.",
@@ -291,7 +299,12 @@ def _array_pairs(
     if not isinstance(arrays, tuple) or len(arrays) != 2:
         got = f"{type(arrays).__name__}."
         errors.append(
-            ImsegError(f"{split} cannot be used.", expected="a pair (images, masks).", got=got)
+            ImsegError(
+                f"{split} cannot be used.",
+                expected="a pair (images, masks).",
+                got=got,
+                hint=f"{split}=(images, masks).",
+            )
         )
     elif len(arrays[0]) != len(arrays[1]):
         errors.append(
@@ -299,6 +312,7 @@ def _array_pairs(
                 f"{split} has images without masks, or masks without images.",
                 expected="as many masks as images, in the same order.",
                 got=f"{len(arrays[0])} images and {len(arrays[1])} masks.",
+                hint="pass images without a mask as unlabeled.",
             )
         )
     else:
@@ -315,7 +329,9 @@ def _item_pairs(
             yield name, *item
         else:
             got = f"{len(item)} parts." if isinstance(item, (tuple, list)) else "one object."
-            errors.append(ImsegError(f"{name} is no pair.", expected="(image, mask).", got=got))
+            hint = "let the Dataset return both."
+            wrong = ImsegError(f"{name} is no pair.", expected="(image, mask).", got=got, hint=hint)
+            errors.append(wrong)
 
 
 def _items(split: str, samples: TorchItems | None) -> Iterator[tuple[str, Any]]:

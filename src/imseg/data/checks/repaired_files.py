@@ -135,7 +135,9 @@ def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repai
     """Write the masks that are made of files with an object each."""
     repairs = []
     for place, (image, files) in selection.merged.items():
-        goal, name = target / place.relative_to(root), place.with_suffix("").relative_to(root)
+        # The folder may differ from the image in upper and lower case.
+        folder = files[0].parent if files else place.with_suffix("")
+        goal, name = target / place.relative_to(root), folder.relative_to(root)
         try:
             found = merge_files(files, picture_file.probe(image).size)
         except ImsegError as error:

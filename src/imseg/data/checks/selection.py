@@ -9,7 +9,7 @@ import numpy as np
 
 from imseg.data.files import listing
 from imseg.data.files.stems import StemRule, join_stems
-from imseg.data.folder.folder_layout import find_labels
+from imseg.data.folder.label_folders import find_labels
 from imseg.data.folder.object_folders import object_folders
 from imseg.data.images import decoding, picture_file
 from imseg.data.masks.io import MaskFile, read_mask
@@ -61,7 +61,7 @@ def select_files(root: Path, *, follow_links: bool = False) -> Selection:
         follow_links: Whether links that lead out of the folder are as good as files.
     """
     selection = Selection(follow_links=follow_links)
-    labels = next(filter(None, (find_labels(root / name / "masks") for name in PAIRED[:2])), ())
+    labels = next(filter(None, (find_labels(root / name / "masks") for name in PAIRED[:2])), {})
     splits = []
     for folder in (root / name for name in PAIRED):
         if not (folder / "images").is_dir():
@@ -117,11 +117,12 @@ def _files_of(
     images: dict[str, list[Path]],
     root: Path,
     selection: Selection,
-    labels: tuple[str, ...],
+    labels: Mapping[str, Path],
 ) -> SplitFiles:
     """Return the files of a split; of a label that nothing there shows, there may be no folder."""
     own = find_labels(place)
-    folders = [place / label for label in (labels if {*own} <= {*labels} else own)] if own else []
+    names = labels if own and own.keys() <= labels.keys() else own
+    folders = [own.get(label, place / label) for label in names]
     taken = [each for each in folders if os.path.lexists(each) and not each.is_dir()]
     masks = {each: _usable(each, root, selection) for each in folders or [place]}
     for files in masks.values():

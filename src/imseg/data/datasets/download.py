@@ -13,6 +13,7 @@ from imseg.data.files.archives import ArchiveLimits, archive_stem, errors_naming
 from imseg.data.files.atomic import scratch_beside
 from imseg.data.files.listing import files_in, folders_in, list_pictures, subject
 from imseg.data.images.decoding import SUFFIXES
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import ImsegError, and_more, near_miss, shown
 
 _SHOWN = 8
@@ -268,7 +269,7 @@ def pictures_by_name(
     Raises:
         ImsegError: If there is none, or two have one name.
     """
-    listed, _, folders = list_pictures(folder)
+    listed, strange, folders = list_pictures(folder)
     found: dict[str, Path] = {}
     for stem, paths in listed.items():
         match = pattern.fullmatch(stem)
@@ -286,12 +287,15 @@ def pictures_by_name(
         found[match[1]] = path
     if not found:
         there = [f"{each.name}/" for each in folders]
-        there += [each.name for paths in listed.values() for each in paths]
+        there += [each.name for paths in (*listed.values(), strange) for each in paths]
+        hint = "unpack this part again."
+        if known := how_to_convert(strange):
+            hint = f"{known[0]} files are not read here; convert them:\n{known[1]}"
         raise ImsegError(
             f"{folder} holds no {noun}.",
             expected=f"files named like {example}.",
             got=(and_more(there) or "nothing") + ".",
-            hint="unpack this part again.",
+            hint=hint,
         )
     return {name: found[name] for name in sorted(found)}
 

@@ -130,12 +130,12 @@ def folder_names(labels: Sequence[str], *, others: Iterable[str] = ()) -> list[s
 
 def folded(name: str) -> str:
     """Return what equal names have in common on systems that see no case or composition."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return composed(name).casefold()
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
     """Return names as they can be shown, with escapes where two of them would look alike."""
-    alike = len({unicodedata.normalize("NFC", name) for name in names}) < len(names)
+    alike = len(set(map(composed, names))) < len(names)
     return [ascii(name)[1:-1] if alike else shown(name) for name in names]
 
 

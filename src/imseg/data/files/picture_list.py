@@ -188,8 +188,6 @@ def _no_pictures(found: PictureList) -> ImsegError:
         count = listing.counted(len(found.others), "file of another kind", "files of other kinds")
         got.append(f"{count}: {and_more(found.others)}")
     hint = "convert them to PNG or TIFF." if found.others else "name the folder that holds them."
-    if known := how_to_convert(found.place / name for name in found.others[:_MOST_OPENED]):
-        hint = f"convert the {known[0]} files: {known[1]}"
     if known := how_to_convert(found.place / name for name in found.others):
         hint = f"{known[0]} files are not read here; convert them:\n{known[1]}"
     if full and not full[0].why:

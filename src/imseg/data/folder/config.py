@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 from pydantic import AfterValidator, BaseModel, Field, PlainValidator, ValidationError
 
 from imseg.data.files.atomic import read_text
+from imseg.data.files.listing import composed
 from imseg.errors import ImsegError, near_miss, raise_all, shown
 from imseg.types import Color, Pages
 
@@ -24,7 +25,7 @@ def parse_key(text: str) -> Key:
     """Return what masks know a class by, from how it is written in ``[classes]`` or as a folder."""
     if re.fullmatch("[0-9]{1,18}", text):
         return int(text)
-    return text.lower() if _COLOR.fullmatch(text) else text
+    return text.lower() if _COLOR.fullmatch(text) else composed(text)
 
 
 def is_color(key: Key | None) -> bool:
@@ -341,7 +342,7 @@ def _wrong(
         f'{source}: "{key}" is wrong.',
         expected=expected + ".",
         got=f"{_in_short(got)}.",
-        hint=f'did you mean "{guess}"?' if guess else None,
+        hint=f'did you mean "{guess}"?' if guess else "mend it, or remove the line.",
     )
 
 

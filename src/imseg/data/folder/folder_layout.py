@@ -1,17 +1,18 @@
 """Which files of a data folder belong to what: stems join images and masks; none is opened."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imseg.data.files import listing
-from imseg.data.files.listing import counted, list_pictures, subject
+from imseg.data.files.listing import counted, list_pictures, stem_of, subject
 from imseg.data.files.stems import join_stems
+from imseg.data.folder.label_folders import equal_labels, find_labels, note_other_labels
 from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
 from imseg.data.images.decoding import READABLE, SUFFIXES
 from imseg.data.images.foreign_formats import how_to_convert
 from imseg.errors import Finding, and_more, near_miss, shown
-from imseg.types import POSITION, Image, LabeledImage
+from imseg.types import Image, LabeledImage
 
 EXAMPLE = "labeled/images/cell_07.png with labeled/masks/cell_07.png"
 """What a pair looks like, for errors."""
@@ -29,7 +30,13 @@ class Files:
     by_stem: Mapping[str, Path]
     """Sorted by stem."""
     refused: frozenset[str] = frozenset()
-    """Stems of files that are there but not looked at; their partners are not blamed."""
+    """Stems of files that are there but not read, because they are refused or no pictures; their
+    partners are not blamed."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file, not even one that is not read."""
+        return not (self.by_stem or self.refused)
 
 
 @dataclass(kw_only=True)
@@ -52,6 +59,8 @@ class FolderLayout:
     """Problems seen so far."""
     refused: dict[str, dict[str, None]] = field(default_factory=lambda: {"names": {}, "links": {}})
     """Files that are not looked at: names with control characters, and links that lead out."""
+    strange: list[Path] = field(default_factory=list)
+    """Files that are not pictures that can be read."""
     object_folders: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
     """Folders with a file for each object of an image, by the folder of masks that they are in."""
     links_are: listing.Links = "refuse"
@@ -98,6 +107,7 @@ def find_layout(root: Path, *, links_are: listing.Links = "refuse") -> FolderLay
             hint="mend the permissions.",
             files=(place,),
         )
+    _note_strange(layout)
     layout.findings += listing.note_refused(layout.refused, links_are)
     return layout
 
@@ -166,12 +176,22 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
         return ()
     labels = find_labels(place)
     # Every one of them is looked at, so that all are named.
-    if [label for label in labels if layout.refuses(place / label)]:
+    if [label for label, path in labels.items() if layout.refuses(path)]:
         return ()
-    masks = {label: _single_files(layout, place / label) for label in labels or ("",)}
+    if twins := equal_labels(labels):
+        layout.note(
+            f"Labels in {layout.name_of(place)} differ in how accents are stored alone.",
+            expected="a folder for each label.",
+            got=" and ".join(listing.told_apart(twins)) + ".",
+            hint="rename one of the folders, or move its masks to the other.",
+            files=[layout.name_of(labels[label]) for label in twins],
+        )
+        return ()
+    places = labels or {"": place}
+    masks = {label: _single_files(layout, path) for label, path in places.items()}
     masks = {label: _named_as(images, files, layout) for label, files in masks.items()}
-    empty = {"images": not images.by_stem, "masks": not labels and not masks[""].by_stem}
-    for kind in [kind for kind, nothing in empty.items() if nothing]:
+    missing = {"images": images.is_empty, "masks": all(files.is_empty for files in masks.values())}
+    for kind in [kind for kind, nothing in missing.items() if nothing]:
         layout.note(
             f"{folder.name}/{kind} holds no {kind}.",
             expected=f"{READABLE} files, such as {EXAMPLE}.",
@@ -179,12 +199,12 @@ def _pairs(layout: FolderLayout, folder: Path) -> tuple[LabeledImage, ...]:
             hint=f"put the {kind} there; stems must be equal.",
             files=(f"{folder.name}/{kind}",),
         )
-    if any(empty.values()):
+    if not images.by_stem or not any(files.by_stem for files in masks.values()):
         return ()
     if folder.name in ("labeled", "labelled"):
-        layout.labels = labels
-    elif layout.labeled and labels != layout.labels:
-        _note_other_labels(layout, folder.name, labels)
+        layout.labels = tuple(labels)
+    elif layout.labeled and tuple(labels) != layout.labels:
+        layout.findings.append(note_other_labels(folder.name, layout.labels, tuple(labels)))
         return ()
     return _joined(layout, images, masks, place)
 
@@ -215,7 +235,7 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
         return Files({})
     pictures, strange, folders = list_pictures(folder)
     _note_doubled(layout, pictures, folder)
-    _note_strange(layout, strange, folder)
+    layout.strange += strange
     if folders:
         names = [shown(layout.name_of(path)) + "/" for path in folders]
         layout.note(
@@ -227,7 +247,10 @@ def _single_files(layout: FolderLayout, folder: Path) -> Files:
         )
     files = {stem: paths[0] for stem, paths in pictures.items()}
     refused = frozenset(stem for stem, path in files.items() if layout.refuses(path))
-    return Files({stem: path for stem, path in files.items() if stem not in refused}, refused)
+    usable = {stem: path for stem, path in files.items() if stem not in refused}
+    # Twice, because of a.nii.gz.
+    unread = {stem for path in strange for stem in (stem_of(path), stem_of(Path(path.stem)))}
+    return Files(usable, refused | unread)
 
 
 def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:
@@ -248,7 +271,7 @@ def _named_as(images: Files, masks: Files, layout: FolderLayout) -> Files:
         files=[layout.name_of(mask) for mask, _ in sorted(files)],
     )
     named = {stems.get(stem, stem): path for stem, path in masks.by_stem.items()}
-    return Files(dict(sorted(named.items())), masks.refused)
+    return replace(masks, by_stem=dict(sorted(named.items())))
 
 
 def _note_no_folder(layout: FolderLayout) -> None:
@@ -318,21 +341,6 @@ def _note_unknown_folders(layout: FolderLayout) -> None:
             )
 
 
-def find_labels(masks: Path) -> tuple[str, ...]:
-    """Return the names of the folders in a folder of masks, the one of cell centers last.
-
-    Nothing if there are masks beside them (then the folders are not read), or if none of them holds
-    any.
-    """
-    if not masks.is_dir():
-        return ()
-    pictures, _, folders = list_pictures(masks)
-    if pictures or not any(list_pictures(folder)[0] for folder in folders):
-        return ()
-    names = [folder.name for folder in folders]
-    return tuple(sorted(names, key=lambda label: (label == POSITION, label)))
-
-
 def _joined(
     layout: FolderLayout, images: Files, masks: Mapping[str, Files], place: Path
 ) -> tuple[LabeledImage, ...]:
@@ -390,35 +398,14 @@ def _joined(
 
 def _rule_for(images: Files, masks: Files) -> str:
     """Return how the masks that have no image would be joined with one; empty: it is not clear."""
-    alone = [
-        [stem for stem in files.by_stem if stem not in {*others.by_stem, *others.refused}]
-        for files, others in ((images, masks), (masks, images))
-    ]
-    found = join_stems(alone[0], alone[1])
+    found = join_stems(_alone(images, masks), _alone(masks, images))
     return str(found[0]) if found else ""
 
 
-def _note_other_labels(layout: FolderLayout, split: str, labels: tuple[str, ...]) -> None:
-    """Note that the masks of a split are of other labels than the labeled ones."""
-    wanted = layout.labels
-    folders, files = "a folder for each label: {}.", "one mask for each image, in no folders."
-    hint = f"arrange {split}/masks as labeled/masks."
-    if wanted and labels:
-        free = [label for label in wanted if label not in labels]
-        strange = [label for label in labels if label not in wanted]
-        guesses = [(label, near_miss(label, free)) for label in strange]
-        renamed = [f"rename {label}/ to {guess}/" for label, guess in guesses if guess]
-        hint = "add the missing folders; where a label does not occur, save all-black masks"
-        hint += "." if strange else " (imseg check DATA --fix DIR makes them in a copy)."
-        if renamed:
-            hint = ", ".join(renamed) + "."
-    layout.note(
-        f"{split}/masks has other labels than labeled/masks.",
-        expected=folders.format(", ".join(wanted)) if wanted else files,
-        got=folders.format(", ".join(labels)) if labels else files,
-        hint=hint,
-        files=(f"{split}/masks",),
-    )
+def _alone(files: Files, others: Files) -> list[str]:
+    """Return the stems that none of the others has."""
+    known = {*others.by_stem, *others.refused}
+    return [stem for stem in files.by_stem if stem not in known]
 
 
 def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], folder: Path) -> None:
@@ -439,18 +426,21 @@ def _note_doubled(layout: FolderLayout, pictures: Mapping[str, list[Path]], fold
         )
 
 
-def _note_strange(layout: FolderLayout, strange: list[Path], folder: Path) -> None:
-    """Note files that are not pictures."""
+def _note_strange(layout: FolderLayout) -> None:
+    """Note files that are not pictures, those of all folders together."""
+    strange = layout.strange
     if not strange:
         return
     names = [shown(layout.name_of(path)) for path in strange]
+    folders = {layout.name_of(path.parent) for path in strange}
+    place = f" in {folders.pop()}" if len(folders) == 1 else ""
     # Of a file whose suffix is right, the suffix says nothing about what is wrong.
     odd = [path.suffix.lower() in SUFFIXES for path in strange]
     told = [n + " (a pipe or the like)" * special for n, special in zip(names, odd, strict=True)]
     one = len(strange) == 1
     known = how_to_convert(strange)
     layout.note(
-        f"{counted(len(strange), 'file')} in {layout.name_of(folder)} "
+        f"{counted(len(strange), 'file')}{place} "
         f"{'is not a picture' if one else 'are not pictures'} that can be read.",
         expected=", ".join(sorted(SUFFIXES)) + " (upper case too).",
         got=and_more(told) + ".",
@@ -474,8 +464,7 @@ def _note_partnerless(
         partner: What the others are.
         rule: How stems would be joined, if that is clear.
     """
-    known = {*others.by_stem, *others.refused}
-    alone = [stem for stem in files.by_stem if stem not in known]
+    alone = _alone(files, others)
     if not alone:
         return
     free = [stem for stem in others.by_stem if stem not in files.by_stem]

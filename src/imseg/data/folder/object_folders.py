@@ -34,8 +34,9 @@ def object_folders(images: Collection[str], masks: Path) -> dict[str, Path]:
     held = [frozenset(listing.list_pictures(folder)[0]) for folder in named]
     if not any(held):
         return {}
+    stems = set(images)
     all_named = len(named) == len(folders) >= _FEWEST_FOLDERS and len(set(held)) > 1
-    like_labels = sum(2 * len(files & set(images)) >= len(images) for files in held)
+    like_labels = sum(2 * len(files & stems) >= len(images) for files in held)
     return names if all_named or 2 * like_labels < len(named) else {}
 
 

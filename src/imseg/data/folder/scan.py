@@ -23,6 +23,7 @@ from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
 from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_layout
+from imseg.data.folder.label_folders import find_labels
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.picture_file import probe
@@ -260,7 +261,9 @@ def hidden_masks(
             hint="check --unlabeled-masks.",
         )
     labels = spec.names if spec.coding == "planes" else ()
-    missing = [label for label in labels if not (folder / label).is_dir()]
+    there = find_labels(folder)
+    places = {label: there.get(label, folder / label) for label in labels} or {"": folder}
+    missing = [label for label, place in places.items() if not place.is_dir()]
     if missing:
         raise ImsegError(
             f"{folder} lacks folders of labels.",
@@ -269,7 +272,7 @@ def hidden_masks(
             hint="where a label does not occur on an image, save an all-black mask.",
         )
     errors: list[ImsegError] = []
-    found = {label: _masks_in(folder / label, dataset, errors) for label in labels or ("",)}
+    found = {label: _masks_in(place, dataset, errors) for label, place in places.items()}
     raise_all(errors)
     pairs = []
     for image in dataset.unlabeled:

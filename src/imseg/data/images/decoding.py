@@ -148,7 +148,7 @@ def errors_named(path: Path) -> Iterator[None]:
         if path.stat().st_size == 0:
             raise unreadable(path, "is empty", "copy it again, or remove it.") from error
         if (known := how_to_convert([path])) is not None:
-            raise unreadable(path, f"is a file of {known[0]}", known[1]) from error
+            raise unreadable(path, f"is a {known[0]} file", known[1]) from error
         reason = f"is not a {READABLE} picture, or is damaged at its start"
         raise unreadable(path, reason, "convert it, copy it again, or remove it.") from error
     # What decoders raise for files that are broken in one way or another has nothing in common.

@@ -43,7 +43,7 @@ FORMATS = (
     ForeignFormat(
         name="Olympus OIB, OIF, OIR or VSI",
         suffixes=(".oib", ".oif", ".oir", ".vsi"),
-        starts=((0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), (0, b"OLYMPUSRAWFORMAT")),
+        starts=((0, b"OLYMPUSRAWFORMAT"),),
     ),
     ForeignFormat(name="Imaris", suffixes=(".ims",)),
     ForeignFormat(
@@ -59,9 +59,7 @@ FORMATS = (
         starts=((344, b"n+1\0"), (344, b"ni1\0"), (4, b"n+2\0")),
     ),
     ForeignFormat(name="NRRD", suffixes=(".nrrd",), starts=((0, b"NRRD0"),)),
-    ForeignFormat(
-        name="a whole slide", suffixes=(".svs", ".ndpi", ".scn", ".mrxs"), convert=_SLIDE
-    ),
+    ForeignFormat(name="whole slide", suffixes=(".svs", ".ndpi", ".scn", ".mrxs"), convert=_SLIDE),
     ForeignFormat(name="Zeiss LSM or MetaMorph STK", suffixes=(".lsm", ".stk"), convert=_RENAME),
     ForeignFormat(
         name="HEIC or AVIF",
@@ -81,32 +79,40 @@ FORMATS = (
 
 
 def foreign_format(path: Path) -> ForeignFormat | None:
-    """Return what a file is by its first bytes, or else by its name; None if it is none of these.
+    """Return what a file is by its name, or else by its first bytes; None if it is none of these.
 
-    A file that cannot be opened is told by its name.
+    The name comes first, because Imaris files begin as HDF5 files do.
     """
+    name = path.name.lower()
+    named = next((each for each in FORMATS if name.endswith(each.suffixes)), None)
+    if named is not None:
+        return named
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError:
-        head = b""
-    name = path.name.lower()
-    found = next((each for each in FORMATS if each.begins(head)), None)
-    return found or next((each for each in FORMATS if name.endswith(each.suffixes)), None)
+        return None
+    return next((each for each in FORMATS if each.begins(head)), None)
 
 
 def how_to_convert(paths: Iterable[Path]) -> tuple[str, str] | None:
     """Return what files are and how to convert them, in words; None if no format is recognized.
 
     Args:
-        paths: Files that are no pictures; each format among them is told once.
+        paths: Files that are no pictures; each format, and each way to convert, is told once.
     """
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {}
     for path in paths:
         if path.is_file() and (each := foreign_format(path)) is not None:
             suffix = next((s for s in each.suffixes if path.name.lower().endswith(s)), path.suffix)
-            # By replacement: the commands have braces of their own.
-            found.setdefault(each.name, each.convert.replace("{suffix}", suffix))
+            found.setdefault(each.convert, {}).setdefault(each.name, suffix)
     if not found:
         return None
-    return " and ".join(found), "\n".join(f"{how}." for how in found.values())
+    *names, last = [name for suffixes in found.values() for name in suffixes]
+    ways = []
+    for way, suffixes in found.items():
+        first, *others = suffixes.values()
+        # By replacement: the commands have braces of their own.
+        way = way.replace("{suffix}", first)
+        ways.append(f"{way}; {', '.join(others)} likewise." if others else f"{way}.")
+    return f"{', '.join(names)} and {last}" if names else last, "\n".join(ways)

@@ -40,7 +40,7 @@ _PNG_COLORS = {2: (3, False), 4: (1, True), 6: (3, True)}
 _JPEG2000_COLORS = {1: (1, False), 2: (1, True), 3: (3, False), 4: (3, True)}
 _NO_RGB = {8: "LAB", 9: "LAB", 10: "LAB", 32844: "LogLuv", 32845: "LogLuv"}
 """Meanings of the numbers that cannot be shown as they stand, as coded in TIFF."""
-_MOVING = frozenset({"GIF", "WEBP"})
+_MOVING = frozenset({"GIF", "PNG", "WEBP"})
 _CODECS = {"WEBP": ("webp", "WebP"), "JPEG2000": ("jpg_2000", "JPEG 2000")}
 _ROWS = 8
 _FAR = 1 << 16
@@ -48,9 +48,7 @@ _CODING_STYLE = b"\xff\x52\x00"  # a marker of JPEG 2000, and the first byte of 
 _WHOLE = frozenset({"PNG", "PPM"})  # Pillow keeps their 16 bits in 32
 
 
-def _checked_planes(
-    path: Path, file: BinaryIO, wanted: Pages, hint: str = PAGES_HINT
-) -> list[list[TiffPage]]:
+def _checked_planes(path: Path, file: BinaryIO, wanted: Pages, hint: str) -> list[list[TiffPage]]:
     """Return the planes of a TIFF file that become one picture without too much memory.
 
     Args:
@@ -231,12 +229,13 @@ class ImageInfo:
         return self.height, self.width
 
 
-def probe(path: Path, *, pages: Pages = "refuse") -> ImageInfo:
+def probe(path: Path, *, pages: Pages = "refuse", hint: str = PAGES_HINT) -> ImageInfo:
     """Return size, channels and depth of a picture, from its header.
 
     Args:
         path: A picture file.
         pages: What several pages in the file are.
+        hint: What to try where they are refused.
 
     Raises:
         ImsegError: If the file cannot be opened, is not a picture, or is too large.
@@ -244,11 +243,11 @@ def probe(path: Path, *, pages: Pages = "refuse") -> ImageInfo:
     with decoding.errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if tiff_pages.is_tiff(head):
-            found = _checked_planes(path, file, pages)[0]
+            found = _checked_planes(path, file, pages, hint)[0]
             first, channels = found[0], sum(page.channels for page in found)
             return _info((first.height, first.width), channels, first.depth, first.orientation)
         with _opened(path, file, head) as picture:
-            _frames(path, picture, pages)
+            _frames(path, picture, pages, hint)
             channels, depth = decoding.channels_of(picture.mode)
             if (deep := _deep_colors(head, file, picture)) is not None:
                 channels, depth = deep[0], "uint16"
@@ -328,10 +327,8 @@ def _missing_codec(head: bytes) -> str | None:
     return None
 
 
-def _frames(
-    path: Path, picture: Pillow.Image, wanted: Pages, hint: str = PAGES_HINT
-) -> Sequence[int]:
-    """Return which pictures of a GIF or WebP file are read: a moving one is a stack.
+def _frames(path: Path, picture: Pillow.Image, wanted: Pages, hint: str) -> Sequence[int]:
+    """Return which pictures of a GIF, PNG or WebP file are read: a moving one is a stack.
 
     Raises:
         UnreadablePicture: If there are several and none can be chosen.

@@ -10,6 +10,7 @@ from imseg.data.checks.fitness import size_in_words, unreadable
 from imseg.data.files import listing
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
+from imseg.data.images.foreign_formats import how_to_convert
 from imseg.data.images.picture_file import probe
 from imseg.data.polygons import lookup
 from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
@@ -325,7 +326,9 @@ def _probe(each: Located) -> Size | UnreadablePicture:
     if path.suffix.lower() not in SUFFIXES:
         reason = f"has the suffix {path.suffix or 'of no file type'}, which is not read"
         expected = ", ".join(sorted(SUFFIXES)) + " (upper case too)."
-        return UnreadablePicture(path, reason, expected=expected, hint="convert the picture.")
+        known = how_to_convert([path])
+        hint = known[1] if known else "convert the picture."
+        return UnreadablePicture(path, reason, expected=expected, hint=hint)
     try:
         return probe(path).size
     except UnreadablePicture as error:

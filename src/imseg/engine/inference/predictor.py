@@ -231,6 +231,12 @@ def _readable(
     return kept, pixels
 
 
+_ONE_PAGE = (
+    "save the page that is to be predicted as a file of its own, because the run was trained on"
+    " pictures of one page. Or set pages in the imseg.toml of its data folder, and train again."
+)
+
+
 def _chunks(
     images: Sequence[Image], reading: Reading, unreadable: Unreadable | None
 ) -> list[list[Image]]:
@@ -244,7 +250,7 @@ def _chunks(
         pixels = image.pixels
         try:
             size = (
-                probe(pixels, pages=reading.pages).size
+                probe(pixels, pages=reading.pages, hint=_ONE_PAGE).size
                 if isinstance(pixels, Path)
                 else pixels.shape
             )
