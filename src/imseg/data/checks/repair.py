@@ -460,8 +460,7 @@ def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
 ) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
-    found = scan(folder, task=task, progress=progress)
-    found = replace(found, survey=found.survey.with_orientations(orientations))
+    found = scan(folder, task=task, turned=orientations, progress=progress)
     plan = RepairRound(found=found, orientations=orientations)
     for check in folder_check.CHECKS:
         if check.mends is not None:

@@ -391,7 +391,7 @@ def _joined(
 def _rule_for(images: Files, masks: Files) -> str:
     """Return how the masks that have no image would be joined with one; empty: it is not clear."""
     alone = [
-        [stem for stem in files.by_stem if stem not in {*others.by_stem, *others.refused}]
+        sorted(files.by_stem.keys() - others.by_stem.keys() - others.refused)
         for files, others in ((images, masks), (masks, images))
     ]
     found = join_stems(alone[0], alone[1])
