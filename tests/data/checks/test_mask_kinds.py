@@ -150,3 +150,26 @@ def test_one_mask_in_black_and_white_among_colors_is_no_mixture(tmp_path) -> Non
     full = WAYS["full"](patches(3, (0, 1), 40))
     full.convert("RGB").save(root / "labeled/masks/labeled2.png")
     assert check_folder(root).errors == ()
+
+
+def test_one_foreground_of_1_and_8_and_16_bits_becomes_one_value(tmp_path) -> None:
+    for place, value in enumerate((255, 255, 255, 1, 1, 65535)):
+        mask = patches(place, (0, 1), 40).astype(np.uint16) * np.uint16(value)
+        for kind in ("images", "masks"):
+            (tmp_path / "data/labeled" / kind).mkdir(parents=True, exist_ok=True)
+        picture = np.random.default_rng(place).integers(0, 255, mask.shape, np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"data/labeled/images/{place}.png")
+        Image.fromarray(mask).save(tmp_path / f"data/labeled/masks/{place}.png")
+    found = [each for each in check_folder(tmp_path / "data").errors if "foreground" in each.what]
+    assert [len(each.files) for each in found] == [2, 1]
+    fixed = repair_folder(tmp_path / "data", tmp_path / "fixed")
+    assert fixed.report.errors == ()
+    for place in range(6):
+        values = read_mask(tmp_path / f"fixed/labeled/masks/{place}.png").values
+        assert (values == patches(place, (0, 1), 40) * 255).all()
+
+
+def test_a_mixture_names_the_colored_masks_too(tmp_path) -> None:
+    report = check_folder(mixed(tmp_path, "color", "gray", by_split=False))
+    got = next(each.got for each in report.errors if "gray levels" in each.what)
+    assert "colors in labeled/masks/" in got

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.sets import rest_but
 
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.checks.repair import repair_folder
+from imseg.data.folder import facts
+from imseg.data.folder.facts import is_sampled
 from imseg.data.images.decoding import turned
 from imseg.data.synthetic import CellScene, draw_cells
 from imseg.errors import Finding
@@ -166,6 +169,28 @@ def test_masks_that_were_moved_as_a_whole(tmp_path, move: str):
     assert words in finding.what
 
 
+def test_a_fault_late_in_a_large_split_is_seen_and_what_was_compared_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts, "_RUNS", 2)
+    pairs = scenes(60)
+    late = [*range(30), *range(31, 60), 30]
+    finding = only(save(tmp_path, exchange(pairs, late)))
+    assert " of the 32 masks in labeled that were compared do not fit" in finding.what
+    wrong = {f"labeled/masks/a{place}.png" for place in range(44, 60)}
+    assert len(wrong & set(finding.files)) >= 12
+    assert set(finding.files) <= wrong
+
+
+def test_pairs_to_look_at_are_runs_all_over_a_split():
+    assert all(is_sampled(place, 256) for place in range(256))
+    for count in (257, 300, 1000, 12_345):
+        chosen = [place for place in range(count) if is_sampled(place, count)]
+        assert len(chosen) == 256
+        assert (chosen[0], chosen[-1]) == (0, count - 1)
+        neighbors = sum(place + 1 == after for place, after in itertools.pairwise(chosen))
+        assert neighbors >= 240
+        assert max(np.diff(chosen)) <= count / 15 + 1
+
+
 def test_a_third_of_the_masks_is_upside_down(tmp_path):
     pairs = [
         (image, mask[::-1] if place % 3 == 0 else mask)
@@ -238,6 +263,40 @@ def test_only_some_pictures_have_an_exif_turn(tmp_path):
     finding = only(data)
     assert set(finding.files) == {f"labeled/masks/a{n:02}.png" for n in (0, 4, 8)}
     assert "EXIF orientation 3" in finding.what
+
+
+@pytest.fixture
+def few_are_sampled(monkeypatch) -> None:
+    """Let a split of more than eight pairs be a large one."""
+    monkeypatch.setattr(facts, "_RUN", 2)
+    monkeypatch.setattr(facts, "_RUNS", 4)
+
+
+@pytest.mark.usefixtures("few_are_sampled")
+def test_every_picture_with_an_exif_turn_is_mended_however_many_there_are(tmp_path):
+    upright = scenes(20)
+    stored = [(turned(image, 3), turned(mask, 3)) for image, mask in upright]
+    data = save(tmp_path / "data", stored, orientations=[3] * 20)
+    assert len(only(data).files) == 20
+    fixed = repair_folder(data, tmp_path / "fixed").folder
+    for place, (_, mask) in enumerate(upright):
+        written = np.asarray(Image.open(fixed / f"labeled/masks/a{place:02}.png"))
+        assert (written == mask).all()
+
+
+@pytest.mark.usefixtures("few_are_sampled")
+@pytest.mark.parametrize("size", [(80, 96), (80, 80)])
+def test_exif_turns_between_the_chosen_pairs_of_a_large_split_are_seen(tmp_path, size):
+    turns = [1] * 14 + [3, 6, 3] + [1] * 3
+    pairs = scenes(len(turns), size)
+    stored = [
+        (turned(i, EXIF.get(n, 1)), turned(m, EXIF.get(n, 1)))
+        for (i, m), n in zip(pairs, turns, strict=True)
+    ]
+    report = check_folder(save(tmp_path, stored, orientations=turns))
+    found = [each for each in report.findings if "EXIF orientation" in each.what + each.got]
+    names = {name for each in found for name in each.files}
+    assert names == {f"labeled/masks/a{place}.png" for place in (14, 15, 16)}
 
 
 def test_an_exif_turn_of_which_pixels_tell_nothing_is_mentioned(tmp_path):

@@ -60,13 +60,23 @@ def look_at(pixels: Pixels) -> Look:
     anything but brightness and contrast is measured. Pictures that are not of three channels are
     looked at as the mean of their channels. Pixels that are not finite count as the darkest.
     """
+    return look_and_sketch(pixels, sketch=False)[0]
+
+
+def look_and_sketch(pixels: Pixels, *, sketch: bool) -> tuple[Look, bytes | None]:
+    """Return the look, and if wanted ``SKETCH`` x ``SKETCH`` gray levels, stretched likewise.
+
+    These are enough to see whether a mask fits.
+    """
     small = _shrunk(pixels)
     gray = small.mean(axis=0)
+    levels = gray
     if pixels.dtype != np.uint8:
         small = _scaled(small)
-    thumbnail = small.mean(axis=0).reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
+        levels = small.mean(axis=0)
+    thumbnail = levels.reshape(THUMBNAIL, _CELL, THUMBNAIL, _CELL).mean(axis=(1, 3))
     red, blue, saturation = _color(small)
-    return Look(
+    look = Look(
         thumbnail=_stretched(thumbnail).tobytes(),
         relief=float(thumbnail.std()),
         brightness=float(gray.mean()),
@@ -76,16 +86,7 @@ def look_at(pixels: Pixels) -> Look:
         blue=blue,
         sharpness=_sharpness(pixels),
     )
-
-
-def sketch_image(pixels: Pixels) -> bytes:
-    """Return ``SKETCH`` x ``SKETCH`` gray levels of ``h w c`` pixels, stretched as thumbnails are.
-
-    They are enough to see whether a mask fits.
-    """
-    small = _shrunk(pixels)
-    levels = small if pixels.dtype == np.uint8 else _scaled(small)
-    return _stretched(levels.mean(axis=0)).tobytes()
+    return look, _stretched(levels).tobytes() if sketch else None
 
 
 def sketch_mask(values: npt.NDArray[Any], distinct: npt.NDArray[Any]) -> bytes | None:

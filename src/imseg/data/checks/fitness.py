@@ -1,5 +1,6 @@
 """What a check is and looks at, and what makes a data set unfit, for files and arrays alike."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -190,9 +191,12 @@ def _too_few(found: FolderScan) -> Iterator[Finding]:
 def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
     every = found.survey.every()
     wrong = [(facts, mask) for facts in every for mask in facts.masks if mask.size != facts.size]
-    lying = [(facts, mask) for facts, mask in wrong if mask.size == facts.size[::-1]]
-    stored = [each for each in lying if each[0].orientation in decoding.ON_THEIR_SIDE]
-    if stored:
+    found_as: dict[str, list[tuple[ImageFacts, MaskFacts]]] = defaultdict(list)
+    for facts, mask in wrong:
+        lies = mask.size == facts.size[::-1]
+        way = "stored" if facts.orientation in decoding.ON_THEIR_SIDE else "lying"
+        found_as[way if lies else "other"].append((facts, mask))
+    if stored := found_as["stored"]:
         turns = sorted({facts.orientation for facts, _ in stored})
         ways = " or ".join(decoding.TURNS[turn] for turn in turns)
         exif = f"EXIF orientation {' or '.join(map(str, turns))}"
@@ -203,9 +207,10 @@ def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
             hint=f"turn the masks in the same way, so that they are {ways}; imseg check DATA "
             "--fix DIR writes a copy in which they are. Or",
         )
-    if rest := [each for each in wrong if each not in stored]:
-        turned = len(rest) == len([each for each in lying if each not in stored])
-        hint = "turn the masks by 90 degrees" if turned else "export the masks at full size"
+    if rest := found_as["other"] + found_as["lying"]:
+        hint = (
+            "export the masks at full size" if found_as["other"] else "turn the masks by 90 degrees"
+        )
         yield _of_other_size(rest, hint=f"{hint}, or")
 
 

@@ -45,18 +45,20 @@ def find_impure(
         return
     counts = {mask.facts.name: mask.facts.counted_as("colors") for mask in masks}
     own = own_colors([mask.facts for mask in masks], listed)
-    main = main_colors(list(counts.values()), {*listed, *own})
+    soft = _on_edges_only([mask.facts for mask in masks])
+    main = main_colors(list(counts.values()), {*listed, *own}, soft=soft)
     total: Counter[int] = Counter()
     for found in counts.values():
         total.update(found)
-    usual = set(main_colors(list(counts.values()), listed))
+    usual = set(main_colors(list(counts.values()), listed, soft=soft))
     usual |= {color for color in own if total[color] >= _MAIN * sum(total.values())}
-    texts = and_more([value_text(color, "colors") for color in main], most=12)
     for sure, odd in ((True, set(total) - set(main)), (False, (own & set(total)) - usual)):
         if not odd or len(main) < 2:
             continue
         names = tuple(name for name, found in counts.items() if not odd.isdisjoint(found))
         frequent = sorted(odd, key=lambda color: (-total[color], color))
+        clear = main if sure else [color for color in main if color not in odd]
+        texts = and_more([value_text(color, "colors") for color in clear], most=12)
         share = sum(total[color] for color in odd) / sum(total.values())
         colors = counted(len(odd), "impure color" if sure else "rare color")
         yield MaskValueFinding(
@@ -75,6 +77,16 @@ def find_impure(
             recode=Snap(main) if sure else None,
             reason="colors beside or between the main ones",
         )
+
+
+def _on_edges_only(masks: Sequence[MaskFacts]) -> set[int]:
+    """Return the packed colors that only smeared masks hold, and mostly on edges."""
+    pixels, edges, clear = Counter[int](), Counter[int](), set[int]()
+    for mask in masks:
+        pixels.update(mask.counted_as("colors"))
+        edges.update(mask.edges_as("colors"))
+        clear |= mask.counted_as("colors").keys() if mask.blurred <= MOST_BLURRED else set()
+    return {color for color in pixels if color not in clear and 2 * edges[color] > pixels[color]}
 
 
 def own_colors(masks: Sequence[MaskFacts], listed: Collection[int]) -> set[int]:
@@ -116,13 +128,15 @@ def own_colors(masks: Sequence[MaskFacts], listed: Collection[int]) -> set[int]:
 
 
 def main_colors(
-    masks: Sequence[Mapping[int, int]], listed: Collection[int] = ()
+    masks: Sequence[Mapping[int, int]], listed: Collection[int] = (), *, soft: Collection[int] = ()
 ) -> tuple[int, ...]:
     """Return the packed colors that are classes, ascending.
 
     Args:
         masks: Pixels by packed color, of each mask.
         listed: Colors that are classes in any case.
+        soft: Colors on edges only, which are no classes if they are mixtures of others, however
+            frequent.
     """
     total: Counter[int] = Counter()
     largest: dict[int, float] = {}
@@ -137,7 +151,9 @@ def main_colors(
         frequent = number >= least or largest[color] >= _MAIN_IN_MASK
         if not frequent or color in main or (main and _gap(color, main) <= _SAME):
             continue
-        if not _is_between(color, [each for each in main if number < _MIXED * total[each]]):
+        if not _is_between(
+            color, [each for each in main if color in soft or number < _MIXED * total[each]]
+        ):
             main.append(color)
     return tuple(sorted({*listed, *(_full(each) for each in main if each not in listed)}))
 

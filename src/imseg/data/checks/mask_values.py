@@ -95,6 +95,7 @@ def find_other_kinds(
             recode=Paint(palette),
             reason="a palette beside masks of colors",
         )
+    colored = [facts.name for facts in single if facts.form == "colors"]
     # A single mask may well show black and white only.
     if len(strange) > 1 or any(v != 255 for _, odd in strange for v in odd):
         yield MaskValueFinding(
@@ -105,7 +106,7 @@ def find_other_kinds(
             "something is: among colors, each would be a class of its own.",
             expected="masks of one kind: colors in all, or numbers in all.",
             got=and_more([f"{name} has {and_more(list(map(str, odd)))}" for name, odd in strange])
-            + ".",
+            + f"; colors in {and_more(colored)}.",
             hint="save all masks in the same way; if these gray levels are classes, name all "
             f'classes by color under [classes] in {FILE_NAME}, such as "#ffffff" for 255.',
             files=tuple(name for name, _ in strange),
@@ -252,48 +253,51 @@ def _most_frequent(part: Mapping[int, int]) -> int:
 def find_mixed_ones(
     masks: Sequence[SplitMask], *, void: int | None, listed: Collection[object]
 ) -> Iterator[MaskValueFinding]:
-    """Yield a finding if some masks are 0 and 1 where others are 0 and 255.
+    """Yield a finding if some masks are 0 and 1 where others are 0 and 255, or 0 and 65535.
 
-    There is no finding if any mask holds anything else, for example both 1 and 255, or if 1 and 255
-    are classes by the user's own words.
+    There is no finding if any mask holds anything else, for example both 1 and 255, or if two of
+    them are classes by the user's own words.
 
     Args:
         masks: Every mask, smeared ones left out.
         void: A value that counts as no class.
         listed: The classes that the user names.
     """
-    if {1, 255} <= set(listed):
+    ways: dict[int, list[SplitMask]] = {1: [], 255: [], 65535: []}
+    if len(ways.keys() & set(listed)) > 1:
         return
-    ways: dict[int, list[SplitMask]] = {1: [], 255: []}
     for mask in masks:
         if mask.label is not None or mask.facts.form != "values":
             return
         shown = {value for value in mask.facts.counts if value not in (0, void)}
-        if shown and shown not in ({1}, {255}):
+        if len(shown) > 1 or not shown <= ways.keys():
             return
         if shown:
             ways[shown.pop()].append(mask)
-    if not ways[1] or not ways[255]:
-        return
     splits = {value: Counter(mask.split for mask in found) for value, found in ways.items()}
     # The value that is named, else the one of most labeled masks.
     kept = max(
-        (255, 1), key=lambda value: (value in listed, splits[value]["labeled"], len(ways[value]))
+        (255, 1, 65535),
+        key=lambda value: (value in listed, splits[value]["labeled"], len(ways[value])),
     )
-    names = tuple(mask.facts.name for mask in ways[256 - kept])
-    yield MaskValueFinding(
-        severity="error",
-        what=f"{subject(len(names), 'mask', 'writes', 'write')} the foreground as {256 - kept}, "
-        f"where the others write {kept}.",
-        why="1 and 255 are taken for two classes, or one of them for an unknown value.",
-        expected=f"0 and {kept} in all masks, as in {_by_split(splits[kept])}.",
-        got=f"0 and {256 - kept} in {_by_split(splits[256 - kept])}: {and_more(names)}.",
-        hint="--fix writes a copy in which all are equal. If 1 and 255 do mean different things, "
-        "name both under [classes] in imseg.toml, or set void.",
-        files=names,
-        recode=Exchange({256 - kept: kept}),
-        reason=f"{256 - kept} and {kept} meant the same",
-    )
+    for other, found in ways.items():
+        if other == kept or not found:
+            continue
+        names = tuple(mask.facts.name for mask in found)
+        low, high = sorted((other, kept))
+        yield MaskValueFinding(
+            severity="error",
+            what=f"{subject(len(names), 'mask', 'writes', 'write')} the foreground as {other}, "
+            f"where the others write {kept}.",
+            why=f"{low} and {high} are taken for two classes, or one of them for an unknown value.",
+            expected=f"0 and {kept} in all masks, as in {_by_split(splits[kept])}.",
+            got=f"0 and {other} in {_by_split(splits[other])}: {and_more(names)}.",
+            hint=f"--fix writes a copy in which all are equal. If {low} and {high} do mean "
+            "different things, name both under [classes] in imseg.toml, or set void.",
+            files=names,
+            recode=Exchange({other: kept}),
+            reason=f"{other} and {kept} meant the same",
+        )
 
 
 def _by_split(counts: Counter[str]) -> str:

@@ -98,11 +98,10 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
         for facts in plan.found.survey.every()
         if any(mask.size != facts.size for mask in facts.masks)
     ]
-    lying = [facts for facts in wrong if all(mask.size == facts.size[::-1] for mask in facts.masks)]
-    turn = _common_turn(lying, plan)
+    turn = _common_turn([facts for facts in wrong if _lies(facts)], plan)
     for facts in wrong:
         entry, names = plan.entries[facts.name], [mask.name for mask in facts.masks]
-        if facts in lying:
+        if _lies(facts):
             own = plan.orientations.get(facts.name, 1)
             back, reason = turn, "the mask lay on its side"
             if own in (5, 6, 7, 8):
@@ -119,6 +118,11 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
             plan.rewrite(names, repaired_files.Rewrite(size=facts.size, reasons=(reason,)))
         else:
             plan.leave(entry, "the mask has another size and another shape than its image")
+
+
+def _lies(facts: ImageFacts) -> bool:
+    """Return whether the masks of an image have its height as width, and its width as height."""
+    return all(mask.size == facts.size[::-1] for mask in facts.masks)
 
 
 def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
@@ -460,8 +464,7 @@ def _mend(
     folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
 ) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
-    found = scan(folder, task=task, progress=progress)
-    found = replace(found, survey=found.survey.with_orientations(orientations))
+    found = scan(folder, task=task, turned=orientations, progress=progress)
     plan = RepairRound(found=found, orientations=orientations)
     for check in folder_check.CHECKS:
         if check.mends is not None:

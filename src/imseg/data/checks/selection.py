@@ -37,6 +37,8 @@ class Selection:
     """All-black masks that are made, and their height and width."""
     merged: dict[Path, tuple[Path, list[Path]]] = field(default_factory=dict)
     """Masks that are made of files with an object each: their image, and these files."""
+    taken: dict[Path, set[str]] = field(default_factory=dict)
+    """The stems, old and new ones, of folders in which files were renamed for want of one."""
     follow_links: bool = False
     """Whether links that lead out of the data folder are as good as files."""
 
@@ -275,12 +277,14 @@ def _rename(paths: Sequence[Path], stem: str, selection: Selection) -> None:
         suffix = path.suffix.lower().removeprefix(".")
         name = f"{stem}-{suffix}"
         number = 2
-        others = [
-            new for other, (new, _) in selection.renamed.items() if other.parent == path.parent
-        ]
-        given = {Path(new).stem for new in others}
-        while name in given or any(other.stem == name for other in path.parent.iterdir()):
+        if (taken := selection.taken.get(path.parent)) is None:
+            taken = {other.stem for other in path.parent.iterdir()}
+            for old, (new, _) in selection.renamed.items():
+                taken |= {Path(new).stem} if old.parent == path.parent else set()
+            selection.taken[path.parent] = taken
+        while name in taken:
             name, number = f"{stem}-{suffix}-{number}", number + 1
+        taken.add(name)
         selection.renamed[path] = name + path.suffix, "another file has the same stem"
 
 

@@ -207,6 +207,7 @@ class MaskFits:
         self.pairs = pairs
         self._spreads = _spreads(pairs)
         self._own = _measured(pairs, pairs.classes)
+        self._last: tuple[list[int], Pairs] = [], pairs
 
     def better(self, rows: Sequence[int], classes: Iterable[Classes]) -> Better | None:
         """Return which of some images other masks fit better, if that is certain."""
@@ -223,8 +224,10 @@ class MaskFits:
 
     def gains(self, rows: Sequence[int], classes: Iterable[Classes]) -> Scores:
         """Return how much better other masks fit some images, ``n 3``, in spreads."""
-        other = np.stack(list(classes))
-        gains = _measured(self.pairs.of(rows), other) - self._own[list(rows)]
+        rows = list(rows)
+        if rows != self._last[0]:
+            self._last = rows, self.pairs.of(rows)
+        gains = _measured(self._last[1], np.stack(list(classes))) - self._own[rows]
         # A few that fit extremely well must not hide how sure the others are.
         return np.clip(gains / self._spreads, -2 * SURE, 2 * SURE)
 
@@ -245,9 +248,7 @@ def _evenly(count: int) -> npt.NDArray[np.intp]:
 
 def likely_shifts(pairs: Pairs) -> list[tuple[int, int]]:
     """Return by how many rows and columns all masks, and most single ones, would fit best."""
-    some = pairs.of(
-        np.linspace(0, len(pairs.facts) - 1, min(len(pairs.facts), _AT_ONCE)).astype(int)
-    )
+    some = pairs.of(_evenly(len(pairs.facts)))
     steep, edges = (np.fft.rfft2(planes) for planes in (some.steep, _edges(some.classes)))
     fits = np.fft.irfft2(steep * np.conj(edges), s=(SKETCH, SKETCH))
     steps = np.arange(-_FARTHEST_SHIFT, _FARTHEST_SHIFT + 1)

@@ -11,7 +11,7 @@ from imseg.data.checks.appearance import SKETCH
 from imseg.data.checks.fitness import FolderScan, warning
 from imseg.data.doubts import alignment
 from imseg.data.files.listing import by_number, subject
-from imseg.data.folder.facts import ImageFacts
+from imseg.data.folder.facts import ImageFacts, sampled
 from imseg.data.images.decoding import ON_THEIR_SIDE, TURNS, turned
 from imseg.errors import Finding, and_more
 from imseg.types import TargetSpec
@@ -53,6 +53,7 @@ class TurnedMasksFinding(Finding):
 _LOOK = "look at them on the contact sheet"
 _WHY = "networks would learn what is not there."
 _SHOWN = 4
+_AT_ONCE = 1000
 
 
 def find_misplaced(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -69,10 +70,17 @@ def find_misplaced(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     yield from turned_back
     told = {name for finding in turned_back for name in finding.files}
     for name, split in splits.items():
-        pairs = alignment.pairs_of(split, spec)
+        pairs = alignment.pairs_of(sampled(split), spec)
         other = [i for i, facts in enumerate(pairs.facts) if facts.masks[0].name not in told]
         if len(other) >= alignment.FEWEST:
-            yield from _in_split(name, [facts.name for facts in split], pairs.of(other))
+            some = pairs.of(other)
+            among = _among(len(some.facts), f"masks in {name}", len(sampled(split)) < len(split))
+            yield from _in_split(among, [facts.name for facts in split], some)
+
+
+def _among(count: int, masks: str, chosen: bool) -> str:
+    """Return how many masks were compared, in words that tell if others were not."""
+    return f"the {count} {masks} that were compared" if chosen else f"{count} {masks}"
 
 
 class _Claim(NamedTuple):
@@ -82,19 +90,19 @@ class _Claim(NamedTuple):
     finding: Finding
 
 
-def _in_split(split: str, names: Sequence[str], pairs: alignment.Pairs) -> Iterator[Finding]:
+def _in_split(among: str, names: Sequence[str], pairs: alignment.Pairs) -> Iterator[Finding]:
     """Yield at most one finding about the masks of a split: what concerns most of them."""
     compare = alignment.MaskFits(pairs)
     claims = [
-        *_exchanged(split, names, compare),
-        *_turned(split, compare),
-        *_shifted(split, compare),
+        *_exchanged(among, names, compare),
+        *_turned(among, compare),
+        *_shifted(among, compare),
     ]
     if claims:
         yield max(claims, key=lambda claim: (len(claim.better.places), claim.better.gain)).finding
 
 
-def _exchanged(split: str, names: Sequence[str], compare: alignment.MaskFits) -> Iterator[_Claim]:
+def _exchanged(among: str, names: Sequence[str], compare: alignment.MaskFits) -> Iterator[_Claim]:
     """Yield whether masks fit other images better than their own."""
     facts = compare.pairs.facts
     places = {each.name: place for place, each in enumerate(facts)}
@@ -109,23 +117,22 @@ def _exchanged(split: str, names: Sequence[str], compare: alignment.MaskFits) ->
         # Of a few, the matches below tell more certainly to which images they belong.
         if better is not None and better.whole:
             wrong = [(image, rows[image]) for image in better.places]
-            yield _Claim(better, _exchange(split, compare, wrong, f"they fit {words}"))
+            yield _Claim(better, _exchange(among, compare, wrong, f"they fit {words}"))
     if matches := alignment.matches(compare.pairs):
         better = alignment.Better(tuple(image for image, _ in matches), False, 0.0)
-        yield _Claim(better, _exchange(split, compare, matches, "they fit other images"))
+        yield _Claim(better, _exchange(among, compare, matches, "they fit other images"))
 
 
 def _exchange(
-    split: str, compare: alignment.MaskFits, wrong: Sequence[tuple[int, int]], words: str
+    among: str, compare: alignment.MaskFits, wrong: Sequence[tuple[int, int]], words: str
 ) -> Finding:
     names = compare.masks([mask for _, mask in wrong])
     shown = [
         f"{name} fits {compare.pairs.facts[image].name}"
         for name, (image, _) in zip(names, wrong, strict=True)
     ]
-    what = f"{len(wrong)} of {len(compare.pairs.facts)} masks in {split} do not fit their images;"
     return warning(
-        f"{what} {words}.",
+        f"{len(wrong)} of {among} do not fit their images; {words}.",
         why=_WHY,
         got=f"{and_more(shown, most=_SHOWN)}.",
         hint=f"{_LOOK}, and at how masks were numbered or sorted; then rename the masks.",
@@ -133,7 +140,7 @@ def _exchange(
     )
 
 
-def _turned(split: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
+def _turned(among: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
     """Yield whether masks fit better when they are mirrored or turned."""
     pairs = compare.pairs
     square = [i for i, facts in enumerate(pairs.facts) if facts.size[0] == facts.size[1]]
@@ -141,10 +148,10 @@ def _turned(split: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
         rows = square if orientation in ON_THEIR_SIDE else list(range(len(pairs.facts)))
         classes = [turned(pairs.classes[row], orientation) for row in rows]
         if (better := compare.better(rows, classes)) is not None:
-            yield _Claim(better, _moved_finding(split, compare, better, f"are {words}"))
+            yield _Claim(better, _moved_finding(among, compare, better, f"are {words}"))
 
 
-def _shifted(split: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
+def _shifted(among: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
     """Yield whether masks fit better when they are moved."""
     pairs = compare.pairs
     for down, right in alignment.likely_shifts(pairs):
@@ -158,17 +165,15 @@ def _shifted(split: str, compare: alignment.MaskFits) -> Iterator[_Claim]:
             )
             words = " and ".join(f"about {abs(n):.0f} px {way}" for n, way in steps if n)
             text = f"are moved {words}: they lie shifted"
-            yield _Claim(better, _moved_finding(split, compare, better, text))
+            yield _Claim(better, _moved_finding(among, compare, better, text))
 
 
 def _moved_finding(
-    split: str, compare: alignment.MaskFits, better: alignment.Better, words: str
+    among: str, compare: alignment.MaskFits, better: alignment.Better, words: str
 ) -> Finding:
     names = compare.masks(better.places)
-    count = len(compare.pairs.facts)
     return warning(
-        f"{len(names)} of {count} masks in {split} do not fit their images; they fit when they "
-        f"{words}.",
+        f"{len(names)} of {among} do not fit their images; they fit when they {words}.",
         why=_WHY,
         got=f"{and_more(names, most=_SHOWN)}.",
         hint=f"{_LOOK}, and at how the masks were exported; then export them again.",
@@ -178,23 +183,23 @@ def _moved_finding(
 
 def _drawn_before_turn(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterator[Finding]:
     """Yield whether masks were drawn on pictures as they are stored, before their EXIF turn."""
-    if all(facts.orientation == 1 for facts in every):
+    concerned: list[ImageFacts] = []
+    gains: list[alignment.Scores] = []
+    # Some at a time, so that any number of pictures fits in memory.
+    blocks = -(-len(every) // _AT_ONCE) if any(_may_be_turned(facts) for facts in every) else 0
+    for block in range(blocks):
+        pairs = alignment.pairs_of(every[block::blocks], spec)
+        rows = [place for place, facts in enumerate(pairs.facts) if _may_be_turned(facts)]
+        concerned += [pairs.facts[row] for row in rows]
+        if rows and len(pairs.facts) >= alignment.FEWEST:
+            classes = [turned(pairs.classes[row], pairs.facts[row].orientation) for row in rows]
+            gains.append(alignment.MaskFits(pairs).gains(rows, classes))
+    if not concerned:
         return
-    pairs = alignment.pairs_of(every, spec)
-    rows = [
-        place
-        for place, facts in enumerate(pairs.facts)
-        if facts.orientation in TURNS
-        and (facts.orientation not in ON_THEIR_SIDE or facts.size[0] == facts.size[1])
-    ]
-    if not rows:
-        return
-    turns = [pairs.facts[row].orientation for row in rows]
-    stored: list[int] | None = None
-    if len(pairs.facts) >= alignment.FEWEST:
-        classes = [turned(pairs.classes[row], turn) for row, turn in zip(rows, turns, strict=True)]
-        stored = _drawn_as_stored(alignment.MaskFits(pairs).gains(rows, classes))
-    concerned = [pairs.facts[rows[i]] for i in (range(len(rows)) if stored is None else stored)]
+    stored = None
+    if sum(map(len, gains)) == len(concerned):
+        stored = _drawn_as_stored(np.concatenate(gains))
+    concerned = concerned if stored is None else [concerned[place] for place in stored]
     numbers = sorted({facts.orientation for facts in concerned})
     exif = f"EXIF orientation {', '.join(map(str, numbers))}"
     names = [facts.name for facts in concerned]
@@ -223,6 +228,12 @@ def _drawn_before_turn(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterato
             files=tuple(masks),
             turns=masks,
         )
+
+
+def _may_be_turned(facts: ImageFacts) -> bool:
+    """Return whether a picture is turned on reading, and its mask's size does not tell if it is."""
+    lies = facts.orientation in ON_THEIR_SIDE and facts.size[0] != facts.size[1]
+    return facts.orientation in TURNS and not lies
 
 
 def _drawn_as_stored(gains: alignment.Scores) -> list[int] | None:
@@ -263,16 +274,19 @@ def find_inverted(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     """
     if spec.kind != "binary":
         return
-    pairs = alignment.pairs_of(found.survey.every(), spec)
+    splits = found.survey.splits().values()
+    chosen = [facts for split in splits for facts in sampled(split)]
+    pairs = alignment.pairs_of(chosen, spec)
     if len(pairs.facts) < alignment.FEWEST:
         return
     odd = np.flatnonzero(_are_inverted(pairs)).tolist()
     if not odd:
         return
     names = [mask.name for place in odd for mask in pairs.facts[place].masks]
+    paired = sum(bool(facts.masks) for split in splits for facts in split)
+    among = _among(len(pairs.facts), "masks", sum(bool(f.masks) for f in chosen) < paired)
     yield warning(
-        f"{len(names)} of {len(pairs.facts)} masks seem to be inverted: what they mark is "
-        "background in the others.",
+        f"{len(names)} of {among} seem to be inverted: what they mark is background in the others.",
         why="networks would learn the opposite from them.",
         got=f"{and_more(names, most=_SHOWN)}.",
         hint=f"{_LOOK}; if it is so, exchange the two values in these masks.",

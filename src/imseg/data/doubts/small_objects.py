@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from imseg.data.checks.appearance import WIDTHS
 from imseg.data.checks.fitness import FolderScan, size_in_words, warning
+from imseg.data.checks.mask_values import smeared_between
 from imseg.errors import Finding
 from imseg.types import TargetSpec
 
@@ -48,7 +49,7 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
         (facts.size, np.array(mask.widths))
         for facts in found.survey.labeled
         for mask in facts.masks
-        if mask.widths
+        if mask.widths and smeared_between(mask) is None
     ]
     if sum(int(counts.sum()) for _, counts in measured) < _FEWEST:
         return

@@ -7,7 +7,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -125,7 +125,7 @@ class MaskFacts:
     alpha: MaskAlpha = ""
     """What the alpha channel of the file was for."""
     sketch: Base64Bytes | None = None
-    """A few of its pixels; see ``sketch_mask``. None: of measurements."""
+    """A few of its pixels; see ``sketch_mask``. None: of measurements, and where not looked at."""
     widths: tuple[int, ...] | None = None
     """Its connected regions by width; see ``count_widths``. None: not counted."""
 
@@ -182,10 +182,9 @@ class ImageFacts:
     look: Look | None = None
     """What it looks like."""
     sketch: Base64Bytes | None = None
-    """A few gray levels of it; see ``sketch_image``. None: nothing is asked about masks."""
+    """A few gray levels of it; see ``look_and_sketch``. None: nothing is asked about masks."""
     orientation: int = 1
-    """The EXIF number by which it was turned on reading, 1 to 8; only looked for where there are
-    masks. 1: it was not turned."""
+    """The EXIF number by which it was turned, on reading or before; 1: it was not."""
     sample: _JsonArray | None = None
     """A few of its pixels (``n c``), where ranges must be estimated; never of 8-bit gray or color
     pictures."""
@@ -216,6 +215,31 @@ class ImageFacts:
         return self.depth == "uint8" and self.channels in (1, 3)
 
 
+_RUN = _RUNS = 16
+
+
+def is_sampled(place: int, count: int) -> bool:
+    """Return whether a pair is one of those that are looked at closely.
+
+    They are at most 256 of a split: runs of 16 neighbors, whose masks may have been exchanged,
+    spread evenly over all. Each takes a few kilobytes.
+
+    Args:
+        place: Where it is in its split, from 0.
+        count: How many there are.
+    """
+    if count <= _RUN * _RUNS:
+        return True
+    apart = count - _RUN
+    run = place * (_RUNS - 1) // apart
+    return place - -(-run * apart // (_RUNS - 1)) < _RUN
+
+
+def sampled(split: Sequence[ImageFacts]) -> list[ImageFacts]:
+    """Return the facts of a split about the pairs that are looked at closely."""
+    return [facts for place, facts in enumerate(split) if is_sampled(place, len(split))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """The facts about every readable picture, by split."""
@@ -236,17 +260,6 @@ class Survey:
     def every(self) -> list[ImageFacts]:
         """Return the facts about all pictures."""
         return list(itertools.chain.from_iterable(self.splits().values()))
-
-    def with_orientations(self, orientations: Mapping[str, int]) -> "Survey":
-        """Return the facts with the EXIF numbers that pictures had before they were turned."""
-        changed = {
-            name: tuple(
-                replace(facts, orientation=orientations.get(facts.name, facts.orientation))
-                for facts in split
-            )
-            for name, split in self.splits().items()
-        }
-        return Survey(**changed)
 
     def digests(self) -> dict[str, str]:
         """Return a hash of the content of each picture, and of its masks, by the picture's name."""

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from imseg.data.checks.appearance import count_widths, look_at, sketch_image, sketch_mask
+from imseg.data.checks.appearance import count_widths, look_and_sketch, sketch_mask
 from imseg.data.files import listing
 from imseg.data.folder.config import FolderConfig, as_color, as_number
 from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
-from imseg.data.images.picture_file import probe, read_pixels
+from imseg.data.images.picture_file import read_upright
 from imseg.data.masks.edges import count_on_edges
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.data.masks.regions import abruptness, count_regions, has_regions
@@ -232,8 +232,8 @@ def inspect(
     scope: Scope,
     *,
     keep: bool,
-    sketch: bool = False,
-    widths: bool = False,
+    closely: bool = False,
+    turned: int = 1,
 ) -> Inspected:
     """Return the facts about one entry, or what of it cannot be read.
 
@@ -242,28 +242,33 @@ def inspect(
         root: The data folder, to which names are relative.
         scope: What to look for.
         keep: Whether what is decoded will be stored.
-        sketch: Whether enough is kept to see if a mask fits.
-        widths: Whether the connected regions of masks are counted by their width.
+        closely: Whether to look closely at the masks, as at those of every image that is turned.
+        turned: The EXIF number that the picture had before it was saved upright.
     """
     masks: dict[str | None, Path] = {}
     if isinstance(entry, LabeledImage):
         masks, entry = mask_files(entry), entry.image
     problems: list[tuple[str, UnreadablePicture]] = []
-    found: dict[str | None, MaskFacts] = {}
+    picture, found = None, dict[str | None, MaskFacts]()
+    closely = bool(masks) and (closely or turned != 1)
+    try:
+        picture = _facts_of_image(entry, scope, keep=keep, closely=closely, paired=bool(masks))
+        closely |= picture.orientation != 1
+    except UnreadablePicture as error:
+        problems.append((entry.name, error))
     for label, path in masks.items():
         name = relative_name(path, root)
         try:
             facts = facts_of_mask(
-                path, scope, label=label, keep=keep, whole=POSITION in masks, widths=widths
+                path, scope, label=label, keep=keep, whole=POSITION in masks, closely=closely
             )
             found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
             problems.append((name, error))
-    try:
-        picture = _facts_of_image(entry, scope, keep=keep, sketch=sketch and bool(masks))
-    except UnreadablePicture as error:
-        return [*problems, (entry.name, error)]
-    return problems or with_masks(replace(picture, name=entry.name), found)
+    if picture is None or problems:
+        return problems
+    orientation = max(turned, picture.orientation)  # what was saved upright is not turned again
+    return with_masks(replace(picture, name=entry.name, orientation=orientation), found)
 
 
 def mask_files(pair: LabeledImage) -> dict[str | None, Path]:
@@ -278,18 +283,18 @@ def with_masks(picture: ImageFacts, masks: Mapping[str | None, MaskFacts]) -> Im
     return replace(picture, mask=masks.get(None), planes=planes)
 
 
-def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> ImageFacts:
+def _facts_of_image(
+    image: Image, scope: Scope, *, keep: bool, closely: bool, paired: bool
+) -> ImageFacts:
     pages, path = scope.config.pages, image.pixels
     if not isinstance(path, Path):
         return image_facts(image.name, path, scope=scope)
 
     def find() -> tuple[ImageFacts, Pixels]:
-        pixels, inverting = read_pixels(path, pages=pages)
+        pixels, inverting, orientation = read_upright(path, pages=pages)
+        sketch = closely or (paired and orientation != 1)
         facts = image_facts(image.name, pixels, scope=scope, sketch=sketch)
-        facts = replace(facts, inverting=inverting)
-        if sketch:
-            facts = replace(facts, orientation=probe(path, pages=pages).orientation)
-        return facts, pixels
+        return replace(facts, inverting=inverting, orientation=orientation), pixels
 
     def fits(facts: ImageFacts) -> bool:
         height, width = facts.size
@@ -301,12 +306,12 @@ def _facts_of_image(image: Image, scope: Scope, *, keep: bool, sketch: bool) -> 
     looked_for = {"refuse": "one page", "channels": "pages as channels"}.get(
         str(pages), f"plane {pages}"
     )
-    looked_for += ", sketched" * sketch
+    looked_for += ", of a pair" * paired + ", closely" * closely
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 
 def facts_of_mask(
-    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool, widths: bool = False
+    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool, closely: bool = False
 ) -> MaskFacts:
     """Return the facts about a mask file.
 
@@ -317,7 +322,7 @@ def facts_of_mask(
         keep: Whether the mask will be stored.
         whole: Whether its full size is needed for that: discs around cell centers are drawn anew
             at the working size.
-        widths: Whether its connected regions are counted by their width.
+        closely: Whether to keep enough to see if it fits, and count its regions by their width.
 
     Raises:
         ImsegError: If the file cannot be read.
@@ -326,13 +331,13 @@ def facts_of_mask(
 
     def find() -> tuple[MaskFacts, MaskFile]:
         mask = read_mask(path, pages=pages)
-        return mask_facts(str(path), mask, scope=scope, label=label, widths=widths), mask
+        return mask_facts(str(path), mask, scope=scope, label=label, closely=closely), mask
 
     if scope.files is None:
         return find()[0]
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
-    looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", widths" * widths
+    looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", closely" * closely
     looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
@@ -347,6 +352,7 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
         sketch: Whether to keep enough to see if a mask fits.
     """
     height, width, channels = pixels.shape
+    look, sketched = look_and_sketch(pixels, sketch=sketch)
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
     return ImageFacts(
         name=name,
@@ -354,15 +360,15 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
         channels=channels,
         depth=pixels.dtype.name,
         digest=hash_pixels(pixels),
-        look=look_at(pixels),
-        sketch=sketch_image(pixels) if sketch else None,
+        look=look,
+        sketch=sketched,
         # A copy, so that the picture is not kept alive.
         sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
     )
 
 
 def mask_facts(
-    name: str, mask: MaskFile, *, scope: Scope, label: str | None = None, widths: bool = False
+    name: str, mask: MaskFile, *, scope: Scope, label: str | None = None, closely: bool = False
 ) -> MaskFacts:
     """Return the facts about a mask.
 
@@ -371,7 +377,7 @@ def mask_facts(
         mask: What its file holds.
         scope: What to look for.
         label: The label that it is the mask of, where there is one per label.
-        widths: Whether its connected regions are counted by their width.
+        closely: Whether to keep enough to see if it fits, and count its regions by their width.
     """
     values = mask.values
     whole = mask.form == "values"
@@ -409,15 +415,15 @@ def mask_facts(
     shown: Any = slice(None)
     if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
         shown = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
-    small = mask.form == "colors" or (whole and found[-1] < 256)
-    edges = count_on_edges(values, found) if small else np.zeros(len(found), np.int64)
+    if len(found) > 2 and (mask.form == "colors" or (whole and found[-1] < 256)):
+        edges = count_on_edges(values, found)
+        counted = Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0])
+        facts = replace(facts, edges=counted, blurred=float((2 * edges > pixels).mean()))
     return replace(
         facts,
         whole=whole,
         counts=Counts(found[shown], pixels[shown]),
         distinct=len(kept),
-        edges=Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0]),
-        blurred=float((2 * edges > pixels).mean()),
         gapless=gapless,
         regions=regions,
         abrupt=abrupt,
@@ -427,9 +433,9 @@ def mask_facts(
         has_code=known > 0 and _is_code(kept),
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
-        sketch=sketch_mask(values, found),
+        sketch=sketch_mask(values, found) if closely else None,
         # Discs around cell centers are drawn anew at the working size.
-        widths=count_widths(clean) if widths and label != POSITION else None,
+        widths=count_widths(clean) if closely and label != POSITION else None,
     )
 
 
@@ -457,7 +463,7 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
 def _is_code(numbers: npt.NDArray[Any]) -> bool:
     """Return whether the only number below 0 is one that often stands for missing ones."""
     least = numbers.min()
-    return bool(least in _CODES and (numbers[numbers != least] >= 0).all())
+    return bool(least < 0 and least in _CODES and (numbers[numbers != least] >= 0).all())
 
 
 def _samples(channels: int, scope: Scope) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from imseg.data.files.listing import (
 )
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
-from imseg.data.folder.facts import ImageFacts, Progress, Survey, map_in_threads
+from imseg.data.folder.facts import ImageFacts, Progress, Survey, is_sampled, map_in_threads
 from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_layout
 from imseg.data.folder.label_folders import find_labels
 from imseg.data.images.decoding import UnreadablePicture
@@ -39,6 +39,7 @@ def scan(
     *,
     task: TaskWord | None = None,
     links_are: Links = "refuse",
+    turned: Mapping[str, int] | None = None,
     progress: Progress | None = None,
     files: inspection.KnownFiles | None = None,
 ) -> fitness.FolderScan:
@@ -50,6 +51,7 @@ def scan(
         path: The data folder.
         task: What the masks are; None: what ``imseg.toml`` says, or recognized from them.
         links_are: What is done with links that lead out of the folder.
+        turned: The EXIF numbers that some pictures had before they were saved upright, by name.
         progress: Called with (done, total) after each picture.
         files: What is known already of files that have not changed: these are not decoded. It
             learns about the others, and keeps their pixels for the store. None: all are decoded.
@@ -69,7 +71,7 @@ def scan(
             files.size = files.working_size(typical_size(layout.labeled, pages=config.pages))
     regions = config.task in (None, "instances")
     scope = inspection.Scope(config=config, regions=regions, files=files)
-    survey, problems = _inspect_all(layout, scope, progress)
+    survey, problems = _inspect_all(layout, scope, turned or {}, progress)
     errors += config_errors + fitness.unreadable(problems)
     # What is left of the masks when some cannot be read would only mislead, and so do masks
     # without what imseg.toml says about them.
@@ -188,13 +190,6 @@ def typical_size(pairs: Sequence[LabeledImage], *, pages: Pages) -> tuple[int, i
     return height, width
 
 
-SKETCHED = 256
-"""Pairs of a split of which enough is kept to see whether masks fit: a few kilobytes each."""
-
-MEASURED = 256
-"""Labeled masks whose regions are counted by width."""
-
-
 def _size_of(image: Image, *, pages: Pages) -> tuple[int, int]:
     """Return the height and width of a picture; of files only the header is read."""
     if isinstance(image.pixels, Path):
@@ -203,7 +198,10 @@ def _size_of(image: Image, *, pages: Pages) -> tuple[int, int]:
 
 
 def _inspect_all(
-    layout: FolderLayout, scope: inspection.Scope, progress: Progress | None
+    layout: FolderLayout,
+    scope: inspection.Scope,
+    turned: Mapping[str, int],
+    progress: Progress | None,
 ) -> tuple[Survey, list[tuple[str, UnreadablePicture]]]:
     """Return the facts about every readable file, and the files that are not."""
     entries: list[tuple[str, int, Image | LabeledImage]] = []
@@ -219,8 +217,8 @@ def _inspect_all(
             layout.root,
             scope,
             keep=split != "test",
-            sketch=place < SKETCHED,
-            widths=split == "labeled" and place < MEASURED,
+            closely=is_sampled(place, len(getattr(layout, split))),
+            turned=turned.get(entry.name, 1),
         )
 
     facts: dict[str, list[ImageFacts]] = {split: [] for split in SPLITS}

@@ -82,6 +82,8 @@ class Decoded:
     inverting: int = 0
     """Bits per number of a file whose 0 is to be shown as white; 0: of any other file. The values
     are as stored."""
+    orientation: int = 1
+    """The EXIF number: how the values were turned to be upright; 1: they were not."""
 
 
 def lossy_suffix(name: str) -> str | None:

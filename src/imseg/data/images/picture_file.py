@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -254,13 +254,19 @@ def probe(path: Path, *, pages: Pages = "refuse", hint: str = PAGES_HINT) -> Ima
             # Some versions of Pillow keep 16 bits in 32.
             elif picture.format in _WHOLE and depth == "float32" and picture.mode == "I":
                 depth = "uint16"
-            orientation = picture.getexif().get(_ORIENTATION)
-            return _info((picture.height, picture.width), channels, depth, orientation)
+            stored = picture.height, picture.width
+            return _info(stored, channels, depth, _orientation_of(picture))
 
 
-def _info(stored: tuple[int, int], channels: int, depth: str, orientation: int | None) -> ImageInfo:
+def _info(stored: tuple[int, int], channels: int, depth: str, orientation: int) -> ImageInfo:
     height, width = reversed(stored) if orientation in _TURNED else stored
-    return ImageInfo(height, width, channels, depth, orientation or 1)
+    return ImageInfo(height, width, channels, depth, orientation)
+
+
+def _orientation_of(picture: Pillow.Image) -> int:
+    """Return the EXIF number of an open picture; 1 if it has none that means something."""
+    found = picture.getexif().get(_ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
 
 
 def decode_planes(
@@ -281,7 +287,9 @@ def decode_planes(
     with decoding.errors_named(path), open_plain(path) as file:
         head = file.read(_HEAD)
         if tiff_pages.is_tiff(head):
-            yield from _decode_tiff(path, file, _checked_planes(path, file, pages, hint))
+            planes = _checked_planes(path, file, pages, hint)
+            for decoded in _decode_tiff(path, file, planes):
+                yield replace(decoded, orientation=planes[0][0].orientation)
             return
         with _opened(path, file, head) as picture:
             frames = _frames(path, picture, pages, hint)
@@ -290,6 +298,8 @@ def decode_planes(
                 return
             for frame in frames:
                 picture.seek(frame)
+                picture.load()  # what follows the pixels may say how they are turned
+                orientation = _orientation_of(picture)
                 shown = decoding.upright(picture)
                 if picture.format == "GIF" and shown.mode == "P":
                     # Each file has its own palette, so an index means nothing beyond its file.
@@ -297,7 +307,7 @@ def decode_planes(
                 decoded = decoding.decode_pillow(path, shown)
                 if picture.format in _WHOLE and decoded.values.dtype == np.int32:
                     decoded = decoding.Decoded(decoded.values.astype(np.uint16))
-                yield decoded
+                yield replace(decoded, orientation=orientation)
 
 
 @contextmanager
@@ -372,9 +382,10 @@ def _decode_deep(
     values = values[..., None] if values.ndim == 2 else values
     if values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < channels + has_alpha:
         raise ValueError(f"{values.dtype} of shape {values.shape}")
-    values = decoding.turned(values, picture.getexif().get(_ORIENTATION, 1))
+    orientation = _orientation_of(picture)
+    values = decoding.turned(values, orientation)
     alpha = values[..., channels] if has_alpha else None
-    return decoding.Decoded(values[..., :channels], alpha)
+    return decoding.Decoded(values[..., :channels], alpha, orientation=orientation)
 
 
 def lossy_coding(path: Path) -> str | None:
@@ -408,8 +419,19 @@ def _has_chunk(start: bytes, name: bytes) -> bool:
     return False
 
 
-def read_pixels(path: Path, *, pages: Pages = "refuse") -> tuple[Pixels, bool]:
-    """Return the pixels of a picture, and whether the file says that 0 is to be shown as white.
+class UprightPicture(NamedTuple):
+    """The pixels of a picture file, and what was done to them."""
+
+    pixels: Pixels
+    """``h w c``, upright."""
+    inverting: bool
+    """Whether the file says that 0 is to be shown as white."""
+    orientation: int
+    """The EXIF number: how the pixels were turned; 1: they were not."""
+
+
+def read_upright(path: Path, *, pages: Pages = "refuse") -> UprightPicture:
+    """Return the pixels of a picture, and how the file asks to show them.
 
     Args:
         path: A picture file.
@@ -418,16 +440,17 @@ def read_pixels(path: Path, *, pages: Pages = "refuse") -> tuple[Pixels, bool]:
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
-    inverting = False
+    inverting, orientation = False, 1
     pixels: Pixels | None = None
     for decoded in decode_planes(path, pages=pages):
         inverting |= decoded.inverting > 0
+        orientation = decoded.orientation
         plane = decoding.as_pixels(decoded)
         # Unlike np.maximum, it prefers a number to "not a number".
         pixels = plane if pixels is None else np.fmax(pixels, plane)
     if pixels is None:
         raise decoding.damaged(path, "no picture found")
-    return pixels, inverting
+    return UprightPicture(pixels, inverting, orientation)
 
 
 def read_image(path: Path, *, channels: int | None = None, pages: Pages = "refuse") -> Pixels:
@@ -446,7 +469,7 @@ def read_image(path: Path, *, channels: int | None = None, pages: Pages = "refus
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
-    pixels, _ = read_pixels(path, pages=pages)
+    pixels = read_upright(path, pages=pages).pixels
     if channels is None or pixels.shape[2] == channels:
         return pixels
     if pixels.dtype != np.uint8 or {pixels.shape[2], channels} != {1, 3}:

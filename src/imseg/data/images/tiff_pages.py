@@ -316,6 +316,6 @@ def _page(page: tifffile.TiffPage) -> TiffPage:
         numbers=_PER_SAMPLE.get(page.sampleformat, "other"),
         photometric=photometric,
         alpha=tuple(base + place for place, kind in enumerate(kinds) if kind != 0),
-        orientation=orientation if isinstance(orientation, int) else 1,
+        orientation=orientation if orientation in range(1, 9) else 1,
         source=page,
     )

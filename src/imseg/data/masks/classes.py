@@ -289,8 +289,8 @@ def _too_many_values(found: Mapping[int, int], distinct: int) -> ImsegError:
     if highest <= 255 and _is_smeared(found):
         guess = "nearly all are 0 or 255, so JPEG or smooth resizing smeared the masks"
         hint = (
-            "threshold the masks at half, save them as PNG, resize them with nearest neighbor "
-            "(imseg check DATA --fix DIR writes a repaired copy)"
+            "save masks as PNG, resize them with nearest neighbor; those of two values can "
+            "be thresholded at half (imseg check DATA --fix DIR does so where it is certain)"
         )
     return ImsegError(
         f"The labeled masks hold {_at_least(found, distinct)} different values.",
