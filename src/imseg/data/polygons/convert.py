@@ -220,8 +220,7 @@ def _gather(
         prefix = "" if images or len(groups) == 1 else f"{labels[number]}/"
         found += [replace(each, name=f"{prefix}{each.name}") for each in one.pictures]
         findings += one.findings
-    if len(groups) > 1:
-        found = entries.merge_copies(found, parts[0].tally)
+    found = entries.merge_copies(found, parts[0].tally, several=len(groups) > 1)
     return found, findings, and_more(list(dict.fromkeys(folders)))
 
 
