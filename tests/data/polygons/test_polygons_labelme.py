@@ -271,3 +271,11 @@ def test_a_moved_tree_still_works(tmp_path):
     write_labelme(tmp_path / "raw/deep/one.json", [labelme_shape("a", square(2, 2, 5))])
     shutil.move(tmp_path / "raw", tmp_path / "moved")
     assert convert_polygons(tmp_path / "moved", tmp_path / "out").labeled == 1
+
+
+def test_outlines_that_lie_outside_of_a_picture_are_refused_where_no_size_is_said(tmp_path):
+    save_picture(tmp_path / "raw/a.png")
+    shapes = [labelme_shape("a", square(2, 2, 5)), labelme_shape("a", square(90, 90, 5))]
+    write_labelme(tmp_path / "raw/a.json", shapes, size=None)
+    with pytest.raises(ImsegError, match=r"a.json shapes\[1\] lies outside of its picture"):
+        convert_polygons(tmp_path / "raw", tmp_path / "out")

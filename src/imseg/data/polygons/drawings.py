@@ -456,6 +456,20 @@ class Annotations:
         return tuple(label for label in self.labels if label.lower() not in special)
 
 
+def alphabetical(
+    pictures: Sequence[AnnotatedPicture], *, format: str, source: Path, tally: Tally
+) -> Annotations:
+    """Return annotations of a format that declares no labels: those that are drawn, sorted."""
+    labels = {region.label for picture in pictures for region in picture.regions}
+    return Annotations(
+        format=format,
+        source=source,
+        labels=tuple(sorted(labels)),
+        pictures=tuple(pictures),
+        tally=tally,
+    )
+
+
 def join(parts: Sequence[Annotations], source: Path | None = None) -> Annotations:
     """Return what several files or sources say; labels of one name are one label.
 

@@ -218,7 +218,14 @@ def _choose_index(annotations: Annotations, home: Path, outside: Path | None) ->
     for score, other, files in looked_at:
         differ = {match.path for _, match in found} != {match.path for _, match in files}
         if score == best and differ and not _is_preferred(index.root, other.root, home):
-            raise _two_folders(annotations, index.root, other.root, found)
+            names = [match.path.name for _, match in found if match.path is not None]
+            raise ImsegError(
+                f"The pictures of {annotations.source} may be those in {index.root} or those in"
+                f" {other.root}.",
+                expected="one folder near the annotations with pictures of these names.",
+                got=f"{and_more(names)} in both.",
+                hint=f"name the right one: --images {index.root}",
+            )
     return index
 
 
@@ -226,19 +233,6 @@ def _is_preferred(one: Path, other: Path, home: Path) -> bool:
     """Return whether pictures of one folder are meant rather than those of another."""
     general, rival = (folder.name in lookup.IMAGE_FOLDERS for folder in (one, other))
     return not rival and (general or one == home)
-
-
-def _two_folders(
-    annotations: Annotations, one: Path, other: Path, found: lookup.Found
-) -> ImsegError:
-    """Return the error about two folders that hold pictures of the same names."""
-    names = [match.path.name for _, match in found if match.path is not None]
-    return ImsegError(
-        f"The pictures of {annotations.source} may be those in {one} or those in {other}.",
-        expected="one folder near the annotations with pictures of these names.",
-        got=f"{and_more(names)} in both.",
-        hint=f"name the right one: --images {one}",
-    )
 
 
 def _take_out(content: bytes, place: Path) -> Path:

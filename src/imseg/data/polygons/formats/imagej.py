@@ -116,6 +116,8 @@ def _pictures_of(paths: Sequence[Path]) -> dict[Path, Path]:
         whole = pictures[0] if len(pictures) == 1 else folder / folder.absolute().name
         for path, stem in stems.items():
             own = path.suffix.lower() == ".zip" or not _AUTOMATIC.fullmatch(stem)
+            # Where pictures have numbers for names, that of a ROI is likely to be that of another.
+            own |= stem.isdigit() and len(pictures) == 1 and whole.stem.isdigit()
             found[path] = folder / stem if named or (stem and own) else whole
     return found
 
