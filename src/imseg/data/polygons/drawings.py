@@ -5,7 +5,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -494,12 +494,3 @@ def join(parts: Sequence[Annotations], source: Path | None = None) -> Annotation
         pictures=tuple(picture for part in parts for picture in part.pictures),
         tally=tally,
     )
-
-
-def without_crowds(annotations: Annotations) -> Annotations:
-    """Return annotations in which crowds are objects like all others."""
-    pictures = [
-        replace(picture, regions=tuple(replace(region, crowd=False) for region in picture.regions))
-        for picture in annotations.pictures
-    ]
-    return replace(annotations, pictures=tuple(pictures))
