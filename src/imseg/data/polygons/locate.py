@@ -142,7 +142,8 @@ def _elsewhere(picture: AnnotatedPicture, root: Path) -> Path | None:
     """Return the file to which a name leads that leads out of the folder of the pictures."""
     name = picture.name.replace("\\", "/")
     places = (lookup.absolute(folder / name) for folder in (picture.file.parent, root))
-    return next((place for place in places if lookup.is_file(place)), None)
+    there = (each for each in places if not each.is_relative_to(root) and lookup.is_file(each))
+    return next(there, None) if lookup.read_name(picture.name).leads_out else None
 
 
 def _called(picture: AnnotatedPicture) -> str:
