@@ -344,5 +344,5 @@ def test_a_stale_name_whose_picture_is_missing_is_called_missing(tmp_path, name)
         convert_polygons(source, tmp_path / "out")
     (tmp_path / "raw/none").mkdir()
     source = coco_of(tmp_path / "raw/b.json", "8.png")
-    with pytest.raises(ImsegError, match="1 picture of the annotations is not in .*none"):
+    with pytest.raises(ImsegError, match=r"1 picture of the annotations is not in .*none"):
         convert_polygons(source, tmp_path / "out", images=tmp_path / "raw/none")
