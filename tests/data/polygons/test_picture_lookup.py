@@ -314,3 +314,35 @@ def test_a_name_that_leads_to_another_folder_is_refused_if_a_picture_lies_beside
     save_picture(data / "day2/7.png", seed=9)
     with pytest.raises(ImsegError, match=r"day1/7\.png .*may be day1/7\.png or day2/7\.png"):
         convert_polygons(data, tmp_path / "out")
+
+
+def test_names_of_files_that_were_renamed_since_are_refused(tmp_path):
+    for number in (1, 2, 3):
+        save_picture(tmp_path / f"raw/{number}.png", seed=number)
+    for number in (2, 3):
+        write_labelme(tmp_path / f"raw/{number}.json", SHAPES, picture=f"{number - 1}.png")
+    with pytest.raises(ImsegError, match=r"1\.png \(2\.json\) may be 1\.png or 2\.png"):
+        convert_polygons(tmp_path / "raw", tmp_path / "out")
+
+
+def test_pictures_beside_annotations_of_their_own_are_told(tmp_path):
+    for folder in ("one", "two"):
+        coco_of(tmp_path / f"{folder}/a.json", "1.png")
+    save_picture(tmp_path / "two/1.png")
+    (finding,) = convert_polygons(tmp_path / "one/a.json", tmp_path / "out").findings
+    assert finding.severity == "warning" and "annotations of its own" in finding.what
+    assert not convert_polygons(tmp_path / "two/a.json", tmp_path / "out2").findings
+    images = tmp_path / "two"
+    assert not convert_polygons(tmp_path / "one/a.json", tmp_path / "3", images=images).findings
+
+
+@pytest.mark.parametrize("name", [r"C:\Users\me\7.png", "/home/me/7.png", "../gone/7.png"])
+def test_a_stale_name_whose_picture_is_missing_is_called_missing(tmp_path, name):
+    save_picture(tmp_path / "raw/8.png")
+    source = coco_of(tmp_path / "raw/a.json", "8.png", name)
+    with pytest.raises(ImsegError, match="1 picture of the annotations is not in"):
+        convert_polygons(source, tmp_path / "out")
+    (tmp_path / "raw/none").mkdir()
+    source = coco_of(tmp_path / "raw/b.json", "8.png")
+    with pytest.raises(ImsegError, match=r"1 picture of the annotations is not in .*none"):
+        convert_polygons(source, tmp_path / "out", images=tmp_path / "raw/none")

@@ -226,9 +226,10 @@ def test_no_two_pictures_get_one_stem(names):
     assert not any(stem.startswith(".") for stem in stems.values())
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "/etc/secret.png"])
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "{}/secret.png"])
 @pytest.mark.parametrize("style", ["coco", "cvat"])
 def test_names_that_lead_out_of_the_folder_are_never_followed(tmp_path, name, style):
+    name = name.format(tmp_path)
     save_picture(tmp_path / "secret.png", seed=5)
     save_picture(tmp_path / "images/good.png")
     source = tmp_path / "annotations"
@@ -245,7 +246,8 @@ def test_names_that_lead_out_of_the_folder_are_never_followed(tmp_path, name, st
     with pytest.raises(ImsegError) as caught:
         convert_polygons(source, tmp_path / "out", images=tmp_path / "images")
     text = str(caught.value)
-    assert "1 file name leads out of" in text and name in text and "Try:" in text
+    assert "1 file name leads out of" in text and name in text
+    assert f"--images {tmp_path}" in text
     assert not (tmp_path / "out").exists()
     inside = save_picture(tmp_path / "images/secret.png")
     made = convert_polygons(source, tmp_path / "out", images=tmp_path / "images")

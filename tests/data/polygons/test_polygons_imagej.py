@@ -304,3 +304,13 @@ def test_a_zip_file_of_rois_and_other_files_is_unpacked_as_before(tmp_path):
         for path in (tmp_path / "data").iterdir():
             archive.write(path, path.name)
     assert convert_polygons(tmp_path / "all.zip", tmp_path / "out").labeled == 1
+
+
+def test_a_number_for_a_name_is_not_that_of_another_picture(tmp_path):
+    save_picture(tmp_path / "raw/1.tif")
+    roi = ImagejRoi.frompoints(np.array(square(2, 2, 5)))
+    (tmp_path / "raw/2.roi").write_bytes(roi.tobytes())
+    with pytest.raises(ImsegError, match="not beside it"):
+        convert_polygons(tmp_path / "raw", tmp_path / "out")
+    (tmp_path / "raw/1.tif").rename(tmp_path / "raw/cell.tif")
+    assert convert_polygons(tmp_path / "raw", tmp_path / "out").labeled == 1

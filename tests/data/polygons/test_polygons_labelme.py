@@ -145,7 +145,9 @@ def test_names_from_another_place_are_never_followed_but_looked_up_in_the_folder
     write_labelme(tmp_path / "a/b/one.json", [labelme_shape("a", square(2, 2, 5))], picture=name)
     save_picture(tmp_path / "elsewhere/one.png", (9, 9))
     (tmp_path / "a/pictures").mkdir()
-    with pytest.raises(ImsegError, match=r"1 file name leads out of .*pictures"):
+    there = name.startswith("..")
+    said = "1 file name leads out of" if there else "1 picture of the annotations is not in"
+    with pytest.raises(ImsegError, match=f"{said} .*pictures"):
         convert_polygons(tmp_path / "a/b", tmp_path / "out", images=tmp_path / "a/pictures")
     save_picture(tmp_path / "a/pictures/one.png")
     made = convert_polygons(tmp_path / "a/b", tmp_path / "out", images=tmp_path / "a/pictures")
@@ -269,3 +271,11 @@ def test_a_moved_tree_still_works(tmp_path):
     write_labelme(tmp_path / "raw/deep/one.json", [labelme_shape("a", square(2, 2, 5))])
     shutil.move(tmp_path / "raw", tmp_path / "moved")
     assert convert_polygons(tmp_path / "moved", tmp_path / "out").labeled == 1
+
+
+def test_outlines_that_lie_outside_of_a_picture_are_refused_where_no_size_is_said(tmp_path):
+    save_picture(tmp_path / "raw/a.png")
+    shapes = [labelme_shape("a", square(2, 2, 5)), labelme_shape("a", square(90, 90, 5))]
+    write_labelme(tmp_path / "raw/a.json", shapes, size=None)
+    with pytest.raises(ImsegError, match=r"a.json shapes\[1\] lies outside of its picture"):
+        convert_polygons(tmp_path / "raw", tmp_path / "out")

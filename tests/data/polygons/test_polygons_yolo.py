@@ -243,6 +243,7 @@ def test_settings_that_are_damaged_or_hostile_are_refused(tmp_path, monkeypatch,
         ("classes.txt", "1\n2\n"),
         ("notes.txt", ""),
         ("counts.txt", "3 5\n"),
+        ("sizes.txt", "1 20.5 31.0 4.2 0.9 7.5 6.1\n"),
         ("args.yaml", "epochs: 3\nlr0: 0.01\n"),
     ],
 )
@@ -304,3 +305,20 @@ def test_two_picture_files_of_one_stem_are_refused(tmp_path):
     settings(root / "data.yaml")
     with pytest.raises(ImsegError, match=r"not named clearly[\s\S]*a\.jpg or images/a\.png"):
         convert_polygons(root / "data.yaml", tmp_path / "out")
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_settings_say_which_pictures_are_for_the_test(tmp_path, lists):
+    root = tmp_path / "data"
+    for name in ("one/a", "two/b"):
+        save_picture(root / f"images/{name}.png")
+        write(root / f"labels/{name}.txt", line(0, square(2, 3, 6)))
+    learned, held = "../images/one", "/content/data/images/two"
+    if lists:
+        write(root / "a.txt", "./images/one/a.png")
+        write(root / "b.txt", "/content/data/images/two/b.png")
+        learned, held = "a.txt", "b.txt"
+    settings(root / "data.yaml", f"train: {learned}\nval: {learned}\ntest: {held}\nnames: [cell]")
+    made = convert_polygons(root, tmp_path / "out")
+    assert (made.labeled, made.val, made.test) == (1, 0, 1)
+    assert [path.name for path in (tmp_path / "out/test/images").iterdir()] == ["b.png"]

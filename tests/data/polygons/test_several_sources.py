@@ -229,6 +229,40 @@ def test_without_a_part_to_learn_from_validation_is_learned_and_the_test_stays(t
     assert written(tmp_path / "out") == {"labeled": ["val.png"], "test": ["test.png"]}
 
 
+@pytest.mark.parametrize("form", ["coco", "cvat", "zip", "folders"])
+def test_the_test_is_never_learned_from_whatever_says_that_it_is_one(tmp_path, form):
+    raw, sources = tmp_path / "raw", []
+    for part in ("train", "test"):
+        folder = f"{part}/" if form == "folders" else ""
+        save_picture(raw / f"images/{folder}{part[1]}.png")
+        cvat = Cvat()
+        cvat.image(f"{part[1]}.png", cvat_polygon(square(1, 1, 4)))
+        if form == "coco":
+            sources.append(coco_of(raw / f"{part}set.json", f"{part[1]}.png"))
+        elif form == "cvat":
+            sources.append(cvat.write(raw / f"{part}.xml"))
+        elif form == "zip":
+            save_picture(raw / f"{part}/images/{part[1]}.png")
+            cvat.write(raw / f"{part}/annotations.xml")
+            name = shutil.make_archive(str(raw / f"job_{part}"), "zip", raw / part)
+            sources.append(Path(name))
+    if form == "folders":
+        sources = [coco_of(raw / "instances_default.json", "train/r.png", "test/e.png")]
+    convert_polygons(sources, tmp_path / "out")
+    assert written(tmp_path / "out") == {"labeled": ["r.png"], "test": ["e.png"]}
+
+
+def test_a_copy_of_a_test_picture_in_the_same_source_is_not_unlabeled(tmp_path):
+    for name in ("images/held.png", "images/test/held.png", "images/a.png", "images/b.png"):
+        save_picture(tmp_path / name)
+    coco_of(tmp_path / "annotations/train.json", "a.png")
+    coco_of(tmp_path / "annotations/test.json", "test/held.png")
+    made = convert_polygons(tmp_path / "annotations", tmp_path / "out")
+    wanted = {"labeled": ["a.png"], "test": ["held.png"], "unlabeled": ["b.png"]}
+    assert written(tmp_path / "out") == wanted
+    assert made.noted[COPIES] == ["held.png"]
+
+
 def test_files_that_are_only_called_like_parts_are_not_parts(tmp_path):
     for name in ("test_1", "train_1", "validate"):
         save_picture(tmp_path / f"raw/{name}.png")
@@ -270,6 +304,10 @@ def test_a_folder_of_two_formats_is_refused(tmp_path):
         ("Validation", "val"),
         ("dev", "val"),
         ("test_2", "test"),
+        ("testset", "test"),
+        ("test-dev2017", "test"),
+        ("job_3_test", "test"),
+        ("trainval", ""),
         ("TEST", "test"),
         ("contest", ""),
         ("default", ""),

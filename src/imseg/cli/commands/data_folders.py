@@ -243,8 +243,8 @@ def polygons(
     annotations: Annotated[
         list[Path],
         typer.Argument(
-            help="COCO instances .json, LabelMe .json files, CVAT for images 1.1 .xml, their"
-            " folders, or .zip files of them; several are joined."
+            help="Files of COCO, LabelMe, CVAT for images 1.1, YOLO, Label Studio, QuPath (GeoJSON)"
+            " or ImageJ (ROIs), their folders, or .zip files of them; several are joined."
         ),
     ],
     out: NewFolder,

@@ -16,7 +16,7 @@ from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
 from imseg.data.polygons import drawings, entries, lookup, rasterize, readers
-from imseg.data.polygons.crowds import Crowds, settle_crowds
+from imseg.data.polygons.crowds import Crowds, settle_crowds, without_crowds
 from imseg.data.polygons.locate import home_of, locate
 from imseg.errors import Finding, ImsegError, and_more
 
@@ -106,7 +106,7 @@ def convert_polygons(
         annotations = drawings.join(parts)
         objects, findings = settle_crowds(annotations, crowds)
         if objects:
-            parts = [drawings.without_crowds(each) for each in parts]
+            parts = [without_crowds(each) for each in parts]
             annotations = drawings.join(parts)
         plan = rasterize.choose_plan(annotations, mode)
         folder = Path(images) if images else None
@@ -220,8 +220,7 @@ def _gather(
         prefix = "" if images or len(groups) == 1 else f"{labels[number]}/"
         found += [replace(each, name=f"{prefix}{each.name}") for each in one.pictures]
         findings += one.findings
-    if len(groups) > 1:
-        found = entries.merge_copies(found, parts[0].tally)
+    found = entries.merge_copies(found, parts[0].tally, several=len(groups) > 1)
     return found, findings, and_more(list(dict.fromkeys(folders)))
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -68,6 +69,15 @@ def settle_crowds(annotations: Annotations, wanted: Crowds | None) -> tuple[bool
         got=said,
         hint="--crowds objects, if each of them is one object; --crowds void, if they are crowds.",
     )
+
+
+def without_crowds(annotations: Annotations) -> Annotations:
+    """Return annotations in which crowds are objects like all others."""
+    pictures = [
+        replace(picture, regions=tuple(replace(region, crowd=False) for region in picture.regions))
+        for picture in annotations.pictures
+    ]
+    return replace(annotations, pictures=tuple(pictures))
 
 
 def _share_alone(annotations: Annotations) -> float:

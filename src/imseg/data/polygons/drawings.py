@@ -5,7 +5,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -456,6 +456,20 @@ class Annotations:
         return tuple(label for label in self.labels if label.lower() not in special)
 
 
+def alphabetical(
+    pictures: Sequence[AnnotatedPicture], *, format: str, source: Path, tally: Tally
+) -> Annotations:
+    """Return annotations of a format that declares no labels: those that are drawn, sorted."""
+    labels = {region.label for picture in pictures for region in picture.regions}
+    return Annotations(
+        format=format,
+        source=source,
+        labels=tuple(sorted(labels)),
+        pictures=tuple(pictures),
+        tally=tally,
+    )
+
+
 def join(parts: Sequence[Annotations], source: Path | None = None) -> Annotations:
     """Return what several files or sources say; labels of one name are one label.
 
@@ -480,12 +494,3 @@ def join(parts: Sequence[Annotations], source: Path | None = None) -> Annotation
         pictures=tuple(picture for part in parts for picture in part.pictures),
         tally=tally,
     )
-
-
-def without_crowds(annotations: Annotations) -> Annotations:
-    """Return annotations in which crowds are objects like all others."""
-    pictures = [
-        replace(picture, regions=tuple(replace(region, crowd=False) for region in picture.regions))
-        for picture in annotations.pictures
-    ]
-    return replace(annotations, pictures=tuple(pictures))

@@ -1,6 +1,7 @@
 """Pictures with their files: which part of the data each is in, and several entries for one."""
 
 import filecmp
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -52,9 +53,16 @@ class Located:
 
 
 def split_of(name: str) -> str:
-    """Return which part of a data set a name such as ``train2017`` stands for, or nothing."""
+    """Return which part of a data set a name such as ``train2017`` stands for, or nothing.
+
+    One of its words is enough, as in ``job_3_test``; the first that stands for a part counts.
+    """
+    return next(filter(None, map(_split_of_word, re.split(r"[-_. ]+", name))), "")
+
+
+def _split_of_word(word: str) -> str:
     for split, pattern in _SUBSETS.items():
-        if re.fullmatch(f"({pattern})[-_ ]?([0-9]{{1,4}})?", name.strip().lower()):
+        if re.fullmatch(f"({pattern})[-_ ]?(set)?[-_ ]?[0-9]{{0,4}}", word.strip().lower()):
             return split
     return ""
 
@@ -63,7 +71,7 @@ def assign_splits(pictures: Sequence[Located], home: Path, *, named: bool) -> li
     """Return pictures with the part of the data set that the annotations put each in.
 
     The annotations say so themselves (CVAT), or by the name of a file or folder of theirs, or by
-    the first folder of the picture's name.
+    a folder of the picture's name. The name of a file that is of one picture says nothing.
 
     Args:
         pictures: Of one source.
@@ -73,13 +81,13 @@ def assign_splits(pictures: Sequence[Located], home: Path, *, named: bool) -> li
     found = []
     for each in pictures:
         picture = each.picture
-        words = [picture.subset] if picture.subset else []
         inner = absolute(picture.file.parent)
-        if not words:
-            near = inner.relative_to(home).parts if inner.is_relative_to(home) else ()
-            folders = read_name(picture.name).parts[:-1]
-            words = [*near[::-1], *folders[::-1], *[home.name] * named]
-        split = next(filter(None, map(split_of, words)), "")
+        near = inner.relative_to(home).parts if inner.is_relative_to(home) else ()
+        own = [] if picture.start or picture.by_stem else [picture.file.stem]
+        # Folders of names may be those of a computer, so that a word in them means little.
+        folders = map(_split_of_word, read_name(picture.name).parts[-2::-1])
+        said = [*map(split_of, [picture.subset, *own, *near[::-1]]), *folders]
+        split = next(filter(None, [*said, split_of(home.name) if named else ""]), "")
         found.append(replace(each, split=split))
     return found
 
@@ -123,14 +131,13 @@ def merge_entries(found: Sequence[Located]) -> tuple[list[Located], list[ImsegEr
     return _merge(entries.values())
 
 
-def merge_copies(found: Sequence[Located], tally: Tally) -> list[Located]:
-    """Return the pictures of several sources without those that are there twice.
-
-    Pictures of one name and equal content are one picture.
+def merge_copies(found: Sequence[Located], tally: Tally, *, several: bool) -> list[Located]:
+    """Return pictures without those that are there twice: with one name and equal content.
 
     Args:
         found: Of all sources.
         tally: What is left out is noted here.
+        several: Whether there are several sources. One that lists a picture twice means both.
 
     Raises:
         ImsegError: If sources say different things about one picture.
@@ -140,12 +147,13 @@ def merge_copies(found: Sequence[Located], tally: Tally) -> list[Located]:
     for each in sorted(found, key=lambda each: not each.listed):
         alike = by_name[listing.folded(PurePosixPath(each.name).name)]
         group = next((one for one in alike if _same_file(one[0].path, each.path)), None)
-        if group is None:
+        if group and not each.listed and (several or group[0].listed):
+            if group[0].listed:
+                tally[COPIES].append(each.name)
+            continue
+        if group is None or not several:
             alike.append(group := [])
             entries.append(group)
-        elif not each.listed:
-            tally[COPIES].append(each.name)
-            continue
         group.append(each)
     merged, errors = _merge(entries)
     if errors:
@@ -182,7 +190,8 @@ def _merge(entries: Iterable[list[Located]]) -> tuple[list[Located], list[ImsegE
         expected="one entry per picture, or entries that are equal.",
         got=f"{and_more(texts)}.",
         hint="merge or remove the entries; if they mean pictures of one name in different"
-        " folders, name the folder above those with --images.",
+        " folders, name the folder above those with --images; if in different tasks of CVAT, export"
+        " each task with its pictures, and name these zip files together.",
     )
     return kept, [error] if texts else []
 
@@ -230,8 +239,8 @@ def choose_stems(names: Iterable[str]) -> dict[str, str]:
             folders = PurePosixPath(name).parts[:-1]
             suffix = PurePosixPath(name).suffix.lstrip(".").lower()
             joined = "_".join((*folders, stem))[-_LONGEST:].lstrip(".") or stem
-            wanted = [joined, f"{joined}_{suffix}"]
-            wanted += [f"{joined}_{number}" for number in range(2, len(ordered) + 3)]
+            numbered = (f"{joined}_{number}" for number in itertools.count(2))
+            wanted = itertools.chain([joined, f"{joined}_{suffix}"], numbered)
             stem = next(each for each in wanted if each.lower() not in taken)
             taken.add(stem.lower())
         chosen[name] = stem

@@ -67,7 +67,7 @@ def locate(
     """
     home = lookup.absolute(home_of(annotations))
     if images is None:
-        index = _choose_index(annotations, home, around or home.parent)
+        index = _choose_index(annotations, home, around)
         index = index if index.whole else PictureIndex(root=index.root)
     elif images.is_dir():
         index = PictureIndex(root=lookup.absolute(images))
@@ -81,10 +81,12 @@ def locate(
     folder = images or _folder_of(matches, home)
     found: list[Located] = []
     lost: dict[str, list[str]] = {"outside": [], "missing": [], "rivals": []}
+    outside: list[Path] = []
     damaged: list[ImsegError] = []
     for picture, match in matches:
         if match.path is not None and listing.leads_out(match.path, index.root):
             lost["outside"].append(f"{picture.name} (a link)")
+            outside.append(match.path.resolve())
         elif match.path is not None:
             name = Path(os.path.relpath(match.path, folder)).as_posix()
             found.append(Located(path=match.path, name=name, picture=picture, match=match))
@@ -98,20 +100,51 @@ def locate(
         elif match.rivals:
             rivals = [os.path.relpath(path, index.root) for path in match.rivals]
             lost["rivals"].append(f"{_called(picture)} may be {' or '.join(rivals[:4])}")
-        elif lookup.read_name(picture.name).leads_out:
+        elif there := _elsewhere(picture, index.root):
             lost["outside"].append(_called(picture))
+            outside.append(there)
         else:
-            lost["missing"].append(picture.name)
+            lost["missing"].append(_called(picture))
     sized, wrong = _read_sizes(found)
     merged, shared = merge_entries(assign_splits(sized, home, named=several))
-    raise_all([*_misplaced(lost, folder if found else index.root), *shared, *damaged, *wrong])
+    misplaced = _misplaced(lost, outside, folder if found else index.root)
+    raise_all([*misplaced, *shared, *damaged, *wrong])
     taken = [(each.picture, each.match) for each in merged if each.match is not None]
     names = [each.name for each in merged if each.match is not None]
     return Gathered(
         pictures=[*merged, *_unlisted(merged, index.root, folder, annotations.tally)],
         folder=folder,
-        findings=lookup.describe(taken, names),
+        findings=[
+            *lookup.describe(taken, names),
+            *([] if images else _neighbor(index, (home, around or home.parent))),
+        ],
     )
+
+
+def _neighbor(index: PictureIndex, near: Sequence[Path]) -> Iterator[Finding]:
+    """Yield a warning if the pictures were found beside annotations of their own.
+
+    Args:
+        index: Where they were found.
+        near: Folders that belong to the annotations for certain.
+    """
+    own = [name for name in index.by_name if name.endswith((".json", ".geojson", ".xml"))]
+    if own and index.root not in near and index.root.name not in lookup.IMAGE_FOLDERS:
+        yield Finding(
+            severity="warning",
+            what=f"The pictures were taken from {index.root}, which has annotations of its own.",
+            why="it may be another project with pictures of the same names.",
+            got=f"{and_more(own)} in it.",
+            hint="look at some masks; --images FOLDER names the right pictures.",
+        )
+
+
+def _elsewhere(picture: AnnotatedPicture, root: Path) -> Path | None:
+    """Return the file to which a name leads that leads out of the folder of the pictures."""
+    name = picture.name.replace("\\", "/")
+    places = (lookup.absolute(folder / name) for folder in (picture.file.parent, root))
+    there = (each for each in places if not each.is_relative_to(root) and lookup.is_file(each))
+    return next(there, None) if lookup.read_name(picture.name).leads_out else None
 
 
 def _called(picture: AnnotatedPicture) -> str:
@@ -132,15 +165,21 @@ def _folder_of(matches: lookup.Found, home: Path) -> Path:
     return Path(os.path.commonpath(parents)) if parents else home
 
 
-def _choose_index(annotations: Annotations, home: Path, around: Path) -> PictureIndex:
+def _choose_index(annotations: Annotations, home: Path, outside: Path | None) -> PictureIndex:
     """Return the files of the folder near the annotations in which most of the pictures are.
 
-    Looked at are the annotations' folder, the one around it, and the folders in that.
+    Looked at are the annotations' folder, the one around it, and the folders in that; around a
+    zip file only if pictures are not in it.
+
+    Args:
+        annotations: What to find.
+        home: The folder of the annotations.
+        outside: The folder of the zip file that they were unpacked from; None: it was none.
 
     Raises:
         ImsegError: If no picture is in any of them, or two have other pictures of the same names.
     """
-    pictures = annotations.pictures
+    pictures, around = annotations.pictures, outside or home.parent
     sample = pictures[:: max(1, len(pictures) // _SAMPLE)]
     per_picture = all(picture.start is not None for picture in pictures)
     looked_at: list[tuple[tuple[int, int], PictureIndex, lookup.Found]] = []
@@ -160,7 +199,7 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
     near = [around / name for name in lookup.IMAGE_FOLDERS if (around / name).is_dir()]
     if not complete:
         near += [*([] if some else [around]), *listing.folders_in(around)]
-    elif per_picture:
+    elif per_picture or outside:
         near = []
     for folder in list(dict.fromkeys(near))[:_LOOKED_AT]:
         if folder != home:
@@ -181,7 +220,14 @@ def _choose_index(annotations: Annotations, home: Path, around: Path) -> Picture
     for score, other, files in looked_at:
         differ = {match.path for _, match in found} != {match.path for _, match in files}
         if score == best and differ and not _is_preferred(index.root, other.root, home):
-            raise _two_folders(annotations, index.root, other.root, found)
+            names = [match.path.name for _, match in found if match.path is not None]
+            raise ImsegError(
+                f"The pictures of {annotations.source} may be those in {index.root} or those in"
+                f" {other.root}.",
+                expected="one folder near the annotations with pictures of these names.",
+                got=f"{and_more(names)} in both.",
+                hint=f"name the right one: --images {index.root}",
+            )
     return index
 
 
@@ -189,19 +235,6 @@ def _is_preferred(one: Path, other: Path, home: Path) -> bool:
     """Return whether pictures of one folder are meant rather than those of another."""
     general, rival = (folder.name in lookup.IMAGE_FOLDERS for folder in (one, other))
     return not rival and (general or one == home)
-
-
-def _two_folders(
-    annotations: Annotations, one: Path, other: Path, found: lookup.Found
-) -> ImsegError:
-    """Return the error about two folders that hold pictures of the same names."""
-    names = [match.path.name for _, match in found if match.path is not None]
-    return ImsegError(
-        f"The pictures of {annotations.source} may be those in {one} or those in {other}.",
-        expected="one folder near the annotations with pictures of these names.",
-        got=f"{and_more(names)} in both.",
-        hint=f"name the right one: --images {one}",
-    )
 
 
 def _take_out(content: bytes, place: Path) -> Path:
@@ -235,19 +268,24 @@ def _unlisted(
                 yield Located(path=path, name=name, picture=picture, listed=False)
 
 
-def _misplaced(lost: Mapping[str, list[str]], images: Path) -> Iterator[ImsegError]:
-    """Yield the errors about names that lead out, files that are missing, and names of several."""
-    outside, missing, rivals = lost["outside"], lost["missing"], lost["rivals"]
+def _misplaced(
+    lost: Mapping[str, list[str]], outside: Sequence[Path], images: Path
+) -> Iterator[ImsegError]:
+    """Yield the errors about files that are elsewhere or missing, and about names of several.
+
+    Args:
+        lost: What the pictures are called, by what is wrong.
+        outside: The files that are elsewhere.
+        images: The folder of the pictures.
+    """
+    missing, rivals = lost["missing"], lost["rivals"]
     if outside:
-        there = [Path(name).parent for name in outside if lookup.is_file(Path(name))]
-        hint = "name the folder that holds all pictures after --images, and shorten the names to"
-        hint += " what is below it."
+        above = Path(os.path.commonpath([lookup.absolute(images), *(p.parent for p in outside)]))
         yield ImsegError(
             f"{listing.subject(len(outside), 'file name', 'leads', 'lead')} out of {images}.",
-            expected="names below the images folder, without .. and without a drive or / at the"
-            " start, or of files that are there once.",
-            got=f"{and_more(_with_guesses(outside, images))}.",
-            hint=f"--images {there[0]}" if there else hint,
+            expected="files in the folder of the pictures; others are not read unless you say so.",
+            got=f"{and_more(lost['outside'])}.",
+            hint=f"copy the pictures into it, or name the folder that holds all: --images {above}",
         )
     if missing:
         one, many = (f"of the annotations {verb}" for verb in ("is", "are"))

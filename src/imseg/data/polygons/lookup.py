@@ -2,14 +2,13 @@
 
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from imseg.data.files.listing import folded, subject
+from imseg.data.files.listing import composed, folded, subject
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.polygons.drawings import AnnotatedPicture
@@ -105,6 +104,10 @@ class PictureIndex:
     """Files by name, in lower case."""
     by_stem: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     """Pictures by stem, in lower case."""
+    by_place: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    """Files by path, in composed letters."""
+    by_folder: dict[tuple[Path, str], list[Path]] = field(default_factory=lambda: defaultdict(list))
+    """Pictures by folder and stem, this in lower case."""
 
     def __post_init__(self) -> None:
         """Look through the folder."""
@@ -120,8 +123,10 @@ class PictureIndex:
                 plain = re.sub(r"[^-\w.]", "", name.replace(" ", "_"))
                 for known in {folded(name), folded(plain)}:
                     self.by_name[known].append(path)
+                self.by_place[composed(str(path))].append(path)
                 if path.suffix.lower() in SUFFIXES:
                     self.by_stem[folded(path.stem)].append(path)
+                    self.by_folder[path.parent, folded(path.stem)].append(path)
             count += len(names)
             if self.most is not None and count > self.most:
                 self.whole = False
@@ -154,6 +159,9 @@ class PictureIndex:
             return _one_of(found, _SURE)
         name, per_picture = written.relative, picture.start is not None
         own = self._files_in([beside], name, picture)
+        astray = self._of_own_stem(picture)
+        if own and astray and folded(picture.file.stem) != folded(own[0].stem):
+            own += [astray.path] if astray.path else astray.rivals  # which of them is stale?
         if written.leads_out or (own and per_picture):
             return _one_of(own, _SURE)
         ups = [root, *(up for up in (beside, beside.parent) if not per_picture)]
@@ -187,13 +195,11 @@ class PictureIndex:
             if not path.is_relative_to(self.root):
                 continue
             if picture.by_stem:
-                alike = self.by_stem.get(folded(path.name), [])
-                found |= {each: None for each in alike if each.parent == path.parent}
+                found |= dict.fromkeys(self.by_folder.get((path.parent, folded(path.name)), ()))
             elif is_file(path):
                 found[path] = None
             else:
-                alike = self.by_name.get(folded(path.name), [])
-                found |= {each: None for each in alike if _composed(each) == _composed(path)}
+                found |= dict.fromkeys(self.by_place.get(composed(str(path)), ()))
         return list(found)
 
     def _alike(
@@ -208,7 +214,7 @@ class PictureIndex:
         """
         known = self.by_stem if picture.by_stem else self.by_name
         found = known.get(folded(parts[-1]), [])
-        exact = [path for path in found if _composed(path.name).startswith(_composed(parts[-1]))]
+        exact = [path for path in found if composed(path.name).startswith(composed(parts[-1]))]
         found, way = exact or found, "" if exact else "letters"
         if not found:
             return None
@@ -238,9 +244,8 @@ class PictureIndex:
         """Return the picture beside a file of annotations that has the stem of this file."""
         if picture.start is None:
             return None
-        alike = self.by_stem.get(folded(picture.file.stem), [])
-        found = [path for path in alike if path.parent == absolute(picture.file.parent)]
-        return _one_of(found, _SURE, way="stem")
+        own = absolute(picture.file.parent), folded(picture.file.stem)
+        return _one_of(self.by_folder.get(own, ()), _SURE, way="stem")
 
 
 def replace_name(written: WrittenName, parts: Sequence[str]) -> WrittenName:
@@ -281,11 +286,6 @@ def _agreeing(path: Path, parts: Sequence[str]) -> int:
             break
         count += 1
     return count
-
-
-def _composed(path: Path | str) -> str:
-    """Return a text that is equal for names that differ in how letters are composed alone."""
-    return unicodedata.normalize("NFC", str(path))
 
 
 def absolute(path: Path) -> Path:

@@ -373,7 +373,7 @@ def draw(picture: drawings.AnnotatedPicture, size: tuple[int, int], plan: MaskPl
         except CannotDraw as error:
             drawn.errors.append(f"{region.place} {error}")
             continue
-        if patch is None and clipped and picture.by_stem:
+        if patch is None and clipped and picture.size is None:
             # Nothing else tells that the outlines were drawn on a larger copy.
             larger = f"lies outside of its picture, which is {size_in_words(size)}"
             drawn.errors.append(f"{region.place} {larger}")

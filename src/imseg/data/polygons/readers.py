@@ -12,7 +12,7 @@ from imseg.data.polygons.text_files import read_json
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Format:
     """How files of one format are recognized and read."""
 
@@ -27,38 +27,15 @@ class Format:
 
 
 FORMATS = (
+    Format("LabelMe", (".json",), labelme.is_labelme, labelme.read_labelme),
+    Format("COCO", (".json",), coco.is_coco, coco.read_coco),
+    Format("CVAT", (".xml",), cvat.is_cvat, cvat.read_cvat),
     Format(
-        name="LabelMe",
-        suffixes=(".json",),
-        recognizes=labelme.is_labelme,
-        read=labelme.read_labelme,
+        "Label Studio", (".json",), label_studio.is_label_studio, label_studio.read_label_studio
     ),
-    Format(name="COCO", suffixes=(".json",), recognizes=coco.is_coco, read=coco.read_coco),
-    Format(name="CVAT", suffixes=(".xml",), recognizes=cvat.is_cvat, read=cvat.read_cvat),
-    Format(
-        name="Label Studio",
-        suffixes=(".json",),
-        recognizes=label_studio.is_label_studio,
-        read=label_studio.read_label_studio,
-    ),
-    Format(
-        name="GeoJSON",
-        suffixes=(".geojson", ".json"),
-        recognizes=geojson.is_geojson,
-        read=geojson.read_geojson,
-    ),
-    Format(
-        name="YOLO",
-        suffixes=(".txt", ".yaml", ".yml"),
-        recognizes=yolo.is_yolo,
-        read=yolo.read_yolo,
-    ),
-    Format(
-        name="ImageJ",
-        suffixes=(".roi", ".zip"),
-        recognizes=imagej.is_imagej,
-        read=imagej.read_imagej,
-    ),
+    Format("GeoJSON", (".geojson", ".json"), geojson.is_geojson, geojson.read_geojson),
+    Format("YOLO", (".txt", ".yaml", ".yml"), yolo.is_yolo, yolo.read_yolo),
+    Format("ImageJ", (".roi", ".zip"), imagej.is_imagej, imagej.read_imagej),
 )
 """All formats; the first that recognizes a file reads it."""
 
@@ -97,15 +74,15 @@ def read_annotations(source: Path | Sequence[Path], *, encoding: str | None = No
     paths = [source] if isinstance(source, Path) else list(source)
     if paths[0].is_dir():
         return _read_folder(paths[0], encoding)
-    groups: dict[str, list[AnnotationFile]] = {}
+    groups: dict[Format, list[AnnotationFile]] = {}
     for path in paths:
         file = _look_into(path, encoding)
         known = _recognize(file)
         if known is None:
             raise _not_recognized(file)
-        groups.setdefault(known.name, []).append(file)
+        groups.setdefault(known, []).append(file)
     named = paths[0] if len(paths) == 1 else paths[0].parent
-    parts = [known.read(groups[known.name], named) for known in FORMATS if known.name in groups]
+    parts = [known.read(groups[known], named) for known in FORMATS if known in groups]
     return join(parts, named)
 
 
@@ -139,7 +116,7 @@ def _read_folder(folder: Path, encoding: str | None) -> Annotations:
     suffixes = {suffix for known in FORMATS for suffix in known.suffixes}
     inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     paths = [path for path in inside if path.is_file() and _is_shown(path.relative_to(folder))]
-    found: dict[str, list[AnnotationFile]] = {}
+    found: dict[Format, list[AnnotationFile]] = {}
     others: list[AnnotationFile] = []
     errors: list[ImsegError] = []
     for path in paths:
@@ -149,7 +126,7 @@ def _read_folder(folder: Path, encoding: str | None) -> Annotations:
             errors.append(error)
             continue
         known = _recognize(file)
-        (found.setdefault(known.name, []) if known else others).append(file)
+        (found.setdefault(known, []) if known else others).append(file)
     if len(errors) > _SHOWN_ERRORS:
         rest = f"{len(errors) - _SHOWN_ERRORS} more files in {folder} cannot be read."
         errors = [*errors[:_SHOWN_ERRORS], ImsegError(rest, hint="export them again.")]
@@ -157,16 +134,17 @@ def _read_folder(folder: Path, encoding: str | None) -> Annotations:
     if not found:
         raise _nothing_in(folder, others)
     if len(found) > 1:
-        counts = [f"{len(files)} of {name} ({files[0].path.name})" for name, files in found.items()]
+        counts = [
+            f"{len(files)} of {each.name} ({files[0].path.name})" for each, files in found.items()
+        ]
         raise ImsegError(
             f"{folder} holds annotations of several formats.",
             expected="one format, so that no outline is read twice.",
             got=f"{', '.join(counts)}.",
             hint="name the files of one format instead of the folder.",
         )
-    (name,) = found
-    known = next(each for each in FORMATS if each.name == name)
-    annotations = known.read(found[name], folder)
+    ((known, files),) = found.items()
+    annotations = known.read(files, folder)
     for file in others:
         if file.path.suffix.lower() == ".json":
             annotations.tally[OTHER_JSON].append(str(file.path.relative_to(folder)))

@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import PlainValidator
 
 from imseg.data.polygons import drawings
-from imseg.data.polygons.entries import split_of
 from imseg.errors import ImsegError, and_more
 
 NO_OUTLINE = "annotations without an outline (a box or points only)"
@@ -165,19 +164,13 @@ def _read_file(plain: Mapping[str, Any], path: Path) -> drawings.Annotations:
                 size=image.size,
                 regions=tuple(regions[identity]),
                 file=path,
-                subset=_subset_of(path),
+                # CVAT has a folder of pictures for each subset.
+                subset=path.stem.partition("instances_")[2],
             )
             for identity, image in images.items()
         ),
         tally=tally,
     )
-
-
-def _subset_of(path: Path) -> str:
-    """Return the part of the data set that a file is of: ``Train`` for ``instances_Train.json``."""
-    if path.stem.startswith("instances_"):
-        return path.stem.removeprefix("instances_")
-    return next(filter(split_of, re.split(r"[-_. ]+", path.stem)), "")
 
 
 _Entry = TypeVar("_Entry", CocoImage, CocoCategory)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import PlainValidator
+import pydantic
 
 from imseg.data.polygons import drawings
 from imseg.data.polygons.text_files import read_text
@@ -54,10 +54,11 @@ class CvatShape(drawings.ParsedEntry):
 class CvatPolygon(CvatShape):
     """A ring of corners."""
 
-    points: Annotated[Any, PlainValidator(_corners)]
+    points: Annotated[Any, pydantic.PlainValidator(_corners)]
 
-    def drawn(self, place: str) -> list[drawings.Corners]:
-        """Return where it is."""
+    @property
+    def drawn(self) -> list[drawings.Corners]:
+        """Where it is."""
         return [self.points]
 
 
@@ -69,8 +70,9 @@ class CvatBox(CvatShape):
     xbr: drawings.Number
     ybr: drawings.Number
 
-    def drawn(self, place: str) -> list[drawings.Corners]:
-        """Return where it is."""
+    @property
+    def drawn(self) -> list[drawings.Corners]:
+        """Where it is."""
         center = (self.xtl + self.xbr) / 2, (self.ytl + self.ybr) / 2
         return [
             drawings.turn(
@@ -87,8 +89,9 @@ class CvatEllipse(CvatShape):
     rx: drawings.Number
     ry: drawings.Number
 
-    def drawn(self, place: str) -> list[drawings.Corners]:
-        """Return where it is."""
+    @property
+    def drawn(self) -> list[drawings.Corners]:
+        """Where it is."""
         return [drawings.ellipse((self.cx, self.cy), (self.rx, self.ry), self.rotation)]
 
 
@@ -101,20 +104,25 @@ class CvatMask(CvatShape):
     top: drawings.Whole = 0
     left: drawings.Whole = 0
 
-    def drawn(self, place: str) -> drawings.Runs:
-        """Return where it is."""
-        try:
-            if min(self.height, self.width) < 1:
-                raise ValueError("the window has no pixels")
-            counts = np.array([int(count) for count in self.rle.split(",")], np.int64)
-            drawings.check_counts(counts, self.height * self.width)
-        except (ValueError, OverflowError) as error:
-            expected = "run lengths that fill width x height pixels."
-            reason = drawings.wrong(f"has runs that cannot be read: {error}.", expected, self.rle)
-            raise drawings.entry_error(place, reason) from error
+    @property
+    def drawn(self) -> drawings.Runs:
+        """Where it is."""
+        counts = np.array([int(count) for count in self.rle.split(",")], np.int64)
         return drawings.Runs(
             counts=counts, height=self.height, width=self.width, top=self.top, left=self.left
         )
+
+    @pydantic.model_validator(mode="after")
+    def _fills_its_window(self) -> "CvatMask":
+        try:
+            if min(self.height, self.width) < 1:
+                raise ValueError("the window has no pixels")
+            drawings.check_counts(self.drawn.counts, self.height * self.width)
+        except (ValueError, OverflowError) as error:
+            expected = "run lengths that fill width x height pixels."
+            what = f"has runs that cannot be read: {error}."
+            raise drawings.wrong(what, expected, self.rle) from error
+        return self
 
 
 _SHAPES: dict[str, type[CvatPolygon | CvatBox | CvatEllipse | CvatMask]] = {
@@ -243,7 +251,7 @@ def _regions(image: Any, path: Path, tally: drawings.Tally) -> Iterator[drawings
             tally[f"CVAT {drawings.NO_AREA.format(kind)}"].append(place)
             continue
         shape = drawings.parse(_SHAPES[kind], element.attrib, f"{path}: {place}")
-        area = drawings.as_area(shape.drawn(f"{path}: {place}"), place, tally)
+        area = drawings.as_area(shape.drawn, place, tally)
         if area is not None:
             yield drawings.Region(
                 label=shape.label,

@@ -119,14 +119,7 @@ def read_geojson(files: Sequence[drawings.AnnotationFile], source: Path) -> draw
                 by_stem=Path(name).suffix.lower() not in SUFFIXES,
             )
         )
-    labels = {region.label for picture in pictures for region in picture.regions}
-    return drawings.Annotations(
-        format="GeoJSON",
-        source=source,
-        labels=tuple(sorted(labels)),
-        pictures=tuple(pictures),
-        tally=tally,
-    )
+    return drawings.alphabetical(pictures, format="GeoJSON", source=source, tally=tally)
 
 
 def _features(file: drawings.AnnotationFile) -> list[GeoFeature]:

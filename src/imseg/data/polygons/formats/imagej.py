@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,11 @@ def _pictures_of(paths: Sequence[Path]) -> dict[Path, Path]:
     the name of their folder.
     """
     found: dict[Path, Path] = {}
-    for folder in dict.fromkeys(path.parent for path in paths):
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[path.parent].append(path)
+    for folder, files in folders.items():
         beside = list_pictures(folder)[0]
-        files = [path for path in paths if path.parent == folder]
         stems = {
             path: path.stem if path.stem in beside else _SET.sub("", path.stem) for path in files
         }
@@ -113,6 +116,8 @@ def _pictures_of(paths: Sequence[Path]) -> dict[Path, Path]:
         whole = pictures[0] if len(pictures) == 1 else folder / folder.absolute().name
         for path, stem in stems.items():
             own = path.suffix.lower() == ".zip" or not _AUTOMATIC.fullmatch(stem)
+            # Where pictures have numbers for names, that of a ROI is likely to be that of another.
+            own |= stem.isdigit() and len(pictures) == 1 and whole.stem.isdigit()
             found[path] = folder / stem if named or (stem and own) else whole
     return found
 

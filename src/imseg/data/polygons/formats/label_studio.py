@@ -131,14 +131,7 @@ def read_label_studio(
                     finished=latest is not None and not results,
                 )
             )
-    labels = {region.label for picture in pictures for region in picture.regions}
-    return drawings.Annotations(
-        format="Label Studio",
-        source=source,
-        labels=tuple(sorted(labels)),
-        pictures=tuple(pictures),
-        tally=tally,
-    )
+    return drawings.alphabetical(pictures, format="Label Studio", source=source, tally=tally)
 
 
 def _tasks(file: drawings.AnnotationFile) -> list[StudioTask]:

@@ -75,14 +75,7 @@ def read_labelme(files: Sequence[drawings.AnnotationFile], source: Path) -> draw
             embedded=partial(_embedded_picture, each) if file.content else None,
         )
         pictures.append(picture)
-    labels = {region.label for picture in pictures for region in picture.regions}
-    return drawings.Annotations(
-        format="LabelMe",
-        source=source,
-        labels=tuple(sorted(labels)),
-        pictures=tuple(pictures),
-        tally=tally,
-    )
+    return drawings.alphabetical(pictures, format="LabelMe", source=source, tally=tally)
 
 
 def _embedded_picture(file: drawings.AnnotationFile) -> bytes:

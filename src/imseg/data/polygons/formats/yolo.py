@@ -1,8 +1,7 @@
 """YOLO for segmentation: a text file per picture, corners as shares of its width and height."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from imseg.data.files.listing import files_in
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.polygons import drawings
+from imseg.data.polygons.lookup import read_name
 from imseg.data.polygons.text_files import read_text
 from imseg.errors import ImsegError, and_more, import_extra
 
@@ -42,9 +42,18 @@ def is_yolo(file: drawings.AnnotationFile) -> bool:
     words = file.start.partition(b"\n")[0].split()
     if _LABELS in path.parts[-3:-1]:
         return True  # what is wrong in it is said
+    try:
+        numbers = np.array(words[: _BOX + 1], np.float64)  # later ones may be cut short
+    except ValueError:
+        return False
+    beside = any(path.with_suffix(each).is_file() for each in SUFFIXES)
     if not words:
-        return any(path.with_suffix(each).is_file() for each in SUFFIXES)
-    return len(words) > _BOX and all(re.fullmatch(rb"[-+.\deE]+", word) for word in words[:_BOX])
+        return beside
+    return len(words) > _BOX and (beside or bool(_are_shares(numbers[1:]).all()))
+
+
+def _are_shares(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.abs(numbers - 0.5) <= 0.5 + _TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,14 @@ class ClassNames:
     """The file that names them; a folder: there is none."""
     names: Mapping[int, str]
     """By number; empty if nothing names them."""
+    parts: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """``train``, ``val`` or ``test``, by the last parts of the paths of folders and pictures."""
+
+    def part_of(self, picture: str) -> str:
+        """Return the part that a picture is of; empty: the settings do not say."""
+        steps = tuple(picture.split("/"))
+        ends = [each[at:] for each in (steps, steps[:-1]) for at in range(len(each))]
+        return next((self.parts[end] for end in ends if end in self.parts), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,7 @@ def read_yolo(files: Sequence[drawings.AnnotationFile], source: Path) -> drawing
                 file=path,
                 by_stem=True,
                 finished=not lines,
+                subset=known[path.parent].part_of(_picture_name(place)),
             )
         )
     return drawings.Annotations(
@@ -160,7 +178,7 @@ def _lines(path: Path) -> Iterator[YoloLine]:
         if len(corners) != _BOX and (len(corners) < _FEWEST or len(corners) % 2):
             what = f"has {len(corners)} numbers after the class, which are no pairs of 3 corners."
             raise drawings.entry_error(place, drawings.wrong(what, expected, line))
-        strange = corners[~(np.abs(corners - 0.5) <= 0.5 + _TOLERANCE)]
+        strange = corners[~_are_shares(corners)]
         if len(strange):
             what = "has a number that is no share of the picture."
             raise drawings.entry_error(place, drawings.wrong(what, expected, float(strange[0])))
@@ -211,7 +229,8 @@ def _names_in(path: Path, encoding: str | None) -> ClassNames:
     if not settings and path.name.lower() not in _LISTS and path.suffix.lower() != ".names":
         return ClassNames(path, {})
     text = read_text(path, encoding)
-    plain: Any = _parse_settings(text, path) if settings else text.rstrip().splitlines()
+    content = _parse_settings(text, path) if settings else {}
+    plain: Any = content.get("names") if settings else text.rstrip().splitlines()
     if isinstance(plain, Mapping):
         pairs = list(plain.items())
     else:
@@ -222,11 +241,31 @@ def _names_in(path: Path, encoding: str | None) -> ClassNames:
         expected = "texts, in a list or by number (0: cell)."
         reason = drawings.wrong("has wrong names.", expected, error)
         raise drawings.entry_error(str(path), reason) from error
-    return ClassNames(path, dict(sorted(names.items())))
+    return ClassNames(path, dict(sorted(names.items())), _parts_in(content, path.parent))
 
 
-def _parse_settings(text: str, path: Path) -> object:
-    """Return what the settings of a data set have under ``names``."""
+def _parts_in(content: Mapping[str, Any], folder: Path) -> dict[tuple[str, ...], str]:
+    """Return which part folders and pictures are of, as settings say it, by all ends of paths."""
+    found: dict[tuple[str, ...], str] = {}
+    for part in ("train", "val", "test"):
+        named = content.get(part)
+        for place in named if isinstance(named, list) else [named]:
+            if not isinstance(place, str):
+                continue
+            # A text file lists the paths of pictures.
+            lists = folder.joinpath(*read_name(place).parts)
+            listed = lists.suffix.lower() == ".txt" and lists.is_file()
+            paths = read_text(lists).splitlines() if listed else [place]
+            for path in filter(None, map(str.strip, paths)):
+                steps = read_name(path.rsplit(".", 1)[0] if listed else path).parts
+                for at in range(len(steps)):
+                    if at == 0 or steps[at:] != (_IMAGES,):  # other parts have such a folder, too
+                        found.setdefault(steps[at:], part)
+    return found
+
+
+def _parse_settings(text: str, path: Path) -> Mapping[str, Any]:
+    """Return the settings of a data set; nothing if they are of another kind."""
     library = import_extra("yaml", extra="polygons", purpose=f"to read {path.name}")
     try:
         # Texts, lists and mappings alone: tags make nothing, and "no" and 012 stay as written.
@@ -239,11 +278,11 @@ def _parse_settings(text: str, path: Path) -> object:
             hint="export the data set again, or mend the file.",
         ) from error
     if not isinstance(plain, Mapping):
-        return None
+        return {}
     if "kpt_shape" in plain:
         raise ImsegError(
             f"{path} describes key points (kpt_shape), not outlines.",
             expected="a data set for segmentation.",
             hint="export the data set for segmentation.",
         )
-    return plain.get("names")
+    return plain
