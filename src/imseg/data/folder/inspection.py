@@ -48,7 +48,7 @@ _MOST_SAMPLES = 1 << 23
 Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
 """The facts about a picture and its masks, or for each unreadable file its name and why."""
 
-DECODING = 2
+DECODING = 3
 """Raised when equal files become other pixels or facts than before, so that both are made anew."""
 
 _MOST_TEXT = 48 << 20  # in a file of 64 MiB, the largest that is read
