@@ -191,6 +191,21 @@ def test_names_that_may_mean_classes_are_said(tmp_path):
     assert found.labels == ("object",) and found.tally[imagej.NAMES] == ["cytoplasm", "nucleus"]
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("56959ba2-ecb9-11f1-ba5c-02fc00000001", "dabebade-ecba-41fb-babe-deadbeefcafe"), []),
+        (("56959ba2ecb911f1ba5c02fc00000001", "cell_5696923c", "8F3A91C"), []),
+        (("bad0001", "dead-0001", "5696923c"), ["bad", "dead"]),
+        (("facade 1", "beads12"), ["beads", "facade"]),
+    ],
+)
+def test_hexadecimal_numbers_are_no_words(tmp_path, names, words):
+    rois = [polygon(square(2, 3, 6), name=name) for name in names]
+    found = read_annotations(write(tmp_path / "a.zip", *rois))
+    assert found.tally.get(imagej.NAMES, []) == words
+
+
 def test_groups_are_classes_in_the_order_of_their_numbers(tmp_path):
     groups = (10, 2, 2, 0)
     rois = [
@@ -215,7 +230,10 @@ def test_rois_on_channels_of_one_slice_are_read_and_a_later_slice_is_noted(tmp_p
     first = [polygon(square(2, 3, 6), c_position=c, z_position=1) for c in (1, 2)]
     assert not read_annotations(write(tmp_path / "a.zip", *first)).tally
     later = polygon(square(2, 3, 6), position=4)
-    assert read_annotations(write(tmp_path / "b.zip", later)).tally == {imagej.LATER: ["b.zip"]}
+    first_slice = polygon(square(2, 3, 6), position=0)
+    tally = read_annotations(write(tmp_path / "b.zip", later, first_slice, later)).tally
+    places = [f"{tmp_path / 'b.zip'}: {index:04d}-0005.roi (slice 4)" for index in (0, 2)]
+    assert tally == {imagej.LATER: places}
 
 
 NAMES = [
