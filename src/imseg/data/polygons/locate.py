@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imseg.data.checks.fitness import size_in_words, unreadable
 from imseg.data.files import listing
+from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.foreign_formats import how_to_convert
@@ -118,8 +119,11 @@ def locate(
     merged, shared = merge_entries(assign_splits(sized, home, named=several))
     misplaced = _misplaced(lost, outside, folder if found else index.root)
     raise_all([*misplaced, *shared, *damaged, *wrong])
-    taken = [(each.picture, each.match) for each in merged if each.match is not None]
-    names = [each.name for each in merged if each.match is not None]
+    found = [
+        each for each in merged if each.match and not (images and _is_where_named(each, index.root))
+    ]
+    taken = [(each.picture, each.match) for each in found if each.match]
+    names = [each.name for each in found]
     return Gathered(
         pictures=[*merged, *_unlisted(merged, index.root, folder, annotations.tally)],
         folder=folder,
@@ -128,6 +132,17 @@ def locate(
             *([] if images else _neighbor(index, (home, around or home.parent))),
         ],
     )
+
+
+def _is_where_named(each: Located, root: Path) -> bool:
+    """Return whether a picture that is known by its stem is in the folder that the user named.
+
+    The annotations name no file then (YOLO): that ``images/train/7`` is meant is only likely.
+    """
+    if not each.picture.by_stem or each.match is None or each.match.way == "letters":
+        return False
+    folders, inner = lookup.read_name(each.picture.name).parts[:-1], each.path.parent
+    return inner == root or bool(folders and inner.parts[-len(folders) :] == folders)
 
 
 def _neighbor(index: PictureIndex, near: Sequence[Path]) -> Iterator[Finding]:
@@ -211,7 +226,8 @@ def _choose_index(annotations: Annotations, home: Path, outside: Path | None) ->
     elif per_picture or outside:
         near = []
     for folder in list(dict.fromkeys(near))[:_LOOKED_AT]:
-        if folder != home:
+        # The pictures of a data folder are copies, and part of them may be taken out.
+        if folder != home and not (folder / FILE_NAME).exists():
             look(folder)
     best, index, found = max(looked_at, key=lambda each: each[0])
     if some and best[0] < len(sample):
