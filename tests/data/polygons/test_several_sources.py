@@ -335,12 +335,14 @@ def test_zip_files_of_annotations_that_lie_in_a_folder_are_named_and_no_others(t
     (folder / "broken.zip").write_bytes(b"PK")
     (finding,) = convert_polygons(folder, tmp_path / "out").findings
     assert finding.what == "3 zip files were not read."
-    assert finding.got == f"broken.zip, job.zip, yolo.zip in {folder}."
+    assert finding.got == f"{folder}/broken.zip, {folder}/job.zip, {archive}."
     assert f"imseg polygons {folder}/broken.zip {folder}/job.zip {archive} --out" in finding.hint
     assert convert_polygons(source, tmp_path / "one").findings == []
     (folder / "broken.zip").unlink()
     archive.unlink()
     assert convert_polygons([folder, folder / "job.zip"], tmp_path / "both").findings == []
+    (inner,) = convert_polygons(zipped(folder), tmp_path / "inner").findings
+    assert inner.got == f"{folder}.zip/job.zip." and "unpack" in inner.hint
 
 
 @pytest.mark.parametrize("count", [1, 8, 9])

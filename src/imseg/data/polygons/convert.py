@@ -205,7 +205,7 @@ def _unread_archives(group: _Group, given: Sequence[Path | str]) -> Iterator[Fin
     found = readers.find_unread_archives(folder) if folder.is_dir() else []
     paths = [path for path in found if lookup.absolute(path) not in named]
     if paths:
-        names = [path.relative_to(folder).as_posix() for path in paths]
+        names = [str(group.named / path.relative_to(folder)) for path in paths]
         again = "unpack them, and repeat the command."
         if group.around is None:
             again = f"imseg polygons {readers.name_archives(paths)} --out DATA"
@@ -213,7 +213,7 @@ def _unread_archives(group: _Group, given: Sequence[Path | str]) -> Iterator[Fin
             severity="warning",
             what=f"{subject(len(paths), 'zip file', 'was', 'were')} not read.",
             why="what is in it is not in the masks; a zip file is read only if it is named.",
-            got=f"{and_more(names)} in {group.named}.",
+            got=f"{and_more(names)}.",
             hint=f"if they hold other annotations than the rest of the folder: {again}",
             files=tuple(names),
         )

@@ -42,8 +42,8 @@ FORMATS = (
 )
 """All formats; the first that recognizes a file reads it."""
 
-OTHER_JSON = "JSON files of another kind"
-"""What is noted for files that lie among the annotations (LabelMe)."""
+UNKNOWN_KIND = "JSON and XML files of another kind (not read)"
+"""What is noted for files that lie among the annotations and are none of a known format."""
 
 
 def is_archive_of_annotations(path: Path) -> bool:
@@ -193,8 +193,8 @@ def _read_folder(folder: Path, encoding: str | None) -> Annotations:
     ((known, files),) = found.items()
     annotations = known.read(files, folder)
     for file in others:
-        if file.path.suffix.lower() == ".json":
-            annotations.tally[OTHER_JSON].append(str(file.path.relative_to(folder)))
+        if file.path.suffix.lower() in (".json", ".geojson", ".xml"):
+            annotations.tally[UNKNOWN_KIND].append(str(file.path.relative_to(folder)))
     return annotations
 
 
@@ -216,14 +216,14 @@ def _nothing_in(folder: Path, others: Sequence[AnnotationFile]) -> ImsegError:
 
 
 def name_archives(paths: Sequence[Path]) -> str:
-    """Return how to name files of one folder on the command line: each, or many by a pattern."""
-    if len(paths) > _NAMED_ARCHIVES and len({path.parent for path in paths}) == 1:
-        folder = paths[0].parent
-        ends = dict.fromkeys(path.suffix for path in paths)
-        return " ".join(
-            f"{'' if folder == Path() else shlex.quote(str(folder)) + '/'}*{end}" for end in ends
-        )
-    return " ".join(shlex.quote(str(path)) for path in paths)
+    """Return how to name files on the command line: each, or many by a pattern per folder."""
+    if len(paths) <= _NAMED_ARCHIVES:
+        return " ".join(shlex.quote(str(path)) for path in paths)
+    folders = dict.fromkeys((path.parent, path.suffix) for path in paths)
+    return " ".join(
+        f"{'' if folder == Path() else shlex.quote(str(folder)) + '/'}*{suffix}"
+        for folder, suffix in folders
+    )
 
 
 def _start(path: Path) -> bytes:
