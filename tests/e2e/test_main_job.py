@@ -380,7 +380,7 @@ def test_options_are_frozen(cli):
         "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",
         "prepare": "--classes --help --json --labeled --out --paper-split --seed",
-        "polygons": "--as --crowds --encoding --help --images --json --out",
+        "polygons": "--as --crowds --encoding --help --images --json --out --pages",
         "approaches": "--help --json",
         "explain": "--help --json",
         "demo": "--help --json --out --quick",
