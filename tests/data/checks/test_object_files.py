@@ -223,3 +223,36 @@ def test_folders_in_other_case_than_their_images_are_merged(folder, tmp_path) ->
         path.rename(path.with_stem(path.stem.upper()))
     fixed = repair_folder(folder.root, tmp_path / "fixed")
     assert not fixed.report.errors and fixed.report.counts["labeled"] == 5
+
+
+def test_words_in_the_names_of_merged_files_are_told(folder, tmp_path) -> None:
+    for number in range(5):
+        for place, word in ((1, "alive_1"), (2, "dead_2"), (3, "alive_3")):
+            file = folder.root / f"labeled/masks/n{number}/obj{place}.png"
+            file.rename(file.with_stem(f"n{number}_{word}"))
+    (error,) = check_folder(folder.root).errors
+    assert "alive (10 files) and dead (5 files)" in error.hint
+    warnings = repair_folder(folder.root, tmp_path / "fixed").report.warnings
+    (found,) = [each for each in warnings if "names" in each.what]
+    assert "say alive (10 files) and dead (5 files); the merged masks do not" in found.what
+    assert "a folder for each of them in labeled/masks" in found.hint
+
+
+@pytest.mark.parametrize("name", ["{}", "object_{}", "3f{}a9", "Cell-{}a"])
+def test_names_without_groups_of_words_are_not_told(maker, tmp_path, name: str) -> None:
+    for number in range(5):
+        objects(maker, f"n{number}", squares((2, 2), (20, 20), (30, 4)), name=name)
+    warnings = repair_folder(maker.root, tmp_path / "fixed").report.warnings
+    assert not [each for each in warnings if "merged" in each.what]
+
+
+def test_objects_that_are_lost_or_may_be_background_are_warnings(folder, tmp_path) -> None:
+    objects(folder, "n1", [*squares((2, 2)), *squares((2, 2)), *squares((20, 20))])
+    folder.save("labeled/masks/n2/background.png", 255 - squares((2, 2), side=20)[0])
+    folder.save("labeled/masks/n3/obj9.png", np.full(SIZE, 255, np.uint8))
+    warnings = repair_folder(folder.root, tmp_path / "fixed").report.warnings
+    lost, background = [each for each in warnings if "merged" in each.what]
+    assert lost.what == "1 object is lost in the merged masks."
+    assert "1 object wholly covered by others and lost, 1 equal copy among them" in lost.got
+    assert background.what == "2 merged files may show the background, not an object."
+    assert background.files == ("labeled/masks/n2/background.png", "labeled/masks/n3/obj9.png")

@@ -275,10 +275,10 @@ def repair_folder(
     if not follow_links:
         _check_links(data)
     with new_folder(out) as part:
-        copied, orientations = repaired_files.copy_usable(data, part, follow_links=follow_links)
+        copied, turned, told = repaired_files.copy_usable(data, part, follow_links=follow_links)
         mended: list[repaired_files.Repair] = []
         for _ in range(_MOST_ROUNDS):
-            done = _mend(part, orientations, task=task, progress=progress)
+            done = _mend(part, turned, task=task, progress=progress)
             if not done:
                 break
             mended += done
@@ -286,7 +286,7 @@ def repair_folder(
         write_record(part, [*copied, *mended], source=str(data))
     found = scan(out, task=task, progress=progress)
     report = folder_check.report_of(found)
-    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found)))
+    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found), *told))
     return Repaired(folder=out, repairs=(*copied, *mended), report=report)
 
 

@@ -16,14 +16,15 @@ from PIL import Image as Pillow
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
 from imseg.data.folder.config import FILE_NAME, read_config
+from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
-from imseg.data.masks.merging import merge_files
+from imseg.data.masks.merging import Merged, merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.masks.regions import region_numbers
-from imseg.errors import ImsegError
+from imseg.errors import Finding, ImsegError
 from imseg.types import Pages, Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
@@ -59,7 +60,7 @@ _ORIENTATION = 0x0112
 
 def copy_usable(
     root: Path, target: Path, *, follow_links: bool = False
-) -> tuple[list[Repair], dict[str, int]]:
+) -> tuple[list[Repair], dict[str, int], list[Finding]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
     Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
@@ -71,13 +72,16 @@ def copy_usable(
         follow_links: Whether what links out of the folder lead to is copied; else they stay behind.
 
     Returns:
-        What was done, and the EXIF orientation that each turned picture had, by its new name.
+        What was done; the EXIF orientation that each turned picture had, by its new name; and
+        what merged masks do not show.
 
     Raises:
         ImsegError: If a file cannot be copied.
     """
     selection = select_files(root, follow_links=follow_links)
-    repairs = _merge_objects(selection, root, target)
+    repairs, results = _merge_objects(selection, root, target)
+    files = {place: files for place, (_, files) in selection.merged.items()}
+    notes = list(notes_on_merging(files, results, root))
     merged = {path for _, files in selection.merged.values() for path in files}
     orientations: dict[str, int] = {}
     for path in _files(root, root, selection):
@@ -117,7 +121,7 @@ def copy_usable(
         repairs.append(Repair(name, "made", name, "an all-black mask", why))
     if selection.merged:
         repairs += _name_task(root, target)
-    return repairs, orientations
+    return repairs, orientations, notes
 
 
 def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:
@@ -131,9 +135,11 @@ def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:
 _OBJECTS = "there was a file for each object"
 
 
-def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repair]:
+def _merge_objects(
+    selection: Selection, root: Path, target: Path
+) -> tuple[list[Repair], dict[Path, Merged]]:
     """Write the masks that are made of files with an object each."""
-    repairs = []
+    repairs, results = [], {}
     for place, (image, files) in selection.merged.items():
         # The folder may differ from the image in upper and lower case.
         folder = files[0].parent if files else place.with_suffix("")
@@ -147,7 +153,8 @@ def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repai
         written = write_mask(goal, MaskFile(found.labels, "values"))
         became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
         repairs.append(Repair(name.as_posix(), "rewritten", became, did, _OBJECTS, str(found)))
-    return repairs
+        results[place] = found
+    return repairs, results
 
 
 def _name_task(root: Path, target: Path) -> list[Repair]:

@@ -1,12 +1,16 @@
 """Masks as a folder for each image, with a file for each object: how that is told."""
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from imseg.data.files import listing
+from imseg.data.masks.merging import Merged
 from imseg.errors import Finding, and_more, shown
 
 _FEWEST_FOLDERS = 2
+_MOST_WORDS = 8
 
 
 def object_folders(images: Collection[str], masks: Path) -> dict[str, Path]:
@@ -49,7 +53,14 @@ def note_object_folders(found: Mapping[Path, Sequence[Path]], root: Path) -> Fin
     """
     places = [place.relative_to(root).as_posix() for place in found]
     folders = [folder for each in found.values() for folder in each]
-    files = [paths[0] for each in folders for paths in listing.list_pictures(each)[0].values()]
+    inside = {
+        each.with_name(f"{each.name}.png"): [
+            paths[0] for paths in listing.list_pictures(each)[0].values()
+        ]
+        for each in folders
+    }
+    files = [path for each in inside.values() for path in each]
+    words = words_in_names(inside)
     first = f", such as {shown(files[0].relative_to(root).as_posix())}" if files else ""
     return Finding(
         severity="error",
@@ -58,9 +69,82 @@ def note_object_folders(found: Mapping[Path, Sequence[Path]], root: Path) -> Fin
         expected="one mask for each image, in which each object has a number of its own.",
         got=f"{listing.counted(len(folders), 'folder')} with"
         f" {listing.counted(len(files), 'file')}{first}.",
-        hint=f"imseg check {shown(root)} --fix NEW merges the files of each image into one mask.",
+        hint=f"imseg check {shown(root)} --fix NEW merges the files of each image into one mask"
+        + (f"; it drops what names of files say: {words}." if words else "."),
         files=tuple(folder.relative_to(root).as_posix() for folder in folders),
     )
+
+
+def words_in_names(merged: Mapping[Path, Sequence[Path]]) -> str:
+    """Return the groups of words in the names of files with an object each; empty: there are none.
+
+    Numbers, single letters and the name of the image do not count, and neither do names that
+    hardly any other file has, as those made by chance.
+
+    Args:
+        merged: The files of each image, by the mask that they become.
+    """
+    words: Counter[str] = Counter()
+    for mask, files in merged.items():
+        for path in files:
+            own = path.stem.lower().removeprefix(mask.stem.lower()).replace(path.suffix, "")
+            words[" ".join(re.findall(r"[^\W\d_]{2,}", own))] += 1
+    del words["background"]
+    if not 2 <= len(words) <= _MOST_WORDS or 2 * len(words) > words.total():
+        return ""
+    told = [
+        f"{word or 'no word'} ({listing.counted(count, 'file')})"
+        for word, count in words.most_common()
+    ]
+    return " and ".join([", ".join(told[:-1]), told[-1]])
+
+
+def notes_on_merging(
+    merged: Mapping[Path, Sequence[Path]], results: Mapping[Path, Merged], root: Path
+) -> Iterator[Finding]:
+    """Yield warnings about what files with an object each say, and the masks made of them do not.
+
+    Args:
+        merged: The files of each image, by the mask that they become.
+        results: The masks that were made of them.
+        root: The data folder.
+    """
+    if words := words_in_names({mask: merged[mask] for mask in results}):
+        yield Finding(
+            severity="warning",
+            what=f"The names of the merged files say {words}; the merged masks do not.",
+            why="a merged mask numbers the objects, whatever they are.",
+            hint="if these words are classes, make a folder for each of them in labeled/masks, and"
+            " in each one mask for each image, named as the image: imseg then learns every class.",
+        )
+    covered = {mask: result for mask, result in results.items() if result.covered}
+    if covered:
+        number = sum(result.covered for result in covered.values())
+        yield Finding(
+            severity="warning",
+            what=f"{listing.subject(number, 'object')} lost in the merged masks.",
+            why="other objects of the same image cover them wholly.",
+            got=and_more([f"{_name(mask, root)}: {result}" for mask, result in covered.items()])
+            + ".",
+            hint="look at the files of these images: remove copies, and files that show several"
+            " objects at once.",
+            files=tuple(_name(mask, root) for mask in covered),
+        )
+    if files := [_name(path, root) for each in results.values() for path in each.backgrounds]:
+        yield Finding(
+            severity="warning",
+            what=f"{listing.counted(len(files), 'merged file')} may show the background, not an"
+            " object.",
+            why="it is called background, or covers more than 90 % of its image; the merged mask"
+            " counts it as an object.",
+            got=and_more(files) + ".",
+            hint="if so, remove such files and let --fix write the copy again.",
+            files=tuple(files),
+        )
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def note_several_masks(
