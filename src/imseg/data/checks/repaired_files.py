@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ import tifffile
 from PIL import Image as Pillow
 
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
-from imseg.data.files import atomic
+from imseg.data.files import atomic, listing
 from imseg.data.folder.config import FILE_NAME, read_config
+from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
@@ -24,7 +26,7 @@ from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import Merged, merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.masks.regions import region_numbers
-from imseg.errors import Finding, ImsegError
+from imseg.errors import Finding, ImsegError, and_more, shown
 from imseg.types import Pages, Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
@@ -53,6 +55,53 @@ class Repair:
     """The reason, in the same words for all changes of one kind."""
     about: str = ""
     """What the reason refers to: another file, or what exactly is wrong."""
+
+
+def check_links(data: Path) -> None:
+    """Check that some pairs are left where links that lead out of a data folder stay behind.
+
+    Raises:
+        ImsegError: If none are.
+    """
+    layout = find_layout(data)
+    links = list(layout.refused["links"])
+    if links and not layout.labeled:
+        raise ImsegError(
+            f"{listing.subject(len(links), 'link', 'leads', 'lead')} out of {data}, and without"
+            " them no labeled pair is left to copy.",
+            expected="files in the data folder, or links that may be followed.",
+            got=and_more(links) + ".",
+            hint="--follow-links copies what they lead to, if you trust this folder.",
+        )
+
+
+def check_pairs(data: Path, copy: Path, repairs: Sequence[Repair]) -> None:
+    """Check that a copy has labeled pairs, if there are masks to make pairs of.
+
+    Args:
+        data: The original.
+        copy: What was written.
+        repairs: The list of changes.
+
+    Raises:
+        ImsegError: If it has none.
+    """
+    layout = find_layout(copy)
+    masks = (path for name in PAIRED[:2] for path in (data / name / "masks").rglob("*.*"))
+    if layout.labeled or not any(path.suffix.lower() in decoding.SUFFIXES for path in masks):
+        return
+    reasons = Counter(each.why for each in repairs if each.change == "left out")
+    first = {each.why: each.file for each in reversed(repairs) if each.change == "left out"}
+    told = [
+        f"{listing.counted(count, 'file')} left out because of: {why} (such as {first[why]})"
+        for why, count in reasons.most_common()
+    ]
+    raise ImsegError(
+        "A repaired copy would have no labeled pair, so none is written.",
+        expected="at least one image in labeled/images whose mask can be used.",
+        got="; ".join(told or ["no image that belongs to a mask"]) + ".",
+        hint=f"imseg check {shown(data)} says what is wrong; mend that by hand first.",
+    )
 
 
 _ORIENTATION = 0x0112
@@ -141,18 +190,28 @@ def _merge_objects(
     """Write the masks that are made of files with an object each."""
     repairs, results = [], {}
     for place, (image, files) in selection.merged.items():
-        # The folder may differ from the image in upper and lower case.
+        beside = bool(files) and files[0].parent == place.parent
+        # A folder may differ from the image in upper and lower case.
         folder = files[0].parent if files else place.with_suffix("")
-        goal, name = target / place.relative_to(root), folder.relative_to(root)
+        goal = target / place.relative_to(root)
         try:
             found = merge_files(files, picture_file.probe(image).size)
         except ImsegError as error:
             selection.leave([image, *files], "its objects cannot be merged into a mask", error.what)
             continue
+        if beside and 2 * found.overlapping > np.count_nonzero(found.labels):
+            about = "several people may have drawn them; keep one for each image"
+            selection.leave([image, *files], "most of its masks show the same place", about)
+            continue
         goal.parent.mkdir(parents=True, exist_ok=True)
         written = write_mask(goal, MaskFile(found.labels, "values"))
         became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
-        repairs.append(Repair(name.as_posix(), "rewritten", became, did, _OBJECTS, str(found)))
+        repairs += [
+            Repair(
+                path.relative_to(root).as_posix(), "rewritten", became, did, _OBJECTS, str(found)
+            )
+            for path in (files if beside else [folder])
+        ]
         results[place] = found
     return repairs, results
 

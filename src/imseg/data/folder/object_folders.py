@@ -44,6 +44,36 @@ def object_folders(images: Collection[str], masks: Path) -> dict[str, Path]:
     return names if all_named or 2 * like_labels < len(named) else {}
 
 
+def flat_objects(
+    images: Collection[str], masks: Mapping[str, Path | Sequence[Path]]
+) -> dict[str, list[str]]:
+    """Return the masks with the objects of each image, if they lie beside each other; else nothing.
+
+    That is so if every mask is called as one image is, with a number behind ``_`` or ``-``, and
+    some image has several. There must be no other image that it could be of: ``cell_1_1`` may be
+    the first object of ``cell_1``, or an object of ``cell``.
+
+    Args:
+        images: Stems of the images.
+        masks: Masks by stem.
+
+    Returns:
+        Stems of masks by the stem of the image, in the order of their numbers.
+    """
+    found: dict[str, list[str]] = {}
+    numbers = {}
+    for mask in masks:
+        cuts = [match.start() for match in re.finditer(r"[_-](?=\d+([_-]\d+)*$)", mask)]
+        known = [mask[:cut] for cut in cuts if mask[:cut] in images]
+        if mask in images or len(known) != 1:
+            return {}
+        found.setdefault(known[0], []).append(mask)
+        numbers[mask] = [int(each) for each in re.findall(r"\d+", mask.removeprefix(known[0]))]
+    if not any(len(each) > 1 for each in found.values()):
+        return {}
+    return {image: sorted(each, key=lambda mask: numbers[mask]) for image, each in found.items()}
+
+
 def note_object_folders(found: Mapping[Path, Sequence[Path]], root: Path) -> Finding:
     """Return the error that masks lie as a folder for each image, with a file for each object.
 
@@ -166,7 +196,8 @@ def note_several_masks(
         if image is not None:
             ends.setdefault(image, []).append(mask[len(image) :])
     several = [stem for stem in lacking if len(ends.get(stem, ())) > 1]
-    if not several or 2 * len(several) < len(lacking):
+    flat = flat_objects(images, masks)
+    if not several or (2 * len(several) < len(lacking) and not flat):
         return None
     place = masks[alone[0]].parent.relative_to(root).as_posix()
     names = [f"{several[0]}{end}" for end in ends[several[0]]]
@@ -175,7 +206,12 @@ def note_several_masks(
         f"if each is one object, move the masks of an image into a folder of its name, such as"
         f" {shown(place)}/{shown(several[0])}/; imseg check DATA --fix NEW then merges them."
     )
-    if not any(map(str.isdigit, "".join(kinds))):
+    if flat:
+        hint = (
+            f"if each is one object: imseg check {shown(root)} --fix NEW merges the masks of each"
+            " image into one."
+        )
+    elif not any(map(str.isdigit, "".join(kinds))):
         hint = (
             f"if {and_more(kinds)} are labels, make a folder for each of them, and name masks as"
             f" images: {shown(place)}/{shown(kinds[0])}/{shown(several[0])}.png."
