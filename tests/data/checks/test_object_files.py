@@ -312,3 +312,11 @@ def test_a_numbered_mask_that_an_image_is_called_as_is_its_mask(maker, tmp_path)
         "an image has several masks beside each other"
     }
     assert fixed.report.counts["labeled"] == 1
+
+
+@pytest.mark.parametrize("numbers", [(3, 3), (3, 2)])
+def test_masks_numbered_alike_for_every_image_may_be_classes(maker, tmp_path, numbers) -> None:
+    beside(maker, dict(zip(("cell_1", "cell_2"), numbers, strict=True)))
+    warnings = repair_folder(maker.root, tmp_path / "fixed").report.warnings
+    told = [each.got for each in warnings if "merged as objects" in each.what]
+    assert told == ["STEM_1, STEM_2, STEM_3."] * (numbers == (3, 3))

@@ -147,6 +147,22 @@ def notes_on_merging(
             hint="if these words are classes, make a folder for each of them in labeled/masks, and"
             " in each one mask for each image, named as the image: imseg then learns every class.",
         )
+    ends = {
+        tuple(path.stem.removeprefix(mask.stem) for path in merged[mask])
+        for mask in results
+        if merged[mask] and merged[mask][0].parent == mask.parent
+    }
+    if len(ends) == 1 and len(results) > 1:
+        (same,) = ends
+        yield Finding(
+            severity="warning",
+            what=f"Every image had the same {listing.counted(len(same), 'mask')}, which were merged"
+            " as objects.",
+            why="numbers of objects differ as a rule; these may be numbers of classes.",
+            got=and_more([f"STEM{end}" for end in same]) + ".",
+            hint="if they are, make a folder for each class in labeled/masks, and name the masks in"
+            " it as the images are.",
+        )
     covered = {mask: result for mask, result in results.items() if result.covered}
     if covered:
         number = sum(result.covered for result in covered.values())
