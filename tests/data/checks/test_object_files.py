@@ -262,9 +262,9 @@ def test_objects_that_are_lost_or_may_be_background_are_warnings(folder, tmp_pat
 
 def beside(maker, numbers: dict[str, int], *, end: str = "_{}") -> None:
     """Save images, and as many masks of single objects for each beside each other."""
-    for stem, number in numbers.items():
+    for index, (stem, number) in enumerate(numbers.items()):
         maker.save(f"labeled/images/{stem}.png", maker.picture(SIZE))
-        corners = [(3 * place, 3 * place) for place in range(number)]
+        corners = [(3 * place, (3 * place + 7 * index) % 40) for place in range(number)]
         for place, mask in enumerate(squares(*corners, side=3), 1):
             maker.save(f"labeled/masks/{stem}{end.format(place)}.png", mask)
 
