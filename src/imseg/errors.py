@@ -145,7 +145,9 @@ def near_miss(word: str, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -> Found:
+def look_up(
+    name: str, known: Mapping[str, Found], *, noun: str, command: str, otherwise: str | None = None
+) -> Found:
     """Return what has this name.
 
     Args:
@@ -153,6 +155,7 @@ def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -
         known: Everything there is, by name.
         noun: What it is, such as ``approach``.
         command: What to try, with ``{}`` where the name goes.
+        otherwise: What to try where no name is near.
 
     Raises:
         ImsegError: If there is nothing of this name; the nearest name is suggested.
@@ -164,7 +167,7 @@ def look_up(name: str, known: Mapping[str, Found], *, noun: str, command: str) -
         f"There is no {noun} named {name!r}.",
         expected=", ".join(known),
         got=shown(name),
-        hint=command.format(guess) if guess else None,
+        hint=command.format(guess) if guess else otherwise,
     )
 
 

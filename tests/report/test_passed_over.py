@@ -104,6 +104,22 @@ def test_masks_of_predictions_and_links_to_folders_are_not_gone_into(run, tree, 
     assert "4 masks" in told and "out/ (masks of a prediction)" in err
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_recursive_is_not_offered_for_links(tmp_path, recursive: bool):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "other").mkdir()
+    for place in ("real/a.png", "other/b.png"):
+        Image.new("L", (8, 8)).save(tmp_path / place)
+    (tmp_path / "other/link").symlink_to(tmp_path / "real")
+    (told,) = find_pictures(tmp_path / "other", recursive=recursive).passed_over_text()
+    assert "link/ (a link to a folder)" in told and "--recursive" not in told
+    assert f"name a link itself to look into it: {tmp_path / 'other/link'}" in told
+    (tmp_path / "other/b.png").unlink()
+    with pytest.raises(ImsegError) as refused:
+        find_pictures(tmp_path / "other", recursive=recursive)
+    assert refused.value.hint == f"name one of the folders: {tmp_path / 'other/link'}."
+
+
 def test_a_subfolder_that_is_called_as_overlays_are_is_refused(run, tree, tmp_path):
     (tree / "one").rename(tree / "overlays")
     Image.open(tree / "a.png").save(tree / "1.png")

@@ -84,3 +84,8 @@ def test_no_network_is_announced_to_train_longer_than_it_may(approach: str) -> N
     each = int(text.partition(" px, about ")[2].partition(" steps each")[0])
     assert plan.recipe.max_steps == 150
     assert each <= 150
+
+
+def test_a_single_step_is_announced_as_one() -> None:
+    plan = plan_for("ldt").with_recipe(max_steps=1)
+    assert "about 1 step each," in announce_plan(plan, ISIC, None)

@@ -13,6 +13,7 @@ from imseg.data.folder.config import read_config
 from imseg.data.folder.scan import read_folder
 from imseg.data.masks.io import read_mask
 from imseg.data.masks.merging import merge_objects
+from imseg.errors import ImsegError
 
 SIZE = (40, 44)
 
@@ -186,7 +187,8 @@ def test_pairs_under_another_name_are_told_how_to_be_called(maker) -> None:
 @pytest.mark.parametrize(
     ("ends", "hint"),
     [
-        (("_1", "_2", "_3"), "move the masks of an image into a folder of its name"),
+        (("_1", "_2", "_3"), "--fix NEW merges the masks of each image into one"),
+        (("-mask-1", "-mask-2"), "move the masks of an image into a folder of its name"),
         (("-obj1", "-obj2"), "move the masks of an image into a folder of its name"),
         (("_alive", "_dead"), "if alive, dead are labels"),
     ],
@@ -223,3 +225,98 @@ def test_folders_in_other_case_than_their_images_are_merged(folder, tmp_path) ->
         path.rename(path.with_stem(path.stem.upper()))
     fixed = repair_folder(folder.root, tmp_path / "fixed")
     assert not fixed.report.errors and fixed.report.counts["labeled"] == 5
+
+
+def test_words_in_the_names_of_merged_files_are_told(folder, tmp_path) -> None:
+    for number in range(5):
+        for place, word in ((1, "alive_1"), (2, "dead_2"), (3, "alive_3")):
+            file = folder.root / f"labeled/masks/n{number}/obj{place}.png"
+            file.rename(file.with_stem(f"n{number}_{word}"))
+    (error,) = check_folder(folder.root).errors
+    assert "alive (10 files) and dead (5 files)" in error.hint
+    warnings = repair_folder(folder.root, tmp_path / "fixed").report.warnings
+    (found,) = [each for each in warnings if "names" in each.what]
+    assert "say alive (10 files) and dead (5 files); the merged masks do not" in found.what
+    assert "a folder for each of them in labeled/masks" in found.hint
+
+
+@pytest.mark.parametrize("name", ["{}", "object_{}", "3f{}a9", "Cell-{}a"])
+def test_names_without_groups_of_words_are_not_told(maker, tmp_path, name: str) -> None:
+    for number in range(5):
+        objects(maker, f"n{number}", squares((2, 2), (20, 20), (30, 4)), name=name)
+    warnings = repair_folder(maker.root, tmp_path / "fixed").report.warnings
+    assert not [each for each in warnings if "merged" in each.what]
+
+
+def test_objects_that_are_lost_or_may_be_background_are_warnings(folder, tmp_path) -> None:
+    objects(folder, "n1", [*squares((2, 2)), *squares((2, 2)), *squares((20, 20))])
+    folder.save("labeled/masks/n2/background.png", 255 - squares((2, 2), side=20)[0])
+    folder.save("labeled/masks/n3/obj9.png", np.full(SIZE, 255, np.uint8))
+    warnings = repair_folder(folder.root, tmp_path / "fixed").report.warnings
+    lost, background = [each for each in warnings if "merged" in each.what]
+    assert lost.what == "1 object is lost in the merged masks."
+    assert "1 object wholly covered by others and lost, 1 equal copy among them" in lost.got
+    assert background.what == "2 merged files may show the background, not an object."
+    assert background.files == ("labeled/masks/n2/background.png", "labeled/masks/n3/obj9.png")
+
+
+def beside(maker, numbers: dict[str, int], *, end: str = "_{}") -> None:
+    """Save images, and as many masks of single objects for each beside each other."""
+    for index, (stem, number) in enumerate(numbers.items()):
+        maker.save(f"labeled/images/{stem}.png", maker.picture(SIZE))
+        corners = [(3 * place, (3 * place + 7 * index) % 40) for place in range(number)]
+        for place, mask in enumerate(squares(*corners, side=3), 1):
+            maker.save(f"labeled/masks/{stem}{end.format(place)}.png", mask)
+
+
+@pytest.mark.parametrize("end", ["_{}", "-{}", "_{:03}", "_0_{}"])
+def test_numbered_masks_beside_each_other_are_merged(maker, tmp_path, end: str) -> None:
+    beside(maker, {"cell_1": 11, "cell_2": 1, "cell_10": 1, "cell_11": 1}, end=end)
+    maker.write("labeled/masks/notes.txt", "no picture")
+    assert any("--fix NEW merges the masks" in e.hint for e in check_folder(maker.root).errors)
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert fixed.report.counts["labeled"] == 4 and fixed.report.errors == ()
+    values = read_mask(tmp_path / "fixed/labeled/masks/cell_1.png").values
+    assert [int(values[3 * place, 3 * place]) for place in range(11)] == [*range(1, 12)]
+    assert not any(each.why == "a mask without an image" for each in fixed.repairs)
+
+
+@pytest.mark.parametrize("name", ["cell", "other"])
+def test_numbered_masks_that_may_be_of_two_images_are_not_merged(maker, tmp_path, name) -> None:
+    beside(maker, {"cell_1": 3, "cell_2": 2})
+    maker.save(f"labeled/images/{name}.png", maker.picture(SIZE))
+    if name == "other":
+        maker.save("labeled/masks/extra.png", maker.mask(SIZE))
+    with pytest.raises(ImsegError, match="no labeled pair"):
+        repair_folder(maker.root, tmp_path / "fixed")
+    assert not (tmp_path / "fixed").exists()
+
+
+def test_masks_that_several_people_drew_are_not_merged(folder, maker, tmp_path) -> None:
+    shutil.rmtree(folder.root / "labeled/masks")
+    beside(maker, {f"n{number}": 2 for number in range(5)})
+    for end, corner in (("1", (2, 2)), ("2", (3, 2))):
+        maker.save(f"labeled/masks/n0_{end}.png", squares(corner, side=20)[0])
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    left = {each.file: each.why for each in fixed.repairs if not each.became}
+    assert left["labeled/masks/n0_2.png"] == "most of its masks show the same place"
+    assert fixed.report.counts["labeled"] == 4
+
+
+def test_a_numbered_mask_that_an_image_is_called_as_is_its_mask(maker, tmp_path) -> None:
+    beside(maker, {"cell_1": 3, "cell_2": 2})
+    maker.save("labeled/images/cell_1_1.png", maker.picture(SIZE))
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert {each.change for each in fixed.repairs} == {"left out"}
+    assert {each.why for each in fixed.repairs if "masks" in each.file} == {
+        "an image has several masks beside each other"
+    }
+    assert fixed.report.counts["labeled"] == 1
+
+
+@pytest.mark.parametrize("numbers", [(3, 3), (3, 2)])
+def test_masks_numbered_alike_for_every_image_may_be_classes(maker, tmp_path, numbers) -> None:
+    beside(maker, dict(zip(("cell_1", "cell_2"), numbers, strict=True)))
+    warnings = repair_folder(maker.root, tmp_path / "fixed").report.warnings
+    told = [each.got for each in warnings if "merged as objects" in each.what]
+    assert told == ["STEM_1, STEM_2, STEM_3."] * (numbers == (3, 3))

@@ -32,7 +32,7 @@ def copied(maker, tmp_path: Path) -> tuple[set[str], dict[str, str]]:
     """Return the names in a copy, and for each file left out the reason."""
     target = tmp_path / "copy"
     target.mkdir()
-    repairs, _ = copy_usable(maker.root, target)
+    repairs, *_ = copy_usable(maker.root, target)
     names = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     return names, {each.file: each.why for each in repairs if each.change == "left out"}
 

@@ -85,6 +85,8 @@ def test_an_option_that_would_do_nothing_is_refused(name, option, value, word, t
 def test_a_misspelt_name_is_guessed(tmp_path):
     with pytest.raises(ImsegError, match="imseg prepare cityscapes RAW --out DATA"):
         prepare_data_set("cityscape", tmp_path, tmp_path / "out")
+    with pytest.raises(ImsegError, match=r"nuclei(.*\n)*.*for your own: imseg check"):
+        prepare_data_set("voc", tmp_path, tmp_path / "out")
 
 
 def test_a_mistyped_path_is_guessed(tree, tmp_path):

@@ -15,7 +15,7 @@ from imseg.data.checks.folder_check import check_folder
 from imseg.data.checks.repair import repair_folder
 from imseg.data.folder import facts
 from imseg.data.folder.facts import is_sampled
-from imseg.data.images.decoding import turned
+from imseg.data.images.decoding import turned, ways_of_turning
 from imseg.data.synthetic import CellScene, draw_cells
 from imseg.errors import Finding
 
@@ -354,3 +354,11 @@ def test_a_large_object_among_small_ones_is_not_inverted(tmp_path):
     mask[:20, :20] = 0
     image = np.where(mask > 0, 170, 60).astype(np.uint8)
     assert doubts(save(tmp_path, [*scenes(12), (image, mask)])) == []
+
+
+def test_several_ways_of_turning_are_told_apart_by_their_numbers():
+    assert ways_of_turning((3,)) == "turned by 180 degrees"
+    assert ways_of_turning((6, 8)) == (
+        "turned by 90 degrees clockwise (orientation 6) or"
+        " turned by 90 degrees counterclockwise (orientation 8)"
+    )

@@ -73,6 +73,11 @@ def test_a_syntax_error_has_its_line(tmp_path: Path) -> None:
     assert "line 3" in text
 
 
+def test_a_decimal_comma_is_told_to_be_a_point(tmp_path: Path) -> None:
+    text = complaint(tmp_path, "void = 255\npixel_size = 12,5  # from the microscope\n")
+    assert "numbers have a decimal point: pixel_size = 12.5" in text
+
+
 def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "imseg.toml").write_bytes(b"\xff\xfe\x00task")
     with pytest.raises(ImsegError, match=r"imseg\.toml cannot be read"):

@@ -25,7 +25,7 @@ from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
-from imseg.data.masks.recognize import word_of
+from imseg.data.masks.recognize import masks_text
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, import_extra, raise_all, shown
@@ -113,7 +113,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         )
     if asked.select == "same-classes" and not dataset.spec.has_classes:
         raise ImsegError(
-            f"--select same-classes says nothing about {word_of(dataset.spec)} masks.",
+            f"--select same-classes says nothing about {masks_text(dataset.spec)}.",
             expected="it with masks of classes only.",
             hint="--select paper or all.",
         )
@@ -123,14 +123,14 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         check_pool(dataset.spec, asked.vote)
     if asked.grow_labels and not task_for(dataset.spec).grows_labels:
         raise ImsegError(
-            f"--grow-labels changes nothing about {word_of(dataset.spec)} masks.",
+            f"--grow-labels changes nothing about {masks_text(dataset.spec)}.",
             expected="it with masks of several classes or labels, as in the paper.",
             hint="leave it out.",
         )
     blocks = asked.blocking in ("both", "output")
     if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
         raise ImsegError(
-            f"--ignore changes nothing about {word_of(dataset.spec)} masks.",
+            f"--ignore changes nothing about {masks_text(dataset.spec)}.",
             expected="inconsistent pixels have no weight there, because 0 is a number like any.",
             hint="leave it out, or --blocking input --ignore.",
         )
@@ -155,9 +155,9 @@ def check_scored(name: str, dataset: DataSet) -> None:
         quality_for(task_for(dataset.spec))
     except ImsegError as error:
         raise ImsegError(
-            f"{name} does not fit {word_of(dataset.spec)} masks.",
+            f"{name} does not fit {masks_text(dataset.spec)}.",
             expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
-            got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
+            got=f"{masks_text(dataset.spec)} in {shown(dataset.name)}.",
             hint="--approach im+ or aim+, which augment every image equally often.",
         ) from error
 
@@ -173,7 +173,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
         raise ImsegError(
             f"--paper {asked.paper} is for {PAPER[asked.paper].kind} masks.",
             expected=f"masks of that kind, as `imseg prepare {asked.paper}` makes them.",
-            got=f"{word_of(dataset.spec)} masks in {shown(dataset.name)}.",
+            got=f"{masks_text(dataset.spec)} in {shown(dataset.name)}.",
             hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
         )
     approach = find_approach(asked.approach)
@@ -397,8 +397,8 @@ def _new_plan(
         plan = replace(plan, compute=compute)
     if asked.workers is not None and asked.workers > plan.workers:
         progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
-    word = word_of(dataset.spec)
-    progress(Note(text=f"{word} masks: {describe_values(dataset.spec).rstrip('.')}"))
+    words = masks_text(dataset.spec)
+    progress(Note(text=f"{words}: {describe_values(dataset.spec).rstrip('.')}"))
     seconds = None if measured is None else duration.seconds_of(plan, facts, measured)
     progress(Note(text=announce_plan(plan, facts, seconds)))
     return plan, measured

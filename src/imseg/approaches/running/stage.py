@@ -9,6 +9,7 @@ from imseg.approaches.planning.duration import as_summary
 from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
 from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
 from imseg.components.labeling import LabelCounts
+from imseg.data.files.listing import counted
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained, read_trained
 from imseg.engine.training.monitor import Clock
@@ -275,8 +276,8 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     precision = f"{compute.precision}, compiled" if compute.compile else compute.precision
     text = (
         f"{approach.name}: {stages}{named}{of_width}{growing} at {plan.image_size[0]}x"
-        f"{plan.image_size[1]} px, about {each} steps each, seed {plan.seed}, {precision},"
-        f" {plan.workers} side by side on {compute.device}."
+        f"{plan.image_size[1]} px, about {counted(each, 'step')} each, seed {plan.seed},"
+        f" {precision}, {plan.workers} side by side on {compute.device}."
     )
     if seconds is None:
         return text

@@ -47,7 +47,7 @@ def evaluate(
     """Show scores with their 95 % intervals: means over images, and over all pixels together."""
     from imseg.approaches.runs.run import load_run
     from imseg.data.folder.scan import read_folder
-    from imseg.data.masks.recognize import word_of
+    from imseg.data.masks.recognize import masks_text, word_of
     from imseg.report.figures import gallery, save
     from imseg.report.tables import audit_table, evaluation_text, judgment_text
 
@@ -55,7 +55,7 @@ def evaluate(
     names = [network] if network else opened.members(ensemble)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
-    show.say(f"{run} was trained for {word_of(opened.spec)} masks")
+    show.say(f"{run} was trained for {masks_text(opened.spec)}")
     with show.Bars() as bars:
         dataset = read_folder(
             data,

@@ -198,7 +198,7 @@ def _sizes_differ(found: FolderScan) -> Iterator[Finding]:
         found_as[way if lies else "other"].append((facts, mask))
     if stored := found_as["stored"]:
         turns = sorted({facts.orientation for facts, _ in stored})
-        ways = " or ".join(decoding.TURNS[turn] for turn in turns)
+        ways = decoding.ways_of_turning(turns)
         exif = f"EXIF orientation {' or '.join(map(str, turns))}"
         yield _of_other_size(
             stored,

@@ -11,7 +11,7 @@ from imseg.data.checks import fitness, folder_check, repaired_files
 from imseg.data.checks.fitness import MaskValueFinding
 from imseg.data.doubts import misplaced
 from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.listing import Links, counted, sheet, subject
+from imseg.data.files.listing import Links, counted, sheet
 from imseg.data.folder.config import FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress
 from imseg.data.folder.folder_layout import find_layout
@@ -256,8 +256,8 @@ def repair_folder(
 
     Raises:
         ImsegError: If there is no data folder, ``out`` is inside of it, holds something or cannot
-            be written, all pairs are links that may not be followed, or what was written has lost
-            labels.
+            be written, all pairs are links that may not be followed, no labeled pair can be kept,
+            or what was written has lost labels.
     """
     data, out = Path(data), Path(out)
     if not data.is_dir():
@@ -273,20 +273,21 @@ def repair_folder(
             hint=f"--fix {shown(data.resolve())}-repaired",
         )
     if not follow_links:
-        _check_links(data)
+        repaired_files.check_links(data)
     with new_folder(out) as part:
-        copied, orientations = repaired_files.copy_usable(data, part, follow_links=follow_links)
+        copied, turned, told = repaired_files.copy_usable(data, part, follow_links=follow_links)
         mended: list[repaired_files.Repair] = []
         for _ in range(_MOST_ROUNDS):
-            done = _mend(part, orientations, task=task, progress=progress)
+            done = _mend(part, turned, task=task, progress=progress)
             if not done:
                 break
             mended += done
         fates = refuse_losses(data, part, copied, mended, follow_links=follow_links)
+        repaired_files.check_pairs(data, part, [*copied, *mended])
         write_record(part, [*copied, *mended], source=str(data))
     found = scan(out, task=task, progress=progress)
     report = folder_check.report_of(found)
-    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found)))
+    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found), *told))
     return Repaired(folder=out, repairs=(*copied, *mended), report=report)
 
 
@@ -444,20 +445,6 @@ def _pairs_of(folder: Path, links_are: Links) -> Iterator[list[str]]:
     layout = find_layout(folder, links_are=links_are)
     for entry in (*layout.labeled, *layout.val, *layout.test):
         yield [relative_name(path, folder) for path in files_of(entry)]
-
-
-def _check_links(data: Path) -> None:
-    """Check that some pairs are left where links that lead out of a data folder stay behind."""
-    layout = find_layout(data)
-    links = list(layout.refused["links"])
-    if links and not layout.labeled:
-        raise ImsegError(
-            f"{subject(len(links), 'link', 'leads', 'lead')} out of {data}, and without"
-            " them no labeled pair is left to copy.",
-            expected="files in the data folder, or links that may be followed.",
-            got=and_more(links) + ".",
-            hint="--follow-links copies what they lead to, if you trust this folder.",
-        )
 
 
 def _mend(

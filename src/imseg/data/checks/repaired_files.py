@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,16 +15,18 @@ import tifffile
 from PIL import Image as Pillow
 
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
-from imseg.data.files import atomic
+from imseg.data.files import atomic, listing
 from imseg.data.folder.config import FILE_NAME, read_config
+from imseg.data.folder.folder_layout import find_layout
+from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
 from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
 from imseg.data.masks.losses import faint_areas, vanished
-from imseg.data.masks.merging import merge_files
+from imseg.data.masks.merging import Merged, merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.masks.regions import region_numbers
-from imseg.errors import ImsegError
+from imseg.errors import Finding, ImsegError, and_more, shown
 from imseg.types import Pages, Pixels
 
 CSV, JSON = "repairs.csv", "repairs.json"
@@ -54,12 +57,59 @@ class Repair:
     """What the reason refers to: another file, or what exactly is wrong."""
 
 
+def check_links(data: Path) -> None:
+    """Check that some pairs are left where links that lead out of a data folder stay behind.
+
+    Raises:
+        ImsegError: If none are.
+    """
+    layout = find_layout(data)
+    links = list(layout.refused["links"])
+    if links and not layout.labeled:
+        raise ImsegError(
+            f"{listing.subject(len(links), 'link', 'leads', 'lead')} out of {data}, and without"
+            " them no labeled pair is left to copy.",
+            expected="files in the data folder, or links that may be followed.",
+            got=and_more(links) + ".",
+            hint="--follow-links copies what they lead to, if you trust this folder.",
+        )
+
+
+def check_pairs(data: Path, copy: Path, repairs: Sequence[Repair]) -> None:
+    """Check that a copy has labeled pairs, if there are masks to make pairs of.
+
+    Args:
+        data: The original.
+        copy: What was written.
+        repairs: The list of changes.
+
+    Raises:
+        ImsegError: If it has none.
+    """
+    layout = find_layout(copy)
+    masks = (path for name in PAIRED[:2] for path in (data / name / "masks").rglob("*.*"))
+    if layout.labeled or not any(path.suffix.lower() in decoding.SUFFIXES for path in masks):
+        return
+    reasons = Counter(each.why for each in repairs if each.change == "left out")
+    first = {each.why: each.file for each in reversed(repairs) if each.change == "left out"}
+    told = [
+        f"{listing.counted(count, 'file')} left out because of: {why} (such as {first[why]})"
+        for why, count in reasons.most_common()
+    ]
+    raise ImsegError(
+        "A repaired copy would have no labeled pair, so none is written.",
+        expected="at least one image in labeled/images whose mask can be used.",
+        got="; ".join(told or ["no image that belongs to a mask"]) + ".",
+        hint=f"imseg check {shown(data)} says what is wrong; mend that by hand first.",
+    )
+
+
 _ORIENTATION = 0x0112
 
 
 def copy_usable(
     root: Path, target: Path, *, follow_links: bool = False
-) -> tuple[list[Repair], dict[str, int]]:
+) -> tuple[list[Repair], dict[str, int], list[Finding]]:
     """Copy a data folder without what cannot be used, and turn pictures upright.
 
     Hidden files stay behind and are not listed. Everything that needs no repair is copied byte for
@@ -71,13 +121,16 @@ def copy_usable(
         follow_links: Whether what links out of the folder lead to is copied; else they stay behind.
 
     Returns:
-        What was done, and the EXIF orientation that each turned picture had, by its new name.
+        What was done; the EXIF orientation that each turned picture had, by its new name; and
+        what merged masks do not show.
 
     Raises:
         ImsegError: If a file cannot be copied.
     """
     selection = select_files(root, follow_links=follow_links)
-    repairs = _merge_objects(selection, root, target)
+    repairs, results = _merge_objects(selection, root, target)
+    files = {place: files for place, (_, files) in selection.merged.items()}
+    notes = list(notes_on_merging(files, results, root))
     merged = {path for _, files in selection.merged.values() for path in files}
     orientations: dict[str, int] = {}
     for path in _files(root, root, selection):
@@ -117,7 +170,7 @@ def copy_usable(
         repairs.append(Repair(name, "made", name, "an all-black mask", why))
     if selection.merged:
         repairs += _name_task(root, target)
-    return repairs, orientations
+    return repairs, orientations, notes
 
 
 def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:
@@ -131,23 +184,36 @@ def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:
 _OBJECTS = "there was a file for each object"
 
 
-def _merge_objects(selection: Selection, root: Path, target: Path) -> list[Repair]:
+def _merge_objects(
+    selection: Selection, root: Path, target: Path
+) -> tuple[list[Repair], dict[Path, Merged]]:
     """Write the masks that are made of files with an object each."""
-    repairs = []
+    repairs, results = [], {}
     for place, (image, files) in selection.merged.items():
-        # The folder may differ from the image in upper and lower case.
+        beside = bool(files) and files[0].parent == place.parent
+        # A folder may differ from the image in upper and lower case.
         folder = files[0].parent if files else place.with_suffix("")
-        goal, name = target / place.relative_to(root), folder.relative_to(root)
+        goal = target / place.relative_to(root)
         try:
             found = merge_files(files, picture_file.probe(image).size)
         except ImsegError as error:
             selection.leave([image, *files], "its objects cannot be merged into a mask", error.what)
             continue
+        if beside and 2 * found.overlapping > np.count_nonzero(found.labels):
+            about = "several people may have drawn them; keep one for each image"
+            selection.leave([image, *files], "most of its masks show the same place", about)
+            continue
         goal.parent.mkdir(parents=True, exist_ok=True)
         written = write_mask(goal, MaskFile(found.labels, "values"))
         became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
-        repairs.append(Repair(name.as_posix(), "rewritten", became, did, _OBJECTS, str(found)))
-    return repairs
+        repairs += [
+            Repair(
+                path.relative_to(root).as_posix(), "rewritten", became, did, _OBJECTS, str(found)
+            )
+            for path in (files if beside else [folder])
+        ]
+        results[place] = found
+    return repairs, results
 
 
 def _name_task(root: Path, target: Path) -> list[Repair]:

@@ -10,7 +10,7 @@ import numpy as np
 from imseg.data.files import listing
 from imseg.data.files.stems import StemRule, join_stems
 from imseg.data.folder.label_folders import find_labels
-from imseg.data.folder.object_folders import object_folders
+from imseg.data.folder.object_folders import flat_objects, note_several_masks, object_folders
 from imseg.data.images import decoding, picture_file
 from imseg.data.masks.io import MaskFile, read_mask
 from imseg.errors import ImsegError
@@ -69,10 +69,13 @@ def select_files(root: Path, *, follow_links: bool = False) -> Selection:
         if not (folder / "images").is_dir():
             continue
         images = _usable(folder / "images", root, selection)
-        if objects := object_folders(images, folder / "masks"):
-            _select_objects(images, objects, root, selection)
+        place = folder / "masks"
+        if objects := _objects_in(place, images, root, selection):
+            _select_objects(images, objects, place, root=root, selection=selection)
         else:
-            splits.append(_files_of(folder / "masks", images, root, selection, labels))
+            splits.append(_files_of(place, images, root, selection, labels))
+    for split in splits:
+        _leave_several(split, root, selection)
     # A rule that many pairs prove holds for a single one, too.
     found = [_joined(each.images, files) for each in splits for files in each.masks.values()]
     rules = {each[0] for each in found if each is not None}
@@ -114,6 +117,15 @@ class SplitFiles:
     """Whether masks may be made there: no link leads out, and no file has the name of a folder."""
 
 
+def _leave_several(split: SplitFiles, root: Path, selection: Selection) -> None:
+    """Leave the masks of images that have several; none of them is the mask of its image."""
+    for files in split.masks.values():
+        first = {stem: paths[0] for stem, paths in files.items()}
+        if note_several_masks(split.images, first, root):
+            for stem in files.keys() - split.images.keys():
+                selection.leave(files.pop(stem), "an image has several masks beside each other")
+
+
 def _files_of(
     place: Path,
     images: dict[str, list[Path]],
@@ -152,26 +164,59 @@ def _select_pairs(split: SplitFiles, selection: Selection) -> None:
             _select_one(found, selection)
 
 
+def _objects_in(
+    place: Path, images: Mapping[str, list[Path]], root: Path, selection: Selection
+) -> dict[str, tuple[list[Path], list[Path]]]:
+    """Return the masks of objects of each image, and what lies beside them, by the image's stem.
+
+    There are none if masks are not one file for each object.
+    """
+    if folders := object_folders(images, place):
+        return {
+            stem: (
+                [path for paths in listing.list_pictures(folder)[0].values() for path in paths],
+                [path for path in sorted(folder.rglob("*")) if not path.is_dir()],
+            )
+            for stem, folder in folders.items()
+        }
+    if not place.is_dir() or leads_out(place, root, selection):
+        return {}
+    pictures, strange, folders_inside = listing.list_pictures(place)
+    if folders_inside or any(len(paths) > 1 for paths in pictures.values()):
+        return {}
+    found = {
+        stem: [pictures[mask][0] for mask in masks]
+        for stem, masks in flat_objects(images, pictures).items()
+    }
+    if found:
+        selection.leave(strange, "not a picture that can be read")
+    return {stem: (files, files) for stem, files in found.items()}
+
+
 def _select_objects(
-    images: Mapping[str, list[Path]], objects: Mapping[str, Path], root: Path, selection: Selection
+    images: Mapping[str, list[Path]],
+    objects: Mapping[str, tuple[list[Path], list[Path]]],
+    place: Path,
+    *,
+    root: Path,
+    selection: Selection,
 ) -> None:
     """Merge the files of each image with an object each; all of them, or none.
 
     Args:
         images: The images by stem.
-        objects: The folder with the objects of each image, by stem.
+        objects: The masks of objects and what lies beside them, by the stem of the image.
+        place: The folder of masks.
         root: The data folder.
         selection: Gets what is merged, and what stays behind.
     """
     for stem in images.keys() - objects.keys():
         selection.leave(images[stem], "an image without a mask")
-    for stem, folder in objects.items():
+    for stem, (files, inside) in objects.items():
         found = images.get(stem, [])
-        files = [path for paths in listing.list_pictures(folder)[0].values() for path in paths]
-        inside = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
         bad = [path for path in files if refusal(path, root, selection)]
         if len(found) == 1 and not bad:
-            selection.merged[folder.with_name(f"{stem}.png")] = found[0], files
+            selection.merged[place / f"{stem}.png"] = found[0], files
             others = [path for path in inside if path not in files]
             selection.leave(others, "not a mask of an object")
         elif bad:

@@ -16,7 +16,7 @@ from imseg.data.datasets.suim import SUIM
 from imseg.data.files.atomic import new_folder
 from imseg.data.folder.config import FILE_NAME, config_text
 from imseg.data.folder.facts import map_in_threads
-from imseg.errors import ImsegError, look_up
+from imseg.errors import ImsegError, look_up, shown
 
 DATASETS: dict[str, sources.PublicDataset] = {
     dataset.name: dataset
@@ -75,7 +75,14 @@ def prepare_data_set(
             option, ``raw`` is no such download, an image has no mask, there are too few images,
             ``labeled`` leaves no labeled image, or ``out`` cannot be written.
     """
-    dataset = look_up(name, DATASETS, noun="data set", command="imseg prepare {} RAW --out DATA")
+    dataset = look_up(
+        name,
+        DATASETS,
+        noun="data set",
+        command="imseg prepare {} RAW --out DATA",
+        otherwise="prepare reads the downloads of these data sets alone; for your own:"
+        f" imseg check {shown(raw)}",
+    )
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
         if option not in dataset.options:

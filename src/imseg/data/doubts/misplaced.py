@@ -12,7 +12,7 @@ from imseg.data.checks.fitness import FolderScan, warning
 from imseg.data.doubts import alignment
 from imseg.data.files.listing import by_number, subject
 from imseg.data.folder.facts import ImageFacts, sampled
-from imseg.data.images.decoding import ON_THEIR_SIDE, TURNS, turned
+from imseg.data.images.decoding import ON_THEIR_SIDE, TURNS, turned, ways_of_turning
 from imseg.errors import Finding, and_more
 from imseg.types import TargetSpec
 
@@ -216,7 +216,7 @@ def _drawn_before_turn(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterato
         )
     elif stored:
         masks = {mask.name: facts.orientation for facts in concerned for mask in facts.masks}
-        ways = " or ".join(TURNS[number] for number in numbers)
+        ways = ways_of_turning(numbers)
         yield TurnedMasksFinding(
             severity="warning",
             what=f"{subject(len(masks), 'mask')} not turned as the image is: by its {exif}, each "

@@ -22,6 +22,7 @@ PREDICTED = "measurements.csv"
 
 _MOST_NAMED = 6
 _MOST_OPENED = 100
+_LINK = "a link to a folder"
 _OF_PREDICTION = "masks of a prediction"
 
 
@@ -34,7 +35,7 @@ class PassedFolder:
     pictures: int
     """Pictures in it and its subfolders."""
     why: str = ""
-    """Why; empty: because subfolders were not asked for."""
+    """Why, even where subfolders are asked for; empty: because they were not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,8 @@ class PictureList:
             count = listing.subject(len(named), "folder", "was", "were")
             asked = any(f.pictures and not f.why for f in self.folders)
             hint = "; --recursive goes into subfolders" if asked else ""
+            if linked := [f.name for f in self.folders if f.why == _LINK]:
+                hint += f"; name a link itself to look into it: {shown(self.place / linked[0])}"
             told.append(f"{count} not looked into: {and_more(named, _MOST_NAMED)}{hint}")
         return told
 
@@ -153,7 +156,8 @@ def _walk(
             else:
                 found.others.append(name)
             continue
-        why = _why_passed(path, goal) if recursive else ""
+        # A link is not followed with --recursive either, so that is not offered.
+        why = _why_passed(path, goal) if recursive or path.is_symlink() else ""
         if recursive and not why:
             yield from _walk(path, found, recursive=True, goal=goal)
         else:
@@ -163,7 +167,7 @@ def _walk(
 def _why_passed(folder: Path, goal: Path | None) -> str:
     """Return why a subfolder is passed over where subfolders are asked for; empty if it is not."""
     if folder.is_symlink():
-        return "a link to a folder"
+        return _LINK
     if listing.real_path(folder) == goal:
         return "where masks go"
     try:
@@ -182,7 +186,7 @@ def _count_pictures(folder: Path) -> int:
 
 
 def _no_pictures(found: PictureList) -> ImsegError:
-    full = [each for each in found.folders if each.pictures]
+    full = [each for each in found.folders if each.pictures and each.why in ("", _LINK)]
     got = [f"folders: {and_more([each.name for each in found.folders])}"] * bool(found.folders)
     if found.others:
         count = listing.counted(len(found.others), "file of another kind", "files of other kinds")
@@ -190,9 +194,11 @@ def _no_pictures(found: PictureList) -> ImsegError:
     hint = "convert them to PNG or TIFF." if found.others else "name the folder that holds them."
     if known := how_to_convert(found.place / name for name in found.others):
         hint = f"{known[0]} files are not read here; convert them:\n{known[1]}"
-    if full and not full[0].why:
+    if full:
         first = shown(found.place / full[0].name)
-        hint = f"name one of the folders: {first}; --recursive goes into all of them."
+        asked = any(not each.why for each in full)
+        hint = f"name one of the folders: {first}" + "; --recursive goes into all of them" * asked
+        hint += "."
     return ImsegError(
         f"{found.place} holds no pictures.",
         expected="files that end in " + ", ".join(sorted(SUFFIXES)) + ".",

@@ -223,9 +223,10 @@ def read_config(folder: Path) -> FolderConfig:
     Raises:
         ImsegError: If the file has problems; all of them at once.
     """
-    path = folder / FILE_NAME
+    path, text = folder / FILE_NAME, ""
     try:
-        plain = tomllib.loads(read_text(path))
+        text = read_text(path)
+        plain = tomllib.loads(text)
     except FileNotFoundError:
         if path.is_symlink():
             hint = "mend the link, or remove it."
@@ -236,6 +237,8 @@ def read_config(folder: Path) -> FolderConfig:
         raise ImsegError(f"{path} cannot be read.", got=got, hint=hint) from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep brackets
         hint = 'text stands in quotes, as in  0 = "sky"; see https://toml.io.'
+        if comma := re.search(r"^\s*([\w-]+)\s*=\s*(\d+),(\d+)\s*(#.*)?$", text, re.MULTILINE):
+            hint = "numbers have a decimal point: {} = {}.{}".format(*comma.groups()[:3])
         raise ImsegError(f"{path} is not valid TOML.", got=str(error), hint=hint) from error
     return parse_config(plain, str(path))
 

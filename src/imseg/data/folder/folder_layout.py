@@ -8,6 +8,7 @@ from imseg.data.files import listing
 from imseg.data.files.listing import counted, list_pictures, stem_of, subject
 from imseg.data.files.stems import join_stems
 from imseg.data.folder.label_folders import equal_labels, find_labels, note_other_labels
+from imseg.data.folder.missing_folders import note_no_labeled
 from imseg.data.folder.object_folders import note_object_folders, note_several_masks, object_folders
 from imseg.data.images.decoding import READABLE, SUFFIXES
 from imseg.data.images.foreign_formats import how_to_convert
@@ -126,7 +127,8 @@ def _look(layout: FolderLayout, root: Path) -> None:
         if (labeled / "images").is_dir():
             layout.labeled = _pairs(layout, labeled)
         else:
-            _note_no_labeled(layout, labeled)
+            found = note_no_labeled(root, labeled, _KNOWN_FOLDERS, example=EXAMPLE)
+            layout.findings.append(found)
     unlabeled = _choose_folder(layout, "unlabeled", "unlabelled")
     layout.unlabeled = _pictures_alone(layout, unlabeled)
     layout.val = _optional_pairs(layout, root / "val")
@@ -287,48 +289,10 @@ def _note_no_folder(layout: FolderLayout) -> None:
     )
 
 
-def _note_no_labeled(layout: FolderLayout, labeled: Path) -> None:
-    there = sorted(path.name for path in layout.root.iterdir() if path.is_dir())
-    others = [name for name in there if name not in _KNOWN_FOLDERS]
-    pairs = [
-        name
-        for name in others
-        if all((layout.root / name / kind).is_dir() for kind in ("images", "masks"))
-    ]
-    guess = near_miss("labeled", others) or (pairs[0] if len(pairs) == 1 else None)
-    hint = "imseg prepare, or move your pictures there."
-    singles = [place for place in (layout.root, labeled) if _of_single_images(place)]
-    if singles:
-        hint = (
-            f"if each file in a folder masks is one object: imseg prepare nuclei"
-            f" {shown(singles[0])} --out NEW"
-        )
-    elif guess:
-        hint = f"rename {guess}/ to labeled/, if that is what it holds."
-    elif labeled.is_dir() and list_pictures(labeled)[0]:
-        hint = f"move the pictures from {labeled.name}/ to {labeled.name}/images."
-    layout.note(
-        f"{layout.root} has no folder labeled/images.",
-        expected=f"images and masks with equal stems, such as {EXAMPLE}.",
-        got=("folders " + and_more(there, most=6) if there else "no folders at all") + ".",
-        hint=hint,
-        files=("labeled/images",),
-    )
-
-
-def _of_single_images(place: Path) -> bool:
-    """Return whether a folder holds ``<image>/images``, with one picture each, and ``masks``."""
-    inside = [*listing.folders_in(place), *listing.folders_in(place / "stage1_train")]
-    return any(
-        len(list_pictures(each / "images")[0]) == 1
-        for each in inside
-        if (each / "images").is_dir() and (each / "masks").is_dir()
-    )
-
-
 def _note_unknown_folders(layout: FolderLayout) -> None:
+    known = {*_KNOWN_FOLDERS, *(name for found in layout.findings for name in found.files)}
     for path in sorted(layout.root.iterdir()):
-        if not path.is_dir() or path.name in _KNOWN_FOLDERS or listing.has_odd_name(path):
+        if not path.is_dir() or path.name in known or listing.has_odd_name(path):
             continue
         guess = "val" if path.name.lower().startswith("val") else near_miss(path.name, SPLITS)
         if guess:

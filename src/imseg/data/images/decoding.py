@@ -1,7 +1,7 @@
 """From an open picture to numbers, and what is done to them for images and masks alike."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,14 @@ TURNS = {
     8: "turned by 90 degrees counterclockwise",
 }
 """What is done to a stored picture so that it is seen as it was taken, by its EXIF number."""
+
+
+def ways_of_turning(numbers: Sequence[int]) -> str:
+    """Return what is done to stored pictures, with the EXIF number of each where these differ."""
+    if len(numbers) == 1:
+        return TURNS[numbers[0]]
+    return " or ".join(f"{TURNS[number]} (orientation {number})" for number in numbers)
+
 
 ON_THEIR_SIDE = (5, 6, 7, 8)
 """The EXIF numbers of pictures whose rows are stored as columns."""

@@ -1,7 +1,7 @@
 """Masks of single objects as one label image, in which each object has a number of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from imseg.data.files.listing import counted
 from imseg.data.masks.io import read_mask
 from imseg.errors import ImsegError
+
+_LARGE = 0.9
+"""Share of an image from which on what a file marks is hardly an object."""
 
 _MOST_NUMBERED = 64
 """Greatest value of a file that numbers several objects; what is above marks one object."""
@@ -26,15 +29,23 @@ class Merged:
     """Pixels that belong to several objects."""
     covered: int
     """Objects that are not to be seen at all, because others cover them."""
+    copies: int
+    """Objects that are equal to an earlier one; all but one of equal objects are covered."""
     empty: int
     """Masks without an object."""
+    backgrounds: tuple[Path, ...] = ()
+    """Files that are called background, or cover more than 90 % of the image."""
 
     def __str__(self) -> str:
         told = [counted(len(np.unique(self.labels[self.labels > 0])), "object")]
         if self.overlapping:
             told.append(f"{counted(self.overlapping, 'pixel')} of several, the smallest on top")
         if self.covered:
-            told.append(f"{counted(self.covered, 'object')} wholly covered by others and lost")
+            copies = f", {counted(self.copies, 'equal copy', 'equal copies')} among them"
+            told.append(
+                f"{counted(self.covered, 'object')} wholly covered by others and lost"
+                + copies * bool(self.copies)
+            )
         return "; ".join(told)
 
 
@@ -56,10 +67,13 @@ def merge_objects(masks: Sequence[npt.NDArray[np.bool_]]) -> Merged:
         several |= taken & mask
         taken |= mask
     seen = set(np.unique(merged).tolist())
+    # Of objects that do not touch, none equals another.
+    shown = [mask for mask, area in zip(masks, areas, strict=True) if area] if several.any() else []
     return Merged(
         labels=merged,
         overlapping=int(np.count_nonzero(several)),
         covered=sum(area > 0 and index + 1 not in seen for index, area in enumerate(areas)),
+        copies=len(shown) - len({np.packbits(mask).tobytes() for mask in shown}),
         empty=areas.count(0),
     )
 
@@ -91,9 +105,14 @@ def merge_files(files: Sequence[Path], size: tuple[int, int]) -> Merged:
             cover more than half of the image, as those do in which the background is marked.
     """
     masks: list[npt.NDArray[np.bool_]] = []
+    backgrounds = []
     for path in files:
         values = read_mask(path).values
-        masks += objects_in(values)
+        found = objects_in(values)
+        masks += found
+        named = "background" in path.stem.lower()
+        if found and (named or any(mask.mean() > _LARGE for mask in found)):
+            backgrounds.append(path)
         if masks and masks[0].shape != values.shape:
             sizes = " and ".join("{1}x{0}".format(*each.shape) for each in (masks[0], values))
             raise ImsegError(
@@ -107,4 +126,4 @@ def merge_files(files: Sequence[Path], size: tuple[int, int]) -> Merged:
             "most of its masks cover more than half of the image, as if backgrounds were marked",
             hint="exchange black and white in them.",
         )
-    return merged
+    return replace(merged, backgrounds=tuple(backgrounds))
