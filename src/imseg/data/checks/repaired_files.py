@@ -1,10 +1,11 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
 import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from PIL import Image as Pillow
 
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
+from imseg.data.files.listing import sheet
 from imseg.data.folder.config import FILE_NAME, read_config
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
@@ -394,3 +396,19 @@ def merged(rewrites: Sequence[Rewrite]) -> Rewrite:
         tuple(recode for each in rewrites for recode in each.recodes),
         tuple(reason for each in rewrites for reason in each.reasons),
     )
+
+
+def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> None:
+    """Write the list of changes into the copy, as a table and as JSON.
+
+    Args:
+        folder: The copy.
+        repairs: Every change, in the order in which they were made.
+        source: What was copied.
+    """
+    plain = [asdict(repair) for repair in repairs]
+    record = {"source": source, "repairs": plain}
+    atomic.write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
+    header = [each.name for each in fields(Repair)]
+    table = sheet(header, [list(each.values()) for each in plain])
+    atomic.write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))
