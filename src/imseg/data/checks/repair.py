@@ -177,6 +177,7 @@ def recode_masks(plan: RepairRound, finding: Finding) -> None:
     if isinstance(finding, MaskValueFinding) and finding.recode is not None:
         rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
+        plan.unclear += [finding.doubt] if finding.doubt else []
 
 
 def drop_copies(plan: RepairRound, finding: Finding) -> None:

@@ -100,6 +100,8 @@ class MaskFacts:
     empty where there are no more than two values, or others than bytes and colors."""
     blurred: float = 0.0
     """Share of the different values that are found mostly on such edges, 0..1."""
+    solid: _JsonCounts = field(default_factory=lambda: Counts(np.empty(0), np.empty(0)))
+    """Of a mask of many colors: pixels inside of areas nearly of one color (``solid_colors``)."""
     gapless: bool = False
     """Whether the values above 0 are 1, 2, ... without gaps."""
     regions: int | None = None
