@@ -9,6 +9,7 @@ from imseg.data.files.listing import counted, subject
 from imseg.data.folder.config import FILE_NAME, as_color, as_number
 from imseg.data.folder.facts import MaskFacts
 from imseg.data.images.decoding import lossy_suffix
+from imseg.data.masks.classes import numbers_not_held
 from imseg.data.masks.recoding import Exchange, Paint, Threshold
 from imseg.errors import and_more
 
@@ -44,7 +45,13 @@ def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
     yield from find_mixed_ones(clean, void=void, listed=config.listed)
     yield from find_shifted(clean, void=void, listed=config.listed)
     ill = {name for finding in unlike for name in finding.files}
-    yield from find_impure([mask for mask in masks if mask.facts.name not in ill], listed=colors)
+    rest = [mask for mask in masks if mask.facts.name not in ill]
+    held = Counter[int]()
+    for mask in rest:
+        held.update(mask.facts.counted_as("colors"))
+    # What is listed as numbers is no color that may stay.
+    if not (numbers_not_held(config, held) and any(m.facts.form == "colors" for m in rest)):
+        yield from find_impure(rest, listed=colors)
 
 
 _FEW_SHARED = 2
