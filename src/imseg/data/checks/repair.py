@@ -114,7 +114,7 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
                 plan.leave(entry, text)
             else:
                 plan.rewrite(names, repaired_files.Rewrite(turn=back, reasons=(reason,)))
-        elif all(_same_shape(mask.size, facts.size) for mask in facts.masks):
+        elif all(repaired_files.same_shape(mask.size, facts.size) for mask in facts.masks):
             names = [mask.name for mask in facts.masks if mask.size != facts.size]
             reason = "the mask was not of the size of its image"
             plan.rewrite(names, repaired_files.Rewrite(size=facts.size, reasons=(reason,)))
@@ -125,12 +125,6 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
 def _lies(facts: ImageFacts) -> bool:
     """Return whether the masks of an image have its height as width, and its width as height."""
     return all(mask.size == facts.size[::-1] for mask in facts.masks)
-
-
-def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Return whether a mask has the sides of an image in proportion, to half a pixel."""
-    (low_h, low_w), (high_h, high_w) = sorted((mask, image))
-    return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
 def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
@@ -490,7 +484,8 @@ def _mend(
         path.unlink(missing_ok=True)
         name = path.relative_to(folder).as_posix()
         done.append(repaired_files.Repair(name, "left out", "", "", why, about))
-    return done + [
+    recodes = [r for steps in plan.rewrites.values() for step in steps for r in step.recodes]
+    return [*done, *repaired_files.translate_numbers(folder, recodes)] + [
         repaired_files.rewrite_mask(
             path, repaired_files.merged(steps), folder, pages=plan.found.config.pages
         )

@@ -3,7 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,15 +13,23 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import tifffile
+import tomli_w
 from PIL import Image as Pillow
 
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic
 from imseg.data.files.listing import sheet
-from imseg.data.folder.config import FILE_NAME, read_config
+from imseg.data.folder.config import FILE_NAME, parse_key, read_config
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
-from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
+from imseg.data.masks.io import (
+    MaskFile,
+    as_packed_colors,
+    read_mask,
+    resize_mask,
+    unpack_colors,
+    value_text,
+)
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
@@ -359,6 +368,39 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "re
     )
 
 
+def translate_numbers(folder: Path, recodes: Iterable[Recode]) -> list[Repair]:
+    """Write into a copy's settings the colors that masks have where they had numbers of a palette.
+
+    Args:
+        folder: The copy.
+        recodes: What was done to masks.
+    """
+    palettes = [recode.colors for recode in recodes if isinstance(recode, Paint)]
+    become = {n: value_text(c, "colors") for colors in palettes for n, c in enumerate(colors)}
+    path = folder / FILE_NAME
+    if not become or not path.exists():
+        return []
+    try:
+        read_config(folder)
+    except ImsegError:
+        return []  # it is told when the copy is looked at
+    settings = tomllib.loads(atomic.read_text(path))
+    told = []
+    if settings.get("void") in become:
+        told.append(f"void = {settings['void']} became {become[settings['void']]}")
+        settings["void"] = become[settings["void"]]
+    classes = {}
+    for text, entry in settings.get("classes", {}).items():
+        key = parse_key(text)
+        classes[become.get(key, text) if isinstance(key, int) else text] = entry
+        told += [f"{text} became {become[key]}"] if isinstance(key, int) and key in become else []
+    if not told:
+        return []
+    atomic.write_whole(path, tomli_w.dumps(settings | {"classes": classes}).encode())
+    why = "masks of these numbers were painted in the colors of their palette"
+    return [Repair(FILE_NAME, "rewritten", FILE_NAME, ", ".join(told), why)]
+
+
 def write_mask(path: Path, mask: MaskFile) -> Path:
     """Write a mask without loss and return its path: PNG, or TIFF where PNG cannot hold it.
 
@@ -385,6 +427,12 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
         whole = values.astype(np.uint8 if small else np.uint16)
         image_files.write_png(path, whole, palette=mask.palette if small else None)
     return path
+
+
+def same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return whether a mask has the sides of an image in proportion, to half a pixel."""
+    (low_h, low_w), (high_h, high_w) = sorted((mask, image))
+    return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
 def merged(rewrites: Sequence[Rewrite]) -> Rewrite:
