@@ -174,7 +174,7 @@ def find_color_spec(
             got=f"{and_more([str(key) for key in numbers], most=8)}; the masks hold "
             f"{and_more(_main_texts(colors), most=12) or 'no color on 1 % of the pixels'}.",
             hint="write the color that each number has in the palette of the program that made "
-            "the masks.",
+            "the masks. imseg check DATA --fix DIR does so where some masks still have it.",
         )
     found = {color: count for color, count in colors.items() if color != listed.void}
     if beyond := [color for color in found if color >= 1 << 24]:
