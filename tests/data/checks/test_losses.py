@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
 from tests.data.checks.test_doctor_masks import colored, discs, jpeg, smooth, unsharp
 from tests.data.checks.test_spared_classes import dots, patches, strokes
 
@@ -161,8 +162,10 @@ def test_every_value_of_a_clean_mask_is_shown(seed, draw, classes, void) -> None
     mask = draw(seed, tuple(range(1, classes + 1)))
     if void:
         mask[:3] = void
-    if draw in (discs, patches):
-        assert set(shown_values(mask, "values")) == set(np.unique(mask).tolist())
+    # Of a class that others cover there may be a single pixel left, between two of them.
+    squares = sliding_window_view(mask, (2, 2)).reshape(-1, 4)
+    solid = squares[(squares == squares[:, :1]).all(axis=1), 0]
+    assert set(np.unique(solid).tolist()) <= set(shown_values(mask, "values"))
     assert find_losses(MaskFile(mask, "values"), MaskFile(mask, "values")) == []
 
 

@@ -238,6 +238,18 @@ def test_data_folders_that_were_made_before_are_not_looked_into(tmp_path):
     assert made.labeled == 4 and made.findings == []
 
 
+def test_a_data_folder_beside_the_annotations_is_not_taken_for_their_pictures(tmp_path):
+    save_picture(tmp_path / "photos/a.png")
+    source = coco_of(tmp_path / "export/a.json", "a.png")
+    convert_polygons(source, tmp_path / "made")
+    assert labeled(tmp_path / "made")
+    (tmp_path / "photos/a.png").unlink()
+    with pytest.raises(ImsegError, match="are not beside it"):
+        convert_polygons(source, tmp_path / "out")
+    made = convert_polygons(source, tmp_path / "out", images=tmp_path / "made/labeled/images")
+    assert made.labeled == 1
+
+
 def test_a_picture_of_another_size_is_refused_however_it_was_found(tmp_path):
     data = two_days(tmp_path / "data", r"C:\Users\me\day2\7.png")
     save_picture(data / "day2/7.png", (30, 10))

@@ -460,6 +460,23 @@ def test_what_is_no_annotation_file_is_told_with_a_guess(tmp_path, text, reason)
     assert reason in str(caught.value) and "Expected:" in str(caught.value)
 
 
+OTHER_FILES = [
+    ("export.zip", "xx", "no whole zip file", "copy it again"),
+    ("export.csv", "id,image,label", "a table that begins with 'id,image,label'", "as JSON"),
+    ("cell.png", "\x89PNG", "a picture", "--images FOLDER"),
+    ("cell.txt", "", "an empty file", "copy it again"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "reason", "remedy"), OTHER_FILES)
+def test_what_to_do_about_other_files_fits_their_kind(tmp_path, name, text, reason, remedy):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ImsegError) as caught:
+        read_annotations(tmp_path / name)
+    assert reason in str(caught.value) and remedy in str(caught.value)
+    assert "COCO, LabelMe or CVAT for" not in str(caught.value)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_files_of_other_encodings_are_read(tmp_path, encoding):
     source = make(tmp_path, "a.png", names=("Zelle é",))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from roifile import ROI_OPTIONS, ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 from tests.data.polygons.polygon_files import (
     Corners,
@@ -20,6 +21,8 @@ from tests.data.polygons.polygon_files import (
     square,
 )
 
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.folder.config import parse_pages, read_config
 from imseg.data.polygons import convert_polygons, read_annotations
 from imseg.data.polygons.formats import imagej
 from imseg.errors import ImsegError
@@ -188,6 +191,21 @@ def test_names_that_may_mean_classes_are_said(tmp_path):
     assert found.labels == ("object",) and found.tally[imagej.NAMES] == ["cytoplasm", "nucleus"]
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("56959ba2-ecb9-11f1-ba5c-02fc00000001", "dabebade-ecba-41fb-babe-deadbeefcafe"), []),
+        (("56959ba2ecb911f1ba5c02fc00000001", "cell_5696923c", "8F3A91C"), []),
+        (("bad0001", "dead-0001", "5696923c"), ["bad", "dead"]),
+        (("facade 1", "beads12"), ["beads", "facade"]),
+    ],
+)
+def test_hexadecimal_numbers_are_no_words(tmp_path, names, words):
+    rois = [polygon(square(2, 3, 6), name=name) for name in names]
+    found = read_annotations(write(tmp_path / "a.zip", *rois))
+    assert found.tally.get(imagej.NAMES, []) == words
+
+
 def test_groups_are_classes_in_the_order_of_their_numbers(tmp_path):
     groups = (10, 2, 2, 0)
     rois = [
@@ -212,7 +230,10 @@ def test_rois_on_channels_of_one_slice_are_read_and_a_later_slice_is_noted(tmp_p
     first = [polygon(square(2, 3, 6), c_position=c, z_position=1) for c in (1, 2)]
     assert not read_annotations(write(tmp_path / "a.zip", *first)).tally
     later = polygon(square(2, 3, 6), position=4)
-    assert read_annotations(write(tmp_path / "b.zip", later)).tally == {imagej.LATER: ["b.zip"]}
+    first_slice = polygon(square(2, 3, 6), position=0)
+    tally = read_annotations(write(tmp_path / "b.zip", later, first_slice, later)).tally
+    places = [f"{tmp_path / 'b.zip'}: {index:04d}-0005.roi (slice 4)" for index in (0, 2)]
+    assert tally == {imagej.LATER: places}
 
 
 NAMES = [
@@ -314,3 +335,48 @@ def test_a_number_for_a_name_is_not_that_of_another_picture(tmp_path):
         convert_polygons(tmp_path / "raw", tmp_path / "out")
     (tmp_path / "raw/1.tif").rename(tmp_path / "raw/cell.tif")
     assert convert_polygons(tmp_path / "raw", tmp_path / "out").labeled == 1
+
+
+def save_stack(path: Path, sizes: tuple[tuple[int, int], ...] = (SIZE,) * 3) -> Path:
+    """Write a file of several pages."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pages = [Image.new("L", size[::-1], 40 * number) for number, size in enumerate(sizes, start=1)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    return path
+
+
+@pytest.mark.parametrize("pages", ["first", "max", "channels", 2])
+def test_stacks_are_read_as_the_option_says_and_the_new_folder_knows(tmp_path, pages):
+    path = save_stack(tmp_path / "in/cell_01.tif")
+    save_stack(tmp_path / "in/cell_02.tif")
+    save_stack(tmp_path / "in/cell_03.tif", (SIZE,) * 4 if pages != "channels" else (SIZE,) * 3)
+    for name in ("cell_01.zip", "cell_03.zip"):
+        write(tmp_path / "in" / name, polygon(square(2, 3, 6)))
+    with pytest.raises(ImsegError, match=r"3 pages[\s\S]*--pages max") as caught:
+        convert_polygons(tmp_path / "in", tmp_path / "out")
+    assert "imseg.toml" not in str(caught.value)
+    made = convert_polygons(tmp_path / "in", tmp_path / "out", pages=pages)
+    assert (made.labeled, made.unlabeled) == (2, 1)
+    assert (tmp_path / "out/labeled/images/cell_01.tif").read_bytes() == path.read_bytes()
+    assert read_config(tmp_path / "out").pages == pages
+    assert not check_folder(tmp_path / "out").errors
+
+
+def test_the_size_is_that_of_the_plane_that_is_asked_for(tmp_path):
+    save_stack(tmp_path / "cell_01.tif", (SIZE, (30, 40)))
+    source = write(tmp_path / "cell_01.zip", polygon(square(25, 3, 6)))
+    convert_polygons(source, tmp_path / "out", mode="classes", pages=2)
+    assert read(tmp_path / "out/labeled/masks/cell_01.png").shape == (30, 40)
+    with pytest.raises(ImsegError, match="2 planes, but pages = 3"):
+        convert_polygons(source, tmp_path / "other", pages=3)
+
+
+@pytest.mark.parametrize("text", ["3", "max", "channels"])
+def test_the_command_line_says_what_pages_are(text):
+    assert str(parse_pages(text)) == text
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "maxx", "", "2.5", "²", "9" * 5000])
+def test_other_words_for_pages_are_refused_with_what_may_be_meant(text):
+    with pytest.raises(ImsegError, match="--pages max"):
+        parse_pages(text)

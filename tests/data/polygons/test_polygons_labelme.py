@@ -20,7 +20,7 @@ from tests.data.polygons.polygon_files import (
 
 from imseg.data.polygons import convert_polygons
 from imseg.data.polygons.drawings import FEW_POINTS
-from imseg.data.polygons.readers import OTHER_JSON
+from imseg.data.polygons.readers import UNKNOWN_KIND
 from imseg.errors import ImsegError
 
 SIZE = (24, 20)
@@ -191,11 +191,12 @@ def test_files_without_shapes_and_pictures_without_files_are_unlabeled(tmp_path)
     write_labelme(tmp_path / "raw/one.json", [labelme_shape("a", square(2, 2, 5))])
     write_labelme(tmp_path / "raw/two.json", [])
     (tmp_path / "raw/settings.json").write_text('{"theme": "dark"}')
+    (tmp_path / "raw/camera.xml").write_text("<camera/>")
     made = convert_polygons(tmp_path / "raw", tmp_path / "out")
     assert (made.labeled, made.unlabeled, made.listed_empty, made.unlisted) == (1, 2, 1, 1)
     found = sorted(path.name for path in (tmp_path / "out/unlabeled/images").iterdir())
     assert found == ["three.png", "two.png"]
-    assert made.noted[OTHER_JSON] == ["settings.json"]
+    assert made.noted[UNKNOWN_KIND] == ["camera.xml", "settings.json"]
 
 
 def test_all_damaged_files_are_told_at_once(tmp_path):

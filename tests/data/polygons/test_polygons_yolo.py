@@ -80,6 +80,28 @@ def test_the_settings_or_the_labels_may_be_named_in_place_of_the_data_set(tmp_pa
     assert made.objects == {"cell": 1} and made.unused == ("dish",)
 
 
+@pytest.mark.parametrize(
+    ("picture", "images", "told"),
+    [
+        ("data/images/train/a.jpg", "data/images/train", False),
+        ("data/images/train/a.jpg", "data/images", False),
+        ("data/images/train/a.jpg", "data", False),
+        ("photos/a.jpg", "photos", False),
+        ("photos/images/train/a.jpg", "photos", False),
+        ("photos/train/a.jpg", "photos", True),
+        ("photos/day1/a.jpg", "photos", True),
+        ("photos/A.jpg", "photos", True),
+    ],
+)
+def test_pictures_in_the_folder_that_is_named_need_no_warning(tmp_path, picture, images, told):
+    save_picture(tmp_path / picture)
+    write(tmp_path / "data/labels/train/a.txt", line(0, square(2, 3, 6)))
+    settings(tmp_path / "data/data.yaml")
+    source = tmp_path / "data/labels/train"
+    made = convert_polygons(source, tmp_path / "out", images=tmp_path / images)
+    assert made.labeled == 1 and bool(made.findings) == told
+
+
 def test_pictures_of_one_name_in_two_splits_keep_their_own_outlines(tmp_path):
     for index, split in enumerate(("train", "valid")):
         save_picture(tmp_path / f"data/{split}/images/1.png", seed=index)

@@ -317,3 +317,42 @@ def test_a_folder_of_two_formats_is_refused(tmp_path):
 )
 def test_parts_are_known_by_their_usual_names(name, split):
     assert split_of(name) == split
+
+
+def test_zip_files_of_annotations_that_lie_in_a_folder_are_named_and_no_others(tmp_path):
+    folder = tmp_path / "project"
+    save_picture(folder / "1.png")
+    source = coco_of(folder / "a.json", "1.png")
+    save_picture(folder / "raw/2.png").with_name("readme.txt").write_text("of 2024")
+    zipped(folder / "raw")
+    assert convert_polygons(folder, tmp_path / "quiet").findings == []
+    (folder / "labels/2.txt").parent.mkdir()
+    (folder / "labels/2.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    archive = Path(shutil.make_archive(str(folder / "yolo"), "zip", folder, "labels"))
+    shutil.rmtree(folder / "labels")
+    cvat_of(folder / "job/annotations.xml", "1.png")
+    zipped(folder / "job")
+    (folder / "broken.zip").write_bytes(b"PK")
+    (finding,) = convert_polygons(folder, tmp_path / "out").findings
+    assert finding.what == "3 zip files were not read."
+    assert finding.got == f"{folder}/broken.zip, {folder}/job.zip, {archive}."
+    assert f"imseg polygons {folder}/broken.zip {folder}/job.zip {archive} --out" in finding.hint
+    assert convert_polygons(source, tmp_path / "one").findings == []
+    (folder / "broken.zip").unlink()
+    archive.unlink()
+    assert convert_polygons([folder, folder / "job.zip"], tmp_path / "both").findings == []
+    (inner,) = convert_polygons(zipped(folder), tmp_path / "inner").findings
+    assert inner.got == f"{folder}.zip/job.zip." and "unpack" in inner.hint
+
+
+@pytest.mark.parametrize("count", [1, 8, 9])
+def test_all_zip_files_of_a_folder_are_suggested(tmp_path, count):
+    folder = tmp_path / "my exports"
+    for number in range(count):
+        cvat_of(folder / f"{number}/annotations.xml", "1.png")
+        zipped(folder / f"{number}")
+    with pytest.raises(ImsegError) as caught:
+        convert_polygons(folder, tmp_path / "out")
+    names = [f"'{folder}/{number}.zip'" for number in range(count)]
+    wanted = " ".join(names) if count < 9 else f"'{folder}'/*.zip"
+    assert caught.value.hint == f"imseg polygons {wanted} --out DATA"

@@ -273,9 +273,17 @@ def polygons(
         str | None,
         typer.Option(help="Of files that are not UTF-8, such as gb18030, cp1251 or cp932."),
     ] = None,
+    pages: Annotated[
+        str,
+        typer.Option(
+            help="What several pages in a picture file are: first, max (the maximum over all), the"
+            " number of a plane, or channels. Goes to imseg.toml."
+        ),
+    ] = "refuse",
     json: Json = False,
 ) -> int:
     """Turn outlines of annotation tools (COCO, YOLO, ImageJ ...) into masks, in a data folder."""
+    from imseg.data.folder.config import parse_pages
     from imseg.data.polygons import CROWDS, MODES, convert_polygons
 
     modes, kinds = {str(mode): mode for mode in MODES}, {str(kind): kind for kind in CROWDS}
@@ -283,6 +291,7 @@ def polygons(
     mode = None if way is None else look_up(way, modes, noun=noun, command="--as {}")
     noun = "meaning of crowds"
     kind = None if crowds is None else look_up(crowds, kinds, noun=noun, command="--crowds {}")
+    planes = parse_pages(pages)
     with show.Bars() as bars:
         show.say(f"The data goes to {out}")
         made = convert_polygons(
@@ -292,6 +301,7 @@ def polygons(
             mode=mode,
             crowds=kind,
             encoding=encoding,
+            pages=planes,
             progress=partial(bars.counted, "drawing"),
         )
     content = {"out": str(out), **dataclasses.asdict(made)}

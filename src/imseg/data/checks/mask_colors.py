@@ -1,6 +1,5 @@
 """Colors of masks that are no class, as smearing leaves them, or perhaps none, as rare ones."""
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -234,11 +233,13 @@ def _gap(color: int, main: Sequence[int]) -> int:
 
 def _is_between(color: int, main: Sequence[int]) -> bool:
     """Return whether a color is a mixture of two others, as smooth edges are."""
-    here = unpack_colors(np.array(color)).astype(np.float64)
-    for one, other in itertools.combinations(main, 2):
-        start, end = (unpack_colors(np.array(each)).astype(np.float64) for each in (one, other))
-        way = end - start
-        part = float(np.clip((here - start) @ way / (way @ way), 0, 1))
-        if np.abs(start + part * way - here).max() <= _OFF_THE_LINE:
+    if len(main) < 2:
+        return False
+    here, parts = (unpack_colors(np.array(each)).astype(np.float64) for each in (color, main))
+    for place, start in enumerate(parts[:-1]):
+        ways = parts[place + 1 :] - start
+        share = (ways @ (here - start)) / (ways**2).sum(axis=1)
+        apart = np.abs(start + np.clip(share, 0, 1)[:, None] * ways - here).max(axis=1)
+        if apart.min() <= _OFF_THE_LINE:
             return True
     return False

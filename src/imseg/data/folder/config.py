@@ -95,6 +95,23 @@ def _as_pages(entry: object) -> Pages:
     raise ValueError("neither a word nor a number from 1")
 
 
+def parse_pages(text: str) -> Pages:
+    """Return what a text of the command line says about several pages in one file.
+
+    Raises:
+        ImsegError: If it is no word and no number that ``pages`` may be.
+    """
+    try:
+        return _as_pages(int(text) if text.isdecimal() else text)
+    except ValueError:
+        raise ImsegError(
+            f"--pages {text} means nothing.",
+            expected=f"{', '.join(PAGE_WORDS)} or the number of a plane (1 is the first).",
+            got=text,
+            hint=f"--pages {near_miss(text.lower(), PAGE_WORDS) or 'max'}",
+        ) from None
+
+
 def _as_rgb(entry: object) -> Color:
     if isinstance(entry, str) and is_color(entry):
         return color_of(packed_color(entry))
@@ -170,7 +187,11 @@ class FolderConfig:
 
 
 def config_text(
-    task: str, *, classes: Mapping[Any, tuple[str, Color]], void: int | None = None
+    task: str,
+    *,
+    classes: Mapping[Any, tuple[str, Color]],
+    void: int | None = None,
+    pages: Pages = "refuse",
 ) -> str:
     """Return the text of an ``imseg.toml``.
 
@@ -178,10 +199,13 @@ def config_text(
         task: What the masks are.
         classes: Name and color of each mask value, or of each label; empty: they are not listed.
         void: The mask value of pixels that do not count; None: there are none.
+        pages: What several pages in one file are.
     """
     lines = [f'task = "{task}"']
     if void is not None:
         lines.append(f"void = {void}")
+    if pages != "refuse":
+        lines.append(f"pages = {json.dumps(pages)}")
     lines += ["", "[classes]"] * bool(classes)
     for key, (name, color) in classes.items():
         # JSON escapes quotes and backslashes as TOML does.

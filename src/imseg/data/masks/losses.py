@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.images.decoding import turned
-from imseg.data.masks.edges import count_on_edges
+from imseg.data.masks.edges import count_on_edges, on_edges
 from imseg.data.masks.io import (
     MaskFile,
     MaskForm,
@@ -31,8 +31,9 @@ def shown_values(mask: npt.NDArray[Any], form: MaskForm) -> list[int]:
     """Return the values of a mask that are classes or objects, the most frequent first.
 
     They are all values with a pixel that is not on an edge between a lower and a higher one. Of a
-    mask that is smeared, they are those on at least six such pixels, which differ by more than 64
-    from those before them, or by 24 where they cover a five-hundredth of the mask.
+    mask that is smeared, they are those on at least six such pixels off the border (beyond which
+    there may be a lower one), which differ by more than 64 from those before them, or by 24 where
+    they cover a five-hundredth of the mask.
 
     Args:
         mask: ``h w`` whole numbers or packed colors.
@@ -46,6 +47,9 @@ def shown_values(mask: npt.NDArray[Any], form: MaskForm) -> list[int]:
     smeared = edges[rest].sum() > _ON_EDGES * pixels[rest].sum()
     if not smeared and (2 * edges > pixels).mean() <= _BLURRED:
         return [int(found[place]) for place in order if own[place]]
+    solid = ~on_edges(mask)
+    solid[[0, -1]] = solid[:, [0, -1]] = False
+    own = np.bincount(np.searchsorted(found, mask[solid]), minlength=len(found))
     parts = unpack_colors(found) if form == "colors" else found[:, None]
     parts = parts.astype(np.int64)
     chosen: list[int] = []

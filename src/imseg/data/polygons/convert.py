@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from imseg.data.files import atomic
 from imseg.data.files.archives import errors_naming, unpack
-from imseg.data.files.listing import counted, folder_names
+from imseg.data.files.listing import counted, folder_names, subject
 from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.images.image_files import write_png
@@ -19,6 +19,7 @@ from imseg.data.polygons import drawings, entries, lookup, rasterize, readers
 from imseg.data.polygons.crowds import Crowds, settle_crowds, without_crowds
 from imseg.data.polygons.locate import home_of, locate
 from imseg.errors import Finding, ImsegError, and_more
+from imseg.types import Pages
 
 Sources = Path | Sequence[Path]
 """A file or folder of annotations, a zip file of them, or several of these."""
@@ -74,6 +75,7 @@ def convert_polygons(
     mode: rasterize.Mode | None = None,
     crowds: Crowds | None = None,
     encoding: str | None = None,
+    pages: Pages = "refuse",
     progress: Progress | None = None,
 ) -> Conversion:
     """Write a data folder with masks for annotated pictures.
@@ -89,6 +91,7 @@ def convert_polygons(
         mode: How masks are written; None: chosen by what was drawn.
         crowds: What regions with COCO's ``iscrowd`` are; None: told by what they look like.
         encoding: The encoding of texts that are not UTF-8.
+        pages: What several pages in one picture file are; goes to ``imseg.toml``.
         progress: Called after each picture.
 
     Raises:
@@ -104,18 +107,19 @@ def convert_polygons(
     ):
         parts = [readers.read_annotations(group.paths, encoding=encoding) for group in groups]
         annotations = drawings.join(parts)
+        unread = [finding for group in groups for finding in _unread_archives(group, given)]
         objects, findings = settle_crowds(annotations, crowds)
         if objects:
             parts = [without_crowds(each) for each in parts]
             annotations = drawings.join(parts)
         plan = rasterize.choose_plan(annotations, mode)
         folder = Path(images) if images else None
-        pictures, remarks, shown = _gather(groups, parts, folder, spare)
+        pictures, remarks, shown = _gather(groups, parts, folder, spare, pages=pages)
         located = entries.settle_splits(pictures)
         stems = entries.choose_stems(each.name for each in located)
         located = [replace(each, stem=stems[each.name]) for each in located]
-        done = _write_all(located, part, plan, progress=progress)
-    findings += remarks
+        done = _write_all(located, part, plan, pages=pages, progress=progress)
+    findings += [*remarks, *unread]
     masks = [each.mask for each in done if each.mask is not None]
     objects_seen = sum((mask.objects for mask in masks), Counter[str]())
     for each in done:
@@ -195,11 +199,33 @@ def _opened(
         yield list(groups.values())
 
 
+def _unread_archives(group: _Group, given: Sequence[Path | str]) -> Iterator[Finding]:
+    """Yield a warning about zip files that lie in a folder of annotations and were not read."""
+    (folder, *_), named = group.paths, {lookup.absolute(Path(path)) for path in given}
+    found = readers.find_unread_archives(folder) if folder.is_dir() else []
+    paths = [path for path in found if lookup.absolute(path) not in named]
+    if paths:
+        names = [str(group.named / path.relative_to(folder)) for path in paths]
+        again = "unpack them, and repeat the command."
+        if group.around is None:
+            again = f"imseg polygons {readers.name_archives(paths)} --out DATA"
+        yield Finding(
+            severity="warning",
+            what=f"{subject(len(paths), 'zip file', 'was', 'were')} not read.",
+            why="what is in it is not in the masks; a zip file is read only if it is named.",
+            got=f"{and_more(names)}.",
+            hint=f"if they hold other annotations than the rest of the folder: {again}",
+            files=tuple(names),
+        )
+
+
 def _gather(
     groups: Sequence[_Group],
     parts: Sequence[drawings.Annotations],
     images: Path | None,
     spare: Path,
+    *,
+    pages: Pages,
 ) -> tuple[list[entries.Located], list[Finding], str]:
     """Return the pictures of all annotations, how they were found, and their folders in words."""
     found: list[entries.Located] = []
@@ -210,7 +236,8 @@ def _gather(
         home = lookup.absolute(home_of(part))
         inner = spare / f"inside {number}"
         inner.mkdir()
-        one = locate(part, images, inner, around=group.around, several=len(groups) > 1)
+        several = len(groups) > 1
+        one = locate(part, images, inner, around=group.around, several=several, pages=pages)
         unpacked = group.around is not None and one.folder.is_relative_to(home)
         shown = group.named if unpacked else one.folder
         if shown.is_absolute() and not group.named.is_absolute():
@@ -229,6 +256,7 @@ def _write_all(
     folder: Path,
     plan: rasterize.MaskPlan,
     *,
+    pages: Pages,
     progress: Progress | None,
 ) -> list[rasterize.Drawn]:
     """Write all pictures, masks and settings; return what was drawn."""
@@ -256,7 +284,8 @@ def _write_all(
             hint="some tools write shares of 0 to 1, or percent; export in pixels.",
         )
     void = any(each.mask.void for each in done if each.mask)
-    (folder / FILE_NAME).write_text(rasterize.settings_text(plan, void=void), encoding="utf-8")
+    settings = rasterize.settings_text(plan, void=void, pages=pages)
+    (folder / FILE_NAME).write_text(settings, encoding="utf-8")
     if not any((folder / "unlabeled/images").iterdir()):
         shutil.rmtree(folder / "unlabeled")
     return done

@@ -4,10 +4,12 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from imseg.data.checks.fitness import size_in_words, unreadable
 from imseg.data.files import listing
+from imseg.data.folder.config import FILE_NAME
 from imseg.data.folder.facts import map_in_threads
 from imseg.data.images.decoding import SUFFIXES, UnreadablePicture
 from imseg.data.images.foreign_formats import how_to_convert
@@ -17,12 +19,18 @@ from imseg.data.polygons.drawings import AnnotatedPicture, Annotations, Tally
 from imseg.data.polygons.entries import Located, Size, assign_splits, merge_entries
 from imseg.data.polygons.lookup import PictureIndex
 from imseg.errors import Finding, ImsegError, and_more, raise_all
+from imseg.types import Pages
 
 _LOOKED_AT = 300
 _SAMPLE = 50
 _MOST_SEARCHED = 20_000
 _SHOWN = 10
 
+_PAGES_HINT = (
+    "repeat the command with --pages max if the pages are planes (Z) of which the maximum over all"
+    " is the picture, with --pages first or the number of one plane (--pages 3) if the outlines"
+    " were drawn on it, or with --pages channels if they are the channels of one picture."
+)
 
 ALIKE = "pictures that have the stem of an annotated one beside them (masks or copies; left out)"
 """What is noted for pictures that are not taken for unlabeled ones."""
@@ -50,6 +58,7 @@ def locate(
     *,
     around: Path | None = None,
     several: bool = False,
+    pages: Pages = "refuse",
 ) -> Gathered:
     """Return the file of each picture, and the pictures beside those that are not listed.
 
@@ -61,6 +70,7 @@ def locate(
         spare: A folder for pictures that stand in the annotations.
         around: Where to look if there are none in the folder of the annotations; None: around it.
         several: Whether there are other sources, so that the name of this one may mean something.
+        pages: What several pages in one picture file are.
 
     Raises:
         ImsegError: If ``images`` is not a folder, or everything that is wrong with the pictures.
@@ -105,12 +115,15 @@ def locate(
             outside.append(there)
         else:
             lost["missing"].append(_called(picture))
-    sized, wrong = _read_sizes(found)
+    sized, wrong = _read_sizes(found, pages)
     merged, shared = merge_entries(assign_splits(sized, home, named=several))
     misplaced = _misplaced(lost, outside, folder if found else index.root)
     raise_all([*misplaced, *shared, *damaged, *wrong])
-    taken = [(each.picture, each.match) for each in merged if each.match is not None]
-    names = [each.name for each in merged if each.match is not None]
+    found = [
+        each for each in merged if each.match and not (images and _is_where_named(each, index.root))
+    ]
+    taken = [(each.picture, each.match) for each in found if each.match]
+    names = [each.name for each in found]
     return Gathered(
         pictures=[*merged, *_unlisted(merged, index.root, folder, annotations.tally)],
         folder=folder,
@@ -119,6 +132,17 @@ def locate(
             *([] if images else _neighbor(index, (home, around or home.parent))),
         ],
     )
+
+
+def _is_where_named(each: Located, root: Path) -> bool:
+    """Return whether a picture that is known by its stem is in the folder that the user named.
+
+    The annotations name no file then (YOLO): that ``images/train/7`` is meant is only likely.
+    """
+    if not each.picture.by_stem or each.match is None or each.match.way == "letters":
+        return False
+    folders, inner = lookup.read_name(each.picture.name).parts[:-1], each.path.parent
+    return inner == root or bool(folders and inner.parts[-len(folders) :] == folders)
 
 
 def _neighbor(index: PictureIndex, near: Sequence[Path]) -> Iterator[Finding]:
@@ -202,7 +226,8 @@ def _choose_index(annotations: Annotations, home: Path, outside: Path | None) ->
     elif per_picture or outside:
         near = []
     for folder in list(dict.fromkeys(near))[:_LOOKED_AT]:
-        if folder != home:
+        # The pictures of a data folder are copies, and part of them may be taken out.
+        if folder != home and not (folder / FILE_NAME).exists():
             look(folder)
     best, index, found = max(looked_at, key=lambda each: each[0])
     if some and best[0] < len(sample):
@@ -320,9 +345,9 @@ def _with_guesses(names: Sequence[str], images: Path) -> list[str]:
     return shown
 
 
-def _read_sizes(located: Sequence[Located]) -> tuple[list[Located], list[ImsegError]]:
+def _read_sizes(located: Sequence[Located], pages: Pages) -> tuple[list[Located], list[ImsegError]]:
     """Return the pictures with their sizes as they are displayed, and all that does not fit."""
-    found = list(map_in_threads(_probe, located))
+    found = list(map_in_threads(partial(_probe, pages=pages), located))
     problems = [(str(each.path), each) for each in found if isinstance(each, UnreadablePicture)]
     errors = [finding.as_error() for finding in unreadable(problems)]
     turned: list[str] = []
@@ -359,7 +384,7 @@ def _read_sizes(located: Sequence[Located]) -> tuple[list[Located], list[ImsegEr
     return sized, errors
 
 
-def _probe(each: Located) -> Size | UnreadablePicture:
+def _probe(each: Located, *, pages: Pages) -> Size | UnreadablePicture:
     path = each.path
     if path.suffix.lower() not in SUFFIXES:
         reason = f"has the suffix {path.suffix or 'of no file type'}, which is not read"
@@ -368,7 +393,7 @@ def _probe(each: Located) -> Size | UnreadablePicture:
         hint = known[1] if known else "convert the picture."
         return UnreadablePicture(path, reason, expected=expected, hint=hint)
     try:
-        return probe(path).size
+        return probe(path, pages=pages, hint=_PAGES_HINT).size
     except UnreadablePicture as error:
         if not each.inside:
             return error

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from imseg.data.folder.config import config_text
 from imseg.data.masks.colors import BLACK, GRAY, distinct_colors
 from imseg.data.polygons import drawings
 from imseg.errors import ImsegError, and_more, import_extra
-from imseg.types import MAX_CLASSES, POSITION, Color
+from imseg.types import MAX_CLASSES, POSITION, Color, Pages
 
 LONGEST_OUTLINE = 20_000_000
 """Pixels along all edges of an outline; drawing takes memory by its length."""
@@ -270,25 +271,26 @@ def choose_plan(annotations: drawings.Annotations, mode: Mode | None = None) -> 
     )
 
 
-def settings_text(plan: MaskPlan, *, void: bool) -> str:
-    """Return what ``imseg.toml`` says: the task, the value of void pixels, names and colors.
+def settings_text(plan: MaskPlan, *, void: bool, pages: Pages) -> str:
+    """Return what ``imseg.toml`` says: the task, void pixels, pages, names and colors.
 
     Objects are learned without their labels, so for them no names are listed.
 
     Args:
         plan: How the masks are written.
         void: Whether some mask has void pixels.
+        pages: What several pages in one picture file are.
     """
-    value = plan.void if void else None
+    write = partial(config_text, void=plan.void if void else None, pages=pages)
     named = {label: (label, plan.colors[label]) for label in plan.numbers}
     if plan.mode == "instances":
-        return config_text("instances", classes={}, void=value)
+        return write("instances", classes={})
     if plan.mode == "labels":
         planes = {plan.folders[label]: each for label, each in named.items()}
-        return config_text("multilabel", classes=planes, void=value)
+        return write("multilabel", classes=planes)
     values = {number: named[label] for label, number in plan.numbers.items()}
     task = "binary" if len(values) == 1 else "multiclass"
-    return config_text(task, classes={0: (BACKGROUND, BLACK), **values}, void=value)
+    return write(task, classes={0: (BACKGROUND, BLACK), **values})
 
 
 def name_folders(labels: tuple[str, ...]) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """The format of annotations in a file, a folder or a zip file; each has an entry in ``FORMATS``."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from imseg.data.files import atomic
+from imseg.data.files.archives import ArchiveLimits, open_archive
+from imseg.data.images.decoding import SUFFIXES
 from imseg.data.polygons.drawings import AnnotationFile, Annotations, join
 from imseg.data.polygons.formats import coco, cvat, geojson, imagej, label_studio, labelme, yolo
 from imseg.data.polygons.text_files import read_json
@@ -39,8 +42,8 @@ FORMATS = (
 )
 """All formats; the first that recognizes a file reads it."""
 
-OTHER_JSON = "JSON files of another kind"
-"""What is noted for files that lie among the annotations (LabelMe)."""
+UNKNOWN_KIND = "JSON and XML files of another kind (not read)"
+"""What is noted for files that lie among the annotations and are none of a known format."""
 
 
 def is_archive_of_annotations(path: Path) -> bool:
@@ -54,11 +57,45 @@ def is_archive_of_annotations(path: Path) -> bool:
     return _recognize(_look_into(path)) is None
 
 
+def find_unread_archives(folder: Path) -> list[Path]:
+    """Return the zip files in a folder that seem to hold annotations, or that cannot be opened.
+
+    They are read only if they are named, because they may say again what lies beside them.
+    """
+    return [
+        path
+        for path in _files_in(folder, {".zip"})
+        if not imagej.holds_rois_only(path) and _may_hold_annotations(path)
+    ]
+
+
+def _may_hold_annotations(path: Path) -> bool:
+    # Any program writes texts, so those count only where YOLO has them.
+    suffixes = {suffix for known in FORMATS for suffix in known.suffixes} - {".txt"}
+    try:
+        with open_archive(path, most_read=ArchiveLimits().header_bytes) as entries:
+            names = [PurePosixPath(entry.name) for entry in entries if not entry.is_folder]
+    except ImsegError:
+        return True
+    return any(
+        name.suffix.lower() in suffixes or not _TEXT_FOLDERS.isdisjoint(name.parts)
+        for name in names
+    )
+
+
+def _files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files of some suffixes in a folder and those in it, without hidden ones."""
+    inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return [path for path in inside if path.is_file() and _is_shown(path.relative_to(folder))]
+
+
 _EXPECTED = (
     "COCO, LabelMe, Label Studio (.json), CVAT for images (.xml), GeoJSON, YOLO (.txt) or ImageJ"
     " (.roi), a folder of these or a .zip."
 )
 _SHOWN_ERRORS = 5
+_NAMED_ARCHIVES = 8
+_TEXT_FOLDERS = {"labels", "obj_train_data"}
 
 
 def read_annotations(source: Path | Sequence[Path], *, encoding: str | None = None) -> Annotations:
@@ -107,15 +144,25 @@ def _not_recognized(file: AnnotationFile) -> ImsegError:
     if file.start.startswith(b"<"):
         return cvat.other_xml(file)
     text = file.start[:20].decode("utf-8", "replace").split("\n")[0]
-    hint = "export as COCO, LabelMe or CVAT for images 1.1."
-    return _unknown(file.path, f"{text!r} at its start." if text else "an empty file.", hint)
+    hint, suffix = "export as COCO, LabelMe or CVAT for images 1.1.", file.path.suffix.lower()
+    if not text:
+        return _unknown(file.path, "an empty file.", "export or copy it again.")
+    if suffix == ".zip":
+        got = f"a file that is no whole zip file, with {text!r} at its start."
+        return _unknown(file.path, got, "export, download or copy it again.")
+    if suffix in (".csv", ".tsv"):
+        hint = "export as JSON (of Label Studio: JSON or JSON-MIN; of other tools: COCO)."
+        return _unknown(file.path, f"a table that begins with {text!r}.", hint)
+    if suffix in SUFFIXES:
+        hint = "name the file or folder of the annotations; --images FOLDER names the pictures."
+        return _unknown(file.path, "a picture.", hint)
+    return _unknown(file.path, f"{text!r} at its start.", hint)
 
 
 def _read_folder(folder: Path, encoding: str | None) -> Annotations:
     """Return what the files of one format in a folder and the folders in it say."""
     suffixes = {suffix for known in FORMATS for suffix in known.suffixes}
-    inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    paths = [path for path in inside if path.is_file() and _is_shown(path.relative_to(folder))]
+    paths = _files_in(folder, suffixes)
     found: dict[Format, list[AnnotationFile]] = {}
     others: list[AnnotationFile] = []
     errors: list[ImsegError] = []
@@ -146,8 +193,8 @@ def _read_folder(folder: Path, encoding: str | None) -> Annotations:
     ((known, files),) = found.items()
     annotations = known.read(files, folder)
     for file in others:
-        if file.path.suffix.lower() == ".json":
-            annotations.tally[OTHER_JSON].append(str(file.path.relative_to(folder)))
+        if file.path.suffix.lower() in (".json", ".geojson", ".xml"):
+            annotations.tally[UNKNOWN_KIND].append(str(file.path.relative_to(folder)))
     return annotations
 
 
@@ -161,11 +208,22 @@ def _nothing_in(folder: Path, others: Sequence[AnnotationFile]) -> ImsegError:
         if file.plain is not None or file.start.startswith(b"<"):
             return _not_recognized(file)
     there = sorted(path.name for path in folder.iterdir())
-    zips = [name for name in there if name.lower().endswith(".zip")]
+    zips = [folder / name for name in there if name.lower().endswith(".zip")]
     hint = "name the file or folder of the annotations."
     if zips:
-        hint = "imseg polygons " + " ".join(str(folder / name) for name in zips[:3])
+        hint = f"imseg polygons {name_archives(zips)} --out DATA"
     return _unknown(folder, f"{and_more(there) or 'an empty folder'}.", hint)
+
+
+def name_archives(paths: Sequence[Path]) -> str:
+    """Return how to name files on the command line: each, or many by a pattern per folder."""
+    if len(paths) <= _NAMED_ARCHIVES:
+        return " ".join(shlex.quote(str(path)) for path in paths)
+    folders = dict.fromkeys((path.parent, path.suffix) for path in paths)
+    return " ".join(
+        f"{'' if folder == Path() else shlex.quote(str(folder)) + '/'}*{suffix}"
+        for folder, suffix in folders
+    )
 
 
 def _start(path: Path) -> bytes:

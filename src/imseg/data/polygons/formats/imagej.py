@@ -27,6 +27,9 @@ LATER = "ROIs on a later slice of a stack (the picture must be that slice)"
 _START, _ZIP = b"Iout", b"PK\x03\x04"
 _LIMITS = ArchiveLimits(entry_bytes=64 << 20, total_bytes=1 << 30)
 _AUTOMATIC = re.compile(r"\d+(-\d{4,})*(-\d+)?")  # slice, middle of the ROI, or a number
+_CODE = re.compile(  # UUIDs, with marks or without, and other long hexadecimal numbers
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![^\W_])(?=[a-f]*[0-9]+[a-f])[0-9a-f]{7,}(?![^\W_])"
+)
 _SET = re.compile(r"^roi(set|s)?[ _-]+|[ _-]+roi(set|s)?$|^roi(set|s)?$", re.IGNORECASE)
 _BROKEN = (ValueError, TypeError, IndexError, RuntimeError, OverflowError, struct.error)
 
@@ -69,7 +72,8 @@ def read_imagej(files: Sequence[drawings.AnnotationFile], source: Path) -> drawi
         rois.setdefault(picture, []).extend(_read(path))
     every = [roi for found in rois.values() for _, roi in found]
     grouped = any(roi.group > 0 for roi in every)
-    words = {re.sub(r"[\W\d_]+", " ", roi.name).strip().lower() for roi in every} - {""}
+    names = (_CODE.sub(" ", roi.name.lower()) for roi in every)
+    words = {re.sub(r"[\W\d_]+", " ", name).strip() for name in names} - {""}
     if len(words) > 1 and not grouped:
         tally[NAMES] += sorted(words)
     pictures = []
@@ -151,10 +155,13 @@ def _damaged(place: str, error: Exception) -> ImsegError:
 
 def _check_slices(rois: Sequence[tuple[str, Any]], path: Path, tally: drawings.Tally) -> None:
     """Refuse ROIs on several slices or frames; those of several channels lie on one picture."""
-    slices = {
-        (roi.z_position, roi.t_position) if roi.z_position or roi.t_position else (roi.position, 0)
-        for _, roi in rois
-    } - {(0, 0)}
+    places = {
+        place: (roi.z_position, roi.t_position)
+        if roi.z_position or roi.t_position
+        else (roi.position, 0)
+        for place, roi in rois
+    }
+    slices = set(places.values()) - {(0, 0)}
     if len(slices) > 1:
         words = [f"slice {z}" + (f", frame {t}" if t else "") for z, t in sorted(slices)]
         raise ImsegError(
@@ -164,7 +171,9 @@ def _check_slices(rois: Sequence[tuple[str, Any]], path: Path, tally: drawings.T
             hint="save each slice as a picture, and its ROIs as a zip file of that name.",
         )
     if any(max(each) > 1 for each in slices):
-        tally[LATER].append(path.name)
+        ((z, t),) = slices
+        which = f"slice {z}" + (f", frame {t}" if t else "")
+        tally[LATER] += [f"{place} ({which})" for place, found in places.items() if max(found) > 1]
 
 
 def _regions(
