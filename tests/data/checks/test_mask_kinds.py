@@ -11,7 +11,8 @@ from tests.data.checks.test_spared_classes import patches
 
 from imseg.data.checks.folder_check import CheckReport, check_folder
 from imseg.data.checks.repair import repair_folder
-from imseg.data.masks.io import read_mask
+from imseg.data.folder.config import read_config
+from imseg.data.masks.io import pack_colors, read_mask
 
 PAINTS = np.array([[0, 0, 0], [230, 20, 20], [20, 200, 30], [30, 40, 220]], np.uint8)
 
@@ -173,3 +174,27 @@ def test_a_mixture_names_the_colored_masks_too(tmp_path) -> None:
     report = check_folder(mixed(tmp_path, "color", "gray", by_split=False))
     got = next(each.got for each in report.errors if "gray levels" in each.what)
     assert "colors in labeled/masks/" in got
+
+
+def test_settings_by_number_become_settings_by_color_as_the_masks_do(tmp_path) -> None:
+    root = mixed(tmp_path / "data", "palette", "color", by_split=False)
+    fish = '{ name = "fish", color = "#123456" }'
+    said = f'void = 3\n[classes]\n0 = "ground"\n1 = {fish}\n2 = "weed"\n'
+    (root / "imseg.toml").write_text(said)
+    fixed = repair_folder(root, tmp_path / "fixed")
+    assert fixed.report.errors == ()
+    config = read_config(tmp_path / "fixed")
+    painted = [f"#{color:06x}" for color in pack_colors(PAINTS).tolist()]
+    assert config.names == dict(zip(painted[:3], ("ground", "fish", "weed"), strict=True))
+    assert config.void == painted[3] and config.colors == {painted[1]: (0x12, 0x34, 0x56)}
+    assert {each.name for each in fixed.report.classes} == {"ground", "fish", "weed"}
+    (repair,) = (each for each in fixed.repairs if each.file == "imseg.toml")
+    assert f"1 became {painted[1]}" in repair.did and f"void = 3 became {painted[3]}" in repair.did
+
+
+def test_masks_are_not_painted_if_it_is_not_clear_what_listed_numbers_become(tmp_path) -> None:
+    root = mixed(tmp_path / "data", "palette", "color", by_split=False)
+    (root / "imseg.toml").write_text('void = 300\n[classes]\n1 = "fish"\n')
+    fixed = repair_folder(root, tmp_path / "fixed")
+    assert fixed.repairs == ()
+    assert any("a color of its own: 300" in error.hint for error in fixed.report.errors)

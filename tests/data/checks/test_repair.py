@@ -13,15 +13,9 @@ from tests.data.checks.looking import blobs
 from imseg.data.checks import repair
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.checks.repair import repair_folder
-from imseg.data.checks.repaired_files import (
-    Rewrite,
-    copy_usable,
-    find_turn,
-    merged,
-    rewrite_mask,
-    write_mask,
-)
+from imseg.data.checks.repaired_files import Rewrite, copy_usable, merged, rewrite_mask, write_mask
 from imseg.data.checks.selection import select_files
+from imseg.data.doubts.turns import find_turn
 from imseg.data.images.decoding import turned
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import MaskFile, read_mask

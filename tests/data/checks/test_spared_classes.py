@@ -260,3 +260,57 @@ def test_the_middle_of_two_colors_is_no_class_where_all_is_smooth_however_freque
         masks.append(pack_colors(np.asarray(shrunk)))
     (finding,) = impure(masks)
     assert set(finding.recode.colors) == {0x000000, 0xC80000, 0x00C800}
+
+
+RARE = np.array([0x000000, 0x800000, 0x008000, 0xC08080])
+"""Black, two classes, and one that is painted on hardly any pixel."""
+
+
+def streets(seed: int, *, rare: bool) -> np.ndarray:
+    """Return a mask of two large classes, and perhaps a person of 12 x 7 pixels."""
+    mask = np.zeros((160, 160), np.uint8)
+    mask[100 + seed :] = 1
+    mask[20:60, 30 + seed : 90] = 2
+    if rare:
+        mask[62 + seed : 74 + seed, 110:117] = 3
+    return RARE[mask]
+
+
+@pytest.mark.parametrize("quality", [60, 75, 90])
+@pytest.mark.parametrize("rare", [True, False])
+def test_a_rare_color_that_forms_areas_in_jpeg_masks_is_named_before_and_after_the_cure(
+    quality: int, rare: bool
+):
+    masks = [
+        mask_in(
+            "labeled",
+            pack_colors(jpeg(unpack_colors(streets(seed, rare=rare)), quality)),
+            name=f"{seed}.jpg",
+            form="colors",
+        )
+        for seed in range(6)
+    ]
+    (finding,) = find_impure(masks, listed=[])
+    assert isinstance(finding.recode, Snap)
+    kept = any(is_close(color, RARE[3]) for color in finding.recode.colors)
+    assert ("may be a class" in finding.got) == (finding.doubt is not None) == (rare and not kept)
+    if finding.doubt is not None:
+        named = int(finding.doubt.got.split()[0][1:], 16)
+        assert is_close(named, RARE[3])
+        assert "on 6 masks" in finding.doubt.got
+    # Who lists it keeps it.
+    (listed,) = find_impure(masks, listed=[int(RARE[3])])
+    assert listed.doubt is None
+    assert isinstance(listed.recode, Snap) and int(RARE[3]) in listed.recode.colors
+
+
+def is_close(one: int, other: int) -> bool:
+    colors = unpack_colors(np.array([one, other])).astype(int)
+    return int(np.abs(colors[0] - colors[1]).max()) <= 16
+
+
+def test_smooth_steps_between_two_colors_are_no_classes() -> None:
+    for factor in (0.02, 0.05, 0.2):
+        soft = pack_colors(smooth(unpack_colors(streets(3, rare=False)), factor))
+        masks = [mask_in("labeled", soft, name=f"{n}.png", form="colors") for n in range(3)]
+        assert all(finding.doubt is None for finding in find_impure(masks, listed=[]))

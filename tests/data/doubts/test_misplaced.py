@@ -307,6 +307,44 @@ def test_an_exif_turn_of_which_pixels_tell_nothing_is_mentioned(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("lying", "fitting", "upside_down"),
+    [(3, 0, "turned"), (0, 3, "kept"), (2, 2, "unclear"), (0, 0, "unclear")],
+)
+def test_sizes_tell_whether_masks_of_which_pixels_tell_nothing_were_drawn_before_an_exif_turn(
+    tmp_path, lying: int, fitting: int, upside_down: str
+):
+    """Upside down, any mask fits by its size; on their side, pictures tell how all were drawn."""
+    generator = np.random.default_rng(0)
+    noise = [(generator.integers(0, 255, (80, 96), np.uint8), mask) for _, mask in scenes(9)]
+    on_side = lying + fitting
+    pairs = [(i, turned(m, 6) if n >= lying else m) for n, (i, m) in enumerate(noise[:on_side])]
+    pairs += noise[on_side:]
+    data = save(tmp_path / "data", pairs, orientations=[6] * on_side + [3] * (9 - on_side))
+    names = tuple(f"a{place:02}" for place in range(on_side, 9))
+    told = [each for each in check_folder(data).warnings if "EXIF" in each.what]
+    if upside_down == "turned":
+        assert told[0].files == tuple(f"labeled/masks/{name}.png" for name in names)
+        assert all(name in told[0].got for name in told[0].files)
+    assert len(told) == (upside_down != "kept")
+    fixed = repair_folder(data, tmp_path / "fixed")
+    unclear = [each for each in fixed.report.warnings if "EXIF" in each.what]
+    assert len(unclear) == (upside_down == "unclear")
+    for each in unclear:
+        assert each.files == tuple(f"labeled/images/{name}.png" for name in names)
+        assert "turned upright" in each.what
+    reasons = {repair.file: repair.why for repair in fixed.repairs if "masks" in repair.file}
+    for place, name in enumerate(names, start=on_side):
+        kept = np.asarray(Image.open(fixed.folder / f"labeled/masks/{name}.png"))
+        mask = pairs[place][1]
+        assert np.array_equal(kept, turned(mask, 3) if upside_down == "turned" else mask)
+        reason = reasons.get(f"labeled/masks/{name}.png", "")
+        assert ("sizes of other masks" in reason) == (upside_down == "turned")
+    for place in range(on_side):
+        size = Image.open(fixed.folder / f"labeled/masks/a{place:02}.png").size
+        assert size == (80, 96)
+
+
+@pytest.mark.parametrize(
     ("orientation", "words"),
     rest_but(
         [

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from imseg.data.checks.folder_check import check_folder
+from imseg.data.checks.repair import repair_folder
 from imseg.data.folder.scan import hidden_masks, read_folder
 from imseg.errors import ImsegError
 
@@ -189,3 +190,29 @@ def test_palettes_that_differ_are_refused(maker, complaint: Complaint) -> None:
 def test_colors_of_values_in_no_use_may_differ(maker) -> None:
     write_indexed(maker, {0: BLACK, 1: RED, 9: GREEN}, {0: BLACK, 1: RED, 9: BLUE}, values=(0, 1))
     assert read_folder(maker.root).spec.colors == (BLACK, RED)
+
+
+@pytest.mark.parametrize(
+    "said", ["void = 255", '[classes]\n1 = "fish"\n2 = "plant"', 'void = 3\n[classes]\n1 = "fish"']
+)
+@pytest.mark.parametrize("traces", [False, True])
+def test_numbers_in_the_settings_of_colored_masks_are_refused(
+    maker, complaint: Complaint, said: str, traces: bool, tmp_path
+) -> None:
+    """Class 1 is no color #010101, though JPEG leaves such pixels beside black ones."""
+    mask = painted(BLACK, RED, GREEN)
+    mask[0, :3] = [(1, 1, 1), (2, 2, 2), (3, 3, 3)] if traces else BLACK
+    maker.pairs_with([mask] * 3)
+    maker.write("imseg.toml", said)
+    text = complaint()
+    assert "imseg.toml lists numbers, the masks hold colors" in text
+    assert "#ff0000" in text
+    fixed = repair_folder(maker.root, tmp_path / "fixed")
+    assert any("lists numbers" in each.what for each in fixed.report.errors)
+    assert not any("color" in repair.did for repair in fixed.repairs)
+
+
+def test_numbers_of_gray_levels_that_colored_masks_hold_are_right(maker) -> None:
+    maker.pairs_with([painted(BLACK, RED, WHITE), painted(BLACK, WHITE)])
+    maker.write("imseg.toml", 'void = 255\n[classes]\n0 = "ground"')
+    assert read_folder(maker.root).spec.void == 0xFFFFFF

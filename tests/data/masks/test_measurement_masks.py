@@ -149,3 +149,16 @@ def test_hidden_maps_are_joined(maker) -> None:
     maker.save("hidden/masks/cell_u0.png", maker.picture(channels=3))
     with pytest.raises(ImsegError, match=r"cell_u0\.png holds colors"):
         hidden_masks(read_folder(maker.root), maker.root / "hidden/masks")
+
+
+@pytest.mark.parametrize(
+    ("values", "void", "warned"),
+    [((0, 255), "", True), ((0, 1, 9), "void = 9\n", True), ((0, 100, 255), "", False)],
+)
+def test_measurements_of_two_values_are_doubted(maker, values, void: str, warned: bool) -> None:
+    maker.pairs_with([maker.mask(values), maker.mask(values)])
+    maker.write("imseg.toml", void + 'task = "regression"')
+    text = found_warnings(maker)
+    told = f"all masks hold only two values: {values[0]} and {values[1]}" in text
+    assert told == warned
+    assert ('task = "binary"' in text) == warned

@@ -68,6 +68,8 @@ class MaskValueFinding(Finding):
 
     recode: Recode | None = None
     """What mends the values of each of the files; None: a person must."""
+    doubt: Finding | None = None
+    """What is to be said about the mended files; None: nothing."""
     reason: str = ""
     """Why, for the list of repairs."""
 

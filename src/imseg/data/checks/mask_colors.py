@@ -1,20 +1,20 @@
 """Colors of masks that are no class, as smearing leaves them, or perhaps none, as rare ones."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from imseg.data.checks.fitness import MaskValueFinding, SplitMask
+from imseg.data.checks.fitness import MaskValueFinding, SplitMask, warning
 from imseg.data.files.listing import counted, subject
 from imseg.data.folder.facts import MaskFacts
+from imseg.data.masks.edges import SAME
 from imseg.data.masks.io import pack_colors, unpack_colors, value_text
 from imseg.data.masks.recoding import Snap
-from imseg.errors import and_more
+from imseg.errors import Finding, and_more
 
 _MAIN = 0.001
 _MAIN_IN_MASK = 0.002
-_SAME = 24  # classes are seldom painted in colors that are less apart
 _MIXED = 0.1
 _OFF_THE_LINE = 8
 _HARDLY = 4
@@ -60,14 +60,18 @@ def find_impure(
         texts = and_more([value_text(color, "colors") for color in clear], most=12)
         share = sum(total[color] for color in odd) / sum(total.values())
         colors = counted(len(odd), "impure color" if sure else "rare color")
+        maybe = _perhaps_lost([mask.facts for mask in masks], main) if sure else {}
         yield MaskValueFinding(
             severity="error" if sure else "warning",
             what=f"{subject(len(names), 'mask', 'holds', 'hold')} {colors}, on {100 * share:.2g} % "
             "of the pixels.",
             why="each color is taken for a class of its own.",
             expected=f"the main colors: {texts}.",
-            got=and_more([value_text(color, "colors") for color in frequent], most=_SHOWN) + ".",
-            hint="--fix writes a copy in which every color is the nearest main one. For next time: "
+            got=and_more([value_text(color, "colors") for color in frequent], most=_SHOWN)
+            + "."
+            + (f"\nColors that may be a class: {_on_masks(maybe)}." if maybe else ""),
+            hint=(f"{_LIST_THEM}Else " if maybe else "")
+            + "--fix writes a copy in which every color is the nearest main one. For next time: "
             "save masks as PNG, without smooth edges."
             if sure
             else "name all classes by color under [classes] in imseg.toml if these are some, else "
@@ -75,7 +79,63 @@ def find_impure(
             files=names,
             recode=Snap(main) if sure else None,
             reason="colors beside or between the main ones",
+            doubt=_lost_colors(maybe, main) if maybe else None,
         )
+
+
+_LIST_THEM = "list the colors that are classes under [classes] in imseg.toml. "
+_FAR = 40
+_INSIDE = 50
+_STEP = 4
+
+
+def _perhaps_lost(masks: Sequence[MaskFacts], main: Sequence[int]) -> dict[int, int]:
+    """Return colors far from the main ones that form areas in smeared masks, and in how many masks.
+
+    Measured on JPEG masks, what is left between classes forms such areas on a few pixels only.
+    Where masks were enlarged smoothly, there are areas of many steps, each close to the next.
+    """
+    areas = [
+        (number, color, facts.name)
+        for facts in masks
+        if facts.blurred > MOST_BLURRED
+        for color, number in facts.solid.items()
+    ]
+    pixels, shown = Counter[int](), defaultdict[int, set[str]](set)
+    # The largest area has the color as it was meant; in smaller ones it is less clear.
+    for number, color, name in sorted(areas, reverse=True):
+        same = next((each for each in pixels if _gap(color, [each]) <= SAME), color)
+        pixels[same] += number
+        shown[same].add(name)
+    rare = [color for color in pixels if _gap(color, main) > SAME]
+    return {
+        color: len(shown[color])
+        for color in rare
+        if len(shown[color]) > 1
+        and pixels[color] >= _INSIDE
+        and _gap(color, main) > _FAR
+        and all(
+            _gap(color, [other]) > 2 * SAME or _STEP * pixels[other] < pixels[color]
+            for other in rare
+            if other != color
+        )
+    }
+
+
+def _on_masks(colors: Mapping[int, int]) -> str:
+    texts = [f"{value_text(c, 'colors')} on {counted(n, 'mask')}" for c, n in colors.items()]
+    return and_more(texts, most=_SHOWN)
+
+
+def _lost_colors(colors: Mapping[int, int], main: Collection[int]) -> Finding:
+    """Return what to say about masks in which these colors became main ones."""
+    return warning(
+        f"{counted(len(colors), 'color that may be a class', 'colors that may be classes')} "
+        f"became the nearest of {len(main)} main ones.",
+        why="they form areas in several masks, but are too rare to be certain.",
+        got=f"{_on_masks(colors)}.",
+        hint=f"in the original, {_LIST_THEM}Then repeat --fix.",
+    )
 
 
 def _on_edges_only(masks: Sequence[MaskFacts]) -> set[int]:
@@ -109,14 +169,14 @@ def own_colors(masks: Sequence[MaskFacts], listed: Collection[int]) -> set[int]:
         least = _MAIN_IN_MASK * sum(counts.values())
         own = [color for color in counts if 2 * edges.get(color, 0) <= counts[color]]
         mixed = [
-            c for c in counts if c not in own and not (_gap(c, own) <= _SAME or _is_between(c, own))
+            c for c in counts if c not in own and not (_gap(c, own) <= SAME or _is_between(c, own))
         ]
         # A mask of one color says nothing about colors that are close to each other.
         for color in (*own, *mixed) if len(own) > 1 else ():
             clear[color] = clear.get(color, False) or counts[color] >= least
     main = {*listed, *(color for color, frequent in clear.items() if frequent)}
-    close = any(_gap(color, [*(main - {color})]) <= _SAME for color in main if len(main) > 1)
-    kept = {c for c in clear if c in main or close or not main or _gap(c, [*main]) > _SAME}
+    close = any(_gap(color, [*(main - {color})]) <= SAME for color in main if len(main) > 1)
+    kept = {c for c in clear if c in main or close or not main or _gap(c, [*main]) > SAME}
     usual = [*main_colors([mask.counted_as("colors") for mask in masks], {*listed, *kept})]
     for counts, edges in smeared:
         for color, pixels in counts.items():
@@ -148,7 +208,7 @@ def main_colors(
     main = list(listed)
     for color, number in sorted(total.items(), key=lambda item: (-item[1], item[0])):
         frequent = number >= least or largest[color] >= _MAIN_IN_MASK
-        if not frequent or color in main or (main and _gap(color, main) <= _SAME):
+        if not frequent or color in main or (main and _gap(color, main) <= SAME):
             continue
         if not _is_between(
             color, [each for each in main if color in soft or number < _MIXED * total[each]]

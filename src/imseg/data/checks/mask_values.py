@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from imseg.data.checks.fitness import FolderScan, MaskValueFinding, SplitMask
 from imseg.data.checks.mask_colors import MOST_BLURRED, find_impure
 from imseg.data.files.listing import counted, subject
-from imseg.data.folder.config import FILE_NAME, as_color, as_number
+from imseg.data.folder.config import FILE_NAME, FolderConfig, as_color, as_number
 from imseg.data.folder.facts import MaskFacts
 from imseg.data.images.decoding import lossy_suffix
+from imseg.data.masks.classes import numbers_not_held
 from imseg.data.masks.recoding import Exchange, Paint, Threshold
 from imseg.errors import and_more
 
@@ -37,14 +39,46 @@ def find_odd_values(found: FolderScan) -> Iterator[MaskValueFinding]:
     colors = [
         color for key in (*config.listed, config.void) if (color := as_color(key)) is not None
     ]
-    unlike = list(find_other_kinds(masks, listed=colors, void=void))
+    unlike = _paint_surely(list(find_other_kinds(masks, listed=colors, void=void)), config)
     yield from unlike
     ill = {name for finding in (*smeared, *unlike) for name in finding.files}
     clean = [mask for mask in masks if mask.facts.name not in ill]
     yield from find_mixed_ones(clean, void=void, listed=config.listed)
     yield from find_shifted(clean, void=void, listed=config.listed)
     ill = {name for finding in unlike for name in finding.files}
-    yield from find_impure([mask for mask in masks if mask.facts.name not in ill], listed=colors)
+    rest = [mask for mask in masks if mask.facts.name not in ill]
+    held = Counter[int]()
+    for mask in rest:
+        held.update(mask.facts.counted_as("colors"))
+    # What is listed as numbers is no color that may stay.
+    if not (numbers_not_held(config, held) and any(m.facts.form == "colors" for m in rest)):
+        yield from find_impure(rest, listed=colors)
+
+
+def _paint_surely(
+    findings: Sequence[MaskValueFinding], config: FolderConfig
+) -> list[MaskValueFinding]:
+    """Return findings whose palettes are no cure if it is not clear what listed numbers become."""
+    palettes = [each.recode.colors for each in findings if isinstance(each.recode, Paint)]
+    numbers = [key for key in (*config.listed, config.void) if isinstance(key, int)]
+    become = {
+        number: {palette[number] for palette in palettes if 0 <= number < len(palette)}
+        for number in numbers
+    }
+    known = [color for colors in become.values() for color in colors]
+    unclear = [number for number in numbers if len(become[number]) != 1]
+    unclear += [n for n in numbers if any(known.count(c) > 1 for c in become[n])]
+    if not palettes or not unclear:
+        return list(findings)
+    hint = (
+        f"{FILE_NAME} lists numbers, and the palettes do not give each a color of its own: "
+        f"{and_more(list(map(str, dict.fromkeys(unclear))), most=8)}. So --fix leaves these masks "
+        "as they are; save all masks in the same way, or list colors."
+    )
+    return [
+        replace(each, recode=None, hint=hint) if isinstance(each.recode, Paint) else each
+        for each in findings
+    ]
 
 
 _FEW_SHARED = 2
@@ -90,7 +124,8 @@ def find_other_kinds(
             why="the numbers would be taken for dark gray colors, each a class of its own.",
             expected="colors in all masks, or numbers in all.",
             got=and_more(names) + ".",
-            hint="--fix writes a copy in which every number has become its color in the palette.",
+            hint="--fix writes a copy in which every number has become its color in the palette, "
+            f"those in {FILE_NAME} too.",
             files=tuple(names),
             recode=Paint(palette),
             reason="a palette beside masks of colors",

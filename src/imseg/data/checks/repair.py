@@ -1,23 +1,24 @@
 """A repaired copy of a data folder, with a list of everything that was changed."""
 
 import filecmp
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from imseg.data.checks import fitness, folder_check, repaired_files
 from imseg.data.checks.fitness import MaskValueFinding
+from imseg.data.checks.repaired_files import write_record
 from imseg.data.doubts import misplaced
-from imseg.data.files.atomic import new_folder, write_whole
-from imseg.data.files.listing import Links, counted, sheet
+from imseg.data.doubts.turns import Pair, find_turn
+from imseg.data.files.atomic import new_folder
+from imseg.data.files.listing import Links, counted
 from imseg.data.folder.config import FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.inspection import relative_name
 from imseg.data.folder.scan import scan
-from imseg.data.images.decoding import UnreadablePicture
+from imseg.data.images.decoding import ON_THEIR_SIDE, UnreadablePicture
 from imseg.data.images.picture_file import read_image
 from imseg.data.masks.io import read_mask, value_text
 from imseg.data.masks.losses import find_losses, shown_values
@@ -37,12 +38,14 @@ class RepairRound:
 
     found: fitness.FolderScan
     """What a look at every file of the copy gave."""
-    orientations: Mapping[str, int]
+    orientations: dict[str, int]
     """The EXIF orientation that pictures had before they were turned upright."""
     left_out: dict[Path, tuple[str, str]] = field(default_factory=dict)
     """Files to remove from the copy, why, and what that refers to."""
     rewrites: dict[Path, list[repaired_files.Rewrite]] = field(default_factory=dict)
     """Masks to rewrite."""
+    unclear: list[Finding] = field(default_factory=list)
+    """What only a person can tell, and another look at the copy would not say any more."""
 
     def __post_init__(self) -> None:
         layout = self.found.layout
@@ -102,9 +105,9 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
     for facts in wrong:
         entry, names = plan.entries[facts.name], [mask.name for mask in facts.masks]
         if _lies(facts):
-            own = plan.orientations.get(facts.name, 1)
+            own = plan.orientations.pop(facts.name, 1)
             back, reason = turn, "the mask lay on its side"
-            if own in (5, 6, 7, 8):
+            if own in ON_THEIR_SIDE:
                 back = own
                 reason += ": drawn on the picture as it was stored, before its EXIF turn"
             if back is None:
@@ -112,7 +115,7 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
                 plan.leave(entry, text)
             else:
                 plan.rewrite(names, repaired_files.Rewrite(turn=back, reasons=(reason,)))
-        elif all(_same_shape(mask.size, facts.size) for mask in facts.masks):
+        elif all(repaired_files.same_shape(mask.size, facts.size) for mask in facts.masks):
             names = [mask.name for mask in facts.masks if mask.size != facts.size]
             reason = "the mask was not of the size of its image"
             plan.rewrite(names, repaired_files.Rewrite(size=facts.size, reasons=(reason,)))
@@ -123,12 +126,6 @@ def fit_masks(plan: RepairRound, finding: Finding) -> None:
 def _lies(facts: ImageFacts) -> bool:
     """Return whether the masks of an image have its height as width, and its width as height."""
     return all(mask.size == facts.size[::-1] for mask in facts.masks)
-
-
-def _same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Return whether a mask has the sides of an image in proportion, to half a pixel."""
-    (low_h, low_w), (high_h, high_w) = sorted((mask, image))
-    return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
 
 
 def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
@@ -147,10 +144,10 @@ def _common_turn(lying: Sequence[ImageFacts], plan: RepairRound) -> int | None:
         ]
         for some in (lying, fitting)
     )
-    return repaired_files.find_turn(lying_pairs, known_pairs)
+    return find_turn(lying_pairs, known_pairs)
 
 
-def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
+def _pair(entry: Image | LabeledImage, *, pages: Pages) -> Pair:
     """Return a picture and its mask; of several masks, a number for each mixture of labels."""
     image, *paths = files_of(entry)
     masks = [read_mask(path, pages=pages).values for path in paths]
@@ -164,9 +161,10 @@ def _pair(entry: Image | LabeledImage, *, pages: Pages) -> repaired_files.Pair:
 def turn_masks(plan: RepairRound, finding: Finding) -> None:
     """Turn masks as their pictures, on which they were drawn before the EXIF turn."""
     if isinstance(finding, misplaced.TurnedMasksFinding):
-        reason = "the mask was drawn on the picture as it was stored, before its EXIF turn"
         for name, turn in finding.turns.items():
-            plan.rewrite([name], repaired_files.Rewrite(turn=turn, reasons=(reason,)))
+            plan.rewrite([name], repaired_files.Rewrite(turn=turn, reasons=(finding.reason,)))
+        if not finding.turns:
+            plan.unclear.append(misplaced.still_unclear(finding))
 
 
 def recode_masks(plan: RepairRound, finding: Finding) -> None:
@@ -174,6 +172,7 @@ def recode_masks(plan: RepairRound, finding: Finding) -> None:
     if isinstance(finding, MaskValueFinding) and finding.recode is not None:
         rewrite = repaired_files.Rewrite(recodes=(finding.recode,), reasons=(finding.reason,))
         plan.rewrite(finding.files, rewrite)
+        plan.unclear += [finding.doubt] if finding.doubt else []
 
 
 def drop_copies(plan: RepairRound, finding: Finding) -> None:
@@ -277,8 +276,9 @@ def repair_folder(
     with new_folder(out) as part:
         copied, turned, told = repaired_files.copy_usable(data, part, follow_links=follow_links)
         mended: list[repaired_files.Repair] = []
+        unclear: list[Finding] = []
         for _ in range(_MOST_ROUNDS):
-            done = _mend(part, turned, task=task, progress=progress)
+            done = _mend(part, turned, unclear, task=task, progress=progress)
             if not done:
                 break
             mended += done
@@ -287,7 +287,8 @@ def repair_folder(
         write_record(part, [*copied, *mended], source=str(data))
     found = scan(out, task=task, progress=progress)
     report = folder_check.report_of(found)
-    report = replace(report, findings=(*report.findings, *_gone_classes(data, fates, found), *told))
+    said = (*unclear, *_gone_classes(data, fates, found), *told)
+    report = replace(report, findings=(*report.findings, *said))
     return Repaired(folder=out, repairs=(*copied, *mended), report=report)
 
 
@@ -448,7 +449,12 @@ def _pairs_of(folder: Path, links_are: Links) -> Iterator[list[str]]:
 
 
 def _mend(
-    folder: Path, orientations: dict[str, int], *, task: TaskWord | None, progress: Progress | None
+    folder: Path,
+    orientations: dict[str, int],
+    unclear: list[Finding],
+    *,
+    task: TaskWord | None,
+    progress: Progress | None,
 ) -> list[repaired_files.Repair]:
     """Mend the copy as far as one look at it allows; return what was done."""
     found = scan(folder, task=task, turned=orientations, progress=progress)
@@ -457,31 +463,19 @@ def _mend(
         if check.mends is not None:
             for finding in fitness.run_checks([check], plan.found):
                 MENDERS[check.mends](plan, finding)
+    if found.spec is not None:
+        orientations.clear()  # who drew before a turn is told once: then masks that were turned fit
+    unclear += plan.unclear
     done = []
     for path, (why, about) in plan.left_out.items():
         path.unlink(missing_ok=True)
         name = path.relative_to(folder).as_posix()
         done.append(repaired_files.Repair(name, "left out", "", "", why, about))
-    return done + [
+    recodes = [r for steps in plan.rewrites.values() for step in steps for r in step.recodes]
+    return [*done, *repaired_files.translate_numbers(folder, recodes)] + [
         repaired_files.rewrite_mask(
             path, repaired_files.merged(steps), folder, pages=plan.found.config.pages
         )
         for path, steps in sorted(plan.rewrites.items())
         if path not in plan.left_out
     ]
-
-
-def write_record(folder: Path, repairs: Sequence[repaired_files.Repair], *, source: str) -> None:
-    """Write the list of changes into the copy, as a table and as JSON.
-
-    Args:
-        folder: The copy.
-        repairs: Every change, in the order in which they were made.
-        source: What was copied.
-    """
-    plain = [asdict(repair) for repair in repairs]
-    record = {"source": source, "repairs": plain}
-    write_whole(folder / repaired_files.JSON, (json.dumps(record, indent=1) + "\n").encode())
-    header = [each.name for each in fields(repaired_files.Repair)]
-    table = sheet(header, [list(each.values()) for each in plain])
-    write_whole(folder / repaired_files.CSV, table.encode("utf-8", "backslashreplace"))

@@ -1,39 +1,46 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
 import io
+import json
 import os
+import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
+import tomli_w
 from PIL import Image as Pillow
 
 from imseg.data.checks.selection import ALONE, PAIRED, Selection, leads_out, refusal, select_files
 from imseg.data.files import atomic, listing
-from imseg.data.folder.config import FILE_NAME, read_config
+from imseg.data.folder.config import FILE_NAME, parse_key, read_config
 from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
-from imseg.data.masks.io import MaskFile, as_packed_colors, read_mask, resize_mask, unpack_colors
+from imseg.data.masks.io import (
+    MaskFile,
+    as_packed_colors,
+    read_mask,
+    resize_mask,
+    unpack_colors,
+    value_text,
+)
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import Merged, merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
 from imseg.data.masks.regions import region_numbers
 from imseg.errors import Finding, ImsegError, and_more, shown
-from imseg.types import Pages, Pixels
+from imseg.types import Pages
 
 CSV, JSON = "repairs.csv", "repairs.json"
 """Names of the lists in the copy."""
 
-Pair = tuple[Pixels, npt.NDArray[Any]]
-"""An image, ``h w c``, and the values of its mask."""
 
 Change = Literal["left out", "renamed", "rewritten", "made"]
 """What can happen to a file on its way into the copy; most are copied byte for byte."""
@@ -277,85 +284,6 @@ def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
 
 
 _MOST_OF_PNG = 65535
-_SURE = 0.98
-_DRAWS = 200
-_FEWEST_KNOWN = 5
-_SIDE = 256
-_MIRRORED = (1, 4, 2, 3)
-"""The EXIF numbers of a picture that is as it should be, and of its mirror images."""
-_LYING = (6, 8, 5, 7)
-
-
-def find_turn(lying: Sequence[Pair], known: Sequence[Pair]) -> int | None:
-    """Return the orientation (see ``Rewrite.turn``) by which masks fit their images best.
-
-    It is None if that is not clear.
-
-    Three measures tell how well a mask fits: whether its classes differ in brightness, whether they
-    differ in texture, and whether the image has edges where the mask has. Which of them can be
-    trusted differs from data set to data set, so each has to prove itself first: on pairs that are
-    known to be right, it must tell the mask from its mirror images, for groups as large as that in
-    question, in 98 % of 200 draws. Measured on single turned masks, the best measure was right for
-    91 % of skin lesions, 99 % of road scenes, and all of the nuclei and the drawn cells.
-
-    Args:
-        lying: Images and their masks, ``w h``, all turned in the same way.
-        known: Images and masks, ``h w``, that fit.
-    """
-    if not lying or len(known) < _FEWEST_KNOWN:
-        return None
-    proven, found = _fits(known, _MIRRORED), _fits(lying, _LYING)
-    generator = np.random.default_rng(0)
-    draws = generator.integers(0, len(known), (_DRAWS, len(lying)))
-    # Draws, pairs, measures, ways -> how often the first way wins.
-    right = (proven[draws].mean(axis=1).argmax(axis=2) == 0).mean(axis=0)
-    best = int(right.argmax())
-    if right[best] < _SURE:
-        return None
-    return _LYING[int(found.mean(axis=0)[best].argmax())]
-
-
-def _fits(pairs: Sequence[Pair], orientations: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Return how well masks fit, by pair, measure and way of turning."""
-    fits = np.zeros((len(pairs), 3, 4))
-    for place, (pixels, mask) in enumerate(pairs):
-        # Every so many pixels are enough, and keep large pictures fast.
-        step = max(1, max(pixels.shape[:2]) // _SIDE)
-        gray = pixels[::step, ::step].astype(np.float32).mean(axis=2)
-        steepness = np.hypot(*np.gradient(gray))
-        for way, orientation in enumerate(orientations):
-            small = decoding.turned(mask, orientation)[::step, ::step]
-            fits[place, :, way] = (
-                _explained(gray, small),
-                _explained(steepness, small),
-                _steepness_at_edges(steepness, small),
-            )
-    return fits
-
-
-def _explained(plane: npt.NDArray[Any], mask: npt.NDArray[Any]) -> float:
-    """Return the share of the variance of a plane between the classes of a mask, 0..1."""
-    _, places, counts = np.unique(mask, return_inverse=True, return_counts=True)
-    sums = np.bincount(places.ravel(), weights=plane.ravel().astype(np.float64))
-    whole = float(plane.var())
-    if whole == 0:
-        return 0.0
-    apart = (sums / counts - float(plane.mean())) ** 2
-    return float((apart * counts).sum() / plane.size / whole)
-
-
-def _steepness_at_edges(steepness: npt.NDArray[Any], mask: npt.NDArray[Any]) -> float:
-    """Return how steep an image is at the edges of a mask, compared with everywhere; 1: as usual.
-
-    Edges are two pixels wide.
-    """
-    edges = np.zeros(mask.shape, bool)
-    edges[1:] |= mask[1:] != mask[:-1]
-    edges[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    edges[:-1] |= edges[1:]
-    edges[:, :-1] |= edges[:, 1:]
-    usual = float(steepness.mean())
-    return float(steepness[edges].mean()) / usual if edges.any() and usual > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +351,39 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "re
     )
 
 
+def translate_numbers(folder: Path, recodes: Iterable[Recode]) -> list[Repair]:
+    """Write into a copy's settings the colors that masks have where they had numbers of a palette.
+
+    Args:
+        folder: The copy.
+        recodes: What was done to masks.
+    """
+    palettes = [recode.colors for recode in recodes if isinstance(recode, Paint)]
+    become = {n: value_text(c, "colors") for colors in palettes for n, c in enumerate(colors)}
+    path = folder / FILE_NAME
+    if not become or not path.exists():
+        return []
+    try:
+        read_config(folder)
+    except ImsegError:
+        return []  # it is told when the copy is looked at
+    settings = tomllib.loads(atomic.read_text(path))
+    told = []
+    if settings.get("void") in become:
+        told.append(f"void = {settings['void']} became {become[settings['void']]}")
+        settings["void"] = become[settings["void"]]
+    classes = {}
+    for text, entry in settings.get("classes", {}).items():
+        key = parse_key(text)
+        classes[become.get(key, text) if isinstance(key, int) else text] = entry
+        told += [f"{text} became {become[key]}"] if isinstance(key, int) and key in become else []
+    if not told:
+        return []
+    atomic.write_whole(path, tomli_w.dumps(settings | {"classes": classes}).encode())
+    why = "masks of these numbers were painted in the colors of their palette"
+    return [Repair(FILE_NAME, "rewritten", FILE_NAME, ", ".join(told), why)]
+
+
 def write_mask(path: Path, mask: MaskFile) -> Path:
     """Write a mask without loss and return its path: PNG, or TIFF where PNG cannot hold it.
 
@@ -451,6 +412,12 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     return path
 
 
+def same_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return whether a mask has the sides of an image in proportion, to half a pixel."""
+    (low_h, low_w), (high_h, high_w) = sorted((mask, image))
+    return abs(low_h * high_w - low_w * high_h) <= max(high_h, high_w) / 2
+
+
 def merged(rewrites: Sequence[Rewrite]) -> Rewrite:
     """Return several rewrites of one mask as one; what concerns its shape comes first."""
     rewrites = sorted(rewrites, key=lambda each: len(each.recodes))
@@ -460,3 +427,19 @@ def merged(rewrites: Sequence[Rewrite]) -> Rewrite:
         tuple(recode for each in rewrites for recode in each.recodes),
         tuple(reason for each in rewrites for reason in each.reasons),
     )
+
+
+def write_record(folder: Path, repairs: Sequence[Repair], *, source: str) -> None:
+    """Write the list of changes into the copy, as a table and as JSON.
+
+    Args:
+        folder: The copy.
+        repairs: Every change, in the order in which they were made.
+        source: What was copied.
+    """
+    plain = [asdict(repair) for repair in repairs]
+    record = {"source": source, "repairs": plain}
+    atomic.write_whole(folder / JSON, (json.dumps(record, indent=1) + "\n").encode())
+    header = [each.name for each in fields(Repair)]
+    table = listing.sheet(header, [list(each.values()) for each in plain])
+    atomic.write_whole(folder / CSV, table.encode("utf-8", "backslashreplace"))

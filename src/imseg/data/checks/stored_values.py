@@ -37,6 +37,8 @@ def find_doubtful_storage(found: FolderScan, spec: TargetSpec) -> Iterator[Findi
     yield from _in_alpha(masks)
     if spec.coding == "numbers":
         yield from _undecided(masks)
+        if found.task == "regression":
+            yield from _two_values(masks, spec.void)
 
 
 def _inverting(masks: list[MaskFacts]) -> Iterator[Finding]:
@@ -86,6 +88,19 @@ def _in_alpha(masks: list[MaskFacts]) -> Iterator[Finding]:
             got=and_more([mask.name for mask in full]) + ".",
             hint="if all of these images is foreground, save their masks as white pictures.",
             files=(mask.name for mask in full),
+        )
+
+
+def _two_values(masks: list[MaskFacts], void: int | None) -> Iterator[Finding]:
+    """Yield a finding if what is to be learned as measurements says only where something is."""
+    values = sorted({value for mask in masks for value in mask.counts} - {void})
+    if len(values) == 2 and all(mask.counts for mask in masks):
+        low, high = values
+        yield warning(
+            f"The task is regression, but all masks hold only two values: {low} and {high}.",
+            why="measurements take many values; these look like background and foreground.",
+            got=and_more([mask.name for mask in masks]) + ".",
+            hint='set task = "binary" to learn where something is, or leave the task out.',
         )
 
 

@@ -1,7 +1,7 @@
 """What to say about masks that fit when they are turned, moved, or laid on other images."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +47,9 @@ class TurnedMasksFinding(Finding):
     """A finding about masks that were drawn on pictures as they are stored."""
 
     turns: Mapping[str, int]
-    """How each mask must be turned: the EXIF number of its picture."""
+    """How each mask must be turned, the EXIF number of its picture; empty: it is not clear."""
+    reason: str
+    """Why they must be turned."""
 
 
 _LOOK = "look at them on the contact sheet"
@@ -196,38 +198,104 @@ def _drawn_before_turn(every: Sequence[ImageFacts], spec: TargetSpec) -> Iterato
             gains.append(alignment.MaskFits(pairs).gains(rows, classes))
     if not concerned:
         return
-    stored = None
+    stored, total = None, np.zeros(len(concerned))
     if sum(map(len, gains)) == len(concerned):
-        stored = _drawn_as_stored(np.concatenate(gains))
-    concerned = concerned if stored is None else [concerned[place] for place in stored]
+        stored, total = _drawn_as_stored(np.concatenate(gains)), np.concatenate(gains).sum(axis=1)
+    unclear, by_size = [*range(len(concerned))], _sizes_tell(every)
+    if stored is not None:
+        # Where masks of both kinds are certain, the others may be of either.
+        unclear = [i for i in unclear if stored and i not in stored and total[i] > -alignment.SURE]
+        yield from _turned_back([concerned[place] for place in stored])
+    elif by_size == {True} and (total > -alignment.SURE).all():
+        yield from _turned_back(concerned, inferred=True)
+        return
+    elif by_size == {False} and (total < alignment.SURE).all():
+        return
+    if unclear:
+        yield _unclear([concerned[place] for place in unclear])
+
+
+def _sizes_tell(every: Sequence[ImageFacts]) -> set[bool]:
+    """Return whether the sizes of masks prove that they were drawn on pictures as these are stored.
+
+    It is False of masks on their upright pictures; where there are masks of both kinds, both.
+    """
+    return {
+        size == facts.size[::-1]
+        for facts in every
+        if facts.orientation in ON_THEIR_SIDE and facts.size[0] != facts.size[1]
+        for size in (mask.size for mask in facts.masks)
+        if size in (facts.size, facts.size[::-1])
+    }
+
+
+def _exif(concerned: Sequence[ImageFacts]) -> str:
     numbers = sorted({facts.orientation for facts in concerned})
-    exif = f"EXIF orientation {', '.join(map(str, numbers))}"
-    names = [facts.name for facts in concerned]
-    if stored is None:
-        yield warning(
-            f"{subject(len(names), 'image', 'has', 'have')} an {exif} and "
-            f"{'is' if len(names) == 1 else 'are'} turned on reading; whether the masks were drawn "
-            "on the turned pictures cannot be seen from them.",
-            why="some programs ignore EXIF data, and their masks are upside down or mirrored.",
-            got=f"{and_more(names, most=_SHOWN)}.",
-            hint=f"{_LOOK}; if masks lie wrong there, turn them, or remove the turn: exiftool "
-            "-Orientation= FILE.",
-            files=names,
+    return f"EXIF orientation {', '.join(map(str, numbers))}"
+
+
+def _unclear(concerned: Sequence[ImageFacts]) -> TurnedMasksFinding:
+    """Return a finding about pictures whose masks may have been drawn before or after the turn."""
+    names = tuple(facts.name for facts in concerned)
+    return TurnedMasksFinding(
+        severity="warning",
+        what=f"{subject(len(names), 'image', 'has', 'have')} an {_exif(concerned)} and "
+        f"{'is' if len(names) == 1 else 'are'} turned on reading; whether the masks were drawn "
+        "on the turned pictures cannot be seen from them.",
+        why="some programs ignore EXIF data, and their masks are upside down or mirrored.",
+        got=f"{and_more(names, most=_SHOWN)}.",
+        hint=f"{_LOOK}; if masks lie wrong there, turn them, or remove the turn: exiftool "
+        "-Orientation= FILE.",
+        files=names,
+        turns={},
+        reason="",
+    )
+
+
+def still_unclear(finding: TurnedMasksFinding) -> Finding:
+    """Return what to say about the same pictures after they were saved upright."""
+    what = (
+        f"{subject(len(finding.files), 'image', 'was', 'were')} turned upright by the EXIF data; "
+        "whether the masks were drawn on the turned pictures cannot be seen from them, so the masks"
+        " were left as they are."
+    )
+    return replace(finding, what=what, hint=f"{_LOOK}; if masks lie wrong there, turn them.")
+
+
+def _turned_back(concerned: Sequence[ImageFacts], *, inferred: bool = False) -> Iterator[Finding]:
+    """Yield a finding about masks that were drawn on pictures as they are stored, if there are any.
+
+    Args:
+        concerned: The pictures.
+        inferred: Whether only the other masks of the folder show it.
+    """
+    if not concerned:
+        return
+    masks = {mask.name: facts.orientation for facts in concerned for mask in facts.masks}
+    ways = ways_of_turning(sorted(set(masks.values())))
+    fits = "the mask fits the picture as it is stored"
+    reason = "the mask was drawn on the picture as it was stored, before its EXIF turn"
+    if inferred:
+        fits = (
+            "the sizes of other masks show that they were drawn on pictures as these are stored. "
+            "These masks do not show it themselves, but were most likely drawn in the same way"
         )
-    elif stored:
-        masks = {mask.name: facts.orientation for facts in concerned for mask in facts.masks}
-        ways = ways_of_turning(numbers)
-        yield TurnedMasksFinding(
-            severity="warning",
-            what=f"{subject(len(masks), 'mask')} not turned as the image is: by its {exif}, each "
-            "image is turned on reading, but the mask fits the picture as it is stored.",
-            why=_WHY,
-            got=f"{and_more(list(masks), most=_SHOWN)}.",
-            hint=f"--fix writes a copy with these masks {ways}. For next time: draw on pictures "
-            "without EXIF orientation, or with a program that heeds it.",
-            files=tuple(masks),
-            turns=masks,
+        reason = (
+            "the sizes of other masks show that they were drawn on pictures as these were stored, "
+            "before their EXIF turn, so most likely this one was, too"
         )
+    yield TurnedMasksFinding(
+        severity="warning",
+        what=f"{subject(len(masks), 'mask')} not turned as the image is: by its "
+        f"{_exif(concerned)}, each image is turned on reading, but {fits}.",
+        why=_WHY,
+        got=f"{and_more(list(masks), most=len(masks) if inferred else _SHOWN)}.",
+        hint=f"--fix writes a copy with these masks {ways}. For next time: draw on pictures "
+        "without EXIF orientation, or with a program that heeds it.",
+        files=tuple(masks),
+        turns=masks,
+        reason=reason,
+    )
 
 
 def _may_be_turned(facts: ImageFacts) -> bool:

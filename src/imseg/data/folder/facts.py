@@ -54,6 +54,9 @@ class Counts(Mapping[int, int]):
         return len(self._values)
 
 
+_NONE = Counts(np.empty(0), np.empty(0))
+
+
 def _plain_array(array: npt.NDArray[Any]) -> tuple[str, list[int], str]:
     return array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode()
 
@@ -90,16 +93,18 @@ class MaskFacts:
     """The type of the file's values."""
     digest: str
     """Equal for masks of equal content."""
-    counts: _JsonCounts = field(default_factory=lambda: Counts(np.empty(0), np.empty(0)))
+    counts: _JsonCounts = field(default_factory=lambda: _NONE)
     """Pixels by value or packed color; empty for fractions. Of more than 512 values the most
     frequent, unless each is one connected region."""
     distinct: int = 0
     """Different values; 0 for fractions."""
-    edges: _JsonCounts = field(default_factory=lambda: Counts(np.empty(0), np.empty(0)))
+    edges: _JsonCounts = field(default_factory=lambda: _NONE)
     """Of the pixels in ``counts``, those that lie on edges as smearing leaves them (``on_edges``);
     empty where there are no more than two values, or others than bytes and colors."""
     blurred: float = 0.0
     """Share of the different values that are found mostly on such edges, 0..1."""
+    solid: _JsonCounts = field(default_factory=lambda: _NONE)
+    """Of a mask of many colors: pixels inside of areas nearly of one color (``solid_colors``)."""
     gapless: bool = False
     """Whether the values above 0 are 1, 2, ... without gaps."""
     regions: int | None = None

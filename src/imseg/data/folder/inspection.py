@@ -23,7 +23,7 @@ from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import read_upright
-from imseg.data.masks.edges import count_on_edges
+from imseg.data.masks.edges import count_on_edges, solid_colors
 from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
 from imseg.data.masks.regions import abruptness, count_regions, has_regions
 from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
@@ -48,7 +48,7 @@ _MOST_SAMPLES = 1 << 23
 Inspected = ImageFacts | list[tuple[str, UnreadablePicture]]
 """The facts about a picture and its masks, or for each unreadable file its name and why."""
 
-DECODING = 3
+DECODING = 4
 """Raised when equal files become other pixels or facts than before, so that both are made anew."""
 
 _MOST_TEXT = 48 << 20  # in a file of 64 MiB, the largest that is read
@@ -419,6 +419,8 @@ def mask_facts(
         edges = count_on_edges(values, found)
         counted = Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0])
         facts = replace(facts, edges=counted, blurred=float((2 * edges > pixels).mean()))
+    if mask.form == "colors" and len(found) > FEW_VALUES:
+        facts = replace(facts, solid=solid_colors(values))
     return replace(
         facts,
         whole=whole,

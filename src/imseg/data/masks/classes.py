@@ -167,6 +167,15 @@ def find_color_spec(
         ImsegError: If there are too many colors, or they do not fit the task.
     """
     listed = listed_values(config, "colors")
+    if numbers := numbers_not_held(config, colors):
+        raise ImsegError(
+            f"{FILE_NAME} lists numbers, the masks hold colors.",
+            expected='colors, such as  "#800000" = "plant"  under [classes], or  void = "#ffffff".',
+            got=f"{and_more([str(key) for key in numbers], most=8)}; the masks hold "
+            f"{and_more(_main_texts(colors), most=12) or 'no color on 1 % of the pixels'}.",
+            hint="write the color that each number has in the palette of the program that made "
+            "the masks. imseg check DATA --fix DIR does so where some masks still have it.",
+        )
     found = {color: count for color, count in colors.items() if color != listed.void}
     if beyond := [color for color in found if color >= 1 << 24]:
         raise ImsegError(
@@ -185,6 +194,34 @@ def find_color_spec(
         background = names.get(_BACKGROUND, 0 if 0 in classes else frequent)
         classes = (background, next(color for color in classes if color != background))
     return _build_spec(kind, classes, listed, config, coding="colors")
+
+
+def numbers_not_held(config: FolderConfig, colors: Mapping[int, int]) -> list[int]:
+    """Return the numbers above 0 that a user lists, void among them, but masks of colors lack.
+
+    A number means a gray level there. One next to a color that is ten times as frequent is what
+    JPEG made of that color.
+
+    Args:
+        config: What the user says.
+        colors: How many pixels have each packed color.
+    """
+    numbers = [key for key in (*config.listed, config.void) if isinstance(key, int) and key > 0]
+    lacking = []
+    for number in numbers:
+        gray = as_value(number, "colors")
+        pixels = 0 if gray is None else colors.get(gray, 0)
+        if not pixels or any(
+            10 * pixels < more and _differ(color_of(color), (number,) * 3) <= _ALIKE
+            for color, more in colors.items()
+        ):
+            lacking.append(number)
+    return lacking
+
+
+def _differ(one: Color, other: Color) -> int:
+    """Return the largest difference of a channel, 0..255."""
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 def _kind_of(
@@ -258,8 +295,7 @@ def _can_be_told_apart(palette: Mapping[int, Color], classes: Collection[int]) -
     """Return whether a palette has a color for each class, other than shades next to each other."""
     known = [palette[value] for value in classes if value in palette]
     return len(known) == len(classes) and all(
-        max(abs(a - b) for a, b in zip(one, other, strict=True)) >= _ALIKE
-        for one, other in itertools.combinations(known, 2)
+        _differ(one, other) >= _ALIKE for one, other in itertools.combinations(known, 2)
     )
 
 
@@ -301,13 +337,7 @@ def _too_many_values(found: Mapping[int, int], distinct: int) -> ImsegError:
 
 
 def _too_many_colors(found: Mapping[int, int], distinct: int) -> ImsegError:
-    total = sum(found.values())
-    frequent = sorted(found, key=lambda color: (-found[color], color))
-    main = [
-        f"{value_text(color, 'colors')} ({found[color] / total:.0%})"
-        for color in frequent
-        if found[color] >= _MAIN * total
-    ]
+    main = _main_texts(found)
     got = f"mainly {and_more(main, most=12)}" if main else "none of them on 1 % of the pixels"
     hint = "save masks as PNG, without smooth edges"
     if main:
@@ -319,6 +349,17 @@ def _too_many_colors(found: Mapping[int, int], distinct: int) -> ImsegError:
         got=got + ".",
         hint=hint + ".",
     )
+
+
+def _main_texts(found: Mapping[int, int]) -> list[str]:
+    """Return the colors on at least 1 % of the pixels, in words, the most frequent first."""
+    total = sum(found.values())
+    frequent = sorted(found, key=lambda color: (-found[color], color))
+    return [
+        f"{value_text(color, 'colors')} ({found[color] / total:.0%})"
+        for color in frequent
+        if found[color] >= _MAIN * total
+    ]
 
 
 def _at_least(found: Mapping[int, int], distinct: int) -> str:

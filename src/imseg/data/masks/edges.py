@@ -1,10 +1,19 @@
-"""Which values of a mask lie on its edges only, between two others, as smearing leaves them."""
+"""Which values of a mask lie on its edges only, between two others, and which form areas."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from imseg.data.folder.facts import Counts
+from imseg.data.masks.io import pack_colors, unpack_colors
+
+SAME = 24
+"""Colors of which no channel differs by more are hardly two classes."""
+
+_MOST_AREAS = 64
+_CLOSE = 8
 
 
 def on_edges(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -45,3 +54,31 @@ def _around(values: npt.NDArray[Any], choose: Callable[..., Any]) -> npt.NDArray
         choose(after[:-1], before[1:], out=after[:-1])
         values = chosen
     return values
+
+
+def solid_colors(values: npt.NDArray[Any]) -> Counts:
+    """Return packed colors of areas that are nearly of one color, and the pixels inside of these.
+
+    They are at least 3x3 pixels large; around each pixel that counts, no channel varies by more
+    than ``SAME``. Colors that are as close are taken for one; at most 64 are returned.
+
+    Args:
+        values: Packed colors, ``h w``.
+    """
+    planes = unpack_colors(values)
+    spread = _around(planes, np.maximum) - _around(planes, np.minimum)
+    inside = planes[(spread <= SAME).all(axis=2)]
+    found, places, pixels = np.unique(
+        pack_colors(inside >> 2), return_inverse=True, return_counts=True
+    )
+    sums = np.stack([np.bincount(places, plane, len(found)) for plane in inside.T], axis=1)
+    colors = sums / pixels[:, None]
+    solid: dict[int, int] = {}
+    while len(pixels) and len(solid) < _MOST_AREAS:
+        gaps = np.abs(colors - colors[pixels.argmax()]).max(axis=1)
+        near, close = gaps <= SAME, gaps <= _CLOSE
+        mean = np.rint(sums[close].sum(axis=0) / pixels[close].sum())
+        solid[int(pack_colors(mean))] = int(pixels[near].sum())
+        colors, sums, pixels = colors[~near], sums[~near], pixels[~near]
+    ordered = sorted(solid)
+    return Counts(np.array(ordered), np.array([solid[color] for color in ordered]))
