@@ -321,11 +321,15 @@ def test_a_neighboring_project_does_not_help_out_with_what_is_missing(tmp_path):
         convert_polygons(source, tmp_path / "out")
 
 
-def test_a_name_that_leads_to_another_folder_is_refused_if_a_picture_lies_beside(tmp_path):
-    data = two_days(tmp_path / "data", "day1/7.png")
+@pytest.mark.parametrize("name", ["day1/7.png", "../day1/7.png", r"..\day1\7.png"])
+def test_a_name_that_leads_to_another_folder_is_refused_if_a_picture_lies_beside(tmp_path, name):
+    data = two_days(tmp_path / "data", name)
+    convert_polygons(data, tmp_path / "one", images=data / "day1")
     save_picture(data / "day2/7.png", seed=9)
-    with pytest.raises(ImsegError, match=r"day1/7\.png .*may be day1/7\.png or day2/7\.png"):
+    with pytest.raises(ImsegError, match=r"7\.png .*may be day[12]/7\.png or day[12]/7\.png"):
         convert_polygons(data, tmp_path / "out")
+    convert_polygons(data, tmp_path / "two", images=data / "day1")
+    assert (data / "day1/7.png").read_bytes() in labeled(tmp_path / "two").values()
 
 
 def test_names_of_files_that_were_renamed_since_are_refused(tmp_path):

@@ -160,7 +160,7 @@ class PictureIndex:
         name, per_picture = written.relative, picture.start is not None
         own = self._files_in([beside], name, picture)
         astray = self._of_own_stem(picture)
-        if own and astray and folded(picture.file.stem) != folded(own[0].stem):
+        if own and astray and astray.path not in own:
             own += [astray.path] if astray.path else astray.rivals  # which of them is stale?
         if written.leads_out or (own and per_picture):
             return _one_of(own, _SURE)
