@@ -24,7 +24,7 @@ def find_inverted_pictures(found: FolderScan) -> Iterator[Finding]:
             subject(len(inverting), "image") + f" {_SHOWN}; "
             f"they were read {'as viewers show them' if eight else 'as stored'}.",
             got=and_more([picture.name for picture in inverting]) + ".",
-            hint="look at --contact-sheet; if what is dark on the others is bright on these, save "
+            hint="look at the contact sheet; if what is dark on the others is bright on these, save "
             "them again without an inverting table (in Fiji: Image > Lookup Tables > Grays).",
             files=(picture.name for picture in inverting),
         )
@@ -48,7 +48,7 @@ def _inverting(masks: list[MaskFacts]) -> Iterator[Finding]:
         yield warning(
             subject(len(inverting), "mask") + f" {_SHOWN}; all were read as stored.",
             got=and_more([mask.name for mask in inverting]) + ".",
-            hint="compare the overlays of --contact-sheet; if background and foreground are "
+            hint="look at the contact sheet; if background and foreground are "
             "swapped on these, invert them and save them without an inverting table.",
             files=(mask.name for mask in inverting),
         )
