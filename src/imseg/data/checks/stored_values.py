@@ -24,8 +24,8 @@ def find_inverted_pictures(found: FolderScan) -> Iterator[Finding]:
             subject(len(inverting), "image") + f" {_SHOWN}; "
             f"they were read {'as viewers show them' if eight else 'as stored'}.",
             got=and_more([picture.name for picture in inverting]) + ".",
-            hint="look at the contact sheet; if what is dark on the others is bright on these, save "
-            "them again without an inverting table (in Fiji: Image > Lookup Tables > Grays).",
+            hint="look at the contact sheet; if what is dark on the others is bright on these, "
+            "save them again without an inverting table (in Fiji: Image > Lookup Tables > Grays).",
             files=(picture.name for picture in inverting),
         )
 
