@@ -416,6 +416,8 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
     if asked.rotate is None:
         augmentation = replace(plan.recipe.augmentation, rotate=run.plan.rotate)
         plan = plan.with_recipe(augmentation=augmentation)
+    if asked.tta is None:
+        plan = replace(plan, tta=run.plan.tta)
     if asked.validate_every is None:
         plan = plan.with_recipe(validate_every=run.plan.recipe.validate_every)
     if asked.compile == "auto":
