@@ -138,14 +138,17 @@ def _probabilities(
 ) -> Float[Tensor, "b k h w"]:
     """Return a network's probabilities, averaged over moves of the images; one move at a time."""
 
-    def seen(by: Move) -> Tensor:
-        moved = move(images, by).contiguous(memory_format=compute.memory_format)
-        return move_back(in_halves(lambda some: task.probabilities(network(some)), moved), by)
+    def seen(some: Tensor, by: Move) -> Tensor:
+        moved = move(some, by).contiguous(memory_format=compute.memory_format)
+        return move_back(task.probabilities(network(moved)), by)
 
-    total = seen(moves[0])
-    for by in moves[1:]:
-        total = total + seen(by)
-    return total / len(moves) if len(moves) > 1 else total
+    def averaged(some: Tensor) -> Tensor:
+        total = seen(some, moves[0])
+        for by in moves[1:]:
+            total = total + seen(some, by)
+        return total / len(moves) if len(moves) > 1 else total
+
+    return in_halves(averaged, images)
 
 
 def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
