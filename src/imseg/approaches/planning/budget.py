@@ -54,6 +54,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         task=facts.task,
         image_size=working_size(settings, facts.typical_size),
         limit_unlabeled=settings.limit_unlabeled,
+        tta=settings.recipe_name == "modern" if settings.tta is None else settings.tta,
         compute=hardware.ComputeConfig(
             device=device,
             precision=hardware.resolve_precision(settings.precision, device),

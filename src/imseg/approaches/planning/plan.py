@@ -11,6 +11,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.planning.settings import LARGEST_SIDE, Effort
 from imseg.components.amplification import MaskScorer, enough_for_scorers
+from imseg.components.votes import VoteOfViews
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training import seeds
@@ -19,6 +20,7 @@ from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.objective import Amounts, Objective, ViewStrengths, Workload
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import EvalNetConfig, Network
+from imseg.ops.augment import UNMOVED, Move, moves_for
 from imseg.ops.photometric import Strength
 from imseg.options import STRICT
 from imseg.tasks.quality import heads_for
@@ -80,6 +82,9 @@ class Plan:
     """Networks trained side by side."""
     matched_steps: int | None = None
     """Optimizer steps of the network that a baseline is matched to; None where it is not."""
+    tta: bool = False
+    """Whether predictions are averaged over flipped images: those that become pseudo-labels, and by
+    default those for use. Validation in a training has none."""
 
     @property
     def recipe(self) -> Recipe:
@@ -117,6 +122,25 @@ class Plan:
     def rotate(self) -> bool:
         """Whether augmented images are also rotated and flipped upside down."""
         return bool(self.recipe.augmentation.rotate)
+
+    def moves(self, tta: bool | None = None) -> tuple[Move, ...]:
+        """Return the positions in which a network sees an image: as it is, or flipped and turned.
+
+        Args:
+            tta: Whether its predictions are averaged over all that there are; None: as the plan
+                has it.
+        """
+        height, width = self.image_size
+        wanted = self.tta if tta is None else tta
+        return moves_for(rotate=self.rotate, square=height == width) if wanted else UNMOVED
+
+    @property
+    def teacher_moves(self) -> tuple[Move, ...]:
+        """The positions in which teachers see an image that they label.
+
+        Where views vote, they are the positions.
+        """
+        return self.moves(tta=self.tta and not isinstance(self.approach.pseudo_label, VoteOfViews))
 
     @property
     def takes_last(self) -> bool:

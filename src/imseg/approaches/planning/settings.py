@@ -113,6 +113,14 @@ class RunOptions:
         None, "A run, or folder of runs, whose equal networks are taken over.", group="machine"
     )
     """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
+    tta: bool | None = option(
+        None,
+        "Average what networks say about flipped images (up to 8 positions): for pseudo-labels, and"
+        " by default in predict and evaluate.  [default: --tta with the modern recipe]",
+        group="method",
+    )
+    """Whether predictions are averaged over flipped images, for pseudo-labels and, by default, in
+    ``predict`` and ``evaluate``."""
     device: str = option("auto", "auto, cpu, cuda, cuda:0 ...", group="machine", essential=True)
     """auto, cpu, cuda, cuda:0 ..."""
     precision: Literal["auto", "float32", "bfloat16"] = option(

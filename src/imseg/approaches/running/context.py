@@ -118,6 +118,7 @@ class RunContext:
                 seeds=tuple(map(seed, range(start, start + len(images)))),
                 strength=self.plan.strengths.views,
                 rotate=self.plan.rotate,
+                moves=self.plan.teacher_moves,
                 bench=bench,
                 kept=None if kept is None else kept(start, len(images)),
             )

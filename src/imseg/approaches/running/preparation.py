@@ -421,6 +421,8 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
         plan = replace(plan, approach=replace(plan.approach, networks=len(stage["networks"])))
+    if asked.tta is None:
+        plan = replace(plan, tta=run.plan.tta)
     if asked.compile == "auto":
         plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
     return match_plan(
