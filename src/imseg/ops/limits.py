@@ -1,5 +1,6 @@
 """How far training samples may be changed at random, by level, kind of mask and kind of image."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -19,7 +20,15 @@ bright objects on a dark ground, as in fluorescence microscopy. ``channels``: an
 
 MAX_BLUR = 2.0
 """The largest sigma of a blur in pixels."""
-_SHARES = ("share", "color_share", "blur_share", "noise_share", "shift", "elastic", "brightness")
+LEAST_WIDTH = 2.0
+"""Fewer pixels than this, and an object cannot be learned."""
+BLUR_OF_WIDTH = 1 / 3
+"""The largest sigma of a blur as a share of an object's width: its middle keeps three quarters of
+its contrast."""
+_SHARES = (
+    *("share", "color_share", "blur_share", "noise_share"),
+    *("shift", "elastic", "brightness", "noise"),
+)
 _LARGEST = {"turn": 180.0, "blur": MAX_BLUR, **dict.fromkeys(_SHARES, 1.0)}
 
 
@@ -49,6 +58,8 @@ class AugmentLimits:
     """Turned by up to so many degrees in either direction, 0..180."""
     scale: float = 0.0
     """Sizes are multiplied by e^s; s is drawn from [-scale, scale]."""
+    shrink: float = 2.0
+    """Where this is less than ``scale``, s is drawn from [-shrink, scale]."""
     shift: float = 0.0
     """Shifted along each axis by up to this share of the side; 0..1."""
     shear: float = 0.0
@@ -108,6 +119,21 @@ class AugmentLimits:
     def geometry(self) -> "AugmentLimits":
         """These limits with values left as they are."""
         return replace(self, color_share=0.0, blur_share=0.0, noise_share=0.0)
+
+    def kept_visible(self, smallest: float) -> "AugmentLimits":
+        """Return limits within which small objects do not vanish: the same where none would.
+
+        Objects are not scaled down below ``LEAST_WIDTH`` pixels, those that are not larger anyway
+        not at all, and no blur takes more than a quarter of their contrast.
+
+        Args:
+            smallest: Width in pixels at the working size of such objects as are to stay visible,
+                for example of the smallest tenth.
+        """
+        shrink = max(0.0, math.log(max(smallest, LEAST_WIDTH) / LEAST_WIDTH))
+        shrink = self.shrink if shrink >= min(self.scale, self.shrink) else shrink
+        width = smallest * math.exp(-min(shrink, self.scale))
+        return replace(self, shrink=shrink, blur=min(self.blur, width * BLUR_OF_WIDTH))
 
 
 # The numbers to tune. Later tables replace what earlier ones say.

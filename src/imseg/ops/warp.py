@@ -92,7 +92,8 @@ def draw(
         return draw_spread(words, use, count=count) * limit * warped[:, None]
 
     angle = np.radians(spread(TURN, limits.turn))[:, 0]
-    larger = np.exp(spread(SCALE, limits.scale))[:, 0]
+    size = spread(SCALE, 1.0)[:, 0]
+    larger = np.exp(size * np.where(size < 0, min(limits.shrink, limits.scale), limits.scale))
     cosine, sine = np.cos(angle), np.sin(angle)
     turn = np.stack([cosine, -sine, sine, cosine], axis=-1).reshape(-1, 2, 2)
     shear = np.zeros_like(turn) + np.eye(2)
