@@ -5,6 +5,7 @@ they are one table of 256 values per sample and channel. Values stay real number
 are rounded once.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -25,8 +26,8 @@ BLUR, NOISE_SIZE, NOISE_KEYS = range(67, 70)
 CHOSEN = 20
 """Added to the number of a use: whether a sample is changed in this way at all."""
 
-REACH = 5
-"""Pixels that a blur reaches at most: two and a half of the largest sigma."""
+REACH = 2.5
+"""How far a blur reaches, in largest sigmas."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in gray (Rec. 601)."""
 WORD_MEAN, WORD_DEVIATION = 510.0, float(np.sqrt(4 * (256**2 - 1) / 12))
@@ -51,8 +52,9 @@ class IntensityParams:
     """Added last, as a share of 255."""
     saturation: Float32[Tensor, "b"]
     """Distances from gray grow by this share; 0 is none."""
-    taps: Float32[Tensor, "b 6"]
-    """Weights of the blur at a distance of 0..5 pixels along an axis; 1 and zeros are none."""
+    taps: Float32[Tensor, "b r"]
+    """Weights of the blur at a distance of 0, 1, 2 .. pixels along an axis; 1 and zeros are
+    none."""
     noise: Float32[Tensor, "b"]
     """Standard deviation of the noise in gray levels; 0 is none."""
     noise_keys: Int32[Tensor, "b 2"]
@@ -100,7 +102,7 @@ def draw(
         "gain": np.exp(spread(GAIN, limits.gain) + each_gain),
         "brightness": spread(BRIGHTNESS, limits.brightness)[:, 0],
         "saturation": np.expm1(spread(SATURATION, limits.saturation))[:, 0] * (channels == 3),
-        "taps": _taps(sigma),
+        "taps": _taps(sigma, math.ceil(REACH * limits.blur)),
         "noise": noise * chosen(NOISE_SIZE, limits.noise_share)[:, 0],
     }
     return IntensityParams(
@@ -109,9 +111,9 @@ def draw(
     )
 
 
-def _taps(sigma: np.ndarray) -> np.ndarray:
-    """Return the weights of normal distributions at whole distances; their sums are 1."""
-    places = np.arange(REACH + 1)
+def _taps(sigma: np.ndarray, reach: int) -> np.ndarray:
+    """Return the weights of normal distributions at distances up to a reach; their sums are 1."""
+    places = np.arange(reach + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         taps = np.exp(-(places**2) / (2 * sigma[:, None] ** 2))
     taps = np.where(sigma[:, None] > 0, taps, places == 0)
@@ -170,7 +172,7 @@ def _change(images: Images, params: IntensityParams) -> Images:
             lambda some, rows: _saturate(some, params.saturation[rows].reshape(-1, 1, 1, 1)),
         )
     values = change_where(
-        values, params.taps[:, 1] > 0, lambda some, rows: _blur(some, params.taps[rows])
+        values, params.taps[:, 0] < 1, lambda some, rows: _blur(some, params.taps[rows])
     )
     values = change_where(
         values,
@@ -186,15 +188,16 @@ def _saturate(values: Float[Tensor, "b 3 h w"], by: Tensor) -> Float[Tensor, "b 
     return (values - gray).mul_(by).add_(values)
 
 
-def _blur(values: Float[Tensor, "b c h w"], taps: Float32[Tensor, "b 6"]) -> Tensor:
+def _blur(values: Float[Tensor, "b c h w"], taps: Float32[Tensor, "b r"]) -> Tensor:
+    reach = taps.shape[1] - 1
+    weights = taps.reshape(-1, reach + 1, 1, 1, 1).unbind(dim=1)
     for axis in (3, 2):
         side = values.shape[axis]
-        ends = (REACH, REACH, 0, 0) if axis == 3 else (0, 0, REACH, REACH)
+        ends = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
         padded = functional.pad(values, ends, mode="replicate")
-        weights = taps.reshape(-1, REACH + 1, 1, 1, 1).unbind(dim=1)
         values = values * weights[0]
-        for step in range(1, REACH + 1):
-            before, after = (padded.narrow(axis, REACH + at, side) for at in (-step, step))
+        for step in range(1, reach + 1):
+            before, after = (padded.narrow(axis, reach + at, side) for at in (-step, step))
             values.add_((before + after).mul_(weights[step]))
     return values
 

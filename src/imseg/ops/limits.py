@@ -147,7 +147,7 @@ _STRONG = {
 _OF_MODALITY: dict[Modality, dict[str, float]] = {
     "gray": {},
     "photograph": {"saturation": 0.4, "channel_gain": 0.1},
-    "dark": {"brightness": 0.0, "gain": 0.4, "gamma": 0.3},
+    "dark": {"brightness": 0.0, "gain": 0.4, "noise": 0.015},
     "channels": {"brightness": 0.05, "channel_gain": 0.15, "channel_contrast": 0.15,
                  "contrast": 0.15, "gamma": 0.15, "noise": 0.03},
 }  # fmt: skip

@@ -159,7 +159,7 @@ def change_where(
 ) -> Float[Tensor, "b c h w"]:
     """Return values after a change that leaves all samples as they are where it is not needed.
 
-    A CPU changes only those in need; other devices are not asked which these are.
+    A CPU changes few others beside those in need; other devices are not asked which these are.
 
     Args:
         values: Of samples; written to.
@@ -169,8 +169,10 @@ def change_where(
     if values.device.type != "cpu":
         return change(values, slice(None))
     rows = needed.nonzero()[:, 0]
-    if len(rows) in (0, len(values)):
-        return change(values, slice(None)) if len(rows) else values
+    if len(rows) == 0:
+        return values
+    if 2 * len(rows) > len(values):  # to pick them out and put them back would take longer
+        return change(values, slice(None))
     return values.index_copy_(0, rows, change(values.index_select(0, rows), rows))
 
 
