@@ -146,17 +146,20 @@ def test_networks_see_every_position_in_their_memory_format(binary, channels_las
     assert all(each.is_contiguous(memory_format=compute.memory_format) for each in network.seen)
 
 
-def test_where_memory_is_short_each_position_is_seen_in_halves(binary) -> None:
+def test_where_memory_is_short_all_positions_are_seen_in_halves(binary) -> None:
     class Small(Lopsided):
         def forward(self, images: Tensor) -> Tensor:
             if len(images) > 2:
+                failures.append(len(images))
                 raise torch.OutOfMemoryError("no room")
             return super().forward(images)
 
+    failures: list[int] = []
     network, images, task = Small(), noise(count=5), binary()
     found = averaged(network, images, task, MOVES)
     assert torch.equal(found, averaged(Lopsided(), images, task, MOVES))
     assert max(map(len, network.seen)) == 2 and len(network.seen) == 3 * len(MOVES)
+    assert failures == [5, 3], "each failure takes time, so one size fails once"
 
 
 def test_votes_are_cast_from_the_mean_over_positions(kind) -> None:
@@ -220,9 +223,7 @@ def test_pictures_are_averaged_at_working_size_and_say_so(binary) -> None:
         assert not torch.equal(before.inconsistent, after.inconsistent)
 
 
-def test_one_look_is_timed_with_all_networks_and_without_what_is_set_up(
-    binary, monkeypatch
-) -> None:
+def test_one_look_of_all_networks_is_timed_without_what_is_set_up(binary, monkeypatch) -> None:
     clock = iter([0.0, 9.0, 9.0, 9.5])
     monkeypatch.setattr(predictor.time, "monotonic", lambda: next(clock))
     networks = [Lopsided(), Lopsided()]
