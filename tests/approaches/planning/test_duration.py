@@ -96,7 +96,7 @@ def test_copies_cost_where_there_are_copies() -> None:
 
 
 def test_every_teacher_looks_at_every_unlabeled_image_in_every_generation() -> None:
-    plan = plan_for("im", generations=2, teachers=3, networks=4, limit_unlabeled=100)
+    plan = plan_for("im", generations=2, teachers=3, networks=4, limit_unlabeled=100, tta=False)
     found = durations(plan, ISIC, paid(BenchmarkResult(prediction=0.1)))
     assert found[PSEUDO_LABELS] == pytest.approx(2 * 3 * 100 * 0.1)
     found = durations(plan, ISIC, paid(BenchmarkResult(decision=0.1)))

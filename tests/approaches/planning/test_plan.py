@@ -454,9 +454,11 @@ def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach:
     assert Plan.from_dict(plain) == plan
 
 
-def test_flips_are_asked_for_and_a_plan_from_before_there_were_any_has_none() -> None:
-    plain, asked = plan_for(effort="quick"), plan_for(effort="quick", tta=True)
-    assert (plain.tta, asked.tta, plan_for(effort="paper").tta) == (False, True, False)
+def test_flips_belong_to_the_modern_recipe_and_an_old_plan_has_none() -> None:
+    plain, asked = plan_for(effort="quick", tta=False), plan_for(effort="quick")
+    papers = plan_for(effort="paper"), plan_for(effort="quick", recipe="paper")
+    assert (plain.tta, asked.tta, *(each.tta for each in papers)) == (False, True, False, False)
+    assert plan_for(effort="paper", tta=True).tta
     before = plain.as_dict()
     del before["tta"]
     assert Plan.from_dict(before) == plain
