@@ -56,7 +56,7 @@ def test_teachers_see_flipped_images_and_validation_does_not(pair) -> None:
     (plain, before, _), (flipped, seen, told) = pair[False], pair[True]
     runs = (plain, flipped)
     assert set(before) == {UNMOVED} and set(seen) == {MOVES} and len(seen) == len(before)
-    assert told.said("Predictions will be averaged over 8 positions of each image.")
+    assert told.said("Predictions will be averaged over 8 orientations of each image.")
     scores, jobs = (
         [[getattr(run.trained(f"{stage}/network-{n}"), name) for n in (0, 1)] for run in runs]
         for stage, name in (("start", "scores"), ("generation-1", "job"))
@@ -71,8 +71,8 @@ def test_scores_are_those_of_how_the_run_was_trained_and_say_so(pair, cells, nev
     data = read_folder(cells)
     for tta, (run, *_) in pair.items():
         own, other = run.evaluate(data), run.evaluate(data, tta=not tta)
-        assert (own.positions, other.positions) == ((8, 1) if tta else (1, 8))
-        assert own.as_dict()["positions"] == own.positions
+        assert (own.orientations, other.orientations) == ((8, 1) if tta else (1, 8))
+        assert own.as_dict()["orientations"] == own.orientations
         found = run.segment([each.image for each in data.test], tta=tta)
         assert own.per_image == evaluator.evaluate(data.test, found, task=run.task).per_image
         assert own.per_image != other.per_image
@@ -87,7 +87,7 @@ def test_predictions_are_averaged_by_themselves_where_that_takes_less_than_a_sec
     masks = {}
     for seconds, tta in ((0.124, True), (0.126, False)):
         monkeypatch.setattr(predictor, "seconds_per_image", lambda *_, s=seconds, **__: s)
-        found = run.positions()
+        found = run.orientations()
         assert found.tta == tta and found.moves == (MOVES if tta else UNMOVED)
         assert found.too_slow == (None if tta else pytest.approx(8 * 0.126))
         masks[tta] = [each.mask for each in run.predict(images)]
@@ -99,23 +99,23 @@ def test_predictions_are_averaged_by_themselves_where_that_takes_less_than_a_sec
 
 def test_a_run_without_flips_predicts_as_before_and_measures_nothing(pair, never_timed) -> None:
     run = pair[False][0]
-    assert run.positions().moves == UNMOVED and run.positions().text == ""
-    assert run.positions(tta=True).moves == MOVES
-    assert pair[True][0].positions(tta=False).moves == UNMOVED
+    assert run.orientations().moves == UNMOVED and run.orientations().text == ""
+    assert run.orientations(tta=True).moves == MOVES
+    assert pair[True][0].orientations(tta=False).moves == UNMOVED
 
 
-def test_commands_say_in_how_many_positions_images_are_seen(
+def test_commands_say_in_how_many_orientations_images_are_seen(
     pair, cells, cli, tmp_path, monkeypatch
 ) -> None:
     plain, flipped = (pair[tta][0].path for tta in (False, True))
-    note = "each image is seen in 8 positions; --no-tta is about 8 times as fast"
+    note = "each image is seen in 8 orientations; --no-tta is about 8 times as fast"
     pictures = cells / "test" / "images"
 
     def predicted(run: Path, name: str, *words: str) -> tuple[int, str]:
         out = tmp_path / name
         status, found, err = cli("predict", run, pictures, "--out", out, "--json", *words)
         assert status == 0
-        return json.loads(found)["positions"], " ".join(err.split())
+        return json.loads(found)["orientations"], " ".join(err.split())
 
     count, said = predicted(plain, "a")
     assert count == 1 and "--no-tta" not in said and "--tta" not in said
@@ -123,9 +123,9 @@ def test_commands_say_in_how_many_positions_images_are_seen(
     assert count == 8 and note in said
     monkeypatch.setattr(predictor, "seconds_per_image", lambda *_, **__: 2.0)
     count, said = predicted(flipped, "c")
-    assert count == 1 and "it would take 16.0 s here (--tta" in said
+    assert count == 1 and "it would take 16.0 s here (--tta does" in said
     status, out, err = cli("evaluate", flipped, cells)
-    assert status == 0 and "each seen in 8 positions" in out and note in " ".join(err.split())
+    assert status == 0 and "each seen in 8 orientations" in out and note in " ".join(err.split())
 
 
 def test_pictures_of_an_evaluation_are_predicted_as_it_was(pair, cells, monkeypatch) -> None:
@@ -139,11 +139,11 @@ def test_pictures_of_an_evaluation_are_predicted_as_it_was(pair, cells, monkeypa
     found = run.evaluate(data, "val", tta=False)
     monkeypatch.setattr(Run, "segment", spied)
     for count in (1, 8):
-        gallery(run, data.val, dataclasses.replace(found, positions=count), most=1)
+        gallery(run, data.val, dataclasses.replace(found, orientations=count), most=1)
     assert asked == [False, True]
 
 
-def test_a_comparison_scores_again_what_was_scored_in_other_positions(
+def test_a_comparison_scores_again_what_was_scored_in_other_orientations(
     pair, cells, tmp_path, monkeypatch
 ) -> None:
     run, data, path = pair[False][0], read_folder(cells), tmp_path / "scores.json"
@@ -151,17 +151,17 @@ def test_a_comparison_scores_again_what_was_scored_in_other_positions(
 
     def scored(run: Run) -> dict[str, int]:
         found = score(run, data, path=path, digest="data", progress=lambda *_: None)
-        return {name: each.positions for name, each in found.items()}
+        return {name: each.orientations for name, each in found.items()}
 
     assert set(scored(run).values()) == {1}
     kept = read_sealed(path)
     for each in kept.values():
         if isinstance(each, dict):
-            assert each.pop("positions") == 1
+            assert each.pop("orientations") == 1
     write_sealed(path, {k: v for k, v in kept.items() if isinstance(v, dict)})
     with monkeypatch.context() as patched:
         patched.setattr(Run, "evaluate", lambda *_: pytest.fail("it was scored before"))
-        assert set(scored(run).values()) == {1}, "files from before there were positions"
+        assert set(scored(run).values()) == {1}, "files from before there were orientations"
     assert set(scored(flipped).values()) == {8}
-    assert {each["positions"] for each in json.loads(path.read_text()).values()
+    assert {each["orientations"] for each in json.loads(path.read_text()).values()
             if isinstance(each, dict)} == {8}  # fmt: skip

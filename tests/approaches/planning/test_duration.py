@@ -103,21 +103,21 @@ def test_every_teacher_looks_at_every_unlabeled_image_in_every_generation() -> N
     assert found[PSEUDO_LABELS] == pytest.approx(2 * 100 * 0.1)
 
 
-@pytest.mark.parametrize(("size", "positions"), [((64, 64), 8), ((64, 96), 4)])
-def test_teachers_look_as_often_as_there_are_positions(size, positions: int) -> None:
+@pytest.mark.parametrize(("size", "orientations"), [((64, 64), 8), ((64, 96), 4)])
+def test_teachers_look_as_often_as_there_are_orientations(size, orientations: int) -> None:
     def spent(approach: str, measured, **asked: object) -> dict[str, float]:
         plan = plan_for(approach, generations=2, networks=2, image_size=size, **asked)
         return durations(plan, ISIC, measured)
 
     look, vote = (paid(BenchmarkResult(**{name: 0.1})) for name in ("prediction", "decision"))
     for approach in ("im", "noisy-student", "im++"):
-        for measured, factor in ((look, positions), (vote, 1)):
+        for measured, factor in ((look, orientations), (vote, 1)):
             plain, found = (spent(approach, measured, tta=tta) for tta in (False, True))
             assert found[PSEUDO_LABELS] == pytest.approx(factor * plain[PSEUDO_LABELS])
     plain, found = (spent("im++", look, tta=tta)[SCORERS] for tta in (False, True))
-    assert plain < found < positions * plain, "mask scorers see each mask once"
+    assert plain < found < orientations * plain, "mask scorers see each mask once"
     views = [spent("input-ensemble", look, tta=tta) for tta in (False, True)]
-    assert views[0] == views[1], "views are positions of their own"
+    assert views[0] == views[1], "views are orientations of their own"
 
 
 def test_start_up_and_the_first_step_are_paid_once() -> None:

@@ -476,11 +476,11 @@ def test_flips_belong_to_the_modern_recipe_and_an_old_plan_has_none() -> None:
         (SUIM, {"image_size": (64, 96), "rotate": True}, MOVES[::2]),
     ],
 )
-def test_positions_are_those_in_which_images_are_augmented(facts, asked, moves) -> None:
+def test_orientations_are_those_in_which_images_are_augmented(facts, asked, moves) -> None:
     plan = plan_for(facts, approach="im+", effort="quick", tta=True, **asked)
     assert plan.moves() == plan.teacher_moves == moves
     views = plan_for(facts, approach="input-ensemble", effort="quick", tta=True, **asked)
-    assert (views.moves(), views.teacher_moves) == (moves, UNMOVED), "views are positions already"
+    assert (views.moves(), views.teacher_moves) == (moves, UNMOVED), "views are turned already"
 
 
 def test_the_plan_decides_the_numbers_of_the_stages() -> None:

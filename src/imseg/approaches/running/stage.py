@@ -281,7 +281,7 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     )
     if plan.tta:
         count = len(plan.moves())
-        text += f" Predictions will be averaged over {count} positions of each image."
+        text += f" Predictions will be averaged over {count} orientations of each image."
     if seconds is None:
         return text
     return f"{text} Measured on this machine, that takes about {max(1, round(seconds / 60))} min."
