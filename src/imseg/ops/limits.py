@@ -1,5 +1,6 @@
 """How far training samples may be changed at random, by level, kind of mask and kind of image."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -12,7 +13,15 @@ Level = Literal["none", "weak", "strong"]
 
 MAX_BLUR = 2.0
 """The largest sigma of a blur in pixels."""
-_SHARES = ("share", "color_share", "blur_share", "noise_share", "shift", "elastic", "brightness")
+LEAST_WIDTH = 2.0
+"""Fewer pixels than this, and an object cannot be learned."""
+BLUR_OF_WIDTH = 1 / 3
+"""The largest sigma of a blur as a share of an object's width: its middle keeps three quarters of
+its contrast."""
+_SHARES = (
+    *("share", "color_share", "blur_share", "noise_share"),
+    *("shift", "elastic", "brightness", "noise"),
+)
 _LARGEST = {"turn": 180.0, "blur": MAX_BLUR, **dict.fromkeys(_SHARES, 1.0)}
 
 
@@ -42,6 +51,8 @@ class AugmentLimits:
     """Turned by up to so many degrees in either direction, 0..180."""
     scale: float = 0.0
     """Sizes are multiplied by e^s; s is drawn from [-scale, scale]."""
+    shrink: float = 2.0
+    """Where this is less than ``scale``, s is drawn from [-shrink, scale]."""
     shift: float = 0.0
     """Shifted along each axis by up to this share of the side; 0..1."""
     shear: float = 0.0
@@ -102,6 +113,21 @@ class AugmentLimits:
         """These limits with values left as they are."""
         return replace(self, color_share=0.0, blur_share=0.0, noise_share=0.0)
 
+    def kept_visible(self, smallest: float) -> "AugmentLimits":
+        """Return limits within which small objects do not vanish: the same where none would.
+
+        Objects are not scaled down below ``LEAST_WIDTH`` pixels, those that are not larger anyway
+        not at all, and no blur takes more than a quarter of their contrast.
+
+        Args:
+            smallest: Width in pixels at the working size of such objects as are to stay visible,
+                for example of the smallest tenth.
+        """
+        shrink = max(0.0, math.log(max(smallest, LEAST_WIDTH) / LEAST_WIDTH))
+        shrink = self.shrink if shrink >= min(self.scale, self.shrink) else shrink
+        width = smallest * math.exp(-min(shrink, self.scale))
+        return replace(self, shrink=shrink, blur=min(self.blur, width * BLUR_OF_WIDTH))
+
 
 # The numbers to tune. Later tables replace what earlier ones say.
 _TURNED = {"turn": 180.0, "scale": 0.35, "shift": 0.1, "shear": 0.15, "elastic": 0.03, "share": 0.8}
@@ -114,7 +140,7 @@ _STRONG = {
 _OF_MODALITY: dict[Modality, dict[str, float]] = {
     "gray": {},
     "photograph": {"saturation": 0.4, "channel_gain": 0.1},
-    "dark": {"brightness": 0.0, "gain": 0.4, "gamma": 0.3},
+    "dark": {"brightness": 0.0, "gain": 0.4, "noise": 0.015},
     "channels": {"brightness": 0.05, "channel_gain": 0.15, "channel_contrast": 0.15,
                  "contrast": 0.15, "gamma": 0.15, "noise": 0.03},
 }  # fmt: skip
@@ -148,9 +174,4 @@ def limits_for(
         chosen |= _OF_MODALITY[modality]
     if kind == "regression":
         chosen = {name: min(value, _NUMBERS.get(name, value)) for name, value in chosen.items()}
-    return AugmentLimits(mirror=True, upside_down=rotate, swap=rotate, **chosen)  # type: ignore[arg-type]
-
-
-def keep_objects(limits: AugmentLimits, *, width: float) -> AugmentLimits:
-    """Stub."""
-    return limits
+    return AugmentLimits(mirror=True, upside_down=rotate, swap=rotate, **chosen)

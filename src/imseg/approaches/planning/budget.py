@@ -18,7 +18,7 @@ from imseg.data.doubts.small_objects import DEFAULT_LONGEST, working_shape
 from imseg.engine.hardware import device as hardware
 from imseg.engine.training.recipe import Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
-from imseg.ops.limits import keep_objects, limits_for
+from imseg.ops.limits import limits_for
 from imseg.options import with_options
 from imseg.tasks.losses import FITTING
 
@@ -125,7 +125,7 @@ def _augmentation(
         return found
     limits = limits_for(found.level, kind=facts.task, modality=facts.modality, rotate=rotate)
     if limits is not None and facts.narrow is not None:
-        limits = keep_objects(limits, width=facts.narrow * max(size))
+        limits = limits.kept_visible(facts.narrow * max(size))
     return replace(found, limits=limits)
 
 

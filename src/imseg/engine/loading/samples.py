@@ -95,15 +95,16 @@ class SampleSet:
         copies = images * self.copies.count if counts is None else sum(counts)
         return copies + images * self.copies.plain
 
-    def reblocks(self, *, paper: bool) -> bool:
-        """Return whether blocked pixels of augmented copies get their color again.
+    def reblocks(self, *, paper: bool, anew: bool = False) -> bool:
+        """Return whether blocked pixels of augmented images get their color again.
 
         Args:
             paper: Whether the augmentations are those of the reference.
+            anew: Whether all samples are augmented, not only copies.
         """
-        if self.copies is None or not self.blocks_input:
+        if not self.blocks_input or (self.copies is None and not anew):
             return False
-        asked = self.copies.reblock
+        asked = None if self.copies is None else self.copies.reblock
         return not paper if asked is None else asked
 
     def image_row(self, index: int) -> int:
@@ -230,7 +231,8 @@ class SampleIndex:
     def __init__(self, sample_sets: tuple[SampleSet, ...], *, seed: int) -> None:
         self.sample_sets = sample_sets
         """What samples are made of."""
-        self._seed = seed
+        self.seed = seed
+        """Seed of augmentations that are new at every look."""
         places = [_places_of(number, each) for number, each in enumerate(sample_sets)]
         self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
         self._looks = torch.zeros(len(self._places), dtype=torch.long)
@@ -259,12 +261,12 @@ class SampleIndex:
         columns = (each.tolist() for each in (refs.row, refs.copy, refs.look))
         places = zip(*columns, strict=True)
         if copies.online:
-            return [seeds.derive(self._seed, "look", number, row, look) for row, _, look in places]
+            return [seeds.derive(self.seed, "look", number, row, look) for row, _, look in places]
         return [
             None
             if copy == PLAIN
             else seeds.derive(
-                copies.seed, "copy", row, copy, *((self._seed, look) if copies.fresh else ())
+                copies.seed, "copy", row, copy, *((self.seed, look) if copies.fresh else ())
             )
             for row, copy, look in places
         ]

@@ -148,7 +148,14 @@ class MeanTeacherAtWork(SupervisedAtWork):
         if job.unlabeled is None:
             raise ValueError("a mean teacher needs unlabeled images")
         self._value = value
-        self._views = ViewLoader(job.unlabeled, job.compute, seed=job.seed, paper=job.recipe.paper)
+        self._views = ViewLoader(
+            job.unlabeled,
+            job.compute,
+            seed=job.seed,
+            paper=job.recipe.paper,
+            limits=job.recipe.augmentation.limits,
+            plain_first=True,
+        )
 
     def begin(self, network: nn.Module) -> None:
         """Make the teacher, with the first weights."""

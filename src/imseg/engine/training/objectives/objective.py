@@ -172,7 +172,13 @@ class ObjectiveAtWork(ABC):
 
     def __init__(self, job: TrainJob) -> None:
         self._job = job
-        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=job.recipe.paper)
+        self._loader = BatchLoader(
+            job.samples,
+            job.compute,
+            seed=job.seed,
+            paper=job.recipe.paper,
+            limits=job.recipe.augmentation.limits,
+        )
         self.average: AveragedNetwork | None = None
         """The averaged network; it is kept in checkpoints by itself."""
 
