@@ -155,7 +155,7 @@ def test_an_option_survives_from_settings_to_plan_to_toml_and_back(name: str, ef
             continue
         if name in ("vote", "reblock") and approach == "noisy-student":
             continue  # one teacher always agrees with itself, and nothing is blocked
-        if name in ("reblock", "ignore") and effort == "quick":
+        if name in ("reblock", "ignore", "tta") and effort == "quick":
             given[name] = False  # True is what it does there by itself
         if name == "plain_view" and effort == "paper":
             given[name] = True

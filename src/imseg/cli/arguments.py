@@ -38,7 +38,7 @@ Tta = Annotated[
     bool | None,
     typer.Option(
         "--tta/--no-tta",
-        help="Average what networks say about the image in up to 8 positions (flipped, turned)."
+        help="Average what networks say about the image in up to 8 orientations (flipped, turned)."
         "  [default: as the run was trained]",
     ),
 ]

@@ -113,7 +113,7 @@ class TeacherBatch:
     rotate: bool
     """Whether views may also be turned and flipped upside down."""
     moves: tuple[Move, ...] = UNMOVED
-    """The positions in which teachers see the images; what each says is the mean over them."""
+    """The orientations in which teachers see the images; what each says is the mean over them."""
     bench: ScorerGroup | None = None
     """Mask scorers, if there are any."""
     kept: tuple[Planes, Bool[Tensor, "b"]] | None = None
@@ -148,7 +148,7 @@ class TeacherBatch:
         Args:
             teacher: A network in inference mode.
             pixels: The images, on its device.
-            moves: The positions in which it sees them.
+            moves: The orientations in which it sees them.
         """
         return probabilities_of(teacher, pixels, self.task, self.compute, moves=moves)
 

@@ -47,7 +47,7 @@ def store_hard_predictions(
         rows: Images that are looked at; those of all others are 0.
         task: What a pixel is.
         compute: How the networks are computed.
-        moves: The positions in which they see the images.
+        moves: The orientations in which they see the images.
         path: Where they go.
         progress: Told about finished and all images.
     """

@@ -189,7 +189,7 @@ def write_predictions(
             ``out/inconsistency``, and the share of such pixels in ``out/inconsistency.csv``. They
             make a forward pass of their own, which takes as long again per network.
         networks: Whose mean is predicted; None: the chosen one.
-        tta: Whether predictions are averaged over flipped pictures; None: see ``Run.positions``.
+        tta: Whether predictions are averaged over flipped pictures; None: see ``Run.orientations``.
         device: Where to compute.
         overwrite: Replace files that are there already.
         pixel_size: Side of a pixel in micrometers; None: what the training data said.
@@ -235,7 +235,7 @@ def write_predictions(
         written.append(Written(predicted.name, str(paths[0]), share))
         return written[-1], list(measure(predicted, spec)), list(count_objects(predicted, spec))
 
-    seen = run.positions(tta=tta, networks=networks, disagreement=inconsistency, device=device)
+    seen = run.orientations(tta=tta, networks=networks, disagreement=inconsistency, device=device)
     found_in = run.segment(
         found.images,
         networks=networks,

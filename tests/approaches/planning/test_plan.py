@@ -25,6 +25,7 @@ from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import RECIPES, Recipe
 from imseg.networks.registry import UNetConfig
 from imseg.ops.limits import limits_for
+from imseg.ops.augment import MOVES, UNMOVED
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
@@ -538,6 +539,35 @@ def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach:
     plain = plan.as_dict()
     assert None not in plain.values()
     assert Plan.from_dict(plain) == plan
+
+
+def test_flips_belong_to_the_modern_recipe_and_an_old_plan_has_none() -> None:
+    plain, asked = plan_for(effort="quick", tta=False), plan_for(effort="quick")
+    papers = plan_for(effort="paper"), plan_for(effort="quick", recipe="paper")
+    assert (plain.tta, asked.tta, *(each.tta for each in papers)) == (False, True, False, False)
+    assert plan_for(effort="paper", tta=True).tta
+    before = plain.as_dict()
+    del before["tta"]
+    assert Plan.from_dict(before) == plain
+    assert plain.moves() == plain.teacher_moves == UNMOVED
+    assert plain.moves(tta=True) == MOVES and asked.moves(tta=False) == UNMOVED
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "moves"),
+    [
+        (ISIC, {"image_size": (64, 64)}, MOVES),
+        (ISIC, {"image_size": (64, 96)}, MOVES[::2]),
+        (ISIC, {"image_size": (64, 64), "rotate": False}, (MOVES[0], MOVES[4])),
+        (SUIM, {"image_size": (64, 64)}, (MOVES[0], MOVES[4])),
+        (SUIM, {"image_size": (64, 96), "rotate": True}, MOVES[::2]),
+    ],
+)
+def test_orientations_are_those_in_which_images_are_augmented(facts, asked, moves) -> None:
+    plan = plan_for(facts, approach="im+", effort="quick", tta=True, **asked)
+    assert plan.moves() == plan.teacher_moves == moves
+    views = plan_for(facts, approach="input-ensemble", effort="quick", tta=True, **asked)
+    assert (views.moves(), views.teacher_moves) == (moves, UNMOVED), "views are turned already"
 
 
 def test_the_plan_decides_the_numbers_of_the_stages() -> None:

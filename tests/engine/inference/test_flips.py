@@ -68,7 +68,7 @@ def averaged(network: nn.Module, images, task, moves) -> Tensor:
 
 
 @given(rotate=st.booleans(), square=st.booleans())
-def test_positions_keep_the_shape_and_what_is_up(rotate: bool, square: bool) -> None:
+def test_orientations_keep_the_shape_and_what_is_up(rotate: bool, square: bool) -> None:
     moves = moves_for(rotate=rotate, square=square)
     assert moves[0] == Move() and len(set(moves)) == len(moves)
     plane = torch.arange(36 if square else 30).reshape(6 if square else 5, 6)
@@ -123,7 +123,7 @@ def test_a_network_that_moves_with_its_image_gains_and_loses_nothing(kind) -> No
 
 @pytest.mark.parametrize("rotate", [False, True])
 @pytest.mark.parametrize("height", [12, 7])
-def test_a_lopsided_network_becomes_as_symmetric_as_its_positions(
+def test_a_lopsided_network_becomes_as_symmetric_as_its_orientations(
     binary, height: int, rotate: bool
 ) -> None:
     task, network, images = binary(), Lopsided(), noise(height, 12)
@@ -146,20 +146,23 @@ def test_networks_see_every_position_in_their_memory_format(binary, channels_las
     assert all(each.is_contiguous(memory_format=compute.memory_format) for each in network.seen)
 
 
-def test_where_memory_is_short_each_position_is_seen_in_halves(binary) -> None:
+def test_where_memory_is_short_all_orientations_are_seen_in_halves(binary) -> None:
     class Small(Lopsided):
         def forward(self, images: Tensor) -> Tensor:
             if len(images) > 2:
+                failures.append(len(images))
                 raise torch.OutOfMemoryError("no room")
             return super().forward(images)
 
+    failures: list[int] = []
     network, images, task = Small(), noise(count=5), binary()
     found = averaged(network, images, task, MOVES)
     assert torch.equal(found, averaged(Lopsided(), images, task, MOVES))
     assert max(map(len, network.seen)) == 2 and len(network.seen) == 3 * len(MOVES)
+    assert failures == [5, 3], "each failure takes time, so one size fails once"
 
 
-def test_votes_are_cast_from_the_mean_over_positions(kind) -> None:
+def test_votes_are_cast_from_the_mean_over_orientations(kind) -> None:
     task, outputs = kind
     teachers, images = [Lopsided(outputs), Lopsided(outputs, slope=-1.0)], noise()
     means = [averaged(each, images, task, MOVES) for each in teachers]
@@ -179,7 +182,7 @@ def panel_of(task, *teachers: nn.Module, moves=MOVES) -> TeacherBatch:
     )  # fmt: skip
 
 
-def test_teachers_label_by_the_mean_over_positions(binary) -> None:
+def test_teachers_label_by_the_mean_over_orientations(binary) -> None:
     task, teachers = binary(), (Lopsided(), Lopsided(slope=-1.0))
     panel = panel_of(task, *teachers)
     votes = vote(teachers, noise(), task, COMPUTE, moves=MOVES)
@@ -212,7 +215,7 @@ def test_pictures_are_averaged_at_working_size_and_say_so(binary) -> None:
         )  # fmt: skip
 
     plain, found = said(UNMOVED), said(moves)
-    assert [each.positions for each in (*plain, *found)] == [1, 1, 4, 4]
+    assert [each.orientations for each in (*plain, *found)] == [1, 1, 4, 4]
     assert {tuple(each.shape[-2:]) for each in network.seen} == {(16, 8)}
     for before, after in zip(plain, found, strict=True):
         assert not torch.allclose(before.probabilities, after.probabilities)
@@ -220,9 +223,7 @@ def test_pictures_are_averaged_at_working_size_and_say_so(binary) -> None:
         assert not torch.equal(before.inconsistent, after.inconsistent)
 
 
-def test_one_look_is_timed_with_all_networks_and_without_what_is_set_up(
-    binary, monkeypatch
-) -> None:
+def test_one_look_of_all_networks_is_timed_without_what_is_set_up(binary, monkeypatch) -> None:
     clock = iter([0.0, 9.0, 9.0, 9.5])
     monkeypatch.setattr(predictor.time, "monotonic", lambda: next(clock))
     networks = [Lopsided(), Lopsided()]

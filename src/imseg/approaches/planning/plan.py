@@ -124,7 +124,7 @@ class Plan:
         return bool(self.recipe.augmentation.rotate)
 
     def moves(self, tta: bool | None = None) -> tuple[Move, ...]:
-        """Return the positions in which a network sees an image: as it is, or flipped and turned.
+        """Return the orientations in which a network sees an image: as it is, flipped, turned.
 
         Args:
             tta: Whether its predictions are averaged over all that there are; None: as the plan
@@ -136,9 +136,9 @@ class Plan:
 
     @property
     def teacher_moves(self) -> tuple[Move, ...]:
-        """The positions in which teachers see an image that they label.
+        """The orientations in which teachers see an image that they label.
 
-        Where views vote, they are the positions.
+        Where views vote, they are the orientations.
         """
         return self.moves(tta=self.tta and not isinstance(self.approach.pseudo_label, VoteOfViews))
 

@@ -115,8 +115,8 @@ class RunOptions:
     """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
     tta: bool | None = option(
         None,
-        "Average what networks say about flipped images (up to 8 positions): for pseudo-labels, and"
-        " by default in predict and evaluate.  [default: --tta with the modern recipe]",
+        "Average what networks say about flipped images (up to 8 orientations): for pseudo-labels,"
+        " and by default in predict and evaluate.  [default: --tta with the modern recipe]",
         group="method",
     )
     """Whether predictions are averaged over flipped images, for pseudo-labels and, by default, in

@@ -279,6 +279,9 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         f"{plan.image_size[1]} px, about {counted(each, 'step')} each, seed {plan.seed},"
         f" {precision}, {plan.workers} side by side on {compute.device}."
     )
+    if plan.tta:
+        count = len(plan.moves())
+        text += f" Predictions will be averaged over {count} orientations of each image."
     if seconds is None:
         return text
     return f"{text} Measured on this machine, that takes about {max(1, round(seconds / 60))} min."

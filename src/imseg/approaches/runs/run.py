@@ -12,7 +12,7 @@ from torch import nn
 
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.runs import run_files
-from imseg.approaches.runs.positions import SECONDS_PER_IMAGE, Positions
+from imseg.approaches.runs.orientations import SECONDS_PER_IMAGE, Orientations
 from imseg.approaches.runs.record import no_run, read_record
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
@@ -230,7 +230,7 @@ class Run:
             channels_last=self.plan.compute.channels_last,
         )
 
-    def positions(
+    def orientations(
         self,
         *,
         tta: bool | None = None,
@@ -238,8 +238,8 @@ class Run:
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
         device: str = "auto",
-    ) -> Positions:
-        """Return the positions in which pictures are predicted for use.
+    ) -> Orientations:
+        """Return the orientations in which pictures are predicted for use.
 
         Args:
             tta: Whether predictions are averaged over flipped pictures. None: where the run was
@@ -252,7 +252,7 @@ class Run:
         """
         moves = self.plan.moves(tta)
         if tta is not None or len(moves) == 1:
-            return Positions(moves=moves)
+            return Orientations(moves=moves)
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         seconds = len(moves) * predictor.seconds_per_image(
             self.load(list(dict.fromkeys((*chosen, *teachers))), device=device),
@@ -261,8 +261,8 @@ class Run:
             compute=self.compute(device),
         )
         if seconds < SECONDS_PER_IMAGE:
-            return Positions(moves=moves)
-        return Positions(moves=self.plan.moves(False), too_slow=seconds)
+            return Orientations(moves=moves)
+        return Orientations(moves=self.plan.moves(False), too_slow=seconds)
 
     def evaluate(
         self,
@@ -320,14 +320,14 @@ class Run:
                 they make a forward pass of their own then.
             recursive: Whether to go into the subfolders of a folder too.
             skip_bad: Whether pictures that cannot be read are left out, with a warning in the log.
-            tta: Whether predictions are averaged over flipped pictures; None: see ``positions``.
+            tta: Whether predictions are averaged over flipped pictures; None: see ``orientations``.
             device: Where to compute.
 
         Raises:
             ImsegError: If a picture cannot be read, and those are not left out.
         """
         asked = networks or self.members(ensemble)
-        seen = self.positions(tta=tta, networks=asked, disagreement=disagreement, device=device)
+        seen = self.orientations(tta=tta, networks=asked, disagreement=disagreement, device=device)
         if seen.text:
             _log.info("%s", seen.text)
         entries = entries_of(images, recursive=recursive, skip_bad=skip_bad)

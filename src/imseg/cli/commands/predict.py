@@ -47,7 +47,7 @@ def evaluate(
     json: Json = False,
 ) -> int:
     """Show scores with their 95 % intervals: means over images, and over all pixels together."""
-    from imseg.approaches.runs.positions import Positions
+    from imseg.approaches.runs.orientations import Orientations
     from imseg.approaches.runs.run import load_run
     from imseg.data.folder.scan import read_folder
     from imseg.data.masks.recognize import masks_text, word_of
@@ -59,7 +59,7 @@ def evaluate(
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
     show.say(f"{run} was trained for {masks_text(opened.spec)}")
-    seen = Positions(moves=opened.plan.moves(tta))
+    seen = Orientations(moves=opened.plan.moves(tta))
     if seen.text:
         show.say(f"note: {seen.text}")
     with show.Bars() as bars:
@@ -172,7 +172,7 @@ def predict(
         skipped[image.name] = str(error)
 
     names = [network] if network else opened.members(ensemble)
-    seen = opened.positions(tta=tta, networks=names, disagreement=inconsistency, device=device)
+    seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     if seen.text:
         show.say(f"note: {seen.text}")
     with show.Bars() as bars:
@@ -207,7 +207,7 @@ def predict(
         lines.append(f"Passed over: {' and '.join(counts)} (see the warnings)")
     content = {
         "out": str(out),
-        "positions": len(seen.moves),
+        "orientations": len(seen.moves),
         "masks": [asdict(each) for each in written],
         "skipped": [{"image": name, "reason": text} for name, text in skipped.items()],
         "passed_over": found.passed_over(),

@@ -116,12 +116,12 @@ class Evaluation:
     """Scores over all pixels together, as the field reports them."""
     ci95: dict[str, dict[str, tuple[float, float]]]
     """Bootstrap intervals over images for both."""
-    positions: int = 1
-    """In how many positions (flipped, turned) networks saw each image; 1: as it is."""
+    orientations: int = 1
+    """In how many orientations (flipped, turned) networks saw each image; 1: as it is."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        names = ("task", "metric", "unit", "positions", "per_image", "dataset", "ci95")
+        names = ("task", "metric", "unit", "orientations", "per_image", "dataset", "ci95")
         return {"images": len(self.names), **{name: getattr(self, name) for name in names}}
 
 
@@ -167,7 +167,7 @@ def evaluate(
             progress(number, len(pairs))
     like = task.tally(predicted, target)
     found_all = _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), like)
-    return replace(found_all, positions=segmented.positions)
+    return replace(found_all, orientations=segmented.orientations)
 
 
 def _match(

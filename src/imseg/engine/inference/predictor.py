@@ -1,7 +1,7 @@
 """Batched inference: probabilities of stored images, pictures of any size, scores of masks.
 
-An image may be looked at in several positions (flipped, turned): each prediction is moved back, and
-their mean is what a network says (test-time augmentation).
+An image may be looked at in several orientations (flipped, turned): each prediction is moved back,
+and their mean is what a network says (test-time augmentation).
 """
 
 import time
@@ -53,8 +53,8 @@ def predict_mean(
         task: How outputs become probabilities.
         compute: Device, precision, memory format and threads.
         teachers: Networks whose hard predictions are wanted too.
-        moves: The positions in which each network sees the images; its probabilities are the mean
-            over them.
+        moves: The orientations in which each network sees the images; its probabilities are the
+            mean over them.
 
     Returns:
         The mean, and one hard prediction per teacher; None without teachers. On the device.
@@ -187,8 +187,8 @@ class Segmented:
     """Mean over the networks, at working size."""
     inconsistent: Bool[Tensor, "1 1 h w"] | None = None
     """Where teachers disagree, at working size; None where that was not asked for."""
-    positions: int = 1
-    """In how many positions (flipped, turned) each network saw it."""
+    orientations: int = 1
+    """In how many orientations (flipped, turned) each network saw it."""
 
     def at_size(self, size: tuple[int, int] | None = None) -> Float[Tensor, "1 k h w"]:
         """Return probabilities at a height and width, bilinearly; None for the picture's own."""
@@ -244,7 +244,7 @@ def segment(
         compute: How they are computed.
         teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
             is not asked for.
-        moves: The positions in which each network sees a picture, at working size; its
+        moves: The orientations in which each network sees a picture, at working size; its
             probabilities are the mean over them.
         unreadable: Called with each picture that cannot be read, and why; it is left out. None:
             that is an error.
