@@ -126,6 +126,7 @@ OTHER: dict[str, Any] = {
     "seed": 5,
     "image_size": (48, 80),
     "limit_unlabeled": 9,
+    "tta": True,
     "precision": "float32",
     "workers": 3,
 }

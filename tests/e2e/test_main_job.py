@@ -348,10 +348,10 @@ SHARED = (
     " --follow-links --fresh-copies --generations --grow-labels --ignore --image-size"
     " --keep-weights --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled"
     " --mask-scorers --max-steps --network --networks --no-follow-links --no-fresh-copies"
-    " --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
+    " --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate --no-tta"
     " --patience --plain-view --precision --reblock --rotate --select --task"
     " --teacher-ramp --teacher-weight --teachers"
-    " --thresholds --validate-every --views --vote --warm-up-steps --weight-decay --weights"
+    " --thresholds --tta --validate-every --views --vote --warm-up-steps --weight-decay --weights"
     " --width --workers"
 )
 """Settings that several runs can share."""
@@ -367,15 +367,15 @@ def test_options_are_frozen(cli):
         " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
         " --match --max-steps --network --networks --no-follow-links --no-fresh-copies"
         " --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock --no-report"
-        " --no-rotate --out --paper --patience --plain-view --precision --probe --reblock --report"
-        " --reuse --rotate --seed --select --strength-level --strength-schedule --task"
-        " --teacher-ramp --teacher-weight --teachers --thresholds --unlabeled-masks"
+        " --no-rotate --no-tta --out --paper --patience --plain-view --precision --probe --reblock"
+        " --report --reuse --rotate --seed --select --strength-level --strength-schedule --task"
+        " --teacher-ramp --teacher-weight --teachers --thresholds --tta --unlabeled-masks"
         " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width"
         " --workers",
-        "evaluate": "--device --ensemble --follow-links --help --json --network --pictures --split"
-        " --trust-network",
-        "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
-        " --overwrite --pixel-size --recursive --skip-bad --trust-network",
+        "evaluate": "--device --ensemble --follow-links --help --json --network --no-tta --pictures"
+        " --split --trust-network --tta",
+        "predict": "--device --ensemble --help --inconsistency --json --network --no-tta --out"
+        " --overlay --overwrite --pixel-size --recursive --skip-bad --trust-network --tta",
         "status": "--help --json",
         "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",

@@ -6,17 +6,10 @@ from typing import Literal
 
 from imseg.errors import ImsegError
 from imseg.options import STRICT
-from imseg.types import Kind
+from imseg.types import Kind, Modality
 
 Level = Literal["none", "weak", "strong"]
 """How strongly samples are augmented."""
-
-Modality = Literal["gray", "photograph", "dark", "channels"]
-"""What images look like.
-
-``gray``: one channel, or three equal ones. ``photograph``: three channels, in color. ``dark``: few
-bright objects on a dark ground, as in fluorescence microscopy. ``channels``: any other number.
-"""
 
 MAX_BLUR = 2.0
 """The largest sigma of a blur in pixels."""

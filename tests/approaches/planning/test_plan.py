@@ -207,14 +207,15 @@ ASKED_OF = {
 def test_what_is_asked_of_a_stage_goes_before_effort(effort: Effort, name: str) -> None:
     approach, value = ASKED_OF[name]
     by_itself = name == "reblock" and effort == "paper"  # then there is nothing to write down
-    plan = plan_for(effort=effort, approach=approach, **{name: value})
+    plan = plan_for(effort=effort, approach=approach, recipe="paper", **{name: value})
     assert settled(plan, name) == (None if by_itself else value)
     assert Plan.from_dict(plan.as_dict()) == plan
 
 
 def test_what_is_asked_of_a_stage_gets_there() -> None:
     def stage(approach: str, place: str = "pseudo_label", **asked: object):
-        return getattr(plan_for(approach=approach, effort="quick", **asked).approach, place)
+        asked = {"approach": approach, "effort": "quick", "recipe": "paper", **asked}
+        return getattr(plan_for(**asked).approach, place)
 
     assert stage("model-ensemble", teachers=4, vote="mean") == Vote(teachers=4, vote="mean")
     views = stage("input-ensemble", views=7, vote="majority", plain_view=False)
@@ -291,7 +292,7 @@ def test_strengths_of_a_users_own_data_are_those_of_the_most_alike_of_the_papers
     def strengths(task: Kind, schedule: str | None) -> PaperSettings:
         facts = dataclasses.replace(ISIC, task=task)
         asked = {"approach": "im+", "effort": "quick", "strength_schedule": schedule}
-        return plan_for(facts, **asked).strengths
+        return plan_for(facts, recipe="paper", **asked).strengths
 
     for task in ("binary", "multiclass", "multilabel", "regression"):
         assert strengths(task, None) is PAPER["isic2018" if task == "binary" else "suim"]
@@ -308,7 +309,7 @@ def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
 
 
 def test_a_strength_schedule_goes_on_with_its_last_level() -> None:
-    plan = plan_for(approach="im+", effort="quick")
+    plan = plan_for(approach="im+", effort="quick", recipe="paper")
     assert [plan.strength_in(number) for number in (1, 5, 6, 9)] == [
         STRENGTH_SCHEDULES["default"][0],
         *[STRENGTH_SCHEDULES["default"][4]] * 3,
@@ -316,7 +317,7 @@ def test_a_strength_schedule_goes_on_with_its_last_level() -> None:
 
 
 def test_a_level_that_is_asked_for_is_that_of_every_generation() -> None:
-    plan = plan_for(approach="im+", effort="quick", strength_level=4)
+    plan = plan_for(approach="im+", effort="quick", recipe="paper", strength_level=4)
     levels = STRENGTH_SCHEDULES["default"]
     assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [levels[3]] * 4
     assert plan.strengths.labeled_copies == levels[4], "labeled images are no pseudo-labeled ones"
@@ -333,7 +334,8 @@ def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_
 
 def test_fresh_copies_are_those_of_labeled_images_too_where_there_are_any() -> None:
     def fresh(approach: str) -> tuple[bool, ...]:
-        one = plan_for(approach=approach, effort="quick", fresh_copies=True).approach
+        asked = {"approach": approach, "effort": "quick", "recipe": "paper", "fresh_copies": True}
+        one = plan_for(**asked).approach
         start = one.start.labeled.fresh if one.start else False
         return start, one.labeled.fresh, one.amplification is not None and one.amplification.fresh
 

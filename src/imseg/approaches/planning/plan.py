@@ -11,6 +11,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.planning.settings import LARGEST_SIDE, Effort
 from imseg.components.amplification import MaskScorer, enough_for_scorers
+from imseg.components.votes import VoteOfViews
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet, UnlabeledViews
 from imseg.engine.training import seeds
@@ -19,10 +20,11 @@ from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.objective import Amounts, Objective, ViewStrengths, Workload
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import EvalNetConfig, Network
+from imseg.ops.augment import UNMOVED, Move, moves_for
 from imseg.ops.photometric import Strength
 from imseg.options import STRICT
 from imseg.tasks.quality import heads_for
-from imseg.types import Kind, TargetSpec
+from imseg.types import Kind, Modality, TargetSpec
 
 WIDTH_STEP = 0.25
 """How much wider networks are in each generation where they grow; the paper's alpha."""
@@ -47,6 +49,11 @@ class Facts:
     """Network outputs."""
     typical_size: tuple[int, int]
     """Median height and width of the labeled images in pixels."""
+    modality: Modality = "photograph"
+    """What most of the labeled images are."""
+    narrow: float | None = None
+    """The width that a tenth of the labeled objects stay below, as a share of the longer side of an
+    image; None: not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,9 @@ class Plan:
     """Networks trained side by side."""
     matched_steps: int | None = None
     """Optimizer steps of the network that a baseline is matched to; None where it is not."""
+    tta: bool = False
+    """Whether predictions are averaged over flipped images: those that become pseudo-labels, and by
+    default those for use. Validation in a training has none."""
 
     @property
     def recipe(self) -> Recipe:
@@ -113,6 +123,25 @@ class Plan:
         """Whether augmented images are also rotated and flipped upside down."""
         return bool(self.recipe.augmentation.rotate)
 
+    def moves(self, tta: bool | None = None) -> tuple[Move, ...]:
+        """Return the positions in which a network sees an image: as it is, or flipped and turned.
+
+        Args:
+            tta: Whether its predictions are averaged over all that there are; None: as the plan
+                has it.
+        """
+        height, width = self.image_size
+        wanted = self.tta if tta is None else tta
+        return moves_for(rotate=self.rotate, square=height == width) if wanted else UNMOVED
+
+    @property
+    def teacher_moves(self) -> tuple[Move, ...]:
+        """The positions in which teachers see an image that they label.
+
+        Where views vote, they are the positions.
+        """
+        return self.moves(tta=self.tta and not isinstance(self.approach.pseudo_label, VoteOfViews))
+
     @property
     def takes_last(self) -> bool:
         """Whether the network of the run is that of the last generation, as in the paper."""
@@ -135,8 +164,13 @@ class Plan:
         """
         return self.rotate or self.task in ("binary", "multilabel")
 
-    def strength_in(self, generation: int) -> Strength:
-        """Return how far copies of pseudo-labeled images are pushed in a generation, from 1."""
+    def strength_in(self, generation: int) -> Strength | None:
+        """Return how far copies of pseudo-labeled images are pushed in a generation, from 1.
+
+        None where they are the images themselves, which are augmented at every look.
+        """
+        if self.recipe.augmentation.level != "paper":
+            return None
         schedule, amplification = self.strengths.schedule, self.approach.amplification
         level = None if amplification is None else amplification.level
         return schedule[min(level or generation, len(schedule)) - 1]
@@ -332,7 +366,8 @@ class StagePlan:
     def rehearsed(self, plan: Plan, facts: Facts, spec: TargetSpec) -> TrainJob:
         """Return the job of one of its networks on images that are still to be made up."""
         nowhere = Path("made-up")
-        copies = Copies(count=1, strength=_strongest(plan), rotate=plan.rotate, seed=0, plain=False)
+        strength = plan.strengths.scorer_samples if self.scores_masks else _strongest(plan)
+        copies = Copies(count=1, strength=strength, rotate=plan.rotate, seed=0, plain=False)
 
         def made_up(count: int, copies: Copies | None = None) -> SampleSet:
             return SampleSet(
@@ -353,7 +388,7 @@ class StagePlan:
                 images=nowhere,
                 digest="",
                 indices=tuple(range(self.unlabeled)),
-                strength=copies.strength,
+                strength=copies.strength or Strength(),
                 moves=plan.moves_views,
                 rotate=plan.rotate,
             )
@@ -410,12 +445,16 @@ def _labels_alone(name: str, plan: Plan, facts: Facts, approach: Approach) -> St
 def _scorers(plan: Plan, facts: Facts, scorer: MaskScorer) -> StagePlan:
     learned, looked_at = plan.scorer_rounds
     heads = heads_for(facts.task)
+    # What is learned from is made beforehand, and augmented then.
+    augmentation = replace(plan.recipe.augmentation, level="paper", limits=None)
     return StagePlan(
         name="scorers",
         networks=plan.approach.networks,
         network=EvalNetConfig(width=plan.scorer_width, heads=heads, paper=plan.paper),
         objective=MaskQuality(),
-        recipe=replace(plan.recipe, epochs=min(plan.recipe.epochs, scorer.epochs)),
+        recipe=replace(
+            plan.recipe, epochs=min(plan.recipe.epochs, scorer.epochs), augmentation=augmentation
+        ),
         seeded_as=("judges",),  # a seed's name, which is never changed
         labeled=facts.labeled * learned,
         validation=facts.validation * looked_at,
@@ -459,9 +498,9 @@ def _augmented_labels(approach: Approach, facts: Facts) -> int:
     return facts.labeled * (1 if approach.labeled.online else approach.labeled.copies)
 
 
-def _strongest(plan: Plan) -> Strength:
-    """Return how far images are pushed, at most."""
-    if plan.approach.labeled.copies:
+def _strongest(plan: Plan) -> Strength | None:
+    """Return how far copies are pushed, at most; None where they are the images themselves."""
+    if plan.approach.labeled.copies and plan.recipe.augmentation.level == "paper":
         return plan.strengths.labeled_copies
     return plan.strength_in(plan.approach.generations or 1)
 

@@ -16,6 +16,7 @@ from imseg.approaches.methods.paper import Published
 from imseg.data.files.atomic import read_text
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import TaskWord
+from imseg.engine.training.recipe import RECIPES, RecipeName
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 from imseg.networks.registry import SEGMENTING, Network, network_named
 from imseg.options import Option, option, options_in, options_of, walk, with_options
@@ -52,6 +53,14 @@ class RunOptions:
         None, "The published settings: isic2018, hela, suim or cityscapes.", group="method"
     )
     """The published settings for one of the paper's data sets, with the paper's schedule."""
+    recipe: RecipeName | None = option(
+        None,
+        "How networks are trained: modern (strong augmentation, cross-entropy and Dice, a falling"
+        " step size, averaged weights), or paper.  [default: modern; paper with --effort paper]",
+        group="method",
+        essential=True,
+    )
+    """How networks are trained: ``modern`` or ``paper``; its parts are options of their own."""
     seed: int = option(0, "Root of all randomness.", group="method", low=0, essential=True)
     """The root of all randomness."""
     network: str | None = option(
@@ -104,6 +113,14 @@ class RunOptions:
         None, "A run, or folder of runs, whose equal networks are taken over.", group="machine"
     )
     """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
+    tta: bool | None = option(
+        None,
+        "Average what networks say about flipped images (up to 8 positions): for pseudo-labels, and"
+        " by default in predict and evaluate.  [default: --tta with the modern recipe]",
+        group="method",
+    )
+    """Whether predictions are averaged over flipped images, for pseudo-labels and, by default, in
+    ``predict`` and ``evaluate``."""
     device: str = option("auto", "auto, cpu, cuda, cuda:0 ...", group="machine", essential=True)
     """auto, cpu, cuda, cuda:0 ..."""
     precision: Literal["auto", "float32", "bfloat16"] = option(
@@ -145,12 +162,17 @@ def default_of(name: str) -> Any:
         return None
     values = [
         getattr(component, field)
-        for each in (RunOptions(), *APPROACHES.values(), *(kind() for kind in _networks()))
+        for each in (RunOptions(), *_all_approaches(), *(kind() for kind in _networks()))
         for component in walk(each)
         for field, one in options_of(type(component)).items()
         if one.name == name
     ]
     return values[0] if all(value == values[0] for value in values) else None
+
+
+def _all_approaches() -> list[Approach]:
+    """Return all approaches with the recipe that they have if nothing else is asked for."""
+    return [Settings(approach=name).composition for name in APPROACHES]
 
 
 def _networks() -> list[type[Network]]:
@@ -211,7 +233,16 @@ class Settings:
         network = self.network or ("paper-unet" if self.effort == "paper" else "unet")
         chosen = network_named(network)
         approach = approach.throughout(lambda each: replace(each, network=chosen))
+        if self.recipe_name == "modern":
+            modern = RECIPES["modern"]
+            approach = approach.throughout(lambda each: replace(each, recipe=modern))
         return with_options(approach, self.given)
+
+    @property
+    def recipe_name(self) -> RecipeName:
+        """The recipe: that asked for, or that of the effort."""
+        fitting: RecipeName = "paper" if self.effort == "paper" else "modern"
+        return self.recipe or fitting
 
     @property
     def unused(self) -> list[str]:
@@ -397,12 +428,19 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
     unused = settings.unused
     if not unused:
         return None
-    told = [declared()[name].flag for name in unused]
+    told, level = [declared()[name].flag for name in unused], approach.recipe.augmentation.level
     matched = approach.matched or (settings.match is not None and approach.matchable)
     if matched and set(unused) & set(MATCHED):
         why = "; its matched run settles steps, width and sizes"
     elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
         why = f"; --blocking {settings.blocking} leaves images as they are"
+    elif level != "paper" and not settings.but(augment="paper").unused:
+        return ImsegError(
+            f"{', '.join(told)} has no effect with --augment {level}.",
+            expected="options that change something.",
+            got=f"--augment {level}, by which images are augmented in another way.",
+            hint="leave them out, or --augment paper.",
+        )
     else:
         why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
     users = [] if why else [name for name in APPROACHES if _has_use(name, unused, settings)]

@@ -118,6 +118,7 @@ class RunContext:
                 seeds=tuple(map(seed, range(start, start + len(images)))),
                 strength=self.plan.strengths.views,
                 rotate=self.plan.rotate,
+                moves=self.plan.teacher_moves,
                 bench=bench,
                 kept=None if kept is None else kept(start, len(images)),
             )
@@ -132,11 +133,12 @@ class RunContext:
 
     def _labeled_copies(self, approach: Approach) -> Copies | None:
         """Return how labeled images are augmented; the same for all networks of a run."""
-        if not approach.labeled.copies and not approach.labeled.online:
+        as_published = self.plan.recipe.augmentation.level == "paper"
+        if not approach.labeled.copies and not (approach.labeled.online and as_published):
             return None
         return Copies(
             count=approach.labeled.copies,
-            strength=self.plan.strengths.labeled_copies,
+            strength=self.plan.strengths.labeled_copies if as_published else None,
             rotate=self.plan.rotate,
             seed=seeds.derive(self.plan.seed, "labeled copies"),
             fresh=approach.labeled.fresh,

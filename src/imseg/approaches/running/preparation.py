@@ -32,6 +32,7 @@ from imseg.errors import ImsegError, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, check_network, provide
 from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
+from imseg.tasks.losses import FITTING, check_loss
 from imseg.tasks.quality import quality_for
 from imseg.types import DataSet, LabeledImage
 
@@ -121,6 +122,11 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         check_scored(approach.name, dataset)
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
+    if asked.loss is not None or asked.class_balance:
+        loss = asked.loss or asked.composition.recipe.loss
+        if asked.loss is None and loss not in FITTING[dataset.spec.kind]:
+            loss = FITTING[dataset.spec.kind][-1]
+        check_loss(dataset.spec, loss, balanced=bool(asked.class_balance))
     if asked.grow_labels and not task_for(dataset.spec).grows_labels:
         raise ImsegError(
             f"--grow-labels changes nothing about {masks_text(dataset.spec)}.",
@@ -200,6 +206,8 @@ def facts_of(dataset: DataSet) -> Facts:
         channels=dataset.reading.channels,
         outputs=dataset.spec.outputs,
         typical_size=typical_size(dataset.labeled, pages=dataset.reading.pages),
+        modality=dataset.modality,
+        narrow=dataset.narrow,
     )
 
 
@@ -413,13 +421,15 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
         plan = replace(plan, approach=replace(plan.approach, networks=len(stage["networks"])))
-    if asked.rotate is None:
-        augmentation = replace(plan.recipe.augmentation, rotate=run.plan.rotate)
-        plan = plan.with_recipe(augmentation=augmentation)
-    if asked.validate_every is None:
-        plan = plan.with_recipe(validate_every=run.plan.recipe.validate_every)
+    if asked.tta is None:
+        plan = replace(plan, tta=run.plan.tta)
     if asked.compile == "auto":
         plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
     return match_plan(
-        plan, matched=run.plan, steps=final.steps, network=final.network, labeled=facts.labeled
+        plan,
+        matched=run.plan,
+        steps=final.steps,
+        network=final.network,
+        labeled=facts.labeled,
+        given=asked.given,
     )

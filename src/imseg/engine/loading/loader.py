@@ -223,7 +223,7 @@ class CpuBatches:
     ) -> tuple[UInt8[Tensor, "b c h w"], Planes, Bool[Tensor, "b 1 h w"] | None]:
         """Return the samples with those augmented that have a seed."""
         chosen = [place for place, name in enumerate(names) if name is not None]
-        if sample_set.copies is None or not chosen:
+        if sample_set.copies is None or sample_set.copies.strength is None or not chosen:
             return pixels, targets, inconsistent
         augmented = augment.augment(
             pixels[chosen],
@@ -323,7 +323,7 @@ class DeviceBatches:
         ranges = [
             batched.range_of(copies.strength, rotate=copies.rotate, square=self._square)
             for each in sample_sets
-            if (copies := each.copies) is not None
+            if (copies := each.copies) is not None and copies.strength is not None
         ]
         self._range = reduce(lambda one, other: one | other, ranges) if ranges else None
         if self._range is not None:
@@ -442,7 +442,7 @@ class DeviceBatches:
             mine = (refs.sample_set == number).nonzero()[:, 0]
             names = self._samples.seeds_of(number, refs.where(mine))
             seeds = [name for name in names if name is not None]
-            if each.copies is None or not seeds:
+            if each.copies is None or each.copies.strength is None or not seeds:
                 continue
             strength, rotate = each.copies.strength, each.copies.rotate
             drawn = augment.draw(seeds, strength, rotate=rotate, square=self._square)

@@ -25,8 +25,9 @@ class Copies:
 
     count: int
     """Copies of each image; 0: each image is augmented anew whenever it is looked at."""
-    strength: Strength
-    """How far an image may be pushed."""
+    strength: Strength | None
+    """How far an image may be pushed; None: copies are the image itself, which is augmented at
+    every look by the recipe."""
     rotate: bool
     """Whether images are also turned and flipped upside down, not only left to right."""
     seed: int
@@ -255,7 +256,7 @@ class SampleIndex:
     def seeds_of(self, number: int, refs: SampleRefs) -> list[int | None]:
         """Return a seed for each sample of a sample set; None for an image as it is."""
         copies = self.sample_sets[number].copies
-        if copies is None:
+        if copies is None or copies.strength is None:
             return [None] * len(refs)
         columns = (each.tolist() for each in (refs.row, refs.copy, refs.look))
         places = zip(*columns, strict=True)
