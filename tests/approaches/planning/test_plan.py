@@ -24,8 +24,8 @@ from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import RECIPES, Recipe
 from imseg.networks.registry import UNetConfig
-from imseg.ops.limits import limits_for
 from imseg.ops.augment import MOVES, UNMOVED
+from imseg.ops.limits import limits_for
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
