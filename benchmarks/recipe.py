@@ -156,7 +156,9 @@ def main() -> None:
         done.with_suffix(".part").write_text(json.dumps(found, indent=1))
         done.with_suffix(".part").replace(done)
         print(f"{done.stem}: {found['plain']:.4f}, with flips {found['flips']:.4f}", flush=True)
-    known = [json.loads(path.read_text()) for path in sorted((arguments.out / "scores").glob("*.json"))]
+    known = [
+        json.loads(path.read_text()) for path in sorted((arguments.out / "scores").glob("*.json"))
+    ]
     print(as_tables(known))
     if arguments.publish:
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
@@ -169,7 +171,10 @@ def _file(name: str) -> str:
 def _fits(variant: Variant, setting: Setting) -> bool:
     """Return whether a variant says something about a kind of masks."""
     if setting.name == "coverage-30":
-        return not {"loss", "class_balance"} & variant.options.keys() or variant.options.get("loss") == "paper"
+        return (
+            not {"loss", "class_balance"} & variant.options.keys()
+            or variant.options.get("loss") == "paper"
+        )
     return "class_balance" not in variant.options or setting.name == "scenes-36"
 
 
@@ -273,7 +278,17 @@ def as_tables(known: Sequence[Mapping[str, Any]]) -> str:
             step = f"{1000 * statistics.fmean(one['step'] for one in mine):.0f}"
             rows.append([variant.name, str(len(mine)), *means, step, seeds])
         if rows:
-            header = ["recipe", "seeds", "plain", "flips", "pixels", "pixels, flips", "val", "ms", "each"]
+            header = [
+                "recipe",
+                "seeds",
+                "plain",
+                "flips",
+                "pixels",
+                "pixels, flips",
+                "val",
+                "ms",
+                "each",
+            ]
             texts.append(f"{name} ({here[0]['metric']})\n{table(header, rows)}")
     return "\n\n".join(texts)
 

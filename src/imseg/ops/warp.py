@@ -22,7 +22,13 @@ from torch.nn import functional
 
 from imseg.ops.limits import AugmentLimits
 from imseg.ops.memory_layout import Images, PixelMask
-from imseg.ops.photometric import VALUES_AT_ONCE, as_words, draw_spread, draw_uniform
+from imseg.ops.photometric import (
+    VALUES_AT_ONCE,
+    VALUES_AT_ONCE_ELSEWHERE,
+    as_words,
+    draw_spread,
+    draw_uniform,
+)
 
 # What the bits of a sample's seed are for. Numbers are not reused; see photometric.
 MIRRORED, TURNED_OVER, SWAPPED, WARPED, TURN, SCALE, SHIFT, SHEAR, BEND = range(40, 49)
@@ -147,9 +153,9 @@ def apply(
 
 def samples_at_once(images: Images) -> int:
     """Return how many samples go through all steps together: on a CPU what its cache holds."""
-    if images.device.type != "cpu":
-        return max(1, len(images))
-    return max(1, VALUES_AT_ONCE // max(1, images[:1].numel()))
+    here = images.device.type == "cpu"
+    most = VALUES_AT_ONCE if here else VALUES_AT_ONCE_ELSEWHERE
+    return max(1, most // max(1, images[:1].numel()))
 
 
 def change_where(

@@ -22,8 +22,10 @@ from imseg.components.amplification import NoisyCopies
 from imseg.components.consensus import Block
 from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.recipe import RECIPES, Recipe
 from imseg.networks.registry import UNetConfig
 from imseg.ops.augment import MOVES, UNMOVED
+from imseg.ops.limits import limits_for
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
@@ -115,6 +117,91 @@ def test_pictures_without_an_above_are_turned_and_scenes_are_not() -> None:
     assert not plan_for(SUIM, approach="aldt").rotate
     assert not plan_for(dataclasses.replace(ISIC, task="regression"), approach="aldt").rotate
     assert plan_for(SUIM, approach="aldt", rotate=True).rotate
+
+
+def test_the_modern_recipe_is_the_default_and_the_papers_belongs_to_its_schedule() -> None:
+    for effort, asked, name in (
+        ("standard", None, "modern"),
+        ("quick", None, "modern"),
+        ("paper", None, "paper"),
+        ("standard", "paper", "paper"),
+        ("paper", "modern", "modern"),
+    ):
+        plan = plan_for(effort=effort, recipe=asked)
+        parts = ("loss", "optimizer", "schedule", "warm_up", "average", "keep", "clip")
+        found, wanted = plan.recipe, RECIPES[name]
+        assert [getattr(found, part) for part in parts] == [getattr(wanted, p) for p in parts]
+        assert found.augmentation.level == wanted.augmentation.level
+        assert plan.approach.start.recipe == found, "starts have the recipe, too"
+        assert plan.tta == (name == "modern")
+        assert Plan.from_dict(plan.as_dict()) == plan
+
+
+def test_parts_of_a_recipe_that_are_asked_for_go_before_it() -> None:
+    plan = plan_for(SUIM, loss="cross-entropy", average_weights=0.9, augment="weak", tta=False)
+    assert (plan.recipe.loss, plan.recipe.average) == ("cross-entropy", 0.9)
+    assert (plan.recipe.augmentation.level, plan.tta) == ("weak", False)
+    assert plan.recipe.class_balance == 0.5
+    assert plan_for(SUIM, class_balance=0.25).recipe.class_balance == 0.25
+    assert plan_for(SUIM, loss="paper").recipe.class_balance == 0.0
+
+
+def test_the_modern_recipe_is_fitted_to_what_masks_hold() -> None:
+    def recipe(task: Kind) -> Recipe:
+        return plan_for(dataclasses.replace(ISIC, task=task)).recipe
+
+    for task in ("binary", "multilabel", "multiclass"):
+        assert recipe(task).loss == "cross-entropy+dice"
+        assert recipe(task).class_balance == (0.5 if task == "multiclass" else 0.0)
+    assert recipe("regression").loss == "smooth-l1"
+    assert plan_for(SUIM, recipe="paper").recipe.class_balance == 0.0
+
+
+def test_augmentation_depends_on_the_masks_the_images_and_the_level_alone() -> None:
+    def limits(level: str = "strong", rotate: bool | None = None, **facts: object):
+        known = dataclasses.replace(ISIC, **facts)
+        return plan_for(known, augment=level, rotate=rotate).recipe.augmentation.limits
+
+    assert limits() == limits_for("strong", kind="binary", modality="photograph", rotate=True)
+    assert limits(task="multiclass") == limits_for(
+        "strong", kind="multiclass", modality="photograph", rotate=False
+    )
+    assert limits(rotate=False).turn < limits().turn
+    assert limits(modality="gray").saturation == 0 < limits().saturation
+    assert limits("none") is limits("paper") is None
+    assert limits("weak").turn == 0
+
+
+def test_small_objects_are_not_scaled_down_until_nothing_is_left() -> None:
+    def limits(narrow: float | None):
+        return plan_for(dataclasses.replace(ISIC, narrow=narrow)).recipe.augmentation.limits
+
+    assert limits(0.5) == limits(None)
+    side = 128
+    assert limits(2.5 / side).shrink < limits(None).shrink
+    assert limits(1 / side).shrink == 0
+    assert limits(1 / side).blur < limits(None).blur
+
+
+def test_a_matched_baseline_has_the_recipe_of_its_match_but_for_what_is_asked() -> None:
+    network, facts = UNetConfig(width=0.5), ISIC
+    for recipe, given in (("modern", {}), ("paper", {}), ("modern", {"loss": "cross-entropy"})):
+        other = plan_for(facts, approach="im", recipe=recipe, learning_rate=0.001, rotate=False)
+        own = plan_for(facts, approach="ldt-matched", match=Path("run"), **given)
+        plan = match_plan(own, matched=other, steps=90, network=network, labeled=9, given=given)
+        kept = ("optimizer", "schedule", "average", "keep", "learning_rate", "augmentation")
+        for part in kept:
+            assert getattr(plan.recipe, part) == getattr(other.recipe, part), part
+        assert plan.recipe.loss == given.get("loss", other.recipe.loss)
+        turned = match_plan(
+            plan_for(facts, approach="ldt-matched", match=Path("run"), rotate=True, recipe=recipe),
+            matched=other,
+            steps=90,
+            network=network,
+            labeled=9,
+            given={"rotate": True},
+        )
+        assert turned.rotate and not plan.rotate
 
 
 def steps_of(plan: Plan, *, labeled: int) -> int:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.engine.loading.watch import Watch
 
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.augmented_samples import SampleAugmenter, augment_samples
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.rows import Placement
 from imseg.engine.loading.samples import Batch, Copies, SampleSet, UnlabeledViews
@@ -160,6 +161,26 @@ def test_limits_that_allow_nothing_leave_batches_as_they_are(store) -> None:
     for placement in (None, RESIDENT):
         how = {"placement": placement, "limits": AugmentLimits()}
         assert same(everything(BatchLoader((part,), NUMERICS, **how)), plain)
+
+
+def test_samples_have_the_same_bits_with_any_number_of_threads_in_any_order() -> None:
+    """Images so large that threads share them, and no side a multiple of anything."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (5, 97, 131, 3), dtype=torch.uint8, generator=generator)
+    images, targets = images.permute(0, 3, 1, 2), images.permute(0, 3, 1, 2)[:, :2].contiguous()
+    augmenter, before = SampleAugmenter(STRONG, (97, 131, 3)), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        found = augment_samples(images, targets, None, augmenter.columns([7, 8, 9, 10, 11]))
+        for threads, rows in ((2, [4, 3, 2, 1, 0]), (3, [1, 4]), (1, [2])):
+            torch.set_num_threads(threads)
+            columns = augmenter.columns([7 + row for row in rows])
+            again = augment_samples(images[rows], targets[rows], None, columns)
+            assert torch.equal(again.images, found.images[rows])
+            assert torch.equal(again.targets, found.targets[rows])
+            assert torch.equal(again.inside, found.inside[rows])
+    finally:
+        torch.set_num_threads(before)
 
 
 def unlabeled(part: SampleSet) -> UnlabeledViews:

@@ -16,11 +16,10 @@ from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.data.doubts.small_objects import DEFAULT_LONGEST, working_shape
 from imseg.engine.hardware import device as hardware
-from imseg.engine.training.recipe import Augmentation, Recipe
+from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
 from imseg.ops.limits import limits_for
 from imseg.options import with_options
-from imseg.tasks.losses import FITTING
 
 ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
@@ -103,8 +102,11 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
             recipe, rotate, working_size(settings, facts.typical_size), facts
         ),
     }
-    if settings.loss is None and recipe.loss not in FITTING[facts.task]:
-        changes["loss"] = FITTING[facts.task][-1]
+    if settings.recipe_name == "modern":
+        parts = MODERN_BY_KIND[facts.task]
+        changes |= {name: value for name, value in parts.items() if name not in settings.given}
+        if settings.loss == "paper" and "class_balance" not in settings.given:
+            changes["class_balance"] = 0.0
     if settings.epochs is None:
         # The paper's 50 epochs, or more where few labels would give too few steps.
         wanted = {"quick": 150, "standard": ENOUGH_STEPS, "paper": 0}[settings.effort]

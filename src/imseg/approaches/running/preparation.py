@@ -386,7 +386,10 @@ def _new_plan(
     progress: Progress,
     probe: bool,
 ) -> tuple[Plan, duration.Measured | None]:
-    plan, measured = make_plan(asked, facts), None
+    like = asked
+    if matched is not None and asked.augment is None:
+        like = asked.but(augment=matched.plan.recipe.augmentation.level)
+    plan, measured = make_plan(like, facts), None
     if fits_time(asked):
         if probe:
             progress(Note(text=MEASURING))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from imseg.ops.limits import AugmentLimits
 from imseg.options import STRICT, option
 from imseg.tasks.losses import LossName
+from imseg.types import Kind
 
 Schedule = Literal["constant", "cosine", "polynomial"]
 Optimizer = Literal["adamw", "keras-adamw"]
@@ -281,3 +282,11 @@ RECIPES: Mapping[RecipeName, Recipe] = {
     "paper": Recipe(),
 }
 """The recipes by name; what depends on the data is settled by the plan."""
+
+MODERN_BY_KIND: Mapping[Kind, Mapping[str, Any]] = {
+    "binary": {},
+    "multilabel": {},
+    "multiclass": {"class_balance": 0.5},
+    "regression": {"loss": "smooth-l1"},
+}
+"""Parts of the modern recipe that depend on what masks hold."""
