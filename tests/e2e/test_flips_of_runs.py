@@ -128,6 +128,15 @@ def test_commands_say_in_how_many_orientations_images_are_seen(
     assert status == 0 and "each seen in 8 orientations" in out and note in " ".join(err.split())
 
 
+def test_a_matched_baseline_is_predicted_as_its_match_is(pair, cells) -> None:
+    def matched(run: Run, **asked: bool) -> bool:
+        made = {"approach": "ldt-matched", "match": run.path, "device": "cpu", **asked}
+        return imseg.estimate(cells, probe=False, progress=Told(), **made).plan.tta
+
+    assert [matched(pair[tta][0]) for tta in (False, True)] == [False, True]
+    assert matched(pair[False][0], tta=True) and not matched(pair[True][0], tta=False)
+
+
 def test_pictures_of_an_evaluation_are_predicted_as_it_was(pair, cells, monkeypatch) -> None:
     run, data, asked = pair[True][0], read_folder(cells), []
     segment = Run.segment

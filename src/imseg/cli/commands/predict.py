@@ -153,13 +153,7 @@ def predict(
     from imseg.data.files.picture_list import find_pictures
     from imseg.report import prediction_files
 
-    if pixel_size is not None and not 0 < pixel_size <= LARGEST_PIXEL:
-        raise ImsegError(
-            "--pixel-size is out of range.",
-            expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
-            got=f"{pixel_size}.",
-            hint="--pixel-size 0.65, or leave it out.",
-        )
+    _check_pixel_size(pixel_size)
     opened = load_run(run, trust_network=trust_network)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
@@ -213,6 +207,16 @@ def predict(
         "passed_over": found.passed_over(),
     }
     return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _check_pixel_size(size: float | None) -> None:
+    if size is not None and not 0 < size <= LARGEST_PIXEL:
+        raise ImsegError(
+            "--pixel-size is out of range.",
+            expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
+            got=f"{size}.",
+            hint="--pixel-size 0.65, or leave it out.",
+        )
 
 
 def written_text(
