@@ -5,9 +5,9 @@
 RAW is a folder with the downloads `isic2017`, `nuclei` and `camvid`. One network of width .5, 1,000
 steps of 32 images. Settings: skin lesions at 128 px with 156 labels, and with 30 of them; nuclei at
 96 px with 30 labels; road scenes at 160x208 px with 36; and maps of numbers: how much of the
-neighborhood of a pixel of the nuclei is covered by them, at 96 px with 30 labels. Lesions are scored
-over the 1,512 images that nobody learned from, the others over their test images, each without and
-with flips. Chosen is by the validation images, whose scores stand beside.
+neighborhood of a pixel of the nuclei is covered by them, at 96 px with 30 labels. Lesions are
+scored over the 1,512 images that nobody learned from, the others over their test images, each
+without and with flips. Chosen is by the validation images, whose scores stand beside.
 
 Each job is one training and its scores, in a file of its own; repeating the command continues, and
 several such commands may run side by side with `--slice K N`. The table of all that is there is
@@ -34,10 +34,8 @@ from PIL import Image
 from torch.nn import functional
 
 from imseg.approaches.running.experiment import fit
-from imseg.approaches.runs.run import Run
 from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import hidden_masks, read_folder
-from imseg.data.images.image_files import load_pixels
 from imseg.engine.workers.executors import Serial
 from imseg.report.tables import table
 from imseg.types import DataSet
@@ -247,7 +245,8 @@ def score(
     )  # fmt: skip
     trained = run.trained(run.summary["network"])
     found: dict[str, Any] = {
-        "setting": setting.name, "variant": variant.name, "seed": seed, "metric": run.task.metric.key,
+        "setting": setting.name, "variant": variant.name, "seed": seed,
+        "metric": run.task.metric.key,
         "validation": run.task.metric.merit(trained.scores), "images": len(dataset.test),
         "step": (trained.clock["steps"] + trained.clock["batches"]) / trained.steps,
     }  # fmt: skip

@@ -24,8 +24,9 @@ from imseg.approaches.planning.duration import (
     durations,
     seconds_of,
 )
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.engine.hardware.benchmark import BenchmarkResult
 
 UNMATCHED = sorted(set(APPROACHES) - {"ldt-matched", "aldt-matched"})

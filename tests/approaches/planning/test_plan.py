@@ -16,8 +16,10 @@ from imseg.approaches.planning import budget as planning
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import fits_time, make_plan, match_plan
 from imseg.approaches.planning.duration import Measured, fit_to_time, seconds_of
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
-from imseg.approaches.planning.settings import Effort, Settings
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.run_options import Effort
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.components.amplification import NoisyCopies
 from imseg.components.consensus import Block
 from imseg.components.votes import Vote, VoteOfViews

@@ -10,8 +10,10 @@ import torch
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages, with_recipe
-from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
+from imseg.approaches.planning.plan import Facts, Plan, with_recipe
+from imseg.approaches.planning.run_options import SMALLEST_SIDE
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.data.doubts.small_objects import DEFAULT_LONGEST, working_shape

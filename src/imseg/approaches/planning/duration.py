@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages
 from imseg.components.amplification import CopiesByQuality
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, Prober, prober

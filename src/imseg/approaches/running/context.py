@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS, add_stage
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
 from imseg.approaches.running.run_data import RunData, counting
 from imseg.approaches.running.stage import Stage, missing_in_words, rank, read_stage, scorers_metric
 from imseg.approaches.runs.run_files import load_networks

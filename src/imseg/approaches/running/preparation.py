@@ -32,7 +32,7 @@ from imseg.errors import ImsegError, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, check_network, provide
 from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
-from imseg.tasks.losses import FITTING, check_loss
+from imseg.tasks.mask_loss import FITTING, check_loss
 from imseg.tasks.quality import quality_for
 from imseg.types import DataSet, LabeledImage
 

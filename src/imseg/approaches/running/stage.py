@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import as_summary
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
 from imseg.components.labeling import LabelCounts
 from imseg.data.files.listing import counted

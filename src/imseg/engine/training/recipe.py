@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from imseg.ops.limits import AugmentLimits
 from imseg.options import STRICT, option
-from imseg.tasks.losses import LossName
+from imseg.tasks.mask_loss import LossName
 from imseg.types import Kind
 
 Schedule = Literal["constant", "cosine", "polynomial"]

@@ -29,7 +29,7 @@ from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import Component
 from imseg.tasks import Task
-from imseg.tasks.losses import MaskLoss, class_weights
+from imseg.tasks.mask_loss import MaskLoss, class_weights
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob

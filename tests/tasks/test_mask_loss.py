@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imseg.errors import ImsegError
 from imseg.tasks import Regression
-from imseg.tasks.losses import FITTING, MOST_WEIGHT, MaskLoss, check_loss, class_weights
+from imseg.tasks.mask_loss import FITTING, MOST_WEIGHT, MaskLoss, check_loss, class_weights
 from imseg.types import VOID, TargetSpec
 
 KINDS = ("binary", "multiclass", "multilabel")
