@@ -198,7 +198,8 @@ def _warp(
     folded = places.clamp(-1, 1).mul_(2).sub_(places).clamp_(-1, 1)
     within = places.abs_() <= 1
     inside = within[:, :1].logical_and_(within[:, 1:])
-    values = images.contiguous().float()
+    # As they lie: many channels that follow each other in memory are sampled twice as fast.
+    values = images.float()
     values = change_where(
         values,
         params.softened > 0,
