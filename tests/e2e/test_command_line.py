@@ -120,6 +120,11 @@ OTHER: dict[str, Any] = {
     "warm_up_steps": 9,
     "average_weights": 0.75,
     "keep_weights": "last",
+    "augment": "weak",
+    "loss": "cross-entropy",
+    "class_balance": 0.25,
+    "optimizer": "adamw",
+    "clip_gradients": 2.0,
     "validate_every": 6,
     "width": 0.375,
     "weights": "first.safetensors",
@@ -131,7 +136,17 @@ OTHER: dict[str, Any] = {
     "workers": 3,
 }
 """For every option that a plan holds as it is, another value than it has by itself."""
-NOT_KEPT = {"approach", "effort", "paper", "network", "task", "unlabeled_masks", "match", "reuse"}
+NOT_KEPT = {
+    "approach",
+    "effort",
+    "paper",
+    "recipe",
+    "network",
+    "task",
+    "unlabeled_masks",
+    "match",
+    "reuse",
+}
 NOT_KEPT |= {"device", "compile", "follow_links"}
 """Options that are settled to something else, or say where something is."""
 
@@ -148,14 +163,15 @@ def test_an_option_survives_from_settings_to_plan_to_toml_and_back(name: str, ef
     for approach, each in APPROACHES.items():
         if each.matched or (name not in each.options and name in component_options()):
             continue
-        given = {"approach": approach, "effort": effort, "device": "cpu", name: OTHER[name]}
+        given = {"approach": approach, "effort": effort, "device": "cpu", "recipe": "paper"}
+        given[name] = OTHER[name]
         if each.sees_truth:
             given["unlabeled_masks"] = "hidden"
         if name == "limit_unlabeled" and not each.needs_unlabeled:
             continue
         if name in ("vote", "reblock") and approach == "noisy-student":
             continue  # one teacher always agrees with itself, and nothing is blocked
-        if name in ("reblock", "ignore", "tta") and effort == "quick":
+        if name in ("reblock", "ignore") and effort == "quick":
             given[name] = False  # True is what it does there by itself
         if name == "plain_view" and effort == "paper":
             given[name] = True
