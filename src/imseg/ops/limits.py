@@ -1,6 +1,7 @@
 """How far training samples may be changed at random, by level, kind of mask and kind of image."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -54,7 +55,8 @@ class AugmentLimits:
     shrink: float = 2.0
     """Where this is less than ``scale``, s is drawn from [-shrink, scale]."""
     shift: float = 0.0
-    """Shifted along each axis by up to this share of the side; 0..1."""
+    """Shifted along each axis by up to this share of the side; 0..1. Where the scale leaves room, by
+    so much more that the frame may show any part of a larger image."""
     shear: float = 0.0
     """Rows are shifted against each other by up to so many pixels per pixel of height."""
     elastic: float = 0.0
@@ -131,7 +133,7 @@ class AugmentLimits:
 
 # The numbers to tune. Later tables replace what earlier ones say.
 _TURNED = {"turn": 180.0, "scale": 0.35, "shift": 0.1, "shear": 0.15, "elastic": 0.03, "share": 0.8}
-_UPRIGHT = {"turn": 10.0, "scale": 0.35, "shift": 0.1, "shear": 0.05, "elastic": 0.0, "share": 0.8}
+_UPRIGHT = {"turn": 3.0, "scale": 0.69, "shrink": 0.29, "share": 1.0}
 _WEAK = {"color_share": 0.5, "brightness": 0.05, "contrast": 0.1}
 _STRONG = {
     "color_share": 0.8, "brightness": 0.12, "contrast": 0.3, "gamma": 0.3,
@@ -144,13 +146,22 @@ _OF_MODALITY: dict[Modality, dict[str, float]] = {
     "channels": {"brightness": 0.05, "channel_gain": 0.15, "channel_contrast": 0.15,
                  "contrast": 0.15, "gamma": 0.15, "noise": 0.03},
 }  # fmt: skip
-_UPRIGHT_VALUES = {"blur": 1.0, "noise": 0.04}
+_UPRIGHT_VALUES = {
+    "color_share": 0.5, "brightness": 0.05, "contrast": 0.1, "gamma": 0.0, "gain": 0.1,
+    "saturation": 0.0, "channel_gain": 0.0, "blur_share": 0.0, "noise_share": 0.0,
+}  # fmt: skip
+"""The most for scenes with an above: on road scenes every change of color cost more than it gave,
+while objects that come closer and go farther gave most."""
 _NUMBERS = {
     "color_share": 0.5, "brightness": 0.05, "contrast": 0.1, "channel_contrast": 0.0, "gamma": 0.1,
     "gain": 0.1, "channel_gain": 0.05, "saturation": 0.2, "blur": 0.7, "noise": 0.02,
     "scale": 0.2, "shear": 0.05, "elastic": 0.0,
 }  # fmt: skip
 """The most that maps of numbers bear: what is measured may lie in the brightness or the size."""
+
+
+def _at_most(chosen: Mapping[str, float], limit: Mapping[str, float]) -> dict[str, float]:
+    return {name: min(value, limit.get(name, value)) for name, value in chosen.items()}
 
 
 def limits_for(
@@ -170,8 +181,9 @@ def limits_for(
     if level == "weak" and modality == "dark":
         chosen |= {"brightness": 0.0, "gain": 0.1}
     if level == "strong":
-        chosen = {**_STRONG, **(_TURNED if rotate else _UPRIGHT | _UPRIGHT_VALUES)}
-        chosen |= _OF_MODALITY[modality]
+        chosen = _STRONG | _OF_MODALITY[modality] | (_TURNED if rotate else _UPRIGHT)
+        if not rotate:
+            chosen = _at_most(chosen, _UPRIGHT_VALUES)
     if kind == "regression":
-        chosen = {name: min(value, _NUMBERS.get(name, value)) for name, value in chosen.items()}
+        chosen = _at_most(chosen, _NUMBERS)
     return AugmentLimits(mirror=True, upside_down=rotate, swap=rotate, **chosen)

@@ -110,9 +110,11 @@ def draw(
     move[:, 0] *= 1 - 2.0 * coin(MIRRORED, wanted=limits.mirror)[:, None]
     move[:, 1] *= 1 - 2.0 * coin(TURNED_OVER, wanted=limits.upside_down)[:, None]
     bend = spread(BEND, limits.elastic, count=2 * CONTROL_POINTS**2)
+    # An enlarged image is shown in part, which may be any; a smaller one lies anywhere in the frame.
+    room = np.abs(1 - 1 / larger)[:, None] / 2
     columns = {
         "linear": move @ turn @ shear / larger[:, None, None],
-        "shift": 2 * spread(SHIFT, limits.shift, count=2),
+        "shift": 2 * spread(SHIFT, 1.0, count=2) * (limits.shift + room),
         "bend": bend.reshape(-1, 2, CONTROL_POINTS, CONTROL_POINTS),
         # The variance of the pixels of the result less that of the image's, for pixels of sigma .5.
         "softened": ((larger**-2 - 1) / 8).clip(0, 0.25),
