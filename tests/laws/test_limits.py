@@ -33,8 +33,13 @@ def test_every_kind_and_modality_has_limits_of_each_level(kind, modality, rotate
             assert limits.channel_gain == limits.channel_contrast == 0
         if modality == "dark":
             assert limits.brightness == 0 < limits.gain
-    assert strong.share and strong.scale and strong.noise and strong.blur and strong.gamma
-    assert strong.turn == (180 if rotate else 10)
+    assert strong.share and strong.scale
+    turned = limits_for("strong", kind=kind, modality=modality, rotate=True)
+    assert turned.noise_share and turned.noise and turned.blur and turned.gamma
+    assert strong.turn == (180 if rotate else 3)
+    if not rotate:
+        assert strong.gamma == strong.blur_share == strong.noise_share == strong.saturation == 0
+        assert strong.scale == (0.69 if kind != "regression" else 0.2), "nearer, and farther away"
     assert bool(strong.elastic) == (rotate and kind != "regression")
 
 
@@ -48,7 +53,8 @@ def test_maps_of_numbers_are_changed_no_further_than_masks(level, modality, rota
     )
     assert all(numbers[name] <= masks[name] for name in masks)
     if level == "strong":
-        assert sum(numbers[name] < masks[name] for name in masks) >= 4
+        smaller = {name for name in masks if numbers[name] < masks[name]}
+        assert len(smaller) >= 4 if rotate else "scale" in smaller
 
 
 def test_limits_are_plain_numbers_in_json() -> None:

@@ -55,8 +55,8 @@ class AugmentLimits:
     shrink: float = 2.0
     """Where this is less than ``scale``, s is drawn from [-shrink, scale]."""
     shift: float = 0.0
-    """Shifted along each axis by up to this share of the side; 0..1. Where the scale leaves room, by
-    so much more that the frame may show any part of a larger image."""
+    """Shifted along each axis by up to this share of the side; 0..1. Where the scale leaves room,
+    by so much more that the frame may show any part of a larger image."""
     shear: float = 0.0
     """Rows are shifted against each other by up to so many pixels per pixel of height."""
     elastic: float = 0.0

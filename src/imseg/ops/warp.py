@@ -110,7 +110,7 @@ def draw(
     move[:, 0] *= 1 - 2.0 * coin(MIRRORED, wanted=limits.mirror)[:, None]
     move[:, 1] *= 1 - 2.0 * coin(TURNED_OVER, wanted=limits.upside_down)[:, None]
     bend = spread(BEND, limits.elastic, count=2 * CONTROL_POINTS**2)
-    # An enlarged image is shown in part, which may be any; a smaller one lies anywhere in the frame.
+    # Of an enlarged image any part may be shown; a smaller one lies anywhere in the frame.
     room = np.abs(1 - 1 / larger)[:, None] / 2
     columns = {
         "linear": move @ turn @ shear / larger[:, None, None],
