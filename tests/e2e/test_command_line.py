@@ -132,6 +132,7 @@ OTHER: dict[str, Any] = {
 """For every option that a plan holds as it is, another value than it has by itself."""
 NOT_KEPT = {"approach", "effort", "paper", "network", "task", "unlabeled_masks", "match", "reuse"}
 NOT_KEPT |= {"device", "compile", "follow_links"}
+NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/test_encoders.py
 """Options that are settled to something else, or say where something is."""
 
 

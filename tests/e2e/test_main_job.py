@@ -344,7 +344,8 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 
 SHARED = (
     "--average-weights --batch-size --block-color --blocking --compile --consistency-level"
-    " --consistency-ramp --consistency-weight --device --dilate --epochs --erode"
+    " --consistency-ramp --consistency-weight --decoder-width --device --dilate"
+    " --encoder-learning-rate --epochs --erode"
     " --follow-links --fresh-copies --generations --grow-labels --ignore --image-size"
     " --keep-weights --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled"
     " --mask-scorers --max-steps --network --networks --no-follow-links --no-fresh-copies"
@@ -361,9 +362,10 @@ def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --follow-links --help --json --sheet --task",
         "train": "--approach --average-weights --batch-size --block-color --blocking --compile"
-        " --config --consistency-level --consistency-ramp --consistency-weight --device"
-        " --dilate --dry-run --effort --epochs --erode --follow-links --fresh-copies --generations"
-        " --grow-labels --help --ignore --image-size --json --keep-weights"
+        " --config --consistency-level --consistency-ramp --consistency-weight --decoder-width"
+        " --device --dilate --dry-run --effort --encoder-learning-rate --epochs --erode"
+        " --follow-links --fresh-copies --generations --grow-labels --help --ignore --image-size"
+        " --json --keep-weights"
         " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
         " --match --max-steps --network --networks --no-follow-links --no-fresh-copies"
         " --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock --no-report"

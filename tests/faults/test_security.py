@@ -308,7 +308,8 @@ def test_every_network_of_ours_is_made_from_what_is_written() -> None:
         assert again == network and type(again) is type(network)
         made, same = (each.make(channels=1, outputs=1) for each in (network, again))
         assert type(made) is type(same)
-    assert set(Network.alternatives()) == {"unet", "paper-unet", "evalnet", "custom"}
+    own = {"unet", "paper-unet", "evalnet", "custom", "encoder-unet"}  # the last: tests/networks
+    assert set(Network.alternatives()) == own
 
 
 @pytest.mark.parametrize("width", [1e9, 1e300, -1.0, 0.0])

@@ -56,11 +56,12 @@ class RunOptions:
     """The root of all randomness."""
     network: str | None = option(
         None,
-        "Network: unet, paper-unet, or module:callable of your own.  [default: unet; paper-unet in"
-        " the paper's schedule]",
+        "Network: unet, paper-unet, unet:ENCODER (with an encoder of timm, such as"
+        " unet:tf_efficientnet_lite0), or module:callable of your own.  [default: unet; paper-unet"
+        " in the paper's schedule]",
         group="network",
     )
-    """The network: unet, paper-unet, or ``module:callable``."""
+    """The network: unet, paper-unet, ``unet:ENCODER``, or ``module:callable``."""
     task: TaskWord | None = option(
         None,
         "binary, multiclass, multilabel, instances or regression.  [default: from the masks]",
@@ -218,7 +219,10 @@ class Settings:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
         # --generations 1 is of use where the catalog has several: what it leaves has one.
-        known = (options_in(RunOptions()), approach.options, find_approach(self.approach).options)
+        catalog = find_approach(self.approach)
+        of_network = {one.name for kind in _networks() for one in options_of(kind).values()}
+        further = [name for name in catalog.options if name not in of_network]
+        known = (options_in(RunOptions()), approach.options, further)
         names = dict.fromkeys(name for options in known for name in options)
         if approach.matched or (self.match is not None and approach.matchable):
             names = {name: None for name in names if name not in MATCHED}
@@ -390,6 +394,8 @@ def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
         "strength_level": settings.paper is not None,
         "block_color": unblocked,
         "reblock": unblocked or "blocking" not in approach.options,
+        # A random encoder learns like the rest.
+        "encoder_learning_rate": approach.network.begins_with is None,
     }.get(name, False)
 
 
@@ -399,10 +405,13 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
         return None
     told = [declared()[name].flag for name in unused]
     matched = approach.matched or (settings.match is not None and approach.matchable)
+    network = approach.network.name
     if matched and set(unused) & set(MATCHED):
         why = "; its matched run settles steps, width and sizes"
     elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
         why = f"; --blocking {settings.blocking} leaves images as they are"
+    elif all(declared()[name].group == "network" for name in unused):
+        why = f" with the network {network}, about which it changes nothing"
     else:
         why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
     users = [] if why else [name for name in APPROACHES if _has_use(name, unused, settings)]
