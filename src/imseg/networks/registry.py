@@ -111,11 +111,14 @@ class Network(Component, ABC):
             )
         return find_weights(str(self.weights))
 
-    def initial_weights(self, state: Mapping[str, Tensor], *, channels: int) -> dict[str, Tensor]:
+    def initial_weights(
+        self, state: Mapping[str, Tensor], *, wanted: Mapping[str, Tensor], channels: int
+    ) -> dict[str, Tensor]:
         """Return weights to begin with by the names of this network's: all, or a part of it.
 
         Args:
             state: Weights as they are in a file.
+            wanted: The tensors of the network; only their names and shapes count.
             channels: Image channels.
         """
         return dict(state)
@@ -241,10 +244,10 @@ class EncoderUNetConfig(Network):
             return imagenet_file(self.encoder)
         return find_weights(str(self.weights))
 
-    def initial_weights(self, state: Mapping[str, Tensor], *, channels: int) -> dict[str, Tensor]:
+    def initial_weights(
+        self, state: Mapping[str, Tensor], *, wanted: Mapping[str, Tensor], channels: int
+    ) -> dict[str, Tensor]:
         """Return weights of the encoder, or the whole network; see ``Network.initial_weights``."""
-        with torch.device("meta"):
-            wanted = self.make(channels=channels, outputs=1).state_dict()
         return encoder_state(state, wanted=wanted, channels=channels)
 
     def parameter_groups(self, module: nn.Module) -> list[tuple[float, list[nn.Parameter]]]:

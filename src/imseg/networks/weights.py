@@ -96,7 +96,7 @@ def read_weights(
         content = read_bounded(path, MOST_WEIGHTS)
         if sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise SafetensorError("it does not have the checksum it was written with")
-        state = load(content)
+        there = state = load(content)
     except (OSError, SafetensorError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         if content.startswith(PICKLES):
@@ -107,13 +107,15 @@ def read_weights(
             got=str(reason or (str(error).splitlines() or [type(error).__name__])[0]),
             hint="copy the file again; weights of a run are made anew by repeating its command.",
         ) from error
-    if initial:
-        state = network.initial_weights(state, channels=channels)
-    part = network.part if initial and all(name.startswith(network.part) for name in state) else ""
-    wrong = _mismatch(network, state, channels=channels, outputs=outputs, part=part)
+    wanted, wrong = _tensors(network, channels=channels, outputs=outputs)
+    if not wrong and initial:
+        state = network.initial_weights(state, wanted=wanted, channels=channels)
+        if all(name.startswith(network.part) for name in state):
+            wanted = {n: value for n, value in wanted.items() if n.startswith(network.part)}
+    wrong = wrong or _mismatch(state, wanted)
     if wrong:
         width = f" with width {network.relative_width:g}" if hasattr(network, "width") else ""
-        fits = _fitting(state, channels=channels, outputs=outputs)
+        fits = _fitting(there, channels=channels, outputs=outputs)
         raise ImsegError(
             f"The weights {path} cannot be loaded: they do not fit the network.",
             expected=f"those of the network {network.name}{width}, {channels} channels and"
@@ -121,7 +123,8 @@ def read_weights(
             got=wrong,
             hint=f"they fit {fits}."
             if fits
-            else "weights of a network that was trained here on images and masks of the same kind.",
+            else "weights of a network that was trained here on images and masks of the same kind"
+            + (", or of this encoder alone, as timm names them." if network.part else "."),
         )
     return state
 
@@ -145,34 +148,34 @@ def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str
     return " or ".join(
         f"--network {network.kind} --width {network.relative_width:g}"
         for network in candidates
-        if not _mismatch(network, state, channels=channels, outputs=outputs)
+        if not _mismatch(state, _tensors(network, channels=channels, outputs=outputs)[0])
     )
 
 
-def _mismatch(
-    network: Network, state: Mapping[str, Tensor], *, channels: int, outputs: int, part: str = ""
-) -> str:
-    """Return in what weights are not those of a network; empty: in nothing.
+def _tensors(network: Network, *, channels: int, outputs: int) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a network without memory, or why there is none.
 
-    Only tensors are looked at whose names begin with ``part``. Shapes are compared without memory,
-    so that a planted width fills none.
+    Without memory: a planted width fills none.
     """
     try:
         if isinstance(network, CustomConfig):
-            made = network.make(channels=channels, outputs=outputs)
-        else:
-            with torch.device("meta"):
-                made = network.make(channels=channels, outputs=outputs)
+            return network.make(channels=channels, outputs=outputs).state_dict(), ""
+        with torch.device("meta"):
+            return network.make(channels=channels, outputs=outputs).state_dict(), ""
     except (RuntimeError, TypeError, ValueError, ArithmeticError, IndexError) as error:
-        return f"there is no network of width {network.relative_width:g} ({error})"
-    wanted = {key: tuple(value.shape) for key, value in made.state_dict().items()}
-    wanted = {key: shape for key, shape in wanted.items() if key.startswith(part)}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    if wanted == found:
+        return {}, f"there is no network of width {network.relative_width:g} ({error})"
+
+
+def _mismatch(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return in what weights are not the wanted tensors; empty: in nothing."""
+    expected, found = (
+        {key: tuple(value.shape) for key, value in each.items()} for each in (wanted, state)
+    )
+    if expected == found:
         return ""
     differing = [
-        f"{key} is {found.get(key, 'missing')}, not {wanted.get(key, 'there')}"
-        for key in sorted({*wanted, *found})
-        if wanted.get(key) != found.get(key)
+        f"{key} is {found.get(key, 'missing')}, not {expected.get(key, 'there')}"
+        for key in sorted({*expected, *found})
+        if expected.get(key) != found.get(key)
     ]
     return f"the weights have other names or shapes than the network: {and_more(differing, 2)}"
