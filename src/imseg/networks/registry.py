@@ -23,7 +23,7 @@ from imseg.errors import ImsegError, near_miss
 from imseg.networks.encoders import PART, EncoderUNet, check_encoder, encoder_state
 from imseg.networks.evalnet import EvalNet
 from imseg.networks.pretrained import imagenet_file
-from imseg.networks.unet import UNet, keep_up, unet
+from imseg.networks.unet import UNet, UNetPlus, keep_up, unet
 from imseg.options import Component, option
 
 NetworkFactory = Callable[..., nn.Module]
@@ -164,6 +164,19 @@ class UNetConfig(Network):
     def make(self, *, channels: int, outputs: int) -> nn.Module:
         """Return a fresh network; see ``Network.make``."""
         return unet(channels=channels, outputs=outputs, width=self.width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UNetPlusConfig(UNetConfig):
+    """Our U-Net: as many operations as the paper's in less time, and four times the weights."""
+
+    kind = "unet-plus"
+
+    def make(self, *, channels: int, outputs: int) -> nn.Module:
+        """Return a fresh network; see ``Network.make``."""
+        network = UNetPlus(channels=channels, outputs=outputs, width=self.width)
+        keep_up(network)
+        return network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,10 +366,10 @@ def import_network(network: Network) -> None:
         provide(import_callable(network.callable), network.callable)
 
 
-SEGMENTING = ("unet", "paper-unet", "encoder-unet")
+SEGMENTING = ("unet", "unet-plus", "paper-unet", "encoder-unet")
 """Networks of ours that segment, by kind; EvalNet scores masks."""
-NAMED = SEGMENTING[:2]
-"""Those whose name is their kind; the name of the other has that of its encoder in it."""
+NAMED = SEGMENTING[:-1]
+"""Those whose name is their kind; the name of the last has that of its encoder in it."""
 
 
 def network_named(name: str) -> Network:

@@ -141,7 +141,8 @@ def _pickle(path: Path) -> ImsegError:
 
 def _fitting(state: Mapping[str, Tensor], *, channels: int, outputs: int) -> str:
     """Return the options of networks that weights fit, or an empty text."""
-    narrowest = {len(each) / 16 for each in state.values() if each.shape[1:2] == (channels,)}
+    first = [len(each) for each in state.values() if each.shape[1:2] == (channels,)]
+    narrowest = {filters / of for filters in first for of in (16, 32)}
     ours = [Network.alternatives()[kind]() for kind in SEGMENTING]
     scalable = [each for each in ours if hasattr(each, "width")]
     candidates = [each.with_width(width) for each in scalable for width in sorted(narrowest)]
