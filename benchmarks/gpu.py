@@ -24,8 +24,9 @@ from machine import described
 
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.duration import durations, measure, request_for
-from imseg.approaches.planning.plan import Facts, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.engine.hardware.benchmark import BenchmarkResult, prober
 from imseg.report.tables import table
 

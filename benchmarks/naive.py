@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from imseg.engine.hardware.device import ComputeConfig, usable_cores
 from imseg.engine.training.job import build
-from imseg.engine.training.learner import KerasAdamW
+from imseg.engine.training.optimizer import KerasAdamW
 from imseg.networks.registry import EvalNetConfig, UNetConfig
 from imseg.ops.photometric import KERNELS, Strength
 

@@ -28,6 +28,10 @@ file a label, in a folder of the label's name. ``objects``: one file, 0 is backg
 object has a number of its own. ``numbers``: one file, measurements.
 """
 
+Modality = Literal["gray", "dark", "photograph", "channels"]
+"""What pictures are: gray ones; bright things on a dark ground, as in fluorescence; photographs and
+others in color; several channels without a meaning as colors."""
+
 Pages = Literal["refuse", "channels", "first", "max"] | int
 """What several pages in one file are.
 
@@ -262,6 +266,11 @@ class DataSet:
     """Pictures for the final score; read by the evaluator alone."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Hashes of picture and mask content by the picture's name, as far as they are known."""
+    modality: Modality = "photograph"
+    """What most of the labeled pictures are."""
+    narrow: float | None = None
+    """The width that a tenth of the labeled objects stay below, as a share of the longer side of
+    their picture; None: objects were not measured."""
 
 
 def _as_lists(value: Any) -> Any:

@@ -92,7 +92,9 @@ def test_an_image_has_a_name_and_pixels_and_nothing_else() -> None:
 
 def test_a_data_set_has_no_field_for_hidden_masks() -> None:
     names = [field.name for field in dataclasses.fields(DataSet)]
-    assert names == ["name", "spec", "reading", "labeled", "unlabeled", "val", "test", "digests"]
+    looks = ["modality", "narrow"]  # of the labeled images alone
+    wanted = ["name", "spec", "reading", "labeled", "unlabeled", "val", "test", "digests", *looks]
+    assert names == wanted
 
 
 def test_the_run_data_of_an_approach_has_no_test_images() -> None:

@@ -120,17 +120,33 @@ OTHER: dict[str, Any] = {
     "warm_up_steps": 9,
     "average_weights": 0.75,
     "keep_weights": "last",
+    "augment": "weak",
+    "loss": "cross-entropy",
+    "class_balance": 0.25,
+    "optimizer": "adamw",
+    "clip_gradients": 2.0,
     "validate_every": 6,
     "width": 0.375,
     "weights": "first.safetensors",
     "seed": 5,
     "image_size": (48, 80),
     "limit_unlabeled": 9,
+    "tta": True,
     "precision": "float32",
     "workers": 3,
 }
 """For every option that a plan holds as it is, another value than it has by itself."""
-NOT_KEPT = {"approach", "effort", "paper", "network", "task", "unlabeled_masks", "match", "reuse"}
+NOT_KEPT = {
+    "approach",
+    "effort",
+    "paper",
+    "recipe",
+    "network",
+    "task",
+    "unlabeled_masks",
+    "match",
+    "reuse",
+}
 NOT_KEPT |= {"device", "compile", "follow_links"}
 NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/test_encoders.py
 """Options that are settled to something else, or say where something is."""
@@ -148,7 +164,8 @@ def test_an_option_survives_from_settings_to_plan_to_toml_and_back(name: str, ef
     for approach, each in APPROACHES.items():
         if each.matched or (name not in each.options and name in component_options()):
             continue
-        given = {"approach": approach, "effort": effort, "device": "cpu", name: OTHER[name]}
+        given = {"approach": approach, "effort": effort, "device": "cpu", "recipe": "paper"}
+        given[name] = OTHER[name]
         if each.sees_truth:
             given["unlabeled_masks"] = "hidden"
         if name == "limit_unlabeled" and not each.needs_unlabeled:

@@ -343,16 +343,17 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 
 
 SHARED = (
-    "--average-weights --batch-size --block-color --blocking --compile --consistency-level"
+    "--augment --average-weights --batch-size --block-color --blocking --class-balance"
+    " --clip-gradients --compile --consistency-level"
     " --consistency-ramp --consistency-weight --decoder-width --device --dilate"
     " --encoder-learning-rate --epochs --erode"
     " --follow-links --fresh-copies --generations --grow-labels --ignore --image-size"
     " --keep-weights --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled"
-    " --mask-scorers --max-steps --network --networks --no-follow-links --no-fresh-copies"
-    " --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate"
-    " --patience --plain-view --precision --reblock --rotate --select --task"
+    " --loss --mask-scorers --max-steps --network --networks --no-follow-links --no-fresh-copies"
+    " --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate --no-tta"
+    " --optimizer --patience --plain-view --precision --reblock --recipe --rotate --select --task"
     " --teacher-ramp --teacher-weight --teachers"
-    " --thresholds --validate-every --views --vote --warm-up-steps --weight-decay --weights"
+    " --thresholds --tta --validate-every --views --vote --warm-up-steps --weight-decay --weights"
     " --width --workers"
 )
 """Settings that several runs can share."""
@@ -361,23 +362,24 @@ SHARED = (
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --follow-links --help --json --sheet --task",
-        "train": "--approach --average-weights --batch-size --block-color --blocking --compile"
-        " --config --consistency-level --consistency-ramp --consistency-weight --decoder-width"
-        " --device --dilate --dry-run --effort --encoder-learning-rate --epochs --erode"
-        " --follow-links --fresh-copies --generations --grow-labels --help --ignore --image-size"
-        " --json --keep-weights"
-        " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --mask-scorers"
-        " --match --max-steps --network --networks --no-follow-links --no-fresh-copies"
-        " --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock --no-report"
-        " --no-rotate --out --paper --patience --plain-view --precision --probe --reblock --report"
-        " --reuse --rotate --seed --select --strength-level --strength-schedule --task"
-        " --teacher-ramp --teacher-weight --teachers --thresholds --unlabeled-masks"
-        " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width"
-        " --workers",
-        "evaluate": "--device --ensemble --follow-links --help --json --network --pictures --split"
-        " --trust-network",
-        "predict": "--device --ensemble --help --inconsistency --json --network --out --overlay"
-        " --overwrite --pixel-size --recursive --skip-bad --trust-network",
+        "train": "--approach --augment --average-weights --batch-size --block-color --blocking"
+        " --class-balance --clip-gradients --compile --config --consistency-level"
+        " --consistency-ramp --consistency-weight --decoder-width --device --dilate --dry-run"
+        " --effort --encoder-learning-rate --epochs --erode --follow-links --fresh-copies"
+        " --generations --grow-labels --help --ignore --image-size --json --keep-weights"
+        " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --loss"
+        " --mask-scorers --match --max-steps --network --networks --no-follow-links"
+        " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock"
+        " --no-report --no-rotate --no-tta --optimizer --out --paper --patience --plain-view"
+        " --precision --probe --reblock --recipe --report --reuse --rotate --seed --select"
+        " --strength-level --strength-schedule --task --teacher-ramp --teacher-weight --teachers"
+        " --thresholds --tta"
+        " --unlabeled-masks --validate-every --views --vote --warm-up-steps --weight-decay"
+        " --weights --width --workers",
+        "evaluate": "--device --ensemble --follow-links --help --json --network --no-tta --pictures"
+        " --split --trust-network --tta",
+        "predict": "--device --ensemble --help --inconsistency --json --network --no-tta --out"
+        " --overlay --overwrite --pixel-size --recursive --skip-bad --trust-network --tta",
         "status": "--help --json",
         "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",

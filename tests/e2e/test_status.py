@@ -28,7 +28,7 @@ from tests.e2e.small_sets import (
 from tests.e2e.test_integrity import flip
 from tests.sets import rest_but
 
-from imseg.approaches.planning.plan import planned_stages
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.approaches.running.preparation import facts_of
 from imseg.approaches.runs.record import Recovery, command_in, read_record
 from imseg.approaches.runs.run_status import RunStatus, seconds_left, status_of

@@ -77,7 +77,7 @@ _SETTINGS = (
     "consistency_level", "learning_rate", "weight_decay", "learning_rate_schedule", "warm_up_steps",
     "average_weights", "keep_weights", "network", "weights", "decoder_width",
     "encoder_learning_rate", "strength_schedule", "strength_level",
-    "fresh_copies", "rotate", "match", "unlabeled_masks",
+    "fresh_copies", "rotate", "tta", "match", "unlabeled_masks",
     "reuse", "device", "precision", "compile", "validate_every", "workers", "epoch", "lr", "",
 )  # fmt: skip
 _WORDS: tuple[Any, ...] = (

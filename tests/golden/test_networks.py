@@ -22,7 +22,7 @@ from torch import nn
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
-from imseg.engine.training.learner import KerasAdamW
+from imseg.engine.training.optimizer import KerasAdamW
 from imseg.networks import unet
 from imseg.networks.evalnet import EvalNet
 from imseg.networks.unet import UNet

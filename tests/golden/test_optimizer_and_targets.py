@@ -19,7 +19,7 @@ from imseg.data.masks.classes import find_spec
 from imseg.data.masks.io import encode
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import to_device
-from imseg.engine.training.learner import KerasAdamW
+from imseg.engine.training.optimizer import KerasAdamW
 from imseg.tasks.multiclass import one_hot
 
 

@@ -34,6 +34,14 @@ FollowLinks = Annotated[
 Ensemble = Annotated[
     int, typer.Option(help="Average the probabilities of so many of the run's best networks.")
 ]
+Tta = Annotated[
+    bool | None,
+    typer.Option(
+        "--tta/--no-tta",
+        help="Average what networks say about the image in up to 8 orientations (flipped, turned)."
+        "  [default: as the run was trained]",
+    ),
+]
 TrustNetwork = Annotated[
     bool,
     typer.Option(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning import budget, duration, estimate
-from imseg.approaches.planning.plan import StagePlan, planned_stages
 from imseg.approaches.planning.settings import values_from
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
 from imseg.comparison import result
 from imseg.comparison.participants import Participant, check_options, participants_of, settings_for

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, PositiveInt
 
 from imseg.approaches.runs.run import Run
 from imseg.engine.inference import evaluator
@@ -60,6 +60,8 @@ class NetworkScores(StrictModel):
     """Scores over all pixels together."""
     ci95: dict[str, dict[str, evaluator.Interval]]
     """Bootstrap intervals over images for both."""
+    orientations: PositiveInt = 1
+    """In how many orientations (flipped, turned) it saw each image."""
 
 
 def images_to_score(dataset: DataSet) -> tuple[LabeledImage, ...]:
@@ -113,14 +115,14 @@ def score(
     scored: dict[str, NetworkScores] = {}
     for number, name in enumerate(names):
         job = run.trained(name).job
-        known = _known(kept.get(name), job=job, digest=digest)
+        known = _known(kept.get(name), job=job, digest=digest, orientations=len(run.plan.moves()))
         if known is None:
             progress(number, len(names))
             found = run.evaluate(dataset, SPLIT, networks=[name])
             known = NetworkScores(
                 job=job, data=digest, task=found.task, metric=found.metric, unit=found.unit,
                 names=found.names, each=found.each, per_image=found.per_image,
-                dataset=found.dataset, ci95=found.ci95,
+                dataset=found.dataset, ci95=found.ci95, orientations=found.orientations,
             )  # fmt: skip
             kept[name] = known.as_dict()
             write_sealed(path, kept)
@@ -142,13 +144,14 @@ def read_scores(path: Path, network: str) -> NetworkScores | None:
         raise unlike(path, in_words(error)) from error
 
 
-def _known(kept: Any, *, job: str, digest: str) -> NetworkScores | None:
+def _known(kept: Any, *, job: str, digest: str, orientations: int) -> NetworkScores | None:
     """Return scores that are kept, if they are whole and of this network on these images."""
     try:
         found = NetworkScores.of(kept)
     except ValueError:
         return None
-    return found if (found.job, found.data) == (job, digest) else None
+    same = (found.job, found.data, found.orientations) == (job, digest, orientations)
+    return found if same else None
 
 
 Verdict = Literal["better", "worse", "open"]

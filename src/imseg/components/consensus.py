@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference.predictor import probabilities_of
+from imseg.ops.augment import UNMOVED, Move
 from imseg.ops.inconsistency import BlockColor, clean_up
 from imseg.ops.photometric import Strength
 from imseg.options import Component, option
@@ -111,6 +112,8 @@ class TeacherBatch:
     """How far a view may be pushed."""
     rotate: bool
     """Whether views may also be turned and flipped upside down."""
+    moves: tuple[Move, ...] = UNMOVED
+    """The orientations in which teachers see the images; what each says is the mean over them."""
     bench: ScorerGroup | None = None
     """Mask scorers, if there are any."""
     kept: tuple[Planes, Bool[Tensor, "b"]] | None = None
@@ -124,17 +127,30 @@ class TeacherBatch:
 
     @cached_property
     def probabilities(self) -> Float[Tensor, "v b k h w"]:
-        """What each teacher says about the images as they are."""
-        return torch.stack([self.ask(teacher, self.pixels) for teacher in self.teachers])
+        """What each teacher says about the images."""
+        ask = partial(self.ask, pixels=self.pixels, moves=self.moves)
+        return torch.stack([ask(teacher) for teacher in self.teachers])
 
     @cached_property
     def hard_predictions(self) -> Votes:
         """The same made discrete."""
         return torch.stack([self.task.hard_prediction(each) for each in self.probabilities])
 
-    def ask(self, teacher: nn.Module, pixels: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Return what a teacher says about other images, such as views of these."""
-        return probabilities_of(teacher, pixels, self.task, self.compute)
+    def ask(
+        self,
+        teacher: nn.Module,
+        pixels: UInt8[Tensor, "b c h w"],
+        *,
+        moves: Sequence[Move] = UNMOVED,
+    ) -> Float[Tensor, "b k h w"]:
+        """Return what a teacher says about other images, such as views of these.
+
+        Args:
+            teacher: A network in inference mode.
+            pixels: The images, on its device.
+            moves: The orientations in which it sees them.
+        """
+        return probabilities_of(teacher, pixels, self.task, self.compute, moves=moves)
 
 
 class Labeler(Component, ABC):

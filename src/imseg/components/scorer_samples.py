@@ -22,6 +22,7 @@ from imseg.engine.inference.predictor import BATCH, vote
 from imseg.engine.loading.samples import Copies, SampleSet
 from imseg.engine.training import seeds
 from imseg.errors import ImsegError
+from imseg.ops.augment import UNMOVED, Move
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import VOID
@@ -34,6 +35,7 @@ def store_hard_predictions(
     *,
     task: Task,
     compute: ComputeConfig,
+    moves: Sequence[Move] = UNMOVED,
     path: Path,
     progress: Callable[[int, int], None],
 ) -> Path:
@@ -45,6 +47,7 @@ def store_hard_predictions(
         rows: Images that are looked at; those of all others are 0.
         task: What a pixel is.
         compute: How the networks are computed.
+        moves: The orientations in which they see the images.
         path: Where they go.
         progress: Told about finished and all images.
     """
@@ -56,7 +59,7 @@ def store_hard_predictions(
         for start in range(0, len(rows), BATCH):
             chosen = list(rows[start : start + BATCH])
             with torch.inference_mode():
-                votes = vote(networks, pixels[chosen], task, compute).cpu().numpy()
+                votes = vote(networks, pixels[chosen], task, compute, moves=moves).cpu().numpy()
             votes = votes.astype(task.spec.dtype, copy=False)
             for voter, cast in enumerate(votes):
                 for row, hard_prediction in zip(chosen, cast, strict=True):

@@ -36,6 +36,21 @@ class Move:
 
 MOVES: tuple[Move, ...] = tuple(Move(flip, turns) for flip in (False, True) for turns in range(4))
 """All eight, the one that changes nothing first."""
+UNMOVED: tuple[Move, ...] = MOVES[:1]
+"""The one that changes nothing, alone."""
+
+
+def moves_for(*, rotate: bool, square: bool) -> tuple[Move, ...]:
+    """Return the moves in which an image may be looked at, the one that changes nothing first.
+
+    Args:
+        rotate: Whether up and down are as good as left and right: all moves that keep the shape;
+            else none, and left and right exchanged.
+        square: Whether images are as high as wide; if not, quarter turns are left out.
+    """
+    return tuple(
+        each for each in MOVES if (rotate or not each.turns) and (square or not each.swaps_sides)
+    )
 
 
 def move(planes: Tensor, by: Move) -> Tensor:

@@ -67,6 +67,13 @@ def draw_uniform(seeds: Words, use: int) -> npt.NDArray[np.float64]:
     return bits / 2.0**53
 
 
+def draw_spread(seeds: Words, use: int, *, count: int) -> npt.NDArray[np.float64]:
+    """Return ``count`` numbers of [-1, 1) for each seed, as ``b count``."""
+    places = np.arange(count, dtype=np.uint64) * STEP
+    bits = mix(draw_bits(seeds, use)[:, None] + places) >> np.uint64(11)
+    return bits.astype(np.float64) / 2.0**52 - 1
+
+
 def draw_below(seeds: Words, use: int, *, count: int) -> Int64[Tensor, "b"]:
     """Return one whole number of [0, count) for each seed."""
     return torch.from_numpy(np.floor(draw_uniform(seeds, use) * count).astype(np.int64))
@@ -87,6 +94,15 @@ def draw_keys(seeds: Words, use: int) -> Int32[Tensor, "b 2"]:
     shift, factor = bits & np.uint64(0xFFFFFFFF), (bits >> np.uint64(32)) | np.uint64(1)
     keys = np.stack([shift, factor], axis=-1).astype(np.uint32)
     return torch.from_numpy(keys.view(np.int32))
+
+
+def make_words(
+    keys: Int32[Tensor, "b 2"], *, channels: int, height: int, width: int, layout: PlaneLayout
+) -> Int32[Tensor, "b _ _ _"]:
+    """Return 32 random bits for each place of each image; see ``make_noise``."""
+    words = _words(channels, height, width, layout=layout, device=keys.device)
+    shift, factor = (key.reshape(-1, 1, 1, 1) for key in keys.unbind(dim=1))
+    return (words + shift).mul_(factor)
 
 
 def make_noise(
@@ -110,9 +126,8 @@ def make_noise(
         width: In pixels.
         layout: How the noise lies in memory; a place's value does not depend on it.
     """
-    words = _words(channels, height, width, layout=layout, device=keys.device)
-    shift, factor = (key.reshape(-1, 1, 1, 1) for key in keys.unbind(dim=1))
-    noise = (words + shift).mul_(factor).bitwise_right_shift_(16)
+    words = make_words(keys, channels=channels, height=height, width=width, layout=layout)
+    noise = words.bitwise_right_shift_(16)
     return noise.mul_(2 * reach.reshape(-1, 1, 1, 1)).bitwise_right_shift_(16)
 
 
@@ -135,7 +150,7 @@ def add_noise(images: UInt8[Tensor, "b _ _ _"], noise: Tensor) -> UInt8[Tensor, 
     return noise.to(torch.int16, copy=True).add_(images).clamp_(0, 255).to(torch.uint8)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _words(
     channels: int, height: int, width: int, *, layout: PlaneLayout, device: torch.device
 ) -> Int32[Tensor, "1 _ _ _"]:

@@ -227,7 +227,8 @@ def gallery(
     merits = [metric.merit({metric.key: value}) for value in values]
     shown = from_best_to_worst(merits, most)
     images = [pairs[i].image for i in shown]
-    predictions = map(run.prediction_of, run.segment(images, networks=networks, disagreement=True))
+    again = run.segment(images, networks=networks, disagreement=True, tta=found.orientations > 1)
+    predictions = map(run.prediction_of, again)
     rows = [
         result_row(pairs[i], each, run.spec, score=metric.text({metric.key: values[i]}))
         for i, each in zip(shown, predictions, strict=True)

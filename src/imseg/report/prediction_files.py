@@ -170,6 +170,7 @@ def write_predictions(
     overlay: bool = False,
     inconsistency: bool = False,
     networks: Sequence[str] | None = None,
+    tta: bool | None = None,
     device: str = "auto",
     overwrite: bool = False,
     pixel_size: float | None = None,
@@ -188,6 +189,7 @@ def write_predictions(
             ``out/inconsistency``, and the share of such pixels in ``out/inconsistency.csv``. They
             make a forward pass of their own, which takes as long again per network.
         networks: Whose mean is predicted; None: the chosen one.
+        tta: Whether predictions are averaged over flipped pictures; None: see ``Run.orientations``.
         device: Where to compute.
         overwrite: Replace files that are there already.
         pixel_size: Side of a pixel in micrometers; None: what the training data said.
@@ -233,10 +235,12 @@ def write_predictions(
         written.append(Written(predicted.name, str(paths[0]), share))
         return written[-1], list(measure(predicted, spec)), list(count_objects(predicted, spec))
 
+    seen = run.orientations(tta=tta, networks=networks, disagreement=inconsistency, device=device)
     found_in = run.segment(
         found.images,
         networks=networks,
         disagreement=inconsistency,
+        tta=seen.tta,
         device=device,
         unreadable=left_out,
     )

@@ -377,5 +377,6 @@ def evaluation_text(found: Evaluation) -> str:
     """Return scores with their intervals, and scores by class."""
     head = f"{len(found.names)} images, {found.task}"
     head += f", errors in {found.unit}" if found.unit else ""
+    head += f", each seen in {found.orientations} orientations" if found.orientations > 1 else ""
     tables = (scores_table(found), classes_table(found))
     return "\n\n".join([head, *(each.as_text() for each in tables if each.records)])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from imseg.errors import ImsegError
 from imseg.ops import inconsistency, overlap
@@ -35,6 +36,12 @@ PerImage = Float[Tensor, "b"]
 
 SomeImages = Bool[Tensor, "b"]
 """Some of the images."""
+
+Counted = Float[Tensor, "#b #t #h #w"] | None
+"""How much each pixel of each plane counts; None: all alike."""
+
+Areas = Float[Tensor, "b n"]
+"""Pixels of each mask of each image: of a class or plane; soft where probabilities are added."""
 
 Pool = Literal["paper", "mean", "majority", "unanimous"]
 """How opinions become one label. ``paper``: as the paper does for this kind of target; the others:
@@ -154,6 +161,45 @@ class Task(ABC):
     def errors(self, logits: Outputs, target: Planes) -> Float[Tensor, "b #t h w"]:
         """Return the loss of each pixel of each plane; any number where the target is void."""
 
+    def cross_entropy(
+        self, logits: Outputs, target: Planes, known: Counted
+    ) -> tuple[Float[Tensor, "b t h w"], tuple[Areas, Areas, Areas]]:
+        """Return the cross-entropy of each pixel of each plane, and the areas of soft Dice.
+
+        By default every output is a plane that is there or not.
+
+        Args:
+            logits: What a network puts out.
+            target: In inside numbering; where it is void the cross-entropy is any number.
+            known: How much each pixel counts in the areas; None: all alike.
+
+        Returns:
+            The cross-entropy; pixels that are predicted and true, predicted, and true, by mask.
+        """
+        truth = (target == 1).float()
+        logits = logits.float()
+        errors = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        said = torch.sigmoid(logits)
+        if known is not None:
+            said, truth = said * known, truth * known.expand_as(truth)
+        # Where a pixel counts several times, once in the product.
+        both = said * (target == 1)
+        found = tuple(each.sum(dim=(2, 3)) for each in (both, said, truth))
+        return errors, (found[0], found[1], found[2])
+
+    def true_areas(self, target: Planes, known: Counted) -> Areas:
+        """Return the pixels of each mask of each image that count; see ``cross_entropy``."""
+        truth = (target == 1).float()
+        return (truth if known is None else truth * known).sum(dim=(2, 3))
+
+    def robust_errors(self, logits: Outputs, target: Planes) -> Float[Tensor, "b t h w"]:
+        """Return errors that grow no faster than the difference; for numbers alone.
+
+        Raises:
+            TypeError: If targets are masks.
+        """
+        raise TypeError(f"{self.spec.kind} masks hold no numbers")
+
     def mass(self, target: Planes, weight: Weight) -> Scalar:
         """Return how much the mean loss is of: the pixels that count, by weight.
 
@@ -164,7 +210,7 @@ class Task(ABC):
             return torch.full((), float(target.numel()), device=target.device)
         return counted.expand_as(target).sum()
 
-    def counted(self, target: Planes, weight: Weight) -> Float[Tensor, "#b #t #h #w"] | None:
+    def counted(self, target: Planes, weight: Weight) -> Counted:
         """Return how much each pixel of each plane counts in the loss; None: all alike."""
         if self.spec.void is None:
             return weight

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,6 +86,25 @@ class Multiclass(base.Task):
         if self.spec.void is not None:
             classes = torch.where(classes == VOID, 0, classes)
         return functional.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
+
+    def cross_entropy(
+        self, logits: base.Outputs, target: Labels, known: base.Counted
+    ) -> tuple[Float[Tensor, "b 1 h w"], tuple[base.Areas, base.Areas, base.Areas]]:
+        """Return the cross-entropy over all outputs, and the areas of every output."""
+        chances = torch.log_softmax(logits.float(), dim=1)
+        classes = _numbers(target)
+        errors = -chances.gather(1, classes)
+        said = chances.exp()
+        right = torch.exp(-errors)
+        if known is not None:
+            said, right = said * known, right * known
+        both = _by_class(right, classes, outputs=logits.shape[1])
+        return errors, (both, said.sum(dim=(2, 3)), self.true_areas(target, known))
+
+    def true_areas(self, target: Labels, known: base.Counted) -> base.Areas:
+        """Return the pixels of each output of each image that count."""
+        ones = torch.ones_like(target, dtype=torch.float32) if known is None else known
+        return _by_class(ones.expand(target.shape), _numbers(target), outputs=self.spec.outputs)
 
     def vote(self, votes: UInt8[Tensor, "v b 1 h w"]) -> tuple[Labels, PixelMask]:
         """Return the class all teachers agree on, and where they do not."""
@@ -175,6 +194,19 @@ class Multiclass(base.Task):
     def _greatest(self, merit: Float[Tensor, "b _ h w"]) -> Labels:
         """Return the class of the greatest merit, of those that compete."""
         return (merit.argmax(dim=1, keepdim=True) + self._first).to(torch.uint8)
+
+
+def _numbers(target: Labels) -> Int64[Tensor, "b 1 h w"]:
+    """Return classes as indices; void, which counts nowhere, as 0."""
+    return target.long().masked_fill(target == VOID, 0)
+
+
+def _by_class(
+    values: Float[Tensor, "b 1 h w"], classes: Int64[Tensor, "b 1 h w"], *, outputs: int
+) -> base.Areas:
+    """Return the sum of the values of each class of each image."""
+    sums = torch.zeros(len(values), outputs, dtype=values.dtype, device=values.device)
+    return sums.scatter_add(1, classes.flatten(1), values.flatten(1))
 
 
 def one_hot(target: Labels, outputs: int) -> Float[Tensor, "b k h w"]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from imseg.ops import inconsistency, overlap
 from imseg.ops.memory_layout import PixelMask
@@ -18,6 +19,10 @@ from imseg.tasks import base
 
 Numbers = Float[Tensor, "b 1 h w"]
 """Scaled to 0..1, or not a number."""
+
+
+ROBUST_FROM = 0.1
+"""The error, as a share of the range of the training targets, from which on it counts linearly."""
 
 
 class PooledError(base.EpochMeter):
@@ -56,6 +61,16 @@ class Regression(base.Task):
         """Return the squared error of each number."""
         known = target.isfinite()
         return (self.probabilities(logits) - torch.where(known, target, 0.0)).square()
+
+    def robust_errors(self, logits: Numbers, target: Numbers) -> Numbers:
+        """Return half the square of small errors, and of large ones what grows with the error.
+
+        Source: Girshick, Fast R-CNN, ICCV 2015.
+        """
+        known = torch.where(target.isfinite(), target, 0.0)
+        return functional.smooth_l1_loss(
+            self.probabilities(logits), known, reduction="none", beta=ROBUST_FROM
+        )
 
     def counted(self, target: Numbers, weight: base.Weight) -> Numbers:
         """Return how much each pixel counts in the loss: nothing where the truth is not known."""

@@ -486,7 +486,8 @@ def test_the_approaches_with_mask_scorers_are_those_that_ask_how_good_a_mask_is(
 ANY = {
     *("networks", "epochs", "max_steps", "batch_size", "validate_every", "width", "weights"),
     *("learning_rate", "weight_decay", "learning_rate_schedule", "warm_up_steps"),
-    *("average_weights", "keep_weights"),
+    *("average_weights", "keep_weights", "augment", "loss", "class_balance", "optimizer"),
+    *("clip_gradients",),
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from imseg.approaches.planning.duration import Measured
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.engine.hardware.benchmark import BenchmarkResult
 
 

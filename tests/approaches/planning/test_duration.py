@@ -24,8 +24,9 @@ from imseg.approaches.planning.duration import (
     durations,
     seconds_of,
 )
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.engine.hardware.benchmark import BenchmarkResult
 
 UNMATCHED = sorted(set(APPROACHES) - {"ldt-matched", "aldt-matched"})
@@ -96,11 +97,28 @@ def test_copies_cost_where_there_are_copies() -> None:
 
 
 def test_every_teacher_looks_at_every_unlabeled_image_in_every_generation() -> None:
-    plan = plan_for("im", generations=2, teachers=3, networks=4, limit_unlabeled=100)
+    plan = plan_for("im", generations=2, teachers=3, networks=4, limit_unlabeled=100, tta=False)
     found = durations(plan, ISIC, paid(BenchmarkResult(prediction=0.1)))
     assert found[PSEUDO_LABELS] == pytest.approx(2 * 3 * 100 * 0.1)
     found = durations(plan, ISIC, paid(BenchmarkResult(decision=0.1)))
     assert found[PSEUDO_LABELS] == pytest.approx(2 * 100 * 0.1)
+
+
+@pytest.mark.parametrize(("size", "orientations"), [((64, 64), 8), ((64, 96), 4)])
+def test_teachers_look_as_often_as_there_are_orientations(size, orientations: int) -> None:
+    def spent(approach: str, measured, **asked: object) -> dict[str, float]:
+        plan = plan_for(approach, generations=2, networks=2, image_size=size, **asked)
+        return durations(plan, ISIC, measured)
+
+    look, vote = (paid(BenchmarkResult(**{name: 0.1})) for name in ("prediction", "decision"))
+    for approach in ("im", "noisy-student", "im++"):
+        for measured, factor in ((look, orientations), (vote, 1)):
+            plain, found = (spent(approach, measured, tta=tta) for tta in (False, True))
+            assert found[PSEUDO_LABELS] == pytest.approx(factor * plain[PSEUDO_LABELS])
+    plain, found = (spent("im++", look, tta=tta)[SCORERS] for tta in (False, True))
+    assert plain < found < orientations * plain, "mask scorers see each mask once"
+    views = [spent("input-ensemble", look, tta=tta) for tta in (False, True)]
+    assert views[0] == views[1], "views are orientations of their own"
 
 
 def test_start_up_and_the_first_step_are_paid_once() -> None:

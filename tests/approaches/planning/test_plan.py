@@ -16,13 +16,18 @@ from imseg.approaches.planning import budget as planning
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import fits_time, make_plan, match_plan
 from imseg.approaches.planning.duration import Measured, fit_to_time, seconds_of
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
-from imseg.approaches.planning.settings import Effort, Settings
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.run_options import Effort
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.components.amplification import NoisyCopies
 from imseg.components.consensus import Block
 from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.recipe import RECIPES, Recipe
 from imseg.networks.registry import UNetConfig
+from imseg.ops.augment import MOVES, UNMOVED
+from imseg.ops.limits import limits_for
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.types import Kind
 
@@ -116,6 +121,91 @@ def test_pictures_without_an_above_are_turned_and_scenes_are_not() -> None:
     assert plan_for(SUIM, approach="aldt", rotate=True).rotate
 
 
+def test_the_modern_recipe_is_the_default_and_the_papers_belongs_to_its_schedule() -> None:
+    for effort, asked, name in (
+        ("standard", None, "modern"),
+        ("quick", None, "modern"),
+        ("paper", None, "paper"),
+        ("standard", "paper", "paper"),
+        ("paper", "modern", "modern"),
+    ):
+        plan = plan_for(effort=effort, recipe=asked)
+        parts = ("loss", "optimizer", "schedule", "warm_up", "average", "keep", "clip")
+        found, wanted = plan.recipe, RECIPES[name]
+        assert [getattr(found, part) for part in parts] == [getattr(wanted, p) for p in parts]
+        assert found.augmentation.level == wanted.augmentation.level
+        assert plan.approach.start.recipe == found, "starts have the recipe, too"
+        assert plan.tta == (name == "modern")
+        assert Plan.from_dict(plan.as_dict()) == plan
+
+
+def test_parts_of_a_recipe_that_are_asked_for_go_before_it() -> None:
+    plan = plan_for(SUIM, loss="cross-entropy", average_weights=0.9, augment="weak", tta=False)
+    assert (plan.recipe.loss, plan.recipe.average) == ("cross-entropy", 0.9)
+    assert (plan.recipe.augmentation.level, plan.tta) == ("weak", False)
+    assert plan.recipe.class_balance == 0.5
+    assert plan_for(SUIM, class_balance=0.25).recipe.class_balance == 0.25
+    assert plan_for(SUIM, loss="paper").recipe.class_balance == 0.0
+
+
+def test_the_modern_recipe_is_fitted_to_what_masks_hold() -> None:
+    def recipe(task: Kind) -> Recipe:
+        return plan_for(dataclasses.replace(ISIC, task=task)).recipe
+
+    for task in ("binary", "multilabel", "multiclass"):
+        assert recipe(task).loss == "cross-entropy+dice"
+        assert recipe(task).class_balance == (0.5 if task == "multiclass" else 0.0)
+    assert recipe("regression").loss == "smooth-l1"
+    assert plan_for(SUIM, recipe="paper").recipe.class_balance == 0.0
+
+
+def test_augmentation_depends_on_the_masks_the_images_and_the_level_alone() -> None:
+    def limits(level: str = "strong", rotate: bool | None = None, **facts: object):
+        known = dataclasses.replace(ISIC, **facts)
+        return plan_for(known, augment=level, rotate=rotate).recipe.augmentation.limits
+
+    assert limits() == limits_for("strong", kind="binary", modality="photograph", rotate=True)
+    assert limits(task="multiclass") == limits_for(
+        "strong", kind="multiclass", modality="photograph", rotate=False
+    )
+    assert limits(rotate=False).turn < limits().turn
+    assert limits(modality="gray").saturation == 0 < limits().saturation
+    assert limits("none") is limits("paper") is None
+    assert limits("weak").turn == 0
+
+
+def test_small_objects_are_not_scaled_down_until_nothing_is_left() -> None:
+    def limits(narrow: float | None):
+        return plan_for(dataclasses.replace(ISIC, narrow=narrow)).recipe.augmentation.limits
+
+    assert limits(0.5) == limits(None)
+    side = 128
+    assert limits(2.5 / side).shrink < limits(None).shrink
+    assert limits(1 / side).shrink == 0
+    assert limits(1 / side).blur < limits(None).blur
+
+
+def test_a_matched_baseline_has_the_recipe_of_its_match_but_for_what_is_asked() -> None:
+    network, facts = UNetConfig(width=0.5), ISIC
+    for recipe, given in (("modern", {}), ("paper", {}), ("modern", {"loss": "cross-entropy"})):
+        other = plan_for(facts, approach="im", recipe=recipe, learning_rate=0.001, rotate=False)
+        own = plan_for(facts, approach="ldt-matched", match=Path("run"), **given)
+        plan = match_plan(own, matched=other, steps=90, network=network, labeled=9, given=given)
+        kept = ("optimizer", "schedule", "average", "keep", "learning_rate", "augmentation")
+        for part in kept:
+            assert getattr(plan.recipe, part) == getattr(other.recipe, part), part
+        assert plan.recipe.loss == given.get("loss", other.recipe.loss)
+        turned = match_plan(
+            plan_for(facts, approach="ldt-matched", match=Path("run"), rotate=True, recipe=recipe),
+            matched=other,
+            steps=90,
+            network=network,
+            labeled=9,
+            given={"rotate": True},
+        )
+        assert turned.rotate and not plan.rotate
+
+
 def steps_of(plan: Plan, *, labeled: int) -> int:
     """Return the optimizer steps of each network of the first stage."""
     return planned_stages(plan, dataclasses.replace(ISIC, labeled=labeled))[0].steps
@@ -207,14 +297,15 @@ ASKED_OF = {
 def test_what_is_asked_of_a_stage_goes_before_effort(effort: Effort, name: str) -> None:
     approach, value = ASKED_OF[name]
     by_itself = name == "reblock" and effort == "paper"  # then there is nothing to write down
-    plan = plan_for(effort=effort, approach=approach, **{name: value})
+    plan = plan_for(effort=effort, approach=approach, recipe="paper", **{name: value})
     assert settled(plan, name) == (None if by_itself else value)
     assert Plan.from_dict(plan.as_dict()) == plan
 
 
 def test_what_is_asked_of_a_stage_gets_there() -> None:
     def stage(approach: str, place: str = "pseudo_label", **asked: object):
-        return getattr(plan_for(approach=approach, effort="quick", **asked).approach, place)
+        asked = {"approach": approach, "effort": "quick", "recipe": "paper", **asked}
+        return getattr(plan_for(**asked).approach, place)
 
     assert stage("model-ensemble", teachers=4, vote="mean") == Vote(teachers=4, vote="mean")
     views = stage("input-ensemble", views=7, vote="majority", plain_view=False)
@@ -291,7 +382,7 @@ def test_strengths_of_a_users_own_data_are_those_of_the_most_alike_of_the_papers
     def strengths(task: Kind, schedule: str | None) -> PaperSettings:
         facts = dataclasses.replace(ISIC, task=task)
         asked = {"approach": "im+", "effort": "quick", "strength_schedule": schedule}
-        return plan_for(facts, **asked).strengths
+        return plan_for(facts, recipe="paper", **asked).strengths
 
     for task in ("binary", "multiclass", "multilabel", "regression"):
         assert strengths(task, None) is PAPER["isic2018" if task == "binary" else "suim"]
@@ -308,7 +399,7 @@ def test_networks_that_grow_are_a_quarter_wider_in_each_generation() -> None:
 
 
 def test_a_strength_schedule_goes_on_with_its_last_level() -> None:
-    plan = plan_for(approach="im+", effort="quick")
+    plan = plan_for(approach="im+", effort="quick", recipe="paper")
     assert [plan.strength_in(number) for number in (1, 5, 6, 9)] == [
         STRENGTH_SCHEDULES["default"][0],
         *[STRENGTH_SCHEDULES["default"][4]] * 3,
@@ -316,7 +407,7 @@ def test_a_strength_schedule_goes_on_with_its_last_level() -> None:
 
 
 def test_a_level_that_is_asked_for_is_that_of_every_generation() -> None:
-    plan = plan_for(approach="im+", effort="quick", strength_level=4)
+    plan = plan_for(approach="im+", effort="quick", recipe="paper", strength_level=4)
     levels = STRENGTH_SCHEDULES["default"]
     assert [plan.strength_in(number) for number in (1, 3, 5, 9)] == [levels[3]] * 4
     assert plan.strengths.labeled_copies == levels[4], "labeled images are no pseudo-labeled ones"
@@ -333,7 +424,8 @@ def test_what_a_schedule_does_with_blocked_pixels_by_itself_is_nothing_that_was_
 
 def test_fresh_copies_are_those_of_labeled_images_too_where_there_are_any() -> None:
     def fresh(approach: str) -> tuple[bool, ...]:
-        one = plan_for(approach=approach, effort="quick", fresh_copies=True).approach
+        asked = {"approach": approach, "effort": "quick", "recipe": "paper", "fresh_copies": True}
+        one = plan_for(**asked).approach
         start = one.start.labeled.fresh if one.start else False
         return start, one.labeled.fresh, one.amplification is not None and one.amplification.fresh
 
@@ -449,6 +541,35 @@ def test_a_plan_comes_back_from_plain_values_unchanged(effort: Effort, approach:
     plain = plan.as_dict()
     assert None not in plain.values()
     assert Plan.from_dict(plain) == plan
+
+
+def test_flips_belong_to_the_modern_recipe_and_an_old_plan_has_none() -> None:
+    plain, asked = plan_for(effort="quick", tta=False), plan_for(effort="quick")
+    papers = plan_for(effort="paper"), plan_for(effort="quick", recipe="paper")
+    assert (plain.tta, asked.tta, *(each.tta for each in papers)) == (False, True, False, False)
+    assert plan_for(effort="paper", tta=True).tta
+    before = plain.as_dict()
+    del before["tta"]
+    assert Plan.from_dict(before) == plain
+    assert plain.moves() == plain.teacher_moves == UNMOVED
+    assert plain.moves(tta=True) == MOVES and asked.moves(tta=False) == UNMOVED
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "moves"),
+    [
+        (ISIC, {"image_size": (64, 64)}, MOVES),
+        (ISIC, {"image_size": (64, 96)}, MOVES[::2]),
+        (ISIC, {"image_size": (64, 64), "rotate": False}, (MOVES[0], MOVES[4])),
+        (SUIM, {"image_size": (64, 64)}, (MOVES[0], MOVES[4])),
+        (SUIM, {"image_size": (64, 96), "rotate": True}, MOVES[::2]),
+    ],
+)
+def test_orientations_are_those_in_which_images_are_augmented(facts, asked, moves) -> None:
+    plan = plan_for(facts, approach="im+", effort="quick", tta=True, **asked)
+    assert plan.moves() == plan.teacher_moves == moves
+    views = plan_for(facts, approach="input-ensemble", effort="quick", tta=True, **asked)
+    assert (views.moves(), views.teacher_moves) == (moves, UNMOVED), "views are turned already"
 
 
 def test_the_plan_decides_the_numbers_of_the_stages() -> None:

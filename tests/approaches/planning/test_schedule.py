@@ -12,8 +12,9 @@ from tests.approaches.running.rehearsal import HELA, ISIC, SUIM, rehearse
 from imseg.approaches.methods.catalog import ALDT, APPROACHES, FDT, IM, IM_PLUS, IM_PLUS_PLUS, LDT
 from imseg.approaches.methods.explain import relative_cost
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
 
 SMALL = Facts(
     task="multiclass",

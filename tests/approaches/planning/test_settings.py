@@ -101,7 +101,7 @@ def test_a_value_that_cannot_be_is_refused(options, expected: str) -> None:
         ({"match": "runs/a"}, "im is not a matched baseline, so --match changes nothing."),
         ({"approach": "ldt", "match": "runs/a"}, "ldt is not a matched baseline"),
         ({"approach": "im", "strength_schedule": "hela"}, "im has no use for --strength-schedule."),
-        ({"approach": "ldt", "rotate": True}, "ldt has no use for --rotate."),
+        ({"approach": "ldt", "recipe": "paper", "rotate": True}, "ldt has no use for --rotate."),
         (
             {"approach": "ldt-online", "match": "runs/a", "epochs": 3},
             "ldt-online has no use for --epochs.",
@@ -320,7 +320,8 @@ WITH = {
     "strength_schedule": ("hela", AUGMENTING),
     "rotate": (True, AUGMENTING),
 }
-"""Options, a value, and the approaches that have a use for them: those with the stage."""
+"""Options, a value, and the approaches that have a use for them with the paper's recipe: those with
+the stage."""
 
 
 @pytest.mark.parametrize("approach", APPROACHES)
@@ -329,7 +330,7 @@ def test_an_option_is_taken_by_approaches_with_its_stage_and_refused_by_others(
     name: str, approach: str
 ) -> None:
     value, users = WITH[name]
-    options = {"approach": approach, name: value}
+    options = {"approach": approach, "recipe": "paper", name: value}
     if APPROACHES[approach].matched:
         options["match"] = "runs/a"
     if APPROACHES[approach].sees_truth:

@@ -17,9 +17,9 @@ from imseg.engine.loading import loader, views
 from imseg.engine.loading.rows import Placement, placement_for
 from imseg.engine.loading.samples import Copies, SampleSet, UnlabeledViews
 from imseg.engine.training.job import TrainJob, build
-from imseg.engine.training.learner import KerasAdamW
 from imseg.engine.training.objectives.mask_quality import MaskQuality
 from imseg.engine.training.objectives.two_views import TwoViews
+from imseg.engine.training.optimizer import KerasAdamW
 from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import EvalNetConfig, UNetConfig
 from imseg.ops.inconsistency import COLORS as BLOCK_COLORS

@@ -195,11 +195,18 @@ class Approach:
     @property
     def options(self) -> dict[str, Any]:
         """What users can set about it and makes a difference, by name."""
+        level = self.recipe.augmentation.level
+        published = level == "paper"
+        # Mask scorers, and views that vote, are augmented as in the paper in any case.
+        strengths = self.scorer is not None or hasattr(self.pseudo_label, "views")
         used = {
             **dict.fromkeys(("generations", "patience", "select"), self.pseudo_label is not None),
-            **dict.fromkeys(("strength_schedule", "rotate"), self.augments),
+            "strength_schedule": self.augments if published else strengths,
+            "rotate": self.augments or level in ("weak", "strong"),
             "thresholds": self.has_thresholds,
-            "fresh_copies": self.has_copies,
+            "fresh_copies": self.has_copies and published,
+            "strength_level": published,
+            "consistency_level": published,
         }
         return {name: one for name, one in options_in(self).items() if used.get(name, True)}
 

@@ -8,8 +8,9 @@ from imseg.approaches.methods.approach import SELECTIONS, Approach, differences
 from imseg.approaches.methods.catalog import APPROACHES, LDT, find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.budget import make_plan
-from imseg.approaches.planning.plan import Facts, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts
 from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 
 COST_OF = "the paper's schedule on ISIC 2018, 259 of 2,594 images labeled"
 """What is counted."""

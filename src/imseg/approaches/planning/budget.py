@@ -1,6 +1,8 @@
 """From what is asked for to a plan: every gap filled, from the data and this machine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -8,13 +10,18 @@ import torch
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages, with_recipe
-from imseg.approaches.planning.settings import SMALLEST_SIDE, Settings
+from imseg.approaches.planning.plan import Facts, Plan, with_recipe
+from imseg.approaches.planning.run_options import SMALLEST_SIDE
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.data.doubts.small_objects import DEFAULT_LONGEST, working_shape
 from imseg.engine.hardware import device as hardware
+from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
+from imseg.ops.limits import limits_for
+from imseg.options import with_options
 
 ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
@@ -48,6 +55,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         task=facts.task,
         image_size=working_size(settings, facts.typical_size),
         limit_unlabeled=settings.limit_unlabeled,
+        tta=settings.recipe_name == "modern" if settings.tta is None else settings.tta,
         compute=hardware.ComputeConfig(
             device=device,
             precision=hardware.resolve_precision(settings.precision, device),
@@ -90,8 +98,17 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
         rotate = published.rotate if published else facts.task in ("binary", "multilabel")
     recipe = replace(approach.recipe, paper=paper)
     samples = facts.labeled * approach.first.labeled.samples
-    augmentation = replace(recipe.augmentation, rotate=rotate)
-    changes: dict[str, Any] = {"paper": paper, "augmentation": augmentation}
+    changes: dict[str, Any] = {
+        "paper": paper,
+        "augmentation": _augmentation(
+            recipe, rotate, working_size(settings, facts.typical_size), facts
+        ),
+    }
+    if settings.recipe_name == "modern":
+        parts = MODERN_BY_KIND[facts.task]
+        changes |= {name: value for name, value in parts.items() if name not in settings.given}
+        if settings.loss == "paper" and "class_balance" not in settings.given:
+            changes["class_balance"] = 0.0
     if settings.epochs is None:
         # The paper's 50 epochs, or more where few labels would give too few steps.
         wanted = {"quick": 150, "standard": ENOUGH_STEPS, "paper": 0}[settings.effort]
@@ -101,6 +118,19 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     if settings.validate_every is None:
         changes["validate_every"] = 1 if paper else 0
     return with_recipe(approach, **changes)
+
+
+def _augmentation(
+    recipe: Recipe, rotate: bool, size: tuple[int, int], facts: Facts
+) -> Augmentation:
+    """Return how images are augmented, for what they and their masks are."""
+    found = replace(recipe.augmentation, rotate=rotate)
+    if found.level == "paper":
+        return found
+    limits = limits_for(found.level, kind=facts.task, modality=facts.modality, rotate=rotate)
+    if limits is not None and facts.narrow is not None:
+        limits = limits.kept_visible(facts.narrow * max(size))
+    return replace(found, limits=limits)
 
 
 def _with_networks(approach: Approach, settings: Settings) -> Approach:
@@ -162,8 +192,18 @@ def _amplification(settings: Settings, approach: Approach) -> Any:
     return made
 
 
-def match_plan(plan: Plan, *, matched: Plan, steps: int, network: Network, labeled: int) -> Plan:
+def match_plan(
+    plan: Plan,
+    *,
+    matched: Plan,
+    steps: int,
+    network: Network,
+    labeled: int,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Plan:
     """Return the plan of a baseline with the steps and network of another run's final network.
+
+    It has the other run's recipe, too, but for the parts that were asked for.
 
     Args:
         plan: The baseline's own plan.
@@ -171,22 +211,18 @@ def match_plan(plan: Plan, *, matched: Plan, steps: int, network: Network, label
         steps: Optimizer steps of its final network.
         network: Its final network.
         labeled: Labeled images the baseline is trained on.
+        given: Options that were asked for, by name.
     """
-    augmentation, other = plan.recipe.augmentation, matched.recipe.augmentation
-    if augmentation.strength_schedule == "default":
-        augmentation = replace(augmentation, strength_schedule=other.strength_schedule)
+    recipe = with_options(matched.recipe, given)
+    if {"augment", "rotate"} & given.keys():
+        recipe = replace(recipe, augmentation=plan.recipe.augmentation)
     settled = replace(
         plan,
-        approach=replace(plan.approach, network=network),
+        approach=replace(plan.approach, network=network, recipe=recipe),
         image_size=matched.image_size,
         published=plan.published or matched.published,
         matched_steps=steps,
-    ).with_recipe(
-        batch_size=matched.recipe.batch_size,
-        paper=matched.paper,
-        max_steps=steps,
-        augmentation=augmentation,
-    )
+    ).with_recipe(max_steps=steps, least_steps=1)
     in_epoch = settled.recipe.steps_per_epoch(labeled * plan.approach.labeled.samples)
     return settled.with_recipe(epochs=-(-steps // in_epoch))
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages
 from imseg.components.amplification import CopiesByQuality
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.engine.hardware.benchmark import BenchmarkRequest, BenchmarkResult, Prober, prober
@@ -326,7 +327,7 @@ def _label_seconds(
     labeler = plan.approach.pseudo_label
     scored = scorer.prediction if scorer is not None else 0.0
     asked = plan.teachers or plan.approach.networks
-    looks, scoring = float(asked), 0.0
+    looks, scoring = float(asked * len(plan.teacher_moves)), 0.0
     if isinstance(labeler, VoteOfViews):
         looks += labeler.views * 2  # augmenting a view costs about as much as looking at it
     seconds = looks * teacher.prediction + teacher.decision * (asked > 1)
@@ -346,9 +347,10 @@ def _around_scorers(
     learned, looked_at = plan.scorer_rounds
     starts = approach.first.networks
     starts += approach.scorer_start.networks if approach.scorer_start is not None else 0
-    predicted = starts * (facts.labeled + facts.validation) * start.prediction
+    prediction = start.prediction * len(plan.teacher_moves)
+    predicted = starts * (facts.labeled + facts.validation) * prediction
     validation = facts.validation * looked_at
     # Samples are made one by one, so that each costs several times its share of a batch.
     samples = (facts.labeled * learned + validation) * 4 * start.decision
-    thresholds = facts.validation * (2 * start.prediction + asked * scorer.prediction)
+    thresholds = facts.validation * (2 * prediction + asked * scorer.prediction)
     return predicted + samples + asked * validation * scorer.prediction + thresholds

@@ -11,8 +11,9 @@ from typing import Any
 
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import CONTEXT, fits_time
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
 from imseg.approaches.running.preparation import MEASURING, Prepared, asked_for, prepare
 from imseg.approaches.running.run_data import limited
 from imseg.approaches.runs.record import check_same_target

@@ -3,29 +3,23 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
-from imseg.approaches.methods.paper import Published
+from imseg.approaches.planning.run_options import RunOptions
 from imseg.data.files.atomic import read_text
 from imseg.data.files.listing import counted
-from imseg.data.folder.config import TaskWord
+from imseg.engine.training.recipe import RECIPES, RecipeName
 from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 from imseg.networks.registry import SEGMENTING, Network, network_named
-from imseg.options import Option, option, options_in, options_of, walk, with_options
+from imseg.options import Option, options_in, options_of, walk, with_options
 
-Effort = Literal["quick", "standard", "paper"]
-
-SMALLEST_SIDE = 32
-"""Pixels a side below which a network that halves four times has too little left to normalize."""
-LARGEST_SIDE = 8192
-"""Pixels a side beyond which no machine has the memory."""
 MATCHED = ("epochs", "max_steps", "width", "image_size", "batch_size", "paper")
 """Options that a matched run settles."""
 CHOSEN = (
@@ -33,94 +27,6 @@ CHOSEN = (
     *("validate_every", "plain_view", "grow_labels", "blocking", "ignore", "rotate"),
 )
 """Options of components that the plan chooses from data, effort and other options."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What is asked of a run as a whole; None leaves the choice to the plan."""
-
-    approach: str = option("im", "See `imseg approaches`.", group="method", essential=True)
-    """A name from ``imseg approaches``."""
-    effort: Effort = option(
-        "standard",
-        "The budget of each run: quick (minutes), standard (about an hour), paper (its schedule).",
-        group="budget",
-        essential=True,
-    )
-    """The budget: a few minutes, about an hour, or the paper's schedule."""
-    paper: Published | None = option(
-        None, "The published settings: isic2018, hela, suim or cityscapes.", group="method"
-    )
-    """The published settings for one of the paper's data sets, with the paper's schedule."""
-    seed: int = option(0, "Root of all randomness.", group="method", low=0, essential=True)
-    """The root of all randomness."""
-    network: str | None = option(
-        None,
-        "Network: unet, unet-plus, paper-unet, unet:ENCODER (with an encoder of timm, such as"
-        " unet:tf_efficientnet_lite0), or module:callable of your own.  [default: unet; paper-unet"
-        " in the paper's schedule]",
-        group="network",
-    )
-    """The network: unet, unet-plus, paper-unet, ``unet:ENCODER``, or ``module:callable``."""
-    task: TaskWord | None = option(
-        None,
-        "binary, multiclass, multilabel, instances or regression.  [default: from the masks]",
-        group="data",
-    )
-    """What masks hold; None recognizes it from them."""
-    image_size: tuple[int, int] | None = option(
-        None,
-        "Height and width at which networks work, in pixels.",
-        group="data",
-        metavar="H W",
-        low=SMALLEST_SIDE,
-        high=LARGEST_SIDE,
-        expected=f"{SMALLEST_SIDE} pixels or more a side (at most {LARGEST_SIDE}).",
-        essential=True,
-    )
-    """Height and width in pixels at which networks work."""
-    limit_unlabeled: int | None = option(
-        None, "Use at most so many unlabeled images.", group="data", low=1
-    )
-    """Use at most so many unlabeled images, chosen by seed."""
-    follow_links: bool = option(
-        False,
-        "Read links in the data folder that lead out of it, if you trust the folder.",
-        group="data",
-    )
-    """Whether links in the data folder that lead out of it are read; else they are refused."""
-    unlabeled_masks: Path | None = option(
-        None,
-        "Hidden masks of the unlabeled images: for the upper bounds fdt and gt-im++, and to compare"
-        " the pseudo-labels of others with them.",
-        group="data",
-    )
-    """Hidden masks of the unlabeled images: fdt and gt-im++ learn from them, for all others
-    pseudo-labels are compared with them (the audit)."""
-    match: Path | None = option(
-        None, "The run that a matched baseline is matched to.", group="method"
-    )
-    """The run whose final network's steps and width a matched baseline gets."""
-    reuse: Path | None = option(
-        None, "A run, or folder of runs, whose equal networks are taken over.", group="machine"
-    )
-    """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
-    device: str = option("auto", "auto, cpu, cuda, cuda:0 ...", group="machine", essential=True)
-    """auto, cpu, cuda, cuda:0 ..."""
-    precision: Literal["auto", "float32", "bfloat16"] = option(
-        "auto", "Type of activations: auto, float32 (exact) or bfloat16.", group="machine"
-    )
-    """Type of activations; float32 is the exact mode."""
-    compile: Literal["auto", "on", "off"] = option(
-        "auto",
-        "Compile training steps: on, off, or auto, where it pays for itself in the run.",
-        group="machine",
-    )
-    """Whether training steps are compiled: auto measures whether it pays for itself in the run."""
-    workers: int | None = option(
-        None, "Networks trained side by side.  [default: one per core]", group="machine", low=1
-    )
-    """Networks trained side by side; None: as many as there are cores."""
 
 
 @cache
@@ -146,12 +52,17 @@ def default_of(name: str) -> Any:
         return None
     values = [
         getattr(component, field)
-        for each in (RunOptions(), *APPROACHES.values(), *(kind() for kind in _networks()))
+        for each in (RunOptions(), *_all_approaches(), *(kind() for kind in _networks()))
         for component in walk(each)
         for field, one in options_of(type(component)).items()
         if one.name == name
     ]
     return values[0] if all(value == values[0] for value in values) else None
+
+
+def _all_approaches() -> list[Approach]:
+    """Return all approaches with the recipe that they have if nothing else is asked for."""
+    return [Settings(approach=name).composition for name in APPROACHES]
 
 
 def _networks() -> list[type[Network]]:
@@ -212,7 +123,16 @@ class Settings:
         network = self.network or ("paper-unet" if self.effort == "paper" else "unet")
         chosen = network_named(network)
         approach = approach.throughout(lambda each: replace(each, network=chosen))
+        if self.recipe_name == "modern":
+            modern = RECIPES["modern"]
+            approach = approach.throughout(lambda each: replace(each, recipe=modern))
         return with_options(approach, self.given)
+
+    @property
+    def recipe_name(self) -> RecipeName:
+        """The recipe: that asked for, or that of the effort."""
+        fitting: RecipeName = "paper" if self.effort == "paper" else "modern"
+        return self.recipe or fitting
 
     @property
     def unused(self) -> list[str]:
@@ -403,13 +323,20 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
     unused = settings.unused
     if not unused:
         return None
-    told = [declared()[name].flag for name in unused]
+    told, level = [declared()[name].flag for name in unused], approach.recipe.augmentation.level
     matched = approach.matched or (settings.match is not None and approach.matchable)
     network = approach.network.name
     if matched and set(unused) & set(MATCHED):
         why = "; its matched run settles steps, width and sizes"
     elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
         why = f"; --blocking {settings.blocking} leaves images as they are"
+    elif level != "paper" and not settings.but(augment="paper").unused:
+        return ImsegError(
+            f"{', '.join(told)} has no effect with --augment {level}.",
+            expected="options that change something.",
+            got=f"--augment {level}, by which images are augmented in another way.",
+            hint="leave them out, or --augment paper.",
+        )
     elif all(declared()[name].group == "network" for name in unused):
         why = f" with the network {network}, about which it changes nothing"
     else:

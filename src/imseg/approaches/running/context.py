@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import SCORERS, add_stage
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
 from imseg.approaches.running.run_data import RunData, counting
 from imseg.approaches.running.stage import Stage, missing_in_words, rank, read_stage, scorers_metric
 from imseg.approaches.runs.run_files import load_networks
@@ -117,6 +118,7 @@ class RunContext:
                 seeds=tuple(map(seed, range(start, start + len(images)))),
                 strength=self.plan.strengths.views,
                 rotate=self.plan.rotate,
+                moves=self.plan.teacher_moves,
                 bench=bench,
                 kept=None if kept is None else kept(start, len(images)),
             )
@@ -131,11 +133,12 @@ class RunContext:
 
     def _labeled_copies(self, approach: Approach) -> Copies | None:
         """Return how labeled images are augmented; the same for all networks of a run."""
-        if not approach.labeled.copies and not approach.labeled.online:
+        as_published = self.plan.recipe.augmentation.level == "paper"
+        if not approach.labeled.copies and not (approach.labeled.online and as_published):
             return None
         return Copies(
             count=approach.labeled.copies,
-            strength=self.plan.strengths.labeled_copies,
+            strength=self.plan.strengths.labeled_copies if as_published else None,
             rotate=self.plan.rotate,
             seed=seeds.derive(self.plan.seed, "labeled copies"),
             fresh=approach.labeled.fresh,

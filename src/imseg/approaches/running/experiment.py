@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning.duration import FILES
-from imseg.approaches.planning.plan import planned_stages, planned_steps
 from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.approaches.running.auditing import audited
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.generations import Generations, Watch

@@ -237,6 +237,7 @@ class MaskScoring:
             [part.image_row(index) for index in part.indices],
             task=context.task,
             compute=context.plan.whole_machine,
+            moves=context.plan.teacher_moves,  # as they will see what is scored later
             path=folder / "predictions.npy",
             progress=context.working("what mask scorers learn from"),
         )

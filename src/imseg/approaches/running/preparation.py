@@ -33,6 +33,7 @@ from imseg.networks.registry import NetworkFactory, provide
 from imseg.networks.weights import check_network
 from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
+from imseg.tasks.mask_loss import FITTING, check_loss
 from imseg.tasks.quality import quality_for
 from imseg.types import DataSet, LabeledImage
 
@@ -122,6 +123,11 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         check_scored(approach.name, dataset)
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
+    if asked.loss is not None or asked.class_balance:
+        loss = asked.loss or asked.composition.recipe.loss
+        if asked.loss is None and loss not in FITTING[dataset.spec.kind]:
+            loss = FITTING[dataset.spec.kind][-1]
+        check_loss(dataset.spec, loss, balanced=bool(asked.class_balance))
     if asked.grow_labels and not task_for(dataset.spec).grows_labels:
         raise ImsegError(
             f"--grow-labels changes nothing about {masks_text(dataset.spec)}.",
@@ -201,6 +207,8 @@ def facts_of(dataset: DataSet) -> Facts:
         channels=dataset.reading.channels,
         outputs=dataset.spec.outputs,
         typical_size=typical_size(dataset.labeled, pages=dataset.reading.pages),
+        modality=dataset.modality,
+        narrow=dataset.narrow,
     )
 
 
@@ -379,7 +387,10 @@ def _new_plan(
     progress: Progress,
     probe: bool,
 ) -> tuple[Plan, duration.Measured | None]:
-    plan, measured = make_plan(asked, facts), None
+    like = asked
+    if matched is not None and asked.augment is None:
+        like = asked.but(augment=matched.plan.recipe.augmentation.level)
+    plan, measured = make_plan(like, facts), None
     if fits_time(asked):
         if probe:
             progress(Note(text=MEASURING))
@@ -414,13 +425,15 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
         # The best of as many: more networks to choose from would be an advantage.
         stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
         plan = replace(plan, approach=replace(plan.approach, networks=len(stage["networks"])))
-    if asked.rotate is None:
-        augmentation = replace(plan.recipe.augmentation, rotate=run.plan.rotate)
-        plan = plan.with_recipe(augmentation=augmentation)
-    if asked.validate_every is None:
-        plan = plan.with_recipe(validate_every=run.plan.recipe.validate_every)
+    if asked.tta is None:
+        plan = replace(plan, tta=run.plan.tta)
     if asked.compile == "auto":
         plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
     return match_plan(
-        plan, matched=run.plan, steps=final.steps, network=final.network, labeled=facts.labeled
+        plan,
+        matched=run.plan,
+        steps=final.steps,
+        network=final.network,
+        labeled=facts.labeled,
+        given=asked.given,
     )

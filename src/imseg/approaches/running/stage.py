@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imseg.approaches.planning.duration import as_summary
-from imseg.approaches.planning.plan import Facts, Plan, planned_stages, planned_steps
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
 from imseg.components.labeling import LabelCounts
 from imseg.data.files.listing import counted
@@ -279,6 +280,9 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         f"{plan.image_size[1]} px, about {counted(each, 'step')} each, seed {plan.seed},"
         f" {precision}, {plan.workers} side by side on {compute.device}."
     )
+    if plan.tta:
+        count = len(plan.moves())
+        text += f" Predictions will be averaged over {count} orientations of each image."
     if seconds is None:
         return text
     return f"{text} Measured on this machine, that takes about {max(1, round(seconds / 60))} min."

@@ -12,6 +12,7 @@ from torch import nn
 
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.runs import run_files
+from imseg.approaches.runs.orientations import SECONDS_PER_IMAGE, Orientations
 from imseg.approaches.runs.record import no_run, read_record
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
@@ -229,6 +230,40 @@ class Run:
             channels_last=self.plan.compute.channels_last,
         )
 
+    def orientations(
+        self,
+        *,
+        tta: bool | None = None,
+        ensemble: int = 1,
+        networks: Sequence[str] | None = None,
+        disagreement: bool = False,
+        device: str = "auto",
+    ) -> Orientations:
+        """Return the orientations in which pictures are predicted for use.
+
+        Args:
+            tta: Whether predictions are averaged over flipped pictures. None: where the run was
+                trained so, and a picture takes less than ``SECONDS_PER_IMAGE`` here, which is
+                measured.
+            ensemble: As in ``predict``.
+            networks: As in ``predict``.
+            disagreement: As in ``predict``.
+            device: As in ``predict``.
+        """
+        moves = self.plan.moves(tta)
+        if tta is not None or len(moves) == 1:
+            return Orientations(moves=moves)
+        chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
+        seconds = len(moves) * predictor.seconds_per_image(
+            self.load(list(dict.fromkeys((*chosen, *teachers))), device=device),
+            (*self.plan.image_size, self.reading.channels),
+            task=self.task,
+            compute=self.compute(device),
+        )
+        if seconds < SECONDS_PER_IMAGE:
+            return Orientations(moves=moves)
+        return Orientations(moves=self.plan.moves(False), too_slow=seconds)
+
     def evaluate(
         self,
         data: str | Path | DataSet,
@@ -236,6 +271,7 @@ class Run:
         *,
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
+        tta: bool | None = None,
         device: str = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> evaluator.Evaluation:
@@ -246,6 +282,8 @@ class Run:
             split: ``test``, ``val`` or ``labeled``.
             ensemble: Average the probabilities of so many of the best networks of the chosen stage.
             networks: Names of other networks to evaluate instead.
+            tta: Whether predictions are averaged over flipped pictures; None: as the run was
+                trained, whatever it takes, so that scores are the same on every machine.
             device: Where to compute.
             progress: Told about finished and all images.
 
@@ -256,7 +294,7 @@ class Run:
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
         images = [pair.image for pair in pairs]
-        found = self.segment(images, ensemble=ensemble, networks=networks, device=device)
+        found = self.segment(images, ensemble=ensemble, networks=networks, tta=tta, device=device)
         return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
 
     def predict(
@@ -268,6 +306,7 @@ class Run:
         disagreement: bool = False,
         recursive: bool = False,
         skip_bad: bool = False,
+        tta: bool | None = None,
         device: str = "auto",
     ) -> Iterator[Prediction]:
         """Yield a prediction for each picture, at its own size, in the user's mask values.
@@ -281,12 +320,16 @@ class Run:
                 they make a forward pass of their own then.
             recursive: Whether to go into the subfolders of a folder too.
             skip_bad: Whether pictures that cannot be read are left out, with a warning in the log.
+            tta: Whether predictions are averaged over flipped pictures; None: see ``orientations``.
             device: Where to compute.
 
         Raises:
             ImsegError: If a picture cannot be read, and those are not left out.
         """
         asked = networks or self.members(ensemble)
+        seen = self.orientations(tta=tta, networks=asked, disagreement=disagreement, device=device)
+        if seen.text:
+            _log.info("%s", seen.text)
         entries = entries_of(images, recursive=recursive, skip_bad=skip_bad)
 
         def left_out(image: Image, error: ImsegError) -> None:
@@ -296,6 +339,7 @@ class Run:
             entries,
             networks=asked,
             disagreement=disagreement,
+            tta=seen.tta,
             device=device,
             unreadable=left_out if skip_bad else None,
         )
@@ -308,16 +352,16 @@ class Run:
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
+        tta: bool | None = None,
         device: str = "auto",
         unreadable: predictor.Unreadable | None = None,
     ) -> Iterator[predictor.Segmented]:
         """Yield probabilities and, if asked for, disagreement for pictures, at working size.
 
+        Both are of the mean over flipped pictures with ``tta``; None: as the run was trained.
         ``unreadable`` is told which pictures are left out, and why; None: an error is raised.
         """
-        chosen = networks or self.members(ensemble)
-        ranking: list[str] = self.summary["ranking"]
-        teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
+        chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         names = list(dict.fromkeys((*chosen, *teachers)))
         loaded = dict(zip(names, self.load(names, device=device), strict=True))
         return predictor.segment(
@@ -328,8 +372,17 @@ class Run:
             size=self.plan.image_size,
             compute=self.compute(device),
             teachers=[loaded[name] for name in teachers] if disagreement else None,
+            moves=self.plan.moves(tta),
             unreadable=unreadable,
         )
+
+    def _asked(
+        self, ensemble: int, networks: Sequence[str] | None, *, disagreement: bool
+    ) -> tuple[Sequence[str], list[str]]:
+        """Return the names of the networks whose mean is wanted, and of those that may disagree."""
+        ranking: list[str] = self.summary["ranking"]
+        teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
+        return networks or self.members(ensemble), teachers
 
     def prediction_of(self, segmented: predictor.Segmented) -> Prediction:
         """Return what the run says about a picture, at its own size, in the user's mask values."""

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from imseg.approaches.planning.plan import Facts, Plan, StagePlan, planned_stages
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.stage_plan import StagePlan, planned_stages
 from imseg.approaches.running.stage import scorers_metric
 from imseg.approaches.runs.record import Recovery, age_of, command_in, no_run, read_log
 from imseg.approaches.runs.run_files import Provenance, RunSummary, StageDone

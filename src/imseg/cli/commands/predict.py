@@ -20,6 +20,7 @@ from imseg.cli.arguments import (
     Network,
     RunPath,
     TrustNetwork,
+    Tta,
 )
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import LARGEST_PIXEL
@@ -36,6 +37,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test, val or labeled.")] = "test",
     ensemble: Ensemble = 1,
     network: Network = None,
+    tta: Tta = None,
     trust_network: TrustNetwork = False,
     pictures: Annotated[
         Path | None, typer.Option(help="Draw the best, middle and worst images into this PNG.")
@@ -45,6 +47,7 @@ def evaluate(
     json: Json = False,
 ) -> int:
     """Show scores with their 95 % intervals: means over images, and over all pixels together."""
+    from imseg.approaches.runs.orientations import Orientations
     from imseg.approaches.runs.run import load_run
     from imseg.data.folder.scan import read_folder
     from imseg.data.masks.recognize import masks_text, word_of
@@ -56,6 +59,9 @@ def evaluate(
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
     show.say(f"{run} was trained for {masks_text(opened.spec)}")
+    seen = Orientations(moves=opened.plan.moves(tta))
+    if seen.text:
+        show.say(f"note: {seen.text}")
     with show.Bars() as bars:
         dataset = read_folder(
             data,
@@ -67,6 +73,7 @@ def evaluate(
             dataset,
             split,
             networks=names,
+            tta=tta,
             device=device,
             progress=partial(bars.counted, "evaluating"),
         )
@@ -132,6 +139,7 @@ def predict(
     ] = None,
     ensemble: Ensemble = 1,
     network: Network = None,
+    tta: Tta = None,
     trust_network: TrustNetwork = False,
     device: Device = "auto",
     json: Json = False,
@@ -139,19 +147,13 @@ def predict(
     """Write masks at the images' own sizes, in the values of the masks the run was trained on.
 
     Says which files and folders were passed over. With --skip-bad the exit status is 0 if at least
-    one picture was predicted.
+    one picture was predicted. --tta is left out by itself where a picture would take a second.
     """
     from imseg.approaches.runs.run import load_run
     from imseg.data.files.picture_list import find_pictures
     from imseg.report import prediction_files
 
-    if pixel_size is not None and not 0 < pixel_size <= LARGEST_PIXEL:
-        raise ImsegError(
-            "--pixel-size is out of range.",
-            expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
-            got=f"{pixel_size}.",
-            hint="--pixel-size 0.65, or leave it out.",
-        )
+    _check_pixel_size(pixel_size)
     opened = load_run(run, trust_network=trust_network)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
@@ -163,6 +165,10 @@ def predict(
     def left_out(image: Image, error: ImsegError) -> None:
         skipped[image.name] = str(error)
 
+    names = [network] if network else opened.members(ensemble)
+    seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
+    if seen.text:
+        show.say(f"note: {seen.text}")
     with show.Bars() as bars:
         written = prediction_files.write_predictions(
             opened,
@@ -170,7 +176,8 @@ def predict(
             out,
             overlay=overlay,
             inconsistency=inconsistency,
-            networks=[network] if network else opened.members(ensemble),
+            networks=names,
+            tta=seen.tta,
             device=device,
             overwrite=overwrite,
             pixel_size=pixel_size,
@@ -194,11 +201,22 @@ def predict(
         lines.append(f"Passed over: {' and '.join(counts)} (see the warnings)")
     content = {
         "out": str(out),
+        "orientations": len(seen.moves),
         "masks": [asdict(each) for each in written],
         "skipped": [{"image": name, "reason": text} for name, text in skipped.items()],
         "passed_over": found.passed_over(),
     }
     return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _check_pixel_size(size: float | None) -> None:
+    if size is not None and not 0 < size <= LARGEST_PIXEL:
+        raise ImsegError(
+            "--pixel-size is out of range.",
+            expected=f"micrometers above 0, at most {LARGEST_PIXEL:g}.",
+            got=f"{size}.",
+            hint="--pixel-size 0.65, or leave it out.",
+        )
 
 
 def written_text(

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from imseg.data.checks.appearance import WIDTHS
 from imseg.data.checks.fitness import FolderScan, size_in_words, warning
 from imseg.data.checks.mask_values import smeared_between
+from imseg.data.folder.facts import ImageFacts
 from imseg.errors import Finding
 from imseg.types import TargetSpec
 
@@ -81,6 +82,37 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
         f"{size_in_words((height, width))} px.",
         hint=hint,
     )
+
+
+NARROW = 0.1
+"""The share of the objects that are narrower than the width that says how narrow objects are."""
+
+
+def narrow_share(labeled: Sequence[ImageFacts]) -> float | None:
+    """Return the width that a tenth of the objects stay below.
+
+    Regions of one or two pixels are seldom objects and do not count.
+
+    Args:
+        labeled: Pictures with their masks.
+
+    Returns:
+        The width as a share of the longer side of the picture; None where there are few objects,
+        or masks were not measured.
+    """
+    shares, counts = [], []
+    for facts in labeled:
+        for mask in facts.masks:
+            if mask.widths and smeared_between(mask) is None:
+                found = np.array(mask.widths)
+                shares.append(WIDTHS[: len(found)] / max(facts.size))
+                counts.append(np.where(WIDTHS[: len(found)] >= _SPECK, found, 0))
+    if not counts or sum(int(each.sum()) for each in counts) < _FEWEST:
+        return None
+    every, weights = np.concatenate(shares), np.concatenate(counts)
+    order = np.argsort(every)
+    place = np.searchsorted(weights[order].cumsum(), NARROW * weights.sum())
+    return float(every[order][min(place, len(every) - 1)])
 
 
 _Measured = Sequence[tuple[tuple[int, int], npt.NDArray[np.int64]]]

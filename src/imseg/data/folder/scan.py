@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from imseg.data.checks import fitness
+from imseg.data.doubts.small_objects import narrow_share
 from imseg.data.files.listing import (
     Links,
     counted,
@@ -26,6 +27,7 @@ from imseg.data.folder.folder_layout import SPLITS, FolderLayout, find_layout
 from imseg.data.folder.label_folders import find_labels
 from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
+from imseg.data.images.modality import recognize_modality
 from imseg.data.images.picture_file import probe
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
@@ -158,7 +160,8 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
         names = and_more(sorted(left_out))
         text = "left out %s that labeled or val holds too: %s"
         _log.warning(text, counted(len(left_out), "unlabeled image"), names)
-    layout = found.layout
+    layout, labeled = found.layout, found.survey.labeled
+    looks = [facts.look for facts in labeled if facts.look is not None]
     return DataSet(
         name=str(layout.root),
         spec=found.spec,
@@ -168,6 +171,8 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
         val=layout.val,
         test=layout.test,
         digests=found.survey.digests(),
+        modality=recognize_modality(looks, channels=found.reading.channels),
+        narrow=narrow_share(labeled),
     )
 
 

@@ -1,7 +1,7 @@
 """How far a mean over images can be trusted: resampling the images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -116,10 +116,12 @@ class Evaluation:
     """Scores over all pixels together, as the field reports them."""
     ci95: dict[str, dict[str, tuple[float, float]]]
     """Bootstrap intervals over images for both."""
+    orientations: int = 1
+    """In how many orientations (flipped, turned) networks saw each image; 1: as it is."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        names = ("task", "metric", "unit", "per_image", "dataset", "ci95")
+        names = ("task", "metric", "unit", "orientations", "per_image", "dataset", "ci95")
         return {"images": len(self.names), **{name: getattr(self, name) for name in names}}
 
 
@@ -164,7 +166,8 @@ def evaluate(
         if progress is not None:
             progress(number, len(pairs))
     like = task.tally(predicted, target)
-    return _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), like)
+    found_all = _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), like)
+    return replace(found_all, orientations=segmented.orientations)
 
 
 def _match(

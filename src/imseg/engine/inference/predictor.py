@@ -1,5 +1,10 @@
-"""Batched inference: probabilities of stored images, pictures of any size, scores of masks."""
+"""Batched inference: probabilities of stored images, pictures of any size, scores of masks.
 
+An image may be looked at in several orientations (flipped, turned): each prediction is moved back,
+and their mean is what a network says (test-time augmentation).
+"""
+
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +25,7 @@ from imseg.engine.loading.loader import BatchLoader, to_device
 from imseg.engine.loading.rows import placement_for
 from imseg.engine.loading.samples import SampleSet, as_input
 from imseg.errors import ImsegError
+from imseg.ops.augment import UNMOVED, Move, move, move_back
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import Bytes, Image, Reading
@@ -35,10 +41,11 @@ def predict_mean(
     task: Task,
     compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] = (),
+    moves: Sequence[Move] = UNMOVED,
 ) -> tuple[Float[Tensor, "b k h w"], Votes | None]:
     """Return the mean of several networks' probabilities for one batch, and what teachers say.
 
-    Each network makes one forward pass, also where it is among the teachers.
+    Each network makes one forward pass per move, also where it is among the teachers.
 
     Args:
         networks: Whose mean is wanted, at least one.
@@ -46,13 +53,15 @@ def predict_mean(
         task: How outputs become probabilities.
         compute: Device, precision, memory format and threads.
         teachers: Networks whose hard predictions are wanted too.
+        moves: The orientations in which each network sees the images; its probabilities are the
+            mean over them.
 
     Returns:
         The mean, and one hard prediction per teacher; None without teachers. On the device.
     """
     with torch.inference_mode(), compute.applied():
         there, every = to_device(images, compute), dict.fromkeys((*networks, *teachers))
-        found = {network: _probabilities(network, there, task) for network in every}
+        found = {network: _probabilities(network, there, task, moves, compute) for network in every}
         total = found[networks[0]]
         for network in networks[1:]:
             total = total + found[network]
@@ -61,28 +70,85 @@ def predict_mean(
 
 
 def probabilities_of(
-    network: nn.Module, pixels: UInt8[Tensor, "b c h w"], task: Task, compute: device.ComputeConfig
+    network: nn.Module,
+    pixels: UInt8[Tensor, "b c h w"],
+    task: Task,
+    compute: device.ComputeConfig,
+    *,
+    moves: Sequence[Move] = UNMOVED,
 ) -> Float[Tensor, "b k h w"]:
-    """Return probabilities for one batch of images that are on the device."""
+    """Return the mean probabilities over moves for one batch of images that are on the device."""
     with torch.inference_mode(), compute.applied():
-        return _probabilities(network, as_input(pixels, compute), task)
+        return _probabilities(network, as_input(pixels, compute), task, moves, compute)
 
 
 def vote(
-    teachers: Sequence[nn.Module], images: Bytes, task: Task, compute: device.ComputeConfig
+    teachers: Sequence[nn.Module],
+    images: Bytes,
+    task: Task,
+    compute: device.ComputeConfig,
+    *,
+    moves: Sequence[Move] = UNMOVED,
 ) -> Votes:
-    """Return each teacher's hard prediction for one batch of images, on the device."""
+    """Return each teacher's hard prediction for one batch of images, on the device.
+
+    It is made from the teacher's mean probabilities over moves.
+    """
     with torch.inference_mode(), compute.applied():
         there = to_device(images, compute)
         return torch.stack(
-            [task.hard_prediction(_probabilities(teacher, there, task)) for teacher in teachers]
+            [
+                task.hard_prediction(_probabilities(teacher, there, task, moves, compute))
+                for teacher in teachers
+            ]
         )
 
 
+def seconds_per_image(
+    networks: Sequence[nn.Module],
+    shape: tuple[int, int, int],
+    *,
+    task: Task,
+    compute: device.ComputeConfig,
+) -> float:
+    """Return how long one look at an image takes here, all networks together, in seconds.
+
+    A black image is predicted twice, and the faster time counts: the first one sets things up.
+
+    Args:
+        networks: In inference mode.
+        shape: Height, width and channels of the image.
+        task: How outputs become probabilities.
+        compute: How the networks are computed.
+    """
+    image, took = np.zeros((1, *shape), np.uint8), []
+    for _ in range(2):
+        began = time.monotonic()
+        predict_mean(networks, image, task=task, compute=compute)[0].cpu()
+        took.append(time.monotonic() - began)
+    return min(took)
+
+
 def _probabilities(
-    network: nn.Module, images: Float[Tensor, "b c h w"], task: Task
+    network: nn.Module,
+    images: Float[Tensor, "b c h w"],
+    task: Task,
+    moves: Sequence[Move],
+    compute: device.ComputeConfig,
 ) -> Float[Tensor, "b k h w"]:
-    return in_halves(lambda some: task.probabilities(network(some)), images)
+    """Return a network's probabilities, averaged over moves of the images; one move at a time."""
+
+    def seen(some: Tensor, by: Move) -> Tensor:
+        moved = move(some, by).contiguous(memory_format=compute.memory_format)
+        return move_back(task.probabilities(network(moved)), by)
+
+    def averaged(some: Tensor) -> Tensor:
+        total = seen(some, moves[0])
+        for by in moves[1:]:
+            total = total + seen(some, by)
+        return total / len(moves) if len(moves) > 1 else total
+
+    return in_halves(averaged, images)
 
 
 def in_halves(ask: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -121,6 +187,8 @@ class Segmented:
     """Mean over the networks, at working size."""
     inconsistent: Bool[Tensor, "1 1 h w"] | None = None
     """Where teachers disagree, at working size; None where that was not asked for."""
+    orientations: int = 1
+    """In how many orientations (flipped, turned) each network saw it."""
 
     def at_size(self, size: tuple[int, int] | None = None) -> Float[Tensor, "1 k h w"]:
         """Return probabilities at a height and width, bilinearly; None for the picture's own."""
@@ -160,11 +228,12 @@ def segment(
     size: tuple[int, int],
     compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] | None = None,
+    moves: Sequence[Move] = UNMOVED,
     unreadable: Unreadable | None = None,
 ) -> Iterator[Segmented]:
     """Yield predictions in the order of the pictures; the next ones are decoded meanwhile.
 
-    Each network makes one forward pass per picture, also where it is among the teachers.
+    Each network makes one forward pass per picture and move, also where it is among the teachers.
 
     Args:
         images: Pictures of any size.
@@ -175,6 +244,8 @@ def segment(
         compute: How they are computed.
         teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
             is not asked for.
+        moves: The orientations in which each network sees a picture, at working size; its
+            probabilities are the mean over them.
         unreadable: Called with each picture that cannot be read, and why; it is left out. None:
             that is an error.
 
@@ -201,7 +272,7 @@ def segment(
                 continue
             batch = np.stack([small for _, small in loaded])
             mean, votes = predict_mean(
-                networks, batch, task=task, compute=compute, teachers=teachers or ()
+                networks, batch, task=task, compute=compute, teachers=teachers or (), moves=moves
             )
             disputed: Sequence[Tensor | None] = [None] * len(chunk)
             if votes is not None and len(votes) > 1:
@@ -210,7 +281,7 @@ def segment(
                 disputed = torch.zeros((len(chunk), 1, *size), dtype=torch.bool).split(1)
             of_each = zip(chunk, loaded, mean.cpu().split(1), disputed, strict=True)
             for image, (pixels, _), probabilities, inconsistent in of_each:
-                yield Segmented(image, pixels, probabilities, inconsistent)
+                yield Segmented(image, pixels, probabilities, inconsistent, len(moves))
 
 
 def _readable(

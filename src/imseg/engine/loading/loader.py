@@ -12,11 +12,13 @@ from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.augmented_samples import SampleAugmenter, augment_samples, seeds_of_looks
 from imseg.engine.loading.rows import Placement, RowNumbers, RowSet, cache_rows, placement_for, send
 from imseg.engine.loading.samples import FILES, Batch, SampleIndex, SampleRefs, SampleSet, as_input
 from imseg.engine.training.recipe import Recipe
 from imseg.ops import augment, batched
 from imseg.ops.inconsistency import COLORS, block_input, block_output, draw_color_keys, make_fill
+from imseg.ops.limits import AugmentLimits
 from imseg.tasks import Planes
 from imseg.types import Bytes
 
@@ -30,6 +32,7 @@ class BatchLoader:
         seed: Seed of augmentations that are new at every look.
         paper: Augment as the reference does where it differs from us.
         placement: How batches are made, which changes no number; by the device when None.
+        limits: How far every sample, copies included, is augmented anew at every look; None: not.
 
     Raises:
         ValueError: If only some sample sets have qualities, or there is not one count of copies per
@@ -44,6 +47,7 @@ class BatchLoader:
         seed: int = 0,
         paper: bool = False,
         placement: Placement | None = None,
+        limits: AugmentLimits | None = None,
     ) -> None:
         if len({each.qualities is None for each in sample_sets}) > 1:
             raise ValueError("either all sample sets have qualities or none")
@@ -51,9 +55,11 @@ class BatchLoader:
         placement = placement_for(compute.device) if placement is None else placement
         self._maker: CpuBatches | DeviceBatches
         if placement.on_device and len(self._samples):
-            self._maker = DeviceBatches(self._samples, compute, placement=placement, paper=paper)
+            self._maker = DeviceBatches(
+                self._samples, compute, placement=placement, paper=paper, limits=limits
+            )
         else:
-            self._maker = CpuBatches(self._samples, compute, paper=paper)
+            self._maker = CpuBatches(self._samples, compute, paper=paper, limits=limits)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -131,12 +137,21 @@ class CpuBatches:
         samples: The samples of several sample sets.
         compute: Device and memory format of the batches.
         paper: Augment as the reference does where it differs from us.
+        limits: How far every sample is augmented anew at every look; None: not.
     """
 
-    def __init__(self, samples: SampleIndex, compute: ComputeConfig, *, paper: bool) -> None:
+    def __init__(
+        self,
+        samples: SampleIndex,
+        compute: ComputeConfig,
+        *,
+        paper: bool,
+        limits: AugmentLimits | None = None,
+    ) -> None:
         self._samples = samples
         self._compute = compute
         self._paper = paper
+        self._limits = limits
         self._arrays = [
             {name: open_array(path) for name in FILES if (path := getattr(each, name)) is not None}
             for each in samples.sample_sets
@@ -177,8 +192,22 @@ class CpuBatches:
             pixels, targets, inconsistent = self._augmented(
                 sample_set, names, pixels, targets, inconsistent, fill=fill
             )
-        ignored = inconsistent if sample_set.ignores else None
-        weight = _weight_of(targets, ignored) if self._ignores else None
+        inside = None
+        if self._limits is not None:
+            augmenter = SampleAugmenter(self._limits, arrays["images"].shape[1:])
+            again = inconsistent is not None and sample_set.reblocks(paper=self._paper, anew=True)
+            pixels, targets, inconsistent, inside = augment_samples(
+                pixels,
+                targets,
+                inconsistent,
+                augmenter.columns(seeds_of_looks(self._samples.seed, refs)),
+                reblocks=torch.ones(len(refs), dtype=torch.bool) if again else None,
+                fill=fill,
+            )
+        weight = None
+        if self._ignores or inside is not None:
+            ignored = inconsistent if sample_set.ignores else None
+            weight = _weight_of(targets, ignored, inside)
         qualities = fetch("qualities").float() if "qualities" in arrays else None
         return Batch(as_input(pixels, self._compute), targets, weight, qualities)
 
@@ -194,7 +223,7 @@ class CpuBatches:
     ) -> tuple[UInt8[Tensor, "b c h w"], Planes, Bool[Tensor, "b 1 h w"] | None]:
         """Return the samples with those augmented that have a seed."""
         chosen = [place for place, name in enumerate(names) if name is not None]
-        if sample_set.copies is None or not chosen:
+        if sample_set.copies is None or sample_set.copies.strength is None or not chosen:
             return pixels, targets, inconsistent
         augmented = augment.augment(
             pixels[chosen],
@@ -219,10 +248,13 @@ class CpuBatches:
 
 
 def _weight_of(
-    targets: Planes, ignored: Bool[Tensor, "b 1 h w"] | None
+    targets: Planes, ignored: Bool[Tensor, "b 1 h w"] | None, inside: Bool[Tensor, "b 1 h w"] | None
 ) -> Float[Tensor, "b 1 h w"]:
-    """Return the weight of each pixel in the loss: 0 where it is ignored, else 1."""
-    weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
+    """Return the weight of each pixel in the loss: 0 where it is ignored or not inside, else 1."""
+    if inside is None:
+        weight = torch.ones_like(targets[:, :1], dtype=torch.float32)
+    else:
+        weight = inside.float()
     return weight if ignored is None else weight.masked_fill(ignored, 0.0)
 
 
@@ -252,10 +284,17 @@ class DeviceBatches:
         compute: Device and memory format of the batches.
         placement: How much of the device may be filled, and how it is sent what does not fit.
         paper: Augment as the reference does where it differs from us.
+        limits: How far every sample is augmented anew at every look; None: not.
     """
 
     def __init__(
-        self, samples: SampleIndex, compute: ComputeConfig, *, placement: Placement, paper: bool
+        self,
+        samples: SampleIndex,
+        compute: ComputeConfig,
+        *,
+        placement: Placement,
+        paper: bool,
+        limits: AugmentLimits | None = None,
     ) -> None:
         sample_sets = self._sample_sets = samples.sample_sets
         self._samples = samples
@@ -267,6 +306,7 @@ class DeviceBatches:
         self._blocks_input = any(each.blocks_input for each in masked)
         self._blocks_output = any(each.blocks_output for each in masked)
         self._reblocks = any(each.reblocks(paper=paper) for each in masked)
+        self._reblocks_anew = any(each.reblocks(paper=paper, anew=True) for each in masked)
         self._colors = {each.block_color for each in masked if each.blocks_input}
         used = [_rows_of(each, each.indices) for each in sample_sets]
         self._stored = {
@@ -283,13 +323,16 @@ class DeviceBatches:
         ranges = [
             batched.range_of(copies.strength, rotate=copies.rotate, square=self._square)
             for each in sample_sets
-            if (copies := each.copies) is not None
+            if (copies := each.copies) is not None and copies.strength is not None
         ]
         self._range = reduce(lambda one, other: one | other, ranges) if ranges else None
         if self._range is not None:
             warm_up(self._range, shape, compute.device)
         if self._colors - {"black"}:
             self._warm_up_colors(shape)
+        self._augmenter = None if limits is None else SampleAugmenter(limits, shape)
+        if self._augmenter is not None:
+            self._augmenter.warm_up(compute.device)
 
     def feed(self, batches: Iterable[SampleRefs]) -> Iterator[Batch]:
         """Yield the samples of each batch."""
@@ -302,6 +345,8 @@ class DeviceBatches:
         columns |= self._switches(refs) | self._color_columns(refs)
         if self._range is not None:
             columns |= self._params(refs).tensors()
+        if self._augmenter is not None:
+            columns |= self._augmenter.columns(seeds_of_looks(self._samples.seed, refs))
         there = send(columns, self._compute.device, pinned=self._placement.pinned)
         end = 0
         for each in batches:
@@ -340,10 +385,15 @@ class DeviceBatches:
             )
             assert augmented.targets is not None
             pixels, targets, mask = augmented.images, augmented.targets, augmented.mask
-        weight = None
-        if self._ignores:
+        weight = inside = None
+        if self._augmenter is not None:
+            again = there["reblocks_anew"] if self._reblocks_anew else None
+            pixels, targets, mask, inside = augment_samples(
+                pixels, targets, mask, there, reblocks=again, fill=fill
+            )
+        if self._ignores or inside is not None:
             ignored = None if mask is None else mask & batched.as_column(there["ignores"])
-            weight = _weight_of(targets, ignored)
+            weight = _weight_of(targets, ignored, inside)
         return Batch(as_input(pixels, self._compute), targets, weight, fetched.get("qualities"))
 
     def _numbers(self, refs: SampleRefs) -> dict[str, RowNumbers]:
@@ -359,7 +409,10 @@ class DeviceBatches:
     def _switches(self, refs: SampleRefs) -> dict[str, Tensor]:
         """Return what is done to the inconsistent pixels of each sample."""
         switches = {name: [getattr(each, name) for each in self._sample_sets] for name in _SWITCHES}
-        switches["reblocks"] = [each.reblocks(paper=self._paper) for each in self._sample_sets]
+        for name, anew in (("reblocks", False), ("reblocks_anew", True)):
+            switches[name] = [
+                each.reblocks(paper=self._paper, anew=anew) for each in self._sample_sets
+            ]
         return {name: torch.tensor(each)[refs.sample_set] for name, each in switches.items()}
 
     def _color_columns(self, refs: SampleRefs) -> dict[str, Tensor]:
@@ -389,7 +442,7 @@ class DeviceBatches:
             mine = (refs.sample_set == number).nonzero()[:, 0]
             names = self._samples.seeds_of(number, refs.where(mine))
             seeds = [name for name in names if name is not None]
-            if each.copies is None or not seeds:
+            if each.copies is None or each.copies.strength is None or not seeds:
                 continue
             strength, rotate = each.copies.strength, each.copies.rotate
             drawn = augment.draw(seeds, strength, rotate=rotate, square=self._square)

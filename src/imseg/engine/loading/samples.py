@@ -25,8 +25,9 @@ class Copies:
 
     count: int
     """Copies of each image; 0: each image is augmented anew whenever it is looked at."""
-    strength: Strength
-    """How far an image may be pushed."""
+    strength: Strength | None
+    """How far an image may be pushed; None: copies are the image itself, which is augmented at
+    every look by the recipe."""
     rotate: bool
     """Whether images are also turned and flipped upside down, not only left to right."""
     seed: int
@@ -94,15 +95,16 @@ class SampleSet:
         copies = images * self.copies.count if counts is None else sum(counts)
         return copies + images * self.copies.plain
 
-    def reblocks(self, *, paper: bool) -> bool:
-        """Return whether blocked pixels of augmented copies get their color again.
+    def reblocks(self, *, paper: bool, anew: bool = False) -> bool:
+        """Return whether blocked pixels of augmented images get their color again.
 
         Args:
             paper: Whether the augmentations are those of the reference.
+            anew: Whether all samples are augmented, not only copies.
         """
-        if self.copies is None or not self.blocks_input:
+        if not self.blocks_input or (self.copies is None and not anew):
             return False
-        asked = self.copies.reblock
+        asked = None if self.copies is None else self.copies.reblock
         return not paper if asked is None else asked
 
     def image_row(self, index: int) -> int:
@@ -229,7 +231,8 @@ class SampleIndex:
     def __init__(self, sample_sets: tuple[SampleSet, ...], *, seed: int) -> None:
         self.sample_sets = sample_sets
         """What samples are made of."""
-        self._seed = seed
+        self.seed = seed
+        """Seed of augmentations that are new at every look."""
         places = [_places_of(number, each) for number, each in enumerate(sample_sets)]
         self._places = torch.cat([torch.empty((0, 3), dtype=torch.long), *places])
         self._looks = torch.zeros(len(self._places), dtype=torch.long)
@@ -253,17 +256,17 @@ class SampleIndex:
     def seeds_of(self, number: int, refs: SampleRefs) -> list[int | None]:
         """Return a seed for each sample of a sample set; None for an image as it is."""
         copies = self.sample_sets[number].copies
-        if copies is None:
+        if copies is None or copies.strength is None:
             return [None] * len(refs)
         columns = (each.tolist() for each in (refs.row, refs.copy, refs.look))
         places = zip(*columns, strict=True)
         if copies.online:
-            return [seeds.derive(self._seed, "look", number, row, look) for row, _, look in places]
+            return [seeds.derive(self.seed, "look", number, row, look) for row, _, look in places]
         return [
             None
             if copy == PLAIN
             else seeds.derive(
-                copies.seed, "copy", row, copy, *((self._seed, look) if copies.fresh else ())
+                copies.seed, "copy", row, copy, *((self.seed, look) if copies.fresh else ())
             )
             for row, copy, look in places
         ]

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from imseg.data.cache.store import gather, open_array
 from imseg.engine.hardware.device import ComputeConfig
+from imseg.engine.loading.augmented_samples import SampleAugmenter, augment_views
 from imseg.engine.loading.loader import warm_up
 from imseg.engine.loading.rows import Placement, RowSet, cache_rows, placement_for, send
 from imseg.engine.loading.samples import UnlabeledViews, as_input
 from imseg.engine.training import seeds
 from imseg.ops import augment, batched, photometric
+from imseg.ops.limits import AugmentLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Views:
     """0..1."""
     other: Float[Tensor, "b c h w"]
     """0..1."""
+    inside: Bool[Tensor, "b 1 h w"] | None = None
+    """Which pixels come from within their image, not from its reflection; None: all."""
 
     def __len__(self) -> int:
         return int(self.one.shape[0])
@@ -34,8 +38,11 @@ class Views:
 
     def split(self, sizes: Sequence[int]) -> "list[Views]":
         """Return the samples in their order, in batches of these sizes: the same memory."""
-        both = zip(self.one.split(list(sizes)), self.other.split(list(sizes)), strict=True)
-        return [Views(one, other) for one, other in both]
+        pieces = [
+            [None] * len(sizes) if each is None else each.split(list(sizes))
+            for each in (self.one, self.other, self.inside)
+        ]
+        return [Views(*each) for each in zip(*pieces, strict=True)]
 
 
 class ViewLoader:
@@ -47,6 +54,9 @@ class ViewLoader:
         seed: Of the augmentations.
         paper: Augment as the reference does where it differs from us.
         placement: How views are made, which changes no number; by the device when None.
+        limits: How far images are augmented, in place of the strengths: both views share one
+            geometry, and each has values of its own. None: by the strengths.
+        plain_first: Whether the first view is then only moved.
     """
 
     def __init__(
@@ -57,6 +67,8 @@ class ViewLoader:
         seed: int,
         paper: bool = False,
         placement: Placement | None = None,
+        limits: AugmentLimits | None = None,
+        plain_first: bool = False,
     ) -> None:
         self._unlabeled = unlabeled
         self._compute = compute
@@ -75,10 +87,16 @@ class ViewLoader:
             for each in self._strengths
         )
         self._extent = first | second
+        self._plain_first = plain_first
+        shape = self._images.shape[1:]
+        self._augmenter = None if limits is None else SampleAugmenter(limits, shape)
         if self._placement.on_device:
             self._used = RowSet([(unlabeled.images, unlabeled.indices)])
             (self._row_cache,) = cache_rows([self._used], compute.device, self._placement)
-            warm_up(self._extent, self._used.shape, compute.device)
+            if self._augmenter is None:
+                warm_up(self._extent, self._used.shape, compute.device)
+            else:
+                self._augmenter.warm_up(compute.device)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -113,13 +131,18 @@ class ViewLoader:
         self._looks[numbers] += 1
         return rows, looks
 
-    def _draw(self, rows: Tensor, looks: Tensor) -> tuple[augment.Draws, augment.Draws]:
-        """Return what happens to each image in its two views."""
+    def _seeds_of(self, rows: Tensor, looks: Tensor) -> tuple[list[int], list[int]]:
+        """Return the seeds of the first and of the second views."""
         names = list(zip(rows.tolist(), looks.tolist(), strict=True))
         first, second = (
             [seeds.derive(self._seed, "view", row, look, view) for row, look in names]
             for view in (0, 1)
         )
+        return first, second
+
+    def _draw(self, rows: Tensor, looks: Tensor) -> tuple[augment.Draws, augment.Draws]:
+        """Return what happens to each image in its two views."""
+        first, second = self._seeds_of(rows, looks)
         one, other = self._strengths
         draws = augment.draw(first, one, rotate=self._unlabeled.rotate, square=self._square)
         if not self._unlabeled.moves:
@@ -129,6 +152,8 @@ class ViewLoader:
     def _grouped(self, rows: Tensor, looks: Tensor) -> Views:
         stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._compute.device)
         pixels = stored.permute(0, 3, 1, 2)
+        if self._augmenter is not None:
+            return self._within_limits(pixels, self._columns(rows, looks))
         return Views(*(self._view(pixels, draws) for draws in self._draw(rows, looks)))
 
     def _view(
@@ -143,22 +168,38 @@ class ViewLoader:
         rows, looks = (torch.cat(columns) for columns in zip(*calls, strict=True))
         here = self._used.numbers(self._unlabeled.images, np.asarray(rows))
         columns = {"images": torch.from_numpy(here)}
-        for view, draws in enumerate(self._draw(rows, looks)):
-            params = batched.params_of(draws).tensors()
-            columns |= {f"{view} {name}": column for name, column in params.items()}
+        columns |= self._columns(rows, looks)
         there = send(columns, self._compute.device, pinned=self._placement.pinned)
-        names = batched.AugmentParams.__dataclass_fields__
-        both = [
-            batched.AugmentParams(**{name: there[f"{view} {name}"] for name in names})
-            for view in (0, 1)
-        ]
         end = 0
         for mine, _ in calls:
             first, end = end, end + len(mine)
-            pixels = self._row_cache.fetch(here[first:end], there["images"][first:end])
-            of_views = [params.rows(first, end) for params in both]
-            moved = batched.move_batch(pixels.permute(0, 3, 1, 2), of_views[0], self._extent)
+            part = {name: column[first:end] for name, column in there.items()}
+            pixels = self._row_cache.fetch(here[first:end], part["images"]).permute(0, 3, 1, 2)
+            if self._augmenter is not None:
+                yield self._within_limits(pixels, part)
+                continue
+            names = batched.AugmentParams.__dataclass_fields__
+            of_views = [
+                batched.AugmentParams(**{name: part[f"{view} {name}"] for name in names})
+                for view in (0, 1)
+            ]
+            moved = batched.move_batch(pixels, of_views[0], self._extent)
             yield Views(*(self._changed(moved, params) for params in of_views))
+
+    def _columns(self, rows: Tensor, looks: Tensor) -> dict[str, Tensor]:
+        """Return what happens to each image in its two views, as columns on the CPU."""
+        if self._augmenter is not None:
+            first, second = self._seeds_of(rows, looks)
+            return self._augmenter.view_columns(first, second, plain_first=self._plain_first)
+        return {
+            f"{view} {name}": column
+            for view, draws in enumerate(self._draw(rows, looks))
+            for name, column in batched.params_of(draws).tensors().items()
+        }
+
+    def _within_limits(self, pixels: UInt8[Tensor, "b c h w"], columns: dict[str, Tensor]) -> Views:
+        one, other, inside = augment_views(pixels, columns)
+        return Views(as_input(one, self._compute), as_input(other, self._compute), inside)
 
     def _changed(
         self, moved: UInt8[Tensor, "b c h w"], params: batched.AugmentParams

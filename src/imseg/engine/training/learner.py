@@ -1,4 +1,4 @@
-"""The steps of a training: the optimizer, compiled steps, and gradients in pieces."""
+"""The steps of a training: compiled ones, and gradients in pieces."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +13,7 @@ from imseg.engine.hardware.device import ComputeConfig, free_unused, is_exhauste
 from imseg.engine.training.job import TrainJob
 from imseg.engine.training.monitor import BATCHES, STEPS, Clock, Listener, Reporter
 from imseg.engine.training.objectives.objective import AnyStep, Forward, ObjectiveAtWork
+from imseg.engine.training.optimizer import optimizer_for
 from imseg.errors import MemoryTooShort, TrainingFailed
 
 Value = TypeVar("Value")
@@ -82,78 +83,6 @@ def _make_room(network: nn.Module, compute: ComputeConfig, batch_size: int) -> N
     _compiled_before.add(shape)
 
 
-BETAS = (0.9, 0.999)
-EPSILON = 1e-7
-
-
-class KerasAdamW(torch.optim.AdamW):
-    """AdamW as in the reference.
-
-    Decay does not depend on the learning rate; epsilon stands beside the uncorrected root.
-
-    Args:
-        network: What is optimized.
-        learning_rate: The largest step size.
-        decay: Every trainable number loses this share of itself per step, at the largest step size.
-        rate: From the number of steps made before to the step size as a share of the largest;
-            None: always the largest.
-
-    Source: METHOD, "Training"; tested against six steps of the reference.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        learning_rate: float,
-        decay: float,
-        rate: Callable[[int], float] | None = None,
-    ) -> None:
-        super().__init__(
-            network.parameters(),
-            lr=learning_rate,
-            betas=BETAS,
-            eps=EPSILON,
-            weight_decay=decay / learning_rate,
-            fused=True,
-        )
-        self._largest = learning_rate
-        self._rate = rate
-        self.steps_made = 0
-        """Steps so far."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return what the optimizer remembers of its steps, by number of the weight and name."""
-        state = self.state_dict()["state"]
-        return {f"{n}/{name}": value for n, kept in state.items() for name, value in kept.items()}
-
-    def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
-        """Go on after so many steps with what ``tensors`` returned then."""
-        weights = self.param_groups[0]["params"]
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            place, _, name = key.partition("/")
-            weight = weights[int(place)]
-            if value.shape == weight.shape:
-                # The fused step goes through memory: the moments lie there as their weight does.
-                value = torch.empty_like(weight).copy_(value).detach()
-            state.setdefault(int(place), {})[name] = value
-        groups = self.state_dict()["param_groups"]
-        self.load_state_dict({"state": state, "param_groups": groups})
-        self.steps_made = steps
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Make one step."""
-        made, self.steps_made = self.steps_made, self.steps_made + 1
-        # torch divides the second moment by this before it takes the root, Keras after.
-        correction = math.sqrt(1 - BETAS[1] ** self.steps_made)
-        for group in self.param_groups:
-            group["eps"] = EPSILON / correction
-            if self._rate is not None:
-                group["lr"] = self._largest * self._rate(made)
-        super().step(closure)
-
-
 OPTIMIZER, AVERAGE, OBJECTIVE = "optimizer", "average", "objective"
 """How the names of tensors in a checkpoint begin, by what they belong to."""
 FEWEST = 2
@@ -190,21 +119,14 @@ class Learner:
         listener: Listener,
         clock: Clock,
     ) -> None:
-        recipe, steps = job.recipe, job.steps
-        constant = recipe.schedule == "constant" and not recipe.warm_up
         self._network = network
         self._job = job
         self._objective = objective
         self._listener = listener
         self._clock = clock
         self._reporter = Reporter(listener)
-        self._optimizer = KerasAdamW(
-            network,
-            learning_rate=recipe.learning_rate,
-            decay=recipe.weight_decay,
-            rate=None if constant else lambda step: recipe.rate(step, steps),
-        )
-        self._compiled = Compiled(network, job.compute, batch_size=recipe.batch_size)
+        self._optimizer = optimizer_for(network, job)
+        self._compiled = Compiled(network, job.compute, batch_size=job.recipe.batch_size)
         self.most: int | None = None
         """Samples of a piece at most, once memory was too short for a whole batch."""
 
@@ -233,6 +155,8 @@ class Learner:
         for step in self._clock.each(steps, BATCHES):
             with self._clock.on(STEPS), self._job.compute.applied():
                 loss = self._gradients(step)
+                if self._job.recipe.clip:
+                    nn.utils.clip_grad_norm_(self._network.parameters(), self._job.recipe.clip)
                 self._optimizer.step()
                 self._objective.after_step(self._network, steps=self.steps_made)
             begun.total += loss

@@ -1,12 +1,19 @@
-"""How a network is trained: augmentation, optimizer, schedule, batches, which weights are kept."""
+"""How a network is trained: augmentation, loss, optimizer, schedule, batches, weights kept."""
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from imseg.ops.limits import AugmentLimits
 from imseg.options import STRICT, option
+from imseg.tasks.mask_loss import LossName
+from imseg.types import Kind
 
 Schedule = Literal["constant", "cosine", "polynomial"]
+Optimizer = Literal["adamw", "keras-adamw"]
+RecipeName = Literal["modern", "paper"]
+AugmentLevel = Literal["none", "weak", "strong", "paper"]
 StrengthSchedule = Literal["default", "hela", "cityscapes"]
 
 VALIDATION_COST = 1 / 3
@@ -15,6 +22,8 @@ VALIDATION_SHARE = 0.1
 """The most that validation may cost, as a share of the cost of training."""
 POWER = 0.9
 """Exponent of the polynomial schedule, as in DeepLab and UniMatch."""
+LONGEST_WARM_UP = 0.25
+"""The share of all steps over which the step size rises at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +32,18 @@ class Augmentation:
 
     __pydantic_config__ = STRICT
 
+    level: AugmentLevel = option(
+        "paper",
+        "How training images are augmented at every look: none, weak, strong, or paper (only the"
+        " copies and views that an approach of the paper asks for, with its strengths).",
+        group="method",
+        name="augment",
+    )
+    """How all training images are augmented at every look; ``paper``: only the copies and views
+    of an approach are, with the paper's strengths."""
+    limits: AugmentLimits | None = None
+    """How far the level lets an image be changed; None until the kind of masks and of images is
+    known, or where nothing is changed."""
     strength_schedule: StrengthSchedule = option(
         "default",
         "How strongly images are augmented: default, hela, cityscapes (the paper's strengths).",
@@ -39,7 +60,7 @@ class Augmentation:
     known."""
 
     def __str__(self) -> str:
-        words = []
+        words = [] if self.level == "paper" else [f"{self.level} augmentation at every look"]
         if self.strength_schedule != "default":
             words.append(f"augmentation as strong as for {self.strength_schedule}")
         if self.rotate is not None:
@@ -76,6 +97,34 @@ class Recipe:
         high=0.5,
     )
     """Share of every weight that is taken away per step, at the largest step size."""
+    loss: LossName = option(
+        "paper",
+        "What is minimized: cross-entropy+dice, cross-entropy, smooth-l1 (measurements), or paper"
+        " (squared error; cross-entropy of classes).",
+        group="method",
+    )
+    """What is minimized about labels."""
+    class_balance: float = option(
+        0.0,
+        "How much more a pixel of a rare class counts: by its frequency to the power of minus this;"
+        " 0 not at all, 0.5 by the inverse root, 1 so that all classes count alike.",
+        group="method",
+        low=0,
+        high=1,
+    )
+    """Classes count in the cross-entropy by their frequency to the power of minus this."""
+    optimizer: Optimizer = option(
+        "keras-adamw", "adamw (as in PyTorch), or keras-adamw (as in the paper).", group="method"
+    )
+    """Which AdamW: they differ in the place of epsilon and in its size."""
+    clip: float = option(
+        0.0,
+        "Largest norm of the gradient of a step; longer ones are shortened. 0: no limit.",
+        group="method",
+        name="clip_gradients",
+        low=0,
+    )
+    """Largest norm of the gradient of a step; 0: no limit."""
     schedule: Schedule = option(
         "constant",
         "How the step size falls to 0: constant (it does not), cosine or polynomial.",
@@ -85,12 +134,12 @@ class Recipe:
     """How the step size falls over a training."""
     warm_up: int = option(
         0,
-        "Optimizer steps over which the step size rises from 0.",
+        "Optimizer steps over which the step size rises from 0; at most a fourth of all.",
         group="method",
         name="warm_up_steps",
         low=0,
     )
-    """Optimizer steps over which the step size rises from 0."""
+    """Optimizer steps over which the step size rises from 0; at most a fourth of all."""
     average: float = option(
         0.0,
         "Decay per step of an exponential average of the weights, such as 0.995, which is validated"
@@ -142,6 +191,12 @@ class Recipe:
             words.append(f"at most {self.max_steps} steps")
         if self.schedule != "constant":
             words.append(f"a {self.schedule} schedule")
+        if self.loss != "paper":
+            words.append(f"{self.loss} as loss")
+        if self.class_balance:
+            words.append(f"classes balanced by {self.class_balance:g}")
+        if self.clip:
+            words.append(f"gradients of norm {self.clip:g} at most")
         if self.warm_up:
             words.append(f"{self.warm_up} steps of warm-up")
         if self.average:
@@ -189,9 +244,10 @@ class Recipe:
             step: Steps made before this one.
             steps: Optimizer steps of the whole training.
         """
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
-        passed = (step - self.warm_up) / max(1, steps - self.warm_up)
+        rising = min(self.warm_up, int(LONGEST_WARM_UP * steps))
+        if step < rising:
+            return (step + 1) / rising
+        passed = (step - rising) / max(1, steps - rising)
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * min(1.0, passed)))
         if self.schedule == "polynomial":
@@ -202,4 +258,35 @@ class Recipe:
         """Return what decides a training beside the number of steps, as plain values."""
         told_otherwise = ("epochs", "max_steps", "least_steps", "augmentation")
         names = [each.name for each in fields(self) if each.name not in told_otherwise]
-        return {name: getattr(self, name) for name in names}
+        decisive = {name: getattr(self, name) for name in names}
+        limits = self.augmentation.limits
+        if limits is not None:
+            decisive["augmentation"] = asdict(limits)
+        # A part that came later says nothing where it changes nothing: equal networks stay equal.
+        return {k: v for k, v in decisive.items() if k not in LATER or v != LATER[k]}
+
+
+LATER = {"loss": "paper", "class_balance": 0.0, "optimizer": "keras-adamw", "clip": 0.0}
+"""Parts that recipes of earlier versions did not have, as they trained."""
+
+RECIPES: Mapping[RecipeName, Recipe] = {
+    "modern": Recipe(
+        loss="cross-entropy+dice",
+        optimizer="adamw",
+        schedule="cosine",
+        warm_up=50,
+        average=0.995,
+        keep="last",
+        augmentation=Augmentation(level="strong"),
+    ),
+    "paper": Recipe(),
+}
+"""The recipes by name; what depends on the data is settled by the plan."""
+
+MODERN_BY_KIND: Mapping[Kind, Mapping[str, Any]] = {
+    "binary": {},
+    "multilabel": {},
+    "multiclass": {"class_balance": 0.5},
+    "regression": {"loss": "smooth-l1"},
+}
+"""Parts of the modern recipe that depend on what masks hold."""

@@ -337,9 +337,11 @@ def _scores_caption(facts: RunFacts, scored: ScoredSplit | None) -> str:
         return f"{text} In color: that best one."
     interval = tables.between(*scored.found.ci95["per_image"][facts.metric.key], facts.metric)
     what = "chosen by validation, " if scored.split == "test" else ""
+    count = scored.found.orientations
+    averaged = f", averaged over {count} orientations of each image" if count > 1 else ""
     return (
-        f"{text} In color: the best one, {what}on the {scored.of} {scored.words}, with 95\u00a0%"
-        f" intervals over images. The network of the run ({facts.network}): {interval}."
+        f"{text} In color: the best one, {what}on the {scored.of} {scored.words}{averaged}, with"
+        f" 95\u00a0% intervals over images. The network of the run ({facts.network}): {interval}."
     )
 
 

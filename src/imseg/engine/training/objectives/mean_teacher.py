@@ -148,7 +148,14 @@ class MeanTeacherAtWork(SupervisedAtWork):
         if job.unlabeled is None:
             raise ValueError("a mean teacher needs unlabeled images")
         self._value = value
-        self._views = ViewLoader(job.unlabeled, job.compute, seed=job.seed, paper=job.recipe.paper)
+        self._views = ViewLoader(
+            job.unlabeled,
+            job.compute,
+            seed=job.seed,
+            paper=job.recipe.paper,
+            limits=job.recipe.augmentation.limits,
+            plain_first=True,
+        )
 
     def begin(self, network: nn.Module) -> None:
         """Make the teacher, with the first weights."""
@@ -191,7 +198,7 @@ class MeanTeacherAtWork(SupervisedAtWork):
             weight = self._value.weight_at(number / self._job.steps)
             yield Step(MixedBatch(*both), partial(self._terms, weight=weight), self._masses)
 
-    def _terms(self, network: Forward, batch: MixedBatch, *, weight: float) -> Float[Tensor, "2"]:
+    def _terms(self, network: Forward, batch: MixedBatch, *, weight: float) -> Float[Tensor, "t"]:
         """Return the loss on labels, and the weighted mean squared difference to the teacher."""
         labeled, (weak, strong) = batch.labeled, batch.unlabeled
         outputs = network(torch.cat([labeled.images, strong]))
@@ -200,14 +207,14 @@ class MeanTeacherAtWork(SupervisedAtWork):
         with torch.no_grad():
             wanted = self._task.probabilities(self.average.network(weak))
         zero = outputs.sum() * 0
-        terms = [
-            self._task.loss(known, labeled.targets, labeled.weight) if len(labeled) else zero,
-            functional.mse_loss(self._task.probabilities(unknown), wanted) * weight
-            if len(batch.unlabeled)
-            else zero,
-        ]
-        return torch.stack(terms)
+        supervised = zero.expand_as(self.mass(labeled))
+        if len(labeled):
+            supervised = self._loss.terms(known, labeled.targets, labeled.weight)
+        difference = zero
+        if len(batch.unlabeled):
+            difference = functional.mse_loss(self._task.probabilities(unknown), wanted) * weight
+        return torch.cat([supervised.reshape(-1), difference.reshape(1)])
 
-    def _masses(self, batch: MixedBatch) -> Float[Tensor, "2"]:
-        mass = self.mass(batch.labeled)
-        return torch.stack([mass, mass.new_tensor(float(len(batch.unlabeled)))])
+    def _masses(self, batch: MixedBatch) -> Float[Tensor, "t"]:
+        mass = self.mass(batch.labeled).reshape(-1)
+        return torch.cat([mass, mass.new_tensor([float(len(batch.unlabeled))])])

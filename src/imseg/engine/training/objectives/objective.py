@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader, epochs
 from imseg.engine.loading.samples import Batch, UnlabeledViews
@@ -26,6 +28,8 @@ from imseg.engine.training import seeds
 from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import Component
+from imseg.tasks import Task
+from imseg.tasks.mask_loss import MaskLoss, class_weights
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
@@ -113,12 +117,13 @@ class AveragedNetwork:
         """
         decay = min(self._decay, (1 + steps) / (10 + steps))
         with torch.no_grad():
-            state = network.state_dict()
-            for key, mean in self.network.state_dict().items():
-                if mean.dtype.is_floating_point:
-                    mean.lerp_(state[key], 1 - decay)
-                else:
-                    mean.copy_(state[key])
+            state, means = network.state_dict(), self.network.state_dict()
+            floats = [key for key, mean in means.items() if mean.dtype.is_floating_point]
+            torch._foreach_lerp_(
+                [means[key] for key in floats], [state[key] for key in floats], 1 - decay
+            )
+            for key in means.keys() - set(floats):
+                means[key].copy_(state[key])
 
 
 class Objective(Component, ABC):
@@ -167,7 +172,13 @@ class ObjectiveAtWork(ABC):
 
     def __init__(self, job: TrainJob) -> None:
         self._job = job
-        self._loader = BatchLoader(job.samples, job.compute, seed=job.seed, paper=job.recipe.paper)
+        self._loader = BatchLoader(
+            job.samples,
+            job.compute,
+            seed=job.seed,
+            paper=job.recipe.paper,
+            limits=job.recipe.augmentation.limits,
+        )
         self.average: AveragedNetwork | None = None
         """The averaged network; it is kept in checkpoints by itself."""
 
@@ -363,6 +374,22 @@ def remaining(
     before = len(batches) if number < skipped else within if number == skipped else 0
     loader.skip(batches[:before])
     return batches[before:] if number >= skipped else None
+
+
+def loss_of(job: TrainJob, task: Task) -> MaskLoss:
+    """Return the loss of a job's recipe, with classes as frequent as people's labels show them."""
+    recipe, weights = job.recipe, None
+    if recipe.class_balance:
+        pixels = torch.zeros(task.spec.outputs)
+        for each in job.samples:
+            if each.inconsistent is not None:
+                continue
+            targets = open_array(each.targets)
+            for index in each.indices:
+                target = torch.from_numpy(np.array(targets[index : index + 1]))
+                pixels += task.true_areas(target, task.counted(target, None))[0]
+        weights = class_weights(pixels, recipe.class_balance)
+    return MaskLoss(task=task, name=recipe.loss, class_weights=weights)
 
 
 @dataclass

@@ -48,19 +48,20 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
     def __init__(self, job: TrainJob, task: Task) -> None:
         super().__init__(job)
         self._task = task
+        self._loss = objective.loss_of(job, task)
         validation = replace(
             job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
         )
         # Kept for all epochs, and with it, where there is room, its images on the device.
         self._validation = BatchLoader((validation,), job.compute)
 
-    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, ""]:
-        """Return the task's mean loss over a batch."""
-        return self._task.loss(network(batch.images), batch.targets, batch.weight)
+    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return the terms of the loss of the recipe over a batch."""
+        return self._loss.terms(network(batch.images), batch.targets, batch.weight)
 
-    def mass(self, batch: Batch) -> Float[Tensor, ""]:
-        """Return by what the loss of a piece of a batch is weighted."""
-        return self._task.mass(batch.targets, batch.weight)
+    def mass(self, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return by what the terms of a piece of a batch are weighted."""
+        return self._loss.masses(batch.targets, batch.weight)
 
     def validation_batches(self) -> Iterator[Batch]:
         """Return the validation images as they are, with their targets, in their order."""

@@ -123,7 +123,13 @@ class TwoViewsAtWork(SupervisedAtWork):
         if job.unlabeled is None:
             raise ValueError("two views need unlabeled images")
         self._value = value
-        self._views = ViewLoader(job.unlabeled, job.compute, seed=job.seed, paper=paper)
+        self._views = ViewLoader(
+            job.unlabeled,
+            job.compute,
+            seed=job.seed,
+            paper=paper,
+            limits=job.recipe.augmentation.limits,
+        )
         self._labeled_steps = self._paired_steps = 0
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:

@@ -1,0 +1,121 @@
+"""What can be asked of a run as a whole; the options of its parts are declared on these."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from imseg.approaches.methods.paper import Published
+from imseg.data.folder.config import TaskWord
+from imseg.engine.training.recipe import RecipeName
+from imseg.options import option
+
+Effort = Literal["quick", "standard", "paper"]
+
+SMALLEST_SIDE = 32
+"""Pixels a side below which a network that halves four times has too little left to normalize."""
+LARGEST_SIDE = 8192
+"""Pixels a side beyond which no machine has the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What is asked of a run as a whole; None leaves the choice to the plan."""
+
+    approach: str = option("im", "See `imseg approaches`.", group="method", essential=True)
+    """A name from ``imseg approaches``."""
+    effort: Effort = option(
+        "standard",
+        "The budget of each run: quick (minutes), standard (about an hour), paper (its schedule).",
+        group="budget",
+        essential=True,
+    )
+    """The budget: a few minutes, about an hour, or the paper's schedule."""
+    paper: Published | None = option(
+        None, "The published settings: isic2018, hela, suim or cityscapes.", group="method"
+    )
+    """The published settings for one of the paper's data sets, with the paper's schedule."""
+    recipe: RecipeName | None = option(
+        None,
+        "How networks are trained: modern (strong augmentation, cross-entropy and Dice, a falling"
+        " step size, averaged weights), or paper.  [default: modern; paper with --effort paper]",
+        group="method",
+        essential=True,
+    )
+    """How networks are trained: ``modern`` or ``paper``; its parts are options of their own."""
+    seed: int = option(0, "Root of all randomness.", group="method", low=0, essential=True)
+    """The root of all randomness."""
+    network: str | None = option(
+        None,
+        "Network: unet, unet-plus, paper-unet, unet:ENCODER (with an encoder of timm, such as"
+        " unet:tf_efficientnet_lite0), or module:callable of your own.  [default: unet; paper-unet"
+        " in the paper's schedule]",
+        group="network",
+    )
+    """The network: unet, unet-plus, paper-unet, ``unet:ENCODER``, or ``module:callable``."""
+    task: TaskWord | None = option(
+        None,
+        "binary, multiclass, multilabel, instances or regression.  [default: from the masks]",
+        group="data",
+    )
+    """What masks hold; None recognizes it from them."""
+    image_size: tuple[int, int] | None = option(
+        None,
+        "Height and width at which networks work, in pixels.",
+        group="data",
+        metavar="H W",
+        low=SMALLEST_SIDE,
+        high=LARGEST_SIDE,
+        expected=f"{SMALLEST_SIDE} pixels or more a side (at most {LARGEST_SIDE}).",
+        essential=True,
+    )
+    """Height and width in pixels at which networks work."""
+    limit_unlabeled: int | None = option(
+        None, "Use at most so many unlabeled images.", group="data", low=1
+    )
+    """Use at most so many unlabeled images, chosen by seed."""
+    follow_links: bool = option(
+        False,
+        "Read links in the data folder that lead out of it, if you trust the folder.",
+        group="data",
+    )
+    """Whether links in the data folder that lead out of it are read; else they are refused."""
+    unlabeled_masks: Path | None = option(
+        None,
+        "Hidden masks of the unlabeled images: for the upper bounds fdt and gt-im++, and to compare"
+        " the pseudo-labels of others with them.",
+        group="data",
+    )
+    """Hidden masks of the unlabeled images: fdt and gt-im++ learn from them, for all others
+    pseudo-labels are compared with them (the audit)."""
+    match: Path | None = option(
+        None, "The run that a matched baseline is matched to.", group="method"
+    )
+    """The run whose final network's steps and width a matched baseline gets."""
+    reuse: Path | None = option(
+        None, "A run, or folder of runs, whose equal networks are taken over.", group="machine"
+    )
+    """A run, or a folder of runs, whose networks are taken over where their jobs are equal."""
+    tta: bool | None = option(
+        None,
+        "Average what networks say about flipped images (up to 8 orientations): for pseudo-labels,"
+        " and by default in predict and evaluate.  [default: --tta with the modern recipe]",
+        group="method",
+    )
+    """Whether predictions are averaged over flipped images, for pseudo-labels and, by default, in
+    ``predict`` and ``evaluate``."""
+    device: str = option("auto", "auto, cpu, cuda, cuda:0 ...", group="machine", essential=True)
+    """auto, cpu, cuda, cuda:0 ..."""
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "Type of activations: auto, float32 (exact) or bfloat16.", group="machine"
+    )
+    """Type of activations; float32 is the exact mode."""
+    compile: Literal["auto", "on", "off"] = option(
+        "auto",
+        "Compile training steps: on, off, or auto, where it pays for itself in the run.",
+        group="machine",
+    )
+    """Whether training steps are compiled: auto measures whether it pays for itself in the run."""
+    workers: int | None = option(
+        None, "Networks trained side by side.  [default: one per core]", group="machine", low=1
+    )
+    """Networks trained side by side; None: as many as there are cores."""

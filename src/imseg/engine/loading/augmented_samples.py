@@ -1,0 +1,163 @@
+"""Samples that are augmented anew at every look, as a recipe asks for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from imseg.engine.loading.rows import send
+from imseg.engine.loading.samples import SampleRefs
+from imseg.engine.training.seeds import derive
+from imseg.ops import intensity, warp
+from imseg.ops.inconsistency import paint
+from imseg.ops.limits import AugmentLimits
+from imseg.ops.memory_layout import Fill, Images, PixelMask, layout_of
+from imseg.tasks import Planes
+
+_WARP, _VALUES, _OTHER_VALUES = "warp ", "values ", "other values "
+
+
+class AugmentedSamples(NamedTuple):
+    """What came of a batch."""
+
+    images: Images
+    """In the memory format of what was given."""
+    targets: Planes
+    """From the nearest pixel."""
+    mask: PixelMask | None
+    """Of inconsistent pixels, from the nearest pixel; None if there was none."""
+    inside: PixelMask | None
+    """Which pixels come from within their image; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAugmenter:
+    """Augments samples of one shape within limits."""
+
+    limits: AugmentLimits
+    """How far samples may be changed."""
+    shape: tuple[int, ...]
+    """Height, width and channels of the images."""
+
+    def columns(self, seeds: Sequence[int]) -> dict[str, Tensor]:
+        """Return what happens to samples: one row per sample in every column, on the CPU.
+
+        Args:
+            seeds: One per sample.
+        """
+        return self._geometry(seeds) | self._values(seeds, _VALUES)
+
+    def view_columns(
+        self, one: Sequence[int], other: Sequence[int], *, plain_first: bool
+    ) -> dict[str, Tensor]:
+        """Return what happens to two views of images, on the CPU; see ``augment_views``.
+
+        Args:
+            one: The seed of the geometry of both, and of the values of the first view.
+            other: The seed of the values of the second view.
+            plain_first: Whether the first view is only moved.
+        """
+        values = {} if plain_first else self._values(one, _VALUES)
+        return self._geometry(one) | values | self._values(other, _OTHER_VALUES)
+
+    def _geometry(self, seeds: Sequence[int]) -> dict[str, Tensor]:
+        if not self.limits.moves:
+            return {}
+        height, width, _ = self.shape
+        drawn = warp.draw(seeds, self.limits, square=height == width).tensors()
+        return {_WARP + name: column for name, column in drawn.items()}
+
+    def _values(self, seeds: Sequence[int], prefix: str) -> dict[str, Tensor]:
+        if not self.limits.changes_values:
+            return {}
+        drawn = intensity.draw(seeds, self.limits, channels=self.shape[2]).tensors()
+        return {prefix + name: column for name, column in drawn.items()}
+
+    def warm_up(self, device: str) -> None:
+        """Make what is needed and kept on a device, before an epoch."""
+        there = send(self.columns([0]), device, pinned=False)
+        black = torch.zeros((1, *self.shape), dtype=torch.uint8, device=device)
+        augment_samples(black.permute(0, 3, 1, 2), black[:, None, :, :, 0], None, there)
+
+
+def seeds_of_looks(seed: int, refs: SampleRefs) -> list[int]:
+    """Return a seed for each look at a sample.
+
+    Args:
+        seed: Of the batch loader.
+        refs: The samples.
+    """
+    columns = (each.tolist() for each in (refs.sample_set, refs.row, refs.copy, refs.look))
+    return [derive(seed, "augment", *place) for place in zip(*columns, strict=True)]
+
+
+def augment_samples(
+    images: Images,
+    targets: Planes,
+    mask: PixelMask | None,
+    columns: Mapping[str, Tensor],
+    *,
+    reblocks: Bool[Tensor, "b"] | None = None,
+    fill: Fill | None = None,
+) -> AugmentedSamples:
+    """Return samples after what columns say; without columns they are as they were.
+
+    Args:
+        images: In any memory format.
+        targets: Belonging to them.
+        mask: Of inconsistent pixels.
+        columns: From ``SampleAugmenter.columns``, on the device of the images.
+        reblocks: In which images inconsistent pixels get their fill in the end; None: in none.
+        fill: What they become; None: black.
+    """
+    layout, inside = layout_of(images), None
+    moved = _warp_params(columns)
+    if moved is not None:
+        planes = [targets] if mask is None else [targets, mask]
+        found = warp.apply(images, moved, planes=planes)
+        images, inside, targets = found.images, found.inside, found.planes[0]
+        mask = None if mask is None else found.planes[1]
+    images = layout.unpack(layout.pack(_change_values(images, columns, _VALUES)))
+    if mask is not None and reblocks is not None:
+        images = paint(images, mask & reblocks.reshape(-1, 1, 1, 1), fill)
+    return AugmentedSamples(images, targets, mask, inside)
+
+
+def augment_views(
+    images: Images, columns: Mapping[str, Tensor]
+) -> tuple[Images, Images, PixelMask | None]:
+    """Return two views of images and which pixels come from within them (None: all).
+
+    Args:
+        images: In any memory format; the views are in the same.
+        columns: From ``SampleAugmenter.view_columns``, on the device of the images.
+    """
+    layout, inside = layout_of(images), None
+    moved = _warp_params(columns)
+    if moved is not None:
+        images, _, inside = warp.apply(images, moved)
+    one, other = (
+        layout.unpack(layout.pack(_change_values(images, columns, prefix)))
+        for prefix in (_VALUES, _OTHER_VALUES)
+    )
+    return one, other, inside
+
+
+def _warp_params(columns: Mapping[str, Tensor]) -> warp.WarpParams | None:
+    """Return the geometry in columns; None: nothing is moved."""
+    names = warp.WarpParams.__dataclass_fields__
+    if _WARP + next(iter(names)) not in columns:
+        return None
+    return warp.WarpParams(**{name: columns[_WARP + name] for name in names})
+
+
+def _change_values(images: Images, columns: Mapping[str, Tensor], prefix: str) -> Images:
+    """Return images with their values changed as columns of this prefix say."""
+    names = intensity.IntensityParams.__dataclass_fields__
+    if prefix + next(iter(names)) not in columns:
+        return images
+    params = intensity.IntensityParams(**{name: columns[prefix + name] for name in names})
+    return intensity.apply(images, params)
