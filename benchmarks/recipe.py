@@ -12,6 +12,10 @@ without and with flips. Chosen is by the validation images, whose scores stand b
 Each job is one training and its scores, in a file of its own; repeating the command continues, and
 several such commands may run side by side with `--slice K N`. The table of all that is there is
 printed at the end, and written to `benchmarks/results/recipe.json` with `--publish`.
+
+    python benchmarks/recipe.py --speed
+
+times a training step of either recipe in turn, on made-up images, with one thread.
 """
 
 from __future__ import annotations
@@ -33,12 +37,18 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.duration import request_for
+from imseg.approaches.planning.plan import Facts
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.approaches.running.experiment import fit
 from imseg.data.datasets import prepare_data_set
 from imseg.data.folder.scan import hidden_masks, read_folder
+from imseg.engine.hardware.benchmark import measure_here
 from imseg.engine.workers.executors import Serial
 from imseg.report.tables import table
-from imseg.types import DataSet
+from imseg.types import DataSet, TargetSpec
 
 RESULTS = Path(__file__).with_name("results") / "recipe.json"
 STEPS = 1000
@@ -124,7 +134,8 @@ VARIANTS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("raw", type=Path)
+    parser.add_argument("raw", type=Path, nargs="?")
+    parser.add_argument("--speed", action="store_true", help="time steps instead; needs no data")
     parser.add_argument("--out", type=Path, default=Path(".bench/recipe"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
@@ -133,6 +144,9 @@ def main() -> None:
     parser.add_argument("--slice", type=int, nargs=2, default=(0, 1), metavar=("K", "N"))
     parser.add_argument("--publish", action="store_true", help="write the results beside this file")
     arguments = parser.parse_args()
+    if arguments.speed:
+        print(speed())
+        return
     wanted = list(
         itertools.product(
             arguments.seeds,
@@ -257,6 +271,46 @@ def score(
         found[f"{way}, all"] = {"per image": scores.per_image, "over pixels": scores.dataset}
     shutil.rmtree(place / "cache", ignore_errors=True)
     return found
+
+
+ROUNDS = 7
+
+
+def speed() -> str:
+    """Return what a step of either recipe costs, its batch included, measured in turn."""
+    rows = []
+    for kind, size, outputs in (("binary", (128, 128), 1), ("multiclass", (160, 208), 12)):
+        facts = Facts(
+            task=kind, labeled=156, validation=50, unlabeled=0, channels=3, outputs=outputs,
+            typical_size=size,
+        )  # fmt: skip
+        names = tuple(f"class {number}" for number in range(outputs - 1)) or ("ground", "thing")
+        values = tuple(range(len(names)))
+        colors = tuple((10 * value, 0, 0) for value in values)
+        spec = TargetSpec(kind=kind, values=values, names=names, colors=colors)
+        requests = {}
+        for recipe in ("paper", "modern"):
+            asked = Settings(
+                approach="ldt", recipe=recipe, image_size=size, width=0.5, device="cpu", workers=1
+            )
+            plan = make_plan(asked, facts)
+            plan = replace(plan, compute=replace(plan.compute, threads=1))
+            request = request_for(planned_stages(plan, facts)[0], plan, facts, spec)
+            requests[recipe] = replace(request, seconds=4.0)
+        found: dict[str, list[float]] = {recipe: [] for recipe in requests}
+        for recipe in (*requests, *[*requests] * ROUNDS):  # the first of each warms up
+            cost = measure_here(requests[recipe])
+            found[recipe].append(cost.step + cost.batch)
+        old, new = (found[recipe][1:] for recipe in ("paper", "modern"))
+        ratios = [b / a for a, b in zip(old, new, strict=True)]
+        rows.append(
+            [
+                f"{kind}, {size[0]}x{size[1]} px",
+                *(f"{1000 * statistics.median(each):.0f}" for each in (old, new)),
+                f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
+            ]
+        )
+    return table(["step of 32 images", "paper, ms", "modern, ms", "ratio"], rows)
 
 
 def as_tables(known: Sequence[Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from imseg.approaches.runs.run import Run
 from imseg.engine.workers.executors import Processes
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "im++": {"generations": 2, "select": "all"},
+    "im++": {"generations": 2, "select": "all", "recipe": "modern", "patience": 0},
     "evalnet": {"generations": 2, "select": "all", "thresholds": (0.05, 0.1), "patience": 0},
     "consistency": {"consistency_ramp": 2},
 }

@@ -95,7 +95,7 @@ class ScorerGroup:
 
     def train(self, approach: str, **watching: Any) -> Run:
         """Train an approach; networks that another run has are taken over."""
-        made, options = APPROACHES[approach], {}
+        made, options = APPROACHES[approach], {"recipe": "modern"}
         if made.generations > 1:
             options["generations"] = GENERATIONS
         if made.pseudo_label is not None:
