@@ -66,9 +66,15 @@ def test_there_is_source_to_look_at() -> None:
     assert len(FILES) > 40
 
 
-def test_no_module_reads_pickles_or_runs_text() -> None:
-    found = [f"{name}, {offense}" for name, tree in trees() for offense in offenses(tree)]
-    assert found == []
+THE_ONE_PICKLE = ("networks/pretrained.py", "torch.load()")
+"""Published weights, whose bytes are known, as tensors alone; see the module."""
+
+
+def test_no_module_but_one_reads_pickles_or_runs_text() -> None:
+    found = [
+        (name, offense.partition(": ")[2]) for name, tree in trees() for offense in offenses(tree)
+    ]
+    assert found == [THE_ONE_PICKLE]
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,8 @@ _SETTINGS = (
     "grow_labels", "blocking", "ignore", "block_color", "reblock", "select", "vote", "views",
     "plain_view", "mask_scorers", "thresholds", "consistency_weight", "consistency_ramp",
     "consistency_level", "learning_rate", "weight_decay", "learning_rate_schedule", "warm_up_steps",
-    "average_weights", "keep_weights", "network", "weights", "strength_schedule", "strength_level",
+    "average_weights", "keep_weights", "network", "weights", "decoder_width",
+    "encoder_learning_rate", "strength_schedule", "strength_level",
     "fresh_copies", "rotate", "tta", "match", "unlabeled_masks",
     "reuse", "device", "precision", "compile", "validate_every", "workers", "epoch", "lr", "",
 )  # fmt: skip

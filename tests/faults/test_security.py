@@ -56,6 +56,7 @@ from imseg.networks.registry import (
     Network,
     PaperUNetConfig,
     UNetConfig,
+    UNetPlusConfig,
     import_callable,
 )
 from imseg.report.prediction_files import mask_files
@@ -301,6 +302,7 @@ def test_every_network_of_ours_is_made_from_what_is_written() -> None:
     adapter = TypeAdapter(Network)
     for network in (
         UNetConfig(width=0.25),
+        UNetPlusConfig(width=0.25),
         PaperUNetConfig(width=0.5),
         *(EvalNetConfig(width=0.25, heads=h, paper=p) for h in (1, 2) for p in (True, False)),
     ):
@@ -308,7 +310,9 @@ def test_every_network_of_ours_is_made_from_what_is_written() -> None:
         assert again == network and type(again) is type(network)
         made, same = (each.make(channels=1, outputs=1) for each in (network, again))
         assert type(made) is type(same)
-    assert set(Network.alternatives()) == {"unet", "paper-unet", "evalnet", "custom"}
+    own = {"unet", "unet-plus", "paper-unet", "evalnet", "custom"}
+    own.add("encoder-unet")  # see tests/networks/test_encoders.py
+    assert set(Network.alternatives()) == own
 
 
 @pytest.mark.parametrize("width", [1e9, 1e300, -1.0, 0.0])

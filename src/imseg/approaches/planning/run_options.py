@@ -46,11 +46,12 @@ class RunOptions:
     """The root of all randomness."""
     network: str | None = option(
         None,
-        "Network: unet, paper-unet, or module:callable of your own.  [default: unet; paper-unet in"
-        " the paper's schedule]",
+        "Network: unet, unet-plus, paper-unet, unet:ENCODER (with an encoder of timm, such as"
+        " unet:tf_efficientnet_lite0), or module:callable of your own.  [default: unet; paper-unet"
+        " in the paper's schedule]",
         group="network",
     )
-    """The network: unet, paper-unet, or ``module:callable``."""
+    """The network: unet, unet-plus, paper-unet, ``unet:ENCODER``, or ``module:callable``."""
     task: TaskWord | None = option(
         None,
         "binary, multiclass, multilabel, instances or regression.  [default: from the masks]",

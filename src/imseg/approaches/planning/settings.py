@@ -139,7 +139,10 @@ class Settings:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
         # --generations 1 is of use where the catalog has several: what it leaves has one.
-        known = (options_in(RunOptions()), approach.options, find_approach(self.approach).options)
+        catalog = find_approach(self.approach)
+        of_network = {one.name for kind in _networks() for one in options_of(kind).values()}
+        further = [name for name in catalog.options if name not in of_network]
+        known = (options_in(RunOptions()), approach.options, further)
         names = dict.fromkeys(name for options in known for name in options)
         if approach.matched or (self.match is not None and approach.matchable):
             names = {name: None for name in names if name not in MATCHED}
@@ -311,6 +314,8 @@ def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
         "strength_level": settings.paper is not None,
         "block_color": unblocked,
         "reblock": unblocked or "blocking" not in approach.options,
+        # A random encoder learns like the rest.
+        "encoder_learning_rate": approach.network.begins_with is None,
     }.get(name, False)
 
 
@@ -320,6 +325,7 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
         return None
     told, level = [declared()[name].flag for name in unused], approach.recipe.augmentation.level
     matched = approach.matched or (settings.match is not None and approach.matchable)
+    network = approach.network.name
     if matched and set(unused) & set(MATCHED):
         why = "; its matched run settles steps, width and sizes"
     elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
@@ -331,6 +337,8 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
             got=f"--augment {level}, by which images are augmented in another way.",
             hint="leave them out, or --augment paper.",
         )
+    elif all(declared()[name].group == "network" for name in unused):
+        why = f" with the network {network}, about which it changes nothing"
     else:
         why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
     users = [] if why else [name for name in APPROACHES if _has_use(name, unused, settings)]

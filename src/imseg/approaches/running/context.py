@@ -26,7 +26,6 @@ from imseg.engine.training.job import Trained, TrainJob, hash_of
 from imseg.engine.training.monitor import Clock
 from imseg.engine.workers.executors import Executor, announce, run_jobs
 from imseg.errors import TrainingFailed
-from imseg.networks.registry import find_weights
 from imseg.ops.photometric import Strength
 from imseg.progress import Event, NetworkFinished, Note, Planned, Progress, StageFinished
 from imseg.tasks import Metric, Planes, Task
@@ -189,9 +188,9 @@ class RunContext:
 
     def _initial(self, stage: StagePlan) -> InitialWeights | None:
         """Return the weights that the network of a stage is given to begin with, if any."""
-        if stage.network.weights is None:
+        if stage.network.begins_with is None:
             return None
-        path = find_weights(stage.network.weights).resolve()
+        path = stage.network.weights_file().resolve()
         return InitialWeights(weights=path, digest=hash_of(path))
 
     def from_labels(self, name: str, approach: Approach, *, least: int) -> Stage:

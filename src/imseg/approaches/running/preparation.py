@@ -29,7 +29,8 @@ from imseg.data.masks.recognize import masks_text
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, import_extra, raise_all, shown
-from imseg.networks.registry import NetworkFactory, check_network, provide
+from imseg.networks.registry import NetworkFactory, provide
+from imseg.networks.weights import check_network
 from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.mask_loss import FITTING, check_loss

@@ -269,7 +269,7 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         stages += f", then {approach.generations} x {approach.networks}"
     # Mask scorers and those that they learn from too, which are trained aside.
     each = planned_steps(planned) // sum(stage.networks for stage in planned)
-    name, width = approach.network.kind, approach.network.relative_width
+    name, width = approach.network.name, approach.network.relative_width
     widest = max(stage.width for stage in planned if not stage.scores_masks)
     of_width = f" of width {width:g}" if hasattr(approach.network, "width") else ""
     growing = f" growing to {widest:g}" if widest > width else ""

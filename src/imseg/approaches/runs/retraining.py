@@ -22,7 +22,7 @@ from imseg.engine.training.checkpoint import path_of
 from imseg.engine.training.job import Trained, TrainJob, read_known, read_trained
 from imseg.engine.workers.executors import DoneReport, NoteReport, Serial, StepReport
 from imseg.errors import ImsegError, TrainingFailed, parts_of
-from imseg.networks.registry import CustomConfig, import_network
+from imseg.networks.registry import CustomConfig, import_network, is_own
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
 from imseg.types import DataSet
 
@@ -262,7 +262,7 @@ def _recorded(folder: RunFolder, network: str, *, trust_network: bool) -> tuple[
         if (each := read_known(folder.weights(name))) and isinstance(each.network, CustomConfig)
     }
     asked = str(record.asked.get("network") or "")
-    if ":" in asked:  # not to be imported because a file says so
+    if is_own(asked):  # not to be imported because a file says so
         factories.add(asked)
     for factory in sorted(factories):
         named = CustomConfig(callable=factory)

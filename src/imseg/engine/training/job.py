@@ -21,7 +21,8 @@ from imseg.engine.training.objectives.objective import Amounts, Objective, Workl
 from imseg.engine.training.objectives.supervised import Supervised
 from imseg.engine.training.recipe import Recipe
 from imseg.errors import ImsegError
-from imseg.networks.registry import Network, read_weights
+from imseg.networks.registry import Network
+from imseg.networks.weights import read_weights
 from imseg.tasks import Task, task_for
 from imseg.types import POSITION, TargetSpec
 
@@ -239,12 +240,16 @@ def load_network(
 
 def first_network(job: TrainJob) -> nn.Module:
     """Return the network that the training of a job begins with."""
-    channels, outputs, compute = job.channels, job.outputs, job.compute
-    if job.initial is not None:
-        place = job.initial.weights
-        return load_network(place, job.network, compute, channels=channels, outputs=outputs)
+    network, channels, outputs = job.network, job.channels, job.outputs
     seed = seeds.derive(job.seed, "weights")
-    return build(job.network, compute, channels=channels, outputs=outputs, seed=seed)
+    made = build(network, job.compute, channels=channels, outputs=outputs, seed=seed)
+    if job.initial is None:
+        return made
+    path = job.initial.weights
+    state = read_weights(path, network, channels=channels, outputs=outputs, initial=True)
+    # They may be those of the encoder alone: the rest is as the seed has it.
+    made.load_state_dict(state, strict=False)
+    return made.eval()
 
 
 def save_weights(state: dict[str, Tensor], path: Path) -> str:
