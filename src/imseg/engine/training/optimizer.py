@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from imseg.engine.training.job import TrainJob
 
+Groups = Sequence[tuple[float, Sequence[nn.Parameter]]]
+"""Shares of the step size, and the weights they are for; together all weights in their order."""
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-7
 
@@ -26,7 +29,7 @@ class ScheduledAdamW(torch.optim.AdamW):
 
     def __init__(
         self,
-        groups: Sequence[tuple[float, Sequence[nn.Parameter]]],
+        groups: Groups,
         *,
         learning_rate: float,
         decay: float,
@@ -83,6 +86,7 @@ class KerasAdamW(ScheduledAdamW):
         learning_rate: As in ``ScheduledAdamW``.
         decay: As in ``ScheduledAdamW``.
         rate: As in ``ScheduledAdamW``.
+        groups: As in ``ScheduledAdamW``; None: all weights alike.
 
     Source: METHOD, "Training"; tested against six steps of the reference.
     """
@@ -94,8 +98,9 @@ class KerasAdamW(ScheduledAdamW):
         learning_rate: float,
         decay: float,
         rate: Callable[[int], float] | None = None,
+        groups: Groups | None = None,
     ) -> None:
-        groups = [(1.0, list(network.parameters()))]
+        groups = groups or [(1.0, list(network.parameters()))]
         super().__init__(groups, learning_rate=learning_rate, decay=decay, rate=rate, eps=EPSILON)
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -112,11 +117,12 @@ def optimizer_for(network: nn.Module, job: TrainJob) -> ScheduledAdamW:
     recipe, steps = job.recipe, job.steps
     constant = recipe.schedule == "constant" and not recipe.warm_up
     rate = None if constant else lambda step: recipe.rate(step, steps)
+    how: dict[str, Any] = {
+        "learning_rate": recipe.learning_rate,
+        "decay": recipe.weight_decay,
+        "rate": rate,
+    }
+    groups = job.network.parameter_groups(network)
     if recipe.optimizer == "keras-adamw":
-        return KerasAdamW(
-            network, learning_rate=recipe.learning_rate, decay=recipe.weight_decay, rate=rate
-        )
-    groups = [(1.0, list(network.parameters()))]
-    return ScheduledAdamW(
-        groups, learning_rate=recipe.learning_rate, decay=recipe.weight_decay, rate=rate
-    )
+        return KerasAdamW(network, **how, groups=groups)
+    return ScheduledAdamW(groups, **how)
