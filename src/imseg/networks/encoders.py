@@ -173,8 +173,7 @@ def _timm() -> ModuleType:
             expected=f"torch {torch.__version__} with {pair}, both made for the same processor: the"
             " CPU, or one release of CUDA.",
             got=f"{type(error).__name__}: {error}",
-            hint="install both from one place. For the CPU: pip install --force-reinstall torch"
-            " torchvision --index-url https://download.pytorch.org/whl/cpu",
+            hint="install both together, with the command that pytorch.org names for your machine.",
         ) from error
 
 
