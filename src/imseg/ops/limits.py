@@ -150,8 +150,8 @@ _UPRIGHT_VALUES = {
     "color_share": 0.5, "brightness": 0.05, "contrast": 0.1, "gamma": 0.0, "gain": 0.1,
     "saturation": 0.0, "channel_gain": 0.0, "blur_share": 0.0, "noise_share": 0.0,
 }  # fmt: skip
-"""The most for scenes with an above: on road scenes every change of color cost more than it gave,
-while objects that come closer and go farther gave most."""
+"""The most for scenes with an above: on road scenes objects that come closer and go farther gave
+most, while every change of color, the smallest that was tried too, cost more than it gave."""
 _NUMBERS = {
     "color_share": 0.5, "brightness": 0.05, "contrast": 0.1, "channel_contrast": 0.0, "gamma": 0.1,
     "gain": 0.1, "channel_gain": 0.05, "saturation": 0.2, "blur": 0.7, "noise": 0.02,
@@ -182,8 +182,10 @@ def limits_for(
         chosen |= {"brightness": 0.0, "gain": 0.1}
     if level == "strong":
         chosen = _STRONG | _OF_MODALITY[modality] | (_TURNED if rotate else _UPRIGHT)
-        if not rotate:
-            chosen = _at_most(chosen, _UPRIGHT_VALUES)
+    if not rotate:
+        chosen = _at_most(chosen, _UPRIGHT_VALUES)
+        if modality == "photograph":
+            chosen["color_share"] = 0.0
     if kind == "regression":
         chosen = _at_most(chosen, _NUMBERS)
     return AugmentLimits(mirror=True, upside_down=rotate, swap=rotate, **chosen)

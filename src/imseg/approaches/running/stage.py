@@ -15,6 +15,7 @@ from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained, read_trained
 from imseg.engine.training.monitor import Clock
 from imseg.tasks import Metric
+from imseg.types import Modality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +257,15 @@ LITTLE = 0.2
 """Rank correlation on validation images below which mask scorers are not worth much."""
 
 
+_LOOKS: Mapping[Modality, str] = {
+    "gray": "gray ones",
+    "dark": "bright things on a dark ground",
+    "photograph": "in color",
+    "channels": "of several channels",
+}
+"""What images are, in the sentence about a plan."""
+
+
 def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     """Return one sentence about what is going to happen."""
     approach, compute, planned = plan.approach, plan.compute, planned_stages(plan, facts)
@@ -280,6 +290,13 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         f"{plan.image_size[1]} px, about {counted(each, 'step')} each, seed {plan.seed},"
         f" {precision}, {plan.workers} side by side on {compute.device}."
     )
+    augmentation = plan.recipe.augmentation
+    if augmentation.limits is not None:
+        turned = "turned freely" if plan.rotate else "kept upright"
+        text += (
+            f" Training images, {_LOOKS[facts.modality]}, are augmented at every look"
+            f" ({augmentation.level}, {turned})."
+        )
     if plan.tta:
         count = len(plan.moves())
         text += f" Predictions will be averaged over {count} orientations of each image."

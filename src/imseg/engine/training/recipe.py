@@ -273,6 +273,7 @@ RECIPES: Mapping[RecipeName, Recipe] = {
     "modern": Recipe(
         loss="cross-entropy+dice",
         optimizer="adamw",
+        learning_rate=0.01,
         schedule="cosine",
         warm_up=50,
         average=0.995,
