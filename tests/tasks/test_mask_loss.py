@@ -54,14 +54,14 @@ def made_up(task, seed: int, images: int = 3, side: int = 5) -> tuple[torch.Tens
 
 
 def naive_terms(task, logits, target, weight, weights=None) -> list[float]:
-    """Return cross-entropy and Dice, pixel by pixel and mask by mask."""
+    """Return cross-entropy and Dice, pixel by pixel."""
     images, outputs, height, width = logits.shape
     many = task.spec.kind == "multiclass"
     total = mass = 0.0
-    ratios = []
+    every = np.zeros((3, outputs))
     for image in range(images):
         for plane in range(1 if many else outputs):
-            areas = np.zeros((3, outputs if many else 1))
+            areas = every if many else every[:, plane : plane + 1]
             for row in range(height):
                 for column in range(width):
                     value = int(target[image, plane, row, column])
@@ -84,9 +84,7 @@ def naive_terms(task, logits, target, weight, weights=None) -> list[float]:
                         areas[2, 0] += counted * value
                     by_class = 1.0 if weights is None else weights[value]
                     total, mass = total + counted * by_class * error, mass + counted * by_class
-            for both, predicted, true in areas.T:
-                if true:
-                    ratios.append(1 - (2 * both + 1) / (predicted + true + 1))
+    ratios = [1 - (2 * both + 1) / (said + true + 1) for both, said, true in every.T if true]
     return [total / max(mass, 1.0), float(np.mean(ratios)) if ratios else 0.0]
 
 
@@ -104,7 +102,7 @@ def test_the_terms_are_those_of_a_loop_over_pixels(tasks, seed: int, kind: str) 
 
 @shared
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(KINDS), cut=st.integers(1, 3))
-def test_pieces_weighted_by_their_masses_add_up_to_the_whole(tasks, seed, kind, cut) -> None:
+def test_pieces_weighted_by_their_masses_add_up_to_the_cross_entropy(tasks, seed, kind, cut):
     loss = MaskLoss(task=tasks[kind], name="cross-entropy+dice")
     batch = made_up(tasks[kind], seed, images=4)
     whole = loss.terms(*batch)
@@ -112,7 +110,9 @@ def test_pieces_weighted_by_their_masses_add_up_to_the_whole(tasks, seed, kind, 
     masses = torch.stack([loss.masses(target, weight) for _, target, weight in pieces])
     shares = masses / masses.sum(dim=0).clamp(min=1.0)
     terms = torch.stack([loss.terms(*piece) for piece in pieces])
-    assert (terms * shares).sum(dim=0).tolist() == pytest.approx(whole.tolist(), abs=1e-5)
+    pixels, dice = (terms * shares).sum(dim=0).tolist()
+    assert pixels == pytest.approx(whole[0].item(), abs=1e-5)
+    assert min(terms[:, 1].tolist()) - 1e-6 <= dice <= max(terms[:, 1].tolist()) + 1e-6
     assert loss.masses(*batch[1:]).tolist() == pytest.approx(masses.sum(dim=0).tolist())
 
 
@@ -147,12 +147,21 @@ def test_void_and_weightless_pixels_have_no_gradient(tasks, kind: str) -> None:
     assert logits.grad[~hidden].any()
 
 
-def test_an_image_without_anything_has_no_dice(tasks) -> None:
+def test_dice_is_that_of_all_images_together(tasks) -> None:
+    target = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    target[0, :, :4], target[1, :, 0, 0] = 1, 1
+    logits = torch.full((2, 1, 8, 8), -20.0)
+    logits[0, :, :4] = 20.0  # the large one is found, the small one is not
+    found = MaskLoss(task=tasks["binary"], name="cross-entropy+dice").terms(logits, target, None)
+    assert found[1].item() == pytest.approx(1 - (2 * 32 + 1) / (32 + 33 + 1), abs=1e-5)
+
+
+def test_a_batch_without_anything_has_no_dice(tasks) -> None:
     target = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
     loss = MaskLoss(task=tasks["binary"], name="cross-entropy+dice")
     pixels, masks = loss.terms(torch.zeros(1, 1, 4, 4), target, None)
     assert masks == 0 and pixels == pytest.approx(math.log(2))
-    assert loss.masses(target, None).tolist() == [16, 0]
+    assert loss.masses(target, None).tolist() == [16, 1]
 
 
 def test_a_perfect_answer_costs_next_to_nothing(tasks) -> None:

@@ -1,7 +1,8 @@
 """What a network is to make small about a batch, for every kind of target.
 
-A loss has one term or two, each a mean: over the pixels that count, and over the masks that an
-image shows. So the pieces of a batch, weighted by how much each mean is of, add up to the whole.
+A loss has one term or two: the mean over the pixels that count, and the mean over the classes of
+their soft Dice. Where a batch is split for memory, the first of its pieces add up to the whole's,
+and Dice is that of each piece, as normalization is.
 """
 
 from dataclasses import dataclass
@@ -52,8 +53,12 @@ class MaskLoss:
             weight: How much each pixel counts; None: all alike.
 
         Returns:
-            The mean over pixels and, with Dice, the mean over the masks that images show: 1 less
-            the soft Dice of each. A mask that is not there has no Dice.
+            The mean over pixels and, with Dice, the mean over the classes or planes that the batch
+            shows: 1 less the soft Dice of all its pixels together. In each image by itself a few
+            pixels of a rare class would count as much as a whole road. What the batch does not show
+            has no Dice.
+
+        Source: Milletari et al., V-Net, 3DV 2016; over the batch as in nnU-Net.
         """
         if self.name == "paper":
             return self.task.loss(logits, target, weight)
@@ -64,14 +69,14 @@ class MaskLoss:
         pixels = mean_by(errors, self._counted(target, weight))
         if self.name == "cross-entropy":
             return pixels
-        shared, predicted, true = areas
+        shared, predicted, true = (area.sum(dim=0) for area in areas)
         dice = (2 * shared + SMOOTHING) / (predicted + true + SMOOTHING)
         shown = (true > 0).float()
         masks = ((1 - dice) * shown).sum() / shown.sum().clamp(min=1.0)
         return torch.stack([pixels, masks])
 
     def masses(self, target: Planes, weight: Weight) -> Float[Tensor, "*t"]:
-        """Return of how much each term is the mean: of pixels, by weight, and of masks."""
+        """Return by how much each term of a piece counts: pixels, by weight, and images."""
         counted = self._counted(target, weight)
         if counted is None:
             pixels = torch.full((), float(target.numel()), device=target.device)
@@ -79,9 +84,7 @@ class MaskLoss:
             pixels = counted.expand_as(target).sum()
         if self.name != "cross-entropy+dice":
             return pixels
-        known = self.task.counted(target, weight)
-        shown = (self.task.true_areas(target, known) > 0).sum()
-        return torch.stack([pixels, shown.float()])
+        return torch.stack([pixels, pixels.new_tensor(float(len(target)))])
 
     def _counted(self, target: Planes, weight: Weight) -> Float[Tensor, "#b #t #h #w"] | None:
         """Return how much each pixel of each plane counts, by its class too."""
