@@ -47,8 +47,8 @@ class RunOptions:
     network: str | None = option(
         None,
         "Network: unet, unet-plus, paper-unet, unet:ENCODER (with an encoder of timm, such as"
-        " unet:tf_efficientnet_lite0), or module:callable of your own.  [default: unet; paper-unet"
-        " in the paper's schedule]",
+        " unet:tf_efficientnet_lite0), or module:callable of your own.  [default: unet-plus; unet"
+        " with --recipe paper, paper-unet in the paper's schedule]",
         group="network",
     )
     """The network: unet, unet-plus, paper-unet, ``unet:ENCODER``, or ``module:callable``."""

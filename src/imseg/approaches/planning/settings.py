@@ -120,8 +120,10 @@ class Settings:
             ImsegError: If there is no such approach or network.
         """
         approach = find_approach(self.approach)
-        network = self.network or ("paper-unet" if self.effort == "paper" else "unet")
-        chosen = network_named(network)
+        fitting = "unet-plus" if self.recipe_name == "modern" else "unet"
+        if self.effort == "paper":
+            fitting = "paper-unet"
+        chosen = network_named(self.network or fitting)
         approach = approach.throughout(lambda each: replace(each, network=chosen))
         if self.recipe_name == "modern":
             modern = RECIPES["modern"]

@@ -283,7 +283,7 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     widest = max(stage.width for stage in planned if not stage.scores_masks)
     of_width = f" of width {width:g}" if hasattr(approach.network, "width") else ""
     growing = f" growing to {widest:g}" if widest > width else ""
-    named = "" if name in ("unet", "paper-unet") else f" ({name})"
+    named = "" if name in ("unet", "unet-plus", "paper-unet") else f" ({name})"
     precision = f"{compute.precision}, compiled" if compute.compile else compute.precision
     text = (
         f"{approach.name}: {stages}{named}{of_width}{growing} at {plan.image_size[0]}x"
