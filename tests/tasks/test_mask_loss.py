@@ -58,10 +58,11 @@ def naive_terms(task, logits, target, weight, weights=None) -> list[float]:
     images, outputs, height, width = logits.shape
     many = task.spec.kind == "multiclass"
     total = mass = 0.0
-    every = np.zeros((3, outputs))
+    together, each = np.zeros((3, outputs)), []
     for image in range(images):
         for plane in range(1 if many else outputs):
-            areas = every if many else every[:, plane : plane + 1]
+            areas = together if many else np.zeros((3, 1))
+            each.append(areas)
             for row in range(height):
                 for column in range(width):
                     value = int(target[image, plane, row, column])
@@ -84,7 +85,8 @@ def naive_terms(task, logits, target, weight, weights=None) -> list[float]:
                         areas[2, 0] += counted * value
                     by_class = 1.0 if weights is None else weights[value]
                     total, mass = total + counted * by_class * error, mass + counted * by_class
-    ratios = [1 - (2 * both + 1) / (said + true + 1) for both, said, true in every.T if true]
+    masks = together.T if many else np.concatenate(each, axis=1).T
+    ratios = [1 - (2 * both + 1) / (said + true + 1) for both, said, true in masks if true]
     return [total / max(mass, 1.0), float(np.mean(ratios)) if ratios else 0.0]
 
 
@@ -102,7 +104,7 @@ def test_the_terms_are_those_of_a_loop_over_pixels(tasks, seed: int, kind: str) 
 
 @shared
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(KINDS), cut=st.integers(1, 3))
-def test_pieces_weighted_by_their_masses_add_up_to_the_cross_entropy(tasks, seed, kind, cut):
+def test_pieces_weighted_by_their_masses_add_up_to_the_whole(tasks, seed, kind, cut) -> None:
     loss = MaskLoss(task=tasks[kind], name="cross-entropy+dice")
     batch = made_up(tasks[kind], seed, images=4)
     whole = loss.terms(*batch)
@@ -112,7 +114,10 @@ def test_pieces_weighted_by_their_masses_add_up_to_the_cross_entropy(tasks, seed
     terms = torch.stack([loss.terms(*piece) for piece in pieces])
     pixels, dice = (terms * shares).sum(dim=0).tolist()
     assert pixels == pytest.approx(whole[0].item(), abs=1e-5)
-    assert min(terms[:, 1].tolist()) - 1e-6 <= dice <= max(terms[:, 1].tolist()) + 1e-6
+    if kind == "multiclass":  # of all images together, which pieces do not know of each other
+        assert min(terms[:, 1].tolist()) - 1e-6 <= dice <= max(terms[:, 1].tolist()) + 1e-6
+    else:
+        assert dice == pytest.approx(whole[1].item(), abs=1e-5)
     assert loss.masses(*batch[1:]).tolist() == pytest.approx(masses.sum(dim=0).tolist())
 
 
@@ -147,13 +152,20 @@ def test_void_and_weightless_pixels_have_no_gradient(tasks, kind: str) -> None:
     assert logits.grad[~hidden].any()
 
 
-def test_dice_is_that_of_all_images_together(tasks) -> None:
+def test_dice_is_that_of_each_image_and_of_classes_that_of_all_together(tasks) -> None:
     target = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
     target[0, :, :4], target[1, :, 0, 0] = 1, 1
     logits = torch.full((2, 1, 8, 8), -20.0)
     logits[0, :, :4] = 20.0  # the large one is found, the small one is not
     found = MaskLoss(task=tasks["binary"], name="cross-entropy+dice").terms(logits, target, None)
-    assert found[1].item() == pytest.approx(1 - (2 * 32 + 1) / (32 + 33 + 1), abs=1e-5)
+    assert found[1].item() == pytest.approx((0 + (1 - 1 / 2)) / 2, abs=1e-5)
+    classes = torch.full((2, 4, 8, 8), -20.0)
+    classes[:, 1], classes[:, 2] = -logits[:, 0], logits[:, 0]
+    loss = MaskLoss(task=tasks["multiclass"], name="cross-entropy+dice")
+    found = loss.terms(classes, target + 1, None)
+    ground = 1 - (2 * 95 + 1) / (96 + 95 + 1)
+    thing = 1 - (2 * 32 + 1) / (32 + 33 + 1)
+    assert found[1].item() == pytest.approx((ground + thing) / 2, abs=1e-5)
 
 
 def test_a_batch_without_anything_has_no_dice(tasks) -> None:
@@ -161,7 +173,7 @@ def test_a_batch_without_anything_has_no_dice(tasks) -> None:
     loss = MaskLoss(task=tasks["binary"], name="cross-entropy+dice")
     pixels, masks = loss.terms(torch.zeros(1, 1, 4, 4), target, None)
     assert masks == 0 and pixels == pytest.approx(math.log(2))
-    assert loss.masses(target, None).tolist() == [16, 1]
+    assert loss.masses(target, None).tolist() == [16, 0]
 
 
 def test_a_perfect_answer_costs_next_to_nothing(tasks) -> None:

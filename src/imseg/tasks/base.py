@@ -130,6 +130,8 @@ class Task(ABC):
     """
     grows_labels: ClassVar[bool] = False
     """Whether ``grow_labels`` changes anything."""
+    dice_over_batch: ClassVar[bool] = False
+    """Whether soft Dice is that of all images of a batch together, not of each."""
     moves_views: ClassVar[bool] = False
     """Whether views of an image that vote on its label are also flipped and turned."""
 
@@ -163,7 +165,7 @@ class Task(ABC):
 
     def cross_entropy(
         self, logits: Outputs, target: Planes, known: Counted
-    ) -> tuple[Float[Tensor, "b t h w"], tuple[Areas, Areas, Areas]]:
+    ) -> tuple[Float[Tensor, "b t h w"], Sequence[Areas]]:
         """Return the cross-entropy of each pixel of each plane, and the areas of soft Dice.
 
         By default every output is a plane that is there or not.
@@ -184,8 +186,7 @@ class Task(ABC):
             said, truth = said * known, truth * known.expand_as(truth)
         # Where a pixel counts several times, once in the product.
         both = said * (target == 1)
-        found = tuple(each.sum(dim=(2, 3)) for each in (both, said, truth))
-        return errors, (found[0], found[1], found[2])
+        return errors, [each.sum(dim=(2, 3)) for each in (both, said, truth)]
 
     def true_areas(self, target: Planes, known: Counted) -> Areas:
         """Return the pixels of each mask of each image that count; see ``cross_entropy``."""

@@ -1,8 +1,9 @@
 """What a network is to make small about a batch, for every kind of target.
 
-A loss has one term or two: the mean over the pixels that count, and the mean over the classes of
-their soft Dice. Where a batch is split for memory, the first of its pieces add up to the whole's,
-and Dice is that of each piece, as normalization is.
+A loss has one term or two: the mean over the pixels that count, and the mean of soft Dice, over the
+masks that images show or, for classes, over the classes that the batch shows. Where a batch is
+split for memory, the terms of its pieces add up to the whole's; but Dice over the batch is that of
+each piece, as normalization is.
 """
 
 from dataclasses import dataclass
@@ -53,10 +54,10 @@ class MaskLoss:
             weight: How much each pixel counts; None: all alike.
 
         Returns:
-            The mean over pixels and, with Dice, the mean over the classes or planes that the batch
-            shows: 1 less the soft Dice of all its pixels together. In each image by itself a few
-            pixels of a rare class would count as much as a whole road. What the batch does not show
-            has no Dice.
+            The mean over pixels and, with Dice, 1 less the mean of soft Dice: of each mask of each
+            image, because images are scored one by one. Of classes, of each class in all images
+            together: in an image by itself a few pixels of a rare class would count as much as a
+            whole road. What is not shown has no Dice.
 
         Source: Milletari et al., V-Net, 3DV 2016; over the batch as in nnU-Net.
         """
@@ -69,14 +70,16 @@ class MaskLoss:
         pixels = mean_by(errors, self._counted(target, weight))
         if self.name == "cross-entropy":
             return pixels
-        shared, predicted, true = (area.sum(dim=0) for area in areas)
+        if self.task.dice_over_batch:
+            areas = [area.sum(dim=0) for area in areas]
+        shared, predicted, true = areas
         dice = (2 * shared + SMOOTHING) / (predicted + true + SMOOTHING)
         shown = (true > 0).float()
         masks = ((1 - dice) * shown).sum() / shown.sum().clamp(min=1.0)
         return torch.stack([pixels, masks])
 
     def masses(self, target: Planes, weight: Weight) -> Float[Tensor, "*t"]:
-        """Return by how much each term of a piece counts: pixels, by weight, and images."""
+        """Return by how much each term of a piece counts: by pixels, and by masks or images."""
         counted = self._counted(target, weight)
         if counted is None:
             pixels = torch.full((), float(target.numel()), device=target.device)
@@ -84,7 +87,11 @@ class MaskLoss:
             pixels = counted.expand_as(target).sum()
         if self.name != "cross-entropy+dice":
             return pixels
-        return torch.stack([pixels, pixels.new_tensor(float(len(target)))])
+        if self.task.dice_over_batch:
+            return torch.stack([pixels, pixels.new_tensor(float(len(target)))])
+        known = self.task.counted(target, weight)
+        shown = (self.task.true_areas(target, known) > 0).sum()
+        return torch.stack([pixels, shown.float()])
 
     def _counted(self, target: Planes, weight: Weight) -> Float[Tensor, "#b #t #h #w"] | None:
         """Return how much each pixel of each plane counts, by its class too."""

@@ -1,5 +1,6 @@
 """One of several classes: softmax over the classes and output 0, "inconsistent"."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,7 @@ class Multiclass(base.Task):
     """
 
     grows_labels = True
+    dice_over_batch = True
 
     @property
     def metric(self) -> base.Metric:
@@ -89,7 +91,7 @@ class Multiclass(base.Task):
 
     def cross_entropy(
         self, logits: base.Outputs, target: Labels, known: base.Counted
-    ) -> tuple[Float[Tensor, "b 1 h w"], tuple[base.Areas, base.Areas, base.Areas]]:
+    ) -> tuple[Float[Tensor, "b 1 h w"], Sequence[base.Areas]]:
         """Return the cross-entropy over all outputs, and the areas of every output."""
         chances = torch.log_softmax(logits.float(), dim=1)
         classes = _numbers(target)
@@ -99,7 +101,7 @@ class Multiclass(base.Task):
         if known is not None:
             said, right = said * known, right * known
         both = _by_class(right, classes, outputs=logits.shape[1])
-        return errors, (both, said.sum(dim=(2, 3)), self.true_areas(target, known))
+        return errors, [both, said.sum(dim=(2, 3)), self.true_areas(target, known)]
 
     def true_areas(self, target: Labels, known: base.Counted) -> base.Areas:
         """Return the pixels of each output of each image that count."""
