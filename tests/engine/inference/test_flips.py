@@ -17,6 +17,7 @@ from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference import predictor
 from imseg.engine.inference.predictor import predict_mean, probabilities_of, segment, vote
+from imseg.engine.loading.samples import as_input
 from imseg.ops.augment import MOVES, UNMOVED, Move, move, move_back, moves_for
 from imseg.ops.photometric import Strength
 from imseg.types import Image, Reading
@@ -105,7 +106,9 @@ def test_the_image_as_it_is_alone_gives_the_same_bits_as_before(kind) -> None:
     task, outputs = kind
     network, images = Lopsided(outputs), noise()
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-    before = task.probabilities(network(pixels.float() / 255))
+    # With the threads and the memory format of all others, on which the last bits depend.
+    with torch.inference_mode(), COMPUTE.applied():
+        before = task.probabilities(network(as_input(pixels, COMPUTE)))
     for found in (
         averaged(network, images, task, UNMOVED),
         predict_mean([network], images, task=task, compute=COMPUTE)[0],
