@@ -226,10 +226,12 @@ def test_pictures_are_averaged_at_working_size_and_say_so(binary) -> None:
         assert not torch.equal(before.inconsistent, after.inconsistent)
 
 
-def test_one_look_of_all_networks_is_timed_without_what_is_set_up(binary, monkeypatch) -> None:
-    clock = iter([0.0, 9.0, 9.0, 9.5])
+def test_one_look_is_timed_without_what_is_set_up_or_disturbed(binary, monkeypatch) -> None:
+    took = [9.0, 2.0, 0.5, 4.0, 1.0, 3.0]  # the first sets up, others are disturbed
+    ends = np.cumsum(took).tolist()
+    clock = iter([time for pair in zip([0.0, *ends], ends, strict=False) for time in pair])
     monkeypatch.setattr(predictor.time, "monotonic", lambda: next(clock))
     networks = [Lopsided(), Lopsided()]
-    took = predictor.seconds_per_image(networks, (8, 12, 3), task=binary(), compute=COMPUTE)
-    assert took == 0.5
-    assert [tuple(each.shape) for each in networks[1].seen] == [(1, 3, 8, 12)] * 2
+    found = predictor.seconds_per_image(networks, (8, 12, 3), task=binary(), compute=COMPUTE)
+    assert found == 0.5
+    assert [tuple(each.shape) for each in networks[1].seen] == [(1, 3, 8, 12)] * predictor.LOOKS

@@ -104,6 +104,10 @@ def vote(
         )
 
 
+LOOKS = 6
+"""Predictions of one image of which the fastest says how long one takes."""
+
+
 def seconds_per_image(
     networks: Sequence[nn.Module],
     shape: tuple[int, int, int],
@@ -113,7 +117,8 @@ def seconds_per_image(
 ) -> float:
     """Return how long one look at an image takes here, all networks together, in seconds.
 
-    A black image is predicted twice, and the faster time counts: the first one sets things up.
+    A black image is predicted several times, and the fastest counts: the first one sets things up,
+    and other work on the machine is not to decide what is predicted.
 
     Args:
         networks: In inference mode.
@@ -122,7 +127,7 @@ def seconds_per_image(
         compute: How the networks are computed.
     """
     image, took = np.zeros((1, *shape), np.uint8), []
-    for _ in range(2):
+    for _ in range(LOOKS):
         began = time.monotonic()
         predict_mean(networks, image, task=task, compute=compute)[0].cpu()
         took.append(time.monotonic() - began)
