@@ -8,6 +8,7 @@ from typing import Any
 
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import CONTEXT, fits_time
+from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
