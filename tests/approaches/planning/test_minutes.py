@@ -22,7 +22,7 @@ CELLS = Facts(
     unlabeled=260,
     channels=3,
     outputs=1,
-    typical_size=(360, 256),
+    typical_size=(720, 512),
 )
 TOP = SIZES[-1]
 

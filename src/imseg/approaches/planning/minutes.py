@@ -46,7 +46,9 @@ SIZES = (
     TrainingSize(128, 0.5),
     TrainingSize(192, 0.5),
     TrainingSize(256, 0.5),
-    TrainingSize(256, 1.0),
+    TrainingSize(384, 0.5),
+    TrainingSize(512, 0.5),
+    TrainingSize(512, 1.0),
 )
 """From the cheapest to the best; measured in benchmarks/RESULTS.md, "What minutes buy"."""
 
