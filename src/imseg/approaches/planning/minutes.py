@@ -93,11 +93,11 @@ def fit_to_minutes(
     if measure is None:
         return plans[0].with_recipe(max_steps=MOST_STEPS), None
 
-    def fitted(plan: Plan) -> _Fitted:
-        measured = measure(plan)
+    def fitted(plan: Plan, known: Measured | None = None) -> _Fitted:
+        measured = measure(plan) if known is None else known
         seconds = left(plan)
         steps = duration.most_steps(plan, facts, measured, seconds=seconds, most=MOST_STEPS)
-        enough = duration.seconds_of(plan, facts, measured, cap=ENOUGH) / seconds
+        enough = duration.seconds_of(plan, facts, measured, cap=ENOUGH) / max(seconds, 1e-3)
         return _Fitted(plan.with_recipe(max_steps=max(1, steps)), measured, steps, enough)
 
     found = _climbed(plans, fitted)
@@ -157,19 +157,19 @@ class _Fitted:
         return plan.image_size == self.plan.image_size and plan.network == self.plan.network
 
 
-def _climbed(plans: list[Plan], fitted: Callable[[Plan], _Fitted]) -> _Fitted:
+def _climbed(plans: list[Plan], fitted: Callable[..., _Fitted]) -> _Fitted:
     """Return the last of some plans that has time for enough steps, else the first."""
     found, at = fitted(plans[0]), 0
     for number, plan in enumerate(plans):
         dearer = (_operations(plan) / _operations(plans[0])) ** COST_EXPONENT
-        if 0 < found.enough * dearer <= 1:
+        if found.enough * dearer <= 1:
             at = number
     while at > 0:  # what was guessed is measured
         better = fitted(plans[at])
         if better.steps >= ENOUGH:
             return better
         at -= 1
-    return found
+    return fitted(plans[0], found.measured)  # in the time that measuring has left
 
 
 def _operations(plan: Plan) -> float:
