@@ -34,7 +34,6 @@ from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
-from imseg.data.masks.recognize import masks_text
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, import_extra, raise_all, shown
@@ -125,7 +124,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         )
     if asked.select == "same-classes" and not dataset.spec.has_classes:
         raise ImsegError(
-            f"--select same-classes says nothing about {masks_text(dataset.spec)}.",
+            f"--select same-classes says nothing about {dataset.spec.in_words}.",
             expected="it with masks of classes only.",
             hint="--select paper or all.",
         )
@@ -140,14 +139,14 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         check_loss(dataset.spec, loss, balanced=bool(asked.class_balance))
     if asked.grow_labels and not task_for(dataset.spec).grows_labels:
         raise ImsegError(
-            f"--grow-labels changes nothing about {masks_text(dataset.spec)}.",
+            f"--grow-labels changes nothing about {dataset.spec.in_words}.",
             expected="it with masks of several classes or labels, as in the paper.",
             hint="leave it out.",
         )
     blocks = asked.blocking in ("both", "output")
     if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
         raise ImsegError(
-            f"--ignore changes nothing about {masks_text(dataset.spec)}.",
+            f"--ignore changes nothing about {dataset.spec.in_words}.",
             expected="inconsistent pixels have no weight there, because 0 is a number like any.",
             hint="leave it out, or --blocking input --ignore.",
         )
@@ -172,9 +171,9 @@ def check_scored(name: str, dataset: DataSet) -> None:
         quality_for(task_for(dataset.spec))
     except ImsegError as error:
         raise ImsegError(
-            f"{name} does not fit {masks_text(dataset.spec)}.",
+            f"{name} does not fit {dataset.spec.in_words}.",
             expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
-            got=f"{masks_text(dataset.spec)} in {shown(dataset.name)}.",
+            got=f"{dataset.spec.in_words} in {shown(dataset.name)}.",
             hint="--approach im+ or aim+, which augment every image equally often.",
         ) from error
 
@@ -190,7 +189,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
         raise ImsegError(
             f"--paper {asked.paper} is for {PAPER[asked.paper].kind} masks.",
             expected=f"masks of that kind, as `imseg prepare {asked.paper}` makes them.",
-            got=f"{masks_text(dataset.spec)} in {shown(dataset.name)}.",
+            got=f"{dataset.spec.in_words} in {shown(dataset.name)}.",
             hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
         )
     approach = find_approach(asked.approach)
@@ -443,7 +442,7 @@ def _new_plan(
         plan = replace(plan, compute=compute)
     if asked.workers is not None and asked.workers > plan.workers:
         progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
-    words = masks_text(dataset.spec)
+    words = dataset.spec.in_words
     progress(Note(text=f"{words}: {describe_values(dataset.spec).rstrip('.')}"))
     seconds = None if measured is None else duration.seconds_of(plan, facts, measured)
     progress(Note(text=announce_plan(plan, facts, seconds)))
