@@ -26,12 +26,14 @@ from imseg.ops.photometric import (
     VALUES_AT_ONCE,
     VALUES_AT_ONCE_ELSEWHERE,
     as_words,
+    draw_below,
     draw_spread,
     draw_uniform,
 )
 
 # What the bits of a sample's seed are for. Numbers are not reused; see photometric.
 MIRRORED, TURNED_OVER, SWAPPED, WARPED, TURN, SCALE, SHIFT, SHEAR, BEND = range(40, 49)
+WINDOW_ROW, WINDOW_COLUMN = range(60, 62)
 
 CONTROL_POINTS = 7
 """Points of the coarse grid along an axis that a bending is spanned over: four of its intervals lie
@@ -124,8 +126,55 @@ def draw(
     )
 
 
+class Window(NamedTuple):
+    """A part of each sample, of one size."""
+
+    corners: Int64[Tensor, "b 2"]
+    """Row and column of its first pixel in each sample, on the device of the samples."""
+    size: tuple[int, int]
+    """Height and width."""
+
+    def rows(self, first: int, end: int) -> "Window":
+        """Return the windows of samples that follow each other."""
+        return Window(self.corners[first:end], self.size)
+
+    def of(self, values: Shaped[Tensor, "b c h w"]) -> Shaped[Tensor, "b c _ _"]:
+        """Return what lies in the windows."""
+        height, width = self.size
+        if values.device.type == "cpu":  # elsewhere the corners are not to be waited for
+            places = zip(values, self.corners.tolist(), strict=True)
+            return torch.stack(
+                [each[:, row : row + height, left : left + width] for each, (row, left) in places]
+            )
+        sample = torch.arange(len(values), device=values.device)[:, None, None, None]
+        plane = torch.arange(values.shape[1], device=values.device)[:, None, None]
+        row = self.corners[:, 0, None] + torch.arange(height, device=values.device)
+        column = self.corners[:, 1, None] + torch.arange(width, device=values.device)
+        return values[sample, plane, row[:, None, :, None], column[:, None, None, :]]
+
+
+def draw_window(
+    seeds: Sequence[int] | Int64[Tensor, "b"], whole: tuple[int, int], size: tuple[int, int]
+) -> Int64[Tensor, "b 2"]:
+    """Return the corner of a window of each sample, anywhere in it, on the CPU.
+
+    Args:
+        seeds: As in ``draw``.
+        whole: Height and width of the samples.
+        size: Those of the window, at most as large.
+    """
+    words, axes = as_words(seeds), zip((WINDOW_ROW, WINDOW_COLUMN), whole, size, strict=True)
+    return torch.stack(
+        [draw_below(words, use, count=all_ - part + 1) for use, all_, part in axes], dim=1
+    )
+
+
 def apply(
-    images: Images, params: WarpParams, *, planes: Sequence[Shaped[Tensor, "b t h w"]] = ()
+    images: Images,
+    params: WarpParams,
+    *,
+    planes: Sequence[Shaped[Tensor, "b t h w"]] = (),
+    window: Window | None = None,
 ) -> Warped:
     """Return samples whose pixels come from elsewhere.
 
@@ -133,6 +182,7 @@ def apply(
         images: In any memory format.
         params: One row per sample, on the device of the images.
         planes: Targets, masks and whatever else belongs to the images, of any type.
+        window: The part of each result that is wanted; None: all of it.
 
     Raises:
         ValueError: If there is not one row per sample.
@@ -145,6 +195,7 @@ def apply(
             images[first : first + at_once],
             params.rows(first, first + at_once),
             [each[first : first + at_once] for each in planes],
+            None if window is None else window.rows(first, first + at_once),
         )
         for first in range(0, max(1, len(images)), at_once)
     ]
@@ -191,10 +242,12 @@ def as_bytes(values: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
 
 
 def _warp(
-    images: Images, params: WarpParams, planes: Sequence[Tensor]
+    images: Images, params: WarpParams, planes: Sequence[Tensor], window: Window | None
 ) -> tuple[Images, list[Tensor], PixelMask]:
     height, width = images.shape[-2:]
     places = _places(params, height, width)
+    if window is not None:
+        places = window.of(places)
     # Sums of products are made in two steps here: fused ones differ in the last bit by the place of
     # a sample in its batch.
     folded = places.clamp(-1, 1).mul_(2).sub_(places).clamp_(-1, 1)
@@ -216,7 +269,9 @@ def _warp(
     )
     index = row.mul_(width).add_(column).long().flatten(1)[:, None]
     moved = [
-        each.flatten(2).gather(2, index.expand(-1, each.shape[1], -1)).reshape(each.shape)
+        each.flatten(2)
+        .gather(2, index.expand(-1, each.shape[1], -1))
+        .reshape(*each.shape[:2], *places.shape[2:])
         for each in planes
     ]
     return as_bytes(found), moved, inside

@@ -11,7 +11,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.plan import Facts, Plan, with_recipe
-from imseg.approaches.planning.run_options import SMALLEST_SIDE
+from imseg.approaches.planning.run_options import DEFAULT_PATCH, SMALLEST_SIDE
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components.consensus import Consensus
@@ -21,6 +21,7 @@ from imseg.engine.hardware import device as hardware
 from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
 from imseg.ops.limits import limits_for
+from imseg.ops.tiling import TileScheme, Tiling
 from imseg.options import with_options
 
 ENOUGH_STEPS = 500
@@ -33,6 +34,8 @@ LONGEST_SIDE_ON_GPU = 256
 MOST_ON_GPU = 5
 """Networks that share a GPU at most. One alone leaves it idle between its kernels; with a few the
 gaps are filled. See docs/decisions/0022-several-networks-on-one-gpu.md."""
+SEEN = 12.0
+"""Pixels that the narrowest tenth of objects is wide, at least, where the scale is chosen by it."""
 CONTEXT = 700 * 2**20
 """Bytes of GPU memory that a process takes before it trains anything."""
 SHARE = 0.8
@@ -46,7 +49,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         settings: What was asked for.
         facts: What the data is like.
     """
-    device = hardware.resolve_device(settings.device)
+    device, tiles = hardware.resolve_device(settings.device), tiles_for(settings, facts)
     plan = Plan(
         approach=_settled(settings, facts),
         effort=settings.effort,
@@ -54,6 +57,8 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         seed=settings.seed,
         task=facts.task,
         image_size=working_size(settings, facts.typical_size),
+        tiles=tiles,
+        tiles_each=tiles.count(facts.typical_size) if tiles else 1,
         limit_unlabeled=settings.limit_unlabeled,
         tta=settings.recipe_name == "modern" if settings.tta is None else settings.tta,
         compute=hardware.ComputeConfig(
@@ -102,12 +107,12 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     if rotate is None:  # scenes of classes and depths have an above
         rotate = published.rotate if published else facts.task in ("binary", "multilabel")
     recipe = replace(approach.recipe, paper=paper)
-    samples = facts.labeled * approach.first.labeled.samples
+    tiles = tiles_for(settings, facts)
+    each = tiles.count(facts.typical_size) if tiles else 1
+    samples = facts.labeled * each * approach.first.labeled.samples
     changes: dict[str, Any] = {
         "paper": paper,
-        "augmentation": _augmentation(
-            recipe, rotate, working_size(settings, facts.typical_size), facts
-        ),
+        "augmentation": _augmentation(recipe, rotate, settings, facts),
     }
     if settings.recipe_name == "modern":
         parts = MODERN_BY_KIND[facts.task]
@@ -127,16 +132,17 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     return with_recipe(approach, **changes)
 
 
-def _augmentation(
-    recipe: Recipe, rotate: bool, size: tuple[int, int], facts: Facts
-) -> Augmentation:
+def _augmentation(recipe: Recipe, rotate: bool, settings: Settings, facts: Facts) -> Augmentation:
     """Return how images are augmented, for what they and their masks are."""
+    size = working_size(settings, facts.typical_size)
     found = replace(recipe.augmentation, rotate=rotate)
     if found.level == "paper":
         return found
     limits = limits_for(found.level, kind=facts.task, modality=facts.modality, rotate=rotate)
     if limits is not None and facts.narrow is not None:
-        limits = limits.kept_visible(facts.narrow * max(size))
+        tiles = tiles_for(settings, facts)
+        longest = max(facts.typical_size) * tiles.scale if tiles else max(size)
+        limits = limits.kept_visible(facts.narrow * longest)
     return replace(found, limits=limits)
 
 
@@ -246,11 +252,34 @@ def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int
     if settings.image_size is not None:
         height, width = settings.image_size
         return height, width
+    if settings.scale is not None or settings.patch is not None:
+        return settings.patch or (DEFAULT_PATCH, DEFAULT_PATCH)
     if settings.paper is not None:
         return PAPER[settings.paper].image_size
     on_cpu = hardware.resolve_device(settings.device) == "cpu"
     longest = LONGEST_SIDE[settings.effort] if on_cpu else LONGEST_SIDE_ON_GPU
     return working_shape(typical, longest=longest, least=SMALLEST_SIDE)
+
+
+def tiles_for(settings: Settings, facts: Facts) -> TileScheme | None:
+    """Return how images are scaled and cut, if networks are to see windows of them; else None.
+
+    Tiles are half as large again as the windows, which may lie anywhere in them, and are a window
+    apart.
+
+    Args:
+        settings: What was asked for.
+        facts: What the data is like.
+    """
+    if settings.scale is None and settings.patch is None:
+        return None
+    window = working_size(settings, facts.typical_size)
+    scale = settings.scale
+    if scale is None:
+        narrow = (facts.narrow or 0.0) * max(facts.typical_size)
+        scale = min(1.0, SEEN / narrow) if narrow else 1.0
+    tile = (window[0] + 2 * (window[0] // 4), window[1] + 2 * (window[1] // 4))
+    return TileScheme(scale=scale, tiling=Tiling(tile=tile, step=window))
 
 
 def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:

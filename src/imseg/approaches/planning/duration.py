@@ -120,7 +120,7 @@ def _prober(plan: Plan, busy: int) -> AbstractContextManager[Prober]:
 def request_for(stage: StagePlan, plan: Plan, facts: Facts, spec: TargetSpec) -> BenchmarkRequest:
     """Return the request for what training a network of a stage costs."""
     job = stage.rehearsed(plan, facts, spec)
-    return BenchmarkRequest(what="training", job=job, size=plan.image_size)
+    return BenchmarkRequest(what="training", job=job, size=plan.row_size)
 
 
 def side_by_side(plan: Plan, stages: list[StagePlan]) -> int:
@@ -356,7 +356,7 @@ def _around_scorers(
     plan: Plan, facts: Facts, start: BenchmarkResult, scorer: BenchmarkResult
 ) -> float:
     """Return the seconds of making what mask scorers learn from, and of finding their quality."""
-    labeler, approach = plan.approach.pseudo_label, plan.approach
+    labeler, approach, facts = plan.approach.pseudo_label, plan.approach, plan.in_tiles(facts)
     asked = labeler.scorers if isinstance(labeler, BestProposal) else plan.teachers
     learned, looked_at = plan.scorer_rounds
     starts = approach.first.networks

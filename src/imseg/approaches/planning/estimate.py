@@ -71,7 +71,7 @@ def disk_of(plan: Plan, facts: Facts, data: DataSet, *, hidden: bool = False) ->
         data: What masks are.
         hidden: Whether hidden masks are named.
     """
-    approach, (height, width) = plan.approach, plan.image_size
+    approach, (height, width), facts = plan.approach, plan.row_size, plan.in_tiles(facts)
     teaches = approach.pseudo_label is not None
     image = height * width * facts.channels
     mask = height * width

@@ -16,6 +16,7 @@ from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import Network
 from imseg.ops.augment import UNMOVED, Move, moves_for
 from imseg.ops.photometric import Strength
+from imseg.ops.tiling import Size, TileScheme
 from imseg.options import STRICT
 from imseg.types import Kind, Modality
 
@@ -67,6 +68,11 @@ class Plan:
     """What masks hold."""
     image_size: tuple[int, int]
     """Height and width in pixels at which networks work."""
+    tiles: TileScheme | None = None
+    """How images are scaled and cut into tiles, in which networks learn from windows of
+    ``image_size``; None: they see whole images, resized to ``image_size``."""
+    tiles_each: int = 1
+    """Tiles of a typical image; 1 where images are whole."""
     limit_unlabeled: int | None = None
     """Unlabeled images that are used at most; None: all."""
     compute: ComputeConfig
@@ -208,9 +214,29 @@ class Plan:
         fewer = min(networks, scorer.networks_validation)
         return starts * networks + 1, starts * fewer + 1  # predictions, and the truth
 
+    @property
+    def stored_size(self) -> Size | TileScheme:
+        """How images are brought to the size at which they are stored and predicted."""
+        return self.tiles or self.image_size
+
+    @property
+    def row_size(self) -> Size:
+        """Height and width in pixels of what is stored: images, or tiles of them."""
+        return self.tiles.tiling.tile if self.tiles else self.image_size
+
+    @property
+    def window(self) -> Size | None:
+        """The part of a tile that is learned from, anywhere in it; None: images are whole."""
+        return self.image_size if self.tiles else None
+
     def unlabeled_used(self, facts: Facts) -> int:
-        """Return how many unlabeled images are used."""
-        return min(facts.unlabeled, self.limit_unlabeled or facts.unlabeled)
+        """Return how many unlabeled images are used, or tiles of them."""
+        return self.tiles_each * min(facts.unlabeled, self.limit_unlabeled or facts.unlabeled)
+
+    def in_tiles(self, facts: Facts) -> Facts:
+        """Return how many labeled and validation images there are, or about how many tiles."""
+        labeled, validation = facts.labeled * self.tiles_each, facts.validation * self.tiles_each
+        return replace(facts, labeled=labeled, validation=validation)
 
     def with_recipe(self, **changes: Any) -> "Plan":
         """Return the plan with another recipe, in the starts of its approach too."""

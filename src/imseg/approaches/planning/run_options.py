@@ -13,6 +13,8 @@ Effort = Literal["quick", "standard", "paper"]
 
 SMALLEST_SIDE = 32
 """Pixels a side below which a network that halves four times has too little left to normalize."""
+DEFAULT_PATCH = 128
+"""Pixels a side of the windows that networks learn from where images are not seen whole."""
 LARGEST_SIDE = 8192
 """Pixels a side beyond which no machine has the memory."""
 
@@ -79,6 +81,26 @@ class RunOptions:
         essential=True,
     )
     """Height and width in pixels at which networks work."""
+    scale: float | None = option(
+        None,
+        "Scale at which networks see images, 1 being full size; they learn from windows of them"
+        " (--patch), and predict large images tile by tile.  [default: images are seen whole]",
+        group="data",
+        low=0.01,
+        high=1,
+    )
+    """Scale at which networks see images, in windows; None: from ``patch``, or images are whole."""
+    patch: tuple[int, int] | None = option(
+        None,
+        "Height and width of the windows of images that networks learn from, in pixels of the"
+        f" scaled image.  [default: {DEFAULT_PATCH} {DEFAULT_PATCH} with --scale]",
+        group="data",
+        metavar="H W",
+        low=SMALLEST_SIDE,
+        high=LARGEST_SIDE,
+        expected=f"{SMALLEST_SIDE} pixels or more a side (at most {LARGEST_SIDE}).",
+    )
+    """Height and width of windows in pixels; None: the default with ``scale``, else no windows."""
     limit_unlabeled: int | None = option(
         None, "Use at most so many unlabeled images.", group="data", low=1
     )

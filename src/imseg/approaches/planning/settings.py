@@ -305,6 +305,15 @@ def _contradictions(settings: Settings) -> Iterable[ImsegError]:
                 expected="one of them: each says how long networks are trained.",
                 hint="leave one of them out.",
             )
+    windows = [name for name in ("scale", "patch") if name in settings.given]
+    if windows and (settings.image_size is not None or settings.paper is not None):
+        other = "--paper" if settings.image_size is None else "--image-size"
+        yield ImsegError(
+            f"{declared()[windows[0]].flag} cannot be joined with {other}.",
+            expected="one of them: with the first, networks see windows of images, with the other"
+            " whole images of one size.",
+            hint="leave one of them out.",
+        )
     if settings.paper is not None and settings.effort != "paper":
         yield ImsegError(
             f"--paper cannot be joined with --effort {settings.effort}.",

@@ -139,6 +139,9 @@ class StagePlan:
         strength = plan.strengths.scorer_samples if self.scores_masks else _strongest(plan)
         copies = Copies(count=1, strength=strength, rotate=plan.rotate, seed=0, plain=False)
 
+        # What mask scorers learn from is never a part of what was scored.
+        window = None if self.scores_masks else plan.window
+
         def made_up(count: int, copies: Copies | None = None) -> SampleSet:
             return SampleSet(
                 images=nowhere,
@@ -147,6 +150,7 @@ class StagePlan:
                 indices=tuple(range(count)),
                 copies=copies,
                 qualities=nowhere if self.scores_masks else None,
+                window=window,
             )
 
         count = self.labeled + self.pseudo
@@ -161,6 +165,7 @@ class StagePlan:
                 strength=copies.strength or Strength(),
                 moves=plan.moves_views,
                 rotate=plan.rotate,
+                window=plan.window,
             )
         return self.jobs(
             plan,
@@ -168,7 +173,7 @@ class StagePlan:
             spec,
             nowhere,
             samples=tuple(made_up(number, each) for number, each in sets if number),
-            validation=made_up(self.validation),
+            validation=replace(made_up(self.validation), window=None),
             unlabeled=views,
         )[0]
 
@@ -181,7 +186,7 @@ def planned_stages(plan: Plan, facts: Facts, *, cap: int | None = None) -> list[
         facts: What the data is like.
         cap: Most steps of any network; None for the plan's own.
     """
-    plan = plan if cap is None else plan.with_recipe(max_steps=cap)
+    plan, facts = plan if cap is None else plan.with_recipe(max_steps=cap), plan.in_tiles(facts)
     approach = plan.approach
     stages = [_labels_alone("start", plan, facts, approach.first)]
     if approach.scorer_start is not None:

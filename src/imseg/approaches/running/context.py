@@ -184,6 +184,7 @@ class RunContext:
             strength=Strength(),
             moves=self.plan.moves_views,
             rotate=self.plan.rotate,
+            window=self.plan.window,
         )
 
     def _initial(self, stage: StagePlan) -> InitialWeights | None:

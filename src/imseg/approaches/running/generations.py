@@ -168,7 +168,8 @@ class PseudoLabeler:
             found = self._plain(number, stages, watched=True)
         made = found.labels
         with self.context.clock.on(SCORERS):
-            made = replace(made, part=self._with_copies(number, made.part))
+            part = replace(made.part, window=self.context.plan.window)
+            made = replace(made, part=self._with_copies(number, part))
         self.context.note(_in_words(name, made))
         return replace(found, labels=made)
 

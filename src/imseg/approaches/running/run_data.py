@@ -13,7 +13,7 @@ from imseg.data.cache.store import Stored, open_array, store_split
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
-from imseg.engine.loading.samples import SampleSet
+from imseg.engine.loading.samples import Mosaic, SampleSet
 from imseg.engine.training import seeds
 from imseg.progress import Note, Progress, Working
 from imseg.tasks import task_for
@@ -79,7 +79,7 @@ class PictureStore:
             name,
             spec=self.data.spec,
             reading=self.data.reading,
-            size=self.plan.image_size,
+            size=self.plan.stored_size,
             workers=usable_cores(),
             reuse=self.reuse,
             files=self.files,
@@ -106,14 +106,16 @@ def gather(store: PictureStore, *, hidden: tuple[LabeledImage, ...] | None) -> R
             store.progress(Note(text=text, warning=True))
         return made
 
-    labeled = part_of(stored(data.labeled, "labeled"))
+    labeled = part_of(stored(data.labeled, "labeled"), plan)
     if data.val:
-        validation = part_of(stored(data.val, "val"))
+        validation = part_of(stored(data.val, "val"), plan)
     else:
         labeled, validation = _split(labeled, data, plan.seed)
+    # Validation sees all of every image.
+    labeled, validation = replace(labeled, mosaic=None), replace(validation, window=None)
     unlabeled = pairs = None
     if approach.sees_truth and hidden is not None:
-        pairs = part_of(stored(limited(hidden, plan), "hidden"))
+        pairs = replace(part_of(stored(limited(hidden, plan), "hidden"), plan), mosaic=None)
     if approach.needs_unlabeled and not approach.labeled.hidden_too:
         unlabeled = stored(limited(data.unlabeled, plan), "unlabeled")
     return RunData(
@@ -130,24 +132,42 @@ def stores_in(reuse: Path | None) -> list[Path]:
     return [] if reuse is None else [reuse / "cache", *sorted(reuse.glob("*/cache"))]
 
 
-def part_of(stored: Stored) -> SampleSet:
+def part_of(stored: Stored, plan: Plan) -> SampleSet:
     """Return all pictures of a split that has masks."""
     if stored.targets is None:
         raise ValueError("a training part needs targets")
+    mosaic = None
+    if plan.tiles is not None and stored.sizes is not None:
+        tiling = plan.tiles.tiling
+        mosaic = Mosaic(sizes=stored.sizes, tile=tiling.tile, step=tiling.step)
     return SampleSet(
         images=stored.images,
         targets=stored.targets,
         digest=stored.digest,
         indices=tuple(range(len(stored.names))),
+        window=plan.window,
+        mosaic=mosaic,
     )
 
 
 def _split(labeled: SampleSet, data: DataSet, seed: int) -> tuple[SampleSet, SampleSet]:
     """Return the labeled part in two: to learn from, and to choose by."""
-    targets = torch.from_numpy(np.array(open_array(labeled.targets)))
+    targets, mosaic = torch.from_numpy(np.array(open_array(labeled.targets))), labeled.mosaic
     labels = task_for(data.spec).strata(targets)
+    rows: list[tuple[int, ...]] = [(row,) for row in labeled.indices]
+    if mosaic is not None:  # images are split, not their tiles
+        rows = mosaic.rows
+        labels = [frozenset().union(*(labels[row] for row in mine)) for mine in rows]
+
+    def those(images: Sequence[int]) -> SampleSet:
+        chosen = None
+        if mosaic is not None:
+            chosen = replace(mosaic, sizes=tuple(mosaic.sizes[each] for each in images))
+        indices = tuple(row for each in images for row in rows[each])
+        return replace(labeled, indices=indices, mosaic=chosen)
+
     train, chosen_by = split_validation(labels, seed=seeds.derive(seed, "validation"))
-    return replace(labeled, indices=tuple(train)), replace(labeled, indices=tuple(chosen_by))
+    return those(train), those(chosen_by)
 
 
 def limited(entries: tuple[Entry, ...], plan: Plan) -> tuple[Entry, ...]:

@@ -256,7 +256,7 @@ class Run:
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         seconds = len(moves) * predictor.seconds_per_image(
             self.load(list(dict.fromkeys((*chosen, *teachers))), device=device),
-            (*self.plan.image_size, self.reading.channels),
+            (*self.plan.row_size, self.reading.channels),
             task=self.task,
             compute=self.compute(device),
         )
@@ -369,7 +369,7 @@ class Run:
             [loaded[name] for name in chosen],
             task=self.task,
             reading=self.reading,
-            size=self.plan.image_size,
+            size=self.plan.stored_size,
             compute=self.compute(device),
             teachers=[loaded[name] for name in teachers] if disagreement else None,
             moves=self.plan.moves(tta),

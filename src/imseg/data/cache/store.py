@@ -1,11 +1,13 @@
 """Decode once: the pictures of a split as arrays on disk, which every network reads from memory."""
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,13 @@ from imseg.data.folder.facts import Progress, map_in_threads
 from imseg.data.folder.inspection import DECODING, KnownFiles
 from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
+from imseg.data.images.picture_file import probe
 from imseg.data.masks.io import MaskFile, load_target, read_mask
 from imseg.errors import ImsegError
+from imseg.ops.tiling import Size, TileScheme
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +42,15 @@ class Stored:
     digest: str
     """SHA-256 over the shapes and bytes of the arrays, wherever they come from."""
     names: tuple[str, ...]
-    """The name of each picture."""
+    """The name of the picture of each row."""
     decoded: int
     """Pictures that were read from their files just now, wholly or in part."""
     reused: int
     """Pictures that were in a store already."""
     damaged: tuple[str, ...] = ()
     """Pictures that were in a store and damaged there, so that they were read again."""
+    sizes: tuple[Size, ...] | None = None
+    """Height and width of each scaled picture, where rows are tiles of pictures; else None."""
 
 
 def store_split(
@@ -52,7 +60,7 @@ def store_split(
     *,
     spec: TargetSpec,
     reading: Reading,
-    size: tuple[int, int],
+    size: Size | TileScheme,
     workers: int,
     reuse: Path | Sequence[Path] = (),
     files: KnownFiles | None = None,
@@ -71,7 +79,8 @@ def store_split(
         name: Begins the names of the files.
         spec: What mask values mean.
         reading: How picture files become bytes.
-        size: Height and width in pixels for every picture.
+        size: Height and width in pixels for every picture; or how pictures are cut into tiles, each
+            of which has a row, picture after picture.
         workers: Threads to decode with.
         reuse: Folders of other stores, from whose splits known pictures are taken.
         files: Where pixels wait that were decoded for the checks, at the same size.
@@ -86,17 +95,21 @@ def store_split(
     if len(labeled) not in (0, len(entries)):
         raise ValueError("a split has masks for all of its pictures or for none")
     images = [entry.image if isinstance(entry, LabeledImage) else entry for entry in entries]
-    makings = {"images": _making_of_images(images, reading, size, files)}
+    sizes = _scaled_sizes(images, reading, size) if isinstance(size, TileScheme) else None
+    whole = [] if isinstance(size, TileScheme) else [size] * len(images)
+    pieces = _Pieces(sizes or whole, size, at_once=workers + 1)
+    makings = {"images": _making_of_images(images, reading, pieces, files)}
     if len(labeled) == len(entries):
-        makings["targets"] = _making_of_targets(labeled, spec, size, files)
+        makings["targets"] = _making_of_targets(labeled, spec, pieces, files)
     place = folder / f"{name}.json"
     with writing_into(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in (place, *(stored_arrays.array_path(place, held) for held in makings)):
             sweep(path)
     folders = [folder, *([reuse] if isinstance(reuse, Path) else reuse)]
-    names = tuple(entry.name for entry in entries)
-    return _build(place, names, makings, _stores_in(folders), workers=workers, progress=progress)
+    names = tuple(entries[number].name for number, _ in pieces.rows)
+    built = _build(place, names, makings, _stores_in(folders), workers=workers, progress=progress)
+    return replace(built, sizes=sizes)
 
 
 def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
@@ -120,7 +133,7 @@ def changed_sources(stored: Stored | Path) -> tuple[str, ...]:
         )
     held = (zip(store.names, array.rows, strict=True) for array in store.arrays.values())
     changed = {name for rows in held for name, row in rows if not listing.still_holds(row.source)}
-    return tuple(name for name in store.names if name in changed)
+    return tuple(dict.fromkeys(name for name in store.names if name in changed))
 
 
 def damaged_pictures(index: Path) -> tuple[str, ...]:
@@ -137,7 +150,7 @@ def damaged_pictures(index: Path) -> tuple[str, ...]:
         rows = stored_arrays.rows_of(index, store, held, like=array)
         damaged.update(store.names[len(rows) :])
         damaged.update(name for name, row in zip(store.names, rows, strict=False) if not row.sound)
-    return tuple(name for name in store.names if name in damaged)
+    return tuple(dict.fromkeys(name for name in store.names if name in damaged))
 
 
 def open_array(path: Path) -> npt.NDArray[Any]:
@@ -165,34 +178,122 @@ def gather(
     return np.take(array, rows, axis=0, out=out, mode="clip")
 
 
+class _Pieces:
+    """Which piece of which picture each row holds: the whole picture, or a tile of it.
+
+    Args:
+        sizes: Height and width of each picture after scaling.
+        size: That of all pictures, or how they are cut.
+        at_once: Pictures whose tiles are kept until all of them were asked for.
+    """
+
+    def __init__(self, sizes: Sequence[Size], size: Size | TileScheme, *, at_once: int) -> None:
+        self._at_once = at_once
+        self.sizes = sizes
+        self.whole = None if isinstance(size, TileScheme) else size
+        """The size of all pictures; None: they are cut."""
+        self._tiling = size.tiling if isinstance(size, TileScheme) else None
+        self.shape: Size = size.tiling.tile if isinstance(size, TileScheme) else size
+        """Height and width of a row."""
+        counts = [1 if self._tiling is None else self._tiling.count(each) for each in sizes]
+        self.rows = [(n, tile) for n, count in enumerate(counts) for tile in range(count)]
+        """The picture and the tile of each row."""
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """What rows depend on, as plain values for the index."""
+        return {} if self._tiling is None else {"tiles": [self._tiling.tile, self._tiling.step]}
+
+    def once(self, of_picture: Callable[[int], Value]) -> Callable[[int], Value]:
+        """Return what gives each row what is true of its picture; found out once for its tiles."""
+        if self._tiling is None:
+            return of_picture
+        kept: OrderedDict[int, Value] = OrderedDict()
+        guard, locks = Lock(), [Lock() for _ in self.sizes]
+
+        def of_row(row: int) -> Value:
+            number, _ = self.rows[row]
+            with locks[number]:
+                if number not in kept:
+                    value = of_picture(number)
+                    with guard:
+                        kept[number] = value
+                        if len(kept) > self._at_once:
+                            kept.popitem(last=False)
+                    return value
+                with guard:
+                    return kept[number] if number in kept else of_picture(number)
+
+        return of_row
+
+    def load(self, picture: Callable[[int], npt.NDArray[Any]]) -> Callable[[int], npt.NDArray[Any]]:
+        """Return what makes a row.
+
+        Args:
+            picture: Returns a scaled picture as ``h w ...``.
+        """
+        tiling = self._tiling
+        if tiling is None:
+            return picture
+        cut = self.once(lambda number: list(tiling.tiles(picture(number))))
+        return lambda row: cut(row)[self.rows[row][1]]
+
+
+def _scaled_sizes(
+    images: Sequence[Image], reading: Reading, scheme: TileScheme
+) -> tuple[Size, ...]:
+    """Return the height and width of each picture after scaling, from the headers of files."""
+    own = (
+        probe(image.pixels, pages=reading.pages).size
+        if isinstance(image.pixels, Path)
+        else image.pixels.shape
+        for image in images
+    )
+    return tuple(scheme.size_of((int(size[0]), int(size[1]))) for size in own)
+
+
 def _making_of_images(
-    images: Sequence[Image], reading: Reading, size: tuple[int, int], files: KnownFiles | None
+    images: Sequence[Image], reading: Reading, pieces: _Pieces, files: KnownFiles | None
 ) -> "Making":
     def load(number: int) -> npt.NDArray[Any]:
         image = images[number]
-        decoded = files.take(image.pixels) if files is not None and files.size == size else None
+        known = files is not None and files.size == pieces.whole
+        decoded = files.take(image.pixels) if files is not None and known else None
         if isinstance(decoded, np.ndarray):
             image = Image(image.name, decoded)
-        return resize_image(load_pixels(image, reading), size)
+        return resize_image(load_pixels(image, reading), pieces.sizes[number])
 
+    made_with, shape = {"reading": reading.as_dict()}, (*pieces.shape, reading.channels)
     return Making(
-        sources=[image.pixels for image in images],
-        load=load,
-        like=_like({"reading": reading.as_dict()}, np.dtype(np.uint8), (*size, reading.channels)),
+        sources=[images[number].pixels for number, _ in pieces.rows],
+        tiles=[tile for _, tile in pieces.rows],
+        content=pieces.once(lambda number: listing.content_of(images[number].pixels)),
+        load=pieces.load(load),
+        like=_like(made_with | pieces.made_with, np.dtype(np.uint8), shape),
     )
 
 
 def _making_of_targets(
-    pairs: Sequence[LabeledImage], spec: TargetSpec, size: tuple[int, int], files: KnownFiles | None
+    pairs: Sequence[LabeledImage], spec: TargetSpec, pieces: _Pieces, files: KnownFiles | None
 ) -> "Making":
     def read(path: Path) -> MaskFile:
-        decoded = files.take(path) if files is not None and files.size == size else None
+        known = files is not None and files.size == pieces.whole
+        decoded = files.take(path) if files is not None and known else None
         return decoded if isinstance(decoded, MaskFile) else read_mask(path, pages=spec.pages)
 
+    def load(number: int) -> npt.NDArray[Any]:
+        target = load_target(pairs[number], spec, pieces.sizes[number], read=read)
+        return target if pieces.whole is not None else np.moveaxis(target, 0, -1)
+
+    cut = pieces.load(load)
     return Making(
-        sources=[pair.mask for pair in pairs],
-        load=lambda number: load_target(pairs[number], spec, size, read=read),
-        like=_like({"spec": spec.as_dict()}, spec.dtype, (spec.planes, *size)),
+        sources=[pairs[number].mask for number, _ in pieces.rows],
+        tiles=[tile for _, tile in pieces.rows],
+        content=pieces.once(lambda number: listing.content_of(pairs[number].mask)),
+        load=cut if pieces.whole is not None else lambda row: np.moveaxis(cut(row), -1, 0),
+        like=_like(
+            {"spec": spec.as_dict()} | pieces.made_with, spec.dtype, (spec.planes, *pieces.shape)
+        ),
     )
 
 
@@ -213,6 +314,10 @@ class Making:
 
     sources: Sequence[listing.PixelSource]
     """What each row is made of."""
+    tiles: Sequence[int]
+    """Which tile of that each row is; 0 where it is all of it."""
+    content: Callable[[int], str]
+    """Returns the hash of the source of a row."""
     load: Callable[[int], npt.NDArray[Any]]
     """Makes a row; called in threads."""
     like: ArrayIndex
@@ -272,7 +377,9 @@ def _build(
         path, shape = stored_arrays.array_path(place, held), (len(own), *making.like.row_shape)
         if same and stored_arrays.is_whole(path, making.like.dtype, shape):
             kept = zip(found[held], own, strict=True)
-            rows = tuple(StoredRow(each.source, origin.checksum) for each, origin in kept)
+            rows = tuple(
+                StoredRow(each.source, origin.checksum, origin.tile) for each, origin in kept
+            )
             arrays[held] = replace(making.like, rows=rows)
     with ExitStack() as stack:
         jobs: dict[str, _ArrayJob] = {}
@@ -328,12 +435,15 @@ def _recognize_all(
         stamps, content = listing.stamps_of(source), ""
         # Of equal pictures in a split, each keeps its own row, so that the order stays.
         same_place = own[number] if number < len(own) else None
-        origin = by_stamps.get(stamps)
+        tile = making.tiles[number]
+        origin = by_stamps.get((stamps, tile))
+        if same_place is not None and same_place.tile != tile:
+            same_place = None
         if origin and same_place and same_place.source.stamps == stamps:
             origin = same_place
         if origin is None:
-            content = listing.content_of(source)
-            origin = by_content.get(content)
+            content = making.content(number)
+            origin = by_content.get((content, tile))
             if origin and same_place and same_place.source.content == content:
                 origin = same_place
         if origin is None or not origin.sound:
@@ -378,11 +488,11 @@ def _make_row(job: _ArrayJob, number: int) -> tuple[StoredRow, bool]:
     if found.origin is not None:
         checksum = job.array.put(number, found.origin.values)
         if checksum == found.origin.checksum:
-            return StoredRow(found.source, checksum), False
+            return StoredRow(found.source, checksum, found.origin.tile), False
     source = job.making.sources[number]
     stamps = listing.stamps_of(source)
     checksum = job.array.put(number, job.making.load(number))
-    content = listing.content_of(source)
+    content = job.making.content(number)
     steady = listing.stamps_of(source) == stamps
     made_of = listing.fingerprint(stamps, content) if steady else listing.Fingerprint(stamps, "")
-    return StoredRow(made_of, checksum), True
+    return StoredRow(made_of, checksum, job.making.tiles[number]), True

@@ -157,6 +157,8 @@ class StoredRow(NamedTuple):
     """What it was made of."""
     checksum: str
     """SHA-256 of its bytes."""
+    tile: int = 0
+    """Which tile of the picture, in the order of its corners."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +215,8 @@ class KnownRow:
     """Read-only; read from disk when they are looked at."""
     checksum: str
     """What it must have."""
+    tile: int
+    """Which tile of the picture."""
 
     @property
     def sound(self) -> bool:
@@ -220,8 +224,8 @@ class KnownRow:
         return checksum_of(self.values) == self.checksum
 
 
-Known = tuple[dict[tuple[Stamp, ...], KnownRow], dict[str, KnownRow]]
-"""Rows by the stamps, and by the content, of what they were made of."""
+Known = tuple[dict[tuple[tuple[Stamp, ...], int], KnownRow], dict[tuple[str, int], KnownRow]]
+"""Rows by the stamps, and by the content, of what they were made of, and by the tile."""
 
 
 def known_rows(stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex) -> Known:
@@ -232,15 +236,15 @@ def known_rows(stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: Ar
         held: Which array.
         like: How its rows must have been made; its own rows do not matter.
     """
-    by_stamps: dict[tuple[Stamp, ...], KnownRow] = {}
-    by_content: dict[str, KnownRow] = {}
+    by_stamps: dict[tuple[tuple[Stamp, ...], int], KnownRow] = {}
+    by_content: dict[tuple[str, int], KnownRow] = {}
     for path, store in stores:
         for origin in rows_of(path, store, held, like=like):
-            by_stamps.setdefault(origin.source.stamps, origin)
-            by_content.setdefault(origin.source.content, origin)
-    # Sources without files, and those whose content is not known, are not known by that.
-    by_stamps.pop((), None)
-    by_content.pop("", None)
+            # Sources without files, and those whose content is not known, are not known by that.
+            if origin.source.stamps:
+                by_stamps.setdefault((origin.source.stamps, origin.tile), origin)
+            if origin.source.content:
+                by_content.setdefault((origin.source.content, origin.tile), origin)
     return by_stamps, by_content
 
 
@@ -258,7 +262,7 @@ def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> li
         return []
     values = map_rows(array_path(path, held), index.dtype, index.shape)
     pairs = zip(index.rows, values, strict=False)
-    return [KnownRow(row.source, each, row.checksum) for row, each in pairs]
+    return [KnownRow(row.source, each, row.checksum, row.tile) for row, each in pairs]
 
 
 def array_path(index: Path, held: str) -> Path:

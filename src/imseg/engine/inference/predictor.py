@@ -4,8 +4,9 @@ An image may be looked at in several orientations (flipped, turned): each predic
 and their mean is what a network says (test-time augmentation).
 """
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,7 @@ from imseg.engine.loading.rows import placement_for
 from imseg.engine.loading.samples import SampleSet, as_input
 from imseg.errors import ImsegError
 from imseg.ops.augment import UNMOVED, Move, move, move_back
+from imseg.ops.tiling import Stitcher, TileScheme, Tiling
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import Bytes, Image, Reading
@@ -230,7 +232,7 @@ def segment(
     *,
     task: Task,
     reading: Reading,
-    size: tuple[int, int],
+    size: tuple[int, int] | TileScheme,
     compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] | None = None,
     moves: Sequence[Move] = UNMOVED,
@@ -245,7 +247,8 @@ def segment(
         networks: Their mean probability is the prediction.
         task: What a pixel is.
         reading: How pictures were read for training.
-        size: Height and width at which they work.
+        size: Height and width at which they work; or how pictures are cut into tiles, whose
+            predictions are joined.
         compute: How they are computed.
         teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
             is not asked for.
@@ -263,7 +266,18 @@ def segment(
             pixels = load_pixels(image, reading)
         except ImsegError as error:
             return error
-        return pixels, resize_image(pixels, size)
+        height, width = pixels.shape[:2]
+        wanted = size.size_of((height, width)) if isinstance(size, TileScheme) else size
+        return pixels, resize_image(pixels, wanted)
+
+    def ask(batch: Bytes) -> tuple[Float[Tensor, "b k h w"], Bool[Tensor, "b 1 h w"]]:
+        mean, votes = predict_mean(
+            networks, batch, task=task, compute=compute, teachers=teachers or (), moves=moves
+        )
+        mask = torch.zeros((len(batch), 1, *batch.shape[1:3]), dtype=torch.bool)
+        if votes is not None and len(votes) > 1:
+            mask = task.vote(votes)[1].any(1, True).cpu()
+        return mean.cpu(), mask
 
     device.keep_freed_memory()
     with ThreadPoolExecutor(device.usable_cores()) as pool:
@@ -275,18 +289,29 @@ def segment(
             chunk, loaded = _readable(chunk, results, unreadable)
             if not chunk:
                 continue
-            batch = np.stack([small for _, small in loaded])
-            mean, votes = predict_mean(
-                networks, batch, task=task, compute=compute, teachers=teachers or (), moves=moves
-            )
-            disputed: Sequence[Tensor | None] = [None] * len(chunk)
-            if votes is not None and len(votes) > 1:
-                disputed = task.vote(votes)[1].any(1, True).cpu().split(1)
-            elif teachers is not None:
-                disputed = torch.zeros((len(chunk), 1, *size), dtype=torch.bool).split(1)
-            of_each = zip(chunk, loaded, mean.cpu().split(1), disputed, strict=True)
-            for image, (pixels, _), probabilities, inconsistent in of_each:
-                yield Segmented(image, pixels, probabilities, inconsistent, len(moves))
+            small = [scaled for _, scaled in loaded]
+            looks: Iterable[tuple[Tensor, Tensor]]
+            if isinstance(size, TileScheme):
+                looks = (_joined(ask, each, size.tiling) for each in small)
+            else:
+                looks = zip(*(each.split(1) for each in ask(np.stack(small))), strict=True)
+            for image, (pixels, _), (mean, mask) in zip(chunk, loaded, looks, strict=True):
+                inconsistent = None if teachers is None else mask
+                yield Segmented(image, pixels, mean, inconsistent, len(moves))
+
+
+def _joined(
+    ask: Callable[[Bytes], tuple[Tensor, Tensor]], image: Bytes, tiling: Tiling
+) -> tuple[Float[Tensor, "1 k h w"], Bool[Tensor, "1 1 h w"]]:
+    """Return the mean and the inconsistency mask of an image, asked for tile by tile."""
+    size = (image.shape[0], image.shape[1])
+    means, masks = Stitcher(tiling, size), Stitcher(tiling, size)
+    tiles = tiling.tiles(image)
+    while batch := list(itertools.islice(tiles, BATCH)):
+        mean, mask = ask(np.stack(batch))
+        means.add(mean)
+        masks.add(mask.float())
+    return means.result()[None], masks.result()[None] > 0.5
 
 
 def _readable(
@@ -368,7 +393,7 @@ def score_masks(
     """
     # Each mask is looked at once, so there is nothing to keep on the device.
     passing = replace(placement_for(compute.device), budget=0)
-    plain = replace(part, copies=None, qualities=None)
+    plain = replace(part, copies=None, qualities=None, window=None)
     source = BatchLoader((plain,), compute, placement=passing)
     if not len(source):
         raise ValueError("there is nothing to score")

@@ -18,6 +18,7 @@ from imseg.ops.memory_layout import Fill, Images, PixelMask, layout_of
 from imseg.tasks import Planes
 
 _WARP, _VALUES, _OTHER_VALUES = "warp ", "values ", "other values "
+_WINDOW = "window"
 
 
 class AugmentedSamples(NamedTuple):
@@ -35,12 +36,14 @@ class AugmentedSamples(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SampleAugmenter:
-    """Augments samples of one shape within limits."""
+    """Augments samples of one shape within limits, and takes a window of each."""
 
-    limits: AugmentLimits
-    """How far samples may be changed."""
+    limits: AugmentLimits | None
+    """How far samples may be changed; None: they are not."""
     shape: tuple[int, ...]
     """Height, width and channels of the images."""
+    window: tuple[int, int] | None = None
+    """Height and width of the part of each sample that is wanted, anywhere in it; None: all."""
 
     def columns(self, seeds: Sequence[int]) -> dict[str, Tensor]:
         """Return what happens to samples: one row per sample in every column, on the CPU.
@@ -64,14 +67,21 @@ class SampleAugmenter:
         return self._geometry(one) | values | self._values(other, _OTHER_VALUES)
 
     def _geometry(self, seeds: Sequence[int]) -> dict[str, Tensor]:
-        if not self.limits.moves:
-            return {}
         height, width, _ = self.shape
+        found = {}
+        if self.window is not None:
+            found[_WINDOW] = warp.draw_window(seeds, (height, width), self.window)
+        if self.limits is None or not self.limits.moves:
+            return found
         drawn = warp.draw(seeds, self.limits, square=height == width).tensors()
-        return {_WARP + name: column for name, column in drawn.items()}
+        return found | {_WARP + name: column for name, column in drawn.items()}
+
+    def window_in(self, columns: Mapping[str, Tensor]) -> warp.Window | None:
+        """Return the windows in columns; None: all of each sample is wanted."""
+        return None if self.window is None else warp.Window(columns[_WINDOW], self.window)
 
     def _values(self, seeds: Sequence[int], prefix: str) -> dict[str, Tensor]:
-        if not self.limits.changes_values:
+        if self.limits is None or not self.limits.changes_values:
             return {}
         drawn = intensity.draw(seeds, self.limits, channels=self.shape[2]).tensors()
         return {prefix + name: column for name, column in drawn.items()}
@@ -80,7 +90,10 @@ class SampleAugmenter:
         """Make what is needed and kept on a device, before an epoch."""
         there = send(self.columns([0]), device, pinned=False)
         black = torch.zeros((1, *self.shape), dtype=torch.uint8, device=device)
-        augment_samples(black.permute(0, 3, 1, 2), black[:, None, :, :, 0], None, there)
+        window = self.window_in(there)
+        augment_samples(
+            black.permute(0, 3, 1, 2), black[:, None, :, :, 0], None, there, window=window
+        )
 
 
 def seeds_of_looks(seed: int, refs: SampleRefs) -> list[int]:
@@ -102,6 +115,7 @@ def augment_samples(
     *,
     reblocks: Bool[Tensor, "b"] | None = None,
     fill: Fill | None = None,
+    window: warp.Window | None = None,
 ) -> AugmentedSamples:
     """Return samples after what columns say; without columns they are as they were.
 
@@ -112,14 +126,20 @@ def augment_samples(
         columns: From ``SampleAugmenter.columns``, on the device of the images.
         reblocks: In which images inconsistent pixels get their fill in the end; None: in none.
         fill: What they become; None: black.
+        window: The part of each sample that is wanted; None: all of it.
     """
     layout, inside = layout_of(images), None
     moved = _warp_params(columns)
     if moved is not None:
         planes = [targets] if mask is None else [targets, mask]
-        found = warp.apply(images, moved, planes=planes)
+        found = warp.apply(images, moved, planes=planes, window=window)
         images, inside, targets = found.images, found.inside, found.planes[0]
         mask = None if mask is None else found.planes[1]
+    elif window is not None:
+        images, targets = layout.unpack(layout.pack(window.of(images))), window.of(targets)
+        mask = None if mask is None else window.of(mask)
+    if window is not None and fill is not None and fill.shape[-1] > 1:
+        fill = window.of(fill)
     images = layout.unpack(layout.pack(_change_values(images, columns, _VALUES)))
     if mask is not None and reblocks is not None:
         images = paint(images, mask & reblocks.reshape(-1, 1, 1, 1), fill)
@@ -127,18 +147,21 @@ def augment_samples(
 
 
 def augment_views(
-    images: Images, columns: Mapping[str, Tensor]
+    images: Images, columns: Mapping[str, Tensor], *, window: warp.Window | None = None
 ) -> tuple[Images, Images, PixelMask | None]:
     """Return two views of images and which pixels come from within them (None: all).
 
     Args:
         images: In any memory format; the views are in the same.
         columns: From ``SampleAugmenter.view_columns``, on the device of the images.
+        window: The part of each image that is wanted; None: all of it.
     """
     layout, inside = layout_of(images), None
     moved = _warp_params(columns)
     if moved is not None:
-        images, _, inside = warp.apply(images, moved)
+        images, _, inside = warp.apply(images, moved, window=window)
+    elif window is not None:
+        images = window.of(images)
     one, other = (
         layout.unpack(layout.pack(_change_values(images, columns, prefix)))
         for prefix in (_VALUES, _OTHER_VALUES)

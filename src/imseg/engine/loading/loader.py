@@ -35,8 +35,8 @@ class BatchLoader:
         limits: How far every sample, copies included, is augmented anew at every look; None: not.
 
     Raises:
-        ValueError: If only some sample sets have qualities, or there is not one count of copies per
-            image.
+        ValueError: If only some sample sets have qualities, or windows differ, or there is not one
+            count of copies per image.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class BatchLoader:
     ) -> None:
         if len({each.qualities is None for each in sample_sets}) > 1:
             raise ValueError("either all sample sets have qualities or none")
+        if len({each.window for each in sample_sets}) > 1:
+            raise ValueError("all sample sets have windows of one size or none")
         self._samples = SampleIndex(sample_sets, seed=seed)
         placement = placement_for(compute.device) if placement is None else placement
         self._maker: CpuBatches | DeviceBatches
@@ -193,16 +195,19 @@ class CpuBatches:
                 sample_set, names, pixels, targets, inconsistent, fill=fill
             )
         inside = None
-        if self._limits is not None:
-            augmenter = SampleAugmenter(self._limits, arrays["images"].shape[1:])
+        if self._limits is not None or sample_set.window is not None:
+            shape = arrays["images"].shape[1:]
+            augmenter = SampleAugmenter(self._limits, shape, sample_set.window)
+            columns = augmenter.columns(seeds_of_looks(self._samples.seed, refs))
             again = inconsistent is not None and sample_set.reblocks(paper=self._paper, anew=True)
             pixels, targets, inconsistent, inside = augment_samples(
                 pixels,
                 targets,
                 inconsistent,
-                augmenter.columns(seeds_of_looks(self._samples.seed, refs)),
+                columns,
                 reblocks=torch.ones(len(refs), dtype=torch.bool) if again else None,
                 fill=fill,
+                window=augmenter.window_in(columns),
             )
         weight = None
         if self._ignores or inside is not None:
@@ -330,8 +335,9 @@ class DeviceBatches:
             warm_up(self._range, shape, compute.device)
         if self._colors - {"black"}:
             self._warm_up_colors(shape)
-        self._augmenter = None if limits is None else SampleAugmenter(limits, shape)
-        if self._augmenter is not None:
+        window, self._augmenter = sample_sets[0].window, None
+        if limits is not None or window is not None:
+            self._augmenter = SampleAugmenter(limits, shape, window)
             self._augmenter.warm_up(compute.device)
 
     def feed(self, batches: Iterable[SampleRefs]) -> Iterator[Batch]:
@@ -389,7 +395,13 @@ class DeviceBatches:
         if self._augmenter is not None:
             again = there["reblocks_anew"] if self._reblocks_anew else None
             pixels, targets, mask, inside = augment_samples(
-                pixels, targets, mask, there, reblocks=again, fill=fill
+                pixels,
+                targets,
+                mask,
+                there,
+                reblocks=again,
+                fill=fill,
+                window=self._augmenter.window_in(there),
             )
         if self._ignores or inside is not None:
             ignored = None if mask is None else mask & batched.as_column(there["ignores"])

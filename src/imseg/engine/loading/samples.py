@@ -1,5 +1,6 @@
 """What a network learns from: where images lie and which are used, and what one step sees."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,8 +14,11 @@ from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training import seeds
 from imseg.ops.inconsistency import BlockColor
 from imseg.ops.photometric import Strength
+from imseg.ops.tiling import Tiling
 from imseg.tasks import Planes
 
+LATER = ("window", "mosaic")
+"""Fields that say nothing where they are None: sets of earlier versions stay what they were."""
 FILES = ("images", "targets", "inconsistent", "qualities")
 """The fields of a sample set that name files."""
 
@@ -55,6 +59,29 @@ class Copies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mosaic:
+    """How the rows of a stored array are tiles of images, image after image."""
+
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width of each image."""
+    tile: tuple[int, int]
+    """Those of every tile."""
+    step: tuple[int, int]
+    """The most pixels between the corners of neighbors."""
+
+    @property
+    def tiling(self) -> Tiling:
+        """How each image was cut."""
+        return Tiling(self.tile, self.step)
+
+    @property
+    def rows(self) -> list[tuple[int, ...]]:
+        """The rows of each image, counted from the first row of the first."""
+        ends = list(itertools.accumulate(self.tiling.count(size) for size in self.sizes))
+        return [tuple(range(*each)) for each in itertools.pairwise([0, *ends])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSet:
     """Some images and their targets: the labeled ones, or the pseudo-labeled ones."""
 
@@ -84,6 +111,11 @@ class SampleSet:
     mask scorer is trained."""
     block_color: BlockColor = "black"
     """What blocked pixels of the image become."""
+    window: tuple[int, int] | None = None
+    """Height and width of the part of an image that is learned from, anywhere in it at each look;
+    None: all of it."""
+    mosaic: Mosaic | None = None
+    """How rows are tiles of larger images; None: each is an image."""
 
     @property
     def samples(self) -> int:
@@ -130,6 +162,9 @@ class UnlabeledViews:
     """Whether views are flipped and rotated, both alike."""
     rotate: bool
     """Whether, if so, all eight moves are allowed, not only left to right."""
+    window: tuple[int, int] | None = None
+    """Height and width of the part of an image that both views show, anywhere in it at each look;
+    None: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +180,8 @@ class InitialWeights:
 def content_of(data: SampleSet | UnlabeledViews | InitialWeights) -> dict[str, Any]:
     """Return what decides a result, as plain values: content, not places."""
     plain = asdict(data)
-    return {name: value for name, value in plain.items() if name not in (*FILES, "weights")}
+    left_out = {*FILES, "weights", *(name for name in LATER if plain.get(name) is None)}
+    return {name: value for name, value in plain.items() if name not in left_out}
 
 
 @dataclass(frozen=True, slots=True)

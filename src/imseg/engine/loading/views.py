@@ -1,6 +1,6 @@
 """Two augmented views of each of some unlabeled images, moved alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,7 +89,12 @@ class ViewLoader:
         self._extent = first | second
         self._plain_first = plain_first
         shape = self._images.shape[1:]
-        self._augmenter = None if limits is None else SampleAugmenter(limits, shape)
+        self._window = None
+        self._augmenter = None
+        if limits is not None:
+            self._augmenter = SampleAugmenter(limits, shape, unlabeled.window)
+        elif unlabeled.window is not None:
+            self._window = SampleAugmenter(None, shape, unlabeled.window)
         if self._placement.on_device:
             self._used = RowSet([(unlabeled.images, unlabeled.indices)])
             (self._row_cache,) = cache_rows([self._used], compute.device, self._placement)
@@ -154,6 +159,8 @@ class ViewLoader:
         pixels = stored.permute(0, 3, 1, 2)
         if self._augmenter is not None:
             return self._within_limits(pixels, self._columns(rows, looks))
+        if self._window is not None:
+            pixels = self._windowed(pixels, self._window.columns(self._seeds_of(rows, looks)[0]))
         return Views(*(self._view(pixels, draws) for draws in self._draw(rows, looks)))
 
     def _view(
@@ -178,6 +185,7 @@ class ViewLoader:
             if self._augmenter is not None:
                 yield self._within_limits(pixels, part)
                 continue
+            pixels = self._windowed(pixels, part)
             names = batched.AugmentParams.__dataclass_fields__
             of_views = [
                 batched.AugmentParams(**{name: part[f"{view} {name}"] for name in names})
@@ -191,14 +199,26 @@ class ViewLoader:
         if self._augmenter is not None:
             first, second = self._seeds_of(rows, looks)
             return self._augmenter.view_columns(first, second, plain_first=self._plain_first)
-        return {
+        columns = (
+            {} if self._window is None else self._window.columns(self._seeds_of(rows, looks)[0])
+        )
+        return columns | {
             f"{view} {name}": column
             for view, draws in enumerate(self._draw(rows, looks))
             for name, column in batched.params_of(draws).tensors().items()
         }
 
+    def _windowed(
+        self, pixels: UInt8[Tensor, "b c h w"], columns: Mapping[str, Tensor]
+    ) -> UInt8[Tensor, "b c _ _"]:
+        """Return the part of images that both views show, where no limits augment them."""
+        window = None if self._window is None else self._window.window_in(columns)
+        return pixels if window is None else window.of(pixels)
+
     def _within_limits(self, pixels: UInt8[Tensor, "b c h w"], columns: dict[str, Tensor]) -> Views:
-        one, other, inside = augment_views(pixels, columns)
+        assert self._augmenter is not None
+        window = self._augmenter.window_in(columns)
+        one, other, inside = augment_views(pixels, columns, window=window)
         return Views(as_input(one, self._compute), as_input(other, self._compute), inside)
 
     def _changed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
+from imseg.ops.tiling import Stitcher, join
 from imseg.tasks import Planes, Task
 from imseg.tasks.base import known_in
 from imseg.tasks.collapse import sole_value
@@ -78,7 +80,7 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
         """Return mean scores over the validation images, at working size."""
         collected: dict[str, list[Tensor]] = {}
         outputs, said, true = OutputRange(), OutputRange(), OutputRange()
-        for probabilities, truth in self._predictions(network):
+        for probabilities, truth in self._whole_images(self._predictions(network)):
             predicted = self._task.discretize(probabilities)
             outputs.add(probabilities)
             said.add(predicted)
@@ -90,6 +92,23 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
         sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
         doubt = f"predicts {sole} on all validation images" if sole else ""
         return ValidationResult(scores=scores, dead=objective.death(outputs, true), doubt=doubt)
+
+    def _whole_images(
+        self, found: Iterator[tuple[Float[Tensor, "b k h w"], Planes]]
+    ) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
+        """Yield what was found image by image, where it was found tile by tile."""
+        mosaic = self._job.validation.mosaic
+        if mosaic is None:
+            yield from found
+            return
+        tiling = mosaic.tiling
+        tiles = (tile for some, truth in found for tile in zip(some, truth, strict=True))
+        for size in mosaic.sizes:
+            mine = list(itertools.islice(tiles, tiling.count(size)))
+            stitcher = Stitcher(tiling, size)
+            stitcher.add(torch.stack([said for said, _ in mine]))
+            truth = join(torch.stack([true for _, true in mine]), tiling, size)
+            yield stitcher.result()[None], truth[None]
 
     def _predictions(self, network: nn.Module) -> Iterator[tuple[Float[Tensor, "b k h w"], Planes]]:
         """Yield probabilities of the validation images and the truth, batch after batch."""
