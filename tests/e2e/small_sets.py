@@ -63,7 +63,7 @@ def mask_of(labels: Masks, kind: str) -> Masks:
     if kind == "regression":
         return np.where(labels > 0, 2.0 + labels, 1.0).astype(np.float32)
     if kind == "multilabel":
-        rows, columns = np.mgrid[:SIDE, :SIDE]
+        rows, columns = np.mgrid[: labels.shape[0], : labels.shape[1]]
         position = np.zeros(labels.shape, bool)
         for number in np.unique(labels[labels > 0]):
             row, column = np.argwhere(labels == number).mean(axis=0)

@@ -13,7 +13,7 @@ from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.rows import Placement
-from imseg.engine.loading.samples import Copies, SampleSet, content_of
+from imseg.engine.loading.samples import Copies, Mosaic, SampleSet, content_of
 from imseg.ops import photometric
 from imseg.ops.inconsistency import COLORS, draw_color_keys, make_fill
 from imseg.ops.photometric import STRENGTH_SCHEDULES
@@ -118,7 +118,10 @@ def test_blocked_pixels_get_their_color_again_except_in_the_reference(look, bloc
 def test_all_that_decides_what_is_seen_is_told_and_no_place_is(blocked) -> None:
     plain = content_of(with_copies(blocked, fresh=True, reblock=True))
     places = {"images", "targets", "inconsistent", "qualities"}
-    assert set(plain) == {field.name for field in fields(SampleSet)} - places
+    silent = {"window", "mosaic"}  # where they are None
+    assert set(plain) == {field.name for field in fields(SampleSet)} - places - silent
+    tiles = Mosaic(sizes=((9, 9),), tile=(6, 6), step=(4, 4))
+    assert {"window", "mosaic"} <= set(content_of(replace(blocked, window=(4, 4), mosaic=tiles)))
     assert set(plain["copies"]) == {field.name for field in fields(Copies)}
     assert plain["copies"]["fresh"] is plain["copies"]["reblock"] is True
     assert content_of(replace(blocked, block_color="noise"))["block_color"] == "noise"

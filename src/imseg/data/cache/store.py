@@ -192,6 +192,7 @@ class _Pieces:
         self.sizes = sizes
         self.whole = None if isinstance(size, TileScheme) else size
         """The size of all pictures; None: they are cut."""
+        self._scheme = size if isinstance(size, TileScheme) else None
         self._tiling = size.tiling if isinstance(size, TileScheme) else None
         self.shape: Size = size.tiling.tile if isinstance(size, TileScheme) else size
         """Height and width of a row."""
@@ -202,7 +203,10 @@ class _Pieces:
     @property
     def made_with(self) -> dict[str, Any]:
         """What rows depend on, as plain values for the index."""
-        return {} if self._tiling is None else {"tiles": [self._tiling.tile, self._tiling.step]}
+        if self._scheme is None:
+            return {}
+        tile, step = (list(each) for each in (self._scheme.tiling.tile, self._scheme.tiling.step))
+        return {"scale": self._scheme.scale, "tile": tile, "step": step}
 
     def once(self, of_picture: Callable[[int], Value]) -> Callable[[int], Value]:
         """Return what gives each row what is true of its picture; found out once for its tiles."""

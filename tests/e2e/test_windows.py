@@ -1,0 +1,147 @@
+"""Networks that learn from windows of images, and predict them tile by tile."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.e2e.small_sets import (
+    KINDS,
+    SETTINGS,
+    SIDE,
+    Killed,
+    Mortal,
+    Watched,
+    mask_of,
+    scenes,
+    weights_of,
+)
+from tests.sets import rest_but
+
+import imseg
+from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning.settings import settings_from
+from imseg.approaches.runs.run import Run
+from imseg.engine.workers.executors import Serial
+from imseg.errors import ImsegError
+from imseg.types import DataSet
+
+ROWS, COLUMNS = 2, 3
+"""Small scenes side by side in an image of 64 x 96 px."""
+WINDOWS: dict[str, Any] = {
+    **{name: value for name, value in SETTINGS.items() if name != "image_size"},
+    "scale": 1.0,
+    "patch": (32, 32),
+}
+
+
+def wide_pairs(kind: str, seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of several scenes, and their masks."""
+    images, labels = scenes(seed, count * ROWS * COLUMNS)
+    apart = (np.arange(ROWS * COLUMNS, dtype=np.uint8) * 3).reshape(1, -1, 1, 1)
+    labels = labels.reshape(count, -1, SIDE, SIDE)
+    labels = np.where(labels > 0, labels + apart, 0).astype(np.uint8)
+
+    def together(parts: np.ndarray) -> np.ndarray:
+        grid = parts.reshape(count, ROWS, COLUMNS, SIDE, SIDE).transpose(0, 1, 3, 2, 4)
+        return np.ascontiguousarray(grid.reshape(count, ROWS * SIDE, COLUMNS * SIDE))
+
+    numbers = together(labels)
+    if kind == "multiclass":
+        numbers = np.where(numbers > 0, (numbers - 1) % 3 + 1, 0)
+    whole = together(images.reshape(count, -1, SIDE, SIDE))
+    return whole, [mask_of(each, kind) for each in numbers]
+
+
+def wide_set(kind: str, *, labeled: int = 4, validation: int = 2) -> DataSet:
+    return imseg.dataset_from_arrays(
+        wide_pairs(kind, 0, labeled),
+        unlabeled=wide_pairs(kind, 1, 3)[0],
+        val=wide_pairs(kind, 2, validation) if validation else None,
+        test=wide_pairs(kind, 3, 2),
+        task=kind,
+        class_names=("alive", "dead", "position") if kind == "multilabel" else None,
+    )
+
+
+def trained(data: DataSet, out: Path, **options: Any) -> Run:
+    return imseg.fit(
+        data, out=out, executor=Serial(), progress=lambda _: None, **{**WINDOWS, **options}
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_every_kind_come_back_at_their_own_size(kind: str, tmp_path: Path) -> None:
+    data = wide_set(kind)
+    run = trained(data, tmp_path / "run", approach="ldt")
+    assert run.plan.tiles is not None and run.plan.image_size == (32, 32)
+    (found,) = run.predict([wide_pairs(kind, 5, 1)[0][0]], disagreement=True)
+    assert found.target.shape[1:] == found.inconsistent.shape == (64, 96)
+    said = run.trained(run.summary["network"]).scores[run.metric.key]
+    # Scores of validation in the training are those of whole images, joined from tiles.
+    again = run.evaluate(data, "val", tta=False).per_image
+    if kind != "instances":
+        assert said == pytest.approx(again[run.metric.key], abs=1e-6)
+
+
+ALL = [name for name, each in APPROACHES.items() if not each.matched and not each.sees_truth]
+
+
+@pytest.mark.parametrize("approach", rest_but(ALL, lambda name: name in ("im", "mean-teacher")))
+def test_every_approach_learns_from_windows(approach: str, tmp_path: Path) -> None:
+    executor, options = Watched(), dict(WINDOWS)
+    if "generations" in APPROACHES[approach].options:
+        options["generations"] = 1
+    data = wide_set("multiclass", labeled=8, validation=4)
+    run = imseg.fit(data, out=tmp_path / "run", executor=executor, approach=approach, **options)
+    assert run.evaluate(data).names == ("test[0]", "test[1]")
+    for job in itertools.chain.from_iterable(executor.jobs.values()):
+        scored = job.samples[0].qualities is not None
+        assert scored or {each.window for each in job.samples} == {(32, 32)}
+        assert scored or job.validation.mosaic.sizes == ((64, 96),) * 4
+
+
+def test_large_images_are_predicted_as_their_parts_are(tmp_path: Path) -> None:
+    run = trained(wide_set("binary"), tmp_path / "run", approach="ldt", max_steps=40, epochs=40)
+    parts, _ = scenes(9, 36)
+    mosaic = parts.reshape(6, 6, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(6 * SIDE, 6 * SIDE)
+    (whole,) = run.predict([mosaic])
+    alone = [found.mask for found in run.predict(list(parts))]
+    together = np.stack(alone).reshape(6, 6, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(mosaic.shape)
+    inner = (np.arange(6 * SIDE) % SIDE >= 8) & (np.arange(6 * SIDE) % SIDE < SIDE - 8)
+    one, other = (each[np.ix_(inner, inner)] > 0 for each in (whole.mask, together))
+    assert (one & other).sum() / (one | other).sum() > 0.8
+
+
+def test_without_validation_images_whole_images_are_set_aside(tmp_path: Path) -> None:
+    executor = Watched()
+    data = wide_set("multiclass", labeled=6, validation=0)
+    imseg.fit(data, out=tmp_path / "run", executor=executor, approach="ldt", **WINDOWS)
+    (job, *_) = executor.jobs["start"]
+    assert job.validation.mosaic is not None and job.samples[0].mosaic is None
+    images = len(job.validation.mosaic.sizes)
+    tiles = job.validation.mosaic.tiling.count((64, 96))
+    assert len(job.validation.indices) == images * tiles
+    assert len(job.samples[0].indices) == (6 - images) * tiles
+    used = set(job.samples[0].indices) | set(job.validation.indices)
+    assert used == set(range(6 * tiles)), "no tile is in both, none is lost"
+    assert job.samples[0].window == (32, 32) and job.validation.window is None
+
+
+def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
+    data = wide_set("binary")
+    options = {"approach": "im", "generations": 1, "select": "all"}
+    whole = trained(data, tmp_path / "whole", **options)
+    with pytest.raises(Killed):
+        imseg.fit(data, out=tmp_path / "part", executor=Mortal(3), **WINDOWS, **options)
+    again = trained(data, tmp_path / "part", **options)
+    assert weights_of(again.path) == weights_of(whole.path)
+
+
+@pytest.mark.parametrize("other", [{"image_size": (64, 64)}, {"paper": "isic2018"}])
+def test_windows_and_whole_images_are_not_asked_for_together(other: dict[str, Any]) -> None:
+    with pytest.raises(ImsegError, match="cannot be joined with"):
+        settings_from({"scale": 0.5, **other})
