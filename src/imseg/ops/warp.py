@@ -126,7 +126,7 @@ def draw(
     )
 
 
-class Window(NamedTuple):
+class Crops(NamedTuple):
     """A part of each sample, of one size."""
 
     corners: Int64[Tensor, "b 2"]
@@ -134,9 +134,9 @@ class Window(NamedTuple):
     size: tuple[int, int]
     """Height and width."""
 
-    def rows(self, first: int, end: int) -> "Window":
+    def rows(self, first: int, end: int) -> "Crops":
         """Return the windows of samples that follow each other."""
-        return Window(self.corners[first:end], self.size)
+        return Crops(self.corners[first:end], self.size)
 
     def of(self, values: Shaped[Tensor, "b c h w"]) -> Shaped[Tensor, "b c _ _"]:
         """Return what lies in the windows."""
@@ -174,7 +174,7 @@ def apply(
     params: WarpParams,
     *,
     planes: Sequence[Shaped[Tensor, "b t h w"]] = (),
-    window: Window | None = None,
+    window: Crops | None = None,
 ) -> Warped:
     """Return samples whose pixels come from elsewhere.
 
@@ -242,7 +242,7 @@ def as_bytes(values: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
 
 
 def _warp(
-    images: Images, params: WarpParams, planes: Sequence[Tensor], window: Window | None
+    images: Images, params: WarpParams, planes: Sequence[Tensor], window: Crops | None
 ) -> tuple[Images, list[Tensor], PixelMask]:
     height, width = images.shape[-2:]
     places = _places(params, height, width)

@@ -99,7 +99,7 @@ def test_a_window_of_a_moved_image_is_what_is_there_in_the_whole_of_it() -> None
     images = torch.randint(0, 256, (6, 3, 31, 23), dtype=torch.uint8, generator=generator)
     params = warp.draw(list(range(6)), STRONG, square=False)
     corners = warp.draw_window(list(range(6)), (31, 23), (9, 14))
-    window = warp.Window(corners, (9, 14))
+    window = warp.Crops(corners, (9, 14))
     whole = warp.apply(images, params, planes=[images])
     found = warp.apply(images, params, planes=[images], window=window)
     assert torch.equal(found.planes[0], window.of(whole.planes[0]))

@@ -21,7 +21,7 @@ from imseg.engine.hardware import device as hardware
 from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
 from imseg.ops.limits import limits_for
-from imseg.ops.tiling import TileScheme, Tiling
+from imseg.ops.tiling import Size, TileScheme, Tiling
 from imseg.options import with_options
 
 ENOUGH_STEPS = 500
@@ -78,9 +78,20 @@ def fits_time(settings: Settings) -> bool:
     return timed and settings.max_steps is None
 
 
-def size_depends_on_time(settings: Settings) -> bool:
-    """Return whether the size of images, too, is chosen by what steps cost on this machine."""
-    return settings.minutes is not None and settings.image_size is None
+def seen_size(settings: Settings, typical: Size) -> Size | None:
+    """Return at which size networks see typical images, where that is known before the plan.
+
+    Args:
+        settings: What was asked for.
+        typical: Median height and width of the images.
+
+    Returns:
+        Height and width; None where they depend on objects, or on what steps cost here.
+    """
+    if settings.scale is not None:
+        return TileScheme(settings.scale, Tiling((1, 1), (1, 1))).size_of(typical)
+    by_time = settings.minutes is not None and settings.image_size is None
+    return None if by_time or settings.patch is not None else working_size(settings, typical)
 
 
 def _settled(settings: Settings, facts: Facts) -> Approach:

@@ -131,7 +131,7 @@ def _plans_on(asked: Settings, facts: Facts) -> list[Plan]:
     found: dict[Settings, Plan] = {}
     for each in SIZES:
         settings = base
-        if asked.image_size is None:
+        if asked.image_size is None and asked.scale is None and asked.patch is None:
             size = working_shape(facts.typical_size, longest=each.longest, least=SMALLEST_SIDE)
             settings = settings.but(image_size=size)
         if not fixed:

@@ -224,6 +224,10 @@ class Plan:
         """Height and width in pixels of what is stored: images, or tiles of them."""
         return self.tiles.tiling.tile if self.tiles else self.image_size
 
+    def seen_size(self, own: Size) -> Size:
+        """Return at which size networks see an image of such a size."""
+        return self.tiles.size_of(own) if self.tiles else self.image_size
+
     @property
     def window(self) -> Size | None:
         """The part of a tile that is learned from, anywhere in it; None: images are whole."""

@@ -16,7 +16,7 @@ from imseg.approaches.planning.budget import (
     fits_time,
     make_plan,
     match_plan,
-    size_depends_on_time,
+    seen_size,
     working_size,
 )
 from imseg.approaches.planning.decoding_time import decoding_seconds
@@ -69,10 +69,10 @@ def read_data(
     checking = counting(progress, "checking images")
     links_are: Links = "follow" if asked.follow_links else "refuse"
     found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
-    sizes = [facts.size for facts in found.survey.labeled]
-    if sizes and (planned is not None or not size_depends_on_time(asked)):
+    if sizes := [facts.size for facts in found.survey.labeled]:
         height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
-        size = planned.image_size if planned is not None else working_size(asked, (height, width))
+        own = (height, width)
+        size = seen_size(asked, own) if planned is None else planned.seen_size(own)
         found = replace(found, working_size=size)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
@@ -350,9 +350,12 @@ def _known_files(
     def size(typical: tuple[int, int]) -> tuple[int, int]:
         return planned.image_size if planned is not None else working_size(asked, typical)
 
+    # Tiles are cut from pictures that are decoded when they are stored.
+    whole = asked.scale is None and seen_size(asked, (1, 1)) is not None
+    if planned is not None:
+        whole = planned.tiles is None
     room = min(MOST_KEPT, (available_memory() or 0) // 4)
-    known = planned is not None or not size_depends_on_time(asked)
-    files = KnownFiles(working_size=size if stores and known else None, room=room)
+    files = KnownFiles(working_size=size if stores and whole else None, room=room)
     others = [] if asked.reuse is None else [asked.reuse, *sorted(asked.reuse.glob("*/"))]
     for path in (folder.path, *others):
         with contextlib.suppress(ImsegError):  # what is not known is found out again

@@ -289,8 +289,9 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     if plan.tiles is not None:
         seen = f"{seen} of images at scale {plan.tiles.scale:.2g}, in windows"
     text = (
-        f"{approach.name}: {stages}{named}{of_width}{growing} at {seen}, about {counted(each, 'step')} each, seed {plan.seed},"
-        f" {precision}, {plan.workers} side by side on {compute.device}."
+        f"{approach.name}: {stages}{named}{of_width}{growing} at {seen}, about"
+        f" {counted(each, 'step')} each, seed {plan.seed}, {precision},"
+        f" {plan.workers} side by side on {compute.device}."
     )
     augmentation = plan.recipe.augmentation
     if augmentation.limits is not None:

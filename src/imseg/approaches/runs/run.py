@@ -254,11 +254,15 @@ class Run:
         if tta is not None or len(moves) == 1:
             return Orientations(moves=moves)
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
-        seconds = len(moves) * predictor.seconds_per_image(
-            self.load(list(dict.fromkeys((*chosen, *teachers))), device=device),
-            (*self.plan.row_size, self.reading.channels),
-            task=self.task,
-            compute=self.compute(device),
+        seconds = (
+            self.plan.tiles_each
+            * len(moves)
+            * predictor.seconds_per_image(
+                self.load(list(dict.fromkeys((*chosen, *teachers))), device=device),
+                (*self.plan.row_size, self.reading.channels),
+                task=self.task,
+                compute=self.compute(device),
+            )
         )
         if seconds < SECONDS_PER_IMAGE:
             return Orientations(moves=moves)

@@ -1,18 +1,17 @@
 """Decode once: the pictures of a split as arrays on disk, which every network reads from memory."""
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from imseg.data.cache import stored_arrays
+from imseg.data.cache.pieces import Pieces
 from imseg.data.cache.stored_arrays import ArrayIndex, KnownRow, NewArray, StoredRow, StoreIndex
 from imseg.data.files import listing
 from imseg.data.files.atomic import NewFile, bring_names_to_disk, sweep, writing_into
@@ -25,8 +24,6 @@ from imseg.data.masks.io import MaskFile, load_target, read_mask
 from imseg.errors import ImsegError
 from imseg.ops.tiling import Size, TileScheme
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +94,7 @@ def store_split(
     images = [entry.image if isinstance(entry, LabeledImage) else entry for entry in entries]
     sizes = _scaled_sizes(images, reading, size) if isinstance(size, TileScheme) else None
     whole = [] if isinstance(size, TileScheme) else [size] * len(images)
-    pieces = _Pieces(sizes or whole, size, at_once=workers + 1)
+    pieces = Pieces(sizes or whole, size, at_once=workers + 1)
     makings = {"images": _making_of_images(images, reading, pieces, files)}
     if len(labeled) == len(entries):
         makings["targets"] = _making_of_targets(labeled, spec, pieces, files)
@@ -178,71 +175,6 @@ def gather(
     return np.take(array, rows, axis=0, out=out, mode="clip")
 
 
-class _Pieces:
-    """Which piece of which picture each row holds: the whole picture, or a tile of it.
-
-    Args:
-        sizes: Height and width of each picture after scaling.
-        size: That of all pictures, or how they are cut.
-        at_once: Pictures whose tiles are kept until all of them were asked for.
-    """
-
-    def __init__(self, sizes: Sequence[Size], size: Size | TileScheme, *, at_once: int) -> None:
-        self._at_once = at_once
-        self.sizes = sizes
-        self.whole = None if isinstance(size, TileScheme) else size
-        """The size of all pictures; None: they are cut."""
-        self._scheme = size if isinstance(size, TileScheme) else None
-        self._tiling = size.tiling if isinstance(size, TileScheme) else None
-        self.shape: Size = size.tiling.tile if isinstance(size, TileScheme) else size
-        """Height and width of a row."""
-        counts = [1 if self._tiling is None else self._tiling.count(each) for each in sizes]
-        self.rows = [(n, tile) for n, count in enumerate(counts) for tile in range(count)]
-        """The picture and the tile of each row."""
-
-    @property
-    def made_with(self) -> dict[str, Any]:
-        """What rows depend on, as plain values for the index."""
-        if self._scheme is None:
-            return {}
-        tile, step = (list(each) for each in (self._scheme.tiling.tile, self._scheme.tiling.step))
-        return {"scale": self._scheme.scale, "tile": tile, "step": step}
-
-    def once(self, of_picture: Callable[[int], Value]) -> Callable[[int], Value]:
-        """Return what gives each row what is true of its picture; found out once for its tiles."""
-        if self._tiling is None:
-            return of_picture
-        kept: OrderedDict[int, Value] = OrderedDict()
-        guard, locks = Lock(), [Lock() for _ in self.sizes]
-
-        def of_row(row: int) -> Value:
-            number, _ = self.rows[row]
-            with locks[number]:
-                if number not in kept:
-                    value = of_picture(number)
-                    with guard:
-                        kept[number] = value
-                        if len(kept) > self._at_once:
-                            kept.popitem(last=False)
-                    return value
-                with guard:
-                    return kept[number] if number in kept else of_picture(number)
-
-        return of_row
-
-    def load(self, picture: Callable[[int], npt.NDArray[Any]]) -> Callable[[int], npt.NDArray[Any]]:
-        """Return what makes a row.
-
-        Args:
-            picture: Returns a scaled picture as ``h w ...``.
-        """
-        tiling = self._tiling
-        if tiling is None:
-            return picture
-        cut = self.once(lambda number: list(tiling.tiles(picture(number))))
-        return lambda row: cut(row)[self.rows[row][1]]
-
-
 def _scaled_sizes(
     images: Sequence[Image], reading: Reading, scheme: TileScheme
 ) -> tuple[Size, ...]:
@@ -257,7 +189,7 @@ def _scaled_sizes(
 
 
 def _making_of_images(
-    images: Sequence[Image], reading: Reading, pieces: _Pieces, files: KnownFiles | None
+    images: Sequence[Image], reading: Reading, pieces: Pieces, files: KnownFiles | None
 ) -> "Making":
     def load(number: int) -> npt.NDArray[Any]:
         image = images[number]
@@ -278,7 +210,7 @@ def _making_of_images(
 
 
 def _making_of_targets(
-    pairs: Sequence[LabeledImage], spec: TargetSpec, pieces: _Pieces, files: KnownFiles | None
+    pairs: Sequence[LabeledImage], spec: TargetSpec, pieces: Pieces, files: KnownFiles | None
 ) -> "Making":
     def read(path: Path) -> MaskFile:
         known = files is not None and files.size == pieces.whole

@@ -76,9 +76,9 @@ class SampleAugmenter:
         drawn = warp.draw(seeds, self.limits, square=height == width).tensors()
         return found | {_WARP + name: column for name, column in drawn.items()}
 
-    def window_in(self, columns: Mapping[str, Tensor]) -> warp.Window | None:
+    def window_in(self, columns: Mapping[str, Tensor]) -> warp.Crops | None:
         """Return the windows in columns; None: all of each sample is wanted."""
-        return None if self.window is None else warp.Window(columns[_WINDOW], self.window)
+        return None if self.window is None else warp.Crops(columns[_WINDOW], self.window)
 
     def _values(self, seeds: Sequence[int], prefix: str) -> dict[str, Tensor]:
         if self.limits is None or not self.limits.changes_values:
@@ -115,7 +115,7 @@ def augment_samples(
     *,
     reblocks: Bool[Tensor, "b"] | None = None,
     fill: Fill | None = None,
-    window: warp.Window | None = None,
+    window: warp.Crops | None = None,
 ) -> AugmentedSamples:
     """Return samples after what columns say; without columns they are as they were.
 
@@ -147,7 +147,7 @@ def augment_samples(
 
 
 def augment_views(
-    images: Images, columns: Mapping[str, Tensor], *, window: warp.Window | None = None
+    images: Images, columns: Mapping[str, Tensor], *, window: warp.Crops | None = None
 ) -> tuple[Images, Images, PixelMask | None]:
     """Return two views of images and which pixels come from within them (None: all).
 
