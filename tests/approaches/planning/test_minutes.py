@@ -10,7 +10,16 @@ from tests.approaches.planning.made_up_costs import costs
 
 from imseg.approaches.planning import minutes as minutes_module
 from imseg.approaches.planning.duration import Measured, seconds_of
-from imseg.approaches.planning.minutes import ENOUGH, FEWEST, MOST_STEPS, SIZES, fit_to_minutes
+from imseg.approaches.planning.minutes import (
+    ENOUGH,
+    FEWEST,
+    LONG,
+    MOST_STEPS,
+    SIDES,
+    WIDER,
+    WIDTH,
+    fit_to_minutes,
+)
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.errors import ImsegError
@@ -23,8 +32,8 @@ CELLS = Facts(
     channels=3,
     outputs=1,
     typical_size=(720, 512),
+    narrow=0.02,
 )
-TOP = SIZES[-1]
 
 
 def measured(plan: Plan, *, pace: float = 1.0) -> Measured:
@@ -43,7 +52,7 @@ def fitted(minutes: float, facts: Facts = CELLS, *, pace: float = 1.0, **asked: 
         return measured(plan, pace=pace)
 
     plan, cost = fit_to_minutes(settings, facts, left=lambda _: 60 * minutes, measure=measure)
-    assert len(seen) <= len(SIZES) + 1, "measuring takes time too"
+    assert len(seen) <= len(SIDES) + 2, "measuring takes time too"
     assert cost is not None and seconds_of(plan, facts, cost) <= 60 * minutes
     return plan
 
@@ -60,9 +69,9 @@ def size_and_width(plan: Plan) -> tuple[int, float]:
 def test_more_minutes_never_give_smaller_images_or_narrower_networks() -> None:
     plans = [fitted(minutes) for minutes in (1, 2, 4, 8, 15, 30, 60, 120, 600)]
     pairs = [size_and_width(plan) for plan in plans]
-    sizes = [(size.longest, size.width) for size in SIZES]
-    assert [sizes.index(pair) for pair in pairs] == sorted(sizes.index(pair) for pair in pairs)
-    assert pairs[0] == sizes[0] and pairs[-1] == sizes[-1]
+    places = [(SIDES.index(side), width) for side, width in pairs]
+    assert places == sorted(places)
+    assert pairs[0] == (SIDES[0], WIDTH) and pairs[-1] == (SIDES[-1], WIDER)
     for before, after in itertools.pairwise(plans):
         same = size_and_width(before) == size_and_width(after)
         if same and before.approach.name == after.approach.name:
@@ -81,7 +90,7 @@ def test_above_the_smallest_size_every_network_has_enough_steps() -> None:
     for minutes in (5, 15, 45, 200):
         for approach in ("ldt", "im", "mean-teacher"):
             plan = fitted(minutes, approach=approach)
-            if size_and_width(plan) != (SIZES[0].longest, SIZES[0].width):
+            if size_and_width(plan) != (SIDES[0], WIDTH):
                 assert steps(plan) >= ENOUGH
 
 
@@ -98,16 +107,24 @@ def test_a_slower_machine_trains_on_smaller_images() -> None:
     assert max(slow.image_size) < max(fast.image_size)
 
 
+@pytest.mark.parametrize(("narrow", "side"), [(0.2, 96), (0.1, 128), (0.07, 192), (None, 128)])
+def test_images_are_as_large_as_their_objects_need(narrow: float | None, side: int) -> None:
+    """The narrowest tenth of them is then at least twelve pixels wide."""
+    plan = fitted(600, replace(CELLS, narrow=narrow))
+    assert size_and_width(plan) == (side, WIDER)
+
+
 def test_images_are_never_enlarged() -> None:
     small = replace(CELLS, typical_size=(64, 80))
     assert fitted(500, small).image_size == (64, 80)
+    assert fitted(1, small).image_size == (64, 80)
 
 
 def test_unlabeled_images_are_used_when_labels_alone_have_all_they_can_use() -> None:
     assert fitted(10).approach.name == "ldt"
     plan = fitted(1000)
     assert plan.approach.name == "im"
-    assert size_and_width(plan) == (TOP.longest, TOP.width) and steps(plan) >= ENOUGH
+    assert size_and_width(plan) == (SIDES[-1], WIDER) and steps(plan) >= LONG
 
 
 def test_an_approach_that_was_asked_for_is_kept() -> None:
@@ -118,7 +135,7 @@ def test_an_approach_that_was_asked_for_is_kept() -> None:
 
 def test_what_was_asked_for_is_kept() -> None:
     plan = fitted(30, image_size=(128, 96))
-    assert plan.image_size == (128, 96) and plan.network.relative_width == TOP.width
+    assert plan.image_size == (128, 96) and plan.network.relative_width == WIDER
     assert fitted(30, width=2.0).network.relative_width == 2.0
     assert fitted(30, approach="ldt", networks=3).approach.networks == 3
     assert fitted(60, approach="im", generations=2).approach.generations == 2
@@ -136,7 +153,7 @@ def test_where_nothing_may_be_measured_the_cheapest_training_is_told() -> None:
     settings = Settings(minutes=30, device="cpu")
     plan, cost = fit_to_minutes(settings, CELLS, left=lambda _: 1800, measure=None)
     assert cost is None and steps(plan) == MOST_STEPS
-    assert size_and_width(plan) == (SIZES[0].longest, SIZES[0].width)
+    assert size_and_width(plan) == (SIDES[0], WIDTH)
 
 
 def test_time_that_has_passed_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import make_plan
+from imseg.approaches.planning.budget import SEEN, make_plan
 from imseg.approaches.planning.duration import Measured
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.run_options import SMALLEST_SIDE
@@ -16,8 +16,13 @@ from imseg.errors import ImsegError
 
 MOST_STEPS = 5000
 """Steps above which a network gains nothing more; time that is left then is not spent."""
-ENOUGH = 1000
-"""Steps that every network gets before images are taken larger or networks wider."""
+LONG = 2000
+"""Steps that every network gets before it is taken wider."""
+ENOUGH = 400
+"""Steps that every network gets before images are taken larger or networks wider: 300 steps at 192
+px are worth more for nuclei than 1,000 at 96 px, at equal time."""
+PLAIN = 128
+"""Pixels of the longer side that are enough where nothing is known of the size of objects."""
 FEWEST = 50
 """Steps below which a training is not worth beginning."""
 COST_EXPONENT = 0.85
@@ -31,26 +36,11 @@ ENDING = 15.0
 """Seconds that are left for the last validation and the report."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSize:
-    """What a training with more time has more of."""
-
-    longest: int
-    """Pixels of the longer side at which networks work, unless images are smaller."""
-    width: float
-    """How wide networks are."""
-
-
-SIZES = (
-    TrainingSize(96, 0.5),
-    TrainingSize(128, 0.5),
-    TrainingSize(192, 0.5),
-    TrainingSize(256, 0.5),
-    TrainingSize(384, 0.5),
-    TrainingSize(512, 0.5),
-    TrainingSize(512, 1.0),
-)
-"""From the cheapest to the best; measured in benchmarks/RESULTS.md, "What minutes buy"."""
+SIDES = (96, 128, 192, 256, 384, 512)
+"""Pixels of the longer side at which networks work, unless images are smaller: the more time, the
+larger, as far as objects need it. Measured in benchmarks/RESULTS.md, "What minutes buy"."""
+WIDTH, WIDER = 0.5, 1.0
+"""How wide networks are, and how wide where a long training has time for it."""
 
 
 def time_left(asked: Settings, since: float) -> float:
@@ -91,20 +81,20 @@ def fit_to_minutes(
     chosen = "approach" not in asked.given and not alone.unused
     plans = _plans_on(alone if chosen else asked, facts)
     if measure is None:
-        return plans[0].with_recipe(max_steps=MOST_STEPS), None
+        return next(iter(plans)).with_recipe(max_steps=MOST_STEPS), None
 
     def fitted(plan: Plan, known: Measured | None = None) -> _Fitted:
         measured = measure(plan) if known is None else known
         seconds = left(plan)
         steps = duration.most_steps(plan, facts, measured, seconds=seconds, most=MOST_STEPS)
-        enough = duration.seconds_of(plan, facts, measured, cap=ENOUGH) / max(seconds, 1e-3)
-        return _Fitted(plan.with_recipe(max_steps=max(1, steps)), measured, steps, enough)
+        share = duration.seconds_of(plan, facts, measured, cap=ENOUGH) / max(seconds, 1e-3)
+        return _Fitted(plan.with_recipe(max_steps=max(1, steps)), measured, steps, share / ENOUGH)
 
-    found = _climbed(plans, fitted)
+    found = _best(plans, fitted)
     plan, measured = found.plan, found.measured
-    if chosen and found.is_like(plans[-1]) and found.enough * LEAST_TIMES < 1:
-        taught = fitted(_plans_on(asked, facts)[-1])
-        if taught.steps >= ENOUGH:
+    if chosen and found.is_like(list(plans)[-1]) and found.share * LONG * LEAST_TIMES < 1:
+        taught = fitted(list(_plans_on(asked, facts))[-1])
+        if taught.steps >= LONG:
             return taught.plan, taught.measured
     if found.steps < FEWEST:
         needed = duration.seconds_of(plan, facts, measured, cap=FEWEST) - left(plan)
@@ -118,8 +108,11 @@ def fit_to_minutes(
     return plan, measured
 
 
-def _plans_on(asked: Settings, facts: Facts) -> list[Plan]:
-    """Return the plan of each size, without repetitions, for what is left open."""
+def _plans_on(asked: Settings, facts: Facts) -> dict[Plan, int]:
+    """Return plans from the cheapest to the best, each with the steps from which on it is better.
+
+    What was asked for by name is the same in all.
+    """
     base = asked.but(max_steps=MOST_STEPS)
     approach = asked.composition
     if asked.networks is None:
@@ -128,17 +121,25 @@ def _plans_on(asked: Settings, facts: Facts) -> list[Plan]:
     if asked.generations is None and approach.generations > 1:
         base = base.but(generations=1)
     fixed = "width" in asked.given or not hasattr(approach.network, "width")
-    found: dict[Settings, Plan] = {}
-    for each in SIZES:
-        settings = base
-        if asked.image_size is None and asked.scale is None and asked.patch is None:
-            size = working_shape(facts.typical_size, longest=each.longest, least=SMALLEST_SIDE)
-            settings = settings.but(image_size=size)
-        if not fixed:
-            settings = settings.but(width=each.width)
-        if settings not in found:
-            found[settings] = make_plan(settings, facts)
-    return list(found.values())
+    base = base if fixed else base.but(width=WIDTH)
+    found = {make_plan(each, facts): ENOUGH for each in _sized(base, facts)}
+    if not fixed:
+        wider = make_plan(
+            base.but(width=WIDER, image_size=_sized(base, facts)[-1].image_size), facts
+        )
+        found[wider] = LONG
+    return found
+
+
+def _sized(asked: Settings, facts: Facts) -> list[Settings]:
+    """Return settings with image sizes that rise as far as objects need it."""
+    if not (asked.image_size is None and asked.scale is None and asked.patch is None):
+        return [asked]
+    needed = PLAIN if facts.narrow is None else SEEN / facts.narrow
+    smaller = [side for side in SIDES if side < needed]
+    sides = [*smaller, *SIDES[len(smaller) :][:1]]
+    sizes = (working_shape(facts.typical_size, longest=e, least=SMALLEST_SIDE) for e in sides)
+    return [asked.but(image_size=size) for size in dict.fromkeys(sizes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +150,28 @@ class _Fitted:
     measured: Measured
     steps: int
     """Of every network; 0 if there is time for none."""
-    enough: float
-    """The share of the time that enough steps take."""
+    share: float
+    """The share of the time that a step takes."""
 
     def is_like(self, plan: Plan) -> bool:
         """Return whether images and networks are those of another plan."""
         return plan.image_size == self.plan.image_size and plan.network == self.plan.network
 
 
-def _climbed(plans: list[Plan], fitted: Callable[..., _Fitted]) -> _Fitted:
+def _best(plans: Mapping[Plan, int], fitted: Callable[..., _Fitted]) -> _Fitted:
     """Return the last of some plans that has time for enough steps, else the first."""
-    found, at = fitted(plans[0]), 0
-    for number, plan in enumerate(plans):
-        dearer = (_operations(plan) / _operations(plans[0])) ** COST_EXPONENT
-        if found.enough * dearer <= 1:
+    every = list(plans)
+    found, at = fitted(every[0]), 0
+    for number, (plan, steps) in enumerate(plans.items()):
+        dearer = (_operations(plan) / _operations(every[0])) ** COST_EXPONENT
+        if found.share * dearer * steps <= 1:
             at = number
     while at > 0:  # what was guessed is measured
-        better = fitted(plans[at])
-        if better.steps >= ENOUGH:
+        better = fitted(every[at])
+        if better.steps >= plans[every[at]]:
             return better
         at -= 1
-    return fitted(plans[0], found.measured)  # in the time that measuring has left
+    return fitted(every[0], found.measured)  # in the time that measuring has left
 
 
 def _operations(plan: Plan) -> float:
