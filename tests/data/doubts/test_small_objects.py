@@ -82,6 +82,13 @@ def test_objects_that_vanish_are_said_with_the_size_that_would_do(tmp_path):
 
     read_data(data, settings_from({"image_size": (height, width)}), listen)
     assert not any("smaller than" in text for text in told)
+    scale = float(finding.hint.split("--scale ")[1].split(",")[0])
+    assert scale == pytest.approx(height / 512, abs=0.006)
+    read_data(data, settings_from({"scale": scale}), listen)
+    assert not any("smaller than" in text for text in told)
+    read_data(data, settings_from({"scale": scale / 4}), listen)
+    assert any("At the size of this training" in text for text in told)
+    told.clear()
     read_data(data, settings_from({"image_size": (96, 96)}), listen)
     assert any("At the size of this training, 96x96 px" in text for text in told)
 

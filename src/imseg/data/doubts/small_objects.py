@@ -67,13 +67,14 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
     )
     which = "the size of this training" if found.working_size else "the default size"
     if enough is None:
-        hint = "cut images and masks into tiles, or enlarge them: full size is not enough."
+        hint = "enlarge images and masks: full size is not enough."
     else:
         times = enough[0] * enough[1] / (size[0] * size[1])
         hint = (
-            f"--image-size {enough[0]} {enough[1]} would do; it takes about {times:.0f} times as "
+            f"--scale {max(enough) / max(height, width):.2g}, with which networks see windows of "
+            f"larger images and steps take no longer; or --image-size {enough[0]} {enough[1]} "
+            f"(about {times:.0f} times as long)."
         )
-        hint += "long. Or cut images and masks into tiles."
     yield warning(
         f"At {which}, {size_in_words(size)} px, {100 * lost:.0f} % of the labeled objects are "
         f"smaller than {LEAST_WIDTH:g} px: too small to be learned.",
