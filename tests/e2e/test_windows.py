@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.e2e.small_sets import (
     KINDS,
     SETTINGS,
@@ -17,6 +20,7 @@ from tests.e2e.small_sets import (
     Watched,
     mask_of,
     scenes,
+    small_set,
     weights_of,
 )
 from tests.sets import rest_but
@@ -104,16 +108,26 @@ def test_every_approach_learns_from_windows(approach: str, tmp_path: Path) -> No
         assert scored or job.validation.mosaic.sizes == ((64, 96),) * 4
 
 
-def test_large_images_are_predicted_as_their_parts_are(tmp_path: Path) -> None:
-    run = trained(wide_set("binary"), tmp_path / "run", approach="ldt", max_steps=40, epochs=40)
+@pytest.mark.parametrize("whole", [False, True])
+def test_large_images_are_predicted_as_their_parts_are(tmp_path: Path, whole: bool) -> None:
+    """Also by networks that learned from whole images of the size of the parts."""
+    longer: dict[str, Any] = {"approach": "ldt", "max_steps": 40, "epochs": 40}
+    if whole:
+        longer |= {"scale": None, "patch": None, "image_size": (SIDE, SIDE)}
+    data = small_set("binary") if whole else wide_set("binary")
+    run = trained(data, tmp_path / "run", **longer)
     parts, _ = scenes(9, 36)
     mosaic = parts.reshape(6, 6, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(6 * SIDE, 6 * SIDE)
-    (whole,) = run.predict([mosaic])
+    (found,) = run.predict([mosaic])
+    assert found.mask.shape == mosaic.shape
     alone = [found.mask for found in run.predict(list(parts))]
     together = np.stack(alone).reshape(6, 6, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(mosaic.shape)
     inner = (np.arange(6 * SIDE) % SIDE >= 8) & (np.arange(6 * SIDE) % SIDE < SIDE - 8)
-    one, other = (each[np.ix_(inner, inner)] > 0 for each in (whole.mask, together))
+    one, other = (each[np.ix_(inner, inner)] > 0 for each in (found.mask, together))
     assert (one & other).sum() / (one | other).sum() > 0.8
+    if whole:
+        (squeezed,) = run.predict([mosaic], scale=0)
+        assert (squeezed.mask != found.mask).mean() > 0.02
 
 
 def test_without_validation_images_whole_images_are_set_aside(tmp_path: Path) -> None:
@@ -145,3 +159,47 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
 def test_windows_and_whole_images_are_not_asked_for_together(other: dict[str, Any]) -> None:
     with pytest.raises(ImsegError, match="cannot be joined with"):
         settings_from({"scale": 0.5, **other})
+
+
+def save_mosaic(place: Path) -> Path:
+    parts, _ = scenes(9, 9)
+    mosaic = parts.reshape(3, 3, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(3 * SIDE, 3 * SIDE)
+    place.mkdir()
+    Image.fromarray(mosaic).save(place / "mosaic.png")
+    Image.fromarray(parts[0]).save(place / "usual.png")
+    return place
+
+
+def test_pictures_much_larger_than_those_learned_from_are_spoken_of(
+    tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    options = {**SETTINGS, "approach": "ldt", "out": tmp_path / "run"}
+    imseg.fit(small_set("binary"), executor=Serial(), progress=lambda _: None, **options)
+    images = save_mosaic(tmp_path / "images")
+    status, _, told = cli("predict", tmp_path / "run", images, "--out", tmp_path / "masks")
+    assert status == 0
+    assert "1 picture is much larger than those learned from (32x32 px): mosaic.png" in told
+    assert "tile by tile; --scale 0 shows each of them whole" in told
+    for scale, words in (("9", "--scale is out of range"), ("nan", "--scale is out of range")):
+        status, _, told = cli(
+            "predict", tmp_path / "run", images, "--out", tmp_path / "more", "--scale", scale
+        )
+        assert status != 0 and words in told
+    status, _, told = cli(
+        "predict", tmp_path / "run", images, "--out", tmp_path / "half", "--scale", 0.5
+    )
+    assert status == 0 and "much larger" not in told
+
+
+def test_photographs_with_more_pixels_are_seen_whole_and_it_is_said(
+    tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    options = {**SETTINGS, "approach": "ldt", "out": tmp_path / "run"}
+    data = replace(small_set("binary"), modality="photograph")
+    run = imseg.fit(data, executor=Serial(), progress=lambda _: None, **options)
+    assert not run.plan.same_scale and run.plan.predicted_size((500, 500)) == (SIDE, SIDE)
+    images = save_mosaic(tmp_path / "images")
+    status, _, told = cli("predict", tmp_path / "run", images, "--out", tmp_path / "masks")
+    assert status == 0
+    assert "warning: 1 picture is much larger" in told
+    assert "Each is seen whole, at 32x32 px" in told and "--scale 1 looks at them" in told

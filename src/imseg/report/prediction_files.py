@@ -171,6 +171,7 @@ def write_predictions(
     inconsistency: bool = False,
     networks: Sequence[str] | None = None,
     tta: bool | None = None,
+    scale: float | None = None,
     device: str = "auto",
     overwrite: bool = False,
     pixel_size: float | None = None,
@@ -190,6 +191,7 @@ def write_predictions(
             make a forward pass of their own, which takes as long again per network.
         networks: Whose mean is predicted; None: the chosen one.
         tta: Whether predictions are averaged over flipped pictures; None: see ``Run.orientations``.
+        scale: As in ``Run.predict``.
         device: Where to compute.
         overwrite: Replace files that are there already.
         pixel_size: Side of a pixel in micrometers; None: what the training data said.
@@ -241,6 +243,7 @@ def write_predictions(
         networks=networks,
         disagreement=inconsistency,
         tta=seen.tta,
+        scale=scale,
         device=device,
         unreadable=left_out,
     )

@@ -58,6 +58,8 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         task=facts.task,
         image_size=working_size(settings, facts.typical_size),
         tiles=tiles,
+        typical_size=facts.typical_size,
+        same_scale=facts.modality != "photograph",
         tiles_each=tiles.count(facts.typical_size) if tiles else 1,
         limit_unlabeled=settings.limit_unlabeled,
         tta=settings.recipe_name == "modern" if settings.tta is None else settings.tta,

@@ -16,13 +16,15 @@ from imseg.engine.training.recipe import Recipe
 from imseg.networks.registry import Network
 from imseg.ops.augment import UNMOVED, Move, moves_for
 from imseg.ops.photometric import Strength
-from imseg.ops.tiling import Size, TileScheme
+from imseg.ops.tiling import Size, TileScheme, Tiling
 from imseg.options import STRICT
 from imseg.types import Kind, Modality
 
 WIDTH_STEP = 0.25
 """How much wider networks are in each generation where they grow; the paper's alpha."""
 _MOST_WORKERS = 4096
+LARGER = 2
+"""How many times as high and wide as the images learned from an image is much larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,11 @@ class Plan:
     ``image_size``; None: they see whole images, resized to ``image_size``."""
     tiles_each: int = 1
     """Tiles of a typical image; 1 where images are whole."""
+    typical_size: Size | None = None
+    """Median height and width of the labeled images; None: a run of an earlier version."""
+    same_scale: bool = False
+    """Whether images that are much larger than those show more at the same scale, as micrographs
+    do; else they show the same in more pixels, as photographs do."""
     limit_unlabeled: int | None = None
     """Unlabeled images that are used at most; None: all."""
     compute: ComputeConfig
@@ -218,6 +225,37 @@ class Plan:
     def stored_size(self) -> Size | TileScheme:
         """How images are brought to the size at which they are stored and predicted."""
         return self.tiles or self.image_size
+
+    @property
+    def scheme(self) -> TileScheme | None:
+        """How images are predicted tile by tile at the scale of the training; None: not known."""
+        if self.tiles is not None or self.typical_size is None:
+            return self.tiles
+        height, width = self.image_size
+        tiling = Tiling(self.image_size, (3 * height // 4, 3 * width // 4))
+        return TileScheme(max(self.image_size) / max(self.typical_size), tiling)
+
+    def is_larger(self, own: Size) -> bool:
+        """Return whether an image is much larger than those learned from."""
+        typical = self.typical_size
+        pairs = zip(own, typical or own, strict=True)
+        return typical is not None and all(side >= LARGER * usual for side, usual in pairs)
+
+    def predicted_size(self, own: Size, scale: float | None = None) -> Size | TileScheme:
+        """Return at which size an image is predicted, or how it is scaled and cut.
+
+        Args:
+            own: Its height and width.
+            scale: The scale that was asked for; 0: images are seen whole. None: as in training, but
+                what is much larger and shows more is cut.
+        """
+        scheme = self.scheme
+        if scale == 0 and self.tiles is None:
+            return self.image_size
+        if scale and scheme is not None:
+            return replace(scheme, scale=scale)
+        cut = self.tiles is None and self.same_scale and self.is_larger(own)
+        return scheme if cut and scheme is not None else self.stored_size
 
     @property
     def row_size(self) -> Size:

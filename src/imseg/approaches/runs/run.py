@@ -310,6 +310,7 @@ class Run:
         disagreement: bool = False,
         recursive: bool = False,
         skip_bad: bool = False,
+        scale: float | None = None,
         tta: bool | None = None,
         device: str = "auto",
     ) -> Iterator[Prediction]:
@@ -324,6 +325,8 @@ class Run:
                 they make a forward pass of their own then.
             recursive: Whether to go into the subfolders of a folder too.
             skip_bad: Whether pictures that cannot be read are left out, with a warning in the log.
+            scale: At which scale pictures are seen, tile by tile; 0: whole. None: as in training,
+                but micrographs twice as high and wide as those learned from tile by tile.
             tta: Whether predictions are averaged over flipped pictures; None: see ``orientations``.
             device: Where to compute.
 
@@ -344,6 +347,7 @@ class Run:
             networks=asked,
             disagreement=disagreement,
             tta=seen.tta,
+            scale=scale,
             device=device,
             unreadable=left_out if skip_bad else None,
         )
@@ -357,12 +361,14 @@ class Run:
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
         tta: bool | None = None,
+        scale: float | None = None,
         device: str = "auto",
         unreadable: predictor.Unreadable | None = None,
     ) -> Iterator[predictor.Segmented]:
         """Yield probabilities and, if asked for, disagreement for pictures, at working size.
 
         Both are of the mean over flipped pictures with ``tta``; None: as the run was trained.
+        ``scale`` is that of ``predict``.
         ``unreadable`` is told which pictures are left out, and why; None: an error is raised.
         """
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
@@ -373,7 +379,7 @@ class Run:
             [loaded[name] for name in chosen],
             task=self.task,
             reading=self.reading,
-            size=self.plan.stored_size,
+            size=lambda own: self.plan.predicted_size(own, scale),
             compute=self.compute(device),
             teachers=[loaded[name] for name in teachers] if disagreement else None,
             moves=self.plan.moves(tta),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,9 @@ from imseg.data.folder.config import LARGEST_PIXEL
 from imseg.errors import ImsegError, and_more, shown
 
 if TYPE_CHECKING:
+    from imseg.approaches.planning.plan import Plan
     from imseg.report.prediction_files import Written
-    from imseg.types import Image, TargetSpec
+    from imseg.types import Image, Reading, TargetSpec
 
 
 def evaluate(
@@ -102,6 +104,8 @@ def evaluate(
     return show.show_result("\n\n".join(part for part in parts if part), content, as_json=json)
 
 
+LEAST_SCALE, MOST_ENLARGED = 0.01, 8.0
+"""What a scale may be."""
 MOST_SHOWN = 5
 """Most inconsistent pictures that are named."""
 
@@ -137,6 +141,14 @@ def predict(
         float | None,
         typer.Option(help="Micrometers a pixel, for areas.  [default: as in the training data]"),
     ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Scale at which pictures are seen, tile by tile; 1: full size; 0: each whole."
+            "  [default: as in training; micrographs twice as high and wide as those learned from"
+            " are seen at the same scale, tile by tile]"
+        ),
+    ] = None,
     ensemble: Ensemble = 1,
     network: Network = None,
     tta: Tta = None,
@@ -155,6 +167,7 @@ def predict(
 
     _check_pixel_size(pixel_size)
     opened = load_run(run, trust_network=trust_network)
+    _check_scale(scale, opened.plan)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
     found = find_pictures(images, recursive=recursive, out=out, skip_bad=skip_bad)
@@ -169,6 +182,8 @@ def predict(
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     if seen.text:
         show.say(f"note: {seen.text}")
+    if scale is None and (text := larger_text(opened.plan, opened.reading, found.images)):
+        show.say(text)
     with show.Bars() as bars:
         written = prediction_files.write_predictions(
             opened,
@@ -178,6 +193,7 @@ def predict(
             inconsistency=inconsistency,
             networks=names,
             tta=seen.tta,
+            scale=scale,
             device=device,
             overwrite=overwrite,
             pixel_size=pixel_size,
@@ -217,6 +233,61 @@ def _check_pixel_size(size: float | None) -> None:
             got=f"{size}.",
             hint="--pixel-size 0.65, or leave it out.",
         )
+
+
+def _check_scale(scale: float | None, plan: Plan) -> None:
+    if scale is None:
+        return
+    if not 0 <= scale <= MOST_ENLARGED or 0 < scale < LEAST_SCALE:
+        raise ImsegError(
+            "--scale is out of range.",
+            expected=f"0 (each picture is seen whole), or {LEAST_SCALE:g} to {MOST_ENLARGED:g}.",
+            got=f"{scale:g}.",
+            hint="--scale 0.5 shows networks pictures at half their size.",
+        )
+    if scale == 0 and plan.tiles is not None:
+        raise ImsegError(
+            "This run never saw a picture whole.",
+            expected="a scale: its networks learned from windows of pictures at scale"
+            f" {plan.tiles.scale:.2g}.",
+            got="--scale 0.",
+            hint="leave it out.",
+        )
+
+
+def larger_text(plan: Plan, reading: Reading, images: Sequence[Image]) -> str:
+    """Return what there is to say about pictures much larger than those learned from.
+
+    Args:
+        plan: Of the run.
+        reading: How it reads pictures.
+        images: What will be predicted.
+    """
+    from imseg.data.images.picture_file import probe
+
+    def is_larger(image: Image) -> bool:
+        with suppress(ImsegError):  # it is told when the picture is read
+            return isinstance(image.pixels, Path) and plan.is_larger(
+                probe(image.pixels, pages=reading.pages).size
+            )
+        return False
+
+    larger = [each.name for each in images if is_larger(each)]
+    if plan.tiles is not None or plan.scheme is None or not larger:
+        return ""
+    usual = "{1}x{0} px".format(*(plan.typical_size or ()))
+    what = f"{counted(len(larger), 'picture is', 'pictures are')} much larger than those learned"
+    what += f" from ({usual}): {and_more(larger)}."
+    if plan.same_scale:
+        return (
+            f"note: {what} They are seen at the same scale, tile by tile; --scale 0 shows each of"
+            " them whole, as if it were one of those."
+        )
+    height, width = plan.image_size
+    return (
+        f"warning: {what} Each is seen whole, at {width}x{height} px. If they show more at the same"
+        f" scale: --scale {plan.scheme.scale:.2g} looks at them tile by tile."
+    )
 
 
 def written_text(

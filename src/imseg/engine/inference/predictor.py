@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from imseg.engine.loading.rows import placement_for
 from imseg.engine.loading.samples import SampleSet, as_input
 from imseg.errors import ImsegError
 from imseg.ops.augment import UNMOVED, Move, move, move_back
-from imseg.ops.tiling import Stitcher, TileScheme, Tiling
+from imseg.ops.tiling import Size, Stitcher, TileScheme, Tiling
 from imseg.tasks import Planes, Task, Votes
 from imseg.tasks.quality import Quality
 from imseg.types import Bytes, Image, Reading
@@ -232,7 +233,7 @@ def segment(
     *,
     task: Task,
     reading: Reading,
-    size: tuple[int, int] | TileScheme,
+    size: Size | TileScheme | Callable[[Size], Size | TileScheme],
     compute: device.ComputeConfig,
     teachers: Sequence[nn.Module] | None = None,
     moves: Sequence[Move] = UNMOVED,
@@ -248,7 +249,7 @@ def segment(
         task: What a pixel is.
         reading: How pictures were read for training.
         size: Height and width at which they work; or how pictures are cut into tiles, whose
-            predictions are joined.
+            predictions are joined; or what returns either for the height and width of a picture.
         compute: How they are computed.
         teachers: Networks whose disagreement is wanted; fewer than two never disagree. None: it
             is not asked for.
@@ -261,14 +262,16 @@ def segment(
         ImsegError: If a picture cannot be read, and none may be left out.
     """
 
-    def load(image: Image) -> tuple[Bytes, Bytes] | ImsegError:
+    def load(image: Image) -> _Loaded | ImsegError:
         try:
             pixels = load_pixels(image, reading)
         except ImsegError as error:
             return error
-        height, width = pixels.shape[:2]
-        wanted = size.size_of((height, width)) if isinstance(size, TileScheme) else size
-        return pixels, resize_image(pixels, wanted)
+        own = (pixels.shape[0], pixels.shape[1])
+        wanted = size(own) if callable(size) else size
+        if isinstance(wanted, TileScheme):
+            return _Loaded(pixels, resize_image(pixels, wanted.size_of(own)), wanted.tiling)
+        return _Loaded(pixels, resize_image(pixels, wanted), None)
 
     def ask(batch: Bytes) -> tuple[Float[Tensor, "b k h w"], Bool[Tensor, "b 1 h w"]]:
         mean, votes = predict_mean(
@@ -289,24 +292,37 @@ def segment(
             chunk, loaded = _readable(chunk, results, unreadable)
             if not chunk:
                 continue
-            small = [scaled for _, scaled in loaded]
             looks: Iterable[tuple[Tensor, Tensor]]
-            if isinstance(size, TileScheme):
-                looks = (_joined(ask, each, size.tiling) for each in small)
+            if any(each.tiling for each in loaded):
+                looks = (_joined(ask, each) for each in loaded)
             else:
-                looks = zip(*(each.split(1) for each in ask(np.stack(small))), strict=True)
-            for image, (pixels, _), (mean, mask) in zip(chunk, loaded, looks, strict=True):
+                found = ask(np.stack([each.scaled for each in loaded]))
+                looks = zip(*(each.split(1) for each in found), strict=True)
+            for image, each, (mean, mask) in zip(chunk, loaded, looks, strict=True):
                 inconsistent = None if teachers is None else mask
-                yield Segmented(image, pixels, mean, inconsistent, len(moves))
+                yield Segmented(image, each.pixels, mean, inconsistent, len(moves))
+
+
+class _Loaded(NamedTuple):
+    """A picture, and what networks see of it."""
+
+    pixels: Bytes
+    """``h w c``, as it is."""
+    scaled: Bytes
+    """At the size at which networks work."""
+    tiling: Tiling | None
+    """How that is cut; None: it is seen whole."""
 
 
 def _joined(
-    ask: Callable[[Bytes], tuple[Tensor, Tensor]], image: Bytes, tiling: Tiling
+    ask: Callable[[Bytes], tuple[Tensor, Tensor]], image: _Loaded
 ) -> tuple[Float[Tensor, "1 k h w"], Bool[Tensor, "1 1 h w"]]:
     """Return the mean and the inconsistency mask of an image, asked for tile by tile."""
-    size = (image.shape[0], image.shape[1])
+    tiling, size = image.tiling, (image.scaled.shape[0], image.scaled.shape[1])
+    if tiling is None:
+        return ask(image.scaled[None])
     means, masks = Stitcher(tiling, size), Stitcher(tiling, size)
-    tiles = tiling.tiles(image)
+    tiles = tiling.tiles(image.scaled)
     while batch := list(itertools.islice(tiles, BATCH)):
         mean, mask = ask(np.stack(batch))
         means.add(mean)
@@ -315,10 +331,8 @@ def _joined(
 
 
 def _readable(
-    images: Sequence[Image],
-    loaded: Sequence[tuple[Bytes, Bytes] | ImsegError],
-    unreadable: Unreadable | None,
-) -> tuple[list[Image], list[tuple[Bytes, Bytes]]]:
+    images: Sequence[Image], loaded: Sequence[_Loaded | ImsegError], unreadable: Unreadable | None
+) -> tuple[list[Image], list[_Loaded]]:
     """Return the pictures that could be read with their pixels; tell about the others."""
     kept, pixels = [], []
     for image, each in zip(images, loaded, strict=True):
