@@ -249,13 +249,15 @@ def score(
     variant: Variant, setting: Setting, dataset: DataSet, seed: int, place: Path
 ) -> dict[str, Any]:
     """Return the scores of a training."""
-    options = dict(variant.options)
+    options: dict[str, Any] = {
+        "image_size": setting.size, "width": 0.5, "max_steps": STEPS, "epochs": STEPS,
+        **variant.options,
+    }  # fmt: skip
     if variant.approach == "fdt":
         options["unlabeled_masks"] = Path(dataset.name) / "hidden/masks"
     run = fit(
-        dataset, approach=variant.approach, out=place, seed=seed, image_size=setting.size,
-        networks=1, max_steps=STEPS, epochs=STEPS, width=0.5, workers=1, device="cpu",
-        executor=Serial(), compile="off", **options,
+        dataset, approach=variant.approach, out=place, seed=seed, networks=1, workers=1,
+        device="cpu", executor=Serial(), compile="off", **options,
     )  # fmt: skip
     trained = run.trained(run.summary["network"])
     found: dict[str, Any] = {

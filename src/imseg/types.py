@@ -186,6 +186,11 @@ class TargetSpec:
             raise ValueError("a range of numbers needs a low below its high")
 
     @property
+    def in_words(self) -> str:
+        """What masks are called in a sentence, such as ``instance masks``."""
+        return f"{self.kind if self.coding != 'objects' else 'instance'} masks"
+
+    @property
     def planes(self) -> int:
         """Planes of a target: one a label (multilabel), else 1."""
         return len(self.names) if self.kind == "multilabel" else 1

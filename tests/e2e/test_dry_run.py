@@ -122,7 +122,7 @@ def test_without_a_probe_there_is_no_time_but_all_else(cli, cells, tmp_path, mon
     # What standard fits to a budget of time is then the most that it could be.
     status, out, _ = cli(*command, "--image-size", "48", "48", "--epochs", "9999")
     assert status == 0 and re.search(r"\| +at most 3000 \|", out)
-    assert "Steps are as many as fit into the time of --effort standard" in out
+    assert "Steps are as many as there is time for" in out
 
 
 def test_no_probe_says_nothing_about_a_training(cli, cells):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning import budget, duration, estimate
+from imseg.approaches.planning.decoding_time import decoding_of
 from imseg.approaches.planning.settings import values_from
 from imseg.approaches.planning.stage_plan import StagePlan, planned_stages
 from imseg.approaches.running.preparation import Prepared, check_paths, prepare, read_data
@@ -270,7 +271,7 @@ def _own_seconds(ready: Prepared, measured: duration.Measured, *, planned: Compa
     if start is not None:
         begun = duration.durations(planned.ready[start.name].plan, ready.facts, measured)
         spent = max(0.0, spent - sum(begun.values())) + measured.start_up
-    return spent + estimate.decoding_seconds(ready)
+    return spent + estimate.decoding_of_run(ready)
 
 
 def _matched_seconds(ready: Prepared, measured: duration.Measured) -> float:
@@ -280,11 +281,11 @@ def _matched_seconds(ready: Prepared, measured: duration.Measured) -> float:
     cost, rounds = measured.of(last, stages), -(-last.networks // ready.plan.workers)
     validation = last.workload.validations * last.validation * cost.validation
     each = last.steps * (cost.step + cost.batch) + validation + cost.aside
-    return rounds * each + measured.start_up + estimate.decoding_seconds(ready)
+    return rounds * each + measured.start_up + estimate.decoding_of_run(ready)
 
 
 def _scoring_seconds(ready: Prepared, measured: duration.Measured) -> float:
     """Return the seconds of one network's look at all test images."""
     images = images_to_score(ready.dataset)
     looked_at = len(images) * measured.stages["start"].prediction
-    return looked_at + estimate.decoding_of(ready.dataset, ready.plan, images)
+    return looked_at + decoding_of(ready.dataset, ready.plan, images)

@@ -160,7 +160,14 @@ def check_options(participants: Sequence[Participant], common: Mapping[str, Any]
         for name, value in common.items()
         if name in SETTLED
     }
-    used = set(SETTLED)
+    if "minutes" in common:
+        problems["minutes"] = ImsegError(
+            "A comparison gives all its rows the same image size and the same number of steps.",
+            expected="--max-steps, --effort, or neither.",
+            got=f"minutes = {common['minutes']:g}",
+            hint="leave --minutes out, or `imseg train` each approach with it.",
+        )
+    used = {*SETTLED, "minutes"}
     for participant in participants:
         given = _useful(participant, common)
         used |= given.keys()

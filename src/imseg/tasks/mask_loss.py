@@ -134,16 +134,16 @@ def check_loss(spec: TargetSpec, name: LossName, *, balanced: bool = False) -> N
     fitting = FITTING[spec.kind]
     if name not in fitting:
         raise ImsegError(
-            f"--loss {name} does not fit {spec.kind} masks.",
+            f"--loss {name} does not fit {spec.in_words}.",
             expected=f"{', '.join(fitting[:-1])} or {fitting[-1]}.",
             got=name,
             hint=f"--loss {fitting[-1]}, or leave it out.",
         )
     if balanced and spec.kind != "multiclass":
         raise ImsegError(
-            f"--class-balance does not fit {spec.kind} masks.",
+            f"--class-balance does not fit {spec.in_words}.",
             expected="it with masks of several classes, one per pixel.",
-            got=f"{spec.kind} masks.",
+            got=f"{spec.in_words}.",
             hint="leave it out.",
         )
     if balanced and name == "paper":

@@ -114,7 +114,7 @@ def test_what_was_resolved_is_what_is_planned(monkeypatch) -> None:
         spec = SPEC
 
     plan, _ = preparation._new_plan(
-        Settings(max_steps=10, device="cpu"), FACTS, Data(), matched=None,
+        Settings(max_steps=10, device="cpu"), FACTS, Data(), matched=None, since=0.0,
         progress=lambda event: said.append(event.text), probe=True,
     )  # fmt: skip
     assert plan.compute.compile

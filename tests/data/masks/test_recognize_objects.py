@@ -15,7 +15,6 @@ from PIL import Image as Pillow
 from imseg.data.checks.fitness import errors_of
 from imseg.data.checks.folder_check import check_folder
 from imseg.data.folder.scan import hidden_masks, read_folder, scan
-from imseg.data.masks.recognize import masks_text
 from imseg.errors import ImsegError
 from imseg.types import OBJECT_PLANES
 
@@ -32,7 +31,7 @@ def test_objects_are_recognized_and_the_report_says_so(maker, dtype: Any) -> Non
     maker.pairs_with(masks, suffix=".tif")
     spec = read_folder(maker.root).spec
     assert (spec.kind, spec.coding, spec.names) == ("multilabel", "objects", OBJECT_PLANES)
-    assert masks_text(spec) == "instance masks"
+    assert spec.in_words == "instance masks"
     text = found_warnings(maker)
     assert "taken for label images" in text
     assert "up to 30 numbers in a mask" in text

@@ -73,6 +73,11 @@ def fits_time(settings: Settings) -> bool:
     return timed and settings.max_steps is None
 
 
+def size_depends_on_time(settings: Settings) -> bool:
+    """Return whether the size of images, too, is chosen by what steps cost on this machine."""
+    return settings.minutes is not None and settings.image_size is None
+
+
 def _settled(settings: Settings, facts: Facts) -> Approach:
     """Return the approach that was asked for, with every number settled."""
     paper, approach = settings.effort == "paper", settings.composition
@@ -112,6 +117,8 @@ def _settled(settings: Settings, facts: Facts) -> Approach:
     if settings.epochs is None:
         # The paper's 50 epochs, or more where few labels would give too few steps.
         wanted = {"quick": 150, "standard": ENOUGH_STEPS, "paper": 0}[settings.effort]
+        if settings.minutes is not None:
+            wanted = settings.max_steps or 0  # as many as there is time for
         changes["epochs"] = max(50, -(-wanted // recipe.steps_per_epoch(samples)))
     if settings.max_steps is None and settings.effort == "quick":
         changes["max_steps"] = 150

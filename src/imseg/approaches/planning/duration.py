@@ -304,7 +304,7 @@ def seconds_of(plan: Plan, facts: Facts, measured: Measured, *, cap: int | None 
 
 
 def fit_to_time(plan: Plan, facts: Facts, measured: Measured | None) -> Plan:
-    """Return the plan with as many steps as the time budget allows.
+    """Return the plan with as many steps as the time budget of its effort allows.
 
     The size of images does not depend on the measurement: runs of one data set stay comparable.
 
@@ -313,11 +313,25 @@ def fit_to_time(plan: Plan, facts: Facts, measured: Measured | None) -> Plan:
         facts: What the data is like.
         measured: What it costs here; None: not measured, so steps are the most that there can be.
     """
-    if measured is None:
-        return plan.with_recipe(max_steps=MOST_STEPS)
-    caps = range(MOST_STEPS, 0, -STEPS_ROUNDED_TO)
-    fitting = (cap for cap in caps if seconds_of(plan, facts, measured, cap=cap) <= BUDGET_SECONDS)
-    return plan.with_recipe(max_steps=next(fitting, STEPS_ROUNDED_TO))
+    steps = MOST_STEPS
+    if measured is not None:
+        steps = most_steps(plan, facts, measured, seconds=BUDGET_SECONDS, most=MOST_STEPS)
+    return plan.with_recipe(max_steps=max(STEPS_ROUNDED_TO, steps))
+
+
+def most_steps(plan: Plan, facts: Facts, measured: Measured, *, seconds: float, most: int) -> int:
+    """Return the steps of every network for which a time is enough, 0 if for none.
+
+    Args:
+        plan: What will be done.
+        facts: What the data is like.
+        measured: What it costs here.
+        seconds: The time.
+        most: The most that there may be.
+    """
+    caps = range(most, 0, -STEPS_ROUNDED_TO)
+    fitting = (cap for cap in caps if seconds_of(plan, facts, measured, cap=cap) <= seconds)
+    return next(fitting, 0)
 
 
 def _label_seconds(

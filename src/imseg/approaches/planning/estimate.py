@@ -2,29 +2,22 @@
 
 import math
 import shutil
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning import duration
 from imseg.approaches.planning.budget import CONTEXT, fits_time
+from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, planned_steps
 from imseg.approaches.running.preparation import MEASURING, Prepared, asked_for, prepare
-from imseg.approaches.running.run_data import limited
 from imseg.approaches.runs.record import check_same_target
-from imseg.data.files.listing import content_of
-from imseg.data.images.decoding import resize_image
-from imseg.data.images.image_files import load_pixels
-from imseg.data.masks.io import load_target
 from imseg.engine.hardware import device as machine
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, log_progress
-from imseg.types import DataSet, Image, LabeledImage
+from imseg.types import DataSet
 
 INDEX, INDEX_OF_ARRAY = 330, 200
 """Bytes that an index says about a stored image or target: its files, times and checksums."""
@@ -125,8 +118,6 @@ def _scorers(plan: Plan, facts: Facts, data: DataSet, *, target: int, mask: int)
     return kept
 
 
-DECODED = 12
-"""Pictures of each kind that are decoded to see how long it takes."""
 BARE_PROCESS = 360 * 2**20
 """Bytes of a training process before it trains: Python, PyTorch and what it sets up."""
 
@@ -262,7 +253,7 @@ def estimate(
     plan, facts, measured, spent = ready.plan, ready.facts, ready.measured, None
     if probe:
         # Before the networks are measured: their processes would be beside it.
-        files = decoding_seconds(ready)
+        files = decoding_of_run(ready)
         if measured is None:
             progress(Note(text=MEASURING))
             measured = duration.measure(plan, facts, ready.dataset.spec)
@@ -280,34 +271,9 @@ def estimate(
     )
 
 
-def decoding_seconds(ready: Prepared) -> float:
+def decoding_of_run(ready: Prepared) -> float:
     """Return how long decoding takes, from a few pictures spread over all."""
-    dataset, plan, approach = ready.dataset, ready.plan, ready.plan.approach
-    groups: list[Sequence[Image | LabeledImage]] = [(*dataset.labeled, *dataset.val)]
-    if approach.needs_unlabeled and not approach.labeled.hidden_too:
-        groups.append(limited(dataset.unlabeled, plan))
-    used = approach.sees_truth or approach.pseudo_label is not None
-    if ready.hidden_pairs is not None and used:
-        groups.append(limited(ready.hidden_pairs, plan))
-    return sum(decoding_of(dataset, plan, group) for group in groups if group)
-
-
-def decoding_of(dataset: DataSet, plan: Plan, entries: Sequence[Image | LabeledImage]) -> float:
-    """Return how long decoding some pictures takes, from a few of them."""
-
-    def decode(entry: Image | LabeledImage) -> None:
-        image = entry.image if isinstance(entry, LabeledImage) else entry
-        resize_image(load_pixels(image, dataset.reading), plan.image_size)
-        content_of(image.pixels)
-        if isinstance(entry, LabeledImage):
-            load_target(entry, dataset.spec, plan.image_size)
-            content_of(entry.mask)
-
-    chosen = entries[:: max(1, len(entries) // DECODED)][:DECODED]
-    began = time.monotonic()
-    with ThreadPoolExecutor(machine.usable_cores()) as pool:
-        list(pool.map(decode, chosen))
-    return (time.monotonic() - began) * len(entries) / len(chosen)
+    return decoding_seconds(ready.dataset, ready.plan, ready.hidden_pairs)
 
 
 def free_disk(path: Path) -> int:

@@ -30,6 +30,16 @@ class RunOptions:
         essential=True,
     )
     """The budget: a few minutes, about an hour, or the paper's schedule."""
+    minutes: float | None = option(
+        None,
+        "Time for the whole run on this machine: image size, width of networks, steps, and whether"
+        " there is time for unlabeled images, are chosen so that it is used and enough.",
+        group="budget",
+        low=0.5,
+        high=100_000,
+        essential=True,
+    )
+    """Minutes for the whole run here, by which image size, width and steps are chosen."""
     paper: Published | None = option(
         None, "The published settings: isic2018, hela, suim or cityscapes.", group="method"
     )

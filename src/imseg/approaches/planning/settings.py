@@ -20,7 +20,7 @@ from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 from imseg.networks.registry import SEGMENTING, Network, network_named
 from imseg.options import Option, options_in, options_of, walk, with_options
 
-MATCHED = ("epochs", "max_steps", "width", "image_size", "batch_size", "paper")
+MATCHED = ("epochs", "max_steps", "minutes", "width", "image_size", "batch_size", "paper")
 """Options that a matched run settles."""
 CHOSEN = (
     *("networks", "generations", "patience", "epochs", "max_steps", "width"),
@@ -296,6 +296,15 @@ def _contradictions(settings: Settings) -> Iterable[ImsegError]:
             " has no weight either.",
             hint="leave one of them out.",
         )
+    if settings.minutes is not None:
+        others = [name for name in ("effort", "max_steps", "epochs") if name in settings.given]
+        if others:
+            told = " and ".join(declared()[name].flag for name in others)
+            yield ImsegError(
+                f"--minutes cannot be joined with {told}.",
+                expected="one of them: each says how long networks are trained.",
+                hint="leave one of them out.",
+            )
     if settings.paper is not None and settings.effort != "paper":
         yield ImsegError(
             f"--paper cannot be joined with --effort {settings.effort}.",

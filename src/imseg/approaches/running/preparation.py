@@ -1,6 +1,7 @@
 """What an experiment is given: read, checked against what is asked for, and counted."""
 
 import contextlib
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,15 @@ import numpy as np
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import fits_time, make_plan, match_plan, working_size
+from imseg.approaches.planning.budget import (
+    fits_time,
+    make_plan,
+    match_plan,
+    size_depends_on_time,
+    working_size,
+)
+from imseg.approaches.planning.decoding_time import decoding_seconds
+from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import counting
@@ -25,7 +34,6 @@ from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
 from imseg.data.masks.io import describe_values
-from imseg.data.masks.recognize import masks_text
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, import_extra, raise_all, shown
@@ -61,7 +69,8 @@ def read_data(
     checking = counting(progress, "checking images")
     links_are: Links = "follow" if asked.follow_links else "refuse"
     found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
-    if sizes := [facts.size for facts in found.survey.labeled]:
+    sizes = [facts.size for facts in found.survey.labeled]
+    if sizes and (planned is not None or not size_depends_on_time(asked)):
         height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
         size = planned.image_size if planned is not None else working_size(asked, (height, width))
         found = replace(found, working_size=size)
@@ -115,7 +124,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         )
     if asked.select == "same-classes" and not dataset.spec.has_classes:
         raise ImsegError(
-            f"--select same-classes says nothing about {masks_text(dataset.spec)}.",
+            f"--select same-classes says nothing about {dataset.spec.in_words}.",
             expected="it with masks of classes only.",
             hint="--select paper or all.",
         )
@@ -130,14 +139,14 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         check_loss(dataset.spec, loss, balanced=bool(asked.class_balance))
     if asked.grow_labels and not task_for(dataset.spec).grows_labels:
         raise ImsegError(
-            f"--grow-labels changes nothing about {masks_text(dataset.spec)}.",
+            f"--grow-labels changes nothing about {dataset.spec.in_words}.",
             expected="it with masks of several classes or labels, as in the paper.",
             hint="leave it out.",
         )
     blocks = asked.blocking in ("both", "output")
     if asked.ignore and blocks and not task_for(dataset.spec).zero_is_nothing:
         raise ImsegError(
-            f"--ignore changes nothing about {masks_text(dataset.spec)}.",
+            f"--ignore changes nothing about {dataset.spec.in_words}.",
             expected="inconsistent pixels have no weight there, because 0 is a number like any.",
             hint="leave it out, or --blocking input --ignore.",
         )
@@ -162,9 +171,9 @@ def check_scored(name: str, dataset: DataSet) -> None:
         quality_for(task_for(dataset.spec))
     except ImsegError as error:
         raise ImsegError(
-            f"{name} does not fit {masks_text(dataset.spec)}.",
+            f"{name} does not fit {dataset.spec.in_words}.",
             expected="masks of classes or labels: it goes by their IoU, and numbers have none.",
-            got=f"{masks_text(dataset.spec)} in {shown(dataset.name)}.",
+            got=f"{dataset.spec.in_words} in {shown(dataset.name)}.",
             hint="--approach im+ or aim+, which augment every image equally often.",
         ) from error
 
@@ -180,7 +189,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
         raise ImsegError(
             f"--paper {asked.paper} is for {PAPER[asked.paper].kind} masks.",
             expected=f"masks of that kind, as `imseg prepare {asked.paper}` makes them.",
-            got=f"{masks_text(dataset.spec)} in {shown(dataset.name)}.",
+            got=f"{dataset.spec.in_words} in {shown(dataset.name)}.",
             hint="--effort paper keeps the schedule and takes sizes and strengths from your data.",
         )
     approach = find_approach(asked.approach)
@@ -218,6 +227,8 @@ ALONE = (
 )
 COMPILING = "finding out whether compiling pays for itself, a minute at most ..."
 """Said before some more."""
+COMPILING_FROM = 20
+"""Minutes of a run below which finding that out takes too large a part of them."""
 MEASURING = "measuring what a few steps cost on this machine ..."
 """Said before some seconds in which nothing else is."""
 
@@ -278,6 +289,7 @@ def prepare(
     Raises:
         ImsegError: For everything the user can mend, as far as it shows before images are decoded.
     """
+    since = time.monotonic()
     matched = load_run(asked.match) if asked.match is not None else None
     folder = RunFolder(Path(out if out is not None else default_out(data, asked)))
     check_paths([data, folder.path, asked.match, asked.unlabeled_masks, asked.reuse])
@@ -304,7 +316,7 @@ def prepare(
         plan = record.plan
     else:
         plan, measured = _new_plan(
-            asked, facts, dataset, matched=matched, progress=progress, probe=probe
+            asked, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
         )
     approach = plan.approach
     stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
@@ -339,7 +351,8 @@ def _known_files(
         return planned.image_size if planned is not None else working_size(asked, typical)
 
     room = min(MOST_KEPT, (available_memory() or 0) // 4)
-    files = KnownFiles(working_size=size if stores else None, room=room)
+    known = planned is not None or not size_depends_on_time(asked)
+    files = KnownFiles(working_size=size if stores and known else None, room=room)
     others = [] if asked.reuse is None else [asked.reuse, *sorted(asked.reuse.glob("*/"))]
     for path in (folder.path, *others):
         with contextlib.suppress(ImsegError):  # what is not known is found out again
@@ -350,7 +363,10 @@ def _known_files(
 def default_out(data: str | Path | DataSet, asked: Settings) -> Path:
     """Return where a run goes if nothing else is said."""
     name = "arrays" if isinstance(data, DataSet) else short_name(Path(data))
-    return Path("runs") / f"{name}-{asked.approach}-seed{asked.seed}"
+    # By minutes the plan chooses whether unlabeled images are used.
+    free = asked.minutes is not None and "approach" not in asked.given
+    what = f"{asked.minutes:g}-minutes" if free else asked.approach
+    return Path("runs") / f"{name}-{what}-seed{asked.seed}"
 
 
 def asked_for(
@@ -384,24 +400,41 @@ def _new_plan(
     dataset: DataSet,
     *,
     matched: Run | None,
+    since: float,
     progress: Progress,
     probe: bool,
 ) -> tuple[Plan, duration.Measured | None]:
     like = asked
     if matched is not None and asked.augment is None:
         like = asked.but(augment=matched.plan.recipe.augmentation.level)
-    plan, measured = make_plan(like, facts), None
-    if fits_time(asked):
-        if probe:
-            progress(Note(text=MEASURING))
-            measured = duration.measure(plan, facts, dataset.spec)
-        plan = duration.fit_to_time(plan, facts, measured)
+    measured = None
+    if fits_time(asked) and probe:
+        progress(Note(text=MEASURING))
+    if asked.minutes is not None:
+
+        def left(plan: Plan) -> float:
+            return time_left(asked, since) - decoding_seconds(dataset, plan)
+
+        def measure(plan: Plan) -> duration.Measured:
+            return duration.measure(plan, facts, dataset.spec)
+
+        plan, measured = fit_to_minutes(asked, facts, left=left, measure=measure if probe else None)
+        if plan.approach.name != asked.approach and facts.unlabeled:
+            text = f"in {asked.minutes:g} minutes more is won by longer training and larger images"
+            text += f" than from unlabeled images. --approach {asked.approach} uses them."
+            progress(Note(text=text))
+    else:
+        plan = make_plan(like, facts)
+        if fits_time(asked):
+            measured = duration.measure(plan, facts, dataset.spec) if probe else None
+            plan = duration.fit_to_time(plan, facts, measured)
     if matched is not None:
         plan = _matched(plan, matched, facts, asked, progress=progress)
     if (
         asked.compile == "auto"
         and probe
         and matched is None
+        and (asked.minutes is None or asked.minutes >= COMPILING_FROM)
         and duration.compiling_may_pay(plan, facts)
     ):
         progress(Note(text=COMPILING))
@@ -409,7 +442,7 @@ def _new_plan(
         plan = replace(plan, compute=compute)
     if asked.workers is not None and asked.workers > plan.workers:
         progress(Note(text=f"--workers {asked.workers} {ALONE}", warning=True))
-    words = masks_text(dataset.spec)
+    words = dataset.spec.in_words
     progress(Note(text=f"{words}: {describe_values(dataset.spec).rstrip('.')}"))
     seconds = None if measured is None else duration.seconds_of(plan, facts, measured)
     progress(Note(text=announce_plan(plan, facts, seconds)))

@@ -270,7 +270,7 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     """Return one sentence about what is going to happen."""
     approach, compute, planned = plan.approach, plan.compute, planned_stages(plan, facts)
     counts = {stage.name: stage.networks for stage in planned}
-    stages = f"{counts['start']} networks"
+    stages = counted(counts["start"], "network")
     if "scorer-start" in counts:
         stages += f" and {counts['scorer-start']} that mask scorers learn from"
     if "scorers" in counts:

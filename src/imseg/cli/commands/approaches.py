@@ -43,7 +43,7 @@ Approaches = Annotated[
 Seeds = Annotated[str, typer.Option(help="A run of every approach each, separated by commas.")]
 
 
-@takes_settings(without=("approach", "seed", "match", "reuse", "paper"))
+@takes_settings(without=("approach", "seed", "match", "reuse", "paper", "minutes"))
 def compare(
     data: Data,
     approaches: Approaches = "ldt,aldt,im,aim++",
@@ -136,7 +136,7 @@ Download = Annotated[
 ]
 
 
-FIXED = ("paper", "effort", "strength_schedule", "strength_level", "unlabeled_masks")
+FIXED = ("paper", "effort", "minutes", "strength_schedule", "strength_level", "unlabeled_masks")
 """Settings that the published experiment has."""
 
 

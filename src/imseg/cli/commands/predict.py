@@ -50,7 +50,7 @@ def evaluate(
     from imseg.approaches.runs.orientations import Orientations
     from imseg.approaches.runs.run import load_run
     from imseg.data.folder.scan import read_folder
-    from imseg.data.masks.recognize import masks_text, word_of
+    from imseg.data.masks.recognize import word_of
     from imseg.report.figures import gallery, save
     from imseg.report.tables import audit_table, evaluation_text, judgment_text
 
@@ -58,7 +58,7 @@ def evaluate(
     names = [network] if network else opened.members(ensemble)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
-    show.say(f"{run} was trained for {masks_text(opened.spec)}")
+    show.say(f"{run} was trained for {opened.spec.in_words}")
     seen = Orientations(moves=opened.plan.moves(tta))
     if seen.text:
         show.say(f"note: {seen.text}")

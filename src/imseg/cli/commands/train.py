@@ -54,8 +54,10 @@ def _stages(found: Estimate) -> str:
     ]
     text = table(["stage", "networks", "width", "steps of each"], rows)
     if found.steps_depend_on_time:
-        text += "\n\nSteps are as many as fit into the time of --effort standard, which was not"
-        text += " measured (--no-probe)."
+        text += (
+            "\n\nSteps are as many as there is time for; with --minutes image size and width depend"
+        )
+        text += " on it too. What they cost here was not measured (--no-probe)."
     return text
 
 

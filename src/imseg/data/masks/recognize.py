@@ -273,11 +273,6 @@ def word_of(spec: TargetSpec) -> TaskWord:
     return "instances" if spec.coding == "objects" else spec.kind
 
 
-def masks_text(spec: TargetSpec) -> str:
-    """Return what masks are called in a sentence, such as ``instance masks``."""
-    return f"{spec.kind if spec.coding != 'objects' else 'instance'} masks"
-
-
 def palette_of(masks: Sequence[MaskFacts]) -> dict[int, Color]:
     """Return the color of each value that indexed masks hold; the first file decides."""
     colors: dict[int, Color] = {}
