@@ -288,6 +288,7 @@ def imseg(job: Job, data: Path, place: Path) -> tuple[dict[str, Any], float]:
     facts = facts_of(
         trained.load([best])[0], trained_at - began, steps=trained.trained(best).steps,
         batch=trained.plan.recipe.batch_size, size=trained.plan.image_size,
+        kind=str(trained.plan.network), networks=len(trained.network_names),
     )  # fmt: skip
     return facts, (predicted_at - trained_at)[0]
 
