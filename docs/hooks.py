@@ -16,7 +16,10 @@ from typing import Annotated, Any, get_args, get_origin
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-BESIDE = ("benchmarks/RESULTS.md", "benchmarks/GPU.md", "CHANGELOG.md", "CONTRIBUTING.md")
+BESIDE = (
+    *("benchmarks/RESULTS.md", "benchmarks/PEERS.md", "benchmarks/GPU.md"),
+    *("CHANGELOG.md", "CONTRIBUTING.md"),
+)
 """Files outside docs/ that are pages too."""
 ELSEWHERE = {"docs/decisions": "decisions/index.md", "README.md": "index.md"}
 """Places of the repository that another page stands for."""

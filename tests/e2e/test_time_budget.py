@@ -75,7 +75,7 @@ def test_without_measuring_the_smallest_training_is_told(
     _, text, told = cli(*words)
     assert "with --minutes image size and width depend on it too" in text
     assert f"at most {MOST_STEPS}" in text
-    assert "ldt: 1 network of width 0.5 at 48x48 px" in told
+    assert "ldt: 1 network of width 0.5, on images of 48x48 px" in told
 
 
 def test_a_comparison_refuses_minutes(tmp_path: Path, cells: Path) -> None:

@@ -27,10 +27,8 @@ from tests.sets import rest_but
 
 import imseg
 from imseg.approaches.methods.catalog import APPROACHES
-from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.runs.run import Run
 from imseg.engine.workers.executors import Serial
-from imseg.errors import ImsegError
 from imseg.types import DataSet
 
 ROWS, COLUMNS = 2, 3
@@ -153,12 +151,6 @@ def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
         imseg.fit(data, out=tmp_path / "part", executor=Mortal(3), **WINDOWS, **options)
     again = trained(data, tmp_path / "part", **options)
     assert weights_of(again.path) == weights_of(whole.path)
-
-
-@pytest.mark.parametrize("other", [{"image_size": (64, 64)}, {"paper": "isic2018"}])
-def test_windows_and_whole_images_are_not_asked_for_together(other: dict[str, Any]) -> None:
-    with pytest.raises(ImsegError, match="cannot be joined with"):
-        settings_from({"scale": 0.5, **other})
 
 
 def save_mosaic(place: Path) -> Path:

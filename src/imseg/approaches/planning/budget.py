@@ -23,6 +23,7 @@ from imseg.networks.registry import CustomConfig, Network
 from imseg.ops.limits import limits_for
 from imseg.ops.tiling import Size, TileScheme, Tiling
 from imseg.options import with_options
+from imseg.types import Modality
 
 ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
@@ -36,6 +37,8 @@ MOST_ON_GPU = 5
 gaps are filled. See docs/decisions/0022-several-networks-on-one-gpu.md."""
 SEEN = 12.0
 """Pixels that the narrowest tenth of objects is wide, at least, where the scale is chosen by it."""
+LEAST_SEEN = 6.0
+"""Pixels of the narrowest tenth of objects on whole images below which windows are taken."""
 CONTEXT = 700 * 2**20
 """Bytes of GPU memory that a process takes before it trains anything."""
 SHARE = 0.8
@@ -56,7 +59,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         published=settings.paper,
         seed=settings.seed,
         task=facts.task,
-        image_size=working_size(settings, facts.typical_size),
+        image_size=tiles.tiling.step if tiles else working_size(settings, facts.typical_size),
         tiles=tiles,
         typical_size=facts.typical_size,
         same_scale=facts.modality != "photograph",
@@ -80,20 +83,25 @@ def fits_time(settings: Settings) -> bool:
     return timed and settings.max_steps is None
 
 
-def seen_size(settings: Settings, typical: Size) -> Size | None:
+def seen_size(
+    settings: Settings, typical: Size, *, narrow: float | None, modality: Modality
+) -> Size | None:
     """Return at which size networks see typical images, where that is known before the plan.
 
     Args:
         settings: What was asked for.
         typical: Median height and width of the images.
+        narrow: As in ``Facts``.
+        modality: As in ``Facts``.
 
     Returns:
-        Height and width; None where they depend on objects, or on what steps cost here.
+        Height and width; None where they depend on what steps cost here.
     """
-    if settings.scale is not None:
-        return TileScheme(settings.scale, Tiling((1, 1), (1, 1))).size_of(typical)
+    if _sees_windows(settings, typical, narrow=narrow, modality=modality):
+        scale = _scale_for(settings, typical, narrow=narrow)
+        return TileScheme(scale, Tiling((1, 1), (1, 1))).size_of(typical)
     by_time = settings.minutes is not None and settings.image_size is None
-    return None if by_time or settings.patch is not None else working_size(settings, typical)
+    return None if by_time else working_size(settings, typical)
 
 
 def _settled(settings: Settings, facts: Facts) -> Approach:
@@ -246,10 +254,13 @@ def match_plan(
         plan,
         approach=replace(plan.approach, network=network, recipe=recipe),
         image_size=matched.image_size,
+        tiles=matched.tiles,
+        tiles_each=matched.tiles_each,
         published=plan.published or matched.published,
         matched_steps=steps,
     ).with_recipe(max_steps=steps, least_steps=1)
-    in_epoch = settled.recipe.steps_per_epoch(labeled * plan.approach.labeled.samples)
+    samples = labeled * settled.tiles_each * plan.approach.labeled.samples
+    in_epoch = settled.recipe.steps_per_epoch(samples)
     return settled.with_recipe(epochs=-(-steps // in_epoch))
 
 
@@ -277,22 +288,45 @@ def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int
 def tiles_for(settings: Settings, facts: Facts) -> TileScheme | None:
     """Return how images are scaled and cut, if networks are to see windows of them; else None.
 
-    Tiles are half as large again as the windows, which may lie anywhere in them, and are a window
-    apart.
+    They are where that was asked for, and of micrographs whose objects would be too small on whole
+    images. Tiles are half as large again as the windows, which may lie anywhere in them, and are a
+    window apart.
 
     Args:
         settings: What was asked for.
         facts: What the data is like.
     """
-    if settings.scale is None and settings.patch is None:
+    typical, narrow = facts.typical_size, facts.narrow
+    if not _sees_windows(settings, typical, narrow=narrow, modality=facts.modality):
         return None
-    window = working_size(settings, facts.typical_size)
-    scale = settings.scale
-    if scale is None:
-        narrow = (facts.narrow or 0.0) * max(facts.typical_size)
-        scale = min(1.0, SEEN / narrow) if narrow else 1.0
-    tile = (window[0] + 2 * (window[0] // 4), window[1] + 2 * (window[1] // 4))
-    return TileScheme(scale=scale, tiling=Tiling(tile=tile, step=window))
+    height, width = settings.patch or (DEFAULT_PATCH, DEFAULT_PATCH)
+    tile = (height + 2 * (height // 4), width + 2 * (width // 4))
+    scale = _scale_for(settings, typical, narrow=narrow)
+    return TileScheme(scale=scale, tiling=Tiling(tile=tile, step=(height, width)))
+
+
+def _scale_for(settings: Settings, typical: Size, *, narrow: float | None) -> float:
+    """Return the scale at which windows are seen."""
+    if settings.scale is not None:
+        return float(settings.scale)
+    return min(1.0, SEEN / (narrow * max(typical))) if narrow else 1.0
+
+
+def _sees_windows(
+    settings: Settings, typical: Size, *, narrow: float | None, modality: Modality
+) -> bool:
+    """Return whether networks see windows: as was asked for, or by the size of objects.
+
+    Of photographs whole ones are taken: what a thing is hangs on all that is around it.
+    """
+    if settings.scale is not None or settings.patch is not None:
+        return True
+    chosen = settings.image_size is not None or settings.paper is not None or settings.whole_image
+    if chosen or settings.match is not None or settings.recipe_name == "paper":
+        return False
+    if modality == "photograph" or narrow is None:
+        return False
+    return narrow * max(working_size(settings, typical)) < LEAST_SEEN
 
 
 def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import SEEN, make_plan
+from imseg.approaches.planning.budget import SEEN, make_plan, tiles_for
 from imseg.approaches.planning.duration import Measured
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.run_options import SMALLEST_SIDE
@@ -133,7 +133,7 @@ def _plans_on(asked: Settings, facts: Facts) -> dict[Plan, int]:
 
 def _sized(asked: Settings, facts: Facts) -> list[Settings]:
     """Return settings with image sizes that rise as far as objects need it."""
-    if not (asked.image_size is None and asked.scale is None and asked.patch is None):
+    if asked.image_size is not None or tiles_for(asked, facts) is not None:
         return [asked]
     needed = PLAIN if facts.narrow is None else SEEN / facts.narrow
     smaller = [side for side in SIDES if side < needed]

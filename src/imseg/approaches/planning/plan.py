@@ -267,6 +267,14 @@ class Plan:
         return self.tiles.size_of(own) if self.tiles else self.image_size
 
     @property
+    def seen_in_words(self) -> str:
+        """What networks see, such as ``images of 128x96 px`` (height x width)."""
+        size = "{}x{} px".format(*self.image_size)
+        if self.tiles is None:
+            return f"images of {size}"
+        return f"windows of {size} of images at scale {self.tiles.scale:.2g}"
+
+    @property
     def window(self) -> Size | None:
         """The part of a tile that is learned from, anywhere in it; None: images are whole."""
         return self.image_size if self.tiles else None

@@ -101,6 +101,12 @@ class RunOptions:
         expected=f"{SMALLEST_SIDE} pixels or more a side (at most {LARGEST_SIDE}).",
     )
     """Height and width of windows in pixels; None: the default with ``scale``, else no windows."""
+    whole_image: bool = option(
+        False,
+        "Let networks see whole images, resized, also where their objects are very small then.",
+        group="data",
+    )
+    """Whether images are whole even where windows would be taken because objects are small."""
     limit_unlabeled: int | None = option(
         None, "Use at most so many unlabeled images.", group="data", low=1
     )

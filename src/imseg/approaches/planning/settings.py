@@ -20,7 +20,10 @@ from imseg.errors import ImsegError, and_more, near_miss, raise_all, shown
 from imseg.networks.registry import SEGMENTING, Network, network_named
 from imseg.options import Option, options_in, options_of, walk, with_options
 
-MATCHED = ("epochs", "max_steps", "minutes", "width", "image_size", "batch_size", "paper")
+MATCHED = (
+    *("epochs", "max_steps", "minutes", "width", "image_size", "batch_size", "paper"),
+    *("scale", "patch", "whole_image"),
+)
 """Options that a matched run settles."""
 CHOSEN = (
     *("networks", "generations", "patience", "epochs", "max_steps", "width"),
@@ -306,8 +309,9 @@ def _contradictions(settings: Settings) -> Iterable[ImsegError]:
                 hint="leave one of them out.",
             )
     windows = [name for name in ("scale", "patch") if name in settings.given]
-    if windows and (settings.image_size is not None or settings.paper is not None):
-        other = "--paper" if settings.image_size is None else "--image-size"
+    against = [name for name in ("image_size", "paper", "whole_image") if settings.given.get(name)]
+    if windows and against:
+        other = declared()[against[0]].flag
         yield ImsegError(
             f"{declared()[windows[0]].flag} cannot be joined with {other}.",
             expected="one of them: with the first, networks see windows of images, with the other"

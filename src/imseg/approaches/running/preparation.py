@@ -29,16 +29,20 @@ from imseg.approaches.runs.record import check_same, read_record, tell_data_chan
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
+from imseg.data.checks.fitness import FolderScan
 from imseg.data.checks.folder_check import report_of
+from imseg.data.doubts.small_objects import narrow_share
 from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
 from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
+from imseg.data.images.modality import recognize_modality
 from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, provide
 from imseg.networks.weights import check_network
+from imseg.ops.tiling import Size
 from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.mask_loss import FITTING, check_loss
@@ -71,8 +75,7 @@ def read_data(
     found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
     if sizes := [facts.size for facts in found.survey.labeled]:
         height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
-        own = (height, width)
-        size = seen_size(asked, own) if planned is None else planned.seen_size(own)
+        size = _seen_size(found, asked, planned, (height, width))
         found = replace(found, working_size=size)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
@@ -83,6 +86,18 @@ def read_data(
         if note.severity == "note":
             progress(Note(text=str(note.as_error())))
     return dataset
+
+
+def _seen_size(
+    found: FolderScan, asked: Settings, planned: Plan | None, typical: Size
+) -> Size | None:
+    """Return at which size networks see typical images, where that is known yet."""
+    if planned is not None:
+        return planned.seen_size(typical)
+    labeled, channels = found.survey.labeled, found.reading.channels if found.reading else 3
+    looks = [facts.look for facts in labeled if facts.look is not None]
+    modality = recognize_modality(looks, channels=channels)
+    return seen_size(asked, typical, narrow=narrow_share(labeled), modality=modality)
 
 
 def check_paths(paths: Iterable[object]) -> None:
@@ -351,7 +366,8 @@ def _known_files(
         return planned.image_size if planned is not None else working_size(asked, typical)
 
     # Tiles are cut from pictures that are decoded when they are stored.
-    whole = asked.scale is None and seen_size(asked, (1, 1)) is not None
+    whole = asked.scale is None and asked.patch is None
+    whole = whole and (asked.minutes is None or asked.image_size is not None)
     if planned is not None:
         whole = planned.tiles is None
     room = min(MOST_KEPT, (available_memory() or 0) // 4)

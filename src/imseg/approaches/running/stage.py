@@ -285,12 +285,9 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     growing = f" growing to {widest:g}" if widest > width else ""
     named = "" if name in ("unet", "unet-plus", "paper-unet") else f" ({name})"
     precision = f"{compute.precision}, compiled" if compute.compile else compute.precision
-    seen = "{}x{} px".format(*plan.image_size)
-    if plan.tiles is not None:
-        seen = f"{seen} of images at scale {plan.tiles.scale:.2g}, in windows"
     text = (
-        f"{approach.name}: {stages}{named}{of_width}{growing} at {seen}, about"
-        f" {counted(each, 'step')} each, seed {plan.seed}, {precision},"
+        f"{approach.name}: {stages}{named}{of_width}{growing}, on"
+        f" {plan.seen_in_words}, about {counted(each, 'step')} each, seed {plan.seed}, {precision},"
         f" {plan.workers} side by side on {compute.device}."
     )
     augmentation = plan.recipe.augmentation

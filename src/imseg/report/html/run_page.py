@@ -212,8 +212,8 @@ def _cost(facts: RunFacts) -> parts.Section:
         (
             f"{count(networks, 'network')}, {summary['steps']:,} optimizer steps and"
             f" {tables.operations(summary['flops'])} in all. The network of the run took"
-            f" {final.steps:,} steps; it has {final.parameters:,} trainable numbers and works on"
-            " images of {} \N{MULTIPLICATION SIGN} {} px.".format(*facts.run.plan.image_size),
+            f" {final.steps:,} steps; it has {final.parameters:,} trainable numbers and sees"
+            f" {facts.run.plan.seen_in_words}.",
         )
     )
     ranked = tables.seconds_by_activity(summary)
