@@ -148,6 +148,7 @@ NOT_KEPT = {
     "reuse",
 }
 NOT_KEPT |= {"device", "compile", "follow_links"}
+NOT_KEPT |= {"minutes", "scale", "patch", "whole_image"}  # see tests/approaches/planning
 NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/test_encoders.py
 """Options that are settled to something else, or say where something is."""
 

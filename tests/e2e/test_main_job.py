@@ -368,18 +368,19 @@ def test_options_are_frozen(cli):
         " --effort --encoder-learning-rate --epochs --erode --follow-links --fresh-copies"
         " --generations --grow-labels --help --ignore --image-size --json --keep-weights"
         " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --loss"
-        " --mask-scorers --match --max-steps --network --networks --no-follow-links"
+        " --mask-scorers --match --max-steps --minutes --network --networks --no-follow-links"
         " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock"
-        " --no-report --no-rotate --no-tta --optimizer --out --paper --patience --plain-view"
-        " --precision --probe --reblock --recipe --report --reuse --rotate --seed --select"
+        " --no-report --no-rotate --no-tta --no-whole-image --optimizer --out --paper --patch"
+        " --patience --plain-view"
+        " --precision --probe --reblock --recipe --report --reuse --rotate --scale --seed --select"
         " --strength-level --strength-schedule --task --teacher-ramp --teacher-weight --teachers"
         " --thresholds --tta"
         " --unlabeled-masks --validate-every --views --vote --warm-up-steps --weight-decay"
-        " --weights --width --workers",
+        " --weights --whole-image --width --workers",
         "evaluate": "--device --ensemble --follow-links --help --json --network --no-tta --pictures"
         " --split --trust-network --tta",
         "predict": "--device --ensemble --help --inconsistency --json --network --no-tta --out"
-        " --overlay --overwrite --pixel-size --recursive --skip-bad --trust-network --tta",
+        " --overlay --overwrite --pixel-size --recursive --scale --skip-bad --trust-network --tta",
         "status": "--help --json",
         "verify": "--data --follow-links --help --json --retrain --trust-network",
         "report": "--device --follow-links --help --json --out --trust-network",
@@ -389,7 +390,8 @@ def test_options_are_frozen(cli):
         "explain": "--help --json",
         "demo": "--help --json --out --quick",
         "compare": f"--approaches --config --dry-run --help --json --out --seeds {SHARED}"
-        " --effort --unlabeled-masks --strength-schedule --strength-level",
+        " --effort --unlabeled-masks --strength-schedule --strength-level"
+        " --scale --patch --whole-image --no-whole-image",
         "reproduce": f"--approaches --config --dry-run --help --json --out --runs {SHARED}"
         " --matched --no-matched",
     }

@@ -105,7 +105,7 @@ def test_draws_of_each_use_are_drawn_from_bits_of_their_own() -> None:
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, int) and 40 <= value < 70
     ]
-    assert len(uses) == len(set(uses)) == 19
+    assert len(uses) == len(set(uses)) == 21
     chosen = {use + intensity.CHOSEN for use in uses if use >= 60}
     assert not chosen & set(uses)
 

@@ -33,7 +33,7 @@ from imseg.ops.photometric import (
 
 # What the bits of a sample's seed are for. Numbers are not reused; see photometric.
 MIRRORED, TURNED_OVER, SWAPPED, WARPED, TURN, SCALE, SHIFT, SHEAR, BEND = range(40, 49)
-WINDOW_ROW, WINDOW_COLUMN = range(60, 62)
+WINDOW_ROW, WINDOW_COLUMN = range(49, 51)
 
 CONTROL_POINTS = 7
 """Points of the coarse grid along an axis that a bending is spanned over: four of its intervals lie

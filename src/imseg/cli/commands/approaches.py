@@ -136,7 +136,10 @@ Download = Annotated[
 ]
 
 
-FIXED = ("paper", "effort", "minutes", "strength_schedule", "strength_level", "unlabeled_masks")
+FIXED = (
+    *("paper", "effort", "minutes", "scale", "patch", "whole_image"),
+    *("strength_schedule", "strength_level", "unlabeled_masks"),
+)
 """Settings that the published experiment has."""
 
 
