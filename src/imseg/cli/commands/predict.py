@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -207,11 +207,7 @@ def predict(
     if others := prediction_files.others_beside(written, out, opened.spec, beside=beside):
         text = f"pictures that this prediction did not write: {and_more(others)}"
         show.say(f"warning: {out} also has {text}")
-    if skipped:
-        table = shown(out / prediction_files.SKIPPED_NAME)
-        lines.append(f"Left out, because they cannot be read: {len(skipped)}, listed in {table}:")
-        lines += [f"  {shown(text, lines=True)}" for text in list(skipped.values())[:MOST_SHOWN]]
-        lines += [f"  and {len(skipped) - MOST_SHOWN} more"] * (len(skipped) > MOST_SHOWN)
+    lines += _left_out_text(skipped, out / prediction_files.SKIPPED_NAME)
     passed = [(len(found.others), "file"), (len(found.folders), "folder")]
     if counts := [counted(count, noun) for count, noun in passed if count]:
         lines.append(f"Passed over: {' and '.join(counts)} (see the warnings)")
@@ -223,6 +219,16 @@ def predict(
         "passed_over": found.passed_over(),
     }
     return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _left_out_text(skipped: Mapping[str, str], table: Path) -> list[str]:
+    """Return lines about pictures that were left out: why, by name, and where all are listed."""
+    if not skipped:
+        return []
+    count, first = len(skipped), list(skipped.values())[:MOST_SHOWN]
+    lines = [f"Left out, because they cannot be read: {count}, listed in {shown(table)}:"]
+    lines += [f"  {shown(text, lines=True)}" for text in first]
+    return lines + [f"  and {count - MOST_SHOWN} more"] * (count > MOST_SHOWN)
 
 
 def _check_pixel_size(size: float | None) -> None:
