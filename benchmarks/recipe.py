@@ -26,6 +26,7 @@ import json
 import os
 import shutil
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -255,15 +256,18 @@ def score(
     }  # fmt: skip
     if variant.approach == "fdt":
         options["unlabeled_masks"] = Path(dataset.name) / "hidden/masks"
+    began = time.process_time()
     run = fit(
         dataset, approach=variant.approach, out=place, seed=seed, networks=1, workers=1,
         device="cpu", executor=Serial(), compile="off", **options,
     )  # fmt: skip
+    cpu = time.process_time() - began
     trained = run.trained(run.summary["network"])
     found: dict[str, Any] = {
         "setting": setting.name, "variant": variant.name, "seed": seed,
         "metric": run.task.metric.key,
         "validation": run.task.metric.merit(trained.scores), "images": len(dataset.test),
+        "cpu": cpu,
         "step": (trained.clock["steps"] + trained.clock["batches"]) / trained.steps,
     }  # fmt: skip
     for way, flips in (("plain", False), ("flips", True)):

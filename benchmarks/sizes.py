@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,16 @@ class Job:
     """Height and width at which networks work."""
     width: float
     steps: int
+    scale: float | None = None
+    """The scale of images of which they see windows; None: they see whole images."""
 
     @property
     def name(self) -> str:
         height, width = self.size
-        return f"{height}x{width} px, width {self.width:g}, {self.steps} steps"
+        seen = f"{height}x{width} px"
+        if self.scale is not None:
+            seen = f"windows of {seen} at scale {self.scale:g}"
+        return f"{seen}, width {self.width:g}, {self.steps} steps"
 
 
 JOBS = (
@@ -47,6 +51,7 @@ JOBS = (
     Job("nuclei-30", (192, 192), 0.5, 300),
     Job("nuclei-30", (192, 192), 0.5, 700),
     Job("nuclei-30", (256, 256), 0.5, 500),
+    Job("nuclei-30", (128, 128), 0.5, 1000, scale=1.0),
     Job("nuclei-30", (128, 128), 1.0, 700),
     Job("lesions-156", (128, 128), 0.5, 400),
     Job("lesions-156", (128, 128), 0.5, 1000),
@@ -55,6 +60,7 @@ JOBS = (
     Job("lesions-156", (192, 192), 0.5, 1000),
     Job("scenes-36", (160, 208), 0.5, 1000),
     Job("scenes-36", (192, 256), 0.5, 1000),
+    Job("scenes-36", (128, 128), 0.5, 1000, scale=1.0),
     Job("scenes-36", (160, 208), 1.0, 700),
 )
 
@@ -73,17 +79,18 @@ def main() -> None:
         os.sched_setaffinity(0, {cores[part % len(cores)]})
     wanted = [(seed, job) for seed in arguments.seeds for job in JOBS]
     for seed, job in wanted[part::of]:
-        short = f"{job.size[0]}x{job.size[1]}-{job.width:g}-{job.steps}"
+        short = job.name.replace(",", "").replace(" ", "-")
         done = arguments.out / "scores" / f"{job.setting}-{seed}-{short}.json"
         if done.exists():
             continue
         setting = SETTINGS[job.setting]
         data = data_of(setting, arguments.raw, arguments.out / "data", seed)
-        parts = {"image_size": job.size, "width": job.width}
-        variant = Variant(job.name, {**parts, "max_steps": job.steps, "epochs": job.steps})
-        began = time.process_time()
+        seen = {"image_size": job.size}
+        if job.scale is not None:
+            seen = {"image_size": None, "patch": job.size, "scale": job.scale}
+        longer = {"max_steps": job.steps, "epochs": job.steps}
+        variant = Variant(job.name, {**seen, **longer, "width": job.width})
         found = score(variant, setting, data, seed, arguments.out / "runs" / done.stem)
-        found["seconds"] = time.process_time() - began
         done.parent.mkdir(parents=True, exist_ok=True)
         done.with_suffix(".part").write_text(json.dumps(found, indent=1))
         done.with_suffix(".part").replace(done)
@@ -96,13 +103,13 @@ def main() -> None:
 
 
 def as_table(known: list[dict[str, Any]]) -> str:
-    """Return one row per training; seconds are those of its steps on one core."""
+    """Return one row per training; seconds of the processor are those of all of it."""
     rows = []
     for job in JOBS:
         for one in known:
             if (one["setting"], one["variant"]) == (job.setting, job.name):
                 scores = [f"{one[key]:.4f}" for key in ("plain", "flips", "validation")]
-                seconds = f"{one['step'] * job.steps:.0f}"
+                seconds = f"{one['cpu']:.0f}"
                 rows.append([job.setting, job.name, str(one["seed"]), *scores, seconds])
     return table(["data", "training", "seed", "plain", "flips", "validation", "s"], rows)
 
