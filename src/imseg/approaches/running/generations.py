@@ -295,7 +295,8 @@ def _each(observers: Sequence[labeling.Observer]) -> labeling.Observer:
 
 
 def _in_words(name: str, made: labeling.PseudoLabels) -> str:
-    text = f"{name}: {made.admitted} of {made.images} unlabeled images admitted"
+    what = "unlabeled images" if made.part.window is None else "tiles of unlabeled images"
+    text = f"{name}: {made.admitted} of {made.images} {what} admitted"
     if made.part.inconsistent is not None:
         text += f", {made.inconsistent_share:.1%} of their pixels inconsistent"
     counts = made.part.copies.counts if made.part.copies is not None else None
