@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.approaches.planning.budget import LEAST_SEEN, SEEN, make_plan, match_plan, seen_size
+from imseg.approaches.planning.budget import make_plan, match_plan, seen_size
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.planning.stage_plan import planned_stages
+from imseg.data.doubts.small_objects import LEAST_SEEN, SEEN
 from imseg.errors import ImsegError
 from imseg.types import Modality
 

@@ -28,13 +28,22 @@ def squares(seed: int, side: int, *, count: int = 20, size: int = 512) -> np.nda
     return mask
 
 
-def save(folder: Path, masks: list[np.ndarray], *, suffix: str = ".png", name: str = "a{}") -> Path:
+def save(
+    folder: Path,
+    masks: list[np.ndarray],
+    *,
+    suffix: str = ".png",
+    name: str = "a{}",
+    gray: bool = False,
+) -> Path:
     for kind in ("images", "masks"):
         (folder / "labeled" / kind).mkdir(parents=True)
     for place, mask in enumerate(masks):
         noise = np.random.default_rng(place).normal(60, 10, mask.shape[:2]) + 90 * (mask > 0)
         stem = name.format(place)
-        image = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))
+        # Photographs are seen whole, whatever they show.
+        colored = noise[..., None] + ([80, 40, 0] if not gray else [0])
+        image = Image.fromarray(np.clip(colored, 0, 255).astype(np.uint8).squeeze())
         image.save(folder / "labeled/images" / f"{stem}.png")
         path = folder / "labeled/masks" / (stem + suffix)
         if suffix == ".tif":
@@ -91,6 +100,18 @@ def test_objects_that_vanish_are_said_with_the_size_that_would_do(tmp_path):
     told.clear()
     read_data(data, settings_from({"image_size": (96, 96)}), listen)
     assert any("At the size of this training, 96x96 px" in text for text in told)
+
+
+def test_small_objects_of_micrographs_are_seen_in_windows(tmp_path):
+    data = save(tmp_path, [squares(seed, 5) for seed in range(6)], gray=True)
+    assert found(data, "smaller than 2 px") == []
+    seen = check_folder(data).seen
+    assert seen.scale == 1 and seen.size == (512, 512) and 4 < seen.narrow < 6
+    photographs = check_folder(save(tmp_path / "p", [squares(seed, 5) for seed in range(6)])).seen
+    assert photographs.scale is None and photographs.size == (128, 128)
+    assert photographs.narrow == pytest.approx(seen.narrow / 4)
+    large = check_folder(save(tmp_path / "l", [squares(seed, 60) for seed in range(6)], gray=True))
+    assert large.seen.scale is None and large.seen.narrow > 6
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,18 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning.plan import Facts, Plan, with_recipe
-from imseg.approaches.planning.run_options import DEFAULT_PATCH, SMALLEST_SIDE
+from imseg.approaches.planning.run_options import SMALLEST_SIDE
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
-from imseg.data.doubts.small_objects import DEFAULT_LONGEST, working_shape
+from imseg.data.doubts.small_objects import (
+    DEFAULT_LONGEST,
+    DEFAULT_PATCH,
+    needs_windows,
+    scale_for,
+    working_shape,
+)
 from imseg.engine.hardware import device as hardware
 from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
@@ -35,10 +41,6 @@ LONGEST_SIDE_ON_GPU = 256
 MOST_ON_GPU = 5
 """Networks that share a GPU at most. One alone leaves it idle between its kernels; with a few the
 gaps are filled. See docs/decisions/0022-several-networks-on-one-gpu.md."""
-SEEN = 12.0
-"""Pixels that the narrowest tenth of objects is wide, at least, where the scale is chosen by it."""
-LEAST_SEEN = 6.0
-"""Pixels of the narrowest tenth of objects on whole images below which windows are taken."""
 CONTEXT = 700 * 2**20
 """Bytes of GPU memory that a process takes before it trains anything."""
 SHARE = 0.8
@@ -309,24 +311,19 @@ def _scale_for(settings: Settings, typical: Size, *, narrow: float | None) -> fl
     """Return the scale at which windows are seen."""
     if settings.scale is not None:
         return float(settings.scale)
-    return min(1.0, SEEN / (narrow * max(typical))) if narrow else 1.0
+    return scale_for(typical, narrow)
 
 
 def _sees_windows(
     settings: Settings, typical: Size, *, narrow: float | None, modality: Modality
 ) -> bool:
-    """Return whether networks see windows: as was asked for, or by the size of objects.
-
-    Of photographs whole ones are taken: what a thing is hangs on all that is around it.
-    """
+    """Return whether networks see windows: as was asked for, or by the size of objects."""
     if settings.scale is not None or settings.patch is not None:
         return True
     chosen = settings.image_size is not None or settings.paper is not None or settings.whole_image
     if chosen or settings.match is not None or settings.recipe_name == "paper":
         return False
-    if modality == "photograph" or narrow is None:
-        return False
-    return narrow * max(working_size(settings, typical)) < LEAST_SEEN
+    return needs_windows(working_size(settings, typical), narrow, modality)
 
 
 def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import SEEN, make_plan, tiles_for
+from imseg.approaches.planning.budget import make_plan, tiles_for
 from imseg.approaches.planning.duration import Measured
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.run_options import SMALLEST_SIDE
 from imseg.approaches.planning.settings import Settings
-from imseg.data.doubts.small_objects import working_shape
+from imseg.data.doubts.small_objects import SEEN, working_shape
 from imseg.errors import ImsegError
 
 MOST_STEPS = 5000

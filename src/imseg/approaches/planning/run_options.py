@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from imseg.approaches.methods.paper import Published
+from imseg.data.doubts.small_objects import DEFAULT_PATCH
 from imseg.data.folder.config import TaskWord
 from imseg.engine.training.recipe import RecipeName
 from imseg.options import option
@@ -13,8 +14,6 @@ Effort = Literal["quick", "standard", "paper"]
 
 SMALLEST_SIDE = 32
 """Pixels a side below which a network that halves four times has too little left to normalize."""
-DEFAULT_PATCH = 128
-"""Pixels a side of the windows that networks learn from where images are not seen whole."""
 LARGEST_SIDE = 8192
 """Pixels a side beyond which no machine has the memory."""
 

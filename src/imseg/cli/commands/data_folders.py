@@ -26,7 +26,7 @@ NewFolder = Annotated[Path, typer.Option(help="A new folder for the data.")]
 
 def as_text(report: CheckReport, sheet: Path | None) -> str:
     """Return the whole report: what is there, then problems, then a verdict."""
-    parts = [_counts(report), _pictures(report), _targets(report)]
+    parts = [_counts(report), _pictures(report), _targets(report), _seen(report)]
     if sheet is not None:
         parts.append(f"Contact sheet: {shown(sheet)}")
     parts += [finding_as_text(finding) for finding in report.findings]
@@ -82,6 +82,25 @@ def _pictures(report: CheckReport) -> str:
         return f"Images: {kinds}; all {height}x{width} px"
     (low_h, low_w), (high_h, high_w) = report.sizes.smallest, report.sizes.largest
     return f"Images: {kinds}; from {low_h}x{low_w} to {high_h}x{high_w} px, median {height}x{width}"
+
+
+def _seen(report: CheckReport) -> str:
+    """Return what networks will see of the images."""
+    from imseg.data.doubts.small_objects import DEFAULT_PATCH
+
+    seen = report.seen
+    if seen is None:
+        return ""
+    size = "{}x{} px".format(*seen.size)
+    if seen.scale is None:
+        text = f"Networks will see whole images, at {size}"
+    else:
+        scale = "full size" if seen.scale == 1 else f"scale {seen.scale:.2g} ({size})"
+        patch = f"{DEFAULT_PATCH}x{DEFAULT_PATCH} px"
+        text = f"Networks will see windows of {patch} of images at {scale}"
+    if seen.narrow is not None:
+        text += f"; the narrowest tenth of the labeled objects is {seen.narrow:.2g} px wide there"
+    return f"{text} (--scale, --patch, --image-size)"
 
 
 def _targets(report: CheckReport) -> str:

@@ -376,6 +376,8 @@ class CheckReport:
     """The objects in the labeled masks (task instances)."""
     numbers: facts.NumberSummary | None
     """The numbers in the labeled masks (task regression)."""
+    seen: small_objects.SeenImages | None
+    """What networks see of the images, if nothing else is asked for."""
     findings: tuple[Finding, ...]
     """Errors first, then warnings, then notes."""
     links: int = 0
@@ -452,6 +454,9 @@ def report_of(found: FolderScan) -> CheckReport:
         classes=facts.summarize_classes(survey.labeled, spec) if spec else (),
         objects=facts.summarize_objects(survey.labeled, spec) if spec else None,
         numbers=facts.summarize_numbers(survey.labeled, spec) if spec else None,
+        seen=small_objects.seen_by_default(
+            survey.labeled if spec else (), channels=found.reading.channels if found.reading else 3
+        ),
         findings=tuple(
             sorted(run_checks(CHECKS, found), key=lambda each: _SEVERITIES.index(each.severity))
         ),

@@ -1,6 +1,7 @@
 """Objects that are lost, or nearly so, at the size at which networks work."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +10,20 @@ from imseg.data.checks.appearance import WIDTHS
 from imseg.data.checks.fitness import FolderScan, size_in_words, warning
 from imseg.data.checks.mask_values import smeared_between
 from imseg.data.folder.facts import ImageFacts
+from imseg.data.images.modality import recognize_modality
 from imseg.errors import Finding
-from imseg.types import TargetSpec
+from imseg.ops.tiling import Size, TileScheme, Tiling
+from imseg.types import Modality, TargetSpec
 
 DEFAULT_LONGEST = 128
 """Pixels of the longer side at which networks work on a processor, if nothing else is said."""
+
+DEFAULT_PATCH = 128
+"""Pixels a side of the windows that networks see of images that they do not see whole."""
+SEEN = 12.0
+"""Pixels that the narrowest tenth of objects is wide where the scale is chosen by it."""
+LEAST_SEEN = 6.0
+"""Pixels of the narrowest tenth of objects on whole images below which windows are taken."""
 
 LEAST_WIDTH = 2.0
 """Fewer pixels than this at the working size, and an object cannot be learned."""
@@ -39,6 +49,61 @@ def working_shape(typical: tuple[int, int], *, longest: int, least: int = _STEP)
     return height, width
 
 
+def scale_for(typical: Size, narrow: float | None) -> float:
+    """Return the scale at which the narrowest tenth of objects is wide enough, at most 1.
+
+    Args:
+        typical: Height and width of the images.
+        narrow: From ``narrow_share``.
+    """
+    return min(1.0, SEEN / (narrow * max(typical))) if narrow else 1.0
+
+
+def needs_windows(whole: Size, narrow: float | None, modality: Modality) -> bool:
+    """Return whether objects are too small on whole images.
+
+    Of photographs whole ones are taken: what a thing is hangs on all that is around it.
+
+    Args:
+        whole: Height and width of whole images as networks would see them.
+        narrow: From ``narrow_share``.
+        modality: What the images are.
+    """
+    return modality != "photograph" and narrow is not None and narrow * max(whole) < LEAST_SEEN
+
+
+@dataclass(frozen=True, slots=True)
+class SeenImages:
+    """What networks see of the images of a folder, if nothing else is asked for."""
+
+    size: Size
+    """Height and width of a typical image as they see it, whole or in windows."""
+    scale: float | None
+    """The scale of which they see windows; None: they see it whole."""
+    narrow: float | None
+    """Pixels that the narrowest tenth of the labeled objects is wide then; None: not known."""
+
+
+def seen_by_default(labeled: Sequence[ImageFacts], *, channels: int) -> SeenImages | None:
+    """Return what networks see of images on a processor, if nothing else is asked for.
+
+    Args:
+        labeled: Pictures with their masks; without any there is no answer.
+        channels: As pictures are read.
+    """
+    if not labeled:
+        return None
+    height, width = np.median([facts.size for facts in labeled], axis=0).astype(int).tolist()
+    typical, narrow = (height, width), narrow_share(labeled)
+    looks = [facts.look for facts in labeled if facts.look is not None]
+    modality = recognize_modality(looks, channels=channels)
+    size, scale = working_shape(typical, longest=DEFAULT_LONGEST), None
+    if needs_windows(size, narrow, modality):
+        scale = scale_for(typical, narrow)
+        size = TileScheme(scale, Tiling((1, 1), (1, 1))).size_of(typical)
+    return SeenImages(size=size, scale=scale, narrow=narrow and narrow * max(size))
+
+
 def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
     """Yield whether most objects in the labeled masks are lost at the working size.
 
@@ -56,7 +121,11 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
         return
     sizes = [size for size, _ in measured]
     height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
-    size = found.working_size or working_shape((height, width), longest=DEFAULT_LONGEST)
+    size = found.working_size
+    if size is None:
+        channels = found.reading.channels if found.reading else 3
+        seen = seen_by_default(found.survey.labeled, channels=channels)
+        size = seen.size if seen else working_shape((height, width), longest=DEFAULT_LONGEST)
     lost = share_lost(measured, size, widths=WIDTHS)
     if lost <= _MOST_LOST:
         return
