@@ -24,11 +24,14 @@ from tests.e2e.small_sets import (
     weights_of,
 )
 from tests.sets import rest_but
+from torch import Tensor, nn
 
 import imseg
 from imseg.approaches.methods.catalog import APPROACHES
+from imseg.approaches.planning import estimate as estimating
 from imseg.approaches.runs.run import Run
 from imseg.engine.workers.executors import Serial
+from imseg.errors import ImsegError
 from imseg.types import DataSet
 
 ROWS, COLUMNS = 2, 3
@@ -149,10 +152,10 @@ def test_without_validation_images_whole_images_are_set_aside(tmp_path: Path) ->
 
 def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path: Path) -> None:
     data = wide_set("binary")
-    options = {"approach": "im", "generations": 1, "select": "all"}
+    options = {"approach": "mean-teacher"}
     whole = trained(data, tmp_path / "whole", **options)
     with pytest.raises(Killed):
-        imseg.fit(data, out=tmp_path / "part", executor=Mortal(3), **WINDOWS, **options)
+        imseg.fit(data, out=tmp_path / "part", executor=Mortal(1), **WINDOWS, **options)
     again = trained(data, tmp_path / "part", **options)
     assert weights_of(again.path) == weights_of(whole.path)
 
@@ -174,7 +177,7 @@ def test_pictures_much_larger_than_those_learned_from_are_spoken_of(
     images = save_mosaic(tmp_path / "images")
     status, _, told = cli("predict", tmp_path / "run", images, "--out", tmp_path / "masks")
     assert status == 0
-    assert "1 picture is much larger than those learned from (32x32 px): mosaic.png" in told
+    assert "1 picture is much larger than those learned from (up to 32x32 px): mosaic.png" in told
     assert "tile by tile; --scale 0 shows each of them whole" in told
     for scale, words in (("9", "--scale is out of range"), ("nan", "--scale is out of range")):
         status, _, told = cli(
@@ -199,3 +202,52 @@ def test_photographs_with_more_pixels_are_seen_whole_and_it_is_said(
     assert status == 0
     assert "warning: 1 picture is much larger" in told
     assert "Each is seen whole, at 32x32 px" in told and "--scale 1 looks at them" in told
+
+
+def test_what_networks_cannot_do_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(wide_set("binary"), tmp_path / "run", approach="ldt")
+    image = wide_pairs("binary", 5, 1)[0][0]
+    with pytest.raises(ImsegError, match="never saw a picture whole"):
+        next(run.predict([image], scale=0))
+    with pytest.raises(ImsegError, match="out of range"):
+        next(run.predict([image], scale=-1))
+    earlier = replace(run, plan=replace(run.plan, tiles=None, typical_size=None))
+    with pytest.raises(ImsegError, match="does not know at which scale"):
+        next(earlier.predict([image], scale=0.5))
+    monkeypatch.setattr(estimating, "free_disk", lambda path: 1000)
+    with pytest.raises(ImsegError, match="not enough room") as caught:
+        trained(wide_set("binary"), tmp_path / "more", approach="ldt")
+    assert "--whole-image" in caught.value.hint and not (tmp_path / "more").exists()
+
+
+def test_images_as_large_as_some_that_were_seen_whole_stay_whole(tmp_path: Path) -> None:
+    def mixed(seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        pixels = [*scenes(seed, 6)[0], *scenes(seed + 1, 2)[0].repeat(3, 1).repeat(3, 2)]
+        return pixels, [(each > 90).astype(np.uint8) for each in pixels]
+
+    data = imseg.dataset_from_arrays(mixed(0), val=mixed(2), task="binary")
+    options = {**SETTINGS, "approach": "ldt", "out": tmp_path / "run"}
+    run = imseg.fit(data, executor=Serial(), progress=lambda _: None, **options)
+    assert run.plan.typical_size == (SIDE, SIDE) and run.plan.largest_size == (96, 96)
+    assert run.plan.predicted_size((96, 96)) == (SIDE, SIDE), "as in training and validation"
+    assert run.plan.predicted_size((192, 192)) != (SIDE, SIDE)
+
+
+def test_a_network_is_tried_on_tiles_before_anything_is_trained(tmp_path: Path) -> None:
+    """One that only takes images of the size of a window fails at once, not at validation."""
+    with pytest.raises(ImsegError, match="network"):
+        trained(wide_set("binary"), tmp_path / "run", approach="ldt", network=OnlyWindows)
+    assert not (tmp_path / "run" / "start").exists()
+
+
+class OnlyWindows(nn.Module):
+    def __init__(self, channels: int, outputs: int, width: float) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, outputs, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[2:] != (32, 32):
+            raise RuntimeError("images of 32x32 px alone")
+        return self.layer(images)

@@ -287,5 +287,6 @@ def _matched_seconds(ready: Prepared, measured: duration.Measured) -> float:
 def _scoring_seconds(ready: Prepared, measured: duration.Measured) -> float:
     """Return the seconds of one network's look at all test images."""
     images = images_to_score(ready.dataset)
-    looked_at = len(images) * measured.stages["start"].prediction
+    tiles = len(images) * ready.plan.tiles_each
+    looked_at = tiles * measured.stages["start"].prediction
     return looked_at + decoding_of(ready.dataset, ready.plan, images)

@@ -76,12 +76,17 @@ class TileScheme:
 
     def size_of(self, own: Size) -> Size:
         """Return the height and width of an image of such a size after scaling."""
-        height, width = (max(1, round(side * self.scale)) for side in own)
-        return height, width
+        return scaled(own, self.scale)
 
     def count(self, own: Size) -> int:
         """Return how many tiles an image of such a size has."""
         return self.tiling.count(self.size_of(own))
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """Return a height and width after scaling, each at least 1."""
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
 
 
 def _places(length: int, tile: int, step: int) -> list[int]:

@@ -16,6 +16,7 @@ from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.data.doubts.small_objects import LEAST_SEEN, SEEN
 from imseg.errors import ImsegError
+from imseg.ops.tiling import Size, scaled
 from imseg.types import Modality
 
 CELLS = Facts(
@@ -35,6 +36,11 @@ def planned(facts: Facts = CELLS, **asked: Any) -> Plan:
     return make_plan(Settings(device="cpu", **{"approach": "ldt", **asked}), facts)
 
 
+def seen_at(plan: Plan, size: Size) -> Size:
+    seen = plan.seen_size
+    return scaled(size, seen) if isinstance(seen, float) else seen
+
+
 @given(
     narrow=st.floats(0.002, 0.5),
     longest=st.integers(64, 4000),
@@ -46,7 +52,7 @@ def test_objects_of_micrographs_are_never_too_small(
     size = (longest, max(32, longest // 2))
     plan = planned(replace(CELLS, narrow=narrow, typical_size=size, modality=modality))
     native = narrow * longest
-    seen = narrow * max(plan.seen_size(size))
+    seen = narrow * max(seen_at(plan, size))
     assert seen >= min(LEAST_SEEN, native) - 2 * narrow, "but for rounding to whole pixels"
     if plan.tiles is not None:
         assert plan.tiles.scale <= 1
@@ -58,7 +64,7 @@ def test_objects_of_micrographs_are_never_too_small(
 def test_cells_on_a_large_field_are_seen_in_windows() -> None:
     plan = planned()
     assert plan.tiles is not None and plan.tiles.scale == pytest.approx(12 / 30)
-    assert plan.seen_size((1024, 1536)) == (410, 614)
+    assert seen_at(plan, (1024, 1536)) == (410, 614)
     assert plan.tiles_each == plan.tiles.tiling.count((410, 614)) == 3 * 5
     stage = planned_stages(plan, CELLS)[0]
     assert (stage.labeled, stage.validation) == (10 * 15, 8 * 15), "tiles are counted"
@@ -70,7 +76,7 @@ def test_cells_on_a_large_field_are_seen_in_windows() -> None:
 def test_otherwise_images_are_whole(changes: dict[str, Any]) -> None:
     plan = planned(replace(CELLS, **changes))
     assert plan.tiles is None and plan.window is None and plan.tiles_each == 1
-    assert plan.image_size == plan.row_size == plan.seen_size((1024, 1536))
+    assert plan.image_size == plan.row_size == plan.seen_size
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,7 @@ def test_what_was_asked_for_is_taken() -> None:
 def test_checks_look_at_the_size_that_is_planned(asked: dict[str, Any]) -> None:
     settings = Settings(approach="ldt", device="cpu", **asked)
     how = {"narrow": CELLS.narrow, "modality": CELLS.modality}
-    assert seen_size(settings, (1024, 1536), **how) == planned(**asked).seen_size((1024, 1536))
+    assert seen_size(settings, (1024, 1536), **how) == planned(**asked).seen_size
 
 
 @pytest.mark.parametrize("other", ["image_size", "paper", "whole_image"])

@@ -16,13 +16,16 @@ from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
+from imseg.data.checks.fitness import FolderScan
 from imseg.data.doubts.small_objects import (
     DEFAULT_LONGEST,
     DEFAULT_PATCH,
+    narrow_share,
     needs_windows,
     scale_for,
     working_shape,
 )
+from imseg.data.images.modality import recognize_modality
 from imseg.engine.hardware import device as hardware
 from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
 from imseg.networks.registry import CustomConfig, Network
@@ -64,6 +67,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         image_size=tiles.tiling.step if tiles else working_size(settings, facts.typical_size),
         tiles=tiles,
         typical_size=facts.typical_size,
+        largest_size=facts.largest_size,
         same_scale=facts.modality != "photograph",
         tiles_each=tiles.count(facts.typical_size) if tiles else 1,
         limit_unlabeled=settings.limit_unlabeled,
@@ -87,8 +91,8 @@ def fits_time(settings: Settings) -> bool:
 
 def seen_size(
     settings: Settings, typical: Size, *, narrow: float | None, modality: Modality
-) -> Size | None:
-    """Return at which size networks see typical images, where that is known before the plan.
+) -> Size | float | None:
+    """Return how networks see typical images, where that is known before the plan.
 
     Args:
         settings: What was asked for.
@@ -97,13 +101,21 @@ def seen_size(
         modality: As in ``Facts``.
 
     Returns:
-        Height and width; None where they depend on what steps cost here.
+        Height and width of whole images, or the scale of windows; None where it depends on what
+        steps cost here.
     """
     if _sees_windows(settings, typical, narrow=narrow, modality=modality):
-        scale = _scale_for(settings, typical, narrow=narrow)
-        return TileScheme(scale, Tiling((1, 1), (1, 1))).size_of(typical)
+        return _scale_for(settings, typical, narrow=narrow)
     by_time = settings.minutes is not None and settings.image_size is None
     return None if by_time else working_size(settings, typical)
+
+
+def seen_in(found: FolderScan, settings: Settings, typical: Size) -> Size | float | None:
+    """Return how networks see typical images of a folder; see ``seen_size``."""
+    labeled, channels = found.survey.labeled, found.reading.channels if found.reading else 3
+    looks = [facts.look for facts in labeled if facts.look is not None]
+    modality = recognize_modality(looks, channels=channels)
+    return seen_size(settings, typical, narrow=narrow_share(labeled), modality=modality)
 
 
 def _settled(settings: Settings, facts: Facts) -> Approach:

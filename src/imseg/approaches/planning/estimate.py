@@ -15,6 +15,7 @@ from imseg.approaches.planning.stage_plan import StagePlan, planned_stages, plan
 from imseg.approaches.running.preparation import MEASURING, Prepared, asked_for, prepare
 from imseg.approaches.runs.record import check_same_target
 from imseg.engine.hardware import device as machine
+from imseg.errors import ImsegError, shown
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Note, Progress, log_progress
 from imseg.types import DataSet
@@ -269,6 +270,27 @@ def estimate(
         disk=disk,
         disk_free=free_disk(ready.folder.path),
     )
+
+
+def check_room(ready: Prepared) -> None:
+    """Check that what is stored while a run goes on fits onto the disk, where images are cut.
+
+    Raises:
+        ImsegError: If it does not.
+    """
+    if ready.record is not None or ready.plan.tiles is None:
+        return
+    hidden = ready.hidden_pairs is not None
+    needed = disk_of(ready.plan, ready.facts, ready.dataset, hidden=hidden).most
+    free = free_disk(ready.folder.path)
+    if needed > free:
+        raise ImsegError(
+            f"The disk of {shown(ready.folder.path)} has not enough room.",
+            expected=f"about {needed / 1e9:.1f} GB while the run goes on, for images at scale"
+            f" {ready.plan.tiles.scale:.2g}.",
+            got=f"{free / 1e9:.1f} GB free.",
+            hint="--out on another disk, --limit-unlabeled, a smaller --scale, or --whole-image.",
+        )
 
 
 def decoding_of_run(ready: Prepared) -> float:

@@ -92,7 +92,12 @@ def fit_to_minutes(
 
     found = _best(plans, fitted)
     plan, measured = found.plan, found.measured
-    if chosen and found.is_like(list(plans)[-1]) and found.share * LONG * LEAST_TIMES < 1:
+    if (
+        chosen
+        and facts.unlabeled
+        and found.is_like(list(plans)[-1])
+        and found.share * LONG * LEAST_TIMES < 1
+    ):
         taught = fitted(list(_plans_on(asked, facts))[-1])
         if taught.steps >= LONG:
             return taught.plan, taught.measured
@@ -166,11 +171,10 @@ def _best(plans: Mapping[Plan, int], fitted: Callable[..., _Fitted]) -> _Fitted:
         dearer = (_operations(plan) / _operations(every[0])) ** COST_EXPONENT
         if found.share * dearer * steps <= 1:
             at = number
-    while at > 0:  # what was guessed is measured
-        better = fitted(every[at])
-        if better.steps >= plans[every[at]]:
+    for plan in every[at:0:-1]:  # what was guessed is measured
+        better = fitted(plan)
+        if better.steps >= plans[plan]:
             return better
-        at -= 1
     return fitted(every[0], found.measured)  # in the time that measuring has left
 
 

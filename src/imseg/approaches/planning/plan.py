@@ -1,5 +1,6 @@
 """What will be done: every number of a run, settled before training starts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,6 +48,8 @@ class Facts:
     """Median height and width of the labeled images in pixels."""
     modality: Modality = "photograph"
     """What most of the labeled images are."""
+    largest_size: tuple[int, int] | None = None
+    """Greatest height and width of the labeled images in pixels; None: not looked at."""
     narrow: float | None = None
     """The width that a tenth of the labeled objects stay below, as a share of the longer side of an
     image; None: not measured."""
@@ -77,6 +80,8 @@ class Plan:
     """Tiles of a typical image; 1 where images are whole."""
     typical_size: Size | None = None
     """Median height and width of the labeled images; None: a run of an earlier version."""
+    largest_size: Size | None = None
+    """Greatest height and width of the labeled images; None: a run of an earlier version."""
     same_scale: bool = False
     """Whether images that are much larger than those show more at the same scale, as micrographs
     do; else they show the same in more pixels, as photographs do."""
@@ -233,13 +238,14 @@ class Plan:
             return self.tiles
         height, width = self.image_size
         tiling = Tiling(self.image_size, (3 * height // 4, 3 * width // 4))
-        return TileScheme(max(self.image_size) / max(self.typical_size), tiling)
+        usual, seen = math.prod(self.typical_size), math.prod(self.image_size)
+        return TileScheme(math.sqrt(seen / usual), tiling)
 
     def is_larger(self, own: Size) -> bool:
-        """Return whether an image is much larger than those learned from."""
-        typical = self.typical_size
-        pairs = zip(own, typical or own, strict=True)
-        return typical is not None and all(side >= LARGER * usual for side, usual in pairs)
+        """Return whether an image is much larger than all of those learned from."""
+        known = self.largest_size
+        pairs = zip(own, known or own, strict=True)
+        return known is not None and all(side >= LARGER * largest for side, largest in pairs)
 
     def predicted_size(self, own: Size, scale: float | None = None) -> Size | TileScheme:
         """Return at which size an image is predicted, or how it is scaled and cut.
@@ -262,9 +268,10 @@ class Plan:
         """Height and width in pixels of what is stored: images, or tiles of them."""
         return self.tiles.tiling.tile if self.tiles else self.image_size
 
-    def seen_size(self, own: Size) -> Size:
-        """Return at which size networks see an image of such a size."""
-        return self.tiles.size_of(own) if self.tiles else self.image_size
+    @property
+    def seen_size(self) -> Size | float:
+        """Height and width at which networks see every image, or the scale of their windows."""
+        return self.tiles.scale if self.tiles else self.image_size
 
     @property
     def seen_in_words(self) -> str:

@@ -246,7 +246,7 @@ def _generation(number: int, plan: Plan, facts: Facts) -> StagePlan:
         copies, plain = (made.typical, made.keep_plain) if made else (0.0, True)
         pseudo = round(unlabeled * (copies + plain))
         augmented += unlabeled * copies
-    full = facts.labeled + facts.unlabeled
+    full = facts.labeled + plan.tiles_each * facts.unlabeled
     least = int(plan.least_share * (full // plan.recipe.batch_size))
     recipe = replace(plan.recipe, least_steps=max(1, least))
     return StagePlan(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imseg.approaches.planning.duration import FILES
+from imseg.approaches.planning.estimate import check_room
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
 from imseg.approaches.running.auditing import audited
@@ -67,6 +68,7 @@ def fit(
     asked = asked_for(settings, options, network)
     ready = prepare(data, asked, out=out, progress=progress, stores=True)
     folder, plan, facts = ready.folder, ready.plan, ready.facts
+    check_room(ready)
     folder.open_for_writing()
     progress(Note(text=f"The run goes to {folder.path}"))
     clock = Clock()

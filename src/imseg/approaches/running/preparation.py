@@ -12,13 +12,7 @@ import numpy as np
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import (
-    fits_time,
-    make_plan,
-    match_plan,
-    seen_size,
-    working_size,
-)
+from imseg.approaches.planning.budget import fits_time, make_plan, match_plan, seen_in, working_size
 from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
@@ -29,20 +23,23 @@ from imseg.approaches.runs.record import check_same, read_record, tell_data_chan
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
-from imseg.data.checks.fitness import FolderScan
 from imseg.data.checks.folder_check import report_of
-from imseg.data.doubts.small_objects import narrow_share
 from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder.inspection import KnownFiles
-from imseg.data.folder.scan import data_set_of, held_out, hidden_masks, scan, typical_size
-from imseg.data.images.modality import recognize_modality
+from imseg.data.folder.scan import (
+    data_set_of,
+    held_out,
+    hidden_masks,
+    largest_size,
+    scan,
+    typical_size,
+)
 from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.errors import ImsegError, import_extra, raise_all, shown
 from imseg.networks.registry import NetworkFactory, provide
 from imseg.networks.weights import check_network
-from imseg.ops.tiling import Size
 from imseg.progress import Note, Progress
 from imseg.tasks import check_pool, task_for
 from imseg.tasks.mask_loss import FITTING, check_loss
@@ -75,8 +72,8 @@ def read_data(
     found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
     if sizes := [facts.size for facts in found.survey.labeled]:
         height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
-        size = _seen_size(found, asked, planned, (height, width))
-        found = replace(found, working_size=size)
+        seen = planned.seen_size if planned else seen_in(found, asked, (height, width))
+        found = replace(found, working_size=seen)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
     dataset = data_set_of(found)
@@ -86,18 +83,6 @@ def read_data(
         if note.severity == "note":
             progress(Note(text=str(note.as_error())))
     return dataset
-
-
-def _seen_size(
-    found: FolderScan, asked: Settings, planned: Plan | None, typical: Size
-) -> Size | None:
-    """Return at which size networks see typical images, where that is known yet."""
-    if planned is not None:
-        return planned.seen_size(typical)
-    labeled, channels = found.survey.labeled, found.reading.channels if found.reading else 3
-    looks = [facts.look for facts in labeled if facts.look is not None]
-    modality = recognize_modality(looks, channels=channels)
-    return seen_size(asked, typical, narrow=narrow_share(labeled), modality=modality)
 
 
 def check_paths(paths: Iterable[object]) -> None:
@@ -130,7 +115,8 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         for module in ("cv2", "skimage"):
             import_extra(module, extra="cells", purpose="for cell centers and objects")
     approach = find_approach(asked.approach)
-    if approach.needs_unlabeled and not dataset.unlabeled:
+    free = asked.minutes is not None and "approach" not in asked.given  # labels alone come first
+    if approach.needs_unlabeled and not dataset.unlabeled and not free:
         raise ImsegError(
             f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
             expected="images in unlabeled/ (no masks needed).",
@@ -231,6 +217,7 @@ def facts_of(dataset: DataSet) -> Facts:
         channels=dataset.reading.channels,
         outputs=dataset.spec.outputs,
         typical_size=typical_size(dataset.labeled, pages=dataset.reading.pages),
+        largest_size=largest_size(dataset.labeled, pages=dataset.reading.pages),
         modality=dataset.modality,
         narrow=dataset.narrow,
     )
@@ -336,7 +323,8 @@ def prepare(
     approach = plan.approach
     stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
     for one in dict.fromkeys(each.network for each in stages):
-        check_network(one, channels=facts.channels, outputs=facts.outputs, size=plan.image_size)
+        for size in dict.fromkeys((plan.image_size, plan.row_size)):
+            check_network(one, channels=facts.channels, outputs=facts.outputs, size=size)
     return Prepared(
         asked=asked,
         folder=folder,
@@ -430,9 +418,13 @@ def _new_plan(
     if fits_time(asked) and probe:
         progress(Note(text=MEASURING))
     if asked.minutes is not None:
+        reading: dict[str, float] = {}
 
         def left(plan: Plan) -> float:
-            return time_left(asked, since) - decoding_seconds(dataset, plan)
+            name = plan.approach.name
+            if name not in reading:
+                reading[name] = decoding_seconds(dataset, plan)
+            return time_left(asked, since) - reading[name]
 
         def measure(plan: Plan) -> duration.Measured:
             return duration.measure(plan, facts, dataset.spec)

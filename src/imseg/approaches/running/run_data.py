@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from imseg.approaches.planning.plan import Plan
 from imseg.data.cache.store import Stored, open_array, store_split
@@ -15,6 +17,7 @@ from imseg.data.folder.scan import split_validation
 from imseg.engine.hardware.device import usable_cores
 from imseg.engine.loading.samples import Mosaic, SampleSet
 from imseg.engine.training import seeds
+from imseg.ops.tiling import join
 from imseg.progress import Note, Progress, Working
 from imseg.tasks import task_for
 from imseg.types import DataSet, Image, LabeledImage
@@ -150,14 +153,30 @@ def part_of(stored: Stored, plan: Plan) -> SampleSet:
     )
 
 
+OVERVIEW = 128
+"""Rows and columns of a large image's mask that are looked at to see what it shows."""
+
+
+def _overviews(targets: npt.NDArray[Any], mosaic: Mosaic) -> Tensor:
+    """Return a small mask (``t h w``) of each image that was cut into tiles."""
+    found = []
+    for rows, (height, width) in zip(mosaic.rows, mosaic.sizes, strict=True):
+        tiles = torch.from_numpy(np.array(targets[rows[0] : rows[-1] + 1]))
+        whole = join(tiles, mosaic.tiling, (height, width))
+        places = (torch.linspace(0, side - 1, OVERVIEW).long() for side in (height, width))
+        down, across = places
+        found.append(whole[:, down][:, :, across])
+    return torch.stack(found)
+
+
 def _split(labeled: SampleSet, data: DataSet, seed: int) -> tuple[SampleSet, SampleSet]:
     """Return the labeled part in two: to learn from, and to choose by."""
-    targets, mosaic = torch.from_numpy(np.array(open_array(labeled.targets))), labeled.mosaic
-    labels = task_for(data.spec).strata(targets)
+    targets, mosaic, task = open_array(labeled.targets), labeled.mosaic, task_for(data.spec)
     rows: list[tuple[int, ...]] = [(row,) for row in labeled.indices]
-    if mosaic is not None:  # images are split, not their tiles
-        rows = mosaic.rows
-        labels = [frozenset().union(*(labels[row] for row in mine)) for mine in rows]
+    if mosaic is None:
+        labels = task.strata(torch.from_numpy(np.array(targets)))
+    else:  # images are split, not their tiles
+        rows, labels = mosaic.rows, task.strata(_overviews(targets, mosaic))
 
     def those(images: Sequence[int]) -> SampleSet:
         chosen = None

@@ -12,7 +12,7 @@ from torch import nn
 
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.runs import run_files
-from imseg.approaches.runs.orientations import SECONDS_PER_IMAGE, Orientations
+from imseg.approaches.runs.orientations import SECONDS_PER_IMAGE, Orientations, check_scale
 from imseg.approaches.runs.record import no_run, read_record
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
@@ -371,6 +371,7 @@ class Run:
         ``scale`` is that of ``predict``.
         ``unreadable`` is told which pictures are left out, and why; None: an error is raised.
         """
+        check_scale(self.plan, scale)
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         names = list(dict.fromkeys((*chosen, *teachers)))
         loaded = dict(zip(names, self.load(names, device=device), strict=True))

@@ -104,8 +104,6 @@ def evaluate(
     return show.show_result("\n\n".join(part for part in parts if part), content, as_json=json)
 
 
-LEAST_SCALE, MOST_ENLARGED = 0.01, 8.0
-"""What a scale may be."""
 MOST_SHOWN = 5
 """Most inconsistent pictures that are named."""
 
@@ -161,13 +159,14 @@ def predict(
     Says which files and folders were passed over. With --skip-bad the exit status is 0 if at least
     one picture was predicted. --tta is left out by itself where a picture would take a second.
     """
+    from imseg.approaches.runs.orientations import check_scale
     from imseg.approaches.runs.run import load_run
     from imseg.data.files.picture_list import find_pictures
     from imseg.report import prediction_files
 
     _check_pixel_size(pixel_size)
     opened = load_run(run, trust_network=trust_network)
-    _check_scale(scale, opened.plan)
+    check_scale(opened.plan, scale)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
     found = find_pictures(images, recursive=recursive, out=out, skip_bad=skip_bad)
@@ -241,26 +240,6 @@ def _check_pixel_size(size: float | None) -> None:
         )
 
 
-def _check_scale(scale: float | None, plan: Plan) -> None:
-    if scale is None:
-        return
-    if not 0 <= scale <= MOST_ENLARGED or 0 < scale < LEAST_SCALE:
-        raise ImsegError(
-            "--scale is out of range.",
-            expected=f"0 (each picture is seen whole), or {LEAST_SCALE:g} to {MOST_ENLARGED:g}.",
-            got=f"{scale:g}.",
-            hint="--scale 0.5 shows networks pictures at half their size.",
-        )
-    if scale == 0 and plan.tiles is not None:
-        raise ImsegError(
-            "This run never saw a picture whole.",
-            expected="a scale: its networks learned from windows of pictures at scale"
-            f" {plan.tiles.scale:.2g}.",
-            got="--scale 0.",
-            hint="leave it out.",
-        )
-
-
 def larger_text(plan: Plan, reading: Reading, images: Sequence[Image]) -> str:
     """Return what there is to say about pictures much larger than those learned from.
 
@@ -278,10 +257,12 @@ def larger_text(plan: Plan, reading: Reading, images: Sequence[Image]) -> str:
             )
         return False
 
-    larger = [each.name for each in images if is_larger(each)]
-    if plan.tiles is not None or plan.scheme is None or not larger:
+    if plan.tiles is not None or plan.scheme is None:
         return ""
-    usual = "{1}x{0} px".format(*(plan.typical_size or ()))
+    larger = [each.name for each in images if is_larger(each)]
+    if not larger:
+        return ""
+    usual = "up to {1}x{0} px".format(*(plan.largest_size or ()))
     what = f"{counted(len(larger), 'picture is', 'pictures are')} much larger than those learned"
     what += f" from ({usual}): {and_more(larger)}."
     if plan.same_scale:

@@ -1,5 +1,6 @@
 """Which part of which picture the rows of a stored array hold: the whole of it, or a tile."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -30,8 +31,8 @@ class Pieces:
         self._tiling = size.tiling if isinstance(size, TileScheme) else None
         self.shape: Size = size.tiling.tile if isinstance(size, TileScheme) else size
         """Height and width of a row."""
-        counts = [1 if self._tiling is None else self._tiling.count(each) for each in sizes]
-        self.rows = [(n, tile) for n, count in enumerate(counts) for tile in range(count)]
+        self._counts = [1 if self._tiling is None else self._tiling.count(each) for each in sizes]
+        self.rows = [(n, tile) for n, count in enumerate(self._counts) for tile in range(count)]
         """The picture and the tile of each row."""
 
     @property
@@ -41,6 +42,11 @@ class Pieces:
             return {}
         tile, step = (list(each) for each in (self._scheme.tiling.tile, self._scheme.tiling.step))
         return {"scale": self._scheme.scale, "tile": tile, "step": step}
+
+    def rows_of_pictures(self) -> list[range]:
+        """Return the rows of each picture, in their order."""
+        ends = [0, *itertools.accumulate(self._counts)]
+        return [range(first, end) for first, end in itertools.pairwise(ends)]
 
     def once(self, of_picture: Callable[[int], Value]) -> Callable[[int], Value]:
         """Return what gives each row what is true of its picture; found out once for its tiles."""

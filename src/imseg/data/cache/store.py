@@ -105,7 +105,15 @@ def store_split(
             sweep(path)
     folders = [folder, *([reuse] if isinstance(reuse, Path) else reuse)]
     names = tuple(entries[number].name for number, _ in pieces.rows)
-    built = _build(place, names, makings, _stores_in(folders), workers=workers, progress=progress)
+    built = _build(
+        place,
+        names,
+        makings,
+        _stores_in(folders),
+        groups=pieces.rows_of_pictures(),
+        workers=workers,
+        progress=progress,
+    )
     return replace(built, sizes=sizes)
 
 
@@ -282,6 +290,7 @@ def _build(
     makings: Mapping[str, Making],
     stores: Sequence[tuple[Path, StoreIndex]],
     *,
+    groups: Sequence[range],
     workers: int,
     progress: Progress | None,
 ) -> Stored:
@@ -295,8 +304,9 @@ def _build(
         names: The name of each entry.
         makings: How each array is made, one row per entry.
         stores: Indexes of this and other stores, from which rows may be taken.
-        workers: Threads.
-        progress: Called with (done, total) after each entry.
+        groups: The rows of each picture.
+        workers: Threads; each takes one picture at a time.
+        progress: Called with (done, total) after each picture.
 
     Raises:
         ImsegError: If the store cannot be written, or whatever loading raises.
@@ -325,7 +335,7 @@ def _build(
                 array = NewArray(stored_arrays.array_path(place, held), making.like.dtype, shape)
                 stack.callback(array.discard)
                 jobs[held] = _ArrayJob(making, found[held], array)
-        rows_made, decoded = _write_rows(list(jobs.values()), len(names), workers, progress)
+        rows_made, decoded = _write_rows(list(jobs.values()), groups, workers, progress)
         for (held, job), made in zip(jobs.items(), rows_made, strict=True):
             arrays[held] = replace(job.making.like, rows=tuple(made))
         index = StoreIndex(names=names, arrays=arrays)
@@ -349,7 +359,7 @@ def _build(
         names=names,
         decoded=decoded,
         reused=len(names) - decoded,
-        damaged=tuple(name for name, row in zip(names, marks, strict=True) if any(row)),
+        damaged=tuple(dict.fromkeys(n for n, row in zip(names, marks, strict=True) if any(row))),
     )
 
 
@@ -395,23 +405,23 @@ def _recognize_all(
 
 
 def _write_rows(
-    jobs: Sequence[_ArrayJob], count: int, workers: int, progress: Progress | None
+    jobs: Sequence[_ArrayJob], groups: Sequence[range], workers: int, progress: Progress | None
 ) -> tuple[list[list[StoredRow]], int]:
-    """Fill arrays; return the rows of each, and how many entries were decoded."""
+    """Fill arrays; return the rows of each, and how many rows were decoded."""
     if not jobs:
-        if progress is not None and count:
-            progress(count, count)
+        if progress is not None and groups:
+            progress(len(groups), len(groups))
         return [], 0
     rows: list[list[StoredRow]] = [[] for _ in jobs]
     decoded = 0
 
-    def make(number: int) -> list[tuple[StoredRow, bool]]:
-        return [_make_row(job, number) for job in jobs]
+    def make(numbers: range) -> list[list[tuple[StoredRow, bool]]]:
+        return [[_make_row(job, number) for job in jobs] for number in numbers]
 
-    made = map_in_threads(make, range(count), workers=workers, progress=progress)
+    made = map_in_threads(make, groups, workers=workers, progress=progress)
     # Closed before the files are: no thread may be left that still writes to them.
     with closing(made):
-        for entry in made:
+        for entry in itertools.chain.from_iterable(made):
             decoded += any(is_decoded for _, is_decoded in entry)
             for row, (new, _) in zip(rows, entry, strict=True):
                 row.append(new)

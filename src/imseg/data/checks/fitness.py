@@ -41,8 +41,9 @@ class FolderScan:
     """How pictures become bytes; None if they are too different."""
     failures: tuple[Finding, ...]
     """Errors: what could not be read or understood."""
-    working_size: tuple[int, int] | None = None
-    """Height and width at which networks will work; None: that is not decided yet."""
+    working_size: tuple[int, int] | float | None = None
+    """Height and width at which networks will see every image, or the scale at which they will see
+    windows of images; None: that is not decided yet."""
 
     @property
     def redundant(self) -> frozenset[str]:

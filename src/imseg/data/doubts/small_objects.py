@@ -1,5 +1,6 @@
 """Objects that are lost, or nearly so, at the size at which networks work."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from imseg.data.checks.mask_values import smeared_between
 from imseg.data.folder.facts import ImageFacts
 from imseg.data.images.modality import recognize_modality
 from imseg.errors import Finding
-from imseg.ops.tiling import Size, TileScheme, Tiling
+from imseg.ops.tiling import Size, scaled
 from imseg.types import Modality, TargetSpec
 
 DEFAULT_LONGEST = 128
@@ -100,7 +101,7 @@ def seen_by_default(labeled: Sequence[ImageFacts], *, channels: int) -> SeenImag
     size, scale = working_shape(typical, longest=DEFAULT_LONGEST), None
     if needs_windows(size, narrow, modality):
         scale = scale_for(typical, narrow)
-        size = TileScheme(scale, Tiling((1, 1), (1, 1))).size_of(typical)
+        size = scaled(typical, scale)
     return SeenImages(size=size, scale=scale, narrow=narrow and narrow * max(size))
 
 
@@ -125,11 +126,13 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
     if size is None:
         channels = found.reading.channels if found.reading else 3
         seen = seen_by_default(found.survey.labeled, channels=channels)
-        size = seen.size if seen else working_shape((height, width), longest=DEFAULT_LONGEST)
+        whole = working_shape((height, width), longest=DEFAULT_LONGEST)
+        size = whole if seen is None else seen.scale or seen.size
     lost = share_lost(measured, size, widths=WIDTHS)
     if lost <= _MOST_LOST:
         return
-    sides = range(max(size) + _STEP, max(height, width) + _STEP, _STEP)
+    seen_at = scaled((height, width), size) if isinstance(size, float) else size
+    sides = range(max(seen_at) + _STEP, max(height, width) + _STEP, _STEP)
     larger = [working_shape((height, width), longest=side) for side in sides]
     enough = next(
         (each for each in larger if share_lost(measured, each, widths=_AT_LEAST) <= _FEW_LOST), None
@@ -138,14 +141,15 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
     if enough is None:
         hint = "enlarge images and masks: full size is not enough."
     else:
-        times = enough[0] * enough[1] / (size[0] * size[1])
+        times = enough[0] * enough[1] / (seen_at[0] * seen_at[1])
+        scale = min(1.0, math.ceil(100 * max(enough) / max(height, width)) / 100)
         hint = (
-            f"--scale {max(enough) / max(height, width):.2g}, with which networks see windows of "
+            f"--scale {scale:g}, with which networks see windows of "
             f"larger images and steps take no longer; or --image-size {enough[0]} {enough[1]} "
             f"(about {times:.0f} times as long)."
         )
     yield warning(
-        f"At {which}, {size_in_words(size)} px, {100 * lost:.0f} % of the labeled objects are "
+        f"At {which}, {size_in_words(seen_at)} px, {100 * lost:.0f} % of the labeled objects are "
         f"smaller than {LEAST_WIDTH:g} px: too small to be learned.",
         why="networks see images at that size, and such objects vanish on them.",
         got=f"objects that are {_typical_width(measured):.1f} px wide (median), on images of "
@@ -189,7 +193,7 @@ _Measured = Sequence[tuple[tuple[int, int], npt.NDArray[np.int64]]]
 
 
 def share_lost(
-    measured: _Measured, size: tuple[int, int], *, widths: npt.NDArray[np.float64]
+    measured: _Measured, size: Size | float, *, widths: npt.NDArray[np.float64]
 ) -> float:
     """Return the share of the objects that are too small at a working size, 0..1.
 
@@ -198,12 +202,12 @@ def share_lost(
 
     Args:
         measured: The size of each image, and its objects by ``WIDTHS``.
-        size: Height and width at which networks work.
+        size: Height and width at which networks work, or the scale of images.
         widths: How wide the objects of each class are.
     """
     objects, area = np.zeros((2, len(WIDTHS))), WIDTHS**2
     for (height, width), counts in measured:
-        scale = min(size[0] / height, size[1] / width)
+        scale = size if isinstance(size, float) else min(size[0] / height, size[1] / width)
         small = int(np.searchsorted(widths * scale, LEAST_WIDTH))
         objects[0, : len(counts)] += counts
         objects[1, :small] += np.pad(counts, (0, len(WIDTHS)))[:small]

@@ -176,6 +176,20 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
     )
 
 
+def largest_size(pairs: Sequence[LabeledImage], *, pages: Pages) -> tuple[int, int]:
+    """Return the greatest height and the greatest width of pictures, in pixels.
+
+    Args:
+        pairs: Labeled pictures, at least one; of files only the headers are read.
+        pages: What several pages in one file are.
+
+    Raises:
+        ImsegError: If a header cannot be read.
+    """
+    height, width = np.max([_size_of(each.image, pages=pages) for each in pairs], axis=0).tolist()
+    return height, width
+
+
 SAMPLED_FOR_SIZE = 50
 """Labeled pictures whose headers are looked at to find the typical size."""
 
