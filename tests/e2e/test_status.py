@@ -89,7 +89,7 @@ def test_what_is_planned_is_read_from_the_folder_as_the_run_planned_it(
     real = facts_of(data)
     assert facts is not None
     # What the plan needed once, and stages do not, is not kept.
-    names = ("typical_size", "modality", "narrow")
+    names = ("typical_size", "largest_size", "modality", "narrow")
     assert dataclasses.replace(facts, **{name: getattr(real, name) for name in names}) == real
     status = status_of(run.path)
     assert [stage.planned for stage in status.stages] == planned_stages(record.plan, real)
