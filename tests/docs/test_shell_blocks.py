@@ -162,3 +162,5 @@ def test_only_trainings_are_made_tiny() -> None:
         assert tiny([command, "my-data"])[:2] == [command, "my-data"]
         assert "--max-steps" in tiny([command, "my-data"])
         assert "--max-steps" not in tiny([command, "my-data", "--match", "runs/a"])
+        assert "--max-steps" not in tiny([command, "my-data", "--minutes", "5"])
+        assert "--image-size" not in tiny([command, "my-data", "--scale", "0.5"])

@@ -20,8 +20,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-TINY = ["--max-steps", "4", "--networks", "2", "--image-size", "32", "32", "--width", "0.25"]
+TINY = {
+    "--max-steps": ["4"],
+    "--networks": ["2"],
+    "--image-size": ["32", "32"],
+    "--width": ["0.25"],
+}
 """Behind the words of whatever trains."""
+INSTEAD = {"--minutes": "--max-steps", "--scale": "--image-size", "--patch": "--image-size"}
+"""Options that go with none of those."""
 ALONE = ["--workers", "1", "--device", "cpu"]
 """No process for each network: forking from a process that has begun threads can hang."""
 TRAINING = ("train", "compare", "reproduce")
@@ -45,7 +52,11 @@ def tiny(words: list[str]) -> list[str]:
     few = ["--generations", "1"] if words[0] != "train" else []
     # A dry run of a training would measure steps; a matched baseline takes its from another run.
     unmeasured = ["--no-probe"] if words[0] == "train" and "--dry-run" in words else []
-    return [*words, *([] if "--match" in words else TINY), *few, *unmeasured, *ALONE]
+    left_out = {INSTEAD[word] for word in words if word in INSTEAD}
+    if "--match" in words:
+        left_out = set(TINY)
+    small = [each for name in TINY if name not in left_out for each in (name, *TINY[name])]
+    return [*words, *small, *few, *unmeasured, *ALONE]
 
 
 @contextlib.contextmanager
