@@ -109,7 +109,7 @@ def as_table(known: list[dict[str, Any]]) -> str:
         for one in known:
             if (one["setting"], one["variant"]) == (job.setting, job.name):
                 scores = [f"{one[key]:.4f}" for key in ("plain", "flips", "validation")]
-                seconds = f"{one['cpu']:.0f}"
+                seconds = f"{one['cpu']:.0f}" if "cpu" in one else "-"
                 rows.append([job.setting, job.name, str(one["seed"]), *scores, seconds])
     return table(["data", "training", "seed", "plain", "flips", "validation", "s"], rows)
 

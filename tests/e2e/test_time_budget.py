@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,11 @@ def test_a_comparison_refuses_minutes(tmp_path: Path, cells: Path) -> None:
             options={"minutes": 5.0},
             progress=lambda _: None,
         )
+
+
+def test_minutes_need_no_unlabeled_images(tmp_path: Path, slow_machine: list[Plan]) -> None:
+    data = replace(small_set("binary"), unlabeled=())
+    run = imseg.fit(data, out=tmp_path / "run", minutes=40, **SMALL)
+    assert run.plan.approach.name == "ldt"
+    with pytest.raises(ImsegError, match="im learns from unlabeled images"):
+        imseg.fit(data, out=tmp_path / "im", minutes=40, approach="im", **SMALL)

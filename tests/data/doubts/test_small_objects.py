@@ -17,6 +17,7 @@ from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.running.preparation import read_data
 from imseg.data.checks.appearance import WIDTHS, count_widths
 from imseg.data.checks.folder_check import check_folder
+from imseg.data.doubts.small_objects import share_lost
 from imseg.errors import Finding
 
 
@@ -112,6 +113,16 @@ def test_small_objects_of_micrographs_are_seen_in_windows(tmp_path):
     assert photographs.narrow == pytest.approx(seen.narrow / 4)
     large = check_folder(save(tmp_path / "l", [squares(seed, 60) for seed in range(6)], gray=True))
     assert large.seen.scale is None and large.seen.narrow > 6
+
+
+def test_a_scale_is_the_same_for_images_of_all_sizes():
+    """Whole images are all brought to one size, windows are not."""
+    counts = np.zeros(len(WIDTHS), int)
+    counts[np.searchsorted(WIDTHS, 10)] = 20
+    measured = [((256, 256), counts), ((1024, 1024), counts)]
+    assert share_lost(measured, 0.45, widths=WIDTHS) == 0
+    assert share_lost(measured, 0.1, widths=WIDTHS) == 1
+    assert share_lost(measured, (128, 128), widths=WIDTHS) == 0.5
 
 
 @pytest.mark.parametrize(
