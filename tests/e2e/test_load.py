@@ -17,8 +17,8 @@ from tests.e2e.small_sets import small_set, train
 from imseg.approaches.runs.run import Prediction, Run
 from imseg.data.cache.store import store_split
 from imseg.data.folder.scan import scan
-from imseg.engine.inference.predictor import Segmented
-from imseg.report.prediction_files import write_predictions
+from imseg.engine.inference.pictures import Segmented
+from imseg.report.predictions.writing import write_predictions
 from imseg.types import Image as Entry
 
 FIRST, FEW, MANY = 20, 300, 1200

@@ -194,7 +194,7 @@ def test_odd_commands_get_one_clear_error(name, cells, tmp_path, capsys):
 
 def test_predict_does_not_write_among_the_pictures(cells, tmp_path, capsys):
     from imseg.errors import ImsegError
-    from imseg.report.prediction_files import write_predictions
+    from imseg.report.predictions.writing import write_predictions
 
     with pytest.raises(ImsegError, match="among the pictures"):
         write_predictions(None, cells / "unlabeled", cells / "unlabeled" / "masks")

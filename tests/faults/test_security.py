@@ -59,7 +59,7 @@ from imseg.networks.registry import (
     UNetPlusConfig,
     import_callable,
 )
-from imseg.report.prediction_files import mask_files
+from imseg.report.predictions.places import mask_files
 
 OPTIONS: dict[str, Any] = {"generations": 1, "select": "all"}
 STEERING = "a\x1b[2J\x07\u202eb"

@@ -14,7 +14,7 @@ from tests.e2e.small_sets import scenes, small_set, train
 from imseg.approaches.runs.run import Run
 from imseg.cli.main import run as command
 from imseg.errors import ImsegError
-from imseg.report.prediction_files import write_predictions
+from imseg.report.predictions.writing import write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_an_end_half_way_says_what_is_written_and_all_of_it_is_whole(
     run, pictures, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("imseg.engine.inference.predictor.BATCH", 2)
+    monkeypatch.setattr("imseg.engine.inference.pictures.BATCH", 2)
     # Its header is whole: what is wrong shows when it is its turn.
     broken = pictures / "2.bmp"
     with Image.open(pictures / "2.png") as picture:
@@ -46,13 +46,15 @@ def test_an_end_half_way_says_what_is_written_and_all_of_it_is_whole(
         write_predictions(run, pictures, out, overlay=True, inconsistency=True)
     said = str(caught.value)
     assert "2.bmp is cut short or damaged" in said and "copy it again, or remove it." in said
-    assert f"2 of 3 masks are written in {out}, without tables; --overwrite to repeat." in said
+    assert f"2 of 3 masks are written in {out}, without tables; the same command goes on" in said
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    assert files == [f"{part}{n}.png" for part in ("", "inconsistency/", "overlays/") for n in "01"]
-    for name in files:
+    pngs = [f"{part}{n}.png" for part in ("", "inconsistency/", "overlays/") for n in "01"]
+    assert files == [*pngs, "unfinished.jsonl"]
+    for name in pngs:
         Image.open(out / name).load()
     broken.unlink()
     assert len(write_predictions(run, pictures, out, overwrite=True)) == 2
+    assert not (out / "unfinished.jsonl").exists()
 
 
 def test_an_end_at_the_first_picture_leaves_nothing_to_speak_of(run, pictures, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imseg.report.prediction_files import MeasurementFile
+from imseg.report.predictions.measurements import MeasurementFile
 
 
 def files_in(folder: Path) -> list[str]:

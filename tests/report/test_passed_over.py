@@ -18,7 +18,7 @@ from imseg.cli.commands.predict import written_text
 from imseg.cli.main import run as command
 from imseg.data.files.picture_list import find_pictures
 from imseg.errors import ImsegError
-from imseg.report.prediction_files import write_predictions
+from imseg.report.predictions.writing import write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_masks_that_would_get_one_name_on_some_systems_are_refused(tmp_path, nam
 def test_pictures_that_cannot_be_read_are_left_out_where_that_is_asked_for(
     run, tree, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("imseg.engine.inference.predictor.BATCH", 1)
+    monkeypatch.setattr("imseg.engine.inference.pictures.BATCH", 1)
     (tree / "empty.png").write_bytes(b"")
     whole = Image.open(tree / "a.png")
     whole.save(tree / "cut.bmp")

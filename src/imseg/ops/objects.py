@@ -154,19 +154,27 @@ def redraw(
 
 
 def count_cells(
-    areas: npt.NDArray[Any], position: npt.NDArray[Any], *, paper: bool = False
+    areas: npt.NDArray[Any],
+    position: npt.NDArray[Any],
+    *,
+    rows: slice | None = None,
+    paper: bool = False,
 ) -> Numbers:
     """Return how many cells each area plane has, one number a plane.
 
     Args:
         areas: ``t h w``, 1 inside the area.
         position: ``h w``, 1 inside the discs that mark cells.
+        rows: Cells count whose centers lie in these rows; None: in any.
         paper: As the reference, see ``find_centers`` and ``count_centers``.
 
     Raises:
         ImsegError: If OpenCV is not installed.
     """
-    return count_centers(areas, find_centers(position, paper=paper), paper=paper)
+    centers = find_centers(position, paper=paper)
+    if rows is not None:
+        centers = centers[np.isin(centers[:, 0], np.arange(len(position))[rows])]
+    return count_centers(areas, centers, paper=paper)
 
 
 def count_centers(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -43,11 +44,16 @@ class Tiling:
         Args:
             size: Of the image.
         """
+        rows, columns = self.places(size)
+        return tuple((row, column) for row in rows for column in columns)
+
+    def places(self, size: Size) -> tuple[list[int], list[int]]:
+        """Return the first rows of the tiles that cover an image, and their first columns."""
         rows, columns = (
             _places(length, tile, step)
             for length, tile, step in zip(size, self.tile, self.step, strict=True)
         )
-        return tuple((row, column) for row in rows for column in columns)
+        return rows, columns
 
     def count(self, size: Size) -> int:
         """Return how many tiles cover an image."""
@@ -137,7 +143,7 @@ def join(tiles: Shaped[Tensor, "n t h w"], tiling: Tiling, size: Size) -> Shaped
 
 
 class Stitcher:
-    """Joins what was said about the tiles of one image.
+    """Joins what was said about the tiles of one image, of which no more is kept than is needed.
 
     Args:
         tiling: How the image was cut.
@@ -147,8 +153,9 @@ class Stitcher:
     def __init__(self, tiling: Tiling, size: Size) -> None:
         self._tiling = tiling
         self._size = size
-        self._corners = list(tiling.corners(size))
+        self._corners = tiling.corners(size)
         self._added = 0
+        self._taken = 0
         self._sum: Tensor | None = None
         self._weight: Tensor | None = None
 
@@ -161,24 +168,51 @@ class Stitcher:
         height, width = self._tiling.tile
         if self._added + len(tiles) > len(self._corners):
             raise ValueError(f"more than {len(self._corners)} tiles")
-        if self._sum is None or self._weight is None:
-            whole = [max(pair) for pair in zip(self._size, self._tiling.tile, strict=True)]
-            self._sum = torch.zeros((tiles.shape[1], *whole), device=tiles.device)
-            self._weight = torch.zeros(whole, device=tiles.device)
         weights = tile_weights(self._tiling.tile).to(tiles.device)
         for tile, (row, column) in zip(tiles, self._corners[self._added :], strict=False):
-            place = (slice(row, row + height), slice(column, column + width))
-            self._sum[:, *place] += tile * weights
-            self._weight[place] += weights
+            total, weight = self._down_to(row + height, tile)
+            top = row - self._taken
+            place = (slice(top, top + height), slice(column, column + width))
+            total[:, *place] += tile * weights
+            weight[place] += weights
         self._added += len(tiles)
 
-    def result(self) -> Float[Tensor, "k h w"]:
-        """Return the weighted mean at the size of the image.
+    def _down_to(self, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted sums and the weights of the rows that are not taken, until a row."""
+        wide = max(self._size[1], self._tiling.tile[1])
+        if self._sum is None or self._weight is None:
+            self._sum = like.new_zeros((len(like), 0, wide), dtype=torch.float32)
+            self._weight = like.new_zeros((0, wide), dtype=torch.float32)
+        missing = stop - self._taken - self._sum.shape[1]
+        if missing > 0:
+            self._sum = functional.pad(self._sum, (0, 0, 0, missing))
+            self._weight = functional.pad(self._weight, (0, 0, 0, missing))
+        return self._sum, self._weight
+
+    def take(self) -> Float[Tensor, "k h w"]:
+        """Return the weighted mean of the next rows that no tile to come reaches; perhaps none.
 
         Raises:
-            ValueError: If tiles are missing.
+            ValueError: If nothing was added yet.
         """
-        if self._sum is None or self._weight is None or self._added < len(self._corners):
-            raise ValueError(f"{self._added} of {len(self._corners)} tiles")
-        height, width = self._size
-        return (self._sum / self._weight)[:, :height, :width]
+        if self._sum is None or self._weight is None:
+            raise ValueError(f"0 of {len(self._corners)} tiles")
+        whole = self._added == len(self._corners)
+        stop = self._size[0] if whole else self._corners[self._added][0]
+        count = stop - self._taken
+        found = (self._sum[:, :count] / self._weight[:count])[..., : self._size[1]]
+        self._sum, self._weight = self._sum[:, count:].clone(), self._weight[count:].clone()
+        self._taken = stop
+        return found
+
+    def result(self) -> Float[Tensor, "k h w"]:
+        """Return the weighted mean at the size of the image, of which nothing was taken.
+
+        Raises:
+            ValueError: If tiles are missing, or rows were taken.
+        """
+        if self._added < len(self._corners) or self._taken:
+            raise ValueError(
+                f"{self._added} of {len(self._corners)} tiles, {self._taken} rows taken"
+            )
+        return self.take()

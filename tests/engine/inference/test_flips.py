@@ -16,7 +16,8 @@ from imseg.components.consensus import Consensus, TeacherBatch
 from imseg.components.votes import Vote, VoteOfViews
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.inference import predictor
-from imseg.engine.inference.predictor import predict_mean, probabilities_of, segment, vote
+from imseg.engine.inference.pictures import Predictor
+from imseg.engine.inference.predictor import predict_mean, probabilities_of, vote
 from imseg.engine.loading.samples import as_input
 from imseg.ops.augment import MOVES, UNMOVED, Move, move, move_back, moves_for
 from imseg.ops.photometric import Strength
@@ -211,10 +212,10 @@ def test_pictures_are_averaged_at_working_size_and_say_so(binary) -> None:
 
     def said(moves):
         return list(
-            segment(
-                pictures, [network], task=task, reading=Reading(channels=3), size=(16, 8),
+            Predictor(
+                networks=[network], task=task, reading=Reading(channels=3), size=lambda _: (16, 8),
                 compute=COMPUTE, teachers=[network, Lopsided(slope=-2.0)], moves=moves,
-            )
+            ).segment(pictures)
         )  # fmt: skip
 
     plain, found = said(UNMOVED), said(moves)

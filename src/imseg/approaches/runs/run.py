@@ -21,7 +21,7 @@ from imseg.data.folder.scan import read_folder
 from imseg.data.masks.io import decode, describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware import device as hardware
-from imseg.engine.inference import evaluator, predictor
+from imseg.engine.inference import evaluator, pictures, predictor
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained
 from imseg.errors import ImsegError, near_miss, shown
@@ -298,7 +298,8 @@ class Run:
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
         images = [pair.image for pair in pairs]
-        found = self.segment(images, ensemble=ensemble, networks=networks, tta=tta, device=device)
+        looking = self.predictor(ensemble=ensemble, networks=networks, tta=tta, device=device)
+        found = looking.segment(images)
         return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
 
     def predict(
@@ -342,20 +343,14 @@ class Run:
         def left_out(image: Image, error: ImsegError) -> None:
             _log.warning("left out %s: %s", shown(image.name), error.what)
 
-        found = self.segment(
-            entries,
-            networks=asked,
-            disagreement=disagreement,
-            tta=seen.tta,
-            scale=scale,
-            device=device,
-            unreadable=left_out if skip_bad else None,
+        looking = self.predictor(
+            networks=asked, disagreement=disagreement, tta=seen.tta, scale=scale, device=device
         )
+        found = looking.segment(entries, unreadable=left_out if skip_bad else None)
         yield from map(self.prediction_of, found)
 
-    def segment(
+    def predictor(
         self,
-        images: Sequence[Image],
         *,
         ensemble: int = 1,
         networks: Sequence[str] | None = None,
@@ -363,29 +358,40 @@ class Run:
         tta: bool | None = None,
         scale: float | None = None,
         device: str = "auto",
-        unreadable: predictor.Unreadable | None = None,
-    ) -> Iterator[predictor.Segmented]:
-        """Yield probabilities and, if asked for, disagreement for pictures, at working size.
+    ) -> pictures.Predictor:
+        """Return networks that are ready to look at pictures.
 
-        Both are of the mean over flipped pictures with ``tta``; None: as the run was trained.
-        ``scale`` is that of ``predict``.
-        ``unreadable`` is told which pictures are left out, and why; None: an error is raised.
+        Arguments are those of ``predict``; without ``tta`` they see them as the run was trained.
         """
         check_scale(self.plan, scale)
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         names = list(dict.fromkeys((*chosen, *teachers)))
         loaded = dict(zip(names, self.load(names, device=device), strict=True))
-        return predictor.segment(
-            images,
-            [loaded[name] for name in chosen],
+        return pictures.Predictor(
+            networks=[loaded[name] for name in chosen],
             task=self.task,
             reading=self.reading,
             size=lambda own: self.plan.predicted_size(own, scale),
             compute=self.compute(device),
             teachers=[loaded[name] for name in teachers] if disagreement else None,
             moves=self.plan.moves(tta),
-            unreadable=unreadable,
         )
+
+    def segment(
+        self,
+        images: Sequence[Image],
+        *,
+        networks: Sequence[str] | None = None,
+        disagreement: bool = False,
+        tta: bool | None = None,
+        device: str = "auto",
+    ) -> Iterator[pictures.Segmented]:
+        """Yield probabilities and, if asked for, disagreement for pictures, at working size.
+
+        Arguments are those of ``predictor``.
+        """
+        asked = self.predictor(networks=networks, disagreement=disagreement, tta=tta, device=device)
+        return asked.segment(images)
 
     def _asked(
         self, ensemble: int, networks: Sequence[str] | None, *, disagreement: bool
@@ -395,7 +401,7 @@ class Run:
         teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
         return networks or self.members(ensemble), teachers
 
-    def prediction_of(self, segmented: predictor.Segmented) -> Prediction:
+    def prediction_of(self, segmented: pictures.Segmented) -> Prediction:
         """Return what the run says about a picture, at its own size, in the user's mask values."""
         target: Target = segmented.predict(self.task)[0].numpy()
         if tells_apart(self.spec):

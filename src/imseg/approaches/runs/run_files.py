@@ -14,7 +14,7 @@ from torch import nn
 from imseg.approaches.planning.plan import Plan
 from imseg.components.audit import AuditResult
 from imseg.components.labeling import LabelCounts
-from imseg.data.images.picture_file import MAX_CHANNELS
+from imseg.data.images.tiff_decoding import MAX_CHANNELS
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.storage import sealed
 from imseg.engine.storage.run_folder import NETWORK_NAME, STAGE_NAME, RunFolder

@@ -29,7 +29,7 @@ from imseg.errors import ImsegError, and_more, shown
 
 if TYPE_CHECKING:
     from imseg.approaches.planning.plan import Plan
-    from imseg.report.prediction_files import Written
+    from imseg.report.predictions.places import Written
     from imseg.types import Image, Reading, TargetSpec
 
 
@@ -162,7 +162,7 @@ def predict(
     from imseg.approaches.runs.orientations import check_scale
     from imseg.approaches.runs.run import load_run
     from imseg.data.files.picture_list import find_pictures
-    from imseg.report import prediction_files
+    from imseg.report.predictions import places, writing
 
     _check_pixel_size(pixel_size)
     opened = load_run(run, trust_network=trust_network)
@@ -177,6 +177,9 @@ def predict(
     def left_out(image: Image, error: ImsegError) -> None:
         skipped[image.name] = str(error)
 
+    def continued(done: int, total: int) -> None:
+        show.say(f"note: going on after {done} of {counted(total, 'picture')}")
+
     names = [network] if network else opened.members(ensemble)
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     if seen.text:
@@ -184,29 +187,30 @@ def predict(
     if scale is None and (text := larger_text(opened.plan, opened.reading, found.images)):
         show.say(text)
     with show.Bars() as bars:
-        written = prediction_files.write_predictions(
+        written = writing.write_predictions(
             opened,
             found,
             out,
             overlay=overlay,
             inconsistency=inconsistency,
             networks=names,
-            tta=seen.tta,
+            tta=tta,
+            seen=seen,
             scale=scale,
             device=device,
             overwrite=overwrite,
             pixel_size=pixel_size,
             skip=left_out if skip_bad else None,
             progress=partial(bars.counted, "predicting"),
+            rows=lambda name, done, rows: bars.counted(f"rows of {shown(name)}", done, rows),
+            continued=continued,
         )
     lines = written_text(written, out, opened.spec, overlay=overlay, inconsistency=inconsistency)
-    beside = [prediction_files.OVERLAYS] * overlay + [
-        prediction_files.INCONSISTENCY
-    ] * inconsistency
-    if others := prediction_files.others_beside(written, out, opened.spec, beside=beside):
+    beside = [places.OVERLAYS] * overlay + [places.INCONSISTENCY] * inconsistency
+    if others := places.others_beside(written, out, opened.spec, beside=beside):
         text = f"pictures that this prediction did not write: {and_more(others)}"
         show.say(f"warning: {out} also has {text}")
-    lines += _left_out_text(skipped, out / prediction_files.SKIPPED_NAME)
+    lines += _left_out_text(skipped, out / places.SKIPPED_NAME)
     passed = [(len(found.others), "file"), (len(found.folders), "folder")]
     if counts := [counted(count, noun) for count, noun in passed if count]:
         lines.append(f"Passed over: {' and '.join(counts)} (see the warnings)")
@@ -248,7 +252,7 @@ def larger_text(plan: Plan, reading: Reading, images: Sequence[Image]) -> str:
         reading: How it reads pictures.
         images: What will be predicted.
     """
-    from imseg.data.images.picture_file import probe
+    from imseg.data.images.by_rows import probe
 
     def is_larger(image: Image) -> bool:
         with suppress(ImsegError):  # it is told when the picture is read
@@ -282,7 +286,8 @@ def written_text(
 ) -> list[str]:
     """Return what was written where."""
     from imseg.data.masks.io import describe_values
-    from imseg.report import prediction_files as names
+    from imseg.report.predictions import measurements
+    from imseg.report.predictions import places as names
 
     written_spec = replace(spec, void=None)  # networks decide everywhere
     names_of = and_more(sorted(each.image for each in written))
@@ -290,7 +295,11 @@ def written_text(
         f"{counted(len(written), 'mask')} in {shown(out)}: {shown(describe_values(written_spec))}",
         f"Predicted: {names_of}",
     ]
-    tables = [out / name for name in (names.FILE_NAME, names.COUNTS_NAME) if (out / name).exists()]
+    tables = [
+        out / name
+        for name in (measurements.FILE_NAME, measurements.COUNTS_NAME)
+        if (out / name).exists()
+    ]
     if tables:
         lines.append(f"Areas, counts or means: {', '.join(map(shown, tables))}")
     if overlay:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from imseg.data.images.decoding import in_own_type, pixels_of
-from imseg.data.images.picture_file import MAX_CHANNELS
+from imseg.data.images.tiff_decoding import MAX_CHANNELS
 from imseg.data.masks.io import mask_of
 from imseg.errors import ImsegError
 from imseg.types import Kind, Pixels

@@ -178,6 +178,11 @@ class NewFile:
         with writing_into(path):
             self._file: BinaryIO = self._temporary.open("xb")
 
+    @property
+    def stream(self) -> BinaryIO:
+        """The open file, for a library that writes it by itself."""
+        return self._file
+
     def write_at(self, start: int, content: bytes | memoryview) -> None:
         """Write bytes at a place; threads may do so at once."""
         with writing_into(self._path), self._lock:

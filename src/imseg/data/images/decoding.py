@@ -116,7 +116,10 @@ def check_size(path: Path, height: int, width: int, *, depth: int = 1) -> None:
     Raises:
         UnreadablePicture: If it has more pixels than Pillow allows, or more bytes than MAX_BYTES.
     """
-    hint = "cut it into tiles (of 2048 x 2048 pixels, say), or scale it down."
+    hint = (
+        "cut it into tiles (of 2048 x 2048 pixels, say), or scale it down. To predict it, save it"
+        " as a tiled TIFF: such files are read a few rows at a time."
+    )
     limit = Pillow.MAX_IMAGE_PIXELS
     if limit is not None and height * width > limit:
         size = f"{width} x {height} pixels, which is more than {limit / 1e6:.0f} million"
@@ -296,14 +299,24 @@ def to_channels(pixels: Bytes, channels: int) -> Bytes:
     return np.asarray(Pillow.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
 
 
-def resize_image(pixels: Bytes, size: tuple[int, int]) -> Bytes:
-    """Return ``h w c`` pixels at another (height, width): bilinear, smoothed when shrinking."""
-    if pixels.shape[:2] == size:
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels, between pixels too."""
+
+
+def resize_image(pixels: Bytes, size: tuple[int, int], *, box: Box | None = None) -> Bytes:
+    """Return ``h w c`` pixels at another (height, width): bilinear, smoothed when shrinking.
+
+    Args:
+        pixels: What is around ``box`` is looked at where pixels are smoothed.
+        size: Height and width wanted.
+        box: The part of the picture that is wanted; None: all of it.
+    """
+    if box is None and pixels.shape[:2] == size:
         return pixels
     if pixels.shape[2] == 3:
-        return _resized(pixels, size)
+        return _resized(pixels, size, box)
     # Each channel by itself: Pillow would take two or four channels for colors with alpha.
-    channels = [_resized(pixels[..., index], size) for index in range(pixels.shape[2])]
+    channels = [_resized(pixels[..., index], size, box) for index in range(pixels.shape[2])]
     return np.stack(channels, axis=2)
 
 
@@ -326,8 +339,10 @@ def is_gray(pixels: npt.NDArray[Any]) -> bool:
     return all(np.array_equal(first, pixels[..., i], equal_nan=unknown) for i in (1, 2))
 
 
-def _resized(pixels: Bytes, size: tuple[int, int]) -> Bytes:
-    """Return ``h w`` or ``h w 3`` pixels at another (height, width)."""
+def _resized(pixels: Bytes, size: tuple[int, int], box: Box | None) -> Bytes:
+    """Return ``h w`` or ``h w 3`` pixels, or a part of them, at another (height, width)."""
     height, width = size
     picture = Pillow.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(picture.resize((width, height), Pillow.Resampling.BILINEAR), np.uint8)
+    return np.asarray(
+        picture.resize((width, height), Pillow.Resampling.BILINEAR, box=box), np.uint8
+    )

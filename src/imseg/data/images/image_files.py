@@ -224,6 +224,20 @@ def load_pixels(image: Image, reading: Reading) -> Bytes:
     else:
         name, pixels = image.name, in_own_type(image.pixels)
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return as_bytes(pixels, reading, name)
+
+
+def as_bytes(pixels: Pixels, reading: Reading, name: str) -> Bytes:
+    """Return ``h w c`` pixels of a picture, or some of its rows, as ``load_pixels`` does.
+
+    Args:
+        pixels: In the type of the file.
+        reading: How the pictures of the data set become bytes.
+        name: What to call the picture in errors.
+
+    Raises:
+        ImsegError: If they have another depth or other channels.
+    """
     channels, low, high = pixels.shape[2], reading.low, reading.high
     fits = channels == reading.channels or (low is None and {channels, reading.channels} == {1, 3})
     if str(pixels.dtype) != reading.depth or not fits:

@@ -152,13 +152,13 @@ def read_pages(path: Path, file: BinaryIO) -> list[TiffPage]:
         found[page.offset] = page
     if not found:
         raise decoding.damaged(path, "no page found")
-    if _next_page(opened, page) not in (0, *found):
+    if _nextdescribed(opened, page) not in (0, *found):
         raise decoding.damaged(path, "a page is missing")
     pages = list(found.values())
     pictures = [page for page in pages if not page.subfiletype & _NOT_A_PICTURE] or pages[:1]
     if len(pictures) > 1:
-        return [_page(page) for page in pictures]
-    only, planes = _page(pictures[0]), _planes_under(opened, pictures[0], path)
+        return [described(page) for page in pictures]
+    only, planes = described(pictures[0]), _planes_under(opened, pictures[0], path)
     return [replace(only, plane=plane) for plane in range(planes)] if planes > 1 else [only]
 
 
@@ -289,7 +289,7 @@ def _entries(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
     return entries
 
 
-def _next_page(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
+def _nextdescribed(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
     """Return where a header says that the next one is; 0: it is the last."""
     form, file = opened.tiff, opened.filehandle
     file.seek(_entries(opened, page) * form.tagsize, os.SEEK_CUR)
@@ -297,7 +297,8 @@ def _next_page(opened: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
     return place
 
 
-def _page(page: tifffile.TiffPage) -> TiffPage:
+def described(page: tifffile.TiffPage) -> TiffPage:
+    """Return what the header of a page says."""
     height, width, bits = page.imagelength, page.imagewidth, page.bitspersample
     samples, photometric = page.samplesperpixel, int(page.photometric)
     if not isinstance(bits, int) or min(height, width, samples, bits) < 1:

@@ -145,12 +145,18 @@ def areas_of(target: Target, spec: TargetSpec) -> dict[str, int]:
     return {name: counts[index + spec.first_index] for index, name in enumerate(spec.names)}
 
 
-def counts_of(target: Target, spec: TargetSpec) -> dict[str, int]:
-    """Return the cells of each label of a ``t h w`` target, where a plane marks their centers."""
+def counts_of(target: Target, spec: TargetSpec, *, rows: slice | None = None) -> dict[str, int]:
+    """Return the cells of each label of a ``t h w`` target, where a plane marks their centers.
+
+    Args:
+        target: In inside numbering.
+        spec: What it means.
+        rows: Cells count whose centers lie in these rows; None: in any.
+    """
     if spec.position is None:
         return {}
     shown = (target == 1).astype(np.uint8)
-    counts = count_cells(shown[list(spec.areas)], shown[spec.position])
+    counts = count_cells(shown[list(spec.areas)], shown[spec.position], rows=rows)
     return {spec.names[i]: int(n) for i, n in zip(spec.areas, counts, strict=True)}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.data.masks.recognize import word_of
-from imseg.engine.inference.predictor import Segmented
+from imseg.engine.inference.pictures import Segmented
 from imseg.tasks import Task
 from imseg.tasks.multilabel import compare_objects, find_objects, object_scores, tells_apart
 from imseg.types import LabeledImage
