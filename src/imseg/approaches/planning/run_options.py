@@ -17,12 +17,20 @@ SMALLEST_SIDE = 32
 LARGEST_SIDE = 8192
 """Pixels a side beyond which no machine has the memory."""
 
+MINUTES = 10.0
+"""Minutes that a training takes of which nothing else is said than its data."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """What is asked of a run as a whole; None leaves the choice to the plan."""
 
-    approach: str = option("im", "See `imseg approaches`.", group="method", essential=True)
+    approach: str = option(
+        "im",
+        "See `imseg approaches`. If nothing is said about the length, labels alone come first.",
+        group="method",
+        essential=True,
+    )
     """A name from ``imseg approaches``."""
     effort: Effort = option(
         "standard",
@@ -34,7 +42,8 @@ class RunOptions:
     minutes: float | None = option(
         None,
         "Time for the whole run on this machine: image size, width of networks, steps, and whether"
-        " there is time for unlabeled images, are chosen so that it is used and enough.",
+        " there is time for unlabeled images, are chosen so that it is used and enough."
+        f"  [default: {MINUTES:g}, if no approach is named and nothing about the length is said]",
         group="budget",
         low=0.5,
         high=100_000,

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.catalog import APPROACHES, find_approach
-from imseg.approaches.planning.run_options import RunOptions
+from imseg.approaches.planning.run_options import MINUTES, RunOptions
 from imseg.data.files.atomic import read_text
 from imseg.data.files.listing import counted
 from imseg.engine.training.recipe import RECIPES, RecipeName
@@ -25,6 +25,11 @@ MATCHED = (
     *("scale", "patch", "whole_image"),
 )
 """Options that a matched run settles."""
+LENGTHS = (
+    *("approach", "effort", "minutes", "max_steps", "epochs", "generations"),
+    *("paper", "recipe", "match"),
+)
+"""Options of which each says something about how long a training is."""
 CHOSEN = (
     *("networks", "generations", "patience", "epochs", "max_steps", "width"),
     *("validate_every", "plain_view", "grow_labels", "blocking", "ignore", "rotate"),
@@ -110,6 +115,13 @@ class Settings:
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
+
+    @property
+    def with_length(self) -> "Settings":
+        """Settings that say how long the training is: if nothing was said, a few minutes."""
+        if any(name in self.given for name in LENGTHS) or self.but(approach="ldt").unused:
+            return self
+        return self.but(minutes=MINUTES)
 
     def but(self, **changes: Any) -> "Settings":
         """Return settings with some values changed; None takes a value away."""

@@ -397,8 +397,9 @@ def asked_for(
         )
     if network is not None:
         name = network if isinstance(network, str) else provide(network).callable
-        return settings_from({**(settings.given if settings else options), "network": name})
-    return settings or settings_from(options)
+        given = settings.given if settings else options
+        return settings_from({**given, "network": name}).with_length
+    return (settings or settings_from(options)).with_length
 
 
 def _new_plan(

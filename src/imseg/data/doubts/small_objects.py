@@ -163,16 +163,17 @@ NARROW = 0.1
 
 
 def narrow_share(labeled: Sequence[ImageFacts]) -> float | None:
-    """Return the width that a tenth of the objects stay below.
+    """Return the width that a tenth of the objects stay below; of few objects, that half do.
 
-    Regions of one or two pixels are seldom objects and do not count.
+    Regions of one or two pixels are seldom objects and do not count. A net of lines is one region,
+    as wide as its lines.
 
     Args:
         labeled: Pictures with their masks.
 
     Returns:
-        The width as a share of the longer side of the picture; None where there are few objects,
-        or masks were not measured.
+        The width as a share of the longer side of the picture; None where there are no objects, or
+        masks were not measured.
     """
     shares, counts = [], []
     for facts in labeled:
@@ -181,11 +182,13 @@ def narrow_share(labeled: Sequence[ImageFacts]) -> float | None:
                 found = np.array(mask.widths)
                 shares.append(WIDTHS[: len(found)] / max(facts.size))
                 counts.append(np.where(WIDTHS[: len(found)] >= _SPECK, found, 0))
-    if not counts or sum(int(each.sum()) for each in counts) < _FEWEST:
+    total = sum(int(each.sum()) for each in counts)
+    if not total:
         return None
     every, weights = np.concatenate(shares), np.concatenate(counts)
     order = np.argsort(every)
-    place = np.searchsorted(weights[order].cumsum(), NARROW * weights.sum())
+    below = float(total) * (NARROW if total >= _FEWEST else 0.5)
+    place = int(np.searchsorted(weights[order].cumsum(), below))
     return float(every[order][min(place, len(every) - 1)])
 
 
