@@ -115,7 +115,15 @@ def seen_in(found: FolderScan, settings: Settings, typical: Size) -> Size | floa
     labeled, channels = found.survey.labeled, found.reading.channels if found.reading else 3
     looks = [facts.look for facts in labeled if facts.look is not None]
     modality = recognize_modality(looks, channels=channels)
-    return seen_size(settings, typical, narrow=narrow_share(labeled), modality=modality)
+    narrow = narrow_as_asked(settings, typical, narrow_share(labeled))
+    return seen_size(settings, typical, narrow=narrow, modality=modality)
+
+
+def narrow_as_asked(settings: Settings, typical: Size, measured: float | None) -> float | None:
+    """Return how narrow objects are, as ``Facts`` has it: as was asked for, or as measured."""
+    if settings.object_size is None:
+        return measured
+    return float(settings.object_size) / max(typical)
 
 
 def _settled(settings: Settings, facts: Facts) -> Approach:
@@ -335,6 +343,8 @@ def _sees_windows(
     chosen = settings.image_size is not None or settings.paper is not None or settings.whole_image
     if chosen or settings.match is not None or settings.recipe_name == "paper":
         return False
+    if settings.object_size is not None:  # then they are objects by themselves, in photographs too
+        modality = "gray"
     return needs_windows(working_size(settings, typical), narrow, modality)
 
 

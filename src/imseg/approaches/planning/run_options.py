@@ -109,6 +109,15 @@ class RunOptions:
         expected=f"{SMALLEST_SIDE} pixels or more a side (at most {LARGEST_SIDE}).",
     )
     """Height and width of windows in pixels; None: the default with ``scale``, else no windows."""
+    object_size: float | None = option(
+        None,
+        "Width of small objects on images as they are, in pixels: it decides at which size networks"
+        " see images.  [default: measured in the masks]",
+        group="data",
+        low=1,
+        high=LARGEST_SIDE,
+    )
+    """Pixels that the narrowest tenth of objects is wide on typical images; None: as measured."""
     whole_image: bool = option(
         False,
         "Let networks see whole images, resized, also where their objects are very small then.",

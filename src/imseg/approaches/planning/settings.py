@@ -22,7 +22,7 @@ from imseg.options import Option, options_in, options_of, walk, with_options
 
 MATCHED = (
     *("epochs", "max_steps", "minutes", "width", "image_size", "batch_size", "paper"),
-    *("scale", "patch", "whole_image"),
+    *("scale", "patch", "whole_image", "object_size"),
 )
 """Options that a matched run settles."""
 LENGTHS = (
@@ -320,6 +320,14 @@ def _contradictions(settings: Settings) -> Iterable[ImsegError]:
                 expected="one of them: each says how long networks are trained.",
                 hint="leave one of them out.",
             )
+    sizes = ("scale", "image_size", "paper", "whole_image")
+    chosen = [name for name in sizes if settings.given.get(name)]
+    if settings.object_size is not None and chosen:
+        yield ImsegError(
+            f"--object-size cannot be joined with {declared()[chosen[0]].flag}.",
+            expected="one of them: each says at which size networks see images.",
+            hint="leave one of them out.",
+        )
     windows = [name for name in ("scale", "patch") if name in settings.given]
     against = [name for name in ("image_size", "paper", "whole_image") if settings.given.get(name)]
     if windows and against:

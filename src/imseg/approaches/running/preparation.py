@@ -12,7 +12,14 @@ import numpy as np
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
 from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import fits_time, make_plan, match_plan, seen_in, working_size
+from imseg.approaches.planning.budget import (
+    fits_time,
+    make_plan,
+    match_plan,
+    narrow_as_asked,
+    seen_in,
+    working_size,
+)
 from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
@@ -312,6 +319,8 @@ def prepare(
     if record is None and asked.reuse is not None:
         tell_data_changes(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
+    narrow = narrow_as_asked(asked, facts.typical_size, facts.narrow)
+    facts = replace(facts, narrow=narrow)
     check_facts(asked, facts, dataset)
     measured = None
     if record is not None:

@@ -137,7 +137,7 @@ Download = Annotated[
 
 
 FIXED = (
-    *("paper", "effort", "minutes", "scale", "patch", "whole_image"),
+    *("paper", "effort", "minutes", "scale", "patch", "whole_image", "object_size"),
     *("strength_schedule", "strength_level", "unlabeled_masks"),
 )
 """Settings that the published experiment has."""

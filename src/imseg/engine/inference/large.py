@@ -20,7 +20,6 @@ from torch.nn import functional
 
 from imseg.data.images.by_rows import PictureRows, read_rows
 from imseg.data.images.decoding import resize_image
-from imseg.engine.hardware import device
 from imseg.engine.inference.pictures import Predictor, Segmented
 from imseg.engine.inference.predictor import BATCH
 from imseg.ops.tiling import Size, Stitcher, TileScheme, Tiling, reflected
@@ -83,7 +82,6 @@ def bands(predictor: Predictor, image: Image) -> Iterator[Band]:
     Raises:
         ImsegError: If it cannot be read; perhaps not before its last rows.
     """
-    device.keep_freed_memory()
     picture = read_rows(image, predictor.reading)
     own, wanted = picture.size, predictor.size(picture.size)
     size = wanted.size_of(own) if isinstance(wanted, TileScheme) else wanted
@@ -148,13 +146,13 @@ class Rows:
             self._start += self._kept.pop(0).shape[self._axis]
         if start < self._start:
             raise ValueError(f"row {start} was given away")
-        whole = self._kept[0]
-        if len(self._kept) > 1:
-            whole = np.concatenate(self._kept, axis=self._axis)
-            self._kept = [whole]
-        place = [slice(None)] * whole.ndim
-        place[self._axis] = slice(start - self._start, stop - self._start)
-        return whole[tuple(place)]
+        parts, at = [], self._start
+        for chunk in self._kept:
+            place = [slice(None)] * chunk.ndim
+            place[self._axis] = slice(max(0, start - at), max(0, stop - at))
+            parts.append(chunk[tuple(place)])
+            at += chunk.shape[self._axis]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=self._axis)
 
 
 def scaled_rows(picture: PictureRows, size: Size) -> Iterator[Bytes]:
