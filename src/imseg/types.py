@@ -88,6 +88,10 @@ class Image:
     """A file, or a decoded ``h w c`` array."""
 
 
+Region = tuple[int, int, int, int]
+"""A box in pixels: left, top, width, height."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
     """A picture with the mask a person drew."""
@@ -97,6 +101,8 @@ class LabeledImage:
     mask: Path | Mapping[str, Path] | npt.NDArray[Any]
     """A mask file; one file a label, by the label's name; or a decoded array of file values:
     ``h w``, ``h w 3`` (colors) or ``t h w`` (planes)."""
+    regions: tuple[Region, ...] | None = None
+    """Boxes in which the image is labeled; what is outside has no label. None: all of it is."""
 
     @property
     def name(self) -> str:
@@ -174,6 +180,8 @@ class TargetSpec:
     """Whether the user's masks are palette files, so that predictions are too."""
     pages: Pages = "refuse"
     """Which plane of a mask file with several pages is the mask; see ``Pages``."""
+    partly: bool = False
+    """Whether some images are labeled in part, so that targets have void where masks have none."""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.colors):
@@ -217,6 +225,11 @@ class TargetSpec:
         """The planes whose area counts: all but centers and the borders of objects."""
         left_out = {POSITION, "border"} if self.coding == "objects" else {POSITION}
         return tuple(i for i, name in enumerate(self.names) if name not in left_out)
+
+    @property
+    def has_void(self) -> bool:
+        """Whether targets may have pixels that are never trained on nor scored."""
+        return self.void is not None or self.partly
 
     @property
     def has_classes(self) -> bool:

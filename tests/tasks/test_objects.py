@@ -90,14 +90,16 @@ def test_an_empty_image_has_no_objects(task) -> None:
 
 def test_perfect_planes_give_the_objects_back(task) -> None:
     found = find_objects(task, planes_of(squares())[0].float())
-    matches = compare_objects(found, squares(), void=None)
+    matches = compare_objects(found, squares(), outside=None)
     assert (matches.tp, matches.fp, matches.fn) == (3, 0, 0)
 
 
 def test_objects_where_nothing_is_known_are_neither_found_nor_missed(task) -> None:
     truth = squares()
-    truth[24:34, 10:20] = 99
-    matches = compare_objects(squares(), truth, void=99)
+    unknown = np.zeros(truth.shape, bool)
+    unknown[24:34, 10:20] = True
+    truth[unknown] = 99
+    matches = compare_objects(squares(), truth, outside=unknown)
     assert (matches.tp, matches.fp, matches.fn) == (2, 0, 0)
 
 

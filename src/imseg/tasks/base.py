@@ -213,7 +213,7 @@ class Task(ABC):
 
     def counted(self, target: Planes, weight: Weight) -> Counted:
         """Return how much each pixel of each plane counts in the loss; None: all alike."""
-        if self.spec.void is None:
+        if not self.spec.has_void:
             return weight
         not_void = (target != VOID).float()
         return not_void if weight is None else weight * not_void

@@ -85,7 +85,7 @@ class Multiclass(base.Task):
     def errors(self, logits: base.Outputs, target: Labels) -> Float[Tensor, "b 1 h w"]:
         """Return the cross-entropy over all outputs, output 0 included."""
         classes = target[:, 0].long()
-        if self.spec.void is not None:
+        if self.spec.has_void:
             classes = torch.where(classes == VOID, 0, classes)
         return functional.cross_entropy(logits.float(), classes, reduction="none").unsqueeze(1)
 

@@ -272,10 +272,15 @@ def find_objects(task: base.Task, probabilities: Float[Tensor, "1 t h w"]) -> np
 
 
 def compare_objects(
-    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], *, void: int | None
+    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], *, outside: npt.NDArray[np.bool_] | None
 ) -> objects.Matches:
-    """Return how many objects of two label images are the same."""
-    outside = None if void is None else truth == void
+    """Return how many objects of two label images are the same.
+
+    Args:
+        predicted: ``h w``, a label image.
+        truth: The true one.
+        outside: Where nothing is known; None: all is known.
+    """
     known = truth if outside is None else np.where(outside, 0, truth)
     return objects.match_objects(predicted, known, threshold=MATCHED, void_mask=outside)
 

@@ -21,6 +21,7 @@ from imseg.data.images.decoding import resize_image
 from imseg.data.images.image_files import load_pixels
 from imseg.data.images.picture_file import probe
 from imseg.data.masks.io import MaskFile, load_target, read_mask
+from imseg.data.masks.labeled_regions import plain_regions
 from imseg.errors import ImsegError
 from imseg.ops.tiling import Size, TileScheme
 from imseg.types import Image, LabeledImage, Reading, TargetSpec
@@ -236,7 +237,9 @@ def _making_of_targets(
         content=pieces.once(lambda number: listing.content_of(pairs[number].mask)),
         load=cut if pieces.whole is not None else lambda row: np.moveaxis(cut(row), -1, 0),
         like=_like(
-            {"spec": spec.as_dict()} | pieces.made_with, spec.dtype, (spec.planes, *pieces.shape)
+            {"spec": spec.as_dict()} | plain_regions(pairs) | pieces.made_with,
+            spec.dtype,
+            (spec.planes, *pieces.shape),
         ),
     )
 

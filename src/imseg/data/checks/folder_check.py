@@ -15,6 +15,7 @@ from imseg.data.folder.config import FILE_NAME, TaskWord
 from imseg.data.folder.scan import scan
 from imseg.data.images.picture_file import lossy_coding
 from imseg.data.masks.classes import MAX_DISTINCT, MINUS_ONE, listed_values
+from imseg.data.masks.labeled_regions import LABELED, labeled_in_part
 from imseg.data.masks.recognize import follow_through, weigh_objects, word_of
 from imseg.errors import Finding, and_more, near_miss
 from imseg.types import POSITION, LabeledImage, Reading, TargetSpec
@@ -309,6 +310,12 @@ def _missing(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
             yield warning(text, hint=f"add images to {name} that show some.")
 
 
+def _labeled_in_part(found: FolderScan) -> Iterator[Finding]:
+    for split in LABELED:
+        sizes = {each.name: each.size for each in getattr(found.survey, split)}
+        yield from labeled_in_part(getattr(found.layout, split), sizes, split)
+
+
 CAUTIONS = (
     Check(_layout_warnings),
     Check(_doubled, mends="copies"),
@@ -327,6 +334,7 @@ CAUTIONS = (
     Check(_beyond_the_range, ("numbers",)),
     Check(_empty, ANY_CODING),
     Check(_imbalance, ANY_CODING),
+    Check(_labeled_in_part),
     Check(small_objects.find_small_objects, ("values", "colors", "planes", "objects")),
     Check(_missing, ANY_CODING),
 )

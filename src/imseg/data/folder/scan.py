@@ -29,6 +29,7 @@ from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.modality import recognize_modality
 from imseg.data.images.picture_file import probe
+from imseg.data.masks.labeled_regions import LABELED, beyond_images, with_regions
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
 from imseg.types import POSITION, DataSet, Image, LabeledImage, Pages
@@ -60,6 +61,10 @@ def scan(
     """
     root = Path(path)
     layout = find_layout(root, links_are=links_are)
+    for split in LABELED:
+        pairs, wrong = with_regions(getattr(layout, split), root / split, split)
+        setattr(layout, split, pairs)
+        layout.findings.extend(wrong)
     errors = [finding for finding in layout.findings if finding.severity == "error"]
     config = FolderConfig()
     config_errors: list[Finding] = []
@@ -75,6 +80,9 @@ def scan(
     scope = inspection.Scope(config=config, regions=regions, files=files)
     survey, problems = _inspect_all(layout, scope, turned or {}, progress)
     errors += config_errors + fitness.unreadable(problems)
+    for split in LABELED:
+        sizes = {each.name: each.size for each in getattr(survey, split)}
+        errors += beyond_images(getattr(layout, split), sizes, split)
     # What is left of the masks when some cannot be read would only mislead, and so do masks
     # without what imseg.toml says about them.
     telling = len(survey.labeled) == len(layout.labeled) and not config_errors
@@ -162,9 +170,10 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
         _log.warning(text, counted(len(left_out), "unlabeled image"), names)
     layout, labeled = found.layout, found.survey.labeled
     looks = [facts.look for facts in labeled if facts.look is not None]
+    pairs = (*layout.labeled, *layout.val, *layout.test)
     return DataSet(
         name=str(layout.root),
-        spec=found.spec,
+        spec=replace(found.spec, partly=any(pair.regions is not None for pair in pairs)),
         reading=found.reading,
         labeled=layout.labeled,
         unlabeled=tuple(image for image in layout.unlabeled if image.name not in left_out),

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from imseg.data.folder.config import FILE_NAME, MAX_VALUE, Key, as_color, as_number
 from imseg.data.images.decoding import Decoded, decode_pillow, unreadable
 from imseg.data.images.picture_file import decode_planes
+from imseg.data.masks.labeled_regions import blot_out, outside
 from imseg.errors import ImsegError, and_more
 from imseg.ops import objects
 from imseg.types import (
@@ -227,6 +228,9 @@ def load_target(
         raise UnknownMaskValues(error.values, spec, f"{name} holds unknown values.") from error
     if spec.coding == "planes" and spec.position is not None and values.shape != drawn.shape:
         _place_discs(target[spec.position], drawn[spec.position], spec)
+    if pair.regions is not None:
+        unlabeled = outside(pair.regions, drawn.shape[-2:], target.shape[-2:])
+        blot_out(target, unlabeled, VOID)
     return target
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from imseg.data.masks import labeled_regions
 from imseg.data.masks.io import load_target, load_values, resize_mask
 from imseg.data.masks.recognize import word_of
 from imseg.engine.inference.pictures import Segmented
@@ -177,9 +178,12 @@ def _match(
     truth = load_values(pair, task.spec)
     if truth.shape != size:
         truth = resize_mask(truth, size)
-    matches = compare_objects(
-        find_objects(task, segmented.at_size(size)), truth, void=task.spec.void
-    )
+    void = task.spec.void
+    outside = None if void is None else truth == void
+    if pair.regions is not None:
+        unlabeled = labeled_regions.outside(pair.regions, size, size)
+        outside = unlabeled if outside is None else outside | unlabeled
+    matches = compare_objects(find_objects(task, segmented.at_size(size)), truth, outside=outside)
     return float(matches.tp), float(matches.fp), float(matches.fn)
 
 

@@ -1,0 +1,150 @@
+"""Images of which only some boxes are labeled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+from tests.e2e.small_sets import KINDS, small_set, train
+
+from imseg.data.cache.store import store_split
+from imseg.data.checks.folder_check import check_folder
+from imseg.data.checks.repair import repair_folder
+from imseg.data.folder.scan import read_folder
+from imseg.data.masks.io import load_target
+from imseg.data.masks.labeled_regions import outside
+from imseg.errors import ImsegError
+from imseg.types import VOID, LabeledImage
+
+HEAD = "image,left,top,width,height\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for split, count in (("labeled", 4), ("val", 2), ("test", 2)):
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / split / kind).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros((40, 60), np.uint8)
+            mask[10:25, 12:40] = 255
+            image = np.clip(generator.normal(80, 20, mask.shape) + mask // 2, 0, 255)
+            name = f"{split}{number}.png"
+            Pillow.fromarray(image.astype(np.uint8)).save(
+                tmp_path / "data" / split / "images" / name
+            )
+            Pillow.fromarray(mask).save(tmp_path / "data" / split / "masks" / name)
+    return tmp_path / "data"
+
+
+def test_what_is_outside_of_the_boxes_has_no_label(folder) -> None:
+    (folder / "labeled/regions.csv").write_text(
+        HEAD
+        + "labeled0.png,5,6,20,10\nlabeled0,30,20,10,20\n labeled/images/labeled2.png,0,0,60,40\n"
+    )
+    data = read_folder(folder)
+    first, second, third, _ = data.labeled
+    assert first.regions == ((5, 6, 20, 10), (30, 20, 10, 20)) and second.regions is None
+    target, known = load_target(first, data.spec)[0], np.zeros((40, 60), bool)
+    known[6:16, 5:25] = known[20:40, 30:40] = True
+    whole = load_target(replace(first, regions=None), data.spec)[0]
+    np.testing.assert_array_equal(target, np.where(known, whole, VOID))
+    np.testing.assert_array_equal(load_target(third, data.spec)[0], whole)
+    half = load_target(first, data.spec, (20, 30))[0]
+    np.testing.assert_array_equal(half != VOID, known[1::2, 1::2])
+    notes = [each.what for each in check_folder(folder).of_severity("note")]
+    assert any("2 of 4 images in labeled are labeled in part: 58 %" in each for each in notes)
+
+
+@given(
+    box=st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 30)] * 2),
+    size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+)
+def test_a_pixel_is_labeled_where_its_middle_is_in_a_box(box, size) -> None:
+    left, top, width, height = box
+    found = outside([box], (37, 41), size)
+    for row, column in np.ndindex(size):
+        y, x = (row + 0.5) * 37 / size[0], (column + 0.5) * 41 / size[1]
+        inside = left <= x < left + width and top <= y < top + height
+        assert found[row, column] != inside
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the first line is empty"),
+        ("image,x,y,w,h\na,1,2,3,4\n", "the first line is image,x,y,w,h"),
+        (HEAD + "labeled0.png,1,2,three,4\n", "line 2: labeled0.png,1,2,three,4"),
+        (HEAD + "labeled0.png,1,2\n", "line 2: labeled0.png,1,2"),
+        (HEAD + "labeled0.png,1,2,0,4\n", "line 2: 1,2,0,4 is no box"),
+        (HEAD + "labeled9.png,1,2,3,4\n", "there is no image labeled9.png in labeled"),
+        (
+            HEAD + "labeled0.png,50,2,11,4\n",
+            "50,2,11,4 on labeled/images/labeled0.png, which has 60x40",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(folder, text, told) -> None:
+    (folder / "labeled/regions.csv").write_text(text)
+    with pytest.raises(ImsegError) as error:
+        read_folder(folder)
+    assert told in str(error.value) and "labeled/regions.csv" in str(error.value)
+
+
+def test_the_copy_that_is_mended_has_the_table_too(folder, tmp_path) -> None:
+    (folder / "labeled/regions.csv").write_text(HEAD + "labeled0.png,5,6,20,10\n")
+    Pillow.open(folder / "labeled/images/labeled1.png").convert("RGB").save(
+        folder / "labeled/images/labeled1.png"
+    )
+    repair_folder(folder, tmp_path / "mended")
+    assert read_folder(tmp_path / "mended").labeled[0].regions == ((5, 6, 20, 10),)
+
+
+def test_other_boxes_are_other_targets(folder, tmp_path) -> None:
+    arrays = []
+    for text in (None, "labeled0.png,5,6,20,10\n", "labeled0.png,5,6,20,12\n"):
+        if text is not None:
+            (folder / "labeled/regions.csv").write_text(HEAD + text)
+        data = read_folder(folder)
+        stored = store_split(
+            data.labeled, tmp_path / "store", "labeled", spec=data.spec, reading=data.reading,
+            size=(40, 60), workers=1,
+        )  # fmt: skip
+        arrays.append(np.array(np.load(stored.targets)))
+    known = [int((each != VOID).sum()) for each in arrays]
+    assert known == [4 * 2400, 3 * 2400 + 200, 3 * 2400 + 240]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_count_what_is_labeled(kind, tmp_path) -> None:
+    data = small_set(kind)
+
+    def partly(pairs: tuple[LabeledImage, ...]) -> tuple[LabeledImage, ...]:
+        return tuple(replace(each, regions=((4, 4, 16, 20),)) for each in pairs)
+
+    spec = replace(data.spec, partly=True)
+    data = replace(data, spec=spec, labeled=partly(data.labeled), val=partly(data.val))
+    run = train(data, "ldt", tmp_path / "run", networks=1)
+    data = replace(data, test=data.val)
+    part = run.evaluate(data)
+    assert all(np.isfinite(value) for value in part.per_image.values() if value is not None)
+    wrong = [
+        replace(each, mask=np.where(inside(each.mask.shape[:2]), each.mask, each.mask[::-1]))
+        if np.ndim(each.mask) == 2
+        else each
+        for each in data.test
+    ]
+    again = run.evaluate(replace(data, test=tuple(wrong)))
+    if kind != "instances":  # an object that a box cuts may be another one outside
+        assert again.per_image == part.per_image, "what lies outside makes no difference"
+
+
+def inside(shape: tuple[int, int]) -> np.ndarray:
+    found = np.zeros(shape, bool)
+    found[4:24, 4:20] = True
+    return found
