@@ -87,6 +87,10 @@ class BatchLoader:
         for numbers in batches:
             self._samples.refs(numbers)
 
+    def numbers_of(self, rows: Sequence[Bool[Tensor, "n"]]) -> Int64[Tensor, "m"]:
+        """Return the running numbers of samples made of some rows of each sample set."""
+        return self._samples.numbers_of(rows)
+
     def take(self, numbers: Int64[Tensor, "b"]) -> Batch:
         """Return the samples with these running numbers: ``feed`` of one batch."""
         return next(self.feed([numbers]))
@@ -103,27 +107,43 @@ def to_device(pixels: Bytes, compute: ComputeConfig) -> Float[Tensor, "b c h w"]
 
 
 def epochs(
-    images: int, recipe: Recipe, generator: torch.Generator
-) -> Iterator[list[UInt8[Tensor, "b"]]]:
+    images: int,
+    recipe: Recipe,
+    generator: torch.Generator,
+    *,
+    rare: Int64[Tensor, "n"] | None = None,
+) -> Iterator[list[Int64[Tensor, "b"]]]:
     """Yield the batches up to each look at the validation images until the steps are spent.
 
-    Batches hold running numbers. There is a look every ``validate_every`` epochs.
+    Batches hold running numbers. There is a look every ``validate_every`` epochs. Where some images
+    are ``rare``, a share of each epoch (``rare_share``) is of these, in turn, in place of others.
 
     Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
     short last batch included, cut into epochs of floor(n / batch size) steps.
     """
     left = recipe.limited(recipe.epochs * recipe.steps_per_epoch(images))
     in_epoch = recipe.steps_per_epoch(images) * max(1, recipe.validate_every)
-    stream = _endless(images, recipe, generator)
+    stream = _endless(images, recipe, generator, rare)
     while left > 0:
         count = min(left, in_epoch)
         yield [next(stream) for _ in range(count)]
         left -= count
 
 
-def _endless(images: int, recipe: Recipe, generator: torch.Generator) -> Iterator[Tensor]:
+def _endless(
+    images: int, recipe: Recipe, generator: torch.Generator, rare: Tensor | None
+) -> Iterator[Tensor]:
+    waiting = torch.empty(0, dtype=torch.long)
     while True:
-        batches = list(torch.randperm(images, generator=generator).split(recipe.batch_size))
+        order = torch.randperm(images, generator=generator)
+        if rare is not None and len(rare):
+            count = round(recipe.rare_share * images)
+            while len(waiting) < count:
+                turn = rare[torch.randperm(len(rare), generator=generator)]
+                waiting = torch.cat([waiting, turn])
+            mixed = torch.cat([order[count:], waiting[:count]])
+            order, waiting = mixed[torch.randperm(images, generator=generator)], waiting[count:]
+        batches = list(order.split(recipe.batch_size))
         alone = len(batches[-1]) == 1 and recipe.batch_size > 1
         if not recipe.paper and len(batches) > 1 and alone:
             batches[-2:] = [torch.cat(batches[-2:])]

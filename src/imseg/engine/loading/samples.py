@@ -281,9 +281,22 @@ class SampleIndex:
         places = self._places[numbers]
         order = places[:, 0].argsort(stable=True)
         sample_set, row, copy = places[order].unbind(dim=1)
-        looks = self._looks[numbers][order]
-        self._looks[numbers] += 1
+        looks = (self._looks[numbers] + _seen_before(numbers))[order]
+        self._looks.index_add_(0, numbers, torch.ones_like(numbers))
         return SampleRefs(sample_set=sample_set, row=row, copy=copy, look=looks)
+
+    def numbers_of(self, rows: Sequence[Bool[Tensor, "n"]]) -> Int64[Tensor, "m"]:
+        """Return the running numbers of samples made of some rows.
+
+        Args:
+            rows: Which of the targets of each sample set.
+        """
+        sample_set, row, _ = self._places.unbind(dim=1)
+        wanted = torch.zeros(len(self), dtype=torch.bool)
+        for number, chosen in enumerate(rows):
+            own = sample_set == number
+            wanted[own] = chosen[row[own]]
+        return wanted.nonzero()[:, 0]
 
     def forget_looks(self) -> None:
         """Make the next look at each sample its first."""
@@ -306,6 +319,16 @@ class SampleIndex:
             )
             for row, copy, look in places
         ]
+
+
+def _seen_before(numbers: Int64[Tensor, "b"]) -> Int64[Tensor, "b"]:
+    """Return how often each number came before in the same batch."""
+    order = numbers.argsort(stable=True)
+    ordered = numbers[order]
+    first = torch.searchsorted(ordered, ordered)
+    before = torch.empty_like(numbers)
+    before[order] = torch.arange(len(numbers)) - first
+    return before
 
 
 def _places_of(number: int, sample_set: SampleSet) -> Int64[Tensor, "n 3"]:

@@ -113,6 +113,15 @@ class Recipe:
         high=1,
     )
     """Classes count in the cross-entropy by their frequency to the power of minus this."""
+    rare_share: float = option(
+        0.0,
+        "Share of looks at tiles that show a rare class (one on less than a third of the tiles), if"
+        " they are not that many anyway; only where networks see windows. 0: tiles are alike.",
+        group="method",
+        low=0,
+        high=0.9,
+    )
+    """Share of the looks that are at tiles which show what is rare; 0: all tiles are alike."""
     optimizer: Optimizer = option(
         "keras-adamw", "adamw (as in PyTorch), or keras-adamw (as in the paper).", group="method"
     )
@@ -266,7 +275,13 @@ class Recipe:
         return {k: v for k, v in decisive.items() if k not in LATER or v != LATER[k]}
 
 
-LATER = {"loss": "paper", "class_balance": 0.0, "optimizer": "keras-adamw", "clip": 0.0}
+LATER = {
+    "loss": "paper",
+    "class_balance": 0.0,
+    "rare_share": 0.0,
+    "optimizer": "keras-adamw",
+    "clip": 0.0,
+}
 """Parts that recipes of earlier versions did not have, as they trained."""
 
 RECIPES: Mapping[RecipeName, Recipe] = {
@@ -278,6 +293,7 @@ RECIPES: Mapping[RecipeName, Recipe] = {
         warm_up=50,
         average=0.995,
         keep="last",
+        rare_share=1 / 3,
         augmentation=Augmentation(level="strong"),
     ),
     "paper": Recipe(),

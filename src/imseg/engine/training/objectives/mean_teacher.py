@@ -171,7 +171,7 @@ class MeanTeacherAtWork(SupervisedAtWork):
         endless = replace(unlabeled, epochs=steps)
         others = chain.from_iterable(epochs(len(self._views), endless, orders[1]))
         made = 0
-        for number, batches in enumerate(epochs(self._job.images, labeled, orders[0])):
+        for number, batches in enumerate(self.labeled_epochs(labeled, orders[0])):
             pairs = list(zip(batches, islice(others, len(batches)), strict=True))
             todo = objective.remaining(pairs, number, skipped=skipped, within=within, loader=self)
             made += len(pairs)

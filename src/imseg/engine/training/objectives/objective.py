@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Sel
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,6 +30,7 @@ from imseg.ops.photometric import Strength
 from imseg.options import Component
 from imseg.tasks import Task
 from imseg.tasks.mask_loss import MaskLoss, class_weights
+from imseg.types import INCONSISTENT
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
@@ -199,10 +200,20 @@ class ObjectiveAtWork(ABC):
         """
         order = seeds.generator(self._job.seed, "order")
         recipe = replace(self._job.recipe, max_steps=self._job.steps)
-        for number, batches in enumerate(epochs(self._job.images, recipe, order)):
+        for number, batches in enumerate(self.labeled_epochs(recipe, order)):
             left = remaining(batches, number, skipped=skipped, within=within, loader=self)
             if left is not None:
                 yield self.steps(left)
+
+    def labeled_epochs(
+        self, recipe: Recipe, order: torch.Generator
+    ) -> Iterator[list[Int64[Tensor, "b"]]]:
+        """Yield the batches of each pass over the samples, as running numbers."""
+        return epochs(self._job.images, recipe, order, rare=self.rare())
+
+    def rare(self) -> Int64[Tensor, "n"] | None:
+        """Return the numbers of samples that show what is rare; None: all are alike."""
+        return None
 
     def steps(self, batches: list[Tensor]) -> Iterator[AnyStep]:
         """Yield a step for each list of running numbers."""
@@ -390,6 +401,35 @@ def loss_of(job: TrainJob, task: Task) -> MaskLoss:
                 pixels += task.true_areas(target, task.counted(target, None))[0]
         weights = class_weights(pixels, recipe.class_balance)
     return MaskLoss(task=task, name=recipe.loss, class_weights=weights)
+
+
+RARE = 1 / 3
+"""A class on fewer of the tiles than this share is rare."""
+
+
+def rare_rows(job: TrainJob, task: Task) -> list[Bool[Tensor, "n"]] | None:
+    """Return which targets of each sample set show a rare class; None where there is none.
+
+    That is looked for where networks see windows, of tiles that may show nothing: in all other
+    cases each image is looked at as often.
+    """
+    alike = any(each.window is None for each in job.samples) or task.spec.kind == "regression"
+    if not job.recipe.rare_share or alike:
+        return None
+    shown = []
+    for each in job.samples:
+        targets = open_array(each.targets)
+        areas = torch.zeros(len(targets), task.spec.outputs, dtype=torch.bool)
+        for index in each.indices:
+            target = torch.from_numpy(np.array(targets[index : index + 1]))
+            areas[index] = task.true_areas(target, task.counted(target, None))[0] > 0
+        shown.append(areas)
+    used = [areas[list(each.indices)] for areas, each in zip(shown, job.samples, strict=True)]
+    shares = torch.cat(used).float().mean(dim=0)
+    rare = (shares > 0) & (shares < RARE)
+    if task.spec.kind == "multiclass":
+        rare[INCONSISTENT] = False
+    return [areas[:, rare].any(dim=1) for areas in shown] if rare.any() else None
 
 
 @dataclass

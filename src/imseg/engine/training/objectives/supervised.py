@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from imseg.engine.inference.predictor import BATCH, in_halves
@@ -64,6 +64,11 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
     def mass(self, batch: Batch) -> Float[Tensor, "*t"]:
         """Return by what the terms of a piece of a batch are weighted."""
         return self._loss.masses(batch.targets, batch.weight)
+
+    def rare(self) -> Int64[Tensor, "n"] | None:
+        """Return the numbers of samples that show what is rare; None: all are alike."""
+        rows = objective.rare_rows(self._job, self._task)
+        return None if rows is None else self._loader.numbers_of(rows)
 
     def validation_batches(self) -> Iterator[Batch]:
         """Return the validation images as they are, with their targets, in their order."""

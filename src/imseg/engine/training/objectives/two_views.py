@@ -141,7 +141,7 @@ class TwoViewsAtWork(SupervisedAtWork):
         recipe = replace(self._job.recipe, max_steps=None, validate_every=1)
         order = seeds.generator(self._job.seed, "order")
         unlabeled_order = seeds.generator(self._job.seed, "unlabeled order")
-        labeled_epochs = epochs(self._job.images, recipe, order)
+        labeled_epochs = self.labeled_epochs(recipe, order)
         unlabeled_epochs = epochs(len(self._views), recipe, unlabeled_order)
         both = zip(labeled_epochs, unlabeled_epochs, strict=True)
         number = 0
