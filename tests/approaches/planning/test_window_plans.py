@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.approaches.planning.budget import make_plan, match_plan, seen_size
+from imseg.approaches.planning.budget import make_plan, match_plan, narrow_as_asked, seen_size
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.planning.stage_plan import planned_stages
@@ -129,3 +129,23 @@ def test_a_matched_baseline_sees_the_windows_of_its_match() -> None:
     plan = match_plan(own, matched=method, steps=230, network=method.network, labeled=10)
     assert (plan.tiles, plan.tiles_each, plan.window) == (method.tiles, 15, (128, 128))
     assert planned_stages(plan, CELLS)[0].steps == 230
+
+
+def test_the_width_of_objects_can_be_said() -> None:
+    def seen(size: float | None, facts: Facts = CELLS) -> tuple[float | None, Size]:
+        asked = Settings(device="cpu", approach="ldt", object_size=size)
+        narrow = narrow_as_asked(asked, facts.typical_size, facts.narrow)
+        plan = make_plan(asked, replace(facts, narrow=narrow))
+        return (None if plan.tiles is None else plan.tiles.scale), plan.image_size
+
+    assert seen(None) == seen(30.0) == (pytest.approx(12 / 30), (128, 128))
+    assert seen(10.0)[0] == 1.0 and seen(48.0)[0] == pytest.approx(0.25)
+    assert seen(90.0) == (None, (80, 128)), "large enough on whole images"
+    photographs = replace(CELLS, modality="photograph")
+    assert seen(None, photographs)[0] is None and seen(30.0, photographs)[0] is not None
+
+
+@pytest.mark.parametrize("other", [{"scale": 0.5}, {"image_size": (64, 64)}, {"whole_image": True}])
+def test_two_words_about_the_size_are_one_too_many(other) -> None:
+    with pytest.raises(ImsegError, match="--object-size cannot be joined with"):
+        settings_from({"approach": "ldt", "object_size": 20.0, **other})

@@ -245,3 +245,30 @@ def test_slices_through_organs_of_many_sizes_are_not_taken_for_a_film(tmp_path):
                 values[5 : 5 + side, 5 + 40 * (organ % 2) : 5 + 40 * (organ % 2) + side] = organ + 1
         masks.append(values)
     assert found(save(tmp_path, masks), OBJECTS) == []
+
+
+@pytest.mark.parametrize(("wide", "told"), [(8, False), (20, False), (40, True)])
+def test_images_of_very_different_scales_are_told(tmp_path, wide: int, told: bool) -> None:
+    masks = [squares(seed, 8, count=12) for seed in range(5)]
+    masks += [squares(seed, wide, count=8) for seed in range(5, 9)]
+    warned = found(save(tmp_path / "data", masks), "very different scales")
+    assert bool(warned) == told
+    if told:
+        assert "px wide on labeled/images/a" in warned[0].got
+
+
+def test_one_odd_image_of_many_is_no_other_scale(tmp_path) -> None:
+    masks = [squares(seed, 8, count=12) for seed in range(12)] + [squares(99, 60, count=6)]
+    assert not found(save(tmp_path / "data", masks), "very different scales")
+
+
+def test_lines_that_hang_together_are_as_narrow_as_a_line(tmp_path) -> None:
+    masks = []
+    for seed in range(4):
+        mask = np.zeros((512, 512), np.uint8)
+        places = 40 + np.random.default_rng(seed).integers(0, 30, 1)[0] + np.arange(0, 420, 70)
+        for at in places:
+            mask[at : at + 4] = mask[:, at : at + 4] = 255
+        masks.append(mask)
+    report = check_folder(save(tmp_path / "data", masks, gray=True))
+    assert report.seen is not None and report.seen.scale == 1.0, "one net on each of four images"

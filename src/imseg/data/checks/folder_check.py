@@ -336,6 +336,7 @@ CAUTIONS = (
     Check(_imbalance, ANY_CODING),
     Check(_labeled_in_part),
     Check(small_objects.find_small_objects, ("values", "colors", "planes", "objects")),
+    Check(small_objects.find_differing_scales, ("values", "colors", "planes", "objects")),
     Check(_missing, ANY_CODING),
 )
 """All checks of this kind, in the order in which they are told."""

@@ -158,6 +158,52 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
     )
 
 
+SCALES = 4.0
+"""Objects of some images that are so many times as wide as those of others seem to be seen at
+another scale."""
+_ENOUGH = 5
+
+
+def find_differing_scales(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
+    """Yield whether images seem to be taken at very different scales.
+
+    The median width of the objects of an image tells its scale, where it has some. One image in ten
+    at either end does not count.
+
+    Args:
+        found: What is known of the data.
+        spec: What the masks mean.
+    """
+    widths = []
+    for facts in found.survey.labeled:
+        counts = sum(
+            (
+                np.pad(np.array(mask.widths), (0, len(WIDTHS) - len(mask.widths)))
+                for mask in facts.masks
+                if mask.widths and smeared_between(mask) is None
+            ),
+            np.zeros(len(WIDTHS), np.int64),
+        )
+        counts = np.where(WIDTHS >= _SPECK, counts, 0)
+        if counts.sum() >= _ENOUGH:
+            middle = int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
+            widths.append((float(np.sqrt(WIDTHS[middle] * _AT_LEAST[middle])), facts.name))
+    if len(widths) < _ENOUGH:
+        return
+    widths.sort()
+    least, most = widths[len(widths) // 10], widths[-1 - len(widths) // 10]
+    if most[0] < SCALES * least[0]:
+        return
+    yield warning(
+        "Images seem to be taken at very different scales.",
+        why="networks see all images at one scale, and objects are to be about as wide on all.",
+        got=f"objects {least[0]:.2g} px wide on {least[1]}, {most[0]:.2g} px wide on {most[1]}"
+        " (medians).",
+        hint="if objects are of one kind, resample images and masks to one size of a pixel; else"
+        " train on each kind by itself. If this is what your images are like, go on.",
+    )
+
+
 NARROW = 0.1
 """The share of the objects that are narrower than the width that says how narrow objects are."""
 
