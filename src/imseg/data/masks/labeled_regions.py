@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def with_regions(
             )
         )
     return tuple(
-        LabeledImage(pair.image, pair.mask, tuple(found[pair.name])) if pair.name in found else pair
+        replace(pair, regions=tuple(found[pair.name])) if pair.name in found else pair
         for pair in pairs
     ), findings
 

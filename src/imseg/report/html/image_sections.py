@@ -74,7 +74,7 @@ def images_section(facts: RunFacts, scored: ScoredSplit | None, *, data: str) ->
     shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), SHOWN)
     images = [scored.pairs[i].image for i in shown]
     several = len(run.summary["ranking"]) > 1
-    segmented = run.segment(images, networks=[facts.network], disagreement=several)
+    segmented = run.segment(images, networks=[facts.network], disagreement=several, tta=scored.tta)
     names = ("truth", "prediction", "where networks disagree")
     rows = []
     for rank, (i, each) in enumerate(zip(shown, map(run.prediction_of, segmented), strict=True)):
@@ -107,7 +107,9 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     for stage in facts.stages:
         found = scored.by_stage.get(stage.name)
         values = [None if found is None else found.each[metric.key][i] for i in shown]
-        columns.append(_predictions(pairs, run, stage.best, of=stage.title, scores=values))
+        columns.append(
+            _predictions(pairs, run, stage.best, of=stage.title, scores=values, tta=scored.tta)
+        )
     block = ImageRows(
         rows=_rows(pairs, columns),
         caption=f"Predictions of the best network of each stage, with their {metric.label}. A"
@@ -127,7 +129,7 @@ def _rows(
 
 def _predictions(
     pairs: Sequence[LabeledImage], run: Run, network: str, *, of: str,
-    scores: Sequence[float | None], device: str = "auto",
+    scores: Sequence[float | None], tta: bool | None = None, device: str = "auto",
 ) -> list[PageImage]:  # fmt: skip
     """Return images with the prediction of a network drawn on them.
 
@@ -137,9 +139,10 @@ def _predictions(
         network: Its name.
         of: What the network is called.
         scores: What it scores on each; None where that is not known.
+        tta: As in ``Run.predict``.
         device: Where to compute.
     """
-    found = run.segment([pair.image for pair in pairs], networks=[network], device=device)
+    found = run.segment([p.image for p in pairs], networks=[network], tta=tta, device=device)
     drawn = []
     for pair, each, value in zip(pairs, map(run.prediction_of, found), scores, strict=True):
         picture, alt = draw_prediction(each, run.spec), f"prediction of {of} for {pair.name}"

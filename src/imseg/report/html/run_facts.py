@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,6 +139,8 @@ class ScoredSplit:
     """Scores of the best network of each stage."""
     facts: RunFacts
     """The run."""
+    tta: bool | None = None
+    """Whether networks saw flipped images too; None: as the run was trained."""
 
     @property
     def whole(self) -> bool:
@@ -181,7 +183,7 @@ def score_split(
         facts: The run.
         dataset: Its data.
         test: Score test images, if there are any.
-        quick: Score few.
+        quick: Score few, and flipped ones only where that takes less than a second an image.
         device: Where to compute.
         progress: Told how it goes on.
 
@@ -198,7 +200,9 @@ def score_split(
     images, held = _decoded(chosen, run.reading) if len(stages) > 1 else (chosen, False)
     if len(stages) > 2 and not held:
         stages = tuple({stage.name: stage for stage in (stages[0], facts.final)}.values())
-    by_stage = {}
+    by_stage, tta = {}, None
+    if quick:
+        tta = run.orientations(networks=[facts.network], device=device).tta
     for number, stage in enumerate(stages):
 
         def told(done: int, _: int, before: int = number * len(chosen)) -> None:
@@ -206,10 +210,10 @@ def score_split(
             progress(Working(what=f"looking at {split} images", done=before + done, total=total))
 
         name = facts.network if stage.name == facts.final.name else stage.best
-        found = run.segment([each.image for each in images], networks=[name], device=device)
+        found = run.segment([e.image for e in images], networks=[name], tta=tta, device=device)
         by_stage[stage.name] = evaluator.evaluate(images, found, task=run.task, progress=told)
     return ScoredSplit(
-        split=split, pairs=tuple(chosen), of=len(pairs), by_stage=by_stage, facts=facts
+        split=split, pairs=tuple(chosen), of=len(pairs), by_stage=by_stage, facts=facts, tta=tta
     )
 
 
@@ -232,10 +236,11 @@ def most_inconsistent(
     if len(run.summary["ranking"]) < 2:
         return [], 0
     chosen: Sequence[Image] = evenly(dataset.unlabeled, MOST_UNLABELED)
+    found, tta = [], None
     if quick:
         chosen = few(chosen, run.reading)
-    found = []
-    segmented = run.segment(chosen, disagreement=True, device=device)
+        tta = run.orientations(disagreement=True, device=device).tta
+    segmented = run.segment(chosen, disagreement=True, tta=tta, device=device)
     for number, each in enumerate(segmented, 1):
         if each.inconsistent is not None:
             found.append((each.image, float(each.inconsistent.float().mean())))
@@ -265,7 +270,7 @@ def _decoded(
     values = sum(math.prod(_size(pair, reading)) for pair in pairs) * reading.channels
     if values > HELD:
         return tuple(pairs), False
-    return tuple(LabeledImage(_read(pair.image, reading), pair.mask) for pair in pairs), True
+    return tuple(replace(pair, image=_read(pair.image, reading)) for pair in pairs), True
 
 
 def _read(image: Image, reading: Reading) -> Image:
