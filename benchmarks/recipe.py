@@ -116,6 +116,8 @@ VARIANTS = (
     Variant("modern, no average", {"average_weights": 0.0}),
     Variant("modern, optimizer of the paper", {"optimizer": "keras-adamw"}),
     Variant("modern, best epoch", {"keep_weights": "best"}),
+    Variant("modern, network of the paper", {"network": "unet"}),
+    Variant("modern, longer by the network's cost", {"max_steps": 1400, "epochs": 1400}),
     Variant("modern, clipped gradients", {"clip_gradients": 1.0}),
     Variant("modern, no class balance", {"class_balance": 0.0}),
     Variant("modern, classes balanced", {"class_balance": 0.5}),
