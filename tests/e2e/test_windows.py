@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.e2e.small_sets import (
     KINDS,
@@ -30,6 +31,7 @@ import imseg
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.planning import estimate as estimating
 from imseg.approaches.runs.run import Run
+from imseg.engine.training.job import TrainJob
 from imseg.engine.workers.executors import Serial
 from imseg.errors import ImsegError
 from imseg.types import DataSet
@@ -251,3 +253,46 @@ class OnlyWindows(nn.Module):
         if images.shape[2:] != (32, 32):
             raise RuntimeError("images of 32x32 px alone")
         return self.layer(images)
+
+
+class Looking(Watched):
+    """Trains, and keeps at which samples the first job looks in an epoch, and what they show."""
+
+    looks: list[int]
+    shown: list[int]
+    rare: list[int] | None
+
+    def remember(self, jobs: Sequence[TrainJob]) -> None:
+        """Keep jobs of one stage."""
+        super().remember(jobs)
+        job, samples = jobs[0], jobs[0].samples[0]
+        at_work, targets = job.objective.open(job), np.load(samples.targets)
+        self.shown = [n for n, i in enumerate(samples.indices) if (targets[i] == 1).any()]
+        rare, order = at_work.rare(), torch.Generator().manual_seed(0)
+        self.rare = None if rare is None else rare.tolist()
+        self.looks = torch.cat(next(iter(at_work.labeled_epochs(job.recipe, order)))).tolist()
+
+
+@pytest.mark.parametrize("approach", ["ldt", "mean-teacher"])
+def test_tiles_that_show_what_is_rare_are_looked_at_more_often(
+    approach: str, tmp_path: Path
+) -> None:
+    images, labels = wide_pairs("binary", 0, 4)
+    for number, mask in enumerate(labels):
+        mask[:, 32 * (number == 0) :] = 0  # what is left lies at the edge of one image
+    data = imseg.dataset_from_arrays(
+        (images, labels), unlabeled=wide_pairs("binary", 1, 3)[0], val=wide_pairs("binary", 2, 2)
+    )
+    shares = {}
+    for share in (0.0, 0.4):
+        executor = Looking()
+        options = {**WINDOWS, "rare_share": share, "batch_size": 4, "max_steps": 6}
+        imseg.fit(
+            data, out=tmp_path / f"{share}", executor=executor, progress=lambda _: None,
+            approach=approach, **options,
+        )  # fmt: skip
+        assert 0 < len(executor.shown) < len(executor.looks) / 3
+        assert executor.rare == (executor.shown if share else None)
+        looks = executor.looks
+        shares[share] = sum(each in executor.shown for each in looks) / len(looks)
+    assert shares[0.4] >= 0.35 > shares[0.0]
