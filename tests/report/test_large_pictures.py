@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +145,18 @@ def test_overlays_of_large_pictures_are_smaller(
     assert (tinted == mask[: len(tinted), : tinted.shape[1]]).mean() > 0.99
 
 
+@pytest.mark.parametrize("size", [(3, 9000), (11000, 2), (1, 21000)])
+def test_long_pictures_are_drawn_too(
+    binary, low_limits, tmp_path, monkeypatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(mask_writing, "MOST_DRAWN", 80)
+    place = tmp_path / "long.tif"
+    tifffile.imwrite(place, np.full(size, 90, np.uint8), metadata=None, rowsperstrip=64)
+    write_predictions(binary, place, tmp_path / "out", overlay=True, scale=1.0, tta=False)
+    assert read_image(tmp_path / "out/long.tif").shape[:2] == size
+    assert max(read_image(tmp_path / "out/overlays/long.png").shape[:2]) <= 80
+
+
 def test_a_tile_that_is_damaged_costs_that_picture_alone(
     binary, low_limits, pictures, tmp_path
 ) -> None:
@@ -180,7 +195,7 @@ def test_what_was_interrupted_goes_on_and_ends_alike(
         with pytest.raises(KeyboardInterrupt):
             write_predictions(binary, pictures, out, progress=stop, **asked)
     lines = (out / "unfinished.jsonl").read_bytes()
-    assert len(lines.splitlines()) == 3
+    assert sum(b'"image"' in line for line in lines.splitlines()) == 2
     (out / "unfinished.jsonl").write_bytes(lines + b'{"image": "whole.p')  # cut short
     with pytest.raises(ImsegError, match="would be overwritten") as refused:
         write_predictions(binary, pictures, out, **{**asked, "scale": 0.5})
@@ -196,6 +211,86 @@ def test_what_was_interrupted_goes_on_and_ends_alike(
     }
     for name in files:
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+class Stopped(BaseException):
+    """The process ends here."""
+
+
+def interrupted(binary: Run, pictures: Path, out: Path, monkeypatch, at: int, **asked) -> None:
+    """Predict until so many masks are about to be written, in whatever thread."""
+    count, lock, write = 0, threading.Lock(), mask_writing.write_mask
+
+    def counted(*words, **named):
+        nonlocal count
+        with lock:
+            count += 1
+            if count > at:
+                raise Stopped
+        return write(*words, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mask_writing, "write_mask", counted)
+        with pytest.raises(Stopped):
+            write_predictions(binary, pictures, out, **asked)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, gray in enumerate(scenes(11, 24)[0]):
+        Image.fromarray(gray).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def test_an_interruption_within_the_first_pictures_is_continued(
+    binary, many, tmp_path, monkeypatch
+) -> None:
+    for at in (0, 1, 4):
+        out = tmp_path / f"out{at}"
+        interrupted(binary, many, out, monkeypatch, at)
+        assert len(list(out.glob("*.png"))) == at
+        write_predictions(binary, many, out)
+        assert len(table(out / "measurements.csv")) == 24
+        assert not (out / "unfinished.jsonl").exists()
+
+
+def test_only_what_the_interrupted_prediction_wrote_is_replaced(
+    binary, many, tmp_path, monkeypatch
+) -> None:
+    out, others = tmp_path / "out", tmp_path / "others"
+    shutil.copytree(many, others)
+    interrupted(binary, many, out, monkeypatch, 3)
+    with pytest.raises(ImsegError, match="would be overwritten"):
+        write_predictions(binary, others, out)
+    drawn = scenes(1, 1)[0][0]
+    Image.fromarray(drawn).save(out / "23.png")  # of a picture that was not begun
+    with pytest.raises(ImsegError, match=r"23\.png"):
+        write_predictions(binary, many, out)
+    (out / "23.png").unlink()
+    finished = [json.loads(line) for line in (out / "unfinished.jsonl").read_text().splitlines()]
+    name = next((line["image"] for line in finished if "image" in line), None)
+    if name is not None:
+        Image.fromarray(drawn).save(out / name)  # changed by hand after it was finished
+        with pytest.raises(ImsegError, match="1 file would be overwritten"):
+            write_predictions(binary, many, out)
+    assert len(write_predictions(binary, many, out, overwrite=True)) == 24
+
+
+def test_a_prediction_by_another_run_leaves_nothing_to_continue_of_the_first(
+    binary, many, tmp_path, monkeypatch
+) -> None:
+    other = train(small_set("binary"), "ldt", tmp_path / "other", seed=5)
+    out = tmp_path / "out"
+    interrupted(binary, many, out, monkeypatch, 5)
+    interrupted(other, many, out, monkeypatch, 1, overwrite=True)
+    with pytest.raises(ImsegError, match="would be overwritten"):
+        write_predictions(binary, many, out)
+    write_predictions(other, many, out, overwrite=True)
+    write_predictions(other, many, tmp_path / "whole")
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (out / path.name).read_bytes()
 
 
 def test_a_picture_that_changed_meanwhile_is_predicted_again(binary, pictures, tmp_path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from imseg.data.checks.fitness import SplitMask
 from imseg.data.folder.config import FolderConfig
 from imseg.data.folder.facts import ImageFacts
-from imseg.data.folder.inspection import Scope, image_facts, mask_facts
+from imseg.data.folder.inspection import Scope, image_facts
+from imseg.data.folder.mask_facts import mask_facts
 from imseg.data.masks.io import MaskFile
 
 SCOPE = Scope(config=FolderConfig(), regions=False)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from imseg.data.folder.config import FolderConfig
 from imseg.data.folder.facts import Counts, Survey
-from imseg.data.folder.inspection import MAX_COUNTED, Scope, mask_facts
+from imseg.data.folder.inspection import Scope
+from imseg.data.folder.mask_facts import MAX_COUNTED, mask_facts
 from imseg.data.folder.scan import read_folder, scan
 from imseg.data.masks.io import MaskFile
 

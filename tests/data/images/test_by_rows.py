@@ -192,3 +192,40 @@ def test_another_kind_of_picture_is_refused(tmp_path) -> None:
     tifffile.imwrite(path, values("uint16", GRAY), tile=(64, 64), metadata=None)
     with pytest.raises(ImsegError, match="not of the kind"):
         list(read_rows(Image("a", path), Reading(channels=1)).chunks)
+
+
+def test_a_copy_of_another_page_or_an_overview_is_no_level(tmp_path) -> None:
+    one, two, path = values("uint8", GRAY), 255 - values("uint8", GRAY), tmp_path / "p.tif"
+    overview = one[::3, ::2]
+    told = {"photometric": "minisblack", "tile": (32, 32), "metadata": None}
+    with tifffile.TiffWriter(path) as file:
+        for page in (one, two):
+            file.write(page, **told)
+            file.write(page[::2, ::2], subfiletype=1, **told)
+        file.write(overview, subfiletype=1, **told)
+    for number, page in ((1, one), (2, two)):
+        rows = read_rows(Image("p", path), Reading(channels=1, pages=number), least=(60, 50))
+        assert rows.size == page[::2, ::2].shape
+        np.testing.assert_array_equal(np.concatenate(list(rows.chunks))[..., 0], page[::2, ::2])
+
+
+def test_planes_of_colors_under_one_header_are_read_as_ever(tmp_path) -> None:
+    stack, path = (
+        np.stack([values("uint8", COLOR), 255 - values("uint8", COLOR)]),
+        tmp_path / "s.tif",
+    )
+    tifffile.imwrite(
+        path, np.moveaxis(stack, -1, 1), photometric="rgb", planarconfig="separate", truncate=True
+    )
+    image, reading = Image("s", path), Reading(channels=3, pages=2)
+    found = np.concatenate(list(read_rows(image, reading).chunks))
+    np.testing.assert_array_equal(found, load_pixels(image, reading))
+
+
+@pytest.mark.parametrize("way", ["plain", "plain tiles"])
+def test_headers_tell_that_a_file_is_cut_short(tmp_path, way) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values("uint8", GRAY), metadata=None, **WAYS[way])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImsegError, match=r"a\.tif is cut short or damaged"):
+        by_rows.size_of(Image("a", path), Reading(channels=1))

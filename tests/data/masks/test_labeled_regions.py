@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from tests.e2e.small_sets import KINDS, small_set, train
+from tests.e2e.small_sets import KINDS, Watched, small_set, train
 from tests.sets import rest_but
 
 from imseg.data.cache.store import store_split
@@ -20,6 +21,8 @@ from imseg.data.folder.scan import read_folder
 from imseg.data.masks.io import load_target
 from imseg.data.masks.labeled_regions import outside
 from imseg.errors import ImsegError
+from imseg.ops.tiling import Tiling
+from imseg.report.html.run_facts import RunFacts, score_split
 from imseg.types import VOID, LabeledImage
 
 HEAD = "image,left,top,width,height\n"
@@ -82,6 +85,7 @@ def test_a_pixel_is_labeled_where_its_middle_is_in_a_box(box, size) -> None:
         ("image,x,y,w,h\na,1,2,3,4\n", "the first line is image,x,y,w,h"),
         (HEAD + "labeled0.png,1,2,three,4\n", "line 2: labeled0.png,1,2,three,4"),
         (HEAD + "labeled0.png,1,2\n", "line 2: labeled0.png,1,2"),
+        ("left,top,width,height,image\n1,2,3,4\n", "line 2: 1,2,3,4"),
         (HEAD + "labeled0.png,1,2,0,4\n", "line 2: 1,2,0,4 is no box"),
         (HEAD + "labeled9.png,1,2,3,4\n", "there is no image labeled9.png in labeled"),
         (
@@ -98,12 +102,77 @@ def test_a_table_that_cannot_be_meant_is_refused(folder, text, told) -> None:
 
 
 def test_the_copy_that_is_mended_has_the_table_too(folder, tmp_path) -> None:
-    (folder / "labeled/regions.csv").write_text(HEAD + "labeled0.png,5,6,20,10\n")
-    Pillow.open(folder / "labeled/images/labeled1.png").convert("RGB").save(
-        folder / "labeled/images/labeled1.png"
+    boxes = ["labeled0.png,5,6,20,10", "labeled1.png,1,1,9,9", "labeled2,2,2,20,20"]
+    (folder / "labeled/regions.csv").write_text(HEAD + "\n".join(boxes) + "\n")
+    (folder / "labeled/images/labeled1.png").write_bytes(b"no picture")
+    repaired = repair_folder(folder, tmp_path / "mended")
+    first, second, _ = read_folder(tmp_path / "mended").labeled
+    assert (first.regions, second.regions) == (((5, 6, 20, 10),), ((2, 2, 20, 20),))
+    assert [each.did for each in repaired.repairs if "regions" in each.file] == [
+        "1 line of images that were left out"
+    ]
+
+
+@pytest.mark.parametrize("name", ["Regions.csv", "region.csv", "labeled_regions.csv"])
+def test_a_table_under_another_name_is_not_passed_over(folder, name) -> None:
+    (folder / "val" / name).write_text(HEAD)
+    with pytest.raises(ImsegError, match=f"val/{name} is not read"):
+        read_folder(folder)
+
+
+def test_what_is_counted_lies_in_the_boxes(folder) -> None:
+    (folder / "labeled/regions.csv").write_text(
+        HEAD + "".join(f"labeled{n}.png,10,8,20,20\n" for n in range(4))
     )
-    repair_folder(folder, tmp_path / "mended")
-    assert read_folder(tmp_path / "mended").labeled[0].regions == ((5, 6, 20, 10),)
+    shares = {each.name: each.share for each in check_folder(folder).classes}
+    assert shares["foreground"] == pytest.approx(18 * 15 / 400)
+    mask = np.array(Pillow.open(folder / "labeled/masks/labeled3.png"))
+    mask[0, 0] = 77  # a value that is no class, where nothing is labeled
+    Pillow.fromarray(mask).save(folder / "labeled/masks/labeled3.png")
+    assert read_folder(folder).spec.values == (0, 255)
+    train(read_folder(folder), "ldt", folder.parent / "run", networks=1)
+
+
+def test_a_run_notices_that_boxes_have_changed(folder, tmp_path) -> None:
+    table = folder / "labeled/regions.csv"
+    table.write_text(HEAD + "labeled0.png,5,6,20,10\n")
+    train(read_folder(folder), "ldt", tmp_path / "run", networks=1)
+    for text in (HEAD + "labeled0.png,5,6,20,12\n", None):
+        table.unlink()
+        if text is not None:
+            table.write_text(text)
+        with pytest.raises(ImsegError, match="changed"):
+            train(read_folder(folder), "ldt", tmp_path / "run", networks=1)
+        table.write_text(HEAD + "labeled0.png,5,6,20,10\n")
+
+
+def test_tiles_without_a_label_are_not_learned_from(folder, tmp_path) -> None:
+    (folder / "labeled/regions.csv").write_text(
+        HEAD + "".join(f"labeled{n}.png,2,2,9,9\n" for n in range(3))
+    )
+    executor = Watched()
+    train(
+        read_folder(folder), "ldt", tmp_path / "run", networks=1, executor=executor,
+        leave_out=("image_size",), scale=1.0, patch=(32, 32),
+    )  # fmt: skip
+    (job, *_) = executor.jobs["start"]
+    tiles = Tiling((48, 48), (32, 32)).corners((40, 60))
+    seen = sum(row < 11 and column < 11 for row, column in tiles)
+    assert len(job.samples[0].indices) == 3 * seen + len(tiles) < 4 * len(tiles)
+
+
+def test_the_report_scores_what_is_labeled(folder, tmp_path) -> None:
+    (folder / "test/regions.csv").write_text(HEAD + "test0.png,10,8,20,20\ntest1,0,0,30,30\n")
+    shutil.copytree(folder / "val/images", folder / "unlabeled")
+    for path in (folder / "unlabeled").iterdir():
+        pixels = np.array(Pillow.open(path))[:, ::-1]
+        Pillow.fromarray(pixels).save(path)
+    data = read_folder(folder)
+    run = train(data, "im", tmp_path / "run")
+    facts = RunFacts(run)
+    scored = score_split(facts, data, test=True, quick=False, device="cpu", progress=lambda _: None)
+    assert scored is not None
+    assert scored.found.per_image == run.evaluate(data).per_image
 
 
 def test_other_boxes_are_other_targets(folder, tmp_path) -> None:

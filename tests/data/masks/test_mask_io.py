@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from imseg.data.folder.config import FolderConfig
-from imseg.data.folder.inspection import Scope, mask_facts
+from imseg.data.folder.inspection import Scope
+from imseg.data.folder.mask_facts import mask_facts
 from imseg.data.masks.io import as_packed_colors, mask_of, read_mask, resize_mask, unpack_colors
 from imseg.errors import ImsegError
 

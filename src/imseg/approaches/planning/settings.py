@@ -437,6 +437,8 @@ def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | N
     labeler = approach.pseudo_label
     if not settings.networks or settings.networks < 1 or labeler is None:
         return None
+    if settings.with_length != settings:  # labels alone come first, without teachers
+        return None
     wanted = {"teachers": labeler.teachers, "mask_scorers": getattr(labeler, "scorers", None)}
     found = [(name, count) for name, count in wanted.items() if count and count > settings.networks]
     if not found:

@@ -1,6 +1,6 @@
 """The pictures of an experiment as stored arrays, split into what each step may see."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from imseg.engine.training import seeds
 from imseg.ops.tiling import join
 from imseg.progress import Note, Progress, Working
 from imseg.tasks import task_for
+from imseg.tasks.base import known_in
 from imseg.types import DataSet, Image, LabeledImage
 
 Entry = TypeVar("Entry", Image, LabeledImage)
@@ -116,6 +117,8 @@ def gather(store: PictureStore, *, hidden: tuple[LabeledImage, ...] | None) -> R
         labeled, validation = _split(labeled, data, plan.seed)
     # Validation sees all of every image.
     labeled, validation = replace(labeled, mosaic=None), replace(validation, window=None)
+    if data.spec.partly:
+        labeled = replace(labeled, indices=tuple(_with_labels(labeled)))
     unlabeled = pairs = None
     if approach.sees_truth and hidden is not None:
         pairs = replace(part_of(stored(limited(hidden, plan), "hidden"), plan), mosaic=None)
@@ -151,6 +154,20 @@ def part_of(stored: Stored, plan: Plan) -> SampleSet:
         window=plan.window,
         mosaic=mosaic,
     )
+
+
+def _with_labels(part: SampleSet) -> Iterator[int]:
+    """Yield the rows of a part that have a label anywhere: tiles of images labeled in part may not.
+
+    Without any, all of them: a training says then what is wrong with them.
+    """
+    targets, found = open_array(part.targets), False
+    for index in part.indices:
+        if known_in(torch.from_numpy(np.array(targets[index]))).any():
+            found = True
+            yield index
+    if not found:
+        yield from part.indices
 
 
 OVERVIEW = 128

@@ -14,7 +14,8 @@ from imseg.data.arrays import items
 from imseg.data.folder.config import TASK_WORDS, FolderConfig, TaskWord
 from imseg.data.folder.facts import ImageFacts, MaskFacts, Survey
 from imseg.data.folder.folder_layout import FolderLayout
-from imseg.data.folder.inspection import Scope, image_facts, mask_facts, with_masks
+from imseg.data.folder.inspection import Scope, image_facts, with_masks
+from imseg.data.folder.mask_facts import mask_facts
 from imseg.data.folder.scan import data_set_of, understand
 from imseg.data.masks.io import MaskFile
 from imseg.errors import ImsegError, and_more, near_miss, raise_all

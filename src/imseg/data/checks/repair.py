@@ -282,6 +282,7 @@ def repair_folder(
             if not done:
                 break
             mended += done
+        mended += repaired_files.shorten_tables(part)
         fates = refuse_losses(data, part, copied, mended, follow_links=follow_links)
         repaired_files.check_pairs(data, part, [*copied, *mended])
         write_record(part, [*copied, *mended], source=str(data))

@@ -31,6 +31,7 @@ from imseg.data.masks.io import (
     unpack_colors,
     value_text,
 )
+from imseg.data.masks.labeled_regions import LABELED, TABLE, without_others
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import Merged, merge_files
 from imseg.data.masks.recoding import Paint, Recode, Snap, Threshold
@@ -178,6 +179,24 @@ def copy_usable(
     if selection.merged:
         repairs += _name_task(root, target)
     return repairs, orientations, notes
+
+
+def shorten_tables(target: Path) -> list[Repair]:
+    """Take lines of images that were left out from the tables of labeled boxes."""
+    repairs = []
+    for split in LABELED:
+        table, images = target / split / TABLE, target / split / "images"
+        if not table.is_file() or not images.is_dir():
+            continue
+        text = atomic.read_text(table)
+        kept = without_others(text, {path.name for path in images.iterdir()})
+        if len(kept.splitlines()) < len(text.splitlines()):
+            atomic.write_whole(table, kept.encode())
+            name = f"{split}/{TABLE}"
+            gone = listing.counted(len(text.splitlines()) - len(kept.splitlines()), "line")
+            why = f"{gone} of images that were left out"
+            repairs.append(Repair(name, "rewritten", name, why, "there is no such image"))
+    return repairs
 
 
 def files_below(root: Path, *, follow_links: bool) -> Iterator[Path]:

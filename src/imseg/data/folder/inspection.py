@@ -1,47 +1,28 @@
 """The facts about pictures and masks: each file is decoded once, and not again until it changes."""
 
 import base64
-import functools
-import hashlib
 import json
-import sys
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from imseg.data.checks.appearance import count_widths, look_and_sketch, sketch_mask
+from imseg.data.checks.appearance import look_and_sketch
 from imseg.data.files import listing
-from imseg.data.folder.config import FolderConfig, as_color, as_number
-from imseg.data.folder.facts import Counts, ImageFacts, MaskFacts
+from imseg.data.folder.config import FolderConfig
+from imseg.data.folder.facts import ImageFacts, MaskFacts
+from imseg.data.folder.mask_facts import mask_facts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import read_upright
-from imseg.data.masks.edges import count_on_edges, solid_colors
-from imseg.data.masks.io import MaskFile, are_whole, read_mask, resize_mask
-from imseg.data.masks.regions import abruptness, count_regions, has_regions
-from imseg.types import POSITION, Color, Image, LabeledImage, Pixels
-
-MAX_COUNTED = 512
-"""Most values that are kept of a mask, unless they number objects."""
-
-FEW_VALUES = 64
-"""With more values than this, gaps do not speak against numbers of objects: crops have them."""
-
-ABRUPT = 0.4
-"""Least share of abrupt steps (see ``MaskFacts.abrupt``) in masks that number objects."""
-
-SMALLEST_OBJECT = 4.0
-"""Least mean area of objects in pixels; the values of noisy measurements have less."""
-
-_CODES = (-1, -99, -999, -9999, -32768, -99999, np.finfo(np.float32).min)
-"""Numbers that programs write where nothing was measured."""
+from imseg.data.masks.io import MaskFile, read_mask, resize_mask
+from imseg.data.masks.regions import has_regions
+from imseg.types import POSITION, Image, LabeledImage, Pixels, Region
 
 _MOST_SAMPLES = 1 << 23
 
@@ -246,8 +227,9 @@ def inspect(
         turned: The EXIF number that the picture had before it was saved upright.
     """
     masks: dict[str | None, Path] = {}
+    regions = None
     if isinstance(entry, LabeledImage):
-        masks, entry = mask_files(entry), entry.image
+        masks, regions, entry = mask_files(entry), entry.regions, entry.image
     problems: list[tuple[str, UnreadablePicture]] = []
     picture, found = None, dict[str | None, MaskFacts]()
     closely = bool(masks) and (closely or turned != 1)
@@ -260,7 +242,13 @@ def inspect(
         name = relative_name(path, root)
         try:
             facts = facts_of_mask(
-                path, scope, label=label, keep=keep, whole=POSITION in masks, closely=closely
+                path,
+                scope,
+                label=label,
+                keep=keep,
+                whole=POSITION in masks,
+                closely=closely,
+                parts=regions,
             )
             found[label] = replace(facts, name=name)
         except UnreadablePicture as error:
@@ -311,7 +299,14 @@ def _facts_of_image(
 
 
 def facts_of_mask(
-    path: Path, scope: Scope, *, label: str | None, keep: bool, whole: bool, closely: bool = False
+    path: Path,
+    scope: Scope,
+    *,
+    label: str | None,
+    keep: bool,
+    whole: bool,
+    closely: bool = False,
+    parts: Sequence[Region] | None = None,
 ) -> MaskFacts:
     """Return the facts about a mask file.
 
@@ -323,6 +318,7 @@ def facts_of_mask(
         whole: Whether its full size is needed for that: discs around cell centers are drawn anew
             at the working size.
         closely: Whether to keep enough to see if it fits, and count its regions by their width.
+        parts: Boxes outside of which nothing counts; None: all of it does.
 
     Raises:
         ImsegError: If the file cannot be read.
@@ -331,13 +327,15 @@ def facts_of_mask(
 
     def find() -> tuple[MaskFacts, MaskFile]:
         mask = read_mask(path, pages=pages)
-        return mask_facts(str(path), mask, scope=scope, label=label, closely=closely), mask
+        facts = mask_facts(str(path), mask, scope=scope, label=label, closely=closely, parts=parts)
+        return facts, mask
 
     if scope.files is None:
         return find()[0]
     counting = label == POSITION or (label is None and scope.regions)
     regions = label or "values" if counting and has_regions() else "nothing"
     looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", closely" * closely
+    looked_for += "" if parts is None else f", in {parts}"
     looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
@@ -367,133 +365,11 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
     )
 
 
-def mask_facts(
-    name: str, mask: MaskFile, *, scope: Scope, label: str | None = None, closely: bool = False
-) -> MaskFacts:
-    """Return the facts about a mask.
-
-    Args:
-        name: What the user calls it.
-        mask: What its file holds.
-        scope: What to look for.
-        label: The label that it is the mask of, where there is one per label.
-        closely: Whether to keep enough to see if it fits, and count its regions by their width.
-    """
-    values = mask.values
-    whole = mask.form == "values"
-    if mask.form == "numbers" and are_whole(values):
-        values, whole = values.astype(np.int32), True
-    void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
-    height, width = values.shape
-    facts = MaskFacts(
-        name=name,
-        size=(height, width),
-        form=mask.form,
-        whole=whole,
-        dtype=sys.intern(mask.values.dtype.name),
-        digest=_digest(mask),
-        inverting=mask.inverting,
-        alpha=mask.alpha,
-    )
-    if mask.form == "numbers" and not whole:
-        return _with_fractions(facts, values, void)
-    found, pixels = _count(values)
-    clear = found != void if void is not None else np.ones(len(found), bool)
-    kept, known = found[clear], int(pixels[clear].sum())
-    whole = whole and (not len(kept) or int(kept[0]) >= 0)
-    above = kept[kept > 0]
-    gapless = len(above) > 0 and int(above[-1]) == len(above) and int(kept[0]) >= 0
-    may_number = len(above) > 1 and (gapless or len(above) > FEW_VALUES)
-    clean = np.where(values == void, 0, values) if void else values
-    regions = abrupt = None
-    if label == POSITION:
-        regions = count_regions(clean != 0)
-    elif label is None and scope.regions and whole and may_number:
-        regions, abrupt = count_regions(clean), abruptness(clean)
-    marked = int(pixels[clear][kept > 0].sum())
-    objects = regions is not None and regions <= 2 * len(above) and (abrupt or 0) >= ABRUPT
-    shown: Any = slice(None)
-    if len(found) > MAX_COUNTED and not (objects and marked >= SMALLEST_OBJECT * len(above)):
-        shown = np.sort(np.argsort(-pixels, kind="stable")[:MAX_COUNTED])
-    if len(found) > 2 and (mask.form == "colors" or (whole and found[-1] < 256)):
-        edges = count_on_edges(values, found)
-        counted = Counts(found[shown][edges[shown] > 0], edges[shown][edges[shown] > 0])
-        facts = replace(facts, edges=counted, blurred=float((2 * edges > pixels).mean()))
-    if mask.form == "colors" and len(found) > FEW_VALUES:
-        facts = replace(facts, solid=solid_colors(values))
-    return replace(
-        facts,
-        whole=whole,
-        counts=Counts(found[shown], pixels[shown]),
-        distinct=len(kept),
-        gapless=gapless,
-        regions=regions,
-        abrupt=abrupt,
-        least=float(kept[0]) if known else np.nan,
-        greatest=float(kept[-1]) if known else np.nan,
-        mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
-        has_code=known > 0 and _is_code(kept),
-        known=known,
-        palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
-        sketch=sketch_mask(values, found) if closely else None,
-        # Discs around cell centers are drawn anew at the working size.
-        widths=count_widths(clean) if closely and label != POSITION else None,
-    )
-
-
 def relative_name(path: Path, root: Path) -> str:
     """Return a path relative to the data folder, with slashes, if it is inside it."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None) -> MaskFacts:
-    """Return the facts with what is known of measurements."""
-    clear = np.isfinite(values)
-    numbers = values[clear if void is None else clear & (values != void)]
-    if not numbers.size:
-        return facts
-    return replace(
-        facts,
-        least=float(numbers.min()),
-        greatest=float(numbers.max()),
-        has_code=_is_code(numbers),
-        mean=float(numbers.mean(dtype=np.float64)),
-        known=numbers.size,
-    )
-
-
-def _is_code(numbers: npt.NDArray[Any]) -> bool:
-    """Return whether the only number below 0 is one that often stands for missing ones."""
-    least = numbers.min()
-    return bool(least < 0 and least in _CODES and (numbers[numbers != least] >= 0).all())
-
-
 def _samples(channels: int, scope: Scope) -> int:
     """Return how many pixels of a picture are kept, unless it has fewer."""
     return min(SAMPLES, max(1, _MOST_SAMPLES // max(1, scope.pictures * channels)))
-
-
-def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the different values, ascending, and how many pixels have each."""
-    if values.dtype == np.uint8:
-        histogram = np.bincount(values.ravel(), minlength=256)
-        found = np.flatnonzero(histogram)
-        return found, histogram[found]
-    return np.unique(values, return_counts=True)
-
-
-def _digest(mask: MaskFile) -> str:
-    """Return a hash of the content, the same for values of 8 and of 16 bits."""
-    values = mask.values
-    if values.size and values.dtype.kind in "iu":
-        lowest, highest = int(values.min()), int(values.max())
-        values = values.astype(np.result_type(*map(np.min_scalar_type, (lowest, highest))))
-    digest = hashlib.sha256(f"{mask.form} {values.dtype.kind} {values.shape}".encode())
-    digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=256)
-def _shared(palette: tuple[Color, ...]) -> tuple[Color, ...]:
-    """Return the palette: the same object for all files that have the same."""
-    return palette

@@ -29,7 +29,7 @@ from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.modality import recognize_modality
 from imseg.data.images.picture_file import probe
-from imseg.data.masks.labeled_regions import LABELED, beyond_images, with_regions
+from imseg.data.masks.labeled_regions import LABELED, beyond_images, digests_of_parts, with_regions
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
 from imseg.types import POSITION, DataSet, Image, LabeledImage, Pages
@@ -179,7 +179,7 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
         unlabeled=tuple(image for image in layout.unlabeled if image.name not in left_out),
         val=layout.val,
         test=layout.test,
-        digests=found.survey.digests(),
+        digests={**found.survey.digests(), **digests_of_parts(pairs, found.survey.digests())},
         modality=recognize_modality(looks, channels=found.reading.channels),
         narrow=narrow_share(labeled),
     )

@@ -6,6 +6,7 @@ strip.
 """
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ def probe(path: Path, *, pages: Pages = "refuse", hint: str = _HINT) -> ImageInf
         if tiff_pages.is_tiff(file.read(4)):
             planes = tiff_decoding.chosen_planes(path, file, pages, hint)
             if _has_rows(planes):
+                for page in planes[0]:
+                    _check_whole(path, file, page)
                 first, channels = planes[0][0], sum(page.channels for page in planes[0])
                 return ImageInfo(first.height, first.width, channels, first.depth)
     return picture_file.probe(path, pages=pages, hint=hint)
@@ -137,6 +140,7 @@ def _fits(page: TiffPage) -> bool:
         page.photometric == _YCBCR and int(source.compression) == _JPEG
     )
     whole = page.orientation == 1 and page.bits in _BITS and source.imagedepth == 1
+    whole &= page.plane is None or _is_plain(page)
     at_once = _rows_at_once(page) * page.width * page.bytes_per_pixel
     return known and whole and page.numbers != "other" and at_once <= MOST_AT_ONCE
 
@@ -145,9 +149,8 @@ def _is_plain(page: TiffPage) -> bool:
     """Return whether a page lies in its file without coding, strips or tiles."""
     source = page.source
     together = page.samples == 1 or source.planarconfig == 1
-    return page.plane is not None or (
-        together and source.compression == 1 and source.predictor == 1 and source.is_contiguous
-    )
+    plain = source.compression == 1 and source.predictor == 1 and source.is_contiguous
+    return together and (page.plane is not None or plain)
 
 
 def _rows_at_once(page: TiffPage) -> int:
@@ -160,8 +163,7 @@ def _rows_at_once(page: TiffPage) -> int:
 
 def _page_chunks(path: Path, file: BinaryIO, page: TiffPage) -> Iterator[decoding.Decoded]:
     """Yield the rows of a page from top to bottom."""
-    if not _is_plain(page):
-        tiff_decoding.check_segments(path, file, page)
+    _check_whole(path, file, page)
     axes = "YXS" if page.samples > 1 else "YX"
     step = _rows_at_once(page)
     for top in range(0, page.height, step):
@@ -169,6 +171,21 @@ def _page_chunks(path: Path, file: BinaryIO, page: TiffPage) -> Iterator[decodin
         with tiff_decoding.codecs_named(path):
             values = _plain(page, top, count) if _is_plain(page) else _decoded(page, top, count)
         yield tiff_decoding.arranged(page, values, axes=axes, rows=count)
+
+
+def _check_whole(path: Path, file: BinaryIO, page: TiffPage) -> None:
+    """Refuse a page whose pixels are not all in the file.
+
+    Raises:
+        UnreadablePicture: If they are not.
+    """
+    if not _is_plain(page):
+        tiff_decoding.check_segments(path, file, page)
+        return
+    source = page.source
+    end = source.dataoffsets[0] + ((page.plane or 0) + 1) * source.nbytes
+    if file.seek(0, os.SEEK_END) < end:
+        raise decoding.damaged(path, "pixels are missing at its end")
 
 
 def _plain(page: TiffPage, top: int, count: int) -> npt.NDArray[Any]:
@@ -236,21 +253,27 @@ def _at_level(pages: Sequence[TiffPage], level: int) -> Sequence[TiffPage]:
 
 
 def _levels(page: TiffPage) -> list[TiffPage]:
-    """Return a page and its smaller copies that can be read by rows, as pyramids have them."""
+    """Return a page and its smaller copies that can be read by rows, as pyramids have them.
+
+    They lie below it, or follow it up to the next page that is a picture of its own. Labels and
+    overviews of slides are no copies: sides of a copy are the page's, divided by a whole number.
+    """
     source = page.source
-    opened = source.parent
-    below = itertools.islice(
-        cast("Iterator[tifffile.TiffPage]", iter(source.pages or ())), _MOST_LEVELS
-    )
-    beside = itertools.islice(
-        cast("Iterator[tifffile.TiffPage]", iter(opened.pages)), 1, _MOST_LEVELS
+    below = cast("Iterator[tifffile.TiffPage]", iter(source.pages or ()))
+    beside = itertools.takewhile(
+        lambda other: bool(other.subfiletype & _REDUCED),
+        itertools.islice(
+            cast("Iterator[tifffile.TiffPage]", iter(source.parent.pages)), source.index + 1, None
+        ),
     )
     found = [page]
-    for other in itertools.chain(below, beside):
+    for other in itertools.islice(itertools.chain(below, beside), _MOST_LEVELS):
         if not other.subfiletype & _REDUCED or other.subfiletype & _TRANSPARENCY:
             continue
         smaller = tiff_pages.described(other)
-        shape = abs(smaller.height - page.height * smaller.width / page.width)
-        if smaller.kind[2:] == page.kind[2:] and shape <= 2 and _fits(smaller):
+        step = round(page.width / smaller.width)
+        sides = ((page.height, smaller.height), (page.width, smaller.width))
+        divided = step > 1 and all(abs(own / step - least) <= 1 for own, least in sides)
+        if smaller.kind[2:] == page.kind[2:] and divided and _fits(smaller):
             found.append(smaller)
     return found

@@ -220,6 +220,9 @@ def load_target(
         ImsegError: If a file cannot be read or holds unknown values.
     """
     drawn = load_values(pair, spec, read)
+    if pair.regions is not None and spec.has_classes:  # outside there may be anything
+        own = (drawn.shape[0], drawn.shape[1])
+        drawn = np.where(outside(pair.regions, own, own), spec.values[0], drawn)
     values = drawn if size is None else resize_mask(drawn, size)
     try:
         target = encode(values, spec)

@@ -1,7 +1,10 @@
 """Images of which only parts are labeled: boxes in a table beside images and masks."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ COLUMNS = ("image", "left", "top", "width", "height")
 _EXPECTED = "a table with the columns image,left,top,width,height, one line per box, in pixels."
 _MOST_BOXES = 1_000_000
 _FINE = 1024
+_LIKE_TABLE = re.compile(r"(labeled[ _-]*)?regions?\.(csv|txt|tsv|xlsx?)", re.IGNORECASE)
 
 
 def with_regions(
@@ -36,13 +40,14 @@ def with_regions(
     """
     path, table = folder / TABLE, f"{name}/{TABLE}"
     if not path.exists():
-        return tuple(pairs), []
+        return tuple(pairs), _misnamed(folder, name)
     boxes, problems = _read(path)
-    known = {Path(pair.name).name: pair for pair in pairs}
-    known |= {Path(pair.name).stem: pair for pair in pairs}
+    by_name = Counter(Path(pair.name).name for pair in pairs)
+    known = {Path(p.name).name: p for p in pairs if by_name[Path(p.name).name] == 1}
+    known |= {Path(p.name).stem: p for p in known.values()} | {p.name: p for p in pairs}
     found: dict[str, list[Region]] = {}
     for line, image, box in boxes:
-        pair = known.get(image) or known.get(Path(image).name)
+        pair = known.get(image)
         if pair is None:
             problems.append(f"line {line}: there is no image {image} in {name}")
         elif min(box) < 0 or min(box[2:]) < 1:
@@ -67,6 +72,23 @@ def with_regions(
     ), findings
 
 
+def _misnamed(folder: Path, name: str) -> list[Finding]:
+    """Return whether a table of boxes is there under another name, by which it is not found."""
+    if not folder.is_dir():
+        return []
+    like = [each.name for each in folder.iterdir() if _LIKE_TABLE.fullmatch(each.name)]
+    return [
+        Finding(
+            severity="error",
+            what=f"{name}/{each} is not read.",
+            expected=f"{name}/{TABLE}, if it says which parts of images are labeled.",
+            hint="rename it, or remove it.",
+            files=(f"{name}/{each}",),
+        )
+        for each in like
+    ]
+
+
 def _read(path: Path) -> tuple[list[tuple[int, str, Region]], list[str]]:
     """Return the boxes of a table with their lines and images, and what is wrong with others."""
     rows = csv.reader(read_text(path).splitlines())
@@ -79,14 +101,35 @@ def _read(path: Path) -> tuple[list[tuple[int, str, Region]], list[str]]:
             continue
         row = dict(zip(head, (cell.strip() for cell in cells), strict=False))
         try:
+            image = row["image"]
             left, top, width, height = (round(float(row[name])) for name in COLUMNS[1:])
         except (KeyError, ValueError, OverflowError):
             problems.append(f"line {line}: {','.join(cells)[:80]}")
             continue
-        boxes.append((line, row["image"], (left, top, width, height)))
+        boxes.append((line, image, (left, top, width, height)))
         if len(boxes) > _MOST_BOXES:
             return [], [f"more than {_MOST_BOXES} lines"]
     return boxes, problems
+
+
+def without_others(text: str, names: Collection[str]) -> str:
+    """Return a table without the lines of images that are not there.
+
+    Args:
+        text: The table.
+        names: The file names of the images that are.
+    """
+    lines = text.splitlines()
+    head = [cell.strip().lower() for cell in next(csv.reader(lines[:1]), [])]
+    if "image" not in head:
+        return text
+    stems, kept = {Path(name).stem for name in names}, lines[:1]
+    for line in lines[1:]:
+        cells = next(csv.reader([line]), [])
+        name = Path(cells[head.index("image")].strip()).name if len(cells) == len(head) else ""
+        if name in names or name in stems or not name:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def outside(
@@ -118,6 +161,20 @@ def plain_regions(pairs: Sequence[LabeledImage]) -> dict[str, Any]:
     """Return the boxes of pairs as plain values; empty where all are labeled as a whole."""
     found = {str(n): list(pair.regions) for n, pair in enumerate(pairs) if pair.regions is not None}
     return {"regions": found} if found else {}
+
+
+def digests_of_parts(pairs: Sequence[LabeledImage], whole: Mapping[str, str]) -> dict[str, str]:
+    """Return a hash of the content of images that are labeled in part, with where, by name.
+
+    Args:
+        pairs: Pairs of all splits.
+        whole: The hash of the content of each image and its masks.
+    """
+    return {
+        pair.name: hashlib.sha256(f"{whole[pair.name]} {pair.regions}".encode()).hexdigest()
+        for pair in pairs
+        if pair.regions is not None and pair.name in whole
+    }
 
 
 def beyond_images(

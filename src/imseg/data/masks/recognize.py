@@ -12,7 +12,7 @@ from imseg.data.checks.appearance import unpack_sketch
 from imseg.data.files.listing import by_number
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, parse_key
 from imseg.data.folder.facts import MaskFacts, Survey
-from imseg.data.folder.inspection import ABRUPT, FEW_VALUES, SMALLEST_OBJECT
+from imseg.data.folder.mask_facts import ABRUPT, FEW_VALUES, SMALLEST_OBJECT
 from imseg.data.masks.classes import MINUS_ONE, find_color_spec, find_spec, void_value
 from imseg.data.masks.colors import fill_colors
 from imseg.data.masks.regions import CELLS, count_regions

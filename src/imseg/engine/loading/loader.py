@@ -116,7 +116,7 @@ def epochs(
     """Yield the batches up to each look at the validation images until the steps are spent.
 
     Batches hold running numbers. There is a look every ``validate_every`` epochs. Where some images
-    are ``rare``, a share of each epoch (``rare_share``) is of these, in turn, in place of others.
+    are ``rare``, a share of each epoch (``rare_share``) is of these at least, in place of others.
 
     Ours: an epoch is every image once. ``paper``: an endless stream, reshuffled every pass with its
     short last batch included, cut into epochs of floor(n / batch size) steps.
@@ -137,11 +137,14 @@ def _endless(
     while True:
         order = torch.randperm(images, generator=generator)
         if rare is not None and len(rare):
-            count = round(recipe.rare_share * images)
+            chosen = torch.zeros(images, dtype=torch.bool)
+            chosen[rare] = True
+            common, seldom = order[~chosen[order]], order[chosen[order]]
+            count = max(0, round(recipe.rare_share * images) - len(seldom))
             while len(waiting) < count:
                 turn = rare[torch.randperm(len(rare), generator=generator)]
                 waiting = torch.cat([waiting, turn])
-            mixed = torch.cat([order[count:], waiting[:count]])
+            mixed = torch.cat([common[count:], seldom, waiting[:count]])
             order, waiting = mixed[torch.randperm(images, generator=generator)], waiting[count:]
         batches = list(order.split(recipe.batch_size))
         alone = len(batches[-1]) == 1 and recipe.batch_size > 1

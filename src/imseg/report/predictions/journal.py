@@ -1,11 +1,12 @@
 """What a prediction has finished, so that the same command goes on after an interruption."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from imseg.data.files.atomic import open_plain, writing_into
+from imseg.data.files.atomic import make_folder, open_plain, writing_into
 from imseg.errors import ImsegError
 from imseg.types import Image
 
@@ -14,7 +15,9 @@ UNFINISHED = "unfinished.jsonl"
 
 
 class Journal:
-    """One line of JSON for each picture whose files are written; read again after an interruption.
+    """Lines of JSON: a picture is begun, and all its files are written; read again afterwards.
+
+    Threads may call its methods at once.
 
     Args:
         out: The folder of the masks.
@@ -32,6 +35,8 @@ class Journal:
     ) -> None:
         self._path, self._asked = out / UNFINISHED, json.loads(json.dumps(asked))
         self._file: BinaryIO | None = None
+        self._lock = threading.Lock()
+        self._begun: set[str] = set()
         self._places: dict[str, tuple[int, int]] = {}
         self._end = 0
         self.note = dict(note)
@@ -42,42 +47,52 @@ class Journal:
         return name in self._places
 
     def __enter__(self) -> Self:
+        make_folder(self._path.parent)
+        with writing_into(self._path):
+            self._file = self._path.open("r+b" if self.continues else "wb")
+            self._file.truncate(self._end)  # a line that was cut short goes
+        if not self.continues:
+            self._add({"asked": self._asked, "note": self.note})
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
             self._file.close()
+        if kind is not None and not self._begun:  # there is nothing to go on with
+            with writing_into(self._path):
+                self._path.unlink(missing_ok=True)
+                if not any(self._path.parent.iterdir()):
+                    self._path.parent.rmdir()
+
+    def begin(self, image: Image) -> None:
+        """Note that files of a picture will be written."""
+        self._begun.add(image.name)
+        self._add({"begun": image.name})
 
     def add(self, image: Image, wrote: Sequence[Path], content: Mapping[str, Any]) -> None:
-        """Note that all files of a picture are written; the first call makes the file.
+        """Note that all files of a picture are written.
 
         Args:
             image: The picture.
             wrote: Its files.
             content: What is to be known about it later, as plain values.
         """
-        with writing_into(self._path):
-            if self._file is None:
-                self._file = self._path.open("r+b" if self.continues else "wb")
-                self._file.truncate(self._end)  # a line that was cut short goes
-                if not self.continues:
-                    self._write(self._file, {"asked": self._asked, "note": self.note})
-            start = self._end
-            files = [str(each) for each in wrote]
-            line = {"image": image.name, "stamp": _stamp(image), "wrote": files, **content}
-            self._write(self._file, line)
-        self._places[image.name] = (start, self._end)
+        files = {str(each): _stamp(each) for each in wrote}
+        line = {"image": image.name, "stamp": _stamp(image.pixels), "wrote": files, **content}
+        self._places[image.name] = self._add(line)
 
     def is_finished(self, image: Image) -> bool:
-        """Return whether the files of a picture are there, and it has not changed since."""
+        """Return whether a picture and all files written for it are as they were then."""
         if image.name not in self:
             return False
-        entry = self.entry(image.name)
-        there = all(Path(each).exists() for each in entry["wrote"])
-        if there and entry["stamp"] == _stamp(image):
+        if self._are_ours(image.name) and self.entry(image.name)["stamp"] == _stamp(image.pixels):
             return True
         del self._places[image.name]
         return False
+
+    def may_replace(self, name: str) -> bool:
+        """Return whether what lies at the places of a picture's files is of this prediction."""
+        return self._are_ours(name) if name in self else name in self._begun
 
     def entry(self, name: str) -> dict[str, Any]:
         """Return what was noted about a finished picture."""
@@ -92,11 +107,19 @@ class Journal:
         with writing_into(self._path):
             self._path.unlink(missing_ok=True)
 
-    def _write(self, file: BinaryIO, line: Mapping[str, Any]) -> None:
-        file.seek(self._end)
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        self._end = file.tell()
+    def _are_ours(self, name: str) -> bool:
+        wrote = self.entry(name)["wrote"]
+        return all(_stamp(Path(place)) == stamp for place, stamp in wrote.items())
+
+    def _add(self, line: Mapping[str, Any]) -> tuple[int, int]:
+        assert self._file is not None
+        with writing_into(self._path), self._lock:
+            start = self._end
+            self._file.seek(start)
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            self._end = self._file.tell()
+            return start, self._end
 
     def _read(self) -> bool:
         """Find the lines of an earlier prediction; return whether it was the same one."""
@@ -108,9 +131,13 @@ class Journal:
                 return False
             self.note = dict(first["note"])
             for end, line in lines:
-                self._places[line["image"]] = (self._end, end)
+                if "begun" in line:
+                    self._begun.add(line["begun"])
+                else:
+                    self._places[line["image"]] = (self._end, end)
                 self._end = end
         except (OSError, ImsegError, ValueError, KeyError, TypeError, AttributeError):
+            self._begun.clear()
             self._places.clear()
             self._end = 0
             return False
@@ -129,9 +156,12 @@ class Journal:
                 yield end, json.loads(line)
 
 
-def _stamp(image: Image) -> list[int]:
-    """Return what tells whether the file of a picture is the same: its size and time."""
-    if not isinstance(image.pixels, Path):
+def _stamp(place: object) -> list[int] | None:
+    """Return what tells whether a file is the same, its size and time; None if it is not there."""
+    if not isinstance(place, Path):
         return []
-    found = image.pixels.stat()
+    try:
+        found = place.stat()
+    except OSError:
+        return None
     return [found.st_size, found.st_mtime_ns]

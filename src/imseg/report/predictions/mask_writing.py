@@ -19,7 +19,6 @@ from imseg.engine.inference.large import Band, bands, scaled_rows
 from imseg.engine.inference.pictures import Predictor
 from imseg.errors import ImsegError
 from imseg.ops.joined_objects import JoinedObjects
-from imseg.ops.tiling import Size
 from imseg.report.figures import draw_prediction, save
 from imseg.report.predictions.measurements import Totals
 from imseg.report.predictions.places import INCONSISTENCY, OVERLAYS, Written, mask_files
@@ -188,16 +187,17 @@ def _cut(
     )
 
 
-def _step(size: Size) -> int:
-    """Return of how many pixels one is drawn."""
-    return -(-max(size) // MOST_DRAWN)
+def _kept(start: int, stop: int, side: int, step: int) -> slice:
+    """Return which of some rows or columns are drawn: every so manyth, and at least one of all."""
+    first = min(step // 2, side - 1)
+    return slice(max(0, (first - start) % step), stop - start, step)
 
 
 def _reduced(found: Prediction, band: Band) -> Prediction:
     """Return every so manyth row and column of the labels or classes of a band, to draw them."""
-    step = _step(band.size)
-    rows = slice((step // 2 - band.top) % step, None, step)
-    columns = slice(step // 2, None, step)
+    height, width = band.size
+    step = -(-max(band.size) // MOST_DRAWN)
+    rows, columns = _kept(band.top, band.stop, height, step), _kept(0, width, width, step)
     apart = found.mask.ndim == 2
     return replace(
         found,
@@ -211,10 +211,11 @@ def _joined(parts: list[Prediction], image: Image, predictor: Predictor) -> Pred
     """Return bands that were reduced as one small picture with its mask."""
     target = np.concatenate([each.target for each in parts], axis=1)
     size = (target.shape[1], target.shape[2])
-    rows = scaled_rows(read_rows(image, predictor.reading, least=size), size)
+    try:
+        rows = scaled_rows(read_rows(image, predictor.reading, least=size), size)
+        pixels = np.concatenate(list(rows))
+    except ImsegError as error:
+        raise CannotRead(error) from error
     return replace(
-        parts[0],
-        mask=np.concatenate([each.mask for each in parts]),
-        target=target,
-        pixels=np.concatenate(list(rows)),
+        parts[0], mask=np.concatenate([each.mask for each in parts]), target=target, pixels=pixels
     )

@@ -1,6 +1,6 @@
 """Where masks and what lies beside them go, and that nothing of others is overwritten there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def check_places(
     *,
     beside: Sequence[str],
     overwrite: bool,
-    continues: bool,
+    may_replace: Callable[[str], bool],
 ) -> None:
     """Check that masks can go where they are to go; with ``overwrite``, remove earlier tables.
 
@@ -129,18 +129,20 @@ def check_places(
         spec: What masks may hold.
         beside: Folders of further pictures, below ``out``.
         overwrite: Whether files that are there already are replaced.
-        continues: Whether an interrupted prediction is continued there.
+        may_replace: Tells of a picture by name whether its files that are there already are those
+            of an interrupted prediction that is continued.
 
     Raises:
         ImsegError: If they cannot.
     """
     check_place(found.place, out, recursive=found.recursive)
     _check_apart(found.images, out, spec, beside=beside)
-    if overwrite or continues:
+    if overwrite:
         _check_kept(found.images, out, spec, beside=beside)
         _remove_tables(out)
     else:
-        _check_free(found.images, out, spec, beside=beside)
+        others = [each for each in found.images if not may_replace(each.name)]
+        _check_free(others, out, spec, beside=beside)
 
 
 def _targets(entry: Image, out: Path, spec: TargetSpec, *, beside: Sequence[str]) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from imseg.approaches.runs.orientations import Orientations
 from imseg.approaches.runs.run import Run
+from imseg.data.files.listing import real_path
 from imseg.data.files.picture_list import PictureList, find_pictures
 from imseg.data.images import by_rows
 from imseg.engine.hardware.device import usable_cores
@@ -40,6 +41,7 @@ from imseg.types import Image, TargetSpec
 
 MOST_WRITERS = 4
 """Threads that write masks while the next pictures are predicted."""
+_Sized = tuple[Image, tuple[int, int]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -110,6 +112,7 @@ def write_predictions(
         tta=tta, networks=names, disagreement=inconsistency, device=device
     )
     asked = {
+        "pictures": [str(real_path(found.place)), found.recursive],
         "run": _digest(run),
         "networks": names,
         "overlay": overlay,
@@ -121,7 +124,7 @@ def write_predictions(
     # How long a picture takes was measured: what was decided by that before holds on.
     journal = Journal(out, asked, {"flips": seen.tta}, anew=overwrite)
     check_places(
-        found, out, run.spec, beside=beside, overwrite=overwrite, continues=journal.continues
+        found, out, run.spec, beside=beside, overwrite=overwrite, may_replace=journal.may_replace
     )
     work = _Work(
         run,
@@ -136,6 +139,7 @@ def write_predictions(
         spec=run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size),
         overlay=overlay,
         rows=rows,
+        begin=journal.begin,
     )
     total, unusable = len(found.images), found.unusable
     skipped: list[Measurements] = [
@@ -150,13 +154,14 @@ def write_predictions(
         skipped.append({"image": image.name, "reason": error.what})
         skip(image, error)
 
+    todo = [each for each in found.images if not journal.is_finished(each)]
+    done = total - len(todo)
+    known = work.readable(todo, left_out)
     with journal:
-        todo = [each for each in found.images if not journal.is_finished(each)]
-        done = total - len(todo)
         if done and continued is not None:
             continued(done, total)
         try:
-            for each in work.on(todo, left_out):
+            for each in work.on(known, left_out):
                 journal.add(each.image, each.wrote, each.content)
                 done += 1
                 if progress is not None:
@@ -188,22 +193,22 @@ class _Work:
     spec: TargetSpec
     overlay: bool
     rows: Callable[[str, int, int], None] | None
+    begin: Callable[[Image], None]
 
-    def on(self, images: Sequence[Image], left_out: Unreadable) -> Iterator[_Done]:
-        """Yield what was written for each picture, in order; unreadable ones are told about.
-
-        All headers are read first, so that what is no picture is told before anything is computed.
-        """
-        for large, some in itertools.groupby(self._readable(images, left_out), self._is_large):
+    def on(self, known: Sequence[_Sized], left_out: Unreadable) -> Iterator[_Done]:
+        """Yield what was written for each picture, in order; unreadable ones are told about."""
+        for large, some in itertools.groupby(known, self._is_large):
             if large:
                 yield from self._in_bands([image for image, _ in some], left_out)
             else:
                 found = self.predictor.segment([image for image, _ in some], unreadable=left_out)
                 yield from _beside(self._at_once, found)
 
-    def _readable(
-        self, images: Sequence[Image], left_out: Unreadable
-    ) -> list[tuple[Image, tuple[int, int]]]:
+    def readable(self, images: Sequence[Image], left_out: Unreadable) -> list[_Sized]:
+        """Return pictures with their sizes, by their headers; unreadable ones are told about.
+
+        So that what is no picture is told before anything is computed.
+        """
         known = []
         for image in images:
             try:
@@ -212,15 +217,14 @@ class _Work:
                 left_out(image, error)
         return known
 
-    def _is_large(self, known: tuple[Image, tuple[int, int]]) -> bool:
+    def _is_large(self, known: _Sized) -> bool:
         depth = max(self.predictor.reading.channels, self.run.spec.outputs)
         return is_large(known[1], depth)
 
     def _at_once(self, segmented: Segmented) -> _Done:
-        predicted, totals = (
-            self.run.prediction_of(segmented),
-            Totals(segmented.image.name, self.spec),
-        )
+        predicted = self.run.prediction_of(segmented)
+        totals = Totals(predicted.name, self.spec)
+        self.begin(segmented.image)
         written, wrote = write_at_once(predicted, self.out, self.run.spec, overlay=self.overlay)
         totals.add(predicted)
         return self._done(segmented.image, written, wrote, totals)
@@ -228,6 +232,7 @@ class _Work:
     def _in_bands(self, images: Sequence[Image], left_out: Unreadable) -> Iterator[_Done]:
         for image in images:
             totals = Totals(image.name, self.spec)
+            self.begin(image)
             told = None if self.rows is None else _named(self.rows, image.name)
             try:
                 written, wrote = write_in_bands(
@@ -273,7 +278,7 @@ def _beside(write: Callable[[Item], Result], found: Iterable[Item]) -> Iterator[
                 break
             except ImsegError as error:
                 failure = error
-            if len(waiting) > 2 * MOST_WRITERS:
+            while waiting and (len(waiting) > 2 * MOST_WRITERS or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
