@@ -123,6 +123,7 @@ OTHER: dict[str, Any] = {
     "augment": "weak",
     "loss": "cross-entropy",
     "class_balance": 0.25,
+    "rare_share": 0.25,
     "optimizer": "adamw",
     "clip_gradients": 2.0,
     "validate_every": 6,
@@ -148,7 +149,13 @@ NOT_KEPT = {
     "reuse",
 }
 NOT_KEPT |= {"device", "compile", "follow_links"}
-NOT_KEPT |= {"minutes", "scale", "patch", "whole_image"}  # see tests/approaches/planning
+NOT_KEPT |= {
+    "minutes",
+    "scale",
+    "patch",
+    "whole_image",
+    "object_size",
+}  # see tests/approaches/planning
 NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/test_encoders.py
 """Options that are settled to something else, or say where something is."""
 

@@ -351,7 +351,8 @@ SHARED = (
     " --keep-weights --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled"
     " --loss --mask-scorers --max-steps --network --networks --no-follow-links --no-fresh-copies"
     " --no-grow-labels --no-ignore --no-plain-view --no-reblock --no-rotate --no-tta"
-    " --optimizer --patience --plain-view --precision --reblock --recipe --rotate --select --task"
+    " --optimizer --patience --plain-view --precision --rare-share --reblock --recipe --rotate"
+    " --select --task"
     " --teacher-ramp --teacher-weight --teachers"
     " --thresholds --tta --validate-every --views --vote --warm-up-steps --weight-decay --weights"
     " --width --workers"
@@ -370,9 +371,12 @@ def test_options_are_frozen(cli):
         " --labeled-share --learning-rate --learning-rate-schedule --limit-unlabeled --loss"
         " --mask-scorers --match --max-steps --minutes --network --networks --no-follow-links"
         " --no-fresh-copies --no-grow-labels --no-ignore --no-plain-view --no-probe --no-reblock"
-        " --no-report --no-rotate --no-tta --no-whole-image --optimizer --out --paper --patch"
+        " --no-report --no-rotate --no-tta --no-whole-image --object-size --optimizer --out"
+        " --paper --patch"
         " --patience --plain-view"
-        " --precision --probe --reblock --recipe --report --reuse --rotate --scale --seed --select"
+        " --precision --probe --rare-share --reblock --recipe --report --reuse --rotate --scale"
+        " --seed"
+        " --select"
         " --strength-level --strength-schedule --task --teacher-ramp --teacher-weight --teachers"
         " --thresholds --tta"
         " --unlabeled-masks --validate-every --views --vote --warm-up-steps --weight-decay"
@@ -391,7 +395,7 @@ def test_options_are_frozen(cli):
         "demo": "--help --json --out --quick",
         "compare": f"--approaches --config --dry-run --help --json --out --seeds {SHARED}"
         " --effort --unlabeled-masks --strength-schedule --strength-level"
-        " --scale --patch --whole-image --no-whole-image",
+        " --scale --patch --whole-image --no-whole-image --object-size",
         "reproduce": f"--approaches --config --dry-run --help --json --out --runs {SHARED}"
         " --matched --no-matched",
     }

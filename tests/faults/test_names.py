@@ -99,7 +99,7 @@ def test_pictures_pages_and_masks_go_where_names_are_no_text(cells, trained, tmp
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "LINES", "--dry-run", "--no-probe"],
+        ["train", "LINES", "--approach", "im", "--dry-run", "--no-probe"],
         ["predict", "RUN", "LINES"],
         ["predict", "RUN", "LINES/labeled/images"],
         ["check", "LINES/tset"],

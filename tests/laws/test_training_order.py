@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.order import epochs
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives.objective import by_epochs
 from imseg.engine.training.recipe import Recipe

@@ -38,6 +38,7 @@ SPACING = 4
 ERODED_BY = 3
 """Side in pixels of the square by which a plane is eroded before centers are found."""
 
+WHOLE = slice(None)
 WINDOW = 6
 """Side in pixels of the square around a center in which areas compete for it."""
 
@@ -154,26 +155,21 @@ def redraw(
 
 
 def count_cells(
-    areas: npt.NDArray[Any],
-    position: npt.NDArray[Any],
-    *,
-    rows: slice | None = None,
-    paper: bool = False,
+    areas: npt.NDArray[Any], position: npt.NDArray[Any], rows: slice = WHOLE, *, paper: bool = False
 ) -> Numbers:
     """Return how many cells each area plane has, one number a plane.
 
     Args:
         areas: ``t h w``, 1 inside the area.
         position: ``h w``, 1 inside the discs that mark cells.
-        rows: Cells count whose centers lie in these rows; None: in any.
+        rows: Cells count whose centers lie in these rows.
         paper: As the reference, see ``find_centers`` and ``count_centers``.
 
     Raises:
         ImsegError: If OpenCV is not installed.
     """
     centers = find_centers(position, paper=paper)
-    if rows is not None:
-        centers = centers[np.isin(centers[:, 0], np.arange(len(position))[rows])]
+    centers = centers if rows == WHOLE else centers[np.isin(centers[:, 0], np.r_[rows])]
     return count_centers(areas, centers, paper=paper)
 
 

@@ -20,16 +20,9 @@ from jaxtyping import Bool, Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from imseg.ops import photometric
 from imseg.ops.limits import AugmentLimits
 from imseg.ops.memory_layout import Images, PixelMask
-from imseg.ops.photometric import (
-    VALUES_AT_ONCE,
-    VALUES_AT_ONCE_ELSEWHERE,
-    as_words,
-    draw_below,
-    draw_spread,
-    draw_uniform,
-)
 
 # What the bits of a sample's seed are for. Numbers are not reused; see photometric.
 MIRRORED, TURNED_OVER, SWAPPED, WARPED, TURN, SCALE, SHIFT, SHEAR, BEND = range(40, 49)
@@ -89,15 +82,15 @@ def draw(
         limits: How far samples may be moved.
         square: Whether images are as high as wide; if not, height and width are not exchanged.
     """
-    words = as_words(seeds)
+    words = photometric.as_words(seeds)
 
     def coin(use: int, *, wanted: bool) -> np.ndarray:
-        return (draw_uniform(words, use) < 0.5) & wanted
+        return (photometric.draw_uniform(words, use) < 0.5) & wanted
 
-    warped = draw_uniform(words, WARPED) < limits.share
+    warped = photometric.draw_uniform(words, WARPED) < limits.share
 
     def spread(use: int, limit: float, count: int = 1) -> np.ndarray:
-        return draw_spread(words, use, count=count) * limit * warped[:, None]
+        return photometric.draw_spread(words, use, count=count) * limit * warped[:, None]
 
     angle = np.radians(spread(TURN, limits.turn))[:, 0]
     size = spread(SCALE, 1.0)[:, 0]
@@ -163,9 +156,13 @@ def draw_window(
         whole: Height and width of the samples.
         size: Those of the window, at most as large.
     """
-    words, axes = as_words(seeds), zip((WINDOW_ROW, WINDOW_COLUMN), whole, size, strict=True)
+    words, axes = (
+        photometric.as_words(seeds),
+        zip((WINDOW_ROW, WINDOW_COLUMN), whole, size, strict=True),
+    )
     return torch.stack(
-        [draw_below(words, use, count=all_ - part + 1) for use, all_, part in axes], dim=1
+        [photometric.draw_below(words, use, count=all_ - part + 1) for use, all_, part in axes],
+        dim=1,
     )
 
 
@@ -207,7 +204,7 @@ def apply(
 def samples_at_once(images: Images) -> int:
     """Return how many samples go through all steps together: on a CPU what its cache holds."""
     here = images.device.type == "cpu"
-    most = VALUES_AT_ONCE if here else VALUES_AT_ONCE_ELSEWHERE
+    most = photometric.VALUES_AT_ONCE if here else photometric.VALUES_AT_ONCE_ELSEWHERE
     return max(1, most // max(1, images[:1].numel()))
 
 

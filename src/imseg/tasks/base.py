@@ -193,6 +193,10 @@ class Task(ABC):
         truth = (target == 1).float()
         return (truth if known is None else truth * known).sum(dim=(2, 3))
 
+    def shown(self, target: Planes) -> Bool[Tensor, "b k"]:
+        """Return which outputs each target shows anywhere; none where targets are numbers."""
+        return self.true_areas(target, self.counted(target, None)) > 0
+
     def robust_errors(self, logits: Outputs, target: Planes) -> Float[Tensor, "b t h w"]:
         """Return errors that grow no faster than the difference; for numbers alone.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -107,6 +107,12 @@ class Multiclass(base.Task):
         """Return the pixels of each output of each image that count."""
         ones = torch.ones_like(target, dtype=torch.float32) if known is None else known
         return _by_class(ones.expand(target.shape), _numbers(target), outputs=self.spec.outputs)
+
+    def shown(self, target: Labels) -> Bool[Tensor, "b k"]:
+        """Return which classes each target shows anywhere."""
+        found = super(Multiclass, self).shown(target)
+        found[:, INCONSISTENT] = False
+        return found
 
     def vote(self, votes: UInt8[Tensor, "v b 1 h w"]) -> tuple[Labels, PixelMask]:
         """Return the class all teachers agree on, and where they do not."""

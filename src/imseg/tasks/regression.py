@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -61,6 +61,10 @@ class Regression(base.Task):
         """Return the squared error of each number."""
         known = target.isfinite()
         return (self.probabilities(logits) - torch.where(known, target, 0.0)).square()
+
+    def shown(self, target: Numbers) -> Bool[Tensor, "b k"]:
+        """Return that nothing is shown: there are numbers everywhere."""
+        return torch.zeros(len(target), self.spec.outputs, dtype=torch.bool)
 
     def robust_errors(self, logits: Numbers, target: Numbers) -> Numbers:
         """Return half the square of small errors, and of large ones what grows with the error.

@@ -487,7 +487,7 @@ ANY = {
     *("networks", "epochs", "max_steps", "batch_size", "validate_every", "width", "weights"),
     *("learning_rate", "weight_decay", "learning_rate_schedule", "warm_up_steps"),
     *("average_weights", "keep_weights", "augment", "loss", "class_balance", "optimizer"),
-    *("clip_gradients",),
+    *("clip_gradients", "rare_share"),
 }
 
 

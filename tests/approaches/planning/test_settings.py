@@ -149,7 +149,7 @@ REFUSALS = [
   Try:      --networks 3, or fewer teachers.""",
     ),
     (
-        {"networks": 1},
+        {"approach": "im", "networks": 1},
         """There are more teachers than networks.
   Expected: --teachers at most --networks.
   Got:      2 teachers, 1 network.

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import SampleIndex, SampleSet
 from imseg.engine.training.recipe import RECIPES
 

@@ -17,14 +17,7 @@ from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.components.consensus import Consensus
 from imseg.components.votes import BestProposal, VoteOfViews
 from imseg.data.checks.fitness import FolderScan
-from imseg.data.doubts.small_objects import (
-    DEFAULT_LONGEST,
-    DEFAULT_PATCH,
-    narrow_share,
-    needs_windows,
-    scale_for,
-    working_shape,
-)
+from imseg.data.doubts import small_objects
 from imseg.data.images.modality import recognize_modality
 from imseg.engine.hardware import device as hardware
 from imseg.engine.training.recipe import MODERN_BY_KIND, Augmentation, Recipe
@@ -38,7 +31,7 @@ ENOUGH_STEPS = 500
 """Steps that few labels get under ``standard``, by more epochs than the paper's 50."""
 PATIENCE = 2
 """Generations without a rise on validation after which a run ends, if nothing else is asked for."""
-LONGEST_SIDE = {"quick": 96, "standard": DEFAULT_LONGEST, "paper": 256}
+LONGEST_SIDE = {"quick": 96, "standard": small_objects.DEFAULT_LONGEST, "paper": 256}
 """Pixels to which the longer side of images is limited on a CPU; on a GPU it is always 256."""
 LONGEST_SIDE_ON_GPU = 256
 MOST_ON_GPU = 5
@@ -115,7 +108,7 @@ def seen_in(found: FolderScan, settings: Settings, typical: Size) -> Size | floa
     labeled, channels = found.survey.labeled, found.reading.channels if found.reading else 3
     looks = [facts.look for facts in labeled if facts.look is not None]
     modality = recognize_modality(looks, channels=channels)
-    narrow = narrow_as_asked(settings, typical, narrow_share(labeled))
+    narrow = narrow_as_asked(settings, typical, small_objects.narrow_share(labeled))
     return seen_size(settings, typical, narrow=narrow, modality=modality)
 
 
@@ -299,12 +292,12 @@ def working_size(settings: Settings, typical: tuple[int, int]) -> tuple[int, int
         height, width = settings.image_size
         return height, width
     if settings.scale is not None or settings.patch is not None:
-        return settings.patch or (DEFAULT_PATCH, DEFAULT_PATCH)
+        return settings.patch or (small_objects.DEFAULT_PATCH, small_objects.DEFAULT_PATCH)
     if settings.paper is not None:
         return PAPER[settings.paper].image_size
     on_cpu = hardware.resolve_device(settings.device) == "cpu"
     longest = LONGEST_SIDE[settings.effort] if on_cpu else LONGEST_SIDE_ON_GPU
-    return working_shape(typical, longest=longest, least=SMALLEST_SIDE)
+    return small_objects.working_shape(typical, longest=longest, least=SMALLEST_SIDE)
 
 
 def tiles_for(settings: Settings, facts: Facts) -> TileScheme | None:
@@ -321,7 +314,7 @@ def tiles_for(settings: Settings, facts: Facts) -> TileScheme | None:
     typical, narrow = facts.typical_size, facts.narrow
     if not _sees_windows(settings, typical, narrow=narrow, modality=facts.modality):
         return None
-    height, width = settings.patch or (DEFAULT_PATCH, DEFAULT_PATCH)
+    height, width = settings.patch or (small_objects.DEFAULT_PATCH, small_objects.DEFAULT_PATCH)
     tile = (height + 2 * (height // 4), width + 2 * (width // 4))
     scale = _scale_for(settings, typical, narrow=narrow)
     return TileScheme(scale=scale, tiling=Tiling(tile=tile, step=(height, width)))
@@ -331,7 +324,7 @@ def _scale_for(settings: Settings, typical: Size, *, narrow: float | None) -> fl
     """Return the scale at which windows are seen."""
     if settings.scale is not None:
         return float(settings.scale)
-    return scale_for(typical, narrow)
+    return small_objects.scale_for(typical, narrow)
 
 
 def _sees_windows(
@@ -345,7 +338,7 @@ def _sees_windows(
         return False
     if settings.object_size is not None:  # then they are objects by themselves, in photographs too
         modality = "gray"
-    return needs_windows(working_size(settings, typical), narrow, modality)
+    return small_objects.needs_windows(working_size(settings, typical), narrow, modality)
 
 
 def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:

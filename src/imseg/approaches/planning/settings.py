@@ -320,6 +320,17 @@ def _contradictions(settings: Settings) -> Iterable[ImsegError]:
                 expected="one of them: each says how long networks are trained.",
                 hint="leave one of them out.",
             )
+    yield from _conflicting_sizes(settings)
+    if settings.paper is not None and settings.effort != "paper":
+        yield ImsegError(
+            f"--paper cannot be joined with --effort {settings.effort}.",
+            expected="it alone, or with --effort paper.",
+            got=f"joined with --effort {settings.effort}",
+        )
+
+
+def _conflicting_sizes(settings: Settings) -> Iterable[ImsegError]:
+    """Yield options that say in two ways how networks see images."""
     sizes = ("scale", "image_size", "paper", "whole_image")
     chosen = [name for name in sizes if settings.given.get(name)]
     if settings.object_size is not None and chosen:
@@ -337,12 +348,6 @@ def _contradictions(settings: Settings) -> Iterable[ImsegError]:
             expected="one of them: with the first, networks see windows of images, with the other"
             " whole images of one size.",
             hint="leave one of them out.",
-        )
-    if settings.paper is not None and settings.effort != "paper":
-        yield ImsegError(
-            f"--paper cannot be joined with --effort {settings.effort}.",
-            expected="it alone, or with --effort paper.",
-            got=f"joined with --effort {settings.effort}",
         )
 
 

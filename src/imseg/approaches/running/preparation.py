@@ -11,15 +11,7 @@ import numpy as np
 
 from imseg.approaches.methods.catalog import find_approach
 from imseg.approaches.methods.paper import PAPER
-from imseg.approaches.planning import duration
-from imseg.approaches.planning.budget import (
-    fits_time,
-    make_plan,
-    match_plan,
-    narrow_as_asked,
-    seen_in,
-    working_size,
-)
+from imseg.approaches.planning import budget, duration
 from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
@@ -32,15 +24,8 @@ from imseg.approaches.runs.run_files import FileFacts, Record
 from imseg.components.amplification import LEAST_LABELED, LEAST_VALIDATION, enough_for_scorers
 from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import Links, real_path, short_name
+from imseg.data.folder import scan
 from imseg.data.folder.inspection import KnownFiles
-from imseg.data.folder.scan import (
-    data_set_of,
-    held_out,
-    hidden_masks,
-    largest_size,
-    scan,
-    typical_size,
-)
 from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
@@ -76,14 +61,14 @@ def read_data(
     """
     checking = counting(progress, "checking images")
     links_are: Links = "follow" if asked.follow_links else "refuse"
-    found = scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
+    found = scan.scan(folder, task=asked.task, links_are=links_are, progress=checking, files=files)
     if sizes := [facts.size for facts in found.survey.labeled]:
         height, width = np.median(np.array(sizes), axis=0).astype(int).tolist()
-        seen = planned.seen_size if planned else seen_in(found, asked, (height, width))
+        seen = planned.seen_size if planned else budget.seen_in(found, asked, (height, width))
         found = replace(found, working_size=seen)
     report = report_of(found)
     raise_all(finding.as_error() for finding in report.errors)
-    dataset = data_set_of(found)
+    dataset = scan.data_set_of(found)
     for warning in report.warnings:
         progress(Note(text=str(warning.as_error()), warning=True))
     for note in found.layout.findings:
@@ -218,13 +203,13 @@ def facts_of(dataset: DataSet) -> Facts:
     labeled = len(dataset.labeled)
     return Facts(
         task=dataset.spec.kind,
-        labeled=labeled if dataset.val else labeled - held_out(labeled),
-        validation=len(dataset.val) or held_out(labeled),
+        labeled=labeled if dataset.val else labeled - scan.held_out(labeled),
+        validation=len(dataset.val) or scan.held_out(labeled),
         unlabeled=len(dataset.unlabeled),
         channels=dataset.reading.channels,
         outputs=dataset.spec.outputs,
-        typical_size=typical_size(dataset.labeled, pages=dataset.reading.pages),
-        largest_size=largest_size(dataset.labeled, pages=dataset.reading.pages),
+        typical_size=scan.typical_size(dataset.labeled, pages=dataset.reading.pages),
+        largest_size=scan.largest_size(dataset.labeled, pages=dataset.reading.pages),
         modality=dataset.modality,
         narrow=dataset.narrow,
     )
@@ -315,11 +300,11 @@ def prepare(
         dataset = read_data(Path(data), asked, progress, files, planned=planned)
     check_fits(dataset, asked, matched)
     named = asked.unlabeled_masks
-    hidden = hidden_masks(dataset, named, files=files) if named is not None else None
+    hidden = scan.hidden_masks(dataset, named, files=files) if named is not None else None
     if record is None and asked.reuse is not None:
         tell_data_changes(asked.reuse, dataset, progress)
     facts = facts_of(dataset)
-    narrow = narrow_as_asked(asked, facts.typical_size, facts.narrow)
+    narrow = budget.narrow_as_asked(asked, facts.typical_size, facts.narrow)
     facts = replace(facts, narrow=narrow)
     check_facts(asked, facts, dataset)
     measured = None
@@ -360,7 +345,7 @@ def _known_files(
     """
 
     def size(typical: tuple[int, int]) -> tuple[int, int]:
-        return planned.image_size if planned is not None else working_size(asked, typical)
+        return planned.image_size if planned is not None else budget.working_size(asked, typical)
 
     # Tiles are cut from pictures that are decoded when they are stored.
     whole = asked.scale is None and asked.patch is None
@@ -425,7 +410,7 @@ def _new_plan(
     if matched is not None and asked.augment is None:
         like = asked.but(augment=matched.plan.recipe.augmentation.level)
     measured = None
-    if fits_time(asked) and probe:
+    if budget.fits_time(asked) and probe:
         progress(Note(text=MEASURING))
     if asked.minutes is not None:
         reading: dict[str, float] = {}
@@ -445,8 +430,8 @@ def _new_plan(
             text += f" than from unlabeled images. --approach {asked.approach} uses them."
             progress(Note(text=text))
     else:
-        plan = make_plan(like, facts)
-        if fits_time(asked):
+        plan = budget.make_plan(like, facts)
+        if budget.fits_time(asked):
             measured = duration.measure(plan, facts, dataset.spec) if probe else None
             plan = duration.fit_to_time(plan, facts, measured)
     if matched is not None:
@@ -483,7 +468,7 @@ def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: P
         plan = replace(plan, tta=run.plan.tta)
     if asked.compile == "auto":
         plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
-    return match_plan(
+    return budget.match_plan(
         plan,
         matched=run.plan,
         steps=final.steps,

@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imseg.cli import show
-from imseg.cli.arguments import (
-    Data,
-    Device,
-    Ensemble,
-    FollowLinks,
-    Json,
-    Network,
-    RunPath,
-    TrustNetwork,
-    Tta,
-)
+from imseg.cli import arguments, show
 from imseg.data.files.listing import counted
 from imseg.data.folder.config import LARGEST_PIXEL
 from imseg.errors import ImsegError, and_more, shown
@@ -34,19 +23,19 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: RunPath,
-    data: Data,
+    run: arguments.RunPath,
+    data: arguments.Data,
     split: Annotated[str, typer.Option(help="test, val or labeled.")] = "test",
-    ensemble: Ensemble = 1,
-    network: Network = None,
-    tta: Tta = None,
-    trust_network: TrustNetwork = False,
+    ensemble: arguments.Ensemble = 1,
+    network: arguments.Network = None,
+    tta: arguments.Tta = None,
+    trust_network: arguments.TrustNetwork = False,
     pictures: Annotated[
         Path | None, typer.Option(help="Draw the best, middle and worst images into this PNG.")
     ] = None,
-    follow_links: FollowLinks = False,
-    device: Device = "auto",
-    json: Json = False,
+    follow_links: arguments.FollowLinks = False,
+    device: arguments.Device = "auto",
+    json: arguments.Json = False,
 ) -> int:
     """Show scores with their 95 % intervals: means over images, and over all pixels together."""
     from imseg.approaches.runs.orientations import Orientations
@@ -109,7 +98,7 @@ MOST_SHOWN = 5
 
 
 def predict(
-    run: RunPath,
+    run: arguments.RunPath,
     images: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
     out: Annotated[Path, typer.Option(help="Where masks go, as PNG.")],
     overlay: Annotated[
@@ -147,12 +136,12 @@ def predict(
             " are seen at the same scale, tile by tile]"
         ),
     ] = None,
-    ensemble: Ensemble = 1,
-    network: Network = None,
-    tta: Tta = None,
-    trust_network: TrustNetwork = False,
-    device: Device = "auto",
-    json: Json = False,
+    ensemble: arguments.Ensemble = 1,
+    network: arguments.Network = None,
+    tta: arguments.Tta = None,
+    trust_network: arguments.TrustNetwork = False,
+    device: arguments.Device = "auto",
+    json: arguments.Json = False,
 ) -> int:
     """Write masks at the images' own sizes, in the values of the masks the run was trained on.
 
@@ -177,9 +166,6 @@ def predict(
     def left_out(image: Image, error: ImsegError) -> None:
         skipped[image.name] = str(error)
 
-    def continued(done: int, total: int) -> None:
-        show.say(f"note: going on after {done} of {counted(total, 'picture')}")
-
     names = [network] if network else opened.members(ensemble)
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     if seen.text:
@@ -203,7 +189,7 @@ def predict(
             skip=left_out if skip_bad else None,
             progress=partial(bars.counted, "predicting"),
             rows=lambda name, done, rows: bars.counted(f"rows of {shown(name)}", done, rows),
-            continued=continued,
+            continued=_going_on,
         )
     lines = written_text(written, out, opened.spec, overlay=overlay, inconsistency=inconsistency)
     beside = [places.OVERLAYS] * overlay + [places.INCONSISTENCY] * inconsistency
@@ -222,6 +208,10 @@ def predict(
         "passed_over": found.passed_over(),
     }
     return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _going_on(done: int, total: int) -> None:
+    show.say(f"note: going on after {done} of {counted(total, 'picture')}")
 
 
 def _left_out_text(skipped: Mapping[str, str], table: Path) -> list[str]:
@@ -327,10 +317,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page.  [default: report.html in the folder]")
     ] = None,
-    follow_links: FollowLinks = False,
-    device: Device = "auto",
-    trust_network: TrustNetwork = False,
-    json: Json = False,
+    follow_links: arguments.FollowLinks = False,
+    device: arguments.Device = "auto",
+    trust_network: arguments.TrustNetwork = False,
+    json: arguments.Json = False,
 ) -> int:
     """Write a page that says what was found, with figures, images, and all numbers beside it."""
     from imseg.report.html.make import figures_beside, make_report, place_of

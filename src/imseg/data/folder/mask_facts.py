@@ -64,10 +64,9 @@ def mask_facts(
     if mask.form == "numbers" and are_whole(values):
         values, whole = values.astype(np.int32), True
     void = (as_color if mask.form == "colors" else as_number)(scope.config.void)
-    height, width = values.shape
     facts = MaskFacts(
         name=name,
-        size=(height, width),
+        size=(values.shape[0], values.shape[1]),
         form=mask.form,
         whole=whole,
         dtype=sys.intern(mask.values.dtype.name),
@@ -75,15 +74,10 @@ def mask_facts(
         inverting=mask.inverting,
         alpha=mask.alpha,
     )
-    labeled = values
-    if parts is not None:
-        unlabeled = outside(parts, (height, width), (height, width))
-        labeled = values[~unlabeled]
+    labeled, values = _in_parts(values, parts)
     if mask.form == "numbers" and not whole:
         return _with_fractions(facts, labeled, void)
     found, pixels = _count(labeled)
-    if parts is not None:  # as what is there anyway; background where it is
-        values = np.where(unlabeled, found[0] if len(found) else 0, values)
     clear = found != void if void is not None else np.ones(len(found), bool)
     kept, known = found[clear], int(pixels[clear].sum())
     whole = whole and (not len(kept) or int(kept[0]) >= 0)
@@ -125,6 +119,18 @@ def mask_facts(
         # Discs around cell centers are drawn anew at the working size.
         widths=count_widths(clean) if closely and label != POSITION else None,
     )
+
+
+def _in_parts(
+    values: npt.NDArray[Any], parts: Sequence[Region] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the values that are labeled, and all, with the least of those wherever none is."""
+    if parts is None:
+        return values, values
+    height, width = values.shape
+    unlabeled = outside(parts, (height, width), (height, width))
+    labeled = values[~unlabeled]
+    return labeled, np.where(unlabeled, labeled.min(initial=values.max(initial=0)), values)
 
 
 def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None) -> MaskFacts:

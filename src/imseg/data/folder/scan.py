@@ -12,14 +12,7 @@ import numpy as np
 
 from imseg.data.checks import fitness
 from imseg.data.doubts.small_objects import narrow_share
-from imseg.data.files.listing import (
-    Links,
-    counted,
-    list_pictures,
-    nearest_stem,
-    stem_of,
-    stems_by_case,
-)
+from imseg.data.files import listing
 from imseg.data.folder import inspection
 from imseg.data.folder.config import FILE_NAME, FolderConfig, TaskWord, read_config
 from imseg.data.folder.facts import ImageFacts, Progress, Survey, is_sampled, map_in_threads
@@ -29,7 +22,7 @@ from imseg.data.images.decoding import UnreadablePicture
 from imseg.data.images.image_files import find_reading
 from imseg.data.images.modality import recognize_modality
 from imseg.data.images.picture_file import probe
-from imseg.data.masks.labeled_regions import LABELED, beyond_images, digests_of_parts, with_regions
+from imseg.data.masks import labeled_regions
 from imseg.data.masks.recognize import recognize
 from imseg.errors import Finding, ImsegError, and_more, raise_all
 from imseg.types import POSITION, DataSet, Image, LabeledImage, Pages
@@ -41,7 +34,7 @@ def scan(
     path: str | Path,
     *,
     task: TaskWord | None = None,
-    links_are: Links = "refuse",
+    links_are: listing.Links = "refuse",
     turned: Mapping[str, int] | None = None,
     progress: Progress | None = None,
     files: inspection.KnownFiles | None = None,
@@ -61,8 +54,8 @@ def scan(
     """
     root = Path(path)
     layout = find_layout(root, links_are=links_are)
-    for split in LABELED:
-        pairs, wrong = with_regions(getattr(layout, split), root / split, split)
+    for split in labeled_regions.LABELED:
+        pairs, wrong = labeled_regions.with_regions(getattr(layout, split), root / split, split)
         setattr(layout, split, pairs)
         layout.findings.extend(wrong)
     errors = [finding for finding in layout.findings if finding.severity == "error"]
@@ -80,9 +73,9 @@ def scan(
     scope = inspection.Scope(config=config, regions=regions, files=files)
     survey, problems = _inspect_all(layout, scope, turned or {}, progress)
     errors += config_errors + fitness.unreadable(problems)
-    for split in LABELED:
+    for split in labeled_regions.LABELED:
         sizes = {each.name: each.size for each in getattr(survey, split)}
-        errors += beyond_images(getattr(layout, split), sizes, split)
+        errors += labeled_regions.beyond_images(getattr(layout, split), sizes, split)
     # What is left of the masks when some cannot be read would only mislead, and so do masks
     # without what imseg.toml says about them.
     telling = len(survey.labeled) == len(layout.labeled) and not config_errors
@@ -150,7 +143,7 @@ def read_folder(
     Raises:
         ImsegError: If anything is wrong with the folder; everything at once.
     """
-    links_are: Links = "follow" if follow_links else "refuse"
+    links_are: listing.Links = "follow" if follow_links else "refuse"
     return data_set_of(scan(path, task=task, links_are=links_are, progress=progress))
 
 
@@ -167,7 +160,7 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
     if left_out:
         names = and_more(sorted(left_out))
         text = "left out %s that labeled or val holds too: %s"
-        _log.warning(text, counted(len(left_out), "unlabeled image"), names)
+        _log.warning(text, listing.counted(len(left_out), "unlabeled image"), names)
     layout, labeled = found.layout, found.survey.labeled
     looks = [facts.look for facts in labeled if facts.look is not None]
     pairs = (*layout.labeled, *layout.val, *layout.test)
@@ -179,7 +172,10 @@ def data_set_of(found: fitness.FolderScan) -> DataSet:
         unlabeled=tuple(image for image in layout.unlabeled if image.name not in left_out),
         val=layout.val,
         test=layout.test,
-        digests={**found.survey.digests(), **digests_of_parts(pairs, found.survey.digests())},
+        digests={
+            **found.survey.digests(),
+            **labeled_regions.digests_of_parts(pairs, found.survey.digests()),
+        },
         modality=recognize_modality(looks, channels=found.reading.channels),
         narrow=narrow_share(labeled),
     )
@@ -314,8 +310,8 @@ def hidden_masks(
 
 def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[str, Path]:
     """Return the mask of each stem; what is wrong with those that are needed goes to ``errors``."""
-    stems = list_pictures(folder)[0]
-    other_case = stems_by_case(stems, map(_stem, dataset.unlabeled))
+    stems = listing.list_pictures(folder)[0]
+    other_case = listing.stems_by_case(stems, map(_stem, dataset.unlabeled))
     stems = {other_case.get(stem, stem): paths for stem, paths in stems.items()}
     missing = [image.name for image in dataset.unlabeled if _stem(image) not in stems]
     needed = [stems.get(_stem(image), []) for image in dataset.unlabeled]
@@ -323,10 +319,10 @@ def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[
     if missing:
         told = list(missing)
         for place, name in enumerate(missing[:3]):
-            if guess := nearest_stem(Path(name).stem, stems):
+            if guess := listing.nearest_stem(Path(name).stem, stems):
                 told[place] += f" (is it {guess}?)"
         problem = ImsegError(
-            f"{folder} lacks masks of {counted(len(missing), 'unlabeled image')}.",
+            f"{folder} lacks masks of {listing.counted(len(missing), 'unlabeled image')}.",
             expected="a mask with the stem of each unlabeled image.",
             got="no mask for " + and_more(told) + ".",
             hint="add the masks, or check --unlabeled-masks.",
@@ -334,7 +330,7 @@ def _masks_in(folder: Path, dataset: DataSet, errors: list[ImsegError]) -> dict[
         errors.append(problem)
     if doubled:
         problem = ImsegError(
-            f"{counted(len(doubled), 'stem')} in {folder} with more than one mask.",
+            f"{listing.counted(len(doubled), 'stem')} in {folder} with more than one mask.",
             expected="one mask for each image.",
             got=and_more(doubled) + ".",
             hint="remove one of them.",
@@ -375,7 +371,7 @@ def _problem_of_pair(
 
 def _stem(image: Image) -> str:
     """Return what joins a picture with its mask."""
-    return stem_of(image.pixels if isinstance(image.pixels, Path) else Path(image.name))
+    return listing.stem_of(image.pixels if isinstance(image.pixels, Path) else Path(image.name))
 
 
 _SHARE = 5

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from imseg.ops.objects import count_cells
+from imseg.ops.objects import WHOLE, count_cells
 from imseg.types import INCONSISTENT, VOID, Bytes, Color, Target, TargetSpec
 
 BLACK: Color = (0, 0, 0)
@@ -145,18 +145,18 @@ def areas_of(target: Target, spec: TargetSpec) -> dict[str, int]:
     return {name: counts[index + spec.first_index] for index, name in enumerate(spec.names)}
 
 
-def counts_of(target: Target, spec: TargetSpec, *, rows: slice | None = None) -> dict[str, int]:
+def counts_of(target: Target, spec: TargetSpec, *, rows: slice = WHOLE) -> dict[str, int]:
     """Return the cells of each label of a ``t h w`` target, where a plane marks their centers.
 
     Args:
         target: In inside numbering.
         spec: What it means.
-        rows: Cells count whose centers lie in these rows; None: in any.
+        rows: Cells count whose centers lie in these rows.
     """
     if spec.position is None:
         return {}
     shown = (target == 1).astype(np.uint8)
-    counts = count_cells(shown[list(spec.areas)], shown[spec.position], rows=rows)
+    counts = count_cells(shown[list(spec.areas)], shown[spec.position], rows)
     return {spec.names[i]: int(n) for i, n in zip(spec.areas, counts, strict=True)}
 
 

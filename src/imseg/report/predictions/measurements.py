@@ -12,6 +12,7 @@ from imseg.data.files.atomic import NewFile, make_folder, sweep
 from imseg.data.files.listing import Lines
 from imseg.data.files.picture_list import PREDICTED
 from imseg.data.masks.colors import areas_of, counts_of, numbers_of
+from imseg.ops.objects import WHOLE
 from imseg.tasks.multilabel import tells_apart
 from imseg.types import TargetSpec
 
@@ -87,18 +88,18 @@ class Totals:
         self._open: dict[int, tuple[int, float, float]] = {}
         self._closed: list[Measurements] = []
 
-    def add(self, found: Prediction, *, rows: slice | None = None) -> None:
+    def add(self, found: Prediction, *, rows: slice = WHOLE) -> None:
         """Add the next rows of a picture.
 
         Args:
             found: What is said about them, and about some rows around them.
-            rows: Which rows of ``found`` they are; None: all, and there are no others.
+            rows: Which rows of ``found`` they are.
         """
         spec = self._spec
         if tells_apart(spec):
             self.add_objects(found.mask)
             return
-        target = found.target[:, rows or slice(None)]
+        target = found.target[:, rows]
         _sum_up(self._areas, areas_of(target, spec))
         _sum_up(self._cells, counts_of(found.target, spec, rows=rows))
         if numbers := numbers_of(target, spec):

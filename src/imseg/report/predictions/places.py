@@ -6,15 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from imseg.data.files import listing
 from imseg.data.files.atomic import writing_into
-from imseg.data.files.listing import (
-    counted,
-    folded,
-    folder_names,
-    folders_in,
-    list_pictures,
-    real_path,
-)
 from imseg.data.files.picture_list import PictureList
 from imseg.errors import ImsegError, and_more, shown
 from imseg.report.predictions.journal import UNFINISHED
@@ -70,12 +63,16 @@ def others_beside(
     pictures = [
         path
         for place in sorted({out, *(path.parent for path in own)})
-        for paths in list_pictures(place)[0].values()
+        for paths in listing.list_pictures(place)[0].values()
         for path in paths
         if path not in own
     ]
     used = {out / each for each in beside}.union(*(path.parents for path in own))
-    folders = [each for each in folders_in(out) if each not in used and list_pictures(each)[0]]
+    folders = [
+        each
+        for each in listing.folders_in(out)
+        if each not in used and listing.list_pictures(each)[0]
+    ]
     names = [path.relative_to(out).as_posix() for path in pictures]
     return names + [f"{folder.name}/" for folder in folders]
 
@@ -89,7 +86,7 @@ def mask_files(image: str, out: Path, spec: TargetSpec) -> list[Path]:
     """
     name = Path(image)
     if spec.coding == "planes":
-        folders = folder_names(spec.names, others=(OVERLAYS, INCONSISTENCY))
+        folders = listing.folder_names(spec.names, others=(OVERLAYS, INCONSISTENCY))
         return [out / folder / name.with_suffix(".png") for folder in folders]
     fractions = spec.coding == "numbers" and np.dtype(spec.stored).kind == "f"
     return [out / name.with_suffix(".tif" if fractions else ".png")]
@@ -102,7 +99,7 @@ def _check_apart(
     places: dict[str, str] = {}
     for entry in entries:
         for path in _targets(entry, out, spec, beside=beside):
-            other = places.setdefault(folded(str(path.with_suffix(""))), entry.name)
+            other = places.setdefault(listing.folded(str(path.with_suffix(""))), entry.name)
             if other != entry.name:
                 raise ImsegError(
                     f"{other} and {entry.name} would be written to the same place.",
@@ -161,10 +158,10 @@ def _check_kept(
     entries: Sequence[Image], out: Path, spec: TargetSpec, *, beside: Sequence[str]
 ) -> None:
     """Check that no picture that is to be predicted would be overwritten."""
-    pictures = {real_path(each.pixels) for each in entries if isinstance(each.pixels, Path)}
+    pictures = {listing.real_path(each.pixels) for each in entries if isinstance(each.pixels, Path)}
     for entry in entries:
         for path in _targets(entry, out, spec, beside=beside):
-            if real_path(path) in pictures:
+            if listing.real_path(path) in pictures:
                 raise ImsegError(
                     f"The mask of {entry.name} would replace a picture that is to be predicted.",
                     expected="--out with another folder than that of the pictures.",
@@ -190,7 +187,7 @@ def _check_free(
         taken = [str(path) for path in (*paths, *(out / name for name in TABLES)) if path.exists()]
     if taken:
         raise ImsegError(
-            f"{counted(len(taken), 'file')} would be overwritten in {out}.",
+            f"{listing.counted(len(taken), 'file')} would be overwritten in {out}.",
             expected="a folder without masks of these names.",
             got=and_more(taken),
             hint="--out with another folder, or --overwrite."
@@ -201,7 +198,10 @@ def _check_free(
 
 def check_place(images: Path, out: Path, *, recursive: bool = False) -> None:
     """Check that masks do not go among pictures; a subfolder is passed over if ``recursive``."""
-    source, goal = real_path(images if images.is_dir() else images.parent), real_path(out)
+    source, goal = (
+        listing.real_path(images if images.is_dir() else images.parent),
+        listing.real_path(out),
+    )
     if source == goal or (images.is_dir() and source in goal.parents and not recursive):
         raise ImsegError(
             f"Masks would be written among the pictures of {source}.",

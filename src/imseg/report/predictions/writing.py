@@ -19,24 +19,9 @@ from imseg.engine.hardware.device import usable_cores
 from imseg.engine.inference.large import is_large
 from imseg.engine.inference.pictures import Predictor, Segmented, Unreadable
 from imseg.errors import ImsegError, and_more
+from imseg.report.predictions import measurements, places
 from imseg.report.predictions.journal import Journal
 from imseg.report.predictions.mask_writing import CannotRead, write_at_once, write_in_bands
-from imseg.report.predictions.measurements import (
-    COUNTS_NAME,
-    FILE_NAME,
-    MeasurementFile,
-    Measurements,
-    Totals,
-)
-from imseg.report.predictions.places import (
-    INCONSISTENCY,
-    OVERLAYS,
-    SHARES_NAME,
-    SKIPPED_NAME,
-    Written,
-    check_place,
-    check_places,
-)
 from imseg.types import Image, TargetSpec
 
 MOST_WRITERS = 4
@@ -64,7 +49,7 @@ def write_predictions(
     progress: Callable[[int, int], None] | None = None,
     rows: Callable[[str, int, int], None] | None = None,
     continued: Callable[[int, int], None] | None = None,
-) -> list[Written]:
+) -> list[places.Written]:
     """Write a mask for each picture and return what was written.
 
     Large pictures (see ``engine.inference.large``) are read, predicted and written from top to
@@ -103,46 +88,32 @@ def write_predictions(
             OUT cannot be written, or lies where it would overwrite pictures. What was written
             before stays and is spoken of; every file is whole.
     """
-    beside = [OVERLAYS] * overlay + [INCONSISTENCY] * inconsistency
+    beside = [places.OVERLAYS] * overlay + [places.INCONSISTENCY] * inconsistency
     if isinstance(images, Path):
-        check_place(images, out)
+        places.check_place(images, out)
         images = find_pictures(images)
     found, names = images, list(networks or run.members())
     seen = seen or run.orientations(
         tta=tta, networks=names, disagreement=inconsistency, device=device
     )
     asked = {
-        "pictures": [str(real_path(found.place)), found.recursive],
-        "run": _digest(run),
-        "networks": names,
-        "overlay": overlay,
-        "inconsistency": inconsistency,
-        "tta": tta,
-        "scale": scale,
-        "pixel_size": pixel_size,
-    }
+        "pictures": [str(real_path(found.place)), found.recursive], "run": _digest(run),
+        "networks": names, "overlay": overlay, "inconsistency": inconsistency, "tta": tta,
+        "scale": scale, "pixel_size": pixel_size,
+    }  # fmt: skip
     # How long a picture takes was measured: what was decided by that before holds on.
     journal = Journal(out, asked, {"flips": seen.tta}, anew=overwrite)
-    check_places(
+    places.check_places(
         found, out, run.spec, beside=beside, overwrite=overwrite, may_replace=journal.may_replace
     )
-    work = _Work(
-        run,
-        run.predictor(
-            networks=names,
-            disagreement=inconsistency,
-            tta=journal.note["flips"],
-            scale=scale,
-            device=device,
-        ),
-        out,
-        spec=run.spec if pixel_size is None else replace(run.spec, pixel_size=pixel_size),
-        overlay=overlay,
-        rows=rows,
-        begin=journal.begin,
+    flips, spec = journal.note["flips"], run.spec
+    looking = run.predictor(
+        networks=names, disagreement=inconsistency, tta=flips, scale=scale, device=device
     )
+    spec = spec if pixel_size is None else replace(spec, pixel_size=pixel_size)
+    work = _Work(run, looking, out, spec, overlay=overlay, rows=rows, begin=journal.begin)
     total, unusable = len(found.images), found.unusable
-    skipped: list[Measurements] = [
+    skipped: list[measurements.Measurements] = [
         {"image": name, "reason": f"{name} {why}."} for name, why in unusable.items()
     ]
 
@@ -223,7 +194,7 @@ class _Work:
 
     def _at_once(self, segmented: Segmented) -> _Done:
         predicted = self.run.prediction_of(segmented)
-        totals = Totals(predicted.name, self.spec)
+        totals = measurements.Totals(predicted.name, self.spec)
         self.begin(segmented.image)
         written, wrote = write_at_once(predicted, self.out, self.run.spec, overlay=self.overlay)
         totals.add(predicted)
@@ -231,7 +202,7 @@ class _Work:
 
     def _in_bands(self, images: Sequence[Image], left_out: Unreadable) -> Iterator[_Done]:
         for image in images:
-            totals = Totals(image.name, self.spec)
+            totals = measurements.Totals(image.name, self.spec)
             self.begin(image)
             told = None if self.rows is None else _named(self.rows, image.name)
             try:
@@ -249,7 +220,9 @@ class _Work:
             else:
                 yield self._done(image, written, wrote, totals)
 
-    def _done(self, image: Image, written: Written, wrote: list[Path], totals: Totals) -> _Done:
+    def _done(
+        self, image: Image, written: places.Written, wrote: list[Path], totals: measurements.Totals
+    ) -> _Done:
         content = {
             "mask": written.mask,
             "inconsistent": written.inconsistent,
@@ -309,8 +282,11 @@ def _cut_short(error: ImsegError, done: int, total: int, out: Path) -> ImsegErro
 
 
 def _write_tables(
-    images: Sequence[Image], journal: Journal, skipped: Sequence[Measurements], out: Path
-) -> list[Written]:
+    images: Sequence[Image],
+    journal: Journal,
+    skipped: Sequence[measurements.Measurements],
+    out: Path,
+) -> list[places.Written]:
     """Write the tables about the pictures that are finished, in their order, and return those.
 
     The most inconsistent pictures come first in what is returned, if that was asked for.
@@ -318,17 +294,17 @@ def _write_tables(
     Raises:
         ImsegError: If all pictures were left out.
     """
-    done: list[Written] = []
+    done: list[places.Written] = []
     with (
-        MeasurementFile(out / FILE_NAME) as measurements,
-        MeasurementFile(out / COUNTS_NAME) as counts,
+        measurements.MeasurementFile(out / measurements.FILE_NAME) as amounts,
+        measurements.MeasurementFile(out / measurements.COUNTS_NAME) as counts,
     ):
         for image in images:
             if image.name in journal:
                 entry = journal.entry(image.name)
-                measurements.add(entry["measured"])
+                amounts.add(entry["measured"])
                 counts.add(entry["objects"])
-                done.append(Written(image.name, entry["mask"], entry["inconsistent"]))
+                done.append(places.Written(image.name, entry["mask"], entry["inconsistent"]))
     if not done:
         raise ImsegError(
             f"None of the {len(skipped)} pictures can be predicted.",
@@ -336,11 +312,11 @@ def _write_tables(
             got=and_more([str(each["reason"]) for each in skipped]),
             hint="imseg predict with one of them says what is wrong with it.",
         )
-    with MeasurementFile(out / SKIPPED_NAME) as table:
+    with measurements.MeasurementFile(out / places.SKIPPED_NAME) as table:
         table.add(skipped)
     if done[0].inconsistent is not None:
         done.sort(key=lambda each: -(each.inconsistent or 0.0))
-        with MeasurementFile(out / SHARES_NAME) as shares:
+        with measurements.MeasurementFile(out / places.SHARES_NAME) as shares:
             shares.add(
                 {"share_of_inconsistent_pixels": f"{each.inconsistent:.6f}", "image": each.image}
                 for each in done

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.data.cache.store import open_array
 from imseg.engine.hardware.device import ComputeConfig
-from imseg.engine.loading.loader import BatchLoader, epochs
+from imseg.engine.loading.loader import BatchLoader
+from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.training import seeds
 from imseg.engine.training.recipe import Recipe
@@ -30,7 +31,6 @@ from imseg.ops.photometric import Strength
 from imseg.options import Component
 from imseg.tasks import Task
 from imseg.tasks.mask_loss import MaskLoss, class_weights
-from imseg.types import INCONSISTENT
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
@@ -413,8 +413,7 @@ def rare_rows(job: TrainJob, task: Task) -> list[Bool[Tensor, "n"]] | None:
     That is looked for where networks see windows, of tiles that may show nothing: in all other
     cases each image is looked at as often.
     """
-    alike = any(each.window is None for each in job.samples) or task.spec.kind == "regression"
-    if not job.recipe.rare_share or alike:
+    if not job.recipe.rare_share or any(each.window is None for each in job.samples):
         return None
     shown = []
     for each in job.samples:
@@ -422,13 +421,11 @@ def rare_rows(job: TrainJob, task: Task) -> list[Bool[Tensor, "n"]] | None:
         areas = torch.zeros(len(targets), task.spec.outputs, dtype=torch.bool)
         for index in each.indices:
             target = torch.from_numpy(np.array(targets[index : index + 1]))
-            areas[index] = task.true_areas(target, task.counted(target, None))[0] > 0
+            areas[index] = task.shown(target)[0]
         shown.append(areas)
     used = [areas[list(each.indices)] for areas, each in zip(shown, job.samples, strict=True)]
     shares = torch.cat(used).float().mean(dim=0)
     rare = (shares > 0) & (shares < RARE)
-    if task.spec.kind == "multiclass":
-        rare[INCONSISTENT] = False
     return [areas[:, rare].any(dim=1) for areas in shown] if rare.any() else None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imseg.engine.inference.predictor import in_halves
-from imseg.engine.loading.loader import epochs
+from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
