@@ -31,7 +31,7 @@ from imseg.report.predictions.writing import write_predictions
 )
 def run(request, tmp_path_factory) -> Run:
     # Objects and centers are small only where networks have learned a little.
-    steps = 150 if request.param in ("multilabel", "instances") else 3
+    steps = 60 if request.param in ("multilabel", "instances") else 3
     return train(
         small_set(request.param), "ldt", tmp_path_factory.mktemp("runs") / "run", networks=2,
         epochs=steps, max_steps=steps, recipe="modern" if steps > 3 else "paper",
