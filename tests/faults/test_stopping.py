@@ -153,3 +153,12 @@ def test_signals_that_were_ignored_before_stay_ignored() -> None:
     assert running.poll() is None
     running.kill()
     running.wait()
+
+
+def test_a_prediction_says_whether_it_can_be_continued() -> None:
+    from imseg.cli.main import Stop
+
+    words = ["predict", "run", "images", "--out", "masks"]
+    assert "To continue:\n  imseg predict run images --out masks" in Stop(words).words
+    assert "To start again:" in Stop([*words, "--overwrite"]).words
+    assert "To start again:" in Stop(["evaluate", "run", "data"]).words

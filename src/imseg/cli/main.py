@@ -25,8 +25,8 @@ GRACE = 4.0
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-CONTINUED = ("train", "compare", "reproduce", "demo")
-"""Commands that go on where they were stopped."""
+CONTINUED = ("train", "compare", "reproduce", "demo", "predict")
+"""Commands that go on where they were stopped, unless they overwrite what is there."""
 
 
 class Stop:
@@ -52,7 +52,8 @@ class Stop:
         """What the user is told."""
         why = "interrupted" if self.signal in (None, signal.SIGINT) else "asked to end"
         typed = shlex.join(["imseg", *self._arguments])
-        if self._arguments and self._arguments[0] in CONTINUED:
+        anew = "--overwrite" in self._arguments
+        if self._arguments and self._arguments[0] in CONTINUED and not anew:
             return f"imseg: {why}. What is done is saved. To continue:\n  {typed}"
         return f"imseg: {why}. To start again:\n  {typed}"
 
