@@ -110,9 +110,8 @@ def test_bands_are_what_is_seen_at_once(run, pictures, tmp_path, request, scale)
                 assert float(other[key]) == pytest.approx(float(one[key]), rel=0.02, abs=3), key
 
 
+@pytest.mark.parametrize("run", ["instances"], indirect=True)
 def test_numbers_of_objects_are_those_of_the_table(run, low_limits, pictures, tmp_path) -> None:
-    if run.spec.coding != "objects":
-        pytest.skip("objects are told apart in one kind of masks alone")
     write_predictions(run, pictures, tmp_path / "out", scale=1.0, tta=False)
     labels = read_image(tmp_path / "out/tiled.tif")[..., 0].astype(int)
     rows = [

@@ -155,12 +155,12 @@ def write_in_bands(
                 drawing.append(_reduced(cut, band))
             if progress is not None:
                 progress(band.stop, band.size[0])
+        if overlay:  # before masks get their names: the picture is read again
+            place = out / OVERLAYS / Path(image.name).with_suffix(".png")
+            paths.append(save(place, draw_prediction(_joined(drawing, image, predictor), spec)))
     share = None
     if predictor.teachers is not None:
         share = doubted / (band.size[0] * band.size[1])
-    if overlay:
-        place = out / OVERLAYS / Path(image.name).with_suffix(".png")
-        paths.append(save(place, draw_prediction(_joined(drawing, image, predictor), spec)))
     return Written(image.name, str(paths[0]), share), paths
 
 
@@ -190,7 +190,7 @@ def _cut(
 def _kept(start: int, stop: int, side: int, step: int) -> slice:
     """Return which of some rows or columns are drawn: every so manyth, and at least one of all."""
     first = min(step // 2, side - 1)
-    return slice(max(0, (first - start) % step), stop - start, step)
+    return slice((first - start) % step, stop - start, step)
 
 
 def _reduced(found: Prediction, band: Band) -> Prediction:
