@@ -32,7 +32,7 @@ from imseg.engine.loading.augmented_samples import SampleAugmenter, augment_samp
 from imseg.engine.loading.rows import send
 from imseg.engine.loading.samples import as_input
 from imseg.engine.training.job import build
-from imseg.engine.training.learner import KerasAdamW
+from imseg.engine.training.optimizer import KerasAdamW
 from imseg.networks.registry import UNetConfig
 from imseg.ops import augment, batched, photometric
 from imseg.ops.augment import move_each
