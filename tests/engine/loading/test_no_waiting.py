@@ -147,7 +147,7 @@ def test_whole_steps_read_no_value(make_kind, monkeypatch, kind) -> None:
         with Watch("cpu") as watch:
             for step in steps:
                 loss = step(network)
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
         assert watch.seen > 100
@@ -173,7 +173,7 @@ def test_a_gpu_is_not_waited_for(make_kind, monkeypatch, kind, fits) -> None:
             with job.compute.applied():
                 for step in steps:
                     loss = step(network)
-                    optimizer.zero_grad(set_to_none=True)
+                    optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
         finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -18,7 +21,7 @@ from imseg.engine.training.job import build, load_network
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.objective import AveragedNetwork
-from imseg.engine.training.optimizer import BETAS, EPSILON, KerasAdamW
+from imseg.engine.training.optimizer import BETAS, EPSILON, KerasAdamW, ScheduledAdamW
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
 
@@ -102,6 +105,72 @@ def test_steps_and_decay_follow_the_schedule(schedule: str, warm_up: int) -> Non
     wanted = naive_adamw(2.0, gradients, largest=largest, decay=decay, rates=rates)
     assert found == pytest.approx(wanted, abs=1e-5)
     assert optimizer.steps_made == steps
+
+
+@pytest.mark.parametrize("keras", [False, True])
+def test_steps_are_those_of_torch_to_the_bit(keras: bool) -> None:
+    """Weights of several shapes and orders in memory, one of them without a gradient at first."""
+
+    def made() -> nn.Sequential:
+        torch.manual_seed(1)
+        layers = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Conv2d(3, 40, 3), nn.Conv2d(40, 1, 1))
+        return layers.to(memory_format=torch.channels_last)
+
+    ours, theirs = made(), made()
+    halves = [
+        [
+            (share, list(layer.parameters()))
+            for share, layer in zip((0.5, 1.0, 0.0), each, strict=True)
+        ]
+        for each in (ours, theirs)
+    ]
+    how = {"learning_rate": 0.1, "decay": 0.01, "rate": lambda step: 0.9**step}
+    optimizer = (
+        KerasAdamW(ours, **how, groups=halves[0]) if keras else ScheduledAdamW(halves[0], **how)
+    )
+    groups = [{"params": weights, "share": 0.1 * share} for share, weights in halves[1]]
+    reference = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.01 / 0.1, fused=True)
+    for step in range(5):
+        for group in reference.param_groups:
+            group["lr"] = group["share"] * 0.9**step
+            group["eps"] = EPSILON / math.sqrt(1 - BETAS[1] ** (step + 1)) if keras else 1e-8
+        for weight, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            weight.grad = None if step < 2 and len(weight) == 3 else torch.randn_like(weight)
+            other.grad = weight.grad
+        optimizer.step()
+        reference.step()
+        remembered = {
+            f"{number}/{name}": value
+            for number, kept in reference.state_dict()["state"].items()
+            for name, value in kept.items()
+        }
+        assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+        assert optimizer.tensors().keys() == remembered.keys()
+        assert all(torch.equal(value, remembered[k]) for k, value in optimizer.tensors().items())
+    optimizer.zero_grad()
+    assert {weight.grad for weight in ours.parameters()} == {None}
+
+
+@pytest.mark.rest
+def test_a_training_that_compiles_nothing_does_not_load_the_compiler(make_job) -> None:
+    program = """
+import sys
+from imseg.engine.training.job import TrainJob
+from imseg.engine.training.monitor import Listener
+from imseg.engine.training.trainer import train_and_save
+
+train_and_save(TrainJob.from_json(sys.stdin.read()), Listener())
+print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        input=make_job(recipe=replace(RECIPE, epochs=1, clip=1.0)).as_json(),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert found.stdout == "[]\n", found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

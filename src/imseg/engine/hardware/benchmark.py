@@ -74,7 +74,7 @@ class BenchmarkResult:
     validation: float = 0.0
     """Seconds of the validation on one image."""
     opening: float = 0.0
-    """Seconds for making the optimizer, for the first of which much is loaded."""
+    """Seconds for making the optimizer, and for loading the compiler if steps are compiled."""
     aside: float = 0.0
     """Seconds for making the network and counting its operations."""
     prediction: float = 0.0

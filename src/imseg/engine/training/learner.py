@@ -251,7 +251,7 @@ class Learner:
             self._listener.note(f"{text} ({_in_short(why)})", warning=True)
 
     def _try(self, step: AnyStep) -> Float[Tensor, ""]:
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         if self.most is None or step.samples <= self.most:
             loss = step(self._compiled.forward(step.samples)).sum()
             loss.backward()

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from imseg.engine.training.job import TrainJob
 
@@ -16,8 +17,11 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-7
 
 
-class ScheduledAdamW(torch.optim.AdamW):
+class ScheduledAdamW:
     """torch's AdamW with a step size that changes from step to step.
+
+    Its class ``AdamW`` makes the same steps, but loads torch's compiler even where nothing is
+    compiled: more than a second in every process that trains.
 
     Args:
         groups: Shares of the step size and the weights they are for.
@@ -34,48 +38,85 @@ class ScheduledAdamW(torch.optim.AdamW):
         learning_rate: float,
         decay: float,
         rate: Callable[[int], float] | None = None,
-        **options: Any,
     ) -> None:
-        super().__init__(
-            [{"params": list(weights), "lr": learning_rate * share} for share, weights in groups],
-            lr=learning_rate,
-            betas=BETAS,
-            weight_decay=decay / learning_rate,
-            fused=True,
-            **options,
-        )
-        self._largest = [learning_rate * share for share, _ in groups]
+        self._groups = [list(weights) for _, weights in groups]
+        self.largest = [learning_rate * share for share, _ in groups]
+        """The largest step size of each group."""
+        self._decay = decay / learning_rate
         self._rate = rate
+        self._memory: dict[nn.Parameter, dict[str, Tensor]] = {}
         self.steps_made = 0
         """Steps so far."""
 
+    @property
+    def _weights(self) -> list[nn.Parameter]:
+        return [weight for group in self._groups for weight in group]
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what the optimizer remembers of its steps, by number of the weight and name."""
-        state = self.state_dict()["state"]
-        return {f"{n}/{name}": value for n, kept in state.items() for name, value in kept.items()}
+        return {
+            f"{n}/{name}": value
+            for n, weight in enumerate(self._weights)
+            for name, value in self._memory.get(weight, {}).items()
+        }
 
     def restore(self, tensors: Mapping[str, Tensor], *, steps: int) -> None:
         """Go on after so many steps with what ``tensors`` returned then."""
-        weights = [weight for group in self.param_groups for weight in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
+        weights = self._weights
+        self._memory.clear()
         for key, value in tensors.items():
             place, _, name = key.partition("/")
             weight = weights[int(place)]
-            if value.shape == weight.shape:
-                # The fused step goes through memory: the moments lie there as their weight does.
-                value = torch.empty_like(weight).copy_(value).detach()
-            state.setdefault(int(place), {})[name] = value
-        groups = self.state_dict()["param_groups"]
-        self.load_state_dict({"state": state, "param_groups": groups})
+            # The fused step goes through memory: the moments lie there as their weight does.
+            like = self._unmoved(weight)[name]
+            self._memory.setdefault(weight, {})[name] = like.copy_(value)
         self.steps_made = steps
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for weight in self._weights:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
         """Make one step."""
-        made, self.steps_made = self.steps_made, self.steps_made + 1
-        if self._rate is not None:
-            for group, largest in zip(self.param_groups, self._largest, strict=True):
-                group["lr"] = largest * self._rate(made)
-        super().step(closure)
+        share = 1.0 if self._rate is None else self._rate(self.steps_made)
+        self.steps_made += 1
+        for group, largest in zip(self._groups, self.largest, strict=True):
+            learning = [weight for weight in group if weight.grad is not None]
+            for weight in learning:
+                if weight not in self._memory:
+                    self._memory[weight] = self._unmoved(weight)
+            kept = [self._memory[weight] for weight in learning]
+            adamw(
+                cast(list[Tensor], learning),
+                [weight.grad for weight in learning if weight.grad is not None],
+                [each["exp_avg"] for each in kept],
+                [each["exp_avg_sq"] for each in kept],
+                [],
+                [each["step"] for each in kept],
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=largest * share,
+                weight_decay=self._decay,
+                eps=self._epsilon(),
+                maximize=False,
+            )
+
+    def _epsilon(self) -> float:
+        """Return what is added to the root of the second moment in the step that is made."""
+        return 1e-8
+
+    @staticmethod
+    def _unmoved(weight: nn.Parameter) -> dict[str, Tensor]:
+        """Return what is remembered of a weight before its first step, by torch's names."""
+        return {
+            "step": torch.zeros((), device=weight.device),
+            "exp_avg": torch.zeros_like(weight).detach(),
+            "exp_avg_sq": torch.zeros_like(weight).detach(),
+        }
 
 
 class KerasAdamW(ScheduledAdamW):
@@ -101,15 +142,12 @@ class KerasAdamW(ScheduledAdamW):
         groups: Groups | None = None,
     ) -> None:
         groups = groups or [(1.0, list(network.parameters()))]
-        super().__init__(groups, learning_rate=learning_rate, decay=decay, rate=rate, eps=EPSILON)
+        super().__init__(groups, learning_rate=learning_rate, decay=decay, rate=rate)
 
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Make one step."""
+    def _epsilon(self) -> float:
         # torch divides the second moment by this before it takes the root, Keras after.
-        correction = math.sqrt(1 - BETAS[1] ** (self.steps_made + 1))
-        for group in self.param_groups:
-            group["eps"] = EPSILON / correction
-        super().step(closure)
+        correction = math.sqrt(1 - BETAS[1] ** self.steps_made)
+        return EPSILON / correction
 
 
 def optimizer_for(network: nn.Module, job: TrainJob) -> ScheduledAdamW:

@@ -21,6 +21,7 @@ from imseg.engine.training import seeds
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import Amounts, AnyStep, Forward, Step, Workload
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
+from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import option
@@ -187,7 +188,7 @@ class MeanTeacherAtWork(SupervisedAtWork):
         """Return floating point operations of the whole training."""
         pair = torch.tensor([0, 0])  # one alone may be too few to normalize
         step = next(self._mixed([(pair, pair)], 0))
-        each = objective.flops_of(step, network, self._job.compute) / len(step.batch)
+        each = flops_of(step, network, self._job.compute) / len(step.batch)
         return each * self._job.workload.images * self._job.steps
 
     def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[AnyStep]:

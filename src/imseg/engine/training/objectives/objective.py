@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from imseg.data.cache.store import open_array
-from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.training import seeds
+from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import Component
@@ -345,17 +344,6 @@ AnyStep = Step[Any]
 def by_number(batch: Splittable) -> Float[Tensor, ""]:
     """Return the mass of a batch whose loss is the mean over its samples."""
     return torch.tensor(float(len(batch)))
-
-
-def flops_of(
-    step: Callable[[nn.Module], Tensor], network: nn.Module, compute: ComputeConfig
-) -> int:
-    """Return floating point operations of one step, forward and backward; nothing is changed."""
-    spare = copy.deepcopy(network).requires_grad_().train()
-    counter = FlopCounterMode(display=False)
-    with counter, compute.applied():
-        step(spare).sum().backward()
-    return counter.get_total_flops()
 
 
 Numbers = TypeVar("Numbers")

@@ -20,6 +20,7 @@ from imseg.engine.training import seeds
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import AnyStep, Forward, ViewStrengths, remaining
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
+from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
 from imseg.options import option
 from imseg.tasks import task_for
@@ -182,7 +183,7 @@ class TwoViewsAtWork(SupervisedAtWork):
         labeled = self._labeled_steps * recipe.mean_batch(self._job.images)
         paired = self._paired_steps * recipe.mean_batch(len(self._views))
         step = next(self._paired([torch.tensor([0, 0])], weight=1.0))
-        of_pair = objective.flops_of(step, network, self._job.compute) / 2
+        of_pair = flops_of(step, network, self._job.compute) / 2
         return self.flops_of_sample(network) * labeled + of_pair * paired
 
     def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[AnyStep]:
