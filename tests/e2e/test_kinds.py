@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imseg.cli import main
+
 pytestmark = pytest.mark.rest
 
 SIDE = 48
@@ -123,16 +125,25 @@ def trained(cli, cli_json, tmp_path):
     return train
 
 
+@pytest.fixture(scope="module")
+def of_objects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Deep pictures with label images, and a finished run on them; not to be changed."""
+    folder = tmp_path_factory.mktemp("objects")
+    toml = INSTANCES + "pixel_size = 0.5\n"
+    data = write_set(folder / "data", instances, save_image=deep_image, toml=toml)
+    words = ["train", data, "--out", folder / "run", *SETTINGS]
+    assert main.run([str(word) for word in words]) == 0
+    return data, folder / "run"
+
+
 def rows_of(out: Path) -> list[dict[str, str]]:
     with (out / "measurements.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def test_label_images_go_in_and_come_out(cli, trained, tmp_path):
-    data = write_set(
-        tmp_path / "d", instances, save_image=deep_image, toml=INSTANCES + "pixel_size = 0.5\n"
-    )
-    run, found = trained(data)
+def test_label_images_go_in_and_come_out(cli, cli_json, of_objects, tmp_path):
+    data, run = of_objects
+    found = cli_json("evaluate", run, data)
     assert json.loads((run / "target.json").read_text())["coding"] == "objects"
     assert found["per_image"]["iou"] > 0.6, "bright disks are easy"
     assert found["per_image"]["object_f1"] > 0.5
@@ -215,9 +226,8 @@ def test_palette_files_go_in_and_come_out_with_their_palette(cli, trained, tmp_p
     assert mask.getpalette()[3:6] == [10, 20, 30] and mask.getpalette()[9:12] == [200, 100, 50]
 
 
-def test_deep_pictures_are_scaled_as_in_training_when_predicting(cli, trained, tmp_path):
-    data = write_set(tmp_path / "d", instances, save_image=deep_image, toml=INSTANCES)
-    run, _ = trained(data)
+def test_deep_pictures_are_scaled_as_in_training_when_predicting(cli, of_objects, tmp_path):
+    _, run = of_objects
     reading = json.loads((run / "target.json").read_text())["reading"]
     assert reading["depth"] == "uint16" and 500 < reading["low"][0] < reading["high"][0] <= 3500
     Image.fromarray(np.zeros((SIDE, SIDE), np.uint8)).save(tmp_path / "flat.png")
