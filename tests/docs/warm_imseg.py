@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import importlib
 import os
 import socket
 import struct
@@ -32,6 +33,15 @@ INSTEAD = {"--minutes": "--max-steps", "--scale": "--image-size", "--patch": "--
 ALONE = ["--workers", "1", "--device", "cpu"]
 """No process for each network: forking from a process that has begun threads can hang."""
 TRAINING = ("train", "compare", "reproduce")
+MODULES = (
+    "imseg.cli.commands.predict",
+    "imseg.comparison.runner",
+    "imseg.report.html.comparison_page",
+    "imseg.report.html.run_page",
+    "matplotlib.backends.backend_agg",
+    "typer.rich_utils",
+)
+"""What commands load when they need it."""
 
 CLIENT = f"""#!{sys.executable} -SE
 import array, os, socket, struct, sys
@@ -87,6 +97,8 @@ def serve(address: str) -> None:
     import dataclasses
 
     # Loaded before they are needed, so that each command is ready at once.
+    for name in MODULES:
+        importlib.import_module(name)
     from imseg.report import demo
 
     fewer = {"labeled": 8, "unlabeled": 6, "max_steps": 4, "epochs": 4, "side": 32}
