@@ -111,6 +111,13 @@ OTHER: dict[str, Any] = {
     "teacher_weight": 0.25,
     "teacher_ramp": 0.125,
     "labeled_share": 0.75,
+    "learners": 3,
+    "averaged_teachers": False,
+    "exchange": True,
+    "filter": "both",
+    "confidence": 0.75,
+    "cutmix": 0.25,
+    "start_share": 0.125,
     "epochs": 77,
     "max_steps": 33,
     "batch_size": 5,
@@ -160,6 +167,14 @@ NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/tes
 """Options that are settled to something else, or say where something is."""
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "exchange": {key: {"learners": 2, "filter": "none"} for key in ("fixmatch", "online-im")},
+    "filter": {"fixmatch": {"learners": 2}, "cps": {"exchange": False}},
+    "confidence": {key: {"filter": "confidence"} for key in ("cps", "online-im")},
+}
+"""What else must be given for an option to change something, by its name and the approach."""
+
+
 def test_every_option_is_looked_at() -> None:
     assert set(OTHER) | NOT_KEPT == set(declared())
     assert not set(OTHER) & NOT_KEPT
@@ -180,6 +195,11 @@ def test_an_option_survives_from_settings_to_plan_to_toml_and_back(name: str, ef
             continue
         if name in ("vote", "reblock") and approach == "noisy-student":
             continue  # one teacher always agrees with itself, and nothing is blocked
+        given |= NEEDED.get(name, {}).get(approach, {})
+        if name == "exchange" and approach == "cps":
+            given[name] = False  # True is what it does by itself
+        if name == "averaged_teachers" and approach != "online-im":
+            given[name] = True
         if name in ("reblock", "ignore") and effort == "quick":
             given[name] = False  # True is what it does there by itself
         if name == "plain_view" and effort == "paper":

@@ -29,6 +29,7 @@ from tests.sets import rest_but
 
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.runs.run import Run
+from imseg.engine.training.objectives.mixed import MixedObjective
 from imseg.errors import ImsegError
 from imseg.types import DataSet
 
@@ -70,6 +71,7 @@ WANTED = {
     "noisy-student": Wanted(start="ldt", stages=2, grows=True),
     "consistency": Wanted(start="ldt", stages=1),
     "mean-teacher": Wanted(),
+    **dict.fromkeys(("fixmatch", "cps", "online-im"), Wanted()),
     "evalnet": Wanted(start="ldt", stages=2, aside=("scorer-start", "scorers")),
     "im": Wanted(start="ldt", stages=2, blocks=True),
     "im+": Wanted(start="ldt", stages=2, grows=True, blocks=True),
@@ -211,11 +213,12 @@ PAIRS = [
     (kind, name)
     for kind in KINDS
     for name in WANTED
-    if not (kind == "regression" and name in NO_IOU)
+    if not (kind == "regression" and name in (*NO_IOU, "fixmatch"))
 ]
 ONE_EACH = {
     ("binary", "im"), ("binary", "consistency"), ("binary", "mean-teacher"),
     ("binary", "fdt"), ("binary", "aim++"),
+    ("multiclass", "online-im"), ("instances", "cps"), ("binary", "fixmatch"),
     ("multiclass", "im+"), ("multiclass", "evalnet"), ("multiclass", "ldt-online"),
     ("multilabel", "im++"), ("multilabel", "input-ensemble"), ("multilabel", "ldt"),
     ("regression", "model-ensemble"), ("regression", "noisy-student"), ("regression", "aim+"),
@@ -247,7 +250,8 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
     assert not generations or chosen["score"] == best_of(generations, run)
 
     if wanted.start is None:
-        steps = steps_for(wanted.labeled, 4 if approach == "mean-teacher" else 8)  # half of a batch
+        mixed = isinstance(APPROACHES[approach].objective, MixedObjective)
+        steps = steps_for(wanted.labeled, 4 if mixed else 8)  # half of a batch
         check_networks(run, start, width=0.25, images=wanted.labeled, steps=steps)
     else:
         check_networks(run, start, width=0.25, images=WANTED[wanted.start].labeled)

@@ -95,7 +95,15 @@ def test_masks_of_every_kind_come_back_at_their_own_size(kind: str, tmp_path: Pa
 
 
 BY_MEANS = (
-    *("im", "mean-teacher", "ldt-online", "consistency", "input-ensemble", "noisy-student"),
+    *(
+        "im",
+        "online-im",
+        "mean-teacher",
+        "ldt-online",
+        "consistency",
+        "input-ensemble",
+        "noisy-student",
+    ),
     *("evalnet", "aim++"),
 )
 """Approaches that make what they learn from in ways of their own."""

@@ -196,3 +196,31 @@ def test_batches_of_any_shape_are_augmented_and_what_came_in_is_left_alone(shape
     for part in found:
         part.fill_(1)
     assert torch.equal(images, before[0]) and torch.equal(targets, before[1])
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.3, 1.0]), st.integers(2, 5))
+def test_boxes_bring_their_labels_and_weights_along(seed: int, share: float, count: int) -> None:
+    number = torch.arange(count, dtype=torch.float32).reshape(-1, 1, 1, 1)
+    images = number.expand(-1, 3, 12, 20).clone()
+    labels = number.to(torch.uint8)[:, None].expand(-1, 2, 1, 12, 20).clone()
+    pasted, taught, weight = augment.cut_and_paste(
+        images, labels, labels.float(), share=share, seed=seed
+    )
+    own, next_one = number.expand_as(images), number.roll(1, 0).expand_as(images)
+    assert ((pasted == own) | (pasted == next_one)).all()
+    assert torch.equal(pasted[:, :1], taught[:, 0].float())
+    assert torch.equal(taught[:, 0], taught[:, 1]) and torch.equal(taught.float(), weight)
+    for image, mine in zip(pasted[:, 0], number.flatten(), strict=True):
+        box = (image != mine).nonzero()
+        if len(box):  # one box without holes, of the sizes of the paper but for rounding
+            high, wide = (box.amax(0) - box.amin(0) + 1).tolist()
+            assert len(box) == high * wide
+            assert len(box) <= 0.4 * 12 * 20 + high + wide + 1
+    again = augment.cut_and_paste(images, labels, labels.float(), share=share, seed=seed)
+    assert all(torch.equal(a, b) for a, b in zip((pasted, taught, weight), again, strict=True))
+
+
+def test_without_boxes_nothing_is_changed() -> None:
+    images = torch.rand(3, 1, 8, 8)
+    labels = torch.zeros(3, 1, 1, 8, 8, dtype=torch.uint8)
+    assert augment.cut_and_paste(images, labels, labels.float(), share=0.0, seed=0)[0] is images

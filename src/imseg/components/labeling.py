@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from pydantic import FiniteFloat, NonNegativeInt
 from torch import Tensor
 
 from imseg.components.consensus import Labeler, PseudoLabelBatch, Select, TeacherBatch
-from imseg.data.cache.store import gather, open_array
+from imseg.data.cache.store import open_array
 from imseg.data.cache.stored_arrays import new_array
 from imseg.data.files.atomic import make_folder
 from imseg.engine.inference.predictor import BATCH
@@ -231,19 +230,3 @@ class LabelCensus:
             drawn: The census of the labels that people made.
         """
         return "" if self._made is None else collapsed(self._spec, self._made, drawn)
-
-
-def census_of(part: SampleSet, spec: TargetSpec) -> Float[Tensor, "t n"]:
-    """Return the census of the labels of a part; all their pixels count.
-
-    Args:
-        part: What people labeled.
-        spec: What values mean.
-    """
-    targets, total = open_array(part.targets), torch.zeros(())
-    for start in range(0, len(part.indices), BATCH):
-        rows = np.array(part.indices[start : start + BATCH])
-        planes = torch.from_numpy(gather(targets, rows))
-        everywhere = torch.ones_like(planes[:, :1], dtype=torch.bool)
-        total = total + census(spec, planes, everywhere)
-    return total

@@ -1,8 +1,9 @@
-"""The eight moves of a square, and their inverses.
+"""The eight moves of a square, their inverses, and boxes pasted from one image into another.
 
 The reference lists thirteen flips and rotations of which these eight are distinct.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -252,3 +253,52 @@ def augment(
         paper=paper,
     )
     return augmented.images, move_each(targets, draws.moves), augmented.mask
+
+
+LEAST_BOX, MOST_BOX = 0.02, 0.4
+"""The area of a pasted box, as a share of the image. Source: UniMatch, arXiv 2208.09910."""
+NARROWEST = 0.3
+"""Height of such a box by its width at least; at most its inverse."""
+
+
+def cut_and_paste(
+    images: Float[Tensor, "b c h w"],
+    labels: Shaped[Tensor, "b n t h w"],
+    weight: Float[Tensor, "b n t h w"],
+    *,
+    share: float,
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return images some of which have a box of the next one, with labels and weights.
+
+    Args:
+        images: 0..1.
+        labels: Belonging to them.
+        weight: Belonging to them.
+        share: The probability with which an image gets a box.
+        seed: Of the boxes.
+
+    Source: Yun et al. 2019, arXiv 1905.04899; sizes as in UniMatch.
+    """
+    if not share or len(images) < 2:
+        return images, labels, weight
+    generator = torch.Generator().manual_seed(seed)
+    height, width = images.shape[-2:]
+    drawn = torch.rand(5, len(images), generator=generator)
+    area = (LEAST_BOX + (MOST_BOX - LEAST_BOX) * drawn[1]) * height * width
+    ratio = torch.exp((2 * drawn[2] - 1) * -math.log(NARROWEST))
+    high = (area * ratio).sqrt().clamp(max=height)
+    wide = (area / ratio).sqrt().clamp(max=width)
+    top, left = drawn[3] * (height - high), drawn[4] * (width - wide)
+    rows, columns = torch.arange(height), torch.arange(width)
+    down = (rows >= top[:, None]) & (rows < (top + high)[:, None])
+    across = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    box = (down[:, :, None] & across[:, None, :]) & (drawn[0] < share)[:, None, None]
+    box = box[:, None].to(images.device)
+    pasted = torch.where(box, images.roll(1, 0), images)
+    here = box[:, None]
+    return (
+        pasted,
+        torch.where(here, labels.roll(1, 0), labels),
+        torch.where(here, weight.roll(1, 0), weight),
+    )

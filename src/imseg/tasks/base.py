@@ -25,8 +25,8 @@ Votes = UInt8[Tensor, "v b t h w"] | Float[Tensor, "v b t h w"]
 Outputs = Float[Tensor, "b k h w"]
 """What a network says: logits or probabilities, one plane an output."""
 
-Weight = Float[Tensor, "b 1 h w"] | None
-"""How much each pixel counts; None: all alike."""
+Weight = Float[Tensor, "b #t h w"] | None
+"""How much each pixel counts, or each pixel of each plane; None: all alike."""
 
 Scalar = Float[Tensor, ""]
 """One number on the device."""
@@ -132,6 +132,8 @@ class Task(ABC):
     """Whether ``grow_labels`` changes anything."""
     dice_over_batch: ClassVar[bool] = False
     """Whether soft Dice is that of all images of a batch together, not of each."""
+    has_certainty: ClassVar[bool] = True
+    """Whether predictions have a probability; numbers have none."""
     moves_views: ClassVar[bool] = False
     """Whether views of an image that vote on its label are also flipped and turned."""
 
@@ -150,6 +152,14 @@ class Task(ABC):
         It is 1 where the probability is above one half, where a task does not say otherwise.
         """
         return (probabilities > THRESHOLD).to(torch.uint8)
+
+    def certainty(self, probabilities: Outputs) -> Float[Tensor, "b #t h w"]:
+        """Return the probability of what is predicted, by pixel or by pixel and plane, 0..1.
+
+        Raises:
+            TypeError: If targets are numbers.
+        """
+        return torch.maximum(probabilities, 1 - probabilities)
 
     def hard_prediction(self, probabilities: Outputs) -> Planes:
         """Return what a teacher says about each pixel when several vote: as discretized."""

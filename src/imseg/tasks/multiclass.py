@@ -82,6 +82,10 @@ class Multiclass(base.Task):
         """Return the likeliest class; output 0 is left out unless ``paper``."""
         return self._greatest(probabilities[:, self._first :])
 
+    def certainty(self, probabilities: base.Outputs) -> Float[Tensor, "b 1 h w"]:
+        """Return the probability of the likeliest class."""
+        return probabilities[:, self._first :].amax(dim=1, keepdim=True)
+
     def errors(self, logits: base.Outputs, target: Labels) -> Float[Tensor, "b 1 h w"]:
         """Return the cross-entropy over all outputs, output 0 included."""
         classes = target[:, 0].long()

@@ -47,6 +47,7 @@ class Regression(base.Task):
     """
 
     zero_is_nothing = False
+    has_certainty = False
 
     @property
     def metric(self) -> base.Metric:
@@ -56,6 +57,14 @@ class Regression(base.Task):
     def discretize(self, probabilities: Numbers) -> Numbers:
         """Return the numbers as they are."""
         return probabilities
+
+    def certainty(self, probabilities: Numbers) -> Numbers:
+        """Refuse: numbers are not probable.
+
+        Raises:
+            TypeError: In any case.
+        """
+        raise TypeError("numbers have no probability")
 
     def errors(self, logits: Numbers, target: Numbers) -> Numbers:
         """Return the squared error of each number."""

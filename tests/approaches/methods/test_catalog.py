@@ -70,8 +70,11 @@ NAMES = [
     "input-ensemble",
     "noisy-student",
     "consistency",
-    "mean-teacher",
     "evalnet",
+    "mean-teacher",
+    "fixmatch",
+    "cps",
+    "online-im",
     "im",
     "im+",
     "im++",
@@ -495,6 +498,8 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
     masking = {"teachers", "erode", "dilate", "grow_labels", "blocking", "ignore", "block_color"}
     copies = {"reblock", "fresh_copies", "strength_level"}
     consistency = {"consistency_weight", "consistency_ramp", "consistency_level"}
+    teaching = {"teacher_weight", "teacher_ramp", "labeled_share"}
+    online = {"learners", "averaged_teachers", "exchange", "filter", "confidence", "cutmix"}
     augmented = {"strength_schedule", "rotate"}
     generations = {"generations", "patience", "select"}
     scored = {"thresholds"}
@@ -507,7 +512,10 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
         "input-ensemble": generations | augmented | {"views", "vote", "plain_view"},
         "evalnet": generations | augmented | scored | {"mask_scorers"},
         "consistency": augmented | consistency,
-        "mean-teacher": augmented | {"teacher_weight", "teacher_ramp", "labeled_share"},
+        "mean-teacher": augmented | teaching,
+        **dict.fromkeys(
+            ("fixmatch", "cps", "online-im"), augmented | teaching | online | {"start_share"}
+        ),
         "im": generations | masking,
         **dict.fromkeys(("im+", "aim+"), generations | augmented | masking | copies),
         **dict.fromkeys(

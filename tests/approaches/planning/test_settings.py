@@ -12,7 +12,9 @@ from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
 STUDENTS = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
-AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher", *STUDENTS[1:]]
+ONLINE = ["fixmatch", "cps", "online-im"]
+AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher"]
+AUGMENTING += [*ONLINE, *STUDENTS[1:]]
 AUGMENTING.remove("im")
 
 
@@ -306,13 +308,20 @@ WITH = {
     "consistency_weight": (2.0, ["consistency"]),
     "consistency_ramp": (3, ["consistency"]),
     "consistency_level": ("low", ["consistency"]),
-    "teacher_weight": (2.0, ["mean-teacher"]),
-    "teacher_ramp": (0.1, ["mean-teacher"]),
-    "labeled_share": (0.3, ["mean-teacher"]),
+    "teacher_weight": (2.0, ["mean-teacher", *ONLINE]),
+    "teacher_ramp": (0.1, ["mean-teacher", *ONLINE]),
+    "labeled_share": (0.3, ["mean-teacher", *ONLINE]),
+    "learners": (3, ONLINE),
+    "averaged_teachers": (True, ONLINE),
+    "exchange": (False, ONLINE),
+    "filter": ("none", ONLINE),
+    "confidence": (0.9, ["fixmatch"]),
+    "cutmix": (0.25, ONLINE),
+    "start_share": (0.1, ONLINE),
     "generations": (3, STUDENTS),
     "patience": (1, STUDENTS),
     "select": ("all", STUDENTS),
-    "limit_unlabeled": (9, ["fdt", "consistency", "mean-teacher", *STUDENTS]),
+    "limit_unlabeled": (9, ["fdt", "consistency", "mean-teacher", *ONLINE, *STUDENTS]),
     "block_color": ("mean", MASKING),
     "reblock": (False, MASKING[1:]),
     "strength_level": (3, ["noisy-student", *MASKING[1:]]),

@@ -118,10 +118,17 @@ def test_every_approach_fits_masks_of_classes_and_labels(approach: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "approach", sorted(set(APPROACHES) - {"evalnet", "im++", "aim++", "gt-im++"})
+    "approach", sorted(set(APPROACHES) - {"evalnet", "im++", "aim++", "gt-im++", "fixmatch"})
 )
 def test_every_approach_without_mask_scorers_fits_masks_of_numbers(approach: str) -> None:
     check_fits(data_of(DEPTH), asked_for(approach), None)
+
+
+def test_numbers_have_no_probability_of_which_a_network_could_be_confident() -> None:
+    with pytest.raises(ImsegError, match="--filter confidence says nothing about regression"):
+        check_fits(data_of(DEPTH), asked_for("fixmatch"), None)
+    agreeing = asked_for("fixmatch", learners=2, filter="agreement")
+    check_fits(data_of(DEPTH), agreeing, None)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from imseg.engine.training.job import Trained
 from imseg.engine.training.monitor import Listener
 from imseg.engine.training.objectives.mask_quality import MaskQualityAtWork
 from imseg.engine.training.objectives.mean_teacher import MeanTeacher
+from imseg.engine.training.objectives.online_labels import OnlineLabels
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.objectives.two_views import TwoViewsAtWork
 from imseg.engine.training.recipe import Recipe
@@ -99,6 +100,16 @@ def jobs(make_job, make_two, make_scorer, unlabeled):
             objective=MeanTeacher(),
             unlabeled=unlabeled,
         ),
+        "online labels": make_job(
+            recipe=Recipe(epochs=5, batch_size=6, average=0.9, keep="last"),
+            objective=OnlineLabels(learners=2, start=0.3, ramp=0.0),
+            unlabeled=unlabeled,
+        ),
+        "labels of its own": make_job(
+            recipe=Recipe(epochs=5, batch_size=6),
+            objective=OnlineLabels(averaged=False, filter="confidence", confidence=0.5, start=0.0),
+            unlabeled=unlabeled,
+        ),
     }
 
 
@@ -108,7 +119,15 @@ def untimed(trained: Trained) -> Trained:
 
 KINDS = (
     *("labels", "copies", "fresh copies", "paper", "few looks", "schedule", "averaged weights"),
-    *("last weights", "two views", "averaged two views", "mask quality", "mean teacher"),
+    *(
+        "last weights",
+        "two views",
+        "averaged two views",
+        "mask quality",
+        "mean teacher",
+        "online labels",
+        "labels of its own",
+    ),
 )
 
 

@@ -155,9 +155,9 @@ def test_the_teacher_is_the_average_of_the_weights_of_all_steps(make_taught, mon
         seen.append(copied(network))
         real(self, network, steps=steps)
 
-    def begin(self, network, real=MeanTeacherAtWork.begin) -> None:
+    def begin(self, network, real=MeanTeacherAtWork.begin):
         first.extend(copied(network))
-        real(self, network)
+        return real(self, network)
 
     monkeypatch.setattr(MeanTeacherAtWork, "after_step", after_step)
     monkeypatch.setattr(MeanTeacherAtWork, "begin", begin)

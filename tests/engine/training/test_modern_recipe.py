@@ -12,9 +12,9 @@ from torch import nn
 
 from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.label_facts import loss_of
 from imseg.engine.training.learner import Learner
 from imseg.engine.training.monitor import Clock, Listener
-from imseg.engine.training.objectives.objective import loss_of
 from imseg.engine.training.optimizer import ScheduledAdamW, optimizer_for
 from imseg.engine.training.recipe import RECIPES, Augmentation, Recipe
 from imseg.engine.training.trainer import train

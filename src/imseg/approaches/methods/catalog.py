@@ -2,7 +2,9 @@
 
 from imseg.approaches.methods.approach import Approach, Labeled, variant
 from imseg.components import amplification, consensus, votes
-from imseg.engine.training.objectives.mean_teacher import DECAY, MeanTeacher
+from imseg.engine.training.objectives.mean_teacher import MeanTeacher
+from imseg.engine.training.objectives.mixed import DECAY
+from imseg.engine.training.objectives.online_labels import OnlineLabels
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.engine.training.recipe import Recipe
 from imseg.errors import look_up
@@ -90,6 +92,27 @@ MEAN_TEACHER = Approach(
     objective=MeanTeacher(),
     recipe=Recipe(average=DECAY),
 )
+ONLINE_IM = variant(
+    MEAN_TEACHER,
+    name="online-im",
+    summary="Inconsistency masks while networks learn: two learn side by side, and unlabeled images"
+    " count where the averages of both agree, after a start on labels alone.",
+    objective=OnlineLabels(learners=2),
+)
+FIXMATCH = variant(
+    ONLINE_IM,
+    name="fixmatch",
+    summary="One network learns strong views of unlabeled images by what it says itself about weak"
+    " ones, where it is confident.",
+    objective=OnlineLabels(averaged=False, filter="confidence"),
+)
+CPS = variant(
+    ONLINE_IM,
+    name="cps",
+    summary="Cross Pseudo Supervision: two networks learn side by side, each from what the other"
+    " says about unlabeled images.",
+    objective=OnlineLabels(learners=2, averaged=False, exchange=True, filter="none"),
+)
 EVALNET = variant(
     MODEL_ENSEMBLE,
     name="evalnet",
@@ -150,9 +173,12 @@ GT_IM_PLUS_PLUS = variant(
 )
 
 BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
-STUDENTS = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, MEAN_TEACHER, EVALNET)
+STUDENTS = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
+ONLINE = (MEAN_TEACHER, FIXMATCH, CPS, ONLINE_IM)
 MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
-APPROACHES: dict[str, Approach] = {each.name: each for each in (*BASELINES, *STUDENTS, *MASKING)}
+APPROACHES: dict[str, Approach] = {
+    each.name: each for each in (*BASELINES, *STUDENTS, *ONLINE, *MASKING)
+}
 
 
 def find_approach(name: str, command: str = "--approach {}") -> Approach:

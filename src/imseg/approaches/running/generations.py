@@ -19,7 +19,7 @@ from imseg.components import labeling
 from imseg.components.consensus import Everything, PseudoLabelBatch
 from imseg.data.cache.store import open_array
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet
-from imseg.engine.training import seeds
+from imseg.engine.training import label_facts, seeds
 from imseg.engine.training.job import TrainJob
 from imseg.tasks import Planes
 
@@ -202,7 +202,7 @@ class PseudoLabeler:
     @cached_property
     def _drawn(self) -> Float[Tensor, "t n"]:
         """The census of the labels that people made."""
-        return labeling.census_of(self.context.data.labeled, self.context.spec)
+        return label_facts.census_of(self.context.data.labeled, self.context.spec)
 
     def _by(
         self, teacher_stage: Stage, number: int, stages: Sequence[Stage], *, watched: bool

@@ -164,6 +164,7 @@ def make_up(job: TrainJob, size: tuple[int, int], folder: Path) -> TrainJob:
         and replace(
             job.unlabeled, images=folder / "images.npy", indices=tuple(range(few(unlabeled)))
         ),
+        objective=job.objective.settled(),
         recipe=replace(job.recipe, epochs=10**6, max_steps=None, validate_every=1),
         output=folder / "network.safetensors",
         initial=None,
@@ -178,9 +179,9 @@ def _training(
     with clock.on("aside"):
         objective = job.objective.open(job)
         network = build(job.network, job.compute, channels=job.channels, outputs=job.outputs)
-        objective.begin(network)
+        learning = objective.begin(network)
     with clock.on("opening"):
-        learner = Learner(network, job, objective, listener=Listener(), clock=clock)
+        learner = Learner(learning, job, objective, listener=Listener(), clock=clock)
     passes = objective.passes()
     steps = next(passes)
     learner.learn(itertools.islice(steps, 1))
@@ -195,11 +196,11 @@ def _training(
         learner.learn(_within(steps, end, least=2), state)
         made += state.steps
         with clock.on(VALIDATION):
-            objective.score(objective.kept(network))
+            objective.score(objective.kept(learning))
         validations += 1
         steps = next(passes)
     with clock.on("aside"):
-        objective.flops(network)
+        objective.flops(learning)
     seconds = clock.seconds
     step, batch = seconds[STEPS] / made, seconds[BATCHES] / made
     looked_at = len(job.validation.indices) * validations

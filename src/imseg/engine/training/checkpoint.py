@@ -169,7 +169,7 @@ class Checkpoints:
         tensors |= {f"{_NOW}/{key}": value for key, value in network.state_dict().items()}
         if epoch.total is not None:
             tensors[_TOTAL] = epoch.total
-        same = state.best_epoch == len(state.losses) and learner.keeps(network)
+        same = state.best_epoch == len(state.losses) and learner.kept(network) is network
         if state.losses and (epoch.steps or not same):
             tensors |= {f"{_BEST}/{key}": value for key, value in state.best.items()}
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
@@ -245,9 +245,9 @@ def _fits(
     total = tensors.get(_TOTAL)
     if saved.within and (total is None or total.shape or not total.isfinite()):
         return False
-    wanted = shapes_of(network.state_dict())
+    wanted, kept = (shapes_of(each.state_dict()) for each in (network, learner.kept(network)))
     now, best = (shapes_of(part_of(tensors, name)) for name in (_NOW, _BEST))
-    return learner.fits(tensors) and now == wanted and best in (wanted, {})
+    return learner.fits(tensors) and now == wanted and best in (kept, {})
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

@@ -114,6 +114,14 @@ class TrainJob:
         """Return the job that ``as_json`` wrote."""
         return TypeAdapter(TrainJob).validate_json(text)
 
+    def companion(self, number: int) -> nn.Module:
+        """Return a network like the one to be trained, with first weights of its own.
+
+        Args:
+            number: Which, from 1.
+        """
+        return first_network(replace(self, seed=seeds.derive(self.seed, "companion", number)))
+
     def second_try(self) -> "TrainJob":
         """Return the job with another seed and half the learning rate."""
         recipe = replace(self.recipe, learning_rate=self.recipe.learning_rate / 2)

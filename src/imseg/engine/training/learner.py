@@ -216,9 +216,9 @@ class Learner:
         """Whether steps are compiled, as far as is known."""
         return self._compiled.works
 
-    def keeps(self, network: nn.Module) -> bool:
-        """Return whether the network itself is what is validated and kept."""
-        return self._objective.kept(network) is network
+    def kept(self, network: nn.Module) -> nn.Module:
+        """Return what is validated and kept of what learns."""
+        return self._objective.kept(network)
 
     def flush(self) -> None:
         """Tell about the last steps."""

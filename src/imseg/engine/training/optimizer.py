@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from imseg.engine.training.job import TrainJob
+from imseg.engine.training.objectives.objective import Learners
 
 Groups = Sequence[tuple[float, Sequence[nn.Parameter]]]
 """Shares of the step size, and the weights they are for; together all weights in their order."""
@@ -160,7 +161,8 @@ def optimizer_for(network: nn.Module, job: TrainJob) -> ScheduledAdamW:
         "decay": recipe.weight_decay,
         "rate": rate,
     }
-    groups = job.network.parameter_groups(network)
+    several = network.networks if isinstance(network, Learners) else [network]
+    groups = [group for each in several for group in job.network.parameter_groups(each)]
     if recipe.optimizer == "keras-adamw":
         return KerasAdamW(network, **how, groups=groups)
     return ScheduledAdamW(groups, **how)

@@ -72,22 +72,22 @@ def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]
     objective = job.objective.open(job)
     network = first_network(job)
     hear(network, listener)
-    objective.begin(network)
-    learner = Learner(network, job, objective, listener=listener, clock=clock)
+    learning = objective.begin(network)
+    learner = Learner(learning, job, objective, listener=listener, clock=clock)
     checkpoints = Checkpoints(job, clock)
     state = checkpoints.restore(
-        network, learner, tell=lambda wrong: listener.note(wrong, warning=True)
+        learning, learner, tell=lambda wrong: listener.note(wrong, warning=True)
     )
     if learner.steps_made:
         listener.note(f"continues after step {learner.steps_made} of {job.steps}")
         listener.stepped(learner.steps_made, state.last_loss)
 
     def keep() -> None:
-        checkpoints.keep(state, network, learner)
+        checkpoints.keep(state, learning, learner)
 
     for steps in objective.passes(skipped=len(state.losses), within=state.epoch.steps):
         loss = learner.learn(steps, state.epoch, after=keep)
-        kept = objective.kept(network)
+        kept = objective.kept(learning)
         with clock.on(VALIDATION):
             score = objective.score(kept)
         last = job.recipe.keep == "last"
@@ -116,7 +116,7 @@ def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]
         losses=tuple(state.losses),
         scores=found.scores,
         parameters=sum(p.numel() for p in network.parameters()),
-        flops=objective.flops(network),
+        flops=objective.flops(learning),
         seconds=clock.passed,
         clock=with_rest(clock.seconds, clock.passed),
         at_once=learner.most,

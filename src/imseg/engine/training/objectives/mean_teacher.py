@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,30 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imseg.engine.loading.order import epochs
-from imseg.engine.loading.samples import Batch, UnlabeledViews
+from imseg.engine.loading.samples import Batch
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
-from imseg.engine.training.objectives import objective
-from imseg.engine.training.objectives.objective import Amounts, AnyStep, Forward, Step, Workload
+from imseg.engine.training.objectives import mixed, objective
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.operations import flops_of
-from imseg.engine.training.recipe import Recipe
-from imseg.ops.photometric import Strength
 from imseg.options import option
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
 
-DECAY = 0.99
-"""How much of the teacher stays at each step, as in trainings of some hundred steps."""
-STEEPNESS = 5.0
-"""How late the weight rises: it begins with ``exp(-5)`` of its full value."""
-WITHOUT_GRADIENT = 1 / 3
-"""Cost of the teacher's pass, as a share of a pass forward and backward."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanTeacher(objective.Objective):
+class MeanTeacher(mixed.MixedObjective):
     """Labels, and the output of an averaged teacher for unlabeled images, in one batch.
 
     The teacher, an exponential average of the student's weights, sees a weakly augmented view of an
@@ -49,35 +38,11 @@ class MeanTeacher(objective.Objective):
     """
 
     kind = "mean-teacher"
-    uses_unlabeled = True
 
-    weight: float = option(
-        1.0,
-        "Weight of the difference between student and teacher, beside 1 for labeled images.",
-        group="method",
-        name="teacher_weight",
-        low=0,
-        high=1e6,
-    )
+    weight: float = option(1.0, **mixed.WEIGHT)
     """How much the difference counts once it has risen, beside 1 for labeled images."""
-    ramp: float = option(
-        0.4,
-        "Share of the optimizer steps over which that weight rises.",
-        group="method",
-        name="teacher_ramp",
-        low=0,
-        high=1,
-    )
+    ramp: float = option(0.4, **mixed.RAMP)
     """Share of the optimizer steps over which the weight rises."""
-    labeled: float = option(
-        0.5,
-        "Share of labeled images in a batch.",
-        group="method",
-        name="labeled_share",
-        low=0.01,
-        high=0.99,
-    )
-    """Share of labeled images in a batch."""
 
     def __str__(self) -> str:
         return (
@@ -86,30 +51,9 @@ class MeanTeacher(objective.Objective):
             f" over {self.ramp:.0%} of the steps; {self.labeled:.0%} of a batch are labeled"
         )
 
-    def unlabeled_views(
-        self, views: UnlabeledViews, strengths: objective.ViewStrengths
-    ) -> UnlabeledViews:
-        """Return unlabeled images, weakly augmented for the teacher, strongly for the student."""
-        return replace(views, strength=Strength(), other=strengths.strongest)
-
-    def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
-        """Return how much a training is: epochs over the labeled images."""
-        labeled, unlabeled = self.divided(recipe)
-        work = objective.by_epochs(labeled, amounts.samples)
-        images = work.images + unlabeled.batch_size
-        share = unlabeled.batch_size / images
-        return replace(work, images=images, passes=1 + share * WITHOUT_GRADIENT)
-
-    def divided(self, recipe: Recipe) -> tuple[Recipe, Recipe]:
-        """Return the recipes of the labeled and the unlabeled part of a batch."""
-        count = max(1, min(recipe.batch_size - 1, round(recipe.batch_size * self.labeled)))
-        others = max(1, recipe.batch_size - count)
-        return replace(recipe, batch_size=count), replace(recipe, batch_size=others)
-
     def weight_at(self, share: float) -> float:
         """Return the weight after a share of all steps, 0..1."""
-        missing = max(0.0, 1 - share / self.ramp) if self.ramp else 0.0
-        return self.weight * math.exp(-STEEPNESS * missing**2)
+        return self.weight * mixed.risen(share / self.ramp if self.ramp else 1.0)
 
     def open(self, job: TrainJob) -> MeanTeacherAtWork:
         """Return the objective at work on a job's images."""
@@ -128,10 +72,7 @@ class MixedBatch:
 
     def split(self, sizes: Sequence[int]) -> list[MixedBatch]:
         """Return the samples in pieces of these sizes; each has its share of both kinds."""
-        ends = torch.tensor(sizes).cumsum(0)
-        labeled = (ends * len(self.labeled) / len(self)).round().long()
-        counts = labeled.diff(prepend=labeled.new_zeros(1)).tolist()
-        others = [size - count for size, count in zip(sizes, counts, strict=True)]
+        counts, others = mixed.shares_of(sizes, len(self.labeled), len(self))
         pieces = zip(self.labeled.split(counts), self.unlabeled.split(others), strict=True)
         return [MixedBatch(*piece) for piece in pieces]
 
@@ -158,11 +99,12 @@ class MeanTeacherAtWork(SupervisedAtWork):
             plain_first=True,
         )
 
-    def begin(self, network: nn.Module) -> None:
+    def begin(self, network: nn.Module) -> nn.Module:
         """Make the teacher, with the first weights."""
         self.average = objective.AveragedNetwork(network, self._job.recipe.average)
+        return network
 
-    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[objective.AnyStep]]:
         """Yield the steps of the epochs after those that are skipped."""
         steps, seed = self._job.steps, self._job.seed
         labeled, unlabeled = (
@@ -191,15 +133,19 @@ class MeanTeacherAtWork(SupervisedAtWork):
         each = flops_of(step, network, self._job.compute) / len(step.batch)
         return each * self._job.workload.images * self._job.steps
 
-    def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[AnyStep]:
+    def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[objective.AnyStep]:
         """Yield a step for each pair of running numbers, labeled and unlabeled."""
         labeled = self._loader.feed([one for one, _ in pairs])
         unlabeled = self._views.feed([other for _, other in pairs])
         for number, both in enumerate(zip(labeled, unlabeled, strict=True), made):
             weight = self._value.weight_at(number / self._job.steps)
-            yield Step(MixedBatch(*both), partial(self._terms, weight=weight), self._masses)
+            yield objective.Step(
+                MixedBatch(*both), partial(self._terms, weight=weight), self._masses
+            )
 
-    def _terms(self, network: Forward, batch: MixedBatch, *, weight: float) -> Float[Tensor, "t"]:
+    def _terms(
+        self, network: objective.Forward, batch: MixedBatch, *, weight: float
+    ) -> Float[Tensor, "t"]:
         """Return the loss on labels, and the weighted mean squared difference to the teacher."""
         labeled, (weak, strong) = batch.labeled, batch.unlabeled
         outputs = network(torch.cat([labeled.images, strong]))

@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from imseg.data.cache.store import open_array
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch, UnlabeledViews
@@ -29,7 +27,6 @@ from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import Component
 from imseg.tasks import Task
-from imseg.tasks.mask_loss import MaskLoss, class_weights
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
@@ -126,6 +123,22 @@ class AveragedNetwork:
                 means[key].copy_(state[key])
 
 
+class Learners(nn.Module):
+    """Networks of one kind that see the same images.
+
+    Args:
+        networks: Each with weights of its own.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "n b k h w"]:
+        """Return what each says."""
+        return torch.stack([network(images) for network in self.networks])
+
+
 class Objective(Component, ABC):
     """What a network minimizes."""
 
@@ -146,6 +159,22 @@ class Objective(Component, ABC):
             strengths: How strongly images of this kind are augmented.
         """
         return None
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """The names of options that change nothing as it is set."""
+        return frozenset()
+
+    def check(self, task: Task) -> None:
+        """Refuse what does not go with a kind of target.
+
+        Raises:
+            ImsegError: If there is anything.
+        """
+
+    def settled(self) -> Self:
+        """Return the objective as it is for most of a training, by which costs are measured."""
+        return self
 
     def averaging(self, recipe: Recipe) -> float:
         """Return the decay of the averaged network that is validated and kept; 0: there is none."""
@@ -182,11 +211,16 @@ class ObjectiveAtWork(ABC):
         self.average: AveragedNetwork | None = None
         """The averaged network; it is kept in checkpoints by itself."""
 
-    def begin(self, network: nn.Module) -> None:
-        """Take note of the network that will be trained, with its first weights."""
+    def begin(self, network: nn.Module) -> nn.Module:
+        """Take note of the network that will be trained, with its first weights.
+
+        Returns:
+            What learns: the network, or several of which it is one.
+        """
         decay = self._job.objective.averaging(self._job.recipe)
         if decay:
             self.average = AveragedNetwork(network, decay)
+        return network
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
         """Yield the steps of each pass; after each pass the network is validated.
@@ -373,48 +407,6 @@ def remaining(
     before = len(batches) if number < skipped else within if number == skipped else 0
     loader.skip(batches[:before])
     return batches[before:] if number >= skipped else None
-
-
-def loss_of(job: TrainJob, task: Task) -> MaskLoss:
-    """Return the loss of a job's recipe, with classes as frequent as people's labels show them."""
-    recipe, weights = job.recipe, None
-    if recipe.class_balance:
-        pixels = torch.zeros(task.spec.outputs)
-        for each in job.samples:
-            if each.inconsistent is not None:
-                continue
-            targets = open_array(each.targets)
-            for index in each.indices:
-                target = torch.from_numpy(np.array(targets[index : index + 1]))
-                pixels += task.true_areas(target, task.counted(target, None))[0]
-        weights = class_weights(pixels, recipe.class_balance)
-    return MaskLoss(task=task, name=recipe.loss, class_weights=weights)
-
-
-RARE = 1 / 3
-"""A class on fewer of the tiles than this share is rare."""
-
-
-def rare_rows(job: TrainJob, task: Task) -> list[Bool[Tensor, "n"]] | None:
-    """Return which targets of each sample set show a rare class; None where there is none.
-
-    That is looked for where networks see windows, of tiles that may show nothing: in all other
-    cases each image is looked at as often.
-    """
-    if not job.recipe.rare_share or any(each.window is None for each in job.samples):
-        return None
-    shown = []
-    for each in job.samples:
-        targets = open_array(each.targets)
-        areas = torch.zeros(len(targets), task.spec.outputs, dtype=torch.bool)
-        for index in each.indices:
-            target = torch.from_numpy(np.array(targets[index : index + 1]))
-            areas[index] = task.shown(target)[0]
-        shown.append(areas)
-    used = [areas[list(each.indices)] for areas, each in zip(shown, job.samples, strict=True)]
-    shares = torch.cat(used).float().mean(dim=0)
-    rare = (shares > 0) & (shares < RARE)
-    return [areas[:, rare].any(dim=1) for areas in shown] if rare.any() else None
 
 
 @dataclass

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from imseg.engine.inference.predictor import BATCH, in_halves
 from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
+from imseg.engine.training import label_facts
 from imseg.engine.training.objectives import objective
 from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.ops.tiling import Stitcher, join
@@ -50,7 +51,7 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
     def __init__(self, job: TrainJob, task: Task) -> None:
         super().__init__(job)
         self._task = task
-        self._loss = objective.loss_of(job, task)
+        self._loss = label_facts.loss_of(job, task)
         validation = replace(
             job.validation, copies=None, inconsistent=None, qualities=None, ignores=False
         )
@@ -67,7 +68,7 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
 
     def rare(self) -> Int64[Tensor, "n"] | None:
         """Return the numbers of samples that show what is rare; None: all are alike."""
-        rows = objective.rare_rows(self._job, self._task)
+        rows = label_facts.rare_rows(self._job, self._task)
         return None if rows is None else self._loader.numbers_of(rows)
 
     def validation_batches(self) -> Iterator[Batch]:

@@ -1,0 +1,469 @@
+"""Labels and, in the same batch, unlabeled images that networks label for each other as they learn.
+
+One or several networks learn at once. What they, or the averages of their weights, say about a
+weakly augmented view of an unlabeled image is the label of a strongly augmented one, where a filter
+trusts it. FixMatch, Cross Pseudo Supervision and inconsistency masks made online are settings of
+the same objective.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from imseg.engine.inference.predictor import in_halves
+from imseg.engine.loading.order import epochs
+from imseg.engine.loading.samples import Batch
+from imseg.engine.loading.views import ViewLoader
+from imseg.engine.training import label_facts, seeds
+from imseg.engine.training.objectives import mixed, objective
+from imseg.engine.training.objectives.supervised import SupervisedAtWork
+from imseg.engine.training.operations import flops_of
+from imseg.engine.training.recipe import Recipe
+from imseg.errors import ImsegError
+from imseg.ops import augment
+from imseg.options import option
+from imseg.tasks import Task, collapse
+
+if TYPE_CHECKING:
+    from imseg.engine.training.job import TrainJob
+
+Filter = Literal["agreement", "confidence", "both", "random", "none"]
+
+FILTERS: dict[Filter, str] = {
+    "agreement": "where all labelers agree",
+    "confidence": "where their mean is confident",
+    "both": "where all labelers agree and their mean is confident",
+    "random": "outside the inconsistency mask of another image",
+    "none": "everywhere",
+}
+"""Where a label is learned, in words. ``random`` is a control: as many pixels, of like shapes."""
+AGREEING = ("agreement", "both", "random")
+CONFIDENT = ("confidence", "both")
+
+WATCHED = 50
+"""Steps after which the labels of these steps are looked at: whether they have collapsed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineLabels(mixed.MixedObjective):
+    """Networks learn from labels, and from what they say about unlabeled images meanwhile.
+
+    The first part of the steps is on labels alone: agreement is evidence only between networks that
+    have learned something. Then the weight of unlabeled images rises. Where what is taught
+    collapses to one value, the rest is on labels alone again. Kept is the averaged first network,
+    where weights are averaged.
+
+    Source: FixMatch, arXiv 2001.07685; Cross Pseudo Supervision, arXiv 2106.01226; CutMix, arXiv
+    1905.04899; inconsistency masks, arXiv 2401.14387.
+    """
+
+    kind = "online-labels"
+
+    learners: int = option(
+        1,
+        "Networks that learn side by side and label images together: 1 to 4.",
+        group="method",
+        among=(1, 2, 3, 4),
+        essential=True,
+    )
+    """How many networks learn at once; one of them is kept."""
+    averaged: bool = option(
+        True,
+        "Let the averages of their weights label the images.",
+        group="method",
+        name="averaged_teachers",
+    )
+    """Whether averages of the weights label images; else the networks as they are."""
+    exchange: bool = option(
+        False, "Let each network learn from what the others say, not from all.", group="method"
+    )
+    """Whether each network learns from the mean of the others; else all from the same labels."""
+    filter: Filter = option(
+        "agreement",
+        "Where such labels are learned: agreement (the inconsistency mask), confidence, both,"
+        " random (a control), none (everywhere).",
+        group="method",
+    )
+    """Where labels are learned."""
+    confidence: float = option(
+        0.95, "The probability from which on a label is confident.", group="method", low=0.5, high=1
+    )
+    """The probability of what is predicted from which on it is learned, with such a filter."""
+    cutmix: float = option(
+        0.5,
+        "Share of the strong views that get a box of another one, with its label.",
+        group="method",
+        low=0,
+        high=1,
+    )
+    """The share of strong views into which a box of another one is pasted, label and all."""
+    weight: float = option(1.0, **mixed.WEIGHT)
+    """How much unlabeled images count once that has risen, beside 1 for labeled ones."""
+    start: float = option(
+        0.2,
+        "Share of the optimizer steps that are on labels alone, at the start.",
+        group="method",
+        name="start_share",
+        low=0,
+        high=0.9,
+    )
+    """Share of the steps before unlabeled images count."""
+    ramp: float = option(0.2, **mixed.RAMP)
+    """Share of the steps over which their weight rises."""
+
+    def __post_init__(self) -> None:
+        if self.exchange and self.filter in ("agreement", "both"):
+            raise ImsegError(
+                f"--exchange changes nothing with --filter {self.filter}.",
+                expected="--filter none, confidence or random: where all agree they say the same.",
+                got=f"--exchange --filter {self.filter}.",
+                hint="leave one of them out.",
+            )
+        if self.learners < 2 and (self.exchange or self.filter in AGREEING):
+            what = "--exchange" if self.exchange else f"--filter {self.filter}"
+            raise ImsegError(
+                f"{what} needs several networks that learn side by side.",
+                expected="--learners 2 or more.",
+                got=f"--learners {self.learners}.",
+                hint="--learners 2, or --filter confidence.",
+            )
+
+    def __str__(self) -> str:
+        count = f"{self.learners} networks learn" if self.learners > 1 else "a network learns"
+        who = "the averages of their weights" if self.averaged else "the networks themselves"
+        if self.learners == 1:
+            who = "the average of its weights" if self.averaged else "the network itself"
+        shown = "; each learns what the others say" if self.exchange else ""
+        box = f", {self.cutmix:.0%} of them with a box of another one" if self.cutmix else ""
+        return (
+            f"{count} from labels and, after {self.start:.0%} of the steps, from strongly augmented"
+            f" unlabeled images{box}; their labels are what {who} say about weakly augmented"
+            f" ones{shown}, {FILTERS[self.filter]}, with weight {self.weight:g}, rising over"
+            f" {self.ramp:.0%} of the steps; {self.labeled:.0%} of a batch are labeled"
+        )
+
+    def check(self, task: Task) -> None:
+        """Refuse a filter that says nothing about a kind of masks.
+
+        Raises:
+            ImsegError: If numbers were to be confident.
+        """
+        if self.filter in CONFIDENT and not task.has_certainty:
+            raise ImsegError(
+                f"--filter {self.filter} says nothing about {task.spec.in_words}.",
+                expected="--filter agreement: where the networks differ no more than usual.",
+                got=f"--filter {self.filter}, which asks for probabilities.",
+                hint="--learners 2 --filter agreement.",
+            )
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """The names of options that change nothing as it is set."""
+        return frozenset() if self.filter in CONFIDENT else frozenset({"confidence"})
+
+    def settled(self) -> OnlineLabels:
+        """Return the objective as it is once unlabeled images count in full."""
+        return replace(self, start=0.0, ramp=0.0)
+
+    def averaging(self, recipe: Recipe) -> float:
+        """Return the decay of the averaged networks."""
+        return recipe.average or (mixed.DECAY if self.averaged else 0.0)
+
+    def workload(self, recipe: Recipe, amounts: objective.Amounts) -> objective.Workload:
+        """Return how much a training is: epochs over the labeled images, for all networks."""
+        work = mixed.MixedObjective.workload(self, recipe, amounts)
+        return replace(work, passes=work.passes * self.learners)
+
+    def weight_at(self, share: float) -> float:
+        """Return the weight of unlabeled images after a share of all steps, 0..1."""
+        if share < self.start:
+            return 0.0
+        return self.weight * mixed.risen((share - self.start) / self.ramp if self.ramp else 1.0)
+
+    def open(self, job: TrainJob) -> OnlineLabelsAtWork:
+        """Return the objective at work on a job's images."""
+        return OnlineLabelsAtWork(job, self)
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineBatch:
+    """Labeled images, and unlabeled ones with the labels they were given."""
+
+    labeled: Batch
+    images: Float[Tensor, "b c h w"]
+    """Strong views, 0..1."""
+    labels: Shaped[Tensor, "b n t h w"]
+    """What each of n networks is to say, in inside numbering."""
+    weight: Float[Tensor, "b n t h w"]
+    """How much that counts; 0 where the filter does not trust it."""
+
+    def __len__(self) -> int:
+        return len(self.labeled) + len(self.images)
+
+    def split(self, sizes: Sequence[int]) -> list[OnlineBatch]:
+        """Return the samples in pieces of these sizes; each has its share of both kinds."""
+        counts, others = mixed.shares_of(sizes, len(self.labeled), len(self))
+        pieces = [each.split(others) for each in (self.images, self.labels, self.weight)]
+        return [
+            OnlineBatch(*each) for each in zip(self.labeled.split(counts), *pieces, strict=True)
+        ]
+
+
+class OnlineLabelsAtWork(SupervisedAtWork):
+    """Learns from labels, and from labels that are made at every step.
+
+    Args:
+        job: Samples, unlabeled images, recipe and seed.
+        value: Who labels, and what is learned of it.
+    """
+
+    def __init__(self, job: TrainJob, value: OnlineLabels) -> None:
+        super().__init__(job, job.task)
+        if job.unlabeled is None:
+            raise ValueError("labels that are made online need unlabeled images")
+        self._value = value
+        self._views = ViewLoader(
+            job.unlabeled,
+            job.compute,
+            seed=job.seed,
+            paper=job.recipe.paper,
+            limits=job.recipe.augmentation.limits,
+            plain_first=True,
+        )
+        # A census of all that was taught since it was last looked at.
+        self._made = 0 * self._drawn()
+        self._stopped = -1
+        self._why = ""
+
+    def begin(self, network: nn.Module) -> nn.Module:
+        """Make the other networks, each with first weights of its own, and the averages."""
+        self._learning = network
+        if self._value.learners > 1:
+            others = [self._job.companion(number) for number in range(1, self._value.learners)]
+            self._learning = objective.Learners([network, *others])
+        return super().begin(self._learning)
+
+    def kept(self, network: nn.Module) -> nn.Module:
+        """Return the first network, averaged where weights are."""
+        kept = super().kept(network)
+        return kept.networks[0] if isinstance(kept, objective.Learners) else kept
+
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[objective.AnyStep]]:
+        """Yield the steps of the epochs after those that are skipped.
+
+        First those on labels alone, in batches as large as others; then those of both kinds.
+        """
+        job, seed = self._job, self._job.seed
+        alone = math.ceil(job.steps * self._value.start) if self._value.start else 0
+        labeled, unlabeled = self._value.divided(job.recipe)
+        orders = [seeds.generator(seed, name) for name in ("order", "unlabeled order")]
+        endless = replace(unlabeled, epochs=job.steps, max_steps=None)
+        others = chain.from_iterable(epochs(len(self._views), endless, orders[1]))
+        first = replace(job.recipe, epochs=job.steps, max_steps=alone) if alone else None
+        rest = replace(labeled, epochs=job.steps, max_steps=job.steps - alone)
+        made = number = 0
+        for recipe in (first, rest):
+            if recipe is None or not recipe.max_steps:
+                continue
+            for batches in self.labeled_epochs(recipe, orders[0]):
+                todo: list[Any] = batches
+                if recipe is rest:
+                    todo = list(zip(batches, islice(others, len(batches)), strict=True))
+                made += len(todo)
+                left = objective.remaining(
+                    todo, number, skipped=skipped, within=within, loader=self
+                )
+                number += 1
+                if left is None:
+                    continue
+                if recipe is rest:
+                    yield self._mixed(left, made - len(left))
+                else:
+                    yield self.steps(left)
+
+    def skip(self, batches: Sequence[Any]) -> None:
+        """Go on as if these running numbers, or pairs of them, had been seen."""
+        pairs = [each if isinstance(each, tuple) else (each, None) for each in batches]
+        self._loader.skip([labeled for labeled, _ in pairs])
+        self._views.skip([unlabeled for _, unlabeled in pairs if unlabeled is not None])
+
+    def loss(self, network: objective.Forward, batch: Batch) -> Float[Tensor, "*t"]:
+        """Return the terms of the loss on labels, the mean over the networks."""
+        return self._mean_terms(self._said(network, batch.images), batch.targets, batch.weight)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what was taught since it was last looked at, and when teaching stopped."""
+        return {"made": self._made, "stopped": torch.tensor(self._stopped)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with what ``state`` returned."""
+        self._made = state["made"].cpu()
+        self._stopped = int(state["stopped"])
+
+    def validate(self, network: nn.Module) -> objective.ValidationResult:
+        """Return mean scores, and whether teaching was stopped."""
+        found = super().validate(network)
+        if self._stopped < 0:
+            return found
+        why = f" ({self._why})" if self._why else ""
+        text = (
+            f"learned from labels alone from step {self._stopped} on: what the networks said about"
+            f" unlabeled images had collapsed{why}"
+        )
+        return replace(found, doubt=f"{found.doubt}; {text}" if found.doubt else text)
+
+    def flops(self, network: nn.Module) -> float:
+        """Return floating point operations of the whole training."""
+        pair = torch.tensor([0, 0])  # one alone may be too few to normalize
+        step = next(self._mixed([(pair, pair)], self._job.steps))
+        each = flops_of(step, network, self._job.compute) / len(step.batch)
+        labels = len(step.batch.images) / len(step.batch) * mixed.WITHOUT_GRADIENT
+        return each * (1 + labels) * self._job.workload.images * self._job.steps
+
+    def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[objective.AnyStep]:
+        """Yield a step for each pair of running numbers, labeled and unlabeled."""
+        labeled = self._loader.feed([one for one, _ in pairs])
+        unlabeled = self._views.feed([other for _, other in pairs])
+        for number, (known, (weak, strong)) in enumerate(
+            zip(labeled, unlabeled, strict=True), made
+        ):
+            self._watch(number)
+            weight = self._value.weight_at(number / self._job.steps)
+            weight = 0.0 if self._stopped >= 0 else weight
+            labels, trusted = self._given(weak)
+            if weight:
+                self._take_note(labels, trusted)
+            mixed = augment.cut_and_paste(
+                strong, labels, trusted,
+                share=self._value.cutmix, seed=seeds.derive(self._job.seed, "cutmix", number),
+            )  # fmt: skip
+            images = mixed[0].contiguous(memory_format=self._job.compute.memory_format)
+            # Of few trusted pixels each counts no more than it would among many.
+            weight *= float(mixed[2].mean())
+            terms = partial(self._terms, weight=weight)
+            yield objective.Step(OnlineBatch(known, images, *mixed[1:]), terms, self._masses)
+
+    @torch.no_grad()
+    def _given(
+        self, weak: Float[Tensor, "b c h w"]
+    ) -> tuple[Shaped[Tensor, "b n t h w"], Float[Tensor, "b n t h w"]]:
+        """Return what each network is to say about images, and where that counts."""
+        labeling, learning = self._learning, self._learning.training
+        if self._value.averaged:
+            assert self.average is not None
+            labeling = self.average.network
+        labeling.eval()
+        with self._job.compute.applied():
+            said = in_halves(
+                lambda some: self._said(labeling, some).transpose(0, 1).contiguous(), weak
+            )
+        self._learning.train(learning)
+        several = said.transpose(0, 1)
+        probabilities = torch.stack([self._task.probabilities(each) for each in several])
+        return labels_of(self._task, probabilities, self._value)
+
+    def _said(
+        self, network: objective.Forward, images: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "n b k h w"]:
+        found = network(images)
+        return found if self._value.learners > 1 else found[None]
+
+    def _mean_terms(
+        self, said: Float[Tensor, "n b k h w"], targets: Tensor, weight: Tensor | None
+    ) -> Float[Tensor, "*t"]:
+        return torch.stack([self._loss.terms(each, targets, weight) for each in said]).mean(dim=0)
+
+    def _terms(
+        self, network: objective.Forward, batch: OnlineBatch, *, weight: float
+    ) -> Float[Tensor, "t"]:
+        """Return the loss on labels, and the weighted loss on labels that were given."""
+        labeled = batch.labeled
+        said = self._said(network, torch.cat([labeled.images, batch.images]))
+        zero = said.sum() * 0
+        known, unknown = said.split([len(labeled), len(batch.images)], dim=1)
+        supervised = zero.expand_as(self.mass(labeled))
+        if len(labeled):
+            supervised = self._mean_terms(known, labeled.targets, labeled.weight)
+        given = zero.expand_as(supervised)
+        if weight and len(batch.images):
+            each = [
+                self._loss.terms(mine, batch.labels[:, number], batch.weight[:, number])
+                for number, mine in enumerate(unknown)
+            ]
+            given = torch.stack(each).mean(dim=0) * weight
+        return torch.cat([supervised.reshape(-1), given.reshape(-1)])
+
+    def _masses(self, batch: OnlineBatch) -> Float[Tensor, "t"]:
+        given = [
+            self._loss.masses(batch.labels[:, number], batch.weight[:, number])
+            for number in range(batch.labels.shape[1])
+        ]
+        mass = self.mass(batch.labeled).reshape(-1)
+        return torch.cat([mass, torch.stack(given).mean(dim=0).reshape(-1).to(mass.device)])
+
+    def _take_note(self, labels: Tensor, trusted: Tensor) -> None:
+        """Add up what is taught."""
+        first, counted = labels[:, 0], trusted[:, 0].amax(dim=1, keepdim=True) > 0
+        self._made = self._made + collapse.census(self._task.spec, first, counted)
+
+    def _watch(self, number: int) -> None:
+        """Stop teaching where all that was taught lately has collapsed."""
+        if not self._made.any() or number % WATCHED or self._stopped >= 0:
+            return
+        self._why = collapse.collapsed(self._task.spec, self._made, self._drawn())
+        self._made = torch.zeros_like(self._made)
+        if self._why:
+            self._stopped = number
+
+    def _drawn(self) -> Float[Tensor, "t n"]:
+        """Return the census of the labels that people made."""
+        spec, found = self._task.spec, torch.zeros(())
+        for each in self._job.samples:
+            if each.inconsistent is None:
+                found = found + label_facts.census_of(each, spec)
+        return found
+
+
+def labels_of(
+    task: Task, probabilities: Float[Tensor, "n b k h w"], value: OnlineLabels
+) -> tuple[Shaped[Tensor, "b n t h w"], Float[Tensor, "b n t h w"]]:
+    """Return what each of several networks is to learn from what they say, and where.
+
+    Args:
+        task: What a pixel is.
+        probabilities: What each says about the same images.
+        value: Who learns from whom, and the filter.
+    """
+    count = len(probabilities)
+    hard = torch.stack([task.hard_prediction(each) for each in probabilities])
+    if value.exchange:
+        others = [[k for k in range(count) if k != number] for number in range(count)]
+        said = [probabilities[each] for each in others]
+    else:
+        said = [probabilities]
+    labels = [
+        task.pool(each, how="mean", of="teachers" if len(each) > 1 else "one") for each in said
+    ]
+    weights = [torch.ones_like(each, dtype=torch.float32) for each in labels]
+    if value.filter in AGREEING:
+        consensus, disputed = task.vote(hard)
+        agreed = (~disputed).float()
+        if value.filter == "random":  # as many pixels, of the same shapes, in other places
+            agreed = agreed.roll(1, 0)
+        else:
+            labels = [consensus] * len(labels)
+        weights = [each * agreed for each in weights]
+    if value.filter in CONFIDENT:
+        sure = [task.certainty(each.mean(dim=0)) >= value.confidence for each in said]
+        weights = [each * one for each, one in zip(weights, sure, strict=True)]
+    given, trusted = (torch.stack(each, dim=1) for each in (labels, weights))
+    return given.expand(-1, count, -1, -1, -1), trusted.expand(-1, count, -1, -1, -1)
