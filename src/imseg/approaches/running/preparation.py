@@ -123,7 +123,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         )
     if approach.has_thresholds:
         check_scored(approach.name, dataset)
-    approach.objective.check(task_for(dataset.spec))
+    asked.composition.objective.check(task_for(dataset.spec))
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
     if asked.loss is not None or asked.class_balance:

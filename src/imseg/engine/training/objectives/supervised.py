@@ -16,7 +16,6 @@ from imseg.engine.loading.loader import BatchLoader
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import label_facts
 from imseg.engine.training.objectives import objective
-from imseg.engine.training.objectives.objective import Forward, OutputRange, ValidationResult
 from imseg.ops.tiling import Stitcher, join
 from imseg.tasks import Planes, Task
 from imseg.tasks.base import known_in
@@ -58,7 +57,7 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
         # Kept for all epochs, and with it, where there is room, its images on the device.
         self._validation = BatchLoader((validation,), job.compute)
 
-    def loss(self, network: Forward, batch: Batch) -> Float[Tensor, "*t"]:
+    def loss(self, network: objective.Forward, batch: Batch) -> Float[Tensor, "*t"]:
         """Return the terms of the loss of the recipe over a batch."""
         return self._loss.terms(network(batch.images), batch.targets, batch.weight)
 
@@ -82,10 +81,14 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
             meter.update(probabilities, truth)
         return meter.value()
 
-    def validate(self, network: nn.Module) -> ValidationResult:
+    def validate(self, network: nn.Module) -> objective.ValidationResult:
         """Return mean scores over the validation images, at working size."""
         collected: dict[str, list[Tensor]] = {}
-        outputs, said, true = OutputRange(), OutputRange(), OutputRange()
+        outputs, said, true = (
+            objective.OutputRange(),
+            objective.OutputRange(),
+            objective.OutputRange(),
+        )
         for probabilities, truth in self._whole_images(self._predictions(network)):
             predicted = self._task.discretize(probabilities)
             outputs.add(probabilities)
@@ -97,7 +100,9 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
         scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
         sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
         doubt = f"predicts {sole} on all validation images" if sole else ""
-        return ValidationResult(scores=scores, dead=objective.death(outputs, true), doubt=doubt)
+        return objective.ValidationResult(
+            scores=scores, dead=objective.death(outputs, true), doubt=doubt
+        )
 
     def _whole_images(
         self, found: Iterator[tuple[Float[Tensor, "b k h w"], Planes]]

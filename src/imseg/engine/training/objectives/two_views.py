@@ -18,7 +18,6 @@ from imseg.engine.loading.samples import UnlabeledViews
 from imseg.engine.loading.views import ViewLoader, Views
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives import objective
-from imseg.engine.training.objectives.objective import AnyStep, Forward, ViewStrengths, remaining
 from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
@@ -80,7 +79,9 @@ class TwoViews(objective.Objective):
             f" output, with weight {self.weight:g}{rising}"
         )
 
-    def unlabeled_views(self, views: UnlabeledViews, strengths: ViewStrengths) -> UnlabeledViews:
+    def unlabeled_views(
+        self, views: UnlabeledViews, strengths: objective.ViewStrengths
+    ) -> UnlabeledViews:
         """Return unlabeled images with both views augmented at this level."""
         return replace(views, strength=strengths.levels[self.level])
 
@@ -133,7 +134,7 @@ class TwoViewsAtWork(SupervisedAtWork):
         )
         self._labeled_steps = self._paired_steps = 0
 
-    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[AnyStep]]:
+    def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[objective.AnyStep]]:
         """Yield the steps of the passes after those that are skipped.
 
         Labeled and unlabeled ones in turn, until all steps are made.
@@ -160,7 +161,9 @@ class TwoViewsAtWork(SupervisedAtWork):
             ):
                 if not batches:
                     continue
-                todo = remaining(batches, number, skipped=skipped, within=within, loader=loader)
+                todo = objective.remaining(
+                    batches, number, skipped=skipped, within=within, loader=loader
+                )
                 if todo is not None:
                     yield steps(todo)
                 number += 1
@@ -186,13 +189,15 @@ class TwoViewsAtWork(SupervisedAtWork):
         of_pair = flops_of(step, network, self._job.compute) / 2
         return self.flops_of_sample(network) * labeled + of_pair * paired
 
-    def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[AnyStep]:
+    def _paired(self, batches: list[Tensor], *, weight: float) -> Iterator[objective.AnyStep]:
         return (
             objective.Step(views, partial(self._difference, weight=weight), objective.by_number)
             for views in self._views.feed(batches)
         )
 
-    def _difference(self, network: Forward, views: Views, *, weight: float) -> Float[Tensor, ""]:
+    def _difference(
+        self, network: objective.Forward, views: Views, *, weight: float
+    ) -> Float[Tensor, ""]:
         """Return the weighted mean squared difference of the outputs; both views are learned."""
         one, other = (self._task.probabilities(network(view)) for view in views)
         return functional.mse_loss(one, other) * weight
