@@ -86,6 +86,8 @@ class Image:
     """How the user knows the picture: a path relative to the data folder, or ``labeled[3]``."""
     pixels: Path | Pixels
     """A file, or a decoded ``h w c`` array."""
+    pixel_size: float | None = None
+    """Micrometers on a side of a pixel; None: not known."""
 
 
 Region = tuple[int, int, int, int]

@@ -85,8 +85,9 @@ def readers(attribute: str) -> dict[str, int]:
     return found
 
 
-def test_an_image_has_a_name_and_pixels_and_nothing_else() -> None:
-    assert [field.name for field in dataclasses.fields(Image)] == ["name", "pixels"]
+def test_an_image_has_a_name_and_pixels_and_their_size_and_nothing_else() -> None:
+    names = [field.name for field in dataclasses.fields(Image)]
+    assert names == ["name", "pixels", "pixel_size"]
     with pytest.raises((AttributeError, TypeError)):
         Image("a.png", Path("a.png")).mask = Path("truth.png")
 

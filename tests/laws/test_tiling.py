@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from imseg.ops.tiling import Stitcher, Tiling, reflected, tile_weights
+from imseg.ops.tiling import Stitcher, TileScheme, Tiling, reflected, tile_weights
 
 SIZES = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
@@ -50,6 +50,17 @@ def test_tiles_of_an_image_joined_are_the_image(tiling: Tiling, size: tuple[int,
         stitcher.add(some)
     joined = stitcher.result().permute(1, 2, 0).numpy()
     np.testing.assert_allclose(joined, image, atol=1e-5)
+
+
+@given(*[st.floats(0.01, 100)] * 4)
+def test_a_pixel_that_is_seen_is_as_large_in_all_images(
+    scale: float, reference: float, one: float, other: float
+) -> None:
+    scheme = TileScheme(scale, Tiling((4, 4), (4, 4)), reference)
+    seen = [size / scheme.at(size).scale for size in (one, other, reference)]
+    assert seen == pytest.approx([reference / scale] * 3)
+    assert scheme.at(reference).scale == scheme.at(None).scale == scale, "to the last bit"
+    assert TileScheme(scale, scheme.tiling).at(one) == TileScheme(scale, scheme.tiling)
 
 
 def test_the_mean_is_that_of_a_naive_formula() -> None:

@@ -79,6 +79,19 @@ class TileScheme:
     """Pixels of the scaled image per pixel of the image."""
     tiling: Tiling
     """How the scaled image is cut."""
+    pixel_size: float | None = None
+    """Micrometers on a side of a pixel of the images for which the scale is meant; None: it is
+    meant for all images."""
+
+    def at(self, pixel_size: float | None) -> "TileScheme":
+        """Return the scheme for an image, in whose tiles a pixel is as large as in those of others.
+
+        Args:
+            pixel_size: Micrometers on a side of a pixel of the image; None: not known.
+        """
+        if pixel_size is None or self.pixel_size is None:
+            return TileScheme(self.scale, self.tiling)
+        return TileScheme(self.scale * (pixel_size / self.pixel_size), self.tiling)
 
     def size_of(self, own: Size) -> Size:
         """Return the height and width of an image of such a size after scaling."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,52 @@ def test_another_cut_is_another_store(maker: Any, tmp_path: Path) -> None:
         TileScheme(scale=0.51, tiling=SCHEME.tiling),
     ):
         assert stored(entries, tmp_path / "store", size=other).reused == 0
+
+
+def with_pixels(entries: list[LabeledImage], *sizes: float | None) -> list[LabeledImage]:
+    pairs = zip(entries, sizes, strict=True)
+    return [replace(each, image=replace(each.image, pixel_size=size)) for each, size in pairs]
+
+
+MEANT = replace(SCHEME, pixel_size=0.8)
+
+
+def test_images_are_stored_at_scales_by_the_size_of_their_pixels(
+    maker: Any, tmp_path: Path
+) -> None:
+    entries = with_pixels(large_pairs(maker), 0.8, 0.4, None)
+    result = stored(entries, tmp_path / "store", size=MEANT)
+    # Of 64 x 130 px of 0.4 um, half as large as the reference: a fourth.
+    assert result.sizes == ((45, 35), (16, 32), (10, 15))
+    rows = [row for row, name in enumerate(result.names) if name == entries[1].name]
+    pixels = np.array(Pillow.open(entries[1].image.pixels))[..., None]
+    mask = np.array(Pillow.open(entries[1].mask))
+    tiles = list(SCHEME.tiling.tiles(resize_image(pixels, (16, 32))))
+    assert np.array_equal(open_array(result.images)[rows], np.stack(tiles))
+    tiles = list(SCHEME.tiling.tiles(resize_mask(mask, (16, 32))))
+    assert np.array_equal(open_array(result.targets)[rows, 0] * 255, np.stack(tiles))
+
+
+def test_another_size_of_pixels_makes_the_tiles_of_that_image_anew(
+    maker: Any, tmp_path: Path
+) -> None:
+    entries = with_pixels(large_pairs(maker), 0.8, 0.4, None)
+    first = stored(entries, tmp_path / "store", size=MEANT)
+    assert stored(entries, tmp_path / "store", size=MEANT).decoded == 0
+    other = with_pixels(entries, 0.8, 0.6, None)
+    after = stored(other, tmp_path / "store", size=MEANT)
+    assert after.decoded == after.names.count(entries[1].name) < len(after.names)
+    assert after.digest == stored(other, tmp_path / "fresh", size=MEANT).digest != first.digest
+    assert stored(other, tmp_path / "taken", size=MEANT, reuse=tmp_path / "store").decoded == 0
+
+
+def test_equal_sizes_of_pixels_change_nothing(maker: Any, tmp_path: Path) -> None:
+    entries = large_pairs(maker)
+    before = stored(entries, tmp_path / "store", size=SCHEME)
+    # As versions wrote it that did not know of scales by the size of pixels.
+    index = json.loads(before.index.read_bytes())
+    for array in index["arrays"].values():
+        assert all(row.pop() is None for row in array["rows"])
+    before.index.write_text(json.dumps(index))
+    after = stored(with_pixels(entries, 0.8, 0.8, None), tmp_path / "store", size=MEANT)
+    assert (after.decoded, after.digest, after.sizes) == (0, before.digest, before.sizes)

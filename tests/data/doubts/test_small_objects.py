@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from tests.sets import rest_but
 
 from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.running.preparation import read_data
+from imseg.cli.commands.data_folders import as_text
 from imseg.data.checks.appearance import WIDTHS, count_widths
 from imseg.data.checks.folder_check import check_folder
-from imseg.data.doubts.small_objects import share_lost
+from imseg.data.doubts.small_objects import SEEN, narrow_share, scale_for, share_lost
+from imseg.data.folder.scan import scan
 from imseg.errors import Finding
 
 
@@ -272,3 +276,51 @@ def test_lines_that_hang_together_are_as_narrow_as_a_line(tmp_path) -> None:
         masks.append(mask)
     report = check_folder(save(tmp_path / "data", masks, gray=True))
     assert report.seen is not None and report.seen.scale == 1.0, "one net on each of four images"
+
+
+def at_two_sizes(folder: Path, text: str = "") -> Path:
+    """Write micrographs of equal objects, half of them with pixels a fourth as large."""
+    sides = (4, 16)
+    masks = [squares(n, sides[n % 2], count=6 if n % 2 else 20) for n in range(8)]
+    save(folder, masks, gray=True)
+    for number in range(1, 8, 2):
+        for path in folder.glob(f"labeled/*/a{number}.png"):
+            path.rename(path.with_name(f"a{number}_40x.png"))
+    (folder / "imseg.toml").write_text(text)
+    return folder
+
+
+SIZES = '[pixel_size]\n"*_40x*" = 0.16\n"*" = 0.64\n'
+
+
+def test_what_sizes_of_pixels_explain_is_no_other_scale(tmp_path: Path) -> None:
+    words = "taken at very different scales"
+    assert found(at_two_sizes(tmp_path / "silent"), words)
+    assert not found(at_two_sizes(tmp_path / "said", SIZES), words)
+    turned = '[pixel_size]\n"*_40x*" = 0.64\n"*" = 0.16\n'
+    (told,) = found(at_two_sizes(tmp_path / "turned", turned), words)
+    assert re.search(r"objects [345][.\d]* px", told.got), "as wide as they are in the files"
+
+
+def test_the_scale_is_that_of_objects_in_pixels_of_the_reference(tmp_path: Path) -> None:
+    labeled = scan(at_two_sizes(tmp_path / "said", SIZES)).survey.labeled
+    fine = [facts for facts in labeled if facts.pixel_size == 0.16]
+    alone, together = narrow_share(fine), narrow_share(labeled)
+    assert alone is not None and together is not None
+    # The reference is the lower one in the middle; all objects are as wide as those of 40x.
+    assert together == pytest.approx(alone, rel=0.1)
+    assert scale_for((512, 512), together) == pytest.approx(SEEN / 16, rel=0.15)
+    silent = [replace(facts, pixel_size=None) for facts in labeled]
+    equal = [replace(facts, pixel_size=0.64) for facts in labeled]
+    assert narrow_share(silent) == narrow_share(equal) == pytest.approx(together / 4, rel=0.15)
+
+
+def test_check_says_at_which_sizes_of_pixels_images_are_seen(tmp_path: Path) -> None:
+    folder = at_two_sizes(tmp_path / "said", SIZES)
+    said = as_text(check_folder(folder), None)
+    scale = re.search(r"images at scale ([0-9.]+)", said)[1]
+    words = "Images have pixels of 0.16 to 0.64 um: each is scaled so that networks see pixels of"
+    seen = re.search(rf"{words} ([0-9.]+) um \(scale {scale} for 0.16 um\)", said)[1]
+    assert float(seen) * float(scale) == pytest.approx(0.16, rel=0.03)
+    (folder / "imseg.toml").write_text("pixel_size = 0.16")
+    assert "Images have pixels" not in as_text(check_folder(folder), None)

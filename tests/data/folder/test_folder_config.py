@@ -67,6 +67,16 @@ def test_every_task_has_a_word(tmp_path: Path, word: str) -> None:
     assert read_config(written(tmp_path, f'task = "{word}"')).task == word
 
 
+def test_the_first_pattern_that_a_file_name_matches_says_its_size_of_pixels(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, '[pixel_size]\n"*_40X*" = 0.16\n"a*.tif" = 1\n'))
+    assert config.pixel_size is None and config.pixel_sizes == {"*_40X*": 0.16, "a*.tif": 1.0}
+    sizes = {name: config.pixel_size_of(name) for name in ("b/a_40x.tif", "A.TIF", "a/b.tif")}
+    assert sizes == {"b/a_40x.tif": 0.16, "A.TIF": 1.0, "a/b.tif": None}
+    turned = read_config(written(tmp_path, '[pixel_size]\n"a*.tif" = 1\n"*_40x*" = 0.16\n'))
+    assert turned.pixel_size_of("a_40x.tif") == 1
+    assert read_config(written(tmp_path, "pixel_size = 2")).pixel_size_of("a_40x.tif") == 2
+
+
 def test_a_syntax_error_has_its_line(tmp_path: Path) -> None:
     text = complaint(tmp_path, 'task = "binary"\n[classes]\n0 = sky\n')
     assert "not valid TOML" in text
@@ -106,6 +116,10 @@ def test_unknown_keys_are_refused_with_a_near_miss(tmp_path: Path) -> None:
         ("pixel_size = 0", "above 0, such as 0.65"),
         ("pixel_size = inf", '"pixel_size" is wrong'),
         ("pixel_size = true", '"pixel_size" is wrong'),
+        ('[pixel_size]\n"*" = 0', 'patterns of file names: [pixel_size], then "*_40x*" = 0.16'),
+        ('[pixel_size]\n"*" = "0.65"', '"pixel_size" is wrong'),
+        ('[pixel_size]\n"a*" = 1\n"b*" = true', "{'a*': 1, 'b*': True}"),
+        ("pixel_size = [0.65]", '"pixel_size" is wrong'),
         ('pages = "chanels"', 'did you mean "channels"'),
         ("unit = 3", "a text"),
         ('[classes]\n1 = "a"\n"#00ff00" = "b"', "mixes mask values and colors"),

@@ -213,7 +213,7 @@ def test_pictures_are_averaged_at_working_size_and_say_so(binary) -> None:
     def said(moves):
         return list(
             Predictor(
-                networks=[network], task=task, reading=Reading(channels=3), size=lambda _: (16, 8),
+                networks=[network], task=task, reading=Reading(channels=3), size=lambda *_: (16, 8),
                 compute=COMPUTE, teachers=[network, Lopsided(slope=-2.0)], moves=moves,
             ).segment(pictures)
         )  # fmt: skip

@@ -59,6 +59,7 @@ def make_plan(settings: Settings, facts: Facts) -> Plan:
         task=facts.task,
         image_size=tiles.tiling.step if tiles else working_size(settings, facts.typical_size),
         tiles=tiles,
+        pixel_sizes=facts.pixel_sizes if tiles else None,
         typical_size=facts.typical_size,
         largest_size=facts.largest_size,
         same_scale=facts.modality != "photograph",
@@ -270,6 +271,7 @@ def match_plan(
         approach=replace(plan.approach, network=network, recipe=recipe),
         image_size=matched.image_size,
         tiles=matched.tiles,
+        pixel_sizes=matched.pixel_sizes,
         tiles_each=matched.tiles_each,
         published=plan.published or matched.published,
         matched_steps=steps,
@@ -317,7 +319,8 @@ def tiles_for(settings: Settings, facts: Facts) -> TileScheme | None:
     height, width = settings.patch or (small_objects.DEFAULT_PATCH, small_objects.DEFAULT_PATCH)
     tile = (height + 2 * (height // 4), width + 2 * (width // 4))
     scale = _scale_for(settings, typical, narrow=narrow)
-    return TileScheme(scale=scale, tiling=Tiling(tile=tile, step=(height, width)))
+    reference = None if facts.pixel_sizes is None else facts.pixel_sizes.reference
+    return TileScheme(scale, Tiling(tile=tile, step=(height, width)), reference)
 
 
 def _scale_for(settings: Settings, typical: Size, *, narrow: float | None) -> float:

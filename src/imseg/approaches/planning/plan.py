@@ -11,6 +11,7 @@ from imseg.approaches.methods.approach import Approach
 from imseg.approaches.methods.paper import PAPER, PaperSettings, Published, nearest_published
 from imseg.approaches.planning.run_options import LARGEST_SIDE, Effort
 from imseg.components.votes import VoteOfViews
+from imseg.data.images.pixel_size import PixelSizes
 from imseg.engine.hardware.device import ComputeConfig
 from imseg.engine.training.objectives.objective import ViewStrengths
 from imseg.engine.training.recipe import Recipe
@@ -53,6 +54,8 @@ class Facts:
     narrow: float | None = None
     """The width that a tenth of the labeled objects stay below, as a share of the longer side of an
     image; None: not measured."""
+    pixel_sizes: PixelSizes | None = None
+    """How large the pixels of the images are; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,8 @@ class Plan:
     tiles: TileScheme | None = None
     """How images are scaled and cut into tiles, in which networks learn from windows of
     ``image_size``; None: they see whole images, resized to ``image_size``."""
+    pixel_sizes: PixelSizes | None = None
+    """How large the pixels of the images are, where the scale depends on them; else None."""
     tiles_each: int = 1
     """Tiles of a typical image; 1 where images are whole."""
     typical_size: Size | None = None
@@ -247,21 +252,27 @@ class Plan:
         pairs = zip(own, known or own, strict=True)
         return known is not None and all(side >= LARGER * largest for side, largest in pairs)
 
-    def predicted_size(self, own: Size, scale: float | None = None) -> Size | TileScheme:
+    def predicted_size(
+        self, own: Size, scale: float | None = None, *, pixel_size: float | None = None
+    ) -> Size | TileScheme:
         """Return at which size an image is predicted, or how it is scaled and cut.
 
         Args:
             own: Its height and width.
             scale: The scale that was asked for; 0: images are seen whole. None: as in training, but
                 what is much larger and shows more is cut.
+            pixel_size: Micrometers on a side of its pixels, which do not matter where a scale was
+                asked for; None: not known.
         """
         scheme = self.scheme
         if scale == 0 and self.tiles is None:
             return self.image_size
         if scale and scheme is not None:
-            return replace(scheme, scale=scale)
-        cut = self.tiles is None and self.same_scale and self.is_larger(own)
-        return scheme if cut and scheme is not None else self.stored_size
+            return TileScheme(scale, scheme.tiling)
+        if self.tiles is not None:
+            return self.tiles.at(pixel_size)
+        cut = self.same_scale and self.is_larger(own)
+        return scheme if cut and scheme is not None else self.image_size
 
     @property
     def row_size(self) -> Size:

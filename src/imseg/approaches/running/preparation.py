@@ -18,6 +18,7 @@ from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
 from imseg.approaches.running.run_data import counting
 from imseg.approaches.running.stage import announce_plan
+from imseg.approaches.runs.orientations import check_pixel_sizes
 from imseg.approaches.runs.record import check_same, read_record, tell_data_changes
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
@@ -26,6 +27,7 @@ from imseg.data.checks.folder_check import report_of
 from imseg.data.files.listing import Links, real_path, short_name
 from imseg.data.folder import scan
 from imseg.data.folder.inspection import KnownFiles
+from imseg.data.images import pixel_size
 from imseg.data.masks.io import describe_values
 from imseg.engine.hardware.device import available_memory
 from imseg.engine.storage.run_folder import RunFolder
@@ -202,6 +204,7 @@ def check_facts(asked: Settings, facts: Facts, dataset: DataSet) -> None:
 def facts_of(dataset: DataSet) -> Facts:
     """Return what a plan needs to know about a data set."""
     labeled = len(dataset.labeled)
+    others = (*dataset.unlabeled, *(pair.image for pair in dataset.val))
     return Facts(
         task=dataset.spec.kind,
         labeled=labeled if dataset.val else labeled - scan.held_out(labeled),
@@ -213,6 +216,10 @@ def facts_of(dataset: DataSet) -> Facts:
         largest_size=scan.largest_size(dataset.labeled, pages=dataset.reading.pages),
         modality=dataset.modality,
         narrow=dataset.narrow,
+        pixel_sizes=pixel_size.summarize_pixel_sizes(
+            [pair.image.pixel_size for pair in dataset.labeled],
+            (image.pixel_size for image in others),
+        ),
     )
 
 
@@ -315,6 +322,8 @@ def prepare(
         plan, measured = _new_plan(
             asked, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
         )
+    pairs = (*dataset.labeled, *dataset.val)
+    check_pixel_sizes(plan, (*(pair.image for pair in pairs), *dataset.unlabeled))
     approach = plan.approach
     stages = [each for each in (approach, approach.start, approach.scorer_start) if each]
     for one in dict.fromkeys(each.network for each in stages):

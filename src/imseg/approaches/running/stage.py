@@ -290,6 +290,8 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         f" {plan.seen_in_words}, about {counted(each, 'step')} each, seed {plan.seed}, {precision},"
         f" {plan.workers} side by side on {compute.device}."
     )
+    if plan.tiles is not None and plan.pixel_sizes is not None and plan.pixel_sizes.differ:
+        text += f" {plan.pixel_sizes.seen_in_words(plan.tiles.scale)}"
     augmentation = plan.recipe.augmentation
     if augmentation.limits is not None:
         turned = "turned freely" if plan.rotate else "kept upright"

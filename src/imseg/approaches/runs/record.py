@@ -199,7 +199,7 @@ def check_same_data(
     if changed:
         raise ImsegError(
             f"The data has changed since {folder.path} was begun.",
-            expected=f"the same images and masks as in {shown(record.data)} then.",
+            expected=f"the same images, masks and sizes of pixels as in {shown(record.data)} then.",
             got=f"other content in: {', '.join(changed)}.",
             hint=f"--out with another folder and --reuse {shown(folder.path)}",
         )

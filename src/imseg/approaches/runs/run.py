@@ -11,8 +11,8 @@ import numpy.typing as npt
 from torch import nn
 
 from imseg.approaches.planning.plan import Plan
+from imseg.approaches.runs import orientations as views
 from imseg.approaches.runs import run_files
-from imseg.approaches.runs.orientations import SECONDS_PER_IMAGE, Orientations, check_scale
 from imseg.approaches.runs.record import no_run, read_record
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
@@ -102,7 +102,11 @@ class Prediction:
 
 
 def entries_of(
-    images: str | Path | Sequence[Pixels], *, recursive: bool = False, skip_bad: bool = False
+    images: str | Path | Sequence[Pixels],
+    *,
+    recursive: bool = False,
+    skip_bad: bool = False,
+    pixel_size: float | None = None,
 ) -> list[Image]:
     """Return the pictures that a path or a list of arrays stands for; log what is passed over."""
     if isinstance(images, (str, Path)):
@@ -111,9 +115,9 @@ def entries_of(
             _log.warning("left out %s: %s", shown(name), why)
         for text in found.passed_over_text():
             _log.warning("%s", text)
-        return found.images
+        return found.with_pixel_size(pixel_size).images
     named = {f"image[{number}]": each for number, each in enumerate(images)}
-    return [Image(name, image_from_item(array, name)) for name, array in named.items()]
+    return [Image(name, image_from_item(array, name), pixel_size) for name, array in named.items()]
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,7 @@ class Run:
         networks: Sequence[str] | None = None,
         disagreement: bool = False,
         device: str = "auto",
-    ) -> Orientations:
+    ) -> views.Orientations:
         """Return the orientations in which pictures are predicted for use.
 
         Args:
@@ -252,7 +256,7 @@ class Run:
         """
         moves = self.plan.moves(tta)
         if tta is not None or len(moves) == 1:
-            return Orientations(moves=moves)
+            return views.Orientations(moves=moves)
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         seconds = (
             self.plan.tiles_each
@@ -264,9 +268,9 @@ class Run:
                 compute=self.compute(device),
             )
         )
-        if seconds < SECONDS_PER_IMAGE:
-            return Orientations(moves=moves)
-        return Orientations(moves=self.plan.moves(False), too_slow=seconds)
+        if seconds < views.SECONDS_PER_IMAGE:
+            return views.Orientations(moves=moves)
+        return views.Orientations(moves=self.plan.moves(False), too_slow=seconds)
 
     def evaluate(
         self,
@@ -298,6 +302,7 @@ class Run:
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
         images = [pair.image for pair in pairs]
+        views.check_pixel_sizes(self.plan, images)
         looking = self.predictor(ensemble=ensemble, networks=networks, tta=tta, device=device)
         found = looking.segment(images)
         return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
@@ -312,6 +317,7 @@ class Run:
         recursive: bool = False,
         skip_bad: bool = False,
         scale: float | None = None,
+        pixel_size: float | None = None,
         tta: bool | None = None,
         device: str = "auto",
     ) -> Iterator[Prediction]:
@@ -327,7 +333,9 @@ class Run:
             recursive: Whether to go into the subfolders of a folder too.
             skip_bad: Whether pictures that cannot be read are left out, with a warning in the log.
             scale: At which scale pictures are seen, tile by tile; 0: whole. None: as in training,
-                but micrographs twice as high and wide as those learned from tile by tile.
+                but micrographs twice as high and wide as those learned from tile by tile, and where
+                the run knows sizes of pixels, all by theirs.
+            pixel_size: Micrometers on a side of the pixels of all pictures; None: as files say.
             tta: Whether predictions are averaged over flipped pictures; None: see ``orientations``.
             device: Where to compute.
 
@@ -338,7 +346,11 @@ class Run:
         seen = self.orientations(tta=tta, networks=asked, disagreement=disagreement, device=device)
         if seen.text:
             _log.info("%s", seen.text)
-        entries = entries_of(images, recursive=recursive, skip_bad=skip_bad)
+        entries = entries_of(images, recursive=recursive, skip_bad=skip_bad, pixel_size=pixel_size)
+        if scale is None:
+            views.check_pixel_sizes(self.plan, entries)
+            for text in views.pixel_size_notes(self.plan, entries):
+                _log.info("%s", text)
 
         def left_out(image: Image, error: ImsegError) -> None:
             _log.warning("left out %s: %s", shown(image.name), error.what)
@@ -363,7 +375,7 @@ class Run:
 
         Arguments are those of ``predict``; without ``tta`` they see them as the run was trained.
         """
-        check_scale(self.plan, scale)
+        views.check_scale(self.plan, scale)
         chosen, teachers = self._asked(ensemble, networks, disagreement=disagreement)
         names = list(dict.fromkeys((*chosen, *teachers)))
         loaded = dict(zip(names, self.load(names, device=device), strict=True))
@@ -371,7 +383,7 @@ class Run:
             networks=[loaded[name] for name in chosen],
             task=self.task,
             reading=self.reading,
-            size=lambda own: self.plan.predicted_size(own, scale),
+            size=lambda own, size: self.plan.predicted_size(own, scale, pixel_size=size),
             compute=self.compute(device),
             teachers=[loaded[name] for name in teachers] if disagreement else None,
             moves=self.plan.moves(tta),

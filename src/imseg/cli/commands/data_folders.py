@@ -100,7 +100,10 @@ def _seen(report: CheckReport) -> str:
         text = f"Networks will see windows of {patch} of images at {scale}"
     if seen.narrow is not None:
         text += f"; the narrowest tenth of the labeled objects is {seen.narrow:.2g} px wide there"
-    return f"{text} (--scale, --patch, --image-size)"
+    text += " (--scale, --patch, --image-size)"
+    if seen.scale is not None and seen.pixel_sizes is not None and seen.pixel_sizes.differ:
+        text += f"\n{seen.pixel_sizes.seen_in_words(seen.scale).rstrip('.')}"
+    return text
 
 
 def _targets(report: CheckReport) -> str:

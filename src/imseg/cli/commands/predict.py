@@ -18,6 +18,7 @@ from imseg.errors import ImsegError, and_more, shown
 
 if TYPE_CHECKING:
     from imseg.approaches.planning.plan import Plan
+    from imseg.approaches.runs.run import Run
     from imseg.report.predictions.places import Written
     from imseg.types import Image, Reading, TargetSpec
 
@@ -126,14 +127,19 @@ def predict(
     ] = False,
     pixel_size: Annotated[
         float | None,
-        typer.Option(help="Micrometers a pixel, for areas.  [default: as in the training data]"),
+        typer.Option(
+            help="Micrometers on a side of a pixel of all pictures, for areas and, where the run"
+            " knows sizes of pixels, for the scale.  [default: as imseg.toml or the file says; for"
+            " areas else as in the training data]"
+        ),
     ] = None,
     scale: Annotated[
         float | None,
         typer.Option(
             help="Scale at which pictures are seen, tile by tile; 1: full size; 0: each whole."
             "  [default: as in training; micrographs twice as high and wide as those learned from"
-            " are seen at the same scale, tile by tile]"
+            " are seen at the same scale, tile by tile, and where the run knows sizes of pixels,"
+            " all by theirs]"
         ),
     ] = None,
     ensemble: arguments.Ensemble = 1,
@@ -170,8 +176,8 @@ def predict(
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     if seen.text:
         show.say(f"note: {seen.text}")
-    if scale is None and (text := larger_text(opened.plan, opened.reading, found.images)):
-        show.say(text)
+    if scale is None:
+        _tell_scales(opened, found.with_pixel_size(pixel_size).images)
     with show.Bars() as bars:
         written = writing.write_predictions(
             opened,
@@ -208,6 +214,16 @@ def predict(
         "passed_over": found.passed_over(),
     }
     return show.show_result("\n".join(lines), content, as_json=json)
+
+
+def _tell_scales(run: Run, images: Sequence[Image]) -> None:
+    """Say which pictures are seen at another scale than most in training."""
+    from imseg.approaches.runs.orientations import pixel_size_notes
+
+    for text in pixel_size_notes(run.plan, images):
+        show.say(f"note: {text}")
+    if text := larger_text(run.plan, run.reading, images):
+        show.say(text)
 
 
 def _going_on(done: int, total: int) -> None:

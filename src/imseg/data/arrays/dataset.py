@@ -271,14 +271,15 @@ def _data_set(
             pixels = _collect(to_pixels, image, name, errors)
             values = _collect(to_values, mask, f"mask of {name}", errors)
             if pixels is not None and values is not None:
-                found.append(LabeledImage(Image(name, pixels), values))
+                found.append(LabeledImage(Image(name, pixels, config.pixel_size), values))
         pairs[split] = tuple(found)
     alone = [(name, _collect(to_pixels, item, name, errors)) for name, item in unlabeled]
     # With arrays, all items tend to have the same problem.
     rest = len(errors) - _SHOWN
     more = [ImsegError(f"{rest} more items cannot be used.")] if rest > 0 else []
     raise_all([*errors[:_SHOWN], *more])
-    images = tuple(Image(name, pixels) for name, pixels in alone if pixels is not None)
+    size = config.pixel_size
+    images = tuple(Image(name, pixels, size) for name, pixels in alone if pixels is not None)
     if not pairs["labeled"]:
         raise ImsegError(
             "There are no labeled images.",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from imseg.data.cache.stored_arrays import Piece
 from imseg.ops.tiling import Size, TileScheme
 
 Value = TypeVar("Value")
@@ -20,9 +21,17 @@ class Pieces:
         sizes: Height and width of each picture after scaling.
         size: That of all pictures, or how they are cut.
         at_once: Pictures whose tiles are kept until all of them were asked for.
+        scales: The scale of each picture that is cut; None: that of ``size``.
     """
 
-    def __init__(self, sizes: Sequence[Size], size: Size | TileScheme, *, at_once: int) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[Size],
+        size: Size | TileScheme,
+        *,
+        at_once: int,
+        scales: Sequence[float] | None = None,
+    ) -> None:
         self._at_once = at_once
         self.sizes = sizes
         self.whole = None if isinstance(size, TileScheme) else size
@@ -34,6 +43,10 @@ class Pieces:
         self._counts = [1 if self._tiling is None else self._tiling.count(each) for each in sizes]
         self.rows = [(n, tile) for n, count in enumerate(self._counts) for tile in range(count)]
         """The picture and the tile of each row."""
+        usual = None if self._scheme is None else self._scheme.scale
+        other = [None if each == usual else each for each in scales or ()] or [None] * len(sizes)
+        self.places = [Piece(tile, other[n]) for n, tile in self.rows]
+        """What of its picture each row is."""
 
     @property
     def made_with(self) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def store_split(
         spec: What mask values mean.
         reading: How picture files become bytes.
         size: Height and width in pixels for every picture; or how pictures are cut into tiles, each
-            of which has a row, picture after picture.
+            of which has a row, picture after picture, at a scale by the size of its pixels.
         workers: Threads to decode with.
         reuse: Folders of other stores, from whose splits known pictures are taken.
         files: Where pixels wait that were decoded for the checks, at the same size.
@@ -93,9 +93,13 @@ def store_split(
     if len(labeled) not in (0, len(entries)):
         raise ValueError("a split has masks for all of its pictures or for none")
     images = [entry.image if isinstance(entry, LabeledImage) else entry for entry in entries]
-    sizes = _scaled_sizes(images, reading, size) if isinstance(size, TileScheme) else None
-    whole = [] if isinstance(size, TileScheme) else [size] * len(images)
-    pieces = Pieces(sizes or whole, size, at_once=workers + 1)
+    if isinstance(size, TileScheme):
+        schemes = [size.at(image.pixel_size) for image in images]
+        sizes = _scaled_sizes(images, reading, schemes)
+        scales = [scheme.scale for scheme in schemes]
+        pieces = Pieces(sizes, size, at_once=workers + 1, scales=scales)
+    else:
+        sizes, pieces = None, Pieces([size] * len(images), size, at_once=workers + 1)
     makings = {"images": _making_of_images(images, reading, pieces, files)}
     if len(labeled) == len(entries):
         makings["targets"] = _making_of_targets(labeled, spec, pieces, files)
@@ -185,7 +189,7 @@ def gather(
 
 
 def _scaled_sizes(
-    images: Sequence[Image], reading: Reading, scheme: TileScheme
+    images: Sequence[Image], reading: Reading, schemes: Sequence[TileScheme]
 ) -> tuple[Size, ...]:
     """Return the height and width of each picture after scaling, from the headers of files."""
     own = (
@@ -194,7 +198,8 @@ def _scaled_sizes(
         else image.pixels.shape
         for image in images
     )
-    return tuple(scheme.size_of((int(size[0]), int(size[1]))) for size in own)
+    pairs = zip(schemes, own, strict=True)
+    return tuple(scheme.size_of((int(size[0]), int(size[1]))) for scheme, size in pairs)
 
 
 def _making_of_images(
@@ -211,7 +216,7 @@ def _making_of_images(
     made_with, shape = {"reading": reading.as_dict()}, (*pieces.shape, reading.channels)
     return Making(
         sources=[images[number].pixels for number, _ in pieces.rows],
-        tiles=[tile for _, tile in pieces.rows],
+        pieces=pieces.places,
         content=pieces.once(lambda number: listing.content_of(images[number].pixels)),
         load=pieces.load(load),
         like=_like(made_with | pieces.made_with, np.dtype(np.uint8), shape),
@@ -233,7 +238,7 @@ def _making_of_targets(
     cut = pieces.load(load)
     return Making(
         sources=[pairs[number].mask for number, _ in pieces.rows],
-        tiles=[tile for _, tile in pieces.rows],
+        pieces=pieces.places,
         content=pieces.once(lambda number: listing.content_of(pairs[number].mask)),
         load=cut if pieces.whole is not None else lambda row: np.moveaxis(cut(row), -1, 0),
         like=_like(
@@ -261,8 +266,8 @@ class Making:
 
     sources: Sequence[listing.PixelSource]
     """What each row is made of."""
-    tiles: Sequence[int]
-    """Which tile of that each row is; 0 where it is all of it."""
+    pieces: Sequence[stored_arrays.Piece]
+    """Which piece of that each row is."""
     content: Callable[[int], str]
     """Returns the hash of the source of a row."""
     load: Callable[[int], npt.NDArray[Any]]
@@ -327,7 +332,7 @@ def _build(
         if same and stored_arrays.is_whole(path, making.like.dtype, shape):
             kept = zip(found[held], own, strict=True)
             rows = tuple(
-                StoredRow(each.source, origin.checksum, origin.tile) for each, origin in kept
+                StoredRow(each.source, origin.checksum, *origin.piece) for each, origin in kept
             )
             arrays[held] = replace(making.like, rows=rows)
     with ExitStack() as stack:
@@ -384,15 +389,15 @@ def _recognize_all(
         stamps, content = listing.stamps_of(source), ""
         # Of equal pictures in a split, each keeps its own row, so that the order stays.
         same_place = own[number] if number < len(own) else None
-        tile = making.tiles[number]
-        origin = by_stamps.get((stamps, tile))
-        if same_place is not None and same_place.tile != tile:
+        piece = making.pieces[number]
+        origin = by_stamps.get((stamps, piece))
+        if same_place is not None and same_place.piece != piece:
             same_place = None
         if origin and same_place and same_place.source.stamps == stamps:
             origin = same_place
         if origin is None:
             content = making.content(number)
-            origin = by_content.get((content, tile))
+            origin = by_content.get((content, piece))
             if origin and same_place and same_place.source.content == content:
                 origin = same_place
         if origin is None or not origin.sound:
@@ -437,11 +442,11 @@ def _make_row(job: _ArrayJob, number: int) -> tuple[StoredRow, bool]:
     if found.origin is not None:
         checksum = job.array.put(number, found.origin.values)
         if checksum == found.origin.checksum:
-            return StoredRow(found.source, checksum, found.origin.tile), False
+            return StoredRow(found.source, checksum, *found.origin.piece), False
     source = job.making.sources[number]
     stamps = listing.stamps_of(source)
     checksum = job.array.put(number, job.making.load(number))
     content = job.making.content(number)
     steady = listing.stamps_of(source) == stamps
     made_of = listing.fingerprint(stamps, content) if steady else listing.Fingerprint(stamps, "")
-    return StoredRow(made_of, checksum, job.making.tiles[number]), True
+    return StoredRow(made_of, checksum, *job.making.pieces[number]), True

@@ -150,6 +150,15 @@ def checksum_of(row: npt.NDArray[Any]) -> str:
 _MOST_BYTES = 2 << 30  # of an index; a picture takes about 500
 
 
+class Piece(NamedTuple):
+    """Which piece of a picture a row holds."""
+
+    tile: int = 0
+    """Which tile of the picture, in the order of its corners; 0 where it is all of it."""
+    scale: float | None = None
+    """The scale of the picture, where its pixels are not as large as those of others; else None."""
+
+
 class StoredRow(NamedTuple):
     """One picture, or its target."""
 
@@ -158,7 +167,9 @@ class StoredRow(NamedTuple):
     checksum: str
     """SHA-256 of its bytes."""
     tile: int = 0
-    """Which tile of the picture, in the order of its corners."""
+    """As in ``Piece``."""
+    scale: float | None = None
+    """As in ``Piece``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +226,8 @@ class KnownRow:
     """Read-only; read from disk when they are looked at."""
     checksum: str
     """What it must have."""
-    tile: int
-    """Which tile of the picture."""
+    piece: Piece
+    """Which piece of that."""
 
     @property
     def sound(self) -> bool:
@@ -224,8 +235,8 @@ class KnownRow:
         return checksum_of(self.values) == self.checksum
 
 
-Known = tuple[dict[tuple[tuple[Stamp, ...], int], KnownRow], dict[tuple[str, int], KnownRow]]
-"""Rows by the stamps, and by the content, of what they were made of, and by the tile."""
+Known = tuple[dict[tuple[tuple[Stamp, ...], Piece], KnownRow], dict[tuple[str, Piece], KnownRow]]
+"""Rows by the stamps, and by the content, of what they were made of, and by the piece of it."""
 
 
 def known_rows(stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: ArrayIndex) -> Known:
@@ -236,15 +247,15 @@ def known_rows(stores: Iterable[tuple[Path, StoreIndex]], held: str, *, like: Ar
         held: Which array.
         like: How its rows must have been made; its own rows do not matter.
     """
-    by_stamps: dict[tuple[tuple[Stamp, ...], int], KnownRow] = {}
-    by_content: dict[tuple[str, int], KnownRow] = {}
+    by_stamps: dict[tuple[tuple[Stamp, ...], Piece], KnownRow] = {}
+    by_content: dict[tuple[str, Piece], KnownRow] = {}
     for path, store in stores:
         for origin in rows_of(path, store, held, like=like):
             # Sources without files, and those whose content is not known, are not known by that.
             if origin.source.stamps:
-                by_stamps.setdefault((origin.source.stamps, origin.tile), origin)
+                by_stamps.setdefault((origin.source.stamps, origin.piece), origin)
             if origin.source.content:
-                by_content.setdefault((origin.source.content, origin.tile), origin)
+                by_content.setdefault((origin.source.content, origin.piece), origin)
     return by_stamps, by_content
 
 
@@ -262,7 +273,9 @@ def rows_of(path: Path, store: StoreIndex, held: str, *, like: ArrayIndex) -> li
         return []
     values = map_rows(array_path(path, held), index.dtype, index.shape)
     pairs = zip(index.rows, values, strict=False)
-    return [KnownRow(row.source, each, row.checksum, row.tile) for row, each in pairs]
+    return [
+        KnownRow(row.source, each, row.checksum, Piece(row.tile, row.scale)) for row, each in pairs
+    ]
 
 
 def array_path(index: Path, held: str) -> Path:

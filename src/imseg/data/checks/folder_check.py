@@ -8,7 +8,7 @@ from typing import Any
 
 from imseg.data.checks import duplicates, mask_values, stored_values, unlike
 from imseg.data.checks.fitness import ANY_CODING, FITNESS, Check, FolderScan, run_checks, warning
-from imseg.data.doubts import misplaced, small_objects
+from imseg.data.doubts import misplaced, pixel_sizes, small_objects
 from imseg.data.files.listing import Links, counted, subject
 from imseg.data.folder import facts
 from imseg.data.folder.config import FILE_NAME, TaskWord
@@ -335,6 +335,8 @@ CAUTIONS = (
     Check(_empty, ANY_CODING),
     Check(_imbalance, ANY_CODING),
     Check(_labeled_in_part),
+    Check(pixel_sizes.find_pixel_sizes_far_apart),
+    Check(pixel_sizes.find_idle_patterns),
     Check(small_objects.find_small_objects, ("values", "colors", "planes", "objects")),
     Check(small_objects.find_differing_scales, ("values", "colors", "planes", "objects")),
     Check(_missing, ANY_CODING),

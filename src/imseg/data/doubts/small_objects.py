@@ -11,6 +11,7 @@ from imseg.data.checks.appearance import WIDTHS
 from imseg.data.checks.fitness import FolderScan, size_in_words, warning
 from imseg.data.checks.mask_values import smeared_between
 from imseg.data.folder.facts import ImageFacts
+from imseg.data.images import pixel_size
 from imseg.data.images.modality import recognize_modality
 from imseg.errors import Finding
 from imseg.ops.tiling import Size, scaled
@@ -83,6 +84,8 @@ class SeenImages:
     """The scale of which they see windows; None: they see it whole."""
     narrow: float | None
     """Pixels that the narrowest tenth of the labeled objects is wide then; None: not known."""
+    pixel_sizes: pixel_size.PixelSizes | None
+    """How large the pixels of the labeled images are; None: not known."""
 
 
 def seen_by_default(labeled: Sequence[ImageFacts], *, channels: int) -> SeenImages | None:
@@ -102,7 +105,12 @@ def seen_by_default(labeled: Sequence[ImageFacts], *, channels: int) -> SeenImag
     if needs_windows(size, narrow, modality):
         scale = scale_for(typical, narrow)
         size = scaled(typical, scale)
-    return SeenImages(size=size, scale=scale, narrow=narrow and narrow * max(size))
+    return SeenImages(
+        size=size,
+        scale=scale,
+        narrow=narrow and narrow * max(size),
+        pixel_sizes=pixel_size.summarize_pixel_sizes([facts.pixel_size for facts in labeled]),
+    )
 
 
 def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]:
@@ -112,12 +120,14 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
         found: What is known of the data; without a working size the default is looked at.
         spec: What the masks mean.
     """
-    measured = [
-        (facts.size, np.array(mask.widths))
-        for facts in found.survey.labeled
+    labeled = found.survey.labeled
+    masks = [
+        (facts.size, np.array(mask.widths), ratio)
+        for facts, ratio in zip(labeled, _ratios(labeled), strict=True)
         for mask in facts.masks
         if mask.widths and smeared_between(mask) is None
     ]
+    measured, ratios = [each[:2] for each in masks], [each[2] for each in masks]
     if sum(int(counts.sum()) for _, counts in measured) < _FEWEST:
         return
     sizes = [size for size, _ in measured]
@@ -128,7 +138,7 @@ def find_small_objects(found: FolderScan, spec: TargetSpec) -> Iterator[Finding]
         seen = seen_by_default(found.survey.labeled, channels=channels)
         whole = working_shape((height, width), longest=DEFAULT_LONGEST)
         size = whole if seen is None else seen.scale or seen.size
-    lost = share_lost(measured, size, widths=WIDTHS)
+    lost = share_lost(measured, size, widths=WIDTHS, ratios=ratios)
     if lost <= _MOST_LOST:
         return
     seen_at = scaled((height, width), size) if isinstance(size, float) else size
@@ -168,14 +178,14 @@ def find_differing_scales(found: FolderScan, spec: TargetSpec) -> Iterator[Findi
     """Yield whether images seem to be taken at very different scales.
 
     The median width of the objects of an image tells its scale, where it has some. One image in ten
-    at either end does not count.
+    at either end does not count. What the sizes of pixels explain is left out.
 
     Args:
         found: What is known of the data.
         spec: What the masks mean.
     """
-    widths = []
-    for facts in found.survey.labeled:
+    widths, labeled = [], found.survey.labeled
+    for facts, ratio in zip(labeled, _ratios(labeled), strict=True):
         counts = sum(
             (
                 np.pad(np.array(mask.widths), (0, len(WIDTHS) - len(mask.widths)))
@@ -187,7 +197,8 @@ def find_differing_scales(found: FolderScan, spec: TargetSpec) -> Iterator[Findi
         counts = np.where(WIDTHS >= _SPECK, counts, 0)
         if counts.sum() >= _ENOUGH:
             middle = int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
-            widths.append((float(np.sqrt(WIDTHS[middle] * _AT_LEAST[middle])), facts.name))
+            width = float(np.sqrt(WIDTHS[middle] * _AT_LEAST[middle]))
+            widths.append((width * ratio, width, facts.name))
     if len(widths) < _ENOUGH:
         return
     widths.sort()
@@ -197,9 +208,9 @@ def find_differing_scales(found: FolderScan, spec: TargetSpec) -> Iterator[Findi
     yield warning(
         "Images seem to be taken at very different scales.",
         why="networks see all images at one scale, and objects are to be about as wide on all.",
-        got=f"objects {least[0]:.2g} px wide on {least[1]}, {most[0]:.2g} px wide on {most[1]}"
+        got=f"objects {least[1]:.2g} px wide on {least[2]}, {most[1]:.2g} px wide on {most[2]}"
         " (medians).",
-        hint="if objects are of one kind, resample images and masks to one size of a pixel; else"
+        hint="if objects are of one kind, say the sizes of pixels as pixel_size in imseg.toml; else"
         " train on each kind by itself. If this is what your images are like, go on.",
     )
 
@@ -212,7 +223,8 @@ def narrow_share(labeled: Sequence[ImageFacts]) -> float | None:
     """Return the width that a tenth of the objects stay below; of few objects, that half do.
 
     Regions of one or two pixels are seldom objects and do not count. A net of lines is one region,
-    as wide as its lines.
+    as wide as its lines. Where sizes of pixels differ, widths are those that objects would have in
+    pixels of the reference, on a picture of the typical size.
 
     Args:
         labeled: Pictures with their masks.
@@ -222,11 +234,15 @@ def narrow_share(labeled: Sequence[ImageFacts]) -> float | None:
         masks were not measured.
     """
     shares, counts = [], []
-    for facts in labeled:
+    known = pixel_size.summarize_pixel_sizes([facts.pixel_size for facts in labeled])
+    typical = None
+    if known is not None and known.differ:
+        typical = max(np.median([facts.size for facts in labeled], axis=0).tolist())
+    for facts, ratio in zip(labeled, _ratios(labeled), strict=True):
         for mask in facts.masks:
             if mask.widths and smeared_between(mask) is None:
                 found = np.array(mask.widths)
-                shares.append(WIDTHS[: len(found)] / max(facts.size))
+                shares.append(WIDTHS[: len(found)] * ratio / (typical or max(facts.size)))
                 counts.append(np.where(WIDTHS[: len(found)] >= _SPECK, found, 0))
     total = sum(int(each.sum()) for each in counts)
     if not total:
@@ -238,11 +254,22 @@ def narrow_share(labeled: Sequence[ImageFacts]) -> float | None:
     return float(every[order][min(place, len(every) - 1)])
 
 
+def _ratios(labeled: Sequence[ImageFacts]) -> list[float]:
+    """Return how many times as large pixels are as those of the reference; 1 if not known."""
+    known = pixel_size.summarize_pixel_sizes([facts.pixel_size for facts in labeled])
+    own = [facts.pixel_size for facts in labeled]
+    return [1.0 if known is None or size is None else size / known.reference for size in own]
+
+
 _Measured = Sequence[tuple[tuple[int, int], npt.NDArray[np.int64]]]
 
 
 def share_lost(
-    measured: _Measured, size: Size | float, *, widths: npt.NDArray[np.float64]
+    measured: _Measured,
+    size: Size | float,
+    *,
+    widths: npt.NDArray[np.float64],
+    ratios: Sequence[float] | None = None,
 ) -> float:
     """Return the share of the objects that are too small at a working size, 0..1.
 
@@ -253,10 +280,13 @@ def share_lost(
         measured: The size of each image, and its objects by ``WIDTHS``.
         size: Height and width at which networks work, or the scale of images.
         widths: How wide the objects of each class are.
+        ratios: How many times as large the pixels of each image are as those for which the scale
+            is meant; None: all are as large.
     """
     objects, area = np.zeros((2, len(WIDTHS))), WIDTHS**2
-    for (height, width), counts in measured:
-        scale = size if isinstance(size, float) else min(size[0] / height, size[1] / width)
+    times = ratios or [1.0] * len(measured)
+    for ((height, width), counts), ratio in zip(measured, times, strict=True):
+        scale = size * ratio if isinstance(size, float) else min(size[0] / height, size[1] / width)
         small = int(np.searchsorted(widths * scale, LEAST_WIDTH))
         objects[0, : len(counts)] += counts
         objects[1, :small] += np.pad(counts, (0, len(WIDTHS)))[:small]

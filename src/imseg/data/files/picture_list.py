@@ -3,14 +3,16 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from imseg.data.files import listing
+from imseg.data.folder.config import FILE_NAME, FolderConfig, read_config
 from imseg.data.images.decoding import SUFFIXES
 from imseg.data.images.foreign_formats import how_to_convert
+from imseg.data.images.pixel_size import read_pixel_size
 from imseg.errors import ImsegError, and_more, shown
 from imseg.types import Image
 
@@ -47,13 +49,24 @@ class PictureList:
     recursive: bool = False
     """Whether subfolders were looked into too."""
     images: list[Image] = field(default_factory=list)
-    """Pictures, sorted; named by their paths below the folder."""
+    """Pictures, sorted; named by their paths below the folder. Each knows the size of its pixels as
+    ``imseg.toml`` says it, in the folder or up to two above, or else its file."""
     others: list[str] = field(default_factory=list)
     """Files that are not pictures that can be read."""
     folders: list[PassedFolder] = field(default_factory=list)
     """Folders that were not looked into."""
     unusable: dict[str, str] = field(default_factory=dict)
     """Pictures that cannot be used whatever they hold, and why; only where those are skipped."""
+
+    def with_pixel_size(self, size: float | None) -> "PictureList":
+        """Return the same with one size of pixels for all pictures, in micrometers.
+
+        Args:
+            size: Of a side; None: each picture keeps its own.
+        """
+        if size is None:
+            return self
+        return replace(self, images=[replace(each, pixel_size=size) for each in self.images])
 
     def passed_over(self) -> dict[str, Any]:
         """Return what was passed over, as plain values for JSON."""
@@ -102,8 +115,8 @@ def find_pictures(
             with control characters, links to nothing, pipes.
 
     Raises:
-        ImsegError: If there is none, if one cannot be used, or if masks of two pictures would get
-            the same name.
+        ImsegError: If there is none, if one cannot be used, if masks of two pictures would get the
+            same name, or if ``imseg.toml`` has problems.
     """
     try:
         return _find(place, recursive=recursive, out=out, skip_bad=skip_bad)
@@ -131,11 +144,22 @@ def _find(place: Path, *, recursive: bool, out: Path | None, skip_bad: bool) -> 
         )
     bad = _unusable(files, refuse=not skip_bad)
     found.unusable.update({_name(path, place): why for path, why in bad.items()})
-    found.images.extend(Image(_name(path, place), path) for path in files if path not in bad)
+    said = _said_about(place)
+    for path in files:
+        if path not in bad:
+            size = said.pixel_size_of(path.name) or read_pixel_size(path)
+            found.images.append(Image(_name(path, place), path, size))
     if not found.images and not found.unusable:
         raise _no_pictures(found)
     _check_stems(found)
     return found
+
+
+def _said_about(place: Path) -> FolderConfig:
+    """Return what ``imseg.toml`` says where pictures lie, as in ``DATA/unlabeled/images``."""
+    folder = place.absolute() if place.is_dir() else place.absolute().parent
+    above = (folder, *folder.parents[:2])
+    return read_config(next((each for each in above if (each / FILE_NAME).is_file()), folder))
 
 
 def _name(path: Path, place: Path) -> str:

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
@@ -128,12 +129,15 @@ def _one_line(text: str) -> str:
     return text
 
 
+_PixelSize = Annotated[float, Field(gt=0, le=LARGEST_PIXEL)]
+
+
 class _Settings(BaseModel, extra="forbid", strict=True):
     """The entries of ``imseg.toml``."""
 
     task: TaskWord | None = None
     void: Annotated[Key | None, PlainValidator(_as_void)] = None
-    pixel_size: Annotated[float, Field(gt=0, le=LARGEST_PIXEL)] | None = None
+    pixel_size: _PixelSize | dict[str, _PixelSize] | None = None
     pages: Annotated[Pages, PlainValidator(_as_pages)] = "refuse"
     unit: Annotated[str, AfterValidator(_one_line)] = ""
     classes: dict[str, Any] = {}
@@ -149,7 +153,8 @@ class _Class(BaseModel, extra="forbid", strict=True):
 _EXPECTED = {
     "task": "one of " + ", ".join(f'"{word}"' for word in TASK_WORDS),
     "void": 'a whole number, or a color "#rrggbb"',
-    "pixel_size": "micrometers on a side of a pixel, above 0, such as 0.65",
+    "pixel_size": "micrometers on a side of a pixel, above 0, such as 0.65; or a table of such"
+    ' numbers by patterns of file names: [pixel_size], then "*_40x*" = 0.16',
     "pages": '"channels", "first", "max", the number of a plane (1 is the first) or "refuse"',
     "unit": 'a text of one line, such as "m"',
     "classes": 'a table: [classes], then 0 = "sky"',
@@ -173,11 +178,31 @@ class FolderConfig:
     colors: Mapping[Key, Color] = field(default_factory=dict)
     """Colors of overlays (red, green, blue; 0..255) by what masks know the class by."""
     pixel_size: float | None = None
-    """Side of a pixel in micrometers."""
+    """Side of a pixel in micrometers, of all images, whatever their files say."""
+    pixel_sizes: Mapping[str, float] = field(default_factory=dict)
+    """The same by patterns of file names, of which the first that matches counts."""
     pages: Pages = "refuse"
     """What several pages in one file are; a plane is chosen for masks too."""
     unit: str = ""
     """Unit of the numbers that a regression learns."""
+
+    def pattern_of(self, name: str) -> str | None:
+        """Return the first pattern of sizes of pixels that an image matches; None: there is none.
+
+        Args:
+            name: Of the image; folders before its file name do not count, nor do capitals.
+        """
+        plain = name.rpartition("/")[2].lower()
+        return next((each for each in self.pixel_sizes if fnmatchcase(plain, each.lower())), None)
+
+    def pixel_size_of(self, name: str) -> float | None:
+        """Return the micrometers that are said for an image; None: nothing is said.
+
+        Args:
+            name: As in ``pattern_of``.
+        """
+        pattern = self.pattern_of(name)
+        return self.pixel_size if pattern is None else self.pixel_sizes[pattern]
 
     @property
     def listed(self) -> tuple[Key, ...]:
@@ -270,6 +295,8 @@ def parse_config(plain: Mapping[str, Any], source: str) -> FolderConfig:
     raise_all(errors)
     plain = dict(said) | {"names": names, "colors": colors}
     del plain["classes"]
+    if isinstance(said.pixel_size, dict):
+        plain |= {"pixel_size": None, "pixel_sizes": said.pixel_size}
     return FolderConfig(**plain)
 
 

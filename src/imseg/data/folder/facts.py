@@ -195,6 +195,8 @@ class ImageFacts:
     pictures."""
     inverting: bool = False
     """Whether the file says that 0 is to be shown as white."""
+    pixel_size: float | None = None
+    """Micrometers on a side of a pixel; None: not known."""
     mask: MaskFacts | None = None
     """The mask, where there is one in one file."""
     planes: Mapping[str, MaskFacts] = field(default_factory=dict)
@@ -371,7 +373,7 @@ class ObjectSummary:
     area: float
     """Median of the objects' areas in pixels; 0 if there are no objects."""
     area_um2: float | None
-    """The same in square micrometers; None if the size of a pixel is not known."""
+    """The same in square micrometers; None if the size of a pixel is not known of some image."""
     share: float
     """Share of the pixels that are in objects, 0..1, of those that are not void."""
 
@@ -441,11 +443,15 @@ def summarize_objects(split: Sequence[ImageFacts], spec: TargetSpec) -> ObjectSu
     if spec.coding != "objects" or not masks:
         return None
     numbers, no_object = [mask.objects for mask in masks], (0, spec.void)
+    sides = [facts.pixel_size or spec.pixel_size for facts in split if facts.mask is not None]
     sizes = [
-        size for mask in masks for value, size in mask.counts.items() if value not in no_object
+        (size, size * (side or 0.0) ** 2)
+        for mask, side in zip(masks, sides, strict=True)
+        for value, size in mask.counts.items()
+        if value not in no_object
     ]
-    areas = np.array(sizes, np.float64)
-    median = float(np.median(areas)) if areas.size else 0.0
+    areas, known_areas = np.array(sizes, np.float64).reshape(-1, 2).T
+    median, in_um2 = (float(np.median(each)) if sizes else 0.0 for each in (areas, known_areas))
     known = sum(mask.known for mask in masks)
     return ObjectSummary(
         total=sum(numbers),
@@ -453,7 +459,7 @@ def summarize_objects(split: Sequence[ImageFacts], spec: TargetSpec) -> ObjectSu
         median=float(np.median(numbers)),
         most=max(numbers),
         area=median,
-        area_um2=None if spec.pixel_size is None else median * spec.pixel_size**2,
+        area_um2=None if None in sides else in_um2,
         share=float(areas.sum()) / known if known else 0.0,
     )
 

@@ -20,6 +20,7 @@ from imseg.data.folder.mask_facts import mask_facts
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
 from imseg.data.images.image_files import SAMPLES, sample_pixels
 from imseg.data.images.picture_file import read_upright
+from imseg.data.images.pixel_size import may_say_pixel_size
 from imseg.data.masks.io import MaskFile, read_mask, resize_mask
 from imseg.data.masks.regions import has_regions
 from imseg.types import POSITION, Image, LabeledImage, Pixels, Region
@@ -256,7 +257,9 @@ def inspect(
     if picture is None or problems:
         return problems
     orientation = max(turned, picture.orientation)  # what was saved upright is not turned again
-    return with_masks(replace(picture, name=entry.name, orientation=orientation), found)
+    size = scope.config.pixel_size_of(entry.name) or picture.pixel_size
+    picture = replace(picture, name=entry.name, orientation=orientation, pixel_size=size)
+    return with_masks(picture, found)
 
 
 def mask_files(pair: LabeledImage) -> dict[str | None, Path]:
@@ -279,10 +282,16 @@ def _facts_of_image(
         return image_facts(image.name, path, scope=scope)
 
     def find() -> tuple[ImageFacts, Pixels]:
-        pixels, inverting, orientation = read_upright(path, pages=pages)
-        sketch = closely or (paired and orientation != 1)
-        facts = image_facts(image.name, pixels, scope=scope, sketch=sketch)
-        return replace(facts, inverting=inverting, orientation=orientation), pixels
+        found = read_upright(path, pages=pages)
+        sketch = closely or (paired and found.orientation != 1)
+        facts = image_facts(image.name, found.pixels, scope=scope, sketch=sketch)
+        facts = replace(
+            facts,
+            inverting=found.inverting,
+            orientation=found.orientation,
+            pixel_size=found.pixel_size,
+        )
+        return facts, found.pixels
 
     def fits(facts: ImageFacts) -> bool:
         height, width = facts.size
@@ -295,6 +304,7 @@ def _facts_of_image(
         str(pages), f"plane {pages}"
     )
     looked_for += ", of a pair" * paired + ", closely" * closely
+    looked_for += ", pixel size" * may_say_pixel_size(path)  # earlier versions did not look for it
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
 

@@ -100,6 +100,7 @@ def understand(
         telling: Whether it is worth saying that masks have no meaning.
     """
     spec, failures = None, [*errors]
+    _tell_pixel_sizes(layout, survey)
     if layout.labeled:
         try:
             spec = recognize(survey, task=config.task, config=config)
@@ -117,6 +118,20 @@ def understand(
         reading=reading,
         failures=(*failures, *unlike),
     )
+
+
+def _tell_pixel_sizes(layout: FolderLayout, survey: Survey) -> None:
+    """Give pictures of which it is known the size of their pixels."""
+    known = {facts.name: facts.pixel_size for facts in survey.every() if facts.pixel_size}
+
+    def told(image: Image) -> Image:
+        return replace(image, pixel_size=known.get(image.name))
+
+    if known:
+        layout.unlabeled = tuple(map(told, layout.unlabeled))
+    for split in labeled_regions.LABELED if known else ():
+        pairs = getattr(layout, split)
+        setattr(layout, split, tuple(replace(each, image=told(each.image)) for each in pairs))
 
 
 def read_folder(

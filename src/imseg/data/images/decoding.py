@@ -84,6 +84,8 @@ class Decoded:
     are as stored."""
     orientation: int = 1
     """The EXIF number: how the values were turned to be upright; 1: they were not."""
+    pixel_size: float | None = None
+    """Micrometers on a side of a pixel; None: the file does not say."""
 
 
 def lossy_suffix(name: str) -> str | None:

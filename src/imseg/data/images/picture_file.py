@@ -118,8 +118,9 @@ def decode_planes(
         head = file.read(_HEAD)
         if tiff_pages.is_tiff(head):
             planes = tiff_decoding.checked_planes(path, file, pages, hint)
+            turn, size = planes[0][0].orientation, planes[0][0].pixel_size
             for decoded in tiff_decoding.decode(path, file, planes):
-                yield replace(decoded, orientation=planes[0][0].orientation)
+                yield replace(decoded, orientation=turn, pixel_size=size)
             return
         with _opened(path, file, head) as picture:
             frames = _frames(path, picture, pages, hint)
@@ -258,6 +259,8 @@ class UprightPicture(NamedTuple):
     """Whether the file says that 0 is to be shown as white."""
     orientation: int
     """The EXIF number: how the pixels were turned; 1: they were not."""
+    pixel_size: float | None
+    """Micrometers on a side of a pixel; None: the file does not say."""
 
 
 def read_upright(path: Path, *, pages: Pages = "refuse") -> UprightPicture:
@@ -270,17 +273,17 @@ def read_upright(path: Path, *, pages: Pages = "refuse") -> UprightPicture:
     Raises:
         ImsegError: If the file cannot be read as such a picture.
     """
-    inverting, orientation = False, 1
+    inverting, orientation, pixel_size = False, 1, None
     pixels: Pixels | None = None
     for decoded in decode_planes(path, pages=pages):
         inverting |= decoded.inverting > 0
-        orientation = decoded.orientation
+        orientation, pixel_size = decoded.orientation, decoded.pixel_size
         plane = decoding.as_pixels(decoded)
         # Unlike np.maximum, it prefers a number to "not a number".
         pixels = plane if pixels is None else np.fmax(pixels, plane)
     if pixels is None:
         raise decoding.damaged(path, "no picture found")
-    return UprightPicture(pixels, inverting, orientation)
+    return UprightPicture(pixels, inverting, orientation, pixel_size)
 
 
 def read_image(path: Path, *, channels: int | None = None, pages: Pages = "refuse") -> Pixels:

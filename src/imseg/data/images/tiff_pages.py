@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 
 from imseg.data.images import decoding
+from imseg.data.images.pixel_size import pixel_size_of
 from imseg.types import Pages
 
 PALETTE = 3
@@ -84,6 +85,11 @@ class TiffPage:
         stored = -(-self.bits // 8)
         kept = self.depth != "float32" or (self.numbers, self.bits) == ("float", 32)
         return self.samples * (stored if kept else stored + 4)
+
+    @property
+    def pixel_size(self) -> float | None:
+        """Micrometers on a side of a pixel, as far as the file says so."""
+        return pixel_size_of(self.source)
 
     @property
     def inverting(self) -> int:

@@ -83,7 +83,7 @@ def bands(predictor: Predictor, image: Image) -> Iterator[Band]:
         ImsegError: If it cannot be read; perhaps not before its last rows.
     """
     picture = read_rows(image, predictor.reading)
-    own, wanted = picture.size, predictor.size(picture.size)
+    own, wanted = picture.size, predictor.size(picture.size, image.pixel_size)
     size = wanted.size_of(own) if isinstance(wanted, TileScheme) else wanted
     if size[0] * 2 <= own[0]:  # a smaller copy may do
         picture = read_rows(image, predictor.reading, least=size)

@@ -90,9 +90,10 @@ class Predictor:
     """What a pixel is."""
     reading: Reading
     """How pictures were read for training."""
-    size: Callable[[Size], Size | TileScheme]
-    """Returns for the height and width of a picture those at which networks see it whole; or how it
-    is cut into tiles, whose predictions are joined."""
+    size: Callable[[Size, float | None], Size | TileScheme]
+    """Returns for the height and width of a picture, and the micrometers on a side of its pixels
+    (None: not known), the height and width at which networks see it whole; or how it is cut into
+    tiles, whose predictions are joined."""
     compute: device.ComputeConfig
     """How they are computed."""
     teachers: Sequence[nn.Module] | None = None
@@ -160,7 +161,7 @@ class Predictor:
         except ImsegError as error:
             return error
         own = (pixels.shape[0], pixels.shape[1])
-        wanted = self.size(own)
+        wanted = self.size(own, image.pixel_size)
         if isinstance(wanted, TileScheme):
             return _Loaded(pixels, resize_image(pixels, wanted.size_of(own)), wanted.tiling)
         return _Loaded(pixels, resize_image(pixels, wanted), None)

@@ -276,7 +276,7 @@ def _decoded(
 def _read(image: Image, reading: Reading) -> Image:
     if not isinstance(image.pixels, Path):
         return image
-    return Image(image.name, read_image(image.pixels, pages=reading.pages))
+    return replace(image, pixels=read_image(image.pixels, pages=reading.pages))
 
 
 def _size(entry: Image | LabeledImage, reading: Reading) -> tuple[int, int]:

@@ -78,14 +78,14 @@ class Journal:
             content: What is to be known about it later, as plain values.
         """
         files = {str(each): _stamp(each) for each in wrote}
-        line = {"image": image.name, "stamp": _stamp(image.pixels), "wrote": files, **content}
+        line = {"image": image.name, "stamp": _stamp_of(image), "wrote": files, **content}
         self._places[image.name] = self._add(line)
 
     def is_finished(self, image: Image) -> bool:
         """Return whether a picture and all files written for it are as they were then."""
         if image.name not in self:
             return False
-        if self._are_ours(image.name) and self.entry(image.name)["stamp"] == _stamp(image.pixels):
+        if self._are_ours(image.name) and self.entry(image.name)["stamp"] == _stamp_of(image):
             return True
         del self._places[image.name]
         return False
@@ -154,6 +154,12 @@ class Journal:
                     return
                 end += len(line)
                 yield end, json.loads(line)
+
+
+def _stamp_of(image: Image) -> list[Any] | None:
+    """Return what tells whether a picture is the same, the size of its pixels included."""
+    stamp = _stamp(image.pixels)
+    return stamp if stamp is None or image.pixel_size is None else [*stamp, image.pixel_size]
 
 
 def _stamp(place: object) -> list[int] | None:

@@ -143,10 +143,10 @@ class Totals:
     def measured(self) -> Iterator[Measurements]:
         """Yield what the picture amounts to.
 
-        One row per picture: the area of each class or label (pixels, and square micrometers where
-        the size of a pixel is known), or the mean, least and greatest number. Objects: one row
-        each, with its number in the mask, its area and the middle of its pixels (row and column,
-        from 0).
+        One row per picture: the area of each class or label (pixels, and square micrometers, empty
+        where the size of a pixel is not known), or the mean, least and greatest number. Objects:
+        one row each, with its number in the mask, its area and the middle of its pixels (row and
+        column, from 0).
         """
         spec = self._spec
         if tells_apart(spec):
@@ -177,8 +177,27 @@ def _rounded(place: float) -> float:
     return float(round(place, 1))
 
 
+_UM2 = "area [um2]"
+
+
+def without_unknown(rows: Iterable[Measurements], *, known: bool) -> Iterator[Measurements]:
+    """Yield rows without areas in square micrometers, if those are not known of any picture.
+
+    Args:
+        rows: Of a table.
+        known: Whether they are known of some.
+    """
+    for row in rows:
+        yield {key: cell for key, cell in row.items() if known or not key.endswith(_UM2)}
+
+
+def has_areas(rows: Sequence[Measurements]) -> bool:
+    """Return whether the rows of a picture have areas in square micrometers."""
+    return any(key.endswith(_UM2) and cell != "" for row in rows[:1] for key, cell in row.items())
+
+
 def _area(prefix: str, pixels: int, spec: TargetSpec) -> Measurements:
-    found: Measurements = {f"{prefix}area [px]": pixels}
-    if spec.pixel_size is not None:
-        found[f"{prefix}area [um2]"] = float(f"{pixels * spec.pixel_size * spec.pixel_size:.6g}")
-    return found
+    """Return an area in pixels and in square micrometers, empty where the latter is not known."""
+    size = spec.pixel_size
+    known = "" if size is None else float(f"{pixels * size * size:.6g}")
+    return {f"{prefix}area [px]": pixels, f"{prefix}{_UM2}": known}

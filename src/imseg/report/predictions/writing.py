@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imseg.approaches.runs.orientations import Orientations
+from imseg.approaches.runs.orientations import Orientations, check_pixel_sizes
 from imseg.approaches.runs.run import Run
 from imseg.data.files.listing import real_path
 from imseg.data.files.picture_list import PictureList, find_pictures
@@ -22,7 +22,7 @@ from imseg.errors import ImsegError, and_more
 from imseg.report.predictions import measurements, places
 from imseg.report.predictions.journal import Journal
 from imseg.report.predictions.mask_writing import CannotRead, write_at_once, write_in_bands
-from imseg.types import Image, TargetSpec
+from imseg.types import Image
 
 MOST_WRITERS = 4
 """Threads that write masks while the next pictures are predicted."""
@@ -71,7 +71,8 @@ def write_predictions(
         scale: As in ``Run.predict``.
         device: Where to compute.
         overwrite: Replace files that are there already, and continue nothing.
-        pixel_size: Side of a pixel in micrometers; None: what the training data said.
+        pixel_size: Side of a pixel in micrometers, of all pictures; None: what each file says, for
+            areas else what the training data said.
         skip: Called with each picture that cannot be read, and why; it is left out, and named in
             ``out/skipped.csv``. None: that is an error.
         progress: Told about finished and all pictures.
@@ -92,7 +93,7 @@ def write_predictions(
     if isinstance(images, Path):
         places.check_place(images, out)
         images = find_pictures(images)
-    found, names = images, list(networks or run.members())
+    found, names = images.with_pixel_size(pixel_size), list(networks or run.members())
     seen = seen or run.orientations(
         tta=tta, networks=names, disagreement=inconsistency, device=device
     )
@@ -106,12 +107,16 @@ def write_predictions(
     places.check_places(
         found, out, run.spec, beside=beside, overwrite=overwrite, may_replace=journal.may_replace
     )
-    flips, spec = journal.note["flips"], run.spec
     looking = run.predictor(
-        networks=names, disagreement=inconsistency, tta=flips, scale=scale, device=device
+        networks=names,
+        disagreement=inconsistency,
+        tta=journal.note["flips"],
+        scale=scale,
+        device=device,
     )
-    spec = spec if pixel_size is None else replace(spec, pixel_size=pixel_size)
-    work = _Work(run, looking, out, spec, overlay=overlay, rows=rows, begin=journal.begin)
+    work = _Work(
+        run, looking, out, overlay=overlay, as_learned=scale is None, rows=rows, begin=journal.begin
+    )
     total, unusable = len(found.images), found.unusable
     skipped: list[measurements.Measurements] = [
         {"image": name, "reason": f"{name} {why}."} for name, why in unusable.items()
@@ -161,8 +166,9 @@ class _Work:
     run: Run
     predictor: Predictor
     out: Path
-    spec: TargetSpec
     overlay: bool
+    as_learned: bool
+    """Whether no scale was asked for."""
     rows: Callable[[str, int, int], None] | None
     begin: Callable[[Image], None]
 
@@ -183,10 +189,16 @@ class _Work:
         known = []
         for image in images:
             try:
+                if self.as_learned:
+                    check_pixel_sizes(self.run.plan, [image])
                 known.append((image, by_rows.size_of(image, self.predictor.reading)))
             except ImsegError as error:
                 left_out(image, error)
         return known
+
+    def _totals(self, image: Image) -> measurements.Totals:
+        size = image.pixel_size or self.run.spec.pixel_size
+        return measurements.Totals(image.name, replace(self.run.spec, pixel_size=size))
 
     def _is_large(self, known: _Sized) -> bool:
         depth = max(self.predictor.reading.channels, self.run.spec.outputs)
@@ -194,7 +206,7 @@ class _Work:
 
     def _at_once(self, segmented: Segmented) -> _Done:
         predicted = self.run.prediction_of(segmented)
-        totals = measurements.Totals(predicted.name, self.spec)
+        totals = self._totals(segmented.image)
         self.begin(segmented.image)
         written, wrote = write_at_once(predicted, self.out, self.run.spec, overlay=self.overlay)
         totals.add(predicted)
@@ -202,7 +214,7 @@ class _Work:
 
     def _in_bands(self, images: Sequence[Image], left_out: Unreadable) -> Iterator[_Done]:
         for image in images:
-            totals = measurements.Totals(image.name, self.spec)
+            totals = self._totals(image)
             self.begin(image)
             told = None if self.rows is None else _named(self.rows, image.name)
             try:
@@ -295,16 +307,18 @@ def _write_tables(
         ImsegError: If all pictures were left out.
     """
     done: list[places.Written] = []
+    finished = [image.name for image in images if image.name in journal]
+    kinds, entries = ("measured", "objects"), map(journal.entry, finished)
+    known = any(measurements.has_areas(entry[kind]) for entry in entries for kind in kinds)
     with (
         measurements.MeasurementFile(out / measurements.FILE_NAME) as amounts,
         measurements.MeasurementFile(out / measurements.COUNTS_NAME) as counts,
     ):
-        for image in images:
-            if image.name in journal:
-                entry = journal.entry(image.name)
-                amounts.add(entry["measured"])
-                counts.add(entry["objects"])
-                done.append(places.Written(image.name, entry["mask"], entry["inconsistent"]))
+        for name in finished:
+            entry = journal.entry(name)
+            for table, kind in zip((amounts, counts), kinds, strict=True):
+                table.add(measurements.without_unknown(entry[kind], known=known))
+            done.append(places.Written(name, entry["mask"], entry["inconsistent"]))
     if not done:
         raise ImsegError(
             f"None of the {len(skipped)} pictures can be predicted.",
