@@ -73,8 +73,8 @@ def test_scores_are_those_of_how_the_run_was_trained_and_say_so(pair, cells, nev
         own, other = run.evaluate(data), run.evaluate(data, tta=not tta)
         assert (own.orientations, other.orientations) == ((8, 1) if tta else (1, 8))
         assert own.as_dict()["orientations"] == own.orientations
-        found = run.segment([each.image for each in data.test], tta=tta)
-        assert own.per_image == evaluator.evaluate(data.test, found, task=run.task).per_image
+        looking = run.predictor(tta=tta)
+        assert own.per_image == evaluator.evaluate(data.test, looking).per_image
         assert own.per_image != other.per_image
 
 

@@ -21,7 +21,7 @@ from imseg.data.images.picture_file import read_image
 from imseg.data.images.tiff_writing import TiffRows
 from imseg.engine.inference import large
 from imseg.errors import ImsegError
-from imseg.ops.objects import match_objects
+from imseg.ops.same_objects import match_objects
 from imseg.report.predictions import mask_writing
 from imseg.report.predictions.writing import write_predictions
 

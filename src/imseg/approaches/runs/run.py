@@ -297,10 +297,8 @@ class Run:
         dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
-        images = [pair.image for pair in pairs]
         looking = self.predictor(ensemble=ensemble, networks=networks, tta=tta, device=device)
-        found = looking.segment(images)
-        return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
+        return evaluator.evaluate(pairs, looking, progress=progress)
 
     def predict(
         self,

@@ -114,6 +114,36 @@ def read_rows(image: Image, reading: Reading, *, least: Size | None = None) -> P
     return PictureRows((pixels.shape[0], pixels.shape[1]), iter([pixels]))
 
 
+def stored_rows(
+    path: Path, *, pages: Pages = "refuse"
+) -> tuple[TiffPage, Iterator[decoding.Decoded]] | None:
+    """Return the one page of a TIFF file, and its rows from top to bottom as they lie in the file.
+
+    None for other files, and where rows cannot be read so.
+
+    Args:
+        path: A picture file.
+        pages: What several pages in the file are.
+
+    Raises:
+        ImsegError: If the file cannot be read; while rows are read, too.
+    """
+    with decoding.errors_named(path), open_plain(path) as file:
+        if not tiff_pages.is_tiff(file.read(4)):
+            return None
+        planes = tiff_decoding.chosen_planes(path, file, pages, _HINT)
+        if not _has_rows(planes) or len(planes[0]) > 1:
+            return None
+        _check_whole(path, file, planes[0][0])
+    return planes[0][0], _stored_chunks(path, pages)
+
+
+def _stored_chunks(path: Path, pages: Pages) -> Iterator[decoding.Decoded]:
+    with decoding.errors_named(path), open_plain(path) as file:
+        (page,) = tiff_decoding.chosen_planes(path, file, pages, _HINT)[0]
+        yield from _page_chunks(path, file, page)
+
+
 def _tiff_chunks(path: Path, name: str, reading: Reading, level: int) -> Iterator[Bytes]:
     """Yield the rows of a TIFF file, or of a smaller copy in it, as networks read them."""
     with decoding.errors_named(path), open_plain(path) as file:

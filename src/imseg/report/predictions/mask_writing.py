@@ -18,7 +18,7 @@ from imseg.data.masks.colors import GRAY
 from imseg.engine.inference.large import Band, bands, scaled_rows
 from imseg.engine.inference.pictures import Predictor
 from imseg.errors import ImsegError
-from imseg.ops.joined_objects import JoinedObjects
+from imseg.ops.same_objects import JoinedObjects
 from imseg.report.figures import draw_prediction, save
 from imseg.report.predictions.measurements import Totals
 from imseg.report.predictions.places import INCONSISTENCY, OVERLAYS, Written, mask_files
