@@ -211,14 +211,16 @@ def evaluation(side: int, out: Path, more: list[str], *, objects: bool) -> dict[
             (data / "test" / part).mkdir(parents=True)
             path = data / "test" / part / "large.tif"
             mosaic(path, label(tile) if labels else tile, side, colors=part == "images")
-    found = imseg("evaluate", run, data, *more)
+    found = imseg("evaluate", run, data, "--json", *more)
+    scores = json.loads(found["said"])["per_image"]
     return {
         "side": side,
         "masks": kind,
         "seconds": found["seconds"],
         "anonymous MB": found["anonymous"],
         "files MB": found["files"],
-        "said": found["said"],
+        "IoU": scores["iou"],
+        "F1 of objects": scores.get("object_f1", "-"),
     }
 
 
