@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from imseg.approaches.runs.run import Prediction, Run
+from imseg.approaches.runs.predictions import Prediction, predict_each
+from imseg.approaches.runs.run import Run
 from imseg.data.files.atomic import make_folder
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
@@ -204,6 +205,8 @@ def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Captioned
 
 SHOWN = 6
 """Images in a gallery."""
+MOST_DRAWN = 4096
+"""Pixels a side at most of large pictures with masks drawn on them."""
 
 
 def gallery(
@@ -227,8 +230,8 @@ def gallery(
     merits = [metric.merit({metric.key: value}) for value in values]
     shown = from_best_to_worst(merits, most)
     images = [pairs[i].image for i in shown]
-    again = run.segment(images, networks=networks, disagreement=True, tta=found.orientations > 1)
-    predictions = map(run.prediction_of, again)
+    looking = run.predictor(networks=networks, disagreement=True, tta=found.orientations > 1)
+    predictions = predict_each(looking, images, most=MOST_DRAWN)
     rows = [
         result_row(pairs[i], each, run.spec, score=metric.text({metric.key: values[i]}))
         for i, each in zip(shown, predictions, strict=True)

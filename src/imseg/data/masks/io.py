@@ -16,17 +16,7 @@ from imseg.data.images.picture_file import decode_planes
 from imseg.data.masks.labeled_regions import blot_out, outside
 from imseg.errors import ImsegError, and_more
 from imseg.ops import objects
-from imseg.types import (
-    INCONSISTENT,
-    VOID,
-    Bytes,
-    Coding,
-    Color,
-    LabeledImage,
-    Pages,
-    Target,
-    TargetSpec,
-)
+from imseg.types import INCONSISTENT, VOID, Coding, Color, LabeledImage, Pages, Target, TargetSpec
 
 MaskForm = Literal["values", "colors", "numbers"]
 """What a mask file holds: a whole number, a color or a measurement for each pixel."""
@@ -383,7 +373,7 @@ def encode(mask: npt.NDArray[Any], spec: TargetSpec) -> Target:
     """
     match spec.coding:
         case "planes":
-            planes: Bytes = (mask != 0).astype(np.uint8)
+            planes: npt.NDArray[np.uint8] = (mask != 0).astype(np.uint8)
             if spec.void is not None:
                 planes[mask == spec.void] = VOID
             return planes
@@ -441,12 +431,12 @@ def pack_colors(colors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     return packed
 
 
-def unpack_colors(packed: npt.NDArray[Any]) -> Bytes:
+def unpack_colors(packed: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return whole numbers as ``... 3`` colors."""
     return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
 
 
-def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
+def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.uint8]:
     pairs = [(value, number) for number, value in enumerate(spec.values, spec.first_index)]
     pairs += [(spec.void, VOID)] if spec.void is not None else []
     if mask.dtype.kind == "u":
@@ -465,7 +455,7 @@ def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
         is_known = np.array_equal(known[places], mask)
     if not is_known:
         raise UnknownMaskValues(unknown_values(np.unique(mask).tolist(), spec), spec)
-    target: Bytes = encoded.astype(np.uint8, copy=False)
+    target: npt.NDArray[np.uint8] = encoded.astype(np.uint8, copy=False)
     return target
 
 

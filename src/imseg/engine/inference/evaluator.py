@@ -10,11 +10,9 @@ import numpy.typing as npt
 import torch
 
 from imseg.data.images.by_rows import size_of
-from imseg.data.masks.mask_rows import check_fits
-from imseg.data.masks.recognize import word_of
+from imseg.data.masks import mask_rows, recognize
+from imseg.engine.inference import large, pictures
 from imseg.engine.inference.image_scores import ImageScores, score_in_bands, score_whole
-from imseg.engine.inference.large import is_large
-from imseg.engine.inference.pictures import Predictor
 from imseg.tasks import Task
 from imseg.tasks.multilabel import object_scores, tells_apart
 from imseg.types import LabeledImage
@@ -130,7 +128,7 @@ class Evaluation:
 
 def evaluate(
     pairs: Sequence[LabeledImage],
-    predictor: Predictor,
+    predictor: pictures.Predictor,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -159,24 +157,26 @@ def evaluate(
     return replace(found, orientations=scored[-1].orientations)
 
 
-def _scores_of_each(pairs: Sequence[LabeledImage], predictor: Predictor) -> Iterator[ImageScores]:
+def _scores_of_each(
+    pairs: Sequence[LabeledImage], predictor: pictures.Predictor
+) -> Iterator[ImageScores]:
     """Yield the scores of each picture, in order."""
     task, depth = predictor.task, max(predictor.reading.channels, predictor.task.spec.outputs)
     known = []
     for pair in pairs:
         size = size_of(pair.image, predictor.reading)
         # What the paper scores, at working size, is small however large the picture.
-        known.append((is_large(size, depth) and not task.paper, pair))
-        if known[-1][0]:
-            check_fits(pair, size, task.spec)
-    for large, some in itertools.groupby(known, key=lambda each: each[0]):
+        known.append((task.paper or not large.is_large(size, depth), pair))
+        if not known[-1][0]:
+            mask_rows.check_fits(pair, size, task.spec)
+    for whole, some in itertools.groupby(known, key=lambda each: each[0]):
         alike = [pair for _, pair in some]
-        if large:
+        if not whole:
             yield from (score_in_bands(pair, predictor) for pair in alike)
-        else:
-            found = predictor.segment([pair.image for pair in alike])
-            for pair, segmented in zip(alike, found, strict=True):
-                yield score_whole(pair, segmented, task)
+            continue
+        found = predictor.segment([pair.image for pair in alike])
+        for pair, segmented in zip(alike, found, strict=True):
+            yield score_whole(pair, segmented, task)
 
 
 def _summarize(task: Task, names: list[str], scored: Sequence[ImageScores]) -> Evaluation:
@@ -198,7 +198,7 @@ def _summarize(task: Task, names: list[str], scored: Sequence[ImageScores]) -> E
         }
 
     return Evaluation(
-        task=word_of(task.spec),
+        task=recognize.word_of(task.spec),
         metric=task.metric.key,
         unit=task.metric.unit,
         names=tuple(names),

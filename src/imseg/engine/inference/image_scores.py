@@ -11,8 +11,7 @@ import torch
 
 from imseg.data.images import by_rows
 from imseg.data.masks import io, labeled_regions, mask_rows
-from imseg.engine.inference import large
-from imseg.engine.inference.pictures import Predictor, Segmented
+from imseg.engine.inference import large, pictures
 from imseg.ops import same_objects
 from imseg.tasks import Task, multilabel
 from imseg.tasks.base import Sums
@@ -36,7 +35,7 @@ class ImageScores:
     """In how many orientations networks saw it."""
 
 
-def score_whole(pair: LabeledImage, segmented: Segmented, task: Task) -> ImageScores:
+def score_whole(pair: LabeledImage, segmented: pictures.Segmented, task: Task) -> ImageScores:
     """Return scores of a picture that was looked at whole, at its mask's own size.
 
     Under ``paper`` that is at working size.
@@ -61,7 +60,7 @@ def score_whole(pair: LabeledImage, segmented: Segmented, task: Task) -> ImageSc
     return _scored(task, sums, shared, segmented.orientations)
 
 
-def score_in_bands(pair: LabeledImage, predictor: Predictor) -> ImageScores:
+def score_in_bands(pair: LabeledImage, predictor: pictures.Predictor) -> ImageScores:
     """Return scores of a large picture and its mask of the same size, from top to bottom.
 
     They are those of one look, but for pixels that are rounded otherwise, and objects that bands
@@ -124,7 +123,7 @@ def _batch(planes: Target) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 
-def _said(predictor: Predictor, image: Image) -> Iterator[Said]:
+def _said(predictor: pictures.Predictor, image: Image) -> Iterator[Said]:
     """Yield what is predicted from top to bottom; objects have their numbers in the picture."""
     task, joined = predictor.task, same_objects.JoinedObjects()
     for band in large.bands(predictor, image):
