@@ -110,6 +110,25 @@ def test_bands_are_what_is_seen_at_once(run, pictures, tmp_path, request, scale)
                 assert float(other[key]) == pytest.approx(float(one[key]), rel=0.02, abs=3), key
 
 
+def test_a_prediction_of_a_large_picture_is_put_together_from_bands(
+    run, pictures, request, monkeypatch
+) -> None:
+    once = [*run.predict(pictures, tta=False, disagreement=True, scale=1.0)]
+    request.getfixturevalue("low_limits")
+    bands = [*run.predict(pictures, tta=False, disagreement=True, scale=1.0)]
+    assert [each.name for each in bands] == [each.name for each in once]
+    for one, other in zip(once, bands, strict=True):
+        np.testing.assert_array_equal(other.pixels, one.pixels)
+        for name in ("mask", "target", "inconsistent"):
+            expected, found = getattr(one, name), getattr(other, name)
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            if run.spec.coding == "objects" and name == "mask":
+                assert match_objects(found, expected).f1 > 0.9
+                continue
+            differ = np.abs(found.astype(float) - expected) > 1e-3 * max(1.0, float(expected.max()))
+            assert differ.mean() < 0.01
+
+
 @pytest.mark.parametrize("run", ["instances"], indirect=True)
 def test_numbers_of_objects_are_those_of_the_table(run, low_limits, pictures, tmp_path) -> None:
     write_predictions(run, pictures, tmp_path / "out", scale=1.0, tta=False)

@@ -362,6 +362,7 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
     height, width, channels = pixels.shape
     look, sketched = look_and_sketch(pixels, sketch=sketch)
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
+    some = None if plain else image_files.sample_pixels(pixels, _samples(channels, scope))
     return ImageFacts(
         name=name,
         size=(height, width),
@@ -371,9 +372,7 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
         look=look,
         sketch=sketched,
         # A copy, so that the picture is not kept alive.
-        sample=None
-        if plain
-        else image_files.sample_pixels(pixels, _samples(channels, scope)).copy(),
+        sample=None if some is None else some.copy(),
     )
 
 
