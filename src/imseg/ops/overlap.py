@@ -10,7 +10,6 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from imseg.ops.inconsistency import erode
 
@@ -215,8 +214,13 @@ def soft_overlap(
 
 def _erode_freely(mask: Masks, pixels: int) -> Masks:
     """Shrink by ``pixels`` from every side, the border of the image included."""
-    padded = functional.pad(mask.float(), [pixels] * 4).bool()
-    return erode(padded, 2 * pixels + 1)[..., pixels:-pixels, pixels:-pixels]
+    eroded = erode(mask, 2 * pixels + 1)
+    for dim in (-2, -1):
+        side = mask.shape[dim]
+        edge = min(pixels, side)
+        for start in (0, side - edge):
+            eroded.narrow(dim, start, edge).fill_(False)
+    return eroded
 
 
 Numbers = Float[Tensor, "b h w"]
