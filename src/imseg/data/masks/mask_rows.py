@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from imseg.data.images import by_rows, decoding
@@ -71,6 +72,16 @@ def read_mask_rows(pair: LabeledImage, spec: TargetSpec) -> list[Rows]:
         return [_of_array(plane) for plane in mask]
     rows = _of_array(mask)
     return [map(io.pack_colors, rows) if mask.ndim == 3 else rows]
+
+
+def whole_values(pair: LabeledImage, spec: TargetSpec) -> npt.NDArray[Any]:
+    """Return the file values of a mask of any size, as ``io.load_values`` does of smaller ones.
+
+    Raises:
+        ImsegError: As ``read_mask_rows``.
+    """
+    planes = [np.concatenate(list(rows)) for rows in read_mask_rows(pair, spec)]
+    return np.stack(planes) if spec.coding == "planes" else planes[0]
 
 
 def file_rows(path: Path, *, pages: Pages) -> Iterator[io.MaskFile] | None:
