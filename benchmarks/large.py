@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -81,7 +82,7 @@ def _shown(value: Any) -> str:
 
 def imseg(*words: object) -> dict[str, Any]:
     """Run a command; return its seconds, its peaks of memory in MB, and what it printed."""
-    began = time.monotonic()
+    began, used_before = time.monotonic(), processor_seconds()
     command = [sys.executable, "-m", "imseg", *map(str, words)]
     peaks = {"anonymous": 0, "files": 0}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
@@ -95,7 +96,14 @@ def imseg(*words: object) -> dict[str, Any]:
         if running.returncode:
             raise SystemExit(f"{command} ended with {running.returncode}: {said}")
     peaks = {key: round(value / 1e6) for key, value in peaks.items()}
-    return {"seconds": time.monotonic() - began, "said": said, **peaks}
+    spent = {"seconds": time.monotonic() - began, "processor": processor_seconds() - used_before}
+    return {**spent, "said": said, **peaks}
+
+
+def processor_seconds() -> float:
+    """Return what commands that have ended took of processors, which other work hardly changes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _below(process: int) -> list[str]:
@@ -217,6 +225,7 @@ def evaluation(side: int, out: Path, more: list[str], *, objects: bool) -> dict[
         "side": side,
         "masks": kind,
         "seconds": found["seconds"],
+        "processor s": found["processor"],
         "anonymous MB": found["anonymous"],
         "files MB": found["files"],
         "IoU": scores["iou"],

@@ -139,14 +139,14 @@ def test_a_matched_baseline_is_predicted_as_its_match_is(pair, cells) -> None:
 
 def test_pictures_of_an_evaluation_are_predicted_as_it_was(pair, cells, monkeypatch) -> None:
     run, data, asked = pair[True][0], read_folder(cells), []
-    segment = Run.segment
+    predictor = Run.predictor
 
     def spied(run, *given, tta, **named):
         asked.append(tta)
-        return segment(run, *given, tta=tta, **named)
+        return predictor(run, *given, tta=tta, **named)
 
     found = run.evaluate(data, "val", tta=False)
-    monkeypatch.setattr(Run, "segment", spied)
+    monkeypatch.setattr(Run, "predictor", spied)
     for count in (1, 8):
         gallery(run, data.val, dataclasses.replace(found, orientations=count), most=1)
     assert asked == [False, True]
