@@ -3,12 +3,15 @@
     python benchmarks/large.py growth --out .bench/large
     python benchmarks/large.py throughput --out .bench/large --count 1000
     python benchmarks/large.py slide --out .bench/large --side 30000
+    python benchmarks/large.py evaluate --out .bench/large --side 12000
+    python benchmarks/large.py evaluate --out .bench/large --side 6000 --objects
 
 `growth` trains 300 steps of `ldt` on windows of images of 512 to 4,096 px and predicts one of
 them, and says what `--dry-run` had said before. `throughput` predicts images of 1,024 px and
-compares with the network's forward passes alone. `slide` writes an RGB TIFF and predicts it. All
-images are made up (cells as in the demo, at native size). Memory is the peak of all processes of a
-command, anonymous and of files apart; each part adds lines to `large.jsonl` beside its data.
+compares with the network's forward passes alone. `slide` writes an RGB TIFF and predicts it.
+`evaluate` writes such a TIFF with a mask, or a label image, and scores a run on it. All images are
+made up (cells as in the demo, at native size). Memory is the peak of all processes of a command,
+anonymous and of files apart; each part adds lines to `large.jsonl` beside its data.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -25,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
+from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -47,11 +53,12 @@ AT_ONCE = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["growth", "throughput", "slide"])
+    parser.add_argument("part", choices=["growth", "throughput", "slide", "evaluate"])
     parser.add_argument("--out", type=Path, default=Path(".bench/large"))
     parser.add_argument("--sides", type=int, nargs="+", default=SIDES)
     parser.add_argument("--count", type=int, default=1000, help="images of `throughput`")
     parser.add_argument("--side", type=int, default=30_000, help="of the slide, in pixels")
+    parser.add_argument("--objects", action="store_true", help="of `evaluate`: a label image")
     parser.add_argument("--options", nargs="*", default=["no-tta"], help="more of imseg predict")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -60,8 +67,10 @@ def main() -> None:
         rows = [growth(side, arguments.out, more) for side in arguments.sides]
     elif arguments.part == "throughput":
         rows = [throughput(arguments.count, arguments.out, more)]
-    else:
+    elif arguments.part == "slide":
         rows = [slide(arguments.side, arguments.out, more)]
+    else:
+        rows = [evaluation(arguments.side, arguments.out, more, objects=arguments.objects)]
     with (arguments.out / "large.jsonl").open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
     print(table(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows]))
@@ -73,7 +82,7 @@ def _shown(value: Any) -> str:
 
 def imseg(*words: object) -> dict[str, Any]:
     """Run a command; return its seconds, its peaks of memory in MB, and what it printed."""
-    began = time.monotonic()
+    began, used_before = time.monotonic(), processor_seconds()
     command = [sys.executable, "-m", "imseg", *map(str, words)]
     peaks = {"anonymous": 0, "files": 0}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
@@ -87,7 +96,14 @@ def imseg(*words: object) -> dict[str, Any]:
         if running.returncode:
             raise SystemExit(f"{command} ended with {running.returncode}: {said}")
     peaks = {key: round(value / 1e6) for key, value in peaks.items()}
-    return {"seconds": time.monotonic() - began, "said": said, **peaks}
+    spent = {"seconds": time.monotonic() - began, "processor": processor_seconds() - used_before}
+    return {**spent, "said": said, **peaks}
+
+
+def processor_seconds() -> float:
+    """Return what commands that have ended took of processors, which other work hardly changes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _below(process: int) -> list[str]:
@@ -174,22 +190,78 @@ def throughput(count: int, out: Path, more: list[str]) -> dict[str, Any]:
     }
 
 
+def mosaic(path: Path, tile: np.ndarray, side: int, *, colors: bool = False) -> None:
+    """Write a TIFF of a tile, again and again, each time turned over a little; labels go on."""
+    across, most = -(-side // tile.shape[1]), int(tile.max()) if tile.dtype == np.int32 else 0
+    with TiffRows(path, (side, side), tile.dtype, colors=colors) as file:
+        for top in range(0, side, tile.shape[0]):
+            parts = [np.roll(tile, 37 * k + top, 0) for k in range(across)]
+            if most:
+                first = top // tile.shape[0] * across * most
+                parts = [
+                    np.where(part > 0, part + first + k * most, 0) for k, part in enumerate(parts)
+                ]
+            row = np.concatenate(parts, axis=1)[: side - top, :side]
+            file.add(np.stack([row] * 3, axis=2) if colors else row)
+
+
+def evaluation(side: int, out: Path, more: list[str], *, objects: bool) -> dict[str, Any]:
+    """Return what it costs to score a run on one large picture."""
+    kind = "objects" if objects else "classes"
+    data, run = out / f"{kind}-{side}", _run_of_objects(out) if objects else _run(out)
+    if not data.exists():
+        shutil.copytree(out / ("objects-512" if objects else "cells-512"), data)
+        test = cells(out / "cells-1024", 1024, test=1) / "test"
+        shutil.rmtree(data / "test")
+        for part in ("images", "masks"):
+            (source,) = (test / part).iterdir()
+            tile, labels = read_image(source)[..., 0], objects and part == "masks"
+            (data / "test" / part).mkdir(parents=True)
+            path = data / "test" / part / "large.tif"
+            mosaic(path, label(tile) if labels else tile, side, colors=part == "images")
+    found = imseg("evaluate", run, data, "--json", *more)
+    scores = json.loads(found["said"])["per_image"]
+    return {
+        "side": side,
+        "masks": kind,
+        "seconds": found["seconds"],
+        "processor s": found["processor"],
+        "anonymous MB": found["anonymous"],
+        "files MB": found["files"],
+        "IoU": scores["iou"],
+        "F1 of objects": scores.get("object_f1", "-"),
+    }
+
+
+def label(mask: np.ndarray) -> np.ndarray:
+    """Return the connected parts of a mask by their numbers."""
+    found: np.ndarray = ndimage.label(mask > 0)[0].astype(np.int32)
+    return found
+
+
+def _run_of_objects(out: Path) -> Path:
+    """Return a small run that tells objects apart."""
+    data, run = out / "objects-512", out / "run-objects"
+    if not data.exists():
+        shutil.copytree(cells(out / "cells-512", 512), data)
+        for path in data.glob("*/masks/*.png"):
+            tifffile.imwrite(path.with_suffix(".tif"), label(read_image(path)[..., 0]))
+            path.unlink()
+        (data / "imseg.toml").write_text('task = "instances"\n')
+    if not (run / "summary.json").exists():
+        words = ["--approach", "ldt", "--networks", 1, "--scale", 1, "--max-steps", STEPS]
+        words += ["--epochs", STEPS, "--workers", 1, "--device", "cpu", "--out", run]
+        imseg("train", data, *words)
+    return run
+
+
 def slide(side: int, out: Path, more: list[str]) -> dict[str, Any]:
     """Return what one very large picture costs."""
     run, path, masks = _run(out), out / f"slide-{side}.tif", out / "masks"
     shutil.rmtree(masks, ignore_errors=True)
     if not path.exists():
-        folder = cells(out / "cells-1024", 1024, test=1) / "test/images"
-        (source,) = folder.iterdir()
-        tile = read_image(source)[..., 0]
-        across = -(-side // tile.shape[1])
-        with TiffRows(path, (side, side), np.uint8, colors=True) as file:
-            for top in range(0, side, tile.shape[0]):
-                row = np.concatenate(
-                    [np.roll(tile, 37 * k + top, 0) for k in range(across)], axis=1
-                )
-                row = row[: side - top, :side]
-                file.add(np.stack([row] * 3, axis=2))
+        (source,) = (cells(out / "cells-1024", 1024, test=1) / "test/images").iterdir()
+        mosaic(path, read_image(source)[..., 0], side, colors=True)
     found = imseg("predict", run, path, "--out", masks, *more)
     return {
         "side": side,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imseg.approaches.planning.estimate import estimate as estimate
     from imseg.approaches.planning.settings import Settings as Settings
     from imseg.approaches.running.experiment import fit as fit
-    from imseg.approaches.runs.run import Prediction as Prediction
+    from imseg.approaches.runs.predictions import Prediction as Prediction
     from imseg.approaches.runs.run import Run as Run
     from imseg.approaches.runs.run import load_run as load_run
     from imseg.comparison.runner import compare as compare
@@ -41,7 +41,7 @@ _HOMES = {
     "load_run": "imseg.approaches.runs.run",
     "Run": "imseg.approaches.runs.run",
     "Settings": "imseg.approaches.planning.settings",
-    "Prediction": "imseg.approaches.runs.run",
+    "Prediction": "imseg.approaches.runs.predictions",
     "read_folder": "imseg.data.folder.scan",
     "dataset_from_arrays": "imseg.data.arrays.dataset",
     "dataset_from_torch": "imseg.data.arrays.dataset",

@@ -73,8 +73,8 @@ def test_scores_are_those_of_how_the_run_was_trained_and_say_so(pair, cells, nev
         own, other = run.evaluate(data), run.evaluate(data, tta=not tta)
         assert (own.orientations, other.orientations) == ((8, 1) if tta else (1, 8))
         assert own.as_dict()["orientations"] == own.orientations
-        found = run.segment([each.image for each in data.test], tta=tta)
-        assert own.per_image == evaluator.evaluate(data.test, found, task=run.task).per_image
+        looking = run.predictor(tta=tta)
+        assert own.per_image == evaluator.evaluate(data.test, looking).per_image
         assert own.per_image != other.per_image
 
 
@@ -139,14 +139,14 @@ def test_a_matched_baseline_is_predicted_as_its_match_is(pair, cells) -> None:
 
 def test_pictures_of_an_evaluation_are_predicted_as_it_was(pair, cells, monkeypatch) -> None:
     run, data, asked = pair[True][0], read_folder(cells), []
-    segment = Run.segment
+    predictor = Run.predictor
 
     def spied(run, *given, tta, **named):
         asked.append(tta)
-        return segment(run, *given, tta=tta, **named)
+        return predictor(run, *given, tta=tta, **named)
 
     found = run.evaluate(data, "val", tta=False)
-    monkeypatch.setattr(Run, "segment", spied)
+    monkeypatch.setattr(Run, "predictor", spied)
     for count in (1, 8):
         gallery(run, data.val, dataclasses.replace(found, orientations=count), most=1)
     assert asked == [False, True]

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from tests.e2e.small_sets import small_set, train
 
-from imseg.approaches.runs.run import Prediction, Run
+from imseg.approaches.runs.predictions import Prediction
+from imseg.approaches.runs.run import Run
 from imseg.data.cache.store import store_split
 from imseg.data.folder.scan import scan
 from imseg.engine.inference.pictures import Segmented

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imseg.errors import ImsegError
-from imseg.ops.objects import Matches, match_objects, object_planes, separate
+from imseg.ops.objects import object_planes, separate
+from imseg.ops.same_objects import Matches, match_objects
 from imseg.types import OBJECT_PLANES, VOID
 
 seeds = st.integers(0, 2**32 - 1)

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,12 @@ from imseg.data.images.picture_file import read_image
 from imseg.data.images.tiff_writing import TiffRows
 from imseg.engine.inference import large
 from imseg.errors import ImsegError
-from imseg.ops.objects import match_objects
+from imseg.ops.same_objects import match_objects
+from imseg.report import figures
 from imseg.report.predictions import mask_writing
 from imseg.report.predictions.writing import write_predictions
+from imseg.types import Image as Source
+from imseg.types import LabeledImage
 
 
 @pytest.fixture(
@@ -108,6 +112,41 @@ def test_bands_are_what_is_seen_at_once(run, pictures, tmp_path, request, scale)
             assert one["image"] == other["image"]
             for key in one.keys() - {"image"}:
                 assert float(other[key]) == pytest.approx(float(one[key]), rel=0.02, abs=3), key
+
+
+def test_a_prediction_of_a_large_picture_is_put_together_from_bands(
+    run, pictures, request, monkeypatch
+) -> None:
+    once = [*run.predict(pictures, tta=False, disagreement=True, scale=1.0)]
+    request.getfixturevalue("low_limits")
+    bands = [*run.predict(pictures, tta=False, disagreement=True, scale=1.0)]
+    assert [each.name for each in bands] == [each.name for each in once]
+    for one, other in zip(once, bands, strict=True):
+        np.testing.assert_array_equal(other.pixels, one.pixels)
+        for name in ("mask", "target", "inconsistent"):
+            expected, found = getattr(one, name), getattr(other, name)
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+            if run.spec.coding == "objects" and name == "mask":
+                assert match_objects(found, expected).f1 > 0.9
+                continue
+            differ = np.abs(found.astype(float) - expected) > 1e-3 * max(1.0, float(expected.max()))
+            assert differ.mean() < 0.01
+
+
+def test_a_test_picture_too_large_to_be_decoded_whole_is_scored_and_drawn(
+    binary, low_limits, pictures, monkeypatch
+) -> None:
+    picture, mask = pictures / "tiled.tif", pictures / "mask.tif"
+    tifffile.imwrite(mask, (mosaic() > 100).astype(np.uint8), tile=(48, 48), metadata=None)
+    pair = LabeledImage(Source("tiled.tif", picture), mask)
+    data = replace(small_set("binary"), test=(pair,))
+    once = binary.evaluate(data, tta=False)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    monkeypatch.setattr(figures, "MOST_DRAWN", 80)
+    found = binary.evaluate(data, tta=False)
+    assert found.per_image == once.per_image
+    drawn = figures.gallery(binary, data.test, found)
+    assert drawn.ndim == 3 and drawn.std() > 0
 
 
 @pytest.mark.parametrize("run", ["instances"], indirect=True)

@@ -8,8 +8,9 @@ import torch
 
 from imseg.components.consensus import Consensus
 from imseg.ops.objects import object_planes
+from imseg.ops.same_objects import match_objects
 from imseg.tasks import task_for
-from imseg.tasks.multilabel import Objects, compare_objects, find_objects, object_scores
+from imseg.tasks.multilabel import Objects, find_objects, object_scores
 from imseg.types import OBJECT_PLANES, TargetSpec
 
 SPEC = TargetSpec(
@@ -90,7 +91,7 @@ def test_an_empty_image_has_no_objects(task) -> None:
 
 def test_perfect_planes_give_the_objects_back(task) -> None:
     found = find_objects(task, planes_of(squares())[0].float())
-    matches = compare_objects(found, squares(), outside=None)
+    matches = match_objects(found, squares())
     assert (matches.tp, matches.fp, matches.fn) == (3, 0, 0)
 
 
@@ -99,7 +100,7 @@ def test_objects_where_nothing_is_known_are_neither_found_nor_missed(task) -> No
     unknown = np.zeros(truth.shape, bool)
     unknown[24:34, 10:20] = True
     truth[unknown] = 99
-    matches = compare_objects(squares(), truth, outside=unknown)
+    matches = match_objects(squares(), truth, void_mask=unknown)
     assert (matches.tp, matches.fp, matches.fn) == (2, 0, 0)
 
 

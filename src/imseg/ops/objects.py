@@ -1,7 +1,7 @@
 """Objects told apart, and the discs that mark where cells are. The one user of OpenCV.
 
 A label image is ``h w`` of whole numbers: 0 is background, every other number is one object. It
-becomes planes, and planes become a label image again; which objects of two are the same is found.
+becomes planes, and planes become a label image again.
 
 The position plane of a multilabel target has one disc a cell. Wherever such a plane is made
 discrete it is redrawn: blobs become discs whose radius follows the distance to the next cell.
@@ -10,7 +10,6 @@ else it holds (``VOID``) belongs to nothing. Source: METHOD, "Training" and "Sco
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -154,6 +153,19 @@ def redraw(
     return torch.from_numpy(stacked).to(planes.device)
 
 
+def discs_at_size(plane: npt.NDArray[Any], size: tuple[int, int]) -> Bytes:
+    """Return the discs of a plane, ``h w``, drawn anew at another height and width.
+
+    Raises:
+        ImsegError: If OpenCV is not installed.
+    """
+    # Erosion parts discs that touch, but loses points and very small ones.
+    centers = max((find_centers(plane, eroded=eroded) for eroded in (True, False)), key=len)
+    scale = np.array(size) / np.array(plane.shape)
+    places = np.floor((centers + 0.5) * scale).astype(np.int64)
+    return draw_discs(places, disc_radii(places), size)
+
+
 def count_cells(
     areas: npt.NDArray[Any], position: npt.NDArray[Any], rows: slice = WHOLE, *, paper: bool = False
 ) -> Numbers:
@@ -236,40 +248,6 @@ CORE = 0.5
 """Where area outweighs border by this much, a pixel belongs to the core of an object."""
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """How many objects of two label images are the same."""
-
-    tp: int
-    """Predicted objects that match a true one."""
-    fp: int
-    """Predicted objects that match none."""
-    fn: int
-    """True objects that no predicted one matches."""
-    overlap: float = 0.0
-    """The IoUs of the matched pairs, added up."""
-
-    @property
-    def f1(self) -> float:
-        """Twice the matches over the objects of both sides, 0..1; 1 where there is no object."""
-        objects = 2 * self.tp + self.fp + self.fn
-        return 2 * self.tp / objects if objects else 1.0
-
-    @property
-    def ap(self) -> float:
-        """Matches over matches and mistakes, 0..1; 1 where there is no object.
-
-        The "average precision at a threshold" of the Data Science Bowl, StarDist and Cellpose.
-        """
-        objects = self.tp + self.fp + self.fn
-        return self.tp / objects if objects else 1.0
-
-    @property
-    def mean_iou(self) -> float | None:
-        """The mean IoU of the matched pairs, 0..1; None where nothing matches."""
-        return self.overlap / self.tp if self.tp else None
-
-
 def object_planes(labels: npt.NDArray[Any], *, void: int | None = None) -> Bytes:
     """Return the planes from which objects can be told apart again, in the order ``OBJECT_PLANES``.
 
@@ -347,61 +325,6 @@ def separate(
     return _numbered(grown)[0].astype(np.int32)
 
 
-def match_objects(
-    predicted: npt.NDArray[Any],
-    truth: npt.NDArray[Any],
-    *,
-    threshold: float = 0.5,
-    void_mask: Flags | None = None,
-) -> Matches:
-    """Return how many objects are the same: of an IoU of ``threshold`` or more, one to one.
-
-    Above one half nothing can match twice. At one half and below, as many pairs as possible are
-    matched, and of the ways to do so the one with the greatest total IoU is taken.
-
-    Args:
-        predicted: ``h w``, a label image.
-        truth: ``h w``, a label image.
-        threshold: The least IoU of a match, above 0 and at most 1.
-        void_mask: Where nothing is known. These pixels belong to no object; a predicted object that
-            matches nothing and lies there by more than half is no mistake.
-
-    Raises:
-        ValueError: If the threshold is out of range or the shapes differ.
-        ImsegError: If SciPy, which comes with scikit-image, is not installed, and objects compete.
-
-    Source: the matching of StarDist and Cellpose.
-    """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"an IoU to reach is above 0 and at most 1, not {threshold}")
-    if predicted.shape != truth.shape:
-        raise ValueError(f"label images of one shape, not {predicted.shape} and {truth.shape}")
-    here, count = _numbered(predicted)
-    there, true_count = _numbered(truth)
-    whole = np.bincount(here.ravel(), minlength=count + 1)[1:]
-    if void_mask is not None:
-        here, there = np.where(void_mask, 0, here), np.where(void_mask, 0, there)
-    sizes = np.bincount(here.ravel(), minlength=count + 1)[1:]
-    true_sizes = np.bincount(there.ravel(), minlength=true_count + 1)[1:]
-    both = (here > 0) & (there > 0)
-    pairs, shared = _tally((here[both] - 1) * true_count + there[both] - 1, count * true_count)
-    rows, columns = pairs // max(true_count, 1), pairs % max(true_count, 1)
-    ious = shared / (sizes[rows] + true_sizes[columns] - shared)
-    close = ious >= threshold
-    rows, columns, ious = rows[close], columns[close], ious[close]
-    chosen = _one_to_one(rows, columns, ious)
-    mistaken = np.ones(count, bool)
-    mistaken[rows[chosen]] = False
-    mistaken &= 2 * sizes >= whole
-    matched = int(chosen.sum())
-    return Matches(
-        tp=matched,
-        fp=int(mistaken.sum()),
-        fn=int((true_sizes > 0).sum()) - matched,
-        overlap=float(ious[chosen].sum()),
-    )
-
-
 def _edges(labels: npt.NDArray[Any], nothing: Flags) -> Flags:
     """Return where a pixel has one of its eight neighbors of another number, ``nothing`` apart."""
     edges = np.zeros(labels.shape, bool)
@@ -463,37 +386,6 @@ def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], int]:
     runs = np.where(objects, np.cumsum(objects), 0)[numbers]
     whole = np.repeat(runs, np.diff(starts, append=flat.size))
     return whole.reshape(labels.shape), int(objects.sum())
-
-
-def _tally(
-    codes: npt.NDArray[np.int64], upto: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the codes that occur, below ``upto``, and how often."""
-    if upto <= 2**22:
-        counts = np.bincount(codes, minlength=1)
-        found = np.flatnonzero(counts)
-        return found, counts[found]
-    return np.unique(codes, return_counts=True)
-
-
-def _one_to_one(
-    rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], ious: npt.NDArray[np.float64]
-) -> Flags:
-    """Return which pairs to keep so that nothing is in two of them."""
-    chosen: Flags = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    rivals = np.flatnonzero(~chosen)
-    if len(rivals) == 0:
-        return chosen
-    _, row = np.unique(rows[rivals], return_inverse=True)
-    _, column = np.unique(columns[rivals], return_inverse=True)
-    # Another match is worth more than any IoU.
-    worth = np.zeros((row.max() + 1, column.max() + 1))
-    worth[row, column] = len(rivals) + ious[rivals]
-    pair = np.full(worth.shape, -1)
-    pair[row, column] = rivals
-    best = pair[_scipy("optimize").linear_sum_assignment(worth, maximize=True)]
-    chosen[best[best >= 0]] = True
-    return chosen
 
 
 def _scipy(module: str) -> ModuleType:

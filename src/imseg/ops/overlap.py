@@ -1,7 +1,8 @@
 """How well two masks agree: IoU, Dice, accuracy, boundaries, confusion matrices.
 
 Every function takes whole batches and gives one value an image, unless it says otherwise. ``valid``
-is true where a pixel counts (void pixels do not).
+is true where a pixel counts (void pixels do not). Scores of masks follow from ``Pixels``, which add
+up over the rows of an image.
 """
 
 import math
@@ -9,7 +10,6 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from imseg.ops.inconsistency import erode
 
@@ -18,6 +18,14 @@ Masks = Bool[Tensor, "*b h w"]
 
 PerMask = Float[Tensor, "*b"]
 """One number a mask."""
+
+Pixels = Int[Tensor, "*b 2 2"]
+"""Pixels of each mask by truth (row: no, yes) and prediction (column): its confusion matrix."""
+
+THICKNESS = 0.02
+"""Width of a rim as a share of the image's diagonal."""
+WHOLE = slice(None)
+"""All rows."""
 
 EPSILON = 1e-7
 """Added to unions, as in the reference, so that an empty union gives 0."""
@@ -37,23 +45,42 @@ def iou(
 
     Source: METHOD, "Scores".
     """
-    if valid is not None:
-        predicted, truth = predicted & valid, truth & valid
-    shared = (predicted & truth).sum(dim=(-2, -1)).double()
-    union = (predicted | truth).sum(dim=(-2, -1)).double()
-    score = shared / (union + EPSILON)
-    return torch.where(union == 0, torch.full_like(score, empty), score)
+    return iou_of(pixels_of(predicted, truth, valid=valid), empty=empty)
 
 
 def dice(
     predicted: Masks, truth: Masks, *, valid: Masks | None = None, smoothing: float = 1.0
 ) -> PerMask:
     """Return twice the intersection over the sum of areas, 0..1; ``smoothing`` is added to both."""
-    if valid is not None:
+    return dice_of(pixels_of(predicted, truth, valid=valid), smoothing=smoothing)
+
+
+def pixels_of(predicted: Masks, truth: Masks, *, valid: Masks | None = None) -> Pixels:
+    """Return the confusion matrix of each mask; arguments are those of ``iou``."""
+    if valid is None:
+        counted = torch.full_like(truth.sum(dim=(-2, -1)), truth.shape[-2] * truth.shape[-1])
+    else:
         predicted, truth = predicted & valid, truth & valid
-    shared = (predicted & truth).sum(dim=(-2, -1)).double()
-    areas = predicted.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1))
-    return (2 * shared + smoothing) / (areas.double() + smoothing)
+        counted = valid.sum(dim=(-2, -1))
+    shared = (predicted & truth).sum(dim=(-2, -1))
+    guessed, true = (each.sum(dim=(-2, -1)) - shared for each in (predicted, truth))
+    cells = [counted - shared - guessed - true, guessed, true, shared]
+    return torch.stack(cells, dim=-1).reshape(*shared.shape, 2, 2)
+
+
+def iou_of(pixels: Pixels, *, empty: float = 1.0) -> PerMask:
+    """Return intersection over union; ``empty`` where neither has a pixel, as in ``iou``."""
+    shared = pixels[..., 1, 1].double()
+    union = (pixels[..., 0, 1] + pixels[..., 1, 0] + pixels[..., 1, 1]).double()
+    score = shared / (union + EPSILON)
+    return torch.where(union == 0, torch.full_like(score, empty), score)
+
+
+def dice_of(pixels: Pixels, *, smoothing: float = 1.0) -> PerMask:
+    """Return twice the intersection over the sum of areas, as in ``dice``."""
+    shared = pixels[..., 1, 1].double()
+    areas = (pixels[..., 1, :].sum(-1) + pixels[..., :, 1].sum(-1)).double()
+    return (2 * shared + smoothing) / (areas + smoothing)
 
 
 def accuracy(
@@ -70,8 +97,15 @@ def accuracy(
     return torch.where(counted == 0, torch.ones_like(share), share)
 
 
+def accuracy_of(matrix: Int[Tensor, "b k k"]) -> Float[Tensor, "b"]:
+    """Return the share of pixels that are right, from confusion matrices; 1 where none counts."""
+    counted = matrix.sum(dim=(-2, -1)).double()
+    share = matrix.diagonal(dim1=-2, dim2=-1).sum(dim=-1).double() / counted.clamp(min=1)
+    return torch.where(counted == 0, torch.ones_like(share), share)
+
+
 def boundary_iou(
-    predicted: Masks, truth: Masks, *, valid: Masks | None = None, thickness: float = 0.02
+    predicted: Masks, truth: Masks, *, valid: Masks | None = None, thickness: float = THICKNESS
 ) -> PerMask:
     """Return the IoU of the inner rims of two masks, 0..1: how exact the outline is.
 
@@ -83,10 +117,29 @@ def boundary_iou(
 
     Source: Cheng et al., Boundary IoU, CVPR 2021.
     """
-    height, width = truth.shape[-2:]
-    pixels = max(1, round(thickness * math.hypot(height, width)))
-    rims = [mask & ~_erode_freely(mask, pixels) for mask in (predicted, truth)]
-    return iou(*rims, valid=valid)
+    size = (truth.shape[-2], truth.shape[-1])
+    return iou_of(rim_pixels(predicted, truth, valid=valid, rim=rim_width(size, thickness)))
+
+
+def rim_width(size: tuple[int, int], thickness: float = THICKNESS) -> int:
+    """Return the width of rims in pixels, at least one, for images of a height and width."""
+    return max(1, round(thickness * math.hypot(*size)))
+
+
+def rim_pixels(
+    predicted: Masks, truth: Masks, *, valid: Masks | None, rim: int, rows: slice = WHOLE
+) -> Pixels:
+    """Return the confusion matrix of the inner rims of two masks.
+
+    Args:
+        predicted: Predicted foreground.
+        truth: True foreground.
+        valid: Pixels that count; None: all.
+        rim: Width of the rims in pixels.
+        rows: Rows that count; those up to ``rim`` above and below have a say in what is a rim.
+    """
+    rims = [(mask & ~_erode_freely(mask, rim))[..., rows, :] for mask in (predicted, truth)]
+    return pixels_of(*rims, valid=None if valid is None else valid[..., rows, :])
 
 
 def confusion_matrix(
@@ -161,8 +214,13 @@ def soft_overlap(
 
 def _erode_freely(mask: Masks, pixels: int) -> Masks:
     """Shrink by ``pixels`` from every side, the border of the image included."""
-    padded = functional.pad(mask.float(), [pixels] * 4).bool()
-    return erode(padded, 2 * pixels + 1)[..., pixels:-pixels, pixels:-pixels]
+    eroded = erode(mask, 2 * pixels + 1)
+    for dim in (-2, -1):
+        side = mask.shape[dim]
+        edge = min(pixels, side)
+        for start in (0, side - edge):
+            eroded.narrow(dim, start, edge).fill_(False)
+    return eroded
 
 
 Numbers = Float[Tensor, "b h w"]

@@ -1,17 +1,20 @@
 """Pictures side by side with captions and a legend, drawn with Pillow alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from imseg.approaches.runs.run import Prediction, Run
+from imseg.approaches.runs.predictions import Prediction, predict_each
+from imseg.approaches.runs.run import Run
 from imseg.data.files.atomic import make_folder
 from imseg.data.images import image_files as files
 from imseg.data.masks.colors import ends_of_scale, in_words, scale_bar
-from imseg.data.masks.io import load_target, load_values, resize_mask
+from imseg.data.masks.io import load_target, resize_mask
+from imseg.data.masks.mask_rows import whole_values
 from imseg.engine.inference.evaluator import Evaluation
 from imseg.tasks.multilabel import tells_apart
 from imseg.types import Bytes, Color, LabeledImage, Reading, TargetSpec
@@ -192,18 +195,19 @@ def draw_truth(pair: LabeledImage, pixels: Bytes, spec: TargetSpec) -> Captioned
         pixels: The picture, decoded.
         spec: What mask values mean.
     """
-    size = (pixels.shape[0], pixels.shape[1])
+    size, labels = (pixels.shape[0], pixels.shape[1]), whole_values(pair, spec)
     if tells_apart(spec):
-        labels = load_values(pair, spec)
         labels = np.where(labels == spec.void, 0, labels)
         count = len(np.unique(labels[labels > 0]))
         return f"{count} objects", files.draw_objects(pixels, resize_mask(labels, size))
-    target = load_target(pair, spec, size)
+    target = load_target(replace(pair, mask=labels), spec, size)
     return in_words(target, spec), files.draw_overlay(pixels, target, spec)
 
 
 SHOWN = 6
 """Images in a gallery."""
+MOST_DRAWN = 4096
+"""Pixels a side at most of large pictures with masks drawn on them."""
 
 
 def gallery(
@@ -227,8 +231,8 @@ def gallery(
     merits = [metric.merit({metric.key: value}) for value in values]
     shown = from_best_to_worst(merits, most)
     images = [pairs[i].image for i in shown]
-    again = run.segment(images, networks=networks, disagreement=True, tta=found.orientations > 1)
-    predictions = map(run.prediction_of, again)
+    looking = run.predictor(networks=networks, disagreement=True, tta=found.orientations > 1)
+    predictions = predict_each(looking, images, most=MOST_DRAWN)
     rows = [
         result_row(pairs[i], each, run.spec, score=metric.text({metric.key: values[i]}))
         for i, each in zip(shown, predictions, strict=True)

@@ -43,6 +43,9 @@ Counted = Float[Tensor, "#b #t #h #w"] | None
 Areas = Float[Tensor, "b n"]
 """Pixels of each mask of each image: of a class or plane; soft where probabilities are added."""
 
+Sums = tuple[Tensor, ...]
+"""What adds up over the rows of images, ``b ...`` each; the first are tallies."""
+
 Pool = Literal["paper", "mean", "majority", "unanimous"]
 """How opinions become one label. ``paper``: as the paper does for this kind of target; the others:
 the mean probability, what more than half (of classes: the most) say, what all say."""
@@ -277,13 +280,51 @@ class Task(ABC):
     def meter(self) -> EpochMeter:
         """Return an empty meter for choosing the best epoch."""
 
-    @abstractmethod
     def image_scores(self, predicted: Planes, target: Planes) -> dict[str, PerImage]:
         """Return scores an image; the metric's key is among them."""
+        return self.scores_of(self.sums(predicted, target))
+
+    def reach(self, size: tuple[int, int]) -> int:
+        """Return how many rows above and below others have a say in the sums of those.
+
+        Args:
+            size: Height and width of the image.
+        """
+        return overlap.rim_width(size)
 
     @abstractmethod
+    def sums(
+        self,
+        predicted: Planes,
+        target: Planes,
+        *,
+        rows: slice = overlap.WHOLE,
+        size: tuple[int, int] | None = None,
+    ) -> Sums:
+        """Return what adds up over the rows of images, and is all that their scores need.
+
+        Args:
+            predicted: As from ``discretize``.
+            target: The truth.
+            rows: Rows that count, ``reach`` rows of the image around them being there too.
+            size: Height and width of the images; None: that of ``target``.
+        """
+
+    @abstractmethod
+    def scores_of(self, sums: Sums) -> dict[str, PerImage]:
+        """Return the scores of images from the sums over all their rows."""
+
+    @abstractmethod
+    def counts(self, predicted: Planes, target: Planes) -> Tensor:
+        """Return a tally of each image, ``b ...``: the first of ``sums``."""
+
     def tally(self, predicted: Planes, target: Planes) -> Tensor:
         """Return what adds up over images and is all that ``dataset_scores`` needs."""
+        return self.tally_of(self.counts(predicted, target))
+
+    def tally_of(self, counts: Tensor) -> Tensor:
+        """Return the tallies of images as one."""
+        return counts.sum(dim=0)
 
     @abstractmethod
     def dataset_scores(self, tally: Tensor) -> dict[str, Any]:

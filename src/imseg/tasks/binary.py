@@ -65,20 +65,34 @@ class Binary(base.Task):
         """Return an empty meter of the pooled foreground IoU."""
         return PooledIoU()
 
-    def image_scores(self, predicted: Labels, target: Labels) -> dict[str, base.PerImage]:
+    def sums(
+        self,
+        predicted: Labels,
+        target: Labels,
+        *,
+        rows: slice = overlap.WHOLE,
+        size: tuple[int, int] | None = None,
+    ) -> base.Sums:
+        """Return the pixels of the foreground and of its rim."""
+        rim = overlap.rim_width(size or (target.shape[2], target.shape[3]))
+        masks = [each[:, 0] for each in (predicted == 1, target == 1, target != VOID)]
+        rims = overlap.rim_pixels(*masks[:2], valid=masks[2], rim=rim, rows=rows)
+        return self.counts(predicted[:, :, rows], target[:, :, rows]), rims
+
+    def scores_of(self, sums: base.Sums) -> dict[str, base.PerImage]:
         """Return foreground IoU, Dice, boundary IoU and pixel accuracy of each image."""
-        valid = (target != VOID)[:, 0]
-        guess, truth = (predicted == 1)[:, 0], (target == 1)[:, 0]
+        counts, rims = sums
         return {
-            "iou": overlap.iou(guess, truth, valid=valid, empty=0.0 if self.paper else 1.0),
-            "dice": overlap.dice(guess, truth, valid=valid),
-            "boundary_iou": overlap.boundary_iou(guess, truth, valid=valid),
-            "accuracy": overlap.accuracy(predicted[:, 0], target[:, 0], valid=valid),
+            "iou": overlap.iou_of(counts, empty=0.0 if self.paper else 1.0),
+            "dice": overlap.dice_of(counts),
+            "boundary_iou": overlap.iou_of(rims),
+            "accuracy": overlap.accuracy_of(counts),
         }
 
-    def tally(self, predicted: Labels, target: Labels) -> Int[Tensor, "n n"]:
+    def counts(self, predicted: Labels, target: Labels) -> Int[Tensor, "b n n"]:
         """Return pixel counts of background and foreground."""
-        return overlap.confusion_matrix(predicted, target, classes=2, valid=target != VOID)
+        valid = (target != VOID)[:, 0]
+        return overlap.pixels_of((predicted == 1)[:, 0], (target == 1)[:, 0], valid=valid)
 
     def dataset_scores(self, tally: Int[Tensor, "n n"]) -> dict[str, Any]:
         """Return scores over all pixels; ``iou`` and ``dice`` are those of the foreground."""

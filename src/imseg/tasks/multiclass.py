@@ -150,29 +150,45 @@ class Multiclass(base.Task):
         """Return an empty meter of soft mIoU."""
         return RunningSoftMeanIoU() if self.paper else PooledSoftMeanIoU()
 
-    def image_scores(self, predicted: Labels, target: Labels) -> dict[str, base.PerImage]:
-        """Return IoU, Dice, boundary IoU (means over the classes in the truth) and accuracy."""
-        valid = (target != VOID)[:, 0]
-        guess, truth = predicted[:, 0], target[:, 0]
-        matrices = overlap.confusion_matrices(guess, truth, classes=self.spec.outputs, valid=valid)
+    def sums(
+        self,
+        predicted: Labels,
+        target: Labels,
+        *,
+        rows: slice = overlap.WHOLE,
+        size: tuple[int, int] | None = None,
+    ) -> base.Sums:
+        """Return the pixels by class, and those of the rim of each class."""
+        rim = overlap.rim_width(size or (target.shape[2], target.shape[3]))
+        guess, truth, valid = predicted[:, 0], target[:, 0], (target != VOID)[:, 0]
         rims = [
-            overlap.boundary_iou(guess == index, truth == index, valid=valid)
+            overlap.rim_pixels(guess == index, truth == index, valid=valid, rim=rim, rows=rows)
             for index in range(self.spec.outputs)
         ]
+        counts = self.counts(predicted[:, :, rows], target[:, :, rows])
+        return counts, torch.stack(rims, dim=1)
+
+    def scores_of(self, sums: base.Sums) -> dict[str, base.PerImage]:
+        """Return IoU, Dice, boundary IoU (means over the classes in the truth) and accuracy."""
+        matrices, rims = sums
         by_class = {
             "iou": overlap.iou_by_class(matrices),
             "dice": overlap.dice_by_class(matrices),
-            "boundary_iou": torch.stack(rims, dim=1),
+            "boundary_iou": overlap.iou_of(rims),
         }
         means = {name: overlap.mean_over_present(each, matrices) for name, each in by_class.items()}
-        return {**means, "accuracy": overlap.accuracy(guess, truth, valid=valid)}
+        return {**means, "accuracy": overlap.accuracy_of(matrices)}
 
-    def tally(self, predicted: Labels, target: Labels) -> Int[Tensor, "n n"]:
-        """Return pixel counts; output 0 has a row and a column of its own under ``paper``."""
-        matrix = overlap.confusion_matrix(
-            predicted, target, classes=self.spec.outputs, valid=target != VOID
+    def counts(self, predicted: Labels, target: Labels) -> Int[Tensor, "b k k"]:
+        """Return pixel counts by class; output 0 has a row and a column of its own."""
+        valid = (target != VOID)[:, 0]
+        return overlap.confusion_matrices(
+            predicted[:, 0], target[:, 0], classes=self.spec.outputs, valid=valid
         )
-        return matrix[self._first :, self._first :]
+
+    def tally_of(self, counts: Int[Tensor, "b k k"]) -> Int[Tensor, "n n"]:
+        """Return summed pixel counts; output 0 is among them under ``paper`` alone."""
+        return counts.sum(dim=0)[self._first :, self._first :]
 
     def dataset_scores(self, tally: Int[Tensor, "n n"]) -> dict[str, Any]:
         """Return scores over all pixels by the user's class names."""

@@ -16,12 +16,16 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from imseg.ops import inconsistency, objects, overlap
+from imseg.ops import inconsistency, objects, overlap, same_objects
 from imseg.tasks import base
 from imseg.types import OBJECT_PLANES, POSITION, VOID, TargetSpec
 
 Labels = UInt8[Tensor, "b t h w"]
 """1 where a plane has its label, else 0."""
+
+AROUND = 256
+"""Rows above and below others that are looked at with them: objects and discs cut there may count
+otherwise than whole ones."""
 
 POSITION_WEIGHT = 3.0
 """How much more the plane of cell centers counts in the loss than any other."""
@@ -113,32 +117,52 @@ class Multilabel(base.Task):
         """Return an empty meter of the loss."""
         return MeanLoss(self)
 
-    def image_scores(self, predicted: Labels, target: Labels) -> dict[str, base.PerImage]:
+    def reach(self, size: tuple[int, int]) -> int:
+        """Return how many rows are looked at around others, for rims and for whole discs."""
+        return max(AROUND, overlap.rim_width(size))
+
+    def sums(
+        self,
+        predicted: Labels,
+        target: Labels,
+        *,
+        rows: slice = overlap.WHOLE,
+        size: tuple[int, int] | None = None,
+    ) -> base.Sums:
+        """Return the pixels of each plane, of the rims of areas, and cells predicted and true."""
+        rim = overlap.rim_width(size or (target.shape[2], target.shape[3]))
+        rims = [
+            overlap.rim_pixels(
+                predicted[:, t] == 1, target[:, t] == 1, valid=target[:, t] != VOID, rim=rim,
+                rows=rows,
+            )
+            for t in self.spec.areas
+        ]  # fmt: skip
+        found = self.counts(predicted[:, :, rows], target[:, :, rows]), torch.stack(rims, dim=1)
+        return (*found, self._cells(predicted, target, rows)) if self._counts_cells else found
+
+    def scores_of(self, sums: base.Sums) -> dict[str, base.PerImage]:
         """Return IoU, Dice and boundary IoU (means over areas), IoU by plane, errors of counting.
 
         ``miou`` is the mean over all planes, ``cell_count_error`` the sum over area planes of the
         differences between cells predicted and true.
         """
-        valid = target != VOID
-        guess, truth = predicted == 1, target == 1
-        ious = overlap.iou(guess, truth, valid=valid, empty=0.0 if self.paper else 1.0).unbind(1)
-        dices = overlap.dice(guess, truth, valid=valid).unbind(1)
-        areas = self.spec.areas
-        rims = [overlap.boundary_iou(guess[:, t], truth[:, t], valid=valid[:, t]) for t in areas]
+        ious = overlap.iou_of(sums[0], empty=0.0 if self.paper else 1.0).unbind(1)
+        dices, areas = overlap.dice_of(sums[0]).unbind(1), self.spec.areas
         scores = {
             "iou": torch.stack([ious[t] for t in areas]).mean(dim=0),
             "dice": torch.stack([dices[t] for t in areas]).mean(dim=0),
-            "boundary_iou": torch.stack(rims).mean(dim=0),
+            "boundary_iou": torch.stack(overlap.iou_of(sums[1]).unbind(1)).mean(dim=0),
             "miou": torch.stack(ious).mean(dim=0),
         }
-        if self.spec.position is not None and self.spec.coding != "objects":
-            scores["cell_count_error"] = self._count_error(predicted, target)
+        if self._counts_cells:
+            here, there = sums[2].unbind(1)
+            scores["cell_count_error"] = (here - there).abs().sum(dim=1).double()
         return scores | {f"iou_{name}": ious[t] for t, name in enumerate(self.spec.names)}
 
-    def tally(self, predicted: Labels, target: Labels) -> Int[Tensor, "t 2 2"]:
+    def counts(self, predicted: Labels, target: Labels) -> Int[Tensor, "b t 2 2"]:
         """Return pixel counts by truth (row) and prediction (column) of each plane."""
-        guess, truth = predicted.transpose(0, 1), target.transpose(0, 1)
-        return overlap.confusion_matrices(guess, truth, classes=2, valid=truth != VOID)
+        return overlap.pixels_of(predicted == 1, target == 1, valid=target != VOID)
 
     def dataset_scores(self, tally: Int[Tensor, "t 2 2"]) -> dict[str, Any]:
         """Return scores over all pixels; ``iou`` and ``dice`` are means over the area planes."""
@@ -179,18 +203,21 @@ class Multilabel(base.Task):
         drawn[:, plane] = objects.redraw(labels[:, plane], paper=self.paper, scoring=scoring)
         return drawn
 
-    def _count_error(self, predicted: Labels, target: Labels) -> base.PerImage:
-        """Return how many cells too many or too few are seen, summed over the area planes."""
+    @property
+    def _counts_cells(self) -> bool:
+        return self.spec.position is not None and self.spec.coding != "objects"
+
+    def _cells(self, predicted: Labels, target: Labels, rows: slice) -> Int[Tensor, "b 2 n"]:
+        """Return how many cells with centers in some rows are predicted and true, by area plane."""
         areas, position = list(self.spec.areas), self.spec.position
         counted = [
             [
-                objects.count_cells(planes[areas], planes[position], paper=self.paper)
+                objects.count_cells(planes[areas], planes[position], rows, paper=self.paper)
                 for planes in (batch == 1).byte().cpu().numpy()
             ]
             for batch in (predicted.masked_fill(target == VOID, 0), target)
         ]
-        errors = [float(abs(here - there).sum()) for here, there in zip(*counted, strict=True)]
-        return torch.tensor(errors, dtype=torch.double)
+        return torch.from_numpy(np.stack([np.stack(each) for each in counted], axis=1))
 
 
 def _mean(values: Float[Tensor, "n"]) -> float | None:
@@ -271,20 +298,6 @@ def find_objects(task: base.Task, probabilities: Float[Tensor, "1 t h w"]) -> np
     return objects.separate(planes["area"], planes["border"], centers)
 
 
-def compare_objects(
-    predicted: npt.NDArray[Any], truth: npt.NDArray[Any], *, outside: npt.NDArray[np.bool_] | None
-) -> objects.Matches:
-    """Return how many objects of two label images are the same.
-
-    Args:
-        predicted: ``h w``, a label image.
-        truth: The true one.
-        outside: Where nothing is known; None: all is known.
-    """
-    known = truth if outside is None else np.where(outside, 0, truth)
-    return objects.match_objects(predicted, known, threshold=MATCHED, void_mask=outside)
-
-
 def object_scores(counts: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float]:
     """Return scores of (true positive, false positive, false negative) objects.
 
@@ -293,5 +306,5 @@ def object_scores(counts: Sequence[float] | npt.NDArray[np.float64]) -> dict[str
         precision at one threshold of the Data Science Bowl), both at IoU .5; 1 where there is no
         object on either side.
     """
-    matches = objects.Matches(*(int(count) for count in counts))
+    matches = same_objects.Matches(*(int(count) for count in counts))
     return {"object_f1": matches.f1, "object_ap": matches.ap}

@@ -109,21 +109,46 @@ class Regression(base.Task):
         """Return an empty meter of the error."""
         return PooledError()
 
-    def image_scores(self, predicted: Numbers, target: Numbers) -> dict[str, base.PerImage]:
+    def reach(self, size: tuple[int, int]) -> int:
+        """Return 0: each number is right or wrong by itself."""
+        return 0
+
+    def sums(
+        self,
+        predicted: Numbers,
+        target: Numbers,
+        *,
+        rows: slice = overlap.WHOLE,
+        size: tuple[int, int] | None = None,
+    ) -> base.Sums:
+        """Return the sums of errors."""
+        return (self.counts(predicted[:, :, rows], target[:, :, rows]),)
+
+    def scores_of(self, sums: base.Sums) -> dict[str, base.PerImage]:
         """Return RMSE and mean absolute error in the user's unit, and the share within delta.
 
         They are not numbers for an image without a pixel that counts, and left out of means.
         """
-        squares, errors, known, close, positive = self._sums(predicted, target)
+        squares, errors, known, close, positive = sums[0].unbind(1)
         return {
             "rmse": (squares / known).sqrt(),
             "mae": errors / known,
             "delta_1.25": close / positive,
         }
 
-    def tally(self, predicted: Numbers, target: Numbers) -> Float[Tensor, "5"]:
-        """Return summed squared and absolute errors, known pixels, and pixels within delta."""
-        return torch.stack([each.sum() for each in self._sums(predicted, target)])
+    def counts(self, predicted: Numbers, target: Numbers) -> Float[Tensor, "b 5"]:
+        """Return summed squared and absolute errors, known pixels, pixels within delta and above 0.
+
+        Errors are in the user's unit.
+        """
+        guess, truth = (
+            numbers[:, 0] * (self.spec.high - self.spec.low) + self.spec.low
+            for numbers in (predicted, target)
+        )
+        squares, known = overlap.squared_error(guess, truth)
+        errors, _ = overlap.absolute_error(guess, truth)
+        close, positive = overlap.within_delta(guess, truth)
+        return torch.stack([squares, errors, known, close, positive], dim=1)
 
     def dataset_scores(self, tally: Float[Tensor, "5"]) -> dict[str, Any]:
         """Return the scores over all pixels together; None where no pixel counts."""
@@ -141,13 +166,3 @@ class Regression(base.Task):
     def strata(self, targets: Numbers) -> list[frozenset[int]]:
         """Return the quarter of the images each belongs to by its mean number."""
         return base.quarters([float(target.nanmean()) for target in targets])
-
-    def _sums(self, predicted: Numbers, target: Numbers) -> list[base.PerImage]:
-        """Return squared and absolute errors, known pixels, those within delta and above 0."""
-        guess, truth = (
-            numbers[:, 0] * (self.spec.high - self.spec.low) + self.spec.low
-            for numbers in (predicted, target)
-        )
-        squares, known = overlap.squared_error(guess, truth)
-        errors, _ = overlap.absolute_error(guess, truth)
-        return [squares, errors, known, *overlap.within_delta(guess, truth)]

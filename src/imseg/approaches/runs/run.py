@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from imseg.approaches.planning.plan import Plan
 from imseg.approaches.runs import orientations as views
-from imseg.approaches.runs import run_files
+from imseg.approaches.runs import predictions, run_files
 from imseg.approaches.runs.record import no_run, read_record
 from imseg.components.audit import AuditResult
 from imseg.data.arrays.items import image_from_item
 from imseg.data.files.picture_list import find_pictures
 from imseg.data.folder.scan import read_folder
-from imseg.data.masks.io import decode, describe_values
+from imseg.data.masks.io import describe_values
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware import device as hardware
 from imseg.engine.inference import evaluator, pictures, predictor
@@ -27,8 +25,7 @@ from imseg.engine.training.job import Trained
 from imseg.errors import ImsegError, near_miss, shown
 from imseg.networks.registry import CustomConfig, NetworkFactory, import_network, provide
 from imseg.tasks import Metric, Task, task_for
-from imseg.tasks.multilabel import find_objects, tells_apart
-from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, Target, TargetSpec
+from imseg.types import DataSet, Image, LabeledImage, Pixels, Reading, TargetSpec
 
 SPLITS = ("test", "val", "labeled")
 
@@ -81,24 +78,6 @@ def check_meaning(dataset: DataSet, spec: TargetSpec, *, trained_in: Path) -> No
             got=f"{word_of(theirs)}: {describe_values(theirs)}",
             hint="a run that was trained on such masks, or masks with the values of this one.",
         )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a run says about one picture."""
-
-    name: str
-    """The picture's name: for files, its path below the folder that was asked for."""
-    mask: npt.NDArray[Any]
-    """At the picture's own size, as the user's masks are: ``h w`` values, object numbers or
-    measurements, ``h w 3`` colors, or ``t h w`` planes of 0 and 255."""
-    pixels: npt.NDArray[np.uint8]
-    """The picture as it was stored for the networks, ``h w c`` bytes."""
-    target: Target
-    """``t h w``: the mask in inside numbering, for drawing."""
-    inconsistent: npt.NDArray[np.bool_] | None = None
-    """``h w``: where the best networks of the stage disagree; None unless asked for with
-    ``disagreement=True``."""
 
 
 def entries_of(
@@ -301,11 +280,9 @@ class Run:
         dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
-        images = [pair.image for pair in pairs]
-        views.check_pixel_sizes(self.plan, images)
+        views.check_pixel_sizes(self.plan, [pair.image for pair in pairs])
         looking = self.predictor(ensemble=ensemble, networks=networks, tta=tta, device=device)
-        found = looking.segment(images)
-        return evaluator.evaluate(pairs, found, task=self.task, progress=progress)
+        return evaluator.evaluate(pairs, looking, progress=progress)
 
     def predict(
         self,
@@ -320,8 +297,12 @@ class Run:
         pixel_size: float | None = None,
         tta: bool | None = None,
         device: str = "auto",
-    ) -> Iterator[Prediction]:
+    ) -> Iterator[predictions.Prediction]:
         """Yield a prediction for each picture, at its own size, in the user's mask values.
+
+        Large pictures are looked at in bands. A prediction of one takes, for each pixel, the bytes
+        of its mask, of the picture and of the target (one per plane; four for numbers), and while
+        it is put together twice as many; ``imseg predict`` writes masks of any size with less.
 
         Args:
             images: A picture, a folder of pictures, or a list of arrays (``h w`` or ``h w c``, of
@@ -358,8 +339,8 @@ class Run:
         looking = self.predictor(
             networks=asked, disagreement=disagreement, tta=seen.tta, scale=scale, device=device
         )
-        found = looking.segment(entries, unreadable=left_out if skip_bad else None)
-        yield from map(self.prediction_of, found)
+        unreadable = left_out if skip_bad else None
+        yield from predictions.predict_each(looking, entries, unreadable=unreadable)
 
     def predictor(
         self,
@@ -412,23 +393,6 @@ class Run:
         ranking: list[str] = self.summary["ranking"]
         teachers = ranking[: max(2, self.plan.teachers)] if disagreement else []
         return networks or self.members(ensemble), teachers
-
-    def prediction_of(self, segmented: pictures.Segmented) -> Prediction:
-        """Return what the run says about a picture, at its own size, in the user's mask values."""
-        target: Target = segmented.predict(self.task)[0].numpy()
-        if tells_apart(self.spec):
-            labels = find_objects(self.task, segmented.at_size())
-            mask = labels.astype(np.uint16 if labels.max(initial=0) < 2**16 else np.uint32)
-        else:
-            mask = decode(target, self.spec)
-        asked = segmented.inconsistent is not None
-        return Prediction(
-            name=segmented.image.name,
-            mask=mask,
-            pixels=segmented.pixels,
-            target=target,
-            inconsistent=segmented.disagreement()[0, 0].numpy() if asked else None,
-        )
 
 
 def load_run(

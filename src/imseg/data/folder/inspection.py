@@ -14,12 +14,12 @@ from pydantic import TypeAdapter
 
 from imseg.data.checks.appearance import look_and_sketch
 from imseg.data.files import listing
+from imseg.data.folder import large_files
 from imseg.data.folder.config import FolderConfig
 from imseg.data.folder.facts import ImageFacts, MaskFacts
 from imseg.data.folder.mask_facts import mask_facts
+from imseg.data.images import by_rows, image_files, picture_file
 from imseg.data.images.decoding import UnreadablePicture, hash_pixels, resize_image
-from imseg.data.images.image_files import SAMPLES, sample_pixels
-from imseg.data.images.picture_file import read_upright
 from imseg.data.images.pixel_size import may_say_pixel_size
 from imseg.data.masks.io import MaskFile, read_mask, resize_mask
 from imseg.data.masks.regions import has_regions
@@ -119,7 +119,7 @@ class KnownFiles:
         self,
         path: Path,
         looked_for: str,
-        find: Callable[[], tuple[_Facts, _Decoded]],
+        find: Callable[[], tuple[_Facts, _Decoded | None]],
         *,
         fits: Callable[[_Facts], bool] = lambda _: True,
         keep: bool,
@@ -150,7 +150,7 @@ class KnownFiles:
         else:
             facts, decoded = find()
             steady = listing.stamps_of(path) == stamps
-            if keep and steady:
+            if keep and steady and decoded is not None:
                 self._keep(path, stamps, decoded, whole=whole)
         if steady and content:
             self._seen[looked_for, path] = listing.fingerprint(stamps, content), facts
@@ -281,8 +281,14 @@ def _facts_of_image(
     if not isinstance(path, Path):
         return image_facts(image.name, path, scope=scope)
 
+    in_rows = not keep and by_rows.only_by_rows(path, pages=pages)
+
     def find() -> tuple[ImageFacts, Pixels]:
-        found = read_upright(path, pages=pages)
+        if in_rows:
+            content, pixels = large_files.shrunk(path, pages=pages)
+            facts = image_facts(image.name, pixels, scope=scope, sketch=closely)
+            return replace(facts, **content), pixels
+        found = picture_file.read_upright(path, pages=pages)
         sketch = closely or (paired and found.orientation != 1)
         facts = image_facts(image.name, found.pixels, scope=scope, sketch=sketch)
         facts = replace(
@@ -303,7 +309,7 @@ def _facts_of_image(
     looked_for = {"refuse": "one page", "channels": "pages as channels"}.get(
         str(pages), f"plane {pages}"
     )
-    looked_for += ", of a pair" * paired + ", closely" * closely
+    looked_for += ", of a pair" * paired + ", closely" * closely + ", in rows" * in_rows
     looked_for += ", pixel size" * may_say_pixel_size(path)  # earlier versions did not look for it
     return scope.files.facts_of(path, looked_for, find, fits=fits, keep=keep)
 
@@ -334,8 +340,11 @@ def facts_of_mask(
         ImsegError: If the file cannot be read.
     """
     pages = scope.config.pages
+    in_rows = not keep and by_rows.only_by_rows(path, pages=pages)
 
-    def find() -> tuple[MaskFacts, MaskFile]:
+    def find() -> tuple[MaskFacts, MaskFile | None]:
+        if in_rows:
+            return large_files.large_mask_facts(path, scope.config, parts=parts), None
         mask = read_mask(path, pages=pages)
         facts = mask_facts(str(path), mask, scope=scope, label=label, closely=closely, parts=parts)
         return facts, mask
@@ -347,6 +356,7 @@ def facts_of_mask(
     looked_for = f"void {scope.config.void!r}, regions of {regions}" + ", closely" * closely
     looked_for += "" if parts is None else f", in {parts}"
     looked_for += "" if pages in ("refuse", "channels") else f", plane {pages}"
+    looked_for += ", in rows" * in_rows
     return scope.files.facts_of(path, looked_for, find, keep=keep, whole=whole)
 
 
@@ -362,6 +372,7 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
     height, width, channels = pixels.shape
     look, sketched = look_and_sketch(pixels, sketch=sketch)
     plain = pixels.dtype == np.uint8 and channels in (1, 3)
+    some = None if plain else image_files.sample_pixels(pixels, _samples(channels, scope))
     return ImageFacts(
         name=name,
         size=(height, width),
@@ -371,7 +382,7 @@ def image_facts(name: str, pixels: Pixels, *, scope: Scope, sketch: bool = False
         look=look,
         sketch=sketched,
         # A copy, so that the picture is not kept alive.
-        sample=None if plain else sample_pixels(pixels, _samples(channels, scope)).copy(),
+        sample=None if some is None else some.copy(),
     )
 
 
@@ -382,4 +393,4 @@ def relative_name(path: Path, root: Path) -> str:
 
 def _samples(channels: int, scope: Scope) -> int:
     """Return how many pixels of a picture are kept, unless it has fewer."""
-    return min(SAMPLES, max(1, _MOST_SAMPLES // max(1, scope.pictures * channels)))
+    return min(image_files.SAMPLES, max(1, _MOST_SAMPLES // max(1, scope.pictures * channels)))

@@ -77,7 +77,7 @@ def mask_facts(
     labeled, values = _in_parts(values, parts)
     if mask.form == "numbers" and not whole:
         return _with_fractions(facts, labeled, void)
-    found, pixels = _count(labeled)
+    found, pixels = count_values(labeled)
     clear = found != void if void is not None else np.ones(len(found), bool)
     kept, known = found[clear], int(pixels[clear].sum())
     whole = whole and (not len(kept) or int(kept[0]) >= 0)
@@ -112,7 +112,7 @@ def mask_facts(
         least=float(kept[0]) if known else np.nan,
         greatest=float(kept[-1]) if known else np.nan,
         mean=float(kept.astype(np.float64) @ pixels[clear]) / known if known else np.nan,
-        has_code=known > 0 and _is_code(kept),
+        has_code=known > 0 and is_code(kept),
         known=known,
         palette=_shared(mask.palette[: int(found[-1]) + 1]) if mask.palette else None,
         sketch=sketch_mask(values, found) if closely else None,
@@ -143,19 +143,19 @@ def _with_fractions(facts: MaskFacts, values: npt.NDArray[Any], void: int | None
         facts,
         least=float(numbers.min()),
         greatest=float(numbers.max()),
-        has_code=_is_code(numbers),
+        has_code=is_code(numbers),
         mean=float(numbers.mean(dtype=np.float64)),
         known=numbers.size,
     )
 
 
-def _is_code(numbers: npt.NDArray[Any]) -> bool:
+def is_code(numbers: npt.NDArray[Any]) -> bool:
     """Return whether the only number below 0 is one that often stands for missing ones."""
     least = numbers.min()
     return bool(least < 0 and least in _CODES and (numbers[numbers != least] >= 0).all())
 
 
-def _count(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def count_values(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return the different values, ascending, and how many pixels have each."""
     if values.dtype == np.uint8:
         histogram = np.bincount(values.ravel(), minlength=256)

@@ -8,6 +8,7 @@ strip.
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -22,7 +23,7 @@ from imseg.data.images.image_files import as_bytes, load_pixels
 from imseg.data.images.picture_file import ImageInfo
 from imseg.data.images.tiff_pages import TiffPage
 from imseg.ops.tiling import Size
-from imseg.types import Bytes, Image, Pages, Reading
+from imseg.types import Bytes, Image, Pages, Pixels, Reading
 
 AT_ONCE = 1 << 23
 """Bytes of a file without strips or tiles that are read at once."""
@@ -108,23 +109,74 @@ def read_rows(image: Image, reading: Reading, *, least: Size | None = None) -> P
                 if _has_rows(planes):
                     level = _level_of(planes[0], least)
                     page = _at_level(planes[0], level)[0]
-                    chunks = _tiff_chunks(path, image.name, reading, level)
+                    stored = _tiff_chunks(path, reading.pages, level)
+                    chunks = (as_bytes(each, reading, image.name) for each in stored)
                     return PictureRows((page.height, page.width), chunks)
     pixels = load_pixels(image, reading)
     return PictureRows((pixels.shape[0], pixels.shape[1]), iter([pixels]))
 
 
-def _tiff_chunks(path: Path, name: str, reading: Reading, level: int) -> Iterator[Bytes]:
-    """Yield the rows of a TIFF file, or of a smaller copy in it, as networks read them."""
+def stored_rows(
+    path: Path, *, pages: Pages = "refuse"
+) -> tuple[TiffPage, Iterator[decoding.Decoded]] | None:
+    """Return the one page of a TIFF file, and its rows from top to bottom as they lie in the file.
+
+    None for other files, and where rows cannot be read so.
+
+    Args:
+        path: A picture file.
+        pages: What several pages in the file are.
+
+    Raises:
+        ImsegError: If the file cannot be read; while rows are read, too.
+    """
     with decoding.errors_named(path), open_plain(path) as file:
-        planes = tiff_decoding.chosen_planes(path, file, reading.pages, _HINT)
+        if not tiff_pages.is_tiff(file.read(4)):
+            return None
+        planes = tiff_decoding.chosen_planes(path, file, pages, _HINT)
+        if not _has_rows(planes) or len(planes[0]) > 1:
+            return None
+        _check_whole(path, file, planes[0][0])
+    return planes[0][0], _stored_chunks(path, pages)
+
+
+def _stored_chunks(path: Path, pages: Pages) -> Iterator[decoding.Decoded]:
+    with decoding.errors_named(path), open_plain(path) as file:
+        (page,) = tiff_decoding.chosen_planes(path, file, pages, _HINT)[0]
+        yield from _page_chunks(path, file, page)
+
+
+def only_by_rows(path: Path, *, pages: Pages = "refuse") -> bool:
+    """Return whether a picture is too large to be decoded whole, but its rows can be read."""
+    try:
+        picture_file.probe(path, pages=pages)
+    except decoding.UnreadablePicture:
+        with suppress(decoding.UnreadablePicture):
+            probe(path, pages=pages)
+            return True
+    return False
+
+
+def pixel_rows(path: Path, *, pages: Pages = "refuse") -> Iterator[Pixels]:
+    """Yield the rows of a picture that can be read so, ``n w c``, as ``read_image`` has them.
+
+    Raises:
+        ImsegError: If the file cannot be read.
+    """
+    return _tiff_chunks(path, pages, 0)
+
+
+def _tiff_chunks(path: Path, pages_are: Pages, level: int) -> Iterator[Pixels]:
+    """Yield the rows of a TIFF file, or of a smaller copy in it, in the type of the file."""
+    with decoding.errors_named(path), open_plain(path) as file:
+        planes = tiff_decoding.chosen_planes(path, file, pages_are, _HINT)
         pages = _at_level(planes[0], level)
         parts = [_page_chunks(path, file, page) for page in pages]
         for decoded in zip(*parts, strict=True):
-            if len(decoded) > 1:
-                yield as_bytes(tiff_decoding.side_by_side(decoded), reading, name)
-            else:
-                yield as_bytes(decoding.as_pixels(decoded[0]), reading, name)
+            together = len(decoded) > 1
+            yield (
+                tiff_decoding.side_by_side(decoded) if together else decoding.as_pixels(decoded[0])
+            )
 
 
 def _has_rows(planes: Sequence[Sequence[TiffPage]]) -> bool:

@@ -16,17 +16,7 @@ from imseg.data.images.picture_file import decode_planes
 from imseg.data.masks.labeled_regions import blot_out, outside
 from imseg.errors import ImsegError, and_more
 from imseg.ops import objects
-from imseg.types import (
-    INCONSISTENT,
-    VOID,
-    Bytes,
-    Coding,
-    Color,
-    LabeledImage,
-    Pages,
-    Target,
-    TargetSpec,
-)
+from imseg.types import INCONSISTENT, VOID, Coding, Color, LabeledImage, Pages, Target, TargetSpec
 
 MaskForm = Literal["values", "colors", "numbers"]
 """What a mask file holds: a whole number, a color or a measurement for each pixel."""
@@ -85,8 +75,8 @@ def read_mask(path: Path, *, pages: Pages = "refuse") -> MaskFile:
             channels that are no color, or its planes contradict each other.
     """
     wanted: Pages = "refuse" if pages == "channels" else pages
-    planes = (_mask(path, decoded) for decoded in decode_planes(path, pages=wanted, hint=_PAGES))
-    return reduce(partial(_laid_over, path), planes)
+    decoded = decode_planes(path, pages=wanted, hint=_PAGES)
+    return reduce(partial(_laid_over, path), map(partial(mask_from, path), decoded))
 
 
 def _laid_over(path: Path, one: MaskFile, other: MaskFile) -> MaskFile:
@@ -103,7 +93,7 @@ def _laid_over(path: Path, one: MaskFile, other: MaskFile) -> MaskFile:
 
 def mask_of(picture: Pillow.Image, name: str) -> MaskFile:
     """Return what an open Pillow picture holds as a mask; ``name`` is used in errors."""
-    return _mask(Path(name), decode_pillow(Path(name), picture))
+    return mask_from(Path(name), decode_pillow(Path(name), picture))
 
 
 def as_packed_colors(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
@@ -132,7 +122,8 @@ def are_whole(values: npt.NDArray[Any]) -> bool:
     return bool(np.array_equal(values, np.rint(values)))
 
 
-def _mask(path: Path, decoded: Decoded) -> MaskFile:
+def mask_from(path: Path, decoded: Decoded) -> MaskFile:
+    """Return what a decoded picture holds as a mask; ``path`` is used in errors."""
     values, alpha = decoded.values, decoded.alpha
     if decoded.palette is not None:
         return MaskFile(values[..., 0], "values", decoded.palette)
@@ -220,32 +211,51 @@ def load_target(
         ImsegError: If a file cannot be read or holds unknown values.
     """
     drawn = load_values(pair, spec, read)
-    if pair.regions is not None and spec.has_classes:  # outside there may be anything
-        own = (drawn.shape[0], drawn.shape[1])
-        drawn = np.where(outside(pair.regions, own, own), spec.values[0], drawn)
-    values = drawn if size is None else resize_mask(drawn, size)
+    own = (drawn.shape[-2], drawn.shape[-1])
+    unlabeled = None if pair.regions is None else outside(pair.regions, own, own)
+    if size is None or size == own:
+        return target_of(drawn, pair, spec, unlabeled=unlabeled)
+    if unlabeled is not None and spec.has_classes:  # outside there may be anything
+        drawn = np.where(unlabeled, spec.values[0], drawn)
+    target = target_of(resize_mask(drawn, size), pair, spec, unlabeled=None)
+    if spec.coding == "planes" and spec.position is not None:
+        plane, marked = target[spec.position], drawn[spec.position]
+        known = (marked != 0) if spec.void is None else (marked != 0) & (marked != spec.void)
+        discs = objects.discs_at_size(known, size)  # shrunk with the picture they would vanish
+        plane[plane != VOID] = discs[plane != VOID]
+    if pair.regions is not None:
+        blot_out(target, outside(pair.regions, own, size), VOID)
+    return target
+
+
+def target_of(
+    values: npt.NDArray[Any],
+    pair: LabeledImage,
+    spec: TargetSpec,
+    *,
+    unlabeled: npt.NDArray[np.bool_] | None,
+) -> Target:
+    """Return the target that file values of a mask, or of some rows of it, stand for.
+
+    Args:
+        values: As from ``load_values``.
+        pair: Whose mask it is, for errors.
+        spec: What the values mean.
+        unlabeled: Pixels without a label, ``h w``; None: all have one.
+
+    Raises:
+        UnknownMaskValues: If there are values that are neither a class nor void.
+    """
+    if unlabeled is not None and spec.has_classes:
+        values = np.where(unlabeled, spec.values[0], values)
     try:
         target = encode(values, spec)
     except UnknownMaskValues as error:
         name = str(pair.mask) if isinstance(pair.mask, Path) else f"The mask of {pair.name}"
         raise UnknownMaskValues(error.values, spec, f"{name} holds unknown values.") from error
-    if spec.coding == "planes" and spec.position is not None and values.shape != drawn.shape:
-        _place_discs(target[spec.position], drawn[spec.position], spec)
-    if pair.regions is not None:
-        unlabeled = outside(pair.regions, drawn.shape[-2:], target.shape[-2:])
+    if unlabeled is not None:
         blot_out(target, unlabeled, VOID)
     return target
-
-
-def _place_discs(plane: npt.NDArray[Any], marked: npt.NDArray[Any], spec: TargetSpec) -> None:
-    """Draw the discs of a plane anew at another size: shrunk with the picture they would vanish."""
-    known = (marked != 0) if spec.void is None else (marked != 0) & (marked != spec.void)
-    # Erosion parts discs that touch, but loses points and very small ones.
-    centers = max((objects.find_centers(known, eroded=eroded) for eroded in (True, False)), key=len)
-    scale = np.array(plane.shape) / np.array(marked.shape)
-    places = np.floor((centers + 0.5) * scale).astype(np.int64)
-    discs = objects.draw_discs(places, objects.disc_radii(places), plane.shape)
-    plane[plane != VOID] = discs[plane != VOID]
 
 
 def load_values(
@@ -258,15 +268,16 @@ def load_values(
     """
     mask, read = pair.mask, read or partial(read_mask, pages=spec.pages)
     if isinstance(mask, Path):
-        return _of_file(read(mask), mask, spec)
+        return values_of(read(mask), mask, spec)
     if isinstance(mask, Mapping):
-        return np.stack([_of_file(read(mask[name]), mask[name], spec) for name in spec.names])
+        return np.stack([values_of(read(mask[name]), mask[name], spec) for name in spec.names])
     if spec.coding == "colors" and mask.ndim == 3:
         return pack_colors(mask)
     return mask
 
 
-def _of_file(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
+def values_of(found: MaskFile, path: Path, spec: TargetSpec) -> npt.NDArray[Any]:
+    """Return file values, ``h w``; a file of another kind than the spec's is an error."""
     if spec.coding == "colors" and found.form == "values":
         return as_packed_colors(found.values)
     form = spec.coding if spec.coding in ("colors", "numbers") else "values"
@@ -362,7 +373,7 @@ def encode(mask: npt.NDArray[Any], spec: TargetSpec) -> Target:
     """
     match spec.coding:
         case "planes":
-            planes: Bytes = (mask != 0).astype(np.uint8)
+            planes: npt.NDArray[np.uint8] = (mask != 0).astype(np.uint8)
             if spec.void is not None:
                 planes[mask == spec.void] = VOID
             return planes
@@ -420,12 +431,12 @@ def pack_colors(colors: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     return packed
 
 
-def unpack_colors(packed: npt.NDArray[Any]) -> Bytes:
+def unpack_colors(packed: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return whole numbers as ``... 3`` colors."""
     return np.stack([(packed >> shift) & 255 for shift in (16, 8, 0)], axis=-1).astype(np.uint8)
 
 
-def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
+def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> npt.NDArray[np.uint8]:
     pairs = [(value, number) for number, value in enumerate(spec.values, spec.first_index)]
     pairs += [(spec.void, VOID)] if spec.void is not None else []
     if mask.dtype.kind == "u":
@@ -444,7 +455,7 @@ def _encode_classes(mask: npt.NDArray[Any], spec: TargetSpec) -> Bytes:
         is_known = np.array_equal(known[places], mask)
     if not is_known:
         raise UnknownMaskValues(unknown_values(np.unique(mask).tolist(), spec), spec)
-    target: Bytes = encoded.astype(np.uint8, copy=False)
+    target: npt.NDArray[np.uint8] = encoded.astype(np.uint8, copy=False)
     return target
 
 

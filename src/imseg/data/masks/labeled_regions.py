@@ -133,7 +133,11 @@ def without_others(text: str, names: Collection[str]) -> str:
 
 
 def outside(
-    regions: Sequence[Region], own: tuple[int, int], size: tuple[int, int]
+    regions: Sequence[Region],
+    own: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    among: slice = slice(None),
 ) -> npt.NDArray[np.bool_]:
     """Return which pixels, ``h w``, are in none of the boxes: their middles are not.
 
@@ -141,11 +145,13 @@ def outside(
         regions: Boxes in pixels of the mask.
         own: Height and width of the mask.
         size: Height and width wanted.
+        among: Which of the rows are.
     """
     rows, columns = (
         (np.arange(wanted) + 0.5) * (has / wanted) for has, wanted in zip(own, size, strict=True)
     )
-    unlabeled = np.ones(size, bool)
+    rows = rows[among]
+    unlabeled = np.ones((len(rows), size[1]), bool)
     for left, top, width, height in regions:
         inside = (rows >= top) & (rows < top + height)
         unlabeled[np.ix_(inside, (columns >= left) & (columns < left + width))] = False

@@ -1,20 +1,20 @@
 """How far a mean over images can be trusted: resampling the images."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from imseg.data.masks import labeled_regions
-from imseg.data.masks.io import load_target, load_values, resize_mask
-from imseg.data.masks.recognize import word_of
-from imseg.engine.inference.pictures import Segmented
+from imseg.data.images.by_rows import size_of
+from imseg.data.masks import mask_rows, recognize
+from imseg.engine.inference import large, pictures
+from imseg.engine.inference.image_scores import ImageScores, score_in_bands, score_whole
 from imseg.tasks import Task
-from imseg.tasks.multilabel import compare_objects, find_objects, object_scores, tells_apart
+from imseg.tasks.multilabel import object_scores, tells_apart
 from imseg.types import LabeledImage
 
 RESAMPLES = 2000
@@ -128,73 +128,64 @@ class Evaluation:
 
 def evaluate(
     pairs: Sequence[LabeledImage],
-    found: Iterable[Segmented],
+    predictor: pictures.Predictor,
     *,
-    task: Task,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Return scores at each mask's own size (``paper``: at working size).
 
+    Large pictures (see ``large``) are looked at in bands, and scored from sums over them.
+
     Args:
         pairs: Pictures with masks.
-        found: What networks say about each picture.
-        task: What a pixel is.
+        predictor: Networks that are ready to look.
         progress: Told about finished and all images.
 
     Raises:
         ValueError: If there are no images.
+        ImsegError: If a picture or mask cannot be read, or a large picture has a mask of another
+            size; as far as headers tell, before anything is computed.
     """
     if not pairs:
         raise ValueError("there is nothing to evaluate")
-    each: dict[str, list[float]] = {}
-    tallies: list[np.ndarray] = []
-    for number, (pair, segmented) in enumerate(zip(pairs, found, strict=True), 1):
-        height, width = segmented.probabilities.shape[-2:]
-        truth = load_target(pair, task.spec, (height, width) if task.paper else None)
-        target = torch.from_numpy(np.ascontiguousarray(truth))[None]
-        own = (truth.shape[1], truth.shape[2])
-        predicted = segmented.predict(task, own)
-        scores = {k: v.item() for k, v in task.image_scores(predicted, target).items()}
-        tally = task.tally(predicted, target).numpy().astype(np.float64).reshape(-1)
-        if tells_apart(task.spec):
-            matched = _match(task, segmented, pair, own)
-            errors = {"object_count_error": abs(matched[1] - matched[2])}
-            scores = {**object_scores(matched), **errors, **scores}
-            tally = np.concatenate([tally, matched])
-        for name, value in scores.items():
-            each.setdefault(name, []).append(value)
-        tallies.append(tally)
+    scored: list[ImageScores] = []
+    for each in _scores_of_each(pairs, predictor):
+        scored.append(each)
         if progress is not None:
-            progress(number, len(pairs))
-    like = task.tally(predicted, target)
-    found_all = _summarize(task, [pair.name for pair in pairs], each, np.stack(tallies), like)
-    return replace(found_all, orientations=segmented.orientations)
+            progress(len(scored), len(pairs))
+    found = _summarize(predictor.task, [pair.name for pair in pairs], scored)
+    return replace(found, orientations=scored[-1].orientations)
 
 
-def _match(
-    task: Task, segmented: Segmented, pair: LabeledImage, size: tuple[int, int]
-) -> tuple[float, float, float]:
-    """Return how many objects are right, too many and missing."""
-    truth = load_values(pair, task.spec)
-    if truth.shape != size:
-        truth = resize_mask(truth, size)
-    void = task.spec.void
-    outside = None if void is None else truth == void
-    if pair.regions is not None:
-        unlabeled = labeled_regions.outside(pair.regions, size, size)
-        outside = unlabeled if outside is None else outside | unlabeled
-    matches = compare_objects(find_objects(task, segmented.at_size(size)), truth, outside=outside)
-    return float(matches.tp), float(matches.fp), float(matches.fn)
+def _scores_of_each(
+    pairs: Sequence[LabeledImage], predictor: pictures.Predictor
+) -> Iterator[ImageScores]:
+    """Yield the scores of each picture, in order."""
+    task, depth = predictor.task, max(predictor.reading.channels, predictor.task.spec.outputs)
+    known = []
+    for pair in pairs:
+        size = size_of(pair.image, predictor.reading)
+        # What the paper scores, at working size, is small however large the picture.
+        known.append((task.paper or not large.is_large(size, depth), pair))
+        if not known[-1][0]:
+            mask_rows.check_fits(pair, size, task.spec)
+    for whole, some in itertools.groupby(known, key=lambda each: each[0]):
+        alike = [pair for _, pair in some]
+        if not whole:
+            yield from (score_in_bands(pair, predictor) for pair in alike)
+            continue
+        found = predictor.segment([pair.image for pair in alike])
+        for pair, segmented in zip(alike, found, strict=True):
+            yield score_whole(pair, segmented, task)
 
 
-def _summarize(
-    task: Task, names: list[str], each: dict[str, list[float]], tallies: np.ndarray, like: Tensor
-) -> Evaluation:
-    counts = resample_counts(len(names))
-    pixels = like.numel()
+def _summarize(task: Task, names: list[str], scored: Sequence[ImageScores]) -> Evaluation:
+    counts, shape = resample_counts(len(names)), scored[0].shape
+    tallies, pixels = np.stack([each.tally for each in scored]), shape.numel()
+    each = {name: [one.scores[name] for one in scored] for name in scored[0].scores}
 
     def scores_of(total: np.ndarray) -> dict[str, Any]:
-        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(like.shape))
+        scores = task.dataset_scores(torch.from_numpy(total[:pixels]).reshape(shape))
         return {**(object_scores(total[pixels:]) if tells_apart(task.spec) else {}), **scores}
 
     dataset = scores_of(tallies.sum(axis=0))
@@ -207,7 +198,7 @@ def _summarize(
         }
 
     return Evaluation(
-        task=word_of(task.spec),
+        task=recognize.word_of(task.spec),
         metric=task.metric.key,
         unit=task.metric.unit,
         names=tuple(names),

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
+from imseg.approaches.runs.predictions import predict_each
 from imseg.approaches.runs.run import Run, check_meaning, load_run
 from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.scoring import read_scores, scores_file
@@ -15,7 +16,7 @@ from imseg.data.images.image_files import as_color, load_pixels
 from imseg.data.masks.colors import ends_of_scale
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.progress import Progress, Working
-from imseg.report.figures import draw_prediction, draw_truth, fit, from_best_to_worst, result_row
+from imseg.report import figures
 from imseg.report.html.parts import ImageRows, PageImage, Prose, Section
 from imseg.report.html.run_facts import RunFacts, ScoredSplit, most_inconsistent
 from imseg.report.html.words import quoted
@@ -41,7 +42,7 @@ def thumbnail(
         side: Pixels of the longer side, at most.
         name: Whether the text is a file's name.
     """
-    image, stream = fit(picture, side, whole=True), io.BytesIO()
+    image, stream = figures.fit(picture, side, whole=True), io.BytesIO()
     image.save(stream, format="JPEG", quality=QUALITY, subsampling=0, optimize=True)
     source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
     return PageImage(
@@ -71,15 +72,16 @@ def images_section(facts: RunFacts, scored: ScoredSplit | None, *, data: str) ->
         )
         return Section("images", title, (Prose((told,)),))
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), SHOWN)
+    shown = figures.from_best_to_worst(scored.merits(facts.final.name).tolist(), SHOWN)
     images = [scored.pairs[i].image for i in shown]
     several = len(run.summary["ranking"]) > 1
-    segmented = run.segment(images, networks=[facts.network], disagreement=several, tta=scored.tta)
+    looking = run.predictor(networks=[facts.network], disagreement=several, tta=scored.tta)
+    found = predict_each(looking, images, most=figures.MOST_DRAWN)
     names = ("truth", "prediction", "where networks disagree")
     rows = []
-    for rank, (i, each) in enumerate(zip(shown, map(run.prediction_of, segmented), strict=True)):
+    for rank, (i, each) in enumerate(zip(shown, found, strict=True)):
         pair, told = scored.pairs[i], score(scored.found.each[metric.key][i], metric)
-        (_, picture), *others = result_row(pair, each, run.spec, score=told)
+        (_, picture), *others = figures.result_row(pair, each, run.spec, score=told)
         row = [thumbnail(picture, alt=f"image of {pair.name}", text="image")]
         for name, (text, picture) in zip(names, others, strict=False):
             text = text.replace("inconsistent, ", "networks disagree, ")
@@ -101,7 +103,7 @@ def followed_section(facts: RunFacts, scored: ScoredSplit | None) -> Section | N
     if scored is None or len(facts.stages) < 2:
         return None
     run, metric = facts.run, facts.metric
-    shown = from_best_to_worst(scored.merits(facts.final.name).tolist(), FOLLOWED)
+    shown = figures.from_best_to_worst(scored.merits(facts.final.name).tolist(), FOLLOWED)
     pairs = [scored.pairs[i] for i in shown]
     columns = []
     for stage in facts.stages:
@@ -142,10 +144,14 @@ def _predictions(
         tta: As in ``Run.predict``.
         device: Where to compute.
     """
-    found = run.segment([p.image for p in pairs], networks=[network], tta=tta, device=device)
+    looking = run.predictor(networks=[network], tta=tta, device=device)
+    found = predict_each(looking, [p.image for p in pairs], most=figures.MOST_DRAWN)
     drawn = []
-    for pair, each, value in zip(pairs, map(run.prediction_of, found), scores, strict=True):
-        picture, alt = draw_prediction(each, run.spec), f"prediction of {of} for {pair.name}"
+    for pair, each, value in zip(pairs, found, scores, strict=True):
+        picture, alt = (
+            figures.draw_prediction(each, run.spec),
+            f"prediction of {of} for {pair.name}",
+        )
         text = of if value is None else f"{of}, {score(value, run.metric)}"
         drawn.append(thumbnail(picture, alt=alt, text=text, side=FOLLOWED_SIDE))
     return drawn
@@ -235,7 +241,7 @@ def compared_section(
     scores = {row.name: _scores_of(found, row) for row in rows}
     names = list(scores[rows[0].name])  # from the easiest for all approaches to the hardest
     known = [[each[name] for each in scores.values() if name in each] for name in names]
-    chosen = from_best_to_worst([found.merit(fmean(values)) for values in known], FOLLOWED)
+    chosen = figures.from_best_to_worst([found.merit(fmean(values)) for values in known], FOLLOWED)
     pairs = [by_name[names[i]] for i in chosen if names[i] in by_name]
     if not pairs:
         return None
@@ -271,7 +277,7 @@ def _images_and_truths(pairs: Sequence[LabeledImage], run: Run) -> list[list[Pag
     columns: dict[str, list[PageImage]] = {"image": [], "truth": []}
     for pair in pairs:
         pixels = load_pixels(pair.image, run.reading)
-        pictures = (as_color(pixels), draw_truth(pair, pixels, run.spec)[1])
+        pictures = (as_color(pixels), figures.draw_truth(pair, pixels, run.spec)[1])
         for (name, column), picture in zip(columns.items(), pictures, strict=True):
             alt = f"{name} of {pair.name}"
             column.append(thumbnail(picture, alt=alt, text=name, side=FOLLOWED_SIDE))

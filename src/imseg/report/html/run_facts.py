@@ -210,8 +210,8 @@ def score_split(
             progress(Working(what=f"looking at {split} images", done=before + done, total=total))
 
         name = facts.network if stage.name == facts.final.name else stage.best
-        found = run.segment([e.image for e in images], networks=[name], tta=tta, device=device)
-        by_stage[stage.name] = evaluator.evaluate(images, found, task=run.task, progress=told)
+        looking = run.predictor(networks=[name], tta=tta, device=device)
+        by_stage[stage.name] = evaluator.evaluate(images, looking, progress=told)
     return ScoredSplit(
         split=split, pairs=tuple(chosen), of=len(pairs), by_stage=by_stage, facts=facts, tta=tta
     )

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from imseg.approaches.runs.run import Prediction
+from imseg.approaches.runs.predictions import Prediction
 from imseg.data.files.atomic import NewFile, make_folder, sweep
 from imseg.data.files.listing import Lines
 from imseg.data.files.picture_list import PREDICTED

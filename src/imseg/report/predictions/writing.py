@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imseg.approaches.runs.orientations import Orientations, check_pixel_sizes
+from imseg.approaches.runs.predictions import prediction_of
 from imseg.approaches.runs.run import Run
 from imseg.data.files.listing import real_path
 from imseg.data.files.picture_list import PictureList, find_pictures
@@ -205,7 +206,7 @@ class _Work:
         return is_large(known[1], depth)
 
     def _at_once(self, segmented: Segmented) -> _Done:
-        predicted = self.run.prediction_of(segmented)
+        predicted = prediction_of(segmented, self.run.task)
         totals = self._totals(segmented.image)
         self.begin(segmented.image)
         written, wrote = write_at_once(predicted, self.out, self.run.spec, overlay=self.overlay)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from imseg.ops.joined_objects import JoinedObjects
+from imseg.ops.same_objects import JoinedObjects
 
 
 def blobs(seed: int, height: int = 120, width: int = 40) -> np.ndarray:
