@@ -1,6 +1,5 @@
 """What happens to a file on its way into the repaired copy: left out, renamed, turned, mended."""
 
-import io
 import json
 import os
 import tomllib
@@ -8,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -23,14 +23,7 @@ from imseg.data.folder.folder_layout import find_layout
 from imseg.data.folder.object_folders import notes_on_merging
 from imseg.data.images import decoding, image_files, picture_file
 from imseg.data.images.decoding import TURNS
-from imseg.data.masks.io import (
-    MaskFile,
-    as_packed_colors,
-    read_mask,
-    resize_mask,
-    unpack_colors,
-    value_text,
-)
+from imseg.data.masks import io
 from imseg.data.masks.labeled_regions import LABELED, TABLE, without_others
 from imseg.data.masks.losses import faint_areas, vanished
 from imseg.data.masks.merging import Merged, merge_files
@@ -230,7 +223,7 @@ def _merge_objects(
             selection.leave([image, *files], "most of its masks show the same place", about)
             continue
         goal.parent.mkdir(parents=True, exist_ok=True)
-        written = write_mask(goal, MaskFile(found.labels, "values"))
+        written = write_mask(goal, io.MaskFile(found.labels, "values"))
         became, did = written.relative_to(target).as_posix(), "objects merged into one mask"
         repairs += [
             Repair(
@@ -294,7 +287,7 @@ def _write_upright(path: Path, goal: Path, root: Path) -> Path | None:
     goal = goal.with_suffix(".png")
     try:
         if "masks" in path.relative_to(root).parts:
-            return write_mask(goal, read_mask(path))
+            return write_mask(goal, io.read_mask(path))
         pixels = picture_file.read_image(path)
         image_files.write_png(goal, pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     except (ImsegError, ValueError):
@@ -337,17 +330,17 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "re
     Raises:
         ImsegError: If the file cannot be read or written.
     """
-    mask = read_mask(path, pages=pages)
+    mask = io.read_mask(path, pages=pages)
     values, form, palette = mask.values, mask.form, mask.palette
     if rewrite.turn is not None:
         values = np.ascontiguousarray(decoding.turned(values, rewrite.turn))
     lost: list[str] = []
     if rewrite.size is not None:
-        lost.append(vanished(MaskFile(values, form), rewrite.size, region_numbers()))
-        values = resize_mask(values, rewrite.size)
+        lost.append(vanished(io.MaskFile(values, form), rewrite.size, region_numbers()))
+        values = io.resize_mask(values, rewrite.size)
     for recode in rewrite.recodes:
         if isinstance(recode, Snap) and form == "values":
-            values, form = as_packed_colors(values), "colors"
+            values, form = io.as_packed_colors(values), "colors"
         if isinstance(recode, Paint):
             form, palette = "colors", None
         before, values = values, recode(values)
@@ -357,7 +350,7 @@ def rewrite_mask(path: Path, rewrite: Rewrite, root: Path, *, pages: Pages = "re
             lost.append(faint_areas(before, values, region_numbers()))
     if palette is not None and int(values.max(initial=0)) >= len(palette):
         palette = None
-    written = write_mask(path.with_suffix(".png"), MaskFile(values, form, palette))
+    written = write_mask(path.with_suffix(".png"), io.MaskFile(values, form, palette))
     if written != path:
         path.unlink()
     return Repair(
@@ -378,7 +371,7 @@ def translate_numbers(folder: Path, recodes: Iterable[Recode]) -> list[Repair]:
         recodes: What was done to masks.
     """
     palettes = [recode.colors for recode in recodes if isinstance(recode, Paint)]
-    become = {n: value_text(c, "colors") for colors in palettes for n, c in enumerate(colors)}
+    become = {n: io.value_text(c, "colors") for colors in palettes for n, c in enumerate(colors)}
     path = folder / FILE_NAME
     if not become or not path.exists():
         return []
@@ -403,7 +396,7 @@ def translate_numbers(folder: Path, recodes: Iterable[Recode]) -> list[Repair]:
     return [Repair(FILE_NAME, "rewritten", FILE_NAME, ", ".join(told), why)]
 
 
-def write_mask(path: Path, mask: MaskFile) -> Path:
+def write_mask(path: Path, mask: io.MaskFile) -> Path:
     """Write a mask without loss and return its path: PNG, or TIFF where PNG cannot hold it.
 
     Args:
@@ -415,11 +408,11 @@ def write_mask(path: Path, mask: MaskFile) -> Path:
     """
     values = mask.values
     if mask.form == "colors":
-        image_files.write_png(path, unpack_colors(values))
+        image_files.write_png(path, io.unpack_colors(values))
     elif mask.form == "numbers" or not 0 <= values.min() <= values.max() <= _MOST_OF_PNG:
         path = path.with_suffix(".tif")
         if mask.form == "values" and int(values.max()) > np.iinfo(np.int32).max:
-            stream = io.BytesIO()
+            stream = BytesIO()
             tifffile.imwrite(stream, values, compression="zlib")
             atomic.publish(path, stream.getvalue())
         else:

@@ -7,15 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imseg.data.images.decoding import turned
+from imseg.data.masks import io
 from imseg.data.masks.edges import count_on_edges, on_edges
-from imseg.data.masks.io import (
-    MaskFile,
-    MaskForm,
-    as_packed_colors,
-    resize_mask,
-    unpack_colors,
-    value_text,
-)
 
 _TURNS = range(1, 9)
 _ON_EDGES = 0.2
@@ -27,7 +20,7 @@ _UNLIKE = 64
 _AREA = 9
 
 
-def shown_values(mask: npt.NDArray[Any], form: MaskForm) -> list[int]:
+def shown_values(mask: npt.NDArray[Any], form: io.MaskForm) -> list[int]:
     """Return the values of a mask that are classes or objects, the most frequent first.
 
     They are all values with a pixel that is not on an edge between a lower and a higher one. Of a
@@ -50,7 +43,7 @@ def shown_values(mask: npt.NDArray[Any], form: MaskForm) -> list[int]:
     solid = ~on_edges(mask)
     solid[[0, -1]] = solid[:, [0, -1]] = False
     own = np.bincount(np.searchsorted(found, mask[solid]), minlength=len(found))
-    parts = unpack_colors(found) if form == "colors" else found[:, None]
+    parts = io.unpack_colors(found) if form == "colors" else found[:, None]
     parts = parts.astype(np.int64)
     chosen: list[int] = []
     for place in order:
@@ -64,7 +57,7 @@ def shown_values(mask: npt.NDArray[Any], form: MaskForm) -> list[int]:
     return [int(found[place]) for place in chosen]
 
 
-def find_losses(before: MaskFile, after: MaskFile) -> list[str]:
+def find_losses(before: io.MaskFile, after: io.MaskFile) -> list[str]:
     """Return what a mask shows that another version of it does not, in words.
 
     Values may be renumbered, and a mask may be turned or brought to another size, but two classes
@@ -80,29 +73,29 @@ def find_losses(before: MaskFile, after: MaskFile) -> list[str]:
     return min(losses, key=len)
 
 
-def _losses(seen: npt.NDArray[Any], form: MaskForm, after: MaskFile) -> list[str]:
+def _losses(seen: npt.NDArray[Any], form: io.MaskForm, after: io.MaskFile) -> list[str]:
     now, size = after.values, after.values.shape
-    there = resize_mask(seen, size)
+    there = io.resize_mask(seen, size)
     if form == "numbers":
         same = np.array_equal(there, now, equal_nan=True)
         return [] if same else ["its numbers changed"]
     if form == "values" and after.form == "colors" and int(there.max(initial=0)) < 256:
-        seen, there, form = as_packed_colors(seen), as_packed_colors(there), "colors"
+        seen, there, form = io.as_packed_colors(seen), io.as_packed_colors(there), "colors"
     losses, owners = [], dict[int, str]()
     for value in shown_values(seen, form):
-        text, became = value_text(value, form), now[there == value]
+        text, became = io.value_text(value, form), now[there == value]
         if not became.size:
             losses.append(f"{text} is gone")
             continue
         found, pixels = np.unique(became, return_counts=True)
         new = int(found[pixels.argmax()])
         if new in owners:
-            losses.append(f"{text} became {value_text(new, after.form)}, as {owners[new]} did")
+            losses.append(f"{text} became {io.value_text(new, after.form)}, as {owners[new]} did")
         owners.setdefault(new, text)
     return losses
 
 
-def vanished(mask: MaskFile, size: tuple[int, int], regions: Callable[..., Any] | None) -> str:
+def vanished(mask: io.MaskFile, size: tuple[int, int], regions: Callable[..., Any] | None) -> str:
     """Return what a mask does not show any more at another size, in words; empty: nothing.
 
     Args:
@@ -112,11 +105,11 @@ def vanished(mask: MaskFile, size: tuple[int, int], regions: Callable[..., Any] 
     """
     if mask.form == "numbers":
         return ""
-    gone = np.setdiff1d(mask.values, resize_mask(mask.values, size))
-    told = [f"value {value_text(int(value), mask.form)} vanished" for value in gone]
+    gone = np.setdiff1d(mask.values, io.resize_mask(mask.values, size))
+    told = [f"value {io.value_text(int(value), mask.form)} vanished" for value in gone]
     if regions is not None:
         numbered = regions(mask.values, background=0, connectivity=2)
-        lost = np.setdiff1d(numbered, resize_mask(numbered, size))
+        lost = np.setdiff1d(numbered, io.resize_mask(numbered, size))
         areas = len(lost)
         if areas:
             told.append(f"{areas} separate area{'s' * (areas > 1)} vanished")
