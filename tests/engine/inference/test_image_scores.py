@@ -136,7 +136,7 @@ def predictor(kind: str) -> Predictor:
         networks=[Copies()],
         task=task_for(spec),
         reading=Reading(channels=spec.outputs),
-        size=lambda _: scheme,
+        size=lambda _, __: scheme,
         compute=ComputeConfig(channels_last=False),
     )
 

@@ -25,7 +25,7 @@ WIDE = 9.0
 """Pixels of the narrowest tenth of the objects from which on whole images are large enough: where
 they are 9.5 or 13.5 px wide larger images gave less in the same time, at 4.3 px they gave more."""
 PLAIN = 128
-"""Pixels of the longer side that are enough where nothing is known of the size of objects."""
+"""Pixels of the longer side that are enough where objects are large, or their size is not known."""
 FEWEST = 50
 """Steps below which a training is not worth beginning."""
 COST_EXPONENT = 0.85
@@ -143,7 +143,7 @@ def _sized(asked: Settings, facts: Facts) -> list[Settings]:
     """Return settings with image sizes that rise as far as objects need it."""
     if asked.image_size is not None or tiles_for(asked, facts) is not None:
         return [asked]
-    needed = PLAIN if facts.narrow is None else WIDE / facts.narrow
+    needed = PLAIN if facts.narrow is None else max(PLAIN, WIDE / facts.narrow)
     smaller = [side for side in SIDES if side < needed]
     sides = [*smaller, *SIDES[len(smaller) :][:1]]
     sizes = (working_shape(facts.typical_size, longest=e, least=SMALLEST_SIDE) for e in sides)
