@@ -40,7 +40,7 @@ from imseg.approaches.runs.run import Run, load_run
 from imseg.data.folder.scan import read_folder
 from imseg.data.masks.io import load_values
 from imseg.engine.workers.executors import Serial
-from imseg.ops.objects import match_objects
+from imseg.ops.same_objects import match_objects
 from imseg.report.tables import table
 from imseg.tasks.multilabel import find_objects
 from imseg.types import DataSet

@@ -109,7 +109,7 @@ def test_a_slower_machine_trains_on_smaller_images() -> None:
 
 @pytest.mark.parametrize(("narrow", "side"), [(0.2, 128), (0.071, 128), (0.07, 192), (None, 128)])
 def test_images_are_as_large_as_their_objects_need(narrow: float | None, side: int) -> None:
-    """The narrowest tenth of them is then at least nine pixels wide, and images have 128 px at least."""
+    """The narrowest tenth of them is then nine pixels wide or more; images have 128 px or more."""
     plan = fitted(600, replace(CELLS, narrow=narrow))
     assert size_and_width(plan) == (side, WIDER)
 
