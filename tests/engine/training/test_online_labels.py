@@ -267,7 +267,7 @@ def test_what_has_collapsed_is_taught_no_longer_and_the_run_says_so(
     weights.clear()
     monkeypatch.setattr(online_labels, "labels_of", nothing)
     train(replace(job, seed=1), Hearing())
-    assert all(weights[:3]) and not any(weights[3 : job.steps])
+    assert len(weights) == 4 and all(weights), "three steps, and one whose operations are counted"
     (text, warning), *_ = [each for each in notes if "labels alone" in each[0]]
     assert warning and "from step 3 on" in text and "background" in text
 
@@ -288,3 +288,30 @@ def test_unlabeled_images_change_what_is_learned(make_online) -> None:
 def test_without_unlabeled_images_nothing_can_be_taught(make_online) -> None:
     with pytest.raises(ValueError, match="need unlabeled images"):
         train(replace(make_online(), unlabeled=None), Listener())
+
+
+@pytest.mark.parametrize("start", [0.0, 0.1, 0.3])
+def test_labels_are_judged_by_as_many_steps_wherever_they_begin(
+    make_online, monkeypatch, start: float
+) -> None:
+    monkeypatch.setattr(online_labels, "WATCHED", 4)
+    looked: list[int] = []
+    real = OnlineLabelsAtWork._watch
+
+    def watch(self, number):
+        before = self._steps
+        real(self, number)
+        if self._steps < before:
+            looked.append(before)
+
+    monkeypatch.setattr(OnlineLabelsAtWork, "_watch", watch)
+    train(make_online(objective=OnlineLabels(learners=2, start=start, ramp=0.0)), Listener())
+    assert looked and set(looked) == {4}
+
+
+def test_weights_that_are_not_to_be_averaged_are_kept_as_they_are(make_online) -> None:
+    job = make_online(recipe=replace(RECIPE, average=0.0))
+    work = job.objective.open(job)
+    learning = work.begin(job.companion(3))
+    assert work.average is not None, "for those who label"
+    assert work.kept(learning) is learning.networks[0]

@@ -189,11 +189,10 @@ def predict_each(
         ImsegError: If a picture cannot be read, and none may be left out.
     """
     known, task = [], predictor.task
-    depth = max(predictor.reading.channels, task.spec.outputs)
     for image in images:
         try:
             size = by_rows.size_of(image, predictor.reading)
-            known.append((large.is_large(size, depth), image))
+            known.append((large.needs_bands(predictor, image, size), image))
         except ImsegError as error:
             if unreadable is None:
                 raise

@@ -86,10 +86,13 @@ def entries_of(
     recursive: bool = False,
     skip_bad: bool = False,
     pixel_size: float | None = None,
+    ask_files: bool = True,
 ) -> list[Image]:
     """Return the pictures that a path or a list of arrays stands for; log what is passed over."""
     if isinstance(images, (str, Path)):
-        found = find_pictures(Path(images), recursive=recursive, skip_bad=skip_bad)
+        found = find_pictures(
+            Path(images), recursive=recursive, skip_bad=skip_bad, ask_files=ask_files
+        )
         for name, why in found.unusable.items():
             _log.warning("left out %s: %s", shown(name), why)
         for text in found.passed_over_text():
@@ -251,6 +254,11 @@ class Run:
             return views.Orientations(moves=moves)
         return views.Orientations(moves=self.plan.moves(False), too_slow=seconds)
 
+    @property
+    def asks_files(self) -> bool:
+        """Whether files say how large their pixels are; else one number was said for all images."""
+        return self.spec.pixel_size is None
+
     def evaluate(
         self,
         data: str | Path | DataSet,
@@ -280,7 +288,10 @@ class Run:
         dataset = data if isinstance(data, DataSet) else read_folder(data, task=word_of(self.spec))
         pairs = pairs_of(dataset, split)
         check_meaning(dataset, self.spec, trained_in=self.path)
-        views.check_pixel_sizes(self.plan, [pair.image for pair in pairs])
+        images = [pair.image for pair in pairs]
+        views.check_pixel_sizes(self.plan, images)
+        for text in views.pixel_size_notes(self.plan, images):
+            _log.info("%s", text)
         looking = self.predictor(ensemble=ensemble, networks=networks, tta=tta, device=device)
         return evaluator.evaluate(pairs, looking, progress=progress)
 
@@ -327,7 +338,13 @@ class Run:
         seen = self.orientations(tta=tta, networks=asked, disagreement=disagreement, device=device)
         if seen.text:
             _log.info("%s", seen.text)
-        entries = entries_of(images, recursive=recursive, skip_bad=skip_bad, pixel_size=pixel_size)
+        entries = entries_of(
+            images,
+            recursive=recursive,
+            skip_bad=skip_bad,
+            pixel_size=pixel_size,
+            ask_files=self.asks_files,
+        )
         if scale is None:
             views.check_pixel_sizes(self.plan, entries)
             for text in views.pixel_size_notes(self.plan, entries):

@@ -39,7 +39,7 @@ def evaluate(
     json: arguments.Json = False,
 ) -> int:
     """Show scores with their 95 % intervals: means over images, and over all pixels together."""
-    from imseg.approaches.runs.orientations import Orientations
+    from imseg.approaches.runs.orientations import Orientations, pixel_size_notes
     from imseg.approaches.runs.run import load_run
     from imseg.data.folder.scan import read_folder
     from imseg.data.masks.recognize import word_of
@@ -61,6 +61,8 @@ def evaluate(
             follow_links=follow_links,
             progress=partial(bars.counted, "checking images"),
         )
+        for text in pixel_size_notes(opened.plan, (pair.image for pair in getattr(dataset, split))):
+            show.say(f"note: {text}")
         found = opened.evaluate(
             dataset,
             split,
@@ -164,7 +166,8 @@ def predict(
     check_scale(opened.plan, scale)
     if opened.start_was_better and not network:
         show.say(f"note: --network {opened.best_of_start} was better on validation")
-    found = find_pictures(images, recursive=recursive, out=out, skip_bad=skip_bad)
+    asks = opened.asks_files
+    found = find_pictures(images, recursive=recursive, out=out, skip_bad=skip_bad, ask_files=asks)
     for text in found.passed_over_text():
         show.say(f"warning: {text}")
     skipped = {name: f"{name} {why}." for name, why in found.unusable.items()}
@@ -176,8 +179,7 @@ def predict(
     seen = opened.orientations(tta=tta, networks=names, disagreement=inconsistency, device=device)
     if seen.text:
         show.say(f"note: {seen.text}")
-    if scale is None:
-        _tell_scales(opened, found.with_pixel_size(pixel_size).images)
+    _tell_scales(opened, found.with_pixel_size(pixel_size).images, scale)
     with show.Bars() as bars:
         written = writing.write_predictions(
             opened,
@@ -216,10 +218,12 @@ def predict(
     return show.show_result("\n".join(lines), content, as_json=json)
 
 
-def _tell_scales(run: Run, images: Sequence[Image]) -> None:
-    """Say which pictures are seen at another scale than most in training."""
+def _tell_scales(run: Run, images: Sequence[Image], scale: float | None) -> None:
+    """Say which pictures are seen at another scale than most in training, if none was asked for."""
     from imseg.approaches.runs.orientations import pixel_size_notes
 
+    if scale is not None:
+        return
     for text in pixel_size_notes(run.plan, images):
         show.say(f"note: {text}")
     if text := larger_text(run.plan, run.reading, images):

@@ -102,7 +102,12 @@ class PictureList:
 
 
 def find_pictures(
-    place: Path, *, recursive: bool = False, out: Path | None = None, skip_bad: bool = False
+    place: Path,
+    *,
+    recursive: bool = False,
+    out: Path | None = None,
+    skip_bad: bool = False,
+    ask_files: bool = True,
 ) -> PictureList:
     """Return a picture, or the pictures of a folder, sorted by name, and what was passed over.
 
@@ -113,13 +118,15 @@ def find_pictures(
         out: Where masks will go; it is not looked into.
         skip_bad: Whether pictures that cannot be used whatever they hold are listed as such: names
             with control characters, links to nothing, pipes.
+        ask_files: Whether files are asked how large their pixels are, where ``imseg.toml`` beside
+            them does not say it.
 
     Raises:
         ImsegError: If there is none, if one cannot be used, if masks of two pictures would get the
             same name, or if ``imseg.toml`` has problems.
     """
     try:
-        return _find(place, recursive=recursive, out=out, skip_bad=skip_bad)
+        return _find(place, recursive=recursive, out=out, skip_bad=skip_bad, ask_files=ask_files)
     except OSError as error:
         raise ImsegError(
             f"{error.filename or place} cannot be looked into.",
@@ -129,7 +136,9 @@ def find_pictures(
         ) from error
 
 
-def _find(place: Path, *, recursive: bool, out: Path | None, skip_bad: bool) -> PictureList:
+def _find(
+    place: Path, *, recursive: bool, out: Path | None, skip_bad: bool, ask_files: bool
+) -> PictureList:
     found = PictureList(place=place, recursive=recursive and place.is_dir())
     if place.is_file():
         files = [place]
@@ -147,7 +156,9 @@ def _find(place: Path, *, recursive: bool, out: Path | None, skip_bad: bool) -> 
     said = _said_about(place)
     for path in files:
         if path not in bad:
-            size = said.pixel_size_of(path.name) or read_pixel_size(path)
+            size = said.pixel_size_of(path.name)
+            if size is None and ask_files:
+                size = read_pixel_size(path)
             found.images.append(Image(_name(path, place), path, size))
     if not found.images and not found.unusable:
         raise _no_pictures(found)
@@ -158,7 +169,8 @@ def _find(place: Path, *, recursive: bool, out: Path | None, skip_bad: bool) -> 
 def _said_about(place: Path) -> FolderConfig:
     """Return what ``imseg.toml`` says where pictures lie, as in ``DATA/unlabeled/images``."""
     folder = place.absolute() if place.is_dir() else place.absolute().parent
-    above = (folder, *folder.parents[:2])
+    levels = {"images": 2, "unlabeled": 1}.get(folder.name, 0)  # as data folders have them
+    above = (folder, *folder.parents[:levels])
     return read_config(next((each for each in above if (each / FILE_NAME).is_file()), folder))
 
 

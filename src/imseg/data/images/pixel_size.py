@@ -56,6 +56,8 @@ class PixelSizes:
     """The median of the labeled images, of two in the middle the lower one."""
     greatest: float
     """Of all images of which it is known."""
+    unknown: int = 0
+    """Images of which it is not known."""
 
     @property
     def differ(self) -> bool:
@@ -68,10 +70,16 @@ class PixelSizes:
         Args:
             scale: At which images with pixels of the reference are seen.
         """
+        others = ""
+        if self.unknown:
+            others = (
+                f" {self.unknown} do not say it: they are seen as if of {self.reference:.3g} um;"
+                " pixel_size in imseg.toml says it."
+            )
         return (
             f"Images have pixels of {self.least:.3g} to {self.greatest:.3g} um: each is scaled so"
             f" that networks see pixels of {self.reference / scale:.3g} um (scale {scale:.2g} for"
-            f" {self.reference:.3g} um)."
+            f" {self.reference:.3g} um).{others}"
         )
 
 
@@ -87,8 +95,9 @@ def summarize_pixel_sizes(
     known = [size for size in labeled if size is not None]
     if not known:
         return None
-    every = [*known, *(size for size in others if size is not None)]
-    return PixelSizes(min(every), median_low(known), max(every))
+    every = [*labeled, *others]
+    there = [size for size in every if size is not None]
+    return PixelSizes(min(there), median_low(known), max(there), len(every) - len(there))
 
 
 def may_say_pixel_size(path: Path) -> bool:

@@ -161,12 +161,12 @@ def _scores_of_each(
     pairs: Sequence[LabeledImage], predictor: pictures.Predictor
 ) -> Iterator[ImageScores]:
     """Yield the scores of each picture, in order."""
-    task, depth = predictor.task, max(predictor.reading.channels, predictor.task.spec.outputs)
+    task = predictor.task
     known = []
     for pair in pairs:
         size = size_of(pair.image, predictor.reading)
         # What the paper scores, at working size, is small however large the picture.
-        known.append((task.paper or not large.is_large(size, depth), pair))
+        known.append((task.paper or not large.needs_bands(predictor, pair.image, size), pair))
         if not known[-1][0]:
             mask_rows.check_fits(pair, size, task.spec)
     for whole, some in itertools.groupby(known, key=lambda each: each[0]):

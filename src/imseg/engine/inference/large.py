@@ -46,6 +46,20 @@ def is_large(size: Size, depth: int) -> bool:
     return size[0] * size[1] * depth > VALUES
 
 
+def needs_bands(predictor: Predictor, image: Image, own: Size) -> bool:
+    """Return whether a picture is large as it is, or as networks see it.
+
+    Args:
+        predictor: Networks that are ready to look.
+        image: The picture.
+        own: Its height and width.
+    """
+    wanted = predictor.size(own, image.pixel_size)
+    seen = wanted.size_of(own) if isinstance(wanted, TileScheme) else own
+    depth = max(predictor.reading.channels, predictor.task.spec.outputs)
+    return is_large(max(own, seen, key=math.prod), depth)
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """Some rows of a picture, and what networks say about them."""

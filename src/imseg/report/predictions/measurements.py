@@ -63,7 +63,7 @@ class MeasurementFile:
                 make_folder(self._path.parent)
                 self._file, self._header = NewFile(self._path), list(row)
                 self._write(self._file, self._header)
-            self._write(self._file, [row[name] for name in self._header])
+            self._write(self._file, [row.get(name, "") for name in self._header])
 
     def _write(self, file: NewFile, cells: Sequence[str | int | float]) -> None:
         content = self._lines.of(cells).encode("utf-8", "backslashreplace")

@@ -17,7 +17,7 @@ from imseg.data.files.listing import real_path
 from imseg.data.files.picture_list import PictureList, find_pictures
 from imseg.data.images import by_rows
 from imseg.engine.hardware.device import usable_cores
-from imseg.engine.inference.large import is_large
+from imseg.engine.inference.large import needs_bands
 from imseg.engine.inference.pictures import Predictor, Segmented, Unreadable
 from imseg.errors import ImsegError, and_more
 from imseg.report.predictions import measurements, places
@@ -93,7 +93,7 @@ def write_predictions(
     beside = [places.OVERLAYS] * overlay + [places.INCONSISTENCY] * inconsistency
     if isinstance(images, Path):
         places.check_place(images, out)
-        images = find_pictures(images)
+        images = find_pictures(images, ask_files=run.asks_files)
     found, names = images.with_pixel_size(pixel_size), list(networks or run.members())
     seen = seen or run.orientations(
         tta=tta, networks=names, disagreement=inconsistency, device=device
@@ -202,8 +202,7 @@ class _Work:
         return measurements.Totals(image.name, replace(self.run.spec, pixel_size=size))
 
     def _is_large(self, known: _Sized) -> bool:
-        depth = max(self.predictor.reading.channels, self.run.spec.outputs)
-        return is_large(known[1], depth)
+        return needs_bands(self.predictor, *known)
 
     def _at_once(self, segmented: Segmented) -> _Done:
         predicted = prediction_of(segmented, self.run.task)

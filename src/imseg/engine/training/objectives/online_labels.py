@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +50,7 @@ AGREEING = ("agreement", "both", "random")
 CONFIDENT = ("confidence", "both")
 
 WATCHED = 50
-"""Steps after which the labels of these steps are looked at: whether they have collapsed."""
+"""Steps with labels after which these are looked at: whether they have collapsed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,8 +240,8 @@ class OnlineLabelsAtWork(SupervisedAtWork):
             plain_first=True,
         )
         # A census of all that was taught since it was last looked at.
-        self._made = 0 * self._drawn()
-        self._stopped = -1
+        self._made = 0 * self._drawn
+        self._stopped, self._steps = -1, 0
         self._why = ""
 
     def begin(self, network: nn.Module) -> nn.Module:
@@ -253,8 +253,8 @@ class OnlineLabelsAtWork(SupervisedAtWork):
         return super().begin(self._learning)
 
     def kept(self, network: nn.Module) -> nn.Module:
-        """Return the first network, averaged where weights are."""
-        kept = super().kept(network)
+        """Return the first network, averaged where the recipe averages weights."""
+        kept = super().kept(network) if self._job.recipe.average else network
         return kept.networks[0] if isinstance(kept, objective.Learners) else kept
 
     def passes(self, skipped: int = 0, within: int = 0) -> Iterator[Iterator[objective.AnyStep]]:
@@ -302,12 +302,12 @@ class OnlineLabelsAtWork(SupervisedAtWork):
 
     def state(self) -> dict[str, Tensor]:
         """Return what was taught since it was last looked at, and when teaching stopped."""
-        return {"made": self._made, "stopped": torch.tensor(self._stopped)}
+        return {"made": self._made, "stopped": torch.tensor([self._stopped, self._steps])}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Continue with what ``state`` returned."""
         self._made = state["made"].cpu()
-        self._stopped = int(state["stopped"])
+        self._stopped, self._steps = state["stopped"].tolist()
 
     def validate(self, network: nn.Module) -> objective.ValidationResult:
         """Return mean scores, and whether teaching was stopped."""
@@ -324,7 +324,9 @@ class OnlineLabelsAtWork(SupervisedAtWork):
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
         pair = torch.tensor([0, 0])  # one alone may be too few to normalize
+        stopped, self._stopped, self._steps = self._stopped, -1, 0
         step = next(self._mixed([(pair, pair)], self._job.steps))
+        self._stopped = stopped
         each = flops_of(step, network, self._job.compute) / len(step.batch)
         labels = len(step.batch.images) / len(step.batch) * mixed.WITHOUT_GRADIENT
         return each * (1 + labels) * self._job.workload.images * self._job.steps
@@ -337,11 +339,13 @@ class OnlineLabelsAtWork(SupervisedAtWork):
             zip(labeled, unlabeled, strict=True), made
         ):
             self._watch(number)
+            if self._stopped >= 0:
+                yield objective.Step(known, self.loss, self.mass)
+                continue
             weight = self._value.weight_at(number / self._job.steps)
-            weight = 0.0 if self._stopped >= 0 else weight
             labels, trusted = self._given(weak)
             if weight:
-                self._take_note(labels, trusted)
+                self._take_note(labels)
             mixed = augment.cut_and_paste(
                 strong, labels, trusted,
                 share=self._value.cutmix, seed=seeds.derive(self._job.seed, "cutmix", number),
@@ -410,20 +414,22 @@ class OnlineLabelsAtWork(SupervisedAtWork):
         mass = self.mass(batch.labeled).reshape(-1)
         return torch.cat([mass, torch.stack(given).mean(dim=0).reshape(-1).to(mass.device)])
 
-    def _take_note(self, labels: Tensor, trusted: Tensor) -> None:
-        """Add up what is taught."""
-        first, counted = labels[:, 0], trusted[:, 0].amax(dim=1, keepdim=True) > 0
-        self._made = self._made + collapse.census(self._task.spec, first, counted)
+    def _take_note(self, labels: Tensor) -> None:
+        """Add up what is said, trusted or not: of what is trusted first, much may be background."""
+        everywhere = torch.ones_like(labels[:, 0, :1], dtype=torch.bool)
+        self._made = self._made + collapse.census(self._task.spec, labels[:, 0], everywhere)
+        self._steps += 1
 
     def _watch(self, number: int) -> None:
         """Stop teaching where all that was taught lately has collapsed."""
-        if not self._made.any() or number % WATCHED or self._stopped >= 0:
+        if self._steps < WATCHED or self._stopped >= 0:
             return
-        self._why = collapse.collapsed(self._task.spec, self._made, self._drawn())
-        self._made = torch.zeros_like(self._made)
+        self._why = collapse.collapsed(self._task.spec, self._made, self._drawn)
+        self._made, self._steps = torch.zeros_like(self._made), 0
         if self._why:
             self._stopped = number
 
+    @cached_property
     def _drawn(self) -> Float[Tensor, "t n"]:
         """Return the census of the labels that people made."""
         spec, found = self._task.spec, torch.zeros(())
