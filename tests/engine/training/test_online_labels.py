@@ -286,7 +286,7 @@ def test_unlabeled_images_change_what_is_learned(make_online) -> None:
 
 
 def test_without_unlabeled_images_nothing_can_be_taught(make_online) -> None:
-    with pytest.raises(ValueError, match="need unlabeled images"):
+    with pytest.raises(ValueError, match="needs unlabeled images"):
         train(replace(make_online(), unlabeled=None), Listener())
 
 

@@ -15,10 +15,9 @@ from torch.nn import functional
 
 from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch
-from imseg.engine.loading.views import ViewLoader, Views
+from imseg.engine.loading.views import Views
 from imseg.engine.training import seeds
 from imseg.engine.training.objectives import mixed, objective
-from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.operations import flops_of
 from imseg.options import option
 
@@ -77,7 +76,7 @@ class MixedBatch:
         return [MixedBatch(*piece) for piece in pieces]
 
 
-class MeanTeacherAtWork(SupervisedAtWork):
+class MeanTeacherAtWork(mixed.MixedAtWork):
     """Learns from labels and from a teacher that is the average of what learns.
 
     Args:
@@ -86,18 +85,8 @@ class MeanTeacherAtWork(SupervisedAtWork):
     """
 
     def __init__(self, job: TrainJob, value: MeanTeacher) -> None:
-        super().__init__(job, job.task)
-        if job.unlabeled is None:
-            raise ValueError("a mean teacher needs unlabeled images")
+        super().__init__(job)
         self._value = value
-        self._views = ViewLoader(
-            job.unlabeled,
-            job.compute,
-            seed=job.seed,
-            paper=job.recipe.paper,
-            limits=job.recipe.augmentation.limits,
-            plain_first=True,
-        )
 
     def begin(self, network: nn.Module) -> nn.Module:
         """Make the teacher, with the first weights."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from imseg.engine.loading.samples import UnlabeledViews
+from imseg.engine.loading.views import ViewLoader
 from imseg.engine.training.objectives import objective
+from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.recipe import Recipe
 from imseg.ops.photometric import Strength
 from imseg.options import option
+
+if TYPE_CHECKING:
+    from imseg.engine.training.job import TrainJob
 
 DECAY = 0.99
 """How much of an averaged teacher stays at each step, as in trainings of some hundred steps."""
@@ -71,6 +76,27 @@ class MixedObjective(objective.Objective):
         count = max(1, min(recipe.batch_size - 1, round(recipe.batch_size * self.labeled)))
         others = max(1, recipe.batch_size - count)
         return replace(recipe, batch_size=count), replace(recipe, batch_size=others)
+
+
+class MixedAtWork(SupervisedAtWork):
+    """Makes the views of unlabeled images, beside the batches of labeled ones.
+
+    Args:
+        job: Samples, unlabeled images, recipe and seed.
+    """
+
+    def __init__(self, job: TrainJob) -> None:
+        super().__init__(job, job.task)
+        if job.unlabeled is None:
+            raise ValueError(f"{job.objective.kind} needs unlabeled images")
+        self._views = ViewLoader(
+            job.unlabeled,
+            job.compute,
+            seed=job.seed,
+            paper=job.recipe.paper,
+            limits=job.recipe.augmentation.limits,
+            plain_first=True,
+        )
 
 
 def risen(share: float) -> float:

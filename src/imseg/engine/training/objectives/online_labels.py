@@ -22,10 +22,8 @@ from torch import Tensor, nn
 from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch
-from imseg.engine.loading.views import ViewLoader
 from imseg.engine.training import label_facts, seeds
 from imseg.engine.training.objectives import mixed, objective
-from imseg.engine.training.objectives.supervised import SupervisedAtWork
 from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
 from imseg.errors import ImsegError
@@ -218,7 +216,7 @@ class OnlineBatch:
         ]
 
 
-class OnlineLabelsAtWork(SupervisedAtWork):
+class OnlineLabelsAtWork(mixed.MixedAtWork):
     """Learns from labels, and from labels that are made at every step.
 
     Args:
@@ -227,18 +225,8 @@ class OnlineLabelsAtWork(SupervisedAtWork):
     """
 
     def __init__(self, job: TrainJob, value: OnlineLabels) -> None:
-        super().__init__(job, job.task)
-        if job.unlabeled is None:
-            raise ValueError("labels that are made online need unlabeled images")
+        super().__init__(job)
         self._value = value
-        self._views = ViewLoader(
-            job.unlabeled,
-            job.compute,
-            seed=job.seed,
-            paper=job.recipe.paper,
-            limits=job.recipe.augmentation.limits,
-            plain_first=True,
-        )
         # A census of all that was taught since it was last looked at.
         self._made = 0 * self._drawn
         self._stopped, self._steps = -1, 0
