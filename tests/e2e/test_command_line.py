@@ -117,6 +117,8 @@ OTHER: dict[str, Any] = {
     "filter": "both",
     "confidence": 0.75,
     "cutmix": 0.25,
+    "strong_views": 2,
+    "feature_dropout": 0.25,
     "start_share": 0.125,
     "epochs": 77,
     "max_steps": 33,
@@ -168,8 +170,14 @@ NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/tes
 
 
 NEEDED: dict[str, dict[str, Any]] = {
-    "exchange": {key: {"learners": 2, "filter": "none"} for key in ("fixmatch", "online-im")},
-    "filter": {"fixmatch": {"learners": 2}, "cps": {"exchange": False}},
+    "exchange": {
+        key: {"learners": 2, "filter": "none"}
+        for key in ("fixmatch", "unimatch", "unimatch+im", "online-im")
+    },
+    "filter": {
+        **{key: {"learners": 2} for key in ("fixmatch", "unimatch")},
+        "cps": {"exchange": False},
+    },
     "confidence": {key: {"filter": "confidence"} for key in ("cps", "online-im")},
 }
 """What else must be given for an option to change something, by its name and the approach."""
@@ -200,6 +208,10 @@ def test_an_option_survives_from_settings_to_plan_to_toml_and_back(name: str, ef
             given[name] = False  # True is what it does by itself
         if name == "averaged_teachers" and approach != "online-im":
             given[name] = True
+        if name == "strong_views" and approach.startswith("unimatch"):
+            given[name] = 1  # 2 is what it has by itself
+        if name == "filter" and approach == "unimatch+im":
+            given[name] = "none"
         if name in ("reblock", "ignore") and effort == "quick":
             given[name] = False  # True is what it does there by itself
         if name == "plain_view" and effort == "paper":

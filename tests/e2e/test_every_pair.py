@@ -71,7 +71,7 @@ WANTED = {
     "noisy-student": Wanted(start="ldt", stages=2, grows=True),
     "consistency": Wanted(start="ldt", stages=1),
     "mean-teacher": Wanted(),
-    **dict.fromkeys(("fixmatch", "cps", "online-im"), Wanted()),
+    **dict.fromkeys(("fixmatch", "unimatch", "unimatch+im", "cps", "online-im"), Wanted()),
     "evalnet": Wanted(start="ldt", stages=2, aside=("scorer-start", "scorers")),
     "im": Wanted(start="ldt", stages=2, blocks=True),
     "im+": Wanted(start="ldt", stages=2, grows=True, blocks=True),
@@ -213,12 +213,13 @@ PAIRS = [
     (kind, name)
     for kind in KINDS
     for name in WANTED
-    if not (kind == "regression" and name in (*NO_IOU, "fixmatch"))
+    if not (kind == "regression" and name in (*NO_IOU, "fixmatch", "unimatch", "unimatch+im"))
 ]
 ONE_EACH = {
     ("binary", "im"), ("binary", "consistency"), ("binary", "mean-teacher"),
     ("binary", "fdt"), ("binary", "aim++"),
     ("multiclass", "online-im"), ("instances", "cps"), ("binary", "fixmatch"),
+    ("multilabel", "unimatch"), ("multiclass", "unimatch+im"),
     ("multiclass", "im+"), ("multiclass", "evalnet"), ("multiclass", "ldt-online"),
     ("multilabel", "im++"), ("multilabel", "input-ensemble"), ("multilabel", "ldt"),
     ("regression", "model-ensemble"), ("regression", "noisy-student"), ("regression", "aim+"),

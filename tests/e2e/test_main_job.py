@@ -333,7 +333,7 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
     assert list(names) == [
         *("ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online", "fdt"),
         *("model-ensemble", "input-ensemble", "noisy-student", "consistency", "evalnet"),
-        *("mean-teacher", "fixmatch", "cps", "online-im"),
+        *("mean-teacher", "fixmatch", "unimatch", "unimatch+im", "cps", "online-im"),
         *("im", "im+", "im++", "aim+", "aim++", "gt-im++"),
     ]
     for name in names:
@@ -346,14 +346,14 @@ SHARED = (
     "--augment --average-weights --averaged-teachers --batch-size --block-color --blocking"
     " --class-balance --clip-gradients --compile --confidence --consistency-level"
     " --consistency-ramp --consistency-weight --cutmix --decoder-width --device --dilate"
-    " --encoder-learning-rate --epochs --erode --exchange --filter --follow-links"
+    " --encoder-learning-rate --epochs --erode --exchange --feature-dropout --filter --follow-links"
     " --fresh-copies --generations --grow-labels --ignore --image-size --keep-weights"
     " --labeled-share --learners --learning-rate --learning-rate-schedule --limit-unlabeled"
     " --loss --mask-scorers --max-steps --network --networks --no-averaged-teachers"
     " --no-exchange --no-follow-links --no-fresh-copies --no-grow-labels --no-ignore"
     " --no-plain-view --no-reblock --no-rotate --no-tta --optimizer --patience --plain-view"
-    " --precision --rare-share --reblock --recipe --rotate --select --start-share --task"
-    " --teacher-ramp --teacher-weight --teachers --thresholds --tta --validate-every --views"
+    " --precision --rare-share --reblock --recipe --rotate --select --start-share --strong-views"
+    " --task --teacher-ramp --teacher-weight --teachers --thresholds --tta --validate-every --views"
     " --vote --warm-up-steps --weight-decay --weights --width --workers"
 )
 """Settings that several runs can share."""
@@ -366,7 +366,8 @@ def test_options_are_frozen(cli):
         " --block-color --blocking --class-balance --clip-gradients --compile --confidence --config"
         " --consistency-level --consistency-ramp --consistency-weight --cutmix --decoder-width"
         " --device --dilate --dry-run --effort --encoder-learning-rate --epochs --erode"
-        " --exchange --filter --follow-links --fresh-copies --generations --grow-labels --help"
+        " --exchange --feature-dropout --filter --follow-links --fresh-copies --generations"
+        " --grow-labels --help"
         " --ignore --image-size --json --keep-weights --labeled-share --learners --learning-rate"
         " --learning-rate-schedule --limit-unlabeled --loss --mask-scorers --match --max-steps"
         " --minutes --network --networks --no-averaged-teachers --no-exchange --no-follow-links"
@@ -374,9 +375,9 @@ def test_options_are_frozen(cli):
         " --no-report --no-rotate --no-tta --no-whole-image --object-size --optimizer --out"
         " --paper --patch --patience --plain-view --precision --probe --rare-share --reblock"
         " --recipe --report --reuse --rotate --scale --seed --select --start-share"
-        " --strength-level --strength-schedule --task --teacher-ramp --teacher-weight --teachers"
-        " --thresholds --tta --unlabeled-masks --validate-every --views --vote --warm-up-steps"
-        " --weight-decay --weights --whole-image --width --workers",
+        " --strength-level --strength-schedule --strong-views --task --teacher-ramp"
+        " --teacher-weight --teachers --thresholds --tta --unlabeled-masks --validate-every --views"
+        " --vote --warm-up-steps --weight-decay --weights --whole-image --width --workers",
         "evaluate": "--device --ensemble --follow-links --help --json --network --no-tta --pictures"
         " --split --trust-network --tta",
         "predict": "--device --ensemble --help --inconsistency --json --network --no-tta --out"

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from imseg.errors import ImsegError, import_extra
+from imseg.networks.unet import scaled_features
 from imseg.ops.memory_layout import pad_to_multiple
 
 DECODER = (256, 128, 64, 32, 16)
@@ -93,11 +94,30 @@ class EncoderUNet(nn.Module):
             self.unet.encoder.eval()
         return self
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Return logits for images with values 0..1 of any size."""
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of the features that the decoder is given, the largest features first."""
+        return tuple(self.unet.encoder.out_channels[1:])  # the first are the image itself
+
+    def forward(
+        self, images: Float[Tensor, "b c h w"], kept: Float[Tensor, "b f"] | None = None
+    ) -> Float[Tensor, "b k h w"]:
+        """Return logits for images with values 0..1 of any size.
+
+        Args:
+            images: Of any size.
+            kept: By what the channels of the features that the decoder is given are multiplied, all
+                of ``feature_channels`` in a row; None: by 1.
+        """
         height, width = images.shape[-2:]
         normalized = (pad_to_multiple(images, ENCODER_STRIDE) - self.mean) / self.deviation
-        logits: Tensor = self.unet(normalized)
+        logits: Tensor
+        if kept is None:
+            logits = self.unet(normalized)
+        else:
+            image, *features = self.unet.encoder(normalized)
+            decoded = self.unet.decoder([image, *scaled_features(features, kept)])
+            logits = self.unet.segmentation_head(decoded)
         return logits[..., :height, :width]
 
 

@@ -71,6 +71,8 @@ class Network(Component, ABC):
 
     part: ClassVar[str] = ""
     """How the names of tensors begin that weights to begin with may consist of; empty: all."""
+    has_features: ClassVar[bool] = False
+    """Whether what it makes has ``feature_channels``, and can be told how much each counts."""
 
     @abstractmethod
     def make(self, *, channels: int, outputs: int) -> nn.Module:
@@ -157,6 +159,7 @@ class UNetConfig(Network):
     """The paper's U-Net, with moving statistics that keep up with short trainings."""
 
     kind = "unet"
+    has_features = True
 
     width: float = option(1.0, **WIDTH)
     """Filters of every layer, as a share of 16 to 256; the paper's alpha."""
@@ -196,6 +199,7 @@ class EncoderUNetConfig(Network):
 
     kind = "encoder-unet"
     part = PART
+    has_features = True
 
     encoder: str = "tf_efficientnet_lite0"
     """Name of the encoder, as timm has it."""

@@ -250,12 +250,22 @@ class UNet(nn.Module):
         )
         self.pool = nn.MaxPool2d(2)
         self.bottleneck = Encoder(sizes[-1], bottom, sizes[-1])
+        self.feature_channels = (*sizes, sizes[-1])
+        """Channels of the features that the decoder is given, the largest features first."""
         pairs = zip(reversed(sizes), [*reversed(sizes[:-1]), sizes[0]], strict=True)
         self.decoders = nn.ModuleList(Decoder(first, second) for first, second in pairs)
         self.out: nn.Conv2d | nn.ConvTranspose2d = plain_conv(sizes[0], outputs, 1)
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Return logits for images with values 0..1 of any size."""
+    def forward(
+        self, images: Float[Tensor, "b c h w"], kept: Float[Tensor, "b f"] | None = None
+    ) -> Float[Tensor, "b k h w"]:
+        """Return logits for images with values 0..1 of any size.
+
+        Args:
+            images: Of any size.
+            kept: By what the channels of the features that the decoder is given are multiplied, all
+                of ``feature_channels`` in a row; None: by 1.
+        """
         height, width = images.shape[-2:]
         x = self.stem(pad_to_multiple(images, self.stride))
         skips = []
@@ -263,6 +273,8 @@ class UNet(nn.Module):
             skips.append(encoder(x))
             x = self.pool(skips[-1])
         x = self.bottleneck(x)
+        if kept is not None:
+            *skips, x = scaled_features([*skips, x], kept)
         for decoder, skip in zip(self.decoders, reversed(skips), strict=True):
             x = decoder(x, skip)
         logits: Tensor = self.out(x)
@@ -298,6 +310,22 @@ class UNetPlus(UNet):
         _draw(pixels, filters)
         self.stem = nn.Sequential(squares, nn.ReLU(inplace=True), norm(filters))
         self.out = pixels
+
+
+def scaled_features(
+    features: Sequence[Float[Tensor, "b _ _ _"]], kept: Float[Tensor, "b f"]
+) -> list[Float[Tensor, "b _ _ _"]]:
+    """Return features whose channels are multiplied by numbers of their own, one after the other.
+
+    Args:
+        features: Of several sizes.
+        kept: For each image the numbers of all channels of all features in a row.
+    """
+    shares = kept.split([each.shape[1] for each in features], dim=1)
+    return [
+        each * share[:, :, None, None].to(each.dtype)
+        for each, share in zip(features, shares, strict=True)
+    ]
 
 
 def unet(*, channels: int, outputs: int, width: float = 1.0) -> UNet:

@@ -12,7 +12,7 @@ from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
 STUDENTS = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
-ONLINE = ["fixmatch", "cps", "online-im"]
+ONLINE = ["fixmatch", "unimatch", "unimatch+im", "cps", "online-im"]
 AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher"]
 AUGMENTING += [*ONLINE, *STUDENTS[1:]]
 AUGMENTING.remove("im")
@@ -315,8 +315,10 @@ WITH = {
     "averaged_teachers": (True, ONLINE),
     "exchange": (False, ONLINE),
     "filter": ("none", ONLINE),
-    "confidence": (0.9, ["fixmatch"]),
+    "confidence": (0.9, ["fixmatch", "unimatch", "unimatch+im"]),
     "cutmix": (0.25, ONLINE),
+    "strong_views": (2, ONLINE),
+    "feature_dropout": (0.25, ONLINE),
     "start_share": (0.1, ONLINE),
     "generations": (3, STUDENTS),
     "patience": (1, STUDENTS),

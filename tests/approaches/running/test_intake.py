@@ -118,7 +118,11 @@ def test_every_approach_fits_masks_of_classes_and_labels(approach: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "approach", sorted(set(APPROACHES) - {"evalnet", "im++", "aim++", "gt-im++", "fixmatch"})
+    "approach",
+    sorted(
+        set(APPROACHES)
+        - {"evalnet", "im++", "aim++", "gt-im++", "fixmatch", "unimatch", "unimatch+im"}
+    ),
 )
 def test_every_approach_without_mask_scorers_fits_masks_of_numbers(approach: str) -> None:
     check_fits(data_of(DEPTH), asked_for(approach), None)

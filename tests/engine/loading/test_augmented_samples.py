@@ -195,22 +195,23 @@ def unlabeled(part: SampleSet) -> UnlabeledViews:
 def test_views_share_a_geometry_and_have_values_of_their_own(store, limits, plain_first) -> None:
     views = unlabeled(store("views"))
     asked = [torch.tensor([3, 0]), torch.tensor([1, 2, 3])]
-    how = {"seed": 3, "limits": limits, "plain_first": plain_first}
+    how = {"seed": 3, "limits": limits, "plain_first": plain_first, "count": 3}
     found = list(ViewLoader(views, NUMERICS, **how).feed(asked))
     device = ViewLoader(views, NUMERICS, placement=RESIDENT, **how)
     for here, there in zip(found, device.feed(asked), strict=True):
-        assert torch.equal(here.one, there.one) and torch.equal(here.other, there.other)
+        assert all(torch.equal(*pair) for pair in zip(here, there, strict=True))
         assert (here.inside is None) == (there.inside is None) == (not limits.moves)
         assert here.inside is None or torch.equal(here.inside, there.inside)
-    moved = list(ViewLoader(views, NUMERICS, seed=3, limits=limits.geometry).feed(asked))
+    moved = list(ViewLoader(views, NUMERICS, seed=3, limits=limits.geometry, count=3).feed(asked))
     for both, only in zip(found, moved, strict=True):
-        assert torch.equal(only.one, only.other)
-        assert torch.equal(both.one, only.one) == (plain_first or limits is MOVED)
-        assert torch.equal(both.other, only.one) == (limits is MOVED)
-        assert torch.equal(both.one, both.other) == (limits is MOVED)
+        (one, other, third), (plain, *rest) = both, only
+        assert all(torch.equal(plain, each) for each in rest)
+        assert torch.equal(one, plain) == (plain_first or limits is MOVED)
+        for first, second in ((other, plain), (one, other), (other, third), (one, third)):
+            assert torch.equal(first, second) == (limits is MOVED)
     again = ViewLoader(views, NUMERICS, **how)
     again.skip(asked[:1])
-    assert torch.equal(again.take(asked[1]).other, found[1].other)
+    assert torch.equal(again.take(asked[1]).each[2], found[1].each[2])
     if limits is STRONG:
         pieces = found[1].split([1, 2])
         assert [len(each) for each in pieces] == [1, 2]

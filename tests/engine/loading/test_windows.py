@@ -128,9 +128,9 @@ def test_both_views_show_one_window(tiles: SampleSet, limits: AugmentLimits | No
     found = list(ViewLoader(views, NUMERICS, seed=3, limits=geometry).feed(asked))
     device = ViewLoader(views, NUMERICS, seed=3, limits=geometry, placement=RESIDENT)
     for here, there in zip(found, device.feed(asked), strict=True):
-        assert torch.equal(here.one, there.one) and torch.equal(here.other, there.other)
-        assert here.one.shape[2:] == WINDOW
-        assert torch.equal(here.one, here.other), "without values of their own they are alike"
+        assert torch.equal(here.each[0], there.each[0]) and torch.equal(here.each[1], there.each[1])
+        assert here.each[0].shape[2:] == WINDOW
+        assert torch.equal(here.each[0], here.each[1]), "without values of their own they are alike"
 
 
 @pytest.mark.parametrize("limits", [None, STRONG])

@@ -111,8 +111,8 @@ def test_the_loss_is_that_of_labels_and_the_distance_from_the_teacher(
             weight += 0.1
     step = steps_of(work)[0]
     batch = step.batch
-    said = plain_network(batch.unlabeled.other).sigmoid()
-    wanted = teacher(batch.unlabeled.one).sigmoid().detach()
+    said = plain_network(batch.unlabeled.each[1]).sigmoid()
+    wanted = teacher(batch.unlabeled.each[0]).sigmoid().detach()
     labels = job.task.loss(plain_network(batch.labeled.images), batch.labeled.targets, None)
     terms = step(plain_network)
     assert torch.allclose(terms, torch.stack([labels, 3 * ((said - wanted) ** 2).mean()]))
@@ -138,7 +138,7 @@ def test_pieces_add_up_to_the_whole_step(make_taught, plain_network, most: int) 
     kept = [piece.batch for piece in pieces]
     assert torch.equal(torch.cat([each.labeled.images for each in kept]), step.batch.labeled.images)
     assert torch.equal(
-        torch.cat([each.unlabeled.other for each in kept]), step.batch.unlabeled.other
+        torch.cat([each.unlabeled.each[1] for each in kept]), step.batch.unlabeled.each[1]
     )
     assert max(map(len, kept)) <= most
     assert isinstance(kept[0], MixedBatch)

@@ -10,21 +10,18 @@ import pytest
 import torch
 
 from imseg.engine.training.monitor import Listener
-from imseg.engine.training.objectives import online_labels
+from imseg.engine.training.objectives import online_batch, online_labels
 from imseg.engine.training.objectives.objective import Amounts, Learners, ViewStrengths
-from imseg.engine.training.objectives.online_labels import (
-    OnlineLabels,
-    OnlineLabelsAtWork,
-    labels_of,
-)
+from imseg.engine.training.objectives.online_labels import OnlineLabels, OnlineLabelsAtWork
 from imseg.engine.training.recipe import Recipe
 from imseg.engine.training.trainer import train, train_and_save
 from imseg.errors import ImsegError
-from imseg.networks.registry import UNetConfig
+from imseg.networks.registry import CustomConfig, UNetConfig, UNetPlusConfig
 from imseg.ops.photometric import STRENGTH_SCHEDULES
 from imseg.tasks import task_for
 from imseg.types import TargetSpec
 
+REAL = online_batch.labels_of
 STRENGTHS = ViewStrengths(levels={}, strongest=STRENGTH_SCHEDULES["default"][-1])
 RECIPE = Recipe(epochs=5, batch_size=6, average=0.9, keep="last")
 BLACK = ((0, 0, 0),) * 3
@@ -51,6 +48,12 @@ def make_online(make_job, unlabeled):
         return make_job(1, **{**fields, "network": UNetConfig(width=0.25), **changes})
 
     return make
+
+
+def labels_of(task, probabilities, value: OnlineLabels) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what networks are to learn by an objective, and where."""
+    how = {name: getattr(value, name) for name in ("filter", "confidence", "exchange")}
+    return online_batch.labels_of(task, probabilities, **how)
 
 
 def said(kind: str, networks: int = 2, seed: int = 0) -> tuple:
@@ -135,8 +138,8 @@ def test_numbers_count_where_networks_differ_no_more_than_usual() -> None:
     assert (weight[:, :, :, 2, 2] == 0).all() and weight.mean() > 0.9
     assert torch.allclose(labels[:, 0], probabilities.mean(dim=0))
     with pytest.raises(ImsegError, match="--filter confidence says nothing about"):
-        OnlineLabels(filter="confidence").check(task)
-    OnlineLabels(learners=2).check(task)
+        OnlineLabels(filter="confidence").check(task, UNetConfig())
+    OnlineLabels(learners=2).check(task, UNetConfig())
 
 
 @pytest.mark.parametrize(
@@ -204,10 +207,21 @@ def test_networks_begin_differently_and_the_first_one_is_kept(make_online) -> No
     assert work.kept(learning) is work.average.network.networks[0]
 
 
+class Plain(torch.nn.Conv2d):
+    """A network that normalizes nothing by the batch; its features are what it puts out."""
+
+    feature_channels = (1,)
+
+    def forward(self, images, kept=None):
+        found = super().forward(images)
+        return found if kept is None else found * kept[:, :, None, None]
+
+
 @pytest.mark.parametrize("most", [2, 3, 5])
-def test_pieces_add_up_to_the_whole_step(make_online, most: int) -> None:
-    plain = torch.nn.Conv2d(1, 1, 3, padding=1)  # nothing is normalized by the batch
-    job = make_online(objective=OnlineLabels(filter="none", start=0.0, ramp=0.0))
+@pytest.mark.parametrize("further", [{}, {"strong_views": 2, "feature_dropout": 0.4}])
+def test_pieces_add_up_to_the_whole_step(make_online, further, most: int) -> None:
+    plain = Plain(1, 1, 3, padding=1)
+    job = make_online(objective=OnlineLabels(filter="none", start=0.0, ramp=0.0, **further))
     work = job.objective.open(job)
     work.begin(plain)
     step = next(next(iter(work.passes())))
@@ -224,18 +238,18 @@ def test_of_few_trusted_pixels_each_counts_no_more(make_online, monkeypatch) -> 
     found = {}
     for share in (1.0, 0.25):
 
-        def labels_with(task, probabilities, value, share=share):
-            labels, weight = labels_of(task, probabilities, value)
+        def labels_with(task, probabilities, share=share, **how):
+            labels, weight = REAL(task, probabilities, **how)
             weight = torch.zeros_like(weight)
             weight[..., : int(share * weight.shape[-1])] = 1.0
             return torch.zeros_like(labels), weight
 
-        monkeypatch.setattr(online_labels, "labels_of", labels_with)
+        monkeypatch.setattr(online_batch, "labels_of", labels_with)
         work = job.objective.open(job)
         learning = work.begin(job.companion(9))
         step = next(next(iter(work.passes())))
         found[share] = step(learning).detach()
-        assert step.loss.keywords["weight"] == pytest.approx(share)
+        assert step.loss.keywords["weights"] == [pytest.approx(share)]
     assert found[0.25][1] < found[1.0][1]
 
 
@@ -244,15 +258,15 @@ def test_what_has_collapsed_is_taught_no_longer_and_the_run_says_so(
 ) -> None:
     monkeypatch.setattr(online_labels, "WATCHED", 3)
 
-    def nothing(task, probabilities, value):
-        labels, weight = labels_of(task, probabilities, value)
+    def nothing(task, probabilities, **how):
+        labels, weight = REAL(task, probabilities, **how)
         return torch.zeros_like(labels), torch.ones_like(weight)
 
-    weights, real = [], OnlineLabelsAtWork._terms
+    seen, real = [], OnlineLabelsAtWork._terms
 
-    def terms(self, network, batch, *, weight):
-        weights.append(weight)
-        return real(self, network, batch, weight=weight)
+    def terms(self, network, batch, *, weights):
+        seen.extend(weights)
+        return real(self, network, batch, weights=weights)
 
     monkeypatch.setattr(OnlineLabelsAtWork, "_terms", terms)
     job = make_online(objective=OnlineLabels(learners=2, start=0.0, ramp=0.0))
@@ -263,11 +277,11 @@ def test_what_has_collapsed_is_taught_no_longer_and_the_run_says_so(
 
     notes: list[tuple[str, bool]] = []
     train(job, Hearing())
-    assert all(weights) and not notes, "as long as something is taught, it goes on"
-    weights.clear()
-    monkeypatch.setattr(online_labels, "labels_of", nothing)
+    assert all(seen) and not notes, "as long as something is taught, it goes on"
+    seen.clear()
+    monkeypatch.setattr(online_batch, "labels_of", nothing)
     train(replace(job, seed=1), Hearing())
-    assert len(weights) == 4 and all(weights), "three steps, and one whose operations are counted"
+    assert len(seen) == 4 and all(seen), "three steps, and one whose operations are counted"
     (text, warning), *_ = [each for each in notes if "labels alone" in each[0]]
     assert warning and "from step 3 on" in text and "background" in text
 
@@ -315,3 +329,94 @@ def test_weights_that_are_not_to_be_averaged_are_kept_as_they_are(make_online) -
     learning = work.begin(job.companion(3))
     assert work.average is not None, "for those who label"
     assert work.kept(learning) is learning.networks[0]
+
+
+UNIMATCH = OnlineLabels(
+    filter="none", averaged=False, start=0.0, ramp=0.0, cutmix=0.0,
+    strong_views=2, feature_dropout=0.5,
+)  # fmt: skip
+
+
+def first_step(job, network):
+    work = job.objective.open(job)
+    learning = work.begin(network)
+    return next(next(iter(work.passes()))), learning
+
+
+def test_two_strong_views_and_a_weak_one_without_some_features_learn_one_label(make_online) -> None:
+    job = make_online(objective=UNIMATCH)
+    step, network = first_step(job, job.companion(1))
+    strong, weak = step.batch.views
+    one, other = strong.images.chunk(2)
+    assert not torch.equal(one, other) and len(one) == len(weak)
+    for labels in strong.labels.chunk(2):
+        assert torch.equal(labels, weak.labels)
+    said = network.eval()(weak.images)
+    assert torch.equal(weak.labels[:, 0], job.task.discretize(job.task.probabilities(said)))
+    assert strong.kept is None and set(weak.kept.unique().tolist()) == {0.0, 2.0}
+    assert 0.3 < (weak.kept > 0).float().mean() < 0.7
+    assert step.loss.keywords["weights"] == [0.5, 0.5]
+    assert len(step.batch) == 3 + 3 * len(weak)
+    assert job.workload.images == job.objective.batch(job.recipe) == 12
+
+
+def test_the_loss_is_that_of_labels_and_half_of_strong_and_of_lacking_views(make_online) -> None:
+    job = make_online(objective=UNIMATCH)
+    step, network = first_step(job, Plain(1, 1, 3, padding=1))
+    known, (strong, weak), loss = (
+        step.batch.labeled,
+        step.batch.views,
+        job.objective.open(job)._loss,
+    )
+    terms = [
+        loss.terms(network(known.images), known.targets, known.weight),
+        loss.terms(network(strong.images), strong.labels[:, 0], None) / 2,
+        loss.terms(network(weak.images, weak.kept), weak.labels[:, 0], None) / 2,
+    ]
+    assert torch.allclose(step(network), torch.stack(terms).reshape(-1), atol=1e-6)
+
+
+def test_what_is_dropped_depends_on_the_seed_and_the_step_alone(make_online) -> None:
+    job = make_online(objective=UNIMATCH)
+    network = job.companion(1)
+    kept = [first_step(job, network)[0].batch.views[1].kept for _ in range(2)]
+    assert torch.equal(*kept)
+    other = first_step(replace(job, seed=job.seed + 1), network)[0].batch.views[1].kept
+    assert not torch.equal(kept[0], other)
+    work = job.objective.open(job)
+    work.begin(network)
+    steps = [step for each in work.passes() for step in each]
+    assert not torch.equal(steps[0].batch.views[1].kept, steps[1].batch.views[1].kept)
+
+
+@pytest.mark.parametrize("made", [UNetConfig(width=0.25), UNetPlusConfig(width=0.25)])
+def test_features_of_networks_are_multiplied_channel_by_channel(made) -> None:
+    network = made.make(channels=1, outputs=2).eval()
+    images = torch.rand(2, 1, 40, 24)
+    with torch.no_grad():
+        plain = network(images)
+        count = sum(network.feature_channels)
+        ones = torch.ones(2, count)
+        assert torch.equal(network(images, ones), plain)
+        nothing = network(images, torch.zeros(2, count))
+        assert (nothing[0] - nothing[1]).abs().max() < 1e-6, "what it sees no longer matters"
+        for place, size in enumerate(network.feature_channels):
+            begin = sum(network.feature_channels[:place])
+            kept = ones.clone()
+            kept[0, begin : begin + size] = 0.0
+            changed = network(images, kept)
+            assert not torch.equal(changed[0], plain[0]) and torch.equal(changed[1], plain[1])
+
+
+def test_features_of_a_network_of_ones_own_are_not_known() -> None:
+    task = task_for(SPECS["binary"])
+    own = CustomConfig(callable="somewhere:network")
+    with pytest.raises(ImsegError, match="--feature-dropout does not know the features of some"):
+        UNIMATCH.check(task, own)
+    replace(UNIMATCH, feature_dropout=0.0).check(task, own)
+
+
+def test_memory_is_needed_for_all_views_and_networks() -> None:
+    assert UNIMATCH.images_at_once(RECIPE) == 12
+    assert replace(UNIMATCH, learners=2).images_at_once(RECIPE) == 24
+    assert OnlineLabels(learners=2).images_at_once(RECIPE) == 12

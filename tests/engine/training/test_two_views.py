@@ -99,11 +99,11 @@ def test_a_view_depends_on_seed_image_and_look_alone(unlabeled) -> None:
     alone, alone_other = twin.take(torch.tensor([0]))
     assert torch.equal(first[1], alone[0]) and torch.equal(second[1], alone_other[0])
     again, _ = pairs.take(torch.tensor([0, 1]))
-    assert torch.equal(again[0], twin.take(torch.tensor([3, 0])).one[1])
+    assert torch.equal(again[0], twin.take(torch.tensor([3, 0])).each[0][1])
     reordered = ViewLoader(replace(unlabeled, indices=(0, 6)), NUMERICS, seed=1)
-    assert torch.equal(reordered.take(torch.tensor([1])).one[0], alone[0])
+    assert torch.equal(reordered.take(torch.tensor([1])).each[0][0], alone[0])
     other = ViewLoader(unlabeled, NUMERICS, seed=2)
-    assert not torch.equal(other.take(torch.tensor([0])).one[0], alone[0])
+    assert not torch.equal(other.take(torch.tensor([0])).each[0][0], alone[0])
 
 
 def test_gain_and_offset_come_last_in_a_view(unlabeled, tmp_path) -> None:

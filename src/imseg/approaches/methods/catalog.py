@@ -1,12 +1,9 @@
-"""All approaches on one page. Each is its parent plus a difference."""
+"""All approaches, with ``online.py`` beside it. Each is its parent plus a difference."""
 
 from imseg.approaches.methods.approach import Approach, Labeled, variant
+from imseg.approaches.methods.online import ONLINE
 from imseg.components import amplification, consensus, votes
-from imseg.engine.training.objectives.mean_teacher import MeanTeacher
-from imseg.engine.training.objectives.mixed import DECAY
-from imseg.engine.training.objectives.online_labels import OnlineLabels
 from imseg.engine.training.objectives.two_views import TwoViews
-from imseg.engine.training.recipe import Recipe
 from imseg.errors import look_up
 
 LDT = Approach(
@@ -84,35 +81,6 @@ CONSISTENCY = Approach(
     generations=1,
     objective=TwoViews(),
 )
-MEAN_TEACHER = Approach(
-    name="mean-teacher",
-    summary="Labeled and unlabeled images in one batch; for unlabeled ones the network is to agree"
-    " with the average of its own earlier weights, which is kept in the end.",
-    labeled=Labeled(online=True),
-    objective=MeanTeacher(),
-    recipe=Recipe(average=DECAY),
-)
-ONLINE_IM = variant(
-    MEAN_TEACHER,
-    name="online-im",
-    summary="Inconsistency masks while networks learn: two learn side by side, and unlabeled images"
-    " count where the averages of both agree, after a start on labels alone.",
-    objective=OnlineLabels(learners=2),
-)
-FIXMATCH = variant(
-    ONLINE_IM,
-    name="fixmatch",
-    summary="One network learns strong views of unlabeled images by what it says itself about weak"
-    " ones, where it is confident.",
-    objective=OnlineLabels(averaged=False, filter="confidence"),
-)
-CPS = variant(
-    ONLINE_IM,
-    name="cps",
-    summary="Cross Pseudo Supervision: two networks learn side by side, each from what the other"
-    " says about unlabeled images.",
-    objective=OnlineLabels(learners=2, averaged=False, exchange=True, filter="none"),
-)
 EVALNET = variant(
     MODEL_ENSEMBLE,
     name="evalnet",
@@ -174,7 +142,6 @@ GT_IM_PLUS_PLUS = variant(
 
 BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
 STUDENTS = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
-ONLINE = (MEAN_TEACHER, FIXMATCH, CPS, ONLINE_IM)
 MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
 APPROACHES: dict[str, Approach] = {
     each.name: each for each in (*BASELINES, *STUDENTS, *ONLINE, *MASKING)

@@ -364,7 +364,8 @@ def workers_for(asked: int | None, plan: Plan, facts: Facts) -> int:
         return wanted
     widest = max(stages, key=lambda stage: stage.width)
     network, channels, outputs = network.with_width(widest.width), facts.channels, facts.outputs
-    shape = (plan.recipe.batch_size, channels, *plan.image_size)
+    at_once = max(stage.objective.images_at_once(plan.recipe) for stage in stages)
+    shape = (at_once, channels, *plan.image_size)
     each = hardware.training_bytes(
         network, plan.compute, (shape,), channels=channels, outputs=outputs
     )

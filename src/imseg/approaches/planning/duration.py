@@ -136,7 +136,8 @@ def needed_bytes(plan: Plan, facts: Facts) -> int | None:
     channels, outputs, found = facts.channels, facts.outputs, []
     for stage in planned_stages(plan, facts):
         planes = (channels, outputs) if stage.scores_masks else (channels,)
-        inputs = tuple((plan.recipe.batch_size, each, *plan.image_size) for each in planes)
+        at_once = stage.objective.images_at_once(plan.recipe)
+        inputs = tuple((at_once, each, *plan.image_size) for each in planes)
         made, compute = stage.network, plan.compute
         try:
             found.append(training_bytes(made, compute, inputs, channels=channels, outputs=outputs))

@@ -125,7 +125,8 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         )
     if approach.has_thresholds:
         check_scored(approach.name, dataset)
-    asked.composition.objective.check(task_for(dataset.spec))
+    composition = asked.composition
+    composition.objective.check(task_for(dataset.spec), composition.network)
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
     if asked.loss is not None or asked.class_balance:

@@ -17,7 +17,7 @@ from imseg.ops.limits import AugmentLimits
 from imseg.ops.memory_layout import Fill, Images, PixelMask, layout_of
 from imseg.tasks import Planes
 
-_WARP, _VALUES, _OTHER_VALUES = "warp ", "values ", "other values "
+_WARP, _VALUES = "warp ", "values "
 _WINDOW = "window"
 
 
@@ -54,17 +54,19 @@ class SampleAugmenter:
         return self._geometry(seeds) | self._values(seeds, _VALUES)
 
     def view_columns(
-        self, one: Sequence[int], other: Sequence[int], *, plain_first: bool
+        self, seeds: Sequence[Sequence[int]], *, plain_first: bool
     ) -> dict[str, Tensor]:
-        """Return what happens to two views of images, on the CPU; see ``augment_views``.
+        """Return what happens to several views of images, on the CPU; see ``augment_views``.
 
         Args:
-            one: The seed of the geometry of both, and of the values of the first view.
-            other: The seed of the values of the second view.
+            seeds: For each view those of its values; those of the first are of the geometry of all.
             plain_first: Whether the first view is only moved.
         """
-        values = {} if plain_first else self._values(one, _VALUES)
-        return self._geometry(one) | values | self._values(other, _OTHER_VALUES)
+        found = self._geometry(seeds[0])
+        for number, mine in enumerate(seeds):
+            if number or not plain_first:
+                found |= self._values(mine, _values_of(number))
+        return found
 
     def _geometry(self, seeds: Sequence[int]) -> dict[str, Tensor]:
         height, width, _ = self.shape
@@ -147,13 +149,18 @@ def augment_samples(
 
 
 def augment_views(
-    images: Images, columns: Mapping[str, Tensor], *, window: warp.Crops | None = None
-) -> tuple[Images, Images, PixelMask | None]:
-    """Return two views of images and which pixels come from within them (None: all).
+    images: Images,
+    columns: Mapping[str, Tensor],
+    *,
+    views: int = 2,
+    window: warp.Crops | None = None,
+) -> tuple[list[Images], PixelMask | None]:
+    """Return several views of images and which pixels come from within them (None: all).
 
     Args:
         images: In any memory format; the views are in the same.
         columns: From ``SampleAugmenter.view_columns``, on the device of the images.
+        views: How many.
         window: The part of each image that is wanted; None: all of it.
     """
     layout, inside = layout_of(images), None
@@ -162,11 +169,16 @@ def augment_views(
         images, _, inside = warp.apply(images, moved, window=window)
     elif window is not None:
         images = window.of(images)
-    one, other = (
-        layout.unpack(layout.pack(_change_values(images, columns, prefix)))
-        for prefix in (_VALUES, _OTHER_VALUES)
-    )
-    return one, other, inside
+    found = [
+        layout.unpack(layout.pack(_change_values(images, columns, _values_of(number))))
+        for number in range(views)
+    ]
+    return found, inside
+
+
+def _values_of(view: int) -> str:
+    """Return how the names of the columns of a view begin."""
+    return f"view {view} {_VALUES}"
 
 
 def _warp_params(columns: Mapping[str, Tensor]) -> warp.WarpParams | None:

@@ -1,4 +1,4 @@
-"""Two augmented views of each of some unlabeled images, moved alike."""
+"""Two or more augmented views of each of some unlabeled images, moved alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,32 +21,28 @@ from imseg.ops.limits import AugmentLimits
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Two augmented views of the same images, moved alike, on the device."""
+    """Augmented views of the same images, moved alike, on the device."""
 
-    one: Float[Tensor, "b c h w"]
-    """0..1."""
-    other: Float[Tensor, "b c h w"]
-    """0..1."""
+    each: tuple[Float[Tensor, "b c h w"], ...]
+    """The views, 0..1."""
     inside: Bool[Tensor, "b 1 h w"] | None = None
     """Which pixels come from within their image, not from its reflection; None: all."""
 
     def __len__(self) -> int:
-        return int(self.one.shape[0])
+        return int(self.each[0].shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.one, self.other))
+        return iter(self.each)
 
     def split(self, sizes: Sequence[int]) -> "list[Views]":
         """Return the samples in their order, in batches of these sizes: the same memory."""
-        pieces = [
-            [None] * len(sizes) if each is None else each.split(list(sizes))
-            for each in (self.one, self.other, self.inside)
-        ]
-        return [Views(*each) for each in zip(*pieces, strict=True)]
+        views = zip(*(view.split(list(sizes)) for view in self.each), strict=True)
+        inside = [None] * len(sizes) if self.inside is None else self.inside.split(list(sizes))
+        return [Views(*piece) for piece in zip(views, inside, strict=True)]
 
 
 class ViewLoader:
-    """Unlabeled images under running numbers, each augmented twice at every look.
+    """Unlabeled images under running numbers, each augmented several times at every look.
 
     Args:
         unlabeled: Where they lie and how far they are pushed.
@@ -54,9 +50,10 @@ class ViewLoader:
         seed: Of the augmentations.
         paper: Augment as the reference does where it differs from us.
         placement: How views are made, which changes no number; by the device when None.
-        limits: How far images are augmented, in place of the strengths: both views share one
+        limits: How far images are augmented, in place of the strengths: all views share one
             geometry, and each has values of its own. None: by the strengths.
         plain_first: Whether the first view is then only moved.
+        count: Views of an image; those after the first are pushed as far as the second.
     """
 
     def __init__(
@@ -69,6 +66,7 @@ class ViewLoader:
         placement: Placement | None = None,
         limits: AugmentLimits | None = None,
         plain_first: bool = False,
+        count: int = 2,
     ) -> None:
         self._unlabeled = unlabeled
         self._compute = compute
@@ -79,12 +77,14 @@ class ViewLoader:
         self._rows = torch.tensor(unlabeled.indices, dtype=torch.long)
         self._looks = torch.zeros(len(unlabeled.indices), dtype=torch.long)
         self._square = self._images.shape[1] == self._images.shape[2]
-        self._strengths = (unlabeled.strength, unlabeled.other or unlabeled.strength)
+        self._count = count
+        others = [unlabeled.other or unlabeled.strength] * (count - 1)
+        self._strengths = (unlabeled.strength, *others)
         first, second = (
             batched.range_of(
                 each, rotate=unlabeled.rotate, square=self._square, moves=unlabeled.moves
             )
-            for each in self._strengths
+            for each in self._strengths[:2]
         )
         self._extent = first | second
         self._plain_first = plain_first
@@ -107,7 +107,7 @@ class ViewLoader:
         return len(self._rows)
 
     def feed(self, batches: Sequence[Int64[Tensor, "b"]]) -> Iterator[Views]:
-        """Yield two views of the images with these running numbers, batch after batch.
+        """Yield views of the images with these running numbers, batch after batch.
 
         They depend on the image and on how often it was taken before, never on its neighbors. On a
         device other than the CPU all that the host knows about all batches is sent ahead.
@@ -127,7 +127,7 @@ class ViewLoader:
             self._call(numbers)
 
     def take(self, numbers: Int64[Tensor, "b"]) -> Views:
-        """Return two views of the images with these running numbers: ``feed`` of one batch."""
+        """Return views of the images with these running numbers: ``feed`` of one batch."""
         return next(self.feed([numbers]))
 
     def _call(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,23 +136,28 @@ class ViewLoader:
         self._looks[numbers] += 1
         return rows, looks
 
-    def _seeds_of(self, rows: Tensor, looks: Tensor) -> tuple[list[int], list[int]]:
-        """Return the seeds of the first and of the second views."""
+    def _seeds_of(self, rows: Tensor, looks: Tensor) -> list[list[int]]:
+        """Return the seeds of each view of each image."""
         names = list(zip(rows.tolist(), looks.tolist(), strict=True))
-        first, second = (
+        return [
             [seeds.derive(self._seed, "view", row, look, view) for row, look in names]
-            for view in (0, 1)
-        )
-        return first, second
+            for view in range(self._count)
+        ]
 
-    def _draw(self, rows: Tensor, looks: Tensor) -> tuple[augment.Draws, augment.Draws]:
-        """Return what happens to each image in its two views."""
-        first, second = self._seeds_of(rows, looks)
-        one, other = self._strengths
+    def _draw(self, rows: Tensor, looks: Tensor) -> list[augment.Draws]:
+        """Return what happens to each image in its views."""
+        first, *others = self._seeds_of(rows, looks)
+        one, *further = self._strengths
         draws = augment.draw(first, one, rotate=self._unlabeled.rotate, square=self._square)
         if not self._unlabeled.moves:
             draws = replace(draws, flip=draws.flip & False, turns=draws.turns * 0)
-        return draws, replace(draws, values=photometric.draw(second, other))
+        return [
+            draws,
+            *(
+                replace(draws, values=photometric.draw(mine, strength))
+                for mine, strength in zip(others, further, strict=True)
+            ),
+        ]
 
     def _grouped(self, rows: Tensor, looks: Tensor) -> Views:
         stored = torch.from_numpy(gather(self._images, rows.numpy())).to(self._compute.device)
@@ -161,7 +166,7 @@ class ViewLoader:
             return self._within_limits(pixels, self._columns(rows, looks))
         if self._window is not None:
             pixels = self._windowed(pixels, self._window.columns(self._seeds_of(rows, looks)[0]))
-        return Views(*(self._view(pixels, draws) for draws in self._draw(rows, looks)))
+        return Views(tuple(self._view(pixels, draws) for draws in self._draw(rows, looks)))
 
     def _view(
         self, pixels: UInt8[Tensor, "b c h w"], draws: augment.Draws
@@ -189,16 +194,16 @@ class ViewLoader:
             names = batched.AugmentParams.__dataclass_fields__
             of_views = [
                 batched.AugmentParams(**{name: part[f"{view} {name}"] for name in names})
-                for view in (0, 1)
+                for view in range(self._count)
             ]
             moved = batched.move_batch(pixels, of_views[0], self._extent)
-            yield Views(*(self._changed(moved, params) for params in of_views))
+            yield Views(tuple(self._changed(moved, params) for params in of_views))
 
     def _columns(self, rows: Tensor, looks: Tensor) -> dict[str, Tensor]:
-        """Return what happens to each image in its two views, as columns on the CPU."""
+        """Return what happens to each image in its views, as columns on the CPU."""
         if self._augmenter is not None:
-            first, second = self._seeds_of(rows, looks)
-            return self._augmenter.view_columns(first, second, plain_first=self._plain_first)
+            drawn = self._seeds_of(rows, looks)
+            return self._augmenter.view_columns(drawn, plain_first=self._plain_first)
         columns = (
             {} if self._window is None else self._window.columns(self._seeds_of(rows, looks)[0])
         )
@@ -211,15 +216,15 @@ class ViewLoader:
     def _windowed(
         self, pixels: UInt8[Tensor, "b c h w"], columns: Mapping[str, Tensor]
     ) -> UInt8[Tensor, "b c _ _"]:
-        """Return the part of images that both views show, where no limits augment them."""
+        """Return the part of images that all views show, where no limits augment them."""
         window = None if self._window is None else self._window.window_in(columns)
         return pixels if window is None else window.of(pixels)
 
     def _within_limits(self, pixels: UInt8[Tensor, "b c h w"], columns: dict[str, Tensor]) -> Views:
         assert self._augmenter is not None
         window = self._augmenter.window_in(columns)
-        one, other, inside = augment_views(pixels, columns, window=window)
-        return Views(as_input(one, self._compute), as_input(other, self._compute), inside)
+        found, inside = augment_views(pixels, columns, views=self._count, window=window)
+        return Views(tuple(as_input(each, self._compute) for each in found), inside)
 
     def _changed(
         self, moved: UInt8[Tensor, "b c h w"], params: batched.AugmentParams

@@ -126,7 +126,7 @@ class Learner:
         self._clock = clock
         self._reporter = Reporter(listener)
         self._optimizer = optimizer_for(network, job)
-        self._compiled = Compiled(network, job.compute, batch_size=job.recipe.batch_size)
+        self._compiled = Compiled(network, job.compute, batch_size=job.objective.batch(job.recipe))
         self.most: int | None = None
         """Samples of a piece at most, once memory was too short for a whole batch."""
 

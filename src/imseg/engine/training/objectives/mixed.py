@@ -83,9 +83,10 @@ class MixedAtWork(SupervisedAtWork):
 
     Args:
         job: Samples, unlabeled images, recipe and seed.
+        views: Of an unlabeled image, the weak one among them.
     """
 
-    def __init__(self, job: TrainJob) -> None:
+    def __init__(self, job: TrainJob, *, views: int = 2) -> None:
         super().__init__(job, job.task)
         if job.unlabeled is None:
             raise ValueError(f"{job.objective.kind} needs unlabeled images")
@@ -96,6 +97,7 @@ class MixedAtWork(SupervisedAtWork):
             paper=job.recipe.paper,
             limits=job.recipe.augmentation.limits,
             plain_first=True,
+            count=views,
         )
 
 

@@ -24,6 +24,7 @@ from imseg.engine.loading.samples import Batch, UnlabeledViews
 from imseg.engine.training import seeds
 from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
+from imseg.networks.registry import Network
 from imseg.ops.photometric import Strength
 from imseg.options import Component
 from imseg.tasks import Task
@@ -134,9 +135,9 @@ class Learners(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(networks)
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "n b k h w"]:
+    def forward(self, images: Float[Tensor, "b c h w"], *how: Any) -> Float[Tensor, "n b k h w"]:
         """Return what each says."""
-        return torch.stack([network(images) for network in self.networks])
+        return torch.stack([network(images, *how) for network in self.networks])
 
 
 class Objective(Component, ABC):
@@ -165,8 +166,8 @@ class Objective(Component, ABC):
         """The names of options that change nothing as it is set."""
         return frozenset()
 
-    def check(self, task: Task) -> None:
-        """Refuse what does not go with a kind of target.
+    def check(self, task: Task, network: Network) -> None:
+        """Refuse what does not go with a kind of target, or with a network.
 
         Raises:
             ImsegError: If there is anything.
@@ -183,6 +184,14 @@ class Objective(Component, ABC):
     def workload(self, recipe: Recipe, amounts: Amounts) -> Workload:
         """Return how much a training is: by default epochs over the samples."""
         return by_epochs(recipe, amounts.samples)
+
+    def batch(self, recipe: Recipe) -> int:
+        """Return how many images a network sees in a step over a whole batch."""
+        return recipe.batch_size
+
+    def images_at_once(self, recipe: Recipe) -> int:
+        """Return for how many images there must be memory in a step, all networks together."""
+        return self.batch(recipe)
 
     @abstractmethod
     def open(self, job: TrainJob) -> ObjectiveAtWork:

@@ -2,8 +2,8 @@
 
 One or several networks learn at once. What they, or the averages of their weights, say about a
 weakly augmented view of an unlabeled image is the label of a strongly augmented one, where a filter
-trusts it. FixMatch, Cross Pseudo Supervision and inconsistency masks made online are settings of
-the same objective.
+trusts it. FixMatch, UniMatch, Cross Pseudo Supervision and inconsistency masks made online are
+settings of the same objective.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float, Shaped
@@ -23,29 +23,17 @@ from imseg.engine.inference.predictor import in_halves
 from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import label_facts, seeds
-from imseg.engine.training.objectives import mixed, objective
+from imseg.engine.training.objectives import mixed, objective, online_batch
 from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
 from imseg.errors import ImsegError
+from imseg.networks.registry import Network
 from imseg.ops import augment
 from imseg.options import option
 from imseg.tasks import Task, collapse
 
 if TYPE_CHECKING:
     from imseg.engine.training.job import TrainJob
-
-Filter = Literal["agreement", "confidence", "both", "random", "none"]
-
-FILTERS: dict[Filter, str] = {
-    "agreement": "where all labelers agree",
-    "confidence": "where their mean is confident",
-    "both": "where all labelers agree and their mean is confident",
-    "random": "outside the inconsistency mask of another image",
-    "none": "everywhere",
-}
-"""Where a label is learned, in words. ``random`` is a control: as many pixels, of like shapes."""
-AGREEING = ("agreement", "both", "random")
-CONFIDENT = ("confidence", "both")
 
 WATCHED = 50
 """Steps with labels after which these are looked at: whether they have collapsed."""
@@ -60,8 +48,8 @@ class OnlineLabels(mixed.MixedObjective):
     collapses to one value, the rest is on labels alone again. Kept is the averaged first network,
     where weights are averaged.
 
-    Source: FixMatch, arXiv 2001.07685; Cross Pseudo Supervision, arXiv 2106.01226; CutMix, arXiv
-    1905.04899; inconsistency masks, arXiv 2401.14387.
+    Source: FixMatch, arXiv 2001.07685; UniMatch, arXiv 2208.09910; Cross Pseudo Supervision, arXiv
+    2106.01226; CutMix, arXiv 1905.04899; inconsistency masks, arXiv 2401.14387.
     """
 
     kind = "online-labels"
@@ -85,7 +73,7 @@ class OnlineLabels(mixed.MixedObjective):
         False, "Let each network learn from what the others say, not from all.", group="method"
     )
     """Whether each network learns from the mean of the others; else all from the same labels."""
-    filter: Filter = option(
+    filter: online_batch.Filter = option(
         "agreement",
         "Where such labels are learned: agreement (the inconsistency mask), confidence, both,"
         " random (a control), none (everywhere).",
@@ -104,6 +92,20 @@ class OnlineLabels(mixed.MixedObjective):
         high=1,
     )
     """The share of strong views into which a box of another one is pasted, label and all."""
+    strong_views: int = option(
+        1, "Strong views of an unlabeled image in a step: 1 or 2.", group="method", among=(1, 2)
+    )
+    """How many strong views of an unlabeled image learn its label in a step."""
+    feature_dropout: float = option(
+        0.0,
+        "Share of a network's features that are dropped from a further, weak view, which learns the"
+        " same label; 0: there is none.",
+        group="method",
+        low=0,
+        high=0.9,
+    )
+    """Share of the channels between encoder and decoder that are dropped from a further view; it
+    counts as much as the strong ones together."""
     weight: float = option(1.0, **mixed.WEIGHT)
     """How much unlabeled images count once that has risen, beside 1 for labeled ones."""
     start: float = option(
@@ -126,7 +128,7 @@ class OnlineLabels(mixed.MixedObjective):
                 got=f"--exchange --filter {self.filter}.",
                 hint="leave one of them out.",
             )
-        if self.learners < 2 and (self.exchange or self.filter in AGREEING):
+        if self.learners < 2 and (self.exchange or self.filter in online_batch.AGREEING):
             what = "--exchange" if self.exchange else f"--filter {self.filter}"
             raise ImsegError(
                 f"{what} needs several networks that learn side by side.",
@@ -142,20 +144,32 @@ class OnlineLabels(mixed.MixedObjective):
             who = "the average of its weights" if self.averaged else "the network itself"
         shown = "; each learns what the others say" if self.exchange else ""
         box = f", {self.cutmix:.0%} of them with a box of another one" if self.cutmix else ""
+        where = online_batch.FILTERS[self.filter]
+        views = "two strong views" if self.strong_views == 2 else "a strong view"
+        if self.feature_dropout:
+            box += f", and from a weak one without {self.feature_dropout:.0%} of its features"
         return (
-            f"{count} from labels and, after {self.start:.0%} of the steps, from strongly augmented"
-            f" unlabeled images{box}; their labels are what {who} say about weakly augmented"
-            f" ones{shown}, {FILTERS[self.filter]}, with weight {self.weight:g}, rising over"
+            f"{count} from labels and, after {self.start:.0%} of the steps, from {views} of each"
+            f" unlabeled image{box}; their labels are what {who} say about weakly augmented"
+            f" ones{shown}, {where}, with weight {self.weight:g}, rising over"
             f" {self.ramp:.0%} of the steps; {self.labeled:.0%} of a batch are labeled"
         )
 
-    def check(self, task: Task) -> None:
-        """Refuse a filter that says nothing about a kind of masks.
+    def check(self, task: Task, network: Network) -> None:
+        """Refuse a filter that says nothing about a kind of masks, and networks without features.
 
         Raises:
-            ImsegError: If numbers were to be confident.
+            ImsegError: If numbers were to be confident, or features of a user's own network were to
+                be dropped.
         """
-        if self.filter in CONFIDENT and not task.has_certainty:
+        if self.feature_dropout and not network.has_features:
+            raise ImsegError(
+                f"--feature-dropout does not know the features of {network.name}.",
+                expected="one of imseg's networks, or --feature-dropout 0.",
+                got=f"--feature-dropout {self.feature_dropout:g} with {network.name}.",
+                hint="--network unet-plus, or --feature-dropout 0.",
+            )
+        if self.filter in online_batch.CONFIDENT and not task.has_certainty:
             raise ImsegError(
                 f"--filter {self.filter} says nothing about {task.spec.in_words}.",
                 expected="--filter agreement: where the networks differ no more than usual.",
@@ -166,7 +180,7 @@ class OnlineLabels(mixed.MixedObjective):
     @property
     def idle(self) -> frozenset[str]:
         """The names of options that change nothing as it is set."""
-        return frozenset() if self.filter in CONFIDENT else frozenset({"confidence"})
+        return frozenset() if self.filter in online_batch.CONFIDENT else frozenset({"confidence"})
 
     def settled(self) -> OnlineLabels:
         """Return the objective as it is once unlabeled images count in full."""
@@ -179,7 +193,24 @@ class OnlineLabels(mixed.MixedObjective):
     def workload(self, recipe: Recipe, amounts: objective.Amounts) -> objective.Workload:
         """Return how much a training is: epochs over the labeled images, for all networks."""
         work = mixed.MixedObjective.workload(self, recipe, amounts)
-        return replace(work, passes=work.passes * self.learners)
+        _, unlabeled = self.divided(recipe)
+        images = work.images + unlabeled.batch_size * (self._views - 1)
+        labeling = unlabeled.batch_size / images * mixed.WITHOUT_GRADIENT
+        return replace(work, images=images, passes=(1 + labeling) * self.learners)
+
+    @property
+    def _views(self) -> int:
+        """In how many views an unlabeled image is learned from in a step."""
+        return self.strong_views + bool(self.feature_dropout)
+
+    def batch(self, recipe: Recipe) -> int:
+        """Return how many images a network sees in a step over a whole batch."""
+        labeled, unlabeled = self.divided(recipe)
+        return labeled.batch_size + unlabeled.batch_size * self._views
+
+    def images_at_once(self, recipe: Recipe) -> int:
+        """Return for how many images there must be memory in a step, all networks together."""
+        return self.batch(recipe) * self.learners
 
     def weight_at(self, share: float) -> float:
         """Return the weight of unlabeled images after a share of all steps, 0..1."""
@@ -192,30 +223,6 @@ class OnlineLabels(mixed.MixedObjective):
         return OnlineLabelsAtWork(job, self)
 
 
-@dataclass(frozen=True, slots=True)
-class OnlineBatch:
-    """Labeled images, and unlabeled ones with the labels they were given."""
-
-    labeled: Batch
-    images: Float[Tensor, "b c h w"]
-    """Strong views, 0..1."""
-    labels: Shaped[Tensor, "b n t h w"]
-    """What each of n networks is to say, in inside numbering."""
-    weight: Float[Tensor, "b n t h w"]
-    """How much that counts; 0 where the filter does not trust it."""
-
-    def __len__(self) -> int:
-        return len(self.labeled) + len(self.images)
-
-    def split(self, sizes: Sequence[int]) -> list[OnlineBatch]:
-        """Return the samples in pieces of these sizes; each has its share of both kinds."""
-        counts, others = mixed.shares_of(sizes, len(self.labeled), len(self))
-        pieces = [each.split(others) for each in (self.images, self.labels, self.weight)]
-        return [
-            OnlineBatch(*each) for each in zip(self.labeled.split(counts), *pieces, strict=True)
-        ]
-
-
 class OnlineLabelsAtWork(mixed.MixedAtWork):
     """Learns from labels, and from labels that are made at every step.
 
@@ -225,16 +232,19 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
     """
 
     def __init__(self, job: TrainJob, value: OnlineLabels) -> None:
-        super().__init__(job)
+        super().__init__(job, views=1 + value.strong_views)
         self._value = value
         # A census of all that was taught since it was last looked at.
         self._made = 0 * self._drawn
         self._stopped, self._steps = -1, 0
         self._why = ""
+        self._features = 0
 
     def begin(self, network: nn.Module) -> nn.Module:
         """Make the other networks, each with first weights of its own, and the averages."""
         self._learning = network
+        if self._value.feature_dropout:
+            self._features = sum(cast(Any, network).feature_channels)
         if self._value.learners > 1:
             others = [self._job.companion(number) for number in range(1, self._value.learners)]
             self._learning = objective.Learners([network, *others])
@@ -316,14 +326,14 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
         step = next(self._mixed([(pair, pair)], self._job.steps))
         self._stopped = stopped
         each = flops_of(step, network, self._job.compute) / len(step.batch)
-        labels = len(step.batch.images) / len(step.batch) * mixed.WITHOUT_GRADIENT
+        labels = len(pair) / len(step.batch) * mixed.WITHOUT_GRADIENT
         return each * (1 + labels) * self._job.workload.images * self._job.steps
 
     def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[objective.AnyStep]:
         """Yield a step for each pair of running numbers, labeled and unlabeled."""
         labeled = self._loader.feed([one for one, _ in pairs])
         unlabeled = self._views.feed([other for _, other in pairs])
-        for number, (known, (weak, strong)) in enumerate(
+        for number, (known, (weak, *strong)) in enumerate(
             zip(labeled, unlabeled, strict=True), made
         ):
             self._watch(number)
@@ -334,15 +344,40 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
             labels, trusted = self._given(weak)
             if weight:
                 self._take_note(labels)
-            mixed = augment.cut_and_paste(
-                strong, labels, trusted,
-                share=self._value.cutmix, seed=seeds.derive(self._job.seed, "cutmix", number),
-            )  # fmt: skip
-            images = mixed[0].contiguous(memory_format=self._job.compute.memory_format)
+            views = self._views_of(weak, strong, labels, trusted, number)
             # Of few trusted pixels each counts no more than it would among many.
-            weight *= float(mixed[2].mean())
-            terms = partial(self._terms, weight=weight)
-            yield objective.Step(OnlineBatch(known, images, *mixed[1:]), terms, self._masses)
+            weights = [weight * float(each.weight.mean()) / len(views) for each in views]
+            terms = partial(self._terms, weights=weights)
+            yield objective.Step(online_batch.OnlineBatch(known, views), terms, self._masses)
+
+    def _views_of(
+        self,
+        weak: Float[Tensor, "b c h w"],
+        strong: Sequence[Float[Tensor, "b c h w"]],
+        labels: Shaped[Tensor, "b n t h w"],
+        trusted: Float[Tensor, "b n t h w"],
+        number: int,
+    ) -> tuple[online_batch.LabeledViews, ...]:
+        """Return what is learned from in a step: all strong views, and one that lacks features."""
+        count = len(strong)
+        images, *rest = augment.cut_and_paste(
+            torch.cat(list(strong)),
+            torch.cat([labels] * count),
+            torch.cat([trusted] * count),
+            share=self._value.cutmix,
+            seed=seeds.derive(self._job.seed, "cutmix", number),
+        )
+        images = images.contiguous(memory_format=self._job.compute.memory_format)
+        views = online_batch.LabeledViews(images, *rest)
+        share = self._value.feature_dropout
+        if not share:
+            return (views,)
+        drawn = torch.rand(
+            (len(weak), self._features),
+            generator=seeds.generator(self._job.seed, "features", number),
+        )
+        kept = (drawn >= share).float() / (1 - share)
+        return views, online_batch.LabeledViews(weak, labels, trusted, kept.to(weak.device))
 
     @torch.no_grad()
     def _given(
@@ -361,12 +396,19 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
         self._learning.train(learning)
         several = said.transpose(0, 1)
         probabilities = torch.stack([self._task.probabilities(each) for each in several])
-        return labels_of(self._task, probabilities, self._value)
+        value = self._value
+        return online_batch.labels_of(
+            self._task,
+            probabilities,
+            filter=value.filter,
+            confidence=value.confidence,
+            exchange=value.exchange,
+        )
 
     def _said(
-        self, network: objective.Forward, images: Float[Tensor, "b c h w"]
+        self, network: objective.Forward, images: Float[Tensor, "b c h w"], *how: Tensor
     ) -> Float[Tensor, "n b k h w"]:
-        found = network(images)
+        found = network(images, *how)
         return found if self._value.learners > 1 else found[None]
 
     def _mean_terms(
@@ -375,32 +417,41 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
         return torch.stack([self._loss.terms(each, targets, weight) for each in said]).mean(dim=0)
 
     def _terms(
-        self, network: objective.Forward, batch: OnlineBatch, *, weight: float
+        self,
+        network: objective.Forward,
+        batch: online_batch.OnlineBatch,
+        *,
+        weights: Sequence[float],
     ) -> Float[Tensor, "t"]:
-        """Return the loss on labels, and the weighted loss on labels that were given."""
+        """Return the loss on labels, and the weighted losses on labels that were given."""
         labeled = batch.labeled
-        said = self._said(network, torch.cat([labeled.images, batch.images]))
+        said = self._said(network, *batch.seen)
         zero = said.sum() * 0
-        known, unknown = said.split([len(labeled), len(batch.images)], dim=1)
+        known, *unknown = said.split([len(labeled), *map(len, batch.views)], dim=1)
         supervised = zero.expand_as(self.mass(labeled))
         if len(labeled):
             supervised = self._mean_terms(known, labeled.targets, labeled.weight)
-        given = zero.expand_as(supervised)
-        if weight and len(batch.images):
-            each = [
-                self._loss.terms(mine, batch.labels[:, number], batch.weight[:, number])
-                for number, mine in enumerate(unknown)
-            ]
-            given = torch.stack(each).mean(dim=0) * weight
-        return torch.cat([supervised.reshape(-1), given.reshape(-1)])
+        found = [supervised.reshape(-1)]
+        for views, mine, weight in zip(batch.views, unknown, weights, strict=True):
+            given = zero.expand_as(supervised)
+            if weight and len(views):
+                each = [
+                    self._loss.terms(one, views.labels[:, number], views.weight[:, number])
+                    for number, one in enumerate(mine)
+                ]
+                given = torch.stack(each).mean(dim=0) * weight
+            found.append(given.reshape(-1))
+        return torch.cat(found)
 
-    def _masses(self, batch: OnlineBatch) -> Float[Tensor, "t"]:
-        given = [
-            self._loss.masses(batch.labels[:, number], batch.weight[:, number])
-            for number in range(batch.labels.shape[1])
-        ]
-        mass = self.mass(batch.labeled).reshape(-1)
-        return torch.cat([mass, torch.stack(given).mean(dim=0).reshape(-1).to(mass.device)])
+    def _masses(self, batch: online_batch.OnlineBatch) -> Float[Tensor, "t"]:
+        found = [self.mass(batch.labeled).reshape(-1)]
+        for views in batch.views:
+            given = [
+                self._loss.masses(views.labels[:, number], views.weight[:, number])
+                for number in range(views.labels.shape[1])
+            ]
+            found.append(torch.stack(given).mean(dim=0).reshape(-1).to(found[0].device))
+        return torch.cat(found)
 
     def _take_note(self, labels: Tensor) -> None:
         """Add up what is said, trusted or not: of what is trusted first, much may be background."""
@@ -425,39 +476,3 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
             if each.inconsistent is None:
                 found = found + label_facts.census_of(each, spec)
         return found
-
-
-def labels_of(
-    task: Task, probabilities: Float[Tensor, "n b k h w"], value: OnlineLabels
-) -> tuple[Shaped[Tensor, "b n t h w"], Float[Tensor, "b n t h w"]]:
-    """Return what each of several networks is to learn from what they say, and where.
-
-    Args:
-        task: What a pixel is.
-        probabilities: What each says about the same images.
-        value: Who learns from whom, and the filter.
-    """
-    count = len(probabilities)
-    hard = torch.stack([task.hard_prediction(each) for each in probabilities])
-    if value.exchange:
-        others = [[k for k in range(count) if k != number] for number in range(count)]
-        said = [probabilities[each] for each in others]
-    else:
-        said = [probabilities]
-    labels = [
-        task.pool(each, how="mean", of="teachers" if len(each) > 1 else "one") for each in said
-    ]
-    weights = [torch.ones_like(each, dtype=torch.float32) for each in labels]
-    if value.filter in AGREEING:
-        consensus, disputed = task.vote(hard)
-        agreed = (~disputed).float()
-        if value.filter == "random":  # as many pixels, of the same shapes, in other places
-            agreed = agreed.roll(1, 0)
-        else:
-            labels = [consensus] * len(labels)
-        weights = [each * agreed for each in weights]
-    if value.filter in CONFIDENT:
-        sure = [task.certainty(each.mean(dim=0)) >= value.confidence for each in said]
-        weights = [each * one for each, one in zip(weights, sure, strict=True)]
-    given, trusted = (torch.stack(each, dim=1) for each in (labels, weights))
-    return given.expand(-1, count, -1, -1, -1), trusted.expand(-1, count, -1, -1, -1)
