@@ -172,13 +172,13 @@ NOT_KEPT |= {"encoder_learning_rate", "decoder_width"}  # see tests/networks/tes
 NEEDED: dict[str, dict[str, Any]] = {
     "exchange": {
         key: {"learners": 2, "filter": "none"}
-        for key in ("fixmatch", "unimatch", "unimatch+im", "online-im")
+        for key in ("auto", "fixmatch", "unimatch", "unimatch+im", "online-im")
     },
     "filter": {
         **{key: {"learners": 2} for key in ("fixmatch", "unimatch")},
         "cps": {"exchange": False},
     },
-    "confidence": {key: {"filter": "confidence"} for key in ("cps", "online-im")},
+    "confidence": {key: {"filter": "confidence"} for key in ("auto", "cps", "online-im")},
 }
 """What else must be given for an option to change something, by its name and the approach."""
 
@@ -206,7 +206,7 @@ def test_an_option_survives_from_settings_to_plan_to_toml_and_back(name: str, ef
         given |= NEEDED.get(name, {}).get(approach, {})
         if name == "exchange" and approach == "cps":
             given[name] = False  # True is what it does by itself
-        if name == "averaged_teachers" and approach != "online-im":
+        if name == "averaged_teachers" and approach not in ("auto", "online-im"):
             given[name] = True
         if name == "strong_views" and approach.startswith("unimatch"):
             given[name] = 1  # 2 is what it has by itself

@@ -62,6 +62,7 @@ class Wanted:
 
 COPIED = 10 * LABELED  # every image and nine copies of it
 WANTED = {
+    "auto": Wanted(start="ldt", stages=1),
     "ldt": Wanted(),
     "aldt": Wanted(labeled=COPIED),
     "ldt-online": Wanted(),
@@ -219,7 +220,7 @@ ONE_EACH = {
     ("binary", "im"), ("binary", "consistency"), ("binary", "mean-teacher"),
     ("binary", "fdt"), ("binary", "aim++"),
     ("multiclass", "online-im"), ("instances", "cps"), ("binary", "fixmatch"),
-    ("multilabel", "unimatch"), ("multiclass", "unimatch+im"),
+    ("binary", "auto"), ("multilabel", "unimatch"), ("multiclass", "unimatch+im"),
     ("multiclass", "im+"), ("multiclass", "evalnet"), ("multiclass", "ldt-online"),
     ("multilabel", "im++"), ("multilabel", "input-ensemble"), ("multilabel", "ldt"),
     ("regression", "model-ensemble"), ("regression", "noisy-student"), ("regression", "aim+"),
@@ -247,8 +248,10 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
     trained = [*summary["stages"], *summary["aside"]]
     assert summary["steps"] == sum(net["steps"] for each in trained for net in each["networks"])
     chosen = next(stage for stage in summary["stages"] if stage["name"] == summary["stage"])
-    assert chosen in (generations or [start]) and summary["network"] == chosen["best"]
-    assert not generations or chosen["score"] == best_of(generations, run)
+    candidates = summary["stages"] if APPROACHES[approach].keeps_start else generations or [start]
+    assert chosen in candidates and summary["network"] == chosen["best"]
+    assert chosen["score"] == best_of(candidates, run)
+    assert (summary["gain"] is None) == (not generations)
 
     if wanted.start is None:
         mixed = isinstance(APPROACHES[approach].objective, MixedObjective)
@@ -266,6 +269,12 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
         for job in executor.jobs["generation-1"]:
             assert job.initial.weights == run.path / f"{start['best']}.safetensors"
             assert len(job.unlabeled.indices) == UNLABELED
+    elif approach == "auto":
+        check_networks(run, generations[0], width=0.25, images=LABELED, steps=steps_for(LABELED, 4))
+        assert generations[0]["pseudo_labels"] is None
+        for job in executor.jobs["generation-1"]:
+            assert job.initial is None and len(job.unlabeled.indices) == UNLABELED
+        assert any("What unlabeled images bought" in text for text in told.notes)
     else:
         for number, stage in enumerate(generations, 1):
             check_generation(run, stage, number, wanted)

@@ -59,6 +59,10 @@ def test_it_says_how_good_a_network_is(metric, value, interval, wanted):
         (Gain(value=-0.05, interval=(-0.08, -0.02), images="x"), "have not helped here"),
         (Gain(value=0.01, interval=(-0.02, 0.04), images="x"), "cannot be told apart"),
         (Gain(value=0.01, interval=None, images="x"), "best of the start by +0.010"),
+        (
+            Gain(value=-0.05, interval=(-0.08, -0.02), images="x", handed_over=False),
+            "the best network that saw them, not handed over, is worse than",
+        ),
     ],
 )  # fmt: skip
 def test_one_run_never_claims_that_unlabeled_images_helped(gain, wanted):

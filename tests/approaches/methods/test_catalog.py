@@ -60,6 +60,7 @@ from imseg.networks.registry import CustomConfig, UNetConfig
 from imseg.options import option, options_in, with_options
 
 NAMES = [
+    "auto",
     "ldt",
     "ldt-matched",
     "aldt",
@@ -414,6 +415,7 @@ def test_every_approach_can_be_explained_to_its_root(approach: Approach) -> None
         ("labeled", Labeled(copies=3), "3 augmented copies"),
         ("pseudo_label", Consensus(teachers=4), "4"),
         ("growing", True, "yes"),
+        ("keeps_start", True, "yes"),
         ("carry", True, "yes"),
         ("matchable", True, "yes"),
         ("matched", True, "yes"),
@@ -519,7 +521,7 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
         "consistency": augmented | consistency,
         "mean-teacher": augmented | teaching,
         **dict.fromkeys(
-            ("fixmatch", "unimatch", "unimatch+im", "cps", "online-im"),
+            ("auto", "fixmatch", "unimatch", "unimatch+im", "cps", "online-im"),
             augmented | teaching | online,
         ),
         "im": generations | masking,

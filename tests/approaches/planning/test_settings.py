@@ -12,7 +12,7 @@ from imseg.errors import ImsegError, ImsegErrors, and_more
 
 MASKING = ["im", "im+", "im++", "aim+", "aim++", "gt-im++"]
 STUDENTS = ["model-ensemble", "input-ensemble", "noisy-student", "evalnet", *MASKING]
-ONLINE = ["fixmatch", "unimatch", "unimatch+im", "cps", "online-im"]
+ONLINE = ["auto", "fixmatch", "unimatch", "unimatch+im", "cps", "online-im"]
 AUGMENTING = ["aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher"]
 AUGMENTING += [*ONLINE, *STUDENTS[1:]]
 AUGMENTING.remove("im")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,16 @@ from tests.approaches.running.rehearsal import (
 
 from imseg.approaches.planning.budget import make_plan
 from imseg.approaches.planning.settings import settings_from
-from imseg.approaches.running.stage import EarlyStopping, Stage, choose, handed_on, rank, spent
+from imseg.approaches.running.stage import (
+    EarlyStopping,
+    Stage,
+    choose,
+    gain_of,
+    handed_on,
+    rank,
+    spent,
+    what_was_bought,
+)
 from imseg.tasks import Metric
 
 IOU = Metric(key="iou", label="IoU")
@@ -123,6 +133,54 @@ def test_the_network_of_a_run_is_that_of_the_best_generation_or_of_the_last(hist
     assert chosen.merit == max(stage.merit for stage in stages[1:] or stages)
     assert choose(stages, last=True) is stages[-1]
     assert len(stages) == 1 or chosen is not stages[0]
+    best = choose(stages, last=False, keeps_start=True)
+    assert best.merit == max(stage.merit for stage in stages)
+    assert best is next(stage for stage in stages if stage.merit == best.merit), "what is cheaper"
+
+
+def with_images(stages: list[Stage], *scores: Sequence[float | None]) -> list[Stage]:
+    """Return stages of one network each with a score for each validation image."""
+    return [
+        replace(stage, ranked=(replace(stage.best, image_scores=tuple(each)),))
+        for stage, each in zip(stages, scores, strict=True)
+    ]
+
+
+def test_what_a_generation_gained_is_told_with_an_interval_over_images() -> None:
+    assert gain_of(stages_of([[0.5]])) is None
+    plain = gain_of(stages_of([[0.5], [0.3], [0.6, 0.4]]))
+    assert plain is not None and plain.network == "generation-2/network-0"
+    assert plain.value == pytest.approx(0.1) and plain.interval is None and not plain.is_clear
+    start = [0.1 * number for number in range(8)]
+    clear = [each + 0.1 + 0.01 * (number % 2) for number, each in enumerate(start)]
+    found = gain_of(with_images(stages_of([[0.35], [0.455]]), start, clear))
+    assert found is not None and found.images == 8 and found.is_clear
+    assert found.interval is not None
+    low, high = found.interval
+    assert 0.1 <= low < found.value < high <= 0.11
+    open_ = gain_of(with_images(stages_of([[0.35], [0.355]]), start, start[::-1]))
+    assert open_ is not None and not open_.is_clear
+    missing = gain_of(with_images(stages_of([[0.3], [0.4]]), [*start, None], [*clear, 0.9]))
+    assert missing is not None and missing.images == 8 and missing.interval == found.interval
+
+
+def test_an_error_that_falls_is_a_gain() -> None:
+    stages = with_images(stages_of([[3.0], [2.0]], RMSE), [4.0, 2.0, 3.0], [3.0, 1.0, 2.0])
+    found = gain_of(stages)
+    assert found is not None and found.interval is not None
+    assert (found.value, found.interval) == (1.0, (1.0, 1.0))
+    text = what_was_bought(found, stages[1])
+    assert "RMSE +1.000 m (95 %: +1.000 to +1.000; plus means a smaller error)" in text
+    assert "on 3 validation images" in text and "labels and unlabeled images" in text
+
+
+def test_what_chance_can_explain_is_called_so() -> None:
+    stages = with_images(stages_of([[0.5], [0.49]]), [0.4, 0.5, 0.6], [0.6, 0.5, 0.37])
+    found = gain_of(stages)
+    assert found is not None
+    text = what_was_bought(found, stages[0])
+    assert "IoU -0.010" in text and "which chance alone can explain" in text
+    assert "start/network-0, which learned from labels alone" in text
 
 
 @pytest.mark.parametrize(

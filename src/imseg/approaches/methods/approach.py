@@ -95,6 +95,8 @@ class Approach:
     """What goes before that rule."""
     amplification: Amplification | None = None
     """How many augmented copies of them are used; None: the images as they are."""
+    keeps_start: bool = False
+    """Whether the network of the run may be that of the start, where no generation is better."""
     growing: bool = False
     """Whether networks are wider in each generation."""
     objective: Objective = field(default_factory=Supervised)
@@ -124,8 +126,9 @@ class Approach:
     """Whether it may be given them, and else chooses its own."""
 
     def __post_init__(self) -> None:
-        teaches = self.pseudo_label is not None or self.objective.continues_start
-        if (self.generations > 0) != teaches:
+        follows = self.pseudo_label is not None or self.objective.continues_start
+        learns = follows or self.objective.uses_unlabeled
+        if (follows and not self.generations) or (self.generations and not learns):
             raise ValueError("generations need pseudo-labels or a start to continue from")
         if self.generations > 0 and self.start is None:
             raise ValueError("generations need a start approach that trains the first teachers")

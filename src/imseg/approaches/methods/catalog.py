@@ -1,7 +1,7 @@
 """All approaches, with ``online.py`` beside it. Each is its parent plus a difference."""
 
 from imseg.approaches.methods.approach import Approach, Labeled, variant
-from imseg.approaches.methods.online import ONLINE
+from imseg.approaches.methods.online import ONLINE, ONLINE_IM
 from imseg.components import amplification, consensus, votes
 from imseg.engine.training.objectives.two_views import TwoViews
 from imseg.errors import look_up
@@ -81,6 +81,15 @@ CONSISTENCY = Approach(
     generations=1,
     objective=TwoViews(),
 )
+AUTO = variant(
+    ONLINE_IM,
+    name="auto",
+    summary="Labels alone first, then online-im; whichever is better on validation images is handed"
+    " over, and the run says what the unlabeled images bought.",
+    start=LDT,
+    generations=1,
+    keeps_start=True,
+)
 EVALNET = variant(
     MODEL_ENSEMBLE,
     name="evalnet",
@@ -144,7 +153,7 @@ BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
 STUDENTS = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
 MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
 APPROACHES: dict[str, Approach] = {
-    each.name: each for each in (*BASELINES, *STUDENTS, *ONLINE, *MASKING)
+    each.name: each for each in (AUTO, *BASELINES, *STUDENTS, *ONLINE, *MASKING)
 }
 
 

@@ -66,6 +66,7 @@ MEANINGS = {
     "select": "which pseudo-labeled images are used",
     "selecting": "what decides that in place of this rule",
     "amplification": "how many augmented copies of pseudo-labeled images students see",
+    "keeps_start": "whether the network of the run may be that of the start, if that is better",
     "growing": "whether networks are wider in each generation",
     "objective": "what networks minimize",
     "recipe": "how networks are trained",

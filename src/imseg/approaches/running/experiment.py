@@ -12,12 +12,12 @@ from imseg.approaches.planning.duration import FILES
 from imseg.approaches.planning.estimate import check_room
 from imseg.approaches.planning.settings import Settings
 from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
+from imseg.approaches.running import stage
 from imseg.approaches.running.auditing import audited
 from imseg.approaches.running.context import RunContext
 from imseg.approaches.running.generations import Generations, Watch
 from imseg.approaches.running.preparation import Prepared, asked_for, prepare
 from imseg.approaches.running.run_data import PictureStore, RunData, gather, stores_in
-from imseg.approaches.running.stage import Stage, announce_plan, choose, start_was_better, summarize
 from imseg.approaches.runs import record, verification
 from imseg.approaches.runs.run import Run, load_run
 from imseg.approaches.runs.run_files import FileFacts, Record
@@ -85,7 +85,7 @@ def fit(
             recorder = _recorded(folder, progress)
             recorder(Planned(steps=planned_steps(planned_stages(plan, facts)), first=True))
             if ready.record is not None:
-                progress(Note(text=f"It is continued: {announce_plan(plan, facts, None)}"))
+                progress(Note(text=f"It is continued: {stage.announce_plan(plan, facts, None)}"))
             own = executor or choose_executor(
                 plan.compute, workers=plan.workers, network=plan.network
             )
@@ -107,7 +107,7 @@ def fit(
     return load_run(folder.path)
 
 
-def _finish(context: RunContext, candidates: Sequence[Stage]) -> None:
+def _finish(context: RunContext, candidates: Sequence[stage.Stage]) -> None:
     with context.clock.on(FILES):
         changed = [name for index in context.data.indices for name in changed_sources(index)]
     if changed:
@@ -115,11 +115,14 @@ def _finish(context: RunContext, candidates: Sequence[Stage]) -> None:
         text = f"{count} changed during training: {and_more(changed)}. The run has learned from"
         text += " what they were before; train again to learn from what they are now."
         context.note(text, warning=True)
-    final = choose(candidates, last=context.plan.takes_last)
-    aside = [stage for stage in context.done if stage not in candidates]
-    summary = summarize(candidates, context.plan, clock=context.clock, aside=aside)
-    if summary.start_was_better:
-        context.note(start_was_better(candidates, final), warning=True)
+    keeps_start = context.approach.keeps_start
+    final = stage.choose(candidates, last=context.plan.takes_last, keeps_start=keeps_start)
+    aside = [each for each in context.done if each not in candidates]
+    summary = stage.summarize(candidates, context.plan, clock=context.clock, aside=aside)
+    if summary.gain is not None and keeps_start:
+        context.note(stage.what_was_bought(summary.gain, final))
+    elif summary.start_was_better:
+        context.note(stage.start_was_better(candidates, final), warning=True)
     summary.write(context.folder.summary)
 
 

@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from imseg.approaches.planning.duration import as_summary
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
-from imseg.approaches.runs.run_files import NetworkSummary, RunSummary, StageDone, StageSummary
+from imseg.approaches.runs import run_files
 from imseg.components.labeling import LabelCounts
 from imseg.data.files.listing import counted
+from imseg.engine.inference.evaluator import interval_of_mean, resample_counts
 from imseg.engine.storage.run_folder import RunFolder
 from imseg.engine.training.job import Trained, read_trained
 from imseg.engine.training.monitor import Clock
@@ -56,19 +59,21 @@ class Stage:
     def write(self, folder: RunFolder) -> None:
         """Write ``DONE``, the last file of a stage."""
         ranking = tuple(network.name for network in self.ranked)
-        done = StageDone(ranking=ranking, failed=self.failed, pseudo_labels=self.pseudo_labels)
+        done = run_files.StageDone(
+            ranking=ranking, failed=self.failed, pseudo_labels=self.pseudo_labels
+        )
         done.write(folder.done(self.name))
 
-    def summary(self) -> StageSummary:
+    def summary(self) -> run_files.StageSummary:
         """Return what ``summary.json`` holds about it."""
         scores = [network.scores[self.metric.key] for network in self.ranked]
-        return StageSummary(
+        return run_files.StageSummary(
             name=self.name,
             best=self.best.name,
             score=scores[0],
             mean_score=statistics.fmean(scores),
             spread_score=statistics.stdev(scores) if len(scores) > 1 else 0.0,
-            networks=tuple(map(NetworkSummary.of_network, self.ranked)),
+            networks=tuple(map(run_files.NetworkSummary.of_network, self.ranked)),
             failed=self.failed,
             pseudo_labels=self.pseudo_labels,
         )
@@ -119,7 +124,7 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     """Return a stage that was finished earlier, or None if it is not there whole."""
     if not folder.done(name).exists():
         return None
-    done = StageDone.read(folder.done(name))
+    done = run_files.StageDone.read(folder.done(name))
     networks = [read_trained(folder.weights(network)) for network in done.ranking]
     named = zip(done.ranking, networks, strict=True)
     whole = tuple(network for name, network in named if network and network.name == name)
@@ -129,22 +134,44 @@ def read_stage(folder: RunFolder, name: str, *, metric: Metric) -> Stage | None:
     return Stage(name=name, ranked=whole, metric=metric, failed=failed, pseudo_labels=counts)
 
 
-def choose(stages: Sequence[Stage], *, last: bool) -> Stage:
+def choose(stages: Sequence[Stage], *, last: bool, keeps_start: bool = False) -> Stage:
     """Return the stage whose best network is that of the run: the best generation by validation.
-
-    The start is chosen only where it is all there is.
 
     Args:
         stages: All finished ones, the start first.
         last: Take the last generation instead, whatever validation says.
+        keeps_start: Whether the start may be chosen; else it is only where it is all there is.
     """
     generations = stages[1:] or stages
-    return generations[-1] if last else max(generations, key=lambda s: s.merit)
+    if last:
+        return generations[-1]
+    return max(stages if keeps_start else generations, key=lambda stage: stage.merit)
+
+
+def gain_of(stages: Sequence[Stage]) -> run_files.GainSummary | None:
+    """Return what the best generation gained over the start on validation images.
+
+    Args:
+        stages: All finished ones, the start first.
+    """
+    if len(stages) < 2:
+        return None
+    start, metric = stages[0].best, stages[0].metric
+    best = max(stages[1:], key=lambda stage: stage.merit).best
+    value, interval = metric.merit(best.scores) - metric.merit(start.scores), None
+    pairs = zip(best.image_scores, start.image_scores, strict=False)
+    sign = 1 if metric.higher_is_better else -1
+    each = [sign * (a - b) for a, b in pairs if a is not None and b is not None]
+    if len(each) > 1 and len(best.image_scores) == len(start.image_scores):
+        interval = interval_of_mean(np.array(each), resample_counts(len(each)))
+    return run_files.GainSummary(
+        network=best.name, value=value, interval=interval, images=len(each)
+    )
 
 
 def summarize(
     stages: Sequence[Stage], plan: Plan, *, clock: Clock, aside: Sequence[Stage] = ()
-) -> RunSummary:
+) -> run_files.RunSummary:
     """Return what ``summary.json`` holds.
 
     Args:
@@ -153,9 +180,9 @@ def summarize(
         clock: Where the time of this call of the command went.
         aside: Stages that helped and whose networks are no candidates, such as mask scorers.
     """
-    final = choose(stages, last=plan.takes_last)
+    final = choose(stages, last=plan.takes_last, keeps_start=plan.approach.keeps_start)
     networks = [network for stage in (*stages, *aside) for network in stage.ranked]
-    return RunSummary(
+    return run_files.RunSummary(
         approach=plan.approach.name,
         task=plan.task,
         metric=final.metric,
@@ -164,6 +191,7 @@ def summarize(
         ranking=tuple(network.name for network in final.ranked),
         validation=final.best.scores,
         start_was_better=stages[0].merit > final.merit,
+        gain=gain_of(stages),
         steps=sum(network.steps for network in networks),
         flops=sum(network.flops for network in networks),
         training_seconds=sum(network.seconds for network in networks),
@@ -320,6 +348,27 @@ def start_was_better(stages: Sequence[Stage], final: Stage) -> str:
         f"on validation {final.name} is not better than the start ({here} against {there}):"
         f" unlabeled images have not helped here. The network of the run is that of {final.name};"
         f" --network {start.name} evaluates the other."
+    )
+
+
+def what_was_bought(gain: run_files.GainSummary, final: Stage) -> str:
+    """Return what unlabeled images brought, and what is handed over for that.
+
+    Args:
+        gain: Of the best generation over the start.
+        final: The stage that was chosen.
+    """
+    metric, images = final.metric, f"{counted(gain.images, 'validation image')}"
+    value = f"{metric.label} {gain.value:+.3f}".replace("+-", "-") + f" {metric.unit}".rstrip()
+    better = "" if metric.higher_is_better else "; plus means a smaller error"
+    inside = ""
+    if gain.interval is not None:
+        inside = f" (95 %: {gain.interval[0]:+.3f} to {gain.interval[1]:+.3f}{better})"
+        inside += "" if gain.is_clear else ", which chance alone can explain"
+    kept = "labels alone" if final.name == "start" else "labels and unlabeled images"
+    return (
+        f"What unlabeled images bought, on {images}: {value}{inside}. The network of the run is"
+        f" {final.best.name}, which learned from {kept}."
     )
 
 

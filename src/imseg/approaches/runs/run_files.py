@@ -94,6 +94,24 @@ class StageSummary(sealed.StrictModel):
         return self
 
 
+class GainSummary(sealed.StrictModel):
+    """What the best generation gained over the start, on validation images; above 0: better."""
+
+    network: NetworkName
+    """The best network of all generations."""
+    value: float
+    """The difference of the means."""
+    interval: tuple[float, float] | None
+    """Its 95 % interval over images; None where scores of single images are not known."""
+    images: NonNegativeInt
+    """How many images."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether chance in the choice of images does not explain it."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
 class RunSummary(sealed.SealedFile):
     """``summary.json``."""
 
@@ -112,7 +130,9 @@ class RunSummary(sealed.SealedFile):
     validation: dict[str, float]
     """Scores of the chosen network on validation images."""
     start_was_better: bool
-    """Whether no generation was better on validation than the start."""
+    """Whether the start was better on validation than the chosen stage."""
+    gain: GainSummary | None = None
+    """What the best generation gained; None where there is none."""
     steps: NonNegativeInt
     """Optimizer steps of all networks together."""
     flops: Amount

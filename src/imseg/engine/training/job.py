@@ -152,6 +152,8 @@ class Trained:
     """Mean training loss before each validation, since the one before."""
     scores: dict[str, float]
     """Mean scores over validation images of the kept weights; ``iou`` ranks."""
+    image_scores: tuple[float | None, ...] = ()
+    """Of each validation image the score that ranks; None where it has none. Empty: not kept."""
     parameters: int
     """Trainable numbers."""
     flops: float

@@ -115,6 +115,7 @@ def train(job: TrainJob, listener: Listener) -> tuple[Trained, dict[str, Tensor]
         epoch_scores=tuple(epoch_scores),
         losses=tuple(state.losses),
         scores=found.scores,
+        image_scores=found.each,
         parameters=sum(p.numel() for p in network.parameters()),
         flops=objective.flops(learning),
         seconds=clock.passed,

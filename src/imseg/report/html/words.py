@@ -53,6 +53,8 @@ class Gain:
     """95 %; None where not every image was looked at."""
     images: str
     """On which images."""
+    handed_over: bool = True
+    """Whether the network that gained it is that of the run; else that is the best of the start."""
 
     @property
     def verdict(self) -> str:
@@ -105,15 +107,16 @@ def did_unlabeled_help(gain: Gain | None, metric: Metric, *, unlabeled: int) -> 
         )
     amount = signed(gain.value, metric)
     better = "" if metric.higher_is_better else "; plus means a smaller error"
+    who = "its network" if gain.handed_over else "the best network that saw them, not handed over,"
     if gain.interval is None:
-        said = f"its network differs from the best of the start by {amount}{better}"
+        said = f"{who} differs from the best of the start by {amount}{better}"
     else:
         inside = f"({amount}; {in_95(gain.interval, metric, sign=True)}{better})"
         said = {
-            "better": f"its network is better than the best of the start {inside}",
-            "worse": f"its network is worse than the best of the start {inside}: unlabeled images"
+            "better": f"{who} is better than the best of the start {inside}",
+            "worse": f"{who} is worse than the best of the start {inside}: unlabeled images"
             " have not helped here",
-            "open": f"its network and the best of the start cannot be told apart {inside}",
+            "open": f"{who} and the best of the start cannot be told apart {inside}",
         }[gain.verdict]
     return (
         f"**Did the unlabeled images help?** On {gain.images} {said}. One run cannot prove more:"
@@ -205,8 +208,16 @@ def _gain(facts: RunFacts, scored: ScoredSplit | None) -> Gain | None:
         value, interval = scored.gain(facts.final.name, "start")
         images = f"the {count(scored.of, scored.words[:-1])}"
         return Gain(value=value, interval=interval, images=images)
-    images = f"{facts.validation} validation images"
-    return Gain(value=facts.gained, interval=None, images=images)
+    images, told = f"{facts.validation} validation images", facts.summary.get("gain")
+    if told is None or (told["network"] != facts.network and facts.final.name != "start"):
+        return Gain(value=facts.gained, interval=None, images=images)
+    interval, own = told["interval"], told["network"] == facts.network
+    return Gain(
+        value=told["value"],
+        interval=None if interval is None else (interval[0], interval[1]),
+        images=images,
+        handed_over=own,
+    )
 
 
 def quoted(path: Path | str) -> str:

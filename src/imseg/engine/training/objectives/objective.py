@@ -330,6 +330,8 @@ class ValidationResult:
     """Why it is of no use: its outputs are the same for every image. Empty where they are not."""
     doubt: str = ""
     """What the user should know about it; empty where there is nothing."""
+    each: tuple[float | None, ...] = ()
+    """Of each validation image the score by which networks are ranked; None where it has none."""
 
 
 class Splittable(Protocol):

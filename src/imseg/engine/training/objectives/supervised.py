@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -97,11 +98,16 @@ class SupervisedAtWork(objective.ObjectiveAtWork):
             for name, values in self._task.image_scores(predicted, truth).items():
                 collected.setdefault(name, []).append(values)
         # Read when all is known, not batch by batch.
-        scores = {name: torch.cat(each).cpu().nanmean().item() for name, each in collected.items()}
+        every = {name: torch.cat(each).cpu() for name, each in collected.items()}
+        scores = {name: each.nanmean().item() for name, each in every.items()}
+        ranked = every[self._task.metric.key].tolist()
         sole = sole_value(self._task.spec, *said.ends) if true.widest > 0 else ""
         doubt = f"predicts {sole} on all validation images" if sole else ""
         return objective.ValidationResult(
-            scores=scores, dead=objective.death(outputs, true), doubt=doubt
+            scores=scores,
+            dead=objective.death(outputs, true),
+            doubt=doubt,
+            each=tuple(round(one, 6) if math.isfinite(one) else None for one in ranked),
         )
 
     def _whole_images(
