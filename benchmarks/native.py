@@ -3,15 +3,18 @@
     python benchmarks/native.py objects RAW --out .bench/native
     python benchmarks/native.py rims RAW --out .bench/native
     python benchmarks/native.py scenes RAW --out .bench/native
+    python benchmarks/native.py planned RAW --out .bench/native
     python benchmarks/native.py membranes --out .bench/native
     python benchmarks/native.py mosaic --run RUN --data DATA --out .bench/native
 
 `objects`: nuclei as objects, F1 and AP at IoU .5 and .75. `rims`: of the same nuclei in gray, the
 outer two pixels are a class of their own, thin as membranes are. `scenes`: road scenes at the size
-of their files, with poles and signs. `membranes`: cells parted by dark lines of 4 to 6 px, with
-vesicles and mitochondria to be taken for them, made by code; trained by `imseg train DATA` and
-nothing else. Labels alone, one network, one core but for the membranes; scores of test images with
-flips. Each training has a file of its own: the same command goes on after the last one.
+of their files, with poles and signs. `planned`: lesions and road scenes by `imseg train DATA
+--approach ldt --minutes 5`, as it plans them and with images of 128 px. `membranes`: cells parted
+by dark lines of 4 to 6 px, with vesicles and mitochondria to be taken for them, made by code;
+trained by `imseg train DATA` and nothing else. Labels alone, one network, one core but for the
+membranes; scores of test images with flips. Each training has a file of its own: the same command
+goes on after the last one.
 
 `mosaic` sets test images of a data folder side by side and compares masks of the whole with masks
 of each image alone; and masks of each image with masks of the same image shifted by some pixels,
@@ -25,7 +28,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,12 @@ WAYS: dict[str, dict[str, Options]] = {
     },
 }
 """What networks see, and for how many steps of 32."""
+MINUTES = 5
+PLANNED: dict[str, list[str]] = {
+    "as planned": [],
+    "whole images, 128 px": ["--image-size"],  # the shape follows
+}
+"""What is asked of `imseg train` beside the minutes."""
 SIDE = 4096
 """Height and width of a mosaic in pixels."""
 MARGINS = (0, 8, 16)
@@ -71,7 +80,7 @@ SHIFTS = (4, 8, 16)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=[*WAYS, "membranes", "mosaic"])
+    parser.add_argument("part", choices=[*WAYS, "planned", "membranes", "mosaic"])
     parser.add_argument("raw", type=Path, nargs="?", help="folder of the downloads")
     parser.add_argument("--out", type=Path, default=Path(".bench/native"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -85,6 +94,9 @@ def main() -> None:
     scores = out / "scores"
     scores.mkdir(parents=True, exist_ok=True)
     ways = WAYS.get(arguments.part, {"imseg train": {}})
+    if arguments.part == "planned":
+        print(planned(arguments.raw, out, arguments.seeds))
+        return
     known = []
     for seed in arguments.seeds:
         for name, options in ways.items():
@@ -161,6 +173,35 @@ def by_default(data: Path, place: Path) -> dict[str, Any]:
     cells = [_pixels(pair.mask) > 0 for pair in pairs]
     each = [_iou(~one, ~other) for one, other in zip(said, cells, strict=True)]
     return {"minutes": minutes, "IoU of membranes": float(np.mean(each))}
+
+
+def planned(raw: Path, out: Path, seeds: Sequence[int]) -> str:
+    """Return what `imseg train` reaches as it plans by itself, and with images of 128 px."""
+    rows = []
+    for seed in seeds:
+        for name, shape in (("lesions-156", (128, 128)), ("scenes-36", (96, 128))):
+            for way, words in PLANNED.items():
+                place = out / f"planned-{name}-{seed}{'-128' if words else ''}"
+                done = out / "scores" / f"{place.name}.json"
+                data = data_of(SETTINGS[name], raw, out / "data", seed)
+                if not done.exists():
+                    more = [*words, *map(str, shape)] if words else []
+                    found = _by_minutes(Path(data.name), place, [*more, "--seed", str(seed)])
+                    scores = scores_of(load_run(place), data)
+                    done.write_text(json.dumps({"plan": found, "IoU": scores["IoU"]}))
+                known = json.loads(done.read_text())
+                rows.append([name, way, str(seed), known["plan"], f"{known['IoU']:.4f}"])
+                print(rows[-1], flush=True)
+    return table(["data", "way", "seed", "plan", "IoU"], rows)
+
+
+def _by_minutes(data: Path, place: Path, words: list[str]) -> str:
+    """Train by the command for so many minutes on one core; return what was planned."""
+    asked = [data, "--approach", "ldt", "--minutes", MINUTES, "--out", place, "--no-report", *words]
+    subprocess.run([sys.executable, "-m", "imseg", "train", *map(str, asked)], check=True)
+    run = load_run(place)
+    steps = run.trained(run.summary["network"]).steps
+    return f"{run.plan.seen_in_words}, {steps} steps"
 
 
 def rims(nuclei: Path, folder: Path) -> Path:

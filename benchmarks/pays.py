@@ -88,20 +88,21 @@ class Way:
     options: Mapping[str, Any] = field(default_factory=dict)
     networks: int = 1
     """Networks whose mean is scored."""
+    at_cost: bool = False
+    """Whether one network does as much work as two that learn from unlabeled images too."""
 
 
 def _online(name: str, approach: str = "online-im", **options: Any) -> Way:
     return Way(name, approach, options)
 
 
-TWICE = round(STEPS * 7 / 3)
-"""Steps of one network on labels alone that cost as much as two networks with unlabeled images."""
 WAYS = {
     each.name: each
     for each in (
         Way("labels-alone", "ldt"),
         Way("labels-alone-best-epoch", "ldt", {"keep_weights": "best"}),
-        Way("labels-alone-longer", "ldt", {"max_steps": TWICE}),
+        Way("labels-alone-same-cost", "ldt", at_cost=True),
+        Way("labels-alone-same-cost-best-epoch", "ldt", {"keep_weights": "best"}, at_cost=True),
         Way("labels-alone-wider", "ldt", {"width": 0.75}),
         Way("ensemble", "ldt", networks=2),
         _online("online-im"),
@@ -188,6 +189,8 @@ def data_for(setting: Setting, raw: Path, folder: Path, draw: int) -> DataSet:
 def score(way: Way, setting: Setting, dataset: DataSet, seed: int, place: Path) -> dict[str, Any]:
     """Return the scores of a training and what it cost."""
     options = {"width": 0.5, "max_steps": STEPS, **setting.sees, **way.options}
+    if way.at_cost:
+        options["max_steps"] = round(STEPS * work_of_two(setting))
     began = time.process_time()
     run = fit(
         dataset, approach=way.approach, out=place, seed=seed, networks=way.networks, workers=1,
@@ -212,6 +215,16 @@ def score(way: Way, setting: Setting, dataset: DataSet, seed: int, place: Path) 
     found["each"] = [round(value, 5) for value in scores.each[metric.key]]
     shutil.rmtree(place / "cache", ignore_errors=True)
     return found
+
+
+def work_of_two(setting: Setting) -> float:
+    """Return the work of a step of two networks with unlabeled images, in steps of one without.
+
+    A batch of labels has no label twice; windows of one image count as several.
+    """
+    labels = 32 if setting.labels is None or setting.sees is NUCLEI else min(32, setting.labels)
+    mixed = min(16, labels) + 16
+    return 2 * (mixed + 16 / 3) / labels
 
 
 def _doubts(run: Run) -> list[str]:

@@ -32,7 +32,7 @@ from imseg.types import DataSet, Image, LabeledImage, Reading
 ROOT = Path(imseg.__file__).parent
 UPPER_BOUNDS = ["fdt", "gt-im++"]
 BLIND = ["ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online", "consistency", "mean-teacher"]
-BLIND += ["auto", "fixmatch", "unimatch", "unimatch+im", "cps", "online-im"]
+BLIND += ["ldt-same-cost", "auto", "fixmatch", "unimatch", "unimatch+im", "cps", "online-im"]
 """Neither upper bounds nor makers of pseudo-labels: they have no use for hidden masks."""
 
 

@@ -305,6 +305,17 @@ def test_matched_baselines_get_the_steps_and_width_of_another_run(bench_for, kin
         (stage,) = run.summary["stages"]
         check_networks(run, stage, width=0.375, images=images, steps=3)
         check_prediction(run, kind)
+    run = train(
+        bench.data,
+        "ldt-same-cost",
+        bench.runs / "same-cost",
+        match=other.path,
+        leave_out=(*SETTLED_BY_MATCH, "networks"),
+    )
+    ((alone,),) = (stage["networks"] for stage in run.summary["stages"])
+    assert alone["steps"] > final.steps and alone["width"] == 0.375
+    a_step = run.summary["flops"] / alone["steps"]
+    assert 0 <= run.summary["flops"] - other.summary["flops"] <= 1.01 * a_step
 
 
 @pytest.mark.parametrize("approach", NO_IOU)

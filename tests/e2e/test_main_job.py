@@ -331,7 +331,16 @@ def test_a_limit_on_unlabeled_images_is_kept(cli_json, cells, tmp_path):
 def test_every_approach_is_listed_and_explained(cli, cli_json):
     names = cli_json("approaches")
     assert list(names) == [
-        *("auto", "ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online", "fdt"),
+        *(
+            "auto",
+            "ldt",
+            "ldt-matched",
+            "ldt-same-cost",
+            "aldt",
+            "aldt-matched",
+            "ldt-online",
+            "fdt",
+        ),
         *("model-ensemble", "input-ensemble", "noisy-student", "consistency", "evalnet"),
         *("mean-teacher", "fixmatch", "unimatch", "unimatch+im", "cps", "online-im"),
         *("im", "im+", "im++", "aim+", "aim++", "gt-im++"),

@@ -71,6 +71,8 @@ class ComparisonPlan:
         """
         ready = self.ready[participant.matched_to or participant.name]
         stages = planned_stages(ready.plan, ready.facts)
+        if participant.at_cost:
+            return stages  # one network does as much as all of these
         if participant.matched_to is not None:
             return stages[-1:]
         taken_over = ready.plan.approach.start is not None
@@ -248,7 +250,7 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
             costs[method] = duration.measure(ready.plan, ready.facts, ready.dataset.spec)
             seconds = _own_seconds(ready, costs[method], planned=planned)
         else:
-            seconds = _matched_seconds(ready, costs[method])
+            seconds = _matched_seconds(ready, costs[method], at_cost=participant.at_cost)
         stages = planned.stages(participant)
         scored = ready.plan.approach.generations + ready.plan.approach.networks
         seconds += scored * _scoring_seconds(ready, costs[method])
@@ -274,9 +276,12 @@ def _own_seconds(ready: Prepared, measured: duration.Measured, *, planned: Compa
     return spent + estimate.decoding_of_run(ready)
 
 
-def _matched_seconds(ready: Prepared, measured: duration.Measured) -> float:
+def _matched_seconds(ready: Prepared, measured: duration.Measured, *, at_cost: bool) -> float:
     """Return the seconds of a baseline, if its method ends with its last generation."""
     stages = planned_stages(ready.plan, ready.facts)
+    if at_cost:  # one after the other what its method trains side by side
+        beside = duration.side_by_side(ready.plan, stages)
+        return beside * duration.seconds_of(ready.plan, ready.facts, measured)
     last = stages[-1]
     cost, rounds = measured.of(last, stages), -(-last.networks // ready.plan.workers)
     validation = last.workload.validations * last.validation * cost.validation

@@ -41,6 +41,11 @@ class Participant:
     """Whether it was asked for, or added for a fair comparison."""
 
     @property
+    def at_cost(self) -> bool:
+        """Whether it costs what all networks of the row cost that it is matched to."""
+        return self.matched_to is not None and find_approach(self.approach).at_cost
+
+    @property
     def name(self) -> str:
         """What it is called, and its folder below that of a seed."""
         return f"{self.approach}-to-{self.matched_to}" if self.matched_to else self.approach

@@ -98,6 +98,8 @@ def carry_out(planned: ComparisonPlan, progress: Progress) -> result.Comparison:
 
 def _budget(participant: Participant, planned: ComparisonPlan) -> str:
     """Return what a row may spend."""
+    if participant.at_cost:
+        return f"{participant.name}: at the cost of all networks of {participant.matched_to}"
     if participant.matched_to is not None:
         final = f"the final network of {participant.matched_to}"
         return f"{participant.name}: as many steps and as wide as {final}"

@@ -63,6 +63,7 @@ NAMES = [
     "auto",
     "ldt",
     "ldt-matched",
+    "ldt-same-cost",
     "aldt",
     "aldt-matched",
     "ldt-online",
@@ -419,6 +420,7 @@ def test_every_approach_can_be_explained_to_its_root(approach: Approach) -> None
         ("carry", True, "yes"),
         ("matchable", True, "yes"),
         ("matched", True, "yes"),
+        ("at_cost", True, "yes"),
         ("start", ALDT, "aldt"),
     ],
 )
@@ -472,12 +474,12 @@ def test_inconsistent_pixels_have_no_weight_by_default() -> None:
 
 def test_only_approaches_that_augment_images_know_how_strongly() -> None:
     not_augmented = {name for name, each in APPROACHES.items() if not each.augments}
-    assert not_augmented == {"ldt", "ldt-matched", "fdt", "model-ensemble", "im"}
+    assert not_augmented == {"ldt", "ldt-matched", "ldt-same-cost", "fdt", "model-ensemble", "im"}
 
 
 def test_approaches_that_need_unlabeled_images_say_so() -> None:
     alone = {name for name, each in APPROACHES.items() if not each.needs_unlabeled}
-    assert alone == {"ldt", "ldt-matched", "aldt", "aldt-matched", "ldt-online"}
+    assert alone == {"ldt", "ldt-matched", "ldt-same-cost", "aldt", "aldt-matched", "ldt-online"}
 
 
 def test_the_approaches_with_mask_scorers_are_those_that_ask_how_good_a_mask_is() -> None:
@@ -511,7 +513,7 @@ def test_the_options_of_an_approach_are_those_of_its_components() -> None:
     generations = {"generations", "patience", "select"}
     scored = {"thresholds"}
     expected = {
-        **dict.fromkeys(("ldt", "ldt-matched", "fdt"), frozenset()),
+        **dict.fromkeys(("ldt", "ldt-matched", "ldt-same-cost", "fdt"), frozenset()),
         **dict.fromkeys(("aldt", "aldt-matched"), augmented | {"fresh_copies"}),
         "ldt-online": augmented,
         "model-ensemble": generations | {"teachers", "vote"},

@@ -29,7 +29,7 @@ from imseg.approaches.planning.settings import settings_from
 from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.engine.hardware.benchmark import BenchmarkResult
 
-UNMATCHED = sorted(set(APPROACHES) - {"ldt-matched", "aldt-matched"})
+UNMATCHED = [name for name, each in APPROACHES.items() if not each.matched]
 
 
 def plan_for(approach: str, facts: Facts = ISIC, **asked: object) -> Plan:

@@ -122,6 +122,8 @@ class Approach:
     matched: bool = False
     """Whether each network gets the optimizer steps and the width of another run's final
     network."""
+    at_cost: bool = False
+    """Whether a matched network gets as many operations as all networks of that run took."""
     matchable: bool = False
     """Whether it may be given them, and else chooses its own."""
 

@@ -19,6 +19,14 @@ LDT_MATCHED = variant(
     networks=5,
     matched=True,
 )
+LDT_SAME_COST = variant(
+    LDT_MATCHED,
+    name="ldt-same-cost",
+    summary="Labeled images alone, one network that trains for as many operations as all networks"
+    " of the run named by --match took together, its teachers too.",
+    networks=1,
+    at_cost=True,
+)
 ALDT = variant(
     LDT,
     name="aldt",
@@ -149,7 +157,7 @@ GT_IM_PLUS_PLUS = variant(
     amplification=amplification.CopiesByTruth(),
 )
 
-BASELINES = (LDT, LDT_MATCHED, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
+BASELINES = (LDT, LDT_MATCHED, LDT_SAME_COST, ALDT, ALDT_MATCHED, LDT_ONLINE, FDT)
 STUDENTS = (MODEL_ENSEMBLE, INPUT_ENSEMBLE, NOISY_STUDENT, CONSISTENCY, EVALNET)
 MASKING = (IM, IM_PLUS, IM_PLUS_PLUS, AIM_PLUS, AIM_PLUS_PLUS, GT_IM_PLUS_PLUS)
 APPROACHES: dict[str, Approach] = {

@@ -74,6 +74,7 @@ MEANINGS = {
     "carry": "whether the label an image was given stays until there is a better one",
     "scorer_start": "which approach trains further networks whose masks mask scorers learn from",
     "thresholds": "the scores from which on a mask is good, and very good",
+    "at_cost": "one network trains for as many operations as all those of the other run took",
     "matched": "steps and width are those of another run's final network",
     "matchable": "steps and width can be those of another run's final network",
 }

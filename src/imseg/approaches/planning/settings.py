@@ -165,6 +165,8 @@ class Settings:
             names = {name: None for name in names if name not in MATCHED}
         if not approach.needs_unlabeled:
             names.pop("limit_unlabeled", None)
+        if approach.at_cost:
+            names.pop("networks", None)
         given = [name for name in declared() if name in self.given]
         return [name for name in given if name not in names or _says_nothing(name, self, approach)]
 
@@ -375,8 +377,9 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
     told, level = [declared()[name].flag for name in unused], approach.recipe.augmentation.level
     matched = approach.matched or (settings.match is not None and approach.matchable)
     network = approach.network.name
-    if matched and set(unused) & set(MATCHED):
+    if matched and set(unused) & {*MATCHED, "networks"}:
         why = "; its matched run settles steps, width and sizes"
+        why += ", and it is one network" if approach.at_cost else ""
     elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
         why = f"; --blocking {settings.blocking} leaves images as they are"
     elif level != "paper" and not settings.but(augment="paper").unused:
@@ -419,7 +422,7 @@ def _misused(settings: Settings, approach: Approach) -> Iterable[ImsegError]:
     if settings.match is not None and not (approach.matched or approach.matchable):
         yield ImsegError(
             f"{approach.name} is not a matched baseline, so --match changes nothing.",
-            expected="--match with ldt-matched, aldt-matched or ldt-online.",
+            expected="--match with ldt-matched, ldt-same-cost, aldt-matched or ldt-online.",
         )
     if approach.sees_truth and settings.unlabeled_masks is None:
         yield ImsegError(

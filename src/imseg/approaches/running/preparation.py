@@ -16,6 +16,7 @@ from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.running.matching import matched_plan
 from imseg.approaches.running.run_data import counting
 from imseg.approaches.running.stage import announce_plan
 from imseg.approaches.runs.orientations import check_pixel_sizes
@@ -446,7 +447,7 @@ def _new_plan(
             measured = duration.measure(plan, facts, dataset.spec) if probe else None
             plan = duration.fit_to_time(plan, facts, measured)
     if matched is not None:
-        plan = _matched(plan, matched, facts, asked, progress=progress)
+        plan = matched_plan(plan, matched, facts, asked, progress=progress)
     if (
         asked.compile == "auto"
         and probe
@@ -464,26 +465,3 @@ def _new_plan(
     seconds = None if measured is None else duration.seconds_of(plan, facts, measured)
     progress(Note(text=announce_plan(plan, facts, seconds)))
     return plan, measured
-
-
-def _matched(plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress) -> Plan:
-    final = run.trained(run.summary["network"])
-    if run.plan.approach.generations and run.summary["stage"] == "start":
-        text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
-        progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
-    if asked.networks is None:
-        # The best of as many: more networks to choose from would be an advantage.
-        stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
-        plan = replace(plan, approach=replace(plan.approach, networks=len(stage["networks"])))
-    if asked.tta is None:
-        plan = replace(plan, tta=run.plan.tta)
-    if asked.compile == "auto":
-        plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
-    return budget.match_plan(
-        plan,
-        matched=run.plan,
-        steps=final.steps,
-        network=final.network,
-        labeled=facts.labeled,
-        given=asked.given,
-    )

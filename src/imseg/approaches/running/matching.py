@@ -1,0 +1,64 @@
+"""Baselines that are matched to another run: its steps and width, or its cost."""
+
+import math
+from dataclasses import replace
+
+from imseg.approaches.planning.budget import match_plan
+from imseg.approaches.planning.plan import Facts, Plan
+from imseg.approaches.planning.settings import Settings
+from imseg.approaches.planning.stage_plan import planned_stages
+from imseg.approaches.runs.run import Run
+from imseg.progress import Note, Progress
+
+
+def matched_plan(
+    plan: Plan, run: Run, facts: Facts, asked: Settings, *, progress: Progress
+) -> Plan:
+    """Return the plan of a baseline with what another run settles.
+
+    Args:
+        plan: The baseline's own plan.
+        run: The run that it is matched to.
+        facts: What the data is like.
+        asked: What was asked for.
+        progress: Told where a comparison with it says nothing.
+    """
+    final = run.trained(run.summary["network"])
+    if run.plan.approach.generations and len(run.summary["stages"]) == 1:
+        text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
+        progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
+    steps = final.steps
+    if plan.approach.at_cost:
+        steps = steps_at_cost(run, facts)
+        plan = replace(plan, approach=replace(plan.approach, networks=1))
+    elif asked.networks is None:
+        # The best of as many: more networks to choose from would be an advantage.
+        stage = next(s for s in run.summary["stages"] if s["name"] == run.summary["stage"])
+        plan = replace(plan, approach=replace(plan.approach, networks=len(stage["networks"])))
+    if asked.tta is None:
+        plan = replace(plan, tta=run.plan.tta)
+    if asked.compile == "auto":
+        plan = replace(plan, compute=replace(plan.compute, compile=run.plan.compute.compile))
+    return match_plan(
+        plan,
+        matched=run.plan,
+        steps=steps,
+        network=final.network,
+        labeled=facts.labeled,
+        given=asked.given,
+    )
+
+
+def steps_at_cost(run: Run, facts: Facts) -> int:
+    """Return for how many steps labels alone cost as much as all networks of a run.
+
+    Args:
+        run: Finished.
+        facts: What its data is like.
+    """
+    final = run.trained(run.summary["network"])
+    stages = {stage.name: stage for stage in planned_stages(run.plan, facts)}
+    stage = stages[run.summary["stage"]]
+    alone = run.plan.recipe.mean_batch(facts.labeled * run.plan.tiles_each)
+    a_step = final.flops / final.steps * alone / stage.images_passed
+    return math.ceil(float(run.summary["flops"]) / a_step)
