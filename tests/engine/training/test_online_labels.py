@@ -284,6 +284,14 @@ def test_what_has_collapsed_is_taught_no_longer_and_the_run_says_so(
     assert len(seen) == 4 and all(seen), "three steps, and one whose operations are counted"
     (text, warning), *_ = [each for each in notes if "labels alone" in each[0]]
     assert warning and "from step 3 on" in text and "background" in text
+    work = job.objective.open(job)
+    learning = work.begin(job.companion(1))
+    assert sum(hasattr(step.batch, "views") for each in work.passes() for step in each) == 3
+    resumed = job.objective.open(job)
+    resumed.begin(job.companion(1))
+    resumed.restore(work.state())
+    told = [resumed.validate(learning.networks[0]).doubt, text]
+    assert len({each[each.index("learned from labels alone") :] for each in told}) == 1
 
 
 def test_networks_that_label_for_each_other_learn_something(make_online) -> None:

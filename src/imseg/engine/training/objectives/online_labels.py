@@ -306,16 +306,17 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
         """Continue with what ``state`` returned."""
         self._made = state["made"].cpu()
         self._stopped, self._steps = state["stopped"].tolist()
+        if self._stopped >= 0:
+            self._why = self._collapsed()
 
     def validate(self, network: nn.Module) -> objective.ValidationResult:
         """Return mean scores, and whether teaching was stopped."""
         found = super().validate(network)
         if self._stopped < 0:
             return found
-        why = f" ({self._why})" if self._why else ""
         text = (
             f"learned from labels alone from step {self._stopped} on: what the networks said about"
-            f" unlabeled images had collapsed{why}"
+            f" unlabeled images had collapsed ({self._why})"
         )
         return replace(found, doubt=f"{found.doubt}; {text}" if found.doubt else text)
 
@@ -463,10 +464,15 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
         """Stop teaching where all that was taught lately has collapsed."""
         if self._steps < WATCHED or self._stopped >= 0:
             return
-        self._why = collapse.collapsed(self._task.spec, self._made, self._drawn)
-        self._made, self._steps = torch.zeros_like(self._made), 0
+        self._why = self._collapsed()
         if self._why:
-            self._stopped = number
+            self._stopped = number  # and what was taught stays, which says why
+            return
+        self._made, self._steps = torch.zeros_like(self._made), 0
+
+    def _collapsed(self) -> str:
+        """Return in words that all that was taught lately is of no use; empty where it is."""
+        return collapse.collapsed(self._task.spec, self._made, self._drawn)
 
     @cached_property
     def _drawn(self) -> Float[Tensor, "t n"]:
