@@ -285,6 +285,19 @@ def test_every_approach_learns_from_every_kind_of_masks(bench_for, kind, approac
     assert not (run.path / "cache").exists()
 
 
+def test_teachers_can_be_trained_by_another_approach(bench_for):
+    bench, executor = bench_for("binary"), Watched()
+    run = train(
+        bench.data, "im", bench.runs / "from-fixmatch", executor=executor, start_with="fixmatch",
+        generations=1, select="all", patience=0, confidence=0.75, reuse=bench.runs,
+    )  # fmt: skip
+    for job in executor.jobs["start"]:
+        assert job.objective.filter == "confidence" and job.objective.confidence == 0.75
+        assert len(job.unlabeled.indices) == UNLABELED
+    assert [stage["name"] for stage in run.summary["stages"]] == ["start", "generation-1"]
+    assert run.plan.approach.start.name == "fixmatch"
+
+
 @pytest.mark.parametrize("kind", rest_but(KINDS, lambda kind: kind == "binary"))
 def test_matched_baselines_get_the_steps_and_width_of_another_run(bench_for, kind):
     bench = bench_for(kind)

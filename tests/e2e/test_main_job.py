@@ -361,8 +361,8 @@ SHARED = (
     " --loss --mask-scorers --max-steps --network --networks --no-averaged-teachers"
     " --no-exchange --no-follow-links --no-fresh-copies --no-grow-labels --no-ignore"
     " --no-plain-view --no-reblock --no-rotate --no-tta --optimizer --patience --plain-view"
-    " --precision --rare-share --reblock --recipe --rotate --select --start-share --strong-views"
-    " --task --teacher-ramp --teacher-weight --teachers --thresholds --tta --validate-every --views"
+    " --precision --rare-share --reblock --recipe --rotate --select --start-share --start-with"
+    " --strong-views --task --teacher-ramp --teacher-weight --teachers --thresholds --tta --validate-every --views"
     " --vote --warm-up-steps --weight-decay --weights --width --workers"
 )
 """Settings that several runs can share."""
@@ -384,7 +384,7 @@ def test_options_are_frozen(cli):
         " --no-report --no-rotate --no-tta --no-whole-image --object-size --optimizer --out"
         " --paper --patch --patience --plain-view --precision --probe --rare-share --reblock"
         " --recipe --report --reuse --rotate --scale --seed --select --start-share"
-        " --strength-level --strength-schedule --strong-views --task --teacher-ramp"
+        " --start-with --strength-level --strength-schedule --strong-views --task --teacher-ramp"
         " --teacher-weight --teachers --thresholds --tta --unlabeled-masks --validate-every --views"
         " --vote --warm-up-steps --weight-decay --weights --whole-image --width --workers",
         "evaluate": "--device --ensemble --follow-links --help --json --network --no-tta --pictures"

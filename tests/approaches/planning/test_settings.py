@@ -320,6 +320,7 @@ WITH = {
     "strong_views": (2, ONLINE),
     "feature_dropout": (0.25, ONLINE),
     "start_share": (0.1, ONLINE),
+    "start_with": ("ldt-online", STUDENTS),
     "generations": (3, STUDENTS),
     "patience": (1, STUDENTS),
     "select": ("all", STUDENTS),
@@ -434,3 +435,16 @@ def test_a_word_that_was_misspelled_is_answered_with_the_nearest(tmp_path: Path)
     with pytest.raises(ImsegError) as written:
         settings_from({}, config=tmp_path / "c.toml")
     assert written.value.hint == 'task = "instances"'
+
+
+@pytest.mark.parametrize("start", ["im", "fdt", "ldt-matched", "consistency"])
+def test_teachers_are_trained_in_one_stage_without_hidden_masks(start: str) -> None:
+    with pytest.raises(ImsegError, match=f"{start} cannot train the first teachers"):
+        settings_from({"approach": "im", "start_with": start})
+
+
+def test_options_of_the_start_count_where_it_was_chosen() -> None:
+    chosen = {"approach": "im", "start_with": "fixmatch", "confidence": 0.8}
+    assert settings_from(chosen).composition.start.objective.confidence == 0.8
+    with pytest.raises(ImsegError, match="im has no use for --confidence"):
+        settings_from({"approach": "im", "confidence": 0.8})

@@ -32,6 +32,13 @@ class RunOptions:
         essential=True,
     )
     """A name from ``imseg approaches``."""
+    start_with: str | None = option(
+        None,
+        "Approach of one stage that trains the first teachers, such as unimatch.  [default: that of"
+        " the approach]",
+        group="method",
+    )
+    """The approach that trains the first teachers; None: the approach's own start."""
     effort: Effort = option(
         "standard",
         "The budget of each run: quick (minutes), standard (about an hour), paper (its schedule).",

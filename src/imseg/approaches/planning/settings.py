@@ -134,7 +134,7 @@ class Settings:
         Raises:
             ImsegError: If there is no such approach or network.
         """
-        approach = find_approach(self.approach)
+        approach = self._named
         fitting = "unet-plus" if self.recipe_name == "modern" else "unet"
         if self.effort == "paper":
             fitting = "paper-unet"
@@ -144,6 +144,23 @@ class Settings:
             modern = RECIPES["modern"]
             approach = approach.throughout(lambda each: replace(each, recipe=modern))
         return with_options(approach, self.given)
+
+    @property
+    def _named(self) -> Approach:
+        """The approach as the catalog has it, with the start that was asked for."""
+        approach = find_approach(self.approach)
+        if self.start_with is None or approach.pseudo_label is None:
+            return approach
+        start = find_approach(self.start_with, "--start-with {}")
+        if start.start is not None or start.matched or start.sees_truth:
+            raise ImsegError(
+                f"{start.name} cannot train the first teachers.",
+                expected="an approach of one stage that sees no hidden masks, such as ldt, aldt,"
+                " unimatch or online-im.",
+                got=f"--start-with {start.name}.",
+                hint="--start-with unimatch",
+            )
+        return replace(approach, start=start)
 
     @property
     def recipe_name(self) -> RecipeName:
@@ -156,7 +173,7 @@ class Settings:
         """The names of options that are given and change nothing about the approach."""
         approach = self.composition
         # --generations 1 is of use where the catalog has several: what it leaves has one.
-        catalog = find_approach(self.approach)
+        catalog = self._named
         of_network = {one.name for kind in _networks() for one in options_of(kind).values()}
         further = [name for name in catalog.options if name not in of_network]
         known = (options_in(RunOptions()), approach.options, further)
@@ -361,6 +378,7 @@ def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
         # One alone always agrees with itself.
         "vote": one_teacher and "views" not in approach.options,
         "select": one_teacher and settings.select == "same-classes",
+        "start_with": approach.pseudo_label is None,
         "strength_schedule": settings.paper is not None,
         "strength_level": settings.paper is not None,
         "block_color": unblocked,

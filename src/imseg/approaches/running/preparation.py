@@ -127,7 +127,8 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
     if approach.has_thresholds:
         check_scored(approach.name, dataset)
     composition = asked.composition
-    composition.objective.check(task_for(dataset.spec), composition.network)
+    for each in (composition.first, composition):
+        each.objective.check(task_for(dataset.spec), each.network)
     if asked.vote is not None:
         check_pool(dataset.spec, asked.vote)
     if asked.loss is not None or asked.class_balance:
