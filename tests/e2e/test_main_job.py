@@ -362,8 +362,8 @@ SHARED = (
     " --no-exchange --no-follow-links --no-fresh-copies --no-grow-labels --no-ignore"
     " --no-plain-view --no-reblock --no-rotate --no-tta --optimizer --patience --plain-view"
     " --precision --rare-share --reblock --recipe --rotate --select --start-share --start-with"
-    " --strong-views --task --teacher-ramp --teacher-weight --teachers --thresholds --tta --validate-every --views"
-    " --vote --warm-up-steps --weight-decay --weights --width --workers"
+    " --strong-views --task --teacher-ramp --teacher-weight --teachers --thresholds --tta"
+    " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width --workers"
 )
 """Settings that several runs can share."""
 
