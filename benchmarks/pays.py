@@ -90,6 +90,8 @@ class Way:
     """Networks whose mean is scored."""
     at_cost: bool = False
     """Whether one network does as much work as two that learn from unlabeled images too."""
+    repeated: int = 1
+    """How often each label is in the training set: batches of few labels are larger then."""
 
 
 def _online(name: str, approach: str = "online-im", **options: Any) -> Way:
@@ -105,6 +107,7 @@ WAYS = {
         Way("labels-alone-same-cost-best-epoch", "ldt", {"keep_weights": "best"}, at_cost=True),
         Way("labels-alone-wider", "ldt", {"width": 0.75}),
         Way("ensemble", "ldt", networks=2),
+        Way("labels-alone-repeated", "ldt", {"max_steps": 2 * STEPS}, repeated=3),
         _online("online-im"),
         _online("online-no-mask", filter="none"),
         _online("online-confidence", filter="confidence"),
@@ -112,6 +115,8 @@ WAYS = {
         _online("online-both", filter="both"),
         Way("fixmatch", "fixmatch"),
         Way("fixmatch-averaged", "fixmatch", {"averaged_teachers": True}),
+        Way("unimatch", "unimatch"),
+        Way("unimatch-im", "unimatch+im"),
         Way("cps", "cps"),
         Way("cps-averaged", "cps", {"averaged_teachers": True}),
         Way("mean-teacher", "mean-teacher"),
@@ -191,9 +196,10 @@ def score(way: Way, setting: Setting, dataset: DataSet, seed: int, place: Path) 
     options = {"width": 0.5, "max_steps": STEPS, **setting.sees, **way.options}
     if way.at_cost:
         options["max_steps"] = round(STEPS * work_of_two(setting))
+    learned = replace(dataset, labeled=dataset.labeled * way.repeated)
     began = time.process_time()
     run = fit(
-        dataset, approach=way.approach, out=place, seed=seed, networks=way.networks, workers=1,
+        learned, approach=way.approach, out=place, seed=seed, networks=way.networks, workers=1,
         device="cpu", executor=Serial(), compile="off", epochs=options["max_steps"], **options,
     )  # fmt: skip
     cpu = time.process_time() - began

@@ -89,3 +89,16 @@ def test_no_network_is_announced_to_train_longer_than_it_may(approach: str) -> N
 def test_a_single_step_is_announced_as_one() -> None:
     plan = plan_for("ldt").with_recipe(max_steps=1)
     assert "about 1 step each," in announce_plan(plan, ISIC, None)
+
+
+@pytest.mark.parametrize(
+    ("approach", "options", "said"),
+    [
+        ("online-im", {}, "2 networks (2 learn side by side, the first of them is kept)"),
+        ("online-im", {"learners": 3}, "(3 learn side by side"),
+        ("auto", {}, "2 networks, then 1 x 2 (2 learn side by side, the first of them is kept)"),
+    ],
+)
+def test_networks_that_learn_side_by_side_are_announced(approach, options, said) -> None:
+    assert said in announce_plan(plan_for(approach, **options), ISIC, None)
+    assert "learn side by side" not in announce_plan(plan_for("fixmatch"), ISIC, None)

@@ -305,6 +305,10 @@ def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
         stages += f", {counts['scorers']} mask scorers"
     if approach.generations:
         stages += f", then {approach.generations} x {approach.networks}"
+    learning, recipe = approach.objective, approach.recipe
+    beside = learning.images_at_once(recipe) // learning.batch(recipe)
+    if beside > 1:
+        stages += f" ({beside} learn side by side, the first of them is kept)"
     # Mask scorers and those that they learn from too, which are trained aside.
     each = planned_steps(planned) // sum(stage.networks for stage in planned)
     name, width = approach.network.name, approach.network.relative_width
