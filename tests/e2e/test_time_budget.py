@@ -65,7 +65,7 @@ def test_labels_alone_are_said_to_come_first(
 ) -> None:
     _, _, told = cli("train", cells, "--minutes", 100, "--dry-run", "--out", tmp_path / "run")
     assert "more is won by longer training and larger images" in told
-    assert "--approach im uses them" in told
+    assert "--approach auto tries them all the same" in told
     assert "ldt: 1 network of" in told
 
 

@@ -12,10 +12,12 @@ from imseg.approaches.planning import minutes as minutes_module
 from imseg.approaches.planning.duration import Measured, seconds_of
 from imseg.approaches.planning.minutes import (
     ENOUGH,
+    FEW_LABELS,
     FEWEST,
     LONG,
     MOST_STEPS,
     SIDES,
+    TRIED,
     WIDER,
     WIDTH,
     fit_to_minutes,
@@ -120,11 +122,24 @@ def test_images_are_never_enlarged() -> None:
     assert fitted(1, small).image_size == (64, 80)
 
 
-def test_unlabeled_images_are_used_when_labels_alone_have_all_they_can_use() -> None:
+def test_unlabeled_images_are_tried_when_labels_alone_have_all_they_can_use() -> None:
     assert fitted(10).approach.name == "ldt"
     plan = fitted(1000)
-    assert plan.approach.name == "im"
+    assert plan.approach.name == "auto"
     assert size_and_width(plan) == (SIDES[-1], WIDER) and steps(plan) >= LONG
+
+
+def test_with_few_labels_unlabeled_images_are_tried_sooner() -> None:
+    few = replace(CELLS, labeled=FEW_LABELS, narrow=0.2)
+    more = replace(few, labeled=FEW_LABELS + 1)
+    plan = fitted(20, few)
+    assert plan.approach.name == "auto" and steps(plan) >= TRIED
+    alone = fitted(20, more)
+    assert alone.approach.name == "ldt"
+    assert plan.image_size == alone.image_size, "images are as large as for labels alone"
+    assert fitted(2, few).approach.name == "ldt", "there is no time for both"
+    assert fitted(20, replace(few, unlabeled=FEW_LABELS)).approach.name == "ldt"
+    assert fitted(20, few, approach="ldt").approach.name == "ldt"
 
 
 def test_an_approach_that_was_asked_for_is_kept() -> None:

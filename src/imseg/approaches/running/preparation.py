@@ -438,9 +438,9 @@ def _new_plan(
             return duration.measure(plan, facts, dataset.spec)
 
         plan, measured = fit_to_minutes(asked, facts, left=left, measure=measure if probe else None)
-        if plan.approach.name != asked.approach and facts.unlabeled:
+        if "approach" not in asked.given and plan.approach.name == "ldt" and facts.unlabeled:
             text = f"in {asked.minutes:g} minutes more is won by longer training and larger images"
-            text += f" than from unlabeled images. --approach {asked.approach} uses them."
+            text += " than from unlabeled images. --approach auto tries them all the same."
             progress(Note(text=text))
     else:
         plan = budget.make_plan(like, facts)
