@@ -88,8 +88,9 @@ class Way:
     options: Mapping[str, Any] = field(default_factory=dict)
     networks: int = 1
     """Networks whose mean is scored."""
-    at_cost: bool = False
-    """Whether one network does as much work as two that learn from unlabeled images too."""
+    at_cost: float = 0.0
+    """Above 0: one network does as much work as two in so many steps that learn from unlabeled
+    images too."""
     repeated: int = 1
     """How often each label is in the training set: batches of few labels are larger then."""
 
@@ -103,8 +104,9 @@ WAYS = {
     for each in (
         Way("labels-alone", "ldt"),
         Way("labels-alone-best-epoch", "ldt", {"keep_weights": "best"}),
-        Way("labels-alone-same-cost", "ldt", at_cost=True),
-        Way("labels-alone-same-cost-best-epoch", "ldt", {"keep_weights": "best"}, at_cost=True),
+        Way("labels-alone-same-cost", "ldt", at_cost=STEPS),
+        Way("labels-alone-same-cost-best-epoch", "ldt", {"keep_weights": "best"}, at_cost=STEPS),
+        Way("labels-alone-same-cost-longer", "ldt", at_cost=2 * STEPS),
         Way("labels-alone-wider", "ldt", {"width": 0.75}),
         Way("ensemble", "ldt", networks=2),
         Way("labels-alone-repeated", "ldt", {"max_steps": 2 * STEPS}, repeated=3),
@@ -195,7 +197,7 @@ def score(way: Way, setting: Setting, dataset: DataSet, seed: int, place: Path) 
     """Return the scores of a training and what it cost."""
     options = {"width": 0.5, "max_steps": STEPS, **setting.sees, **way.options}
     if way.at_cost:
-        options["max_steps"] = round(STEPS * work_of_two(setting))
+        options["max_steps"] = round(way.at_cost * work_of_two(setting))
     learned = replace(dataset, labeled=dataset.labeled * way.repeated)
     began = time.process_time()
     run = fit(

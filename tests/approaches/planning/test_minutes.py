@@ -17,7 +17,6 @@ from imseg.approaches.planning.minutes import (
     LONG,
     MOST_STEPS,
     SIDES,
-    TRIED,
     WIDER,
     WIDTH,
     fit_to_minutes,
@@ -132,14 +131,14 @@ def test_unlabeled_images_are_tried_when_labels_alone_have_all_they_can_use() ->
 def test_with_few_labels_unlabeled_images_are_tried_sooner() -> None:
     few = replace(CELLS, labeled=FEW_LABELS, narrow=0.2)
     more = replace(few, labeled=FEW_LABELS + 1)
-    plan = fitted(20, few)
-    assert plan.approach.name == "auto" and steps(plan) >= TRIED
-    alone = fitted(20, more)
+    plan = fitted(30, few)
+    assert plan.approach.name == "auto" and steps(plan) >= LONG
+    alone = fitted(30, more)
     assert alone.approach.name == "ldt"
     assert plan.image_size == alone.image_size, "images are as large as for labels alone"
-    assert fitted(2, few).approach.name == "ldt", "there is no time for both"
-    assert fitted(20, replace(few, unlabeled=FEW_LABELS)).approach.name == "ldt"
-    assert fitted(20, few, approach="ldt").approach.name == "ldt"
+    assert fitted(15, few).approach.name == "ldt", "there is no time for both"
+    assert fitted(30, replace(few, unlabeled=FEW_LABELS)).approach.name == "ldt"
+    assert fitted(30, few, approach="ldt").approach.name == "ldt"
 
 
 def test_an_approach_that_was_asked_for_is_kept() -> None:

@@ -34,11 +34,9 @@ COST_EXPONENT = 0.85
 LEAST_TIMES = 3
 """How many times as long as labels alone a training takes at least that tries both."""
 FEW_LABELS = 20
-"""Labeled images up to which unlabeled ones are tried as soon as there is time for it; with more,
-where labels alone have all that they can use. Measured in benchmarks/RESULTS.md, "What unlabeled
-images add to the modern recipe"."""
-TRIED = 800
-"""Steps that either needs so that it says something."""
+"""Labeled images up to which unlabeled ones are tried before networks are taken wider. With 10 they
+were worth more than anything labels alone make of the same time, if there is time for ``LONG``
+steps; in half of it they were not. See benchmarks/RESULTS.md, "What unlabeled images add"."""
 SPARED = 0.06
 """Share of the time that is left for what is not foreseen: costs vary while a run goes on."""
 ENDING = 15.0
@@ -105,15 +103,13 @@ def fit_to_minutes(
     plan, measured = found.plan, found.measured
     few = facts.labeled <= FEW_LABELS
     if chosen and facts.unlabeled > facts.labeled and (few or found.is_like(list(plans)[-1])):
-        wanted = TRIED if few else LONG
         every = list(_plans_on(asked.but(approach="auto"), facts))
-        # With few labels wider networks gain less than time for both.
         both = next(each for each in every if each.image_size == plan.image_size)
         both = both if few else every[-1]
         dearer = (_operations(both) / _operations(plan)) ** COST_EXPONENT
-        if found.share * dearer * wanted * LEAST_TIMES < 1:
+        if found.share * dearer * LONG * LEAST_TIMES < 1:
             tried = fitted(both)
-            if tried.steps >= wanted:
+            if tried.steps >= LONG:
                 return tried.plan, tried.measured
     if found.steps < FEWEST:
         needed = duration.seconds_of(plan, facts, measured, cap=FEWEST) - left(plan)
