@@ -87,6 +87,7 @@ def test_networks_are_taken_over_from_the_same_seed(tmp_path):
     [
         ({"mask_scorers": 2}, "No approach here has a use for --mask-scorers"),
         ({"seed": 3}, "A comparison chooses seed for each of its runs by itself"),
+        ({"start_with": "unimatch"}, "A comparison chooses start_with for each of its runs"),
         ({"teachers": 9}, "--teachers cannot be 9"),
         ({"networks": 1}, "There are more teachers than networks"),
     ],

@@ -17,6 +17,7 @@ from tests.e2e.small_sets import (
     SIDE,
     UNLABELED,
     VALIDATION,
+    Scored,
     Told,
     Watched,
     scenes,
@@ -30,7 +31,8 @@ from tests.sets import rest_but
 from imseg.approaches.methods.catalog import APPROACHES
 from imseg.approaches.runs.run import Run
 from imseg.engine.training.objectives.mixed import MixedObjective
-from imseg.errors import ImsegError
+from imseg.engine.training.objectives.online_labels import OnlineLabelsAtWork
+from imseg.errors import ImsegError, TrainingFailed
 from imseg.types import DataSet
 
 GENERATIONS = 2
@@ -296,6 +298,35 @@ def test_teachers_can_be_trained_by_another_approach(bench_for):
         assert len(job.unlabeled.indices) == UNLABELED
     assert [stage["name"] for stage in run.summary["stages"]] == ["start", "generation-1"]
     assert run.plan.approach.start.name == "fixmatch"
+
+
+def test_auto_hands_labels_alone_over_where_unlabeled_images_bring_nothing(bench_for):
+    bench, told = bench_for("binary"), Told()
+    executor = Scored({"start": 0.9, "generation-1": 0.4})
+    run = train(bench.data, "auto", bench.runs / "kept", executor=executor, told=told)
+    assert run.summary["stage"] == "start" and len(run.summary["stages"]) == 2
+    assert told.said("which learned from labels alone")
+    told = Told()
+    train(
+        bench.data, "ldt-matched", bench.runs / "to-kept", match=run.path, told=told,
+        leave_out=SETTLED_BY_MATCH,
+    )  # fmt: skip
+    assert told.said("says nothing about unlabeled images")
+
+
+def test_auto_keeps_labels_alone_where_the_rest_cannot_be_trained(bench_for, monkeypatch):
+    bench, told = bench_for("binary"), Told()
+
+    def never(self, *args, **how):
+        raise TrainingFailed("generation-1/network-0: the loss is no number")
+
+    monkeypatch.setattr(OnlineLabelsAtWork, "begin", never)
+    run = train(bench.data, "auto", bench.runs / "failed", told=told, executor=Watched())
+    assert [stage["name"] for stage in run.summary["stages"]] == ["start"]
+    assert told.said("the loss is no number") and told.said("The run ends with the start")
+    check_prediction(run, "binary")
+    with pytest.raises(TrainingFailed):
+        train(bench.data, "online-im", bench.runs / "failed-alone", executor=Watched())
 
 
 @pytest.mark.parametrize("kind", rest_but(KINDS, lambda kind: kind == "binary"))

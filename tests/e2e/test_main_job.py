@@ -361,7 +361,7 @@ SHARED = (
     " --loss --mask-scorers --max-steps --network --networks --no-averaged-teachers"
     " --no-exchange --no-follow-links --no-fresh-copies --no-grow-labels --no-ignore"
     " --no-plain-view --no-reblock --no-rotate --no-tta --optimizer --patience --plain-view"
-    " --precision --rare-share --reblock --recipe --rotate --select --start-share --start-with"
+    " --precision --rare-share --reblock --recipe --rotate --select --start-share"
     " --strong-views --task --teacher-ramp --teacher-weight --teachers --thresholds --tta"
     " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width --workers"
 )

@@ -7,6 +7,7 @@ from tests.report.comparisons import ERROR, difference, row, write
 
 from imseg.comparison.result import read_comparison
 from imseg.report import tables
+from imseg.report.comparison_tables import verdicts
 from imseg.report.html.words import (
     Gain,
     comparison_summary,
@@ -115,6 +116,20 @@ def test_a_comparison_that_went_against_the_method_says_so(tmp_path):
         row("im", "method", 0.69, baseline="ldt-matched", against=difference(-0.03, 0.01)),
     ]
     assert "**did not help**" in answer(tmp_path, rows=rows).lead
+
+
+def test_labels_alone_that_were_handed_over_say_nothing_against_unlabeled_images(tmp_path):
+    baselines = [row("ldt-matched", "matched", 0.72)]
+    against = difference(-0.03, 0.01)
+    kept = row("auto", "method", 0.69, baseline="ldt-matched", against=against)
+    kept["kept_start"] = [0, 1]
+    found = answer(tmp_path, rows=[*baselines, kept])
+    assert found.lead.startswith("**Labels alone** were handed over by auto with every seed")
+    assert not any("Worse than it" in text for text in found.explained)
+    kept["kept_start"] = [1]
+    assert "**did not help**" in answer(tmp_path, rows=[*baselines, kept]).lead
+    told = " ".join(verdicts(read_comparison(tmp_path / "found")))
+    assert "auto, seed 1: its network learned from labels alone" in told
 
 
 def test_without_baselines_nobody_can_say(tmp_path):

@@ -15,7 +15,7 @@ RowKind = Literal["labels", "bound", "method", "matched"]
 learns from unlabeled images. ``matched``: labeled images alone, with the steps and the width of a
 method's final network."""
 
-SETTLED = ("approach", "seed", "match", "reuse")
+SETTLED = ("approach", "start_with", "seed", "match", "reuse")
 """Settings that a comparison chooses for each run by itself."""
 
 TAKEN_OVER = (

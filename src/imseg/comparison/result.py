@@ -249,6 +249,8 @@ class ComparisonRow:
     """The same for other rows that are matched to it."""
     ended_with_start: tuple[int, ...]
     """Seeds whose runs learned from no unlabeled image: they are left out of differences."""
+    kept_start: tuple[int, ...] = ()
+    """Seeds whose network is that of the start, labels alone, since no generation was better."""
     gap_closed: Gap | None
     """Share of the way from ldt to fdt; None where there is none."""
     network_steps: float

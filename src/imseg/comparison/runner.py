@@ -275,6 +275,12 @@ class FinishedRun:
         planned = find_approach(self.participant.approach).generations
         return planned > 0 and len(self.run.summary["stages"]) == 1
 
+    @property
+    def kept_start(self) -> bool:
+        """Whether a generation was trained and the network of the run is that of the start."""
+        summary = self.run.summary
+        return len(summary["stages"]) > 1 and summary["stage"] == summary["stages"][0]["name"]
+
 
 def rows_of(
     participants: Sequence[Participant], done: Sequence[FinishedRun], *, out: Path
@@ -331,6 +337,7 @@ def _row(
         difference=gained.get(baseline or ""),
         other_differences={name: each for name, each in gained.items() if name != baseline},
         ended_with_start=tuple(seed for seed, each in mine.items() if each.ended_with_start),
+        kept_start=tuple(seed for seed, each in mine.items() if each.kept_start),
         gap_closed=_gap_closed(participant, by_name, metric=metric),
         network_steps=mean("network_steps"),
         steps=mean("steps"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from imseg.approaches.methods.catalog import APPROACHES
 from imseg.comparison.comparison_plan import ComparisonEstimate, ComparisonPlan
 from imseg.comparison.paper_comparison import PaperLine, Reproduction
 from imseg.comparison.result import Comparison, ComparisonRow
@@ -154,8 +155,15 @@ def verdicts(found: Comparison) -> Iterator[str]:
         if row.ended_with_start:
             seeds = ", ".join(map(str, row.ended_with_start))
             yield f"{row.name}, seed {seeds}: ended with its start, nothing unlabeled used."
+        if row.kept_start:
+            seeds = ", ".join(map(str, row.kept_start))
+            yield f"{row.name}, seed {seeds}: its network learned from labels alone, {WHY_KEPT}."
     for lost in found.missing:
         yield f"Left out: {lost.name}, seed {lost.seed}: {lost.why}"
+
+
+WHY_KEPT = "since unlabeled images brought nothing on validation images"
+"""Why an approach hands over the network of its start."""
 
 
 def doubts_about_chance(found: Comparison) -> Iterator[str]:
@@ -178,12 +186,15 @@ def _verdict(row: ComparisonRow, gained: PairedDifference, name: str, *, found: 
     ahead = sum(found.merit(each) > 0 for each in seeds)
     images = f"on {gained.images_better:.0%} of the images"
     where = images if len(seeds) == 1 else f"in {ahead} of {len(seeds)} seeds and {images}"
-    margin = ""
+    margin, as_much = "", "as long"
+    baseline = APPROACHES.get(found.row(name).approach)
+    if baseline is not None and baseline.at_cost:
+        as_much = "at the cost of all its networks"
     if gained.margin is not None:
         chance = f"chance in training, estimated from {len(seeds)} seeds"
         margin = f"; with {chance}, +-{found.metric.number(gained.margin)}"
     return (
-        f"{row.name} {VERDICTS[gained.verdict]} labeled images alone trained as long"
+        f"{row.name} {VERDICTS[gained.verdict]} labeled images alone trained {as_much}"
         f" ({found.row(name).approach}): {found.metric.label}"
         f" {tables.as_ascii(_difference(gained, found))}{margin}; better {where}."
     )

@@ -447,4 +447,6 @@ def test_options_of_the_start_count_where_it_was_chosen() -> None:
     chosen = {"approach": "im", "start_with": "fixmatch", "confidence": 0.8}
     assert settings_from(chosen).composition.start.objective.confidence == 0.8
     with pytest.raises(ImsegError, match="im has no use for --confidence"):
+        settings_from({**chosen, "start_with": "online-im"})
+    with pytest.raises(ImsegError, match="im has no use for --confidence"):
         settings_from({"approach": "im", "confidence": 0.8})

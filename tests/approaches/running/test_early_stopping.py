@@ -136,6 +136,7 @@ def test_the_network_of_a_run_is_that_of_the_best_generation_or_of_the_last(hist
     best = choose(stages, last=False, keeps_start=True)
     assert best.merit == max(stage.merit for stage in stages)
     assert best is next(stage for stage in stages if stage.merit == best.merit), "what is cheaper"
+    assert choose(stages, last=True, keeps_start=True) is best
 
 
 def with_images(stages: list[Stage], *scores: Sequence[float | None]) -> list[Stage]:

@@ -374,7 +374,11 @@ def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
     """Return whether the value of an option that an approach has changes nothing about it."""
     one_teacher = approach.pseudo_label is not None and approach.pseudo_label.teachers == 1
     unblocked = settings.blocking in ("output", "none")
-    return name in approach.objective.idle or {
+    objectives = [each.objective for each in (approach, approach.first)]
+    users = [each.idle for each in objectives if name in options_in(each)]
+    if users and all(name in idle for idle in users):
+        return True
+    return {
         # One alone always agrees with itself.
         "vote": one_teacher and "views" not in approach.options,
         "select": one_teacher and settings.select == "same-classes",

@@ -21,6 +21,7 @@ from imseg.data.cache.store import open_array
 from imseg.engine.loading.samples import Copies, InitialWeights, SampleSet
 from imseg.engine.training import label_facts, seeds
 from imseg.engine.training.job import TrainJob
+from imseg.errors import TrainingFailed
 from imseg.tasks import Planes
 
 
@@ -52,11 +53,21 @@ class Generations:
             if self._early_stopping.is_spent(stages):
                 context.note(spent(stages, approach.patience, approach.generations))
                 break
-            stage = self._generation(number, stages)
+            stage = self._attempt(number, stages)
             if stage is None:
                 break
             stages.append(stage)
         return stages
+
+    def _attempt(self, number: int, stages: list[Stage]) -> Stage | None:
+        """Return a generation, or None: where the start may be handed over it may fail."""
+        try:
+            return self._generation(number, stages)
+        except TrainingFailed as failure:
+            if not self._context.approach.keeps_start:
+                raise
+            self._context.note(f"{failure} The run ends with the start.", warning=True)
+            return None
 
     def _generation(self, number: int, stages: list[Stage]) -> Stage | None:
         """Return a generation, trained now or earlier; None if there is nothing to learn from."""

@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 
+import torch
+
 from imseg.approaches.planning.budget import match_plan
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings
-from imseg.approaches.planning.stage_plan import planned_stages
 from imseg.approaches.runs.run import Run
+from imseg.engine.training.operations import flops_of
 from imseg.progress import Note, Progress
 
 
@@ -27,6 +29,10 @@ def matched_plan(
     if run.plan.approach.generations and len(run.summary["stages"]) == 1:
         text = f"{run.path} ended with its start: no unlabeled image was used. A comparison with it"
         progress(Note(text=f"{text} says nothing about unlabeled images.", warning=True))
+    elif run.plan.approach.generations and run.summary["stage"] == "start":
+        text = f"The network of {run.path} is that of its start, which learned from labels alone."
+        text += " A comparison with it says nothing about unlabeled images."
+        progress(Note(text=text, warning=True))
     steps = final.steps
     if plan.approach.at_cost:
         steps = steps_at_cost(run, facts)
@@ -56,9 +62,11 @@ def steps_at_cost(run: Run, facts: Facts) -> int:
         run: Finished.
         facts: What its data is like.
     """
-    final = run.trained(run.summary["network"])
-    stages = {stage.name: stage for stage in planned_stages(run.plan, facts)}
-    stage = stages[run.summary["stage"]]
-    alone = run.plan.recipe.mean_batch(facts.labeled * run.plan.tiles_each)
-    a_step = final.flops / final.steps * alone / stage.images_passed
+    final, compute = run.trained(run.summary["network"]), run.compute("cpu")
+    (network,) = run.load([final.name], device="cpu")
+    # Twice the same: one alone may be too few to normalize.
+    images = torch.zeros(2, final.channels, *run.plan.image_size)
+    images = images.contiguous(memory_format=compute.memory_format)
+    a_sample = flops_of(lambda spare: spare(images), network, compute) / len(images)
+    a_step = a_sample * run.plan.recipe.mean_batch(facts.labeled * run.plan.tiles_each)
     return math.ceil(float(run.summary["flops"]) / a_step)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from imseg.approaches.methods.approach import Approach
 from imseg.approaches.planning.duration import as_summary
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.stage_plan import planned_stages, planned_steps
@@ -140,12 +141,13 @@ def choose(stages: Sequence[Stage], *, last: bool, keeps_start: bool = False) ->
     Args:
         stages: All finished ones, the start first.
         last: Take the last generation instead, whatever validation says.
-        keeps_start: Whether the start may be chosen; else it is only where it is all there is.
+        keeps_start: Whether the start may be chosen, and validation says so in any case; else the
+            start is chosen only where it is all there is.
     """
+    if keeps_start:
+        return max(stages, key=lambda stage: stage.merit)
     generations = stages[1:] or stages
-    if last:
-        return generations[-1]
-    return max(stages if keeps_start else generations, key=lambda stage: stage.merit)
+    return generations[-1] if last else max(generations, key=lambda stage: stage.merit)
 
 
 def gain_of(stages: Sequence[Stage]) -> run_files.GainSummary | None:
@@ -294,21 +296,24 @@ _LOOKS: Mapping[Modality, str] = {
 """What images are, in the sentence about a plan."""
 
 
+def _side_by_side(approach: Approach) -> str:
+    """Return how many networks learn in the place of one; empty where it is one."""
+    learning, recipe = approach.objective, approach.recipe
+    beside = learning.images_at_once(recipe) // learning.batch(recipe)
+    return f" ({beside} learn side by side, the first of them is kept)" if beside > 1 else ""
+
+
 def announce_plan(plan: Plan, facts: Facts, seconds: float | None) -> str:
     """Return one sentence about what is going to happen."""
     approach, compute, planned = plan.approach, plan.compute, planned_stages(plan, facts)
     counts = {stage.name: stage.networks for stage in planned}
-    stages = counted(counts["start"], "network")
+    stages = counted(counts["start"], "network") + _side_by_side(approach.first)
     if "scorer-start" in counts:
         stages += f" and {counts['scorer-start']} that mask scorers learn from"
     if "scorers" in counts:
         stages += f", {counts['scorers']} mask scorers"
     if approach.generations:
-        stages += f", then {approach.generations} x {approach.networks}"
-    learning, recipe = approach.objective, approach.recipe
-    beside = learning.images_at_once(recipe) // learning.batch(recipe)
-    if beside > 1:
-        stages += f" ({beside} learn side by side, the first of them is kept)"
+        stages += f", then {approach.generations} x {approach.networks}{_side_by_side(approach)}"
     # Mask scorers and those that they learn from too, which are trained aside.
     each = planned_steps(planned) // sum(stage.networks for stage in planned)
     name, width = approach.network.name, approach.network.relative_width
@@ -362,7 +367,8 @@ def what_was_bought(gain: run_files.GainSummary, final: Stage) -> str:
         gain: Of the best generation over the start.
         final: The stage that was chosen.
     """
-    metric, images = final.metric, f"{counted(gain.images, 'validation image')}"
+    metric = final.metric
+    images = counted(gain.images, "validation image") if gain.images else "validation images"
     value = f"{metric.label} {gain.value:+.3f}".replace("+-", "-") + f" {metric.unit}".rstrip()
     better = "" if metric.higher_is_better else "; plus means a smaller error"
     inside = ""

@@ -43,7 +43,11 @@ Approaches = Annotated[
 Seeds = Annotated[str, typer.Option(help="A run of every approach each, separated by commas.")]
 
 
-@takes_settings(without=("approach", "seed", "match", "reuse", "paper", "minutes"))
+SETTLED = ("approach", "start_with", "seed", "match", "reuse")
+"""What a comparison chooses for each of its runs by itself."""
+
+
+@takes_settings(without=(*SETTLED, "paper", "minutes"))
 def compare(
     data: Data,
     approaches: Approaches = "ldt,aldt,im,aim++",
@@ -143,7 +147,7 @@ FIXED = (
 """Settings that the published experiment has."""
 
 
-@takes_settings(without=("approach", "seed", "match", "reuse", *FIXED))
+@takes_settings(without=(*SETTLED, *FIXED))
 def reproduce(
     name: ExperimentName,
     data: Download,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imseg.approaches.running.stage import LITTLE
-from imseg.comparison.result import Comparison
+from imseg.comparison.result import Comparison, ComparisonRow
 from imseg.comparison.scoring import PairedDifference
-from imseg.report.comparison_tables import doubts_about_chance
+from imseg.report.comparison_tables import WHY_KEPT, doubts_about_chance
 from imseg.report.html.parts import PageSummary
 from imseg.report.html.run_facts import RunFacts, ScoredSplit
 from imseg.report.tables import between, count, in_words, percent, score, signed
@@ -240,8 +240,14 @@ def comparison_summary(found: Comparison) -> PageSummary:
 
 def _lead(found: Comparison) -> str:
     metric = found.metric
-    measured = {row.name: row.difference for row in found.methods if row.difference is not None}
+    measured = {row.name: row.difference for row in _that_used_them(found) if row.difference}
     where = f"on {count(found.images, 'test image')}, {count(len(found.seeds), 'seed')}"
+    handed_over = [row.name for row in found.methods if row not in _that_used_them(found)]
+    if not measured and handed_over:
+        return (
+            f"**Labels alone** were handed over by {in_words(handed_over)} with every seed,"
+            f" {WHY_KEPT} ({where})."
+        )
     if not measured:
         best = found.best
         return (
@@ -275,6 +281,11 @@ def _lead(found: Comparison) -> str:
     )
 
 
+def _that_used_them(found: Comparison) -> list[ComparisonRow]:
+    """Return the methods of which at least one network learned from unlabeled images."""
+    return [row for row in found.methods if len(row.kept_start) < len(row.runs)]
+
+
 def _differences_in_words(found: Comparison) -> str:
     """Return which approaches are better, open and worse, each with its difference."""
     told = {
@@ -286,7 +297,8 @@ def _differences_in_words(found: Comparison) -> str:
         "A baseline has the same labels, as many steps and as wide a network, and no unlabeled"
         " image."
     )
-    known = [(row.name, row.difference) for row in found.rows if row.difference is not None]
+    used = _that_used_them(found)
+    known = [(row.name, row.difference) for row in used if row.difference is not None]
     for verdict, words in told.items():
         rows = [f"{n} ({signed(d.mean, found.metric)})" for n, d in known if d.verdict == verdict]
         text += f" **{words}**: {in_words(rows)}." if rows else ""

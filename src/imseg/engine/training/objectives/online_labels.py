@@ -24,7 +24,6 @@ from imseg.engine.loading.order import epochs
 from imseg.engine.loading.samples import Batch
 from imseg.engine.training import label_facts, seeds
 from imseg.engine.training.objectives import mixed, objective, online_batch
-from imseg.engine.training.operations import flops_of
 from imseg.engine.training.recipe import Recipe
 from imseg.errors import ImsegError
 from imseg.networks.registry import Network
@@ -192,21 +191,27 @@ class OnlineLabels(mixed.MixedObjective):
 
     def workload(self, recipe: Recipe, amounts: objective.Amounts) -> objective.Workload:
         """Return how much a training is: epochs over the labeled images, for all networks."""
-        work = mixed.MixedObjective.workload(self, recipe, amounts)
-        _, unlabeled = self.divided(recipe)
-        images = work.images + unlabeled.batch_size * (self._views - 1)
-        labeling = unlabeled.batch_size / images * mixed.WITHOUT_GRADIENT
-        return replace(work, images=images, passes=(1 + labeling) * self.learners)
+        labeled, unlabeled = self.divided(recipe)
+        work = objective.by_epochs(labeled, amounts.samples)
+        alone = self.alone(work.steps) / work.steps
+        both = work.images + unlabeled.batch_size * self.views
+        images = alone * recipe.mean_batch(amounts.samples) + (1 - alone) * both
+        labeling = (1 - alone) * unlabeled.batch_size * mixed.WITHOUT_GRADIENT
+        return replace(work, images=images, passes=(1 + labeling / images) * self.learners)
+
+    def alone(self, steps: int) -> int:
+        """Return how many of so many steps are on labels alone, at the start."""
+        return math.ceil(steps * self.start)
 
     @property
-    def _views(self) -> int:
+    def views(self) -> int:
         """In how many views an unlabeled image is learned from in a step."""
         return self.strong_views + bool(self.feature_dropout)
 
     def batch(self, recipe: Recipe) -> int:
         """Return how many images a network sees in a step over a whole batch."""
         labeled, unlabeled = self.divided(recipe)
-        return labeled.batch_size + unlabeled.batch_size * self._views
+        return labeled.batch_size + unlabeled.batch_size * self.views
 
     def images_at_once(self, recipe: Recipe) -> int:
         """Return for how many images there must be memory in a step, all networks together."""
@@ -261,7 +266,7 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
         First those on labels alone, in batches as large as others; then those of both kinds.
         """
         job, seed = self._job, self._job.seed
-        alone = math.ceil(job.steps * self._value.start) if self._value.start else 0
+        alone = self._value.alone(job.steps)
         labeled, unlabeled = self._value.divided(job.recipe)
         orders = [seeds.generator(seed, name) for name in ("order", "unlabeled order")]
         endless = replace(unlabeled, epochs=job.steps, max_steps=None)
@@ -322,13 +327,14 @@ class OnlineLabelsAtWork(mixed.MixedAtWork):
 
     def flops(self, network: nn.Module) -> float:
         """Return floating point operations of the whole training."""
-        pair = torch.tensor([0, 0])  # one alone may be too few to normalize
-        stopped, self._stopped, self._steps = self._stopped, -1, 0
-        step = next(self._mixed([(pair, pair)], self._job.steps))
-        self._stopped = stopped
-        each = flops_of(step, network, self._job.compute) / len(step.batch)
-        labels = len(pair) / len(step.batch) * mixed.WITHOUT_GRADIENT
-        return each * (1 + labels) * self._job.workload.images * self._job.steps
+        job, value = self._job, self._value
+        labeled, unlabeled = value.divided(job.recipe)
+        alone = value.alone(job.steps)
+        taught = job.steps if self._stopped < 0 else self._stopped
+        both = (job.steps - alone) * labeled.mean_batch(job.images)
+        seen = alone * job.recipe.mean_batch(job.images) + both
+        each_taught = unlabeled.batch_size * (value.views + mixed.WITHOUT_GRADIENT)
+        return self.flops_of_sample(network) * (seen + max(0, taught - alone) * each_taught)
 
     def _mixed(self, pairs: list[tuple[Tensor, Tensor]], made: int) -> Iterator[objective.AnyStep]:
         """Yield a step for each pair of running numbers, labeled and unlabeled."""
