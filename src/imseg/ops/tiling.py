@@ -182,11 +182,12 @@ class Stitcher:
         if self._added + len(tiles) > len(self._corners):
             raise ValueError(f"more than {len(self._corners)} tiles")
         weights = tile_weights(self._tiling.tile).to(tiles.device)
-        for tile, (row, column) in zip(tiles, self._corners[self._added :], strict=False):
+        corners = self._corners[self._added :]
+        for tile, (row, column) in zip(tiles * weights, corners, strict=False):
             total, weight = self._down_to(row + height, tile)
             top = row - self._taken
             place = (slice(top, top + height), slice(column, column + width))
-            total[:, *place] += tile * weights
+            total[:, *place] += tile
             weight[place] += weights
         self._added += len(tiles)
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngImageFile
 
 from imseg.data.images import decoding, picture_file
 from imseg.data.masks import io
@@ -186,6 +187,32 @@ def with_orientation(png: bytes, orientation: int) -> bytes:
     chunk = struct.pack(">L", len(content) - 4) + content + struct.pack(">L", zlib.crc32(content))
     place = png.index(b"IDAT") - 4
     return png[:place] + chunk + png[place:]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_the_header_of_a_png_is_told_without_its_pixels_unless_more_follows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    plain = saved(tmp_path / "plain.png", COLOR).read_bytes()
+    told = with_orientation(plain, 6)
+    if after:
+        place = told.index(b"eXIf") - 4
+        length = struct.unpack(">L", told[place : place + 4])[0] + 12
+        chunk, told = told[place : place + length], told[:place] + told[place + length :]
+        end = told.index(b"IEND") - 4
+        told = told[:end] + chunk + told[end:]
+    (tmp_path / "told.png").write_bytes(told)
+    (tmp_path / "cut.png").write_bytes(plain[:-40])
+    decoded, real = [], PngImageFile.load
+    monkeypatch.setattr(PngImageFile, "load", lambda self: (decoded.append(1), real(self))[1])
+    assert picture_file.probe(tmp_path / "plain.png").orientation == 1 and not decoded
+    assert picture_file.probe(tmp_path / "told.png").size == (24, 20)
+    assert bool(decoded) == after
+    with pytest.raises(ImsegError, match=r"cut\.png"):
+        picture_file.probe(tmp_path / "cut.png")
+    monkeypatch.undo()
+    expected = turned_by_definition(COLOR, 6)
+    assert np.array_equal(picture_file.read_image(tmp_path / "told.png"), expected)
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:

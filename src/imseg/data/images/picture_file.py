@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import SEEK_CUR
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -26,6 +27,7 @@ PAGES_HINT = (
 _TURNED = frozenset({5, 6, 7, 8})
 _ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_NOTES = frozenset({b"eXIf", b"iTXt", b"tEXt", b"zTXt"})
 _JPEG2000 = b"\xff\x4f\xff\x51"
 _HEAD = 26
 # Channels, and whether the last is alpha, of PNG files with colors or alpha.
@@ -85,7 +87,7 @@ def probe(path: Path, *, pages: Pages = "refuse", hint: str = PAGES_HINT) -> Ima
             elif picture.format in _WHOLE and depth == "float32" and picture.mode == "I":
                 depth = "uint16"
             stored = picture.height, picture.width
-            return _info(stored, channels, depth, _orientation_of(picture))
+            return _info(stored, channels, depth, _orientation_of(picture, file))
 
 
 def _info(stored: tuple[int, int], channels: int, depth: str, orientation: int) -> ImageInfo:
@@ -93,10 +95,36 @@ def _info(stored: tuple[int, int], channels: int, depth: str, orientation: int) 
     return ImageInfo(height, width, channels, depth, orientation)
 
 
-def _orientation_of(picture: Pillow.Image) -> int:
-    """Return the EXIF number of an open picture; 1 if it has none that means something."""
-    found = picture.getexif().get(_ORIENTATION, 1)
+def _orientation_of(picture: Pillow.Image, file: BinaryIO | None = None) -> int:
+    """Return the EXIF number of an open picture; 1 if it has none that means something.
+
+    Args:
+        picture: Open, or decoded.
+        file: Its file, if pixels are not to be decoded for that: Pillow decodes a PNG file, as the
+            number may follow the pixels.
+    """
+    begins_with_it = file is not None and picture.format == "PNG" and _ends_with_pixels(file)
+    exif = Pillow.Image.getexif(picture) if begins_with_it else picture.getexif()
+    found = exif.get(_ORIENTATION, 1)
     return found if found in range(1, 9) else 1
+
+
+def _ends_with_pixels(file: BinaryIO) -> bool:
+    """Return whether a PNG file is whole, and says nothing about its pixels after them."""
+    place, after = file.tell(), False
+    file.seek(len(_PNG))
+    try:
+        while len(start := file.read(8)) == 8:
+            size, kind = struct.unpack(">I4s", start)
+            if kind == b"IEND":
+                return True
+            if after and kind in _PNG_NOTES:
+                return False
+            after |= kind == b"IDAT"
+            file.seek(size + 4, SEEK_CUR)
+        return False
+    finally:
+        file.seek(place)
 
 
 def decode_planes(
@@ -213,7 +241,7 @@ def _decode_deep(
     values = values[..., None] if values.ndim == 2 else values
     if values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] < channels + has_alpha:
         raise ValueError(f"{values.dtype} of shape {values.shape}")
-    orientation = _orientation_of(picture)
+    orientation = _orientation_of(picture, file)
     values = decoding.turned(values, orientation)
     alpha = values[..., channels] if has_alpha else None
     return decoding.Decoded(values[..., :channels], alpha, orientation=orientation)

@@ -141,7 +141,7 @@ def areas_of(target: Target, spec: TargetSpec) -> dict[str, int]:
     if spec.kind == "multilabel":
         planes = (target == 1).sum(axis=(1, 2)).tolist()
         return {name: planes[i] for i, name in enumerate(spec.names) if i != spec.position}
-    counts = np.bincount(target[target != VOID].reshape(-1), minlength=256).tolist()
+    counts = np.bincount(target.reshape(-1), minlength=256).tolist()
     return {name: counts[index + spec.first_index] for index, name in enumerate(spec.names)}
 
 

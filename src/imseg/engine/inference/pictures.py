@@ -176,8 +176,11 @@ class Predictor:
         while batch := list(itertools.islice(tiles, BATCH)):
             mean, mask = self.look(np.stack(batch))
             means.add(mean)
-            masks.add(mask.float())
-        return means.result()[None], masks.result()[None] > 0.5
+            if self.teachers is not None:
+                masks.add(mask.float())
+        nowhere = torch.zeros((1, *size), dtype=torch.bool)
+        inconsistent = nowhere if self.teachers is None else masks.result() > 0.5
+        return means.result()[None], inconsistent[None]
 
 
 class _Loaded(NamedTuple):
