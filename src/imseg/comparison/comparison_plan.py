@@ -1,5 +1,6 @@
 """What a comparison does, and how long it takes."""
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -252,18 +253,31 @@ def estimate_comparison(planned: ComparisonPlan, progress: Progress) -> Comparis
         else:
             seconds = _matched_seconds(ready, costs[method], at_cost=participant.at_cost)
         stages = planned.stages(participant)
+        networks, steps = sum(stage.networks for stage in stages), stages[-1].steps
+        if participant.at_cost:
+            networks, steps = 1, _steps_at_cost(ready)
         scored = ready.plan.approach.generations + ready.plan.approach.networks
         seconds += scored * _scoring_seconds(ready, costs[method])
         rows.append(
             RowEstimate(
                 name=participant.name,
                 seconds=round(seconds, 1),
-                networks=sum(stage.networks for stage in stages),
-                network_steps=stages[-1].steps,
+                networks=networks,
+                network_steps=steps,
                 width=stages[-1].width,
             )
         )
     return ComparisonEstimate(rows=tuple(rows), seeds=len(planned.seeds))
+
+
+def _steps_at_cost(ready: Prepared) -> int:
+    """Return about how many steps of labels alone cost what all networks of a method do."""
+    stages = planned_stages(ready.plan, ready.facts)
+    spent = sum(
+        each.networks * each.steps * each.operations * each.workload.images for each in stages
+    )
+    alone = ready.plan.recipe.mean_batch(ready.facts.labeled * ready.plan.tiles_each)
+    return math.ceil(spent / (alone * stages[-1].width ** 2))
 
 
 def _own_seconds(ready: Prepared, measured: duration.Measured, *, planned: ComparisonPlan) -> float:

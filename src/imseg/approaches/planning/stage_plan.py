@@ -79,11 +79,6 @@ class StagePlan:
         return self.network.relative_width
 
     @property
-    def images_passed(self) -> float:
-        """Images that pass a network forward and backward in a step, or as much work."""
-        return self.workload.images * self.workload.passes
-
-    @property
     def operations(self) -> float:
         """Operations of a step, as a multiple of a step of a U-Net of width 1."""
         factor = SCORER_OPERATIONS if self.scores_masks else self.workload.passes
