@@ -227,15 +227,16 @@ def in_minutes(raw: Path, out: Path, seeds: Sequence[int]) -> str:
         data = data_of(SETTINGS["scenes-36"], raw, out / "data", seed)
         if not done.exists():
             plan = _by_minutes(Path(data.name), place, [*words, "--seed", str(seed)])
-            found = load_run(place).evaluate(data, tta=True)
-            pooled = found.dataset["iou"]
-            done.write_text(
-                json.dumps({"plan": plan, "images": found.per_image["iou"], "pixels": pooled})
-            )
+            run = load_run(place)
+            scores = run.evaluate(data, tta=True)
+            over = {
+                "images": scores.per_image["iou"],
+                "pixels": run.task.metric.pooled(scores.dataset),
+            }
+            done.write_text(json.dumps({"plan": plan, **over}))
         known = json.loads(done.read_text())
-        rows.append(
-            [way, str(seed), known["plan"], f"{known['images']:.4f}", f"{known['pixels']:.4f}"]
-        )
+        shown = [f"{known[key]:.4f}" for key in ("images", "pixels")]
+        rows.append([way, str(seed), known["plan"], *shown])
         print(rows[-1], flush=True)
     return table(["way", "seed", "plan", "IoU over images", "over pixels"], rows)
 
