@@ -157,7 +157,7 @@ NOT_KEPT = {
     "match",
     "reuse",
 }
-NOT_KEPT |= {"device", "compile", "follow_links", "start_with"}
+NOT_KEPT |= {"device", "compile", "follow_links", "start_with", "executor", "address"}
 NOT_KEPT |= {
     "minutes",
     "scale",

@@ -352,18 +352,18 @@ def test_every_approach_is_listed_and_explained(cli, cli_json):
 
 
 SHARED = (
-    "--augment --average-weights --averaged-teachers --batch-size --block-color --blocking"
-    " --class-balance --clip-gradients --compile --confidence --consistency-level"
+    "--address --augment --average-weights --averaged-teachers --batch-size --block-color"
+    " --blocking --class-balance --clip-gradients --compile --confidence --consistency-level"
     " --consistency-ramp --consistency-weight --cutmix --decoder-width --device --dilate"
-    " --encoder-learning-rate --epochs --erode --exchange --feature-dropout --filter --follow-links"
-    " --fresh-copies --generations --grow-labels --ignore --image-size --keep-weights"
-    " --labeled-share --learners --learning-rate --learning-rate-schedule --limit-unlabeled"
-    " --loss --mask-scorers --max-steps --network --networks --no-averaged-teachers"
-    " --no-exchange --no-follow-links --no-fresh-copies --no-grow-labels --no-ignore"
-    " --no-plain-view --no-reblock --no-rotate --no-tta --optimizer --patience --plain-view"
-    " --precision --rare-share --reblock --recipe --rotate --select --start-share"
-    " --strong-views --task --teacher-ramp --teacher-weight --teachers --thresholds --tta"
-    " --validate-every --views --vote --warm-up-steps --weight-decay --weights --width --workers"
+    " --encoder-learning-rate --epochs --erode --exchange --executor --feature-dropout --filter"
+    " --follow-links --fresh-copies --generations --grow-labels --ignore --image-size --keep-"
+    " weights --labeled-share --learners --learning-rate --learning-rate-schedule --limit-"
+    " unlabeled --loss --mask-scorers --max-steps --network --networks --no-averaged-teachers"
+    " --no-exchange --no-follow-links --no-fresh-copies --no-grow-labels --no-ignore --no-plain-"
+    " view --no-reblock --no-rotate --no-tta --optimizer --patience --plain-view --precision"
+    " --rare-share --reblock --recipe --rotate --select --start-share --strong-views --task"
+    " --teacher-ramp --teacher-weight --teachers --thresholds --tta --validate-every --views"
+    " --vote --warm-up-steps --weight-decay --weights --width --workers"
 )
 """Settings that several runs can share."""
 
@@ -371,12 +371,12 @@ SHARED = (
 def test_options_are_frozen(cli):
     wanted = {
         "check": "--fix --follow-links --help --json --sheet --task",
-        "train": "--approach --augment --average-weights --averaged-teachers --batch-size"
+        "train": "--address --approach --augment --average-weights --averaged-teachers --batch-size"
         " --block-color --blocking --class-balance --clip-gradients --compile --confidence --config"
         " --consistency-level --consistency-ramp --consistency-weight --cutmix --decoder-width"
         " --device --dilate --dry-run --effort --encoder-learning-rate --epochs --erode"
-        " --exchange --feature-dropout --filter --follow-links --fresh-copies --generations"
-        " --grow-labels --help"
+        " --exchange --executor --feature-dropout --filter --follow-links --fresh-copies"
+        " --generations --grow-labels --help"
         " --ignore --image-size --json --keep-weights --labeled-share --learners --learning-rate"
         " --learning-rate-schedule --limit-unlabeled --loss --mask-scorers --match --max-steps"
         " --minutes --network --networks --no-averaged-teachers --no-exchange --no-follow-links"

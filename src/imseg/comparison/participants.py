@@ -22,7 +22,7 @@ TAKEN_OVER = (
     "rotate", "strength_schedule", "fresh_copies", "networks", "device", "precision", "compile",
     "workers", "validate_every", "task", "network", "weights", "learning_rate", "weight_decay",
     "learning_rate_schedule", "warm_up_steps", "average_weights", "keep_weights",
-    "follow_links", "tta",
+    "follow_links", "tta", "executor", "address",
 )  # fmt: skip
 """Settings that a matched baseline is given too; its matched run settles the others."""
 

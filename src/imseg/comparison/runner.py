@@ -20,7 +20,7 @@ from imseg.comparison.participants import Participant, settings_for
 from imseg.data.masks.recognize import word_of
 from imseg.engine.hardware.device import ComputeConfig, resolve_device, usable_cores
 from imseg.engine.storage.run_folder import RESULT_FILE, SETTINGS_FILE, RunFolder, locked
-from imseg.engine.workers.executors import choose_executor
+from imseg.engine.workers.choice import choose_executor
 from imseg.errors import TrainingFailed
 from imseg.progress import Event, Note, Planned, Progress, Working, in_time, log_progress
 from imseg.tasks import Metric
@@ -128,7 +128,11 @@ class _Worker:
         network = next(iter(planned.ready.values())).plan.network
         cores = planned.common.get("workers") or usable_cores()
         with choose_executor(
-            ComputeConfig(device=device), workers=cores, network=network
+            ComputeConfig(device=device),
+            workers=cores,
+            network=network,
+            name=planned.common.get("executor", "auto"),
+            address=planned.common.get("address"),
         ) as executor:
             # Runs on a GPU choose by their memory how many networks go side by side.
             own = executor if device == "cpu" else None

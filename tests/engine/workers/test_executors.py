@@ -19,7 +19,8 @@ from imseg.engine.training import monitor
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.monitor import Listener
 from imseg.engine.training.trainer import train
-from imseg.engine.workers.executors import Processes, Serial, choose_executor, run_jobs
+from imseg.engine.workers.choice import choose_executor
+from imseg.engine.workers.executors import Processes, Serial, run_jobs
 from imseg.errors import ImsegError, ImsegErrors, TrainingFailed, parts_of
 from imseg.networks.registry import provide
 from imseg.ops.photometric import STRENGTH_SCHEDULES

@@ -8,6 +8,7 @@ from imseg.approaches.methods.paper import Published
 from imseg.data.doubts.small_objects import DEFAULT_PATCH
 from imseg.data.folder.config import TaskWord
 from imseg.engine.training.recipe import RecipeName
+from imseg.engine.workers.choice import ExecutorName
 from imseg.options import option
 
 Effort = Literal["quick", "standard", "paper"]
@@ -181,3 +182,16 @@ class RunOptions:
         None, "Networks trained side by side.  [default: one per core]", group="machine", low=1
     )
     """Networks trained side by side; None: as many as there are cores."""
+    executor: ExecutorName = option(
+        "auto",
+        "Who trains the networks: auto (this machine), or ray (the nodes of a Ray cluster).",
+        group="machine",
+    )
+    """Who trains the networks: this machine, or the nodes of a Ray cluster."""
+    address: str | None = option(
+        None,
+        "Of the Ray cluster: auto (the one of this machine), or HOST:PORT of its head.  [default:"
+        " one is started on this machine]",
+        group="machine",
+    )
+    """``auto`` or ``HOST:PORT`` of a Ray cluster; None: one is started on this machine."""

@@ -84,6 +84,10 @@ def _of_run() -> dict[str, Any]:
     return {one.name: getattr(run, field) for field, one in options_of(RunOptions).items()}
 
 
+WHO = ("reuse", "executor", "address")
+"""Settings that say where networks come from and who trains them, which changes nothing in them."""
+
+
 class Settings:
     """What is asked for: checked values by the names of options; others are left to the plan.
 
@@ -188,8 +192,8 @@ class Settings:
         return [name for name in given if name not in names or _says_nothing(name, self, approach)]
 
     def plain(self) -> dict[str, Any]:
-        """Return what was given as TOML and JSON know it; where networks come from is left out."""
-        given = {name: value for name, value in self.given.items() if name != "reuse"}
+        """Return what was given as TOML and JSON know it; who trains is left out."""
+        given = {name: value for name, value in self.given.items() if name not in WHO}
         given = {"approach": self.approach, "effort": self.effort, "seed": self.seed} | given
         return plain_values(given)
 
@@ -383,6 +387,7 @@ def _says_nothing(name: str, settings: Settings, approach: Approach) -> bool:
         "vote": one_teacher and "views" not in approach.options,
         "select": one_teacher and settings.select == "same-classes",
         "start_with": approach.pseudo_label is None,
+        "address": "executor" not in settings.given,
         "strength_schedule": settings.paper is not None,
         "strength_level": settings.paper is not None,
         "block_color": unblocked,
@@ -402,6 +407,8 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
     if matched and set(unused) & {*MATCHED, "networks"}:
         why = "; its matched run settles steps, width and sizes"
         why += ", and it is one network" if approach.at_cost else ""
+    elif "address" in unused:
+        why = "; only --executor ray has an address"
     elif {"block_color", "reblock"} & set(unused) and settings.blocking in ("output", "none"):
         why = f"; --blocking {settings.blocking} leaves images as they are"
     elif level != "paper" and not settings.but(augment="paper").unused:

@@ -27,7 +27,8 @@ from imseg.data.files.listing import counted
 from imseg.data.folder.inspection import KnownFiles
 from imseg.engine.storage.run_folder import RunFolder, locked
 from imseg.engine.training.monitor import Clock
-from imseg.engine.workers.executors import Executor, choose_executor, index_networks
+from imseg.engine.workers.choice import ExecutorName, choose_executor
+from imseg.engine.workers.executors import Executor, index_networks
 from imseg.errors import and_more
 from imseg.networks.registry import NetworkFactory
 from imseg.progress import Event, Note, Planned, Progress, Stepped, Working, log_progress
@@ -42,7 +43,7 @@ def fit(
     settings: Settings | None = None,
     network: NetworkFactory | str | None = None,
     progress: Progress = log_progress,
-    executor: Executor | None = None,
+    executor: Executor | ExecutorName | None = None,
     **options: Any,
 ) -> Run:
     """Train an approach and return the finished run; called again, it continues.
@@ -58,13 +59,16 @@ def fit(
             0..1) to logits (``b outputs h w``), or the name of a network. A callable that cannot be
             imported by its name is trained in this process, one network after the other.
         progress: Told how the work goes on.
-        executor: Trains the networks and stays open; by default one is made for this call.
+        executor: Trains the networks and stays open; by default, or by its name (``"ray"``), one is
+            made for this call.
         options: Fields of ``Settings``, such as ``approach="im"`` or ``max_steps=300``.
 
     Raises:
         ImsegError: For everything the user can mend, before training starts.
         TrainingFailed: If too few networks could be trained.
     """
+    if isinstance(executor, str):
+        options, executor = {**options, "executor": executor}, None
     asked = asked_for(settings, options, network)
     ready = prepare(data, asked, out=out, progress=progress, stores=True)
     folder, plan, facts = ready.folder, ready.plan, ready.facts
@@ -77,34 +81,46 @@ def fit(
         if ready.record is not None:
             verification.mend(folder, lambda wrong: progress(Note(text=wrong, warning=True)))
         _keep_facts(folder, ready.files)
-        stored = None if _is_finished(ready) else _store(ready, clock, progress)
-        if stored is None or folder.summary.exists():
-            progress(Note(text=f"{folder.path} is already finished."))
-        else:
-            run_data, watch = stored
-            recorder = _recorded(folder, progress)
-            recorder(Planned(steps=planned_steps(planned_stages(plan, facts)), first=True))
-            if ready.record is not None:
-                progress(Note(text=f"It is continued: {stage.announce_plan(plan, facts, None)}"))
-            own = executor or choose_executor(
-                plan.compute, workers=plan.workers, network=plan.network
-            )
-            with contextlib.nullcontext() if executor is not None else own:
+        finished = _is_finished(ready)
+        others = executor is not None or finished
+        with contextlib.nullcontext(executor) if others else _executor(ready) as trainer:
+            stored = None if finished else _store(ready, clock, progress)
+            if stored is None or trainer is None or folder.summary.exists():
+                progress(Note(text=f"{folder.path} is already finished."))
+            else:
+                run_data, watch = stored
+                recorder = _recorded(folder, progress)
+                recorder(Planned(steps=planned_steps(planned_stages(plan, facts)), first=True))
+                if ready.record is not None:
+                    planned = stage.announce_plan(plan, facts, None)
+                    progress(Note(text=f"It is continued: {planned}"))
                 context = RunContext(
                     plan=plan,
                     task=task_for(ready.dataset.spec, paper=plan.paper),
                     facts=facts,
                     data=run_data,
                     folder=folder,
-                    executor=own,
+                    executor=trainer,
                     progress=recorder,
                     elsewhere=index_networks(asked.reuse) if asked.reuse else {},
                     clock=clock,
                 )
                 candidates = Generations(context, watch=watch).run()
-            _finish(context, candidates)
+                _finish(context, candidates)
         folder.drop_cache()
     return load_run(folder.path)
+
+
+def _executor(ready: Prepared) -> Executor:
+    """Return who trains the networks of a run."""
+    plan, asked = ready.plan, ready.asked
+    return choose_executor(
+        plan.compute,
+        workers=plan.workers,
+        network=plan.network,
+        name=asked.executor,
+        address=asked.address,
+    )
 
 
 def _finish(context: RunContext, candidates: Sequence[stage.Stage]) -> None:

@@ -18,7 +18,6 @@ from imseg.engine.training.trainer import train_and_save
 from imseg.engine.workers import worker_process
 from imseg.engine.workers.worker_process import HeartbeatTimeout, WorkerProcess
 from imseg.errors import ImsegError, TrainingFailed
-from imseg.networks.registry import Network
 from imseg.progress import NetworkFinished, Note, Progress, Stepped
 from imseg.tasks import Metric
 
@@ -63,7 +62,7 @@ class Executor(Protocol):
         return None
 
 
-class _About(Listener):
+class JobListener(Listener):
     """Passes on what is said about one job; one call at a time."""
 
     def __init__(
@@ -75,10 +74,12 @@ class _About(Listener):
         self._lock = lock
 
     def stepped(self, steps: int, loss: float) -> None:
+        """Tell of steps."""
         with self._lock:
             self._stepped(self._job, steps, loss)
 
     def note(self, text: str, *, warning: bool = False) -> None:
+        """Tell what there is to know."""
         with self._lock:
             self._noted(self._job, text, warning)
 
@@ -93,7 +94,7 @@ class Serial(Executor):
         device.keep_freed_memory()
         lock = threading.Lock()
         for job in jobs:
-            listener = _About(job, stepped=stepped, noted=noted, lock=lock)
+            listener = JobListener(job, stepped=stepped, noted=noted, lock=lock)
             trained, why = None, ""
             try:
                 with job.compute.threaded():
@@ -104,7 +105,7 @@ class Serial(Executor):
                 why = str(failure)
             except Exception as error:
                 if not device.is_exhausted(error):
-                    raise _stopped(job, f"{type(error).__name__}: {error}") from error
+                    raise stopped(job, f"{type(error).__name__}: {error}") from error
                 why = f"{job.name}: {device.MEMORY_GONE}"
             done(job, trained, why)  # only now, when no error keeps tensors alive
 
@@ -149,7 +150,7 @@ class Processes(Executor):
                         job = waiting.get_nowait()
                     except queue.Empty:
                         return
-                    listener = _About(job, stepped=stepped, noted=noted, lock=lock)
+                    listener = JobListener(job, stepped=stepped, noted=noted, lock=lock)
                     trained, why = self._run_one(slot, job, listener)
                     with lock:
                         if not self._closing.is_set():
@@ -176,7 +177,7 @@ class Processes(Executor):
             except TrainingFailed as failure:
                 return None, str(failure)
             except worker_process.JobBroken as error:
-                raise _stopped(job, str(error)) from error
+                raise stopped(job, str(error)) from error
             except worker_process.WorkerLost as loss:
                 if first:
                     return None, f"{job.name}: its process {first}; started again, it {loss}"
@@ -212,22 +213,11 @@ class Processes(Executor):
             worker.close()
 
 
-def _stopped(job: TrainJob, why: str) -> TrainingFailed:
+def stopped(job: TrainJob, why: str) -> TrainingFailed:
     """Return what there is to say where an error would meet every job."""
     return TrainingFailed(
         f"{job.name}: {why}. What is finished is kept; repeat the command to try again."
     )
-
-
-def choose_executor(compute: device.ComputeConfig, *, workers: int, network: Network) -> Executor:
-    """Return processes for several networks side by side, on the CPU or one GPU; else this process.
-
-    A network of the user's own that other processes could not import is trained in this one.
-    """
-    common = torch.device(compute.device).type in ("cpu", "cuda")
-    if workers > 1 and common and network.is_importable:
-        return Processes(workers, threads=compute.threads)
-    return Serial()
 
 
 def run_jobs(
