@@ -15,7 +15,7 @@ from imseg.approaches.planning import budget, duration
 from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.planning.settings import Settings, problems_of, settings_from
 from imseg.approaches.running.matching import matched_plan
 from imseg.approaches.running.run_data import counting
 from imseg.approaches.running.stage import announce_plan
@@ -110,8 +110,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         for module in ("cv2", "skimage"):
             import_extra(module, extra="cells", purpose="for cell centers and objects")
     approach = find_approach(asked.approach)
-    free = asked.minutes is not None and "approach" not in asked.given  # labels alone come first
-    if approach.needs_unlabeled and not dataset.unlabeled and not free:
+    if approach.needs_unlabeled and not dataset.unlabeled:
         raise ImsegError(
             f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
             expected="images in unlabeled/ (no masks needed).",
@@ -234,6 +233,8 @@ COMPILING = "finding out whether compiling pays for itself, a minute at most ...
 """Said before some more."""
 COMPILING_FROM = 20
 """Minutes of a run below which finding that out takes too large a part of them."""
+NO_UNLABELED = "There are no unlabeled images: networks learn from labels alone (ldt)."
+"""Said where no approach is named."""
 MEASURING = "measuring what a few steps cost on this machine ..."
 """Said before some seconds in which nothing else is."""
 
@@ -309,7 +310,8 @@ def prepare(
         planned = record.plan if record is not None else matched.plan if matched else None
         files = _known_files(folder, asked, planned, stores=stores)
         dataset = read_data(Path(data), asked, progress, files, planned=planned)
-    check_fits(dataset, asked, matched)
+    trained = _with_approach(asked, dataset, record, progress)
+    check_fits(dataset, trained, matched)
     named = asked.unlabeled_masks
     hidden = scan.hidden_masks(dataset, named, files=files) if named is not None else None
     if record is None and asked.reuse is not None:
@@ -317,13 +319,13 @@ def prepare(
     facts = facts_of(dataset)
     narrow = budget.narrow_as_asked(asked, facts.typical_size, facts.narrow)
     facts = replace(facts, narrow=narrow)
-    check_facts(asked, facts, dataset)
+    check_facts(trained, facts, dataset)
     measured = None
     if record is not None:
         plan = record.plan
     else:
         plan, measured = _new_plan(
-            asked, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
+            trained, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
         )
     pairs = (*dataset.labeled, *dataset.val)
     check_pixel_sizes(plan, (*(pair.image for pair in pairs), *dataset.unlabeled))
@@ -343,6 +345,31 @@ def prepare(
         measured=measured,
         files=files,
     )
+
+
+def _with_approach(
+    asked: Settings, dataset: DataSet, record: Record | None, progress: Progress
+) -> Settings:
+    """Return settings that train what the data is enough for, where no approach is named.
+
+    A run that is continued stays what it is. Without unlabeled images there are labels alone,
+    unless something is asked for that they have no use for.
+
+    Args:
+        asked: What was asked for.
+        dataset: What there is to learn from.
+        record: As in ``Prepared``.
+        progress: Told why labels alone are trained.
+    """
+    if "approach" in asked.given:
+        return asked
+    if record is not None:
+        return asked.but(approach=record.plan.approach.name)
+    alone = asked.but(approach="ldt")
+    if dataset.unlabeled or problems_of(alone):
+        return asked
+    progress(Note(text=NO_UNLABELED))
+    return alone
 
 
 def _known_files(
@@ -438,7 +465,7 @@ def _new_plan(
             return duration.measure(plan, facts, dataset.spec)
 
         plan, measured = fit_to_minutes(asked, facts, left=left, measure=measure if probe else None)
-        if "approach" not in asked.given and plan.approach.name == "ldt" and facts.unlabeled:
+        if "approach" not in asked.given and plan.approach.name == "ldt":
             text = f"in {asked.minutes:g} minutes more is won by longer training and larger images"
             text += " than from unlabeled images. --approach auto tries them all the same."
             progress(Note(text=text))
