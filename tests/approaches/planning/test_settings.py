@@ -63,10 +63,7 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
         ({"approach": "im", "teachers": 1}, "--teachers cannot be 1"),
         ({"approach": "im", "erode": 2}, "--erode cannot be 2"),
         ({"approach": "im", "dilate": 7}, "--dilate cannot be 7"),
-        (
-            {"approach": "im", "erode": 3, "ignore": True},
-            "--erode cannot be joined with --ignore",
-        ),
+        ({"approach": "im", "erode": 3, "ignore": True}, "--erode cannot be joined with --ignore"),
         ({"width": 0.01}, "--width cannot be 0.01"),
         ({"width": float("nan")}, "--width cannot be nan"),
         ({"image_size": [8, 64]}, "--image-size cannot be (8, 64)"),

@@ -15,7 +15,8 @@ from imseg.approaches.planning import budget, duration
 from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
-from imseg.approaches.planning.settings import Settings, problems_of, settings_from
+from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.running.default_approach import with_approach
 from imseg.approaches.running.matching import matched_plan
 from imseg.approaches.running.run_data import counting
 from imseg.approaches.running.stage import announce_plan
@@ -233,8 +234,6 @@ COMPILING = "finding out whether compiling pays for itself, a minute at most ...
 """Said before some more."""
 COMPILING_FROM = 20
 """Minutes of a run below which finding that out takes too large a part of them."""
-NO_UNLABELED = "There are no unlabeled images: networks learn from labels alone (ldt)."
-"""Said where no approach is named."""
 MEASURING = "measuring what a few steps cost on this machine ..."
 """Said before some seconds in which nothing else is."""
 
@@ -310,7 +309,7 @@ def prepare(
         planned = record.plan if record is not None else matched.plan if matched else None
         files = _known_files(folder, asked, planned, stores=stores)
         dataset = read_data(Path(data), asked, progress, files, planned=planned)
-    trained = _with_approach(asked, dataset, record, progress)
+    trained = with_approach(asked, dataset, record, progress)
     check_fits(dataset, trained, matched)
     named = asked.unlabeled_masks
     hidden = scan.hidden_masks(dataset, named, files=files) if named is not None else None
@@ -345,31 +344,6 @@ def prepare(
         measured=measured,
         files=files,
     )
-
-
-def _with_approach(
-    asked: Settings, dataset: DataSet, record: Record | None, progress: Progress
-) -> Settings:
-    """Return settings that train what the data is enough for, where no approach is named.
-
-    A run that is continued stays what it is. Without unlabeled images there are labels alone,
-    unless something is asked for that they have no use for.
-
-    Args:
-        asked: What was asked for.
-        dataset: What there is to learn from.
-        record: As in ``Prepared``.
-        progress: Told why labels alone are trained.
-    """
-    if "approach" in asked.given:
-        return asked
-    if record is not None:
-        return asked.but(approach=record.plan.approach.name)
-    alone = asked.but(approach="ldt")
-    if dataset.unlabeled or problems_of(alone):
-        return asked
-    progress(Note(text=NO_UNLABELED))
-    return alone
 
 
 def _known_files(
