@@ -309,8 +309,8 @@ def prepare(
         planned = record.plan if record is not None else matched.plan if matched else None
         files = _known_files(folder, asked, planned, stores=stores)
         dataset = read_data(Path(data), asked, progress, files, planned=planned)
-    trained = with_approach(asked, dataset, record, progress)
-    check_fits(dataset, trained, matched)
+    chosen = with_approach(asked, dataset, record, progress)
+    check_fits(dataset, chosen, matched)
     named = asked.unlabeled_masks
     hidden = scan.hidden_masks(dataset, named, files=files) if named is not None else None
     if record is None and asked.reuse is not None:
@@ -318,13 +318,13 @@ def prepare(
     facts = facts_of(dataset)
     narrow = budget.narrow_as_asked(asked, facts.typical_size, facts.narrow)
     facts = replace(facts, narrow=narrow)
-    check_facts(trained, facts, dataset)
+    check_facts(chosen, facts, dataset)
     measured = None
     if record is not None:
         plan = record.plan
     else:
         plan, measured = _new_plan(
-            trained, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
+            chosen, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
         )
     pairs = (*dataset.labeled, *dataset.val)
     check_pixel_sizes(plan, (*(pair.image for pair in pairs), *dataset.unlabeled))
