@@ -80,7 +80,7 @@ def test_a_default_that_is_the_same_everywhere_is_shown() -> None:
         if value is not None and "[default:" not in declared()[name].help:
             assert "[default:" in told[name], name
     assert told["learning_rate"].endswith("[default: 0.01]")
-    assert told["approach"].endswith("[default: im]")
+    assert told["seed"].endswith("[default: 0]")
 
 
 OTHER: dict[str, Any] = {

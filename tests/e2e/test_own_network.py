@@ -69,8 +69,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Image.fromarray(mask_of(mask, "binary") * 255).save(masks / f"{number}.png")
     (folder / "mine.py").write_text(NETWORK)
     done = imseg_in(
-        *(folder, "train", "data", "--network", "mine:net", "--generations", "1", "--out", "run"),
-        *SMALL,
+        *(folder, "train", "data", "--network", "mine:net", "--approach", "im"),
+        *("--generations", "1", "--out", "run", *SMALL),
     )
     assert done.returncode == 0, done.stderr
     (folder / "imported").unlink()
@@ -129,7 +129,8 @@ def test_a_trusted_network_that_is_not_there_is_named(place: Path) -> None:
 @pytest.mark.rest
 def test_a_network_planted_in_the_start_of_a_run_is_not_imported(place: Path) -> None:
     """Workers import what jobs name; a run that is continued may come from anywhere."""
-    done = imseg_in(*(place, "train", "data", "--generations", "1", "--out", "planted", *SMALL))
+    words = ("train", "data", "--approach", "im", "--generations", "1", "--out", "planted", *SMALL)
+    done = imseg_in(place, *words)
     assert done.returncode == 0, done.stderr
     folder = RunFolder(place / "planted")
     folder.summary.unlink()
@@ -141,7 +142,7 @@ def test_a_network_planted_in_the_start_of_a_run_is_not_imported(place: Path) ->
     (place / "planted" / "start" / "DONE").unlink()
     for path in (place / "planted").glob("start/network-*"):
         path.unlink()
-    done = imseg_in(*(place, "train", "data", "--generations", "1", "--out", "planted", *SMALL))
+    done = imseg_in(place, *words)
     assert not (place / "imported").exists()
     assert done.returncode == 2, done.stderr
     assert "mine:net" in done.stderr

@@ -145,7 +145,7 @@ ODD_COMMANDS = {
     "a word for a number": (["train", "{data}", "--seed", "x"], ["--seed"]),
     "a missing argument": (["evaluate"], ["run"]),
     "more teachers than networks": (
-        ["train", "{data}", "--teachers", "3", "--networks", "2"],
+        ["train", "{data}", "--approach", "im", "--teachers", "3", "--networks", "2"],
         ["more teachers than networks"],
     ),
     "zero steps": (["train", "{data}", "--max-steps", "0"], ["--max-steps", "1 or more"]),

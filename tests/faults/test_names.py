@@ -142,7 +142,7 @@ def test_names_begin_no_lines_in_what_to_try_either(
         ["train", "DATA", "--dry-run", "--no-probe", "--out", "LONG"],
         ["train", "DATA", "--dry-run", "--no-probe", "--reuse", "LONG"],
         ["train", "DATA", "--dry-run", "--no-probe", "--match", "LONG"],
-        ["train", "DATA", "--dry-run", "--no-probe", "--unlabeled-masks", "LONG"],
+        ["train", "DATA", "--dry-run", "--no-probe", "--approach=im", "--unlabeled-masks", "LONG"],
         ["train", "DATA", "--dry-run", "--no-probe", "--config", "LONG"],
         ["predict", "RUN", "LONG", "--out", "out"],
         ["predict", "RUN", "DATA/unlabeled", "--out", "LONG"],

@@ -144,7 +144,7 @@ def test_with_few_labels_unlabeled_images_are_tried_sooner() -> None:
 def test_an_approach_that_was_asked_for_is_kept() -> None:
     for name in ("im", "aim++", "consistency", "mean-teacher"):
         assert fitted(10, approach=name).approach.name == name
-    assert fitted(10, select="all").approach.name == "im", "of no use to labels alone"
+    assert fitted(10, learners=3).approach.name == "auto", "of no use to labels alone"
 
 
 def test_what_was_asked_for_is_kept() -> None:

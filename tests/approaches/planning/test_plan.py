@@ -50,8 +50,8 @@ def made_up(plan: Plan, of_256: float) -> Measured:
 
 
 def plan_for(facts: Facts = ISIC, *, of_256: float = 0.4, **asked: object) -> Plan:
-    """Return a plan, its steps fitted to time where they are, as for a run."""
-    settings = Settings(device="cpu", **asked)
+    """Return a plan, its steps fitted to time where they are, as for a run; of im, if none else."""
+    settings = Settings(device="cpu", **{"approach": "im", **asked})
     plan = make_plan(settings, facts)
     return fit_to_time(plan, facts, made_up(plan, of_256)) if fits_time(settings) else plan
 

@@ -59,11 +59,11 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"teachers": 5}, "--teachers cannot be 5"),
-        ({"teachers": 1}, "--teachers cannot be 1"),
-        ({"erode": 2}, "--erode cannot be 2"),
-        ({"dilate": 7}, "--dilate cannot be 7"),
-        ({"erode": 3, "ignore": True}, "--erode cannot be joined with --ignore"),
+        ({"approach": "im", "teachers": 5}, "--teachers cannot be 5"),
+        ({"approach": "im", "teachers": 1}, "--teachers cannot be 1"),
+        ({"approach": "im", "erode": 2}, "--erode cannot be 2"),
+        ({"approach": "im", "dilate": 7}, "--dilate cannot be 7"),
+        ({"approach": "im", "erode": 3, "ignore": True}, "--erode cannot be joined with --ignore"),
         ({"width": 0.01}, "--width cannot be 0.01"),
         ({"width": float("nan")}, "--width cannot be nan"),
         ({"image_size": [8, 64]}, "--image-size cannot be (8, 64)"),
@@ -77,7 +77,7 @@ def test_an_option_typed_with_a_hyphen_is_recognized() -> None:
         ({"approach": "im+", "strength_level": 6}, "--strength-level cannot be 6"),
         ({"image_size": [64]}, "The setting image_size cannot have this value"),
         *(
-            ({name: 0}, f"--{name.replace('_', '-')} cannot be 0")
+            ({"approach": "im", name: 0}, f"--{name.replace('_', '-')} cannot be 0")
             for name in (
                 "generations",
                 "networks",
@@ -99,8 +99,11 @@ def test_a_value_that_cannot_be_is_refused(options, expected: str) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"teachers": 3, "networks": 2}, "There are more teachers than networks."),
-        ({"match": "runs/a"}, "im is not a matched baseline, so --match changes nothing."),
+        (
+            {"approach": "im", "teachers": 3, "networks": 2},
+            "There are more teachers than networks.",
+        ),
+        ({"match": "runs/a"}, "auto is not a matched baseline, so --match changes nothing."),
         ({"approach": "ldt", "match": "runs/a"}, "ldt is not a matched baseline"),
         ({"approach": "im", "strength_schedule": "hela"}, "im has no use for --strength-schedule."),
         ({"approach": "ldt", "recipe": "paper", "rotate": True}, "ldt has no use for --rotate."),
@@ -133,7 +136,8 @@ def test_options_that_do_not_fit_the_approach_are_refused(options, expected: str
 
 def test_several_misfits_are_reported_together() -> None:
     """Hidden masks are no misfit of ``im`` anymore (issue 4): its pseudo-labels are audited."""
-    error = complaint({"teachers": 3, "match": "runs/a", "networks": 2, "views": 3})
+    wrong = {"teachers": 3, "match": "runs/a", "networks": 2, "views": 3}
+    error = complaint({"approach": "im", **wrong})
     assert isinstance(error, ImsegErrors)
     assert len(error.errors) == 3
     several = {"approach": "ldt", "teachers": 3, "match": "runs/a", "unlabeled_masks": "hidden"}
@@ -144,7 +148,7 @@ def test_several_misfits_are_reported_together() -> None:
 
 REFUSALS = [
     (
-        {"teachers": 3, "networks": 2},
+        {"approach": "im", "teachers": 3, "networks": 2},
         """There are more teachers than networks.
   Expected: --teachers at most --networks.
   Got:      3 teachers, 2 networks.
@@ -184,7 +188,7 @@ REFUSALS = [
   Got:      5""",
     ),
     (
-        {"patience": -1},
+        {"approach": "im", "patience": -1},
         """--patience cannot be -1.
   Expected: 0 (never stop early) or more.
   Got:      -1""",
@@ -235,7 +239,7 @@ REFUSALS = [
   Try:      leave them out, or see imseg explain im+.""",
     ),
     (
-        {"blocking": "none", "block_color": "noise"},
+        {"approach": "im", "blocking": "none", "block_color": "noise"},
         """im has no use for --block-color.
   Expected: options that change something.
   Got:      im; --blocking none leaves images as they are.
@@ -254,7 +258,7 @@ REFUSALS = [
   Expected: --unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach whose \
 pseudo-labels can be compared with them.
   Got:      consistency, which makes no pseudo-labels.
-  Try:      leave --unlabeled-masks out.""",
+  Try:      leave --unlabeled-masks out, or --approach im.""",
     ),
     (
         {"approach": "gt-im++"},
@@ -354,7 +358,8 @@ def test_an_option_is_taken_by_approaches_with_its_stage_and_refused_by_others(
     assert not isinstance(error, ImsegErrors)
     option = f"--{name.replace('_', '-')}"
     assert error.what == f"{approach} has no use for {option}."
-    named = and_more([each for each in APPROACHES if each in users], 4)
+    plainest = [each for each in ("auto", "im") if each in users]
+    named = and_more([*plainest, *(e for e in APPROACHES if e in users and e not in plainest)], 4)
     assert error.hint == f"leave them out, or --approach {named}, or see imseg explain {approach}."
 
 
@@ -372,21 +377,22 @@ def test_the_number_of_mask_scorers_alone_needs_no_more_than_the_published_netwo
 @pytest.mark.parametrize(
     "options",
     [
-        {"teachers": 3, "networks": 3},
+        {"approach": "im", "teachers": 3, "networks": 3},
         {"approach": "ldt-matched", "match": "runs/a", "networks": 2},
         {"approach": "fdt", "unlabeled_masks": "hidden"},
         {"approach": "gt-im++", "unlabeled_masks": "hidden"},
         {"approach": "im", "unlabeled_masks": "hidden"},
         {"approach": "evalnet", "thresholds": [0.0, 1.0]},
         {"approach": "consistency", "consistency_weight": 0.0, "consistency_ramp": 0},
-        {"patience": 0},
-        {"generations": 1},
+        {"approach": "im", "patience": 0},
+        {"approach": "im", "generations": 1},
+        {"recipe": "paper", "generations": 1},
         {"generations": 1, "patience": 1, "approach": "evalnet"},
         {"networks": 1, "approach": "noisy-student"},
         {"paper": "hela", "effort": "paper", "approach": "aim++"},
-        {"width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},
-        {"ignore": True, "blocking": "none"},
-        {"blocking": "input", "block_color": "noise"},
+        {"approach": "im", "width": 0.0625, "image_size": [32, 32], "erode": 0, "dilate": 5},
+        {"approach": "im", "ignore": True, "blocking": "none"},
+        {"approach": "im", "blocking": "input", "block_color": "noise"},
         {"approach": "im+", "effort": "paper", "strength_level": 1, "reblock": True},
         {"approach": "aldt", "fresh_copies": False},
     ],

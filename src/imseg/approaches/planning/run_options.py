@@ -26,13 +26,14 @@ MINUTES = 10.0
 class RunOptions:
     """What is asked of a run as a whole; None leaves the choice to the plan."""
 
-    approach: str = option(
-        "im",
-        "See `imseg approaches`. If nothing is said about the length, labels alone come first.",
+    approach: str | None = option(
+        None,
+        "See `imseg approaches`. If nothing is said about the length, labels alone come first."
+        "  [default: auto; without unlabeled images ldt; with the paper's recipe or schedule im]",
         group="method",
         essential=True,
     )
-    """A name from ``imseg approaches``."""
+    """A name from ``imseg approaches``; None: see ``Settings.approach``."""
     start_with: str | None = option(
         None,
         "Approach of one stage that trains the first teachers, such as unimatch.  [default: that of"

@@ -92,7 +92,8 @@ class Settings:
     """What is asked for: checked values by the names of options; others are left to the plan.
 
     An option that was not given reads as its default if it is one of the run as a whole
-    (``effort``, ``seed`` ...), and as None if it is one of a component.
+    (``effort``, ``seed`` ...), and as None if it is one of a component. For ``approach`` the
+    default depends on the recipe.
 
     Args:
         given: Values, each of its option's type. None is "not given".
@@ -119,6 +120,12 @@ class Settings:
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{k}={v!r}' for k, v in self.given.items())})"
+
+    @property
+    def approach(self) -> str:
+        """The approach that is named, or else the default: ``auto``, and ``im`` as in the paper."""
+        default = "im" if "paper" in (self.effort, self.recipe) else "auto"
+        return str(self.given.get("approach", default))
 
     @property
     def with_length(self) -> "Settings":
@@ -194,8 +201,7 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """Return what was given as TOML and JSON know it; who trains is left out."""
         given = {name: value for name, value in self.given.items() if name not in WHO}
-        given = {"approach": self.approach, "effort": self.effort, "seed": self.seed} | given
-        return plain_values(given)
+        return plain_values({"effort": self.effort, "seed": self.seed} | given)
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -423,7 +429,10 @@ def _unused(settings: Settings, approach: Approach) -> ImsegError | None:
     else:
         why = "; --paper settles the strengths" if settings.paper and approach.augments else ""
     users = [] if why else [name for name in APPROACHES if _has_use(name, unused, settings)]
+    users.sort(key=lambda name: name not in ("auto", "im"))  # the plainest of them first
     others = f", or --approach {and_more(users, 4)}" if users else ""
+    if not why and "approach" not in settings.given:
+        why = ", because no approach is named"
     return ImsegError(
         f"{approach.name} has no use for {', '.join(told)}.",
         expected="options that change something.",
@@ -466,15 +475,13 @@ def _misused(settings: Settings, approach: Approach) -> Iterable[ImsegError]:
             expected="--unlabeled-masks with an upper bound (fdt, gt-im++), or with an approach"
             " whose pseudo-labels can be compared with them.",
             got=f"{approach.name}, which makes no pseudo-labels.",
-            hint="leave --unlabeled-masks out.",
+            hint="leave --unlabeled-masks out, or --approach im.",
         )
 
 
 def _too_many_teachers(settings: Settings, approach: Approach) -> ImsegError | None:
     labeler = approach.pseudo_label
     if not settings.networks or settings.networks < 1 or labeler is None:
-        return None
-    if settings.with_length != settings:  # labels alone come first, without teachers
         return None
     wanted = {"teachers": labeler.teachers, "mask_scorers": getattr(labeler, "scorers", None)}
     found = [(name, count) for name, count in wanted.items() if count and count > settings.networks]

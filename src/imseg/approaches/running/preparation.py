@@ -16,6 +16,7 @@ from imseg.approaches.planning.decoding_time import decoding_seconds
 from imseg.approaches.planning.minutes import fit_to_minutes, time_left
 from imseg.approaches.planning.plan import Facts, Plan
 from imseg.approaches.planning.settings import Settings, settings_from
+from imseg.approaches.running.default_approach import with_approach
 from imseg.approaches.running.matching import matched_plan
 from imseg.approaches.running.run_data import counting
 from imseg.approaches.running.stage import announce_plan
@@ -110,8 +111,7 @@ def check_fits(dataset: DataSet, asked: Settings, matched: Run | None) -> None:
         for module in ("cv2", "skimage"):
             import_extra(module, extra="cells", purpose="for cell centers and objects")
     approach = find_approach(asked.approach)
-    free = asked.minutes is not None and "approach" not in asked.given  # labels alone come first
-    if approach.needs_unlabeled and not dataset.unlabeled and not free:
+    if approach.needs_unlabeled and not dataset.unlabeled:
         raise ImsegError(
             f"{approach.name} learns from unlabeled images, and {dataset.name} has none.",
             expected="images in unlabeled/ (no masks needed).",
@@ -309,7 +309,8 @@ def prepare(
         planned = record.plan if record is not None else matched.plan if matched else None
         files = _known_files(folder, asked, planned, stores=stores)
         dataset = read_data(Path(data), asked, progress, files, planned=planned)
-    check_fits(dataset, asked, matched)
+    chosen = with_approach(asked, dataset, record, progress)
+    check_fits(dataset, chosen, matched)
     named = asked.unlabeled_masks
     hidden = scan.hidden_masks(dataset, named, files=files) if named is not None else None
     if record is None and asked.reuse is not None:
@@ -317,13 +318,13 @@ def prepare(
     facts = facts_of(dataset)
     narrow = budget.narrow_as_asked(asked, facts.typical_size, facts.narrow)
     facts = replace(facts, narrow=narrow)
-    check_facts(asked, facts, dataset)
+    check_facts(chosen, facts, dataset)
     measured = None
     if record is not None:
         plan = record.plan
     else:
         plan, measured = _new_plan(
-            asked, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
+            chosen, facts, dataset, matched=matched, since=since, progress=progress, probe=probe
         )
     pairs = (*dataset.labeled, *dataset.val)
     check_pixel_sizes(plan, (*(pair.image for pair in pairs), *dataset.unlabeled))
@@ -438,7 +439,7 @@ def _new_plan(
             return duration.measure(plan, facts, dataset.spec)
 
         plan, measured = fit_to_minutes(asked, facts, left=left, measure=measure if probe else None)
-        if "approach" not in asked.given and plan.approach.name == "ldt" and facts.unlabeled:
+        if "approach" not in asked.given and plan.approach.name == "ldt":
             text = f"in {asked.minutes:g} minutes more is won by longer training and larger images"
             text += " than from unlabeled images. --approach auto tries them all the same."
             progress(Note(text=text))

@@ -170,18 +170,22 @@ def write_record(
 def check_same(folder: RunFolder, record: run_files.Record, asked: Settings) -> None:
     """Check that a run in progress is the one that is asked for now.
 
-    How files are reached may differ: what they hold is compared by itself.
+    How files are reached may differ: what they hold is compared by itself. Where no approach is
+    named, the run is one that was begun without a name.
 
     Raises:
         ImsegError: If any setting differs.
     """
-    now = asked.plain()
-    names = sorted((set(now) | set(record.asked)) - {"follow_links"})
-    changed = [name for name in names if now.get(name) != record.asked.get(name)]
+    now, then = asked.plain(), {"approach": record.plan.approach.name} | record.asked
+    # Earlier versions wrote down their default, im, where none was named.
+    if "approach" not in now and record.asked.get("approach", "im") == "im":
+        now["approach"] = then["approach"]
+    names = sorted((set(now) | set(then)) - {"follow_links"})
+    changed = [name for name in names if now.get(name) != then.get(name)]
     if changed:
         raise ImsegError(
             f"{folder.path} holds another experiment.",
-            expected=_in_words(record.asked, changed),
+            expected=_in_words(then, changed),
             got=_in_words(now, changed),
             hint="--out with another folder (--reuse with this one keeps what is still valid).",
         )

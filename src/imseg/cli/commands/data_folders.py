@@ -146,8 +146,6 @@ def _verdict(report: CheckReport) -> str:
     if counts["note"]:
         known += f", {counts['note']} note(s)"
     ready = f"ready for imseg train {shown(report.folder)}"
-    if not report.counts.get("unlabeled"):
-        ready += " --approach ldt"
     if report.links:
         ready += " --follow-links"
     if counts["error"]:
