@@ -33,10 +33,11 @@ COST_EXPONENT = 0.85
 1, measured on a processor."""
 LEAST_TIMES = 3
 """How many times as long as labels alone a training takes at least that tries both."""
-FEW_LABELS = 20
-"""Labeled images up to which unlabeled ones are tried before networks are taken wider. With 10 they
-were worth more than anything labels alone make of the same time, if there is time for ``LONG``
-steps; in half of it they were not. See benchmarks/RESULTS.md, "What unlabeled images add"."""
+FEW_LABELS = 30
+"""Labeled images up to which unlabeled ones are tried before networks are taken wider. With 10 and
+with 30 they were worth more than anything labels alone make of the same time, if there is time for
+``LONG`` steps; in half of it they were not. See benchmarks/RESULTS.md, "What unlabeled images
+add"."""
 SPARED = 0.06
 """Share of the time that is left for what is not foreseen: costs vary while a run goes on."""
 ENDING = 15.0
