@@ -27,7 +27,7 @@ from imseg.errors import ImsegError
 
 CELLS = Facts(
     task="binary",
-    labeled=30,
+    labeled=2 * FEW_LABELS,
     validation=40,
     unlabeled=260,
     channels=3,

@@ -456,6 +456,14 @@ def test_networks_are_those_of_every_stage(effort: Effort) -> None:
     assert (plan.approach.start.networks, plan.approach.networks) == (4, 4)
 
 
+@pytest.mark.parametrize("effort", ["quick", "standard"])
+def test_auto_trains_one_network_of_each_kind_if_nothing_is_said(effort: Effort) -> None:
+    plan = plan_for(approach="auto", effort=effort)
+    assert (plan.approach.start.networks, plan.approach.networks) == (1, 1)
+    plan = plan_for(approach="auto", effort=effort, networks=3)
+    assert (plan.approach.start.networks, plan.approach.networks) == (3, 3)
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_there_are_never_fewer_networks_than_teachers(effort: Effort) -> None:
     plan = plan_for(effort=effort, teachers=4)
@@ -490,7 +498,7 @@ def test_standard_fits_what_was_measured_to_its_budget() -> None:
     assert fits_time(asked)
     plan = make_plan(asked, ISIC)
     assert plan.image_size == (128, 128)
-    measured = made_up(plan, 4.0)
+    measured = made_up(plan, 12.0)
     plan = fit_to_time(plan, ISIC, measured)
     most = plan.recipe.max_steps
     assert plan.approach.start.recipe.max_steps == most

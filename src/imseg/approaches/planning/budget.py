@@ -188,6 +188,8 @@ def _with_networks(approach: Approach, settings: Settings) -> Approach:
     start = later = {"quick": 2, "standard": 3, "paper": 5}[settings.effort]
     if settings.effort == "paper" and settings.match is None:
         start = 10
+    elif approach.keeps_start:
+        start = later = 1  # of several the best gains less than a longer training of one
     if settings.networks is not None:
         start = later = settings.networks
     elif approach.pseudo_label is not None:

@@ -105,13 +105,13 @@ def fit_to_minutes(
     few = facts.labeled <= FEW_LABELS
     if chosen and facts.unlabeled > facts.labeled and (few or found.is_like(list(plans)[-1])):
         every = list(_plans_on(asked.but(approach="auto"), facts))
-        both = next(each for each in every if each.image_size == plan.image_size)
-        both = both if few else every[-1]
-        dearer = (_operations(both) / _operations(plan)) ** COST_EXPONENT
-        if found.share * dearer * LONG * LEAST_TIMES < 1:
-            tried = fitted(both)
-            if tried.steps >= LONG:
-                return tried.plan, tried.measured
+        alike = next(each for each in every if each.image_size == plan.image_size)
+        for both in [every[-1], alike] if few else [every[-1]]:
+            dearer = (_operations(both) / _operations(plan)) ** COST_EXPONENT
+            if found.share * dearer * LONG * LEAST_TIMES < 1:
+                tried = fitted(both)
+                if tried.steps >= LONG:
+                    return tried.plan, tried.measured
     if found.steps < FEWEST:
         needed = duration.seconds_of(plan, facts, measured, cap=FEWEST) - left(plan)
         raise ImsegError(

@@ -36,8 +36,9 @@ from imseg.engine.workers.worker_process import (
     JobBroken,
     WorkerLost,
     WorkerProcess,
+    heard,
 )
-from imseg.errors import ImsegError, TrainingFailed, import_extra, parts_of, raise_all
+from imseg.errors import ImsegError, TrainingFailed, import_extra, parts_of
 
 TOLD_EVERY = 0.5
 """Seconds between two messages of a task to who began it."""
@@ -172,7 +173,9 @@ class RayTasks(Executor):
         try:
             for reference in remote.remote(job.as_json(), self._threads):
                 for event in json.loads(self._ray.get(reference)):
-                    trained = _heard(event, listener)
+                    if event["event"] == "lost":
+                        raise WorkerLost(event["why"])
+                    trained = heard(event, listener)
                     if trained is not None:
                         return trained
         except self._ray.exceptions.RayTaskError as error:
@@ -261,33 +264,6 @@ class RayTasks(Executor):
 
 class _NodeLost(Exception):
     """A task is gone for a reason that says nothing about its job."""
-
-
-def _heard(event: dict[str, Any], listener: Listener) -> Trained | None:
-    """Pass on what a task says; return what it has trained, if it says that.
-
-    Raises:
-        TrainingFailed: If the network cannot be trained.
-        ImsegError: If the user can mend something.
-        JobBroken: If the job cannot be done for another reason.
-        WorkerLost: If the worker process was lost.
-    """
-    match event["event"]:
-        case "stepped":
-            listener.stepped(event["steps"], event["loss"])
-        case "note":
-            listener.note(event["text"], warning=event["warning"])
-        case "failed":
-            raise TrainingFailed(event["why"])
-        case "refused":
-            raise_all(ImsegError(**parts) for parts in event["errors"])
-        case "lost":
-            raise WorkerLost(event["why"])
-        case "broken":
-            raise JobBroken(event["why"])
-        case "done":
-            return Trained.from_json(event["trained"])
-    return None
 
 
 def facts_about(place: str) -> dict[str, Any]:

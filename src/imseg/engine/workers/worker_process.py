@@ -109,6 +109,36 @@ class JobBroken(Exception):
     """A job could not be done for a reason that says nothing about the network."""
 
 
+def heard(message: dict[str, Any], listener: Listener) -> Trained | None:
+    """Pass on what is said about a training; return what was trained, if that is said.
+
+    Args:
+        message: An event of ``worker`` with what belongs to it.
+        listener: Told what it says.
+
+    Raises:
+        TrainingFailed: If the network cannot be trained.
+        ImsegError: If the job cannot be done, and the user can mend it.
+        JobBroken: If it cannot be done for another reason.
+    """
+    match message["event"]:
+        case "stepped":
+            listener.stepped(message["steps"], message["loss"])
+        case "alive":
+            listener.alive()
+        case "note":
+            listener.note(message["text"], warning=message["warning"])
+        case "failed":
+            raise TrainingFailed(message["why"])
+        case "refused":
+            raise_all(ImsegError(**parts) for parts in message["errors"])
+        case "broken":
+            raise JobBroken(message["why"])
+        case "done":
+            return Trained.from_json(message["trained"])
+    return None
+
+
 class WorkerProcess:
     """One ``imseg.engine.workers.worker`` process and the two pipes to it.
 
@@ -157,24 +187,12 @@ class WorkerProcess:
         while True:
             message, after = self._next(self._timeout.allowed)
             self._timeout.longest = max(self._timeout.longest, after)
-            match message["event"]:
-                case "stepped":
-                    listener.stepped(message["steps"], message["loss"])
-                case "alive":
-                    listener.alive()
-                case "note":
-                    listener.note(message["text"], warning=message["warning"])
-                case "failed":
-                    raise TrainingFailed(message["why"])
-                case "refused":
-                    raise_all(ImsegError(**parts) for parts in message["errors"])
-                case "exhausted":
-                    self._kill()  # what it holds is needed by the others
-                    raise WorkerLost(MEMORY_GONE)
-                case "broken":
-                    raise JobBroken(message["why"])
-                case "done":
-                    return Trained.from_json(message["trained"])
+            if message["event"] == "exhausted":
+                self._kill()  # what it holds is needed by the others
+                raise WorkerLost(MEMORY_GONE)
+            trained = heard(message, listener)
+            if trained is not None:
+                return trained
 
     def dismiss(self) -> None:
         """Let the process end by itself, which takes a moment; ``close`` waits for it."""
