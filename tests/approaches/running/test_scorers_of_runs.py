@@ -96,7 +96,7 @@ def test_a_single_step_is_announced_as_one() -> None:
     [
         ("online-im", {}, "2 networks (2 learn side by side, the first of them is kept)"),
         ("online-im", {"learners": 3}, "(3 learn side by side"),
-        ("auto", {}, "2 networks, then 1 x 2 (2 learn side by side, the first of them is kept)"),
+        ("auto", {}, "1 network, then 1 x 1 (2 learn side by side, the first of them is kept)"),
     ],
 )
 def test_networks_that_learn_side_by_side_are_announced(approach, options, said) -> None:

@@ -185,7 +185,7 @@ def test_images_of_one_kind_are_seen_at_their_own_pace(make_taught) -> None:
 
 
 def test_training_with_a_teacher_learns_something(make_taught) -> None:
-    recipe = Recipe(epochs=40, batch_size=6, average=0.9)
+    recipe = Recipe(epochs=80, batch_size=6, average=0.9)
     trained = train_and_save(make_taught(recipe=recipe), Listener())
     assert trained.scores["iou"] > 0.5
 

@@ -23,21 +23,7 @@ from typing import Any, Self
 from imseg.engine.hardware.device import MEMORY_GONE, usable_cores
 from imseg.engine.training.job import Trained, TrainJob
 from imseg.engine.training.monitor import Listener
-from imseg.engine.workers.executors import (
-    DoneReport,
-    Executor,
-    JobListener,
-    NoteReport,
-    StepReport,
-    stopped,
-)
-from imseg.engine.workers.worker_process import (
-    HeartbeatTimeout,
-    JobBroken,
-    WorkerLost,
-    WorkerProcess,
-    heard,
-)
+from imseg.engine.workers import executors, worker_process
 from imseg.errors import ImsegError, TrainingFailed, import_extra, parts_of
 
 TOLD_EVERY = 0.5
@@ -52,7 +38,7 @@ SAME = ("python", "torch", "imseg")
 """Whose versions are the same on all nodes."""
 
 
-class RayTasks(Executor):
+class RayTasks(executors.Executor):
     """Trains networks as tasks of a Ray cluster.
 
     A job whose node is lost goes on elsewhere, after its last checkpoint. One whose process is lost
@@ -102,7 +88,12 @@ class RayTasks(Executor):
             self._own = False
 
     def run(
-        self, jobs: Sequence[TrainJob], *, stepped: StepReport, noted: NoteReport, done: DoneReport
+        self,
+        jobs: Sequence[TrainJob],
+        *,
+        stepped: executors.StepReport,
+        noted: executors.NoteReport,
+        done: executors.DoneReport,
     ) -> None:
         """Train all jobs; Ray begins each where and when there is room for it."""
         self._check_nodes(next(path for path in jobs[0].output.parents if path.is_dir()))
@@ -111,7 +102,7 @@ class RayTasks(Executor):
 
         def serve(job: TrainJob) -> None:
             try:
-                listener = JobListener(job, stepped=stepped, noted=noted, lock=lock)
+                listener = executors.JobListener(job, stepped=stepped, noted=noted, lock=lock)
                 trained, why = self._train(job, listener)
                 with lock:
                     if not (self._closing.is_set() or errors):
@@ -135,16 +126,16 @@ class RayTasks(Executor):
             self._closing.set()
             raise errors[0]
 
-    def _train(self, job: TrainJob, listener: JobListener) -> tuple[Trained | None, str]:
+    def _train(self, job: TrainJob, listener: executors.JobListener) -> tuple[Trained | None, str]:
         lost, first = 0, ""
         while not self._closing.is_set():
             try:
                 return self._once(job, listener), ""
             except TrainingFailed as failure:
                 return None, str(failure)
-            except JobBroken as error:
-                raise stopped(job, str(error)) from error
-            except WorkerLost as loss:
+            except worker_process.JobBroken as error:
+                raise executors.stopped(job, str(error)) from error
+            except worker_process.WorkerLost as loss:
                 if first:
                     return None, f"{job.name}: its process {first}; started again, it {loss}"
                 first = str(loss)
@@ -157,7 +148,7 @@ class RayTasks(Executor):
                     listener.note("its node was lost; it goes on elsewhere", warning=True)
         return None, f"{job.name}: it was stopped"
 
-    def _once(self, job: TrainJob, listener: JobListener) -> Trained:
+    def _once(self, job: TrainJob, listener: executors.JobListener) -> Trained:
         """Return what a task has trained.
 
         Raises:
@@ -174,14 +165,15 @@ class RayTasks(Executor):
             for reference in remote.remote(job.as_json(), self._threads):
                 for event in json.loads(self._ray.get(reference)):
                     if event["event"] == "lost":
-                        raise WorkerLost(event["why"])
-                    trained = heard(event, listener)
+                        raise worker_process.WorkerLost(event["why"])
+                    trained = worker_process.heard(event, listener)
                     if trained is not None:
                         return trained
         except self._ray.exceptions.RayTaskError as error:
-            raise JobBroken(f"on a node of the Ray cluster: {error.cause!r}") from error
+            why = f"on a node of the Ray cluster: {error.cause!r}"
+            raise worker_process.JobBroken(why) from error
         except self._ray.exceptions.OutOfMemoryError as error:
-            raise WorkerLost(MEMORY_GONE) from error
+            raise worker_process.WorkerLost(MEMORY_GONE) from error
         except self._ray.exceptions.RayError as error:
             raise _NodeLost(str(error).splitlines()[0]) from error
         raise _NodeLost("its task ended without a word")
@@ -285,7 +277,7 @@ def train_here(job: str, threads: int) -> Iterator[str]:
     """
     events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     beside = max(1, usable_cores() // threads)
-    worker = WorkerProcess(threads, HeartbeatTimeout(), beside=beside)
+    worker = worker_process.WorkerProcess(threads, worker_process.HeartbeatTimeout(), beside=beside)
     thread = threading.Thread(target=_work, args=(worker, job, events), daemon=True)
     thread.start()
     try:
@@ -301,17 +293,19 @@ def train_here(job: str, threads: int) -> Iterator[str]:
         worker.close()
 
 
-def _work(worker: WorkerProcess, job: str, events: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _work(
+    worker: worker_process.WorkerProcess, job: str, events: queue.SimpleQueue[dict[str, Any]]
+) -> None:
     try:
         trained = worker.train(TrainJob.from_json(job), _Kept(events))
     except TrainingFailed as failure:
         events.put({"event": "failed", "why": str(failure)})
     except ImsegError as error:
         events.put({"event": "refused", "errors": parts_of(error)})
-    except WorkerLost as loss:
+    except worker_process.WorkerLost as loss:
         events.put({"event": "lost", "why": str(loss)})
     except Exception as error:
-        why = str(error) if isinstance(error, JobBroken) else repr(error)
+        why = str(error) if isinstance(error, worker_process.JobBroken) else repr(error)
         events.put({"event": "broken", "why": why})
     else:
         events.put({"event": "done", "trained": trained.as_json().decode()})
