@@ -23,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-rest test-all lint types golden faults docs bench clean
+.PHONY: help demo test test-rest test-cluster test-all lint types golden faults docs bench clean
 
 # Each process of the tests takes a stretch of the list, so that most finished runs which tests share
 # are made in one of them only.
@@ -44,10 +44,14 @@ test: lint types ## Check style, types and imports, then run the fast tests: und
 	$(PYTEST) $(ARGS)
 
 test-rest: $(STAMP) ## Run what "make test" leaves out, and its laws with more examples
-	$(PYTEST) -m "(rest or slow or browser or hypothesis) and not gpu" --hypothesis-profile full $(ARGS)
+	$(PYTEST) -m "(rest or slow or browser or hypothesis) and not gpu and not cluster" --hypothesis-profile full $(ARGS)
+
+test-cluster: $(STAMP) ## Train on a Ray cluster of three nodes here, and lose some: in one process
+	$(BIN)/python -m pytest tests/engine/workers/test_ray_tasks.py -m cluster $(ARGS)
 
 test-all: lint types ## Run everything at once, tests on a GPU too where there is one
-	$(PYTEST) -m "" --hypothesis-profile full $(ARGS)
+	$(PYTEST) -m "not cluster" --hypothesis-profile full $(ARGS)
+	$(MAKE) test-cluster
 
 lint: $(STAMP) ## Check style, format and the direction of imports
 	$(BIN)/ruff check .

@@ -59,7 +59,8 @@ def tiny(words: list[str]) -> list[str]:
     """Return the words of a command, with options that make a training tiny."""
     if not words or words[0] not in TRAINING or "--help" in words:
         return words
-    few = ["--generations", "1"] if words[0] != "train" else []
+    several = words[0] != "train" and not any("online-im" in word for word in words)
+    few = ["--generations", "1"] if several else []
     # A dry run of a training would measure steps; a matched baseline takes its from another run.
     unmeasured = ["--no-probe"] if words[0] == "train" and "--dry-run" in words else []
     left_out = {INSTEAD[word] for word in words if word in INSTEAD}

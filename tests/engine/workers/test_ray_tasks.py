@@ -79,7 +79,7 @@ def workers_of_nodes() -> list[int]:
     return [int(pid) for pid, _, words in lines if "imseg.engine.workers.worker" in words]
 
 
-@pytest.mark.rest
+@pytest.mark.cluster
 def test_nodes_that_are_lost_change_no_bit(cluster, serial, tmp_path) -> None:
     def lose() -> None:
         cluster.remove_node(next(iter(cluster.worker_nodes)))
@@ -96,7 +96,7 @@ def test_nodes_that_are_lost_change_no_bit(cluster, serial, tmp_path) -> None:
     cluster.add_node(num_cpus=1)
 
 
-@pytest.mark.rest
+@pytest.mark.cluster
 def test_a_process_that_is_killed_on_a_node_is_started_again(cluster, serial, tmp_path) -> None:
     def kill() -> None:
         os.kill(workers_of_nodes()[0], signal.SIGKILL)
@@ -124,7 +124,7 @@ imseg.fit(small_set("binary"), out=out, progress=Told(), **more, **GENERATION)
 """
 
 
-@pytest.mark.rest
+@pytest.mark.cluster
 def test_after_the_death_of_who_began_it_the_same_command_goes_on(
     cluster, serial, tmp_path
 ) -> None:
@@ -150,7 +150,7 @@ def test_after_the_death_of_who_began_it_the_same_command_goes_on(
     assert not workers_of_nodes(), "nothing goes on behind"
 
 
-@pytest.mark.rest
+@pytest.mark.cluster
 def test_what_cannot_be_trained_says_so_and_takes_no_other_along(
     cluster, make_job, tmp_path
 ) -> None:
@@ -171,7 +171,7 @@ def vars_of(job: Any) -> dict[str, Any]:
     return {name: getattr(job, name) for name in type(job).__dataclass_fields__}
 
 
-@pytest.mark.rest
+@pytest.mark.cluster
 def test_nodes_with_other_versions_are_refused_before_training(
     cluster, make_job, monkeypatch
 ) -> None:
@@ -186,7 +186,7 @@ def never(*about: object) -> None:
     raise AssertionError("nothing is trained")
 
 
-@pytest.mark.rest
+@pytest.mark.cluster
 def test_a_network_needs_a_node_with_its_cores(cluster) -> None:
     with pytest.raises(ImsegError, match="No node of the Ray cluster has 2 cores"):
         RayTasks(cluster.address, threads=2).__enter__()
